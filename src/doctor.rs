@@ -18,7 +18,7 @@ pub use key::{key, Installation, KeyKnown};
 pub enum CheckStatus {
     /// As it should be.
     Well,
-    /// It works, and is probably not what was meant; or it could not be found out.
+    /// It works, and is probably not what was meant; or it could not be determined.
     Odd,
     /// Events are lost or late because of it.
     Bad,
@@ -61,7 +61,7 @@ impl Finding {
         }
     }
 
-    /// One that has to be mended.
+    /// One that has to be repaired.
     pub fn bad(
         about: impl Into<String>,
         said: impl Into<String>,
@@ -159,7 +159,7 @@ pub fn certificate(file: &str, left: i64, since: i64) -> Finding {
         let advice = "look at this machine's clock, or take another certificate";
         return Finding::bad(about, "is not valid yet", advice);
     }
-    let advice = "renew it: the new file is taken up by itself, or with `hedgerow reload`";
+    let advice = "renew it: the process reads the new file by itself, or with `hedgerow reload`";
     match left {
         ..=0 => Finding::bad(about, format!("expired {} days ago", -left / DAY), advice),
         1..=1_209_600 => Finding::odd(about, format!("expires in {} days", left / DAY), advice),
@@ -227,8 +227,8 @@ pub fn path(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
     if status == 401 {
         return Finding::bad(
             ABOUT,
-            format!("{url} answered 401: the write key of this file is not taken there"),
-            "another Hedgerow has this path, or one with another file; or a log-in stands before it",
+            format!("{url} answered 401: the write key of this file is not accepted there"),
+            "another Hedgerow serves this path, or this one runs with another file, or a log-in protects the path",
         );
     }
     Finding::bad(
@@ -276,7 +276,7 @@ pub fn address(seen: Option<&str>) -> Finding {
     let Some(text) = seen else {
         return Finding::odd(
             ABOUT,
-            "could not be found out",
+            "could not be determined",
             "with `admin: 127.0.0.1:9090`, on the machine that serves, doctor can read it there",
         );
     };

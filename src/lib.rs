@@ -2,7 +2,7 @@
 //!
 //! - [`Hedgerow`] is that call: `hedgerow.intercept(session).await?` in a `request_filter`.
 //! - [`Config`] is the YAML that it is built from.
-//! - [`Observer`] sees each message, and what became of it.
+//! - [`Observer`] sees each message, and its outcome.
 //! - The crate [`hedgerow_rewrite`] is what happens to a body, pure and without a proxy around it.
 //!
 //! A configuration, and the proxy of the `hedgerow` binary around it:
@@ -26,7 +26,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! In a proxy of your own, `Hedgerow` alone is enough; its page shows the call. What becomes of
+//! In a proxy of your own, `Hedgerow` alone is enough; its page shows the call. What happens to
 //! each message, and why, is written down in the documents beside the source: `docs/mapping.md`
 //! and `docs/repairs.md`.
 

@@ -211,7 +211,7 @@ impl<L: Log> Bounded<L> {
 
 impl<L: Log> Bounded<L> {
     /// Says how many lines were left out where no later line has said it, once their interval is
-    /// over or, with [`Tell::All`], now. To be called from time to time, and at the end.
+    /// over or, with [`Tell::All`], now. Call it from time to time, and at the end.
     pub fn tell_left_out(&self, tell: Tell) {
         self.tell_at(tell, Instant::now());
     }
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_not_read_holds_nobody_up_and_what_it_lost_is_counted_and_said() {
+    fn a_log_that_is_not_read_blocks_no_writer_and_says_how_many_lines_it_lost() {
         let all = Arc::new(Mutex::new(Vec::new()));
         let (mut writer, last) = LineWriter::start(Stuck(Arc::clone(&all))).unwrap();
         let unread = all.lock().unwrap();

@@ -26,7 +26,7 @@ pub(crate) fn text(text: &str) -> Cow<'_, str> {
     masked
 }
 
-/// The last four characters of a key: enough to know it again, not enough to use it. A key that is
+/// The last four characters of a key: enough to recognise it, not enough to use it. A key that is
 /// hardly longer gives none of them away.
 pub(crate) fn end(key: &str) -> String {
     let start = key.char_indices().rev().nth(3).map(|(start, _)| start);
@@ -37,7 +37,7 @@ pub(crate) fn end(key: &str) -> String {
     format!("…{}", end.chars().map(printable).collect::<String>())
 }
 
-/// Puts its end in the place of each key: what follows `mark` while it belongs to a key. What is
+/// Puts its end instead of each key: what follows `mark` while it belongs to a key. What is
 /// `kept` of the mark stays in front.
 fn each<'a>(text: Cow<'a, str>, mark: &str, kept: &str, belongs: fn(char) -> bool) -> Cow<'a, str> {
     if !text.contains(mark) {

@@ -20,7 +20,7 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body, free of transfer coding, content coding untouched.
     pub body: Bytes,
-    /// The address of the other end of the connection.
+    /// The address of the peer of the connection.
     pub peer: Option<SocketAddr>,
 }
 

@@ -52,7 +52,7 @@ async fn what_happens_is_counted_shown_and_said() {
     let spool = format!("{{path: {:?}}}", folder.path().join("spool"));
     let text = yaml(&posthog.url()).replace("\"off\"", &spool);
     let mut binary = Binary::new(folder.path(), &format!("admin: \"{admin}\"\n{text}"), "").await;
-    // Somebody looks.
+    // The live view is opened.
     assert_eq!(get(admin, "/").await.status, 200);
     assert_eq!(get(admin, "/live?after=0").await.json()["latest"], 0);
     let mut client = Client::connect(binary.address).await;
@@ -62,8 +62,8 @@ async fn what_happens_is_counted_shown_and_said() {
             .await;
         assert_eq!(answer.status, 200);
     }
-    let nobody = post("/hr/v1/t", "", b"{\"event\":\"Nobody's\"}");
-    assert_eq!(client.exchange(&nobody).await.status, 200);
+    let unkeyed = post("/hr/v1/t", "", b"{\"event\":\"Unkeyed\"}");
+    assert_eq!(client.exchange(&unkeyed).await.status, 200);
     assert_eq!(
         metric(
             admin,

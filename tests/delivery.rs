@@ -135,7 +135,7 @@ async fn one_bad_message_among_a_hundred_keeps_none_of_the_others_back() {
     let posthog = PostHog::start().await;
     let proxy = Proxy::start(&yaml(&posthog.url())).await;
     let mut items: Vec<String> = (0..100).map(|n| track(&n.to_string(), 200)).collect();
-    items[42] = r#"{"type":"track","event":"Nobody","messageId":"m-42"}"#.to_owned();
+    items[42] = r#"{"type":"track","event":"No user","messageId":"m-42"}"#.to_owned();
     let body = format!("{{\"batch\":[{}]}}", items.join(","));
     let mut client = Client::connect(proxy.address).await;
     let answer = client
@@ -184,7 +184,7 @@ async fn a_pixel_is_delivered_and_always_answered_with_the_picture() {
     assert_eq!(events[0].event, "Email Opened");
     assert_eq!(events[0].properties["subject"], "Hi");
 
-    for query in ["data=***", "event=Nobody", ""] {
+    for query in ["data=***", "event=NoUser", ""] {
         let answer = client.exchange(&get("GET", query)).await;
         assert_eq!((answer.status, answer.body.len()), (200, 42), "{query}");
     }
@@ -249,7 +249,7 @@ async fn each_write_key_leads_to_its_project_also_on_another_host() {
             keyed("wk_blog"),
             "blog",
         ),
-        ("unknown", "/hr/t", "", keyed("wk_nobody"), "401"),
+        ("unknown", "/hr/t", "", keyed("wk_unknown"), "401"),
         ("none", "/hr/t", "", TRACK.to_owned(), "401"),
     ];
     let (mut at_one, mut at_two) = (0, 0);

@@ -210,7 +210,7 @@ fn told(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_is_answered_alike_whoever_reads_it_and_posthog_gets_the_same() {
+async fn both_readers_answer_a_call_alike_and_send_posthog_the_same() {
     let (here, there) = (Recorder::start().await, Recorder::start().await);
     let own = Own::start(&yaml(&here.url()));
     let framework = Proxy::start(&yaml(&there.url())).await;

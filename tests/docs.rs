@@ -80,7 +80,7 @@ pub fn code(cell: &str) -> Option<&str> {
     (!inner.contains('`')).then_some(inner)
 }
 
-/// What became of the messages of one body.
+/// The outcome of the messages of one body.
 #[derive(Default)]
 pub struct Seen {
     pub events: Vec<Value>,
@@ -99,7 +99,7 @@ impl Watch for Seen {
     }
 }
 
-/// Rewrites a body as if it had arrived at the moment that the documents name.
+/// Rewrites a body as if it had arrived now that the documents name.
 pub fn rewritten(body: &str, mapping: Mapping) -> Result<Seen, RewriteError> {
     let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
     let mut rewrite = rewriter.begin(Arrival {

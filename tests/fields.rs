@@ -1,4 +1,4 @@
-//! `docs/fields.md` says what becomes of every field of a Segment message, and says the truth:
+//! `docs/fields.md` says what happens to every field of a Segment message, and says the truth:
 //! its table is what the rewriting does with a message that has one field more than another.
 #![allow(
     missing_docs,

@@ -261,7 +261,7 @@ async fn a_yes_to_half_a_body_is_no_yes() {
         let upstream = Recorder::early(|_| Some(Act::AnswerAndClose(OK.to_vec()))).await;
         let proxy = Proxy::start(&yaml(&upstream.url())).await;
         // It says yes at the head of the request already. The client must not hear of it before
-        // its whole body is through.
+        // its whole body has ended.
         let mut client = Client::connect(proxy.address).await;
         let body = batch(messages, 1000);
         let request = post("/hr/v1/b", "", body.as_bytes());
@@ -335,7 +335,7 @@ async fn a_slow_upload_does_not_run_into_posthogs_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_used_connection_that_nobody_uses_again_is_closed() {
+async fn a_connection_that_is_not_used_again_is_closed() {
     let upstream = Recorder::start().await;
     let hedgerow = Hedgerow::builder(config(&yaml(&upstream.url())))
         .idle_timeout(Duration::from_secs(1))

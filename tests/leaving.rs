@@ -1,4 +1,4 @@
-//! The process leaves without a request that fails: told to stop, or succeeded by a new one that
+//! The process shuts down without a request that fails: told to stop, or succeeded by a new one that
 //! takes its sockets over. Real processes, real sockets, clients that never stop.
 #![allow(
     missing_docs,

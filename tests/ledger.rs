@@ -102,7 +102,7 @@ async fn a_torn_tail_of_the_log_costs_nothing_that_was_acknowledged() {
     run::run(plan, folder.path(), &Torn).await;
 }
 
-/// A disk that somebody else fills to the last byte, again and again.
+/// A disk that another program fills to the last byte, again and again.
 struct Filled(SmallDisk);
 
 impl Disk for Filled {

@@ -91,7 +91,7 @@ async fn a_balancers_word_is_taken_from_a_balancer_only() {
     for (at, bytes, expected) in [
         // A balancer that does not say it, in whatever way.
         (ours, page.as_bytes().to_vec(), None),
-        (ours, b"PROXY TCP4 nobody\r\n".to_vec(), None),
+        (ours, b"PROXY TCP4 broken\r\n".to_vec(), None),
         // One who is none.
         (
             foreign,

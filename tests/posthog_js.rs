@@ -319,7 +319,7 @@ async fn refusing_above(bound: usize) -> String {
     host
 }
 
-/// What a client reads that sends the whole of a body of so many bytes before it looks.
+/// What a client reads that sends the whole of a body of this many bytes before it looks.
 async fn sent_first(proxy: &Proxy, framing: &str, length: usize) -> String {
     let mut client = TcpStream::connect(proxy.address).await.unwrap();
     let head = format!(
@@ -351,7 +351,7 @@ async fn sent_first(proxy: &Proxy, framing: &str, length: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_is_too_long_gets_its_413_however_it_is_framed_and_whoever_says_so() {
+async fn a_body_that_is_too_long_gets_413_however_it_is_framed_and_from_either_side() {
     const LONGER: usize = LENGTH + (24 << 20);
     let said = format!("Content-Length: {LONGER}");
     let chunked = "Transfer-Encoding: chunked";

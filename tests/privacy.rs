@@ -1,4 +1,4 @@
-//! What must not leave does not leave: on the wire to PostHog, in the log, and from the command
+//! What must not leave does not shut down: on the wire to PostHog, in the log, and from the command
 //! line, which does the same to a message.
 #![allow(
     missing_docs,

@@ -282,7 +282,7 @@ impl Bench {
                     )
                 });
             }
-            // An id of the client's makes a certain uuid; one of ours is any of version 5.
+            // An id of the client's makes a certain uuid; one of this process is any of version 5.
             let uuid = got["uuid"].as_str().unwrap();
             wrong.check(
                 expected["uuid"] == *uuid || expected["uuid"].is_null() && &uuid[14..15] == "5",

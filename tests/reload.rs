@@ -1,4 +1,4 @@
-//! Another configuration while clients never stop: it comes into force as a whole or not at all, and
+//! Another configuration while clients never stop: it becomes active as a whole or not at all, and
 //! no request fails by it. Real processes, real files, real signals.
 #![allow(
     missing_docs,
@@ -75,7 +75,7 @@ async fn reloads_under_load_fail_no_request() {
         load.reaches(round * requests / (reloads + 1)).await;
         let text = variant(&posthog.url(), round);
         match round % 3 {
-            // A link to it is swapped, or it is written in place: both are seen without a word.
+            // A link to it is swapped, or it is written in place: both are seen silently.
             0 => running.replace(&text),
             1 => {
                 running.replace(&text);
@@ -214,7 +214,7 @@ async fn listeners_open_and_close_while_the_others_serve() {
 
     running.listen(&[second]);
     assert_eq!(running.reload().0, Some(0));
-    support::eventually("nobody listens there", || {
+    support::eventually("nothing listens there", || {
         std::net::TcpStream::connect(first).is_err().then_some(())
     })
     .await;
@@ -371,7 +371,7 @@ async fn a_swapped_link_a_written_file_and_a_secret_file_are_seen() {
     )
     .unwrap();
     running.applied(5).await;
-    // Nobody looks any more, so only a word reloads it: five and one.
+    // The file is not watched any more, so only a command reloads it: five and one.
     fs::write(folder.join("secret/key"), "phc_third").unwrap();
     assert_eq!(running.reload().0, Some(0));
     assert_eq!(applied().await, 6);

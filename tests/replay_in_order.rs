@@ -421,7 +421,7 @@ async fn a_stopped_replay_finishes_its_request_and_its_successor_goes_on() {
         ..ReplaySettings::default()
     };
     let upstream = Scripted::slow(Duration::from_millis(30), |_, _| Verdict::Accepted);
-    // The successor is there before the predecessor leaves, as in an upgrade.
+    // The successor is there before the predecessor shuts down, as in an upgrade.
     let first = house.replay(&upstream, settings);
     house
         .until("it has begun", || !upstream.batches().is_empty())

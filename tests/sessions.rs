@@ -289,10 +289,10 @@ async fn the_visitors_cookies_stay_at_the_edge() {
     let clock = Clock::new();
     let yaml = with_mapping(&recorder.url(), &cookie_sessions());
     let proxy = Proxy::start(&yaml).await;
-    send(&proxy, "login=tell-nobody", &page("m-1", "a", &clock)).await;
+    send(&proxy, "login=tell-no-one", &page("m-1", "a", &clock)).await;
     let seen = &recorder.requests(1).await[0];
     assert_eq!(seen.header("cookie"), None);
-    assert!(!seen.json().to_string().contains("tell-nobody"));
+    assert!(!seen.json().to_string().contains("tell-no-one"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

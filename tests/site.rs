@@ -187,7 +187,7 @@ async fn the_site_is_asked_for_a_path_also_where_the_client_named_the_whole_addr
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn settings_for_a_host_that_only_a_header_names_are_kept_by_nobody_else() {
+async fn settings_for_a_host_that_only_a_header_names_are_not_kept_for_others() {
     let site = site("hello").await;
     let yaml = with_site("http://127.0.0.1:9", &site.url());
     let yaml = format!("trusted_proxies: [127.0.0.1/32]\n{yaml}");
@@ -244,7 +244,7 @@ async fn settings_for_a_host_that_only_a_header_names_are_kept_by_nobody_else() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_no_route_takes_is_a_plain_404_that_names_nobody() {
+async fn a_request_without_a_route_gets_a_plain_404_that_names_no_product() {
     let site = site("hello").await;
     let proxy = Proxy::start(&with_site("http://127.0.0.1:9", &site.url())).await;
     let mut client = Client::connect(proxy.address).await;
@@ -311,7 +311,7 @@ async fn a_stale_connection_to_the_site_is_tried_again_for_what_may_be_repeated(
     // One client, so that a connection to the site is back in the pool before the next request.
     let mut client = Client::connect(proxy.address).await;
     assert_eq!(client.exchange(&get("/1", "")).await.status, 200);
-    // An order must not be placed twice: what became of it is for its sender to find out.
+    // An order must not be placed twice: its outcome is for its sender to find out.
     assert_eq!(client.exchange(&order).await.status, 502);
     assert_eq!(orders(), 1);
     // From then on orders get connections of their own, and pages are asked for again.
@@ -419,7 +419,7 @@ async fn a_server_that_is_told_to_stop_ends_the_request_under_way() {
     stop.send(()).unwrap();
     let answer = client.answer().await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    eventually("nobody listens", || {
+    eventually("the listener is closed", || {
         std::net::TcpStream::connect(address).err()
     })
     .await;

@@ -142,7 +142,10 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
     let done = AtomicBool::new(false);
     let mut books = Books::default();
     let mut samples: Vec<Samples> = proxies.iter().map(|_| Samples::default()).collect();
-    let ids: Vec<_> = proxies.iter().map(|proxy| proxy.id.clone()).collect();
+    let watched: Vec<_> = proxies
+        .iter()
+        .map(|proxy| (proxy.id.clone(), proxy.admin))
+        .collect();
     let doors: Vec<_> = proxies.iter().flat_map(Installation::doors).collect();
     let mut ways: Vec<Dice> = (1..=8).map(|number| dice.split(number)).collect();
     let mut way = || ways.pop().expect("one for each");
@@ -167,10 +170,11 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
         async {
             while !done.load(Ordering::Relaxed) {
                 books.read(&posthog.capture);
-                for (samples, id) in samples.iter_mut().zip(&ids) {
-                    samples.take(id.load(Ordering::Relaxed));
+                for (samples, (id, admin)) in samples.iter_mut().zip(&watched) {
+                    let (id, admin) = (id.load(Ordering::Relaxed), *admin);
+                    tokio::task::block_in_place(|| samples.take(id, admin));
                 }
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                tokio::time::sleep(Duration::from_millis(300)).await;
             }
         }
     );

@@ -60,7 +60,7 @@ pub struct Outcome {
     pub failures: Vec<String>,
 }
 
-/// Sends for so long and waits for the answers.
+/// Sends for this time and waits for the answers.
 pub fn run(
     target: &Target,
     template: &Arc<Template>,

@@ -9,7 +9,7 @@
 //! cargo bench --bench compare -- [--write] [--short] [--only haproxy,nginx,pingora,lua,node,…]
 //! ```
 //! `--write` puts the tables into docs/performance.md and README.md, `--short` takes half a minute and is good
-//! for nothing but to see that all of it works.
+//! for only to see that all of it works.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -49,7 +49,7 @@ use sink::Sink;
 use subjects::{Kind, Large};
 use work::{Size, Template};
 
-/// No round begins after so long, except the first.
+/// No round begins after this time, except the first.
 const PATIENCE: Duration = Duration::from_secs(270);
 
 /// One that is compared.

@@ -1,4 +1,4 @@
-//! One slice of the comparison: load for so long, CPU time of the process, and a look at everything
+//! One slice of the comparison: load for a fixed time, CPU time of the process, and a look at everything
 //! that arrived.
 
 use std::sync::Arc;

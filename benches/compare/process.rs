@@ -29,7 +29,7 @@ impl Cpu {
     }
 }
 
-/// A process of ours and its children.
+/// A process of this process and its children.
 #[derive(Debug)]
 pub struct Process {
     pub name: &'static str,

@@ -1,4 +1,4 @@
-//! Seeds and what becomes of them on the way, the same on every run.
+//! Seeds and what happens to them on the way, the same on every run.
 
 /// The same numbers each time: xorshift.
 pub struct Numbers(pub u64);

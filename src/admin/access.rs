@@ -9,13 +9,13 @@ use ring::hmac;
 
 use crate::plain::{pairs, Request};
 
-/// The cookie of who has given the token.
+/// The cookie of a client that has given the token.
 const COOKIE: &str = "hedgerow_live";
 
 /// The least characters of a token: too many to be guessed over a network.
 const LEAST: usize = 16;
 
-/// What opens the live view from elsewhere. Never shown.
+/// The token that opens the live view from other machines. It is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken(String);
 
@@ -37,7 +37,7 @@ impl AccessToken {
         format!("Bearer {}", self.0)
     }
 
-    /// The value of the cookie. Who reads it can see the live view, but does not know the token.
+    /// The value of the cookie. A person who reads it can see the live view, but does not know the token.
     fn pass(&self) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes());
         let pass = hmac::sign(&key, b"the live view");
@@ -78,7 +78,7 @@ impl AccessToken {
     }
 }
 
-/// Equal, found out in a time that says nothing of where they differ.
+/// Compares in a time that does not depend on where they differ.
 fn same(one: &str, other: &str) -> bool {
     let (one, other) = (
         digest(&SHA256, one.as_bytes()),
@@ -100,14 +100,14 @@ pub enum LiveView {
     /// Not at all.
     #[default]
     Off,
-    /// To who reaches the address, which is this machine's alone.
+    /// To every client that reaches the address, which is this machine's alone.
     Open,
-    /// To who knows the token.
+    /// To clients that know the token.
     Token(AccessToken),
 }
 
-/// Whether the request was made to an IP address or to this machine by its own name. A page in a
-/// browser that has been told that some name of its own leads here makes it to that name.
+/// Whether the request was made to an IP address or to this machine by its own name. A page whose
+/// host name resolves to this address (DNS rebinding) makes it to that name.
 pub(super) fn names_an_address(request: &Request) -> bool {
     let Some(host) = request.header(header::HOST) else {
         return false;

@@ -1,4 +1,4 @@
-//! What the documents say of a code, for who sees it in the live view.
+//! What the documents say of a code, for those who see it in the live view.
 
 /// The document, compiled in so that the page needs nothing from elsewhere.
 const REPAIRS: &str = include_str!("../../docs/repairs.md");

@@ -1,4 +1,4 @@
-//! The configuration at work, without its secrets: for people, and for `hedgerow check --against`.
+//! The active configuration, without its secrets: for people, and for `hedgerow check --against`.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use crate::plain::{pairs, Response};
 /// The least and the most characters of a salt.
 const SALT: std::ops::RangeInclusive<usize> = 16..=128;
 
-/// The answer. With `salt` in the query, hidden values have a digest made with it, so that who knows
-/// a value can tell whether it is the same; without one they have none.
+/// The answer. With `salt` in the query, hidden values have a digest made with it, so that a client that
+/// knows a value can compare it; without one they have none.
 pub(super) fn running(state: &ConfigState, file: Option<&Path>, query: Option<&str>) -> Response {
     let pairs = pairs(query.unwrap_or_default());
     let salt = pairs.into_iter().find(|(name, _)| name == "salt");

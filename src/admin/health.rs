@@ -8,10 +8,10 @@ use serde_json::json;
 
 use crate::plain::{Handler, Request, Response};
 
-/// Why a process should get no requests at the moment.
+/// Why a process should get no requests now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unready {
-    /// It leaves.
+    /// It shuts down.
     Leaving,
     /// The spool takes no events: full, read-only, its server away.
     SpoolNotWritable,
@@ -36,7 +36,7 @@ pub enum HealthCheck {
     /// Whether the process serves at all. Otherwise a supervisor starts it again.
     Live,
     /// Whether it should get requests: its configuration is loaded, its spool takes events, there is
-    /// at least one way to keep or deliver an event, and it does not leave.
+    /// at least one way to keep or deliver an event, and it does not shut down.
     Ready,
 }
 

@@ -47,11 +47,11 @@ pub use state::{
 ///
 /// | path | what |
 /// | --- | --- |
-/// | `/` | the live view: the last messages, as they came and as they left |
+/// | `/` | the live view: the last messages, unchanged and as they left |
 /// | `/health` | 200 and a little JSON as long as the process serves |
 /// | `/healthz`, `/readyz` | whether it lives, and whether it should get requests |
 /// | `/metrics` | counters and gauges in Prometheus's text format 0.0.4 |
-/// | `/config` | the configuration at work, without its secrets |
+/// | `/config` | the active configuration, without its secrets |
 pub struct Admin {
     state: Box<dyn Fn() -> ProxyState + Send + Sync>,
     live: Arc<Live>,
@@ -106,7 +106,7 @@ impl Admin {
         self.samples.answered(took);
     }
 
-    /// Takes a sample of the state for the plots. To be called every [`SAMPLED_EVERY`] seconds by
+    /// Takes a sample of the state for the plots. Call it every [`SAMPLED_EVERY`] seconds by
     /// one who has been told to do so.
     pub fn sample(&self) {
         self.samples.sample(&(self.state)(), self.now());
@@ -147,7 +147,7 @@ impl Admin {
         }
     }
 
-    /// An answer of the live view, for who may see it.
+    /// An answer of the live view, for those who may see it.
     fn shown(&self, request: &Request, answer: impl Fn(&Self) -> Response) -> Response {
         match &**self.view.load() {
             LiveView::Off => page::off(),

@@ -50,7 +50,7 @@ asked! {
     PostHog = "posthog",
     /// A page or a file of the site behind an `origin`.
     Site = "site",
-    /// Nothing that a route was found for.
+    /// A request without a route.
     Nothing = "none",
 }
 
@@ -80,7 +80,7 @@ impl From<Recognised> for RequestKind {
 
 macro_rules! answered {
     ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal,)*) => {
-        /// What became of a request: one status and one code each.
+        /// The outcome of a request: one status and one code each.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Answered {
             $($(#[$doc])* $name,)*
@@ -112,15 +112,15 @@ macro_rules! answered {
 }
 
 answered! {
-    /// As it was meant.
+    /// As requested.
     Well = "200" "ok",
     /// A preflight.
     NoContent = "204" "ok",
     /// A file that the client has already.
     NotModified = "304" "ok",
-    /// A pixel whose write key the route does not take; its answer is the picture all the same.
+    /// A pixel whose write key the route does not take; its answer is still the picture.
     PixelUnknownKey = "200" "unknown_write_key",
-    /// A pixel whose message got nowhere.
+    /// A pixel whose message was lost.
     PixelLost = "200" "not_delivered",
     /// The body is empty.
     EmptyBody = "400" "empty_body",
@@ -138,17 +138,17 @@ answered! {
     DamagedGzip = "400" "damaged_gzip",
     /// More of its messages are refused than a body may have.
     TooManyRefused = "400" "too_many_refused",
-    /// Chunks that are none.
+    /// Broken chunks.
     MalformedChunk = "400" "malformed_chunk",
     /// A fault of the body that has no name here.
     Malformed = "400" "malformed",
-    /// A target that is none.
+    /// An invalid target.
     BadTarget = "400" "bad_target",
     /// `.` or `..` in the path.
     DotSegment = "400" "dot_segment",
     /// No host.
     NoHost = "400" "no_host",
-    /// A host that is none.
+    /// An invalid host.
     BadHost = "400" "bad_host",
     /// No write key, or one that the route does not take.
     UnknownWriteKey = "401" "unknown_write_key",
@@ -188,9 +188,9 @@ answered! {
     Unavailable = "503" "upstream",
     /// The server behind the route took too long.
     GatewayTimeout = "504" "upstream",
-    /// The answer of the server behind the route: a yes.
+    /// The answer of the server behind the route: a success.
     Relayed2xx = "2xx" "relayed",
-    /// Its redirect, or its word that nothing has changed.
+    /// Its redirect, or a 304.
     Relayed3xx = "3xx" "relayed",
     /// Its refusal.
     Relayed4xx = "4xx" "relayed",
@@ -234,7 +234,7 @@ impl Answered {
         !self.is_well() && !later
     }
 
-    /// The refusal of a body with this code of [`crate::segment::Refusal::Malformed`].
+    /// The refusal of a body with this code of [`crate::segment::RequestRefusal::Malformed`].
     pub fn malformed(code: &str) -> Self {
         let known = Self::ALL.iter().copied();
         let mut known = known.filter(|known| known.status() == "400");
@@ -458,7 +458,7 @@ pub struct TurnedAway<'r> {
     pub key: Option<&'r str>,
 }
 
-/// The last four characters of a write key: enough to know it again, not enough to use it. A key
+/// The last four characters of a write key: enough to recognise it, not enough to use it. A key
 /// that is hardly longer gives none of them away.
 pub fn key_end(key: &str) -> String {
     crate::masked::end(key)

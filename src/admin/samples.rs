@@ -1,5 +1,5 @@
 //! The last hour in samples of ten seconds, and what was refused lately: taken whether a page
-//! looks or not, so that who looks sees what has been.
+//! looks or not, so that a page that is opened later shows them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -30,7 +30,7 @@ pub struct ProxyState {
     pub session_cookies: u64,
     /// Requests whose client was told to come back later.
     pub busy: u64,
-    /// Bytes that all requests hold at the moment.
+    /// Bytes that all requests hold now.
     pub held: usize,
     /// The bytes that they may hold (`limits.memory`).
     pub held_limit: usize,
@@ -38,13 +38,13 @@ pub struct ProxyState {
     pub log_dropped: u64,
     /// The connections of clients.
     pub connections: ConnectionCounts,
-    /// Why no requests should come here at the moment; empty when they should.
+    /// Why no requests should come here now; empty when they should.
     pub unready: Vec<super::Unready>,
     /// The projects, by name.
     pub projects: Vec<ProjectState>,
     /// What the spool did, if there is one.
     pub spool: Option<SpoolState>,
-    /// What became of requests that went on to a Segment account.
+    /// The outcome of requests that went on to a Segment account.
     pub forwarded: Forwarded,
     /// The certificates that listeners serve.
     pub certificates: Vec<CertificateState>,
@@ -52,7 +52,7 @@ pub struct ProxyState {
     pub orders: CertificateOrders,
     /// The process itself, where its system tells.
     pub process: Option<ProcessState>,
-    /// The configuration at work.
+    /// The active configuration.
     pub config: ConfigState,
 }
 
@@ -63,7 +63,7 @@ pub struct RouteState {
     pub name: String,
     /// From the head of a request to the end of its answer.
     pub times: Times,
-    /// Bytes of bodies as they came.
+    /// Bytes of bodies unchanged.
     pub received_bytes: u64,
 }
 
@@ -83,24 +83,24 @@ pub struct CertificateOrders {
     pub issued: u64,
     /// Those that failed.
     pub failed: u64,
-    /// Certificates at the moment whose last attempt, of any process, has failed.
+    /// Certificates now whose last attempt, of any process, has failed.
     pub failing: u64,
 }
 
-/// The configuration at work, and the changes of it.
+/// The active configuration, and the changes of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigState {
-    /// 1 at the start, and one more with each that came into force.
+    /// 1 at the start, and one more with each that became active.
     pub generation: u64,
-    /// How many came into force after the first.
+    /// How many became active after the first.
     pub applied: u64,
     /// How many were refused as a whole.
     pub refused: u64,
-    /// When the last one came into force, in seconds since 1970.
+    /// When the last one became active, in seconds since 1970.
     pub since: u64,
-    /// The last change, where it was refused; none if it came into force.
+    /// The last change, where it was refused; none if it became active.
     pub last_refusal: Option<ConfigRefusal>,
-    /// What the configuration at work says, where it was read from a file.
+    /// What the active configuration says, where it was read from a file.
     pub outline: Option<Arc<Outline>>,
 }
 
@@ -116,11 +116,15 @@ pub struct ConfigRefusal {
 /// Connections of clients to the listeners.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionCounts {
-    /// Open at the moment.
+    /// Open now.
     pub open: u64,
     /// As many may be open (`limits.connections`).
     pub limit: u64,
-    /// Refused because `limits.connections` were open.
+    /// Bytes that they hold while they wait, as they are reckoned.
+    pub held: u64,
+    /// As many they may hold.
+    pub held_limit: u64,
+    /// Refused because `limits.connections` were open, or held all that they may.
     pub refused_full: u64,
     /// Refused because one address had `limits.connections_per_client` open.
     pub refused_for_one_client: u64,
@@ -149,7 +153,7 @@ pub struct ProjectState {
     pub oldest: Option<Duration>,
     /// Events that PostHog refused for good and that the spool keeps.
     pub dead_letters: u64,
-    /// The way to its PostHog.
+    /// The connection to its PostHog.
     pub upstream: UpstreamState,
     /// Since when the spool does not let them be drained, and what it says; none while it does.
     pub stalled: Option<Stalled>,
@@ -196,7 +200,7 @@ pub struct LastError {
     pub says: String,
 }
 
-/// The way to the PostHog of a project.
+/// The connection to the PostHog of a project.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct UpstreamState {
     /// From sending a batch to PostHog's answer, or to giving up.

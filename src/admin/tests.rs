@@ -167,7 +167,7 @@ fn give(admin: &Admin, form: &'static str) -> Response {
 }
 
 #[test]
-fn with_a_token_the_live_view_opens_to_who_knows_it_and_to_nobody_else() {
+fn with_a_token_the_live_view_opens_only_to_those_who_know_it() {
     let token = AccessToken::new("0123456789abcdef+/").unwrap();
     assert_eq!(format!("{token:?}"), "Token(…)");
     let admin = admin_with(LiveView::Token(token));

@@ -1,4 +1,4 @@
-//! `hedgerow check`: a configuration looked over without being used.
+//! `hedgerow check`: checks a configuration without using it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,32 +10,32 @@ use hedgerow::posthog::{Host, HostError};
 use hedgerow::proxy::{check_server, compare_with_running, FetchError};
 
 use super::output::{complain, print};
-use super::{doctor, file, End, KeyLookup};
+use super::{doctor, file, CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Take the variables and secret files that it names as if they were there: for a machine that
-    /// has no keys.
+    /// Treat the variables and secret files that it names as if they existed: for a machine without
+    /// keys.
     #[arg(long)]
     no_secrets: bool,
-    /// Look at everything around it as well, as `doctor` does. Sends an event to each project.
+    /// Also check everything around it, as `doctor` does. Sends an event to each project.
     #[arg(long, conflicts_with = "no_secrets")]
     online: bool,
-    /// Say what is different from this file, or from what the process at work has whose `admin` is
-    /// at this URL (http://127.0.0.1:9090), instead of printing the routes.
+    /// Print the differences from this file, or from the running process whose `admin` is at this
+    /// URL (http://127.0.0.1:9090), instead of the routes.
     #[arg(long, value_name = "FILE or URL", conflicts_with = "online")]
     against: Option<String>,
-    /// The token of the `admin` at that URL: env:NAME, file:PATH or the token itself. Without it the
-    /// one of this file.
+    /// The token of the `admin` at that URL: env:NAME, file:PATH or the token itself. By default
+    /// that of this file.
     #[arg(long, value_name = "TOKEN", requires = "against")]
     token: Option<String>,
 }
 
 /// Prints the routes as a table, or every mistake with its place.
-pub(super) fn check(config: Option<&Path>, options: &CheckArgs) -> End {
+pub(super) fn check(config: Option<&Path>, options: &CheckArgs) -> CommandEnd {
     let keys = match options.no_secrets {
         true => KeyLookup::Spared,
         false => KeyLookup::Needed,
@@ -55,7 +55,7 @@ pub(super) fn check(config: Option<&Path>, options: &CheckArgs) -> End {
                     for reason in reasons {
                         complain!("hedgerow: {reason}");
                     }
-                    End::Unable
+                    CommandEnd::Unable
                 }
             }
         }
@@ -64,18 +64,18 @@ pub(super) fn check(config: Option<&Path>, options: &CheckArgs) -> End {
 }
 
 /// Prints what changes from a file, or from a running process, to this file.
-fn against(before: &str, after: &Path, config: &Config, token: Option<&str>) -> End {
+fn against(before: &str, after: &Path, config: &Config, token: Option<&str>) -> CommandEnd {
     match before.contains("://") {
         true => against_running(before, config, token),
         false => against_file(Path::new(before), after),
     }
 }
 
-fn against_file(before: &Path, after: &Path) -> End {
+fn against_file(before: &Path, after: &Path) -> CommandEnd {
     let read = |path: &Path| {
         std::fs::read_to_string(path).map_err(|error| {
             complain!("hedgerow: {}: {error}", path.display());
-            End::Unable
+            CommandEnd::Unable
         })
     };
     let texts = read(before).and_then(|before| Ok((before, read(after)?)));
@@ -88,12 +88,12 @@ fn against_file(before: &Path, after: &Path) -> End {
         Err(problems) => {
             let name = before.display().to_string();
             super::remark(&config::render_problems(&problems, &name));
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }
 
-fn against_running(url: &str, config: &Config, token: Option<&str>) -> End {
+fn against_running(url: &str, config: &Config, token: Option<&str>) -> CommandEnd {
     let asked = admin_at(url).and_then(|host| {
         let said = token.map(token_of).transpose()?;
         let known = match &config.live {
@@ -117,7 +117,7 @@ fn against_running(url: &str, config: &Config, token: Option<&str>) -> End {
             if let Some((at, says)) = running.last_refusal {
                 let at = DateTime::from_timestamp(at, 0).unwrap_or_default();
                 complain!(
-                    "hedgerow: the process has generation {} at work, and refused a change at \
+                    "hedgerow: the process runs generation {}, and refused a change at \
                      {}: {says}",
                     running.generation,
                     at.format("%Y-%m-%dT%H:%M:%SZ")
@@ -127,7 +127,7 @@ fn against_running(url: &str, config: &Config, token: Option<&str>) -> End {
         }
         Err(reason) => {
             complain!("hedgerow: {url}: {reason}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }
@@ -152,8 +152,8 @@ fn token_of(said: &str) -> Result<AccessToken, String> {
     AccessToken::new(text.trim()).map_err(|message| format!("--token: {message}"))
 }
 
-/// Whether `run` would start. Of analytics.js, what is not kept yet is fetched now, so that the
-/// start needs no network.
+/// Whether `run` would start. Archives of analytics.js that are not stored yet are fetched now, so
+/// that the start needs no network.
 fn startable(config: Config) -> Result<(), Vec<String>> {
     let mut reasons = Vec::new();
     match super::fetch(&config) {

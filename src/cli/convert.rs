@@ -20,7 +20,7 @@ use hedgerow::segment::{Call, Kind, WriteKey, WriteKeys};
 
 use super::output::complain;
 use super::texts::{unpacked, ArrayPosition, InputTexts};
-use super::{End, KeyLookup};
+use super::{CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
@@ -31,7 +31,8 @@ pub(super) struct ConvertArgs {
     /// configuration's first one if it has none.
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
-    /// What single messages are, as the path of a tracking call says it; batches name it themselves.
+    /// The type of single messages, as the path of a tracking call names it; messages of a batch
+    /// name it themselves.
     #[arg(long = "type", value_name = "TYPE", value_parser = message_type())]
     kind: Option<Kind>,
     /// The client's address, for messages whose library cannot know it.
@@ -40,10 +41,10 @@ pub(super) struct ConvertArgs {
     /// When the messages arrived; without it no time is corrected.
     #[arg(long, value_name = "RFC3339", value_parser = received_at)]
     received_at: Option<Timestamp>,
-    /// As if the request had said Sec-GPC: 1 (Global Privacy Control).
+    /// Treat the request as if it had Sec-GPC: 1 (Global Privacy Control).
     #[arg(long)]
     gpc: bool,
-    /// As if the request had said DNT: 1 (Do Not Track).
+    /// Treat the request as if it had DNT: 1 (Do Not Track).
     #[arg(long)]
     dnt: bool,
     /// Add to each line, as "explain", where each property came from.
@@ -62,9 +63,10 @@ fn received_at(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(|| "expected a time such as 2026-11-23T21:05:57.793Z".to_owned())
 }
 
-/// Converts text by text. One that is no message is reported, and the next one is taken. Without a
+/// Converts text by text. A text that is no message is reported, and the next one is converted.
+/// Without a
 /// configuration the defaults with one project count.
-pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> End {
+pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> CommandEnd {
     let config = match config {
         None => Config::default_for_convert(),
         Some(path) => match super::load(path, KeyLookup::Needed) {
@@ -75,10 +77,10 @@ pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> End {
     let Some(projects) = ProjectChoice::of(&config, options.project.as_deref()) else {
         let name = options.project.as_deref().unwrap_or_default();
         complain!("hedgerow: there is no project named {name:?} in the configuration");
-        return End::Unable;
+        return CommandEnd::Unable;
     };
     let bounds = Bounds {
-        // A line is all there: nothing streams, and nothing can come too late.
+        // A line is complete: nothing streams, and no key can come too late.
         window: usize::MAX,
         ..config.bounds
     };
@@ -90,15 +92,15 @@ pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> End {
     match lines.run(io::stdout().lock()) {
         Ok(end) => end,
         Err(InputOutputError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            End::Well
+            CommandEnd::Well
         }
         Err(InputOutputError::Output(error)) => {
             complain!("hedgerow: standard output: {error}");
-            End::Unable
+            CommandEnd::Unable
         }
         Err(InputOutputError::Input(name, error)) => {
             complain!("hedgerow: {name}: {error}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }
@@ -192,9 +194,9 @@ impl fmt::Display for UnusableInput {
 }
 
 impl Conversion<'_> {
-    fn run(&self, output: impl Write) -> Result<End, InputOutputError> {
+    fn run(&self, output: impl Write) -> Result<CommandEnd, InputOutputError> {
         let mut output = BufWriter::new(output);
-        let mut end = End::Well;
+        let mut end = CommandEnd::Well;
         let mut number = 0;
         let standard = [PathBuf::from("-")];
         let files = match self.options.files.as_slice() {
@@ -242,14 +244,14 @@ impl Conversion<'_> {
                     }
                     ArrayPosition::Alone | ArrayPosition::Unclosed => report.place.clone(),
                 };
-                // What is no message has the place of one all the same.
+                // A text that is no message still counts as one.
                 before += report.seen.max(1);
                 let refused = report.refused;
                 if let Err(error) = &result {
                     complain!("{place}: refused: {error}");
                 }
                 if result.is_err() || refused > 0 {
-                    end = End::Refused;
+                    end = CommandEnd::Refused;
                 }
             }
         }
@@ -329,7 +331,7 @@ impl ConvertArgs {
     }
 }
 
-/// Keeps the event of a message, and says why others are none.
+/// Keeps the event of a message, and reports why other messages become none.
 struct Report {
     /// Where the text stands.
     place: String,

@@ -17,7 +17,7 @@ use hedgerow::rewrite::MessageOutcome;
 use hedgerow::{Config, Environment, Hedgerow};
 
 use super::output::complain;
-use super::End;
+use super::CommandEnd;
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
@@ -35,12 +35,12 @@ pub(super) struct DemoArgs {
 }
 
 /// Serves the demo until it is told to stop.
-pub(super) fn demo(options: &DemoArgs) -> End {
+pub(super) fn demo(options: &DemoArgs) -> CommandEnd {
     match serve(options) {
-        Ok(()) => End::Well,
+        Ok(()) => CommandEnd::Well,
         Err(reason) => {
             complain!("hedgerow: {reason}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }
@@ -98,7 +98,7 @@ fn serve(options: &DemoArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// A port on this machine that is free at the moment.
+/// A port on this machine that is free now.
 fn free_port(port: u16) -> Result<SocketAddr, String> {
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     TcpListener::bind(wanted)
@@ -106,7 +106,7 @@ fn free_port(port: u16) -> Result<SocketAddr, String> {
         .map_err(|error| format!("cannot listen on {wanted}: {error}; choose another with --port"))
 }
 
-/// The folder of the spool, which goes with the demo.
+/// The folder of the spool, which is deleted with the demo.
 struct DemoFolder(PathBuf);
 
 impl DemoFolder {
@@ -120,7 +120,7 @@ impl DemoFolder {
 
 impl Drop for DemoFolder {
     fn drop(&mut self) {
-        // What is left behind is a small folder among the temporary ones.
+        // If that fails, a small temporary folder is left.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -9,15 +9,15 @@ use hedgerow::posthog::Host;
 use hedgerow::proxy::examine;
 
 use super::output::{complain, print};
-use super::{file, End, KeyLookup};
+use super::{file, CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// The site as visitors see it, such as https://shop.example.com: the way from outside is looked
-    /// at too.
+    /// The site as visitors see it, such as https://shop.example.com: doctor then checks it from
+    /// outside too.
     #[arg(long, value_name = "URL", value_parser = url)]
     url: Option<Host>,
 }
@@ -31,8 +31,8 @@ fn url(text: &str) -> Result<Host, String> {
     }
 }
 
-/// Looks at everything, and prints a line for each thing.
-pub(super) fn doctor(config: Option<&Path>, options: &DoctorArgs) -> End {
+/// Checks everything, and prints a line for each finding.
+pub(super) fn doctor(config: Option<&Path>, options: &DoctorArgs) -> CommandEnd {
     let loaded = file::find(config, options.file.as_deref())
         .and_then(|path| super::load(&path, KeyLookup::Needed));
     match loaded {
@@ -42,7 +42,7 @@ pub(super) fn doctor(config: Option<&Path>, options: &DoctorArgs) -> End {
 }
 
 /// The same for a configuration that has been read.
-pub(super) fn look(config: &Config, url: Option<&Host>) -> End {
+pub(super) fn look(config: &Config, url: Option<&Host>) -> CommandEnd {
     let mut findings = Vec::new();
     if let Err(error) = super::fetch(config) {
         let advice = "check `library.url` and `sha256`, and that this machine may connect there";
@@ -55,7 +55,7 @@ pub(super) fn look(config: &Config, url: Option<&Host>) -> End {
         Ok(runtime) => runtime,
         Err(error) => {
             complain!("hedgerow: {error}");
-            return End::Unable;
+            return CommandEnd::Unable;
         }
     };
     findings.extend(runtime.block_on(examine(config, url)));
@@ -64,7 +64,7 @@ pub(super) fn look(config: &Config, url: Option<&Host>) -> End {
         .iter()
         .any(|found| found.health == CheckStatus::Bad)
     {
-        true => End::Refused,
+        true => CommandEnd::Refused,
         false => printed,
     }
 }

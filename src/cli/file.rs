@@ -3,20 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use super::output::complain;
-use super::End;
+use super::CommandEnd;
 
 /// The variable that names it.
 const VARIABLE: &str = "HEDGEROW_CONFIG";
-/// Where it is looked for otherwise, in this order.
+/// Where this process looks for otherwise, in this order.
 const PLACES: [&str; 3] = [
     "hedgerow.yaml",
     "conf/hedgerow.yaml",
     "/etc/hedgerow/hedgerow.yaml",
 ];
 
-/// The file of `-c`, or the argument of the command, or the one that is found. What to do where
-/// there is none goes to standard error.
-pub(super) fn find(option: Option<&Path>, argument: Option<&Path>) -> Result<PathBuf, End> {
+/// The file of `-c`, or the argument of the command, or the one that is found. Without one,
+/// standard error says what to do.
+pub(super) fn find(option: Option<&Path>, argument: Option<&Path>) -> Result<PathBuf, CommandEnd> {
     match (option, argument) {
         (Some(one), Some(other)) if one != other => {
             complain!(
@@ -24,19 +24,19 @@ pub(super) fn find(option: Option<&Path>, argument: Option<&Path>) -> Result<Pat
                 one.display(),
                 other.display()
             );
-            Err(End::Unable)
+            Err(CommandEnd::Unable)
         }
         (Some(named), _) | (None, Some(named)) => Ok(named.to_owned()),
         (None, None) => look(),
     }
 }
 
-fn look() -> Result<PathBuf, End> {
+fn look() -> Result<PathBuf, CommandEnd> {
     let named = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
     if let Some(named) = named {
         return Ok(named.into());
     }
-    // One that is there and cannot be read is an error of its own, rather than passed over.
+    // A file that exists and cannot be read is an error, and is not skipped.
     let found = PLACES.iter().map(Path::new).find(|path| path.exists());
     if let Some(path) = found {
         return Ok(path.to_owned());
@@ -46,5 +46,5 @@ fn look() -> Result<PathBuf, End> {
          `hedgerow init --output hedgerow.yaml` makes one",
         PLACES.join(", ")
     );
-    Err(End::Unable)
+    Err(CommandEnd::Unable)
 }

@@ -1,4 +1,5 @@
-//! What `run` says at its start: where it listens, where events go, what waits, and how to try it.
+//! What `run` says at its start: its addresses, the projects, the waiting events, and a command to
+//! try it.
 
 use std::net::SocketAddr;
 

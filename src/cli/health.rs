@@ -1,4 +1,4 @@
-//! `hedgerow health`: asks a running proxy on this machine how it is, for what has no `curl`.
+//! `hedgerow health`: asks a running proxy on this machine for its health, for images without `curl`.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -9,11 +9,11 @@ use clap::Args;
 use hedgerow::config::Config;
 
 use super::output::{complain, print};
-use super::{file, End};
+use super::{file, CommandEnd};
 
 /// How long a connection and each read may take.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// More than any answer of ours has.
+/// More than any answer of this process has.
 const ANSWER: u64 = 64 * 1024;
 
 #[derive(Debug, Args)]
@@ -34,8 +34,8 @@ struct HealthAddress {
 }
 
 /// Asks, and prints the answer.
-pub(super) fn health(config: Option<&Path>, options: &HealthArgs) -> End {
-    // What is only worth a word is not said again at every check.
+pub(super) fn health(config: Option<&Path>, options: &HealthArgs) -> CommandEnd {
+    // Warnings are not repeated at every check.
     let loaded = file::find(config, options.file.as_deref())
         .and_then(|path| super::told(&path, Config::load_without_secrets(&path)));
     let (config, _) = match loaded {
@@ -44,20 +44,20 @@ pub(super) fn health(config: Option<&Path>, options: &HealthArgs) -> End {
     };
     let Some(desk) = desk(&config, options.ready) else {
         complain!(
-            "hedgerow: nothing of this configuration can be asked: it has no `health`, no `admin`, \
+            "hedgerow: this configuration names no address to ask: it has no `health`, no `admin`, \
              and no listener without TLS that has a `health`"
         );
-        return End::Unable;
+        return CommandEnd::Unable;
     };
     match ask(&desk) {
         Ok((200, answer)) => print(&format!("{answer}\n")),
         Ok((status, answer)) => {
             complain!("hedgerow: {status} from {}: {answer}", desk.address);
-            End::Refused
+            CommandEnd::Refused
         }
         Err(error) => {
             complain!("hedgerow: no answer from {}: {error}", desk.address);
-            End::Refused
+            CommandEnd::Refused
         }
     }
 }
@@ -82,7 +82,7 @@ fn desk(config: &Config, ready: bool) -> Option<HealthAddress> {
     })
 }
 
-/// An address that is listened on, as one that can be asked.
+/// A listening address, as one that can be connected to.
 fn from_here(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
@@ -109,6 +109,6 @@ fn ask(desk: &HealthAddress) -> io::Result<(u16, String)> {
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
-    let status = status.ok_or_else(|| io::Error::other("it is no answer in HTTP"))?;
+    let status = status.ok_or_else(|| io::Error::other("the answer is not HTTP"))?;
     Ok((status, body.lines().next().unwrap_or_default().to_owned()))
 }

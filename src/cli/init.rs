@@ -13,7 +13,7 @@ use hedgerow::site::init::{
 use hedgerow::site::names;
 
 use super::output::{complain, print};
-use super::End;
+use super::CommandEnd;
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
@@ -58,11 +58,11 @@ fn admin(text: &str) -> Result<String, String> {
 }
 
 /// Prints the configuration, or writes it.
-pub(super) fn init(options: &InitArgs) -> End {
+pub(super) fn init(options: &InitArgs) -> CommandEnd {
     let mut random = [0_u8; names::ENOUGH_RANDOM_BYTES];
     if let Err(error) = getrandom::fill(&mut random) {
         complain!("hedgerow: the system gives no random numbers: {error}");
-        return End::Unable;
+        return CommandEnd::Unable;
     }
     let chosen = InitOptions {
         host: options.host.clone(),
@@ -86,10 +86,10 @@ pub(super) fn init(options: &InitArgs) -> End {
         Ok(text) => text,
         Err(error) => {
             complain!("hedgerow: {error}");
-            return End::Unable;
+            return CommandEnd::Unable;
         }
     };
-    // A flag with a mistake is told now, and not by the first `hedgerow run`. No key is needed for
+    // A mistake in a flag is reported now, and not by the first `hedgerow run`. No key is needed for
     // that.
     match Config::parse(&text, &WithoutSecrets::new("")) {
         Ok((_, warnings)) => {
@@ -103,17 +103,17 @@ pub(super) fn init(options: &InitArgs) -> End {
         }
         Err(problems) => {
             tell(&problems);
-            return End::Unable;
+            return CommandEnd::Unable;
         }
     }
     match &options.output {
         None => print(&text),
         Some(path) if path.as_os_str() == "-" => print(&text),
         Some(path) => match write(path, text.as_bytes()) {
-            Ok(()) => End::Well,
+            Ok(()) => CommandEnd::Well,
             Err(error) => {
                 complain!("hedgerow: {}: {error}", path.display());
-                End::Unable
+                CommandEnd::Unable
             }
         },
     }
@@ -148,8 +148,8 @@ fn flag(path: &str) -> &'static str {
     }
 }
 
-/// Writes a file beside it and puts that in its place, so that what was there stays until then. What
-/// is no plain file, such as a terminal or a pipe, is written itself.
+/// Writes a file beside it and renames that, so that the previous file stays until then. A target
+/// that is no plain file, such as a terminal or a pipe, is written directly.
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     // A link stays one.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -170,7 +170,7 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
         fs::rename(&beside, &target)
     })();
     if written.is_err() {
-        // The first error is the one to tell.
+        // The first error is reported.
         let _ = fs::remove_file(&beside);
     }
     written

@@ -50,38 +50,39 @@ enum Command {
     /// Serve.
     #[command(after_help = pages::RUN)]
     Run(run::RunArgs),
-    /// Let the process that serves read its configuration again, and say what came of it.
+    /// Make the running process read its configuration again, and print the result.
     #[command(after_help = pages::RELOAD)]
     Reload(reload::ReloadArgs),
-    /// Look a configuration over: every mistake with line and column, or else the routes.
+    /// Check a configuration: print every mistake with line and column, or else the routes.
     #[command(after_help = pages::CHECK)]
     Check(check::CheckArgs),
-    /// Find out whether events would arrive: the way to PostHog, the disk, certificates, and with
-    /// --url the way from outside. Sends an event named hedgerow_doctor.
+    /// Check whether events would arrive: the connection to PostHog, the disk, certificates, and
+    /// with --url the site from outside. Sends an event named hedgerow_doctor.
     #[command(after_help = pages::DOCTOR)]
     Doctor(doctor::DoctorArgs),
-    /// Ask the proxy that runs here how it is: for health checks where there is no curl.
+    /// Ask the proxy on this machine for its health: for health checks without curl.
     #[command(after_help = pages::HEALTH)]
     Health(health::HealthArgs),
     /// Rewrite messages, from files or standard input, to events on standard output.
     #[command(after_help = pages::CONVERT)]
     Convert(convert::ConvertArgs),
-    /// Look at what waits for PostHog and at what it refused for good; works while the proxy runs.
+    /// Show the events that wait for PostHog and those that it refused for good; works while the
+    /// proxy runs.
     #[command(after_help = pages::SPOOL)]
     Spool(spool::SpoolArgs),
     #[command(after_help = pages::DEMO)]
-    /// Show the whole way of an event on this machine: a shop, the proxy, a stand-in for PostHog.
+    /// Run a demo on this machine: a shop, the proxy and a stand-in for PostHog.
     Demo(demo::DemoArgs),
     /// Make a complete configuration with fresh neutral paths.
     #[command(after_help = pages::INIT)]
     Init(init::InitArgs),
-    /// Print what goes on a page for a configuration.
+    /// Print the snippet for the pages of a configuration.
     #[command(after_help = pages::SNIPPET)]
     Snippet(snippet::SnippetArgs),
     /// Print the JSON Schema of the configuration, for editors that complete and check it.
     #[command(after_help = pages::SCHEMA)]
     Schema,
-    /// Print what completes this command line in a shell.
+    /// Print the completions for a shell.
     #[command(after_help = pages::COMPLETIONS)]
     Completions(pages::Completions),
     /// Print the man page, or write those of all commands into a folder.
@@ -91,7 +92,7 @@ enum Command {
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum CommandEnd {
     /// All is well.
     Well,
     /// Some of the input could not be used.
@@ -100,12 +101,12 @@ enum End {
     Unable,
 }
 
-impl From<End> for ExitCode {
-    fn from(end: End) -> Self {
+impl From<CommandEnd> for ExitCode {
+    fn from(end: CommandEnd) -> Self {
         Self::from(match end {
-            End::Well => 0,
-            End::Refused => 1,
-            End::Unable => 2,
+            CommandEnd::Well => 0,
+            CommandEnd::Refused => 1,
+            CommandEnd::Unable => 2,
         })
     }
 }
@@ -138,20 +139,19 @@ pub fn main() -> ExitCode {
     .into()
 }
 
-/// Runs a command that reads no configuration. One that is named all the same was meant for
-/// something.
-fn without(config: Option<&Path>, command: &str, run: impl FnOnce() -> End) -> End {
+/// Runs a command that reads no configuration. A configuration that is named anyway is an error.
+fn without(config: Option<&Path>, command: &str, run: impl FnOnce() -> CommandEnd) -> CommandEnd {
     match (config, command) {
         (None, _) => run(),
         (Some(_), "init") => {
             complain!(
                 "hedgerow: `init` reads no configuration; --output FILE says where to write one"
             );
-            End::Unable
+            CommandEnd::Unable
         }
         (Some(_), _) => {
             complain!("hedgerow: `{command}` reads no configuration: leave -c out");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }
@@ -160,7 +160,7 @@ fn without(config: Option<&Path>, command: &str, run: impl FnOnce() -> End) -> E
 ///
 /// The framework's own lines hold heads of requests and answers, with cookies and keys, so they are
 /// left out unless `RUST_LOG` names `pingora` itself. The lines are bounded by kind and written from
-/// a thread of their own; what comes back waits for the last of them.
+/// a thread of their own; the returned guard waits for the last of them.
 fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     const FILTER: &str = "RUST_LOG";
     let default = env_logger::Env::default().default_filter_or("warn,hedgerow=info");
@@ -194,7 +194,7 @@ fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     }
     let teller = Arc::downgrade(&bounded);
     let telling = std::thread::Builder::new().name("log-bound".to_owned());
-    // Where the system starts no thread, the next line of the kind says it.
+    // If the system starts no thread, the next line of the kind says it.
     let _ = telling.spawn(move || {
         while let Some(bounded) = teller.upgrade() {
             bounded.tell_left_out(Tell::Over);
@@ -208,10 +208,10 @@ fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     })
 }
 
-/// How often it is looked for lines that were left out and that nothing has told of.
+/// How often this process looks for left-out lines that were not reported yet.
 const TELLING: Duration = Duration::from_secs(2);
 
-/// Says what was left out and waits for the last lines when it goes.
+/// Reports left-out lines and waits for the last lines when it is dropped.
 struct LogEnd {
     bounded: Arc<Bounded<env_logger::Logger>>,
     _last: LastLines,
@@ -293,12 +293,12 @@ enum LogFormat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum KeyLookup {
     Needed,
-    /// What is missing is made up.
+    /// Missing ones are replaced by placeholders.
     Spared,
 }
 
-/// Loads a configuration. What is wrong with it, or only worth a word, goes to standard error.
-fn load(path: &Path, keys: KeyLookup) -> Result<Config, End> {
+/// Loads a configuration. Mistakes and warnings go to standard error.
+fn load(path: &Path, keys: KeyLookup) -> Result<Config, CommandEnd> {
     let name = path.display().to_string();
     let (config, warnings) = told(
         path,
@@ -311,18 +311,18 @@ fn load(path: &Path, keys: KeyLookup) -> Result<Config, End> {
     Ok(config)
 }
 
-/// Tells what is wrong.
-fn told<T>(path: &Path, loaded: Result<T, ConfigError>) -> Result<T, End> {
+/// Prints the mistakes.
+fn told<T>(path: &Path, loaded: Result<T, ConfigError>) -> Result<T, CommandEnd> {
     let name = path.display().to_string();
     match loaded {
         Ok(loaded) => Ok(loaded),
         Err(ConfigError::Invalid { problems, .. }) => {
             remark(&config::render_problems(&problems, &name));
-            Err(End::Unable)
+            Err(CommandEnd::Unable)
         }
         Err(error) => {
             complain!("hedgerow: {error}");
-            Err(End::Unable)
+            Err(CommandEnd::Unable)
         }
     }
 }
@@ -337,13 +337,13 @@ fn remark(lines: &str) {
 /// How long a start waits for what it has to fetch.
 const FETCH: Duration = Duration::from_secs(5);
 
-/// Fetches what is to be kept and is not there yet.
+/// Fetches archives that are not stored yet.
 fn fetch(config: &Config) -> Result<(), FetchError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let Ok(runtime) = runtime else {
-        // Whatever the system lacks, it will say so when the server starts.
+        // If the system lacks something, the start of the server reports it.
         return Ok(());
     };
     let fetching = async { tokio::time::timeout(FETCH, fetch_libraries(config)).await };

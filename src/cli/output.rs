@@ -1,10 +1,10 @@
-//! What commands write: a pipe that is closed, or a disk that is full, is no reason to panic.
+//! The output of commands: a closed pipe or a full disk does not cause a panic.
 
 use std::io::{self, Write};
 
-use super::End;
+use super::CommandEnd;
 
-/// Writes a line to standard error. Where it cannot be written, there is no other place to say it.
+/// Writes a line to standard error. If it cannot be written, there is no other place to report it.
 macro_rules! complain {
     ($($words:tt)*) => {{
         use std::io::Write as _;
@@ -14,15 +14,15 @@ macro_rules! complain {
 
 pub(super) use complain;
 
-/// Writes a command's result to standard output. A reader that has seen enough is no failure.
-pub(super) fn print(text: &str) -> End {
+/// Writes a command's result to standard output. A reader that closes the pipe is no failure.
+pub(super) fn print(text: &str) -> CommandEnd {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => End::Well,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => End::Well,
+        Ok(()) => CommandEnd::Well,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => CommandEnd::Well,
         Err(error) => {
             complain!("hedgerow: standard output: {error}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the help says below the flags; completions and man pages, made from the same description.
+//! The part of the help below the flags; completions and man pages, made from the same description.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use super::output::{complain, print};
-use super::{Cli, End};
+use super::{Cli, CommandEnd};
 
 macro_rules! environment {
     () => {
@@ -214,7 +214,7 @@ pub(super) struct Completions {
 }
 
 /// Prints what the shell reads.
-pub(super) fn completions(options: &Completions) -> End {
+pub(super) fn completions(options: &Completions) -> CommandEnd {
     let mut text = Vec::new();
     clap_complete::generate(options.shell, &mut Cli::command(), "hedgerow", &mut text);
     print(&String::from_utf8_lossy(&text))
@@ -228,7 +228,7 @@ pub(super) struct Man {
 }
 
 /// Prints the program's page, or writes all.
-pub(super) fn man(options: &Man) -> End {
+pub(super) fn man(options: &Man) -> CommandEnd {
     let command = Cli::command();
     let done = match &options.output {
         Some(folder) => {
@@ -243,14 +243,14 @@ pub(super) fn man(options: &Man) -> End {
         }
     };
     match (done, &options.output) {
-        (Ok(()), _) => End::Well,
+        (Ok(()), _) => CommandEnd::Well,
         (Err(error), Some(folder)) => {
             complain!("hedgerow: {}: {error}", folder.display());
-            End::Unable
+            CommandEnd::Unable
         }
         (Err(error), None) => {
             complain!("hedgerow: the man page: {error}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }

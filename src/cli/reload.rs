@@ -1,4 +1,4 @@
-//! `hedgerow reload`: the process that serves reads its configuration again.
+//! `hedgerow reload`: the running process reads its configuration again.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use clap::Args;
 use hedgerow::proxy::ask_to_reload;
 
 use super::output::{complain, print};
-use super::{file, End, KeyLookup};
+use super::{file, CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
 pub(super) struct ReloadArgs {
@@ -15,8 +15,8 @@ pub(super) struct ReloadArgs {
     file: Option<PathBuf>,
 }
 
-/// Asks the process at `server.upgrade_socket`, and prints what it says.
-pub(super) fn reload(config: Option<&Path>, options: &ReloadArgs) -> End {
+/// Asks the process at `server.upgrade_socket`, and prints its answer.
+pub(super) fn reload(config: Option<&Path>, options: &ReloadArgs) -> CommandEnd {
     let loaded = file::find(config, options.file.as_deref())
         .and_then(|path| super::load(&path, KeyLookup::Spared));
     let config = match loaded {
@@ -25,23 +25,22 @@ pub(super) fn reload(config: Option<&Path>, options: &ReloadArgs) -> End {
     };
     let Some(socket) = &config.server.upgrade_socket else {
         complain!(
-            "hedgerow: the configuration has no `server.upgrade_socket`, where the process that \
-             serves could be asked; send it SIGHUP instead"
+            "hedgerow: the configuration has no `server.upgrade_socket`, through which the running process can be asked; send it SIGHUP instead"
         );
-        return End::Unable;
+        return CommandEnd::Unable;
     };
     match ask_to_reload(socket) {
         Ok(Ok(said)) => print(&format!("reloaded: {said}\n")),
         Ok(Err(why)) => {
             complain!("hedgerow: the configuration stays as it was: {why}");
-            End::Refused
+            CommandEnd::Refused
         }
         Err(error) => {
             complain!(
                 "hedgerow: no process answers at {}: {error}",
                 socket.display()
             );
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }

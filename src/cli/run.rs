@@ -10,15 +10,15 @@ use hedgerow::proxy::{
 use hedgerow::Hedgerow;
 
 use super::output::complain;
-use super::{file, greeting, supervisor, End};
+use super::{file, greeting, supervisor, CommandEnd};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Take over the listening sockets of the process that serves now, which leaves then. It is
-    /// asked at `server.upgrade_socket`.
+    /// Take over the listening sockets of the running process, which then shuts down. It is reached
+    /// at `server.upgrade_socket`.
     #[arg(short, long)]
     upgrade: bool,
     /// How the lines of the log look.
@@ -45,12 +45,12 @@ impl RunArgs {
 }
 
 /// Serves until it is told to stop.
-pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> End {
+pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
     let mut signals = match ProcessSignals::catch() {
         Ok(signals) => signals,
         Err(error) => {
             complain!("hedgerow: signals cannot be caught: {error}");
-            return End::Unable;
+            return CommandEnd::Unable;
         }
     };
     let path = match file::find(config, options.file.as_deref()) {
@@ -73,15 +73,15 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> End {
         Ok(()) => {}
         Err(error @ FetchError::Wrong { .. }) => {
             complain!("hedgerow: {error}");
-            return End::Unable;
+            return CommandEnd::Unable;
         }
-        // Calls are taken all the same; the first page that asks for the script tries again.
+        // Calls are accepted anyway; the first page that asks for the script tries again.
         Err(error) => log::warn!("analytics.js is not there yet: {error}"),
     }
-    // From here on something may wait to be served: it is, and then the process leaves.
+    // From here on clients may wait: they are served before the process shuts down.
     if signals.stopped() {
-        log::info!("it was told to stop before it served");
-        return End::Well;
+        log::info!("it was stopped before it served");
+        return CommandEnd::Well;
     }
     let server = watched(Hedgerow::builder(config))
         .build()
@@ -106,19 +106,19 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> End {
             drop(hedgerow);
             server.run_until(Box::new(signals));
             log::info!("it has left");
-            End::Well
+            CommandEnd::Well
         }
         Err(reason) => {
             complain!("hedgerow: {reason}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }
 
-/// Days before the end of a certificate from which on it is told at the start.
+/// Days before the expiry of a certificate from which on the start reports it.
 const ENDING: i64 = 14;
 
-/// Says which certificates have ended, or end soon.
+/// Reports certificates that have expired, or expire soon.
 fn tell_of_certificates(hedgerow: &Hedgerow) {
     let now = chrono::Utc::now().timestamp();
     for certificate in hedgerow.state().certificates {
@@ -127,7 +127,7 @@ fn tell_of_certificates(hedgerow: &Hedgerow) {
         if left <= 0 {
             log::error!(
                 "the certificate {file} has ended {} days ago: clients refuse it. Renew it: \
-                 the new file is taken up by itself",
+                 the process reads the new file by itself",
                 -days
             );
         } else if days < ENDING {
@@ -136,8 +136,8 @@ fn tell_of_certificates(hedgerow: &Hedgerow) {
     }
 }
 
-/// Asks PostHog's cloud, beside everything else, whether it has projects with these keys. It says yes
-/// to the events of any key, and throws away those of a key that it has not.
+/// Asks PostHog's cloud, in the background, whether it has projects with these keys. It accepts the
+/// events of any key, and drops those of an unknown one.
 fn look_at_keys(config: Config) {
     let thread = std::thread::Builder::new().name("keys".to_owned());
     let started = thread.spawn(move || {
@@ -168,7 +168,7 @@ fn write_no_core() {
     }
 }
 
-/// Lets the spool meet a limit on file sizes as a full disk, instead of ending the process.
+/// Makes a limit on file sizes look like a full disk to the spool, instead of ending the process.
 fn outlive_file_size_limit() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -181,7 +181,7 @@ fn outlive_file_size_limit() {
     }
 }
 
-/// What a release runs: nothing watches.
+/// In a release build: no observer.
 #[cfg(not(debug_assertions))]
 fn watched(builder: hedgerow::proxy::Builder) -> hedgerow::proxy::Builder {
     builder

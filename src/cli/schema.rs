@@ -3,15 +3,15 @@
 use hedgerow::config::json_schema;
 
 use super::output::{complain, print};
-use super::End;
+use super::CommandEnd;
 
 /// Prints it.
-pub(super) fn schema() -> End {
+pub(super) fn schema() -> CommandEnd {
     match serde_json::to_string_pretty(&json_schema()) {
         Ok(text) => print(&format!("{text}\n")),
         Err(error) => {
             complain!("hedgerow: the schema cannot be written: {error}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }

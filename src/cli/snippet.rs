@@ -1,4 +1,4 @@
-//! `hedgerow snippet`: what goes on a page for a configuration.
+//! `hedgerow snippet`: the snippet for the pages of a configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use hedgerow::site::snippet::{
 };
 
 use super::output::{complain, print};
-use super::{file, End, KeyLookup};
+use super::{file, CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
 pub(super) struct SnippetArgs {
@@ -87,10 +87,10 @@ enum LibraryArg {
 }
 
 /// Prints the snippet, or the policy.
-pub(super) fn snippet(config: Option<&Path>, options: &SnippetArgs) -> End {
+pub(super) fn snippet(config: Option<&Path>, options: &SnippetArgs) -> CommandEnd {
     if options.nonce.is_some() && !matches!(options.kind, KindArg::Html) {
         complain!("hedgerow: --nonce: only the tag of `--for html` has one");
-        return End::Unable;
+        return CommandEnd::Unable;
     }
     let loaded = file::find(config, options.file.as_deref())
         .and_then(|path| super::load(&path, KeyLookup::Needed));
@@ -103,7 +103,7 @@ pub(super) fn snippet(config: Option<&Path>, options: &SnippetArgs) -> End {
         Some(Some(home)) => Some(home),
         Some(None) => {
             complain!("hedgerow: --home: expected scheme and host, such as https://t.example.com");
-            return End::Unable;
+            return CommandEnd::Unable;
         }
     };
     let libraries = match options.libraries {
@@ -133,12 +133,12 @@ pub(super) fn snippet(config: Option<&Path>, options: &SnippetArgs) -> End {
             }
             None => {
                 complain!("hedgerow: --nonce: expected what can stand between double quotes");
-                End::Unable
+                CommandEnd::Unable
             }
         },
         Err(error) => {
             complain!("hedgerow: {error}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }
@@ -154,7 +154,7 @@ fn text(options: &SnippetArgs, page: &Page) -> Option<String> {
     }
 }
 
-/// What has to be done besides, on standard error: a page that asks in vain says nothing.
+/// What else has to be done, on standard error: a page without an answer shows nothing.
 fn say_what_is_left(config: &Config, page: &Page, host: PageHost<'_>) {
     let paths = page_paths(page);
     let listed = paths.join(" and ");
@@ -169,7 +169,9 @@ fn say_what_is_left(config: &Config, page: &Page, host: PageHost<'_>) {
         ),
         Reach::OwnHost => {
             if let ProxyAddress::OtherHost(home) = &page.home {
-                complain!("hedgerow: the page asks {home}{listed}: that host must lead here");
+                complain!(
+                    "hedgerow: the page asks {home}{listed}: that host must lead to this Hedgerow"
+                );
             }
         }
         Reach::HandedOver => {
@@ -191,7 +193,7 @@ fn say_what_is_left(config: &Config, page: &Page, host: PageHost<'_>) {
                 );
             }
             complain!(
-                "Its address belongs into `trusted_proxies`. Where Hedgerow stands in front of the \
+                "Put its address into `trusted_proxies`. Where Hedgerow stands in front of the \
                  site itself, that is an `origin` route; under a host of its own, `home` of the \
                  routes, or --home."
             );

@@ -1,4 +1,4 @@
-//! `hedgerow spool`: what waits for PostHog, and what PostHog refused for good.
+//! `hedgerow spool`: the events that wait for PostHog, and those that it refused for good.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -8,7 +8,7 @@ use hedgerow::config::WithoutSecrets;
 use hedgerow::delivery::{ListFormat, Selection, SpoolCommand};
 
 use super::output::{aligned, complain, print};
-use super::{file, End, KeyLookup};
+use super::{file, CommandEnd, KeyLookup};
 
 /// What `hedgerow spool` takes.
 #[derive(Debug, Args)]
@@ -70,8 +70,8 @@ impl From<&SpoolSubcommand> for SpoolCommand {
     }
 }
 
-/// Looks into the spool of a configuration, or works on its dead letters. The proxy may run.
-pub(super) fn spool(config: Option<&Path>, options: &SpoolArgs) -> End {
+/// Lists the spool of a configuration, or changes its dead letters. The proxy may run meanwhile.
+pub(super) fn spool(config: Option<&Path>, options: &SpoolArgs) -> CommandEnd {
     let loaded = file::find(config, None).and_then(|path| super::load(&path, KeyLookup::Spared));
     let config = match loaded {
         Ok(config) => config,
@@ -79,7 +79,7 @@ pub(super) fn spool(config: Option<&Path>, options: &SpoolArgs) -> End {
     };
     let Some(spool) = &config.delivery.spool else {
         complain!("hedgerow: the configuration has no `delivery.spool`");
-        return End::Unable;
+        return CommandEnd::Unable;
     };
     let command = SpoolCommand::from(&options.command);
     let mut out = Vec::new();
@@ -89,7 +89,7 @@ pub(super) fn spool(config: Option<&Path>, options: &SpoolArgs) -> End {
             "hedgerow: `delivery.spool` needs its login, and a variable or file that it names is \
              not there"
         );
-        return End::Unable;
+        return CommandEnd::Unable;
     }
     let done = backend.run(spool.limits(), &command, &mut out);
     let text = String::from_utf8_lossy(&out);
@@ -103,7 +103,7 @@ pub(super) fn spool(config: Option<&Path>, options: &SpoolArgs) -> End {
         Ok(()) => printed,
         Err(error) => {
             complain!("hedgerow: {error}");
-            End::Unable
+            CommandEnd::Unable
         }
     }
 }

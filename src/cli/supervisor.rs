@@ -1,4 +1,4 @@
-//! A word to the supervisor of the process, by the protocol of systemd's `sd_notify(3)`.
+//! Notifies the supervisor of the process, by the protocol of systemd's `sd_notify(3)`.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;

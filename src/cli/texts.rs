@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
-/// One message or batch, or what stands in the place of one.
+/// One message or batch, or what stands instead of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct InputText {
     /// The line where it begins, counted from 1.
@@ -23,7 +23,7 @@ pub(super) enum ArrayPosition {
     First,
     /// A further one.
     Next,
-    /// An array whose end never comes, and of which everything before has been given.
+    /// An array without its end, of which all items have been returned.
     Unclosed,
 }
 
@@ -41,8 +41,8 @@ pub(super) fn unpacked<'r>(input: impl BufRead + 'r) -> io::Result<Box<dyn BufRe
     })
 }
 
-/// Cuts an input into texts. What is broken ends with its line where that can be told, so that the
-/// texts behind it are found.
+/// Cuts an input into texts. A broken text ends with its line if possible, so that the texts behind
+/// it are found.
 pub(super) struct InputTexts<R> {
     input: R,
     /// Lines that have been read, and are not used up.

@@ -167,7 +167,7 @@ fn domains(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Vec<Strin
         let text = reader.text(entry, DOMAIN);
         match text.map(domain) {
             Some(Ok(domain)) if known.contains(&domain) => {
-                reader.wrong(entry, "this name stands in the list already");
+                reader.wrong(entry, "this name is in the list already");
                 all_well = false;
             }
             Some(Ok(domain)) => known.push(domain),
@@ -303,13 +303,13 @@ fn challenges(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Vec<Ch
         let found = Challenge::ALL.into_iter().find(|one| one.name() == text);
         match found {
             Some(one) if chosen.contains(&one) => {
-                reader.wrong(entry, "this challenge stands in the list already");
+                reader.wrong(entry, "this challenge is in the list already");
                 all_well = false;
             }
             Some(one) => chosen.push(one),
             None => {
                 let message = match text {
-                    "dns-01" => "dns-01 is not spoken here; expected http-01 or tls-alpn-01".into(),
+                    "dns-01" => "dns-01 is not supported; expected http-01 or tls-alpn-01".into(),
                     _ => {
                         let hint = did_you_mean(text, names);
                         format!("expected http-01 or tls-alpn-01{hint}")
@@ -431,16 +431,14 @@ pub(super) fn check(reader: &mut ConfigReader<'_>, top: &Section<'_>, listen: &[
             let secure = listener.address.port() == HTTPS;
             let words = match acme.challenges.as_slice() {
                 [only] if *only == http && !plain => Some(
-                    "authorities ask for http-01 on port 80, where no listener without `tls` is: \
-                     this works only if that port is led to one",
+                    "authorities ask for http-01 on port 80, where there is no listener without `tls`: this works only if that port is forwarded to one",
                 ),
                 [only] if *only == alpn && !secure => Some(
-                    "authorities ask for tls-alpn-01 on port 443: this works only if that port is \
-                     led to this listener",
+                    "authorities ask for tls-alpn-01 on port 443: this works only if that port is forwarded to this listener",
                 ),
                 [_, _] if !plain && !secure => Some(
                     "authorities ask on port 80 (http-01, of a listener without `tls`) or on port \
-                     443 (tls-alpn-01): this works only if one of them is led here",
+                     443 (tls-alpn-01): this works only if one of them is forwarded here",
                 ),
                 _ => None,
             };

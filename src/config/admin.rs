@@ -49,16 +49,14 @@ pub(super) fn read(
         (LiveViewWanted::Yes, None) => {
             reader.wrong(
                 &at,
-                "the live view shows what visitors do, and more than this machine reaches this \
-                 address: it needs a `token`, or `live: off`",
+                "the live view shows what visitors do, and other machines can reach this address: it needs a `token`, or `live: off`",
             );
             return None;
         }
         (LiveViewWanted::WherePossible, None) => {
             reader.warn(
                 &at,
-                "the live view is off: more than this machine reaches this address, and there is no \
-                 token; `admin: {address: …, token: env:NAME}` turns it on, `live: off` ends this \
+                "the live view is off: other machines can reach this address, and there is no token; `admin: {address: …, token: env:NAME}` turns it on, `live: off` ends this \
                  warning",
             );
             LiveView::Off

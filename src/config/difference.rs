@@ -8,7 +8,7 @@ use super::units;
 /// Keys, with all below them, that only a new process changes.
 const NEW_PROCESS: [&str; 3] = ["server.threads", "server.upgrade_socket", "delivery.spool"];
 
-/// When a change comes into force.
+/// When a change becomes active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Force {
     /// With a reload.
@@ -27,7 +27,7 @@ pub struct Difference {
     pub before: Option<String>,
     /// Its value after; none where it is not there.
     pub after: Option<String>,
-    /// When that comes into force.
+    /// When that becomes active.
     pub force: Force,
 }
 

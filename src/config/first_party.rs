@@ -43,7 +43,7 @@ pub struct Forward {
     pub api: Host,
     /// Where the account's settings and destinations' code come from.
     pub cdn: Host,
-    /// What becomes of destinations whose code runs in the page.
+    /// What happens to destinations whose code runs in the page.
     pub device_mode: DeviceMode,
     /// The account's key, where pages and their events do not bring it themselves.
     pub write_key: Option<WriteKey>,
@@ -67,16 +67,16 @@ pub struct SiteOrigin {
     pub servers: Vec<Host>,
     /// The Segment route whose snippet goes into the site's pages.
     pub inject: Option<PathPrefix>,
-    /// How it is found out that a server is away; only where there are several.
+    /// How it is determined that a server is away; only where there are several.
     pub health: ServerHealthCheck,
-    /// What becomes of header fields with underscores in their names.
+    /// What happens to header fields with underscores in their names.
     pub underscores: Underscores,
     /// How long an idle connection to a server is kept: zero for not at all, none for what
     /// the server announces and the default.
     pub keepalive: Option<Duration>,
 }
 
-/// How it is found out that a server of a site is away.
+/// How it is determined that a server of a site is away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerHealthCheck {
     /// Only when a request fails to connect.
@@ -443,7 +443,7 @@ fn servers(
         match text.parse::<Host>() {
             Ok(host) if text.contains("://") && host.base_path().is_empty() => {
                 if is_ours(listen, host.name(), host.port()) {
-                    reader.wrong(entry, "this is one of our own listeners");
+                    reader.wrong(entry, "this is a listener of this Hedgerow");
                 }
                 servers.push(host);
             }

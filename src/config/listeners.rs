@@ -132,9 +132,9 @@ pub(super) fn listen(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<Li
         if let Some(other) = listeners.iter().find(taken) {
             let other = other.address;
             let message = if other == listener.address {
-                "this address stands in the list already".to_owned()
+                "this address is in the list already".to_owned()
             } else {
-                format!("{other} takes connections to this address already, or this one to it")
+                format!("{other} takes connections to this address already, or the other way round")
             };
             reader.wrong(&entry, message);
             continue;
@@ -345,7 +345,7 @@ fn networks_of(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Vec<IpNet> {
                 if network.prefix_len() == 0 {
                     reader.warn(
                         &entry,
-                        "everyone is believed: any client can claim any address",
+                        "all clients are trusted: any client can claim any address",
                     );
                 }
                 networks.push(network.trunc());

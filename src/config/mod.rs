@@ -256,7 +256,7 @@ fn warn_of_large_events(
     }
 }
 
-/// Events that a Segment account sends to PostHog as well are known again by their id alone.
+/// Events that a Segment account sends to PostHog as well are recognised by their id alone.
 fn warn_of_two_ids(
     reader: &mut ConfigReader<'_>,
     top: &reader::Section<'_>,

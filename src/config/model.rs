@@ -118,7 +118,7 @@ impl Project {
     }
 }
 
-/// A certificate authority of one's own.
+/// A certificate authority of your own.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CaFile {
     /// Where it was read.
@@ -145,7 +145,7 @@ pub enum UpstreamHttp {
     Http2,
 }
 
-/// Which requests, and what becomes of them.
+/// Which requests, and what happens to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The host of the request; without one, every host.
@@ -154,7 +154,7 @@ pub struct Route {
     pub path: PathPrefix,
     /// Where pages on other hosts reach it; none where it is a path of the page's own host.
     pub home: Option<ProxyAddress>,
-    /// What becomes of it.
+    /// What happens to it.
     pub action: Action,
 }
 
@@ -168,14 +168,14 @@ impl Route {
     }
 }
 
-/// What becomes of a route's requests.
+/// What happens to a route's requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Segment's calls, rewritten for the project that the write key stands for.
     Segment {
         /// The keys it takes.
         write_keys: WriteKeys<Arc<Project>>,
-        /// analytics.js, its settings, and what becomes of a real Segment account.
+        /// analytics.js, its settings, and what happens to a real Segment account.
         files: Box<SegmentFiles>,
     },
     /// posthog-js, passed through to a project's host.
@@ -206,7 +206,7 @@ pub struct RequestLimits {
     pub body_rate: Option<BodyRate>,
 }
 
-/// The least speed of a body: in each stretch of `grace`, so many bytes a second on average.
+/// The least speed of a body: in each stretch of `grace`, this many bytes a second on average.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyRate {
     /// Bytes a second; at least one.

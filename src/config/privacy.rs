@@ -63,7 +63,7 @@ fn check(reader: &mut ConfigReader<'_>, section: &Section<'_>, privacy: &Privacy
     if let (Some(field), Pseudonym::Day) = (section.get("pseudonym"), privacy.pseudonym) {
         reader.wrong(
             field,
-            "a pseudonym for each day needs `secret`, or anybody could tell who it is",
+            "a pseudonym for each day needs `secret`: without it anyone could compute whose it is",
         );
     }
     if let (Some(field), false) = (section.get("hash"), privacy.hash.is_empty()) {
@@ -222,7 +222,7 @@ pub(super) fn lines(privacy: &Privacy) -> Vec<String> {
         line("a pseudonym for each visitor and day".to_owned());
     }
     if lines.is_empty() {
-        lines.push("privacy: everything leaves as it came".to_owned());
+        lines.push("privacy: nothing is changed".to_owned());
     }
     lines
 }

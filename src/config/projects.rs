@@ -110,7 +110,7 @@ fn project(
     let api_key = api_key.and_then(|field| key(reader, &field));
     let ca_file = section.get("ca_file").cloned().and_then(|field| {
         if host.as_ref().map(Host::scheme) == Some(Scheme::Http) {
-            reader.wrong(&field, "means nothing for a host with http://");
+            reader.wrong(&field, "has no effect for a host with http://");
         }
         let (path, pem) = pem(reader, &field, PemContent::Certificate)?;
         Some(CaFile { path, pem })
@@ -145,7 +145,7 @@ fn host_of(reader: &mut ConfigReader<'_>, field: &Field<'_>, listen: &[Listener]
     match text.parse::<Host>() {
         Ok(host) => {
             if is_ours(listen, host.name(), host.port()) {
-                reader.wrong(field, "this is one of our own listeners");
+                reader.wrong(field, "this is a listener of this Hedgerow");
             }
             if let Some(misdirection) = host.misdirection() {
                 reader.warn(field, misdirection.to_string());

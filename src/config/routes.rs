@@ -1,4 +1,4 @@
-//! `routes`: which requests, and what becomes of them.
+//! `routes`: which requests, and what happens to them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -229,7 +229,7 @@ fn write_keys(
                     continue;
                 };
                 if listed.insert(key, project.clone()).is_some() {
-                    reader.wrong(&item, "this write key stands in the list already");
+                    reader.wrong(&item, "this write key is in the list already");
                 }
             }
         }
@@ -248,7 +248,7 @@ fn write_keys(
                     // A key of a mapping is no value.
                     Some(_) if secret::is_reference(&entry.key) => reader.wrong_key(
                         &value,
-                        "a key of a mapping is taken as it stands, not from a variable or file; \
+                        "a key of a mapping is taken literally, not from a variable or file; \
                          a route with a list of `write_keys` reads env:NAME",
                     ),
                     Some(key) => {

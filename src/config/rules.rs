@@ -40,7 +40,10 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<Rule
         if let Some(number) = rules.iter().position(|before| hides(before, &rule)) {
             reader.wrong(
                 &field,
-                format!("no event gets here: rule {} takes them all", number + 1),
+                format!(
+                    "no event reaches this rule: rule {} matches all",
+                    number + 1
+                ),
             );
         }
         rules.push(rule);

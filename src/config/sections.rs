@@ -126,7 +126,7 @@ fn warn_of_what_needs_the_enriched_mode(reader: &mut ConfigReader<'_>, section: 
         let field = section.get(key);
         let does_something = |field: &&Field<'_>| !matches!(field.text(), Some("off" | "send"));
         if let Some(field) = field.filter(does_something).cloned() {
-            reader.warn(&field, "means nothing in `mode: reference`");
+            reader.warn(&field, "has no effect in `mode: reference`");
         }
     }
 }
@@ -165,7 +165,7 @@ fn body_rate(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<Bod
     let grace = reader.duration(section, "body_grace", SECOND..=MINUTES);
     if is_off {
         if let (Some(field), Some(_)) = (section.get("body_grace"), grace) {
-            reader.wrong(field, "`body_rate` is off: there is nothing to wait for");
+            reader.wrong(field, "has no effect: `body_rate` is off");
         }
         return None;
     }
@@ -221,7 +221,7 @@ pub(super) fn limits(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> (Reque
     bounds.window = window.unwrap_or(bounds.window.min(limits.body));
     bounds.event = event.unwrap_or(bounds.event);
     if let (Some(field), true) = (section.get("window"), bounds.window > limits.body) {
-        reader.wrong(field, "larger than `body`: no body could outgrow it");
+        reader.wrong(field, "larger than `body`: no body can be larger than that");
     }
     if let (Some(field), true) = (section.get("memory"), limits.memory < bounds.window) {
         reader.wrong(

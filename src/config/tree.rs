@@ -192,10 +192,7 @@ impl TreeBuilder {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return broken(
-                        span,
-                        "a second document begins here; one is all there may be",
-                    );
+                    return broken(span, "a second document begins here; only one is allowed");
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -262,10 +259,10 @@ impl TreeBuilder {
         open.size = open.size.saturating_add(node.size);
         open.height = open.height.max(node.height + 1);
         if open.size > NODE_LIMIT {
-            return broken(span, "too many values, aliases followed");
+            return broken(span, "too many values, with aliases expanded");
         }
         if open.height > NESTING_LIMIT {
-            return broken(span, "nested too deeply, aliases followed");
+            return broken(span, "nested too deeply, with aliases expanded");
         }
         match &mut open.content {
             Content::List(items) => items.push(node),
@@ -333,7 +330,7 @@ fn in_plain_words(error: &ScanError) -> YamlError {
             "expected the next `- ` of the list; an IPv6 address such as [::1]:80 needs quotes"
                 .to_owned()
         }
-        E::InvalidIndentation => "the indentation fits nothing above".to_owned(),
+        E::InvalidIndentation => "the indentation matches nothing above".to_owned(),
         E::TabNotAllowed | E::TabInBlockIndentation | E::TabInIndentation => {
             "a tab cannot indent; use spaces".to_owned()
         }

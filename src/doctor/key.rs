@@ -16,7 +16,7 @@ pub enum KeyKnown {
 pub enum Installation {
     /// One of PostHog's own regions.
     Cloud,
-    /// A PostHog of one's own, which may be too old to be asked for keys.
+    /// A PostHog of your own, which may be too old to be asked for keys.
     Own,
 }
 
@@ -29,13 +29,13 @@ pub fn key(name: &str, here: KeyKnown, elsewhere: Option<&str>, place: Installat
         (KeyKnown::No, Some(region), _) => Finding::bad(
             about,
             format!(
-                "is that of a project in the other region, {region}: events are taken and gone"
+                "is that of a project in the other region, {region}: PostHog accepts the events and drops them"
             ),
             format!("write `host: {region}` for this project"),
         ),
         (KeyKnown::No, None, Installation::Cloud) => Finding::bad(
             about,
-            "PostHog has no project with it: events are taken and gone",
+            "PostHog has no project with it: it accepts the events and drops them",
             "copy the project API key from PostHog: Settings, Project",
         ),
         (KeyKnown::No, None, Installation::Own) => Finding::odd(

@@ -1,4 +1,4 @@
-//! What a [`Hedgerow`] is built with, and why it cannot be.
+//! The builder of a [`Hedgerow`], and its errors.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -24,16 +24,16 @@ use super::operator::watcher::{EventCounters, Observer};
 use super::outbound::refused_events::WholeBatchProjects;
 use super::{Clock, Hedgerow};
 
-/// How long a client's connection waits for its next request, unless told otherwise.
+/// How long a client's connection waits for its next request, unless set otherwise.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long a client may take nothing of its answer, unless told otherwise.
+/// How long a client may read nothing of its answer, unless set otherwise.
 const UNREAD: Duration = Duration::from_secs(120);
 
-/// Why Hedgerow cannot start with a configuration that is right in itself.
+/// Why Hedgerow cannot start with a configuration that is valid in itself.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// There are no certificates to verify a host's with.
+    /// There are no authorities to verify a host's certificate with.
     #[error(
         "no certificate authorities to verify {host} with ({reason}); install ca-certificates, \
          or set ca_file"
@@ -70,7 +70,7 @@ pub enum BuildError {
         /// What is missing.
         reason: String,
     },
-    /// A route that is no work of the one call in a host proxy.
+    /// A route that the call in a host proxy cannot serve.
     #[error(
         "route {route} is an `origin`, which the host proxy serves itself: take it out of the file, \
          or run the binary"
@@ -94,7 +94,7 @@ pub enum BuildError {
     /// A listener orders a certificate, and this build cannot.
     #[error("this build orders no certificates: it was made without the cargo feature acme")]
     NoAcme,
-    /// The host makes no valid request.
+    /// The host cannot stand in a request.
     #[error("project {project}: its host cannot stand in a request")]
     Host {
         /// The project's name.
@@ -131,8 +131,8 @@ impl Builder {
         self
     }
 
-    /// Records for the live view in this ring, where `admin` has one, so that something else can show
-    /// it as well.
+    /// Records for the live view in this ring, if `admin` has one, so that other code can show it as
+    /// well.
     #[doc(hidden)]
     #[must_use]
     pub fn live(mut self, live: Arc<Live>) -> Self {
@@ -141,15 +141,14 @@ impl Builder {
     }
 
     /// How long a client's connection may wait for its next request, in whole seconds and at
-    /// least one; 60 if nothing is said. The framework itself would keep a used one for ever.
+    /// least one; 60 by default. The framework itself would keep a used one forever.
     #[must_use]
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.idle = idle;
         self
     }
 
-    /// How long a client may take nothing of what is written of its answer, two minutes if nothing is
-    /// said. For [`Site`](super::Site); another proxy has bounds of its own.
+    /// How long a client may read nothing of its answer; two minutes by default. For [`Site`](super::Site); another proxy has bounds of its own.
     #[must_use]
     pub fn unread_timeout(mut self, unread: Duration) -> Self {
         self.unread = unread;
@@ -165,8 +164,8 @@ impl Builder {
         self
     }
 
-    /// Takes the time of day from this clock instead of the system's. It says when messages
-    /// arrive, and so which times are corrected and which sessions go on.
+    /// Takes the time of day from this clock instead of the system's. It gives the time of arrival of
+    /// messages, and so decides which times are corrected and which sessions continue.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Fn() -> SystemTime + Send + Sync>) -> Self {
         self.clock = clock;
@@ -177,7 +176,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When a project's host is to be verified and there is nothing to verify it with, or when
+    /// When a project's host has to be verified and there are no authorities for it, or when
     /// sessions need a secret and the system has no random bits to make one of.
     pub fn build(self) -> Result<Hedgerow, BuildError> {
         let log_limit = Arc::<LogLimit>::default();
@@ -196,7 +195,7 @@ impl Builder {
             cautions: WholeBatchProjects::default(),
             log_limit,
             observer: self.observer,
-            // Zero would mean for ever.
+            // Zero would mean forever.
             idle_seconds: self.idle.as_secs().max(1),
             unread: self.unread,
             clock: self.clock,

@@ -1,23 +1,23 @@
-//! Whose request it is: the peer of the socket, or what a trusted proxy says.
+//! The client of a request: the peer of the socket, or the client that a trusted proxy names.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderName;
 use ipnet::IpNet;
 
-/// Whose request it is, as the proxies on its way say.
+/// The client, as the proxies on the way say.
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Which host it asked the first of them for.
+/// The host that it asked the first proxy for.
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// How it came to each of them.
+/// The transport to each of them.
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The client's address.
 ///
-/// `forwarded` are the values of `X-Forwarded-For` in the order of the request. They are believed
+/// `forwarded` are the values of `X-Forwarded-For` in the order of the request. They are trusted
 /// only when the peer is a trusted proxy, and then from the right: each trusted address vouches
 /// for the one before it. The first that is not trusted is the client; everything further left
-/// is the client's own claim. An entry that is no address ends the walk.
+/// is the client's own claim. An entry that is no address ends the search.
 pub(crate) fn address<'a>(
     peer: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'a str>,
@@ -39,7 +39,7 @@ pub(crate) fn address<'a>(
     client
 }
 
-/// Whether this address is a proxy whose headers are believed.
+/// Whether this address is a proxy whose headers are trusted.
 pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }

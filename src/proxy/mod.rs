@@ -1,9 +1,9 @@
-//! The rooms that name Pingora types: the one call for a host proxy, the sender to PostHog, and
-//! the site proxy of the `hedgerow` binary.
+//! The modules that name Pingora types: the call for a host proxy, the client of PostHog, and the site
+//! proxy of the `hedgerow` binary.
 //!
 //! A Segment request ends in the host's `request_filter`: its body is read and rewritten there,
-//! sent to PostHog over the framework's connectors, and answered. Nothing of it passes through the
-//! proxying phases, so none of their traps can hit it.
+//! sent to PostHog over the framework's connectors, and answered. It does not pass through the
+//! proxying phases, so their pitfalls do not apply.
 
 #[cfg(feature = "acme")]
 mod acme;
@@ -88,16 +88,15 @@ pub struct Hedgerow {
     shared: Arc<HedgerowShared>,
 }
 
-/// What all clones share: the configuration of the moment, and what outlives it.
+/// Shared by all clones: the active configuration, and the state that outlives it.
 pub(crate) struct HedgerowShared {
     current: ArcSwap<Serving>,
     lasting: Arc<LongLivedState>,
 }
 
-/// Projects as places to send batches to, by name.
+/// The targets of batches, by the project's name.
 type Destinations = HashMap<String, Arc<Destination>>;
 
-/// Where the time of day comes from.
 pub(crate) use hedgerow_spool::Clock;
 
 impl Hedgerow {
@@ -106,7 +105,7 @@ impl Hedgerow {
         Self::builder(config).build()
     }
 
-    /// The same, with more to choose.
+    /// The same, with more options.
     pub fn builder(config: Config) -> Builder {
         Builder::new(config)
     }
@@ -134,8 +133,8 @@ impl Hedgerow {
     ///
     /// # Errors
     ///
-    /// When PostHog's answer to posthog-js breaks off in its middle, so that the connection ends
-    /// with it. Whatever else happens to a request of ours is answered here.
+    /// When PostHog's answer to posthog-js ends early in its middle, so that the connection ends
+    /// with it. Every other failure of such a request is answered here.
     pub async fn intercept(&self, session: &mut Session) -> pingora::Result<bool> {
         let serving = self.current();
         self.begin(&serving);
@@ -155,7 +154,7 @@ impl Hedgerow {
             RouteAction::PostHog(passed) => {
                 let relay = Relay::new(&serving, passed, route);
                 let tail = tail.to_owned();
-                // Boxed: a call of Segment's goes without the room that this needs.
+                // Boxed: a Segment call does not hold the memory for this.
                 Box::pin(relay.answer(session, &tail)).await?;
             }
         }
@@ -164,13 +163,13 @@ impl Hedgerow {
 
     /// Begins to send what waits in the spool, on the current Tokio runtime. The first
     /// [`intercept`](Self::intercept) does it by itself; a host that wants it sooner, so that what an
-    /// earlier process left goes out without waiting for a request, calls this. Does nothing
+    /// earlier process left is sent without waiting for a request, calls this. Does nothing
     /// without a spool, or when it has begun already.
     pub fn start_replay(&self) {
         self.begin(&self.current());
     }
 
-    /// Begins what runs beside the requests of a configuration, once.
+    /// Starts the background tasks of a configuration, once.
     fn begin(&self, serving: &Serving) {
         if serving.begun.load(Ordering::Relaxed) {
             return;
@@ -182,15 +181,15 @@ impl Hedgerow {
         }
     }
 
-    /// Ends the replay for good, once the request that it has under way is through. What waits
-    /// stays in the spool; batches that PostHog does not take are kept as before.
+    /// Ends the replay for good, once its request under way has ended. Waiting events stay in the
+    /// spool; batches that PostHog does not take are kept as before.
     pub async fn stop_replay(&self) {
         if let Some(backlog) = &self.shared.lasting.backlog {
             backlog.stop().await;
         }
     }
 
-    /// The configuration of the moment.
+    /// The active configuration.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.current().config)
     }
@@ -199,7 +198,7 @@ impl Hedgerow {
         self.shared.current.load_full()
     }
 
-    /// What became of requests that went on to real Segment accounts, all routes together.
+    /// The outcomes of requests that were forwarded to real Segment accounts, all routes together.
     pub fn forward_counts(&self) -> ForwardCounts {
         self.shared.lasting.accounts.counts()
     }
@@ -209,7 +208,7 @@ impl Hedgerow {
         self.shared.lasting.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Requests on their way to real Segment accounts, behind the backs of their clients.
+    /// Requests on their way to real Segment accounts, in the background.
     fn forwards_under_way(&self) -> usize {
         self.shared.lasting.accounts.under_way()
     }
@@ -220,7 +219,7 @@ impl Hedgerow {
         backlog.is_none_or(|backlog| backlog.is_first())
     }
 
-    /// Puts whatever comes from now on behind what waits in the spool.
+    /// Appends all further events to the spool.
     fn step_back(&self) {
         if let Some(backlog) = &self.shared.lasting.backlog {
             backlog.step_back();

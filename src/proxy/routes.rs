@@ -27,7 +27,7 @@ pub(crate) struct CompiledRoute {
     pub(crate) does: RouteAction,
 }
 
-/// What becomes of a route's requests.
+/// What happens to a route's requests.
 pub(crate) enum RouteAction {
     Segment(Box<SegmentRoute>),
     PostHog(Arc<PostHogProxy>),

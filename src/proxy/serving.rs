@@ -56,8 +56,7 @@ impl Serving {
         if self.lasting.log_limit.first("", "untrusted_proxy") {
             log::warn!(
                 "X-Forwarded-For comes from {peer}, which is not in `trusted_proxies`: if that is the \
-                 proxy in front, every visitor has its address in PostHog, for good. Add it there; \
-                 this is said once"
+                 proxy in front, every visitor has its address in PostHog, for good. Add it there; this is logged once"
             );
         }
     }

@@ -102,7 +102,7 @@ pub fn forged(headers: &HeaderMap, underscores: Underscores, peer: Peer) -> Vec<
 /// Whether a field, however its name is written, is a claim.
 fn is_claim(name: &str) -> bool {
     if name == "x-forwarded-for" {
-        // The proxy writes this one anew in any case.
+        // The proxy writes this one again in any case.
         return false;
     }
     let normal;

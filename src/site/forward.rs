@@ -148,7 +148,7 @@ pub enum QueueAdmission {
 }
 
 impl QueueBounds {
-    /// Whether a request with a body of so many bytes may wait.
+    /// Whether a request with a body of this many bytes may wait.
     pub fn admit(&self, load: QueueLoad, body: usize) -> QueueAdmission {
         let fits = load.requests < self.requests && load.bytes.saturating_add(body) <= self.bytes;
         if fits {
@@ -178,7 +178,7 @@ pub enum AttemptOutcome {
 pub enum AfterAttempt {
     /// Done.
     Delivered,
-    /// Once more, after so long.
+    /// Once more, after this time.
     Again(Duration),
     /// Given up and counted: refused for good.
     Refused,
@@ -246,7 +246,7 @@ pub const SETTINGS_FRESH: Duration = Duration::from_secs(300);
 /// How long a failed fetch of settings is left alone.
 pub const SETTINGS_PAUSE: Duration = Duration::from_secs(30);
 
-/// What becomes of a copy that is so old, when the last fetch failed so long ago. A copy never
+/// What happens to a copy of this age, given the time since the last fetch failed. A copy never
 /// becomes useless: without settings a page sends nothing at all (segment-tracking 3.3).
 pub fn settings_copy(age: Duration, since_failure: Option<Duration>) -> SettingsCopy {
     let resting = since_failure.is_some_and(|since| since < SETTINGS_PAUSE);

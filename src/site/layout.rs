@@ -167,7 +167,7 @@ impl Layout {
         })
     }
 
-    /// Only Segment's own paths below `prefix`, which starts with a slash: no script of ours.
+    /// Only Segment's own paths below `prefix`, which starts with a slash: no script of this process.
     pub fn segments_own(prefix: &str) -> Self {
         let unused = || UNUSED.to_owned();
         Self {

@@ -125,7 +125,7 @@ impl<'a> NameGenerator<'a> {
     }
 
     /// A number below `bound`, every one equally likely: bytes past the last whole multiple are
-    /// thrown away.
+    /// deleted.
     fn below(&mut self, bound: u8) -> Result<u8, NamesError> {
         let limit = 256 - 256 % u16::from(bound);
         loop {
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn every_character_is_drawn_equally_often_from_equally_frequent_bytes() {
-        // 252 bytes are nine rounds of the alphabet; the four bytes left are thrown away.
+        // 252 bytes are nine rounds of the alphabet; the four bytes left are deleted.
         let all: Vec<u8> = (0..=255).collect();
         let mut names = NameGenerator::new(&all);
         let mut counts = [0u32; 28];

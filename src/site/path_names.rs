@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_nobody_disguised_and_unknown_parts_stay_as_they_are() {
+    fn paths_that_were_not_renamed_and_unknown_parts_stay_as_they_are() {
         for path in
             PATHS
                 .iter()

@@ -26,7 +26,7 @@ pub enum Caching {
     Never,
 }
 
-/// What becomes of an `Authorization` header.
+/// What happens to an `Authorization` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authorization {
     /// A bearer token goes on: the path is one of server SDKs and OTLP exporters. Nothing else
@@ -43,11 +43,11 @@ pub struct PostHogRoute {
     pub upstream: TargetHost,
     /// Whether the answer may be kept.
     pub caching: Caching,
-    /// What becomes of an `Authorization` header.
+    /// What happens to an `Authorization` header.
     pub authorization: Authorization,
 }
 
-/// What becomes of a request by its method.
+/// What happens to a request by its method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MethodRule {
     /// Passed on. `OPTIONS` too: PostHog answers its own preflights, and a second set of CORS

@@ -200,7 +200,7 @@ impl Settings {
     }
 }
 
-/// What becomes of a Segment account's device-mode destinations, whose code runs in the page.
+/// What happens to a Segment account's device-mode destinations, whose code runs in the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceMode {
     /// They stay; the code that Segment hosts is asked for below our prefix

@@ -217,7 +217,7 @@ async fn each_request_has_one_line_with_its_trace_and_nothing_of_what_it_said() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_nobody_reads_holds_no_request_up_and_what_is_lost_is_counted() {
+async fn a_log_that_is_not_read_delays_no_request_and_lost_lines_are_counted() {
     let posthog = PostHog::start().await;
     let admin = refused_port().await;
     let text = format!("admin: \"{admin}\"\n{}", yaml(&posthog.url()));

@@ -267,7 +267,7 @@ async fn an_event_is_shown_with_where_it_is_in_the_end() {
         "{{\"batch\":[{},{},{}]}}",
         item("Good"),
         item("Bad"),
-        "{\"type\":\"track\",\"event\":\"Nobody's\"}"
+        "{\"type\":\"track\",\"event\":\"Unkeyed\"}"
     );
     let mut client = Client::connect(proxy.address).await;
     let right = basic("wk_right_1234");

@@ -68,7 +68,7 @@ export async function launch(options) {
     headless: true,
     timeout,
     protocolTimeout: timeout,
-    // The certificate is made for the test, and nobody has signed it.
+    // The certificate is made for the test and is not signed by an authority.
     acceptInsecureCerts: true,
     extraPrefsFirefox: {
       'network.proxy.type': 1,

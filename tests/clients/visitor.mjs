@@ -57,7 +57,7 @@ const orders = {
 };
 
 const input = createInterface({ input: process.stdin });
-// Nobody waits for the answer any more: the test has failed, and no browser may outlive it.
+// The answer is not waited for any more: the test has failed, and no browser may outlive it.
 let busy = false;
 input.on('close', () => {
   if (busy) {

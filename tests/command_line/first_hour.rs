@@ -45,7 +45,7 @@ fn each_way_to_be_installed_is_asked_first_and_known_to_the_snippet() {
         ),
         (
             &["--home", "https://t.example.com:8443"],
-            "that host must lead here",
+            "that host must lead to this Hedgerow",
             "https://t.example.com:8443",
         ),
     ] {

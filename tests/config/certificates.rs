@@ -142,7 +142,7 @@ fn every_mistake_in_an_order_is_said_in_place() {
         (
             "listen: {address: 0.0.0.0:443, tls: {acme: {storage: s, domains: [a.example, A.example., 10.0.0.1]}}}",
             &[
-                (6, 78, "listen.tls.acme.domains[1]", "stands in the list already"),
+                (6, 78, "listen.tls.acme.domains[1]", "is in the list already"),
                 (6, 90, "listen.tls.acme.domains[2]", "an address"),
             ],
         ),
@@ -160,7 +160,7 @@ fn every_mistake_in_an_order_is_said_in_place() {
         ),
         (
             "listen: {address: 0.0.0.0:443, tls: {acme: {storage: s, domains: a.example, challenge: dns-01}}}",
-            &[(6, 88, "listen.tls.acme.challenge", "dns-01 is not spoken here")],
+            &[(6, 88, "listen.tls.acme.challenge", "dns-01 is not supported")],
         ),
         (
             "listen: {address: 0.0.0.0:443, tls: {acme: {storage: s, domains: a.example, challenge: [http-01, http01]}}}",

@@ -99,7 +99,7 @@ fn each_kind_of_mistake_has_its_place() {
         ("listen: []", &[(6, 9, "listen", "at least one address")]),
         (
             "listen: [127.0.0.1:1, 127.0.0.1:1]",
-            &[(6, 23, "listen[1]", "stands in the list already")],
+            &[(6, 23, "listen[1]", "is in the list already")],
         ),
         (
             "listen: [0.0.0.0:1, '[::]:1']",

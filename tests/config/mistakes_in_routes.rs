@@ -62,7 +62,7 @@ fn each_kind_of_mistake_in_a_project_has_its_place() {
         ),
         (
             "host: 'http://127.0.0.1:8080', api_key: env:KEY",
-            &[(2, 16, "projects.shop.host", "our own listeners")],
+            &[(2, 16, "projects.shop.host", "a listener of this Hedgerow")],
         ),
         (
             "host: us, api_key: env:KEY, http: 3",
@@ -133,12 +133,7 @@ fn each_kind_of_mistake_in_routes_has_its_place() {
         ),
         (
             "  - {path: /, segment: {write_keys: {'env:KEY': shop}}}",
-            &[(
-                4,
-                38,
-                "routes[0].segment.write_keys[0]",
-                "taken as it stands",
-            )],
+            &[(4, 38, "routes[0].segment.write_keys[0]", "taken literally")],
         ),
         (
             "  - {path: /, segment: {project: shop, write_keys: [a, a]}}",
@@ -178,7 +173,7 @@ fn each_kind_of_mistake_in_routes_has_its_place() {
         ),
         (
             "  - {path: /, origin: http://localhost:8080}",
-            &[(4, 23, "routes[0].origin", "our own listeners")],
+            &[(4, 23, "routes[0].origin", "a listener of this Hedgerow")],
         ),
     ];
     let head = SHORTEST.split_inclusive('\n').take(3).collect::<String>();

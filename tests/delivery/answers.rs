@@ -1,4 +1,4 @@
-//! What clients are told, and what the operator is told.
+//! What clients are told, and what the operator is informed.
 
 use std::collections::BTreeMap;
 
@@ -109,11 +109,11 @@ async fn posthogs_no_and_its_silence_are_both_try_again_later() {
         assert_eq!(upstream.seen().len(), 1, "{status}");
         assert_eq!(proxy.hedgerow.counts().busy, 1);
     }
-    let nobody = support::recorder::refused_port().await;
+    let refused = support::recorder::refused_port().await;
     let deaf = Recorder::that(|_| Act::Silence).await;
     let rude = Recorder::that(|_| Act::Close).await;
     for (name, host) in [
-        ("nobody listens", format!("http://{nobody}")),
+        ("no listener", format!("http://{refused}")),
         ("no answer", deaf.url()),
         ("hangs up", rude.url()),
         ("no such name", format!("http://{}.invalid", "a".repeat(64))),
@@ -180,13 +180,13 @@ async fn the_operator_is_told_once_what_to_do_and_never_a_secret() {
     };
     let (key, page) = (answering("401 No").await, answering("404 No").await);
     let rude = Recorder::that(|_| Act::Close).await;
-    let nobody = support::recorder::dead_url();
+    let dead = support::recorder::dead_url();
     let nowhere = format!("http://{}.invalid", "b".repeat(64));
     for (host, advice) in [
         (key.url(), "Check `api_key`"),
         (page.url(), "not PostHog's ingestion API"),
         (rude.url(), "closed the connection without an answer"),
-        (nobody, "no connection"),
+        (dead, "no connection"),
         (nowhere, "cannot be resolved"),
     ] {
         let proxy = Proxy::start(&yaml(&host)).await;

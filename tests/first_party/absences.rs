@@ -85,7 +85,7 @@ async fn come_back(test: &str, plan: Plan<'_>, away: Way) {
         assert_ne!(visitor.run(library).await, true, "{library}");
     }
     line.set(Way::Passes);
-    // Nobody reloads the page: what was said on it waits there.
+    // The page is not reloaded: what was called on it waits there.
     visitor.until(ANALYTICS).await;
     visitor.until(POSTHOG).await;
     all_come(&house, &["$pageview", "Waited", "waited"]).await;
@@ -117,7 +117,7 @@ async fn posthog_away(test: &str, plan: Plan<'_>) {
     let _turn = TURN.lock().await;
     let house = House::open(plan).await;
     let page = page(&house);
-    // Somebody comes before, so that there is a good copy of everything.
+    // A visitor comes before, so that there is a good copy of everything.
     let mut first = Visitor::with_chromium().await;
     first.open_with_both(&page).await;
     both_say(&mut first, "Before", "before").await;

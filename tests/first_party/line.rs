@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What becomes of requests for these paths.
+/// What happens to requests for these paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     Passes,

@@ -231,7 +231,7 @@ async fn a_logout_begins_another_session_and_takes_nothing_from_the_one_before()
     assert_ne!(last.visitor, first.visitor);
     assert_ne!(last.session, first.session);
     assert_ne!(last.window, first.window);
-    // Nor does somebody else's login go on with it.
+    // Nor does another person's login continue it.
     visitor.run("void window.analytics.identify('u1')").await;
     let identified = comes(&house, "$identify").await;
     assert_eq!(identified.session, first.session, "the same visitor");

@@ -1,5 +1,5 @@
 //! docs/quickstart.md, followed to the letter for each of its layouts: its blocks are run, with a
-//! stand-in for PostHog and free ports in the place of the reader's, until the page's event is there.
+//! stand-in for PostHog and free ports instead of the reader's, until the page's event is there.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ async fn until_it_listens(address: SocketAddr) {
 /// A reader at a shell in a folder of his own.
 struct Reader {
     folder: tempfile::TempDir,
-    /// What stands in the place of what the document names.
+    /// What stands instead of what the document names.
     instead: Vec<(&'static str, String)>,
     /// What the commands said on standard error.
     said: String,

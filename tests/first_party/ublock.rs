@@ -125,7 +125,7 @@ impl Street {
     }
 }
 
-/// The vendors' own installation; what became of its two scripts.
+/// The vendors' own installation; the outcome of its two scripts.
 async fn as_the_vendors_say(visitor: &mut Visitor) -> Value {
     visitor.open(&format!("https://{SITE}/")).await;
     visitor

@@ -107,7 +107,7 @@ impl Handler for Vendors {
             self.asked.lock().unwrap().push(one);
         }
         if host == "us.i.posthog.com" && request.method == Method::GET {
-            // Somebody tries whether the host can be reached.
+            // The test tries whether the host can be reached.
             return Response::empty(StatusCode::OK);
         }
         match host {

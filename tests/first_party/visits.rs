@@ -173,7 +173,7 @@ async fn comes_back(test: &str, plan: Plan<'_>) {
     visitor.run("void window.analytics.track('Went')").await;
     visitor.open(&format!("{page}plain")).await;
     visitor.back().await;
-    // Only a page that was kept says so: made anew, it would say that it was not.
+    // Only a page that was kept says so: made again, it would say that it was not.
     visitor.until("window.fromCache === true").await;
     visitor.until(ANALYTICS).await;
     visitor

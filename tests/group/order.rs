@@ -1,4 +1,4 @@
-//! One slow answer holds up its own persons and nobody else, and each person's events keep their
+//! One slow answer delays its own persons and no others, and each person's events keep their
 //! order.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

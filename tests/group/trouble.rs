@@ -1,4 +1,4 @@
-//! Refused events, PostHog away, silent or slow, and processes that end: nobody else's events
+//! Refused events, PostHog away, silent or slow, and processes that end: no other client's events
 //! suffer, and a 200 still means that the events are safe.
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ fn calls(count: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_spool_one_refused_event_keeps_nobody_elses_back() {
+async fn without_a_spool_one_refused_event_holds_back_no_other_clients_events() {
     let posthog = PostHog::start().await;
     posthog
         .capture
@@ -137,7 +137,7 @@ async fn while_posthog_is_away_all_are_told_so_or_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn behind_a_silent_posthog_nobody_waits_longer_than_the_timeout_for_a_turn() {
+async fn behind_a_silent_posthog_no_request_waits_longer_than_the_timeout_for_its_turn() {
     let posthog = Recorder::that(|_| Act::Silence).await;
     let yaml = grouping(&posthog.url(), "").replace("timeout: 5s", "timeout: 1s");
     let proxy = Proxy::start(&yaml).await;

@@ -36,7 +36,7 @@ fn no_mistake_in_a_configuration_shows_a_key_that_stands_beside_it() {
         format!("projects: {{shop: {{host: us, {key}}}}}\n{routes}"),
         format!("projects:\n\tshop: {{host: us, api_key: {key}}}\n{routes}"),
         format!("{projects}routes: [{{path: hr, segment: {{write_keys: [{write_key}, {write_key}]}}}}]\n"),
-        format!("{projects}routes: [{{path: /hr/, segment: {{write_keys: {{{write_key}: nobody}}}}}}]\n"),
+        format!("{projects}routes: [{{path: /hr/, segment: {{write_keys: {{{write_key}: missing}}}}}}]\n"),
         format!("{projects}routes: [{{path: /hr/, segment: {{project: shop, write_keys: {write_key}}}}}]\n"),
         format!("{projects}routes: [{{path: /hr/, segment: {{project: shop, forward: {{write_key: [{write_key}]}}}}}}]\n"),
         format!("{projects}{routes}privacy: {{secret: {secret}, typo: 1}}\n"),

@@ -46,7 +46,7 @@ async fn a_process_that_is_told_to_stop_while_it_starts_ends_well() {
         let ended = eventually("its end", || child.try_wait().unwrap()).await;
         let log = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
         assert_eq!(ended.code(), Some(0), "{name}: {ended:?}\n{log}");
-        assert!(log.contains("told to stop before it served"), "{log}");
+        assert!(log.contains("stopped before it served"), "{log}");
     }
 }
 

@@ -58,7 +58,7 @@ impl Load {
         Self { tally, clients }
     }
 
-    /// Waits until so many requests are through.
+    /// Waits until so many requests have ended.
     pub async fn reaches(&self, requests: usize) {
         let mut before = (0, Instant::now());
         loop {

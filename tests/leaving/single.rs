@@ -1,4 +1,4 @@
-//! One connection at a time: what becomes of it when the process leaves.
+//! One connection at a time: what happens to it when the process shuts down.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -59,11 +59,11 @@ async fn idle_connections_are_closed_and_requests_under_way_end() {
     let mut last = Client::connect(process.address).await;
     assert_eq!(last.exchange(&request("last")).await.status, 200);
 
-    // Idle connections are closed once nobody is in the middle of a handshake: this one sees to it
+    // Idle connections are closed once no connection is in the middle of a handshake: this one waits for that
     // that what follows has the time that it needs.
     let handshaking = std::net::TcpStream::connect(secure).unwrap();
     process.signal("-TERM");
-    eventually("nobody listens", || {
+    eventually("the listener is closed", || {
         std::net::TcpStream::connect(process.address).err()
     })
     .await;
@@ -115,8 +115,8 @@ async fn a_successor_that_cannot_serve_leaves_the_old_process_serving() {
     let request = post("/hr/v1/t", "", track("1", 300).as_bytes());
     assert_eq!(client.exchange(&request).await.status, 200);
 
-    // Nobody is there, and nobody can be.
-    let nowhere = folder.path().join("run").join("nobody.sock");
+    // No process listens there, and none can.
+    let nowhere = folder.path().join("run").join("absent.sock");
     write(&other, process.address, &nowhere, "[{address}]", &rest);
     let (code, words) = said(&["-u"], &other);
     assert_eq!(code, Some(2), "{words}");
@@ -151,7 +151,7 @@ async fn a_successor_that_cannot_serve_leaves_the_old_process_serving() {
         &rest,
     );
     process.hand_over().await;
-    eventually("nobody listens", || {
+    eventually("the listener is closed", || {
         std::net::TcpStream::connect(free).err()
     })
     .await;

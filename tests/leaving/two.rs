@@ -95,7 +95,7 @@ async fn a_delivery_that_ends_after_the_file_was_replaced_takes_no_other_event_w
 }
 
 #[test]
-fn where_no_lock_can_be_had_nobody_is_waited_for() {
+fn where_no_lock_can_be_taken_no_other_process_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "no folder").unwrap();

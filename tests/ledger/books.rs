@@ -56,7 +56,7 @@ impl Books {
         let number = event.properties.get("number");
         let number = number.and_then(serde_json::Value::as_u64);
         let (Some(client), Some(number)) = (client, number) else {
-            self.wrong.push(format!("nobody sent {}", event.raw));
+            self.wrong.push(format!("no client sent {}", event.raw));
             return;
         };
         if event.uuid_origin != UuidOrigin::Sender {

@@ -71,7 +71,7 @@ async fn from(client: &str, to: SocketAddr) -> TcpStream {
     socket.connect(to).await.unwrap()
 }
 
-/// Whether the other end has closed the connection.
+/// Whether the peer has closed the connection.
 async fn is_closed(stream: &mut TcpStream) -> bool {
     let mut byte = [0];
     matches!(

@@ -1,5 +1,5 @@
 //! Requests a second by client and by write key: one that is too fast is told when to come back, and
-//! nobody else notices.
+//! no other client notices.
 
 use std::time::Instant;
 

@@ -46,7 +46,7 @@ async fn a_proxy_whose_spool_is_away_streams_refuses_what_it_cannot_keep_and_rec
     posthog.events(1).await;
     let (said, code) = binary::spool(&binary.file, &["ls"]);
     assert_eq!((said.as_str(), code), ("", Some(2)));
-    // Neither is there: whoever sends is told when to come back.
+    // Neither is there: clients are told when to send again.
     relay.set(Line::Refuses);
     let answer = binary::exchange(binary.address, &track("early", 100)).await;
     let answer = answer.expect("it answers");

@@ -150,7 +150,7 @@ async fn two_proxies_lose_nothing_when_a_server_and_a_proxy_are_killed() {
         acknowledged.extend(ids);
         tries += tried;
     }
-    assert!(under_way > 0, "the troubles met nobody");
+    assert!(under_way > 0, "no request met a trouble");
     let start = Instant::now();
     let (arrived, stored) = loop {
         let (listed, _) = binary::spool(&one.file, &["ls"]);

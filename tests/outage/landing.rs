@@ -142,7 +142,7 @@ async fn an_event_lands_in_one_place_whether_it_was_streamed_or_spooled() {
             "an unknown library in the reference mode",
             "mapping: {mode: reference}",
             "",
-            context(r#"{"library":{"name":"somebody's"},"ip":""}"#),
+            context(r#"{"library":{"name":"a library"},"ip":""}"#),
             Some("203.0.113.77"),
         ),
         (

@@ -25,7 +25,7 @@ fn systemd_takes_the_unit_without_a_word() {
     if !is_there() {
         return;
     }
-    // The binary need not be installed for this.
+    // The binary does not have to be installed for this.
     let folder = tempfile::tempdir().unwrap();
     let unit = folder.path().join("hedgerow.service");
     let text = file(UNIT).replace("/usr/bin/hedgerow", env!("CARGO_BIN_EXE_hedgerow"));

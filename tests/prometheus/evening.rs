@@ -170,7 +170,7 @@ fn certificate(folder: &Path, days: i64) {
     std::fs::write(folder.join("key.pem"), key.serialize_pem()).expect("ours");
 }
 
-/// Writes a file until only so many bytes are free.
+/// Writes a file until only this many bytes are free.
 fn leave_free(disk: &Path, file: &Path, free: u64) {
     use std::io::Write;
     let mut file = std::fs::File::create(file).expect("ours");

@@ -1,4 +1,4 @@
-//! What must be at the stand-in when a client is through: each call once, as its event, and
+//! What must be at the stand-in when a client has ended: each call once, as its event, and
 //! nothing else.
 
 use std::collections::BTreeMap;

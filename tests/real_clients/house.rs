@@ -71,7 +71,7 @@ impl House {
         log(self.folder.path())
     }
 
-    /// Waits until this many different events have come, or for ever less than [`PATIENCE`].
+    /// Waits until this many different events have come, or forever less than [`PATIENCE`].
     pub async fn events_come(&self, count: usize) {
         let deadline = Instant::now() + PATIENCE;
         while self.different() < count && Instant::now() < deadline {

@@ -46,7 +46,7 @@ impl Version {
     }
 }
 
-/// The versions of posthog-js that are tried. A PostHog of one's own serves the one of its image.
+/// The versions of posthog-js that are tried. A PostHog of your own serves the one of its image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostHogJs {
     Newest,

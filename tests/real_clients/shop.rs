@@ -91,12 +91,12 @@ const SHOWN: [&str; 9] = [
     "page · Shop → $pageview",
 ];
 
-/// Waits until somebody listens: the addresses are printed a moment before.
+/// Waits until the demo listens: it prints the addresses a moment before.
 async fn listening(url: &str) {
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(address).await.is_err() {
-        assert!(Instant::now() < deadline, "nobody listens on {address}");
+        assert!(Instant::now() < deadline, "nothing listens on {address}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -213,7 +213,7 @@ async fn in_the_demo_posthog_goes_away_and_comes_back_and_nothing_is_lost() {
     let mut page = Page::open(&running.url).await;
     told(&mut page, "1 1 0 0 0").await;
 
-    // Whatever is pressed, what became of it can be seen at once, on a phone too.
+    // Whatever is pressed, its outcome can be seen at once, on a phone too.
     for (width, button, number) in [
         (1280, "[data-product=\"DR-40\"] [data-add]", 2),
         (1280, "[data-call=\"track\"]", 3),

@@ -214,7 +214,7 @@ async fn sessions_identities_and_groups_are_what_web_analytics_needs() {
     assert_eq!(returned.distinct_id, "user-1");
     assert_eq!(property(&returned, "$groups"), &json!({"company": "acme"}));
 
-    // Who logs out is somebody else, in a session of their own and in no group.
+    // After a logout the visitor is another one, in a session of their own and in no group.
     visit.tabs.run(0, "window.analytics.reset()").await;
     let stranger = visit.call(0, "page()").await;
     let next = visit

@@ -61,7 +61,7 @@ async fn check_says_what_a_file_would_change_in_the_process_that_runs() {
             && complaints.contains("no project of this name"),
         "{complaints}"
     );
-    // What has come into force but for a new process still differs.
+    // What has become active but for a new process still differs.
     running.replace_all(&fs::read_to_string(&other).unwrap());
     let (code, said) = running.reload();
     assert_eq!(code, Some(0), "{said}");
@@ -99,7 +99,7 @@ async fn a_process_with_a_token_says_what_it_runs_to_who_has_it() {
     let (code, found, complaints) = check_against(&url, &[&plain]);
     assert_eq!((code, found.as_str()), (Some(2), ""));
     assert!(
-        complaints.contains("it wants the token of its `admin`"),
+        complaints.contains("it needs the token of its `admin`"),
         "{complaints}"
     );
     let (code, found, complaints) = check_against(&url, &[&plain, "--token", "env:RUNNING_TOKEN"]);

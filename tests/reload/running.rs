@@ -51,7 +51,7 @@ impl Running {
         running
     }
 
-    /// Puts another configuration in the place of the file, by a rename.
+    /// Puts another configuration instead of the file, by a rename.
     pub fn replace(&mut self, rest: &str) {
         self.rest = format!("admin: \"{}\"\n{rest}", self.admin);
         self.listen(&[self.process.address]);
@@ -69,7 +69,7 @@ impl Running {
         fs::rename(new, &self.process.file).expect("the folder is ours");
     }
 
-    /// Puts this text in the place of the file.
+    /// Puts this text instead of the file.
     pub fn replace_all(&self, text: &str) {
         let new = self.folder.path().join("new.yaml");
         fs::write(&new, text).expect("the folder is ours");
@@ -120,7 +120,7 @@ impl Running {
         self.last_refusal().await
     }
 
-    /// Waits until so many changes have come into force.
+    /// Waits until so many changes have become active.
     pub async fn applied(&self, number: u64) {
         let name = "hedgerow_config_reloads_total{result=\"applied\"}";
         self.counts(name, number).await;

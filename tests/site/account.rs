@@ -1,4 +1,4 @@
-//! A Segment account beside PostHog: what it gets, and that nobody waits for it.
+//! A Segment account beside PostHog: what it gets, and that no client waits for it.
 
 use super::support::client::{post, Client};
 use super::support::proxy::{yaml, PostHog, Proxy};

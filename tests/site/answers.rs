@@ -23,7 +23,7 @@ fn yaml(posthog: &str, site: &str) -> String {
     )
 }
 
-/// Names and habits by which somebody could be told.
+/// Names and habits that would give the product away.
 fn assert_unmarked(head: &str, body: &[u8], what: &str) {
     let lines: Vec<String> = head.lines().skip(1).map(str::to_ascii_lowercase).collect();
     for line in &lines {

@@ -12,7 +12,7 @@ use super::support::client::Client;
 use super::support::proxy::Proxy;
 use super::{get, with_site};
 
-const NOBODY: &str = "http://127.0.0.1:9";
+const NO_POSTHOG: &str = "http://127.0.0.1:9";
 
 /// A server that closes a connection that has been idle for this long, and says `header` with each
 /// answer.
@@ -94,7 +94,7 @@ fn order(size: usize) -> Vec<u8> {
 /// Sends orders about as far apart as the server's patience, with pages between them. How many were
 /// not answered with 200, and what the server counted.
 async fn rush(server: &Short, origin: &str, apart: Duration, orders: usize) -> usize {
-    let proxy = Proxy::start(&with_site(NOBODY, origin)).await;
+    let proxy = Proxy::start(&with_site(NO_POSTHOG, origin)).await;
     let mut client = Client::connect(proxy.address).await;
     let mut failed = 0;
     for number in 0..orders {

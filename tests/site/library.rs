@@ -76,7 +76,7 @@ async fn the_library_is_fetched_once_and_calls_never_wait_for_it() {
     let hash = Sha256::of(&package);
     let folder = tempfile::tempdir().unwrap();
     let keep = folder.path().join("kept");
-    // Nobody there, and somebody who never says anything: both for longer than a call takes.
+    // A host that refuses, and one that never answers: both for longer than a call takes.
     let silent = Recorder::early(|_| Some(Act::Silence)).await;
     for away in [dead_url(), silent.url()] {
         let proxy = Proxy::start(&fetching(&posthog.url(), &away, &hash, &keep, "")).await;
@@ -104,7 +104,7 @@ async fn the_library_is_fetched_once_and_calls_never_wait_for_it() {
     assert!(asked[0]
         .head
         .starts_with("GET /analytics-next-9.8.7.tgz HTTP/1.1\r\n"));
-    // From here on nothing is asked for, whoever is away.
+    // From here on nothing is asked for, whichever host is away.
     let away = dead_url();
     let yaml = fetching(&posthog.url(), &away, &hash, &keep, "");
     fetch_libraries(&config(&yaml)).await.unwrap();

@@ -14,7 +14,7 @@ use super::support::recorder::{refused_port, response, Act, Recorder};
 use super::support::{eventually, h2, log, within};
 use super::{get, site, with_site, Told};
 
-const NOBODY: &str = "http://127.0.0.1:9";
+const NO_POSTHOG: &str = "http://127.0.0.1:9";
 
 /// A site that says that it is well as long as it is told so, and answers everything else.
 async fn moody(name: &'static str, well: Arc<AtomicBool>) -> Recorder {
@@ -38,7 +38,7 @@ async fn a_server_that_is_not_well_gets_no_requests_until_it_is() {
         steady.url(),
         moody.url()
     );
-    let yaml = with_site(NOBODY, &origin);
+    let yaml = with_site(NO_POSTHOG, &origin);
     let yaml = format!("listen: [\"127.0.0.1:0\"]\nserver: {{threads: 1, grace: 1s}}\n{yaml}");
     let server = Server::new(Hedgerow::new(config(&yaml)).unwrap()).unwrap();
     let address = server.addresses()[0];
@@ -83,7 +83,7 @@ async fn an_order_is_placed_once_whatever_its_server_does() {
     let closing = Recorder::that(|_| Act::Close).await;
     let other = site("taken").await;
     let sites = format!("[\"{}\", \"{}\"]", closing.url(), other.url());
-    let proxy = Proxy::start(&with_site(NOBODY, &sites)).await;
+    let proxy = Proxy::start(&with_site(NO_POSTHOG, &sites)).await;
     let mut statuses = Vec::new();
     for number in 0..6 {
         let mut client = Client::connect(proxy.address).await;
@@ -103,7 +103,7 @@ async fn an_order_is_placed_once_whatever_its_server_does() {
     // Nothing was sent to a server that could not be reached: another one takes the order.
     let gone = refused_port().await;
     let sites = format!("[\"http://{gone}\", \"{}\"]", other.url());
-    let proxy = Proxy::start(&with_site(NOBODY, &sites)).await;
+    let proxy = Proxy::start(&with_site(NO_POSTHOG, &sites)).await;
     for _ in 0..4 {
         let mut client = Client::connect(proxy.address).await;
         let answer = client.exchange(&post("/order", "", b"again")).await;
@@ -115,7 +115,7 @@ async fn an_order_is_placed_once_whatever_its_server_does() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_are_kept_on_both_sides() {
     let site = site("hello").await;
-    let proxy = Proxy::start(&with_site(NOBODY, &site.url())).await;
+    let proxy = Proxy::start(&with_site(NO_POSTHOG, &site.url())).await;
     let mut client = Client::connect(proxy.address).await;
     for _ in 0..5 {
         assert_eq!(client.exchange(&get("/", "")).await.body, b"hello");
@@ -134,7 +134,7 @@ async fn a_client_of_http2_gets_the_site_as_well() {
         Act::Answer(response("200 OK", headers, &request.head))
     })
     .await;
-    let proxy = Proxy::start_h2c(&with_site(NOBODY, &site.url())).await;
+    let proxy = Proxy::start_h2c(&with_site(NO_POSTHOG, &site.url())).await;
     let mut client = h2::Client::connect(proxy.address).await;
     // A browser sends its cookies one by one (RFC 9113, 8.2.3); HTTP/1.1 has one line for them.
     let headers = [("cookie", "a=1"), ("cookie", "b=2"), ("te", "trailers")];
@@ -185,7 +185,7 @@ async fn both_bodies_stream_and_neither_waits_for_its_end() {
         until(&mut stream, b"\r\n0\r\n\r\n").await;
         stream.write_all(b"0\r\n\r\n").await.unwrap();
     });
-    let proxy = Proxy::start(&with_site(NOBODY, &format!("http://{address}"))).await;
+    let proxy = Proxy::start(&with_site(NO_POSTHOG, &format!("http://{address}"))).await;
     let mut client = Client::connect(proxy.address).await;
     client
         .send(
@@ -222,7 +222,7 @@ async fn answers_without_a_body_keep_the_connection_in_step() {
         }
     })
     .await;
-    let proxy = Proxy::start(&with_site(NOBODY, &site.url())).await;
+    let proxy = Proxy::start(&with_site(NO_POSTHOG, &site.url())).await;
     let mut client = Client::connect(proxy.address).await;
     for _ in 0..2 {
         client
@@ -250,7 +250,7 @@ async fn answers_without_a_body_keep_the_connection_in_step() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_without_a_host_goes_on_with_one() {
     let site = super::site("well").await;
-    let yaml = with_site(NOBODY, &site.url());
+    let yaml = with_site(NO_POSTHOG, &site.url());
     let yaml = yaml.replace("  - host: shop.example.com\n    path: /\n", "  - path: /\n");
     let proxy = Proxy::start(&yaml).await;
     let mut client = Client::connect(proxy.address).await;
@@ -278,7 +278,7 @@ async fn a_client_of_http_1_0_gets_no_chunks() {
     const CHUNKED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\
         Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n";
     let site = Recorder::that(|_| Act::Answer(CHUNKED.as_bytes().to_vec())).await;
-    let proxy = Proxy::start(&with_site(NOBODY, &site.url())).await;
+    let proxy = Proxy::start(&with_site(NO_POSTHOG, &site.url())).await;
     for connection in ["close", "keep-alive"] {
         let mut stream = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
         let request =

@@ -68,7 +68,7 @@ pub async fn press(doors: &[SocketAddr], mut dice: Dice, done: &AtomicBool) -> u
         let patience = Duration::from_millis(dice.between(1, 1_500));
         count += 1;
         tokio::spawn(async move {
-            // While the process is down there is nobody.
+            // While the process is down nothing answers.
             let Ok(mut stream) = TcpStream::connect(door).await else {
                 return;
             };

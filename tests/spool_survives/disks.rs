@@ -29,7 +29,7 @@ async fn a_full_disk_refuses_loses_nothing_and_recovers_when_emptied_through_the
         );
         assert!(matches!(error, SpoolError::NoSpace), "{error:?}");
         assert!(acknowledged.len() > 1_000);
-        // Fill what is left to the last byte: somebody else's log, say.
+        // Fill what is left to the last byte: another program's log, say.
         let mut other = fs::File::create(disk.at.join("other")).unwrap();
         while other.write_all(&[0; 512]).is_ok() {}
         let held = all(&spool).await;
@@ -137,7 +137,7 @@ async fn what_waits_is_read_and_sent_when_the_disk_is_read_only_or_full_at_the_s
     disk.remount("ro");
     let spool = SqliteSpool::open(&folder, settings).unwrap();
     assert_eq!(ids(&all(&spool).await), ["a", "b"], "read-only");
-    // There is no lock file, because nobody has drained it yet, and none can be made.
+    // There is no lock file, because no process has drained it yet, and none can be made.
     assert!(!folder.join("replay.lock").exists());
     assert!(matches!(spool.lead("shop").await, Ok(Lead::Ours(_))));
     let mut said = Vec::new();

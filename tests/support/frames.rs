@@ -86,7 +86,7 @@ pub enum Outcome {
     Reset(u32),
     /// `GOAWAY` with this code, which is no leave-taking.
     GoAway(u32),
-    /// The connection ended without a word.
+    /// The connection ended silently.
     Closed,
 }
 
@@ -156,7 +156,7 @@ impl Frames {
         .await;
     }
 
-    /// Writes as much as the other end takes, and stops when it hangs up; whether it took all.
+    /// Writes as much as the peer takes, and stops when it hangs up; whether it took all.
     pub async fn send_all(&mut self, bytes: &[u8]) -> bool {
         let written = async {
             self.stream.write_all(bytes).await?;
@@ -196,7 +196,7 @@ impl Frames {
         Some(())
     }
 
-    /// What becomes of this stream: the status of its answer, interim ones left out, or how it ends
+    /// What happens to this stream: the status of its answer, interim ones left out, or how it ends
     /// without one.
     pub async fn outcome(&mut self, stream: u32) -> Outcome {
         loop {
@@ -255,7 +255,7 @@ impl Frames {
 fn status(frame: &Frame) -> u16 {
     const IN_TABLE: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
     let mut block = &frame.payload[..];
-    // The size of the table is said anew.
+    // The size of the table is said again.
     while block[0] & 0xe0 == 0x20 {
         block = &block[1..];
     }

@@ -23,7 +23,7 @@ pub struct Stream {
     pub body: Vec<u8>,
     /// The payload of each DATA frame that was handed out, the last one included.
     pub frames: Vec<usize>,
-    /// Whether the body came to its end, and was not reset.
+    /// Whether the body ended, and was not reset.
     pub complete: bool,
 }
 
@@ -46,7 +46,7 @@ impl Upstream {
         Self::that_answers(200, usize::MAX).await
     }
 
-    /// Answers with this status; after so many streams on a connection it goes away with them.
+    /// Answers with this status; after this many streams on a connection it goes away with them.
     pub async fn that_answers(status: u16, streams: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -208,7 +208,7 @@ impl Client {
 }
 
 impl Client {
-    /// A GET and its answer, and whether that came to its end.
+    /// A GET and its answer, and whether that ended.
     pub async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> (Answer, bool) {
         let mut request = Request::builder().uri(format!("http://shop.example.com{path}"));
         for (name, value) in headers {
@@ -233,7 +233,7 @@ impl Client {
     }
 }
 
-/// Sends a piece of a body as the other end takes it.
+/// Sends a piece of a body as the peer takes it.
 pub async fn send(body: &mut SendStream<Bytes>, bytes: &[u8], last: bool) {
     let mut rest = Bytes::copy_from_slice(bytes);
     while !rest.is_empty() {

@@ -25,7 +25,7 @@ pub struct Recorded {
     pub body: Vec<u8>,
     /// The body as it was on the wire.
     pub wire: Vec<u8>,
-    /// Whether the body came to its end.
+    /// Whether the body ended.
     pub complete: bool,
 }
 
@@ -235,7 +235,7 @@ impl Connection {
         })
     }
 
-    /// Reads the body as its head says, and takes note if it breaks off.
+    /// Reads the body as its head says, and takes note if it ends early.
     async fn body(&mut self, request: &mut Recorded) {
         if request.header("transfer-encoding").is_none() {
             let length = request.header("content-length").unwrap_or_default();

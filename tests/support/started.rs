@@ -10,8 +10,8 @@ use tokio::process::Child;
 /// More than any machine needs, so that only what never comes is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Where this process listens, by what it says in its log, once somebody answers there. A port
-/// that the test had chosen could be somebody else's by then, and be taken for the process's own.
+/// Where this process listens, by what it says in its log, once it answers there. A port
+/// that the test had chosen could belong to another process by then, and be taken for the process's own.
 pub async fn listens(process: &mut Child, log: &Path) -> SocketAddr {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -1,4 +1,4 @@
-//! Frames that break the rules of RFC 9113, each with what becomes of its stream or connection.
+//! Frames that break the rules of RFC 9113, each with what happens to its stream or connection.
 
 use super::connections::{begun, get, head, setting, update};
 use super::support::frames::{frame, Outcome};
@@ -13,7 +13,7 @@ const STREAM_CLOSED: u32 = 5;
 const FRAME_SIZE_ERROR: u32 = 6;
 pub const COMPRESSION_ERROR: u32 = 9;
 
-/// What is sent, and what becomes of its first stream.
+/// What is sent, and what happens to its first stream.
 pub type Row = (&'static str, Vec<Vec<u8>>, &'static [Outcome]);
 
 pub fn rows() -> Vec<Row> {

@@ -66,7 +66,7 @@ async fn a_client_that_stops_in_mid_upload_gets_the_answer_that_came_early() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// A body that is sent as the other end takes it, and never ended.
+/// A body that is sent as the peer takes it, and never ended.
 struct Upload<'a> {
     rest: &'a [u8],
     stream: usize,

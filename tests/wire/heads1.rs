@@ -316,7 +316,7 @@ async fn each_malformed_http1_request_gets_the_answer_that_the_rfc_names_on_ever
                         && first.is_some_and(|status| statuses.contains(&status))
                         && doors.reached() == reached
                 }
-                // A page in the place of an event is refused for what it is.
+                // A page instead of an event is refused for what it is.
                 Want::ServedAlone => first.is_some_and(|status| status < 500) && second.is_none(),
                 Want::Served => first.is_some_and(|status| status < 500) && second == Some(200),
             };

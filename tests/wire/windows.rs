@@ -81,7 +81,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_windows_that_never_open_hold_little_and_stop_nobody() {
+async fn a_hundred_windows_that_never_open_hold_little_and_stop_no_other_client() {
     let doors = Doors::between(Recorder::start().await, large_site().await, "").await;
     let mut ordinary = doors.ordinary().await;
     ordinary.served().await.expect("before");

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use hedgerow_rewrite::posthog::Outline;
+use hedgerow_rewrite::posthog::BatchOutline;
 use hedgerow_rewrite::{ApiKey, Arrival, Batch, Bounds, Call, Envelope, Mapping, Rewriter};
 use hedgerow_spool::SpooledEvent;
 
@@ -43,7 +43,7 @@ fn main() {
 }
 
 /// A page's track call in its context, once for each event.
-fn batch(events: usize) -> (Bytes, Option<Outline>) {
+fn batch(events: usize) -> (Bytes, Option<BatchOutline>) {
     let message = |number: usize| {
         format!(
             r#"{{"type":"track","event":"Product Added","messageId":"ajs-next-{number}","anonymousId":"0198c0de-0000-7000-8000-000000000001","userId":"u-{number}","timestamp":"2026-11-23T20:44:51.383Z","sentAt":"2026-11-23T20:44:51.390Z","properties":{{"product_id":"507f1f77bcf86cd799439011","sku":"G-32","category":"Games","name":"Monopoly: 3rd Edition","brand":"Hasbro","variant":"200 pieces","price":18.99,"quantity":1,"coupon":"MAYDEALS","position":3,"currency":"USD","value":18.99}},"context":{{"locale":"en-GB","timezone":"Europe/Berlin","userAgent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36","page":{{"path":"/products/monopoly","referrer":"https://www.example.org/search?q=games","search":"?utm_source=news&utm_campaign=autumn","title":"Monopoly: 3rd Edition","url":"https://shop.example.com/products/monopoly?utm_source=news&utm_campaign=autumn"}},"library":{{"name":"analytics.js","version":"npm:next-1.84.3"}},"campaign":{{"source":"news","name":"autumn"}}}}}}"#

@@ -91,7 +91,7 @@ pub struct Examination {
 pub enum SpoolHealth {
     /// As it should be.
     Well(String),
-    /// It could not be found out.
+    /// It could not be determined.
     Unknown(SpoolTrouble),
     /// Events will be refused.
     Bad(SpoolTrouble),

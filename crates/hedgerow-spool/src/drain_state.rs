@@ -69,7 +69,7 @@ impl DrainState {
         if due {
             blocked.said = Some(now);
             log::error!(
-                "project {project}: what waits has not been drained for {} s: {error}",
+                "project {project}: waiting events have not been drained for {} s: {error}",
                 lasted.as_secs()
             );
         }
@@ -81,7 +81,7 @@ impl DrainState {
         let Some(blocked) = blocked else { return };
         if blocked.said.is_some() {
             log::info!(
-                "project {project}: what waits is drained again, after {} s",
+                "project {project}: waiting events are drained again, after {} s",
                 now.saturating_duration_since(blocked.begun).as_secs()
             );
         }

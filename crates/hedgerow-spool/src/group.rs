@@ -10,7 +10,7 @@ use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use hedgerow_rewrite::posthog::{Address, Bearing};
+use hedgerow_rewrite::posthog::{Address, BatchFacts};
 
 /// How long requests wait for others, and how many go together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct RequestInfo {
     /// Its size in bytes.
     pub bytes: usize,
     /// Its events.
-    pub bearing: Bearing,
+    pub bearing: BatchFacts,
     /// The address of its client as PostHog may be told it.
     pub client: Option<IpAddr>,
 }
@@ -237,12 +237,12 @@ impl<T> Queue<T> {
     }
 }
 
-/// The persons of a group that is through; only what left can finish.
+/// The persons of a group that has ended; only what left can finish.
 #[derive(Debug)]
 pub struct Finished(Vec<u64>);
 
 impl<T> Group<T> {
-    /// The requests, and what is to be said to [`Queue::finish`] once they are through.
+    /// The requests, and what is to be said to [`Queue::finish`] once they have ended.
     pub fn part(self) -> (Vec<T>, Finished) {
         (self.requests, Finished(self.people))
     }

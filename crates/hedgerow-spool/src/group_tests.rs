@@ -13,7 +13,7 @@ fn queue(bytes: usize, under_way: usize) -> Queue<&'static str> {
 fn of(people: &[u64], bytes: usize) -> RequestInfo {
     RequestInfo {
         bytes,
-        bearing: Bearing {
+        bearing: BatchFacts {
             people: people.to_vec(),
             address: Address::InTheEvent,
         },

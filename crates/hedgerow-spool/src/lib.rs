@@ -1,20 +1,20 @@
 #![doc = include_str!("../README.md")]
 //!
-//! # The way of a batch
+//! # How a batch is delivered
 //!
 //! Segment's clients give up (segment-tracking 1.5), so a `200` has to mean that an event is safe.
 //! Either PostHog has it, or it is durable in a spool:
 //!
 //! ```text
-//! batch ─ Project::admit ─ Stream ─ PostHog ─ yes ──────────────→ 200
-//!                │                     └ no, not now ─┐
-//!                └ Spool ─────────── Project::keep ←──┘─ durable → 200, else 503
+//! batch ─ ProjectDelivery::admit ─ Stream ─ PostHog ─ accepted ──────────→ 200
+//!                │                             └ try later ─┐
+//!                └ Spool ─────────── ProjectDelivery::keep ←┘─ durable → 200, else 503
 //!                                          │
 //!                     Replay ─ oldest first, one request at a time ─→ PostHog
 //! ```
 //!
-//! Storage is behind [`Store`], and what else differs from kind to kind behind [`Backend`]; the way to
-//! PostHog is what implements [`Upstream`].
+//! Storage is behind [`Store`], and everything else that differs between kinds is behind [`Backend`]; the
+//! client of PostHog implements [`Upstream`].
 // A build without any kind of spool keeps nothing, and uses half of this.
 #![cfg_attr(not(any(feature = "sqlite", feature = "nats")), allow(dead_code))]
 

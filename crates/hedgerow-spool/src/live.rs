@@ -185,7 +185,7 @@ impl ProjectDelivery {
         }
     }
 
-    /// Reports what became of a batch that was admitted to stream.
+    /// Reports the outcome of a batch that was admitted to stream.
     pub fn report(&self, verdict: &Verdict) {
         match verdict {
             // A refusal shows as well that PostHog is there.

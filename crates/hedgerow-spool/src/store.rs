@@ -158,7 +158,7 @@ pub trait Store: Send + Sync + 'static {
     async fn peek(&self, project: &str, limit: PeekLimit) -> Result<Peeked, SpoolError>;
 
     /// PostHog has these. This process never reads them again, even when the storage cannot remove
-    /// them at the moment; then a restart may send them twice, and PostHog collapses them.
+    /// them now; then a restart may send them twice, and PostHog collapses them.
     async fn acknowledge(&self, project: &str, positions: Vec<Position>);
 
     /// PostHog will never take this one: moves it to the dead letters.
@@ -182,7 +182,7 @@ pub trait Store: Send + Sync + 'static {
     /// If the spool cannot say who may. That is no sign of another process that drains.
     async fn lead(&self, project: &str) -> Result<Lead, SpoolError>;
 
-    /// Gives up all leads, so that a successor need not wait. To be called once nothing drains.
+    /// Gives up all leads, so that a successor need not wait. Call it once nothing drains.
     async fn resign(&self);
 
     /// Whether appends succeed, as far as it is known without one: at most a few seconds old.

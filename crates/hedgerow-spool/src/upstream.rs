@@ -61,7 +61,7 @@ impl StatusMeaning {
     }
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// PostHog has it.

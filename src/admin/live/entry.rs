@@ -20,7 +20,7 @@ pub(super) const SIDE_LIMIT: usize = 32 << 10;
 /// The most characters of a name in a row.
 const NAME: usize = 120;
 
-/// Whose message it is.
+/// The origin of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MessageOrigin<'a> {
     /// The project's name; empty if it is not known.
@@ -46,11 +46,11 @@ pub struct LiveEntry {
     pub call: String,
     /// The Segment message, as it stood in its body.
     pub came: String,
-    /// What became of it here.
+    /// Its outcome here.
     pub left: RewriteResult,
     /// Where each property of the event came from, as `convert --explain` has it.
     pub explanation: Option<String>,
-    /// What became of it after that.
+    /// Its outcome after that.
     pub outcome: FinalOutcome,
     /// When that was known.
     pub settled: Option<DateTime<Utc>>,
@@ -59,7 +59,7 @@ pub struct LiveEntry {
     brief: OnceLock<Brief>,
 }
 
-/// What became of a message here.
+/// The outcome of a message here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RewriteResult {
     /// It left as this PostHog event (JSON text).
@@ -344,7 +344,7 @@ impl Brief {
             .and_then(|event| serde_json::from_slice(event).ok())
             .unwrap_or_default();
         let text = |value: &Value, key: &str| value.get(key).and_then(short);
-        // An event that PostHog refused stands in the place of its message.
+        // An event that PostHog refused stands instead of its message.
         let properties = left.get("properties").or_else(|| came.get("properties"));
         let person = properties.and_then(|properties| text(properties, "distinct_id"));
         Self {

@@ -1,4 +1,4 @@
-//! The last messages, each as it came and as it left.
+//! The last messages, each unchanged and as it left.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,7 @@ const BYTES: usize = 16 << 20;
 /// the time, and then an event costs one load and one addition.
 const WATCHED: i64 = 15;
 
-/// Whether a message may be shown as it came.
+/// Whether a message may be shown unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visibility {
     /// It may.
@@ -55,9 +55,9 @@ pub enum Recording {
     Always,
 }
 
-/// The last messages and what became of them, shared between threads.
+/// The last messages and their outcomes, shared between threads.
 ///
-/// It holds what visitors did, in plain text: it is for the machine of the one who watches, not
+/// It holds what visitors did, in plain text: it is for the machine of the person who watches, not
 /// for a server that others use.
 pub struct Live {
     clock: UtcClock,
@@ -107,7 +107,7 @@ impl Live {
         }
     }
 
-    /// Whether events are recorded at the moment.
+    /// Whether events are recorded now.
     pub fn is_watched(&self) -> bool {
         if self.recording == Recording::Always {
             return true;
@@ -132,7 +132,7 @@ impl Live {
             .store(u64::try_from(until).unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// Hands over one message and what became of it. An event is recorded while a page asks for
+    /// Hands over one message and its outcome. An event is recorded while a page asks for
     /// them, anything else always. The number of the entry, if its outcome is open.
     pub fn message(
         &self,
@@ -181,7 +181,7 @@ impl Live {
         }
     }
 
-    /// Says where an event of this project is in the end, which is known again by its uuid; whether
+    /// Says where an event of this project is in the end, which is recognised by its uuid; whether
     /// it is kept.
     pub fn settle_event(&self, project: &str, event: &[u8], outcome: FinalOutcome) -> bool {
         let now = (self.clock)();
@@ -203,7 +203,7 @@ impl Live {
     }
 
     /// Records an event that PostHog has refused for good: in the entry of its message, or in one
-    /// of its own, with the event in the place of its message, which is gone.
+    /// of its own, with the event instead of its message, which is gone.
     pub fn refused_by_posthog(&self, project: &str, event: &[u8], refusal: &Refusal) {
         let outcome = FinalOutcome::RefusedByPostHog(refusal.clone());
         if !self.settle_event(project, event, outcome.clone()) {
@@ -241,7 +241,7 @@ impl Live {
     /// What the page asks for: `{"latest":n,"recorded":n,"unseen":n,"entries":[row…]}`, a row for
     /// each entry that is new or has changed since `version`. `recorded` counts entries, so that a
     /// page knows how many it has missed; `unseen` counts events that came while no page asked. A
-    /// `latest` below what the page has seen means that the counting began anew; then everything is
+    /// `latest` below what the page has seen means that the counting began again; then everything is
     /// sent. With a text to find, each row says as `found` whether the entry holds it.
     pub fn json_after(&self, version: u64, find: Option<&str>) -> String {
         let (entries, latest, recorded) = self.after(version);

@@ -1,4 +1,4 @@
-//! A message as it came, for a configuration with something under `privacy`: what did not leave is
+//! A message unchanged, for a configuration with something under `privacy`: what did not leave is
 //! not shown either. A value stands there only if the event has the same one, a name only if it is
 //! Segment's own or the event has it too.
 
@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-/// What stands in the place of a value.
+/// What stands instead of a value.
 const HIDDEN: &str = "(hidden: privacy)";
 
 /// Names that Segment's own libraries write, in which nothing of a visitor can stand.

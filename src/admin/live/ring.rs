@@ -40,7 +40,7 @@ impl Ring {
         }
     }
 
-    /// Adds an entry, gives it its number, and lets the oldest ones go.
+    /// Adds an entry, gives it its number, and drops the oldest ones.
     pub(super) fn add(&mut self, mut entry: LiveEntry) -> u64 {
         self.last += 1;
         self.version += 1;

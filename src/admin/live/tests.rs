@@ -141,7 +141,7 @@ fn a_row_tells_what_it_was_and_became_and_its_detail_both_sides_and_why() {
         .as_str()
         .unwrap()
         .contains("\"price\": 1.50"));
-    assert_eq!(detail_of(2)["left"], "it is an alias of an id onto itself");
+    assert_eq!(detail_of(2)["left"], "it is an alias of an id to itself");
     assert_eq!(detail_of(3)["left"], Fault::MissingDistinctId.to_string());
     let advice = &detail_of(3)["advice"];
     assert_eq!(advice["document"], "docs/repairs.md");
@@ -187,7 +187,7 @@ fn what_becomes_of_an_event_later_is_told_once_more_with_the_time_it_took() {
         status: 400,
         reason: "no".to_owned(),
     };
-    // It is known again although the spool has changed it, and not taken back by its batch; an event
+    // It is recognised although the spool has changed it, and not taken back by its batch; an event
     // with its uuid in another project is another one.
     let changed = event(b'3').replace("\"a\"", "\"a\",\"$ip\":\"192.0.2.1\"");
     assert!(!live.settle_event("other", changed.as_bytes(), FinalOutcome::Delivered));
@@ -214,7 +214,7 @@ fn what_becomes_of_an_event_later_is_told_once_more_with_the_time_it_took() {
 }
 
 #[test]
-fn events_are_recorded_only_while_somebody_watches_and_refusals_always() {
+fn events_are_recorded_only_while_the_view_is_open_and_refusals_always() {
     let (live, now) = timed(10, Visibility::Shown, Recording::WhileWatched);
     let unseen = |live: &Live| news(live, 0)["unseen"].as_u64().unwrap();
     add(

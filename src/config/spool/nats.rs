@@ -31,7 +31,7 @@ fn place(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<NatsPlace> 
     }
     let ca_file = section.get("ca_file").cloned().and_then(|field| {
         if servers.iter().all(|server| server.scheme != "tls") {
-            reader.wrong(&field, "means nothing for servers without tls://");
+            reader.wrong(&field, "has no effect for servers without tls://");
         }
         Some(pem(reader, &field, PemContent::Certificate)?.0)
     });
@@ -66,7 +66,7 @@ fn client_certificate(
         }
     };
     if servers.iter().all(|server| server.scheme != "tls") {
-        reader.wrong(&certificate, "means nothing for servers without tls://");
+        reader.wrong(&certificate, "has no effect for servers without tls://");
     }
     let certificate = pem(reader, &certificate, PemContent::Certificate);
     let key = pem(reader, &key, PemContent::PrivateKey);

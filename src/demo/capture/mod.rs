@@ -109,7 +109,7 @@ impl Capture {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = (fault, None);
     }
 
-    /// The trouble that it makes at the moment.
+    /// The trouble that it makes now.
     pub fn fault(&self) -> InjectedFault {
         let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         fault.0.clone()

@@ -92,7 +92,7 @@ pub struct RequestFacts {
     pub headers: HeaderMap,
     /// The bytes of the body on the wire, content coding included.
     pub body_bytes: usize,
-    /// The other end of the connection.
+    /// The peer of the connection.
     pub peer: Option<SocketAddr>,
     /// When it arrived.
     pub at: DateTime<Utc>,

@@ -1,5 +1,5 @@
-//! The library's requests over our own client, so that it brings neither another HTTP library nor
-//! another TLS library with it.
+//! The library's requests over Hedgerow's own client, so that it needs neither another HTTP library
+//! nor another TLS library.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -29,7 +29,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     exchange: Duration::from_secs(30),
 };
 
-/// Why the library got no answer that it could read.
+/// Why the library got no readable answer.
 #[derive(Debug, Error)]
 pub(super) enum ClientFailure {
     #[error("{0} is no address of an authority")]
@@ -89,7 +89,7 @@ impl ClientState {
         request: http::Request<BodyWrapper<Bytes>>,
     ) -> Result<BytesResponse, Error> {
         let (head, body) = request.into_parts();
-        // The library reads bodies for those who hold them as an answer's.
+        // The library reads bodies through the type of an answer.
         let mut body = BytesResponse::from(http::Response::new(body)).body;
         let body = body.into_bytes().await.map_err(Error::Other)?;
         let client = self.client(&head.uri).map_err(other)?;
@@ -119,7 +119,7 @@ impl ClientState {
         let answering = answering.map_err(trouble)?;
         let (status, fields) = (answering.head.status, end_to_end(&answering.head.fields));
         let body = match head.method {
-            // Our client knows of no answers without the body that their head tells of.
+            // Hedgerow's client knows no answers without the body that their head announces.
             Method::HEAD => {
                 answering.give_up().await;
                 Vec::new()
@@ -158,7 +158,7 @@ impl ClientState {
         let host: Host = format!("{scheme}://{authority}")
             .parse()
             .map_err(|_| wrong())?;
-        // What is ordered is decided by what comes over it.
+        // The answers over it decide what is ordered, so the host is always verified.
         if host.scheme() != Scheme::Https {
             return Err(wrong());
         }
@@ -192,7 +192,7 @@ fn other(error: ClientFailure) -> Error {
     Error::Other(Box::new(error))
 }
 
-/// Ours and the library's (RFC 8555, 6.1).
+/// The names of Hedgerow and of the library (RFC 8555, 6.1).
 fn user_agent(headers: &http::HeaderMap) -> String {
     let library = headers.get(header::USER_AGENT);
     let library = library.and_then(|value| value.to_str().ok());

@@ -1,8 +1,8 @@
 //! Certificates that are ordered and renewed here (`acme` of a listener's `tls`).
 //!
-//! The protocol is `instant-acme`'s, requests and challenge certificates are `rcgen`'s. What is here is
-//! when to order, what is kept, what authorities are shown, and how a new certificate comes into force:
-//! listeners look it up at each handshake, so that connections go on.
+//! The protocol is `instant-acme`'s, requests and challenge certificates are `rcgen`'s. This
+//! folder decides when to order, what is stored, what authorities are shown, and how a new certificate
+//! comes into use: listeners look it up at each handshake, so that open connections continue.
 
 mod client;
 mod order;
@@ -34,10 +34,10 @@ use task::{Suggested, Task};
 pub(crate) struct Acme {
     proofs: Arc<Proofs>,
     certificates: Mutex<CertificateTasks>,
-    /// Where they are looked after, once the server runs.
+    /// Where they are managed, once the server runs.
     runtime: OnceLock<Handle>,
     leaving: Arc<AtomicBool>,
-    /// Orders of certificates that are looked after no more.
+    /// Orders of certificates that are managed no more.
     issued_before: AtomicU64,
     failed_before: AtomicU64,
 }
@@ -45,7 +45,7 @@ pub(crate) struct Acme {
 #[derive(Default)]
 struct CertificateTasks {
     at_work: Vec<AtWork>,
-    /// Those of a configuration that may come into force.
+    /// Those of a configuration that may become active.
     planned: Vec<Weak<Ordered>>,
 }
 
@@ -55,7 +55,7 @@ struct AtWork {
 }
 
 impl Acme {
-    /// With the sign that the process leaves.
+    /// With the sign that the process shuts down.
     pub(crate) fn leaving_with(leaving: &Arc<AtomicBool>) -> Self {
         Self {
             leaving: Arc::clone(leaving),
@@ -68,12 +68,12 @@ impl Acme {
         &self.proofs
     }
 
-    /// The certificate with these settings, for a configuration that may come into force. Listeners
-    /// with the same settings have the same one.
+    /// The certificate with these settings, for a configuration that may become active. Listeners
+    /// with the same settings share it.
     ///
     /// # Errors
     ///
-    /// When there is nothing to verify the directory with.
+    /// When there are no authorities to verify the directory with.
     pub(crate) fn certificate(
         &self,
         settings: &config::AcmeConfig,
@@ -94,7 +94,7 @@ impl Acme {
         Ok(ordered)
     }
 
-    /// Looks after the certificates of this configuration from now on, and after no other. Attempts
+    /// Manages the certificates of this configuration from now on, and after no other. Attempts
     /// that have failed are made again.
     pub(crate) fn adopt(&self, config: &Config) {
         let listeners = config.listen.iter();
@@ -130,7 +130,7 @@ impl Acme {
         self.look_after(&mut certificates);
     }
 
-    /// Looks after them on this runtime from now on.
+    /// Manages them on this runtime from now on.
     pub(crate) fn begin(&self, runtime: &Handle) {
         self.runtime.get_or_init(|| runtime.clone());
         self.look_after(&mut self.certificates());
@@ -154,7 +154,7 @@ impl Acme {
         }
     }
 
-    /// Ends what was begun: locks and proofs go with it.
+    /// Ends the tasks, and with them their locks and proofs.
     pub(crate) fn end(&self) {
         for one in &mut self.certificates().at_work {
             if let Some(task) = one.task.take() {
@@ -163,7 +163,7 @@ impl Acme {
         }
     }
 
-    /// When the certificates end that have come.
+    /// When the issued certificates expire.
     pub(crate) fn states(&self) -> Vec<CertificateState> {
         let certificates = self.certificates();
         let states = certificates.at_work.iter();
@@ -193,7 +193,7 @@ impl Acme {
     }
 }
 
-/// What `hedgerow doctor` says of a certificate that is ordered. Reads its folder, which any process
+/// What `hedgerow doctor` says about an ordered certificate. Reads its folder, which any process
 /// may be using.
 pub(crate) fn examine(settings: &config::AcmeConfig) -> Vec<Finding> {
     let ordered = Ordered::new(settings.clone());

@@ -1,5 +1,5 @@
-//! In the place of the folder where the cargo feature `acme` is off. A configuration that orders
-//! certificates is refused before any of this is asked.
+//! Replaces this folder if the cargo feature `acme` is off. A configuration that orders certificates is
+//! refused before any of this is called.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -20,11 +20,11 @@ pub(crate) struct Acme {
     proofs: Arc<Proofs>,
 }
 
-/// Nothing that authorities are shown.
+/// No proofs for authorities.
 #[derive(Debug, Default)]
 pub(crate) struct Proofs;
 
-/// A certificate that there cannot be.
+/// An ordered certificate, which cannot exist in this build.
 #[derive(Debug)]
 pub(crate) enum Ordered {}
 

@@ -17,14 +17,14 @@ use super::proofs::{Proof, Proofs};
 use super::schedule::FailureKind;
 use super::storage::{Lock, Storage, StoredAccount};
 
-/// How long an authority may take to look, and to issue.
+/// How long an authority may take to validate, and to issue.
 const POLLING: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(200))
     .backoff(1.4)
     .timeout(Duration::from_secs(180));
-/// How often it is looked whether the account's lock is free.
+/// How often this process checks whether the account's lock is free.
 const LOOK: Duration = Duration::from_millis(100);
-/// The most characters of a reason that others have written.
+/// The most characters of an authority's reason.
 const REASON: usize = 600;
 
 /// What an order is made with.
@@ -44,7 +44,7 @@ pub(super) struct OrderRefusal {
 
 impl OrderRefusal {
     pub(super) fn new(failure: FailureKind, reason: impl std::fmt::Display) -> Self {
-        // Others have written it: it must move no terminal's cursor and fill no log.
+        // An authority has written it: it must not control a terminal or fill the log.
         let reason = reason.to_string();
         let printable = reason
             .chars()
@@ -68,7 +68,7 @@ impl From<Error> for OrderRefusal {
     fn from(error: Error) -> Self {
         let failure = match &error {
             error if is(error, "accountDoesNotExist") => FailureKind::AccountGone,
-            // The library has tried that again and again.
+            // The library has repeated the request already.
             error if is(error, "badNonce") => FailureKind::Unreachable,
             Error::Other(cause) if cause.is::<ClientFailure>() => FailureKind::Unreachable,
             Error::Json(_) | Error::Str(_) | Error::InvalidUri(_) => FailureKind::Unreachable,
@@ -146,7 +146,7 @@ impl OrderContext<'_> {
         Ok(format!("{}{chain}", key.serialize_pem()))
     }
 
-    /// What the authority says of renewing a certificate; nothing where it says nothing.
+    /// What the authority says about the renewal of a certificate; nothing if it says nothing.
     pub(super) async fn suggestion(
         &self,
         identifier: &CertificateIdentifier<'static>,
@@ -258,7 +258,7 @@ impl OrderContext<'_> {
         if let Some(replaced) = replaced {
             let order = NewOrder::new(&identifiers).replaces(replaced);
             match account.new_order(&order).await {
-                // It would count as the renewal that it is; without that it is an order like any.
+                // Named as a renewal, it has its own rate limit; without that it is an ordinary order.
                 Err(Error::Unsupported(_)) => {}
                 Err(error @ Error::Api(_)) if is(&error, "rateLimited") => return Err(error),
                 Err(Error::Api(problem)) => log::debug!("not taken as a renewal: {problem}"),
@@ -268,7 +268,7 @@ impl OrderContext<'_> {
         account.new_order(&NewOrder::new(&identifiers)).await
     }
 
-    /// Shows the authority that each name is ours, and has it look.
+    /// Proves to the authority that this server controls each name, and asks it to validate.
     async fn prove(&self, order: &mut Order, turn: u32) -> Result<Vec<Proof>, OrderRefusal> {
         let challenges = &self.settings.challenges;
         let first = turn as usize % challenges.len().max(1);
@@ -342,9 +342,7 @@ impl OrderContext<'_> {
         match (reasons.is_empty(), error) {
             (false, _) => OrderRefusal::refused(reasons.join("; ")),
             (true, Some(error)) => error.into(),
-            (true, None) => {
-                OrderRefusal::refused("the authority gave the order up without a reason")
-            }
+            (true, None) => OrderRefusal::refused("the authority ended the order without a reason"),
         }
     }
 }

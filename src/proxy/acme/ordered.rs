@@ -1,4 +1,4 @@
-//! One certificate that is ordered: what is served of it at the moment, and what was tried.
+//! One ordered certificate: what is served of it now, and the attempts so far.
 
 use std::fmt;
 use std::io;
@@ -49,11 +49,11 @@ pub(super) struct Served {
     /// Lower case.
     pub(super) names: Vec<String>,
     pub(super) life: Life,
-    /// What the authority knows it by (RFC 9773, 4.1).
+    /// Its identifier at the authority (RFC 9773, 4.1).
     pub(super) identifier: Option<CertificateIdentifier<'static>>,
 }
 
-/// Why a certificate and its key are of no use.
+/// Why a certificate and its key cannot be used.
 #[derive(Debug, Error)]
 pub(super) enum UnusableCertificate {
     #[error("{0}")]
@@ -84,7 +84,7 @@ impl Ordered {
         ordered
     }
 
-    /// What there is for a name, which is lower case.
+    /// The certificate for a name, in lower case.
     pub(crate) fn holding(&self, name: &str) -> CertificateMatch {
         let served = self.served.load();
         match served.as_ref() {
@@ -98,7 +98,7 @@ impl Ordered {
         }
     }
 
-    /// The certificate, whatever it is for.
+    /// The certificate, for whichever names it is.
     pub(crate) fn key(&self) -> Option<Arc<CertifiedKey>> {
         let served = self.served.load();
         served.as_ref().map(|served| Arc::clone(&served.key))
@@ -117,7 +117,7 @@ impl Ordered {
         })
     }
 
-    /// Takes up what has changed in the folder: another process may have ordered.
+    /// Reads changes in the folder: another process may have ordered.
     pub(super) fn look(&self) {
         let file = self.storage.certificate();
         let found = mark(&file);
@@ -139,7 +139,7 @@ impl Ordered {
         }
     }
 
-    /// Serves a certificate that has just come.
+    /// Serves a certificate that was just issued.
     pub(super) fn serve(&self, served: Served) -> Arc<Served> {
         let served = Arc::new(served);
         self.served.store(Some(Arc::clone(&served)));
@@ -161,11 +161,11 @@ impl Ordered {
         self.seen().attempts.clone()
     }
 
-    /// Remembers what was tried, here and in the folder.
+    /// Notes an attempt, here and in the folder.
     ///
     /// # Errors
     ///
-    /// When it cannot be written. This process knows of it all the same.
+    /// When it cannot be written. This process still remembers it.
     pub(super) fn keep(&self, attempts: Attempts) -> io::Result<()> {
         let mut seen = self.seen();
         seen.attempts = attempts;
@@ -174,7 +174,7 @@ impl Ordered {
         kept
     }
 
-    /// Has an attempt that failed made again soon.
+    /// Makes a failed attempt due again soon.
     pub(super) fn ask(&self) {
         self.asked.store(true, Ordering::Relaxed);
     }
@@ -222,7 +222,7 @@ impl Served {
                 })
             })
             .collect();
-        // Of a chain what ends first counts; a root may come with it that is older than all.
+        // The first of a chain to expire counts; an added root may be older than all.
         let begins = lives.first().map(|life| life.begins);
         let ends = lives.iter().map(|life| life.ends).min();
         let life = begins.zip(ends).map(|(begins, ends)| Life { begins, ends });
@@ -235,7 +235,7 @@ impl Served {
     }
 }
 
-/// What an authority knows a certificate by.
+/// The identifier of a certificate at an authority.
 fn identifier(key: &CertifiedKey) -> Option<CertificateIdentifier<'static>> {
     let (_, leaf) = X509Certificate::from_der(key.cert.first()?).ok()?;
     let authority =

@@ -2,8 +2,8 @@
 //! certificate over TLS (RFC 8737).
 //!
 //! The authority's question may reach another process than the one that orders: the successor in a
-//! hand-over, or another machine behind the same balancer. So what is shown lies in the shared folder as
-//! well, and is looked for there.
+//! hand-over, or another machine behind the same balancer. So the proofs are also in the shared folder,
+//! and are looked up there.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,12 +17,12 @@ use tokio::sync::Semaphore;
 use super::ordered::{certified, UnusableCertificate};
 use super::storage::Storage;
 
-/// What is shown at the moment.
+/// The proofs of the orders under way.
 #[derive(Default)]
 pub(crate) struct Proofs {
     by_token: Mutex<HashMap<String, String>>,
     by_name: Mutex<HashMap<String, Arc<CertifiedKey>>>,
-    /// Where other processes leave what they show.
+    /// The folders in which other processes store their proofs.
     shared: ArcSwap<Vec<Storage>>,
 }
 
@@ -32,7 +32,7 @@ impl std::fmt::Debug for Proofs {
     }
 }
 
-/// One of them. It is shown until this is dropped.
+/// One proof. It is shown until this is dropped.
 pub(super) struct Proof {
     proofs: Arc<Proofs>,
     storage: Storage,
@@ -48,12 +48,12 @@ enum What {
 static LOOKING: Semaphore = Semaphore::const_new(4);
 
 impl Proofs {
-    /// Looks at these folders as well from now on.
+    /// Looks into these folders too from now on.
     pub(super) fn share(&self, storages: Vec<Storage>) {
         self.shared.store(Arc::new(storages));
     }
 
-    /// What is shown to those who ask for this token, if its order is under way.
+    /// The text for this token, if its order is under way.
     pub(crate) async fn answer(&self, token: &str) -> Option<Vec<u8>> {
         if let Some(text) = locked(&self.by_token).get(token) {
             return Some(text.clone().into_bytes());
@@ -72,7 +72,7 @@ impl Proofs {
         found.await.ok().flatten()
     }
 
-    /// The certificate that is shown to an authority which asks for this name.
+    /// The challenge certificate for this name.
     pub(crate) fn certificate(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         let name = name.to_ascii_lowercase();
         if let Some(key) = locked(&self.by_name).get(&name) {
@@ -84,7 +84,7 @@ impl Proofs {
         Some(Arc::new(certified(&pem).ok()?))
     }
 
-    /// Shows a text to those who ask for a token.
+    /// Shows a text for a token.
     pub(super) fn show_text(
         self: &Arc<Self>,
         storage: &Storage,
@@ -101,7 +101,7 @@ impl Proofs {
         Ok(self.shown(storage, What::Token(token.to_owned())))
     }
 
-    /// Shows a certificate with this digest to those who ask for a name.
+    /// Shows a certificate with this digest for a name.
     pub(super) fn show_certificate(
         self: &Arc<Self>,
         storage: &Storage,

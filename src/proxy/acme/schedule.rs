@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use super::storage::Attempts;
 
-/// After a first failure: the directory may be back soon.
+/// The pause after a first failure: the directory may be back soon.
 const UNREACHABLE: Duration = Duration::from_secs(30);
-/// After a first refusal. Let's Encrypt takes five failed validations of a name in an hour; with
+/// The pause after a first refusal. Let's Encrypt allows five failed validations of a name in an hour; with
 /// this, doubled each time, four are made in the first hour and fewer after that.
 const REFUSED: Duration = Duration::from_secs(300);
-/// No pause is longer, so that many attempts are made in the last third of a certificate.
+/// The longest pause, so that many attempts are made in the last third of a certificate.
 const LONGEST: Duration = Duration::from_secs(3 * 3600);
-/// An authority that asks for more patience than this has its clock wrong.
+/// An authority that asks for a longer pause than this has a wrong clock.
 const MOST_PATIENCE: u64 = 7 * 24 * 3600;
-/// After a certificate the next is ordered no sooner, whatever its dates say.
+/// The shortest time between two certificates, whatever their dates say.
 const AT_LEAST: i64 = 3600;
-/// A reload makes a failed attempt again at once, but not within so many seconds of the last one.
+/// A reload makes a failed attempt again at once, but not within this many seconds of the last one.
 const ASKED_AGAIN: u64 = 5;
 
-/// Who would have an attempt made again.
+/// Who asks for another attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
     /// The schedule.
@@ -37,11 +37,11 @@ pub(super) struct Life {
 /// What kind of failure it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FailureKind {
-    /// The directory did not answer, or the folder cannot be written: the authority has refused nothing.
+    /// The directory did not answer, or the folder cannot be written: nothing was refused.
     Unreachable,
-    /// The authority refused, or could not be shown that a name is ours.
+    /// The authority refused, or could not validate a name.
     Refused,
-    /// The authority does not know the account that is kept.
+    /// The authority does not know the stored account.
     AccountGone,
 }
 
@@ -55,7 +55,7 @@ impl Life {
         suggested.map_or(own, |suggested| suggested.min(latest))
     }
 
-    /// The same for one that came at a moment: a directory with odd dates is not asked without end.
+    /// The same for a certificate issued at this time: a directory with wrong dates is not asked without end.
     pub(super) fn renewed_after(self, suggested: Option<i64>, came: Option<i64>) -> i64 {
         let planned = self.renewed_from(suggested);
         let length = self.ends.saturating_sub(self.begins).max(0);
@@ -67,7 +67,7 @@ impl Life {
 }
 
 impl Attempts {
-    /// Notes one before it is made, so that one that breaks off with its process counts as well.
+    /// Notes an attempt before it is made, so that one that ends with its process counts as well.
     pub(super) fn begin(&mut self, settings: &str, now: u64, random: u128) {
         settings.clone_into(&mut self.settings);
         if self.begun > 0 {
@@ -85,7 +85,7 @@ impl Attempts {
         self.next = now.saturating_add(pause.as_secs());
     }
 
-    /// Notes that the one that was begun has failed.
+    /// Notes that the attempt under way has failed.
     pub(super) fn fail(
         &mut self,
         failure: FailureKind,
@@ -102,8 +102,7 @@ impl Attempts {
         self.told_to_wait = told.min(now.saturating_add(MOST_PATIENCE));
     }
 
-    /// Whether the next one may be made now. A time that no pause reaches was written by a clock that was
-    /// wrong.
+    /// Whether the next attempt may be made now. A time beyond every pause was written by a wrong clock.
     pub(super) fn may_begin(&self, now: u64, wish: Wish) -> bool {
         let next = match wish {
             Wish::Scheduled => self.next_at(),
@@ -113,7 +112,7 @@ impl Attempts {
         next <= now || next > now.saturating_add(farthest)
     }
 
-    /// When the next one may be made, in seconds since 1970.
+    /// When the next attempt may be made, in seconds since 1970.
     pub(super) fn next_at(&self) -> u64 {
         self.next.max(self.told_to_wait)
     }
@@ -125,7 +124,7 @@ impl Attempts {
     }
 }
 
-/// The pause after so many failures: twice as long each time, and up to a quarter more, so that
+/// The pause after this many failures: twice as long each time, and up to a quarter more, so that
 /// machines that failed together do not come back together.
 fn pause(failure: FailureKind, failures: u32, random: u128) -> Duration {
     let first = match failure {
@@ -229,7 +228,7 @@ mod tests {
             ..Attempts::default()
         };
         assert!(from_a_wrong_clock.may_begin(1_000, Wish::Scheduled));
-        // Two processes with different settings on one folder do not drive each other on.
+        // Two processes with different settings on one folder do not trigger each other's orders.
         attempts.begin("new", 200, 0);
         assert_eq!((attempts.failures, attempts.since), (3, 100));
         assert_eq!(attempts.settings, "new");

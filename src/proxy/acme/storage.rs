@@ -1,4 +1,4 @@
-//! The folder that keeps an account, certificates and what is tried, and that processes share.
+//! The folder that keeps an account, certificates and attempts, and that processes share.
 //!
 //! Below `storage` each directory has a folder of its own, so that a certificate of a staging
 //! directory is never taken for one of production:
@@ -23,11 +23,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config;
 
-/// What stands in a folder's name as it is.
+/// Characters that a folder's name keeps unescaped.
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
-/// The longest token that is looked for among the files.
+/// The longest token that is looked up among the files.
 const TOKEN: usize = 128;
-/// What an order that broke off has left is thrown away after so long.
+/// After this time, the files that an interrupted order has left are deleted.
 const LEFT_OVER: Duration = Duration::from_secs(24 * 3600);
 
 /// The files of one certificate, and of the account that orders it.
@@ -44,32 +44,32 @@ pub(super) type FileStamp = Option<(u64, i64, i64, u64)>;
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredAccount {
     pub(super) email: Option<String>,
-    /// What the library needs to go on with it: its address and its key.
+    /// What the library needs to use it: its address and its key.
     pub(super) credentials: serde_json::Value,
 }
 
-/// What was tried since the last certificate came. Times are in seconds since 1970.
+/// The attempts since the last certificate. Times are in seconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Attempts {
-    /// The settings of the last one: a process that begins with others makes the next one at once.
+    /// The settings of the last one: a process with other settings makes the next one at once.
     pub(super) settings: String,
     /// How many failed.
     pub(super) failures: u32,
     /// Why the last one failed.
     pub(super) error: Option<String>,
-    /// When the one that is under way was begun; 0 if none is. Where its process has ended, it stays.
+    /// When the attempt under way began; 0 if none is. It stays if the process has ended.
     pub(super) begun: u64,
     /// When the first one and the last one were made.
     pub(super) since: u64,
     pub(super) last: u64,
-    /// No sooner than this is the next one made.
+    /// The earliest time of the next one.
     pub(super) next: u64,
-    /// The authority itself has asked that none be made sooner than this.
+    /// The earliest time that the authority itself has asked for.
     pub(super) told_to_wait: u64,
 }
 
-/// A lock that is held until it is dropped, or the process ends, however it ends.
+/// A lock that is held until it is dropped or the process ends.
 pub(super) struct Lock {
     _file: File,
 }
@@ -149,19 +149,19 @@ impl Storage {
         )
     }
 
-    /// Puts an account aside that the authority does not know any more.
+    /// Moves an account aside that the authority no longer knows.
     pub(super) fn forget_account(&self) -> io::Result<()> {
         let from = self.folder.join("account.json");
         fs::rename(from, self.folder.join("account.gone.json"))
     }
 
-    /// Keeps a certificate in the place of the one before.
+    /// Stores a certificate in place of the previous one.
     pub(super) fn keep_certificate(&self, pem: &str) -> io::Result<()> {
         self.make()?;
         write(&self.certificate(), pem.as_bytes())
     }
 
-    /// What was tried; nothing where there is no file, or none that can be read.
+    /// The attempts; none if there is no readable file.
     pub(super) fn attempts(&self) -> Attempts {
         let bytes = fs::read(self.attempts_file()).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
@@ -171,17 +171,17 @@ impl Storage {
         write(&self.attempts_file(), &serde_json::to_vec_pretty(attempts)?)
     }
 
-    /// Shows all processes what the authority is to be shown for a token or a name.
+    /// Stores a proof for a token or a name, so that all processes can show it.
     pub(super) fn show(&self, challenge: &str, content: &[u8]) -> io::Result<()> {
         write(&self.challenges().join(challenge), content)
     }
 
     pub(super) fn hide(&self, challenge: &str) {
-        // One that stays is thrown away by a later order.
+        // One that stays is deleted by a later order.
         let _ = fs::remove_file(self.challenges().join(challenge));
     }
 
-    /// What another process has to show for a token or a name.
+    /// Another process's proof for a token or a name.
     pub(super) fn shown(&self, challenge: &str) -> Option<Vec<u8>> {
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         let fits = (1..=TOKEN).contains(&challenge.len()) || challenge.ends_with(".pem");
@@ -191,7 +191,7 @@ impl Storage {
         fs::read(self.challenges().join(challenge)).ok()
     }
 
-    /// Throws away what orders have left that broke off.
+    /// Deletes what orders have left that ended early.
     pub(super) fn clear(&self) {
         let Ok(entries) = fs::read_dir(self.challenges()) else {
             return;
@@ -208,7 +208,7 @@ impl Storage {
     }
 }
 
-/// Which file a name leads to at the moment.
+/// The file that a path leads to now.
 pub(super) fn mark(path: &Path) -> FileStamp {
     let about = fs::metadata(path).ok()?;
     Some((about.ino(), about.mtime(), about.mtime_nsec(), about.size()))
@@ -248,7 +248,7 @@ fn write_beside(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Whether certificates can be kept in a folder, found out without writing. It need not be there
+/// Whether certificates can be kept in a folder, determined without writing. It does not have to be there
 /// yet.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! What looks after one certificate: takes up what another process ordered, and orders when it is due.
+//! Manages one certificate: takes up what another process ordered, and orders when it is due.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -16,34 +16,34 @@ use super::proofs::Proofs;
 use super::schedule::{FailureKind, Wish};
 use super::storage::Attempts;
 
-/// How often it is looked whether there is something to do.
+/// How often this process checks whether there is something to do.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long an order may take from its beginning to its end.
+/// How long a whole order may take.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// How often an authority is asked when to renew, unless it says; and the bounds of what it says.
+/// How often an authority is asked when to renew, unless it says; and the bounds for what it says.
 const SUGGESTED_EVERY: Duration = Duration::from_secs(6 * 3600);
 const SUGGESTED_AT_LEAST: Duration = Duration::from_secs(3600);
 const SUGGESTED_AT_MOST: Duration = Duration::from_secs(24 * 3600);
-/// A certificate that could not be written is tried to be written again so often.
+/// How often writing a certificate is tried again after it failed.
 const SAVED_EVERY: Duration = Duration::from_secs(60);
 
-/// Looks after one certificate until it is aborted.
+/// Manages one certificate until it is aborted.
 pub(super) struct Task {
     pub(super) ordered: Arc<Ordered>,
     pub(super) proofs: Arc<Proofs>,
-    /// Whether the process leaves: it begins no order then.
+    /// Whether the process shuts down: it begins no order then.
     pub(super) leaving: Arc<AtomicBool>,
     pub(super) suggested: Suggested,
-    /// A certificate that could not be written yet, and when that is tried again.
+    /// A certificate that could not be written yet, and when to try again.
     pub(super) unsaved: Option<(String, Instant)>,
 }
 
 /// When the authority suggests that what is served be renewed.
 #[derive(Default)]
 pub(super) struct Suggested {
-    /// For which certificate, and when.
+    /// For which certificate, and when to renew it.
     at: Option<(String, i64)>,
-    /// When to ask again; at once if nothing is said.
+    /// When to ask again; at once if unset.
     ask_again: Option<Instant>,
 }
 
@@ -58,7 +58,7 @@ impl Task {
                 settings.directory
             );
         }
-        // What failed with other settings may come to an end with these.
+        // An attempt that failed with other settings may succeed with these.
         if self.ordered.attempts().settings != self.settings_in_short() {
             self.ordered.ask();
         }
@@ -103,7 +103,7 @@ impl Task {
         let Some(served) = self.ordered.served() else {
             return true;
         };
-        // What a wrong clock has written says nothing.
+        // A time that a wrong clock has written means nothing.
         let came = (1..=now).contains(&attempts.last).then_some(attempts.last);
         let came = came.filter(|_| attempts.failures == 0);
         let came = came.and_then(|came| i64::try_from(came).ok());
@@ -119,7 +119,7 @@ impl Task {
             Ok(None) => return,
             Err(error) => return self.cannot_keep(&error),
         };
-        // Another process may have ordered between the look and the lock.
+        // Another process may have ordered before the lock was taken.
         self.ordered.look();
         if !self.is_due() {
             return;
@@ -129,7 +129,7 @@ impl Task {
         let mut attempts = before.clone();
         attempts.begin(&self.settings_in_short(), now(), random_bits());
         if let Err(error) = self.ordered.keep(attempts.clone()) {
-            // What cannot be kept would be ordered again after each start.
+            // A certificate that cannot be stored would be ordered again after each start.
             return self.failed(attempts, self.unkept(&error), None);
         }
         self.ordered.storage.clear();
@@ -147,7 +147,7 @@ impl Task {
         );
         let served = self.ordered.served();
         let replaced = served.and_then(|served| served.identifier.clone());
-        // Only an authority that suggests when to renew knows which certificate is meant.
+        // Only an authority that suggests renewal times knows the certificate.
         let replaced = replaced.filter(|_| self.suggested.at.is_some());
         let order = desk.order(attempts.failures, replaced);
         let outcome = match timeout(PATIENCE, order).await {
@@ -164,7 +164,7 @@ impl Task {
         }
     }
 
-    /// Serves what has come, if it is what was ordered.
+    /// Serves what was issued, if it is what was ordered.
     fn take(&self, pem: &str) -> Result<Arc<Served>, OrderRefusal> {
         let useless = |why: String| {
             let why = format!("what the authority issued cannot be used: {why}");
@@ -238,7 +238,7 @@ impl Task {
         }
     }
 
-    /// Nothing can be written: no order is begun, since what it brings could not be kept.
+    /// Nothing can be written: no order is begun, because its certificate could not be stored.
     fn cannot_keep(&self, error: &std::io::Error) {
         self.ordered.is_answered();
         let mut attempts = self.ordered.attempts();
@@ -252,7 +252,7 @@ impl Task {
         OrderRefusal::new(FailureKind::Unreachable, why)
     }
 
-    /// Writes what could not be written before.
+    /// Writes a certificate that could not be written before.
     fn save(&mut self) {
         let Some((pem, at)) = self.unsaved.take() else {
             return;
@@ -270,7 +270,7 @@ impl Task {
         }
     }
 
-    /// Asks the authority when it would have the certificate renewed (RFC 9773).
+    /// Asks the authority when to renew the certificate (RFC 9773).
     async fn ask_when_to_renew(&mut self) {
         let again = self.suggested.ask_again;
         if again.is_some_and(|again| again > Instant::now()) {
@@ -282,7 +282,7 @@ impl Task {
         let Some(identifier) = &served.identifier else {
             return;
         };
-        // Before the question: whatever becomes of it, it is not asked again at once.
+        // Before the question: in every case, it is not asked again at once.
         self.suggested.ask_again = Some(Instant::now() + SUGGESTED_EVERY);
         let wire = AcmeHttpClient::new(&self.ordered.settings);
         let desk = OrderContext {
@@ -301,15 +301,18 @@ impl Task {
             }
             Ok(Ok(None)) => {}
             Ok(Err(refusal)) => {
-                log::debug!("{name}: not told when to renew: {}", refusal.reason);
+                log::debug!(
+                    "{name}: the authority did not say when to renew: {}",
+                    refusal.reason
+                );
             }
-            Err(_) => log::debug!("{name}: not told in time when to renew"),
+            Err(_) => log::debug!("{name}: the authority did not say in time when to renew"),
         }
     }
 }
 
 impl Suggested {
-    /// Any moment of the window, chosen once, unless the window has moved away from it.
+    /// A random time in the window, chosen once, until the window no longer holds it.
     fn choose(&mut self, served: &Served, window: (i64, i64)) {
         let (start, end) = window;
         let identifier = served.identifier.as_ref().map(ToString::to_string);
@@ -323,7 +326,7 @@ impl Suggested {
         self.at = Some((identifier, start.saturating_add(into)));
     }
 
-    /// When, if it was said of this certificate.
+    /// When to renew this certificate, if the authority said so.
     fn of(&self, served: &Served) -> Option<i64> {
         let (known, at) = self.at.as_ref()?;
         let identifier = served.identifier.as_ref()?.to_string();

@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 
 use crate::config::SegmentFiles;
 use crate::rewrite::enrich::edge_session::Transport;
-use crate::segment::{Answer, Cors, Refusal, Reply, WriteKey, WriteKeys};
+use crate::segment::{Answer, Cors, Reply, RequestRefusal, WriteKey, WriteKeys};
 use crate::site::{merge_account, PageProtocol, PageSessions, RequestHost, Settings, SiteFile};
 
 use crate::proxy::client::X_FORWARDED_HOST;
@@ -20,33 +20,33 @@ use crate::proxy::intake::reply;
 use crate::proxy::intake::visitor::{Agreement, Caller, Trust};
 use crate::proxy::BuildError;
 
-/// What a Segment route serves besides calls.
+/// The files that a Segment route serves.
 pub(crate) struct Files {
     settings: SegmentFiles,
     script: Option<Arc<ServedLibrary>>,
     pub(crate) account: Option<Arc<SegmentAccount>>,
 }
 
-/// How the browser reached us.
+/// Host and scheme as the browser sees them.
 pub(crate) struct BrowserOrigin {
     host: RequestHost,
     protocol: PageProtocol,
     kept_by: KeptBy,
 }
 
-/// Who may keep the settings.
+/// Which caches may keep the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum KeptBy {
-    /// A CDN in front too: what stands in them follows from the address.
+    /// A CDN too: their content depends only on the URL.
     Anybody,
-    /// The browser alone. Not every CDN takes out an `X-Forwarded-Host` or `X-Forwarded-Proto` that
-    /// a client made up, and one that kept the answer would send the events of all visitors there.
+    /// Only the browser. Not every CDN removes an `X-Forwarded-Host` or `X-Forwarded-Proto` that
+    /// a client invented, and a CDN that kept the answer would send the events of all visitors there.
     Browser,
 }
 
 impl Files {
-    /// Reads and rewrites the library, if the route has one. That of `known` is taken where nothing
-    /// has changed: compressing it takes a second or so.
+    /// Reads and rewrites the library, if the route has one. The library of `known` is used again if nothing
+    /// has changed: compressing it takes about a second.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl Files {
         self.settings.layout.recognise(tail)
     }
 
-    /// A script or a chunk; `None` where there is none.
+    /// A script or a chunk; `None` if there is none.
     fn served(&self, headers: &HeaderMap, file: SiteFile<'_>) -> Option<Answer> {
         let Some(library) = self.script.as_ref()?.get() else {
             return Some(not_yet());
@@ -119,12 +119,12 @@ impl Files {
                 }
                 .answer(&cors);
             }
-            _ => return refused(Refusal::MethodNotAllowed("GET, HEAD, OPTIONS")),
+            _ => return refused(RequestRefusal::MethodNotAllowed("GET, HEAD, OPTIONS")),
         }
         match file {
             SiteFile::Script { .. } | SiteFile::Chunk { .. } => self
                 .served(&head.headers, file)
-                .unwrap_or_else(|| refused(Refusal::UnknownPath)),
+                .unwrap_or_else(|| refused(RequestRefusal::UnknownPath)),
             SiteFile::Settings { write_key } => {
                 let key = percent_encoding::percent_decode_str(write_key).decode_utf8();
                 let key = key.ok().and_then(|key| WriteKey::new(&key));
@@ -134,17 +134,17 @@ impl Files {
                         let body = self.settings(key.expose(), &home).await;
                         reply::answer(StatusCode::OK, settings_headers(home.kept_by), body)
                     }
-                    _ => refused(Refusal::UnknownPath),
+                    _ => refused(RequestRefusal::UnknownPath),
                 }
             }
             SiteFile::Destination { path } => match &self.account {
                 Some(account) => match account.destination(path, &head.headers).await {
                     Some(answer) => answer,
-                    None => refused(Refusal::UnknownPath),
+                    None => refused(RequestRefusal::UnknownPath),
                 },
-                None => refused(Refusal::UnknownPath),
+                None => refused(RequestRefusal::UnknownPath),
             },
-            SiteFile::Call { .. } | SiteFile::Other { .. } => refused(Refusal::UnknownPath),
+            SiteFile::Call { .. } | SiteFile::Other { .. } => refused(RequestRefusal::UnknownPath),
         }
     }
 
@@ -170,13 +170,13 @@ impl Files {
     }
 }
 
-/// Host and scheme as the browser has them: what a trusted proxy says, else our own sight.
+/// Host and scheme as the browser sees them: as a trusted proxy says, else as this process sees them.
 pub(crate) fn home(
     headers: &HeaderMap,
     asked: Option<&str>,
     caller: &Caller,
 ) -> Option<BrowserOrigin> {
-    // The last value is the nearest proxy's own.
+    // The last value was added by the nearest proxy.
     let told = match caller.trust {
         Trust::Trusted => joined(headers, &X_FORWARDED_HOST),
         Trust::Stranger => None,
@@ -198,7 +198,7 @@ pub(crate) fn home(
     })
 }
 
-/// For a library that is still to be fetched: no cache may keep this answer.
+/// The answer while the library is still being fetched: no cache may keep it.
 fn not_yet() -> Answer {
     let mut headers = HeaderMap::new();
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));

@@ -1,4 +1,4 @@
-//! analytics.js of a route: read at the start, or fetched once where it is not kept yet.
+//! analytics.js of a route: read at the start, or fetched once if it is not stored yet.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -20,25 +20,25 @@ use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::{random_bits, BuildError};
 
-/// For fetching an archive as a whole.
+/// The time limit for fetching an archive.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A fetch that failed is not begun again so soon.
+/// The pause after a failed fetch.
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// Why an archive is not there.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// There is nothing to verify its host with.
+    /// There are no authorities to verify its host with.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// No answer, or one that broke off.
+    /// No answer, or an incomplete one.
     #[error("{url} could not be fetched")]
     Unreachable {
         /// Its address.
         url: String,
     },
-    /// The client that waited has given up.
+    /// It did not arrive in time.
     #[error("it did not come in time")]
     Late,
     /// An answer that is not the archive.
@@ -49,7 +49,7 @@ pub enum FetchError {
         /// The answer.
         status: StatusCode,
     },
-    /// Another file than the configuration says. It is thrown away.
+    /// Another file than the configuration says. It is deleted.
     #[error("{url} is not the file that is wanted: {source}")]
     Wrong {
         /// Its address.
@@ -67,8 +67,8 @@ pub enum FetchError {
     },
 }
 
-/// Fetches what routes serve of analytics.js and is not kept yet. Uses no network when everything
-/// is there.
+/// Fetches the analytics.js archives that routes serve and that are not stored yet. Uses no network if
+/// all of them are there.
 ///
 /// # Errors
 ///
@@ -80,8 +80,8 @@ pub async fn fetch_libraries(config: &Config) -> Result<(), FetchError> {
     Ok(())
 }
 
-/// Loads what routes serve of analytics.js, to see whether it can be. What is still to be fetched
-/// is left out.
+/// Loads the analytics.js libraries of the routes, to see whether they can be loaded. Archives that are
+/// not fetched yet are skipped.
 ///
 /// # Errors
 ///
@@ -101,7 +101,7 @@ fn libraries(config: &Config) -> impl Iterator<Item = (&LibraryFiles, &Layout)> 
     })
 }
 
-/// Makes sure that today's archive is kept.
+/// Makes sure that the current archive is stored.
 async fn fetch(library: &LibraryFiles, connect: Duration) -> Result<(), FetchError> {
     let LibrarySource::Url(host, kept) = &library.current else {
         return Ok(());
@@ -114,7 +114,7 @@ async fn fetch(library: &LibraryFiles, connect: Duration) -> Result<(), FetchErr
         connect,
         exchange: PATIENCE,
     };
-    // Connections of its own: this may be the only request ever, on a runtime that ends with it.
+    // Connections of its own: this may be the only request, on a runtime that ends with it.
     let connections = Pools::default().of(host, None)?;
     let source = FetchHost::new(host, connections, timeouts);
     let (headers, none) = (HeaderMap::new(), Bytes::new());
@@ -149,7 +149,7 @@ fn is_kept(kept: &KeptArchive) -> bool {
 fn keep(kept: &KeptArchive, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(&kept.folder)?;
     let file = kept.file();
-    // Several routes and processes may be at it at once.
+    // Several routes and processes may write it at once.
     let beside = file.with_extension(format!("{:x}.part", random_bits()));
     let written = std::fs::File::create(&beside).and_then(|mut part| {
         part.write_all(bytes)?;
@@ -163,7 +163,7 @@ fn keep(kept: &KeptArchive, bytes: &[u8]) -> std::io::Result<()> {
     done
 }
 
-/// Today's library with the chunks of those before it; `None` while it has to be fetched.
+/// The current library with the chunks of previous ones; `None` while it has to be fetched.
 fn load(
     library: &LibraryFiles,
     layout: &Layout,
@@ -185,7 +185,7 @@ fn load(
             }
         }
     };
-    // Of those only the chunks are served.
+    // Only the chunks of previous versions are served.
     for previous in &library.previous {
         let before = match previous {
             PreviousLibrary::Folder(folder) => {
@@ -230,7 +230,7 @@ impl ServedLibrary {
     ///
     /// # Errors
     ///
-    /// When what is there cannot be served.
+    /// When the stored files cannot be served.
     pub(crate) fn new(
         files: &LibraryFiles,
         layout: &Layout,
@@ -288,7 +288,7 @@ impl ServedLibrary {
                 log::error!("analytics.js: {error}");
                 return;
             }
-            // Rewriting and compressing take a second or so.
+            // Rewriting and compressing take about a second.
             let loading = Arc::clone(&script);
             let loaded = hedgerow_spool::aside(move || {
                 load(&loading.files, &loading.layout, loading.sessions)

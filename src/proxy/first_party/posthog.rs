@@ -1,4 +1,4 @@
-//! posthog-js passed through: which upstream, which headers, and kept copies of scripts and remote
+//! posthog-js passed through: which upstream, which headers, and cached copies of scripts and remote
 //! config (posthog-ingestion 6).
 
 use std::net::IpAddr;
@@ -39,7 +39,7 @@ pub(crate) const BODY: usize = 64 << 20;
 /// The largest script, in bytes; the largest real one has less than 1 MB.
 const SCRIPT: usize = 16 << 20;
 
-/// A `posthog:` route at work.
+/// An active `posthog:` route.
 pub(crate) struct PostHogProxy {
     said: PostHogPassThrough,
     prefix: PathPrefix,
@@ -47,7 +47,7 @@ pub(crate) struct PostHogProxy {
     /// Where PostHog's addresses stand on the site's host.
     below: Below,
     pub(crate) upstream: UpstreamHost,
-    /// For what a host's call passes on.
+    /// The client for requests that a host's call passes on.
     pub(crate) client: Client,
     authority: String,
     base_path: String,
@@ -57,7 +57,7 @@ pub(crate) struct PostHogProxy {
     cache: Mutex<Cache>,
 }
 
-/// One request on its way.
+/// One request that is forwarded.
 #[derive(Debug)]
 pub(crate) struct ForwardedRequest {
     /// Path and query with their real names, below the project's host.
@@ -72,11 +72,11 @@ impl ForwardedRequest {
     }
 }
 
-/// What becomes of a request.
+/// How a request is handled.
 pub(crate) enum RequestPlan {
     /// It is streamed through.
     Pass(ForwardedRequest),
-    /// It is answered from here.
+    /// It is answered by this process.
     Answer(Answer),
 }
 
@@ -90,7 +90,7 @@ impl PostHogProxy {
     ) -> Self {
         let host = &said.project.host;
         let http = match said.project.http {
-            // One connection a request needs no flow control between uploads.
+            // With one connection for each request, uploads do not share flow control.
             UpstreamHttp::Auto | UpstreamHttp::Http1 => UpstreamHttp::Http1,
             UpstreamHttp::Http2 => UpstreamHttp::Http2,
         };
@@ -122,7 +122,7 @@ impl PostHogProxy {
         &self.said.project.host
     }
 
-    /// Whether it does what one made of these would do.
+    /// Whether a route made of these settings would do the same.
     pub(crate) fn is_as_good(
         &self,
         prefix: &PathPrefix,
@@ -215,7 +215,7 @@ impl PostHogProxy {
             Ok(fetched) if fetched.status() == StatusCode::NOT_MODIFIED && stale => {
                 let renewed = self.filtered(path_and_query, fetched.headers());
                 let stored = lock(&self.cache).renew(&key, &request, &renewed, now);
-                // Gone meanwhile, which happens only when the cache is full.
+                // It was removed meanwhile, which happens only when the cache is full.
                 stored.map_or(Err(FetchFailure::Failed), |stored| {
                     Ok(copy_of(head, &stored))
                 })
@@ -312,8 +312,8 @@ impl PostHogProxy {
 }
 
 impl PostHogProxy {
-    /// Takes out of PostHog's answer what does not belong on the site's host, and puts the
-    /// addresses in it below the route.
+    /// Removes headers from PostHog's answer that do not belong on the site's host, and rewrites its
+    /// addresses to lie below the route.
     pub(crate) fn clean(
         &self,
         passing: &ForwardedRequest,
@@ -344,7 +344,7 @@ impl PostHogProxy {
         kept.collect()
     }
 
-    /// A header of PostHog's answer to this path and query as the page sees it, if it does.
+    /// A header of PostHog's answer to this path and query as the page sees it, unless it is removed.
     fn shown(&self, asked: &str, name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
         let text = String::from_utf8_lossy(value.as_bytes());
         if matches!(*name, header::LOCATION | header::CONTENT_LOCATION) {
@@ -372,8 +372,8 @@ fn copy_of(head: &RequestHeader, stored: &Arc<CachedAnswer>) -> Answer {
     reply::answer(StatusCode::OK, headers, stored.body().clone())
 }
 
-/// An answer of our own. A page on another host can read it too: what a browser hides, posthog-js
-/// takes for a broken network and gives up sooner (posthog-ingestion 6.5).
+/// An answer made here. A page on another host can read it too: posthog-js takes an answer that the
+/// browser hides for a broken network, and gives up sooner (posthog-ingestion 6.5).
 pub(crate) fn own_answer(status: StatusCode, request: &HeaderMap) -> Answer {
     let mut headers = HeaderMap::new();
     let fixed = |text| HeaderValue::from_static(text);

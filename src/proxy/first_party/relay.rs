@@ -37,15 +37,15 @@ use crate::proxy::site::head;
 use crate::proxy::site::hops::end_to_end;
 use crate::segment::Answer;
 
-/// What came of a request that was passed on.
+/// The result of a request that was passed on.
 enum RelayResult<'a> {
     /// An answer, whose body is still to be read.
     Answer(OpenAnswer<'a>),
-    /// An answer that did not wait for the body and is not read any further.
+    /// An answer that did not wait for the body; no more of the body is read.
     Early(AnswerHead),
-    /// None, and the client is told this.
+    /// No answer; the client gets this status.
     Refused(StatusCode, Answered),
-    /// The client is not there any more.
+    /// The client hung up.
     ClientGone,
 }
 
@@ -59,7 +59,7 @@ impl RelayResult<'_> {
 struct RelayedRequest {
     /// The number of its route.
     number: usize,
-    /// What became of it; its client is gone as long as nothing else is known.
+    /// Its answer; `ClientGone` until another one is known.
     answered: Answered,
     /// Bytes of its body.
     received: u64,
@@ -87,7 +87,7 @@ impl From<Interrupted> for RelayResult<'_> {
     }
 }
 
-/// What answers the requests of one `posthog` route.
+/// Answers the requests of one `posthog` route.
 #[derive(Clone, Copy)]
 pub(crate) struct Relay<'s> {
     serving: &'s Serving,
@@ -112,8 +112,8 @@ impl<'s> Relay<'s> {
     ///
     /// # Errors
     ///
-    /// When PostHog's answer breaks off in its middle: the connection has to end with it, so that
-    /// the client does not take what it has for the whole.
+    /// When PostHog's answer ends early in its middle: the connection has to end with it, so that
+    /// the client does not take a part for the whole answer.
     pub(crate) async fn answer(self, session: &mut Session, tail: &str) -> Result<()> {
         let began = Instant::now();
         let mut course = RelayedRequest {
@@ -128,7 +128,7 @@ impl<'s> Relay<'s> {
         passed
     }
 
-    /// The same, and notes in `course` what becomes of it.
+    /// The same, and notes the result in `course`.
     async fn pass(
         &self,
         session: &mut Session,
@@ -230,7 +230,7 @@ impl<'s> Relay<'s> {
         }
     }
 
-    /// Counts the request by what it is answered.
+    /// Counts the request by its answer.
     fn becomes(&self, session: &Session, course: &mut RelayedRequest, answered: Answered) {
         course.answered = answered;
         let (asking, head) = (course.asking(), session.req_header());
@@ -271,7 +271,7 @@ impl<'s> Relay<'s> {
             None if !bodiless => match session.req_header().version {
                 Version::HTTP_11 => head.insert_header(header::TRANSFER_ENCODING, "chunked")?,
                 Version::HTTP_2 => {}
-                // Such a client knows no chunks: the connection's end is the body's.
+                // Such a client knows no chunks: the end of the connection ends the body.
                 _ => session.set_keepalive(None),
             },
             _ => {}
@@ -325,11 +325,11 @@ impl<'s> Relay<'s> {
 }
 
 fn gone(session: &mut Session, error: &Error) {
-    log::debug!("the client was gone before its answer: {error}");
+    log::debug!("the client hung up before its answer: {error}");
     session.set_keepalive(None);
 }
 
-/// The request as PostHog gets it, without a length: who writes the body states it.
+/// The request as PostHog gets it, without a length: the writer of the body adds it.
 fn request(
     asked: &RequestHeader,
     passed: &PostHogProxy,
@@ -338,7 +338,7 @@ fn request(
 ) -> Result<Template> {
     let mut request = RequestHeader::build(asked.method.clone(), b"/", None)?;
     for (name, value) in &end_to_end(&asked.headers) {
-        // We have seen to what the client expects of its next hop.
+        // This process has handled what the client expects of its next hop.
         if *name != header::EXPECT {
             request.append_header(name, value)?;
         }
@@ -367,7 +367,7 @@ fn length(fields: &HeaderMap) -> Option<u64> {
         .ok()
 }
 
-/// Brings the request to PostHog, and its answer's head here.
+/// Sends the request to PostHog and reads the head of the answer.
 async fn exchange<'a>(
     session: &mut Session,
     incoming: &mut Incoming,

@@ -1,5 +1,5 @@
-//! A real Segment account beside PostHog: the original requests go on to it, and its settings are
-//! fetched. Nothing here is ever waited for by PostHog's side, but a page's very first settings.
+//! A real Segment account beside PostHog: the original requests are forwarded to it, and its settings
+//! are fetched. Delivery to PostHog never waits for it; only the first settings of a page do.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -30,7 +30,7 @@ use crate::proxy::random_bits;
 
 /// Requests to Segment that are on their way at once.
 const AT_ONCE: usize = 64;
-/// Segment's own limit of time, its own as well.
+/// The time limit for a request to Segment.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a page's first settings wait for the account's.
 const FIRST: Duration = Duration::from_secs(2);
@@ -39,7 +39,7 @@ const COPIES: usize = 64;
 /// The largest settings and the largest code of a destination, in bytes.
 const LARGEST: usize = 4 << 20;
 
-/// What became of a request that went on to Segment.
+/// The outcome of a request that was forwarded to Segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CopyOutcome {
     Delivered,
@@ -49,7 +49,7 @@ pub(crate) enum CopyOutcome {
     Withheld,
 }
 
-/// What became of the requests of all accounts, those of earlier configurations among them.
+/// The outcome of the requests of all accounts, those of earlier configurations among them.
 #[derive(Debug, Default)]
 pub(crate) struct SegmentAccounts {
     counts: [AtomicU64; 5],
@@ -98,7 +98,7 @@ struct Copied {
     failed: Option<Instant>,
 }
 
-/// A request as it came.
+/// A request as the client sent it.
 pub(crate) struct Original {
     method: &'static str,
     path: String,
@@ -108,7 +108,7 @@ pub(crate) struct Original {
     _place: QueuePermit,
 }
 
-/// A place in the queue, for one request and so many bytes; given back when it is dropped.
+/// A place in the queue for one request of this size; it is given back when this is dropped.
 struct QueuePermit {
     account: Arc<SegmentAccount>,
     bytes: usize,
@@ -153,17 +153,17 @@ impl Drop for QueuePermit {
     }
 }
 
-/// The body of a request that may go on, collected beside its rewriting. What does not fit into
-/// the queue is let go at once, so that slow uploads cannot hold more than it may.
+/// The body of a request that may be forwarded, collected while it is rewritten. A body that does not
+/// fit into the queue is dropped at once, so that slow uploads cannot hold more than the queue allows.
 pub(crate) struct RequestCopy {
     place: Option<QueuePermit>,
     pieces: Vec<Bytes>,
-    /// Where the request has its key; one that has none gets the account's.
+    /// Where the request has its key; a request without one gets the account's.
     key: KeyFrom,
 }
 
 impl RequestCopy {
-    /// For a request that may go on to this account.
+    /// For a request that may be forwarded to this account.
     pub(crate) fn new(account: &Arc<SegmentAccount>) -> Self {
         Self {
             place: QueuePermit::take(account),
@@ -172,7 +172,7 @@ impl RequestCopy {
         }
     }
 
-    /// Keeps a piece; it shares the bytes that were read anyway.
+    /// Keeps a piece. It shares the bytes that were read, without a copy.
     pub(crate) fn push(&mut self, piece: &Bytes) {
         let Some(place) = &mut self.place else {
             return;
@@ -206,8 +206,8 @@ fn whole(mut pieces: Vec<Bytes>) -> Bytes {
 }
 
 impl Original {
-    /// The request that goes on for this call. `client` is the visitor's address as it may be
-    /// shown. `None`, and counted, where the queue had no room.
+    /// The request that is forwarded for this call. `client` is the visitor's address as it may be
+    /// shown. `None` if the queue had no room, which is counted.
     pub(crate) fn new(
         account: &SegmentAccount,
         call: Recognised,
@@ -277,7 +277,7 @@ impl SegmentAccount {
         self.forward.write_key.as_ref()
     }
 
-    /// Whether it does what one made of these would do.
+    /// Whether an account made of these settings would do the same.
     pub(crate) fn is_as_good(&self, forward: &Forward, connect: Duration) -> bool {
         self.forward == *forward && self.connect == connect
     }
@@ -302,7 +302,7 @@ impl SegmentAccount {
         }
     }
 
-    /// Lets a request go on, behind the back of its client. Never waits.
+    /// Forwards a request in a task of its own, which the client does not wait for.
     pub(crate) fn send(self: &Arc<Self>, original: Original) {
         let account = Arc::clone(self);
         tokio::spawn(async move { account.deliver(&original).await });
@@ -350,8 +350,8 @@ impl SegmentAccount {
         }
     }
 
-    /// The account's settings for a key: the copy, which is refreshed beside that. The first time
-    /// it is waited for, a little; without any, the caller makes settings of its own.
+    /// The account's settings for a key: the copy, which is refreshed in the background. The first time,
+    /// the caller waits a little for it; without any, the caller makes settings of its own.
     pub(crate) async fn settings(self: &Arc<Self>, write_key: &str) -> Option<Value> {
         let copy = {
             let mut copies = lock(&self.copies);
@@ -368,7 +368,7 @@ impl SegmentAccount {
             if settings_copy(age, failed) == SettingsCopy::Fresh {
                 return before.settings;
             }
-            // One fetch at a time: a request that comes meanwhile takes what is there.
+            // One fetch at a time: a request that comes meanwhile gets the copy that is there.
             copy.failed = Some(Instant::now());
             before
         };

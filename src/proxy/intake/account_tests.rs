@@ -50,7 +50,7 @@ fn the_queue_holds_no_more_than_it_may_and_counts_what_it_lets_go() {
     assert!(original(&account, &[b'x'; 41]).is_none(), "too large");
     let second = original(&account, &[b'x'; 40]).unwrap();
     assert!(original(&account, b"").is_none(), "too many");
-    // An upload under way holds its place too.
+    // An upload under way holds its place as well.
     drop(first);
     let mut slow = RequestCopy::new(&account);
     slow.push(&Bytes::from_static(&[b'x'; 60]));

@@ -1,4 +1,4 @@
-//! The request's body as it arrives: with patience for slow clients, and with an end to it.
+//! The request's body as it arrives: slow clients get time, and the time is bounded.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use crate::proxy::limits::body_rate::BodyRateMeter;
 
 /// The longest silence in the middle of a body.
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
-/// The longest that a whole body may take: a client that drips a byte now and then ends here.
+/// The longest that a whole body may take. It ends clients that send a byte now and then.
 pub(crate) const WHOLE: Duration = Duration::from_secs(300);
-/// How long a refused body is read on before the answer. A connection that is closed with unread
+/// How long the rest of a refused body is read before the answer. A connection that is closed with unread
 /// bytes is reset, and the client might never see why.
 pub(crate) const DISCARD_TIME: Duration = Duration::from_secs(2);
-/// How long a body is read on after an answer that did not wait for it, in all and in one silence,
-/// as web servers usually do it.
+/// How long the rest of a body is read after an answer that did not wait for it: in all, and in one
+/// silence. Web servers use such values.
 const LINGERING: Duration = Duration::from_secs(30);
 const LINGERING_SILENCE: Duration = Duration::from_secs(5);
 
-/// The framework's names of a chunk that is none, and of lines behind the last one that are none; it
-/// keeps the kinds themselves to itself.
+/// The framework's names for a broken chunk and for broken trailer lines. It does not export the error
+/// kinds themselves.
 const INVALID_CHUNKS: [&str; 2] = ["InvalidChunk", "InvalidTrailerEnd"];
 
 /// Why a body did not arrive as a whole.
@@ -39,13 +39,13 @@ pub(crate) enum Interrupted {
     Slow,
 }
 
-/// The body of a request that is ours to read.
+/// The body of a request that this process reads.
 pub(crate) struct Incoming {
     expects: Expects,
     deadline: Instant,
     tempo: BodyRateMeter,
     keepalive: Option<u64>,
-    /// Bytes so far.
+    /// Bytes read so far.
     received: u64,
 }
 
@@ -58,10 +58,10 @@ enum Expects {
 
 impl Incoming {
     /// Takes over a request. Only its body is read from here on, so a client that hangs up right
-    /// after it, as browsers do when a page closes, disturbs nothing.
+    /// after it, as browsers do when a page closes, causes no error.
     ///
-    /// `idle` is how long its connection may wait for the next request, in seconds; `limits` say how
-    /// slowly it may come.
+    /// `idle` is how long its connection may wait for the next request, in seconds; `limits` bound how
+    /// slowly the body may come.
     pub(crate) fn begin(session: &mut Session, idle: u64, limits: &RequestLimits) -> Self {
         session.set_read_timeout(Some(SILENCE));
         end_when_idle(session, idle);
@@ -84,7 +84,7 @@ impl Incoming {
         }
     }
 
-    /// Bytes of the body so far, as they came.
+    /// Bytes of the body so far, before inflation.
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
@@ -102,7 +102,7 @@ impl Incoming {
                 .map_err(|error| interrupted(&error))?;
         }
         let asked = Instant::now();
-        // Over HTTP/2 the framework itself waits for ever.
+        // Over HTTP/2 the framework itself waits forever.
         let silent = self.deadline.min(asked + SILENCE);
         let until = match self.tempo.patience() {
             Some(patience) => silent.min(asked + patience),
@@ -112,7 +112,7 @@ impl Incoming {
         let chunk = match read {
             Ok(Ok(chunk)) => chunk,
             Ok(Err(error)) => {
-                // Where the next request would begin is not known any more.
+                // It is no longer known where the next request would begin.
                 session.set_keepalive(None);
                 return Err(interrupted(&error));
             }
@@ -131,7 +131,7 @@ impl Incoming {
         Ok(chunk)
     }
 
-    /// Reads on for a bounded while and up to `limit` bytes, so that a client that is still sending
+    /// Reads the rest for a bounded time and up to `limit` bytes, so that a client that is still sending
     /// can read the answer.
     pub(crate) async fn discard(&mut self, session: &mut Session, limit: usize) {
         if self.expects == Expects::Continue || session.is_body_done() {
@@ -166,12 +166,12 @@ pub(crate) async fn linger(session: &mut Session, limit: usize) {
             }
         }
     };
-    // Whatever is left after that is the client's own affair.
+    // The rest is not read: the client then sees a reset.
     let _ = tokio::time::timeout(LINGERING, reading).await;
 }
 
-/// Lets the connection end when no further request comes within so many seconds: once it has been
-/// used, the framework would keep it for ever (pingora 2.4). One that is to be closed stays so.
+/// Ends the connection when no further request comes within `idle` seconds: the framework would keep a
+/// used connection forever (pingora 2.4). A connection that is to be closed stays so.
 pub(crate) fn end_when_idle(session: &mut Session, seconds: u64) {
     if session.get_keepalive() == Some(0) {
         session.set_keepalive(Some(seconds));
@@ -184,8 +184,8 @@ fn too_slow(session: &mut Session) -> Interrupted {
     Interrupted::Slow
 }
 
-/// Ends the answer to a client that takes nothing of it for so long, and the reading of what is left of
-/// a body behind an answer that did not wait for it. The framework would wait for ever for both.
+/// Ends an answer of which the client reads nothing for `unread`, and stops reading the rest of a body
+/// whose answer did not wait for it. The framework would wait forever for both.
 pub(crate) fn end_when_stuck(session: &mut Session, unread: Duration) {
     session.set_write_timeout(Some(unread));
     session.set_total_drain_timeout(Some(LINGERING));

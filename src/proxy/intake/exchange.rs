@@ -1,4 +1,4 @@
-//! A client's request and the way back to it, read from the connection by the framework
+//! A client's request and the writer of its answer, over a connection that the framework reads
 //! or this process itself ([`Direct`](crate::proxy::listen::direct::Direct)).
 
 use std::future::Future;
@@ -22,9 +22,9 @@ use crate::proxy::serving::Serving;
 /// What the connection itself says of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectionFacts {
-    /// The address of the other end, if it has one: over a Unix socket there is none.
+    /// The peer's address; none over a Unix socket.
     pub(crate) peer: Option<IpAddr>,
-    /// How the request came in here.
+    /// The transport on which the request arrived.
     pub(crate) transport: Transport,
 }
 
@@ -51,15 +51,15 @@ impl ConnectionFacts {
     }
 }
 
-/// One request whose body is ours to read and that is ours to answer.
+/// One request that this process reads and answers.
 pub(crate) trait Exchange: Send {
     /// The request's head.
     fn head(&self) -> &Parts;
 
-    /// The authority that was asked for, with or without a port.
+    /// The requested authority, with or without a port.
     fn authority(&self) -> Option<&str>;
 
-    /// The connection's own word on the client.
+    /// What the connection itself says of the client.
     fn wire(&self) -> ConnectionFacts;
 
     /// The next bytes of the body; nothing at its end.
@@ -69,17 +69,17 @@ pub(crate) trait Exchange: Send {
     /// When the body does not arrive as a whole.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Interrupted>> + Send;
 
-    /// Bytes of the body so far, as they came.
+    /// Bytes of the body so far, before inflation.
     fn received(&self) -> u64;
 
-    /// Reads on for a bounded while and up to `limit` bytes, so that a client that is still sending
+    /// Reads the rest for a bounded time and up to `limit` bytes, so that a client that is still sending
     /// can read the answer.
     fn discard(&mut self, limit: usize) -> impl Future<Output = ()> + Send;
 
     /// Ends the connection after this request.
     fn end_connection(&mut self);
 
-    /// Whether the process or the server leaves, so that this answer is the connection's last.
+    /// Whether the process or the server shuts down, so that this answer is the connection's last.
     fn is_leaving(&self) -> bool;
 
     /// Writes the answer, with the exact length of its body.
@@ -89,7 +89,7 @@ pub(crate) trait Exchange: Send {
     fn status(&self) -> Option<StatusCode>;
 }
 
-/// The client was not there any more for its answer.
+/// The client hung up before its answer.
 #[derive(Debug)]
 pub(crate) struct ClientGone(pub(crate) String);
 
@@ -153,7 +153,7 @@ impl Exchange for Framed<'_> {
     }
 }
 
-/// The authority that was asked for: of the target (HTTP/2, or a whole address in HTTP/1), else of
+/// The requested authority: that of the target (HTTP/2, or a whole address in HTTP/1), else that of
 /// the header. The framework keeps a whole address out of `uri`.
 pub(crate) fn authority(head: &RequestHeader) -> Option<&str> {
     if let Some(authority) = head.uri.authority() {

@@ -1,9 +1,9 @@
 //! `mode: group`: the requests of a project leave together, and each client is answered when its
 //! events are safe.
 //!
-//! No task waits for requests: the first one sets a timer, and what leaves is carried by a task of
-//! its own, so that a client that hangs up takes no other client's events with it. How long a request
-//! may wait is looked after for all of them together, so that none has a timer of its own.
+//! No task waits for requests: the first one sets a timer, and each group is sent by a task of
+//! its own, so that a client that hangs up does not end the delivery of other clients' events.
+//! One timer for all requests bounds how long a request may wait, so that none has a timer of its own.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -18,7 +18,7 @@ use crate::delivery::{
     DeliveryMode, Encoding, Finished, GroupBounds, Queue, Received, RequestInfo, SpoolError,
     SpooledEvent,
 };
-use crate::posthog::{events_within, join, Bearing, Envelope, Outline};
+use crate::posthog::{events_within, join, BatchFacts, BatchOutline, Envelope};
 
 use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::intake::verdict::{BatchVerdict, Fallback, NoAnswerReason};
@@ -28,12 +28,12 @@ use crate::proxy::outbound::refused_events::{blames_events, deliver_without, Ref
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::spool::backlog::{Holder, ProjectSpool};
 
-/// Groups of a project under way at once. What comes while so many wait for their answers leaves
-/// in larger groups afterwards.
+/// Groups of a project under way at once. Requests that come while this many groups
+/// wait for their answers leave in larger groups afterwards.
 const UNDER_WAY: usize = 64;
 
-/// What became of a request: with `Ok` its events are safe, but for those that PostHog refuses for
-/// good while it takes others of the group.
+/// The outcome of a request. `Ok`: its events are safe, except those that PostHog refuses for good
+/// while it takes others of the group.
 type GroupOutcome = Result<(Holder, Vec<RefusedEvent>), UploadError>;
 
 /// The requests of one project that wait to leave together.
@@ -63,9 +63,9 @@ pub(crate) struct GroupedRequest {
     /// The batch in its envelope.
     pub(crate) batch: Bytes,
     /// Where its events stand, if it was noted.
-    pub(crate) outline: Option<Outline>,
+    pub(crate) outline: Option<BatchOutline>,
     /// What is known of its events.
-    pub(crate) bearing: Bearing,
+    pub(crate) bearing: BatchFacts,
     /// When the request arrived, and from which address as PostHog may be told it.
     pub(crate) arrived: Received,
     /// Its bytes in the budget of all requests; given back when they are gone.
@@ -78,10 +78,10 @@ struct QueuedRequest {
     ticket: PendingAnswer,
 }
 
-/// What is left of a request when its events stand in a group.
+/// What is kept of a request once its events stand in a group: above all, where its answer goes.
 struct PendingAnswer {
     arrived: Received,
-    outline: Option<Outline>,
+    outline: Option<BatchOutline>,
     answer: oneshot::Sender<GroupOutcome>,
     _held: Reservation,
 }
@@ -92,7 +92,7 @@ impl PendingAnswer {
         SpooledEvent::of_written(batch, self.outline.as_ref(), self.arrived)
     }
 
-    /// Tells the client what became of its request; one that is gone is told nothing.
+    /// Tells the client the outcome of its request; one that has ended is told nothing.
     fn tell(self, outcome: GroupOutcome) {
         let _ = self.answer.send(outcome);
     }
@@ -104,7 +104,7 @@ struct GroupPart {
     ticket: PendingAnswer,
 }
 
-/// A group on its way, as one batch.
+/// A group under way, as one batch.
 struct GroupBatch {
     batch: Bytes,
     parts: Vec<GroupPart>,
@@ -141,15 +141,15 @@ impl Gathering {
 
     /// Lets a request leave with others and waits until its events are safe.
     ///
-    /// It waits for its turn as long as for a place among the batches under way, and no longer.
+    /// It waits for its turn no longer than for a place among the batches under way.
     pub(crate) async fn deliver(self: &Arc<Self>, request: GroupedRequest) -> GroupOutcome {
         let (answer, answered) = oneshot::channel();
         self.enter(request, answer);
-        // What is on its way has bounds of its own.
+        // A group under way has time limits of its own.
         answered.await.unwrap_or_else(|_| Err(self.lost()))
     }
 
-    /// What becomes of a request whose group ended without a word, which only the end of the process
+    /// What happens to a request whose group ended silently, which only the end of the process
     /// does.
     fn lost(&self) -> UploadError {
         match self.spool {
@@ -184,7 +184,7 @@ impl Gathering {
         self.go_on(state, looks, now);
     }
 
-    /// Sends off every group that may leave, and sees that what waits for its time gets it.
+    /// Sends every group that may leave, and sets the timer for those that still wait.
     ///
     /// Nothing is spawned under the lock: a runtime that ends drops a task at once, and a group
     /// that is dropped takes the lock.
@@ -239,7 +239,7 @@ impl Gathering {
         let mut state = self.lock();
         state.patience = Timer::Idle;
         let late = state.queue.withdraw(self.destination.patience(), now);
-        // Those that are left are looked after again.
+        // Those that are left are managed again.
         self.go_on(state, QueueCheck::WhenToLook, now);
         for entry in late {
             let gathering = Arc::clone(self);
@@ -332,14 +332,14 @@ impl Gathering {
     }
 }
 
-/// What is to be looked for in the queue.
+/// What the queue is checked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum QueueCheck {
     WhoMayLeave,
     WhenToLook,
 }
 
-/// The timer that sends groups off. It is idle again however the task ends.
+/// The timer that sends groups. However its task ends, the timer is marked idle again.
 struct TimerGuard(Option<Arc<Gathering>>);
 
 impl TimerGuard {
@@ -362,7 +362,7 @@ impl Drop for TimerGuard {
 }
 
 /// The timer of requests that wait too long. It fires long after most of them have left, and keeps
-/// nothing alive for it: what waits is kept by the group that it waits for, or by the other timer.
+/// nothing alive for it: a waiting request is kept by the group that it waits for, or by the other timer.
 struct Patience(Weak<Gathering>);
 
 impl Patience {
@@ -382,7 +382,7 @@ impl Drop for Patience {
     }
 }
 
-/// A group under way. However it ends, what waits for its persons may leave afterwards.
+/// A group under way. However it ends, requests that wait for its persons may leave afterwards.
 struct GroupDelivery {
     gathering: Arc<Gathering>,
     finished: Option<Finished>,
@@ -404,7 +404,7 @@ impl Drop for GroupDelivery {
         };
         let mut state = self.gathering.lock();
         state.queue.finish(finished);
-        // Where a runtime ends nothing can be sent any more.
+        // The runtime ends: nothing can be sent any more.
         if tokio::runtime::Handle::try_current().is_ok() {
             self.gathering
                 .go_on(state, QueueCheck::WhoMayLeave, Instant::now());
@@ -452,7 +452,7 @@ impl GroupBatch {
         Ok(all)
     }
 
-    /// Tells the clients, in order, what became of the events in their place.
+    /// Tells the clients, in order, the outcome of the events in their place.
     fn tell(self, mut outcome: impl FnMut(&Range<usize>) -> GroupOutcome) {
         for GroupPart { place, ticket } in self.parts {
             ticket.tell(outcome(&place));

@@ -12,7 +12,7 @@ use crate::rewrite::privacy::Treatment;
 use crate::rewrite::{Arrival, Timestamp};
 use crate::segment::{
     message_from_query, recognise, single_slashes, Answer, Call, Cors, Decoder, Kind, Recognised,
-    Refusal, Reply, WriteKey,
+    Reply, RequestRefusal, WriteKey,
 };
 
 use crate::site::forward::path_for;
@@ -34,13 +34,13 @@ use crate::proxy::routes::SegmentRoute;
 use crate::proxy::serving::Serving;
 
 /// A chunk is inflated in slices of this many bytes. Gzip turns one byte into at most 1032, so
-/// this bounds what a hostile slice can become before the budget is asked again.
+/// this bounds how far a hostile slice can grow before the budget is checked again.
 const SLICE: usize = 4 * 1024;
 
-/// So much room is made at once for a body that is announced; what is larger grows as it comes.
+/// The most that is allocated at once for an announced body; a larger one grows as it comes.
 const EXPECTED: usize = 64 * 1024;
 
-/// What takes the calls of one Segment route.
+/// Takes the calls of one Segment route.
 #[derive(Clone, Copy)]
 pub(crate) struct Intake<'s> {
     serving: &'s Serving,
@@ -76,7 +76,7 @@ impl<'s> Intake<'s> {
         let tail = match route.files.recognise(tail) {
             SiteFile::Call { tail } | SiteFile::Other { tail } => tail,
             file => {
-                // Boxed, as are pixels: calls go without the room that these need.
+                // Boxed, as pixels are: the future of a plain call stays small.
                 let home = files::home(&head.headers, exchange.authority(), &caller);
                 let answer = route.files.answer(head, &route.keys, home, file);
                 let answer = Box::pin(answer).await;
@@ -161,9 +161,9 @@ impl<'s> Intake<'s> {
                 }
             }
             Recognised::MethodNotAllowed(methods) => {
-                RequestEnd::refused(Refusal::MethodNotAllowed(methods))
+                RequestEnd::refused(RequestRefusal::MethodNotAllowed(methods))
             }
-            Recognised::Unknown => RequestEnd::refused(Refusal::UnknownPath),
+            Recognised::Unknown => RequestEnd::refused(RequestRefusal::UnknownPath),
         };
         serving.answered(exchange.head(), asking, answered, key.as_ref());
         if let Some(admin) = &serving.admin {
@@ -184,11 +184,11 @@ impl<'s> Intake<'s> {
         if matches!(reply, Reply::Busy { .. }) {
             self.lasting.counters.busy();
         }
-        // What the client will send again goes on when it is taken.
+        // A request that the client will send again is forwarded when it is accepted.
         let taken = matches!(reply, Reply::Accepted | Reply::Pixel);
         if let (Some(account), Some(copy), true) = (account, copy, taken) {
             let head = exchange.head();
-            // What goes on cannot be made anonymous, so it stays here.
+            // A forwarded request cannot be made anonymous, so it is not forwarded.
             if self
                 .serving
                 .config
@@ -239,7 +239,7 @@ impl<'s> Intake<'s> {
         if let Err(ClientGone(error)) = exchange.answer(answer).await {
             // The events are safe or the client will send them again: its hanging up is no
             // failure of the host proxy's.
-            log::debug!("the client was gone before its answer: {error}");
+            log::debug!("the client hung up before its answer: {error}");
             exchange.end_connection();
         }
     }
@@ -256,7 +256,7 @@ impl<'s> Intake<'s> {
         let limit = self.serving.config.limits.body;
         let announced = announced(exchange.head());
         if announced.is_some_and(|length| length > limit) {
-            return RequestEnd::refused(Refusal::TooLarge);
+            return RequestEnd::refused(RequestRefusal::TooLarge);
         }
         let encoding = joined(&exchange.head().headers, &header::CONTENT_ENCODING);
         let mut decoder = match Decoder::new(encoding.as_deref(), limit) {
@@ -272,7 +272,9 @@ impl<'s> Intake<'s> {
             copy.found(upload.key());
         }
         let mut ended = match outcome {
-            Ok(()) if upload.only_message_too_large() => RequestEnd::refused(Refusal::TooLarge),
+            Ok(()) if upload.only_message_too_large() => {
+                RequestEnd::refused(RequestRefusal::TooLarge)
+            }
             Ok(()) => RequestEnd::well(Reply::Accepted),
             Err(stop) => {
                 upload.abort(stop).await;
@@ -289,8 +291,8 @@ impl<'s> Intake<'s> {
         ended
     }
 
-    /// The way of a body, before its first byte. Apart from what waits for the body, whose future
-    /// would carry the parts beside the whole.
+    /// Prepares the upload of a body, before its first byte. It is a function of its own because the
+    /// future that waits for the body would otherwise hold these values as well.
     fn upload(
         self,
         arrival: Arrival,
@@ -303,7 +305,7 @@ impl<'s> Intake<'s> {
         Upload::new(self.serving, keys, caller.shown, rewrite)
     }
 
-    /// Delivers the message of a pixel. Whatever becomes of it, the answer is the picture.
+    /// Delivers the message of a pixel. The answer is the picture in every case.
     async fn pixel(
         self,
         headers: &HeaderMap,
@@ -388,7 +390,7 @@ impl<'s> Intake<'s> {
     }
 }
 
-/// Brings the body through, piece by piece. The client is read only as fast as PostHog takes.
+/// Reads, rewrites and sends the body piece by piece. The client is read only as fast as PostHog takes the events.
 async fn through<E: Exchange>(
     exchange: &mut E,
     decoder: &mut Decoder,
@@ -423,7 +425,7 @@ fn announced(head: &Parts) -> Option<usize> {
 
 /// How a request ended.
 struct RequestEnd {
-    /// What the client is told; nothing when it is gone.
+    /// The answer; none when the client is gone.
     reply: Option<Reply>,
     answered: Answered,
     set_cookie: Option<SetCookie>,
@@ -441,7 +443,7 @@ impl RequestEnd {
         }
     }
 
-    fn refused(refusal: Refusal) -> Self {
+    fn refused(refusal: RequestRefusal) -> Self {
         Self {
             answered: of_refusal(refusal),
             ..Self::well(Reply::Refused(refusal))

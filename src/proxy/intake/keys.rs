@@ -10,23 +10,23 @@ use crate::proxy::intake::refusals::RoutedRequest;
 use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::routes::Outlet;
 
-/// The keys of a request in the order in which they count (segment-tracking 1.3). The body's own
-/// stands between the two.
+/// The keys of a request in the order in which they count (segment-tracking 1.3). The key in the body
+/// comes between the two.
 pub(crate) struct RequestKeys<'a> {
     pub(crate) route: &'a WriteKeys<Arc<Outlet>>,
     pub(crate) header: Option<WriteKey>,
     pub(crate) query: Option<WriteKey>,
     pub(crate) search: KeySearch,
-    /// The request that they are of.
+    /// The request that they belong to.
     pub(crate) asking: RoutedRequest,
 }
 
-/// How far the request's key is looked for.
+/// When the search for the request's key ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeySearch {
-    /// Until the route has a project, which may need no key.
+    /// When a project is chosen, which may need no key.
     ForTheProject,
-    /// Until it is found or known to be missing: a Segment account wants to know too.
+    /// When the key is found or known to be missing: a Segment account needs it too.
     ForTheAccount,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Chosen<'a> {
 }
 
 impl<'a> RequestKeys<'a> {
-    /// The project of the first key that the route knows; none as long as that key may yet come.
+    /// The project of the first key that the route knows; none while that key may still come.
     ///
     /// A key that it does not know does not end the search: browsers add the credentials of a
     /// password-protected page to same-origin requests by themselves.

@@ -1,4 +1,4 @@
-//! Long work on one body beside the requests of others.
+//! Permits for long work on one body, so that it does not delay other requests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::OnceLock;
@@ -6,17 +6,17 @@ use std::thread::available_parallelism;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// Bodies of which more than this is held are worked on in a permit, in bytes: on 128 KiB the
-/// rewriting spends a millisecond or two at worst.
+/// Work on bodies of which more than this is held needs a permit, in bytes: the rewriting of 128 KiB
+/// takes a millisecond or two at worst.
 pub(crate) const LONG: usize = 128 * 1024;
 
-/// How many work in one at the moment.
+/// Permits that are in use.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
-/// The right to keep a thread for as long as a body takes, while another thread goes on with the
-/// requests of this one. There are as many as the machine has processors, so that many large bodies
-/// at once take no more than that from all others; who finds none works in steps, between which
-/// others have their turn.
+/// The permit to keep a thread while a body is rewritten; another thread takes over the requests of
+/// this one. There are as many permits as processors, so that many large bodies at once cannot take
+/// more threads from other requests. Without a permit the work is done in steps, and other requests
+/// have their turn between them.
 #[derive(Debug)]
 pub(crate) struct LongWorkPermit(());
 
@@ -66,13 +66,13 @@ mod tests {
                 .collect();
             assert!(permits.len() <= most, "{}", permits.len());
             let permit = permits.pop();
-            // Others go on while it is used.
+            // Other tasks run while it is used.
             let (tell, told) = std::sync::mpsc::channel();
             tokio::spawn(async move { tell.send(()) });
             permit.is_none_or(|permit| permit.work(|| told.recv().is_ok()))
         }));
         assert!(done.unwrap());
-        // They come back; other tests may have them for a moment.
+        // Permits are given back; other tests may hold them for a moment.
         let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while several.block_on(async { LongWorkPermit::take() }).is_none() {
             assert!(std::time::Instant::now() < until, "no permit is given back");

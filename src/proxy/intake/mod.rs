@@ -1,4 +1,4 @@
-//! A Segment request: its body, what becomes of it, and its answer.
+//! A Segment request: its body, what happens to it, and its answer.
 
 pub(crate) mod account;
 pub(crate) mod body;

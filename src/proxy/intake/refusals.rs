@@ -1,17 +1,17 @@
-//! What a request was answered, and above all why it was turned away: counted by route, call and
-//! code, said in the log, and shown in the live view.
+//! How a request was answered, and above all why it was refused: counted by route, call and code,
+//! logged, and shown in the live view.
 
 use http::request::Parts;
 
 use crate::admin::live::FinalOutcome;
 use crate::admin::{key_end, Answered, RequestKind, TurnedAway};
-use crate::segment::{Refusal, Reply, WriteKey};
+use crate::segment::{Reply, RequestRefusal, WriteKey};
 use crate::site::head::HeadFault;
 
 use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::serving::Serving;
 
-/// One request, from when its route is known.
+/// One request, once its route is known.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RoutedRequest {
     /// The number of its route, if it has one.
@@ -20,7 +20,7 @@ pub(crate) struct RoutedRequest {
 }
 
 impl RoutedRequest {
-    /// A request that no route was found for.
+    /// A request without a route.
     pub(crate) const NOTHING: Self = Self {
         route: None,
         asked: RequestKind::Nothing,
@@ -28,8 +28,8 @@ impl RoutedRequest {
 }
 
 impl Serving {
-    /// Counts a request by what it was answered. One that was turned away from a Segment route is
-    /// said and shown as well; `key` is the write key that it came with.
+    /// Counts a request by its answer. A request that a Segment route refused is also logged and shown;
+    /// `key` is the write key that it came with.
     pub(crate) fn answered(
         &self,
         head: &Parts,
@@ -55,7 +55,7 @@ impl Serving {
                 key: end.as_deref(),
             });
         }
-        // Those that are on no route of ours are what every open port gets.
+        // Requests without a route are common on every open port.
         if route.is_none() {
             return;
         }
@@ -72,7 +72,7 @@ impl Serving {
 }
 
 impl Serving {
-    /// Says which limit a request met that may come again; `key` is the end of its write key.
+    /// Logs which limit a request met that may be sent again; `key` is the end of its write key.
     fn tell_of_limit(&self, asking: RoutedRequest, answered: Answered, key: Option<String>) {
         let limits = &self.config.limits;
         let many = |who: &str, most: Option<usize>, limit: &str| {
@@ -112,7 +112,7 @@ impl Serving {
 }
 
 impl UploadError {
-    /// Where the messages are whose request stopped like this, for the live view.
+    /// Where the messages of a request are that stopped with this error, for the live view.
     pub(crate) fn outcome(self) -> FinalOutcome {
         if let Some(code) = self.refusal_code() {
             return FinalOutcome::DroppedWith(code);
@@ -129,7 +129,7 @@ impl UploadError {
         })
     }
 
-    /// How a request that stopped like this was answered, for the counters.
+    /// The answer to a request that stopped with this error, for the counters.
     pub(crate) fn answered(self) -> Answered {
         match self {
             Self::Client(crate::proxy::intake::body::Interrupted::Slow) => Answered::SlowBody,
@@ -146,18 +146,18 @@ impl UploadError {
     }
 }
 
-/// A refusal for good as the counters have it.
-pub(crate) fn of_refusal(refusal: Refusal) -> Answered {
+/// A refusal for good, as it is counted.
+pub(crate) fn of_refusal(refusal: RequestRefusal) -> Answered {
     match refusal {
-        Refusal::Malformed { code, .. } => Answered::malformed(code),
-        Refusal::UnknownWriteKey => Answered::UnknownWriteKey,
-        Refusal::TooLarge => Answered::TooLarge,
-        Refusal::UnknownPath => Answered::UnknownPath,
-        Refusal::MethodNotAllowed(_) => Answered::MethodNotAllowed,
+        RequestRefusal::Malformed { code, .. } => Answered::malformed(code),
+        RequestRefusal::UnknownWriteKey => Answered::UnknownWriteKey,
+        RequestRefusal::TooLarge => Answered::TooLarge,
+        RequestRefusal::UnknownPath => Answered::UnknownPath,
+        RequestRefusal::MethodNotAllowed(_) => Answered::MethodNotAllowed,
     }
 }
 
-/// A head that is refused before a route is looked for.
+/// A head that is refused before a route is chosen.
 pub(crate) fn of_head(fault: HeadFault) -> Answered {
     match fault {
         HeadFault::Target => Answered::BadTarget,

@@ -1,4 +1,4 @@
-//! Whole answers, and the one place where they go out through the framework.
+//! Whole answers, and the one function that writes them through the framework.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap};

@@ -13,7 +13,7 @@ pub(crate) struct Outgoing<'a>(OpenBatch<'a>);
 
 impl<'a> Outgoing<'a> {
     /// Opens a request over a new connection: what has been written cannot be sent again, so it
-    /// must not meet a pooled connection that the other end has closed.
+    /// must not get a pooled connection that the peer has closed.
     pub(crate) async fn open(
         destination: &'a Destination,
         client: Option<IpAddr>,
@@ -22,8 +22,8 @@ impl<'a> Outgoing<'a> {
         opened.map(Self).map_err(BatchVerdict::Unreachable)
     }
 
-    /// Writes the next piece, waiting for PostHog to take it. Fails with PostHog's answer when
-    /// that has come already, and is then not to be used again.
+    /// Writes the next piece, waiting for PostHog to take it. Fails with PostHog's answer if
+    /// it has come already; do not call it again after that.
     pub(crate) async fn write(&mut self, piece: Vec<u8>) -> Result<(), BatchVerdict> {
         match self.0.write(Bytes::from(piece)).await {
             Ok(None) => Ok(()),
@@ -32,8 +32,8 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// Waits for PostHog's no to a body that is not through. Giving this up loses nothing; it is not
-    /// to be used again after it.
+    /// Waits for PostHog's refusal of a body that has not ended. Dropping this future loses nothing; do not
+    /// use the request again once it has returned.
     pub(crate) async fn refused(&mut self) -> BatchVerdict {
         match self.0.refused().await {
             Ok(head) => verdict(&head),

@@ -54,7 +54,7 @@ pub(crate) struct Upload<'a> {
 /// How the events of a body leave while it is still coming.
 #[derive(Clone, Copy)]
 enum UploadMode {
-    /// Not at all: it is not known where they go.
+    /// Not at all: it is not known yet where they go.
     NotYet,
     /// In whole batches, each with its own answer.
     InBatches,
@@ -115,7 +115,7 @@ impl<'a> Upload<'a> {
     /// Takes the next bytes of the inflated body.
     pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), UploadError> {
         if self.flow == Flow::Open {
-            // Only inflation comes here twice without `flow` in between.
+            // Only inflation calls this twice without `flow` in between.
             while self.pull(usize::MAX)? == Pulled::Paused {}
         }
         let began = Instant::now();
@@ -125,7 +125,7 @@ impl<'a> Upload<'a> {
         self.account()
     }
 
-    /// Sends what is ready to leave, while the body is still coming.
+    /// Sends the events that are ready while the body is still coming.
     pub(crate) async fn flow(&mut self) -> Result<(), UploadError> {
         self.turn.piece();
         self.turn.end_if_long().await;
@@ -150,8 +150,8 @@ impl<'a> Upload<'a> {
         self.account()
     }
 
-    /// How a body that goes on leaves. What has left can neither be kept nor halved, so with a spool,
-    /// and for a while after a refusal, nothing leaves but whole batches.
+    /// How the events of an unfinished body leave. A streamed batch can neither be kept nor halved, so with
+    /// a spool, and for some time after a refusal, only whole batches leave.
     fn leaving(&mut self) -> Result<UploadMode, UploadError> {
         let cautions = &self.serving.lasting.cautions;
         let Some(target) = self.target()? else {
@@ -168,7 +168,7 @@ impl<'a> Upload<'a> {
         })
     }
 
-    /// Ends the body and sees that all of it has reached PostHog.
+    /// Ends the body and waits until PostHog has all of it.
     pub(crate) async fn finish(&mut self) -> Result<(), UploadError> {
         self.rewrite.end();
         loop {
@@ -191,7 +191,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Gives up a batch that is on its way, so that nothing of it is stored, because of this.
+    /// Aborts a batch that is on its way because of this error, so that PostHog stores nothing of it.
     pub(crate) async fn abort(&mut self, stop: UploadError) {
         self.watcher.settle(&stop.outcome());
         let outgoing = self
@@ -203,12 +203,12 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// The `Set-Cookie` header that keeps the visitor's session, if there is one to keep.
+    /// The `Set-Cookie` header that keeps the visitor's session, if it has one.
     pub(crate) fn set_cookie(&self, transport: Transport) -> Option<String> {
         self.rewrite.set_cookie(transport)
     }
 
-    /// Notes how long the rewriting of this body took, once it is through.
+    /// Notes how long the rewriting of this body took, once it has ended.
     pub(crate) fn time(&self) {
         self.serving
             .lasting
@@ -222,7 +222,7 @@ impl<'a> Upload<'a> {
         self.key
     }
 
-    /// The write key that the request came with, where it stopped for it.
+    /// The write key that the request came with, if the request stopped because of it.
     pub(crate) fn key_of_refusal(&mut self, stop: UploadError) -> Option<WriteKey> {
         self.keys.of_refusal(stop, self.key, &mut self.rewrite)
     }
@@ -238,7 +238,7 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Pulls until there is something to do besides, with a turn for others between the steps.
+    /// Pulls until something else has to be done; other requests have their turn between the steps.
     async fn pull_in_turn(&mut self, limit: usize) -> Result<Pulled, UploadError> {
         loop {
             match self.pull(limit)? {
@@ -291,7 +291,7 @@ impl<'a> Upload<'a> {
         self.turn.worked(time);
     }
 
-    /// Where the events go; nowhere as long as the key that decides may yet come.
+    /// Where the events go; none while the key that decides may still come.
     fn target(&mut self) -> Result<Option<&mut UploadTarget<'a>>, UploadError> {
         if self.target.is_none() {
             let Some(outlet) = self.choose()? else {
@@ -309,7 +309,7 @@ impl<'a> Upload<'a> {
         Ok(self.target.as_mut())
     }
 
-    /// Where the events go by the request's keys; nowhere as long as the one that decides may yet come.
+    /// Where the events go by the request's keys; none while the key that decides may still come.
     fn choose(&mut self) -> Result<Option<&'a Outlet>, UploadError> {
         let config = &self.serving.config;
         let Some(chosen) = self.keys.choose(&config.limits, &mut self.rewrite)? else {
@@ -332,7 +332,7 @@ impl<'a> Upload<'a> {
         let outgoing = match &mut target.outgoing {
             Some(outgoing) => outgoing,
             none => {
-                // What streams waits for no others.
+                // A streamed batch waits for no other requests.
                 target.batch.take_bearing();
                 let opened = Outgoing::open(destination, self.arrived.from).await;
                 none.insert(opened.map_err(UploadError::Verdict)?)
@@ -347,8 +347,8 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Waits for PostHog's no to a batch that streams, while the client sends nothing; for ever where
-    /// nothing has left. Giving this up loses nothing.
+    /// Waits for PostHog's refusal of a batch that streams, while the client sends nothing; forever if
+    /// nothing has left. Dropping this future loses nothing.
     pub(super) async fn refused(&mut self) -> UploadError {
         let Some(target) = &mut self.target else {
             return std::future::pending().await;
@@ -413,7 +413,7 @@ impl<'a> Upload<'a> {
         let mut verdict = said.verdict;
         destination.note(verdict);
         if blames_events(verdict) {
-            // Boxed: PostHog refuses hardly any.
+            // Boxed: PostHog refuses few batches.
             let without = Box::pin(deliver_without(destination, body, from, verdict));
             match without.await {
                 Ok(culprits) => return Ok((Holder::PostHog, culprits)),
@@ -428,7 +428,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Ends a batch that has been leaving while it was made.
+    /// Ends a batch that was streamed while it was made.
     async fn end(
         &mut self,
         outlet: &Outlet,
@@ -462,7 +462,7 @@ impl<'a> Upload<'a> {
 }
 
 impl Serving {
-    /// What PostHog says to a batch that is not through ends its request.
+    /// PostHog's answer to an unfinished batch ends the request.
     fn refused_early(&self, destination: &Destination, verdict: BatchVerdict) -> UploadError {
         let (project, lasting) = (destination.project(), &self.lasting);
         if blames_events(verdict) {

@@ -1,7 +1,7 @@
-//! Why a body got no further, and what its client is told.
+//! Why an upload stopped, and how its client is answered.
 
 use crate::rewrite::RewriteError;
-use crate::segment::{BodyError, Refusal, Reply};
+use crate::segment::{BodyError, Reply, RequestRefusal};
 
 use crate::proxy::intake::body::Interrupted;
 use crate::proxy::intake::verdict::BatchVerdict;
@@ -9,16 +9,16 @@ use crate::proxy::limits::budget::UsedUp;
 use crate::proxy::limits::rates::RETRY_AFTER;
 use crate::proxy::spool::backlog::NotSpooled;
 
-/// Why a body got no further.
+/// Why an upload stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UploadError {
     Client(Interrupted),
     Encoding(BodyError),
     Rewrite(RewriteError),
     UnknownWriteKey,
-    /// Too many requests come with this write key.
+    /// The write key is above its rate limit.
     KeyRate,
-    /// All requests together hold as much as they may.
+    /// All requests together hold as much memory as `limits.memory` allows.
     Memory,
     /// PostHog did not take a batch.
     Verdict(BatchVerdict),
@@ -60,11 +60,11 @@ impl From<UsedUp> for UploadError {
 }
 
 impl UploadError {
-    /// What the client is told; nothing when it is gone.
+    /// The answer; none when the client is gone.
     pub(crate) fn reply(self) -> Option<Reply> {
         let refusal = match self {
             Self::Client(Interrupted::Gone) => return None,
-            Self::Client(Interrupted::Malformed) => Refusal::Malformed {
+            Self::Client(Interrupted::Malformed) => RequestRefusal::Malformed {
                 code: "malformed_chunk",
                 message: "the chunks of the body are not as HTTP has them",
             },
@@ -79,19 +79,19 @@ impl UploadError {
                 })
             }
             Self::Spool => return Some(Reply::Busy { retry_after: 10 }),
-            Self::UnknownWriteKey => Refusal::UnknownWriteKey,
+            Self::UnknownWriteKey => RequestRefusal::UnknownWriteKey,
             Self::Encoding(BodyError::TooLarge) | Self::Rewrite(RewriteError::TooLarge) => {
-                Refusal::TooLarge
+                RequestRefusal::TooLarge
             }
-            Self::Encoding(BodyError::UnknownEncoding) => Refusal::Malformed {
+            Self::Encoding(BodyError::UnknownEncoding) => RequestRefusal::Malformed {
                 code: "unknown_encoding",
                 message: "the content encoding is neither gzip nor identity",
             },
-            Self::Encoding(BodyError::Damaged) => Refusal::Malformed {
+            Self::Encoding(BodyError::Damaged) => RequestRefusal::Malformed {
                 code: "damaged_gzip",
                 message: "the gzip data is damaged or cut short",
             },
-            Self::Rewrite(error) => Refusal::Malformed {
+            Self::Rewrite(error) => RequestRefusal::Malformed {
                 code: error.code(),
                 message: error.message(),
             },
@@ -101,12 +101,12 @@ impl UploadError {
 }
 
 impl UploadError {
-    /// The code of a refusal for good, as the client is told it; none for what may yet succeed.
+    /// The code of a refusal for good, as the client gets it; none for what may succeed later.
     pub(crate) fn refusal_code(self) -> Option<&'static str> {
         match self.reply()? {
-            Reply::Refused(Refusal::Malformed { code, .. }) => Some(code),
-            Reply::Refused(Refusal::UnknownWriteKey) => Some("unknown_write_key"),
-            Reply::Refused(Refusal::TooLarge) => Some("too_large"),
+            Reply::Refused(RequestRefusal::Malformed { code, .. }) => Some(code),
+            Reply::Refused(RequestRefusal::UnknownWriteKey) => Some("unknown_write_key"),
+            Reply::Refused(RequestRefusal::TooLarge) => Some("too_large"),
             _ => None,
         }
     }

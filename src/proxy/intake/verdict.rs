@@ -1,5 +1,5 @@
-//! What PostHog said to a batch, what the client is told then, and what the operator should do.
-//! The one place where the three are brought together.
+//! What PostHog answered to a batch, how the client is answered then, and what the operator should
+//! do. This is the one place that decides all three.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::segment::Reply;
 
 use crate::proxy::operator::log_limit::LogLimit;
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BatchVerdict {
     /// PostHog took it.
@@ -21,7 +21,7 @@ pub(crate) enum BatchVerdict {
     KeyRefused(u16),
     /// PostHog does not take something in the batch, and never will (400 or 413).
     Refused(u16),
-    /// Whatever stands at that address does not take the request.
+    /// The server at that address does not take the request; it may not be PostHog.
     Rejected(u16),
     /// PostHog asks to try again (408, 429, 5xx), with its `Retry-After` in seconds.
     Busy {
@@ -54,20 +54,20 @@ pub(crate) enum NoAnswerReason {
     Timeout,
     /// The connection was closed before an answer.
     Closed,
-    /// So many batches are waiting for their answers that there was no place for another.
+    /// Too many batches are waiting for their answers.
     Crowded,
 }
 
-/// Seconds a client waits when PostHog named none and it may be well again soon.
+/// `Retry-After` in seconds when PostHog named none and may recover soon.
 const SOON: u32 = 10;
-/// Seconds a client waits when a person has to mend something first.
+/// `Retry-After` in seconds when a person has to repair something first.
 const LATER: u32 = 60;
 
 impl BatchVerdict {
     /// From a response's status, media type and `Retry-After`.
     ///
-    /// A page of HTML with status 200 is a portal or a log-in page, never capture, which answers
-    /// JSON: taking it for a yes would lose events without a word.
+    /// A page of HTML with status 200 comes from a portal or a log-in page, never from capture, which
+    /// answers JSON: to accept it would lose events silently.
     pub(crate) fn from_response(status: u16, html: bool, retry_after: Option<u32>) -> Self {
         match StatusMeaning::of(status) {
             StatusMeaning::Yes if html => Self::Rejected(status),
@@ -94,8 +94,8 @@ impl BatchVerdict {
         }
     }
 
-    /// What the client is told: yes only when PostHog said yes. Anything else may succeed later,
-    /// once PostHog or the configuration is well again, so no SDK is told to drop its events.
+    /// The answer: 200 only if PostHog accepted. Anything else may succeed later, once PostHog or the
+    /// configuration is repaired, so no SDK is told to drop its events.
     pub(crate) fn reply(self) -> Reply {
         let retry_after = match self {
             Self::Accepted => return Reply::Accepted,
@@ -114,7 +114,7 @@ impl BatchVerdict {
         };
         match self {
             Self::Accepted => delivery::Verdict::Accepted,
-            // A web page with a status of 200 is no yes.
+            // A web page with status 200 is no acceptance.
             Self::Rejected(status @ 200..=299) => later(format!("a web page with {status}"), None),
             Self::Refused(status) => delivery::Verdict::refused(status, &masked::text(words)),
             Self::Rejected(status) | Self::KeyRefused(status) => {
@@ -128,8 +128,7 @@ impl BatchVerdict {
         }
     }
 
-    /// Tells the operator what happened and what to do, at most once per project and kind in a
-    /// while.
+    /// Logs what happened and what to do, at most once per project and kind in an interval.
     pub(crate) fn report(self, project: &Project, log_limit: &LogLimit, then: Fallback) {
         let Some((kind, advice)) = self.advice() else {
             return;
@@ -147,7 +146,7 @@ impl BatchVerdict {
         }
     }
 
-    /// What it is called, and what to do; none for a yes.
+    /// Its name in the log, and what to do; none for an accepted batch.
     pub(crate) fn advice(self) -> Option<(&'static str, String)> {
         Some(match self {
             Self::Accepted => return None,
@@ -176,8 +175,7 @@ impl BatchVerdict {
             Self::Refused(status) => (
                 "culprit",
                 format!(
-                    "refused a batch ({status}) for an event in it, which is looked for: the others \
-                     go on without it. If all of them are refused, check that `host` is PostHog"
+                    "refused a batch ({status}) because of an event in it: Hedgerow searches for it and delivers the others. If all of them are refused, check that `host` is PostHog"
                 ),
             ),
             Self::Rejected(status) => (
@@ -214,7 +212,7 @@ impl NoAnswerReason {
         }
     }
 
-    /// What it is called, and what to do.
+    /// Its name in the log, and what to do.
     pub(crate) fn advice(self) -> (&'static str, String) {
         match self {
             Self::Dns => (
@@ -240,7 +238,7 @@ impl NoAnswerReason {
             ),
             Self::Crowded => (
                 "crowded",
-                "too many batches wait for its answers. It is too slow for this traffic, or away"
+                "too many batches wait for its answers. It is too slow for this traffic, or unreachable"
                     .to_owned(),
             ),
             Self::Closed => (

@@ -13,11 +13,11 @@ use crate::rewrite::privacy::{Privacy, Signal, Signals};
 use crate::proxy::client::{self, X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use crate::proxy::intake::exchange::ConnectionFacts;
 
-/// More cookies than this are not looked into; most servers take no more either. In bytes.
+/// The largest `Cookie` header that is read, in bytes; most servers take no more either.
 const COOKIE_BYTES: usize = 16 * 1024;
 
 /// The cookies of a request as one list: HTTP/2 sends them one by one (RFC 9113, 8.2.3). None if
-/// there are none, or more than a person can have meant.
+/// there are none, or too many.
 pub(crate) fn cookies(headers: &HeaderMap) -> Option<String> {
     let values = || headers.get_all(header::COOKIE).iter();
     let length: usize = values().map(|value| value.len() + 2).sum();
@@ -25,7 +25,7 @@ pub(crate) fn cookies(headers: &HeaderMap) -> Option<String> {
         return None;
     }
     let mut all = String::with_capacity(length);
-    // A cookie that is no text is none of those that are looked for.
+    // A cookie that is not text is none of those that are read.
     for value in values().filter_map(|value| value.to_str().ok()) {
         if !all.is_empty() {
             all.push_str("; ");
@@ -35,22 +35,22 @@ pub(crate) fn cookies(headers: &HeaderMap) -> Option<String> {
     Some(all)
 }
 
-/// Who asks, worked out once for each request.
+/// The client of a request, worked out once for each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Caller {
-    /// The other end of the connection, if it has an address.
+    /// The peer's address, if it has one.
     pub(crate) peer: Option<IpAddr>,
-    /// Whether what the other end says of others is believed.
+    /// Whether the peer's headers about its clients are believed.
     pub(crate) trust: Trust,
     /// The client's address; none over a Unix socket.
     pub(crate) address: Option<IpAddr>,
-    /// The same as the receiver of the request may be told it.
+    /// The same, as the receiver of the request may know it.
     pub(crate) shown: Option<IpAddr>,
     /// What the visitor's browser says about being tracked, where that changes anything.
     pub(crate) signals: Signals,
-    /// How the browser's requests come: as a trusted proxy says, else as we see it.
+    /// The browser's transport: as a trusted proxy says, else as this process sees it.
     pub(crate) transport: Transport,
-    /// Whether the proxies on the way say one thing of that.
+    /// Whether the proxies on the way agree about it.
     pub(crate) word: Agreement,
 }
 
@@ -63,7 +63,7 @@ pub(crate) enum Trust {
 }
 
 impl Caller {
-    /// The one who sends these headers over a connection like this.
+    /// The client that sends these headers over this connection.
     pub(crate) fn new(
         wire: ConnectionFacts,
         headers: &HeaderMap,
@@ -99,8 +99,7 @@ impl Caller {
         }
     }
 
-    /// Whether these headers come from a proxy in front that is most likely meant to be believed, and
-    /// is not. Clients on the open network write `X-Forwarded-For` as they like; from an inner address
+    /// Whether these headers come from a proxy in front that should most likely be trusted, and is not. Clients on the open network write `X-Forwarded-For` as they like; from an inner address
     /// it is most often the proxy's.
     pub(crate) fn seems_forgotten(&self, headers: &HeaderMap) -> bool {
         self.trust == Trust::Stranger

@@ -1,4 +1,4 @@
-//! From a checked configuration to one at work; after a reload with all that stays the same.
+//! From a checked configuration to an active one; a reload keeps everything that stays the same.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -35,9 +35,9 @@ use crate::proxy::serving::Serving;
 use crate::proxy::spool::backlog::Backlog;
 use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, HedgerowShared};
 
-/// What outlives a configuration: the spool, counters, and what clients have taken.
+/// State that outlives a configuration: the spool, counters, and clients' reservations.
 pub(crate) struct LongLivedState {
-    /// Certificates that are ordered, where the listeners are ours.
+    /// Ordered certificates, if the listeners are Hedgerow's own.
     pub(crate) acme: Arc<Acme>,
     pub(crate) backlog: Option<Arc<Backlog>>,
     pub(crate) counters: EventCounters,
@@ -49,13 +49,13 @@ pub(crate) struct LongLivedState {
     pub(crate) idle_seconds: u64,
     pub(crate) unread: Duration,
     pub(crate) clock: Clock,
-    /// Whether the server that this is in leaves: connections end with the next answer.
+    /// Whether the surrounding server shuts down: connections end with their next answer.
     pub(crate) leaving: Arc<AtomicBool>,
     pub(crate) accounts: Arc<SegmentAccounts>,
     pub(crate) rates: Rates,
     pub(crate) reloads: Reloads,
     pub(crate) admin: AdminPages,
-    /// The secret of sessions for which the configuration has none.
+    /// The secret for sessions if the configuration has none.
     pub(crate) made_up: OnceLock<[u8; SECRET_BYTES]>,
 }
 
@@ -86,7 +86,7 @@ impl LongLivedState {
         Ok(Hedgerow { shared })
     }
 
-    /// A configuration at work, with these destinations.
+    /// An active configuration with these destinations.
     fn serving(
         self: &Arc<Self>,
         config: Config,
@@ -238,7 +238,7 @@ impl LongLivedState {
             let mut made_up = [0; SECRET_BYTES];
             getrandom::fill(&mut made_up)
                 .map_err(|error| BuildError::Sessions(error.to_string()))?;
-            // Of two at once the first stands.
+            // Of two at the same time, the first is kept.
             let _ = self.made_up.set(made_up);
         }
         let made_up = self.made_up.get().copied().unwrap_or_default();
@@ -294,7 +294,7 @@ fn keys(
 }
 
 impl HedgerowShared {
-    /// Another configuration, made ready beside the one that is at work. Reads files.
+    /// Prepares another configuration beside the active one. Reads files.
     pub(crate) fn prepare(&self, config: Config) -> Result<Arc<Serving>, BuildError> {
         let before = self.current.load_full();
         let mut pools = Pools::after(&before.pools);
@@ -304,13 +304,13 @@ impl HedgerowShared {
         serving.map(Arc::new)
     }
 
-    /// Puts it in the place of the other.
+    /// Replaces the active configuration.
     pub(crate) fn adopt(&self, next: Arc<Serving>) {
         self.current.store(next);
         self.settle();
     }
 
-    /// What outlives configurations does as the one of the moment says.
+    /// Applies the active configuration to the state that outlives it.
     fn settle(&self) {
         let (serving, lasting) = (self.current.load(), &self.lasting);
         let config = &serving.config;

@@ -2,11 +2,11 @@
 
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
-/// Descriptors for anything but clients' connections: connections to PostHog, files.
+/// Descriptors for everything except client connections: connections to PostHog, files.
 const OTHERS: u64 = 512;
 
-/// Raises the bound on descriptors as far as this process may, and says when it is not enough for
-/// so many connections of clients. It is never lowered.
+/// Raises the limit on descriptors as far as this process may, and logs if it is too low for this many
+/// client connections. It never lowers the limit.
 pub fn allow_descriptors(connections: usize) {
     let wanted = connections as u64 + OTHERS;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

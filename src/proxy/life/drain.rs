@@ -1,4 +1,4 @@
-//! How a server leaves, or closes one of its listeners: no new connections, what is under way ends,
+//! How a server shuts down, or closes one of its listeners: no new connections, what is under way ends,
 //! idle connections are closed, and no fixed time is waited for when there is nothing left to wait for.
 
 use std::io;
@@ -10,25 +10,25 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, Instant};
 
-/// So long after the newest connection was opened, connections that have no request under way are
+/// This long after the newest connection was opened, connections that have no request under way are
 /// closed. Until then each gets one more request answered, with `Connection: close`: a request
 /// that crosses the closing of its connection would have to be sent again.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether all is done.
+/// How often the drain checks whether all connections have ended.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Where the server is in its life. Later stages are greater.
+/// The stage of a shutdown. Later stages are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Serving,
-    /// Another process has the listening sockets; what still waits in them is its.
+    /// Another process has the listening sockets, and takes the connections that wait in them.
     HandedOver,
-    /// No other process has them: what waits in them is taken before they are closed.
+    /// No other process has them: waiting connections are accepted before they are closed.
     Stopping,
 }
 
-/// What the listeners of a server and the one who waits for their end share.
+/// Shared by the listeners of a server and the task that waits for their end.
 pub(crate) struct Drain {
     listeners: Mutex<Vec<Arc<ListenerConnections>>>,
     /// Turns true when connections without a request are to be closed everywhere.
@@ -38,13 +38,13 @@ pub(crate) struct Drain {
 /// A listener, and the connections that came in there.
 pub(crate) struct ListenerConnections {
     stage: watch::Sender<Stage>,
-    /// The framework's own word for it: answers close their connections once it is true.
+    /// The framework's own signal: answers close their connections once it is true.
     leaving: watch::Sender<bool>,
-    /// Has seen nothing yet, so that copies of it tell of a departure that began before them.
+    /// A receiver that has seen nothing yet, so that its copies report a shutdown that began before them.
     unaware: watch::Receiver<bool>,
     /// Turns true when connections without a request are to be closed.
     closing: watch::Sender<bool>,
-    /// The socket once more, for a successor, until the departure begins.
+    /// A duplicate of the socket, for a successor, until the shutdown begins.
     socket: Mutex<Option<OwnedFd>>,
     /// Whether it may still take connections.
     open: AtomicBool,
@@ -67,11 +67,11 @@ impl Drain {
     /// Returns once connections without a request are to be closed everywhere.
     pub(crate) async fn closing(&self) {
         let mut closing = self.closing.subscribe();
-        // An error means that the sender is gone.
+        // An error means that the sender was dropped.
         let _ = closing.wait_for(|closing| *closing).await;
     }
 
-    /// A listener more, with its socket once more.
+    /// Adds a listener, with a duplicate of its socket.
     pub(crate) fn listener(&self, socket: OwnedFd) -> Arc<ListenerConnections> {
         let (leaving, unaware) = watch::channel(false);
         let listener = Arc::new(ListenerConnections {
@@ -90,7 +90,7 @@ impl Drain {
         listener
     }
 
-    /// Leaves, in `grace` at most. Besides connections, whatever `rest` counts is waited for.
+    /// Shuts down within `grace` at most. It waits for connections and for what `rest` counts.
     pub(crate) async fn leave(&self, stage: Stage, grace: Duration, rest: impl Fn() -> usize) {
         let start = Instant::now();
         let end = start + grace;
@@ -102,8 +102,7 @@ impl Drain {
                 .sum::<usize>()
         };
         log::info!(
-            "leaving: {} connections are open, {} requests to Segment accounts under way; at most \
-             {} s",
+            "shutting down: {} connections are open, {} requests to Segment accounts under way; at most {} s",
             here(),
             rest(),
             grace.as_secs()
@@ -121,7 +120,7 @@ impl Drain {
                 );
                 return;
             }
-            // All at once: one that closes early must not be the last that is listened to.
+            // All at once: a listener that closes early must not be the last that is waited for.
             if listeners.iter().all(|listener| listener.has_called(start)) {
                 for listener in &listeners {
                     listener.closing.send_replace(true);
@@ -132,7 +131,7 @@ impl Drain {
         }
     }
 
-    /// Closes one listener while the server goes on. Requests under way end as they would anyway.
+    /// Closes one listener while the server goes on. Requests under way are completed.
     pub(crate) async fn close(&self, listener: &Arc<ListenerConnections>) {
         let start = Instant::now();
         listener.begin(Stage::Stopping);
@@ -169,12 +168,12 @@ impl ListenerConnections {
         self.closing.subscribe()
     }
 
-    /// No connection is taken here any more.
+    /// No connection is accepted here any more.
     pub(crate) fn is_closed(&self) {
         self.open.store(false, Ordering::Release);
     }
 
-    /// A connection that is open until the guard goes.
+    /// A connection that counts as open until the guard is dropped.
     pub(crate) fn connection(self: &Arc<Self>) -> ClientConnection {
         self.connections.fetch_add(1, Ordering::AcqRel);
         self.opening.fetch_add(1, Ordering::AcqRel);
@@ -184,7 +183,7 @@ impl ListenerConnections {
         }
     }
 
-    /// Its socket once more, while it serves.
+    /// A duplicate of its socket, while it serves.
     pub(crate) fn socket(&self) -> io::Result<OwnedFd> {
         match self.held_socket().as_ref() {
             Some(socket) => socket.try_clone(),
@@ -210,7 +209,7 @@ impl ListenerConnections {
         !self.open.load(Ordering::Acquire) && self.here() == 0
     }
 
-    /// Whether every connection has had the time for one request more since the departure began.
+    /// Whether every connection has had time for one more request since the shutdown began.
     fn has_called(&self, start: Instant) -> bool {
         let newest = self.begun + Duration::from_millis(self.newest.load(Ordering::Acquire));
         !self.open.load(Ordering::Acquire)
@@ -226,7 +225,7 @@ pub(crate) struct ClientConnection {
 }
 
 impl ClientConnection {
-    /// The handshakes are over: from now on it can bring requests.
+    /// The handshakes are complete: from now on it can bring requests.
     pub(crate) fn ready(&mut self) {
         if !self.ready {
             self.ready = true;

@@ -8,4 +8,5 @@ pub(crate) mod reload;
 pub(crate) mod server;
 pub(crate) mod signals;
 pub(crate) mod startable;
+pub(crate) mod tasks;
 pub(crate) mod upgrade;

@@ -1,4 +1,4 @@
-//! What the metrics are told of the machine: the process, its disk, its certificates.
+//! Values of the machine for the metrics: the process, its disk, its certificates.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,6 +27,7 @@ pub(crate) fn state() -> Option<ProcessState> {
             LimitValue::Value(most) => Some(most),
         },
         threads: u64::try_from(stat.num_threads).unwrap_or_default(),
+        tasks: super::tasks::alive(),
         started: procfs::boot_time_secs().ok()? as f64 + stat.starttime as f64 / ticks,
     })
 }
@@ -43,7 +44,7 @@ pub(crate) fn free_of(folder: &Path) -> Option<u64> {
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// When the certificates end that listeners have from files: each once, and of a chain what ends first.
+/// When the listeners' certificates from files expire: each once, with the earliest date of its chain.
 pub(crate) fn certificates(config: &Config) -> Vec<CertificateState> {
     let listeners = config.listen.iter();
     let tls = listeners.flat_map(|listener| listener.certificate_files());

@@ -1,5 +1,5 @@
-//! Another configuration while requests are served: read, checked and built beside the one that is
-//! at work, and put in its place as a whole, or refused as a whole.
+//! Another configuration while requests are served: it is read, checked and built beside the active
+//! one, and replaces it as a whole, or is refused as a whole.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,22 +28,22 @@ use crate::proxy::listen::listener_set::{ListenerSet, Plans};
 use crate::proxy::site::{Site, SiteState};
 use crate::proxy::{BuildError, Hedgerow, ServerError};
 
-/// How often files are looked at. A change is taken up when a second look finds nothing new: who
-/// writes a file, or a certificate and its key, is done then.
+/// How often files are checked. A change is applied when a second check finds no further change: the
+/// writer of a file, or of a certificate and its key, has finished then.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a library that is still to be fetched may take.
 const FETCH: Duration = Duration::from_secs(15);
-/// Mistakes of a file that are said one by one.
+/// The most mistakes of a file that are listed.
 const MISTAKES: usize = 5;
 
-/// Why a configuration did not come into force.
+/// Why a configuration did not become active.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReloadError {
     /// The file cannot be read, or holds mistakes.
     #[error("{}", mistakes(.0))]
     Config(#[from] ConfigError),
-    /// It cannot be put to work.
+    /// Hedgerow cannot be built with it.
     #[error(transparent)]
     Server(#[from] ServerError),
     /// analytics.js is not there.
@@ -55,7 +55,7 @@ pub enum ReloadError {
     /// The server is about to end.
     #[error("this process is leaving")]
     Leaving,
-    /// The system has no room for it.
+    /// The system has no resources for it.
     #[error("{0}")]
     System(#[from] std::io::Error),
 }
@@ -76,8 +76,8 @@ fn mistakes(error: &ConfigError) -> String {
     }
 }
 
-/// Gives a configuration what only a new process can change, from the one at work. What it had said
-/// otherwise, by name.
+/// Copies the settings that only a new process can change from the active configuration. Returns the
+/// names of those that differed.
 pub(crate) fn keep_fixed(config: &mut Config, running: &Config) -> Vec<&'static str> {
     let mut kept = Vec::new();
     let (said, stays) = (&mut config.server, &running.server);
@@ -92,7 +92,7 @@ pub(crate) fn keep_fixed(config: &mut Config, running: &Config) -> Vec<&'static 
     let (said, stays) = (&mut config.delivery, &running.delivery);
     keep(&mut said.spool, &stays.spool, "delivery.spool", &mut kept);
     if stays.spool.is_some() {
-        // How long one process may hold what it drains is reckoned with these.
+        // The time for which one process may hold drained events is computed from these.
         let (timeout, connect) = (&mut said.timeout, &mut said.connect_timeout);
         if *timeout > stays.timeout {
             keep(timeout, &stays.timeout, "delivery.timeout", &mut kept);
@@ -156,7 +156,7 @@ impl Reloads {
         }
     }
 
-    /// The number of the configuration that has come into force.
+    /// The number of the configuration that became active.
     fn apply(&self) -> u64 {
         self.since.store(now(), Ordering::Relaxed);
         self.remember(None);
@@ -229,7 +229,7 @@ type ReloadRequest = oneshot::Sender<Result<String, ReloadError>>;
 pub(crate) struct ReloadHandle(mpsc::Sender<ReloadRequest>);
 
 impl ReloadHandle {
-    /// What `hedgerow reload` prints: that it has come into force, or why not.
+    /// What `hedgerow reload` prints: that the configuration is active, or why not.
     pub(crate) async fn reload(&self) -> Result<String, ReloadError> {
         let (answer, answered) = oneshot::channel();
         let sent = self.0.send(answer).await;
@@ -238,7 +238,7 @@ impl ReloadHandle {
     }
 }
 
-/// Puts changed configurations to work.
+/// Activates changed configurations.
 pub(crate) struct Reloader {
     pub(crate) hedgerow: Hedgerow,
     pub(crate) site: Site,
@@ -249,7 +249,7 @@ pub(crate) struct Reloader {
 }
 
 impl Reloader {
-    /// A reloader, and the way to ask it.
+    /// A reloader, and the handle to ask it.
     pub(crate) fn new(
         hedgerow: Hedgerow,
         site: Site,
@@ -273,7 +273,7 @@ impl Reloader {
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
     }
 
-    /// Reads the file again and puts it to work, or says why not.
+    /// Reads the file again and activates it, or says why not.
     async fn reload(
         &self,
         cause: Cause,
@@ -316,7 +316,7 @@ impl Reloader {
         let fetching = timeout(FETCH, fetch_libraries(&config)).await;
         fetching.unwrap_or(Err(FetchError::Late))?;
         let (site, listener_set) = (self.site.clone(), Arc::clone(&self.listener_set));
-        // Compressing a library takes a second or so.
+        // Compressing a library takes about a second.
         let prepared = aside(move || prepare(&site, &listener_set, config));
         let (site_state, plans) = prepared.await??;
         if self.hedgerow.is_leaving() {
@@ -340,7 +340,7 @@ impl Reloader {
         Ok(kept)
     }
 
-    /// Serves all who ask, one after the other.
+    /// Serves all requests for a reload, one after the other.
     async fn run(&self) {
         let taken = self.questions.lock();
         let Some(mut questions) = taken.unwrap_or_else(PoisonError::into_inner).take() else {
@@ -367,7 +367,7 @@ impl Reloader {
             seen = None;
             let outcome = self.reload(cause, file.as_mut()).await;
             if let Some(question) = question {
-                // One that has hung up has no need of it.
+                // The asker may have hung up.
                 let _ = question.send(outcome);
             }
         }
@@ -444,8 +444,8 @@ impl BackgroundService for Reloading {
 impl Hedgerow {
     /// Serves another configuration from now on, without a [`Server`](crate::proxy::Server) or a
     /// [`Site`] around it, which have reloads of their own. Requests that have begun end with the
-    /// one they began with; the spool, counters and connections go on. Gives back by name what does
-    /// not come into force before a new process is started. Reads files, so not to be called where
+    /// one they began with; the spool, counters and connections go on. Returns the names of the settings
+    /// that need a new process. Reads files, so not to be called where
     /// requests are served.
     ///
     /// # Errors

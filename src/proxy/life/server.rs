@@ -32,19 +32,19 @@ use crate::proxy::operator::serve::Plain;
 use crate::proxy::site::Site;
 use crate::proxy::{check_authorities, BuildError, Hedgerow, NO_AUTHORITIES};
 
-/// Requests on one connection before it is closed, so that a connection does not live for ever.
+/// Requests on one connection before it is closed, so that no connection stays open forever.
 const REQUESTS: u32 = 1000;
 /// How long an HTTP/2 connection without a stream stays open.
 const IDLE: Duration = Duration::from_secs(60);
-/// How often a request of a site is tried in all: first address, and others.
+/// How often a site's request is tried in all: first address, and others.
 const TRIES: usize = 4;
-/// How often it is looked whether a predecessor has ended.
+/// How often this process checks whether a predecessor has ended.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a server that is told to stop at its start waits for its own listeners.
 const OPENING: Duration = Duration::from_secs(5);
 
-/// A server that is ready to run: it listens, its certificates have been read. The `hedgerow` binary
-/// is this and a command line.
+/// A server that is ready to run: it listens, and its certificates have been read. The `hedgerow` binary
+/// consists of this and a command line.
 ///
 /// ```no_run
 /// use hedgerow::{Config, Hedgerow, Server};
@@ -80,7 +80,7 @@ pub enum ServerError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// The system has no room for the sockets.
+    /// The system has no resources for the sockets.
     #[error("the listening sockets: {source}")]
     Sockets {
         /// What the system says.
@@ -105,7 +105,7 @@ pub enum ServerError {
     /// The configuration does not say where the process that serves now can be asked.
     #[error("an upgrade needs server.upgrade_socket in the configuration")]
     NoUpgradeSocket,
-    /// The certificate and the key are no pair, or no certificate and no key.
+    /// The certificate and the key do not belong together, or are none.
     #[error("the certificate {certificate} cannot be used: {reason}")]
     Certificate {
         /// The file.
@@ -129,14 +129,14 @@ impl Server {
         Ok(server)
     }
 
-    /// The same in the place of the process that serves now, which listens at the configuration's
+    /// The same, taking over from the process that serves now, which listens at the configuration's
     /// `server.upgrade_socket`: its sockets are taken over, with the connections that wait in
-    /// them, and it leaves. Addresses that it did not listen on are opened.
+    /// them, and it shuts down. Addresses that it did not listen on are opened.
     ///
     /// # Errors
     ///
     /// Those of [`new`](Self::new), and when there is no such process or it does not give up its
-    /// sockets. It goes on serving then.
+    /// sockets. It then keeps serving.
     pub fn take_over(hedgerow: Hedgerow) -> Result<Self, ServerError> {
         let path = hedgerow.config().server.upgrade_socket.clone();
         let path = path.ok_or(ServerError::NoUpgradeSocket)?;
@@ -179,7 +179,7 @@ impl Server {
                 check_authorities(None, &origin)?;
                 true
             }
-            // A configuration that comes later may need them.
+            // A later configuration may need them.
             None => check_authorities(None, "").is_ok(),
         };
         let mut server = PingoraServer::new_with_opt_and_conf(None, conf(&config, verifies));
@@ -205,7 +205,7 @@ impl Server {
         listener_set.adopt(plans).map_err(system)?;
         hedgerow.shared.lasting.acme.adopt(&config);
         server.add_service(ListenerService::new("site", Arc::clone(&listener_set.site)));
-        // A configuration that comes later may have an address for these.
+        // A later configuration may have an address for these.
         server.add_service(ListenerService::new(
             "admin",
             Arc::clone(&listener_set.admin),
@@ -259,7 +259,7 @@ impl Server {
         &self.addresses
     }
 
-    /// Serves plain values on an address of its own.
+    /// Serves a handler of whole requests on an address of its own.
     ///
     /// # Errors
     ///
@@ -292,7 +292,7 @@ impl Server {
         self.run_until(Box::new(UnixShutdownSignalWatch));
     }
 
-    /// The same, told to stop by something else than the process's signals.
+    /// The same, stopped by something else than the process's signals.
     pub fn run_until(self, signal: Box<dyn ShutdownSignalWatch + Send + Sync>) {
         let leaving = Shutdown {
             signal,
@@ -317,7 +317,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Begins to send what waits in the spool. It ends when the server leaves.
+/// Begins to send what waits in the spool. It ends when the server shuts down.
 struct Replaying(Hedgerow);
 
 #[async_trait]
@@ -361,7 +361,7 @@ impl ShutdownSignalWatch for Shutdown {
 }
 
 impl Shutdown {
-    /// Returns when the server is told to stop; nothing if at once.
+    /// Returns when the server is told to stop; `None` if at once.
     async fn stopped(&self) -> Option<Stage> {
         match self.signal.recv().await {
             ShutdownSignal::FastShutdown => None,
@@ -371,7 +371,7 @@ impl Shutdown {
         }
     }
 
-    /// Returns when a server that leaves is told to stop at once.
+    /// Returns when a server that is shutting down is told to stop at once.
     async fn hurried(&self) {
         while self.stopped().await.is_some() {}
     }
@@ -401,7 +401,7 @@ impl Shutdown {
 
     async fn leave(&self, stage: Stage) {
         let grace = self.hedgerow.config().server.grace;
-        // Told to stop as it begins: clients wait in the sockets already.
+        // Told to stop while it starts: clients wait in the sockets already.
         let opening = async {
             while !self.listener_set.site.is_open() {
                 tokio::time::sleep(LOOK).await;
@@ -415,8 +415,8 @@ impl Shutdown {
         let rest = || self.hedgerow.forwards_under_way();
         let start = Instant::now();
         self.drain.leave(stage, grace, rest).await;
-        // Last of all: with the end of the replay another process drains the spool, and nothing that
-        // it sends may overtake what was under way here.
+        // Last: when the replay ends, another process drains the spool, and none of its events may overtake
+        // those that were under way here.
         let left = match stage {
             Stage::HandedOver => grace,
             _ => grace.saturating_sub(start.elapsed()),
@@ -425,8 +425,7 @@ impl Shutdown {
     }
 }
 
-/// A server behind the proxy that is spoken to over TLS and verified with the machine's own
-/// authorities.
+/// A server behind the proxy over TLS, verified with the machine's own authorities.
 pub(crate) fn secure_origin(config: &Config) -> Option<String> {
     config.routes.iter().find_map(|route| match &route.action {
         Action::Origin(origin) => {
@@ -457,14 +456,14 @@ fn conf(config: &Config, verifies: bool) -> ServerConf {
     }
 }
 
-/// Every connection ends some time (pingora 2.4).
+/// Every connection ends at some time (pingora 2.4).
 pub(crate) fn options() -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
     options.keepalive_request_limit = Some(REQUESTS);
     options.h2_idle_timeout = Some(IDLE);
-    // Listeners have looked which of the two is spoken when they hand a connection on.
+    // Listeners have determined the protocol before they pass a connection on.
     options.h2c = true;
-    // The site proxy refuses it, in words of its own.
+    // The site proxy refuses it with its own answer.
     options.allow_connect_method_proxying = true;
     options
 }

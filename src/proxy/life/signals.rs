@@ -1,5 +1,5 @@
-//! The signals that tell the process to stop, caught from its first moment on: one that comes while it
-//! starts would end it in the middle of what it does.
+//! The signals that stop the process, caught from its first moment on: a signal during the start would
+//! otherwise end it in the middle of its work.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::Mutex;
 
-/// What has been caught, for the server that runs later.
+/// The caught signals, for the server that runs later.
 #[derive(Debug)]
 pub struct ProcessSignals {
     told: Mutex<UnboundedReceiver<ShutdownSignal>>,
@@ -19,7 +19,7 @@ pub struct ProcessSignals {
 
 impl ProcessSignals {
     /// Catches `SIGTERM`, `SIGINT` and `SIGQUIT` from now on, and lets the process outlive those that
-    /// tools send to every service ([`outlive_signals`]). To be called first, and once.
+    /// tools send to every service ([`outlive_signals`]). Call it first, and once.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl ProcessSignals {
         })
     }
 
-    /// Whether the process has been told to stop since the last time that was asked.
+    /// Whether the process has been told to stop since the last call.
     pub fn stopped(&mut self) -> bool {
         self.told.get_mut().try_recv().is_ok()
     }
@@ -76,8 +76,8 @@ impl ShutdownSignalWatch for ProcessSignals {
     }
 }
 
-/// Signals that would end the process by default, although their senders do not mean that: some
-/// tools ask every service with them to open its logs anew. `SIGHUP` is the reloader's.
+/// Signals that end a process by default, although their senders do not intend that: some tools send
+/// them to every service to reopen its logs. `SIGHUP` is the reloader's.
 pub(crate) struct IgnoredSignals;
 
 impl IgnoredSignals {
@@ -97,9 +97,9 @@ impl IgnoredSignals {
     }
 }
 
-/// Lets the process live on when it gets a signal that tools send to every service (`SIGHUP`,
+/// Keeps the process running when it gets a signal that tools send to every service (`SIGHUP`,
 /// `SIGUSR1`, `SIGUSR2`), from now on and not only when the server runs: a script that has just
-/// started it may send one at once. To be called first.
+/// started it may send one at once. Call it first.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Whether a server could start with a configuration, found out without listening, without opening
+//! Whether a server could start with a configuration, determined without listening, without opening
 //! the spool, and while another process may be serving with it.
 
 use std::net::{SocketAddr, TcpListener};
@@ -11,16 +11,16 @@ use crate::proxy::listen::tls;
 use crate::proxy::site::Site;
 use crate::proxy::{check_authorities, BuildError, Hedgerow, ServerError};
 
-/// What would become of a start.
+/// How a start would end.
 #[derive(Debug, Default)]
 pub struct Startable {
     /// Why it would fail; empty if it would not.
     pub refusals: Vec<ServerError>,
-    /// What would be amiss all the same.
+    /// What would be wrong although it starts.
     pub warnings: Vec<String>,
 }
 
-/// Builds what [`Server::new`](crate::proxy::Server::new) builds, and lets it go. Reads the files that the
+/// Builds what [`Server::new`](crate::proxy::Server::new) builds, and drops it. Reads the files that the
 /// configuration names, and opens no connection.
 pub fn check_server(mut config: Config) -> Startable {
     let mut found = Startable::default();
@@ -44,7 +44,7 @@ pub fn check_server(mut config: Config) -> Startable {
         if let Err(error) = check_authorities(authorities, &settings.directory) {
             found.refusals.push(error.into());
         }
-        // What lies there is served all the same.
+        // A stored certificate is served anyway.
         if let Some(reason) = acme::unwritable(&settings.storage) {
             let (name, storage) = (settings.name(), settings.storage.display());
             found.warnings.push(format!(

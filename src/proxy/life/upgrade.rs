@@ -1,9 +1,9 @@
 //! The listening sockets go from an old process to a new one, over a Unix socket that only their
 //! user can open.
 //!
-//! The framework has a hand-over of its own (pingora 2.5). There the old process leaves whatever
+//! The framework has a hand-over of its own (pingora 2.5). There the old process shuts down whatever
 //! becomes of the new one, waits five seconds, and each user may open the socket. Here the old one
-//! leaves when the new one has said that it is ready, and goes on serving otherwise.
+//! stops when the new one has said that it is ready, and keeps serving otherwise.
 //!
 //! New: connects. Old: `hedgerow 1`, a line for each address, an empty line, with the sockets in
 //! the same order. New: `ready`. Old: `go`, from when on the new one takes connections.
@@ -33,18 +33,18 @@ use tokio::time::timeout;
 const GREETING: &str = "hedgerow 1\n";
 const READY: &[u8] = b"ready\n";
 const GO: &[u8] = b"go\n";
-/// In the place of `ready`, and as long.
+/// Sent instead of `ready`, with the same length.
 const RELOAD: [u8; READY.len()] = *b"reload";
 /// The longest answer to it, in bytes.
 const ANSWER: u64 = 1 << 20;
 
-/// What another process came for.
+/// What another process asks for.
 enum HandOverRequest {
     Sockets,
     Reload,
 }
 
-/// How long either side waits for the other.
+/// How long each side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Sockets that fit into one message (`SCM_MAX_FD` of Linux is 253).
@@ -53,20 +53,20 @@ const MOST: usize = 250;
 /// Bytes of the list of addresses: the longest has 58.
 const LIST: usize = 64 * (MOST + 2);
 
-/// The old process's side: who asks here gets the sockets.
+/// The old process's side: it gives the sockets to the process that asks.
 pub(crate) struct UpgradeServer {
     path: PathBuf,
-    /// Its name until it is published.
+    /// The socket's name until it is published.
     new: PathBuf,
     /// Device and inode of the socket, while it is for this process to remove. A successor puts its
-    /// own socket in the place of this one, and may do it at any moment.
+    /// own socket instead of this one, and may do it at any moment.
     file: Mutex<Option<(u64, u64)>>,
     listener: Mutex<Option<std::os::unix::net::UnixListener>>,
     sockets: Mutex<Vec<(SocketAddr, OwnedFd)>>,
 }
 
 /// Asks the process that listens at this `server.upgrade_socket` to read its configuration again.
-/// What it says: that it has come into force, or else why not.
+/// Returns its answer: that the configuration is active, or why not.
 ///
 /// # Errors
 ///
@@ -88,15 +88,15 @@ pub fn ask_to_reload(path: &Path) -> io::Result<Result<String, String>> {
     }
 }
 
-/// The new process's side, with what it was given.
+/// The new process's side, with the sockets that it got.
 pub(crate) struct UpgradeClient {
     stream: UnixStream,
     sockets: HashMap<SocketAddr, OwnedFd>,
 }
 
 impl UpgradeServer {
-    /// Makes the socket that will be at `path`. Its folder is made if it is not there, and must be
-    /// closed to others.
+    /// Makes the socket that will be at `path`. Its folder is created if it is missing, and others must not
+    /// be able to write in it.
     pub(crate) fn open(path: &Path, sockets: Vec<(SocketAddr, OwnedFd)>) -> io::Result<Self> {
         if sockets.len() > MOST {
             return Err(io::Error::other(format!(
@@ -124,13 +124,13 @@ impl UpgradeServer {
         })
     }
 
-    /// Puts it in its place, instead of a predecessor's.
+    /// Moves it to its place, over that of a predecessor.
     pub(crate) fn publish(&self) -> io::Result<()> {
         fs::rename(&self.new, &self.path)
     }
 
     /// Returns when a successor has the sockets and is ready. `before` is called before it begins
-    /// to serve, and `undo` when it did not come to that.
+    /// to serve, and `undo` if it does not begin.
     ///
     /// A process that asks for a reload here instead gets the answer of `reload`.
     pub(crate) async fn handed_over<R: Future<Output = String>>(
@@ -148,7 +148,7 @@ impl UpgradeServer {
             let came = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    log::warn!("a successor could not be listened to: {error}");
+                    log::warn!("a successor could not be served: {error}");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                     continue;
                 }
@@ -207,25 +207,25 @@ impl UpgradeServer {
         Ok(HandOverRequest::Sockets)
     }
 
-    /// Holds these sockets from now on.
+    /// Offers these sockets from now on.
     pub(crate) fn hold(&self, sockets: Vec<(SocketAddr, OwnedFd)>) {
         *lock(&self.sockets) = sockets;
     }
 
-    /// Lets go of everything: the sockets end with their listeners.
+    /// Drops the sockets, so that they end with their listeners.
     pub(crate) fn close(&self) {
         lock(&self.sockets).clear();
         let Some(file) = lock(&self.file).take() else {
             return;
         };
         if let Err(error) = remove(&self.new).and_then(|()| self.withdraw(file)) {
-            log::debug!("{} is left behind: {error}", self.path.display());
+            log::debug!("{} could not be removed: {error}", self.path.display());
         }
     }
 
     /// Removes this process's socket from its place. A process that was started at the same moment
     /// may put its own there between a look and a removal: so the file is first moved to a name that
-    /// is this process's alone, and moved back when it is another's.
+    /// only this process uses, and moved back if it belongs to another.
     fn withdraw(&self, file: (u64, u64)) -> io::Result<()> {
         if !identity(&self.path).is_ok_and(|there| there == file) {
             return Ok(());
@@ -235,7 +235,7 @@ impl UpgradeServer {
             return fs::remove_file(&self.new);
         }
         match fs::hard_link(&self.new, &self.path) {
-            // A still newer one is there by now.
+            // A newer process has put its socket there.
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => fs::remove_file(&self.new),
         }
@@ -249,7 +249,7 @@ impl Drop for UpgradeServer {
 }
 
 impl UpgradeClient {
-    /// Asks the process that serves now for its listening sockets.
+    /// Asks the running process for its listening sockets.
     pub(crate) fn ask(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
         check_peer(stream.as_fd())?;
@@ -279,10 +279,10 @@ impl UpgradeClient {
         self.sockets.remove(&address)
     }
 
-    /// Says that this process can serve. When this returns `Ok`, the predecessor keeps what it
-    /// still gets behind what this process keeps, and leaves.
+    /// Says that this process can serve. When this returns `Ok`, the predecessor appends the events that it
+    /// still gets to the spool, and shuts down.
     pub(crate) fn ready(mut self) -> io::Result<()> {
-        // No process would take connections from those that are not listened on any more.
+        // No process would accept connections on sockets without a listener.
         self.sockets.clear();
         self.stream.write_all(READY)?;
         let mut said = [0; GO.len()];
@@ -290,7 +290,7 @@ impl UpgradeClient {
         if said == GO {
             Ok(())
         } else {
-            Err(io::Error::other("the other process does not leave"))
+            Err(io::Error::other("the other process does not stop"))
         }
     }
 }
@@ -342,7 +342,7 @@ fn receive(from: &UnixStream) -> io::Result<(String, Vec<OwnedFd>)> {
     Ok((text, sockets))
 }
 
-/// Sockets are given to and taken from this user's processes and root's only.
+/// Sockets are exchanged only with processes of this user and of root.
 fn check_peer(socket: BorrowedFd<'_>) -> io::Result<()> {
     let peer = rustix::net::sockopt::socket_peercred(socket)?.uid;
     if peer == rustix::process::geteuid() || peer.is_root() {
@@ -354,8 +354,8 @@ fn check_peer(socket: BorrowedFd<'_>) -> io::Result<()> {
     ))
 }
 
-/// Makes the folder of a path, for this user only. One that others can write in is refused: they
-/// could put a socket of theirs in the place of ours.
+/// Makes the folder of a path, for this user only. A folder in which others can write is refused: they
+/// could replace the socket.
 fn private_folder(path: &Path) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -1,20 +1,20 @@
-//! The least speed of a body: a client that sends a byte now and then keeps a place from others.
+//! The lowest speed of a body: a client that sends a byte now and then would take a place from others.
 
 use std::time::Duration;
 
 use crate::config::BodyRate;
 
-/// How fast one body comes. Only the time counts in which its client is waited for.
+/// How fast one body comes. Only the time counts in which the process waits for the client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyRateMeter {
     least: Option<BodyRate>,
-    /// Since the stretch began that is looked at.
+    /// The time waited since the measured stretch began.
     waited: Duration,
-    /// Bytes in it.
+    /// Bytes that came in it.
     came: u64,
 }
 
-/// The client sends less than it has to.
+/// The client sends more slowly than `limits.body_rate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooSlow;
 
@@ -28,14 +28,14 @@ impl BodyRateMeter {
         }
     }
 
-    /// How long the next bytes may take; as long as they like where nothing bounds it.
+    /// How long the next bytes may take; without limit if no rate is set.
     pub(crate) fn patience(&self) -> Option<Duration> {
         let least = self.least?;
         let paid_for = Duration::from_secs_f64(self.came as f64 / least.bytes as f64);
         Some(paid_for.max(least.grace).saturating_sub(self.waited))
     }
 
-    /// Notes so many bytes that came after so long.
+    /// Notes this many bytes, which came after this wait.
     pub(crate) fn note(&mut self, waited: Duration, bytes: usize) -> Result<(), TooSlow> {
         let Some(least) = self.least else {
             return Ok(());
@@ -49,7 +49,7 @@ impl BodyRateMeter {
         if (self.came as f64) < asked {
             return Err(TooSlow);
         }
-        // What came faster before buys no silence later.
+        // A faster start does not allow a later silence.
         *self = Self::new(self.least);
         Ok(())
     }

@@ -14,7 +14,7 @@ pub(crate) struct Budget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UsedUp;
 
-/// What one request holds of the budget. Given back when dropped.
+/// The part of the budget that one request holds. It is given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budget: Arc<Budget>,
@@ -29,8 +29,8 @@ impl Budget {
         })
     }
 
-    /// A reservation of nothing yet: a request pays for the bytes it holds, not for those it
-    /// has announced.
+    /// A reservation of zero bytes: a request is charged for the bytes that it holds, not for those that
+    /// it has announced.
     pub(crate) fn reserve(self: &Arc<Self>) -> Reservation {
         Reservation {
             budget: Arc::clone(self),
@@ -43,12 +43,12 @@ impl Budget {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Sets the bound anew. What is held already stays.
+    /// Changes the limit. Reservations stay as they are.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Bytes held at the moment.
+    /// Bytes held now.
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }

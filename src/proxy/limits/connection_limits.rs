@@ -42,13 +42,13 @@ impl std::fmt::Debug for ConnectionLimits {
     }
 }
 
-/// How many there may be, and how long they may take.
+/// The limits: how many connections, and how long a head may take.
 struct ConnectionBounds {
     most: usize,
     /// Bytes that they may hold together.
     memory: usize,
     most_of_one: usize,
-    /// Whose connections are many clients'.
+    /// Proxies, whose connections come from many clients.
     trusted: Vec<IpNet>,
     /// How long the head of a request may take.
     head: Duration,
@@ -93,7 +93,7 @@ impl Speaking {
     }
 }
 
-/// One connection among the others; its place is free again when this goes.
+/// The permit of one connection; its place is free again when this is dropped.
 pub(crate) struct ConnectionPermit {
     connection_limits: Arc<ConnectionLimits>,
     client: Option<IpAddr>,
@@ -110,7 +110,7 @@ impl ConnectionPermit {
     }
 }
 
-/// What a client took too long for, before there was a request that could be answered as one.
+/// What a client took too long for before its first request was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Slow {
     /// The head of a request, or the first bytes of HTTP/2.
@@ -119,7 +119,7 @@ pub(crate) enum Slow {
     Handshake,
 }
 
-/// Why there is no place.
+/// Why a connection gets no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NoPermit {
     Full,
@@ -153,16 +153,16 @@ impl ConnectionLimits {
         }
     }
 
-    /// Sets the bounds anew. Connections that are open stay.
+    /// Changes the limits. Open connections stay.
     pub(crate) fn bound(&self, limits: &RequestLimits, trusted: &[IpNet]) {
         self.bounds
             .store(Arc::new(ConnectionBounds::new(limits, trusted)));
     }
 
-    /// A place for a connection from this address; none when there are too many.
+    /// A permit for a connection from this address; none if there are too many.
     ///
-    /// From seven eighths of a bound on, each new one sends away the one that has been idle
-    /// longest: so the bound itself is met only where all of them are busy.
+    /// Above seven eighths of a limit, each new connection closes the one that has been idle longest,
+    /// so that the limit is reached only if all of them are busy.
     pub(crate) fn enter(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -211,7 +211,7 @@ impl ConnectionLimits {
             }
             *count += 1;
         }
-        // Counted from here on, whatever comes.
+        // From here on the permit counts, and gives its place back when it is dropped.
         let place = ConnectionPermit {
             connection_limits: Arc::clone(self),
             client,
@@ -251,12 +251,12 @@ impl ConnectionLimits {
         }
     }
 
-    /// Sends the connection away that has been idle longest.
+    /// Closes the connection that has been idle longest.
     pub(crate) fn make_room(&self) {
         self.room.notify_one();
     }
 
-    /// For a connection that waits for its next request: returns when it is to go.
+    /// For a connection that waits for its next request: returns when it has to close.
     pub(crate) async fn sent_away(&self) {
         self.room.notified().await;
         self.closed.fetch_add(1, Ordering::Relaxed);
@@ -266,6 +266,8 @@ impl ConnectionLimits {
         ConnectionCounts {
             open: self.here.load(Ordering::Relaxed) as u64,
             limit: self.bounds.load().most as u64,
+            held: self.held.load(Ordering::Relaxed) as u64,
+            held_limit: self.bounds.load().memory as u64,
             refused_full: self.full.load(Ordering::Relaxed),
             refused_for_one_client: self.one_too_many.load(Ordering::Relaxed),
             closed_for_room: self.closed.load(Ordering::Relaxed),

@@ -16,12 +16,12 @@ use crate::segment::WriteKey;
 use crate::proxy::client::is_trusted;
 use crate::proxy::limits::connection_limits::network;
 
-/// What is counted at a time. A client that waits a second, as 429 tells it to, finds a new one.
+/// The interval of counting. A client that waits a second, as the 429 says, is counted again.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Seconds until a client may come again.
+/// `Retry-After` of a 429, in seconds.
 pub(crate) const RETRY_AFTER: u32 = 1;
 
-/// The requests of the moment.
+/// The requests of the current interval.
 #[derive(Default)]
 pub(crate) struct Rates {
     by_client: OnceLock<Rate>,

@@ -1,4 +1,4 @@
-//! Connections from when they come to what is spoken on them.
+//! Accepts connections, and determines the protocol that they speak.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -33,13 +33,13 @@ use crate::proxy::operator::serve::accepted;
 const HANDSHAKE: Duration = Duration::from_secs(60);
 /// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
 const PREFACE: usize = 24;
-/// Before a listener is closed for good, connections are taken until none comes for so long.
+/// Before a listener is closed for good, connections are accepted until none comes for this time.
 const QUIET: Duration = Duration::from_millis(10);
-/// And for so long at most: clients that go on coming have come after the end.
+/// And for this time at most: clients that still come have come after the end.
 const EMPTYING: Duration = Duration::from_millis(200);
 /// How long the head of a request to the operator's own listeners may take.
 const HEAD: Duration = Duration::from_secs(30);
-/// After an accept that failed for lack of descriptors or memory.
+/// The pause after an accept that failed for lack of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where the connections of one listener are accepted.
@@ -171,7 +171,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
                 return;
             }
             Err(_) => {
-                log::debug!("the balancer {peer} did not say in time whose connection it brings");
+                log::debug!("the balancer {peer} did not send its PROXY header in time");
                 return;
             }
         };

@@ -52,7 +52,7 @@ const MARK: &[u8] = b"\r\nServer: Pingora\r\n";
 /// Such an answer is shorter.
 const ERROR: usize = 512;
 
-/// A write that is nothing but an answer of the framework's own, without its mark. There is no hook
+/// A write that is only an answer of the framework's own, without its mark. There is no hook
 /// for these: they are written before there is a request that could be handed on.
 fn without_mark(bytes: &[u8]) -> Option<Vec<u8>> {
     if bytes.len() > ERROR || !bytes.starts_with(b"HTTP/1.") || !bytes.ends_with(b"\r\n\r\n") {
@@ -255,7 +255,7 @@ impl<S: IO> AsyncWrite for CoalescingStream<S> {
 
 impl<S: IO> Drop for CoalescingStream<S> {
     fn drop(&mut self) {
-        // An answer that broke off behind its header: the client may see that much of it. A
+        // An answer that ended early behind its header: the client may see that much of it. A
         // drop cannot wait for the client, and a broken connection is no news.
         let _ = self.poll_held(&mut Context::from_waker(Waker::noop()), &[]);
     }
@@ -266,7 +266,7 @@ impl<S: IO> Shutdown for CoalescingStream<S> {
     async fn shutdown(&mut self) {
         let held = std::future::poll_fn(|context| self.poll_held(context, &[])).await;
         if let Err(error) = held {
-            log::debug!("a client was gone before its answer: {error}");
+            log::debug!("a client hung up before its answer: {error}");
         }
         self.stream.shutdown().await;
     }

@@ -2,7 +2,7 @@ use super::*;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-/// What the other end gets for these steps, write by write: a duplex stream keeps no boundaries,
+/// What the peer gets for these steps, write by write: a duplex stream keeps no boundaries,
 /// so it is read out between them.
 async fn after_each(steps: &[StreamStep<'_>], room: usize) -> Vec<String> {
     let (ours, mut theirs) = tokio::io::duplex(room);

@@ -1,4 +1,4 @@
-//! One connection of a client: its requests over HTTP/1.x one after the other, and hardly any
+//! One connection of a client: its requests over HTTP/1.x one after the other, and few
 //! memory while it waits for the next.
 //!
 //! The framework waits for a request inside everything that a request may need. Here its first
@@ -39,9 +39,9 @@ pub(crate) struct Lifetime {
     pub(crate) idle: u64,
     /// When this turns true.
     pub(crate) closing: watch::Receiver<bool>,
-    /// The framework's word for leaving: the answer to a request that is under way is the last.
+    /// The framework's signal to shut down: the answer to a request under way is then the last.
     pub(crate) leaving: ShutdownWatch,
-    /// When the head of a request has taken so long.
+    /// When the head of a request has taken this time.
     pub(crate) head: Duration,
     /// When others need its place.
     pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
@@ -68,8 +68,8 @@ impl Lifetime {
     }
 }
 
-/// What a client is told whose head takes too long (RFC 9110, 15.5.9). No browser and no SDK repeats
-/// it: none of theirs takes so long.
+/// The answer to a client whose head takes too long (RFC 9110, 15.5.9). Browsers and SDKs do not send
+/// such a request again; their heads never take this long.
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 /// How long a client may take to read that.

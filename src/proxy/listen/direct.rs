@@ -1,9 +1,9 @@
 //! Calls of Segment's that come over HTTP/1.1 and need nothing of the framework: this process reads
 //! their heads and bodies itself and answers them in one write.
 //!
-//! It takes only what can be read in one way: a `POST` with a path, one host and one length, and
-//! nothing that changes how the connection goes on. All else is the framework's, with the bytes as
-//! they came.
+//! It serves only requests that can be read in one way: a `POST` with a path, one host and one length,
+//! and nothing that changes the state of the connection. The framework gets all others, with their
+//! original bytes.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -32,28 +32,28 @@ use crate::proxy::Hedgerow;
 use crate::segment::Answer;
 use crate::site::head::is_plain;
 
-/// Heads with more fields are the framework's.
+/// Heads with more fields go to the framework.
 const FIELDS: usize = 64;
-/// The longest length that is taken: more digits than these are no body of ours.
+/// The most digits of a length; no accepted body needs more.
 const DIGITS: usize = 12;
-/// Room for the head of an answer.
+/// The buffer for the head of an answer, in bytes.
 const HEAD: usize = 512;
-/// So much of a body is read at once.
+/// How much of a body is read at once, in bytes.
 const READ: usize = 64 * 1024;
 
-/// What serves such calls.
+/// Serves such calls.
 #[derive(Clone)]
 pub(crate) struct Direct {
     hedgerow: Hedgerow,
 }
 
-/// What became of the beginning of a request.
+/// How the beginning of a request was handled.
 pub(crate) enum Taken {
     /// It was such a call and has been answered; the next request may come.
     Answered,
     /// The same, and the connection ends.
     Last,
-    /// It is the framework's.
+    /// It goes to the framework.
     Not(BytesMut),
 }
 
@@ -70,8 +70,8 @@ impl Direct {
     }
 
     /// Answers the request that begins with these bytes, which hold its whole head, if it is a call
-    /// on a Segment route. `follows` is what the connection is ready for, and `leaving` the server's
-    /// word that each answer is the last.
+    /// on a Segment route. `follows` says whether the connection may be used again, and
+    /// `leaving` whether the server shuts down, so that each answer is the last.
     pub(crate) async fn take<S: IO>(
         &self,
         stream: &mut CoalescingStream<S>,
@@ -112,7 +112,7 @@ impl Direct {
             leaving,
             status: None,
         };
-        // Boxed: connections that wait go without the room for a request.
+        // Boxed: idle connections do not hold the memory for a request.
         let intake = Intake::new(&serving, segment, route.number);
         Box::pin(intake.serve(&mut exchange, tail_at)).await;
         match exchange.follows {
@@ -125,7 +125,7 @@ impl Direct {
     }
 }
 
-/// The head of a call, and what came of its body.
+/// The head of a call, and the bytes of its body that came with it.
 struct DirectCall {
     parts: Parts,
     length: usize,
@@ -133,7 +133,7 @@ struct DirectCall {
 }
 
 impl DirectCall {
-    /// Reads a head that can be read in one way; nothing for every other one.
+    /// Parses a head that can be read in one way; none for every other one.
     fn read(begun: &Bytes) -> Option<Self> {
         let mut fields = [MaybeUninit::uninit(); FIELDS];
         let mut request = httparse::Request::new(&mut []);
@@ -150,7 +150,7 @@ impl DirectCall {
             let once = match field.name.len() {
                 4 if field.name.eq_ignore_ascii_case("host") => &mut host,
                 14 if field.name.eq_ignore_ascii_case("content-length") => &mut length,
-                // A coding, a protocol or a word of the connection's own may change the framing.
+                // A transfer coding, an upgrade or a connection option may change the framing.
                 17 if field.name.eq_ignore_ascii_case("transfer-encoding") => return None,
                 7 if field.name.eq_ignore_ascii_case("upgrade") => return None,
                 6 if field.name.eq_ignore_ascii_case("expect") => return None,
@@ -209,17 +209,17 @@ struct DirectExchange<'c, S: IO> {
     parts: Parts,
     /// Bytes of the body that came with the head.
     came: Bytes,
-    /// Bytes of the body that have not been handed on.
+    /// Bytes of the body that have not been returned yet.
     left: usize,
     received: u64,
-    /// When the whole body has to be there; set when it is waited for.
+    /// The deadline of the whole body; set at the first wait.
     until: Option<Instant>,
     tempo: BodyRateMeter,
-    /// How long the client may take nothing of its answer.
+    /// How long the client may read nothing of its answer.
     unread: Duration,
     follows: Follows,
     leaving: &'c ShutdownWatch,
-    /// That of the answer, once it was written.
+    /// The status of the answer, once it was written.
     status: Option<StatusCode>,
 }
 
@@ -254,7 +254,7 @@ impl<S: IO> DirectExchange<'_, S> {
         self.received += piece.len() as u64;
     }
 
-    /// The whole answer as it goes out.
+    /// The whole answer as bytes.
     fn written(&self, answer: &Answer) -> Vec<u8> {
         let (status, body) = (answer.status(), answer.body());
         let mut out = Vec::with_capacity(HEAD + body.len());
@@ -319,11 +319,11 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
         }
         let piece = match self.came.is_empty() {
             false => std::mem::take(&mut self.came),
-            // Boxed: most bodies come with their heads.
+            // Boxed: most bodies arrive with their heads.
             true => match Box::pin(self.read()).await {
                 Ok(piece) => piece,
                 Err(interrupted) => {
-                    // Where the next request would begin is not known any more.
+                    // It is no longer known where the next request would begin.
                     self.follows = Follows::None;
                     return Err(interrupted);
                 }
@@ -376,7 +376,7 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
         let mut rest = written.as_slice();
         while !rest.is_empty() {
             let stream = &mut *self.stream;
-            // The other way of writing would hold it back for what follows.
+            // Another way of writing would delay it for further data.
             let writing = std::future::poll_fn(|context| {
                 Pin::new(&mut *stream).poll_write_vectored(context, &[IoSlice::new(rest)])
             });

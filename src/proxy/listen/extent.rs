@@ -2,29 +2,29 @@
 //! waits for its turn (RFC 9112, 9.3.2).
 //!
 //! The framework reads as much as comes, answers `keep-alive`, and closes the connection where it has
-//! read a part of the next request. What it may read is therefore cut here. It alone decides what a
-//! request is: where the two do not agree, a cut that is too late does what was done without it, and
-//! one that is too early lets the body run into its time.
+//! read a part of the next request. So the bytes that it may read are cut here. Only the framework
+//! decides what a request is: if the two do not agree, a cut that is too late changes nothing, and one
+//! that is too early makes the body time out.
 
-/// So many fields of a head are looked through; the framework takes no more.
+/// The most fields of a head that are parsed; the framework takes no more.
 const FIELDS: usize = 256;
-/// More digits no length in bytes has.
+/// The most digits of a length in bytes.
 const DIGITS: u32 = 15;
-/// No chunk consists of these.
+/// A byte that cannot begin a chunk.
 const NO_CHUNK: u8 = 0;
-/// No line ends with two of these.
+/// A byte that cannot stand twice at the end of a line.
 const NO_LINE_END: u8 = b'\r';
 
-/// What of the bytes that come belongs to the request that is being served.
+/// How many of the next bytes belong to the current request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestExtent {
-    /// It is not known: all of them.
+    /// Unknown: all of them are passed on.
     Unknown,
-    /// So many.
+    /// This many.
     Bytes(u64),
-    /// As the chunks say; here is what comes next.
+    /// As the chunks say; this is the state between two bytes.
     Chunks(ChunkState),
-    /// The chunks are broken: nothing that comes means anything, and this byte stands for it.
+    /// The chunks are broken: each further byte is replaced by this one.
     Broken(u8),
 }
 
@@ -33,13 +33,13 @@ pub(super) enum RequestExtent {
 pub(super) enum ChunkState {
     /// In the digits of a size.
     Size { size: u64, digits: u32 },
-    /// In blanks behind them.
+    /// In spaces behind them.
     Blanks(u64),
-    /// In what a chunk says besides its size.
+    /// In a chunk extension.
     Extension(u64),
     /// Before the line feed of that line.
     SizeEnd(u64),
-    /// Before so many bytes of data.
+    /// Before this many bytes of data.
     Data(u64),
     /// Before the end of the data's line.
     DataEnd(LineEnd),
@@ -49,7 +49,7 @@ pub(super) enum ChunkState {
     Field(LineEnd),
 }
 
-/// What has come of the end of a line. A line feed alone is none here: servers have disagreed about it.
+/// How much of a line's end has come. A line feed alone is none here: servers disagree about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineEnd {
     Nothing,
@@ -91,13 +91,13 @@ impl RequestExtent {
         extent
     }
 
-    /// Whether nothing more belongs to the request.
+    /// Whether the request has ended.
     pub(super) fn is_over(self) -> bool {
         self == Self::Bytes(0)
     }
 
-    /// Takes note of bytes that have come; how many of them belong to the request. What stands behind
-    /// a mistake of the chunks is made one that the framework knows, too: it reads a chunk without a
+    /// Takes received bytes, and returns how many of them belong to the request. Bytes behind a mistake in
+    /// the chunks are replaced by a mistake that the framework recognises too: it reads a chunk without a
     /// size as the last one.
     pub(super) fn take(&mut self, bytes: &mut [u8]) -> usize {
         match self {
@@ -130,7 +130,7 @@ impl RequestExtent {
 impl ChunkState {
     const START: Self = Self::Size { size: 0, digits: 0 };
 
-    /// Goes over these bytes: where the body stands then, and how many were looked at.
+    /// Parses these bytes: the state behind them, and how many were parsed.
     fn over(self, bytes: &[u8]) -> (RequestExtent, usize) {
         let mut chunk = self;
         let mut taken = 0;
@@ -195,9 +195,9 @@ impl ChunkState {
     }
 }
 
-/// Whether the first line of a head is a method, a target and a version with one blank between two
-/// (RFC 9112, 3): the framework would escape what else stands in it, and serve another path than was
-/// asked for.
+/// Whether the first line of a head is a method, a target and a version with one space between two
+/// (RFC 9112, 3): the framework would escape anything else, and serve another path than the requested
+/// one.
 pub(super) fn is_request_line(head: &[u8]) -> bool {
     let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
     let head = head.get(begins.unwrap_or(0)..).unwrap_or_default();
@@ -205,7 +205,7 @@ pub(super) fn is_request_line(head: &[u8]) -> bool {
     let line = head.get(..end.unwrap_or(head.len())).unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let mut words = line.split(|byte| *byte == b' ');
-    // A fragment never leaves a browser, and the framework leaves it out.
+    // Browsers send no fragment, and the framework drops it.
     let plain = |byte: &u8| *byte > b' ' && *byte != 0x7f && *byte != b'#';
     let mut word = || {
         words

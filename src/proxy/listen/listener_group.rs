@@ -1,4 +1,4 @@
-//! Our own listeners: the framework's listening service closes them with connections still waiting in
+//! Hedgerow's own listeners: the framework's listening service closes them while connections wait in
 //! them, and cannot say whether any connection is left (pingora 2.5).
 
 use std::io;
@@ -17,16 +17,16 @@ use tokio::runtime::Handle;
 
 use crate::config::Listener;
 use crate::proxy::life::drain::{Drain, ListenerConnections};
+use crate::proxy::life::tasks::CountedRuntime;
 use crate::proxy::limits::connection_limits::ConnectionLimits;
 use crate::proxy::listen::accept_loop::AcceptLoop;
 use crate::proxy::listen::direct::Direct;
 use crate::proxy::ServerError;
 
-/// Connections that the kernel keeps for us until we take them; it cuts this to its own limit.
+/// The most connections that the kernel queues until they are accepted; its own limit may be lower.
 const BACKLOG: i32 = 65_535;
 
-/// How connections are spoken to on an address: the options of its listener are looked up where they
-/// decide.
+/// The options of an address: code looks them up where they decide.
 pub(crate) struct ListenerOptions {
     pub(crate) listener: Listener,
     pub(crate) tls: Option<Arc<Acceptor>>,
@@ -54,14 +54,14 @@ impl BoundSocket {
         Self::of(TcpListener::bind(address)?)
     }
 
-    /// Goes on listening on a socket of the predecessor's.
+    /// Takes over a listening socket of the predecessor.
     pub(crate) fn inherited(socket: OwnedFd) -> io::Result<Self> {
         Self::of(TcpListener::from(socket))
     }
 
     fn of(listener: TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        // On a socket that listens already this only changes its queue's length.
+        // On a listening socket this only changes the length of its queue.
         rustix::net::listen(&listener, BACKLOG)?;
         Ok(Self {
             address: listener.local_addr()?,
@@ -70,17 +70,17 @@ impl BoundSocket {
     }
 }
 
-/// An application of the framework behind listeners of ours, which open and close while it serves.
+/// An application of the framework behind listeners that can open and close while it serves.
 pub(crate) struct ListenerGroup<A> {
     app: Arc<A>,
     drain: Arc<Drain>,
     idle: u64,
-    /// What the connections are bounded with; nothing where only the operator comes in.
+    /// The limits of connections; none for the operator's listeners.
     connection_limits: Option<Arc<ConnectionLimits>>,
-    /// What answers Segment's calls without the framework; nothing where none come in.
+    /// Answers Segment's calls without the framework; none for the operator's listeners.
     direct: Option<Direct>,
     listeners: Mutex<Vec<OpenListener>>,
-    /// Where its connections are served, once they are.
+    /// The runtime that serves its connections, once the server runs.
     runtime: OnceLock<Handle>,
 }
 
@@ -94,10 +94,10 @@ struct OpenListener {
 }
 
 enum OpenState {
-    /// It listens, and here is its socket once more; connections wait until the server runs.
+    /// It listens, and this is a duplicate of its socket; connections wait until the server runs.
     Waiting(TcpListener, OwnedFd),
     Open(Arc<ListenerConnections>),
-    /// For a moment, between the two.
+    /// Between the two states.
     Closed,
 }
 
@@ -111,7 +111,7 @@ impl OpenState {
     }
 }
 
-/// What a group is to have: what is there stays, what is new listens already.
+/// The listeners that a group will have: existing ones stay, new ones listen already.
 pub(crate) struct ListenerPlan {
     listeners: Vec<(SocketAddr, ListenerOptions, Option<BoundSocket>)>,
 }
@@ -130,19 +130,19 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
         }
     }
 
-    /// Bounds what clients take.
+    /// Sets the limits of client connections.
     pub(crate) fn bounded(mut self, connection_limits: Arc<ConnectionLimits>) -> Self {
         self.connection_limits = Some(connection_limits);
         self
     }
 
-    /// Answers Segment's calls with this where they need nothing of the framework.
+    /// Answers Segment's calls with this if they do not need the framework.
     pub(crate) fn directly(mut self, direct: Direct) -> Self {
         self.direct = Some(direct);
         self
     }
 
-    /// Where it listens, in order.
+    /// Its addresses, in order.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners()
             .iter()
@@ -150,7 +150,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
             .collect()
     }
 
-    /// Its sockets once more, for a successor.
+    /// Duplicates of its sockets, for a successor.
     pub(crate) fn sockets(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
         let listeners = self.listeners();
         let sockets = listeners.iter();
@@ -158,7 +158,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
         sockets.collect()
     }
 
-    /// Makes ready for these addresses; `enter` listens on one that is not there yet.
+    /// Prepares these addresses; `enter` listens on one that is new.
     ///
     /// # Errors
     ///
@@ -192,11 +192,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
         })
     }
 
-    /// Opens, keeps and closes listeners by the plan.
+    /// Opens, keeps and closes listeners as planned.
     ///
     /// # Errors
     ///
-    /// When the system has no descriptor left for a new listener. Those before it are open then.
+    /// When the system has no descriptor left for a new listener. The ones before it are then open.
     pub(crate) fn adopt(&self, plan: ListenerPlan) -> io::Result<()> {
         let mut listeners = self.listeners();
         let mut before = std::mem::take(&mut *listeners);
@@ -234,7 +234,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
         for gone in before {
             let address = gone.address;
             if let OpenState::Open(listener) = gone.state {
-                log::info!("{address} is listened on no more: its connections end");
+                log::info!("no longer listening on {address}: its connections are drained");
                 let drain = Arc::clone(&self.drain);
                 if let Some(runtime) = self.runtime.get() {
                     runtime.spawn(async move { drain.close(&listener).await });
@@ -252,7 +252,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
         }
     }
 
-    /// Whether each listener is open, so that what comes in is served.
+    /// Whether each listener is open, so that connections are served.
     pub(crate) fn is_open(&self) -> bool {
         let listeners = self.listeners();
         let mut listeners = listeners.iter();
@@ -280,7 +280,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
         let address = listener.address;
         runtime.spawn(async move {
             if let Err(error) = accept_loop.take(accepting).await {
-                log::error!("{address} is listened on no more: {error}");
+                log::error!("no longer listening on {address}: {error}");
             }
             connections.is_closed();
         });
@@ -314,14 +314,15 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for ListenerService<A> {
         _listeners_per_fd: usize,
     ) {
         // The framework starts the thread of its clock at the first use, and never again if that fails:
-        // every later request would panic. Before the first client there are threads.
+        // every later request would panic. So it is started before the first client.
         pingora::time::sleep(Duration::from_millis(1)).await;
         self.group.begin(&Handle::current());
+        let _counted = CountedRuntime::this();
         tokio::select! {
             () = self.group.drain.closing() => {}
             _ = shutdown.wait_for(|over| *over) => {}
         }
-        // Connections that wait for a request are closed by this.
+        // This closes idle connections.
         self.group.app.cleanup().await;
     }
 

@@ -23,7 +23,7 @@ use crate::proxy::operator::serve::Plain;
 use crate::proxy::site::Site;
 use crate::proxy::{Hedgerow, ServerError};
 
-/// How often an address is tried that a listener of this process may just be leaving.
+/// How often an address is tried that another listener of this process may be closing.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -35,7 +35,7 @@ pub(crate) struct ListenerSet {
     acme: Arc<Acme>,
 }
 
-/// What they are to be.
+/// The planned listeners.
 pub(crate) struct Plans {
     site: ListenerPlan,
     admin: ListenerPlan,
@@ -65,7 +65,7 @@ impl ListenerSet {
         }
     }
 
-    /// Makes ready for the listeners of a configuration.
+    /// Prepares the listeners of a configuration.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl ListenerSet {
         self.health.adopt(plans.health)
     }
 
-    /// Every socket once more, for a successor.
+    /// A duplicate of every socket, for a successor.
     pub(crate) fn sockets(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
         let mut sockets = self.site.sockets()?;
         sockets.extend(self.admin.sockets()?);
@@ -137,7 +137,7 @@ impl ListenerSet {
     }
 }
 
-/// The admin pages, as long as the configuration has some.
+/// The admin pages, while the configuration has them.
 struct Pages(Hedgerow);
 
 impl Handler for Pages {

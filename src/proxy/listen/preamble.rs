@@ -1,4 +1,4 @@
-//! What comes before the first request of a plain connection: the preface of HTTP/2, or nothing.
+//! The bytes before the first request of a plain connection: the preface of HTTP/2, or none.
 
 use std::io;
 
@@ -8,18 +8,18 @@ use tokio::io::AsyncReadExt;
 /// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What a plain connection begins with.
+/// How a plain connection begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Speaks {
     Http1,
     Http2,
 }
 
-/// Finds out what a connection begins with. All that has been read of it stands there again.
+/// Determines how a connection begins. The bytes that were read for it are put back.
 ///
 /// # Errors
 ///
-/// When it breaks off before that is known.
+/// When it ends before that is known.
 pub(crate) async fn begins(stream: &mut L4Stream) -> io::Result<Speaks> {
     let mut read = Vec::with_capacity(PREFACE.len());
     let begins = loop {

@@ -18,12 +18,12 @@ use crate::config::{Certificate, Challenge, TlsFiles};
 use crate::proxy::acme::{Acme, Ordered, Proofs};
 use crate::proxy::ServerError;
 
-/// What is offered to clients, the best first (RFC 7301).
+/// The protocols offered to clients, the best first (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
-/// What an authority asks for that looks whether a name is ours (RFC 8737, 6.2).
+/// The protocol by which an authority validates a name (RFC 8737, 6.2).
 pub(crate) const CHALLENGE: &[u8] = b"acme-tls/1";
 
-/// What answers TLS handshakes at a listener. The first certificate is for clients that name no host,
+/// Answers TLS handshakes at a listener. The first certificate is for clients that name no host,
 /// or one that no certificate has.
 ///
 /// # Errors
@@ -102,11 +102,11 @@ struct ListenerCertificates {
     /// Those from files, by the names in them, lower case.
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
     all: Vec<CertificateSource>,
-    /// What authorities are shown, where one of them is proven over TLS.
+    /// The proofs for authorities, if a certificate is proven over TLS.
     proofs: Option<Arc<Proofs>>,
 }
 
-/// Where one of them comes from.
+/// The source of a certificate.
 #[derive(Debug)]
 enum CertificateSource {
     File(Arc<CertifiedKey>),
@@ -122,12 +122,12 @@ impl CertificateSource {
     }
 }
 
-/// What there is of an ordered certificate for a name.
+/// The state of an ordered certificate for a name.
 #[cfg_attr(not(feature = "acme"), allow(dead_code))]
 pub(crate) enum CertificateMatch {
     /// It is for the name.
     Key(Arc<CertifiedKey>),
-    /// It is to be for the name, and has not come yet.
+    /// It is ordered for the name, and not issued yet.
     Awaited,
     /// It is for other names.
     Foreign,
@@ -140,9 +140,9 @@ enum Fitting<'a> {
     Files(&'a [Arc<CertifiedKey>]),
     /// This one.
     One(Arc<CertifiedKey>),
-    /// One that has not come yet: any other would only be refused in other words.
+    /// One that is not issued yet: a client would refuse any other as well.
     Awaited,
-    /// None more than another.
+    /// All equally.
     Any,
 }
 
@@ -190,7 +190,7 @@ impl ResolvesServerCert for ListenerCertificates {
         if let (Some(proofs), true) = (&self.proofs, asks_for_proof(&hello)) {
             return proofs.certificate(hello.server_name()?);
         }
-        // Of an RSA and an ECDSA certificate for one name, the client may know one only.
+        // Of an RSA and an ECDSA certificate for one name, the client may support only one.
         let signs = |key: &Arc<CertifiedKey>| {
             let scheme = key.key.choose_scheme(hello.signature_schemes());
             scheme.is_some()
@@ -211,8 +211,8 @@ impl ResolvesServerCert for ListenerCertificates {
     }
 }
 
-/// Whether a client speaks nothing but what authorities prove names with: no other client's connection is
-/// shown a certificate that is for them.
+/// Whether a client offers only the protocol of authorities: other clients never get a challenge
+/// certificate.
 fn asks_for_proof(hello: &ClientHello<'_>) -> bool {
     let mut challenge = false;
     for protocol in hello.alpn().into_iter().flatten() {

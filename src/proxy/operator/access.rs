@@ -20,7 +20,7 @@ const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT",
 ];
 
-/// A request that is through.
+/// A request that has ended.
 pub(crate) struct FinishedRequest<'h> {
     head: &'h Parts,
     /// The status of its answer, if one was written.
@@ -39,7 +39,7 @@ impl<'h> FinishedRequest<'h> {
         }
     }
 
-    /// One of the framework's, of whose body so many bytes went on.
+    /// One of the framework's, of whose body this many bytes went on.
     pub(crate) fn session(session: &'h Session, received: u64) -> Self {
         let written = session.response_written();
         Self {

@@ -32,7 +32,7 @@ pub(crate) struct BatchCounts {
 }
 
 impl BatchCounts {
-    /// Counts a batch of this project by what became of it, and tells when PostHog is well again.
+    /// Counts a batch of this project by its outcome, and tells when PostHog is well again.
     pub(crate) fn note(&self, project: &str, verdict: BatchVerdict) {
         self.recovery.note(project, verdict);
         let counter = match verdict {
@@ -213,7 +213,7 @@ fn stalled(draining: delivery::Draining) -> Option<Stalled> {
 }
 
 impl Hedgerow {
-    /// Why no requests should come here at the moment; empty when they should.
+    /// Why no requests should come here now; empty when they should.
     pub fn unready(&self) -> Vec<Unready> {
         self.current().unready()
     }
@@ -304,7 +304,7 @@ impl AdminPages {
         Some(Arc::clone(pages))
     }
 
-    /// Shows no more than the configuration of the moment lets it.
+    /// Shows no more than the active configuration lets it.
     pub(crate) fn settle(&self, config: &Config) {
         if let Some(pages) = self.pages.get() {
             pages.show(config.live.clone(), came(config));

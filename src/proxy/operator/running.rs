@@ -27,9 +27,9 @@ const TIMEOUTS: Timeouts = Timeouts {
 pub struct Running {
     /// What would change.
     pub differences: Vec<Difference>,
-    /// The number of the configuration at work.
+    /// The number of the active configuration.
     pub generation: u64,
-    /// Why its last change was refused, and when in seconds since 1970; none if it came into force.
+    /// Why its last change was refused, and when in seconds since 1970; none if it became active.
     pub last_refusal: Option<(i64, String)>,
 }
 
@@ -48,8 +48,7 @@ pub enum RunningError {
     NoAnswer(&'static str),
     /// It wants the token of its live view.
     #[error(
-        "it wants the token of its `admin`: the one of this file, if it has one, is another; \
-         --token env:NAME gives it"
+        "it needs the token of its `admin`, and this file has none or another one; give it with --token env:NAME"
     )]
     Token,
     /// It says why it does not tell.

@@ -59,7 +59,7 @@ impl ServeHttp for Plain {
 
 /// An accepted connection as the framework's own listeners hand it on: with its addresses.
 pub fn accepted(socket: TcpStream, peer: std::net::SocketAddr) -> Stream {
-    // As those listeners do: an answer in two writes would wait for the other end's delayed
+    // As those listeners do: an answer in two writes would wait for the peer's delayed
     // acknowledgement, some 40 ms. A socket that takes no options still works.
     let _ = socket.set_nodelay(true);
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
@@ -94,7 +94,7 @@ pub async fn serve(listener: TcpListener, handler: Arc<dyn Handler>) {
     }
 }
 
-/// The whole request, or nothing when its body is too large or breaks off.
+/// The whole request, or nothing when its body is too large or ends early.
 async fn read(session: &mut ServerSession) -> Option<Request> {
     let head = session.req_header();
     let target = match head.uri.path_and_query() {

@@ -12,7 +12,7 @@ use crate::rewrite::{Fault, MessageOutcome, Notice, Omission, Watch};
 
 use crate::proxy::operator::log_limit::LogLimit;
 
-/// Sees each message as it came and what became of it. Called while the request is worked on,
+/// Sees each message unchanged and its outcome. Called while the request is worked on,
 /// so it must be quick.
 ///
 /// An event that is shown here may still fail to be delivered; the client then sends it again.
@@ -37,7 +37,7 @@ use crate::proxy::operator::log_limit::LogLimit;
 /// }
 /// ```
 pub trait Observer: Send + Sync {
-    /// One message: its bytes as they came, and the event it became or why it became none. One that
+    /// One message: its bytes unchanged, and the event it became or why it became none. One that
     /// PostHog itself refuses is shown once more, as the event that it had become.
     fn message(&self, came: &[u8], fate: MessageOutcome<'_>);
 }
@@ -57,7 +57,7 @@ pub struct Counts {
     pub notices: BTreeMap<&'static str, u64>,
     /// Requests that were answered with an invitation to try again.
     pub busy: u64,
-    /// Bytes that all requests hold at the moment.
+    /// Bytes that all requests hold now.
     pub held: usize,
 }
 
@@ -260,9 +260,8 @@ impl Watch for Watcher<'_> {
                 {
                     log::warn!(
                         "project {}: `integrations` of messages (`All: false`, or `PostHog: false`) \
-                         keep them from PostHog, so they are left out and their clients get 200. \
-                         `mapping.integrations: ignore` would send them; this is said once, and \
-                         counted",
+                         exclude PostHog, so they are dropped and their clients get 200. \
+                         `mapping.integrations: ignore` would send them; this is logged once, and counted",
                         self.project
                     );
                 }

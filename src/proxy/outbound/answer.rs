@@ -9,19 +9,19 @@ use httparse::{ParserConfig, Status};
 
 /// A head with more fields than this is refused.
 const FIELDS: usize = 128;
-/// A head, or the trailers, may have so many bytes.
+/// The largest head, and the largest trailers, in bytes.
 const LONGEST: usize = 64 * 1024;
-/// The line that says how long a chunk is, with its extensions.
+/// The longest line of a chunk's size, with its extensions, in bytes.
 const LONGEST_CHUNK_LINE: usize = 8 * 1024;
 
-/// What was received is no answer in HTTP.
+/// The received bytes are no HTTP answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotHttp;
 
 /// Which fields of a head the caller looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WantedFields {
-    /// None but those that have places of their own.
+    /// Only those that have fields of their own in [`AnswerHead`].
     Few,
     All,
 }
@@ -48,7 +48,7 @@ impl AnswerHead {
         }
     }
 
-    /// Takes note of a field that has a place of its own. The first of several counts.
+    /// Notes a field that has a member of its own. The first of several counts.
     pub(crate) fn note(&mut self, name: &str, value: &[u8]) {
         let value = value.trim_ascii();
         if name.eq_ignore_ascii_case("content-type") {
@@ -72,7 +72,7 @@ pub(crate) struct Parsed {
     pub(crate) length: usize,
 }
 
-/// The head at the beginning of what was received; nothing while it is not whole.
+/// The head at the beginning of the received bytes; nothing until it is complete.
 pub(crate) fn parse(received: &[u8], fields: WantedFields) -> Result<Option<Parsed>, NotHttp> {
     let mut parser = ParserConfig::default();
     // As the framework reads them.
@@ -129,7 +129,7 @@ impl HeadFraming {
                 let digits = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
                 let length = std::str::from_utf8(word).ok().filter(|_| digits);
                 let length = length.and_then(|text| text.parse().ok()).ok_or(NotHttp)?;
-                // The same once more does no harm; two different ones leave no way to tell.
+                // A repeated equal length is harmless; with two different ones the end is unknown.
                 if self.length.is_some_and(|before| before != length) {
                     return Err(NotHttp);
                 }
@@ -166,11 +166,11 @@ impl HeadFraming {
             }
         };
         let keeps = match self.minor {
-            // HTTP/1.0 knows no chunks: a sender of them may mean anything.
+            // HTTP/1.0 has no chunks: an answer with them cannot be understood.
             0 => self.keep && !self.close && !self.coded,
             _ => !self.close,
         };
-        // Both ways to end a body at once is how requests are smuggled.
+        // Two ways to end one body are used to smuggle requests.
         let doubtful = self.coded && self.length.is_some();
         let persistent = keeps && !doubtful && framing != Framing::UntilClose;
         AnswerBody {
@@ -191,7 +191,7 @@ enum Persistence {
     Closes,
 }
 
-/// The body of an answer: what of the bytes that come in belongs to it.
+/// The body of an answer: which of the received bytes belong to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AnswerBody {
     framing: Framing,
@@ -200,15 +200,15 @@ pub(crate) struct AnswerBody {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
-    /// So many bytes are left of it.
+    /// This many bytes are left of it.
     Length(u64),
     /// A chunk's length comes next.
     ChunkLine,
-    /// So many bytes are left of a chunk.
+    /// This many bytes are left of a chunk.
     Chunk(u64),
     /// The line's end behind a chunk.
     ChunkEnd,
-    /// Behind the last chunk: trailers up to an empty line. So many bytes of them were there.
+    /// Behind the last chunk: trailers up to an empty line, and how many bytes of them have come.
     Trailers(usize),
     UntilClose,
     End,
@@ -217,19 +217,19 @@ enum Framing {
 /// What the next bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NextBytes {
-    /// So many bytes of the body.
+    /// This many bytes of the body.
     Data(usize),
-    /// So many bytes that only say where it ends.
+    /// This many bytes of framing.
     Framing(usize),
-    /// More has to come in first.
+    /// More bytes have to be received first.
     Starved,
-    /// The body is through.
+    /// The body has ended.
     End,
 }
 
 impl AnswerBody {
-    /// Says what the beginning of the received bytes is. They are to be taken away before it is
-    /// asked again.
+    /// Says what the beginning of the received bytes is. The caller removes them before it calls this
+    /// again.
     pub(crate) fn next(&mut self, received: &[u8]) -> Result<NextBytes, NotHttp> {
         let (next, framing) = match self.framing {
             Framing::End => return Ok(NextBytes::End),

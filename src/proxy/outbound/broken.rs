@@ -1,21 +1,21 @@
-//! Exchanges that broke off.
+//! Exchanges with an upstream that failed before the end of the answer.
 
 use super::answer::NotHttp;
 use crate::proxy::intake::verdict::NoAnswerReason;
 
-/// An exchange that broke off.
+/// An exchange that failed.
 #[derive(Debug)]
 pub(crate) struct BrokenExchange {
     pub(crate) how: How,
     why: String,
 }
 
-/// How an exchange broke off.
+/// How an exchange failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {
     /// Nothing could be read or written in time.
     Late,
-    /// What came was no HTTP.
+    /// The received bytes were no HTTP.
     NotHttp,
     /// The connection was closed.
     Closed,

@@ -24,16 +24,16 @@ pub(crate) struct FetchHost {
     client: Client,
     authority: String,
     base_path: String,
-    /// For one exchange as a whole.
+    /// The time limit for a whole exchange.
     patience: Duration,
 }
 
-/// Why there is no answer. What went wrong stands in the log.
+/// Why there is no answer. The log says what went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FetchFailure {
     /// No connection, or it broke, or the answer is larger than allowed.
     Failed,
-    /// None in time.
+    /// No answer in time.
     Late,
 }
 
@@ -54,8 +54,8 @@ impl FetchHost {
     }
 
     /// Sends a request and reads its answer up to `limit` bytes; its headers without those of the
-    /// connection. `headers` go as they are, with
-    /// `Host` and, for a body, `Content-Length` in addition.
+    /// connection. `headers` are sent as they are;
+    /// `Host` and, for a body, `Content-Length` are added.
     pub(crate) async fn fetch(
         &self,
         method: &str,

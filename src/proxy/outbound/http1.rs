@@ -1,4 +1,4 @@
-//! HTTP/1.1 on one connection to an upstream: as few writes as there can be, and buffers that stay
+//! HTTP/1.1 on one connection to an upstream: as few writes as possible, and buffers that stay
 //! with the connection.
 
 use std::future::Future;
@@ -15,24 +15,24 @@ use super::answer::{parse, AnswerBody, AnswerHead, NextBytes, NotHttp, WantedFie
 use super::request::{Length, UpstreamRequest};
 use super::{BodyEnd, BrokenExchange, How};
 
-/// What is read at once of an answer's beginning; those of capture have some hundred bytes.
+/// The first read of an answer, in bytes; capture's answers have a few hundred.
 const READ: usize = 4 * 1024;
-/// What is read at once of a body that goes on.
+/// Each further read of a body, in bytes.
 const READ_BODY: usize = 32 * 1024;
-/// Buffers larger than this do not stay with a connection that waits.
+/// Larger buffers are freed when a connection becomes idle, in bytes.
 const STAYS: usize = 8 * 1024;
-/// A body up to this size is copied behind its head and leaves with it in one piece.
+/// A body up to this size is copied behind its head and written together with it, in bytes.
 const COPIED: usize = 16 * 1024;
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Http1 {
     stream: Stream,
-    /// For each read and each write.
+    /// The timeout of each read and each write.
     patience: Duration,
-    /// What came in and has not been looked at.
+    /// Received bytes that are not parsed yet.
     received: BytesMut,
-    /// What goes out before the next piece of a body.
+    /// Bytes to be written before the next piece of a body.
     outgoing: Vec<u8>,
     head: Option<AnswerHead>,
     body: Option<AnswerBody>,
@@ -43,7 +43,7 @@ pub(crate) struct Http1 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RequestWritten {
     Nothing,
-    /// The head, and a body of so many bytes is not through.
+    /// The head, and a body of this many bytes is not through.
     Bytes(usize),
     /// The head, and chunks of a body that goes on.
     Chunks,
@@ -126,7 +126,7 @@ impl Http1 {
         debug_assert!(written.is_ok(), "memory takes every byte");
     }
 
-    /// Writes what waits, then these two, in as few writes as the connection takes them in.
+    /// Writes the waiting bytes, then these two, in as few writes as the connection takes.
     async fn write(&mut self, piece: &[u8], behind: &[u8]) -> Result<(), BrokenExchange> {
         let Self {
             stream, outgoing, ..
@@ -155,7 +155,7 @@ impl Http1 {
                 None => self.read(READ).await?,
                 Some(parsed) => {
                     self.received.advance(parsed.length);
-                    // Nothing was asked for that could change the protocol.
+                    // No request asked to change the protocol.
                     if parsed.head.status == http::StatusCode::SWITCHING_PROTOCOLS {
                         return Err(NotHttp.into());
                     }
@@ -230,7 +230,7 @@ impl Http1 {
         Ok(None)
     }
 
-    /// Reads whatever comes.
+    /// Reads the next bytes.
     async fn read(&mut self, room: usize) -> Result<(), BrokenExchange> {
         let Self {
             stream, received, ..
@@ -238,12 +238,12 @@ impl Http1 {
         received.reserve(room);
         let read = within(self.patience, "reading", stream.read_buf(received)).await?;
         match read {
-            0 => Err(BrokenExchange::new(How::Closed, "closed by the other end")),
+            0 => Err(BrokenExchange::new(How::Closed, "closed by the peer")),
             _ => Ok(()),
         }
     }
 
-    /// Gives up what the connection need not hold while it waits.
+    /// Frees what an idle connection does not need.
     pub(crate) fn rest(&mut self) {
         if self.received.capacity() > STAYS {
             self.received = BytesMut::new();
@@ -261,7 +261,7 @@ impl Http1 {
             && body.is_some_and(AnswerBody::is_reusable)
     }
 
-    /// Whether the other end has closed an idle connection, or said something unasked.
+    /// Whether the peer has closed an idle connection, or sent something without a request.
     pub(crate) fn is_stale(&mut self) -> bool {
         let mut byte = [0];
         let mut buffer = tokio::io::ReadBuf::new(&mut byte);
@@ -269,7 +269,7 @@ impl Http1 {
         let reading = std::future::poll_fn(|context| {
             tokio::io::AsyncRead::poll_read(Pin::new(&mut *self.stream), context, &mut buffer)
         });
-        // Whatever this task has read before, it may look here.
+        // The task's cooperative budget must not stop this look.
         let mut reading = std::pin::pin!(tokio::task::coop::unconstrained(reading));
         reading.as_mut().poll(&mut context).is_ready()
     }

@@ -20,7 +20,7 @@ fn template() -> Template {
     Template::new(header).unwrap()
 }
 
-/// What arrives at the other end of a stream with so much room, until nothing more is written.
+/// What arrives at the peer of a stream with so much room, until nothing more is written.
 async fn arrives(room: usize, length: Length, pieces: &[&[u8]]) -> Vec<u8> {
     let (mut session, mut theirs) = pair(room);
     let template = template();

@@ -9,27 +9,27 @@ use crate::proxy::outbound::upstream::IDLE;
 
 use super::http1::Http1;
 
-/// How often it is looked for connections that have waited too long or were closed.
+/// How often connections that have waited too long or were closed are removed.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// The connections of one connector that speak HTTP/1.1 and have no request on them.
 #[derive(Debug)]
 pub(crate) struct Idle {
     waiting: Mutex<IdleConnections>,
-    /// So many are kept; of more, those that waited longest go.
+    /// The most that are kept; beyond it, those that waited longest are closed.
     room: usize,
 }
 
 #[derive(Debug, Default)]
 struct IdleConnections {
-    /// In the order of their coming.
+    /// In the order in which they became idle.
     connections: VecDeque<IdleConnection>,
     swept: bool,
 }
 
 #[derive(Debug)]
 struct IdleConnection {
-    /// To whom: scheme, name and port.
+    /// The target: scheme, name and port.
     to: Arc<str>,
     address: SocketAddr,
     session: Box<Http1>,
@@ -44,7 +44,7 @@ impl Idle {
         })
     }
 
-    /// The one that was used last, unless the other end has closed it meanwhile.
+    /// The connection that was used last, unless the peer has closed it.
     pub(crate) fn take(&self, to: &Arc<str>, address: SocketAddr) -> Option<Box<Http1>> {
         loop {
             let mut connection = {
@@ -81,7 +81,7 @@ impl Idle {
         };
         let sweeps = std::mem::replace(&mut waiting.swept, true);
         drop(waiting);
-        // Closing a connection takes a while.
+        // Closing a connection takes time.
         drop(surplus);
         if !sweeps {
             tokio::spawn(sweep(Arc::downgrade(self)));
@@ -93,7 +93,7 @@ impl Idle {
     }
 }
 
-/// Closes what has waited too long, until nothing waits any more.
+/// Closes connections that have waited too long, until none waits any more.
 async fn sweep(idle: Weak<Idle>) {
     loop {
         tokio::time::sleep(SWEEP).await;

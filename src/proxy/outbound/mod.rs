@@ -1,10 +1,10 @@
-//! The one client for whatever this process asks for: batches, their replay, requests to Segment
-//! accounts, settings, scripts. It connects over the framework's connectors, whose TLS and HTTP/2
-//! it uses; HTTP/1.1 it speaks itself, because the framework writes a request in two packets.
+//! The one client for all outgoing requests: batches, their replay, requests to Segment accounts,
+//! settings, scripts. It connects over the framework's connectors, whose TLS and HTTP/2
+//! it uses; it speaks HTTP/1.1 itself, because the framework writes a request in two packets.
 //!
-//! Its rules: three addresses are tried; a pooled connection that the other end had closed costs a
-//! second attempt over a new one and nothing else is sent twice; each read and each write has its
-//! patience.
+//! Its rules: three addresses are tried; a request whose pooled connection was closed by the
+//! peer is sent again over a new one, and nothing else is sent twice; each read and each write has a
+//! timeout.
 
 mod answer;
 mod broken;
@@ -51,8 +51,8 @@ pub(crate) const CONNECTS: usize = 3;
 /// Connections of one connector that are kept for reuse.
 pub(crate) const POOL: usize = 256;
 
-/// How to connect to hosts that are verified with the same authorities, and the connections to them
-/// that wait.
+/// How to connect to hosts that are verified with the same authorities, and the idle connections to
+/// them.
 pub(crate) struct Connections {
     connector: Connector,
     idle: Arc<Idle>,
@@ -74,7 +74,7 @@ impl Connections {
 pub(crate) struct Client {
     upstream: UpstreamHost,
     connections: Arc<Connections>,
-    /// To whom: scheme, name and port.
+    /// The target: scheme, name and port.
     to: Arc<str>,
     /// Connections that were opened, and requests that found one.
     opened: AtomicU64,
@@ -105,7 +105,7 @@ pub(crate) enum BodyEnd {
 enum Pool {
     /// A connection that waits there is taken.
     Shared,
-    /// Always a new connection: it cannot have been closed by the other end meanwhile.
+    /// Always a new connection: it cannot have been closed by the peer meanwhile.
     Fresh,
 }
 
@@ -171,7 +171,7 @@ impl Client {
             match line.session.whole(&request, body, fields).await {
                 Ok(written) => return self.answering(line, written),
                 Err(broken) => {
-                    // What a pooled connection shows that the other end has closed: neither lateness
+                    // What a pooled connection shows that the peer has closed: neither lateness
                     // nor an answer that is no HTTP.
                     let stale = line.reused == Reused::Yes && broken.how == How::Closed;
                     self.abandon(line).await;
@@ -188,7 +188,7 @@ impl Client {
     }
 
     /// Begins a request whose body is still being made, over a new connection: what has been
-    /// written cannot be sent again, so it must not meet one that the other end has closed.
+    /// written cannot be sent again, so it must not get one that the peer has closed.
     pub(crate) async fn open(
         &self,
         request: UpstreamRequest<'_>,
@@ -281,7 +281,7 @@ impl Client {
                         address,
                     });
                 }
-                // A pooled HTTP/2 connection that is no longer one: not the address's fault.
+                // A pooled HTTP/2 connection that has ended: the address is not to blame.
                 Err(error) if pool == Pool::Shared && is_http2_error(&error) => pool = Pool::Fresh,
                 Err(error) => {
                     log::debug!("no connection to {address}: {error}");
@@ -314,10 +314,10 @@ impl Client {
         }
     }
 
-    /// Ends an exchange so that the other end sees an unfinished request as unfinished: a closed
+    /// Ends an exchange so that the peer sees an unfinished request as unfinished: a closed
     /// connection, or a reset stream.
     async fn abandon(&self, line: ActiveConnection) {
-        // A connection of our own closes when it goes.
+        // An HTTP/1.1 connection closes when it is dropped.
         let UpstreamSession::Http2(mut session, _) = line.session else {
             return;
         };
@@ -342,7 +342,7 @@ pub(crate) struct OpenAnswer<'a> {
 
 impl OpenAnswer<'_> {
     /// Reads the body up to `limit` bytes, within this time, and keeps the first `kept` of them.
-    /// The connection is used again when the body came to its end.
+    /// The connection is used again if the body was read to its end.
     pub(crate) async fn body(
         mut self,
         kept: usize,
@@ -374,8 +374,8 @@ impl OpenAnswer<'_> {
 }
 
 impl OpenAnswer<'_> {
-    /// The next piece of a body that is passed on as it comes; nothing at its end. Each read has the
-    /// client's patience.
+    /// The next piece of a body that is passed on as it comes; nothing at its end. Each read has the client's
+    /// timeout.
     pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, BrokenExchange> {
         match self.written {
             BodyWritten::Answered => Ok(None),
@@ -406,8 +406,8 @@ pub(crate) struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    /// Writes the next piece, waiting for the other end to take it. Whether the answer, which then
-    /// is no yes, is there already: what follows is not read any more.
+    /// Writes the next piece, waiting for the peer to take it. Says whether the answer is there already;
+    /// it is then a refusal, and the upstream reads no further.
     pub(crate) async fn write(
         &mut self,
         piece: Bytes,
@@ -424,8 +424,8 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// Waits for an answer that does not wait for the rest of the body; what is written then is not
-    /// read any more. Giving this up loses nothing.
+    /// Waits for an answer that does not wait for the rest of the body; the upstream then reads no
+    /// further. Dropping this future loses nothing.
     pub(super) async fn refused(&mut self) -> Result<AnswerHead, NoAnswerReason> {
         let session = &mut self.line.session;
         match session.refused(self.fields).await {

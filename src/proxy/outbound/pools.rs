@@ -11,8 +11,8 @@ use crate::posthog::{Host, Scheme};
 use crate::proxy::outbound::Connections;
 use crate::proxy::{check_authorities, BuildError, NO_AUTHORITIES};
 
-/// A file of authorities and the hash of what it holds; without a file the machine's own, which are
-/// read once in the life of a process.
+/// A file of authorities and the hash of its content; without a file the machine's own authorities,
+/// which a process reads once.
 type Authorities = (Option<PathBuf>, Vec<u8>);
 
 /// Connections by the authorities that their hosts are verified with.
@@ -23,8 +23,8 @@ pub(crate) struct Pools {
 }
 
 impl Pools {
-    /// Those of a configuration that follows: what stays the same is used on, and the rest goes with
-    /// the requests that use it.
+    /// The connections of the next configuration: those with the same authorities are kept, and the others
+    /// are closed when the last request that uses them has ended.
     pub(crate) fn after(before: &Self) -> Self {
         Self {
             now: HashMap::new(),
@@ -32,7 +32,7 @@ impl Pools {
         }
     }
 
-    /// Drops what is not used any more.
+    /// Drops connections that no configuration uses any more.
     pub(crate) fn settled(mut self) -> Self {
         self.before = HashMap::new();
         self
@@ -42,7 +42,7 @@ impl Pools {
     ///
     /// # Errors
     ///
-    /// When there is nothing to verify the host with.
+    /// When there are no authorities to verify the host with.
     pub(crate) fn of(
         &mut self,
         host: &Host,
@@ -52,7 +52,7 @@ impl Pools {
             Scheme::Http => Some(PathBuf::from(NO_AUTHORITIES)),
             Scheme::Https => authorities.map(Path::to_owned),
         };
-        // A file that cannot be read is told below.
+        // A file that cannot be read is reported below.
         let held = file.as_ref().and_then(|file| std::fs::read(file).ok());
         let mark = held.map_or_else(Vec::new, |held| digest(&SHA256, &held).as_ref().to_vec());
         let key = (file, mark);

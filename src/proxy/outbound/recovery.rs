@@ -1,5 +1,5 @@
-//! Says that PostHog is well again as it was said that it was not: how long that took, and how much
-//! did not get through meanwhile.
+//! Logs when PostHog takes batches again after it did not: how long that took, and how many batches
+//! failed meanwhile.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,39 +9,39 @@ use crate::proxy::intake::verdict::BatchVerdict;
 use crate::proxy::operator::log_limit::LogLimit;
 use crate::proxy::outbound::refused_events::blames_events;
 
-/// The troubles of one project's PostHog.
+/// The failures of one project's PostHog.
 #[derive(Debug, Default)]
 pub(crate) struct Recovery {
-    /// Batches that did not get through since the trouble began; zero when there is none.
+    /// Batches that failed since the outage began; zero when there is none.
     failed: AtomicU64,
     since: Mutex<Option<Spell>>,
     last_error: Mutex<Option<(Instant, BatchVerdict)>>,
     log_limit: LogLimit,
 }
 
-/// When a trouble began, and when it showed last.
+/// When an outage began, and when it last showed.
 #[derive(Debug, Clone, Copy)]
 struct Spell {
     began: Instant,
     last: Instant,
 }
 
-/// A trouble that is not over, and the last error that there was.
+/// An outage that has not ended, and the last error.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Record {
-    /// For how long batches have not got through, and how many.
+    /// For how long batches have failed, and how many.
     pub(crate) trouble: Option<(Duration, u64)>,
-    /// How long ago it was, and what.
+    /// How long ago it happened, and what it was.
     pub(crate) last_error: Option<(Duration, BatchVerdict)>,
 }
 
-/// So many failures in a row are no accident.
+/// This many failures in a row are no accident.
 const IN_ROW: u64 = 3;
-/// For so long a failure says something of the next batch. Without that, a process that gets no
-/// requests because it is not ready would never be so again.
+/// For this time a failure is a sign that the next batch fails too. Without a limit, a process that gets
+/// no requests because it is not ready would never become ready again.
 const TELLING: Duration = Duration::from_secs(10);
 
-/// The end of a trouble.
+/// The end of an outage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct OutageEnd {
     after: Duration,
@@ -49,14 +49,14 @@ struct OutageEnd {
 }
 
 impl Recovery {
-    /// Whether the next batch would most likely fail as well.
+    /// Whether the next batch would most likely fail too.
     pub(crate) fn is_away(&self) -> bool {
         let spell = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         let telling = spell.is_some_and(|spell| spell.last.elapsed() < TELLING);
         telling && self.failed.load(Ordering::Relaxed) >= IN_ROW
     }
 
-    /// What there is to be told of troubles.
+    /// The outage and the last error, for the operator.
     pub(crate) fn record(&self) -> Record {
         let spell = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
         let last_error = self.last_error.lock();
@@ -68,7 +68,7 @@ impl Recovery {
         }
     }
 
-    /// Notes what became of a batch, and tells the operator when a trouble is over.
+    /// Notes the outcome of a batch, and logs the end of an outage.
     pub(crate) fn note(&self, project: &str, verdict: BatchVerdict) {
         let Some(OutageEnd { after, failed }) = self.noted(verdict, Instant::now()) else {
             return;
@@ -84,7 +84,7 @@ impl Recovery {
 
     fn noted(&self, verdict: BatchVerdict, now: Instant) -> Option<OutageEnd> {
         if verdict == BatchVerdict::Accepted {
-            // All that a good batch costs.
+            // A successful batch costs only this.
             if self.failed.load(Ordering::Relaxed) == 0 {
                 return None;
             }
@@ -97,7 +97,7 @@ impl Recovery {
         }
         let last_error = self.last_error.lock();
         *last_error.unwrap_or_else(PoisonError::into_inner) = Some((now, verdict));
-        // A refused event says nothing of PostHog itself.
+        // A refused event says nothing about PostHog itself.
         if !blames_events(verdict) {
             let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
             let began = since.map_or(now, |spell| spell.began);
@@ -129,7 +129,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(recovery.noted(BatchVerdict::Accepted, at(0)), None);
-        // An event's own fault is no trouble, and ends none.
+        // A fault of an event is no outage, and does not end one.
         assert_eq!(recovery.noted(BatchVerdict::Refused(400), at(1)), None);
         assert_eq!(recovery.noted(BatchVerdict::Accepted, at(2)), None);
         let away = BatchVerdict::Unreachable(NoAnswerReason::Connect);

@@ -1,5 +1,5 @@
-//! A batch that PostHog refuses for good, where no spool could keep it: it is halved on the spot, so
-//! that its good events arrive and the one to blame is told.
+//! A batch that PostHog refuses for good, where no spool can keep it: it is halved at once, so that
+//! its good events arrive and the refused one is reported.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,11 +14,11 @@ use crate::posthog::Batch;
 use crate::proxy::intake::verdict::BatchVerdict;
 use crate::proxy::outbound::sender::Destination;
 
-/// Requests that one batch may be cut into. One culprit among a thousand events costs twenty.
+/// The most requests for the parts of one batch. One refused event among a thousand costs twenty.
 const REQUESTS: usize = 400;
 
-/// How long a project's bodies leave as whole batches once PostHog has refused one that streamed:
-/// nothing of that one is left to be halved, so the client sends it again.
+/// How long a project's bodies leave as whole batches after PostHog has refused a streamed one: a
+/// streamed batch cannot be halved, so the client sends it again.
 const CAUTION: Duration = Duration::from_secs(600);
 
 /// An event that PostHog refuses for good.
@@ -27,19 +27,19 @@ pub(crate) struct RefusedEvent {
     pub(crate) refusal: Refusal,
 }
 
-/// Whether this verdict is about what stands in the batch.
+/// Whether this verdict is about the events in the batch.
 pub(crate) fn blames_events(verdict: BatchVerdict) -> bool {
     matches!(verdict, BatchVerdict::Refused(_))
 }
 
-/// Sends what PostHog takes of a batch that it has refused as a whole with `verdict`, and gives back
-/// what it does not.
+/// Sends the events that PostHog takes of a batch that it has refused as a whole with `verdict`, and
+/// returns those that it does not take.
 ///
 /// # Errors
 ///
-/// The verdict that stands, if the client has to send the batch again: PostHog went away meanwhile,
-/// the bounds on requests and time were reached, or it took nothing at all. Then the fault may well
-/// not be in the events, and none of them is given up.
+/// The final verdict, if the client has to send the batch again: PostHog failed meanwhile, the bounds
+/// on requests and time were reached, or it took nothing at all. Then the events may not be at fault,
+/// and none of them is given up.
 pub(crate) async fn deliver_without(
     destination: &Destination,
     batch: &Bytes,
@@ -54,7 +54,7 @@ pub(crate) async fn deliver_without(
     let mut halving = Halving::new(events);
     let mut culprits = Vec::new();
     let mut accepted = PartAccepted::Nothing;
-    // The whole batch has been asked for already.
+    // The whole batch was sent before.
     if let Some(whole) = halving.next_part() {
         halving.refused(whole);
     }
@@ -95,7 +95,7 @@ enum PartAccepted {
     Something,
 }
 
-/// The projects whose bodies leave as whole batches for a while.
+/// The projects whose bodies leave as whole batches for some time.
 #[derive(Debug, Default)]
 pub(crate) struct WholeBatchProjects(Mutex<HashMap<String, Instant>>);
 

@@ -44,7 +44,7 @@ impl Template {
             .ok_or_else(|| {
                 Error::explain(
                     ErrorType::InvalidHTTPHeader,
-                    "no line of a request holds this",
+                    "a line of a request cannot hold this",
                 )
             })?;
         lines.truncate(lines.len() - 2);

@@ -28,23 +28,23 @@ use crate::proxy::outbound::{
 use crate::proxy::BuildError;
 
 /// Streaming batches of a project that are on their way at once. They are as slow as their
-/// clients, so they have places of their own and cannot take those of the others.
+/// clients, so they have a limit of their own and cannot use up that of the whole batches.
 const STREAMS: usize = 64;
-/// An answer's body is read up to here, so that the connection can be used again. Capture's
+/// The most that is read of an answer's body, so that the connection can be used again, in bytes. Capture's
 /// answers have a few dozen bytes.
 const ANSWER: usize = 64 * 1024;
-/// So many bytes of a refusal are kept as its reason.
+/// The bytes of a refusal that are kept as its reason.
 const WORDS: usize = 1024;
-/// The verdict stands in the head: a body that drips keeps no client waiting.
+/// The time for an answer's body. The status decides; a slow body must not keep the client waiting.
 const DRIPS: Duration = Duration::from_secs(2);
 
-/// A project as a place to send batches to.
+/// A project as the target of batches.
 pub(crate) struct Destination {
     project: Arc<Project>,
     envelope: Envelope,
     recipient: Arc<Recipient>,
     client: Client,
-    /// As many as connections are kept: more would open some that could never be used again.
+    /// As many as pooled connections: more would open connections that could not be kept.
     whole: Semaphore,
     streams: Semaphore,
     tally: Arc<BatchCounts>,
@@ -55,7 +55,7 @@ pub(crate) struct Destination {
     template: Template,
 }
 
-/// What went to PostHog, for the metrics.
+/// Counts of what was sent to PostHog, for the metrics.
 #[derive(Debug)]
 struct Traffic {
     times: DurationHistogram,
@@ -72,23 +72,23 @@ impl Default for Traffic {
 }
 
 impl Traffic {
-    /// Notes the end of a batch that was begun then, and the bytes that it had.
+    /// Notes the end of a batch: when it began, and its bytes.
     fn note(&self, began: Instant, bytes: usize) {
         self.times.observe(began.elapsed());
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
-/// What became of a whole batch, and how PostHog put it.
+/// The verdict on a whole batch, and PostHog's words.
 #[derive(Debug)]
 pub(crate) struct BatchAnswer {
     pub(crate) verdict: BatchVerdict,
-    /// The beginning of an answer that is no yes.
+    /// The beginning of a refusal.
     pub(crate) words: String,
 }
 
 impl BatchAnswer {
-    /// The same as the delivery sees it.
+    /// The same for the spool's delivery.
     pub(crate) fn for_delivery(&self) -> delivery::Verdict {
         self.verdict.for_delivery(&self.words)
     }
@@ -104,7 +104,7 @@ impl From<BatchVerdict> for BatchAnswer {
 }
 
 impl Destination {
-    /// With counts that go on from those of `before`.
+    /// With counts that continue those of `before`.
     pub(crate) fn new(
         project: &Arc<Project>,
         connections: Arc<Connections>,
@@ -138,7 +138,7 @@ impl Destination {
         })
     }
 
-    /// Whether it does what one made of these would do.
+    /// Whether a destination made of these settings would do the same.
     pub(crate) fn is_as_good(
         &self,
         project: &Project,
@@ -158,12 +158,12 @@ impl Destination {
         &self.envelope
     }
 
-    /// Whom the events are for, as the rewriting has to know it.
+    /// The recipient of the events, for the rewriting.
     pub(crate) fn recipient(&self) -> &Arc<Recipient> {
         &self.recipient
     }
 
-    /// Counts what became of a batch.
+    /// Counts the outcome of a batch.
     pub(crate) fn note(&self, verdict: BatchVerdict) {
         self.tally.note(&self.project.name, verdict);
     }
@@ -193,9 +193,9 @@ impl Destination {
 
     /// Sends a whole batch and says what PostHog made of it.
     ///
-    /// A pooled connection that the other end has closed meanwhile costs nothing: the batch goes
-    /// again over a new one. Nothing is sent twice over connections that were new: an answer that
-    /// does not come is the client's to decide, and its events carry ids that PostHog knows again.
+    /// If the peer has closed a pooled connection, the batch is sent again over a new one. Nothing is sent
+    /// twice over new connections: without an answer the client decides whether to send again, and
+    /// PostHog recognises the events by their ids.
     pub(crate) async fn deliver(
         &self,
         batch: &Bytes,
@@ -262,7 +262,7 @@ impl Destination {
         if let Ok(place) = places.try_acquire() {
             return Ok(place);
         }
-        // Boxed: there is nearly always a place.
+        // Boxed: a permit is nearly always free.
         let waiting = tokio::time::timeout(self.client.patience(), places.acquire());
         match Box::pin(waiting).await {
             Ok(Ok(place)) => Ok(place),
@@ -271,7 +271,7 @@ impl Destination {
     }
 }
 
-/// A request whose batch is still being made. Its place is held until it is through.
+/// A request whose batch is still being made. It holds its permit until it has ended.
 pub(crate) struct OpenBatch<'a> {
     sending: Sending<'a>,
     traffic: &'a Traffic,
@@ -281,8 +281,8 @@ pub(crate) struct OpenBatch<'a> {
 }
 
 impl OpenBatch<'_> {
-    /// Writes the next piece, waiting for PostHog to take it; its answer when that is there already,
-    /// and then it is no yes.
+    /// Writes the next piece, waiting for PostHog to take it. Returns the answer if it is there already; it
+    /// is then a refusal.
     pub(crate) async fn write(
         &mut self,
         piece: Bytes,
@@ -291,7 +291,7 @@ impl OpenBatch<'_> {
         self.sending.write(piece).await
     }
 
-    /// Waits for an answer that does not wait for the rest of the batch, and then is no yes.
+    /// Waits for an answer that comes before the end of the batch; it is then a refusal.
     pub(crate) async fn refused(&mut self) -> Result<AnswerHead, NoAnswerReason> {
         self.sending.refused().await
     }
@@ -314,8 +314,8 @@ impl OpenBatch<'_> {
     }
 }
 
-/// The field for whose batch it is: nothing of the client's own request goes upstream but its
-/// address (posthog-ingestion 2.1).
+/// The header field with the client's address: nothing else of the client's own request is sent
+/// upstream (posthog-ingestion 2.1).
 fn on_behalf_of(client: Option<&str>) -> Option<(&'static str, &str)> {
     client.map(|client| ("X-Forwarded-For", client))
 }

@@ -14,18 +14,18 @@ use super::http1::Http1;
 use super::request::{Length, UpstreamRequest};
 use super::{BodyEnd, BrokenExchange, How};
 
-/// Between two pieces of this many bytes it is looked whether the answer is there already.
+/// After each piece of this many bytes, the session checks whether the answer is there already.
 pub(crate) const PIECE: usize = 64 * 1024;
-/// How long an answer may take to come out of a connection that cannot be written to any more.
+/// How long an answer may take on a connection that cannot be written to any more.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A connection with one request on it; for HTTP/2, one stream of a connection.
 ///
-/// What the framework does for HTTP/2 is awaited in boxes: its futures are large, and a request that
-/// goes another way would carry the room for them.
+/// What the framework does for HTTP/2 is awaited in boxes: its futures are large, and every other
+/// request would hold the memory for them.
 pub(crate) enum UpstreamSession {
     Http1(Box<Http1>),
-    /// The framework's, which is never its HTTP/1.1.
+    /// The framework's session; never its HTTP/1.1.
     Http2(Box<HttpSession>, Option<AnswerHead>),
 }
 
@@ -33,20 +33,20 @@ pub(crate) enum UpstreamSession {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyWritten {
     All,
-    /// The upstream has said no before the body was through: half a request is on the connection.
+    /// The upstream has refused before the end of the body: half a request is on the connection.
     Answered,
 }
 
 /// What went wrong while a request was written.
 pub(crate) enum Failed {
-    /// It could not be written. There may be an answer all the same.
+    /// It could not be written. There may still be an answer.
     Write(BrokenExchange),
-    /// The answer could not be read. It cannot be asked for again.
+    /// The answer could not be read, and the request cannot be sent again.
     Read(BrokenExchange),
 }
 
 impl UpstreamSession {
-    /// Prepares for a request. Each read and each write may take so long.
+    /// Prepares for a request. Each read and each write may take `patience`.
     pub(crate) fn begin(&mut self, patience: Duration) {
         match self {
             Self::Http1(session) => session.begin(patience),
@@ -147,23 +147,23 @@ impl UpstreamSession {
         written.map_err(Failed::Write)
     }
 
-    /// Whether an answer other than yes has come while the body is still being written. A yes to
-    /// half a body is not believed: it counts when the body is through.
+    /// Whether a refusal has come while the body is still being written. An acceptance of half a body
+    /// counts only when the body has ended.
     pub(crate) fn refused_early(&mut self, fields: WantedFields) -> Result<bool, Failed> {
-        // Giving the read up loses nothing: what has been read of a head stays in the session.
+        // Dropping the read loses nothing: the part of a head that was read stays in the session.
         if let Some(read) = poll_once(self.read_head(fields)) {
             read.map_err(Failed::Read)?;
         }
         Ok(self.head().is_some_and(|head| !head.status.is_success()))
     }
 
-    /// Waits for an answer other than yes, or for the end of the connection, while nothing is
-    /// written: for as long as it takes. Giving this up loses nothing.
+    /// Waits for a refusal, or for the end of the connection, while nothing is written; without a time
+    /// limit. Dropping this future loses nothing.
     pub(super) async fn refused(&mut self, fields: WantedFields) -> Result<(), Failed> {
         let read = loop {
             match self {
                 Self::Http1(session) => match session.read_head(fields).await {
-                    // There is no answer to a half request that could be late.
+                    // An answer to half a request cannot be late.
                     Err(broken) if broken.how == How::Late => {}
                     read => break read,
                 },
@@ -187,7 +187,7 @@ impl UpstreamSession {
         read.map_err(Failed::Read)?;
         match self.head() {
             Some(head) if !head.status.is_success() => Ok(()),
-            // A yes to half a body counts when the body is through.
+            // An acceptance of half a body counts when the body has ended.
             _ => std::future::pending().await,
         }
     }

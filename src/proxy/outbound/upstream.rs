@@ -14,20 +14,20 @@ use crate::posthog::{Host, Scheme};
 
 use crate::proxy::site::keepalive::{KeepAlive, Pooling, Repeat};
 
-/// And so soon where no address can be connected to.
+/// The same where no address can be connected to.
 const DOUBTFUL: Duration = Duration::from_secs(5);
-/// An answer of the name server is used so long before a new one is fetched in the background.
+/// An answer of the name server is used for this time before a new one is fetched in the background.
 const FRESH: Duration = Duration::from_secs(30);
-/// After so long without a lookup (an idle night), a request waits for a new one.
+/// When the last lookup is older than this (after an idle night), a request waits for a new one.
 const STALE: Duration = Duration::from_secs(300);
-/// A name that could not be resolved is not asked for again so soon.
+/// A name that could not be resolved is not looked up again within this time.
 const PAUSE: Duration = Duration::from_secs(1);
-/// An address that could not be connected to is avoided so long while there are others.
+/// An address that refused a connection is avoided for this time while there are others.
 const AVOID: Duration = Duration::from_secs(30);
 /// Below the 60 seconds after which common load balancers close an idle connection.
 pub(crate) const IDLE: Duration = Duration::from_secs(40);
 
-/// Marks the group of a connection that no other request is to use.
+/// The group key of a connection that no other request may use.
 const ALONE: u64 = 1 << 63;
 
 /// The timeouts of an upstream.
@@ -56,7 +56,7 @@ enum HostNames {
     Resolved(Arc<Resolver>),
 }
 
-/// Addresses of a host, with those marked that failed lately.
+/// Addresses of a host, with a mark on those that failed recently.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     list: Vec<ResolvedAddress>,
@@ -115,7 +115,7 @@ impl UpstreamHost {
         &self.keepalive
     }
 
-    /// To whom connections go: two upstreams of which this is the same may share theirs.
+    /// The target of connections: two upstreams with the same one may share connections.
     pub(crate) fn identity(&self) -> String {
         let scheme = match self.host.scheme() {
             Scheme::Http => "http",
@@ -137,8 +137,8 @@ impl UpstreamHost {
         }
     }
 
-    /// The next address in turn that has not been tried and has not failed lately; one that has
-    /// failed when there is no other.
+    /// The next address in turn that has not been tried and has not failed recently; one that has
+    /// failed if there is no other.
     pub(crate) fn pick(&self, addresses: &Addresses, tried: &[SocketAddr]) -> Option<SocketAddr> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let (before, after) = addresses.list.split_at(turn % addresses.list.len().max(1));
@@ -181,12 +181,12 @@ impl UpstreamHost {
         }
         // The default of one stream would open a connection per request.
         options.max_h2_streams = 100;
-        // A connection whose other end is gone is found out before the next batch needs it.
+        // A connection whose peer is gone is found before the next batch needs it.
         options.h2_ping_interval = Some(Duration::from_secs(15));
         peer
     }
 
-    /// The same for one request, over a kept connection if that is safe for it.
+    /// The same for one request, over a pooled connection if that is safe.
     pub(crate) fn peer_for(&self, address: SocketAddr, repeat: Repeat) -> HttpPeer {
         let mut peer = self.peer(address);
         // Connections of different groups are not mixed. So what was kept by an older rule is not
@@ -226,14 +226,14 @@ impl Addresses {
         self.list.iter().map(|address| address.socket)
     }
 
-    /// Whether none of them could be connected to of late: the name may lead elsewhere by now.
+    /// Whether none of them could be connected to recently: the name may have other addresses by now.
     fn leads_nowhere(&self) -> bool {
         let now = self.since.elapsed().as_millis() as u64;
         let avoided = |address: &ResolvedAddress| address.avoid_until.load(Ordering::Relaxed) > now;
         self.list.iter().all(avoided)
     }
 
-    /// Remembers that there was no connection to this address.
+    /// Remembers that a connection to this address failed.
     pub(crate) fn avoid(&self, socket: SocketAddr) {
         let until = (self.since.elapsed() + AVOID).as_millis() as u64;
         for address in self.list.iter().filter(|address| address.socket == socket) {
@@ -281,7 +281,7 @@ impl Resolver {
                 return Ok(known);
             }
         }
-        // Boxed: the name has been looked up nearly always.
+        // Boxed: the name is nearly always known.
         Box::pin(self.wait(patience)).await
     }
 
@@ -297,7 +297,7 @@ impl Resolver {
                      in use",
                     resolver.name
                 );
-                // Not again before the answer would have aged once more.
+                // The next lookup starts only when this answer would have expired again.
                 if let Some(known) = resolver.known.load_full() {
                     let sockets = known.list.iter().map(|address| address.socket).collect();
                     resolver
@@ -309,7 +309,7 @@ impl Resolver {
         });
     }
 
-    /// One lookup at a time; those who come meanwhile share its outcome, good or bad.
+    /// One lookup at a time; requests that come meanwhile share its result.
     async fn wait(&self, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
         let mut failed_at = self.waiting.lock().await;
         let known = self.known.load_full();
@@ -353,7 +353,7 @@ impl Resolver {
     }
 }
 
-/// 30 seconds and up to 8 more, so that many processes do not ask in step.
+/// 30 seconds and up to 8 more, so that many processes do not look up at the same moment.
 fn fresh_for() -> Duration {
     let jitter = crate::proxy::random_bits() % 8192;
     FRESH + Duration::from_millis(jitter as u64)

@@ -22,7 +22,7 @@ pub struct SiteContext {
     /// Who asks, once its head has been looked at.
     pub(super) caller: Option<Caller>,
     pub(super) way: SiteTarget,
-    /// What an answer of our own to it was, in the place of an upstream's.
+    /// What an answer of our own to it was, instead of an upstream's.
     pub(super) answered: Option<Answered>,
     pub(super) upstream: ServerAnswer,
     pub(super) addresses: Option<Arc<Addresses>>,

@@ -43,10 +43,10 @@ enum Vouched {
     No,
 }
 
-/// What becomes of a request's connection.
+/// What happens to a request's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pooling {
-    /// Taken from those that are kept, if there is one, and kept afterwards for so long.
+    /// Taken from those that are kept, if there is one, and kept afterwards for this time.
     Shared(Duration),
     /// Made for this request, and closed after it.
     Alone,

@@ -87,7 +87,7 @@ impl Site {
 
     /// Serves another configuration from now on. Requests that have begun end with the one they
     /// began with; what stays the same (the spool, counters, connections, kept scripts) goes on.
-    /// Gives back what does not come into force before a new process is started. Reads files, so
+    /// Gives back what does not become active before a new process is started. Reads files, so
     /// not to be called where requests are served.
     ///
     /// # Errors
@@ -107,7 +107,7 @@ impl Site {
         Ok(Arc::new(SiteState::new(serving, Some(&before))?))
     }
 
-    /// Puts it in the place of the other.
+    /// Puts it instead of the other.
     pub(in crate::proxy) fn adopt(&self, next: Arc<SiteState>) {
         let hedgerow = &self.shared.hedgerow.shared;
         hedgerow.adopt(Arc::clone(&next.serving));
@@ -303,7 +303,7 @@ impl ProxyHttp for Site {
         request: &mut RequestHeader,
         context: &mut SiteContext,
     ) -> Result<()> {
-        // A repeated attempt begins anew.
+        // A repeated attempt begins again.
         context.body = 0;
         context.speed = BodySpeed::new(context.site_state.serving.config.limits.body_rate);
         say_length_once(request)?;
@@ -398,7 +398,7 @@ impl ProxyHttp for Site {
             server.keepalive().was_closed_early();
         }
         // PostHog knows an event again by its id, so its POSTs may be repeated over a new
-        // connection when the pooled one was closed by the other end.
+        // connection when the pooled one was closed by the peer.
         let repeatable = matches!(context.way, SiteTarget::PostHog(..))
             || session.req_header().method.is_idempotent();
         if repeatable && !session.as_ref().retry_buffer_truncated() {
@@ -441,7 +441,7 @@ impl ProxyHttp for Site {
         }
         context.report(error, code);
         if session.response_written().is_some() {
-            // An answer that has begun breaks off: words of ours would end it as if it were whole.
+            // An answer that has begun ends early: words of this process would end it as if it were whole.
             log::debug!("an answer broke off: {error}");
             session.set_keepalive(None);
         } else if code > 0 {
@@ -457,7 +457,7 @@ impl ProxyHttp for Site {
                 page(session, code).await
             };
             if let Err(error) = written {
-                log::debug!("the client was gone before its answer: {error}");
+                log::debug!("the client hung up before its answer: {error}");
             }
         }
         FailToProxy {

@@ -28,7 +28,7 @@ use crate::site::snippet::{self, Page};
 use crate::proxy::outbound::upstream::{Addresses, Timeouts, UpstreamHost};
 use crate::proxy::site::keepalive::KeepAlive;
 
-/// How often the names of several servers are resolved anew.
+/// How often the names of several servers are resolved again.
 const RESOLVE: Duration = Duration::from_secs(30);
 /// How long a server may take to answer when its health is looked at.
 const CHECK: Duration = Duration::from_secs(3);
@@ -178,7 +178,7 @@ impl Servers {
     }
 
     /// Names a host in a request that has none. HTTP/1.0 needs none, as load balancers know that ask
-    /// for nothing but a site's health; the request goes on as HTTP/1.1, which does.
+    /// for only a site's health; the request goes on as HTTP/1.1, which does.
     ///
     /// A target that is a whole address may name the host as well.
     pub(crate) fn name_host(&self, request: &mut RequestHeader, asked: Option<&str>) -> Result<()> {
@@ -303,7 +303,7 @@ fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
 ///
 /// # Errors
 ///
-/// When a compressed page is broken. Then its answer breaks off, so that it is not taken for whole.
+/// When a compressed page is broken. Then its answer ends early, so that it is not taken for whole.
 pub(crate) fn inject_into(
     page: &mut PageStream,
     body: &mut Option<Bytes>,
@@ -354,7 +354,7 @@ fn balancer(servers: &[Host], list: &[Arc<UpstreamHost>], health: &ServerHealthC
                 }
                 Err(pingora::Error::explain(
                     pingora::ErrorType::CustomCode("not well", answer.status.as_u16()),
-                    "the server says that it is not well",
+                    "the server reports that it is unhealthy",
                 ))
             }));
             (Box::new(check), *every)

@@ -1,4 +1,4 @@
-//! What is told of a site's requests: the log's lines, the counters, the end of each.
+//! What is reported about a site's requests: the log's lines, the counters, the end of each.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -126,7 +126,7 @@ fn fault(kind: &ErrorType) -> &'static str {
     match kind {
         ConnectRefused => "it refuses connections",
         ConnectTimedout => "no connection in time",
-        ConnectNoRoute => "there is no way to its address",
+        ConnectNoRoute => "its address cannot be reached",
         ConnectError | BindError | SocketError | ConnectProxyFailure => "no connection",
         TLSHandshakeFailure | TLSHandshakeTimedout | InvalidCert | HandshakeError
         | TLSWantX509Lookup => "no TLS connection: is its certificate valid for its name?",

@@ -15,7 +15,7 @@ use crate::site::snippet::{Page, ProxyAddress};
 use super::route_health::RouteHealth;
 use super::SITE_PATIENCE;
 
-/// A configuration at work, with its site. A request holds the one that it began with.
+/// An active configuration, with its site. A request holds the one that it began with.
 pub(in crate::proxy) struct SiteState {
     pub(in crate::proxy) serving: Arc<Serving>,
     /// In the order of the configuration.

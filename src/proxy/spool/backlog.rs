@@ -20,7 +20,7 @@ use crate::delivery::{
     OutgoingBatch, ProjectDelivery, QueuedEvent, Received, Refusal, Replay, ReplaySettings,
     SharedFolder, SpoolError, SpooledEvent, Terms, Upstream,
 };
-use crate::posthog::{Batch, Envelope, Outline};
+use crate::posthog::{Batch, BatchOutline, Envelope};
 
 use crate::proxy::intake::verdict::{BatchVerdict, Fallback};
 use crate::proxy::operator::log_limit::LogLimit;
@@ -33,7 +33,7 @@ use crate::proxy::Destinations;
 /// How long a live batch waits for the replay's last request.
 const HOLD: Duration = Duration::from_secs(2);
 
-/// Who has a batch.
+/// Who has stored a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holder {
     PostHog,
@@ -43,7 +43,7 @@ pub(crate) enum Holder {
 /// Neither PostHog nor the spool has the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotSpooled {
-    /// It may be kept, or delivered, when it comes again.
+    /// It may be kept or delivered when the client sends it again.
     ForNow,
     /// Its events are larger than the spool takes, and the spool is the only way they have.
     TooLarge,
@@ -53,8 +53,8 @@ pub(crate) enum NotSpooled {
 pub(crate) struct Backlog {
     delivery: Arc<Delivery>,
     projects: Arc<SharedProjects>,
-    /// The spool where it is a folder: two processes on one have to agree who drains it. On a
-    /// shared one they always do.
+    /// The spool, if it is a folder: two processes on one folder have to agree which of them drains it. On a
+    /// shared spool the leadership decides.
     folder: Option<Arc<dyn SharedFolder>>,
     /// Whether another process drained the spool when this one opened it.
     opened: Leadership,
@@ -62,26 +62,26 @@ pub(crate) struct Backlog {
     settings: ReplaySettings,
     replay: Mutex<ReplayState>,
     begun: AtomicBool,
-    /// Whether it is the first by now.
+    /// Whether this process is the leader by now.
     first: Arc<AtomicBool>,
     /// Waits for the end of another process that drains the spool, and then for one that comes.
     waiting: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Where the replay is in its life.
+/// The state of the replay.
 enum ReplayState {
     NotBegun,
     Running(Replay),
     Stopped,
 }
 
-/// Brings the batches of the replay to PostHog.
+/// Sends the batches of the replay to PostHog.
 struct Carrier {
     destinations: ArcSwap<Destinations>,
     log_limit: Arc<LogLimit>,
     /// The live view, which is made later.
     live: OnceLock<Arc<Live>>,
-    /// What has left the spool since something waited in it, by project.
+    /// Events that have left the spool since it was last empty, by project.
     drained: Mutex<HashMap<String, Drained>>,
 }
 
@@ -113,13 +113,13 @@ impl Backlog {
         let delivery = Arc::new(Delivery::new(store, BreakerSettings::default(), HOLD));
         let projects = SharedProjects::default();
         projects.serve(&delivery, &destinations);
-        // What a predecessor keeps or has under way was there before whatever comes here.
+        // Events of the predecessor, kept or under way, come before those that this process gets.
         let leadership = folder.as_ref().map(|folder| folder.leadership());
         let opened = leadership.unwrap_or(Leadership::Leader);
         match opened {
             Leadership::Follower => {
                 log::info!(
-                    "another process drains the spool: until it leaves, all goes through it"
+                    "another process drains the spool: until it stops, all events go through the spool"
                 );
                 projects.all_through_the_spool();
                 if let Some(spool) = &folder {
@@ -150,13 +150,13 @@ impl Backlog {
         })
     }
 
-    /// Brings batches to these projects from now on. What waits for another one goes on waiting.
+    /// Delivers to these projects from now on. Events of other projects stay in the spool.
     pub(crate) fn serve(&self, destinations: Arc<Destinations>) {
         self.projects.serve(&self.delivery, &destinations);
         self.carrier.destinations.store(destinations);
     }
 
-    /// Shows what becomes of kept events in the live view.
+    /// Shows the outcome of kept events in the live view.
     pub(crate) fn show_to(&self, live: Arc<Live>) {
         let _ = self.carrier.live.set(live);
     }
@@ -166,12 +166,12 @@ impl Backlog {
         self.folder.as_ref().map(|folder| folder.path())
     }
 
-    /// What is delivered, and how.
+    /// The delivery of all projects.
     pub(crate) fn delivery(&self) -> &Delivery {
         &self.delivery
     }
 
-    /// Puts whatever comes from now on behind what waits in the spool, where a successor does so too.
+    /// Appends all further events to the spool, if a successor does so too.
     ///
     /// On a shared spool the successor is one proxy more and streams. It would overtake what it has
     /// not heard of yet, so what PostHog takes goes there from here as well.
@@ -181,7 +181,7 @@ impl Backlog {
         }
     }
 
-    /// Does again as the configuration says.
+    /// Returns to the configured modes.
     pub(crate) fn step_forward(&self) {
         self.projects.as_configured();
     }
@@ -192,13 +192,13 @@ impl Backlog {
         self.opened == Leadership::Leader || self.first.load(Ordering::Acquire)
     }
 
-    /// As long as another process uses the spool, this one only appends to it: what either has kept
-    /// or is sending the other does not know, so neither streams.
+    /// While another process uses the spool, this one only appends to it: neither knows what the other has
+    /// kept or is sending, so neither streams.
     fn follow(&self) {
         let Some(spool) = self.folder.clone() else {
             return;
         };
-        // The other one may have left since: what it did until then is still to be learnt.
+        // The other process may have ended since: its last changes still have to be read.
         let behind =
             self.opened == Leadership::Follower || spool.leadership() == Leadership::Follower;
         let (projects, first) = (Arc::clone(&self.projects), Arc::clone(&self.first));
@@ -210,7 +210,7 @@ impl Backlog {
                 spool.reload().await;
                 spool.withdraw_follower();
                 projects.as_configured();
-                log::info!("the other process has left the spool to this one");
+                log::info!("the other process has handed the spool over to this one");
             }
             first.store(true, Ordering::Release);
             give_way(spool.as_ref(), &projects).await;
@@ -284,7 +284,7 @@ impl ProjectSpool {
         }
     }
 
-    /// Brings a whole batch to PostHog or into the spool, and says which. After `Ok` its events are
+    /// Sends a whole batch to PostHog or puts it into the spool, and says which. After `Ok` its events are
     /// safe.
     ///
     /// A batch that PostHog refuses for good is kept as well: the replay finds the event that is
@@ -292,14 +292,14 @@ impl ProjectSpool {
     pub(crate) async fn deliver(
         &self,
         batch: Bytes,
-        outline: Option<Outline>,
+        outline: Option<BatchOutline>,
         arrived: Received,
     ) -> Result<Holder, NotSpooled> {
         let events = || SpooledEvent::of_written(&batch, outline.as_ref(), arrived);
         self.bring(&batch, arrived.from, events).await
     }
 
-    /// The same for a batch of which `events` tells what is to be kept of it.
+    /// The same for a batch whose events to keep are given by `events`.
     pub(crate) async fn bring(
         &self,
         batch: &Bytes,
@@ -322,7 +322,7 @@ impl ProjectSpool {
         Box::pin(self.keep(events())).await
     }
 
-    /// Brings events into the spool. After `Ok` they are safe.
+    /// Puts events into the spool. After `Ok` they are safe.
     pub(crate) async fn keep(
         &self,
         events: Result<Vec<SpooledEvent>, SpoolError>,
@@ -336,7 +336,7 @@ impl ProjectSpool {
             return Ok(Holder::Spool);
         };
         let (then, result) = match error {
-            // What can never be kept must not hold up what was in the same request.
+            // Events that can never be kept must not hold up the others of the request.
             SpoolError::TooLarge { events, of, .. } if events < of => {
                 ("They are dropped; the others are kept", Ok(Holder::Spool))
             }
@@ -380,7 +380,7 @@ impl Upstream for Carrier {
         };
         let said = destination.deliver(&batch.body, batch.encoding, None).await;
         destination.note(said.verdict);
-        // Refusals of single events are what the dead letters tell.
+        // The dead letters report refusals of single events.
         let verdict = said.for_delivery();
         if let delivery::Verdict::TryLater { .. } = verdict {
             let log_limit = &self.log_limit;
@@ -394,7 +394,7 @@ impl Upstream for Carrier {
         if let Some(live) = self.live.get() {
             live.left_the_spool(project, events.iter().map(|held| held.body.as_ref()));
         }
-        // Where all goes through the spool, it is empty again every moment.
+        // If all events go through the spool, it is empty again and again.
         let destinations = self.destinations.load();
         let destination = destinations.get(project);
         if destination.is_none_or(|known| known.project().mode == DeliveryMode::Spool) {

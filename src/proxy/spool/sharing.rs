@@ -9,12 +9,12 @@ use crate::delivery::{Delivery, DeliveryMode, Leadership, ProjectDelivery, Share
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::Destinations;
 
-/// How often it is looked whether the predecessor has ended, or a successor has come.
+/// How often this process checks whether the predecessor has ended, or a successor has started.
 pub(crate) const LOOK: Duration = Duration::from_millis(50);
 /// How long a successor waits to be seen.
 const SEEN: Duration = Duration::from_secs(2);
 
-/// Appends as well while another process uses the spool.
+/// Only appends while another process uses the spool.
 pub(crate) async fn give_way(spool: &dyn SharedFolder, projects: &SharedProjects) {
     let mut seen = false;
     loop {
@@ -22,7 +22,7 @@ pub(crate) async fn give_way(spool: &dyn SharedFolder, projects: &SharedProjects
         let awaited = spool.has_follower();
         match (seen, awaited) {
             (false, true) => {
-                log::info!("another process uses the spool: until it leaves, all goes through it");
+                log::info!("another process uses the spool: until it stops, all events go through the spool");
                 projects.all_through_the_spool();
                 spool.acknowledge_follower();
             }
@@ -36,8 +36,8 @@ pub(crate) async fn give_way(spool: &dyn SharedFolder, projects: &SharedProjects
     }
 }
 
-/// Waits until the process that drains the spool knows of this one, so that nothing which comes to it
-/// overtakes what is kept here. One that is stuck, or of an older version, is not waited for long.
+/// Waits until the process that drains the spool knows of this one, so that its new events do not
+/// overtake those that are kept here. It does not wait long for a process that is stuck or older.
 pub(crate) fn wait_to_be_seen(spool: &dyn SharedFolder) {
     spool.announce_follower();
     let until = Instant::now() + SEEN;
@@ -59,7 +59,7 @@ struct ProjectModes {
     way: SpoolDetour,
 }
 
-/// Whether another process has a part in the order of events.
+/// Whether another process takes part in the order of events.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 enum SpoolDetour {
     #[default]
@@ -82,7 +82,7 @@ impl SharedProjects {
         modes.set();
     }
 
-    /// Has these projects from now on. Requests for another one that are under way keep its mode.
+    /// Takes these projects from now on. Requests under way for a removed project keep its mode.
     pub(crate) fn serve(&self, delivery: &Delivery, destinations: &Destinations) {
         let project = |(name, destination): (&String, &Arc<Destination>)| {
             let project = delivery.project(name);

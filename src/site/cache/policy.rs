@@ -15,7 +15,7 @@ const LAST_GOOD_COPY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Whether an answer may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storing {
-    /// For so long.
+    /// For this time.
     For(Freshness),
     /// Not at all.
     Never,

@@ -140,7 +140,7 @@ pub enum CacheLookup {
     Nothing,
 }
 
-/// Kept answers, at most so many bytes of them.
+/// Kept answers, at most this many bytes of them.
 #[derive(Debug)]
 pub struct Cache {
     entries: BTreeMap<CacheKey, Vec<CacheSlot>>,

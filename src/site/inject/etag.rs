@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_of_another_snippet_or_of_nobody_is_not_sent() {
+    fn a_tag_of_another_snippet_or_without_a_mark_is_not_sent() {
         for tags in ["W/\"abc-m6\"", "\"abc\"", "*", "", "W/\"abc-m7"] {
             assert_eq!(unmarked(&value(tags), "m7"), None, "{tags}");
         }

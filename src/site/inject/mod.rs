@@ -47,7 +47,7 @@ pub fn request(method: &Method, headers: &HeaderMap) -> PageRequest {
     }
 }
 
-/// What becomes of an answer to a request that [`may be a page`](Request::MayBePage).
+/// What happens to an answer to a request that [`may be a page`](Request::MayBePage).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PageResponse {
     /// The snippet goes in, with this nonce if the page's policy has one. Call
@@ -93,7 +93,7 @@ impl UnchangedReason {
     }
 }
 
-/// What becomes of an answer.
+/// What happens to an answer.
 pub fn response(status: StatusCode, headers: &HeaderMap) -> PageResponse {
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if status != StatusCode::OK {

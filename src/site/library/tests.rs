@@ -145,7 +145,7 @@ fn a_chunk_of_another_version_is_refused() {
 }
 
 #[test]
-fn a_host_nobody_knows_is_refused_whatever_it_is() {
+fn an_unknown_host_is_refused_whatever_it_is() {
     let mut files = tiny();
     files.insert(
         "standalone.js".to_owned(),

@@ -54,7 +54,7 @@ fn is_nonce(text: &str) -> bool {
 /// The script inside the tag, or in a file of its own.
 ///
 /// Calls made before a library is there wait in its queue. With both libraries the first `page`
-/// waits for posthog-js, so that it carries the session; not longer than three seconds.
+/// waits for posthog-js, so that it carries the session; no longer than three seconds.
 ///
 /// analytics.js asks for its settings once, and without them it never starts and its queue is lost
 /// (segment-tracking 3.3). So the script asks for them first, again and again if it must, and then

@@ -67,7 +67,7 @@ fn imports(page: &Page) -> String {
     text
 }
 
-/// What counts failures, and what keeps the visitor's session; a bundled library has no loader of ours
+/// What counts failures, and what keeps the visitor's session; a bundled library has no loader of this process
 /// that does.
 fn helpers(page: &Page) -> String {
     let mut text = format!("\n{}", unanswered::in_a_module());

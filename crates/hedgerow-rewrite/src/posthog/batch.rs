@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::outline::{EventParts, Outline};
+use super::outline::{BatchOutline, EventParts};
 use super::ApiKey;
 
 /// The path of capture's batch endpoint, below the host's base path.
@@ -49,13 +49,13 @@ pub struct Batch {
     bytes: Vec<u8>,
     events: usize,
     left: usize,
-    bearing: Option<Bearing>,
-    outline: Option<Outline>,
+    bearing: Option<BatchFacts>,
+    outline: Option<BatchOutline>,
 }
 
 /// What has to be known of the events of a batch that leaves together with others.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Bearing {
+pub struct BatchFacts {
     /// A hash of each id in them that stands for a person, in any order; one may come twice.
     pub people: Vec<u64>,
     /// Whether PostHog may look at the address of the request's client.
@@ -72,9 +72,9 @@ pub enum Address {
     OfTheRequest,
 }
 
-/// What one event adds to the [`Bearing`] of its batch.
+/// What one event adds to the [`BatchFacts`] of its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EventBearing {
+pub struct EventFacts {
     /// A hash of its `distinct_id`.
     pub person: u64,
     /// A hash of the id that it joins with that one.
@@ -103,7 +103,7 @@ impl Batch {
     #[doc(hidden)]
     pub fn open_to_gather(envelope: &Envelope) -> Self {
         Self {
-            bearing: Some(Bearing::default()),
+            bearing: Some(BatchFacts::default()),
             ..Self::open(envelope)
         }
     }
@@ -113,19 +113,19 @@ impl Batch {
     #[must_use]
     pub fn outlined(self) -> Self {
         Self {
-            outline: Some(Outline::default()),
+            outline: Some(BatchOutline::default()),
             ..self
         }
     }
 
     /// Takes out what was noted of where its events stand; nothing of a batch that is not
     /// [`outlined`](Self::outlined). Only events of the rewriting are among them.
-    pub fn take_outline(&mut self) -> Option<Outline> {
+    pub fn take_outline(&mut self) -> Option<BatchOutline> {
         self.outline.take()
     }
 
-    /// Takes note of the parts of the event that was appended last; more events of its length follow
-    /// in so many bytes.
+    /// Notes the parts of the event that was appended last; more events of its length follow
+    /// in this many bytes.
     pub(crate) fn outline(&mut self, parts: EventParts, following: usize) {
         let end = self.size();
         if let Some(outline) = &mut self.outline {
@@ -136,15 +136,15 @@ impl Batch {
         }
     }
 
-    /// Whether [`bear`](Self::bear) is to be told of every event.
+    /// Whether [`bear`](Self::bear) is to be reported about every event.
     #[doc(hidden)]
     pub fn gathers(&self) -> bool {
         self.bearing.is_some()
     }
 
-    /// Takes note of the event that was appended last.
+    /// Notes the event that was appended last.
     #[doc(hidden)]
-    pub fn bear(&mut self, event: EventBearing) {
+    pub fn bear(&mut self, event: EventFacts) {
         if let Some(bearing) = &mut self.bearing {
             // Most batches are of one person.
             if bearing.people.last() != Some(&event.person) {
@@ -159,7 +159,7 @@ impl Batch {
 
     /// Takes out what was noted of its events; nothing of a batch that takes no notes.
     #[doc(hidden)]
-    pub fn take_bearing(&mut self) -> Option<Bearing> {
+    pub fn take_bearing(&mut self) -> Option<BatchFacts> {
         self.bearing.take()
     }
 
@@ -208,7 +208,7 @@ impl Batch {
         }
     }
 
-    /// Takes back all events since the mark. To be called only if nothing has been taken out since.
+    /// Takes back all events since the mark. Call it only if nothing has been taken out since.
     #[doc(hidden)]
     pub fn rewind(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
@@ -374,7 +374,7 @@ mod tests {
     #[test]
     fn only_a_batch_that_gathers_takes_notes() {
         let envelope = Envelope::new(&ApiKey::new("phc_a").unwrap());
-        let event = EventBearing {
+        let event = EventFacts {
             person: 1,
             joined: Some(2),
             address: Address::OfTheRequest,
@@ -383,7 +383,7 @@ mod tests {
         plain.bear(event);
         assert_eq!((plain.gathers(), plain.take_bearing()), (false, None));
         let mut gathering = Batch::open_to_gather(&envelope);
-        gathering.bear(EventBearing {
+        gathering.bear(EventFacts {
             person: 3,
             joined: None,
             address: Address::InTheEvent,

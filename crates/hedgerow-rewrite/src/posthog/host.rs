@@ -1,4 +1,4 @@
-//! Where a project lives: PostHog's two clouds, or a host of one's own.
+//! Where a project lives: PostHog's two clouds, or a host of your own.
 
 use std::fmt;
 use std::str::FromStr;
@@ -151,11 +151,11 @@ impl Host {
         }
         let is_cloud = matches!(name, "us.i.posthog.com" | "eu.i.posthog.com");
         if is_cloud && self.cloud.is_none() {
-            let what = format!("{name} is spoken to over https on port 443");
+            let what = format!("{name} needs https on port 443");
             return misdirection(what, region);
         }
         if is_cloud && !self.base_path.is_empty() {
-            let what = format!("the path {} is not to be named", self.base_path);
+            let what = format!("leave out the path {}", self.base_path);
             return misdirection(what, region);
         }
         let path = self.base_path.to_ascii_lowercase();
@@ -167,9 +167,7 @@ impl Host {
             ..self.clone()
         };
         misdirection(
-            format!(
-                "PostHog's own paths are put behind the host, so that {ending} is one too many"
-            ),
+            format!("Hedgerow appends PostHog's own paths to the host: leave out {ending}"),
             &instead.to_string(),
         )
     }

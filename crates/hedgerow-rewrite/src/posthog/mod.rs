@@ -11,11 +11,11 @@ mod project_id;
 
 pub use api_key::{ApiKey, ApiKeyError};
 pub use batch::{
-    events_within, join, Address, Batch, Bearing, Envelope, EventBearing, Keep, Mark, BATCH_PATH,
+    events_within, join, Address, Batch, BatchFacts, Envelope, EventFacts, Keep, Mark, BATCH_PATH,
 };
 pub use host::{Host, HostError, Misdirection, Scheme};
 pub(crate) use outline::EventParts;
-pub use outline::{EventView, Location, Outline};
+pub use outline::{BatchOutline, EventView, Location};
 pub use project_id::ProjectId;
 
 /// Capture's default limit for one event in its queue, less a margin, in bytes

@@ -30,7 +30,7 @@ pub enum Location {
 
 /// The events of one batch: a few numbers for each of them, which say where its parts stand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Outline(Vec<(usize, EventParts)>);
+pub struct BatchOutline(Vec<(usize, EventParts)>);
 
 /// One event of a batch. All texts are parts of the batch, as they are written there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ const BEFORE_EVENT: usize = "\",\"event\":".len();
 const BEFORE_TIMESTAMP: usize = ",\"timestamp\":".len();
 const BEFORE_PROPERTIES: usize = ",\"properties\":".len();
 
-impl Outline {
+impl BatchOutline {
     /// The number of events.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -6,9 +6,9 @@ use std::hash::{DefaultHasher, Hasher};
 
 use super::json::name;
 use super::message::Message;
-use super::normalise::{Settled, Source};
-use super::plan::{Piece, Plan};
-use crate::posthog::{Address, EventBearing};
+use super::normalise::{MessageSource, Settled};
+use super::plan::{EventPlan, Piece};
+use crate::posthog::{Address, EventFacts};
 
 /// Events that join two ids, and the property that names the second one; a track call may have
 /// either name, too (posthog-ingestion 4.3).
@@ -19,12 +19,16 @@ const JOINING: [(&str, &str); 3] = [
 ];
 
 /// What is known of an event that is written as its plan says.
-pub(super) fn bearing(plan: &Plan<'_>, settled: &Settled<'_>, source: Source<'_>) -> EventBearing {
-    let Source { text, message, .. } = source;
+pub(super) fn bearing(
+    plan: &EventPlan<'_>,
+    settled: &Settled<'_>,
+    source: MessageSource<'_>,
+) -> EventFacts {
+    let MessageSource { text, message, .. } = source;
     // Without an address of the connection, or with one that the sender names as well, PostHog
     // may look at the request's.
     let own_address = settled.ip.is_some() && message.properties.named(name!("$ip")).is_none();
-    EventBearing {
+    EventFacts {
         person: piece(plan.distinct_id, text),
         joined: joined(plan, message, text),
         address: if own_address {
@@ -35,7 +39,7 @@ pub(super) fn bearing(plan: &Plan<'_>, settled: &Settled<'_>, source: Source<'_>
     }
 }
 
-fn joined(plan: &Plan<'_>, message: &Message, text: &[u8]) -> Option<u64> {
+fn joined(plan: &EventPlan<'_>, message: &Message, text: &[u8]) -> Option<u64> {
     let planned = [plan.anon_distinct_id, plan.alias].into_iter();
     if let Some(second) = planned.into_iter().find(|second| *second != Piece::Absent) {
         return Some(piece(second, text));
@@ -63,12 +67,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::posthog::{ApiKey, Batch, Bearing, Envelope};
+    use crate::posthog::{ApiKey, Batch, BatchFacts, Envelope};
     use crate::rewrite::{Arrival, Bounds, Mapping, Mode, Pulled, Rewriter};
     use crate::segment::Call;
 
     /// What is known of these messages, which came from this address.
-    fn of(messages: &str, mode: Mode, from: Option<&str>) -> Bearing {
+    fn of(messages: &str, mode: Mode, from: Option<&str>) -> BatchFacts {
         let mapping = Mapping {
             mode,
             ..Mapping::default()

@@ -7,7 +7,7 @@
 //!
 //! A held batch is not passed over to see what stands behind it: its last bracket is taken for its
 //! end, and what comes behind that is read first. Its messages then show, by where they end, whether
-//! that was right ([`Body::is_provisional`]). Where it was not, which takes an envelope with another
+//! that was right ([`SplitBody::is_provisional`]). Where it was not, which takes an envelope with another
 //! array in it, all of it is done again, and `batch` is followed to its end.
 
 mod parts;
@@ -22,23 +22,23 @@ use super::json::{Ended, Skim, Skimmed};
 use super::{Bounds, RewriteError};
 use crate::segment::Call;
 
-use parts::{Envelope, Guess, Item, Means, State, Streaming};
-pub(super) use parts::{Heading, Next};
+use parts::{BodyState, EnvelopeGuess, Guess, Item, Means, Streaming};
+pub(super) use parts::{Heading, NextPart};
 
 /// A body that is being taken apart.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(super) struct SplitBody {
     buffer: Vec<u8>,
     /// What lies before it in the buffer has been dealt with.
     at: usize,
-    state: State,
+    state: BodyState,
     key: Means,
     skim: Skim,
     guess: Guess,
     item: Item,
     ended: Ended,
     streaming: Streaming,
-    envelope: Envelope,
+    envelope: EnvelopeGuess,
     bounds: Bounds,
     heading: Heading,
     /// Where `batch` stands, once it has been passed over in a held body.
@@ -48,14 +48,14 @@ pub(super) struct Body {
     late_sent_at: bool,
 }
 
-impl Body {
+impl SplitBody {
     pub(super) fn new(call: Call, bounds: Bounds) -> Self {
         Self {
             buffer: Vec::new(),
             at: 0,
             state: match call {
-                Call::One(_) => State::Single,
-                Call::Batch => State::Open,
+                Call::One(_) => BodyState::Single,
+                Call::Batch => BodyState::Open,
             },
             key: Means::Nothing,
             skim: Skim::default(),
@@ -64,8 +64,8 @@ impl Body {
             ended: Ended::No,
             streaming: Streaming::No,
             envelope: match call {
-                Call::One(_) => Envelope::Possible,
-                Call::Batch => Envelope::Expected,
+                Call::One(_) => EnvelopeGuess::Possible,
+                Call::Batch => EnvelopeGuess::Expected,
             },
             bounds,
             heading: Heading::default(),
@@ -81,7 +81,7 @@ impl Body {
         Self { buffer, ..self }
     }
 
-    /// Takes out the memory of a body that is through; it is freed if it is not worth keeping for the
+    /// Takes out the memory of a body that has ended; it is freed if it is not worth keeping for the
     /// next one.
     pub(super) fn take_memory(&mut self) -> Vec<u8> {
         /// In bytes. Most bodies are of one message.
@@ -101,7 +101,7 @@ impl Body {
         }
     }
 
-    /// Makes room for so many bytes, so that the buffer need not grow to them step by step.
+    /// Makes room for this many bytes, so that the buffer need not grow to them step by step.
     pub(super) fn expect(&mut self, bytes: usize) {
         self.buffer.reserve_exact(bytes);
     }
@@ -122,7 +122,7 @@ impl Body {
         if self.streaming != Streaming::No || self.buffer.len() <= self.bounds.window {
             return Ok(());
         }
-        if self.envelope == Envelope::Possible {
+        if self.envelope == EnvelopeGuess::Possible {
             self.seek();
         }
         self.streaming = Streaming::BeforeBatch;
@@ -131,21 +131,21 @@ impl Body {
 
     /// Looks whether a body whose path names one message is a batch.
     fn seek(&mut self) {
-        self.envelope = Envelope::Sought;
-        self.state = State::Open;
+        self.envelope = EnvelopeGuess::Sought;
+        self.state = BodyState::Open;
     }
 
-    /// Says that a [`Next::MessageOrBatch`] is a message.
+    /// Says that a [`NextPart::MessageOrBatch`] is a message.
     pub(super) fn is_message(&mut self) {
-        self.envelope = Envelope::Absent;
-        self.state = State::Done;
+        self.envelope = EnvelopeGuess::Absent;
+        self.state = BodyState::Done;
     }
 
-    /// Says that a [`Next::MessageOrBatch`] cannot be told as it stands.
+    /// Says that a [`NextPart::MessageOrBatch`] cannot be told as it stands.
     pub(super) fn seek_batch(&mut self) {
         match self.may_be_batch() {
             true => self.seek(),
-            false => self.envelope = Envelope::Absent,
+            false => self.envelope = EnvelopeGuess::Absent,
         }
     }
 
@@ -158,8 +158,8 @@ impl Body {
     }
 
     fn is_not_an_envelope(&mut self) {
-        self.envelope = Envelope::Absent;
-        self.state = State::Single;
+        self.envelope = EnvelopeGuess::Absent;
+        self.state = BodyState::Single;
     }
 
     /// Whether what has not been found in the envelope or in the first message may yet come.
@@ -176,7 +176,7 @@ impl Body {
         self.ended == Ended::Yes || self.streaming != Streaming::No
     }
 
-    /// The bytes held at the moment, the unused ones of the buffer included.
+    /// The bytes held now, the unused ones of the buffer included.
     pub(super) fn held(&self) -> usize {
         self.buffer.capacity()
     }
@@ -208,14 +208,14 @@ impl Body {
 
     /// Says how much of what came out was the message, where that was not known.
     pub(super) fn consumed(&mut self, length: usize) {
-        if self.state == State::Item {
+        if self.state == BodyState::Item {
             self.at += length;
-            self.state = State::ItemCommaOrEnd;
+            self.state = BodyState::ItemCommaOrEnd;
             self.item = Item::Scanned;
         }
     }
 
-    /// Says that a [`Next::MessagePerhapsWithin`] cannot be scanned to its end.
+    /// Says that a [`NextPart::MessagePerhapsWithin`] cannot be scanned to its end.
     pub(super) fn follow_item(&mut self) {
         self.item = Item::Followed;
     }
@@ -231,8 +231,8 @@ impl Body {
     }
 
     /// Settles whether the messages that have come out stand, by following the rest of `batch`.
-    /// Says [`Next::Misjudged`] if they do not.
-    pub(super) fn settle(&mut self) -> Option<Next> {
+    /// Says [`NextPart::Misjudged`] if they do not.
+    pub(super) fn settle(&mut self) -> Option<NextPart> {
         let (Guess::Made(end) | Guess::Relied(end)) = self.guess else {
             return None;
         };
@@ -243,13 +243,13 @@ impl Body {
             return None;
         }
         self.begin_anew();
-        Some(Next::Misjudged)
+        Some(NextPart::Misjudged)
     }
 
-    /// Begins with the body anew, and follows `batch` to its end this time.
+    /// Begins with the body again, and follows `batch` to its end this time.
     pub(super) fn begin_anew(&mut self) {
         self.at = 0;
-        self.state = State::Open;
+        self.state = BodyState::Open;
         self.key = Means::Nothing;
         self.skim = Skim::default();
         self.guess = Guess::Forbidden;
@@ -259,7 +259,7 @@ impl Body {
 
     /// The next message. Without one that can be found, the state stays and the question can be
     /// asked again after a push.
-    pub(super) fn next(&mut self) -> Result<Next, RewriteError> {
+    pub(super) fn next(&mut self) -> Result<NextPart, RewriteError> {
         let next = self.advance();
         match (self.guess, &next) {
             (Guess::Made(_), Err(_)) => {
@@ -268,9 +268,9 @@ impl Body {
             }
             (Guess::Relied(_), Err(_)) => {
                 self.begin_anew();
-                Ok(Next::Misjudged)
+                Ok(NextPart::Misjudged)
             }
-            (Guess::Made(end), Ok(Next::MessageWithin(_))) => {
+            (Guess::Made(end), Ok(NextPart::MessageWithin(_))) => {
                 self.guess = Guess::Relied(end);
                 next
             }

@@ -9,14 +9,14 @@ use simdutf8::basic::from_utf8;
 use super::json::Shape;
 use super::json::{repair, Cleanliness, Malformed, Scratch, Sheet, Workbench};
 use super::merge::{merge, Tree};
-use super::message::{Context, Message, Part};
-use super::normalise::{passes_gate, Source};
+use super::message::{Context, Message, MessagePart};
+use super::normalise::{passes_gate, MessageSource};
 use super::write::{Gift, Which};
-use super::{Fault, Integrations, Omission, RewriteError, Verdict};
+use super::{Fault, Integrations, NoEvent, Omission, RewriteError};
 
-use event::{event, Memory};
-pub(super) use event::{Gathered, Request, Unreadable};
-pub(super) use shared::Shared;
+use event::{event, EventBuffers};
+pub(super) use event::{Grouping, RequestContext, Unreadable};
+pub(super) use shared::BatchDefaults;
 pub(super) use spare::SpareBuffers;
 
 /// What is used again from message to message.
@@ -33,7 +33,7 @@ pub(super) struct Converter {
     repaired: Vec<u8>,
     workbench: Workbench,
     merged_text: String,
-    aside: Part,
+    aside: MessagePart,
     /// An event as it is written.
     sheet: Sheet,
     /// What the context gave the event before.
@@ -49,18 +49,18 @@ pub(super) struct Converted {
     /// The length of the message in the text that was handed in.
     pub(super) length: usize,
     /// Nothing, if an event was written.
-    pub(super) verdict: Option<Verdict>,
+    pub(super) verdict: Option<NoEvent>,
 }
 
 /// How far a text may go on behind the message that begins it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Extent {
+pub(super) enum TextEnd {
     /// Not at all.
     Whole,
     /// Other messages follow.
     Open,
     /// The converter has just scanned it.
-    Scanned(Seen),
+    Scanned(ScanResult),
 }
 
 /// What follows a message in its body.
@@ -72,7 +72,7 @@ enum Following {
 
 /// What came of scanning a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct ScanResult {
     length: usize,
     scanned: Scanned,
 }
@@ -103,13 +103,13 @@ impl Converter {
     /// Converts the message at the start of `text`, and appends its event to `out`.
     pub(super) fn convert(
         &mut self,
-        request: &mut Request<'_>,
-        (text, extent, index): (&[u8], Extent, usize),
+        request: &mut RequestContext<'_>,
+        (text, extent, index): (&[u8], TextEnd, usize),
         out: &mut Vec<u8>,
     ) -> Result<Converted, RewriteError> {
         let (rewriter, shared) = (request.rewriter, request.shared);
         let (length, scanned) = match extent {
-            Extent::Scanned(seen) => (seen.length, seen.scanned),
+            TextEnd::Scanned(seen) => (seen.length, seen.scanned),
             _ => self.scan(text, extent)?,
         };
         let behind = text.len().saturating_sub(length);
@@ -189,7 +189,7 @@ impl Converter {
                 }
                 (_, Some(shared)) => (shared.context_text.as_str(), &shared.context, Which::Shared),
             };
-        let source = Source {
+        let source = MessageSource {
             text,
             message: &self.message,
             context_text: context_said.as_bytes(),
@@ -197,7 +197,7 @@ impl Converter {
             said,
             context_said,
         };
-        let memory = Memory {
+        let memory = EventBuffers {
             behind,
             sheet: &mut self.sheet,
             scrubbed: &mut self.scrubbed,
@@ -210,11 +210,11 @@ impl Converter {
     }
 
     /// Scans the message at the start of `text`, and says what it names as its write key.
-    pub(super) fn write_key(&mut self, text: &[u8], extent: Extent) -> (Extent, Option<String>) {
+    pub(super) fn write_key(&mut self, text: &[u8], extent: TextEnd) -> (TextEnd, Option<String>) {
         let extent = match extent {
-            Extent::Scanned(_) => extent,
+            TextEnd::Scanned(_) => extent,
             _ => match self.scan(text, extent) {
-                Ok((length, scanned)) => Extent::Scanned(Seen { length, scanned }),
+                Ok((length, scanned)) => TextEnd::Scanned(ScanResult { length, scanned }),
                 Err(_) => return (extent, None),
             },
         };
@@ -224,14 +224,14 @@ impl Converter {
     }
 
     /// Scans the message at the start of `text`, if it is an object and all of it is there.
-    pub(super) fn see(&mut self, text: &[u8]) -> Option<Seen> {
+    pub(super) fn see(&mut self, text: &[u8]) -> Option<ScanResult> {
         let (cleanliness, length) = self.message.scan_first(text, &mut self.scratch).ok()?;
         let scanned = self.judge(text, (cleanliness, length), Following::Messages);
-        Some(Seen { length, scanned })
+        Some(ScanResult { length, scanned })
     }
 
     /// Scans a whole body, if it is one clean message and has no key that could make it a batch.
-    pub(super) fn see_alone(&mut self, text: &[u8]) -> Option<Seen> {
+    pub(super) fn see_alone(&mut self, text: &[u8]) -> Option<ScanResult> {
         let (cleanliness, length) = self.message.scan_first(text, &mut self.scratch).ok()?;
         let rest = text.get(length..).unwrap_or_default();
         // A key that is not clean may say anything.
@@ -242,7 +242,7 @@ impl Converter {
             return None;
         }
         let scanned = self.judge(text, (cleanliness, length), Following::Nothing);
-        Some(Seen { length, scanned })
+        Some(ScanResult { length, scanned })
     }
 
     fn judge(
@@ -261,16 +261,16 @@ impl Converter {
         Scanned::Clean
     }
 
-    fn scan(&mut self, text: &[u8], extent: Extent) -> Result<(usize, Scanned), RewriteError> {
+    fn scan(&mut self, text: &[u8], extent: TextEnd) -> Result<(usize, Scanned), RewriteError> {
         match self.message.scan_first(text, &mut self.scratch) {
             Ok((cleanliness, length)) => {
                 let rest = text.get(length..).unwrap_or_default();
-                if extent == Extent::Whole && !rest.iter().all(u8::is_ascii_whitespace) {
+                if extent == TextEnd::Whole && !rest.iter().all(u8::is_ascii_whitespace) {
                     return Err(RewriteError::InvalidJson);
                 }
                 let following = match extent {
-                    Extent::Whole => Following::Nothing,
-                    Extent::Open | Extent::Scanned(_) => Following::Messages,
+                    TextEnd::Whole => Following::Nothing,
+                    TextEnd::Open | TextEnd::Scanned(_) => Following::Messages,
                 };
                 Ok((length, self.judge(text, (cleanliness, length), following)))
             }
@@ -283,7 +283,7 @@ impl Converter {
     fn not_a_message(
         &mut self,
         text: &[u8],
-        extent: Extent,
+        extent: TextEnd,
         malformed: Malformed,
     ) -> Result<(usize, Scanned), RewriteError> {
         use super::json::{Ended, Skim, Skimmed};
@@ -292,14 +292,14 @@ impl Converter {
             return Err(RewriteError::InvalidJson);
         };
         let rest = text.get(length..).unwrap_or_default();
-        if extent == Extent::Whole && !rest.iter().all(u8::is_ascii_whitespace) {
+        if extent == TextEnd::Whole && !rest.iter().all(u8::is_ascii_whitespace) {
             return Err(RewriteError::InvalidJson);
         }
         match (malformed, begins) {
             (Malformed::TooDeep, _) => Ok((length, Scanned::TooDeep)),
             (Malformed::Syntax, Some(b'{')) => Err(RewriteError::InvalidJson),
             (Malformed::Syntax, _) => {
-                let mut part = Part::default();
+                let mut part = MessagePart::default();
                 let value = text.get(..length).unwrap_or_default();
                 match part.scan_text(value, &mut self.scratch) {
                     Ok(_) => Ok((length, Scanned::NotAnObject)),

@@ -1,11 +1,11 @@
 //! Where each property of an event came from, for `convert --explain`.
 
 use super::json::{write_string, Scratch};
-use super::message::Part;
+use super::message::MessagePart;
 
 /// Where a value came from.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Origin<'a> {
+pub(super) enum ValueOrigin<'a> {
     /// A place or a reason, in words.
     Fixed(&'static str),
     /// A key below a part of the message.
@@ -17,19 +17,19 @@ pub(super) enum Origin<'a> {
 pub(super) struct Trace(Vec<(Vec<u8>, String)>);
 
 impl Trace {
-    pub(super) fn note(&mut self, prefix: &[u8], key: &[u8], origin: Origin<'_>) {
+    pub(super) fn note(&mut self, prefix: &[u8], key: &[u8], origin: ValueOrigin<'_>) {
         let origin = match origin {
-            Origin::Fixed(words) => words.to_owned(),
-            Origin::Under(part, key) => format!("{part}.{}", String::from_utf8_lossy(key)),
+            ValueOrigin::Fixed(words) => words.to_owned(),
+            ValueOrigin::Under(part, key) => format!("{part}.{}", String::from_utf8_lossy(key)),
         };
         self.0.push(([prefix, key].concat(), origin));
     }
 
     /// Notes each of the entries in `written`, which may begin with the comma before them.
-    pub(super) fn note_all(&mut self, written: &[u8], origin: Origin<'_>) {
+    pub(super) fn note_all(&mut self, written: &[u8], origin: ValueOrigin<'_>) {
         let entries = written.strip_prefix(b",").unwrap_or(written);
         let object = [b"{", entries, b"}"].concat();
-        let mut part = Part::default();
+        let mut part = MessagePart::default();
         if part.scan_text(&object, &mut Scratch::default()).is_ok() {
             for entry in &part.entries {
                 self.note(b"", entry.key.of(&object), origin);
@@ -37,7 +37,7 @@ impl Trace {
         }
     }
 
-    /// Takes back what has been noted of a property that does not leave after all.
+    /// Takes back what has been noted of a property that does not shut down after all.
     pub(super) fn forget(&mut self, key: &[u8]) {
         self.0.retain(|(noted, _)| noted != key);
     }

@@ -6,15 +6,15 @@ mod steps;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::body::{Body, Next};
-use super::convert::{Converter, Extent, Shared};
+use super::body::{NextPart, SplitBody};
+use super::convert::{BatchDefaults, Converter, TextEnd};
 use super::enrich::edge_session::Transport;
 use super::enrich::meta_ids::MetaIds;
 use super::explain::Trace;
 use super::held_back::HeldBack;
 use super::json::unescape;
 use super::repeats::Tag;
-use super::session::Sessions;
+use super::session::RequestSessions;
 use super::{Arrival, Bounds, Recipient, RewriteError, Watch};
 use crate::posthog::{Batch, Mark};
 use crate::segment::Call;
@@ -30,14 +30,14 @@ pub struct Rewrite {
     rewriter: Arc<Rewriter>,
     arrival: Arrival,
     recipient: Arc<Recipient>,
-    sessions: Sessions,
+    sessions: RequestSessions,
     group_cookie: Option<String>,
     meta_ids: Option<MetaIds>,
     unconfirmed: Vec<Tag>,
     /// Messages whose times have been noted, and would have to be forgotten.
     noted: Vec<Tag>,
     trace: Option<Trace>,
-    body: Body,
+    body: SplitBody,
     /// Given back when the body is through.
     converter: Option<Box<Converter>>,
     shared: Heads,
@@ -62,15 +62,15 @@ enum Heads {
     Unread,
     /// It says nothing, as that of a single message.
     Silent,
-    Read(Box<Shared>),
+    Read(Box<BatchDefaults>),
 }
 
 /// What was found of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Found {
-    Next(Next),
+    Next(NextPart),
     /// It begins with this range.
-    Message(Range<usize>, Extent),
+    Message(Range<usize>, TextEnd),
 }
 
 /// Whether events can be pulled.
@@ -150,7 +150,7 @@ impl Rewrite {
             }
             (None, Found::Next(_)) => None,
         };
-        let starved = found == Found::Next(Next::Starved);
+        let starved = found == Found::Next(NextPart::Starved);
         if !starved {
             self.pending = Some(found);
         }
@@ -168,24 +168,24 @@ impl Rewrite {
         }
         loop {
             return Ok(match self.body.next()? {
-                Next::Message(range) => Found::Message(range, Extent::Whole),
-                Next::MessageOrBatch(range) => {
+                NextPart::Message(range) => Found::Message(range, TextEnd::Whole),
+                NextPart::MessageOrBatch(range) => {
                     let converter = self.converter.get_or_insert_default();
                     let Some(seen) = converter.see_alone(self.body.bytes(range.clone())) else {
                         self.body.seek_batch();
                         continue;
                     };
                     self.body.is_message();
-                    Found::Message(range, Extent::Scanned(seen))
+                    Found::Message(range, TextEnd::Scanned(seen))
                 }
-                Next::MessageWithin(range) => Found::Message(range, Extent::Open),
-                Next::MessagePerhapsWithin(range) => {
+                NextPart::MessageWithin(range) => Found::Message(range, TextEnd::Open),
+                NextPart::MessagePerhapsWithin(range) => {
                     let converter = self.converter.get_or_insert_default();
                     let Some(seen) = converter.see(self.body.bytes(range.clone())) else {
                         self.body.follow_item();
                         continue;
                     };
-                    Found::Message(range, Extent::Scanned(seen))
+                    Found::Message(range, TextEnd::Scanned(seen))
                 }
                 next => Found::Next(next),
             });
@@ -309,7 +309,7 @@ impl Rewrite {
         self.pending = None;
         self.trace = self.trace.take().map(|_| Trace::default());
         self.held_back.forget();
-        self.sessions = Sessions::new(self.rewriter.sessions.clone());
+        self.sessions = RequestSessions::new(self.rewriter.sessions.clone());
         self.unconfirmed.clear();
         for tag in self.noted.drain(..) {
             if let Some(repeats) = &self.rewriter.repeats {
@@ -342,7 +342,7 @@ pub fn is_batch(body: &[u8]) -> bool {
         window: usize::MAX,
         event: 0,
     };
-    let mut body_alone = Body::followed(Call::Batch, bounds);
+    let mut body_alone = SplitBody::followed(Call::Batch, bounds);
     if body_alone.push(body).is_err() {
         return false;
     }

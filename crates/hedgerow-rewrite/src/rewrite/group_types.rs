@@ -17,10 +17,10 @@ const PROJECTS: usize = 1024;
 
 /// The types that were seen since the start, project by project.
 #[derive(Debug, Default)]
-pub(super) struct GroupTypes(RwLock<HashMap<ProjectId, Seen, ahash::RandomState>>);
+pub(super) struct GroupTypes(RwLock<HashMap<ProjectId, SeenGroupTypes, ahash::RandomState>>);
 
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenGroupTypes {
     types: Vec<String>,
     /// Whether the sixth has been reported.
     reported: Reported,
@@ -47,7 +47,7 @@ impl GroupTypes {
         if group_type.is_empty() || group_type.len() > NAME_BYTES {
             return NewGroupTypes::None;
         }
-        let is_settled = |seen: &Seen| {
+        let is_settled = |seen: &SeenGroupTypes| {
             seen.reported == Reported::Yes || seen.types.iter().any(|known| known == group_type)
         };
         {

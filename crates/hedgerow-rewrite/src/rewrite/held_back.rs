@@ -1,8 +1,8 @@
-//! What is to be told of messages whose place in the body is not certain yet.
+//! What is to be reported about messages whose place in the body is not certain yet.
 
 use std::ops::Range;
 
-use super::{MessageOutcome, Notice, Verdict, Watch};
+use super::{MessageOutcome, NoEvent, Notice, Watch};
 use crate::posthog::Batch;
 
 /// Something to be told.
@@ -18,12 +18,12 @@ enum Told {
     Other(Notice<'static>),
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Debug)]
 pub(super) enum HeldOutcome {
     /// An event, which stands here in the batch.
     Event(Range<usize>),
-    Verdict(Verdict),
+    Verdict(NoEvent),
 }
 
 /// What is told at once, or later, or never.

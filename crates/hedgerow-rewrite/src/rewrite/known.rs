@@ -9,7 +9,7 @@ use super::json::{Entry, Scanner, Shape, Value};
 
 /// An object as it was written, and what was found in it.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct KnownObject {
     text: Vec<u8>,
     entries: Vec<Entry>,
     value: Value,
@@ -21,7 +21,7 @@ const LONGEST: usize = 1024;
 /// The deepest that is remembered: how deep the text around it may nest is no matter then.
 const DEEPEST: u16 = 16;
 
-impl Known {
+impl KnownObject {
     /// The memory it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.text.capacity() + self.entries.capacity() * size_of::<Entry>()

@@ -1,12 +1,12 @@
 //! Which library sent a message, and so on whose machine it ran.
 
 use super::json::{name, unescape};
-use super::message::{find, named, Context, Inner};
+use super::message::{find, named, Context, ContextObject};
 use super::usable;
 
 /// Where a library runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Library {
+pub(super) enum LibraryKind {
     /// In a visitor's browser.
     Browser,
     /// On a visitor's phone, or another device of theirs.
@@ -21,7 +21,7 @@ pub(super) enum Library {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
     /// Always in the same place.
-    In(Library),
+    In(LibraryKind),
     /// On phones, and on servers as well: on a phone it describes the device.
     PhoneOrServer,
     /// C#: on servers, and in games and apps.
@@ -33,12 +33,18 @@ enum Family {
 /// The names that are not those of servers, in lower case. RudderStack's and Jitsu's libraries
 /// speak the same protocol.
 const NAMES: &[(&str, Family)] = &[
-    ("analytics.js", Family::In(Library::Browser)),
-    ("amp", Family::In(Library::Browser)),
-    ("rudderlabs javascript sdk", Family::In(Library::Browser)),
-    ("@rudderstack/analytics-js", Family::In(Library::Browser)),
-    ("rudder-sdk-js", Family::In(Library::Browser)),
-    ("rudder-js", Family::In(Library::Browser)),
+    ("analytics.js", Family::In(LibraryKind::Browser)),
+    ("amp", Family::In(LibraryKind::Browser)),
+    (
+        "rudderlabs javascript sdk",
+        Family::In(LibraryKind::Browser),
+    ),
+    (
+        "@rudderstack/analytics-js",
+        Family::In(LibraryKind::Browser),
+    ),
+    ("rudder-sdk-js", Family::In(LibraryKind::Browser)),
+    ("rudder-js", Family::In(LibraryKind::Browser)),
     ("@jitsu/js", Family::BrowserOrNode),
     ("@jitsu/jitsu-react", Family::BrowserOrNode),
     ("jitsu-js", Family::BrowserOrNode),
@@ -48,30 +54,30 @@ const NAMES: &[(&str, Family)] = &[
     ("analytics-csharp", Family::DotNet),
     ("analytics.net", Family::DotNet),
     ("analytics.xamarin", Family::DotNet),
-    ("analytics-xamarin", Family::In(Library::Mobile)),
-    ("analytics-ios", Family::In(Library::Mobile)),
-    ("analytics-android", Family::In(Library::Mobile)),
-    ("analytics-react-native", Family::In(Library::Mobile)),
+    ("analytics-xamarin", Family::In(LibraryKind::Mobile)),
+    ("analytics-ios", Family::In(LibraryKind::Mobile)),
+    ("analytics-android", Family::In(LibraryKind::Mobile)),
+    ("analytics-react-native", Family::In(LibraryKind::Mobile)),
     (
         "@segment/analytics-react-native",
-        Family::In(Library::Mobile),
+        Family::In(LibraryKind::Mobile),
     ),
-    ("analytics-flutter", Family::In(Library::Mobile)),
-    ("analytics_flutter", Family::In(Library::Mobile)),
-    ("analytics-roku", Family::In(Library::Mobile)),
-    ("rudder-ios-library", Family::In(Library::Mobile)),
-    ("rudder-unity-library", Family::In(Library::Mobile)),
+    ("analytics-flutter", Family::In(LibraryKind::Mobile)),
+    ("analytics_flutter", Family::In(LibraryKind::Mobile)),
+    ("analytics-roku", Family::In(LibraryKind::Mobile)),
+    ("rudder-ios-library", Family::In(LibraryKind::Mobile)),
+    ("rudder-unity-library", Family::In(LibraryKind::Mobile)),
     (
         "com.rudderstack.android.sdk.core",
-        Family::In(Library::Mobile),
+        Family::In(LibraryKind::Mobile),
     ),
     (
         "com.rudderlabs.android.sdk.core",
-        Family::In(Library::Mobile),
+        Family::In(LibraryKind::Mobile),
     ),
     (
         "com.rudderstack.sdk.kotlin.android",
-        Family::In(Library::Mobile),
+        Family::In(LibraryKind::Mobile),
     ),
 ];
 
@@ -82,18 +88,18 @@ impl Family {
         let known = NAMES
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name));
-        known.map_or(Self::In(Library::Server), |(_, family)| *family)
+        known.map_or(Self::In(LibraryKind::Server), |(_, family)| *family)
     }
 }
 
-impl Library {
+impl LibraryKind {
     /// By `context.library.name`, and for those that run in several places by what else they say.
     pub(super) fn of(context: &Context, text: &[u8]) -> Self {
         context.library_once(|| Self::told(context, text))
     }
 
     fn told(context: &Context, text: &[u8]) -> Self {
-        let name = named(context.inner(Inner::Library), name!("name"));
+        let name = named(context.inner(ContextObject::Library), name!("name"));
         // Most events come from this one.
         if name.is_some_and(|name| name.of(text) == b"\"analytics.js\"") {
             return Self::Browser;
@@ -107,7 +113,7 @@ impl Library {
             Family::DotNet if is_app(context, text) => Self::Mobile,
             Family::PhoneOrServer | Family::DotNet => Self::Server,
             Family::BrowserOrNode => {
-                let env = find(context.inner(Inner::Library), text, "env");
+                let env = find(context.inner(ContextObject::Library), text, "env");
                 match env.is_some_and(|env| env.is_string() && says(env.of(text), &["node"])) {
                     true => Self::Server,
                     false => Self::Browser,
@@ -125,7 +131,7 @@ impl Library {
 /// Whether the context describes a device of a visitor's. On Linux, where it runs on servers,
 /// analytics-swift describes one of the type `Linux` of which it knows nothing.
 fn describes_device(context: &Context, text: &[u8]) -> bool {
-    let device = context.inner(Inner::Device);
+    let device = context.inner(ContextObject::Device);
     let kind = named(device, name!("type"));
     let is_linux = kind.is_some_and(|kind| kind.is_string() && says(kind.of(text), &["linux"]));
     !is_linux
@@ -137,8 +143,8 @@ fn describes_device(context: &Context, text: &[u8]) -> bool {
 /// Whether C# runs in a game or an app: by the system of the device, or by the framework.
 fn is_app(context: &Context, text: &[u8]) -> bool {
     let systems = [
-        named(context.inner(Inner::Device), name!("type")),
-        named(context.inner(Inner::Os), name!("name")),
+        named(context.inner(ContextObject::Device), name!("type")),
+        named(context.inner(ContextObject::Os), name!("name")),
     ];
     let on_phone = systems
         .into_iter()
@@ -164,49 +170,49 @@ mod tests {
     use super::super::json::Scratch;
     use super::*;
 
-    fn library(context: &str) -> Library {
+    fn library(context: &str) -> LibraryKind {
         let mut scanned = Context::default();
         scanned
             .scan_text(context.as_bytes(), &mut Scratch::default())
             .unwrap();
-        Library::of(&scanned, context.as_bytes())
+        LibraryKind::of(&scanned, context.as_bytes())
     }
 
     #[test]
     fn where_a_library_runs_is_told_by_its_name_in_any_case() {
         for (name, expected) in [
-            ("analytics.js", Library::Browser),
-            ("Analytics.JS", Library::Browser),
-            ("AMP", Library::Browser),
-            ("RudderLabs JavaScript SDK", Library::Browser),
-            ("RUDDERLABS JAVASCRIPT SDK", Library::Browser),
-            ("@rudderstack/analytics-js", Library::Browser),
-            ("rudder-js", Library::Browser),
-            ("@jitsu/js", Library::Browser),
-            ("jitsu-js", Library::Browser),
-            ("Analytics-iOS", Library::Mobile),
-            ("analytics-android", Library::Mobile),
-            ("@segment/analytics-react-native", Library::Mobile),
-            ("analytics_flutter", Library::Mobile),
-            ("rudder-ios-library", Library::Mobile),
-            ("com.rudderstack.android.sdk.core", Library::Mobile),
-            ("com.rudderstack.sdk.kotlin.android", Library::Mobile),
-            ("com.rudderstack.sdk.kotlin.core", Library::Server),
-            ("@rudderstack/rudder-sdk-node", Library::Server),
-            ("analytics-node", Library::Server),
-            ("analytics-kotlin", Library::Server),
-            ("Analytics-Swift", Library::Server),
-            ("Analytics-CSharp", Library::Server),
-            ("Analytics.NET", Library::Server),
-            ("curl", Library::Server),
-            ("", Library::Unknown),
-            ("undefined", Library::Unknown),
+            ("analytics.js", LibraryKind::Browser),
+            ("Analytics.JS", LibraryKind::Browser),
+            ("AMP", LibraryKind::Browser),
+            ("RudderLabs JavaScript SDK", LibraryKind::Browser),
+            ("RUDDERLABS JAVASCRIPT SDK", LibraryKind::Browser),
+            ("@rudderstack/analytics-js", LibraryKind::Browser),
+            ("rudder-js", LibraryKind::Browser),
+            ("@jitsu/js", LibraryKind::Browser),
+            ("jitsu-js", LibraryKind::Browser),
+            ("Analytics-iOS", LibraryKind::Mobile),
+            ("analytics-android", LibraryKind::Mobile),
+            ("@segment/analytics-react-native", LibraryKind::Mobile),
+            ("analytics_flutter", LibraryKind::Mobile),
+            ("rudder-ios-library", LibraryKind::Mobile),
+            ("com.rudderstack.android.sdk.core", LibraryKind::Mobile),
+            ("com.rudderstack.sdk.kotlin.android", LibraryKind::Mobile),
+            ("com.rudderstack.sdk.kotlin.core", LibraryKind::Server),
+            ("@rudderstack/rudder-sdk-node", LibraryKind::Server),
+            ("analytics-node", LibraryKind::Server),
+            ("analytics-kotlin", LibraryKind::Server),
+            ("Analytics-Swift", LibraryKind::Server),
+            ("Analytics-CSharp", LibraryKind::Server),
+            ("Analytics.NET", LibraryKind::Server),
+            ("curl", LibraryKind::Server),
+            ("", LibraryKind::Unknown),
+            ("undefined", LibraryKind::Unknown),
         ] {
             let context = format!(r#"{{"library":{{"name":"{name}"}}}}"#);
             assert_eq!(library(&context), expected, "{name}");
         }
         for context in ["{}", "null", r#"{"library":"analytics.js"}"#, "[]"] {
-            assert_eq!(library(context), Library::Unknown, "{context}");
+            assert_eq!(library(context), LibraryKind::Unknown, "{context}");
         }
     }
 
@@ -215,64 +221,73 @@ mod tests {
         for (context, expected) in [
             (
                 r#""name":"analytics-kotlin"},"device":{"id":"d","type":"android"}"#,
-                Library::Mobile,
+                LibraryKind::Mobile,
             ),
             (
                 r#""name":"ANALYTICS-SWIFT"},"device":{"model":"iPhone17,1"}"#,
-                Library::Mobile,
+                LibraryKind::Mobile,
             ),
             (
                 r#""name":"analytics-kotlin"},"device":null"#,
-                Library::Server,
+                LibraryKind::Server,
             ),
-            (r#""name":"analytics-kotlin"},"device":{}"#, Library::Server),
-            (r#""name":"analytics-kotlin"},"device":[]"#, Library::Server),
+            (
+                r#""name":"analytics-kotlin"},"device":{}"#,
+                LibraryKind::Server,
+            ),
+            (
+                r#""name":"analytics-kotlin"},"device":[]"#,
+                LibraryKind::Server,
+            ),
             (
                 r#""name":"analytics-kotlin"},"device":"phone""#,
-                Library::Server,
+                LibraryKind::Server,
             ),
             (
                 r#""name":"analytics-kotlin"},"device":{"id":"","type":"undefined","model":null}"#,
-                Library::Server,
+                LibraryKind::Server,
             ),
             (
                 r#""name":"analytics-swift"},"device":{"manufacturer":"unknown","type":"Linux","model":"unknown"}"#,
-                Library::Server,
+                LibraryKind::Server,
             ),
             (
                 r#""name":"Analytics-CSharp"},"device":{"type":"iOS"}"#,
-                Library::Mobile,
+                LibraryKind::Mobile,
             ),
             (
                 r#""name":"analytics.net"},"device":{"type":"ANDROID"}"#,
-                Library::Mobile,
+                LibraryKind::Mobile,
             ),
             (
                 r#""name":"Analytics.Xamarin"},"device":{"type":"android"}"#,
-                Library::Mobile,
+                LibraryKind::Mobile,
             ),
             (
                 r#""name":"Analytics-CSharp"},"platform":"Unity""#,
-                Library::Mobile,
+                LibraryKind::Mobile,
             ),
             (
                 r#""name":"Analytics.Xamarin"},"platform":"xamarin""#,
-                Library::Mobile,
+                LibraryKind::Mobile,
             ),
             (
                 r#""name":"Analytics-CSharp"},"platform":".NET","os":{"name":"Unix - 5.15"}"#,
-                Library::Server,
+                LibraryKind::Server,
             ),
             (
                 r#""name":"Analytics-CSharp"},"device":{"type":"server"}"#,
-                Library::Server,
+                LibraryKind::Server,
             ),
             (
                 r#""name":"analytics-node"},"device":{"type":"ios"}"#,
-                Library::Server,
+                LibraryKind::Server,
             ),
-            (r#""name":"@jitsu/js","env":"node"}"#, Library::Server),
-            (r#""name":"@jitsu/js","env":"browser"}"#, Library::Browser),
+            (r#""name":"@jitsu/js","env":"node"}"#, LibraryKind::Server),
+            (
+                r#""name":"@jitsu/js","env":"browser"}"#,
+                LibraryKind::Browser,
+            ),
         ] {
             let context = format!(r#"{{"library":{{{context}}}"#);
             assert_eq!(library(&context), expected, "{context}");

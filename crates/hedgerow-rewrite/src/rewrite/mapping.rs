@@ -20,7 +20,7 @@ pub struct Mapping {
     pub event_uuid: EventUuidForm,
     /// What `$device_type` of phones says.
     pub device_type: DeviceTypes,
-    /// What becomes of an anonymous id that is the user's id.
+    /// What happens to an anonymous id that is the user's id.
     pub same_anonymous_id: SameAnonymousId,
     /// Which calls set person properties from `context.traits`.
     pub context_traits: ContextTraits,
@@ -28,7 +28,7 @@ pub struct Mapping {
     pub bookkeeping: Bookkeeping,
     /// What posthog-js, where it runs beside analytics.js, adds that is not wanted twice.
     pub posthog_js: PostHogJs,
-    /// What becomes of a message that PostHog has accepted before.
+    /// What happens to a message that PostHog has accepted before.
     pub repeats: Repeats,
     /// What may leave of a visitor (`privacy:`).
     pub privacy: Privacy,
@@ -126,7 +126,7 @@ pub enum DeviceTypes {
     PostHog,
 }
 
-/// What becomes of an anonymous id that is the user's id (mapping 5.4). Changes what the reference
+/// What happens to an anonymous id that is the user's id (mapping 5.4). Changes what the reference
 /// does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SameAnonymousId {
@@ -157,9 +157,9 @@ pub enum Bookkeeping {
 /// What posthog-js, where it runs beside analytics.js, adds (posthog-ingestion, section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PostHogJs {
-    /// What becomes of an identify call that posthog-js has sent to PostHog itself.
+    /// What happens to an identify call that posthog-js has sent to PostHog itself.
     pub identify: SecondIdentify,
-    /// What becomes of properties that mean something to posthog-js only.
+    /// What happens to properties that mean something to posthog-js only.
     pub noise: Noise,
 }
 
@@ -172,7 +172,7 @@ impl Default for PostHogJs {
     }
 }
 
-/// What becomes of an identify call that posthog-js has sent to PostHog itself. Changes what the
+/// What happens to an identify call that posthog-js has sent to PostHog itself. Changes what the
 /// reference does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecondIdentify {
@@ -182,7 +182,7 @@ pub enum SecondIdentify {
     Set,
 }
 
-/// What becomes of properties that mean something to posthog-js only. Changes what the reference
+/// What happens to properties that mean something to posthog-js only. Changes what the reference
 /// does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noise {
@@ -192,7 +192,7 @@ pub enum Noise {
     Strip,
 }
 
-/// What becomes of a message that PostHog has accepted before: browsers and SDKs send some twice
+/// What happens to a message that PostHog has accepted before: browsers and SDKs send some twice
 /// (segment-tracking 2.4). Either way it keeps its uuid, name, distinct id and time, by which
 /// PostHog knows it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,11 +12,11 @@ use super::json::{Malformed, Scanner, Scratch, Shape, Span, Value};
 pub(super) struct Tree {
     value: Option<Value>,
     /// Each entry, followed by those of its own value.
-    nodes: Vec<Node>,
+    nodes: Vec<MergeNode>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Node {
+struct MergeNode {
     key: Span,
     value: Value,
     /// Where the entries of its value end.
@@ -37,7 +37,7 @@ impl Tree {
     }
 
     /// The entries of one object among these nodes, each with its place.
-    fn entries(&self, object: Range<usize>) -> impl Iterator<Item = (usize, Node)> + '_ {
+    fn entries(&self, object: Range<usize>) -> impl Iterator<Item = (usize, MergeNode)> + '_ {
         let mut at = object.start;
         std::iter::from_fn(move || {
             let node = *self.nodes.get(at..object.end)?.first()?;
@@ -53,13 +53,16 @@ impl Tree {
 }
 
 /// Recursion goes as deep as the text nests, which the scanner bounds.
-fn read_value(scanner: &mut Scanner<'_, '_>, nodes: &mut Vec<Node>) -> Result<Value, Malformed> {
+fn read_value(
+    scanner: &mut Scanner<'_, '_>,
+    nodes: &mut Vec<MergeNode>,
+) -> Result<Value, Malformed> {
     if scanner.peek() != Some(b'{') {
         return scanner.value();
     }
     scanner.object_value(|scanner, key| {
         let place = nodes.len();
-        nodes.push(Node {
+        nodes.push(MergeNode {
             key,
             value: Value::default(),
             end: place,
@@ -74,11 +77,11 @@ fn read_value(scanner: &mut Scanner<'_, '_>, nodes: &mut Vec<Node>) -> Result<Va
 }
 
 /// A text and what was seen in it.
-pub(super) type Read<'t> = (&'t [u8], &'t Tree);
+pub(super) type TextWithTree<'t> = (&'t [u8], &'t Tree);
 
 /// Writes `base` with `over` merged into it: where both are objects their entries are merged,
 /// else `over` stands.
-pub(super) fn merge(base: Read<'_>, over: Read<'_>, out: &mut Vec<u8>) {
+pub(super) fn merge(base: TextWithTree<'_>, over: TextWithTree<'_>, out: &mut Vec<u8>) {
     if base.1.is_object() && over.1.is_object() {
         merge_objects(base, base.1.whole(), over, over.1.whole(), out);
     } else {
@@ -87,13 +90,13 @@ pub(super) fn merge(base: Read<'_>, over: Read<'_>, out: &mut Vec<u8>) {
 }
 
 fn merge_objects(
-    (base, below): Read<'_>,
+    (base, below): TextWithTree<'_>,
     base_entries: Range<usize>,
-    (over, above): Read<'_>,
+    (over, above): TextWithTree<'_>,
     over_entries: Range<usize>,
     out: &mut Vec<u8>,
 ) {
-    let mut winners: HashMap<&[u8], (usize, Node)> = HashMap::new();
+    let mut winners: HashMap<&[u8], (usize, MergeNode)> = HashMap::new();
     for (place, node) in above.entries(over_entries.clone()) {
         winners.insert(node.key.of(over), (place, node));
     }

@@ -5,9 +5,9 @@ mod context;
 use super::json::{
     name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Value, Whose,
 };
-use super::known::Known;
+use super::known::KnownObject;
 
-pub(super) use context::{Context, Inner};
+pub(super) use context::{Context, ContextObject};
 
 /// The fields of a message that are looked into. A key given twice at the top level counts with
 /// its last value.
@@ -31,17 +31,17 @@ pub(super) struct Message {
     pub(super) metadata: Option<Value>,
     /// What makes a body a batch rather than a message.
     pub(super) batch: Option<Value>,
-    pub(super) properties: Part,
-    pub(super) integrations: Part,
+    pub(super) properties: MessagePart,
+    pub(super) integrations: MessagePart,
     pub(super) context: Context,
     /// Segment's books, as the message before had them.
-    known_metadata: Known,
-    novelty: Novelty,
+    known_metadata: KnownObject,
+    novelty: ObjectNovelty,
 }
 
 /// Whether there is an object in what was scanned last that was not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Novelty {
+enum ObjectNovelty {
     #[default]
     None,
     /// Of the message's.
@@ -52,7 +52,7 @@ enum Novelty {
 
 /// A value whose first level is looked into.
 #[derive(Debug, Default)]
-pub(super) struct Part {
+pub(super) struct MessagePart {
     pub(super) value: Option<Value>,
     pub(super) entries: Vec<Entry>,
     names: Names,
@@ -94,7 +94,7 @@ impl Message {
             METADATA => {
                 let known = self.known_metadata.pass(scanner, &mut Vec::new());
                 self.metadata = Some(known.unwrap_or_else(|| {
-                    self.novelty = Novelty::Metadata;
+                    self.novelty = ObjectNovelty::Metadata;
                     scanner.any()
                 }));
             }
@@ -164,12 +164,12 @@ impl Message {
     /// Keeps what any next message may have as well. To be said of clean messages.
     #[inline(always)]
     pub(super) fn keep_parts(&mut self, text: &str) {
-        if self.novelty == Novelty::Metadata {
+        if self.novelty == ObjectNovelty::Metadata {
             if let Some(metadata) = self.metadata {
                 self.known_metadata.keep(metadata, text.as_bytes(), &[]);
             }
         }
-        if self.context.novelty == Novelty::Parts {
+        if self.context.novelty == ObjectNovelty::Parts {
             self.context.keep_parts(text);
         }
     }
@@ -222,14 +222,14 @@ impl Message {
         }
         properties.clear();
         integrations.clear();
-        *novelty = Novelty::None;
+        *novelty = ObjectNovelty::None;
         // What else there is of it belongs to the text that it has kept.
         context.value = None;
-        context.novelty = Novelty::None;
+        context.novelty = ObjectNovelty::None;
     }
 }
 
-impl Part {
+impl MessagePart {
     /// The memory it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>()

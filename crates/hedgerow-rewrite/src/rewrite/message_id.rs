@@ -70,7 +70,7 @@ pub(super) fn given(
 
 /// Where a message stands, for an id of our own making.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct MessagePosition {
     /// Its index in the body, from 0.
     pub(super) index: usize,
     /// Random bits of the request.
@@ -82,7 +82,7 @@ pub(super) struct Place {
 /// With a time that can be read, it is a hash of the message and of its place, so that a client's retry
 /// gets the same id; what changes from try to try (`sentAt`, `_metadata`) and the write key stay
 /// out of it. Without one it is random: two equal heartbeats are two events.
-pub(super) fn made(message: &Message, text: &[u8], place: Place) -> String {
+pub(super) fn made(message: &Message, text: &[u8], place: MessagePosition) -> String {
     let mut hash = Sha1::new();
     let times = [message.timestamp, message.original_timestamp];
     let is_timed = times
@@ -151,7 +151,7 @@ mod tests {
         message
             .scan(text.as_bytes(), &mut Scratch::default())
             .unwrap();
-        made(&message, text.as_bytes(), Place { index, nonce })
+        made(&message, text.as_bytes(), MessagePosition { index, nonce })
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub use privacy::{Privacy, Signals};
 pub use session::SessionKeeper;
 pub use time::Timestamp;
 
-pub(crate) use outcome::Verdict;
+pub(crate) use outcome::NoEvent;
 
 use crate::posthog::ProjectId;
 use crate::segment::Call;
@@ -103,7 +103,7 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// A request of which nothing but its call is known.
+    /// A request of which only its call is known.
     pub fn new(call: Call) -> Self {
         Self {
             call,

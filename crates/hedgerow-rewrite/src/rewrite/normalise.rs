@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use super::enrich::uuid7::{event_uuid, Uuid7};
 use super::identity::Id;
 use super::json::{inner, is_blank, is_truthy, name, unescape, Shape, Value};
-use super::library::Library;
-use super::message::{Context, Message, Part};
-use super::message_id::{given, made, EventUuid, Place};
-use super::repeats::{Repeats, Tag};
-use super::session::{SenderClock, Sessions};
+use super::library::LibraryKind;
+use super::message::{Context, Message, MessagePart};
+use super::message_id::{given, made, EventUuid, MessagePosition};
+use super::repeats::{SeenMessages, Tag};
+use super::session::{RequestSessions, SenderClock};
 use super::time::{read, read_number, read_plain, Reading};
 use super::usable;
 use super::{Arrival, EventUuidForm, Fault, Mapping, Mode, Recipient, Timestamp};
@@ -18,7 +18,7 @@ use crate::segment::Kind;
 
 /// A message and the context that counts for it: its own, the batch's, or both merged.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'t> {
+pub(super) struct MessageSource<'t> {
     pub(super) text: &'t [u8],
     pub(super) message: &'t Message,
     pub(super) context_text: &'t [u8],
@@ -33,7 +33,7 @@ pub(super) struct Source<'t> {
 pub(super) struct Settled<'t> {
     pub(super) kind: Kind,
     pub(super) message_id: Cow<'t, str>,
-    pub(super) time: Time,
+    pub(super) time: HappenedAt,
     /// A time that could not be used, to be kept as a property.
     pub(super) unusable_time: Option<Value>,
     pub(super) sent_at: SentAt,
@@ -56,7 +56,7 @@ pub(super) struct Settled<'t> {
 
 /// When an event happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Time {
+pub(super) enum HappenedAt {
     /// Not said, and no arrival to go by.
     Unknown,
     /// As the client wrote it.
@@ -94,18 +94,18 @@ pub(super) struct Settling<'d> {
     pub(super) batch_sent_at: Option<Timestamp>,
     /// Where the message stands in its body, from 0.
     pub(super) index: usize,
-    pub(super) sessions: &'d mut Sessions,
-    pub(super) repeats: Option<&'d Repeats>,
+    pub(super) sessions: &'d mut RequestSessions,
+    pub(super) repeats: Option<&'d SeenMessages>,
     /// The messages whose times have been noted.
     pub(super) noted: &'d mut Vec<Tag>,
 }
 
 /// Settles a message.
 pub(super) fn settle<'t>(
-    source: Source<'t>,
+    source: MessageSource<'t>,
     settling: &mut Settling<'t>,
 ) -> Result<Settled<'t>, Fault> {
-    let Source { text, message, .. } = source;
+    let MessageSource { text, message, .. } = source;
     let arrival = settling.arrival;
     let kind = kind(message, text, settling.naming)?;
     let message_id = match given(message.message_id, source.said, settling.mapping.mode) {
@@ -113,7 +113,7 @@ pub(super) fn settle<'t>(
         None => Cow::Owned(made(
             message,
             text,
-            Place {
+            MessagePosition {
                 index: settling.index,
                 nonce: arrival.nonce,
             },
@@ -187,7 +187,7 @@ impl<'t> Settled<'t> {
     }
 }
 
-/// An id that need not be there: the reference takes it as it is.
+/// An id that does not have to be there: the reference takes it as it is.
 fn other_id(id: Option<Value>, text: &[u8], mode: Mode) -> Id {
     match mode {
         Mode::Reference => Id::as_written(id, text),
@@ -197,7 +197,7 @@ fn other_id(id: Option<Value>, text: &[u8], mode: Mode) -> Id {
 
 /// The uuid that PostHog recommends (posthog-ingestion 3.4). Without any time there is none to
 /// put into it, and version 5 is taken.
-fn v7(settling: &Settling<'_>, timing: &Timing, message_id: &str, kind: Kind) -> EventUuid {
+fn v7(settling: &Settling<'_>, timing: &EventTiming, message_id: &str, kind: Kind) -> EventUuid {
     let project = settling.recipient.project.as_bytes();
     let id = message_id.as_bytes();
     timing
@@ -219,8 +219,8 @@ fn kind(message: &Message, text: &[u8], naming: Naming) -> Result<Kind, Fault> {
 }
 
 /// When an event happened, and how that is known.
-struct Timing {
-    time: Time,
+struct EventTiming {
+    time: HappenedAt,
     /// A time that could not be used.
     unusable: Option<Value>,
     /// Whether the sender's clock was to correct it and could not be read.
@@ -233,7 +233,7 @@ struct Timing {
     clock: Option<SenderClock>,
 }
 
-impl Timing {
+impl EventTiming {
     /// Takes the time that the message had when it came first.
     fn recall(&mut self, first: impl FnOnce(Timestamp) -> Timestamp) {
         let Some(moment) = self.moment else {
@@ -242,7 +242,7 @@ impl Timing {
         let first = first(moment);
         if first != moment {
             self.moment = Some(first);
-            self.time = Time::At(first);
+            self.time = HappenedAt::At(first);
         }
     }
 }
@@ -254,7 +254,7 @@ fn timing(
     text: &[u8],
     received_at: Option<Timestamp>,
     batch_sent_at: Option<Timestamp>,
-) -> Timing {
+) -> EventTiming {
     let given = |value: Option<Value>| value.filter(|value| is_said(*value, text));
     let said = |value: Value| moment(value, text).map(Reading::timestamp);
     let original = given(message.original_timestamp);
@@ -277,13 +277,13 @@ fn timing(
     let Some(received_at) = received_at else {
         let (time, unusable) = match (message.timestamp, reading) {
             (Some(time), _) if time.is_string() || time.shape == Shape::Null => {
-                (Time::AsWritten(time), None)
+                (HappenedAt::AsWritten(time), None)
             }
-            (Some(_), Some(reading)) => (Time::At(reading.timestamp()), None),
-            (time, _) => (Time::Unknown, time),
+            (Some(_), Some(reading)) => (HappenedAt::At(reading.timestamp()), None),
+            (time, _) => (HappenedAt::Unknown, time),
         };
         let own = given(message.timestamp).and(own);
-        return Timing {
+        return EventTiming {
             time,
             unusable,
             sent_at: SentAt::Fine,
@@ -292,8 +292,8 @@ fn timing(
             clock,
         };
     };
-    let at = |timestamp, unusable| Timing {
-        time: Time::At(timestamp),
+    let at = |timestamp, unusable| EventTiming {
+        time: HappenedAt::At(timestamp),
         unusable,
         sent_at,
         own,
@@ -304,14 +304,14 @@ fn timing(
         return at(received_at, written);
     };
     match (sent.filter(|_| !is_settled), reading) {
-        (None, Reading::Exact(timestamp)) => Timing {
-            time: Time::AsWritten(written),
+        (None, Reading::Exact(timestamp)) => EventTiming {
+            time: HappenedAt::AsWritten(written),
             ..at(timestamp, None)
         },
         (None, Reading::Loose(timestamp)) => at(timestamp, None),
         (Some(sent), reading) => match reading.timestamp().corrected(sent, received_at) {
             Some(timestamp) => at(timestamp, None),
-            None => Timing {
+            None => EventTiming {
                 own: None,
                 ..at(received_at, Some(written))
             },
@@ -337,8 +337,8 @@ pub(super) fn moment(value: Value, text: &[u8]) -> Option<Reading> {
 /// Whether the client's address is to be filled in: Segment does it for what runs on a visitor's
 /// own device, and for senders that ask by `context.direct`; a server's address would move all of its
 /// users to a data centre (segment-tracking 4.3).
-fn wants_ip(source: Source<'_>, arrival: &Arrival, mode: Mode) -> bool {
-    let Source {
+fn wants_ip(source: MessageSource<'_>, arrival: &Arrival, mode: Mode) -> bool {
+    let MessageSource {
         context_text,
         context,
         ..
@@ -360,11 +360,11 @@ fn wants_ip(source: Source<'_>, arrival: &Arrival, mode: Mode) -> bool {
     {
         return true;
     }
-    Library::of(context, context_text).runs_on_a_device()
+    LibraryKind::of(context, context_text).runs_on_a_device()
 }
 
 /// Whether the context has a user agent of its own.
-fn has_user_agent(source: Source<'_>, mode: Mode) -> bool {
+fn has_user_agent(source: MessageSource<'_>, mode: Mode) -> bool {
     let text = source.context_text;
     let user_agent = source.context.named(name!("userAgent"));
     user_agent.is_some_and(|user_agent| match mode {
@@ -378,7 +378,10 @@ fn has_user_agent(source: Source<'_>, mode: Mode) -> bool {
 ///
 /// As Segment's own reader has it (`enabled` of its package segmentio-facade): `All` in any
 /// spelling, the first one if there are several; the name of the destination exactly.
-pub(super) fn passes_gate(own: (&Part, &[u8]), batch: Option<(&Part, &[u8])>) -> bool {
+pub(super) fn passes_gate(
+    own: (&MessagePart, &[u8]),
+    batch: Option<(&MessagePart, &[u8])>,
+) -> bool {
     let both = [Some(own), batch];
     let switch = |is: fn(&[u8]) -> bool| {
         both.into_iter().flatten().find_map(|(part, text)| {

@@ -1,11 +1,11 @@
-//! What becomes of messages and bodies, in names that a user can look up.
+//! What happens to messages and bodies, in names that a user can look up.
 
 use thiserror::Error;
 
 use super::json::Malformed;
 use crate::segment::Kind;
 
-/// Sees each message as it came and what became of it.
+/// Sees each message unchanged and its outcome.
 pub trait Watch {
     /// Called once for each message of a body, in order, counted from 0.
     fn message(&mut self, index: usize, came: &[u8], fate: MessageOutcome<'_>);
@@ -25,8 +25,7 @@ pub trait Watch {
 pub enum Notice<'a> {
     /// Events name a sixth type of groups. Said once for each project; the name is the sender's.
     #[error(
-        "events name a sixth type of groups; PostHog keeps the five that it saw first in a project \
-         and ignores every other one silently"
+        "events name a sixth group type; PostHog keeps the first five of a project and silently ignores every other one"
     )]
     SixthGroupType {
         /// The type.
@@ -41,8 +40,7 @@ pub enum Notice<'a> {
     LateSentAt,
     /// A message's time cannot be read or used; its event has the time of its arrival.
     #[error(
-        "the time of a message cannot be read; its event has the time of its arrival, and what \
-         stood there as segment_original_timestamp"
+        "the time of a message cannot be read; its event gets the time of its arrival, and keeps the original text as segment_original_timestamp"
     )]
     UnreadableTime,
     /// A `sentAt` cannot be read; the times of its messages are not corrected.
@@ -67,7 +65,7 @@ impl Watch for () {
     fn message(&mut self, _: usize, _: &[u8], _: MessageOutcome<'_>) {}
 }
 
-/// What became of one message.
+/// The outcome of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageOutcome<'a> {
     /// It left as this PostHog event (JSON text).
@@ -83,13 +81,13 @@ pub enum MessageOutcome<'a> {
 #[non_exhaustive]
 pub enum Omission {
     /// Its `integrations` keep it from PostHog.
-    #[error("its integrations keep it from PostHog; `mapping.integrations: ignore` would send it")]
+    #[error("its integrations exclude PostHog; `mapping.integrations: ignore` would send it")]
     Integrations,
     /// An alias of an id onto itself, which merges nothing.
-    #[error("it is an alias of an id onto itself")]
+    #[error("it is an alias of an id to itself")]
     SelfAlias,
     /// `mapping.person_profiles` is `never`, and it could only change a profile or a group.
-    #[error("person profiles are switched off, and it could do nothing else")]
+    #[error("it would only change a person, and person profiles are switched off")]
     PersonProfiles,
     /// PostHog has accepted the same message before, and `mapping.repeats` is `suppress`.
     #[error("PostHog has accepted it before")]
@@ -104,7 +102,7 @@ pub enum Omission {
     #[error("the visitor has not consented to it")]
     Consent,
     /// The visitor is to stay anonymous, and the message could only say who it is.
-    #[error("the visitor is to stay anonymous, and it only says who it is")]
+    #[error("it only identifies the visitor, who has to stay anonymous")]
     Anonymous,
     /// A rule of the site's own.
     #[error("a rule leaves it out")]
@@ -188,24 +186,24 @@ impl Fault {
 
 /// Why no event is made of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum NoEvent {
     LeftOut(Omission),
     Refused(Fault),
 }
 
-impl From<Omission> for Verdict {
+impl From<Omission> for NoEvent {
     fn from(omission: Omission) -> Self {
         Self::LeftOut(omission)
     }
 }
 
-impl From<Fault> for Verdict {
+impl From<Fault> for NoEvent {
     fn from(fault: Fault) -> Self {
         Self::Refused(fault)
     }
 }
 
-impl Verdict {
+impl NoEvent {
     pub(super) fn fate(self) -> MessageOutcome<'static> {
         match self {
             Self::LeftOut(omission) => MessageOutcome::LeftOut(omission),
@@ -236,7 +234,7 @@ pub enum RewriteError {
     )]
     LateBatchKey,
     /// So many of its messages were refused that the sender cannot mean it.
-    #[error("more messages of the body were refused than any sender would send")]
+    #[error("too many messages of the body were refused")]
     TooManyRefused,
     /// One message or one value of the envelope is larger than what is held.
     #[error("the body, one message or a batch-level value is larger than the limit")]

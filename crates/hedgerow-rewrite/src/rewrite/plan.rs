@@ -5,12 +5,12 @@
 use super::identity::Id;
 use super::json::{inner, is_blank, name, Shape, Value};
 use super::message::Message;
-use super::normalise::{moment, Settled, Source, Time};
+use super::normalise::{moment, HappenedAt, MessageSource, Settled};
 use super::rules::{decide, Rule, RuleAction, PERSON_EVENTS};
 use super::time::Reading;
 use super::{
-    Fault, Mapping, Mode, Omission, PersonProfiles, SameAnonymousId, SecondIdentify, Timestamp,
-    Verdict,
+    Fault, Mapping, Mode, NoEvent, Omission, PersonProfiles, SameAnonymousId, SecondIdentify,
+    Timestamp,
 };
 use crate::posthog::NESTING_LIMIT;
 use crate::segment::Kind;
@@ -69,10 +69,10 @@ impl<'p> Piece<'p> {
 
 /// One event, decided and not yet written.
 #[derive(Debug)]
-pub(super) struct Plan<'p> {
+pub(super) struct EventPlan<'p> {
     pub(super) kind: Kind,
     pub(super) event: Piece<'p>,
-    pub(super) timestamp: Time,
+    pub(super) timestamp: HappenedAt,
     pub(super) distinct_id: Piece<'p>,
     /// `$anon_distinct_id` of an identify; absent means that the caller's own, if any, stays.
     pub(super) anon_distinct_id: Piece<'p>,
@@ -88,16 +88,16 @@ pub(super) struct Plan<'p> {
 
 /// Whether posthog-js has worked on the message, and so has told PostHog of the user itself
 /// (posthog-ingestion, section 7).
-fn sent_by_posthog_js(source: Source<'_>) -> bool {
+fn sent_by_posthog_js(source: MessageSource<'_>) -> bool {
     let properties = &source.message.properties;
     let lib = properties.named(name!("$lib"));
     lib.is_some_and(|lib| lib.of(source.text) == b"\"web\"")
 }
 
-impl<'p> Plan<'p> {
+impl<'p> EventPlan<'p> {
     /// The reference's decisions (mapping 1.5 to 1.7).
-    pub(super) fn reference(source: Source<'_>, settled: &'p Settled<'_>) -> Self {
-        let Source { text, message, .. } = source;
+    pub(super) fn reference(source: MessageSource<'_>, settled: &'p Settled<'_>) -> Self {
+        let MessageSource { text, message, .. } = source;
         let user_id = settled.user_id.if_truthy(text);
         let event = match settled.kind {
             Kind::Track => Piece::from(message.event),
@@ -135,10 +135,10 @@ impl<'p> Plan<'p> {
     /// What the enriched mode decides otherwise (mapping 5.4), or why it leaves the message out.
     pub(super) fn enrich(
         &mut self,
-        source: Source<'_>,
+        source: MessageSource<'_>,
         settled: &'p Settled<'_>,
         mapping: &Mapping,
-    ) -> Result<(), Verdict> {
+    ) -> Result<(), NoEvent> {
         let text = source.text;
         if !self.kind.tells_an_event() {
             self.check_profiles(source, mapping)?;
@@ -170,7 +170,7 @@ impl<'p> Plan<'p> {
     }
 
     /// Repairs what capture or the pipeline behind it would refuse, or says why it cannot be.
-    pub(super) fn check(&mut self, source: Source<'_>) -> Result<(), Verdict> {
+    pub(super) fn check(&mut self, source: MessageSource<'_>) -> Result<(), NoEvent> {
         let text = source.text;
         self.check_event(text)?;
         self.check_distinct_id(text)?;
@@ -182,9 +182,9 @@ impl<'p> Plan<'p> {
     /// What a site's own rules make of the event.
     pub(super) fn follow_rules(
         &mut self,
-        source: Source<'_>,
+        source: MessageSource<'_>,
         rules: &'p [Rule],
-    ) -> Result<(), Verdict> {
+    ) -> Result<(), NoEvent> {
         let Some(event) = self.event.says(source.text) else {
             return Ok(());
         };
@@ -200,7 +200,7 @@ impl<'p> Plan<'p> {
 
     /// Whether the event is one by which PostHog changes persons and groups. It drops these if
     /// they carry `$process_person_profile: false` (posthog-ingestion 4.4).
-    pub(super) fn changes_persons(&self, source: Source<'_>) -> bool {
+    pub(super) fn changes_persons(&self, source: MessageSource<'_>) -> bool {
         // All of them begin with a dollar sign, which nearly no event of a caller's does.
         if let Piece::Raw(value) = self.event {
             let is_plain = value.shape == Shape::Plain;
@@ -216,9 +216,9 @@ impl<'p> Plan<'p> {
     /// PostHog would drop it.
     pub(super) fn check_profiles(
         &self,
-        source: Source<'_>,
+        source: MessageSource<'_>,
         mapping: &Mapping,
-    ) -> Result<(), Verdict> {
+    ) -> Result<(), NoEvent> {
         let never =
             mapping.mode == Mode::Enriched && mapping.person_profiles == PersonProfiles::Never;
         if never && self.changes_persons(source) {
@@ -228,7 +228,7 @@ impl<'p> Plan<'p> {
     }
 
     /// Whether the event says anything besides who the person is.
-    pub(super) fn check_anonymous(&self, source: Source<'_>) -> Result<(), Verdict> {
+    pub(super) fn check_anonymous(&self, source: MessageSource<'_>) -> Result<(), NoEvent> {
         if !self.kind.tells_an_event() || self.changes_persons(source) {
             return Err(Omission::Anonymous.into());
         }
@@ -236,15 +236,15 @@ impl<'p> Plan<'p> {
     }
 
     /// When the event happened.
-    pub(super) fn moment(&self, source: Source<'_>) -> Option<Timestamp> {
+    pub(super) fn moment(&self, source: MessageSource<'_>) -> Option<Timestamp> {
         match self.timestamp {
-            Time::Unknown => None,
-            Time::At(timestamp) => Some(timestamp),
-            Time::AsWritten(written) => moment(written, source.text).map(Reading::timestamp),
+            HappenedAt::Unknown => None,
+            HappenedAt::At(timestamp) => Some(timestamp),
+            HappenedAt::AsWritten(written) => moment(written, source.text).map(Reading::timestamp),
         }
     }
 
-    fn check_event(&mut self, text: &[u8]) -> Result<(), Verdict> {
+    fn check_event(&mut self, text: &[u8]) -> Result<(), NoEvent> {
         match self.event {
             Piece::Name(_) => return Ok(()),
             Piece::Raw(value) if value.is_string() && value.of(text) != b"\"\"" => return Ok(()),
@@ -263,7 +263,7 @@ impl<'p> Plan<'p> {
         }
     }
 
-    fn check_distinct_id(&mut self, text: &[u8]) -> Result<(), Verdict> {
+    fn check_distinct_id(&mut self, text: &[u8]) -> Result<(), NoEvent> {
         self.distinct_id = self.distinct_id.digits();
         match self.distinct_id {
             Piece::Absent => Err(Fault::MissingDistinctId.into()),
@@ -275,7 +275,7 @@ impl<'p> Plan<'p> {
     }
 
     /// What merges two persons must be text on both sides, or the event is dropped behind capture.
-    fn check_merge(&mut self, text: &[u8]) -> Result<(), Verdict> {
+    fn check_merge(&mut self, text: &[u8]) -> Result<(), NoEvent> {
         self.anon_distinct_id = match self.anon_distinct_id.digits() {
             Piece::Raw(value) if !value.is_string() => Piece::Absent,
             piece => piece,
@@ -303,7 +303,7 @@ fn is_no_id(value: Value) -> bool {
 /// Around a property stand the event's properties, the event, the array and the envelope.
 const AROUND_PROPERTIES: usize = 4;
 
-fn check_depth(source: Source<'_>) -> Result<(), Verdict> {
+fn check_depth(source: MessageSource<'_>) -> Result<(), NoEvent> {
     let Message {
         properties, traits, ..
     } = source.message;
@@ -321,7 +321,7 @@ fn check_depth(source: Source<'_>) -> Result<(), Verdict> {
 
 /// Capture refuses a whole batch for a `$cookieless_mode` that is not a boolean; what the sender
 /// meant by it cannot be guessed.
-fn check_cookieless(kind: Kind, source: Source<'_>) -> Result<(), Verdict> {
+fn check_cookieless(kind: Kind, source: MessageSource<'_>) -> Result<(), NoEvent> {
     if !kind.has_properties() {
         return Ok(());
     }

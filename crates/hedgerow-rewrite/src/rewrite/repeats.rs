@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::message::Message;
-use super::normalise::Source;
+use super::normalise::MessageSource;
 use super::Timestamp;
 use crate::posthog::ProjectId;
 use crate::segment::Kind;
@@ -40,7 +40,7 @@ pub(super) struct Tag([u64; 2]);
 
 /// What is remembered of messages.
 #[derive(Debug)]
-pub(super) struct Repeats {
+pub(super) struct SeenMessages {
     /// Under its random key, with 128 bits of a hash.
     hasher: SipHasher13,
     times: Table,
@@ -51,7 +51,7 @@ pub(super) struct Repeats {
 /// Whether repeats are sent or left out.
 pub(super) use super::mapping::Repeats as Treatment;
 
-impl Repeats {
+impl SeenMessages {
     pub(super) fn new(treatment: Treatment) -> Self {
         Self {
             hasher: SipHasher13::new_with_keys(random(), random()),
@@ -71,12 +71,12 @@ impl Repeats {
     pub(super) fn first_time(
         &self,
         (project, kind, message_id): (&ProjectId, Kind, &str),
-        source: Source<'_>,
+        source: MessageSource<'_>,
         (now, noted): (Timestamp, &mut Vec<Tag>),
         time: Timestamp,
     ) -> Timestamp {
-        let Source { text, message, .. } = source;
-        let mut gathered = Gathered::new(self);
+        let MessageSource { text, message, .. } = source;
+        let mut gathered = HashInput::new(self);
         for part in [
             project.as_bytes(),
             kind.name().as_bytes(),
@@ -95,7 +95,7 @@ impl Repeats {
         }
         let tag = gathered.tag();
         let (first, novelty) = self.times.first(tag, now, time.micros());
-        if novelty == Novelty::Noted {
+        if novelty == TagNovelty::Noted {
             noted.push(tag);
         }
         Timestamp::from_micros(first)
@@ -110,11 +110,11 @@ impl Repeats {
     pub(super) fn content(
         &self,
         (project, kind, message_id): (&ProjectId, Kind, &str),
-        source: Source<'_>,
+        source: MessageSource<'_>,
         shared: [&[u8]; 2],
     ) -> Option<Tag> {
         self.accepted.as_ref()?;
-        let mut gathered = Gathered::new(self);
+        let mut gathered = HashInput::new(self);
         for part in [
             project.as_bytes(),
             kind.name().as_bytes(),
@@ -149,14 +149,14 @@ fn random() -> u64 {
 }
 
 /// What is hashed, gathered in large pieces: many small ones cost the hash more than their bytes.
-struct Gathered {
+struct HashInput {
     hasher: SipHasher13,
     piece: [u8; 512],
     filled: usize,
 }
 
-impl Gathered {
-    fn new(repeats: &Repeats) -> Self {
+impl HashInput {
+    fn new(repeats: &SeenMessages) -> Self {
         Self {
             hasher: repeats.hasher,
             piece: [0; 512],
@@ -234,7 +234,7 @@ fn lasting(message: &Message, text: &[u8], mut take: impl FnMut(&[u8])) {
 
 /// Whether a tag was there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Novelty {
+enum TagNovelty {
     Known,
     Noted,
 }
@@ -242,13 +242,13 @@ enum Novelty {
 /// A table of fixed size. What is new in a full place pushes out what has been there longest.
 #[derive(Debug)]
 struct Table {
-    shards: Box<[Mutex<Box<[Pair]>>]>,
+    shards: Box<[Mutex<Box<[TagSlots]>>]>,
 }
 
-type Pair = [Slot; 2];
+type TagSlots = [TagSlot; 2];
 
 #[derive(Debug, Clone, Copy)]
-struct Slot {
+struct TagSlot {
     tag: Tag,
     /// In milliseconds since 1970.
     seen: i64,
@@ -256,13 +256,13 @@ struct Slot {
 }
 
 /// Older than any window.
-const EMPTY: Slot = Slot {
+const EMPTY: TagSlot = TagSlot {
     tag: Tag([0; 2]),
     seen: i64::MIN,
     value: 0,
 };
 
-impl Slot {
+impl TagSlot {
     fn holds(&self, tag: Tag, now: i64) -> bool {
         // Clocks are set back now and then.
         self.tag == tag && self.seen.abs_diff(now) <= WINDOW
@@ -278,18 +278,18 @@ impl Table {
     }
 
     /// The value under which a tag was noted first; notes it now if it is not there.
-    fn first(&self, tag: Tag, now: Timestamp, value: i64) -> (i64, Novelty) {
+    fn first(&self, tag: Tag, now: Timestamp, value: i64) -> (i64, TagNovelty) {
         let now = now.millis();
         let Some(mut shard) = self.shard(tag) else {
-            return (value, Novelty::Known);
+            return (value, TagNovelty::Known);
         };
         let Some(pair) = shard.get_mut(place(tag)) else {
-            return (value, Novelty::Known);
+            return (value, TagNovelty::Known);
         };
         if let Some(slot) = pair.iter().find(|slot| slot.holds(tag, now)) {
-            return (slot.value, Novelty::Known);
+            return (slot.value, TagNovelty::Known);
         }
-        let fresh = Slot {
+        let fresh = TagSlot {
             tag,
             seen: now,
             value,
@@ -297,7 +297,7 @@ impl Table {
         let [left, right] = pair;
         let oldest = if left.seen <= right.seen { left } else { right };
         *oldest = fresh;
-        (value, Novelty::Noted)
+        (value, TagNovelty::Noted)
     }
 
     fn forget(&self, tag: Tag) {
@@ -318,7 +318,7 @@ impl Table {
     }
 
     /// A shard is whole between any two statements, so one whose thread died is as good as any.
-    fn shard(&self, tag: Tag) -> Option<MutexGuard<'_, Box<[Pair]>>> {
+    fn shard(&self, tag: Tag) -> Option<MutexGuard<'_, Box<[TagSlots]>>> {
         let Tag([first, _]) = tag;
         let shard = self.shards.get(first as usize % SHARDS)?;
         Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
@@ -351,12 +351,12 @@ mod tests {
     fn the_first_value_stays_for_a_day_and_no_longer() {
         let table = Table::new();
         let one = tag(1);
-        assert_eq!(table.first(one, at(0), 10), (10, Novelty::Noted));
-        assert_eq!(table.first(one, at(DAY), 20), (10, Novelty::Known));
-        assert_eq!(table.first(one, at(-DAY), 20), (10, Novelty::Known));
-        assert_eq!(table.first(one, at(DAY + 1), 30), (30, Novelty::Noted));
+        assert_eq!(table.first(one, at(0), 10), (10, TagNovelty::Noted));
+        assert_eq!(table.first(one, at(DAY), 20), (10, TagNovelty::Known));
+        assert_eq!(table.first(one, at(-DAY), 20), (10, TagNovelty::Known));
+        assert_eq!(table.first(one, at(DAY + 1), 30), (30, TagNovelty::Noted));
         table.forget(one);
-        assert_eq!(table.first(one, at(DAY + 1), 40), (40, Novelty::Noted));
+        assert_eq!(table.first(one, at(DAY + 1), 40), (40, TagNovelty::Noted));
         assert!(table.knows(one, at(DAY + 1)));
         assert!(!table.knows(tag(2), at(0)));
     }
@@ -373,7 +373,7 @@ mod tests {
             .filter(|number| table.knows(same_place(*number), at(1000)))
             .collect();
         assert_eq!(known, [999, 1000]);
-        let bytes = std::mem::size_of::<Slot>() * 2 * PAIRS * SHARDS;
+        let bytes = std::mem::size_of::<TagSlot>() * 2 * PAIRS * SHARDS;
         assert_eq!(bytes, 1 << 20);
     }
 

@@ -9,11 +9,11 @@ use crate::segment::Kind;
 pub struct Rule {
     /// Which events, by the name that PostHog would get (`$pageview` for a page call).
     pub event: NamePattern,
-    /// What becomes of them.
+    /// What happens to them.
     pub action: RuleAction,
 }
 
-/// What becomes of the events of a rule.
+/// What happens to the events of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleAction {
     /// They are sent, whatever later rules say.

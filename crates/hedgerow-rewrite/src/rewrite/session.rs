@@ -10,9 +10,9 @@ use super::enrich::session::{
 };
 use super::enrich::uuid7::Uuid7;
 use super::json::{name, Scratch, Shape, Value};
-use super::library::Library;
-use super::message::Part;
-use super::normalise::Source;
+use super::library::LibraryKind;
+use super::message::MessagePart;
+use super::normalise::MessageSource;
 use super::{Arrival, Recipient, Timestamp};
 
 /// Sessions that the edge keeps itself: `sessions: cookie`.
@@ -26,7 +26,7 @@ pub struct SessionKeeper {
 
 /// The sessions of one request.
 #[derive(Debug, Default)]
-pub(super) struct Sessions {
+pub(super) struct RequestSessions {
     keeper: Option<std::sync::Arc<SessionKeeper>>,
     /// The session of posthog-js's cookie, once it has been looked for.
     posthog_js: Option<Option<PosthogJsSession>>,
@@ -36,7 +36,7 @@ pub(super) struct Sessions {
     cookie: Option<CookieValue>,
 }
 
-impl Sessions {
+impl RequestSessions {
     pub(super) fn new(keeper: Option<std::sync::Arc<SessionKeeper>>) -> Self {
         Self {
             keeper,
@@ -55,7 +55,7 @@ impl Sessions {
     /// what the edge keeps itself is held against the corrected `moment`.
     pub(super) fn find<'t>(
         &mut self,
-        source: Source<'t>,
+        source: MessageSource<'t>,
         visitor: impl Fn() -> Option<Cow<'t, str>>,
         (clock, moment): (Option<SenderClock>, Option<Timestamp>),
         arrival: &Arrival,
@@ -65,9 +65,9 @@ impl Sessions {
         if own.is_some_and(|own| own.shape != Shape::Null) {
             return None;
         }
-        let library = Library::of(source.context, source.context_text);
+        let library = LibraryKind::of(source.context, source.context_text);
         let (clock, moment) = (clock?, moment?);
-        if library != Library::Server {
+        if library != LibraryKind::Server {
             let posthog_js = self.posthog_js(arrival, recipient);
             let session = posthog_js.and_then(|session| session.of(clock));
             if let Some(session) = session.filter(|session| session.is_found_at(moment)) {
@@ -78,7 +78,7 @@ impl Sessions {
         if let Some(found) = named.filter(|(session, _)| session.is_found_at(moment)) {
             return Some(found);
         }
-        if library != Library::Browser {
+        if library != LibraryKind::Browser {
             return None;
         }
         self.keeper.as_ref()?;
@@ -124,7 +124,7 @@ impl Sessions {
 
 /// A session that another library names (mapping 5.3, points 3 and 4).
 fn explicit<'t>(
-    source: Source<'t>,
+    source: MessageSource<'t>,
     visitor: impl Fn() -> Option<Cow<'t, str>>,
     clock: SenderClock,
 ) -> Option<(Uuid7, &'static str)> {
@@ -135,7 +135,7 @@ fn explicit<'t>(
         .named(name!("Actions Amplitude"));
     if let Some(options) = amplitude.filter(|options| options.shape == Shape::Object) {
         let options_text = options.of(text);
-        let mut part = Part::default();
+        let mut part = MessagePart::default();
         part.scan_text(options_text, &mut Scratch::default()).ok()?;
         let named = part.get(options_text, "session_id");
         let session = named.and_then(|id| said(id, options_text));
@@ -151,7 +151,7 @@ fn explicit<'t>(
 
 /// The window that a message names beside this session: `context.windowId`, as what Hedgerow serves
 /// puts it there beside `context.sessionId`. With another session it is none of the message's.
-pub(super) fn window(source: Source<'_>, session: Uuid7) -> Option<Uuid7> {
+pub(super) fn window(source: MessageSource<'_>, session: Uuid7) -> Option<Uuid7> {
     let named = |key| {
         let text = source.context_text;
         Uuid7::parse(&said(source.context.named(key)?, text)?)

@@ -90,8 +90,8 @@ impl Index {
     }
 }
 
-/// Whether spreading this value gives more than so many bytes for certain: a key and a value for
-/// each character of a long string could take twenty times its size only to be thrown away.
+/// Whether spreading this value gives more than this many bytes for certain: a key and a value for
+/// each character of a long string could take twenty times its size only to be deleted.
 pub(super) fn spreads_beyond(value: Value, limit: usize) -> bool {
     let length = value.span.end() - value.span.start();
     match value.shape {

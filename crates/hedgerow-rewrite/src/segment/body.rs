@@ -21,7 +21,7 @@ pub enum BodyError {
 /// Decodes one body, chunk by chunk.
 #[derive(Debug)]
 pub struct Decoder {
-    state: State,
+    state: DecoderState,
     limit: usize,
     wire_left: usize,
     left: usize,
@@ -30,7 +30,7 @@ pub struct Decoder {
 }
 
 #[derive(Debug)]
-enum State {
+enum DecoderState {
     /// Nothing seen yet. Holds the first bytes until gzip's magic can be told from JSON.
     Start {
         seen: Vec<u8>,
@@ -108,7 +108,7 @@ impl Decoder {
     pub fn new(content_encoding: Option<&str>, limit: usize) -> Result<Self, BodyError> {
         let declared = Declared::by(content_encoding.unwrap_or_default())?;
         Ok(Self {
-            state: State::Start {
+            state: DecoderState::Start {
                 seen: Vec::new(),
                 declared,
             },
@@ -132,7 +132,7 @@ impl Decoder {
             .wire_left
             .checked_sub(chunk.len())
             .ok_or(BodyError::TooLarge)?;
-        let State::Start { seen, declared } = &mut self.state else {
+        let DecoderState::Start { seen, declared } = &mut self.state else {
             return self.run(chunk, sink);
         };
         if seen.is_empty() {
@@ -156,18 +156,18 @@ impl Decoder {
         E: From<BodyError>,
     {
         match &mut self.state {
-            State::Start { seen, declared } => {
+            DecoderState::Start { seen, declared } => {
                 let begins = seen.iter().find(|byte| !byte.is_ascii_whitespace());
                 if *declared == Declared::Gzip && begins.is_some_and(|byte| !may_be_json(*byte)) {
                     return Err(BodyError::Damaged.into());
                 }
                 let held = std::mem::take(seen);
-                self.state = State::Plain;
+                self.state = DecoderState::Plain;
                 self.run(&held, sink)
             }
-            State::Plain | State::Between => Ok(()),
-            State::Gzip(gzip) if !gzip.fed => Ok(()),
-            State::Gzip(_) => Err(BodyError::Damaged.into()),
+            DecoderState::Plain | DecoderState::Between => Ok(()),
+            DecoderState::Gzip(gzip) if !gzip.fed => Ok(()),
+            DecoderState::Gzip(_) => Err(BodyError::Damaged.into()),
         }
     }
 
@@ -181,14 +181,14 @@ impl Decoder {
     {
         while !input.is_empty() {
             match &mut self.state {
-                State::Start { .. } | State::Plain => {
+                DecoderState::Start { .. } | DecoderState::Plain => {
                     self.left = self
                         .left
                         .checked_sub(input.len())
                         .ok_or(BodyError::TooLarge)?;
                     return sink(input);
                 }
-                State::Between => {
+                DecoderState::Between => {
                     // Zero padding after a member is tolerated, as gzip itself does, also before
                     // another member: where the padding is cut must not matter.
                     let padding = input.iter().position(|byte| *byte != 0);
@@ -200,9 +200,9 @@ impl Decoder {
                     if self.members > MEMBERS + (self.limit - self.left) / MEMBER_BYTES {
                         return Err(BodyError::Damaged.into());
                     }
-                    self.state = State::Gzip(Box::new(Gzip::new()));
+                    self.state = DecoderState::Gzip(Box::new(Gzip::new()));
                 }
-                State::Gzip(gzip) => {
+                DecoderState::Gzip(gzip) => {
                     let mut out = [0_u8; STEP];
                     let (read, written, ended) = gzip.step(input, &mut out)?;
                     self.inflated(written)?;
@@ -211,7 +211,7 @@ impl Decoder {
                     }
                     input = input.get(read..).unwrap_or_default();
                     if ended {
-                        self.state = State::Between;
+                        self.state = DecoderState::Between;
                     }
                 }
             }
@@ -234,7 +234,7 @@ impl Decoder {
     where
         E: From<BodyError>,
     {
-        while let State::Gzip(gzip) = &mut self.state {
+        while let DecoderState::Gzip(gzip) = &mut self.state {
             let mut out = [0_u8; STEP];
             let (_, written, ended) = gzip.step(&[], &mut out)?;
             self.inflated(written)?;
@@ -242,7 +242,7 @@ impl Decoder {
                 sink(piece)?;
             }
             if ended {
-                self.state = State::Between;
+                self.state = DecoderState::Between;
             } else if written == 0 {
                 return Ok(());
             }
@@ -254,20 +254,20 @@ impl Decoder {
 /// Gzip is believed when its magic stands there. Declared but not there (a proxy in front has
 /// inflated the body and left the header) means plain: the JSON parser has the last word. Nothing
 /// is said as long as too little has come.
-fn begin(declared: Declared, first: &[u8]) -> Result<Option<State>, BodyError> {
+fn begin(declared: Declared, first: &[u8]) -> Result<Option<DecoderState>, BodyError> {
     if first.len() < MAGIC.len() {
         return Ok(None);
     }
     if first.starts_with(&MAGIC) {
-        return Ok(Some(State::Gzip(Box::new(Gzip::new()))));
+        return Ok(Some(DecoderState::Gzip(Box::new(Gzip::new()))));
     }
     if declared == Declared::Nothing {
-        return Ok(Some(State::Plain));
+        return Ok(Some(DecoderState::Plain));
     }
     match first.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None if first.len() < BLANKS => Ok(None),
         Some(byte) if !may_be_json(*byte) => Err(BodyError::Damaged),
-        _ => Ok(Some(State::Plain)),
+        _ => Ok(Some(DecoderState::Plain)),
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn write_fields(fields: &[(Cow<'_, str>, Cow<'_, str>)]) -> Vec<u8> {
     }
     out.push(b'{');
     for (name, value) in fields {
-        // Where nothing is within a field of this name, it need not be looked for.
+        // Where nothing is within a field of this name, it does not have to be looked for.
         if name.contains('.') || tree.find(ROOT, name).is_some() {
             tree.set(name, value);
             continue;

@@ -13,5 +13,5 @@ mod routes;
 pub use body::{BodyError, Decoder};
 pub use keys::{KeyFrom, WriteKey, WriteKeys};
 pub use pixel::{message_from_query, GIF};
-pub use reply::{Answer, Cors, Refusal, Reply};
+pub use reply::{Answer, Cors, Reply, RequestRefusal};
 pub use routes::{recognise, single_slashes, Call, Kind, Recognised};

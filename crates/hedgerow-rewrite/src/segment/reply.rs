@@ -23,13 +23,13 @@ pub enum Reply {
         requested_headers: Option<String>,
     },
     /// A request that can never succeed.
-    Refused(Refusal),
-    /// The events are not safe yet: try again after so many seconds (1 to 300).
+    Refused(RequestRefusal),
+    /// The events are not safe yet: try again after this many seconds (1 to 300).
     Busy {
         /// Whole seconds, because some clients read nothing else.
         retry_after: u32,
     },
-    /// Requests come too fast: try again after so many seconds (1 to 300).
+    /// Requests come too fast: try again after this many seconds (1 to 300).
     TooMany {
         /// Whole seconds.
         retry_after: u32,
@@ -38,7 +38,7 @@ pub enum Reply {
 
 /// Why a request can never succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Refusal {
+pub enum RequestRefusal {
     /// The body is not what the call takes; a word that names the fault, and a sentence.
     Malformed {
         /// Short and stable, for programs: `invalid_json`, `late_batch_key` …
@@ -155,25 +155,27 @@ fn later(status: StatusCode, code: &str, message: &str, retry_after: u32) -> Ans
     answer
 }
 
-fn refused(refusal: Refusal) -> Answer {
+fn refused(refusal: RequestRefusal) -> Answer {
     match refusal {
-        Refusal::Malformed { code, message } => error(StatusCode::BAD_REQUEST, code, message),
-        Refusal::UnknownWriteKey => error(
+        RequestRefusal::Malformed { code, message } => {
+            error(StatusCode::BAD_REQUEST, code, message)
+        }
+        RequestRefusal::UnknownWriteKey => error(
             StatusCode::UNAUTHORIZED,
             "unknown_write_key",
             "the write key is missing or not accepted here",
         ),
-        Refusal::TooLarge => error(
+        RequestRefusal::TooLarge => error(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too_large",
             "the body or its only event is larger than the limit",
         ),
-        Refusal::UnknownPath => error(
+        RequestRefusal::UnknownPath => error(
             StatusCode::NOT_FOUND,
             "unknown_path",
             "there is no such call",
         ),
-        Refusal::MethodNotAllowed(methods) => {
+        RequestRefusal::MethodNotAllowed(methods) => {
             let mut answer = error(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -231,11 +233,11 @@ mod tests {
             Reply::Accepted,
             Reply::Pixel,
             Reply::Busy { retry_after: 5 },
-            Reply::Refused(Refusal::UnknownWriteKey),
-            Reply::Refused(Refusal::TooLarge),
-            Reply::Refused(Refusal::UnknownPath),
-            Reply::Refused(Refusal::MethodNotAllowed("POST, PUT, OPTIONS")),
-            Reply::Refused(Refusal::Malformed {
+            Reply::Refused(RequestRefusal::UnknownWriteKey),
+            Reply::Refused(RequestRefusal::TooLarge),
+            Reply::Refused(RequestRefusal::UnknownPath),
+            Reply::Refused(RequestRefusal::MethodNotAllowed("POST, PUT, OPTIONS")),
+            Reply::Refused(RequestRefusal::Malformed {
                 code: "invalid_json",
                 message: "no",
             }),

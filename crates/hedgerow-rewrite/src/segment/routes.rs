@@ -158,33 +158,33 @@ pub fn recognise(method: &str, tail: &str) -> Recognised {
     };
     match (method, known) {
         ("OPTIONS", _) => Recognised::Preflight,
-        ("POST" | "PUT", Known::Call(call)) => Recognised::Ingest(call),
-        ("POST" | "PUT", Known::Telemetry) => Recognised::Telemetry,
-        ("GET", Known::Pixel(kind)) => Recognised::Pixel(kind),
-        ("HEAD", Known::Pixel(_)) => Recognised::PixelHead,
-        (_, Known::Pixel(_)) => Recognised::MethodNotAllowed("GET, HEAD, OPTIONS"),
+        ("POST" | "PUT", KnownPath::Call(call)) => Recognised::Ingest(call),
+        ("POST" | "PUT", KnownPath::Telemetry) => Recognised::Telemetry,
+        ("GET", KnownPath::Pixel(kind)) => Recognised::Pixel(kind),
+        ("HEAD", KnownPath::Pixel(_)) => Recognised::PixelHead,
+        (_, KnownPath::Pixel(_)) => Recognised::MethodNotAllowed("GET, HEAD, OPTIONS"),
         _ => Recognised::MethodNotAllowed("POST, PUT, OPTIONS"),
     }
 }
 
 #[derive(Clone, Copy)]
-enum Known {
+enum KnownPath {
     Call(Call),
     Telemetry,
     Pixel(Kind),
 }
 
-fn known_path(tail: &str) -> Option<Known> {
+fn known_path(tail: &str) -> Option<KnownPath> {
     if let Some(name) = tail.strip_prefix("pixel/") {
         // Single letters are not documented for pixels, and cost nothing.
-        return Kind::of_path(name).map(Known::Pixel);
+        return Kind::of_path(name).map(KnownPath::Pixel);
     }
     match tail {
         "" | "b" | "batch" | "import" | "batch/b" | "import/b" | "b/b" => {
-            Some(Known::Call(Call::Batch))
+            Some(KnownPath::Call(Call::Batch))
         }
-        "m" => Some(Known::Telemetry),
-        name => Kind::of_path(name).map(|kind| Known::Call(Call::One(kind))),
+        "m" => Some(KnownPath::Telemetry),
+        name => Kind::of_path(name).map(|kind| KnownPath::Call(Call::One(kind))),
     }
 }
 

@@ -49,7 +49,7 @@ fn difference(request: &Request, text: &str) -> Option<String> {
     wrong.map(|wrong| format!("{wrong}\n{text}\n{:?} {:?}", request.call, request.settings))
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Debug)]
 enum Got {
     Event(Value),

@@ -1,4 +1,4 @@
-//! The parsing cases of JSONTestSuite, by their public names. Their content is written here anew
+//! The parsing cases of JSONTestSuite, by their public names. Their content is written here again
 //! from what each name says.
 
 /// Names, and texts that are too long to stand in the table.

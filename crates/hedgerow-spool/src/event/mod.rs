@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use hedgerow_rewrite::posthog::{EventView, Location, Outline};
+use hedgerow_rewrite::posthog::{BatchOutline, EventView, Location};
 use sha1::{Digest, Sha1};
 
 use super::SpoolError;
@@ -108,7 +108,7 @@ impl SpooledEvent {
     /// Those of [`of_batch`](Self::of_batch).
     pub fn of_written(
         body: &Bytes,
-        outline: Option<&Outline>,
+        outline: Option<&BatchOutline>,
         received: impl Into<Received>,
     ) -> Result<Vec<Self>, SpoolError> {
         let received = received.into();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hedgerow_rewrite::posthog::Outline;
+use hedgerow_rewrite::posthog::BatchOutline;
 use hedgerow_rewrite::{ApiKey, Arrival, Batch, Bounds, Call, Envelope, Mapping, Rewriter};
 
 use super::*;
@@ -42,7 +42,6 @@ fn an_event_without_a_timestamp_gets_that_of_its_first_arrival() {
     assert_eq!(event(own).body().as_ref(), own.as_bytes());
 }
 
-/// What becomes of an event with these properties that came from an address.
 #[test]
 fn a_time_that_is_null_gives_way_to_that_of_the_first_arrival_and_does_not_stand_there_twice() {
     let arrival = UNIX_EPOCH + Duration::from_millis(1_795_467_600_000);
@@ -70,6 +69,7 @@ fn a_time_that_is_null_gives_way_to_that_of_the_first_arrival_and_does_not_stand
     }
 }
 
+/// What happens to an event with these properties that came from an address.
 fn from(address: &str, properties: &str) -> String {
     let text = format!("{{\"timestamp\":\"t\",\"properties\":{properties},\"uuid\":\"a\"}}");
     let arrived = Received {
@@ -176,7 +176,11 @@ fn what_is_no_event_is_not_taken() {
 }
 
 /// A batch of the rewriting, and where its events stand.
-fn written(mapping: Mapping, body: &str, client_ip: Option<IpAddr>) -> (Bytes, Option<Outline>) {
+fn written(
+    mapping: Mapping,
+    body: &str,
+    client_ip: Option<IpAddr>,
+) -> (Bytes, Option<BatchOutline>) {
     let mut rewrite = Arc::new(Rewriter::new(mapping, Bounds::default())).begin(Arrival {
         client_ip,
         ..Arrival::new(Call::Batch)
@@ -205,7 +209,7 @@ fn an_event_that_the_rewriting_has_noted_is_what_a_parser_would_have_made_of_it(
     for mapping in [Mapping::reference(), Mapping::default()] {
         for client_ip in [None, Some(address)] {
             let (batch, outline) = written(mapping.clone(), MESSAGES, client_ip);
-            assert_eq!(outline.as_ref().map(Outline::len), Some(7));
+            assert_eq!(outline.as_ref().map(BatchOutline::len), Some(7));
             for from in [None, Some(address)] {
                 let received = Received {
                     at: time_of(1_000),

@@ -44,7 +44,7 @@ pub(super) struct ProjectDrain {
     last: FinalBatch,
 }
 
-/// What became of a delivery.
+/// The outcome of a delivery.
 #[derive(PartialEq, Eq)]
 enum DrainOutcome {
     /// All of it has left the spool.
@@ -157,7 +157,7 @@ impl ProjectDrain {
                 return DrainStep::Done;
             }
         }
-        // What waits at this moment goes out whole. What arrives from now on waits for the end of
+        // What waits at this moment is sent whole. What arrives from now on waits for the end of
         // it instead of going into the spool: so the spool runs empty under any load.
         let whole = admission == Admission::Go && taken.rest == Rest::Nothing;
         self.set_final_batch(if whole && self.project.mode() == DeliveryMode::Stream {

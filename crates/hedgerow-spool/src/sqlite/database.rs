@@ -312,7 +312,7 @@ impl Database {
         Ok(())
     }
 
-    /// Moves what the log holds into the file, so that the log begins anew. It fails when the file
+    /// Moves what the log holds into the file, so that the log begins again. It fails when the file
     /// has to grow and cannot; what the log holds stays safe in it.
     pub(crate) fn checkpoint(&self) -> Result<(), SpoolError> {
         self.each("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(NextRow::Row))
@@ -379,7 +379,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         if let Err(error) = self.checkpoint() {
-            log::debug!("the log stays beside the spool's file: {error}");
+            log::debug!("the write-ahead log stays beside the spool's file: {error}");
         }
     }
 }

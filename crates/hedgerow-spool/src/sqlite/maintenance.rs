@@ -57,8 +57,7 @@ impl Worker {
             Some(ClockJump::Back(by)) => (by.as_secs(), "back"),
         };
         log::warn!(
-            "the time of day was set {way} by {seconds} s; what waits grows old by the time that \
-             passes, so nothing is dropped for it"
+            "the system clock was set {way} by {seconds} s; waiting events age by elapsed time, so none is dropped because of it"
         );
     }
 
@@ -75,7 +74,7 @@ impl Worker {
         let written = database.write(|writing| writing.remember(now));
         match written.and_then(|()| database.logged()) {
             Ok(logged) => self.logged = logged,
-            Err(error) => log::debug!("the spool's time cannot be written down: {error}"),
+            Err(error) => log::debug!("the spool's clock cannot be saved: {error}"),
         }
         self.clock.remembered();
     }
@@ -104,7 +103,7 @@ impl Worker {
                     );
                 }
             }
-            Err(error) => log::debug!("the spool cannot be tidied up: {error}"),
+            Err(error) => log::debug!("the spool cannot be cleaned up: {error}"),
         }
     }
 
@@ -147,10 +146,10 @@ impl Worker {
                 self.reserve.release();
                 self.logged = LOG_BYTES;
                 if let Err(error) = self.checkpoint() {
-                    log::debug!("the spool cannot be tidied up: {error}");
+                    log::debug!("the spool cannot be cleaned up: {error}");
                 }
             }
-            Err(error) => log::debug!("the spool cannot be tidied up: {error}"),
+            Err(error) => log::debug!("the spool cannot be cleaned up: {error}"),
         }
     }
 }

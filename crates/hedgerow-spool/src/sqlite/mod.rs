@@ -40,7 +40,7 @@ pub(crate) use backend::SqliteBackend;
 pub use settings::SqliteSettings;
 
 /// Lets a process live on when a file reaches its size limit (`ulimit -f`): without this the
-/// system ends it with a signal, and with it the write fails like one on a full disk. To be called
+/// system ends it with a signal, and with it the write fails like one on a full disk. Call it
 /// once, on a runtime.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ const MOST_MISSES: u32 = 20_000;
 /// Rows that move in one transaction.
 const STEP: usize = 1_000;
 
-/// What became of a damaged spool.
+/// The outcome of a damaged spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecoveryReport {
     /// Where the damaged files are now.

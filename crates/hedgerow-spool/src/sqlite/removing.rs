@@ -30,7 +30,7 @@ impl Worker {
         if let Err(error) = &result {
             // It is tried again each second: once is enough to say.
             if self.failed.is_none() {
-                log::warn!("the spool cannot forget what was delivered, for now: {error}");
+                log::warn!("the spool cannot delete delivered events for now: {error}");
             }
             self.failed(error);
         }

@@ -307,7 +307,7 @@ impl Worker {
         );
     }
 
-    /// After a failure the connection is made anew, unless there is just no space: then SQLite has
+    /// After a failure the connection is made again, unless there is just no space: then SQLite has
     /// rolled back and goes on.
     pub(super) fn failed(&mut self, error: &SpoolError) {
         self.begin_outage();

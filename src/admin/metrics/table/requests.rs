@@ -106,7 +106,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_messages_total",
         kind: Counter,
         labels: &["outcome", "reason"],
-        help: "Messages by what became of them: converted into an event, dropped on purpose, or \
+        help: "Messages by outcome: converted into an event, dropped on purpose, or \
                refused.",
         action:
             "`refused`: the reason is a code of docs/repairs.md; `dropped` for `integrations`: \
@@ -130,7 +130,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_notices_total",
         kind: Counter,
         labels: &["code"],
-        help: "Messages and bodies that were taken although something was amiss.",
+        help: "Messages and bodies that were taken although something was wrong with them.",
         action: "docs/repairs.md tells what each code means for the event",
         read: |state, samples| {
             for (code, number) in &state.notices {
@@ -179,12 +179,28 @@ pub(super) const METRICS: &[Metric] = &[
         read: |state, samples| samples.count(&[], state.connections.limit),
     },
     Metric {
+        name: "hedgerow_connections_memory_bytes",
+        kind: Gauge,
+        labels: &[],
+        help: "What they hold while they wait, reckoned by what they speak.",
+        action: "near its limit, idle ones are closed for new ones",
+        read: |state, samples| samples.count(&[], state.connections.held),
+    },
+    Metric {
+        name: "hedgerow_connections_memory_limit_bytes",
+        kind: Gauge,
+        labels: &[],
+        help: "The bound on it, as much as `limits.memory` again.",
+        action: "as above",
+        read: |state, samples| samples.count(&[], state.connections.held_limit),
+    },
+    Metric {
         name: "hedgerow_connections_refused_total",
         kind: Counter,
         labels: &["limit"],
         help: "Connections of clients that were refused, by the limit that was reached.",
         action: "`client`: one address opens too many, or is a proxy that is missing in \
-                 `trusted_proxies`; `all`: raise `limits.connections`",
+                 `trusted_proxies`; `all`: raise `limits.connections` or `limits.memory`, as the log says",
         read: |state, samples| {
             samples.count(&["all"], state.connections.refused_full);
             samples.count(&["client"], state.connections.refused_for_one_client);
@@ -206,7 +222,7 @@ pub(super) const METRICS: &[Metric] = &[
                Bodies that come too slowly are requests with the code `slow_body`.",
         action:
             "`head`: `limits.head_timeout`; many of them are an attack, or a balancer that opens \
-                 connections to look whether the port answers",
+                 connections to check whether the port answers",
         read: |state, samples| {
             samples.count(&["handshake"], state.connections.slow_handshakes);
             samples.count(&["head"], state.connections.slow_heads);

@@ -74,7 +74,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_spool_events_total",
         kind: Counter,
         labels: &["outcome"],
-        help: "Events of the spool, by what became of them.",
+        help: "Events of the spool, by outcome.",
         action:
             "`replayed`: the rate of the replay; `deduplicated`: the same event waited already; \
                  `expired` and `dead_letter_dropped`: lost for age or for room; `refused`: clients \
@@ -104,8 +104,7 @@ pub(super) const METRICS: &[Metric] = &[
         kind: Gauge,
         labels: &[],
         help: "Bytes of disk in use by the spool in a folder, or by its stream on NATS.",
-        action: "at its limit clients get 503: make room, raise `max_size`, or mend what keeps \
-                 PostHog away",
+        action: "at its limit clients get 503: make room, raise `max_size`, or repair what keeps PostHog unreachable",
         read: |state, samples| {
             if let Some(size) = state.spool.as_ref().and_then(|spool| spool.size) {
                 samples.count(&[], size.used);
@@ -145,7 +144,7 @@ fn of_spool(state: &ProxyState, add: impl FnMut(&ProjectState)) {
     }
 }
 
-/// What became of the spool's events.
+/// The outcome of the spool's events.
 fn spool_events(spool: &SpoolState) -> [(&'static str, u64); 7] {
     [
         ("stored", spool.appended),

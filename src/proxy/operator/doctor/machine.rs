@@ -67,7 +67,7 @@ fn remedy(refusal: &ServerError) -> &'static str {
             "`tls.key` has to be the key of `tls.certificate`, both as PEM"
         }
         ServerError::Listen { .. } => "`listen` and `admin` take addresses of this machine",
-        _ => "`hedgerow run` would end with this: mend that part of the configuration",
+        _ => "`hedgerow run` would end with this: correct that part of the configuration",
     }
 }
 
@@ -78,7 +78,7 @@ fn spool(spool: &SpoolConfig, largest_event: usize) -> Vec<Finding> {
         scope.spawn(backend).join()
     });
     let Ok(examined) = examined else {
-        let what = "looking at it ended in a panic";
+        let what = "the check ended in a panic";
         return vec![Finding::bad("spool", what, "report it")];
     };
     let finding = |Examination { about, found }| match found {

@@ -181,7 +181,7 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
         None => Finding::well(
             about,
             format!(
-                "taken ({status}), which is said to every key of the right form: look for {TEST_EVENT} \
+                "taken ({status}), as PostHog answers to every key of the right form: look for {TEST_EVENT} \
                  in PostHog's activity"
             ),
         ),

@@ -37,7 +37,7 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
     let asking = Probe::new(url, connections, timeouts(config));
     let track = format!("{}/t", layout.calls_path());
     let address = format!("{url}{track}");
-    // No message: nothing but Hedgerow has an answer of this kind, and nothing is delivered.
+    // No message: only Hedgerow has an answer of this kind, and nothing is delivered.
     let login = key
         .as_deref()
         .map(|key| format!("Basic {}", BASE64.encode(format!("{key}:"))));

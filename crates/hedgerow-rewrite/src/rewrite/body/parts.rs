@@ -22,7 +22,7 @@ impl Heading {
 
 /// What the body has next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::rewrite) enum Next {
+pub(in crate::rewrite) enum NextPart {
     /// A message that ends with this range.
     Message(Range<usize>),
     /// The whole body, whose path names one message, and which may be a batch all the same: say so
@@ -34,7 +34,7 @@ pub(in crate::rewrite) enum Next {
     /// A message that begins with this range, and perhaps ends in it: say where with
     /// [`Body::consumed`], or that it must be followed with [`Body::follow_item`].
     MessagePerhapsWithin(Range<usize>),
-    /// What was taken for the end of `batch` was not. The body begins anew, and so must everything
+    /// What was taken for the end of `batch` was not. The body begins again, and so must everything
     /// that came of its messages.
     Misjudged,
     /// A message that was too large to be held; it is gone.
@@ -46,7 +46,7 @@ pub(in crate::rewrite) enum Next {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum BodyState {
     /// Before the body's opening brace.
     Open,
     KeyOrEnd,
@@ -113,7 +113,7 @@ pub(super) enum Streaming {
 
 /// Whether the body may be the envelope of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Envelope {
+pub(super) enum EnvelopeGuess {
     /// The path says so.
     Expected,
     /// The path names one message, and it has not been looked yet whether it is a batch all the

@@ -4,22 +4,24 @@ use std::ops::Range;
 
 use super::super::json::{Ended, Skim, Skimmed};
 use super::super::RewriteError;
-use super::parts::{key_of, Envelope, Guess, Heading, Item, Means, Next, State, Streaming};
-use super::Body;
+use super::parts::{
+    key_of, BodyState, EnvelopeGuess, Guess, Heading, Item, Means, NextPart, Streaming,
+};
+use super::SplitBody;
 
-impl Body {
-    pub(super) fn advance(&mut self) -> Result<Next, RewriteError> {
+impl SplitBody {
+    pub(super) fn advance(&mut self) -> Result<NextPart, RewriteError> {
         loop {
             match self.state {
-                State::Done => return Ok(Next::Done),
-                State::Single if self.ended == Ended::No => return self.starved(),
-                State::Single => return self.single(),
-                State::Item => {
+                BodyState::Done => return Ok(NextPart::Done),
+                BodyState::Single if self.ended == Ended::No => return self.starved(),
+                BodyState::Single => return self.single(),
+                BodyState::Item => {
                     if let Some(next) = self.item()? {
                         return Ok(next);
                     }
                 }
-                State::Key | State::Value => {
+                BodyState::Key | BodyState::Value => {
                     if let Some(next) = self.key_or_value()? {
                         return Ok(next);
                     }
@@ -47,23 +49,23 @@ impl Body {
         }
     }
 
-    fn out_of_bytes(&mut self) -> Result<Option<Next>, RewriteError> {
+    fn out_of_bytes(&mut self) -> Result<Option<NextPart>, RewriteError> {
         match (self.ended, self.state) {
             (Ended::No, _) => self.starved().map(Some),
-            (Ended::Yes, State::Trailing) => {
+            (Ended::Yes, BodyState::Trailing) => {
                 self.leave_envelope();
                 Ok(None)
             }
-            (Ended::Yes, State::Open) => Err(RewriteError::Empty),
+            (Ended::Yes, BodyState::Open) => Err(RewriteError::Empty),
             (Ended::Yes, _) => Err(RewriteError::InvalidJson),
         }
     }
 
-    fn starved(&self) -> Result<Next, RewriteError> {
+    fn starved(&self) -> Result<NextPart, RewriteError> {
         if self.streaming == Streaming::BeforeBatch && self.buffer.len() > self.unit() {
             return Err(RewriteError::TooLarge);
         }
-        Ok(Next::Starved)
+        Ok(NextPart::Starved)
     }
 
     /// Behind the closing brace and all there is: on to the messages of a held body, or the end.
@@ -71,9 +73,9 @@ impl Body {
         match (&self.batch, self.streaming) {
             (Some(batch), _) => {
                 self.at = batch.start + 1;
-                self.state = State::ItemOrEnd;
+                self.state = BodyState::ItemOrEnd;
             }
-            (None, Streaming::Yes) => self.state = State::Done,
+            (None, Streaming::Yes) => self.state = BodyState::Done,
             // A second `batch`, which is no array, stands behind what was taken for the first.
             (None, _) if self.is_provisional() => self.begin_anew(),
             (None, _) => {
@@ -87,7 +89,7 @@ impl Body {
         }
     }
 
-    fn single(&mut self) -> Result<Next, RewriteError> {
+    fn single(&mut self) -> Result<NextPart, RewriteError> {
         const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
         let from = if self.buffer.starts_with(BYTE_ORDER_MARK) {
             BYTE_ORDER_MARK.len()
@@ -98,22 +100,22 @@ impl Body {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Err(RewriteError::Empty);
         }
-        if self.envelope == Envelope::Possible {
-            return Ok(Next::MessageOrBatch(from..self.buffer.len()));
+        if self.envelope == EnvelopeGuess::Possible {
+            return Ok(NextPart::MessageOrBatch(from..self.buffer.len()));
         }
-        self.state = State::Done;
-        Ok(Next::Message(from..self.buffer.len()))
+        self.state = BodyState::Done;
+        Ok(NextPart::Message(from..self.buffer.len()))
     }
 
     fn punctuation(&mut self, byte: u8) -> Result<(), RewriteError> {
-        use State as S;
+        use BodyState as S;
         let next = match (self.state, byte) {
             (S::Open, 0xef) if self.bytes(self.at..self.at + 3) == [0xef, 0xbb, 0xbf] => {
                 self.at += 3;
                 return Ok(());
             }
             (S::Open, b'{') => S::KeyOrEnd,
-            (S::Open, _) if self.envelope == Envelope::Sought => {
+            (S::Open, _) if self.envelope == EnvelopeGuess::Sought => {
                 self.is_not_an_envelope();
                 return Ok(());
             }
@@ -153,10 +155,10 @@ impl Body {
     }
 
     /// In a held body the envelope has been read before its messages.
-    fn after_batch(&self) -> State {
+    fn after_batch(&self) -> BodyState {
         match self.streaming {
-            Streaming::Yes => State::CommaOrEnd,
-            Streaming::No | Streaming::BeforeBatch => State::Done,
+            Streaming::Yes => BodyState::CommaOrEnd,
+            Streaming::No | Streaming::BeforeBatch => BodyState::Done,
         }
     }
 
@@ -173,14 +175,14 @@ impl Body {
         }
     }
 
-    fn key_or_value(&mut self) -> Result<Option<Next>, RewriteError> {
+    fn key_or_value(&mut self) -> Result<Option<NextPart>, RewriteError> {
         let Some(byte) = self.peek() else {
             return match self.ended {
                 Ended::Yes => Err(RewriteError::InvalidJson),
                 Ended::No => self.starved().map(Some),
             };
         };
-        if self.state == State::Key {
+        if self.state == BodyState::Key {
             if byte != b'"' {
                 return Err(RewriteError::InvalidJson);
             }
@@ -189,7 +191,7 @@ impl Body {
             };
             self.key = key_of(self.bytes(range.clone()));
             self.at = range.end;
-            self.state = State::Colon;
+            self.state = BodyState::Colon;
             return Ok(None);
         }
         if self.key == Means::Messages && self.begins_streaming(byte)? {
@@ -204,7 +206,7 @@ impl Body {
         };
         self.keep(range.clone())?;
         self.at = range.end;
-        self.state = State::CommaOrEnd;
+        self.state = BodyState::CommaOrEnd;
         Ok(None)
     }
 
@@ -225,10 +227,10 @@ impl Body {
 
     /// A value of the envelope that goes on: behind the messages nothing of it is needed, so that
     /// it is let go as it comes.
-    fn starved_in_envelope(&mut self) -> Result<Next, RewriteError> {
-        if self.streaming == Streaming::Yes && self.state == State::Value {
+    fn starved_in_envelope(&mut self) -> Result<NextPart, RewriteError> {
+        if self.streaming == Streaming::Yes && self.state == BodyState::Value {
             self.let_go();
-            return Ok(Next::Starved);
+            return Ok(NextPart::Starved);
         }
         if self.buffer.len() - self.at > self.unit() {
             return Err(RewriteError::TooLarge);
@@ -246,7 +248,7 @@ impl Body {
         if byte != b'[' {
             return match self.envelope {
                 // One message that has something of this name.
-                Envelope::Sought => Ok(false),
+                EnvelopeGuess::Sought => Ok(false),
                 _ => Err(RewriteError::BatchNotAnArray),
             };
         }
@@ -255,7 +257,7 @@ impl Body {
             Streaming::BeforeBatch => {
                 self.streaming = Streaming::Yes;
                 self.at += 1;
-                self.state = State::ItemOrEnd;
+                self.state = BodyState::ItemOrEnd;
                 Ok(true)
             }
             Streaming::Yes => Err(RewriteError::LateBatchKey),
@@ -290,38 +292,40 @@ impl Body {
         Ok(())
     }
 
-    fn item(&mut self) -> Result<Option<Next>, RewriteError> {
+    fn item(&mut self) -> Result<Option<NextPart>, RewriteError> {
         let Some(byte) = self.peek() else {
             return match self.ended {
                 Ended::Yes => Err(RewriteError::InvalidJson),
-                Ended::No => Ok(Some(Next::Starved)),
+                Ended::No => Ok(Some(NextPart::Starved)),
             };
         };
         if let (Some(batch), false) = (&self.batch, self.streaming == Streaming::Yes) {
             if byte == b']' {
                 return Err(RewriteError::InvalidJson);
             }
-            return Ok(Some(Next::MessageWithin(self.at..batch.end)));
+            return Ok(Some(NextPart::MessageWithin(self.at..batch.end)));
         }
         if self.item == Item::Scanned && byte == b'{' && !self.oversized {
-            return Ok(Some(Next::MessagePerhapsWithin(self.at..self.buffer.len())));
+            return Ok(Some(NextPart::MessagePerhapsWithin(
+                self.at..self.buffer.len(),
+            )));
         }
         match self.follow()? {
             Some(range) => {
                 self.at = range.end;
-                self.state = State::ItemCommaOrEnd;
+                self.state = BodyState::ItemCommaOrEnd;
                 self.item = Item::Scanned;
                 if std::mem::take(&mut self.oversized) {
-                    return Ok(Some(Next::TooLarge));
+                    return Ok(Some(NextPart::TooLarge));
                 }
-                Ok(Some(Next::Message(range)))
+                Ok(Some(NextPart::Message(range)))
             }
             None => {
                 if self.oversized || self.buffer.len() - self.at > self.unit() {
                     self.oversized = true;
                     self.let_go();
                 }
-                Ok(Some(Next::Starved))
+                Ok(Some(NextPart::Starved))
             }
         }
     }

@@ -4,27 +4,27 @@ use super::super::bearing::bearing;
 use super::super::enrich::meta_ids::MetaIds;
 use super::super::explain::Trace;
 use super::super::json::{Scratch, Sheet};
-use super::super::message::Part;
-use super::super::normalise::{settle, Naming, SentAt, Settling, Source};
-use super::super::plan::{Piece, Plan};
+use super::super::message::MessagePart;
+use super::super::normalise::{settle, MessageSource, Naming, SentAt, Settling};
+use super::super::plan::{EventPlan, Piece};
 use super::super::privacy::{ClickIds, Scrub, Subject, Treatment};
 use super::super::repeats::Tag;
-use super::super::session::Sessions;
+use super::super::session::RequestSessions;
 use super::super::spread::spreads_beyond;
 use super::super::write::{write_event, Aside, Gift, Which, WriteBuffers, Written};
-use super::super::{Arrival, Fault, Mode, Omission, Recipient, Rewriter, Verdict};
-use super::Shared;
-use crate::posthog::{Address, EventBearing, EventParts};
+use super::super::{Arrival, Fault, Mode, NoEvent, Omission, Recipient, Rewriter};
+use super::BatchDefaults;
+use crate::posthog::{Address, EventFacts, EventParts};
 
 /// Whether events leave together with those of other requests, and what was noted of the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::rewrite) enum Gathered {
+pub(in crate::rewrite) enum Grouping {
     No,
-    Yes(Option<EventBearing>),
+    Yes(Option<EventFacts>),
 }
 
 /// What is the same for all messages of a body.
-pub(in crate::rewrite) struct Request<'r> {
+pub(in crate::rewrite) struct RequestContext<'r> {
     pub(in crate::rewrite) rewriter: &'r Rewriter,
     pub(in crate::rewrite) arrival: &'r Arrival,
     pub(in crate::rewrite) naming: Naming,
@@ -32,8 +32,8 @@ pub(in crate::rewrite) struct Request<'r> {
     /// How many bytes more of events are wanted.
     pub(in crate::rewrite) room: usize,
     /// What the batch says of all of them, if anything.
-    pub(in crate::rewrite) shared: Option<&'r Shared>,
-    pub(in crate::rewrite) sessions: &'r mut Sessions,
+    pub(in crate::rewrite) shared: Option<&'r BatchDefaults>,
+    pub(in crate::rewrite) sessions: &'r mut RequestSessions,
     /// The visitor's group, as analytics.js keeps it in its cookie.
     pub(in crate::rewrite) group_cookie: Option<&'r str>,
     /// The ids that Meta's pixel keeps in the visitor's cookies.
@@ -49,7 +49,7 @@ pub(in crate::rewrite) struct Request<'r> {
     /// What its times had that could not be read.
     pub(in crate::rewrite) unreadable: Unreadable,
     /// What has to be known of the event to send it together with others', where that is done.
-    pub(in crate::rewrite) bearing: Gathered,
+    pub(in crate::rewrite) bearing: Grouping,
     /// Where the event's parts stand, once it has been written, and how many bytes of other messages
     /// follow.
     pub(in crate::rewrite) parts: Option<(EventParts, usize)>,
@@ -63,24 +63,24 @@ pub(in crate::rewrite) struct Unreadable {
 }
 
 /// Where one message's event is made.
-pub(super) struct Memory<'m> {
+pub(super) struct EventBuffers<'m> {
     /// How many bytes of other messages follow.
     pub(super) behind: usize,
     pub(super) sheet: &'m mut Sheet,
     pub(super) scrubbed: &'m mut Vec<u8>,
     pub(super) gift: (Which, &'m mut Gift),
-    pub(super) aside: &'m mut Part,
+    pub(super) aside: &'m mut MessagePart,
     pub(super) scratch: &'m mut Scratch,
 }
 
 /// The steps behind the scan: normalise, map, check, write, and take out what must not leave.
 pub(super) fn event(
-    request: &mut Request<'_>,
-    source: Source<'_>,
+    request: &mut RequestContext<'_>,
+    source: MessageSource<'_>,
     index: usize,
     out: &mut Vec<u8>,
-    memory: Memory<'_>,
-) -> Result<(), Verdict> {
+    memory: EventBuffers<'_>,
+) -> Result<(), NoEvent> {
     let mapping = &request.rewriter.mapping;
     let decision = mapping.privacy.of_message(request.arrival.signals, source);
     let subject = match decision.treatment {
@@ -89,7 +89,7 @@ pub(super) fn event(
         Treatment::Drop => return Err(decision.reason.into()),
     };
     // A visitor who stays anonymous has no session, and gets no cookie.
-    let mut no_sessions = Sessions::default();
+    let mut no_sessions = RequestSessions::default();
     let repeats = request.rewriter.repeats.as_deref();
     let settled = settle(
         source,
@@ -127,7 +127,7 @@ pub(super) fn event(
         return Err(Omission::Repeat.into());
     }
     let stranger;
-    let mut plan = Plan::reference(source, &settled);
+    let mut plan = EventPlan::reference(source, &settled);
     if mapping.mode == Mode::Enriched {
         plan.enrich(source, &settled, mapping)?;
     }
@@ -151,7 +151,7 @@ pub(super) fn event(
         plan.distinct_id = Piece::Spelled(&stranger);
         plan.distinct_id_from = "privacy: the visitor stays anonymous";
     }
-    let Memory {
+    let EventBuffers {
         behind,
         sheet,
         scrubbed,
@@ -218,7 +218,7 @@ pub(super) fn event(
         time: settled.unusable_time.is_some(),
         sent_at: settled.sent_at == SentAt::Unreadable,
     };
-    if let Gathered::Yes(noted) = &mut request.bearing {
+    if let Grouping::Yes(noted) = &mut request.bearing {
         let mut event = bearing(&plan, &settled, source);
         if subject == Subject::Removed || mapping.privacy.scrubs() {
             event.address = Address::OfTheRequest;

@@ -3,19 +3,19 @@
 use super::super::body::Heading;
 use super::super::json::{repair, Cleanliness, Scratch, Shape, Workbench};
 use super::super::merge::Tree;
-use super::super::message::{Context, Part};
+use super::super::message::{Context, MessagePart};
 use super::super::normalise::{is_said, moment, SentAt};
 use super::super::time::Reading;
 use super::super::{RewriteError, Timestamp};
 
 /// The batch's own values, ready to be used for every message of it.
 #[derive(Debug, Default)]
-pub(in crate::rewrite) struct Shared {
+pub(in crate::rewrite) struct BatchDefaults {
     pub(super) context_text: String,
     pub(super) context: Context,
     pub(super) context_tree: Tree,
     pub(super) integrations_text: Vec<u8>,
-    pub(super) integrations: Part,
+    pub(super) integrations: MessagePart,
     pub(super) sent_at: Option<Timestamp>,
     /// Whether there is one that cannot be read.
     pub(in crate::rewrite) said_sent_at: SentAt,
@@ -25,7 +25,7 @@ pub(in crate::rewrite) struct Shared {
 /// event of the batch.
 const HEADING_LIMIT: usize = 64 * 1024;
 
-impl Shared {
+impl BatchDefaults {
     pub(in crate::rewrite) fn new(
         heading: &Heading,
         scratch: &mut Scratch,
@@ -46,7 +46,7 @@ impl Shared {
                 .scan_text(&shared.integrations_text, scratch)?;
         }
         if let Some(text) = &heading.sent_at {
-            let mut part = Part::default();
+            let mut part = MessagePart::default();
             let text = tidy(text, scratch)?;
             part.scan_text(&text, scratch)?;
             let said = part.value.filter(|value| is_said(*value, &text));
@@ -60,7 +60,7 @@ impl Shared {
         Ok(shared)
     }
 
-    /// How many bytes there are to look at anew for every message of the batch.
+    /// How many bytes there are to look at again for every message of the batch.
     pub(in crate::rewrite) fn weight(&self) -> usize {
         self.context_text.len() + self.integrations_text.len()
     }
@@ -77,7 +77,7 @@ fn tidy(text: &[u8], scratch: &mut Scratch) -> Result<Vec<u8>, RewriteError> {
     if text.len() > HEADING_LIMIT {
         return Err(RewriteError::TooLarge);
     }
-    let mut part = Part::default();
+    let mut part = MessagePart::default();
     let valid = std::str::from_utf8(text).is_ok();
     if part.scan_text(text, scratch)? == Cleanliness::Clean && valid {
         return Ok(text.to_vec());

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Converter;
 
-/// Converters of requests that are through, for those that come: their memory has grown to what
+/// Converters of requests that have ended, for those that come: their memory has grown to what
 /// messages need.
 ///
 /// A converter is large, and moves from hand to hand as a pointer.

@@ -34,14 +34,14 @@ const ALL: [From; 6] = [
 
 /// Whether the batches say when they were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Says {
+enum BatchClock {
     SentAt,
     Nothing,
 }
 
 /// One request: when it arrives, and how long before that its messages were made.
 #[derive(Debug, Clone)]
-struct Sent {
+struct SentRequest {
     at: i64,
     ages: Vec<i64>,
     /// How long before its first message the session began, and was last active; milliseconds.
@@ -61,8 +61,8 @@ fn uuid(millis: i64) -> String {
 
 /// What leaves of a visit whose clock is ahead by so much: each event's time and session.
 fn visit(
-    (from, says): (From, Says),
-    requests: &[Sent],
+    (from, says): (From, BatchClock),
+    requests: &[SentRequest],
     ahead: i64,
 ) -> Vec<(String, Option<String>)> {
     let mapping = Mapping::default();
@@ -101,7 +101,7 @@ fn visit(
         });
         let messages: Vec<Json> = messages.collect();
         let mut body = json!({"batch": messages});
-        if says == Says::SentAt {
+        if says == BatchClock::SentAt {
             body["sentAt"] = json!(iso(request.at + ahead));
         }
         let body = body.to_string();
@@ -159,7 +159,7 @@ fn grouping(events: &[(String, Option<String>)]) -> Vec<Option<usize>> {
     numbers
 }
 
-fn requests() -> impl Strategy<Value = Vec<Sent>> {
+fn requests() -> impl Strategy<Value = Vec<SentRequest>> {
     let pause = prop_oneof![0..10 * SECOND, 0..40 * MINUTE, 0..30 * 60 * MINUTE];
     let age = prop_oneof![Just(0), 0..5 * SECOND, 0..3 * 60 * MINUTE];
     let began = prop_oneof![Just(0), -2 * MINUTE..2 * MINUTE, 0..26 * 60 * MINUTE];
@@ -170,7 +170,7 @@ fn requests() -> impl Strategy<Value = Vec<Sent>> {
         let mut requests = Vec::new();
         for (pause, ages, began, idle) in parts {
             at += pause;
-            requests.push(Sent {
+            requests.push(SentRequest {
                 at,
                 ages,
                 began,
@@ -190,8 +190,8 @@ proptest! {
         ahead in prop_oneof![-DAY..=DAY, -MINUTE..=MINUTE, Just(DAY), Just(-DAY)],
     ) {
         for from in ALL {
-            let right = visit((from, Says::SentAt), &requests, 0);
-            let wrong = visit((from, Says::SentAt), &requests, ahead);
+            let right = visit((from, BatchClock::SentAt), &requests, 0);
+            let wrong = visit((from, BatchClock::SentAt), &requests, ahead);
             let times = |events: &[(String, Option<String>)]| {
                 events.iter().map(|(time, _)| time.clone()).collect::<Vec<_>>()
             };
@@ -202,8 +202,8 @@ proptest! {
                 prop_assert_eq!(right, wrong);
             } else if from != From::EverythingAtOnce {
                 // Then no time can be corrected, and the client knows its session all the same.
-                let right = visit((from, Says::Nothing), &requests, 0);
-                let wrong = visit((from, Says::Nothing), &requests, ahead);
+                let right = visit((from, BatchClock::Nothing), &requests, 0);
+                let wrong = visit((from, BatchClock::Nothing), &requests, ahead);
                 prop_assert_eq!(grouping(&right), grouping(&wrong), "{:?}", from);
                 let order = |events: &[(String, Option<String>)]| {
                     let times = times(events);

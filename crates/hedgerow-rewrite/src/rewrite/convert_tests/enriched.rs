@@ -198,7 +198,7 @@ fn a_phones_fields_become_those_of_posthogs_mobile_libraries() {
 }
 
 #[test]
-fn a_servers_event_moves_nobody_to_its_data_centre() {
+fn a_servers_event_does_not_move_its_person_to_the_data_centre() {
     let server = r#"{"type":"track","event":"A","userId":"u","context":{"library":{"name":"analytics-node","version":"3"}}}"#;
     assert_eq!(properties(server)["$geoip_disable"], true);
     let located = r#"{"type":"track","event":"A","userId":"u","context":{"ip":"1.2.3.4","library":{"name":"analytics-node"}}}"#;
@@ -225,7 +225,7 @@ fn what_the_caller_gives_is_never_overridden() {
 }
 
 #[test]
-fn ids_that_stand_for_nobody_are_no_ids() {
+fn placeholder_ids_are_not_taken_for_ids() {
     for id in [
         "\"undefined\"",
         "\"[object Object]\"",

@@ -148,7 +148,7 @@ fn a_message_too_large_to_hold_is_skipped_in_a_stream_without_being_held() {
     let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
     let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
     let mut batch = Batch::open(&envelope);
-    let mut seen = Seen::default();
+    let mut seen = SeenKeys::default();
     let big = format!(
         r#"{{"type":"track","userId":"u","event":"{}"}},"#,
         "y".repeat(100_000)
@@ -404,7 +404,7 @@ fn refused_messages_cannot_keep_a_worker_busy_with_the_batchs_values() {
     ] {
         let items = vec![item; 20_000].join(",");
         let body = format!(r#"{{"{name}":{{{wide}}},"batch":[{items}]}}"#);
-        let mut seen = Seen::default();
+        let mut seen = SeenKeys::default();
         let rewriter = Arc::new(Rewriter::new(Mapping::default(), Bounds::default()));
         let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
         rewrite.push(body.as_bytes()).unwrap();

@@ -22,23 +22,27 @@ fn enriched(part: Json) -> Json {
 
 #[test]
 fn what_is_no_id_is_taken_out_of_the_callers_groups_and_merges() {
-    for nobody in [json!(null), json!(true), json!([]), json!({}), json!(" ")] {
-        let groups = json!({"company": nobody, "team": "t"});
+    for unusable in [json!(null), json!(true), json!([]), json!({}), json!(" ")] {
+        let groups = json!({"company": unusable, "team": "t"});
         let event = enriched(json!({"properties": {"$groups": groups}}));
-        assert_eq!(event["$groups"], json!({"team": "t"}), "{nobody}");
-        let own = json!({"$anon_distinct_id": nobody});
+        assert_eq!(event["$groups"], json!({"team": "t"}), "{unusable}");
+        let own = json!({"$anon_distinct_id": unusable});
         let event = enriched(json!({"type": "identify", "properties": own}));
-        assert_eq!(event.get("$anon_distinct_id"), None, "{nobody}");
+        assert_eq!(event.get("$anon_distinct_id"), None, "{unusable}");
     }
 }
 
 #[test]
 fn a_group_of_the_callers_that_is_none_hides_no_group_of_the_context() {
-    for nobody in [json!(null), json!("undefined"), json!([])] {
-        let groups = json!({"segment_group": nobody});
+    for unusable in [json!(null), json!("undefined"), json!([])] {
+        let groups = json!({"segment_group": unusable});
         let event =
             enriched(json!({"properties": {"$groups": groups}, "context": {"groupId": "g"}}));
-        assert_eq!(event["$groups"], json!({"segment_group": "g"}), "{nobody}");
+        assert_eq!(
+            event["$groups"],
+            json!({"segment_group": "g"}),
+            "{unusable}"
+        );
     }
 }
 

@@ -70,7 +70,7 @@ fn events(rewriter: &Arc<Rewriter>, constants: &[(String, String)], body: &str) 
     rewrite.end();
     let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
     let mut batch = Batch::open(&envelope);
-    let mut seen = Seen::default();
+    let mut seen = SeenKeys::default();
     while rewrite.pull(&mut batch, usize::MAX, &mut seen).unwrap() != Pulled::Done {}
     assert_eq!(seen.0, Vec::<String>::new());
     let value = strict(&batch.close()).unwrap_or_else(|error| panic!("{error}: {body}"));

@@ -1,7 +1,7 @@
 //! What is remembered of the keys of earlier messages changes nothing that comes of the next one.
 
 use super::super::super::json::Scratch;
-use super::super::super::message::Inner;
+use super::super::super::message::ContextObject;
 use super::vectors::vectors;
 use super::*;
 
@@ -225,7 +225,8 @@ fn what_is_known_of_a_library_and_a_browser_is_found_where_it_stands_now() {
     for text in &texts {
         let shown = |message: &Message, end| {
             let context = &message.context;
-            let inner = [Inner::Library, Inner::UserAgentData].map(|inner| context.inner(inner));
+            let inner = [ContextObject::Library, ContextObject::UserAgentData]
+                .map(|inner| context.inner(inner));
             let of = (context.value, &context.entries, context.names(), inner);
             format!("{end:?} {:?} {of:?}", message.metadata)
         };

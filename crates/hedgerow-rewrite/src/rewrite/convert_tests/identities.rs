@@ -4,9 +4,9 @@ use super::who::NOW;
 use super::*;
 
 /// A way to give an id: the message, and where in the event's properties it comes out.
-type Way = (&'static str, fn(&str) -> String, &'static str);
+type IdField = (&'static str, fn(&str) -> String, &'static str);
 
-const WAYS: &[Way] = &[
+const WAYS: &[IdField] = &[
     (
         "userId",
         |id| format!(r#"{{"type":"track","event":"A","userId":{id}}}"#),
@@ -136,7 +136,7 @@ const WAYS: &[Way] = &[
 ];
 
 /// What an id is in an event as a text, whichever way it was given; the refusal if there is none.
-fn comes_out(way: &Way, id: &str) -> Option<String> {
+fn comes_out(way: &IdField, id: &str) -> Option<String> {
     let (_, message, place) = way;
     let rewriter = Rewriter::new(Mapping::default(), Bounds::default());
     let body = message(id);
@@ -184,7 +184,7 @@ fn an_id_has_one_form_wherever_it_stands() {
             }
         }
     }
-    for nobody in [
+    for unusable in [
         r#""""#,
         r#"" ""#,
         r#""undefined""#,
@@ -198,11 +198,11 @@ fn an_id_has_one_form_wherever_it_stands() {
         "0.0",
     ] {
         for way in WAYS {
-            let got = comes_out(way, nobody);
+            let got = comes_out(way, unusable);
             // Where another id takes its place, it is that one.
             let is_none = matches!(got.as_deref(), None | Some("other" | "g"));
             if !is_none {
-                wrong.push(format!("{} {nobody}: {got:?}, not none", way.0));
+                wrong.push(format!("{} {unusable}: {got:?}, not none", way.0));
             }
         }
     }

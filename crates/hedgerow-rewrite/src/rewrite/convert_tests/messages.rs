@@ -1,5 +1,5 @@
 //! Messages of any kind, with any of their fields missing or odd: for the tests of this crate, and
-//! for `tests/capture_takes_all.rs`, which gives what becomes of them to the stand-in for PostHog.
+//! for `tests/capture_takes_all.rs`, which gives the resulting events to the stand-in for PostHog.
 
 use crate::segment::Kind;
 use proptest::prelude::*;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{json, Map, Value as Json};
 
-use super::super::plan::Plan;
+use super::super::plan::EventPlan;
 use super::super::write::{write_event, WriteBuffers};
 use super::super::{
     Arrival, Bounds, Flow, Mapping, MessageOutcome, Mode, Notice, Omission, Pulled, Recipient,
@@ -110,9 +110,9 @@ fn same(left: &Json, right: &Json) -> bool {
 }
 
 #[derive(Default)]
-struct Seen(Vec<String>);
+struct SeenKeys(Vec<String>);
 
-impl Watch for Seen {
+impl Watch for SeenKeys {
     fn message(&mut self, index: usize, _: &[u8], fate: MessageOutcome<'_>) {
         match fate {
             MessageOutcome::Event(_) => {}
@@ -128,7 +128,7 @@ impl Watch for Seen {
     }
 }
 
-struct Outcome {
+struct TestOutcome {
     events: Vec<Json>,
     left: Vec<String>,
 }
@@ -145,7 +145,7 @@ fn rewrite_with(
     bounds: Bounds,
     arrival: Arrival,
     chunks: &[&[u8]],
-) -> Result<Outcome, RewriteError> {
+) -> Result<TestOutcome, RewriteError> {
     rewrite_as(Rewriter::new(Mapping::reference(), bounds), arrival, chunks)
 }
 
@@ -153,13 +153,13 @@ fn rewrite_as(
     rewriter: Rewriter,
     arrival: Arrival,
     chunks: &[&[u8]],
-) -> Result<Outcome, RewriteError> {
-    rewrite_through(&Arc::new(rewriter), arrival, chunks, Answer::No)
+) -> Result<TestOutcome, RewriteError> {
+    rewrite_through(&Arc::new(rewriter), arrival, chunks, PostHogAnswer::No)
 }
 
 /// What PostHog says to the events.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum PostHogAnswer {
     Yes,
     No,
 }
@@ -168,8 +168,8 @@ fn rewrite_through(
     rewriter: &Arc<Rewriter>,
     arrival: Arrival,
     chunks: &[&[u8]],
-    posthog: Answer,
-) -> Result<Outcome, RewriteError> {
+    posthog: PostHogAnswer,
+) -> Result<TestOutcome, RewriteError> {
     let mut rewrite = rewriter.begin(arrival);
     rewrite.address_to(Arc::new(Recipient {
         project: ProjectId::of(&ApiKey::new("phc_test").unwrap()),
@@ -177,7 +177,7 @@ fn rewrite_through(
     }));
     let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
     let mut batch = Batch::open(&envelope).outlined();
-    let mut seen = Seen::default();
+    let mut seen = SeenKeys::default();
     for chunk in chunks {
         if rewrite.push(chunk)? == Flow::Open {
             while rewrite.pull(&mut batch, usize::MAX, &mut seen)? != Pulled::Starved {}
@@ -191,7 +191,7 @@ fn rewrite_through(
         }
     };
     assert_eq!(last, Pulled::Done);
-    if posthog == Answer::Yes {
+    if posthog == PostHogAnswer::Yes {
         rewrite.confirm();
     }
     let outline = batch.take_outline().unwrap();
@@ -200,13 +200,17 @@ fn rewrite_through(
         strict(&text).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&text)));
     let wrong = outline::differences(&outline, &text, &value);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    Ok(Outcome {
+    Ok(TestOutcome {
         events: value["batch"].as_array().unwrap().clone(),
         left: seen.0,
     })
 }
 
-fn rewrite(call: Call, received_at: Option<&str>, body: &[u8]) -> Result<Outcome, RewriteError> {
+fn rewrite(
+    call: Call,
+    received_at: Option<&str>,
+    body: &[u8],
+) -> Result<TestOutcome, RewriteError> {
     rewrite_with(Bounds::default(), arrival(call, received_at), &[body])
 }
 

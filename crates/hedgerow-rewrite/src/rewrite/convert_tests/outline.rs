@@ -3,11 +3,11 @@
 
 use super::vectors::vectors;
 use super::*;
-use crate::posthog::{EventView, Location, Outline};
+use crate::posthog::{BatchOutline, EventView, Location};
 use crate::rewrite::privacy::{ClickIds, IpMask, Privacy};
 
 /// What of an outline is not as the batch has it.
-pub(super) fn differences(outline: &Outline, batch: &[u8], parsed: &Json) -> Vec<String> {
+pub(super) fn differences(outline: &BatchOutline, batch: &[u8], parsed: &Json) -> Vec<String> {
     let events = parsed["batch"].as_array().unwrap();
     let views: Vec<EventView<'_>> = outline.events(batch).collect();
     if (views.len(), outline.len()) != (events.len(), events.len()) {

@@ -21,7 +21,7 @@ pub(super) fn mapping(mode: Mode, privacy: Privacy) -> Mapping {
     }
 }
 
-pub(super) fn outcome(mapping: &Mapping, call: Call, signals: Signals, body: &[u8]) -> Outcome {
+pub(super) fn outcome(mapping: &Mapping, call: Call, signals: Signals, body: &[u8]) -> TestOutcome {
     let rewriter = Rewriter::new(mapping.clone(), Bounds::default());
     let arrival = Arrival {
         signals,
@@ -100,7 +100,7 @@ const BOTH: Signals = Signals {
     do_not_track: Signal::Given,
 };
 
-/// What becomes of one message: `sent`, `anonymous`, or why it is left out.
+/// What happens to one message: `sent`, `anonymous`, or why it is left out.
 fn fate(privacy: &Privacy, signals: Signals, body: &str) -> String {
     let mapping = mapping(Mode::Enriched, privacy.clone());
     let outcome = outcome(&mapping, Call::Batch, signals, body.as_bytes());
@@ -394,7 +394,7 @@ fn no_recorded_request_gives_its_visitor_away() {
 }
 
 #[test]
-fn what_only_says_who_somebody_is_is_left_out_of_an_anonymous_visit() {
+fn messages_that_only_identify_a_person_are_left_out_of_an_anonymous_visit() {
     for message in [
         r#""type":"identify","userId":"u","traits":{"email":"e"}"#,
         r#""type":"identify","anonymousId":"a","traits":{"email":"e"}"#,

@@ -57,7 +57,7 @@ fn what_changes_persons_never_carries_the_flag_for_which_posthog_drops_it() {
 }
 
 #[test]
-fn whoever_changes_a_persons_properties_wants_a_profile() {
+fn an_event_that_changes_a_persons_properties_gets_a_profile() {
     let identified = profiles(PersonProfiles::IdentifiedOnly);
     let flag = |properties: &Json| {
         let message =

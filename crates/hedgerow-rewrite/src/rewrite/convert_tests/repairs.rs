@@ -1,4 +1,4 @@
-//! What becomes of single messages: repairs, refusals, the gate, the address.
+//! What happens to single messages: repairs, refusals, the gate, the address.
 
 use super::*;
 
@@ -178,7 +178,7 @@ fn the_integrations_gate_is_segments() {
 }
 
 #[test]
-fn values_that_nobody_looks_into_keep_their_bytes() {
+fn values_that_are_only_passed_on_keep_their_bytes() {
     let body = br#"{"type":"track","event":"A","userId":"u","messageId":"m","properties":{"n":1.50,"e":1E5,"big":123456789012345678901234567890,"s":"\u00e9\/"}}"#;
     let rewriter = Arc::new(Rewriter::new(Mapping::reference(), Bounds::default()));
     let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
@@ -257,7 +257,7 @@ fn a_long_text_in_place_of_an_object_is_refused_before_it_is_spread() {
             rewrite.push(body.as_bytes()).unwrap();
             rewrite.end();
             let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
-            let mut seen = Seen::default();
+            let mut seen = SeenKeys::default();
             assert_eq!(
                 rewrite.pull(&mut batch, usize::MAX, &mut seen),
                 Ok(Pulled::Done)

@@ -38,8 +38,8 @@ fn deliver(
     rewriter: &Arc<Rewriter>,
     (call, body): &(Call, String),
     transit: i64,
-    posthog: Answer,
-) -> Outcome {
+    posthog: PostHogAnswer,
+) -> TestOutcome {
     let sent_at = body.rfind(r#""sentAt""#).unwrap();
     let text = body[sent_at + 8..].split('"').nth(1).unwrap();
     let sent_at = Timestamp::parse_rfc3339(text).unwrap();
@@ -51,10 +51,10 @@ fn deliver(
 }
 
 /// A name, and two ways in which one message came.
-type Pair = (&'static str, (Call, String), (Call, String));
+type MessagePair = (&'static str, (Call, String), (Call, String));
 
 /// Both tries of what real clients deliver twice.
-fn pairs() -> Vec<Pair> {
+fn pairs() -> Vec<MessagePair> {
     let (_, track) = recording("web-std-unload-keepalive-track");
     let again = |name| {
         let (call, body) = recording(name);
@@ -97,8 +97,8 @@ fn what_comes_twice_leaves_with_the_same_id_name_person_and_time() {
                 ..Mapping::default()
             };
             let rewriter = rewriter(mapping);
-            let one = deliver(&rewriter, &first, 13, Answer::No);
-            let two = deliver(&rewriter, &second, 641, Answer::No);
+            let one = deliver(&rewriter, &first, 13, PostHogAnswer::No);
+            let two = deliver(&rewriter, &second, 641, PostHogAnswer::No);
             assert!(!one.events.is_empty(), "{name}");
             assert_eq!(one.events.len(), two.events.len(), "{name}");
             for (one, two) in one.events.iter().zip(&two.events) {
@@ -123,8 +123,8 @@ fn the_first_try_has_the_corrected_time_to_the_microsecond() {
     let mapping = Mapping::default();
     for (name, first, _) in pairs() {
         let pure = Arc::new(Rewriter::new(mapping.clone(), Bounds::default()));
-        let pure = deliver(&pure, &first, 13, Answer::No);
-        let remembering = deliver(&rewriter(mapping.clone()), &first, 13, Answer::No);
+        let pure = deliver(&pure, &first, 13, PostHogAnswer::No);
+        let remembering = deliver(&rewriter(mapping.clone()), &first, 13, PostHogAnswer::No);
         assert_eq!(pure.events, remembering.events, "{name}");
     }
 }
@@ -137,7 +137,7 @@ fn messages_that_only_share_an_id_keep_their_own_times() {
             r#"{{"messageId":"same","event":"{event}","userId":"{user}","timestamp":"{timestamp}","sentAt":"{sent_at}"}}"#
         );
         let body = (Call::One(Kind::Track), body);
-        deliver(&rewriter, &body, 0, Answer::No).events[0]["timestamp"].clone()
+        deliver(&rewriter, &body, 0, PostHogAnswer::No).events[0]["timestamp"].clone()
     };
     let noon = "2026-11-23T12:00:00.000Z";
     assert_eq!(time("A", "u", noon, "2026-11-23T12:00:01Z"), noon);
@@ -159,11 +159,13 @@ fn a_repeat_is_suppressed_once_posthog_has_accepted_it_and_never_before() {
             ..Mapping::default()
         };
         let rewriter = rewriter(mapping);
-        let messages = deliver(&rewriter, &first, 13, Answer::No).events.len();
+        let messages = deliver(&rewriter, &first, 13, PostHogAnswer::No)
+            .events
+            .len();
         // PostHog has not answered: the next try is sent.
-        let retried = deliver(&rewriter, &second, 641, Answer::Yes);
+        let retried = deliver(&rewriter, &second, 641, PostHogAnswer::Yes);
         assert_eq!(retried.events.len(), messages, "{name}");
-        let repeated = deliver(&rewriter, &second, 700, Answer::Yes);
+        let repeated = deliver(&rewriter, &second, 700, PostHogAnswer::Yes);
         assert_eq!(repeated.events, Vec::<Json>::new(), "{name}");
         let left: Vec<String> = (0..messages).map(|at| format!("{at} repeat")).collect();
         assert_eq!(repeated.left, left, "{name}");
@@ -179,7 +181,7 @@ fn only_the_same_message_is_a_repeat() {
     let rewriter = rewriter(mapping);
     let (call, body) = recording("web-std-unload-keepalive-track");
     let one = (call, body.clone());
-    let sent = |body: &(Call, String)| deliver(&rewriter, body, 5, Answer::Yes).events.len();
+    let sent = |body: &(Call, String)| deliver(&rewriter, body, 5, PostHogAnswer::Yes).events.len();
     assert_eq!(sent(&one), 1);
     assert_eq!(sent(&one), 0);
     for (from, to) in [

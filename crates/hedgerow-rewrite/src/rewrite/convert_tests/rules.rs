@@ -214,7 +214,7 @@ fn a_sixth_type_of_groups_is_reported_once_for_each_project() {
         let said = |body: &str| {
             let chunks: [&[u8]; 1] = [body.as_bytes()];
             let arrival = arrival(Call::Batch, None);
-            rewrite_through(&rewriter, arrival, &chunks, Answer::No)
+            rewrite_through(&rewriter, arrival, &chunks, PostHogAnswer::No)
                 .unwrap()
                 .left
         };

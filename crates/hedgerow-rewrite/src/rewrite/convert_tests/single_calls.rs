@@ -6,7 +6,7 @@ use crate::rewrite::WrittenKey;
 const RECEIVED: Option<&str> = Some("2026-11-23T11:00:06.000Z");
 
 /// What comes of a body on `/v1/track` with this window, in these pieces.
-fn tracked(window: usize, pieces: &[&[u8]]) -> Result<Outcome, RewriteError> {
+fn tracked(window: usize, pieces: &[&[u8]]) -> Result<TestOutcome, RewriteError> {
     let bounds = Bounds {
         window,
         ..Bounds::default()
@@ -14,7 +14,7 @@ fn tracked(window: usize, pieces: &[&[u8]]) -> Result<Outcome, RewriteError> {
     rewrite_with(bounds, arrival(Call::One(Kind::Track), RECEIVED), pieces)
 }
 
-fn names(outcome: &Outcome) -> Vec<&str> {
+fn names(outcome: &TestOutcome) -> Vec<&str> {
     let events = outcome.events.iter();
     events
         .map(|event| event["event"].as_str().unwrap())

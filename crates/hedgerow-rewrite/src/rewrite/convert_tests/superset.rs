@@ -116,7 +116,7 @@ fn usable_id(id: &Json) -> bool {
     !id.is_null() && !is_odd_id(id)
 }
 
-fn mapped(mapping: Mapping, message: &Json) -> Outcome {
+fn mapped(mapping: Mapping, message: &Json) -> TestOutcome {
     let rewriter = Rewriter::new(mapping, Bounds::default());
     let body = message.to_string();
     let arrival = arrival(Call::Batch, Some(RECEIVED_AT));

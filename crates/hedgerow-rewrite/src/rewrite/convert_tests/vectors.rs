@@ -5,15 +5,15 @@ use std::collections::HashSet;
 use super::super::super::enrich::cache::UserAgents;
 use super::super::super::identity::Id;
 use super::super::super::json::{Scratch, Sheet, Value};
-use super::super::super::message::Part;
+use super::super::super::message::MessagePart;
 use super::super::super::message_id::{self, EventUuid};
-use super::super::super::normalise::{SentAt, Settled, Time};
+use super::super::super::normalise::{HappenedAt, SentAt, Settled};
 use super::super::super::write::{Aside, Gift, Which};
 use super::*;
 
 /// The text of a key's value in a JSON file.
 fn source_of(file: &str, key: &str) -> String {
-    let mut part = Part::default();
+    let mut part = MessagePart::default();
     part.scan_text(file.trim().as_bytes(), &mut Scratch::default())
         .unwrap();
     let value = part.get(file.trim().as_bytes(), key).unwrap();
@@ -56,7 +56,7 @@ fn mapped(text: &str) -> Vec<u8> {
     let mut message = Message::default();
     let mut scratch = Scratch::default();
     message.scan(text.as_bytes(), &mut scratch).unwrap();
-    let source = Source {
+    let source = MessageSource {
         text: text.as_bytes(),
         message: &message,
         context_text: message.context.text(text).as_bytes(),
@@ -70,7 +70,9 @@ fn mapped(text: &str) -> Vec<u8> {
         kind: Kind::of_type(serde_json::from_slice(named).unwrap()).unwrap(),
         uuid: EventUuid::v5(&message_id),
         message_id,
-        time: message.timestamp.map_or(Time::Unknown, Time::AsWritten),
+        time: message
+            .timestamp
+            .map_or(HappenedAt::Unknown, HappenedAt::AsWritten),
         unusable_time: None::<Value>,
         sent_at: SentAt::default(),
         user_id: Id::as_written(message.user_id, text.as_bytes()),
@@ -82,7 +84,7 @@ fn mapped(text: &str) -> Vec<u8> {
         ip: None,
         user_agent: None,
     };
-    let plan = Plan::reference(source, &settled);
+    let plan = EventPlan::reference(source, &settled);
     let (mut sheet, mut gift) = (Sheet::default(), Gift::default());
     let desk = WriteBuffers {
         mapping: &Mapping::reference(),
@@ -93,7 +95,7 @@ fn mapped(text: &str) -> Vec<u8> {
         group_types: None,
     };
     let aside = Aside {
-        part: &mut Part::default(),
+        part: &mut MessagePart::default(),
         scratch: &mut Scratch::default(),
         gift: (Which::Absent, &mut gift),
     };
@@ -128,7 +130,7 @@ fn the_map_step_is_posthogs_own_destination_on_every_vector() {
     );
 }
 
-/// Vectors whose reference output capture would refuse or misread, and what becomes of them.
+/// Vectors whose reference output capture would refuse or misread, and what happens to them.
 #[test]
 fn on_every_vector_the_whole_way_differs_from_the_reference_only_where_capture_forces_it() {
     let refused = HashSet::from([

@@ -6,7 +6,7 @@ use crate::rewrite::ContextTraits;
 
 pub(super) const NOW: &str = "2026-11-23T21:00:00Z";
 
-pub(super) fn run(mapping: &Mapping, message: &Json) -> Outcome {
+pub(super) fn run(mapping: &Mapping, message: &Json) -> TestOutcome {
     let rewriter = Rewriter::new(mapping.clone(), Bounds::default());
     let body = message.to_string();
     rewrite_as(
@@ -351,8 +351,8 @@ fn a_message_id_that_says_nothing_is_as_if_it_were_missing() {
 }
 
 #[test]
-fn an_alias_of_nobody_is_one_of_the_visitor() {
-    // PostHog takes this one for somebody's id.
+fn an_alias_without_a_usable_previous_id_takes_the_visitors() {
+    // PostHog takes this one for a real id.
     let previous = nothings().into_iter().filter(|id| id != "NULL");
     for previous in previous {
         let alias =

@@ -30,14 +30,14 @@ pub struct UserAgents {
 
 /// How much is remembered at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Capacity {
+pub struct CacheCapacity {
     /// User agents.
     pub entries: usize,
     /// Bytes of their texts. What was parsed from one takes about 150 bytes more.
     pub bytes: usize,
 }
 
-impl Default for Capacity {
+impl Default for CacheCapacity {
     fn default() -> Self {
         Self {
             entries: 8192,
@@ -54,20 +54,20 @@ struct Shard {
     old: Generation,
     young_bytes: usize,
     /// Of one generation.
-    capacity: Capacity,
+    capacity: CacheCapacity,
 }
 
 impl Default for UserAgents {
     fn default() -> Self {
-        Self::new(Capacity::default())
+        Self::new(CacheCapacity::default())
     }
 }
 
 impl UserAgents {
     /// An empty memory of this capacity. The tables are allocated here, once.
-    pub fn new(capacity: Capacity) -> Self {
+    pub fn new(capacity: CacheCapacity) -> Self {
         let hasher = RandomState::new();
-        let share = Capacity {
+        let share = CacheCapacity {
             entries: capacity.entries / SHARDS / 2,
             bytes: capacity.bytes / SHARDS / 2,
         };
@@ -105,9 +105,9 @@ impl UserAgents {
         parsed
     }
 
-    /// How much is remembered at the moment.
-    pub fn held(&self) -> Capacity {
-        let mut held = Capacity {
+    /// How much is remembered now.
+    pub fn held(&self) -> CacheCapacity {
+        let mut held = CacheCapacity {
             entries: 0,
             bytes: 0,
         };
@@ -186,15 +186,15 @@ mod tests {
     #[test]
     fn any_number_of_user_agents_takes_bounded_memory() {
         for capacity in [
-            Capacity {
+            CacheCapacity {
                 entries: 64,
                 bytes: 1 << 20,
             },
-            Capacity {
+            CacheCapacity {
                 entries: 1 << 20,
                 bytes: 16 << 10,
             },
-            Capacity {
+            CacheCapacity {
                 entries: 0,
                 bytes: 0,
             },
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_again_and_again_stays() {
-        let memory = UserAgents::new(Capacity {
+        let memory = UserAgents::new(CacheCapacity {
             entries: 256,
             bytes: 1 << 20,
         });

@@ -68,7 +68,7 @@ pub fn is_illegal(id: &str) -> bool {
             .any(|illegal| bare.eq_ignore_ascii_case(illegal))
 }
 
-/// A UUID of nothing but zeros: phones give it for an advertising id that they withhold.
+/// A UUID of only zeros: phones give it for an advertising id that they withhold.
 fn is_nil(id: &str) -> bool {
     matches!(id.len(), 32 | 36) && id.bytes().all(|byte| matches!(byte, b'0' | b'-'))
 }
@@ -112,7 +112,7 @@ impl Decimal {
     fn of(number: &str) -> Option<Self> {
         const TOO_SMALL: i64 = 1 << 60;
         let (mantissa, exponent) = match number.split_once(['e', 'E']) {
-            // One that is too long for a number makes a zero: a large one is no JSON of ours.
+            // One that is too long for a number makes a zero: a large one is no JSON of this process.
             Some((mantissa, exponent)) => (mantissa, exponent.parse().unwrap_or(-TOO_SMALL)),
             None => (number, 0),
         };
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_that_stand_for_nobody_are_no_ids() {
+    fn placeholder_ids_are_not_taken_for_ids() {
         for id in [
             "",
             " ",

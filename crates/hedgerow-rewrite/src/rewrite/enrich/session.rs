@@ -109,7 +109,7 @@ pub struct PosthogJsSession {
 pub fn posthog_js_session(cookie: &str) -> Option<PosthogJsSession> {
     /// What is of interest in the cookie.
     #[derive(Deserialize)]
-    struct Stored {
+    struct StoredSession {
         /// Last activity, session id, and since 2022 the session's start.
         #[serde(rename = "$sesid")]
         session: Vec<serde_json::Value>,
@@ -118,7 +118,7 @@ pub fn posthog_js_session(cookie: &str) -> Option<PosthogJsSession> {
         return None;
     }
     let text: Cow<'_, str> = percent_decode_str(cookie).decode_utf8().ok()?;
-    let stored: Stored = serde_json::from_str(&text).ok()?;
+    let stored: StoredSession = serde_json::from_str(&text).ok()?;
     let last_activity = stored.session.first()?.as_f64()?;
     let id = Uuid7::parse(stored.session.get(1)?.as_str()?)?;
     let start = match stored.session.get(2) {

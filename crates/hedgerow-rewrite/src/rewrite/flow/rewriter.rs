@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::super::body::Body;
+use super::super::body::SplitBody;
 use super::super::convert::SpareBuffers;
-use super::super::enrich::cache::{Capacity, UserAgents};
+use super::super::enrich::cache::{CacheCapacity, UserAgents};
 use super::super::enrich::ids::group_in_cookie;
 use super::super::enrich::meta_ids::MetaIds;
 use super::super::enrich::privacy::Matcher;
 use super::super::group_types::GroupTypes;
 use super::super::held_back::HeldBack;
-use super::super::repeats::Repeats;
-use super::super::session::{SessionKeeper, Sessions};
+use super::super::repeats::SeenMessages;
+use super::super::session::{RequestSessions, SessionKeeper};
 use super::super::{Arrival, Bounds, Mapping, Mode, Recipient};
 use super::{Heads, Rewrite};
 
@@ -25,7 +25,7 @@ pub struct Rewriter {
     pub(in crate::rewrite) user_agents: UserAgents,
     pub(in crate::rewrite) group_types: GroupTypes,
     pub(super) sessions: Option<Arc<SessionKeeper>>,
-    pub(in crate::rewrite) repeats: Option<Arc<Repeats>>,
+    pub(in crate::rewrite) repeats: Option<Arc<SeenMessages>>,
     pub(super) spare: SpareBuffers,
     pub(super) default_recipient: Arc<Recipient>,
 }
@@ -36,7 +36,7 @@ impl Rewriter {
         // Only the enriched mode looks into user agents.
         let user_agents = match mapping.mode {
             Mode::Enriched => UserAgents::default(),
-            Mode::Reference => UserAgents::new(Capacity {
+            Mode::Reference => UserAgents::new(CacheCapacity {
                 entries: 0,
                 bytes: 0,
             }),
@@ -68,7 +68,7 @@ impl Rewriter {
     #[must_use]
     pub fn remembering(mut self) -> Self {
         self.repeats = match self.mapping.mode {
-            Mode::Enriched => Some(Arc::new(Repeats::new(self.mapping.repeats))),
+            Mode::Enriched => Some(Arc::new(SeenMessages::new(self.mapping.repeats))),
             Mode::Reference => None,
         };
         self
@@ -95,10 +95,10 @@ impl Rewriter {
             rewriter: Arc::clone(self),
             group_cookie: cookies.and_then(group_in_cookie),
             meta_ids: cookies.and_then(MetaIds::in_cookies),
-            body: Body::new(arrival.call, self.bounds).in_memory(memory),
+            body: SplitBody::new(arrival.call, self.bounds).in_memory(memory),
             arrival,
             recipient: Arc::clone(&self.default_recipient),
-            sessions: Sessions::new(self.sessions.clone()),
+            sessions: RequestSessions::new(self.sessions.clone()),
             unconfirmed: Vec::new(),
             noted: Vec::new(),
             trace: None,

@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 
-use super::super::body::Next;
-use super::super::convert::{Converted, Extent, Gathered, Request, Shared, Unreadable};
+use super::super::body::NextPart;
+use super::super::convert::{
+    BatchDefaults, Converted, Grouping, RequestContext, TextEnd, Unreadable,
+};
 use super::super::explain::Trace;
 use super::super::held_back::HeldOutcome;
 use super::super::normalise::{Naming, SentAt};
-use super::super::{Fault, MessageOutcome, Notice, RewriteError, Verdict, Watch};
+use super::super::{Fault, MessageOutcome, NoEvent, Notice, RewriteError, Watch};
 use super::{Found, Heads, Pulled, Rewrite, Step};
 use crate::posthog::{Batch, Keep};
 use crate::segment::Call;
@@ -46,18 +48,18 @@ impl Rewrite {
                 return Err(RewriteError::TooManyRefused);
             }
             match self.find()? {
-                Found::Next(Next::Done) => {
+                Found::Next(NextPart::Done) => {
                     if self.body.take_late_sent_at() {
                         watch.notice(Notice::LateSentAt);
                     }
                     return Ok(Step::Pulled(Pulled::Done));
                 }
-                Found::Next(Next::TooLarge) => {
+                Found::Next(NextPart::TooLarge) => {
                     watch.message(self.index, b"", MessageOutcome::Refused(Fault::TooLarge));
                     self.refused += 1;
                     self.index += 1;
                 }
-                Found::Next(Next::Misjudged) => return Ok(Step::Misjudged),
+                Found::Next(NextPart::Misjudged) => return Ok(Step::Misjudged),
                 Found::Next(_) => return Ok(Step::Pulled(Pulled::Starved)),
                 found @ Found::Message(..) if messages >= STEP_MESSAGES || bytes >= STEP_BYTES => {
                     self.pending = Some(found);
@@ -85,7 +87,7 @@ impl Rewrite {
             return Ok(());
         }
         let converter = self.converter.get_or_insert_default();
-        let shared = Shared::new(heading, &mut converter.scratch)?;
+        let shared = BatchDefaults::new(heading, &mut converter.scratch)?;
         if shared.said_sent_at == SentAt::Unreadable {
             match self.body.is_provisional() {
                 true => self.held_back.notice(Notice::UnreadableSentAt),
@@ -98,7 +100,7 @@ impl Rewrite {
 
     fn message(
         &mut self,
-        (range, extent): (Range<usize>, Extent),
+        (range, extent): (Range<usize>, TextEnd),
         (batch, limit): (&mut Batch, usize),
         watch: &mut dyn Watch,
     ) -> Result<usize, RewriteError> {
@@ -109,13 +111,13 @@ impl Rewrite {
             Heads::Read(shared) => Some(&**shared),
             Heads::Unread | Heads::Silent => None,
         };
-        let weight = shared.map_or(0, Shared::weight);
+        let weight = shared.map_or(0, BatchDefaults::weight);
         let text = self.body.bytes(range.clone());
         if let Some(trace) = &mut self.trace {
             *trace = Trace::default();
         }
         let converter = self.converter.get_or_insert_default();
-        let mut request = Request {
+        let mut request = RequestContext {
             rewriter: &self.rewriter,
             arrival: &self.arrival,
             naming: match (self.arrival.call, self.body.is_batch()) {
@@ -135,9 +137,9 @@ impl Rewrite {
             sixth_group_type: None,
             unreadable: Unreadable::default(),
             bearing: if batch.gathers() {
-                Gathered::Yes(None)
+                Grouping::Yes(None)
             } else {
-                Gathered::No
+                Grouping::No
             },
             parts: None,
         };
@@ -166,7 +168,7 @@ impl Rewrite {
             let Ok(Converted { length, verdict }) = &converted else {
                 return (Keep::Nothing, converted);
             };
-            if let Some(Verdict::Refused(_)) = verdict {
+            if let Some(NoEvent::Refused(_)) = verdict {
                 *refused += 1;
             }
             let keep = match verdict {
@@ -196,7 +198,7 @@ impl Rewrite {
             }
             (keep, converted)
         });
-        if let Gathered::Yes(Some(event)) = request.bearing {
+        if let Grouping::Yes(Some(event)) = request.bearing {
             batch.bear(event);
         }
         if let Some((parts, behind)) = request.parts {

@@ -6,9 +6,9 @@ use std::ops::Range;
 use super::super::json::{
     name, Cleanliness, Entry, Malformed, Name, Names, Scanner, Scratch, Shape, Value, Whose,
 };
-use super::super::known::Known;
-use super::super::library::Library;
-use super::{find, named, Novelty};
+use super::super::known::KnownObject;
+use super::super::library::LibraryKind;
+use super::{find, named, ObjectNovelty};
 
 /// The context, with those of its objects that are looked into. It is an index of its own text, not
 /// of its message's: the messages of a batch mostly have one and the same.
@@ -25,24 +25,24 @@ pub(in crate::rewrite) struct Context {
     pub(in crate::rewrite) entries: Vec<Entry>,
     names: Names,
     inner: Vec<Entry>,
-    objects: [Range<usize>; Inner::NUMBER],
+    objects: [Range<usize>; ContextObject::NUMBER],
     /// Which library sent it, once it has been asked.
-    library: Cell<Option<Library>>,
+    library: Cell<Option<LibraryKind>>,
     /// Which library and which browser the one before named.
-    known_library: Known,
-    known_browser: Known,
-    pub(super) novelty: Novelty,
+    known_library: KnownObject,
+    known_browser: KnownObject,
+    pub(super) novelty: ObjectNovelty,
 }
 
 macro_rules! inners {
     ($($inner:ident = $key:literal,)*) => {
         /// An object of the context that is looked into.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(in crate::rewrite) enum Inner {
+        pub(in crate::rewrite) enum ContextObject {
             $($inner,)*
         }
 
-        impl Inner {
+        impl ContextObject {
             const NUMBER: usize = [$($key),*].len();
 
             #[inline(always)]
@@ -98,7 +98,10 @@ impl Context {
     }
 
     /// Which library sent it; found out once.
-    pub(in crate::rewrite) fn library_once(&self, find_out: impl FnOnce() -> Library) -> Library {
+    pub(in crate::rewrite) fn library_once(
+        &self,
+        find_out: impl FnOnce() -> LibraryKind,
+    ) -> LibraryKind {
         let library = self.library.get().unwrap_or_else(find_out);
         self.library.set(Some(library));
         library
@@ -111,7 +114,7 @@ impl Context {
         text.get(..length).unwrap_or_default()
     }
 
-    /// Keeps its text, which is clean, so that the next message's is known again.
+    /// Keeps its text, which is clean, so that the next message's is recognised.
     pub(super) fn keep(&mut self, message: &[u8]) {
         /// Longer ones are no context that many messages have.
         const LONGEST: usize = 16 * 1024;
@@ -142,8 +145,8 @@ impl Context {
             ..
         } = self;
         let kept = [
-            (library, Inner::Library, known_library),
-            (browser, Inner::UserAgentData, known_browser),
+            (library, ContextObject::Library, known_library),
+            (browser, ContextObject::UserAgentData, known_browser),
         ];
         for (value, which, known) in kept {
             let range = objects.get(which as usize).cloned().unwrap_or_default();
@@ -180,18 +183,20 @@ impl Context {
             return;
         }
         let (value, names) = scanner.named_object(Whose::CONTEXT, |scanner, key| {
-            let value = match Inner::from_name(key.name) {
+            let value = match ContextObject::from_name(key.name) {
                 None => scanner.any(),
                 Some(inner) => {
                     let start = self.inner.len();
                     let known = match inner {
-                        Inner::Library => self.known_library.pass(scanner, &mut self.inner),
-                        Inner::UserAgentData => self.known_browser.pass(scanner, &mut self.inner),
+                        ContextObject::Library => self.known_library.pass(scanner, &mut self.inner),
+                        ContextObject::UserAgentData => {
+                            self.known_browser.pass(scanner, &mut self.inner)
+                        }
                         _ => None,
                     };
                     let value = known.unwrap_or_else(|| {
-                        if matches!(inner, Inner::Library | Inner::UserAgentData) {
-                            self.novelty = Novelty::Parts;
+                        if matches!(inner, ContextObject::Library | ContextObject::UserAgentData) {
+                            self.novelty = ObjectNovelty::Parts;
                         }
                         let whose = Whose::inner(inner as u8);
                         scanner.any_with_entries(whose, &mut self.inner).0
@@ -252,7 +257,7 @@ impl Context {
 
     /// The entries of one of its objects; none if it is missing or something else.
     #[inline(always)]
-    pub(in crate::rewrite) fn inner(&self, which: Inner) -> &[Entry] {
+    pub(in crate::rewrite) fn inner(&self, which: ContextObject) -> &[Entry] {
         match self.objects.get(which as usize) {
             Some(range) if range.start < range.end => {
                 self.inner.get(range.clone()).unwrap_or_default()

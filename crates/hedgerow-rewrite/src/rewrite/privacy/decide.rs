@@ -2,8 +2,8 @@
 
 use super::{Decision, Privacy, Signal, Signals, Treatment};
 use crate::rewrite::json::{unescape, Scratch, Shape, Value};
-use crate::rewrite::message::Part;
-use crate::rewrite::normalise::Source;
+use crate::rewrite::message::MessagePart;
+use crate::rewrite::normalise::MessageSource;
 use crate::rewrite::Omission;
 
 impl Privacy {
@@ -33,7 +33,11 @@ impl Privacy {
     }
 
     /// What the signals of a request and a message's consent make of the message.
-    pub(in crate::rewrite) fn of_message(&self, signals: Signals, source: Source<'_>) -> Decision {
+    pub(in crate::rewrite) fn of_message(
+        &self,
+        signals: Signals,
+        source: MessageSource<'_>,
+    ) -> Decision {
         let mut decision = self.of_request(signals);
         if !self.consent.is_empty() && decision.treatment != Treatment::Drop {
             decision.tighten(self.without_consent(source), Omission::Consent);
@@ -44,7 +48,7 @@ impl Privacy {
     /// The strictest treatment of the categories that the visitor has not consented to. Without
     /// `context.consent` none of them counts, with an empty one all do (segment-tracking 4.5).
     /// What cannot be read is no consent.
-    fn without_consent(&self, source: Source<'_>) -> Treatment {
+    fn without_consent(&self, source: MessageSource<'_>) -> Treatment {
         let text = source.context_text;
         let consent = source.context.get(text, "consent");
         let Some(consent) = consent.filter(|consent| consent.shape != Shape::Null) else {
@@ -79,11 +83,11 @@ impl Decision {
 }
 
 /// The entries of a text that has been scanned as a part of a message; none if it is no object.
-fn entries(text: &[u8]) -> Part {
-    let mut part = Part::default();
+fn entries(text: &[u8]) -> MessagePart {
+    let mut part = MessagePart::default();
     match part.scan_text(text, &mut Scratch::default()) {
         Ok(_) => part,
-        Err(_) => Part::default(),
+        Err(_) => MessagePart::default(),
     }
 }
 

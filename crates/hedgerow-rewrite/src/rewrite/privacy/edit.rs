@@ -42,7 +42,7 @@ impl<'e, 'o> Edit<'e, 'o> {
         self.out.get(from..).unwrap_or_default()
     }
 
-    /// Writes something else in the place of a value.
+    /// Writes something else instead of a value.
     pub(super) fn replace(&mut self, value: Value, write: impl FnOnce(&mut Vec<u8>)) {
         self.flush(value.span.start());
         write(self.out);

@@ -35,17 +35,17 @@ pub struct Privacy {
     pub ip: IpMask,
     /// Whether advertisers' ids of single clicks leave.
     pub click_ids: ClickIds,
-    /// What becomes of messages of a request with `Sec-GPC: 1`.
+    /// What happens to messages of a request with `Sec-GPC: 1`.
     pub global_privacy_control: Treatment,
-    /// What becomes of messages of a request with `DNT: 1`.
+    /// What happens to messages of a request with `DNT: 1`.
     pub do_not_track: Treatment,
-    /// Segment's consent categories, and what becomes of a message without consent to each.
+    /// Segment's consent categories, and what happens to a message without consent to each.
     pub consent: Vec<(String, Treatment)>,
     /// Whom an anonymised event is filed under.
     pub pseudonym: Pseudonym,
 }
 
-/// What becomes of a message. The later ones are the stricter ones, and the strictest counts.
+/// What happens to a message. The later ones are the stricter ones, and the strictest counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Treatment {
     /// It becomes an event as ever.
@@ -176,7 +176,7 @@ impl Privacy {
     }
 }
 
-/// What becomes of a message, and why.
+/// What happens to a message, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) treatment: Treatment,

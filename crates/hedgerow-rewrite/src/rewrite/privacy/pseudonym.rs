@@ -5,7 +5,7 @@ use ring::hmac;
 
 use super::{Privacy, Pseudonym, Secret};
 use crate::posthog::ProjectId;
-use crate::rewrite::normalise::{Settled, Source};
+use crate::rewrite::normalise::{MessageSource, Settled};
 use crate::rewrite::{Mapping, Recipient, Timestamp};
 
 /// What every stranger's id begins with. PostHog refuses merges with `anonymous` alone, and takes
@@ -21,7 +21,7 @@ const VISITOR_BYTES: usize = 16;
 
 /// What a pseudonym is made from.
 #[derive(Debug, Clone, Copy)]
-struct Traces<'a> {
+struct PseudonymSource<'a> {
     /// The id that the visitor's device or account has.
     visitor: Option<&'a str>,
     /// When the event happened.
@@ -36,14 +36,14 @@ impl Settled<'_> {
     /// The distinct id of an anonymised event.
     pub(in crate::rewrite) fn stranger(
         &self,
-        source: Source<'_>,
+        source: MessageSource<'_>,
         mapping: &Mapping,
         recipient: &Recipient,
         moment: Option<Timestamp>,
     ) -> String {
         let visitor = self.visitor(source.said);
         let visitor = visitor.or_else(|| self.user(source.said));
-        mapping.privacy.stranger(Traces {
+        mapping.privacy.stranger(PseudonymSource {
             visitor: visitor.as_deref(),
             moment,
             project: &recipient.project,
@@ -54,7 +54,7 @@ impl Settled<'_> {
 
 impl Privacy {
     /// The distinct id of an anonymised event: the same for every try of a message.
-    fn stranger(&self, traces: Traces<'_>) -> String {
+    fn stranger(&self, traces: PseudonymSource<'_>) -> String {
         let mut id = String::with_capacity(STRANGER.len() + 64);
         id.push_str(STRANGER);
         match (self.pseudonym, &self.secret, traces.visitor, traces.moment) {
@@ -128,7 +128,7 @@ mod tests {
     const HOUR: i64 = 60 * 60 * 1000;
 
     fn stranger(privacy: &Privacy, visitor: &str, hour: i64, message_id: &str) -> String {
-        privacy.stranger(Traces {
+        privacy.stranger(PseudonymSource {
             visitor: Some(visitor),
             moment: Some(Timestamp::from_millis(hour * HOUR)),
             project: &project("shop"),
@@ -163,7 +163,7 @@ mod tests {
             stranger(&privacy, "ada", -1, "m-1"),
             stranger(&privacy, "bob", 0, "m-1"),
             stranger(&daily(&[8; SECRET]), "ada", 0, "m-1"),
-            privacy.stranger(Traces {
+            privacy.stranger(PseudonymSource {
                 visitor: Some("ada"),
                 moment: Some(Timestamp::from_millis(0)),
                 project: &project("blog"),

@@ -11,7 +11,7 @@ use super::names::{IDENTITY, OPEN_CONTEXT, PROTECTED};
 use super::{ClickIds, IpMask, Privacy};
 use crate::posthog::EventParts;
 use crate::rewrite::enrich::privacy::{is_click_id, mask_click_ids, Indexes, Matcher, MASKED};
-use crate::rewrite::explain::{Origin, Trace};
+use crate::rewrite::explain::{Trace, ValueOrigin};
 use crate::rewrite::json::{unescape, write_string, Malformed, Scanner, Scratch, Value};
 use crate::rewrite::Fault;
 use crate::segment::Kind;
@@ -53,7 +53,7 @@ pub(in crate::rewrite) struct Scrub<'p> {
 
 /// What stands around a value.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct ScrubPosition {
     /// Where the row of the patterns begins that counts for it.
     from: usize,
     /// Whether a pattern may still mean something in it.
@@ -133,7 +133,7 @@ impl<'p> Scrub<'p> {
         edit: &mut Edit<'_, '_>,
     ) -> Result<(), Malformed> {
         self.patterns.begin(&mut self.rows);
-        let place = Place {
+        let place = ScrubPosition {
             from: 0,
             watched: !self.rows.is_empty(),
             hashed: false,
@@ -206,7 +206,7 @@ impl<'p> Scrub<'p> {
         let mut force = |key: &'static str, value: &str, origin: &'static str| {
             entries.add(edit, begin, (key, value));
             if let Some(trace) = &mut self.trace {
-                trace.note(b"", key.as_bytes(), Origin::Fixed(origin));
+                trace.note(b"", key.as_bytes(), ValueOrigin::Fixed(origin));
             }
         };
         if self.ip == IpMask::All {
@@ -254,7 +254,7 @@ impl<'p> Scrub<'p> {
 
     /// How a property that is the client's address is masked; none if it is none or stays. PostHog
     /// would fill in an address that is missing (posthog-ingestion 2.2), so it cannot be dropped.
-    fn address_mask(&self, name: &[u8], drops: bool, place: Place) -> Option<IpMask> {
+    fn address_mask(&self, name: &[u8], drops: bool, place: ScrubPosition) -> Option<IpMask> {
         match name {
             b"$ip" if drops || place.hashed => Some(IpMask::All),
             b"$ip" | b"segment_ip" => Some(self.ip).filter(|mask| *mask != IpMask::Off),
@@ -264,9 +264,9 @@ impl<'p> Scrub<'p> {
 
     /// One name further down: what the patterns say of the value there, and whether it goes.
     #[inline(always)]
-    fn enter(&mut self, place: Place, name: &[u8]) -> (Place, bool) {
+    fn enter(&mut self, place: ScrubPosition, name: &[u8]) -> (ScrubPosition, bool) {
         let from = self.rows.len();
-        let mut inner = Place {
+        let mut inner = ScrubPosition {
             from,
             watched: false,
             hashed: place.hashed,
@@ -285,7 +285,7 @@ impl<'p> Scrub<'p> {
         &mut self,
         scanner: &mut Scanner<'_, '_>,
         edit: &mut Edit<'_, '_>,
-        (place, name): (Place, &[u8]),
+        (place, name): (ScrubPosition, &[u8]),
     ) -> Result<(), Malformed> {
         let looks_within = place.watched
             || place.hashed
@@ -297,7 +297,7 @@ impl<'p> Scrub<'p> {
             _ => {
                 let value = scanner.value()?;
                 self.scalar(value, edit, (place, name));
-                // Only what is written anew can be longer than it was.
+                // Only what is written again can be longer than it was.
                 match edit.at(value.span.end()) > self.limit {
                     true => {
                         edit.flush(value.span.end());
@@ -313,7 +313,7 @@ impl<'p> Scrub<'p> {
         &mut self,
         scanner: &mut Scanner<'_, '_>,
         edit: &mut Edit<'_, '_>,
-        place: Place,
+        place: ScrubPosition,
     ) -> Result<(), Malformed> {
         let mut entries = Entries::default();
         scanner.object(|scanner, key| {
@@ -340,7 +340,7 @@ impl<'p> Scrub<'p> {
         &mut self,
         scanner: &mut Scanner<'_, '_>,
         edit: &mut Edit<'_, '_>,
-        place: Place,
+        place: ScrubPosition,
     ) -> Result<(), Malformed> {
         let mut entries = Entries::default();
         let base = self.rows.len();
@@ -381,7 +381,7 @@ impl<'p> Scrub<'p> {
     }
 
     #[inline(always)]
-    fn scalar(&self, value: Value, edit: &mut Edit<'_, '_>, (place, name): (Place, &[u8])) {
+    fn scalar(&self, value: Value, edit: &mut Edit<'_, '_>, (place, name): (ScrubPosition, &[u8])) {
         if !is_said(value) && !place.hashed {
             return;
         }

@@ -32,12 +32,12 @@ pub(super) fn read(text: &str) -> Option<Timestamp> {
     if bracket.is_none() && head.iter().all(is_digits) {
         return epoch::text(head);
     }
-    let mut reader = Reader {
+    let mut reader = DateReader {
         rest: head,
-        found: Found::default(),
+        found: DateParts::default(),
     };
     reader.iso()?;
-    while reader.token()? == Token::Read {}
+    while reader.token()? == DateToken::Read {}
     // Nothing but a time has a zone.
     if bracket.is_some() && reader.found.time.is_none() {
         return None;
@@ -47,18 +47,18 @@ pub(super) fn read(text: &str) -> Option<Timestamp> {
 
 /// What has been read so far.
 #[derive(Debug, Default)]
-struct Found {
+struct DateParts {
     year: Option<i64>,
     month: Option<i64>,
     day: Option<i64>,
-    time: Option<Clock>,
+    time: Option<TimeOfDay>,
     half: Option<Half>,
     zone: Option<Zone>,
 }
 
 /// A time of day.
 #[derive(Debug, Clone, Copy)]
-struct Clock {
+struct TimeOfDay {
     hour: i64,
     minute: i64,
     second: i64,
@@ -80,7 +80,7 @@ enum Zone {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token {
+enum DateToken {
     Read,
     End,
 }
@@ -96,14 +96,14 @@ fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
     }
 }
 
-impl Found {
+impl DateParts {
     fn settle(self) -> Option<Timestamp> {
         // A month alone begins with its first day.
         let day = days(self.year?, self.month?, self.day.unwrap_or(1))?;
         let clock = match (self.time, self.half) {
             (Some(clock), half) => clock.of(half)?,
             (None, Some(_)) => return None,
-            (None, None) => Clock::MIDNIGHT,
+            (None, None) => TimeOfDay::MIDNIGHT,
         };
         let offset = match self.zone {
             Some(Zone::Named(seconds) | Zone::Offset(seconds)) => seconds,
@@ -114,7 +114,7 @@ impl Found {
     }
 }
 
-impl Clock {
+impl TimeOfDay {
     const MIDNIGHT: Self = Self {
         hour: 0,
         minute: 0,
@@ -139,12 +139,12 @@ impl Clock {
     }
 }
 
-struct Reader<'t> {
+struct DateReader<'t> {
     rest: &'t [u8],
-    found: Found,
+    found: DateParts,
 }
 
-impl Reader<'_> {
+impl DateReader<'_> {
     fn peek(&self) -> Option<u8> {
         self.rest.first().copied()
     }
@@ -272,7 +272,7 @@ impl Reader<'_> {
         };
         once(
             &mut self.found.time,
-            Clock {
+            TimeOfDay {
                 hour,
                 minute,
                 second,
@@ -294,7 +294,7 @@ impl Reader<'_> {
             }
             _ => (0, 0),
         };
-        let clock = Clock {
+        let clock = TimeOfDay {
             hour,
             minute,
             second,
@@ -321,13 +321,13 @@ impl Reader<'_> {
     }
 
     /// The next part of the text.
-    fn token(&mut self) -> Option<Token> {
+    fn token(&mut self) -> Option<DateToken> {
         self.spaces();
         while self.eat(b',') {
             self.spaces();
         }
         let Some(byte) = self.peek() else {
-            return Some(Token::End);
+            return Some(DateToken::End);
         };
         let has_time = self.found.time.is_some();
         match byte {
@@ -345,7 +345,7 @@ impl Reader<'_> {
             b'[' if self.found.zone.is_some() && self.rest.ends_with(b"]") => self.rest = &[],
             _ => return None,
         }
-        Some(Token::Read)
+        Some(DateToken::Read)
     }
 
     /// A number that begins a time or a date, or is a part of one.

@@ -1,8 +1,8 @@
 //! `utm_*`, of the context's campaign (mapping 1.3, point 2).
 
-use super::super::explain::Origin;
+use super::super::explain::ValueOrigin;
 use super::super::json::{is_truthy, name, Name, Shape, Value};
-use super::super::message::Inner;
+use super::super::message::ContextObject;
 use super::super::usable;
 use super::{Properties, UTM};
 
@@ -33,7 +33,7 @@ impl Properties<'_, '_, '_, '_> {
             Turn::First => None,
             Turn::Left => self.campaign_left.take(),
         };
-        let entries = self.source.context.inner(Inner::Campaign);
+        let entries = self.source.context.inner(ContextObject::Campaign);
         let strangers = self.strangers(&UTM, campaign, entries);
         for (index, entry) in entries.iter().enumerate() {
             let (is_campaign, property) = campaign_property(entry.name);
@@ -65,7 +65,7 @@ impl Properties<'_, '_, '_, '_> {
             if is_campaign == Is::Campaign {
                 if !strangers.hold(b"campaign") {
                     let key = entry.key.of(text);
-                    let origin = Origin::Under("context.campaign", key);
+                    let origin = ValueOrigin::Under("context.campaign", key);
                     self.key(name!("utm_campaign"), origin);
                     self.out.span(text, entry.value.span);
                 }

@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::super::explain::Origin;
+use super::super::explain::ValueOrigin;
 use super::super::group_types::NewGroupTypes;
 use super::super::identity::Id;
 use super::super::json::{
     name, unescape, write_string, Entry, Name, Pen, Scratch, Shape, Sink, Value,
 };
-use super::super::library::Library;
-use super::super::message::{named, Part};
-use super::super::normalise::Source;
+use super::super::library::LibraryKind;
+use super::super::message::{named, MessagePart};
+use super::super::normalise::MessageSource;
 use super::super::plan::Piece;
 use super::super::{usable, GroupTypeFrom, Mode};
 use super::enriched::is_set;
@@ -35,8 +35,8 @@ impl<'p> Group<'p> {
     /// stays as it is.
     pub(super) fn of(
         cookie: Option<&'p str>,
-        (kind, library, mode): (Kind, Library, Mode),
-        source: Source<'_>,
+        (kind, library, mode): (Kind, LibraryKind, Mode),
+        source: MessageSource<'_>,
         entries: &[Entry],
     ) -> Option<Self> {
         let text = source.context_text;
@@ -50,14 +50,14 @@ impl<'p> Group<'p> {
             return Some(Self::Context(id));
         }
         let cookie = cookie?;
-        let counts = library == Library::Browser && kind.has_properties();
+        let counts = library == LibraryKind::Browser && kind.has_properties();
         let given = named(entries, name!("$groups"));
         let adds = given.is_none_or(|given| given.shape == Shape::Object);
         (counts && adds).then_some(Self::Cookie(cookie))
     }
 
-    fn origin(&self) -> Origin<'static> {
-        Origin::Fixed(match self {
+    fn origin(&self) -> ValueOrigin<'static> {
+        ValueOrigin::Fixed(match self {
             Self::Context(_) => "context.groupId, and properties.$groups in the enriched mode",
             Self::Cookie(_) => "the cookie ajs_group_id, and properties.$groups",
         })
@@ -132,7 +132,7 @@ impl Properties<'_, '_, '_, '_> {
     /// Writes such an id, unless it names no person.
     pub(super) fn write_respelled(&mut self, key: &[u8], id: &Id) {
         if id.value().is_some() {
-            self.key_of(key, Origin::Under("properties", key));
+            self.key_of(key, ValueOrigin::Under("properties", key));
             write_piece(self.out, Piece::of(id).digits(), self.source.text);
         }
     }
@@ -144,7 +144,7 @@ impl Properties<'_, '_, '_, '_> {
         match &group {
             Some(group) => self.write_groups_of(Some(group), group.origin()),
             None if self.yielding.groups => {
-                self.write_groups_of(None, Origin::Under("properties", b"$groups"));
+                self.write_groups_of(None, ValueOrigin::Under("properties", b"$groups"));
             }
             None if self.plan.kind == Kind::Group && self.is_enriched() => self.write_own_group(),
             None => {}
@@ -152,7 +152,7 @@ impl Properties<'_, '_, '_, '_> {
         self.group = group;
     }
 
-    fn write_groups_of(&mut self, group: Option<&Group<'_>>, origin: Origin<'_>) {
+    fn write_groups_of(&mut self, group: Option<&Group<'_>>, origin: ValueOrigin<'_>) {
         let group_type = &self.desk.mapping.group_type;
         let given = self
             .callers(name!("$groups"))
@@ -220,7 +220,7 @@ impl Properties<'_, '_, '_, '_> {
 
     /// The entries of the caller's groups, or none. They are looked into once; the one who asks
     /// gives the part back.
-    fn look_into(&mut self, given: Option<Value>) -> Part {
+    fn look_into(&mut self, given: Option<Value>) -> MessagePart {
         if self.looked_into == Some(given) {
             return std::mem::take(self.aside.part);
         }
@@ -231,7 +231,7 @@ impl Properties<'_, '_, '_, '_> {
     }
 
     /// The entries of any object of clean JSON, or none, likewise.
-    pub(super) fn look_into_text(&mut self, text: &[u8]) -> Part {
+    pub(super) fn look_into_text(&mut self, text: &[u8]) -> MessagePart {
         self.looked_into = None;
         let mut part = std::mem::take(self.aside.part);
         // It has been scanned as a part of the message; it can be scanned again.
@@ -287,7 +287,7 @@ impl Properties<'_, '_, '_, '_> {
         let settled = self.settled;
         if settled.group_id.value().is_some() {
             let group_type = self.group_type();
-            self.key(name!("$groups"), Origin::Fixed("groupId"));
+            self.key(name!("$groups"), ValueOrigin::Fixed("groupId"));
             self.out.push(b'{');
             write_string(self.out, &group_type);
             self.out.push(b':');
@@ -302,12 +302,12 @@ impl Properties<'_, '_, '_, '_> {
         let group_type = self.group_type();
         self.key(
             name!("$geoip_disable"),
-            Origin::Fixed("always on a group call"),
+            ValueOrigin::Fixed("always on a group call"),
         );
         self.out.extend_from_slice(b"true");
         self.key(
             name!("$group_type"),
-            Origin::Fixed("mapping.group_type, or traits where it may"),
+            ValueOrigin::Fixed("mapping.group_type, or traits where it may"),
         );
         write_string(self.out, &group_type);
         self.write_own_group_key();
@@ -316,7 +316,7 @@ impl Properties<'_, '_, '_, '_> {
         } else {
             let traits = message.traits;
             let traits = traits.filter(|traits| !self.is_enriched() || is_set(*traits));
-            self.copy(name!("$group_set"), traits, Origin::Fixed("traits"));
+            self.copy(name!("$group_set"), traits, ValueOrigin::Fixed("traits"));
         }
     }
 
@@ -324,10 +324,10 @@ impl Properties<'_, '_, '_, '_> {
         let settled = self.settled;
         if !self.is_enriched() {
             let group_id = self.source.message.group_id;
-            return self.copy(name!("$group_key"), group_id, Origin::Fixed("groupId"));
+            return self.copy(name!("$group_key"), group_id, ValueOrigin::Fixed("groupId"));
         }
         if settled.group_id.value().is_some() {
-            self.key(name!("$group_key"), Origin::Fixed("groupId"));
+            self.key(name!("$group_key"), ValueOrigin::Fixed("groupId"));
             write_group_key(self.out, &settled.group_id, self.source.text);
         }
     }
@@ -347,10 +347,10 @@ impl Properties<'_, '_, '_, '_> {
         named.map_or_else(setting, |name| name.says(text).into_owned())
     }
 
-    fn traits(&self) -> (Part, &[u8]) {
+    fn traits(&self) -> (MessagePart, &[u8]) {
         let text = self.source.message.traits;
         let text = text.map_or(&b"null"[..], |traits| traits.of(self.source.text));
-        let mut part = Part::default();
+        let mut part = MessagePart::default();
         let _ = part.scan_text(text, &mut Scratch::default());
         (part, text)
     }
@@ -360,7 +360,7 @@ impl Properties<'_, '_, '_, '_> {
         let is_object = traits.is_some_and(|traits| traits.shape == Shape::Object);
         if !is_object {
             let traits = traits.filter(|traits| !self.is_enriched() || is_set(*traits));
-            return self.copy(name!("$group_set"), traits, Origin::Fixed("traits"));
+            return self.copy(name!("$group_set"), traits, ValueOrigin::Fixed("traits"));
         }
         let mut set = Vec::new();
         let (traits, text) = self.traits();
@@ -379,7 +379,7 @@ impl Properties<'_, '_, '_, '_> {
             set.push(b'{');
         }
         set.push(b'}');
-        self.key(name!("$group_set"), Origin::Fixed("traits"));
+        self.key(name!("$group_set"), ValueOrigin::Fixed("traits"));
         self.out.extend_from_slice(&set);
     }
 }

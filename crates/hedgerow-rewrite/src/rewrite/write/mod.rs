@@ -15,15 +15,15 @@ mod reference;
 
 use super::enrich::cache::UserAgents;
 use super::enrich::meta_ids::MetaIds;
-use super::explain::{Origin, Trace};
+use super::explain::{Trace, ValueOrigin};
 use super::group_types::GroupTypes;
 use super::json::{
     is_truthy, name, write_string, Chunk, Entry, Name, Names, Pen, Scratch, Sheet, Sink, Value,
 };
-use super::library::Library;
-use super::message::{find, named, Part};
-use super::normalise::{Settled, Source, Time};
-use super::plan::{Piece, Plan};
+use super::library::LibraryKind;
+use super::message::{find, named, MessagePart};
+use super::normalise::{HappenedAt, MessageSource, Settled};
+use super::plan::{EventPlan, Piece};
 use super::{Mapping, Mode, Recipient};
 use crate::posthog::{EventParts, Location};
 use gift::Giving;
@@ -47,7 +47,7 @@ pub(super) struct WriteBuffers<'d> {
 
 /// Memory to look into a value of the message with that has not been taken apart yet.
 pub(super) struct Aside<'a> {
-    pub(super) part: &'a mut Part,
+    pub(super) part: &'a mut MessagePart,
     pub(super) scratch: &'a mut Scratch,
     /// Which context the message has, and what one gave before.
     pub(super) gift: (Which, &'a mut Gift),
@@ -64,9 +64,9 @@ pub(super) struct Written {
 pub(super) fn write_event(
     (sheet, aside): (&mut Sheet, Aside<'_>),
     desk: WriteBuffers<'_>,
-    plan: &Plan<'_>,
+    plan: &EventPlan<'_>,
     settled: &Settled<'_>,
-    source: Source<'_>,
+    source: MessageSource<'_>,
     trace: Option<&mut Trace>,
 ) -> Written {
     let text = source.text;
@@ -86,13 +86,13 @@ pub(super) fn write_event(
     let event = out.at() - event;
     let mut time = out.at();
     match plan.timestamp {
-        Time::Unknown => {}
-        Time::AsWritten(value) => {
+        HappenedAt::Unknown => {}
+        HappenedAt::AsWritten(value) => {
             out.chunk(name!("timestamp").entry());
             time = out.at();
             out.span(text, value.span);
         }
-        Time::At(timestamp) => {
+        HappenedAt::At(timestamp) => {
             out.chunk(name!("timestamp").entry());
             time = out.at();
             out.push(b'"');
@@ -154,12 +154,12 @@ struct Properties<'o, 'b, 'p, 't> {
     out: &'o mut Pen<'b>,
     aside: Aside<'o>,
     desk: WriteBuffers<'p>,
-    plan: &'p Plan<'p>,
+    plan: &'p EventPlan<'p>,
     settled: &'p Settled<'t>,
-    source: Source<'t>,
+    source: MessageSource<'t>,
     trace: Option<&'o mut Trace>,
     noting: Noting,
-    library: Library,
+    library: LibraryKind,
     /// The caller's properties that count; none on group and alias calls.
     entries: &'t [Entry],
     /// Which of those that are asked for are among them.
@@ -219,9 +219,9 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     fn open(
         (out, aside): (&'o mut Pen<'b>, Aside<'o>),
         desk: WriteBuffers<'p>,
-        plan: &'p Plan<'p>,
+        plan: &'p EventPlan<'p>,
         settled: &'p Settled<'t>,
-        source: Source<'t>,
+        source: MessageSource<'t>,
         trace: Option<&'o mut Trace>,
     ) -> Self {
         let properties = &source.message.properties;
@@ -254,7 +254,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             false => Noting::Keys,
         };
         let context = source.context;
-        let library = Library::of(context, source.context_text);
+        let library = LibraryKind::of(context, source.context_text);
         let mode = desk.mapping.mode;
         let group = Group::of(
             desk.group_cookie,
@@ -318,7 +318,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         if self.plan.distinct_id != Piece::Absent {
             self.key(
                 name!("distinct_id"),
-                Origin::Fixed(self.plan.distinct_id_from),
+                ValueOrigin::Fixed(self.plan.distinct_id_from),
             );
             distinct_id = self.out.at();
             write_piece(self.out, self.plan.distinct_id, self.source.text);
@@ -326,7 +326,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         let behind = self.out.at();
         self.key(
             name!("$lib"),
-            Origin::Fixed("always Segment, as in PostHog's own destination"),
+            ValueOrigin::Fixed("always Segment, as in PostHog's own destination"),
         );
         self.out.extend_from_slice(b"\"Segment\"}");
         self.out.put_over(start, b'{');
@@ -334,7 +334,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     }
 
     #[inline(always)]
-    fn key(&mut self, key: Name, origin: Origin<'_>) {
+    fn key(&mut self, key: Name, origin: ValueOrigin<'_>) {
         self.out.chunk(key.entry());
         if self.noting == Noting::Keys {
             self.note_key(b"", key.text().as_bytes(), origin);
@@ -342,7 +342,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     }
 
     /// A key that is JSON text already.
-    fn key_of(&mut self, key: &[u8], origin: Origin<'_>) {
+    fn key_of(&mut self, key: &[u8], origin: ValueOrigin<'_>) {
         self.out.extend_from_slice(b",\"");
         self.out.extend_from_slice(key);
         self.out.extend_from_slice(b"\":");
@@ -362,7 +362,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         }
         if self.noting == Noting::Keys {
             let key = entry.key.of(text);
-            self.note_key(prefix.text, key, Origin::Under(part, key));
+            self.note_key(prefix.text, key, ValueOrigin::Under(part, key));
         }
     }
 
@@ -375,7 +375,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     }
 
     #[inline(never)]
-    fn note_key(&mut self, prefix: &[u8], key: &[u8], origin: Origin<'_>) {
+    fn note_key(&mut self, prefix: &[u8], key: &[u8], origin: ValueOrigin<'_>) {
         self.note_constant(prefix, key);
         if let Some(trace) = &mut self.trace {
             trace.note(prefix, key, origin);
@@ -383,7 +383,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     }
 
     /// Copies a value of the message, if it is there.
-    fn copy(&mut self, key: Name, value: Option<Value>, origin: Origin<'_>) {
+    fn copy(&mut self, key: Name, value: Option<Value>, origin: ValueOrigin<'_>) {
         if let Some(value) = value {
             self.key(key, origin);
             self.out.span(self.source.text, value.span);
@@ -429,7 +429,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             if !is_taken {
                 self.key_of(
                     key.as_bytes(),
-                    Origin::Fixed("the project's constant properties"),
+                    ValueOrigin::Fixed("the project's constant properties"),
                 );
                 self.out.extend_from_slice(value.as_bytes());
             }

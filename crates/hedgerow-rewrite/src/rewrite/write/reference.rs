@@ -1,20 +1,20 @@
 //! The properties of PostHog's own Segment destination, value for value (mapping, section 1).
 
-use super::super::explain::Origin;
+use super::super::explain::ValueOrigin;
 use super::super::json::{name, write_string, Entry, Name, Names, Shape, Sink, Value};
-use super::super::message::{named, Inner};
+use super::super::message::{named, ContextObject};
 use super::super::plan::Piece;
 use super::super::spread::{write_spread, UnknownKeys};
 use super::super::{usable, DeviceTypes, Noise};
 use super::address::write_address;
 use super::campaign::Turn;
 use super::presence::Target;
-use super::{write_piece, Prefix, Prefixed, Properties, Source, SEGMENT};
+use super::{write_piece, MessageSource, Prefix, Prefixed, Properties, SEGMENT};
 use crate::segment::Kind;
 
 /// A path of the context that has a property of its own: the literal key that is preferred to the
 /// path, the path, and the property.
-type Path = ((&'static str, Name), Option<(Inner, Name)>, Target);
+type Path = ((&'static str, Name), Option<(ContextObject, Name)>, Target);
 
 /// A path whose literal key is this.
 macro_rules! path {
@@ -24,7 +24,7 @@ macro_rules! path {
     ($literal:literal, $inner:ident, $key:literal, $target:ident) => {
         (
             ($literal, name!($literal)),
-            Some((Inner::$inner, name!($key))),
+            Some((ContextObject::$inner, name!($key))),
             Target::$target,
         )
     };
@@ -114,17 +114,17 @@ impl<'t> Properties<'_, '_, '_, 't> {
         self.copy(
             name!("$current_url"),
             self.given.url,
-            Origin::Fixed("properties.url"),
+            ValueOrigin::Fixed("properties.url"),
         );
         self.copy(
             name!("utm_campaign"),
             self.given.utm_name,
-            Origin::Fixed("properties.utm_name"),
+            ValueOrigin::Fixed("properties.utm_name"),
         );
         self.copy(
             name!("$browser"),
             self.given.browser,
-            Origin::Fixed("properties.browser"),
+            ValueOrigin::Fixed("properties.browser"),
         );
     }
 
@@ -154,7 +154,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             let start = run.map_or(entry.key.start() - 1, |(start, _)| start);
             run = Some((start, entry.value.span.end()));
             if let Some(trace) = &mut self.trace {
-                trace.note(b"", key, Origin::Under("properties", key));
+                trace.note(b"", key, ValueOrigin::Under("properties", key));
             }
         }
         self.write_run(run);
@@ -218,20 +218,27 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let message = self.source.message;
         match self.plan.kind {
             Kind::Track | Kind::Page => {}
-            Kind::Screen => self.copy(name!("$screen_name"), message.name, Origin::Fixed("name")),
+            Kind::Screen => self.copy(
+                name!("$screen_name"),
+                message.name,
+                ValueOrigin::Fixed("name"),
+            ),
             Kind::Identify => {
                 let start = self.out.at();
                 self.write_set();
                 self.add_meta_ids(start);
                 if self.plan.anon_distinct_id != Piece::Absent {
-                    self.key(name!("$anon_distinct_id"), Origin::Fixed("anonymousId"));
+                    self.key(
+                        name!("$anon_distinct_id"),
+                        ValueOrigin::Fixed("anonymousId"),
+                    );
                     write_piece(self.out, self.plan.anon_distinct_id, text);
                 }
             }
             Kind::Group => self.write_group(),
             Kind::Alias => {
                 if self.plan.alias != Piece::Absent {
-                    self.key(name!("alias"), Origin::Fixed(self.plan.alias_from));
+                    self.key(name!("alias"), ValueOrigin::Fixed(self.plan.alias_from));
                     write_piece(self.out, self.plan.alias, text);
                 }
             }
@@ -270,7 +277,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             let written = self.out.since(before);
             trace.note_all(
                 written,
-                Origin::Fixed("a part of a value that is no object"),
+                ValueOrigin::Fixed("a part of a value that is no object"),
             );
         }
     }
@@ -290,7 +297,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             let property = target.property();
             if !self.caller_has(property) {
                 self.note(target);
-                self.key(property, Origin::Under("context", literal.as_bytes()));
+                self.key(property, ValueOrigin::Under("context", literal.as_bytes()));
                 self.out.span(context_text, value.span);
             }
         }
@@ -300,7 +307,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 if self.caller_has(key) {
                     continue;
                 }
-                self.key(key, Origin::Fixed("the address of the connection"));
+                self.key(key, ValueOrigin::Fixed("the address of the connection"));
                 let start = self.out.at();
                 match written {
                     Some((start, end)) => self.out.again(start..end),
@@ -369,7 +376,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             let value = self.mapped_value(path, self.literals());
             if let Some(value) = value.filter(|value| !usable::says_undefined(*value, text)) {
                 self.note(target);
-                self.key(property, Origin::Under("context", literal.as_bytes()));
+                self.key(property, ValueOrigin::Under("context", literal.as_bytes()));
                 self.out.span(text, value.span);
             }
         }
@@ -401,7 +408,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             if !self.caller_has(name!("segment_userAgent")) {
                 self.key(
                     name!("segment_userAgent"),
-                    Origin::Fixed("the request's user agent"),
+                    ValueOrigin::Fixed("the request's user agent"),
                 );
                 write_string(self.out, user_agent);
             }
@@ -409,7 +416,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     fn write_context_of(&mut self, value: Value) {
-        let Source {
+        let MessageSource {
             context,
             context_text,
             ..
@@ -447,7 +454,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             self.copy(
                 ORIGINAL_TIMESTAMP,
                 Some(time),
-                Origin::Fixed("timestamp, which no one can read"),
+                ValueOrigin::Fixed("timestamp, which no one can read"),
             );
         }
     }

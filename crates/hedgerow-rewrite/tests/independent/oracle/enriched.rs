@@ -214,7 +214,7 @@ fn bookkeeping(request: &Request, message: &Message, expected: &mut Expected) {
     ]);
 }
 
-/// Ids that the caller gives by PostHog's own names have the same form; what stands for nobody is
+/// Ids that the caller gives by PostHog's own names have the same form; a placeholder is
 /// taken out (docs/fields.md).
 fn by_posthogs_names(expected: &mut Expected) {
     let name = expected.event["event"]

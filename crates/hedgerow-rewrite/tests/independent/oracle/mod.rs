@@ -67,10 +67,10 @@ pub struct Request {
     pub api_key: String,
 }
 
-/// What becomes of a message.
+/// What happens to a message.
 #[derive(Debug, Clone)]
 pub enum MessageOutcome {
-    /// It leaves.
+    /// It shuts down.
     Event(Expected),
     /// It is refused or left out, for one of these reasons.
     Stays(BTreeSet<&'static str>),
@@ -92,7 +92,7 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Adds a property that nobody has given.
+    /// Adds a property unless the caller has given it.
     fn add(&mut self, name: &str, value: impl Into<Value>) {
         if !self.properties.contains_key(name) {
             self.properties.insert(name.to_owned(), value.into());
@@ -100,7 +100,7 @@ impl Expected {
     }
 }
 
-/// What becomes of each message of a body, or why the body is refused.
+/// What happens to each message of a body, or why the body is refused.
 pub fn convert(request: &Request) -> Result<Vec<MessageOutcome>, &'static str> {
     let messages = normalise::split(request)?;
     let fates: Vec<MessageOutcome> = messages

@@ -171,7 +171,7 @@ impl Streams {
             if action == Action::Retry {
                 self.requeue(&letter).await?;
             }
-            // Only now: of a retry that breaks off, the letter is left.
+            // Only now: of a retry that ends early, the letter is left.
             self.dead
                 .delete_message(letter.number.unsigned_abs())
                 .await

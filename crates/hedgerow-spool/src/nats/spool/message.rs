@@ -78,7 +78,7 @@ pub(super) fn alone(event: &[u8]) -> Bytes {
     [b"[", event, b"]"].concat().into()
 }
 
-/// The events of a message; nothing if it is not one of ours.
+/// The events of a message; nothing if it is not one of this process.
 pub(super) fn unpack(payload: &Bytes) -> Option<Vec<Bytes>> {
     let texts: Vec<&RawValue> = serde_json::from_slice(payload).ok()?;
     Some(

@@ -13,6 +13,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{sync_channel, Receiver};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -86,6 +87,31 @@ impl NatsSpool {
     /// # Errors
     /// [`SpoolError::Remote`] for a URL that is none, or when no thread can be started.
     pub fn open(settings: NatsSettings) -> Result<Self, SpoolError> {
+        Self::begin(settings).map(|(spool, _)| spool)
+    }
+
+    /// The same, and waits until it is known what waits in the streams, at most so long: a process that
+    /// begins to serve before lets what arrives overtake it.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub(super) fn open_and_look(
+        settings: NatsSettings,
+        patience: Duration,
+    ) -> Result<Self, SpoolError> {
+        let (spool, looked) = Self::begin(settings)?;
+        if looked.recv_timeout(patience).is_err() {
+            log::warn!(
+                "the distributed spool has not said in {} s what waits in it: events that arrive \
+                 now are not held behind it",
+                patience.as_secs()
+            );
+        }
+        Ok(spool)
+    }
+
+    /// A spool, and what is told once its streams have been looked at.
+    fn begin(settings: NatsSettings) -> Result<(Self, Receiver<()>), SpoolError> {
         let (connection, ending) = NatsConnection::open(&settings)?;
         let inner = Arc::new(NatsSpoolInner {
             connection,
@@ -98,12 +124,14 @@ impl NatsSpool {
             counters: Counters::default(),
             unusable: AtomicBool::new(false),
         });
-        let looking = watch::look(Arc::clone(&inner));
+        let (tell, looked) = sync_channel(1);
+        let looking = watch::look(Arc::clone(&inner), tell);
         inner.connection.runtime.spawn(looking);
-        Ok(Self {
+        let spool = Self {
             inner,
             _ending: Arc::new(ending),
-        })
+        };
+        Ok((spool, looked))
     }
 
     async fn streams(&self) -> Result<Arc<Streams>, SpoolError> {
@@ -136,7 +164,7 @@ impl NatsSpoolInner {
             .is_some_and(|before| before != now)
         {
             log::error!("the spool's stream was deleted, with what waited in it");
-            // The numbers of its messages begin anew.
+            // The numbers of its messages begin again.
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
             own.clear();
         }
@@ -169,7 +197,7 @@ impl NatsSpoolInner {
 
     fn leads(&self, project: &str) -> bool {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that is busy at the moment is one that drains.
+        // One that is busy now is one that drains.
         queues
             .get(project)
             .is_some_and(|queue| queue.try_lock().map_or(true, |queue| queue.leads()))
@@ -180,7 +208,7 @@ impl NatsSpoolInner {
     async fn publish(&self, project: &str, run: &Run, until: Instant) -> Result<(), SpoolError> {
         let mut tries = 0_u32;
         let published = loop {
-            // Commands that are not taken would wait for ever in the client's queue.
+            // Commands that are not taken would wait forever in the client's queue.
             let tried = tokio::time::timeout(ANSWER * 2, self.try_publish(project, run)).await;
             let tried = tried.unwrap_or_else(|late| {
                 let error = remote("keep events", late);
@@ -295,7 +323,7 @@ impl NatsSpoolInner {
     }
 }
 
-/// What became of a dead letter.
+/// The outcome of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DeadLetterResult {
     Kept,

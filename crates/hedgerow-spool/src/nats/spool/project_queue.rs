@@ -180,13 +180,13 @@ impl ProjectQueue {
                     tokio::time::sleep(MOMENT).await;
                 }
                 Ok(Fetched::NothingYet) => {
-                    // It has been given out, and is not here. A new consumer begins anew.
+                    // It has been given out, and is not here. A new consumer begins again.
                     self.feed = None;
                     let why = "its consumer gives nothing out although something waits";
                     return Err(SpoolError::Away(why.to_owned()));
                 }
                 Err(error) => {
-                    // It may be gone for good: the next lead makes it anew.
+                    // It may be gone for good: the next lead makes it again.
                     self.feed = None;
                     return Err(error);
                 }

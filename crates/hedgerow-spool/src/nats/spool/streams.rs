@@ -18,7 +18,7 @@ use super::{names, remote, NatsSettings};
 use crate::SpoolError;
 
 /// The server gives a message out again after this, unless it has been acknowledged. A new leader
-/// makes the consumer anew and need not wait for it.
+/// makes the consumer again and need not wait for it.
 const ACK_WAIT: Duration = Duration::from_secs(300);
 
 /// Copies of each message in a cluster: one server may be lost.
@@ -43,7 +43,7 @@ pub(super) struct Streams {
     leads: Option<Stream>,
 }
 
-/// When a stream was made: one that was deleted and made anew holds nothing of what the one before held.
+/// When a stream was made: one that was deleted and made again holds nothing of what the one before held.
 pub(super) type Created = String;
 
 /// When this stream was made.
@@ -278,7 +278,7 @@ impl Streams {
         Ok(())
     }
 
-    /// The durable consumer of a project. A new leader makes it anew: what the one before had taken
+    /// The durable consumer of a project. A new leader makes it again: what the one before had taken
     /// and not acknowledged then comes first again, instead of after everything else.
     pub(super) async fn consumer(
         &self,

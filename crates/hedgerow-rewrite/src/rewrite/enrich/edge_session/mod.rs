@@ -71,7 +71,7 @@ pub struct EdgeSessions {
 
 /// A visitor's session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Session {
+pub struct EdgeSession {
     /// `$session_id`.
     pub id: Uuid7,
     /// When the visitor's last message arrived.
@@ -82,7 +82,7 @@ pub struct Session {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renewal {
     /// The session; the one of the request's cookie if that still runs.
-    pub session: Session,
+    pub session: EdgeSession,
     /// The cookie to set; none if the one that came is fresh enough.
     pub cookie: Option<CookieValue>,
 }
@@ -131,7 +131,7 @@ impl EdgeSessions {
     }
 
     /// The session in a cookie, if it was made here for this visitor and still runs at `now`.
-    pub fn read(&self, cookie: &str, visitor: &str, now: Timestamp) -> Option<Session> {
+    pub fn read(&self, cookie: &str, visitor: &str, now: Timestamp) -> Option<EdgeSession> {
         let mut bytes = [0u8; PAYLOAD + TAG];
         // One byte more would not fit: a cookie of another length fails here.
         let length = URL_SAFE_NO_PAD.decode_slice(cookie, &mut bytes).ok()?;
@@ -149,7 +149,7 @@ impl EdgeSessions {
         let time = time
             .iter()
             .fold(0i64, |time, byte| time << 8 | i64::from(*byte));
-        let session = Session {
+        let session = EdgeSession {
             id,
             last_activity: Timestamp::from_millis(time),
         };
@@ -160,7 +160,7 @@ impl EdgeSessions {
     /// `now` that no UUID of version 7 can hold.
     pub fn renew(
         &self,
-        session: Option<Session>,
+        session: Option<EdgeSession>,
         visitor: &str,
         now: Timestamp,
     ) -> Option<Renewal> {
@@ -168,14 +168,14 @@ impl EdgeSessions {
             Some(session) => {
                 let idle = millis(now) - millis(session.last_activity);
                 // A proxy with a slow clock must not set the last activity back.
-                let renewed = Session {
+                let renewed = EdgeSession {
                     last_activity: session.last_activity.max(now),
                     ..session
                 };
                 (renewed, idle >= RENEWAL)
             }
             None => {
-                let begun = Session {
+                let begun = EdgeSession {
                     id: self.begin(visitor, now)?,
                     last_activity: now,
                 };
@@ -202,7 +202,7 @@ impl EdgeSessions {
         Uuid7::from_hash(Timestamp::from_millis(border - SKEW), id.first_chunk()?)
     }
 
-    fn cookie(&self, session: &Session, visitor: &str) -> Option<CookieValue> {
+    fn cookie(&self, session: &EdgeSession, visitor: &str) -> Option<CookieValue> {
         let mut bytes = Vec::with_capacity(PAYLOAD + TAG);
         bytes.push(VERSION);
         bytes.extend_from_slice(session.id.as_bytes());
@@ -218,7 +218,7 @@ impl EdgeSessions {
     }
 }
 
-impl Session {
+impl EdgeSession {
     /// Whether the session goes on with a message that arrives at `now`.
     fn runs_at(&self, now: Timestamp) -> bool {
         let idle = millis(now).saturating_sub(millis(self.last_activity));

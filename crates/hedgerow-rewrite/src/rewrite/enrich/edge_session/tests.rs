@@ -167,11 +167,11 @@ fn a_fresh_cookie_is_not_set_again() {
 }
 
 #[test]
-fn nobody_can_make_up_a_session_or_use_somebody_elses() {
+fn a_session_can_neither_be_made_up_nor_used_by_another_visitor() {
     let edge = edge();
     let cookie = visit(&edge, None, VISITOR, NOW).cookie.unwrap().value;
     assert!(edge.read(&cookie, VISITOR, at(NOW)).is_some());
-    assert_eq!(edge.read(&cookie, "somebody else", at(NOW)), None);
+    assert_eq!(edge.read(&cookie, "another visitor", at(NOW)), None);
     assert_eq!(edge.read(&cookie, "", at(NOW)), None);
     let stranger = EdgeSessions::new([OTHER]).unwrap();
     assert_eq!(stranger.read(&cookie, VISITOR, at(NOW)), None);

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use ahash::RandomState;
 
-use super::pattern::{NamePattern, PathPattern, Step};
+use super::pattern::{NamePattern, PathPattern, PatternStep};
 
 /// How many steps fit a word; none of a pattern's crosses two, since it has half as many at most.
 const BITS: usize = u64::BITS as usize;
@@ -87,8 +87,8 @@ impl Matcher {
                     bit: 1 << used,
                 };
                 match step {
-                    Step::AnyDepth => set(&mut matcher.depths, bit.bit),
-                    Step::Name(name) => matcher.add(name, bit),
+                    PatternStep::AnyDepth => set(&mut matcher.depths, bit.bit),
+                    PatternStep::Name(name) => matcher.add(name, bit),
                 }
                 used += 1;
             }

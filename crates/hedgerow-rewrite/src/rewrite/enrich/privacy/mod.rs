@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::url::{Parameter, Privacy};
+use super::url::{Parameter, ParameterPrivacy};
 
 mod matcher;
 mod pattern;
 
 pub(in crate::rewrite) use matcher::{Indexes, Matcher};
-pub use pattern::{Hit, NamePattern, PathPattern, PatternError, Progress};
+pub use pattern::{Hit, NamePattern, PathPattern, PatternError, PatternProgress};
 
 /// What posthog-js writes instead of a masked parameter's value.
 pub const MASKED: &str = "<masked>";
@@ -67,7 +67,7 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A URL in whose query the ids of single clicks ([`Privacy::Personal`]) are masked, as posthog-js
+/// A URL in whose query the ids of single clicks ([`ParameterPrivacy::Personal`]) are masked, as posthog-js
 /// does it with `mask_personal_data_properties`.
 pub fn mask_click_ids(url: &str) -> Cow<'_, str> {
     let (whole, fragment) = match url.find('#') {
@@ -112,13 +112,13 @@ pub fn is_click_id(property: &str) -> bool {
         .iter()
         .find_map(|prefix| property.strip_prefix(prefix))
         .unwrap_or(property);
-    Parameter::privacy_of(name) == Some(Privacy::Personal)
+    Parameter::privacy_of(name) == Some(ParameterPrivacy::Personal)
 }
 
 /// The name of a parameter, if it is the id of one click.
 fn personal_name(parameter: &str) -> Option<&str> {
     let name = parameter.split('=').next()?;
-    (Parameter::privacy_of(name) == Some(Privacy::Personal)).then_some(name)
+    (Parameter::privacy_of(name) == Some(ParameterPrivacy::Personal)).then_some(name)
 }
 
 #[cfg(test)]

@@ -146,10 +146,10 @@ impl fmt::Display for NamePattern {
 ///
 /// `traits.email`, `properties.*.card_number`, `**.password`, `properties.address.**`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PathPattern(Vec<Step>);
+pub struct PathPattern(Vec<PatternStep>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum PatternStep {
     Name(NamePattern),
     AnyDepth,
 }
@@ -161,8 +161,8 @@ impl fmt::Display for PathPattern {
                 formatter.write_str(".")?;
             }
             match step {
-                Step::Name(name) => fmt::Display::fmt(name, formatter)?,
-                Step::AnyDepth => formatter.write_str("**")?,
+                PatternStep::Name(name) => fmt::Display::fmt(name, formatter)?,
+                PatternStep::AnyDepth => formatter.write_str("**")?,
             }
         }
         Ok(())
@@ -187,8 +187,8 @@ impl FromStr for PathPattern {
         let steps = text
             .split('.')
             .map(|name| match name {
-                "**" => Ok(Step::AnyDepth),
-                name => name.parse().map(Step::Name),
+                "**" => Ok(PatternStep::AnyDepth),
+                name => name.parse().map(PatternStep::Name),
             })
             .collect::<Result<Vec<_>, _>>()?;
         if steps.len() > DEPTH {
@@ -201,10 +201,10 @@ impl FromStr for PathPattern {
 /// How far a pattern has followed a path: one bit for each number of steps that the names so far
 /// can have used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress(u64);
+pub struct PatternProgress(u64);
 
 impl PathPattern {
-    pub(super) fn steps(&self) -> &[Step] {
+    pub(super) fn steps(&self) -> &[PatternStep] {
         &self.0
     }
 
@@ -217,30 +217,30 @@ impl PathPattern {
     }
 
     /// Where every path begins.
-    pub fn begin(&self) -> Progress {
-        Progress(self.skip_depths(1))
+    pub fn begin(&self) -> PatternProgress {
+        PatternProgress(self.skip_depths(1))
     }
 
     /// One name further down. What has been met stays met: a value is meant with all that is in it.
-    pub fn follow(&self, Progress(states): Progress, name: &str) -> Progress {
+    pub fn follow(&self, PatternProgress(states): PatternProgress, name: &str) -> PatternProgress {
         if states & self.end() != 0 || states == 0 {
-            return Progress(states);
+            return PatternProgress(states);
         }
         let mut next = 0;
         for (at, step) in self.0.iter().enumerate() {
             if states & 1 << at != 0 {
                 match step {
-                    Step::AnyDepth => next |= 1 << at,
-                    Step::Name(pattern) if pattern.matches(name) => next |= 1 << (at + 1),
-                    Step::Name(_) => {}
+                    PatternStep::AnyDepth => next |= 1 << at,
+                    PatternStep::Name(pattern) if pattern.matches(name) => next |= 1 << (at + 1),
+                    PatternStep::Name(_) => {}
                 }
             }
         }
-        Progress(self.skip_depths(next))
+        PatternProgress(self.skip_depths(next))
     }
 
     /// What the pattern says of a value that has been reached.
-    pub fn hit(&self, Progress(states): Progress) -> Hit {
+    pub fn hit(&self, PatternProgress(states): PatternProgress) -> Hit {
         if states & self.end() != 0 {
             Hit::Here
         } else if states != 0 {
@@ -257,7 +257,7 @@ impl PathPattern {
     /// Any depth may be none.
     fn skip_depths(&self, mut states: u64) -> u64 {
         for (at, step) in self.0.iter().enumerate() {
-            if *step == Step::AnyDepth && states & 1 << at != 0 {
+            if *step == PatternStep::AnyDepth && states & 1 << at != 0 {
                 states |= 1 << (at + 1);
             }
         }

@@ -13,7 +13,7 @@ mod parameters;
 mod search;
 
 pub(in crate::rewrite) use parameters::PARAMETER_NAMES;
-pub use parameters::{Parameter, Privacy, Query};
+pub use parameters::{Parameter, ParameterPrivacy, Query};
 pub use search::{search_keyword, SearchEngine};
 
 /// What browsers encode in the path of a URL.

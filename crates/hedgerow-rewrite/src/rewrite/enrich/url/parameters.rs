@@ -6,7 +6,7 @@ use crate::rewrite::json::{either, name, Name, Names, BLOCK};
 
 /// Whether a parameter tells something about one person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Privacy {
+pub enum ParameterPrivacy {
     /// It names a campaign that many people saw.
     Campaign,
     /// An advertiser's id of one click. posthog-js offers to mask these.
@@ -15,35 +15,35 @@ pub enum Privacy {
 
 /// The parameters that become properties of the same name. First posthog-js's own, then two
 /// which PostHog lifts to the person as well or that are in common use.
-const PARAMETERS: &[(Name, Privacy)] = &[
-    (name!("utm_source"), Privacy::Campaign),
-    (name!("utm_medium"), Privacy::Campaign),
-    (name!("utm_campaign"), Privacy::Campaign),
-    (name!("utm_content"), Privacy::Campaign),
-    (name!("utm_term"), Privacy::Campaign),
-    (name!("gad_source"), Privacy::Campaign),
-    (name!("mc_cid"), Privacy::Campaign),
-    (name!("gclid"), Privacy::Personal),
-    (name!("gclsrc"), Privacy::Personal),
-    (name!("dclid"), Privacy::Personal),
-    (name!("gbraid"), Privacy::Personal),
-    (name!("wbraid"), Privacy::Personal),
-    (name!("fbclid"), Privacy::Personal),
-    (name!("msclkid"), Privacy::Personal),
-    (name!("twclid"), Privacy::Personal),
-    (name!("li_fat_id"), Privacy::Personal),
-    (name!("igshid"), Privacy::Personal),
-    (name!("ttclid"), Privacy::Personal),
-    (name!("rdt_cid"), Privacy::Personal),
-    (name!("epik"), Privacy::Personal),
-    (name!("qclid"), Privacy::Personal),
-    (name!("sccid"), Privacy::Personal),
-    (name!("oppref"), Privacy::Personal),
-    (name!("bfcid"), Privacy::Personal),
-    (name!("irclid"), Privacy::Personal),
-    (name!("_kx"), Privacy::Personal),
-    (name!("utm_name"), Privacy::Campaign),
-    (name!("utm_id"), Privacy::Campaign),
+const PARAMETERS: &[(Name, ParameterPrivacy)] = &[
+    (name!("utm_source"), ParameterPrivacy::Campaign),
+    (name!("utm_medium"), ParameterPrivacy::Campaign),
+    (name!("utm_campaign"), ParameterPrivacy::Campaign),
+    (name!("utm_content"), ParameterPrivacy::Campaign),
+    (name!("utm_term"), ParameterPrivacy::Campaign),
+    (name!("gad_source"), ParameterPrivacy::Campaign),
+    (name!("mc_cid"), ParameterPrivacy::Campaign),
+    (name!("gclid"), ParameterPrivacy::Personal),
+    (name!("gclsrc"), ParameterPrivacy::Personal),
+    (name!("dclid"), ParameterPrivacy::Personal),
+    (name!("gbraid"), ParameterPrivacy::Personal),
+    (name!("wbraid"), ParameterPrivacy::Personal),
+    (name!("fbclid"), ParameterPrivacy::Personal),
+    (name!("msclkid"), ParameterPrivacy::Personal),
+    (name!("twclid"), ParameterPrivacy::Personal),
+    (name!("li_fat_id"), ParameterPrivacy::Personal),
+    (name!("igshid"), ParameterPrivacy::Personal),
+    (name!("ttclid"), ParameterPrivacy::Personal),
+    (name!("rdt_cid"), ParameterPrivacy::Personal),
+    (name!("epik"), ParameterPrivacy::Personal),
+    (name!("qclid"), ParameterPrivacy::Personal),
+    (name!("sccid"), ParameterPrivacy::Personal),
+    (name!("oppref"), ParameterPrivacy::Personal),
+    (name!("bfcid"), ParameterPrivacy::Personal),
+    (name!("irclid"), ParameterPrivacy::Personal),
+    (name!("_kx"), ParameterPrivacy::Personal),
+    (name!("utm_name"), ParameterPrivacy::Campaign),
+    (name!("utm_id"), ParameterPrivacy::Campaign),
 ];
 
 /// Their names.
@@ -66,12 +66,12 @@ pub struct Parameter<'a> {
     /// Its value, decoded; never empty.
     pub value: Cow<'a, str>,
     /// Whether it tells something about one person.
-    pub privacy: Privacy,
+    pub privacy: ParameterPrivacy,
 }
 
 impl Parameter<'_> {
     /// Whether a property of this name is taken from queries, and how private it is.
-    pub fn privacy_of(name: &str) -> Option<Privacy> {
+    pub fn privacy_of(name: &str) -> Option<ParameterPrivacy> {
         let index = index_of(name)?;
         PARAMETERS.get(index).map(|(_, privacy)| *privacy)
     }
@@ -98,7 +98,7 @@ impl<'a> Query<'a> {
     /// Names and values in order, as they stand.
     pub fn pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let mut next = (!self.0.is_empty()).then_some(0);
-        let mut marks = Marks::of(self.0.as_bytes());
+        let mut marks = Delimiters::of(self.0.as_bytes());
         std::iter::from_fn(move || {
             let start = next?;
             let mut equals = None;
@@ -163,7 +163,7 @@ impl<'a> Query<'a> {
 
 /// The ampersands and equals signs of a query, looked for sixteen bytes at a time: what is between
 /// them is short.
-struct Marks<'a> {
+struct Delimiters<'a> {
     text: &'a [u8],
     /// Where the block begins that is looked at.
     block: usize,
@@ -171,7 +171,7 @@ struct Marks<'a> {
     found: u32,
 }
 
-impl<'a> Marks<'a> {
+impl<'a> Delimiters<'a> {
     fn of(text: &'a [u8]) -> Self {
         let found = Self::found(text);
         Self {
@@ -198,7 +198,7 @@ impl<'a> Marks<'a> {
     }
 }
 
-impl Iterator for Marks<'_> {
+impl Iterator for Delimiters<'_> {
     type Item = (usize, u8);
 
     #[inline(always)]
@@ -319,8 +319,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                ("gclid", "1".to_owned(), Privacy::Personal),
-                ("utm_term", "a=b".to_owned(), Privacy::Campaign),
+                ("gclid", "1".to_owned(), ParameterPrivacy::Personal),
+                ("utm_term", "a=b".to_owned(), ParameterPrivacy::Campaign),
             ]
         );
         assert_eq!(query.get("utm_source"), None);

@@ -1,6 +1,6 @@
 //! Which browser, and which version of it.
 
-use super::scan::{after, digits, is_space, Text};
+use super::scan::{after, digits, is_space, UserAgentText};
 
 /// When a rule holds.
 enum When {
@@ -9,7 +9,7 @@ enum When {
     /// All of these stand in the text.
     All(&'static [&'static str]),
     /// Something that takes more than looking for words.
-    Other(fn(&Text<'_>) -> bool),
+    Other(fn(&UserAgentText<'_>) -> bool),
 }
 
 /// The rules, the first that holds wins. Later words stand in the user agents of earlier
@@ -56,7 +56,7 @@ const RULES: &[(When, &str)] = &[
 ];
 
 /// The browser's name.
-pub(super) fn name(text: &Text<'_>) -> Option<&'static str> {
+pub(super) fn name(text: &UserAgentText<'_>) -> Option<&'static str> {
     RULES
         .iter()
         .find(|(when, _)| match when {
@@ -70,7 +70,7 @@ pub(super) fn name(text: &Text<'_>) -> Option<&'static str> {
 /// Safari, or a web view of an app on Apple's systems, which says neither `Safari` nor anything
 /// else. posthog-js knows the latter by `navigator.vendor`, which is Apple's in every WebKit and
 /// Google's in every Chromium, old Android included.
-fn is_safari(text: &Text<'_>) -> bool {
+fn is_safari(text: &UserAgentText<'_>) -> bool {
     !text.has("Chrome") && !text.has("Android") && (text.has("Safari") || text.has("AppleWebKit"))
 }
 
@@ -103,7 +103,7 @@ fn marks(browser: &str) -> &'static [&'static str] {
 }
 
 /// The browser's major and minor version as the text of a JSON number: `17.4`, and `120` for `120.0`.
-pub(super) fn version(text: &Text<'_>, browser: &str) -> Option<String> {
+pub(super) fn version(text: &UserAgentText<'_>, browser: &str) -> Option<String> {
     let found = match browser {
         "Konqueror" => after(&text.folded, "konqueror")
             .find_map(|rest| major_and_minor(rest.strip_prefix([':', '/']).unwrap_or(rest))),

@@ -1,6 +1,6 @@
 //! Which device, and what kind of device.
 
-use super::scan::{after, is_line_end, is_space, Text};
+use super::scan::{after, is_line_end, is_space, UserAgentText};
 
 /// Tablets that say `Mobile` all the same.
 const TABLETS: &[&str] = &[
@@ -27,7 +27,7 @@ const PHONES: &[&str] = &[
 ];
 
 /// The device's name; none for an ordinary computer.
-pub(super) fn name(text: &Text<'_>) -> Option<&'static str> {
+pub(super) fn name(text: &UserAgentText<'_>) -> Option<&'static str> {
     let found = if is_console(text, "nintendo ") {
         "Nintendo"
     } else if is_console(text, "playstation ") {
@@ -82,13 +82,13 @@ pub(super) fn kind(device: Option<&str>) -> &'static str {
 }
 
 /// The maker's name with a model's behind it.
-fn is_console(text: &Text<'_>, mark: &str) -> bool {
+fn is_console(text: &UserAgentText<'_>, mark: &str) -> bool {
     after(&text.folded, mark)
         .any(|rest| rest.starts_with(|next: char| next == '_' || next.is_ascii_alphanumeric()))
 }
 
 /// `Watch4,3/5.3` or `watch OS,5.3` or `WatchOS/5.3`.
-fn is_watch(text: &Text<'_>) -> bool {
+fn is_watch(text: &UserAgentText<'_>) -> bool {
     let version = |rest: &str| rest.starts_with(|next: char| next == '.' || next.is_ascii_digit());
     after(&text.folded, "watch").any(|rest| {
         let system = rest
@@ -105,7 +105,7 @@ fn is_watch(text: &Text<'_>) -> bool {
     })
 }
 
-fn is_kobo(text: &Text<'_>) -> bool {
+fn is_kobo(text: &UserAgentText<'_>) -> bool {
     after(&text.folded, "kobo").any(|rest| {
         rest.strip_prefix(is_space)
             .is_some_and(|rest| rest.starts_with("ereader") || rest.starts_with("touch"))
@@ -113,7 +113,7 @@ fn is_kobo(text: &Text<'_>) -> bool {
 }
 
 /// Amazon's model codes: `KFxxWI` and `AEOxx` anywhere, other `KF…` only with the Silk browser.
-fn is_kindle(text: &Text<'_>) -> bool {
+fn is_kindle(text: &UserAgentText<'_>) -> bool {
     let ends = |rest: &str| rest.starts_with(" bui") || rest.starts_with(')');
     let tail = |rest: &str, letters: std::ops::RangeInclusive<u8>| {
         rest.bytes()
@@ -159,12 +159,12 @@ fn is_silk(folded: &str) -> bool {
     false
 }
 
-fn is_tablet(text: &Text<'_>) -> bool {
+fn is_tablet(text: &UserAgentText<'_>) -> bool {
     !text.has("Mobile") || text.has_one_folded(TABLETS)
 }
 
 /// Whether an Android that looks like a tablet is a phone nevertheless.
-fn is_phone(text: &Text<'_>) -> bool {
+fn is_phone(text: &UserAgentText<'_>) -> bool {
     let is_pixel = after(&text.folded, "pixel")
         .any(|rest| rest.starts_with(|next: char| next.is_ascii_digit() || "axl ".contains(next)));
     (is_pixel && !text.has_folded("pixel c"))

@@ -74,7 +74,7 @@ pub struct Refined<'a> {
 }
 
 impl<'a> ClientHints<'a> {
-    /// Takes note of one entry of `brands` or `fullVersionList`.
+    /// Notes one entry of `brands` or `fullVersionList`.
     pub fn see_brand(&mut self, brand: &str) {
         // posthog-js asks `navigator.brave` for it.
         if brand == "Brave" {

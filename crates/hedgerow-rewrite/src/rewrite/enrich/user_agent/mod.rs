@@ -21,7 +21,7 @@ mod webview;
 
 pub use hints::{Brand, ClientHints, Mobile, Refined, Screen};
 
-use scan::Text;
+use scan::UserAgentText;
 
 /// How much of a user agent is looked at, in bytes. Real ones end long before; text beyond it is
 /// some client's mischief and shall cost nothing.
@@ -57,7 +57,7 @@ impl UserAgent {
         if user_agent.is_empty() {
             return Self::default();
         }
-        let text = Text::new(cut(user_agent, PARSED_BYTES));
+        let text = UserAgentText::new(cut(user_agent, PARSED_BYTES));
         let browser = browser::name(&text);
         let (os, os_version) = os::name_and_version(&text);
         let device = device::name(&text);

@@ -1,12 +1,12 @@
 //! Which operating system, and which version of it.
 
-use super::scan::{after, dotted, is_line_end, lines, version, Text};
+use super::scan::{after, dotted, is_line_end, lines, version, UserAgentText};
 
 /// A system and its version; an empty version is none.
-type Found = (&'static str, String);
+type OsVersion = (&'static str, String);
 
 /// The systems in the order in which they are looked for.
-const RULES: &[fn(&Text<'_>) -> Option<Found>] = &[
+const RULES: &[fn(&UserAgentText<'_>) -> Option<OsVersion>] = &[
     xbox,
     |text| plain(text.has_folded("nintendo"), "Nintendo"),
     |text| plain(text.has_folded("playstation"), "PlayStation"),
@@ -21,7 +21,7 @@ const RULES: &[fn(&Text<'_>) -> Option<Found>] = &[
 ];
 
 /// The system's name and version.
-pub(super) fn name_and_version(text: &Text<'_>) -> (Option<&'static str>, Option<String>) {
+pub(super) fn name_and_version(text: &UserAgentText<'_>) -> (Option<&'static str>, Option<String>) {
     match RULES.iter().find_map(|rule| rule(text)) {
         Some((name, version)) => (Some(name), Some(version).filter(|text| !text.is_empty())),
         None => (None, None),
@@ -29,12 +29,12 @@ pub(super) fn name_and_version(text: &Text<'_>) -> (Option<&'static str>, Option
 }
 
 /// A system without a version, if it is that one.
-fn plain(holds: bool, name: &'static str) -> Option<Found> {
+fn plain(holds: bool, name: &'static str) -> Option<OsVersion> {
     holds.then(|| (name, String::new()))
 }
 
 /// `Xbox; Xbox One)`: the model is the version. Any other mention of an Xbox is a Windows.
-fn xbox(text: &Text<'_>) -> Option<Found> {
+fn xbox(text: &UserAgentText<'_>) -> Option<OsVersion> {
     const MARK: &str = "xbox; xbox ";
     after(&text.folded, MARK).find_map(|rest| {
         let end =
@@ -52,7 +52,7 @@ fn xbox(text: &Text<'_>) -> Option<Found> {
     })
 }
 
-fn windows(text: &Text<'_>) -> Option<Found> {
+fn windows(text: &UserAgentText<'_>) -> Option<OsVersion> {
     if !text.has_folded("windows") {
         return None;
     }
@@ -94,7 +94,7 @@ fn windows_version(version: &str) -> &'static str {
 }
 
 /// An iPhone, or an iPad or iPod whose system has a version (`… OS 18_7 like Mac OS X`).
-fn ios(text: &Text<'_>) -> Option<Found> {
+fn ios(text: &UserAgentText<'_>) -> Option<OsVersion> {
     lines(text.plain).find_map(|line| {
         let device = ["iPhone", "iPad", "iPod"]
             .iter()
@@ -111,7 +111,7 @@ fn ios(text: &Text<'_>) -> Option<Found> {
 }
 
 /// `Watch4,3/5.3.8` or `watch OS,5.3,`.
-fn watch_os(text: &Text<'_>) -> Option<Found> {
+fn watch_os(text: &UserAgentText<'_>) -> Option<OsVersion> {
     lines(&text.folded).find_map(|line| {
         let watch = after(line, "watch").next()?;
         let model = watch
@@ -130,7 +130,7 @@ fn watch_os(text: &Text<'_>) -> Option<Found> {
 }
 
 /// Android. Only the first mention counts, and a version without a minor part is none.
-fn android(text: &Text<'_>) -> Option<Found> {
+fn android(text: &UserAgentText<'_>) -> Option<OsVersion> {
     let rest = after(&text.folded, "android").next()?;
     let version = rest
         .strip_prefix(' ')
@@ -138,7 +138,7 @@ fn android(text: &Text<'_>) -> Option<Found> {
     Some(("Android", version.unwrap_or_default()))
 }
 
-fn mac(text: &Text<'_>) -> Option<Found> {
+fn mac(text: &UserAgentText<'_>) -> Option<OsVersion> {
     let parts = &['_', '.'];
     let version = after(&text.folded, "mac os x ").find_map(|rest| version(rest, parts, parts));
     match version {

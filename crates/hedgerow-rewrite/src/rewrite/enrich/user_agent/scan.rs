@@ -2,12 +2,12 @@
 
 /// A user agent together with its lower-case form, for the rules that ignore case. Only ASCII
 /// letters are folded, as posthog-js's expressions do; so both forms have the same offsets.
-pub(super) struct Text<'a> {
+pub(super) struct UserAgentText<'a> {
     pub(super) plain: &'a str,
     pub(super) folded: String,
 }
 
-impl<'a> Text<'a> {
+impl<'a> UserAgentText<'a> {
     pub(super) fn new(plain: &'a str) -> Self {
         Self {
             plain,

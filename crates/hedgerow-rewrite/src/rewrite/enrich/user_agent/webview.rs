@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 use regex::{Regex, RegexSet};
 
 /// What an app is known by, its name, and where its version stands if not behind that mark.
-type Rule = (&'static str, &'static str, Option<&'static str>);
+type AppRule = (&'static str, &'static str, Option<&'static str>);
 
 /// posthog-js's expressions, the first that matches wins. Case counts only for ASCII letters in
 /// none of them, and `\b` and `\d` know ASCII only, as in JavaScript.
-const RULES: &[Rule] = &[
+const RULES: &[AppRule] = &[
     (
         r"(?i-u:\bInstagram(?:[ /](\d+(?:\.\d+)*))?\b)",
         "Instagram",

@@ -6,16 +6,17 @@ use super::super::super::enrich::ids::usable_device;
 use super::super::super::enrich::user_agent::{
     self, Brand, ClientHints, Mobile, Screen, UserAgent,
 };
-use super::super::super::explain::Origin;
+use super::super::super::explain::ValueOrigin;
 use super::super::super::identity::Id;
 use super::super::super::json::{name, Names, Scanner, Scratch, Shape, Value};
-use super::super::super::library::Library;
-use super::super::super::message::{find, Inner};
+use super::super::super::library::LibraryKind;
+use super::super::super::message::{find, ContextObject};
 use super::super::super::{usable, DeviceTypes, Mode};
 use super::super::presence::Target;
 use super::{Escapes, Properties};
 
-const USER_AGENT: Origin<'static> = Origin::Fixed("context.userAgent, parsed as posthog-js does");
+const USER_AGENT: ValueOrigin<'static> =
+    ValueOrigin::Fixed("context.userAgent, parsed as posthog-js does");
 
 /// What of a context describes a device or an app.
 const OF_A_DEVICE: Names = Names::of(&["device", "app", "network", "screen"]);
@@ -30,11 +31,11 @@ macro_rules! asked {
 impl<'t> Properties<'_, '_, '_, 't> {
     pub(super) fn write_device(&mut self) {
         self.write_device_type();
-        let os_version = self.inner(Inner::Os, name!("version"));
+        let os_version = self.inner(ContextObject::Os, name!("version"));
         self.add_context(
             name!("$os_version"),
             os_version,
-            Origin::Fixed("context.os.version"),
+            ValueOrigin::Fixed("context.os.version"),
         );
         let has_os_version =
             os_version.is_some_and(|version| usable::is_word(version, self.source.context_text));
@@ -47,7 +48,11 @@ impl<'t> Properties<'_, '_, '_, 't> {
             (asked!("timezone"), name!("$timezone")),
         ] {
             let value = self.source.context.named(name);
-            self.add_text(property, value, Origin::Under("context", key.as_bytes()));
+            self.add_text(
+                property,
+                value,
+                ValueOrigin::Under("context", key.as_bytes()),
+            );
         }
     }
 
@@ -55,14 +60,22 @@ impl<'t> Properties<'_, '_, '_, 't> {
     fn write_parts_of_device(&mut self) {
         for (inner, (key, name), property) in [
             (
-                Inner::Device,
+                ContextObject::Device,
                 asked!("manufacturer"),
                 name!("$device_manufacturer"),
             ),
-            (Inner::Device, asked!("name"), name!("$device_name")),
-            (Inner::App, asked!("name"), name!("$app_name")),
-            (Inner::App, asked!("namespace"), name!("$app_namespace")),
-            (Inner::Network, asked!("carrier"), name!("$network_carrier")),
+            (ContextObject::Device, asked!("name"), name!("$device_name")),
+            (ContextObject::App, asked!("name"), name!("$app_name")),
+            (
+                ContextObject::App,
+                asked!("namespace"),
+                name!("$app_namespace"),
+            ),
+            (
+                ContextObject::Network,
+                asked!("carrier"),
+                name!("$network_carrier"),
+            ),
         ] {
             self.add_text(property, self.inner(inner, name), origin_of(inner, key));
         }
@@ -70,42 +83,46 @@ impl<'t> Properties<'_, '_, '_, 't> {
             (asked!("version"), name!("$app_version")),
             (asked!("build"), name!("$app_build")),
         ] {
-            let value = self.inner(Inner::App, name);
-            self.add_context(property, value, origin_of(Inner::App, key));
+            let value = self.inner(ContextObject::App, name);
+            self.add_context(property, value, origin_of(ContextObject::App, key));
         }
-        let density = self.inner(Inner::Screen, name!("density"));
+        let density = self.inner(ContextObject::Screen, name!("density"));
         let density = density.filter(|density| self.number(*density).is_some_and(|n| n > 0.0));
         self.add_context(
             name!("$screen_density"),
             density,
-            origin_of(Inner::Screen, "density"),
+            origin_of(ContextObject::Screen, "density"),
         );
         for ((key, name), property) in [
             (asked!("wifi"), name!("$network_wifi")),
             (asked!("cellular"), name!("$network_cellular")),
             (asked!("bluetooth"), name!("$network_bluetooth")),
         ] {
-            let switch = self.inner(Inner::Network, name);
-            self.add_switch(property, switch, origin_of(Inner::Network, key));
+            let switch = self.inner(ContextObject::Network, name);
+            self.add_switch(property, switch, origin_of(ContextObject::Network, key));
         }
     }
 
     pub(super) fn write_device_id(&mut self) {
         let said = self.source.context_said;
-        let id = self.inner(Inner::Device, name!("id"));
+        let id = self.inner(ContextObject::Device, name!("id"));
         let id = Id::of_said(id, said, Mode::Enriched);
         let id = id.says(said);
         if let Some(id) = id.as_deref().and_then(usable_device) {
-            return self.add_any(name!("$device_id"), &id, Origin::Fixed("context.device.id"));
+            return self.add_any(
+                name!("$device_id"),
+                &id,
+                ValueOrigin::Fixed("context.device.id"),
+            );
         }
-        if self.library == Library::Browser {
+        if self.library == LibraryKind::Browser {
             if let Some(anonymous_id) = self.settled.visitor(self.source.said) {
                 let escapes = Escapes::of(&anonymous_id);
                 self.add(
                     name!("$device_id"),
                     &anonymous_id,
                     escapes,
-                    Origin::Fixed("anonymousId"),
+                    ValueOrigin::Fixed("anonymousId"),
                 );
             }
         }
@@ -113,7 +130,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     fn write_user_agent(&mut self, has_os_version: bool) {
         let text = self.source.context_text;
-        let model = self.inner(Inner::Device, name!("model"));
+        let model = self.inner(ContextObject::Device, name!("model"));
         let model = model.filter(|model| usable::is_text(*model, text));
         let said = self.user_agent_text();
         let escapes = said.as_ref().map_or(Escapes::None, Escapes::of);
@@ -122,14 +139,15 @@ impl<'t> Properties<'_, '_, '_, 't> {
             self.add_context(
                 name!("$device_model"),
                 model,
-                Origin::Fixed("context.device.model"),
+                ValueOrigin::Fixed("context.device.model"),
             );
             return self.add_raw_user_agent(said, escapes);
         };
         let parsed = self.desk.user_agents.parse(user_agent);
-        let platform = self.inner_text(Inner::UserAgentData, name!("platform"));
-        let platform_version = self.inner_text(Inner::UserAgentData, name!("platformVersion"));
-        let hinted_model = self.inner_text(Inner::UserAgentData, name!("model"));
+        let platform = self.inner_text(ContextObject::UserAgentData, name!("platform"));
+        let platform_version =
+            self.inner_text(ContextObject::UserAgentData, name!("platformVersion"));
+        let hinted_model = self.inner_text(ContextObject::UserAgentData, name!("model"));
         let mut hints = ClientHints {
             platform: platform.as_deref(),
             platform_version: platform_version.as_deref(),
@@ -142,7 +160,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         self.add_context(
             name!("$device_model"),
             model,
-            Origin::Fixed("context.device.model"),
+            ValueOrigin::Fixed("context.device.model"),
         );
         self.add_parsed(&parsed, &hints, has_os_version, model.is_some());
         if let Some(app) = parsed.webview_app {
@@ -162,7 +180,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 name!("$raw_user_agent"),
                 &raw,
                 escapes,
-                Origin::Fixed("context.userAgent"),
+                ValueOrigin::Fixed("context.userAgent"),
             );
         }
     }
@@ -201,7 +219,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             self.add_any(
                 name!("$device_model"),
                 model,
-                Origin::Fixed("context.userAgentData.model"),
+                ValueOrigin::Fixed("context.userAgentData.model"),
             );
         }
     }
@@ -213,11 +231,14 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     /// Whether a user agent is a browser's or a phone's; a server's own says nothing of its users.
     fn is_of_a_visitor(&self, user_agent: &str) -> bool {
-        self.library != Library::Server || user_agent.starts_with("Mozilla/")
+        self.library != LibraryKind::Server || user_agent.starts_with("Mozilla/")
     }
 
     fn mobile(&self) -> Option<Mobile> {
-        match self.inner(Inner::UserAgentData, name!("mobile"))?.shape {
+        match self
+            .inner(ContextObject::UserAgentData, name!("mobile"))?
+            .shape
+        {
             Shape::True => Some(Mobile::Yes),
             Shape::False => Some(Mobile::No),
             _ => None,
@@ -226,10 +247,10 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     fn screen(&self) -> Option<Screen> {
         Some(Screen {
-            width: self.number(self.inner(Inner::Screen, name!("width"))?)?,
-            height: self.number(self.inner(Inner::Screen, name!("height"))?)?,
+            width: self.number(self.inner(ContextObject::Screen, name!("width"))?)?,
+            height: self.number(self.inner(ContextObject::Screen, name!("height"))?)?,
             density: self
-                .inner(Inner::Screen, name!("density"))
+                .inner(ContextObject::Screen, name!("density"))
                 .and_then(|density| self.number(density)),
         })
     }
@@ -246,7 +267,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     /// Looks at the brands, of which only one tells more than the user agent.
     fn see_brands(&self, hints: &mut ClientHints<'_>) {
-        let Some(brands) = self.inner(Inner::UserAgentData, name!("brands")) else {
+        let Some(brands) = self.inner(ContextObject::UserAgentData, name!("brands")) else {
             return;
         };
         let text = brands.of(self.source.context_text);
@@ -275,7 +296,9 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     fn overrides_device_type(&self) -> bool {
         self.desk.mapping.device_type == DeviceTypes::PostHog
-            && self.inner_text(Inner::Device, name!("type")).is_some()
+            && self
+                .inner_text(ContextObject::Device, name!("type"))
+                .is_some()
     }
 
     /// `$device_type` in PostHog's words, where Segment's own are not wanted.
@@ -283,11 +306,11 @@ impl<'t> Properties<'_, '_, '_, 't> {
         if !self.overrides_device_type() {
             return;
         }
-        let Some(said) = self.inner_text(Inner::Device, name!("type")) else {
+        let Some(said) = self.inner_text(ContextObject::Device, name!("type")) else {
             return;
         };
         let model = self
-            .inner_text(Inner::Device, name!("model"))
+            .inner_text(ContextObject::Device, name!("model"))
             .unwrap_or_default();
         // A phone's shorter side is below this many points; it is posthog-js's border as well.
         const TABLET: f64 = 600.0;
@@ -303,11 +326,11 @@ impl<'t> Properties<'_, '_, '_, 't> {
         self.add_any(
             name!("$device_type"),
             kind,
-            Origin::Fixed("context.device, in PostHog's words"),
+            ValueOrigin::Fixed("context.device, in PostHog's words"),
         );
     }
 }
 
-fn origin_of(inner: Inner, key: &str) -> Origin<'_> {
-    Origin::Under(inner.path(), key.as_bytes())
+fn origin_of(inner: ContextObject, key: &str) -> ValueOrigin<'_> {
+    ValueOrigin::Under(inner.path(), key.as_bytes())
 }

@@ -4,9 +4,9 @@
 //! every event that may set something; PostHog changes a person only where a value is another one.
 
 use super::super::super::enrich::url::Query;
-use super::super::super::explain::Origin;
+use super::super::super::explain::ValueOrigin;
 use super::super::super::json::{name, write_string, Shape, Sink};
-use super::super::super::library::Library;
+use super::super::super::library::LibraryKind;
 use super::super::super::message::find;
 use super::Properties;
 
@@ -56,7 +56,10 @@ impl Properties<'_, '_, '_, '_> {
     fn set_meta_ids(&mut self) {
         let ids = self.meta_ids(b"{}");
         if !ids.is_empty() {
-            self.key(name!("$set"), Origin::Fixed("the cookies _fbc and _fbp"));
+            self.key(
+                name!("$set"),
+                ValueOrigin::Fixed("the cookies _fbc and _fbp"),
+            );
             self.out.push(b'{');
             self.out.extend_from_slice(&ids);
             self.out.push(b'}');
@@ -69,7 +72,7 @@ impl Properties<'_, '_, '_, '_> {
         let Some(ids) = self
             .desk
             .meta_ids
-            .filter(|_| self.library == Library::Browser)
+            .filter(|_| self.library == LibraryKind::Browser)
         else {
             return inside;
         };

@@ -10,9 +10,9 @@ mod web;
 
 use std::borrow::Cow;
 
-use super::super::explain::Origin;
+use super::super::explain::ValueOrigin;
 use super::super::json::{name, write_string, Name, Shape, Sink, Value};
-use super::super::message::{named, Inner};
+use super::super::message::{named, ContextObject};
 use super::super::{usable, Mode};
 use super::presence::Target;
 use super::Properties;
@@ -98,7 +98,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     /// Adds a text, which may hold what JSON escapes.
-    pub(super) fn add_any(&mut self, key: Name, value: &str, origin: Origin<'_>) {
+    pub(super) fn add_any(&mut self, key: Name, value: &str, origin: ValueOrigin<'_>) {
         if !value.is_empty() && !self.has(key) {
             self.claim(key);
             self.key(key, origin);
@@ -107,7 +107,13 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     /// Adds a text.
-    pub(super) fn add(&mut self, key: Name, value: &str, escapes: Escapes, origin: Origin<'_>) {
+    pub(super) fn add(
+        &mut self,
+        key: Name,
+        value: &str,
+        escapes: Escapes,
+        origin: ValueOrigin<'_>,
+    ) {
         if escapes == Escapes::Perhaps {
             return self.add_any(key, value, origin);
         }
@@ -119,7 +125,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     /// Adds JSON text that is not a string of the message.
-    pub(super) fn add_json(&mut self, key: Name, value: &str, origin: Origin<'_>) {
+    pub(super) fn add_json(&mut self, key: Name, value: &str, origin: ValueOrigin<'_>) {
         if !self.has(key) {
             self.claim(key);
             self.key(key, origin);
@@ -128,41 +134,46 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     /// Adds a text or number of the context as it stands.
-    pub(super) fn add_context(&mut self, key: Name, value: Option<Value>, origin: Origin<'_>) {
+    pub(super) fn add_context(&mut self, key: Name, value: Option<Value>, origin: ValueOrigin<'_>) {
         let text = self.source.context_text;
         let value = value.filter(|value| usable::is_word(*value, text));
         self.add_value(key, (text, value), origin);
     }
 
     /// Adds a text of the context as it stands.
-    pub(super) fn add_text(&mut self, key: Name, value: Option<Value>, origin: Origin<'_>) {
+    pub(super) fn add_text(&mut self, key: Name, value: Option<Value>, origin: ValueOrigin<'_>) {
         let value = value.filter(|value| value.is_string());
         self.add_context(key, value, origin);
     }
 
     /// Adds a boolean of the context.
-    pub(super) fn add_switch(&mut self, key: Name, value: Option<Value>, origin: Origin<'_>) {
+    pub(super) fn add_switch(&mut self, key: Name, value: Option<Value>, origin: ValueOrigin<'_>) {
         let value = value.filter(|value| matches!(value.shape, Shape::True | Shape::False));
         let text = self.source.context_text;
         self.add_value(key, (text, value), origin);
     }
 
     /// Adds a text or number of the message as it stands.
-    pub(super) fn add_own(&mut self, key: Name, value: Option<Value>, origin: Origin<'_>) {
+    pub(super) fn add_own(&mut self, key: Name, value: Option<Value>, origin: ValueOrigin<'_>) {
         let text = self.source.text;
         let value = value.filter(|value| usable::is_word(*value, text));
         self.add_value(key, (text, value), origin);
     }
 
     #[inline(always)]
-    fn add_value(&mut self, key: Name, (text, value): (&[u8], Option<Value>), origin: Origin<'_>) {
+    fn add_value(
+        &mut self,
+        key: Name,
+        (text, value): (&[u8], Option<Value>),
+        origin: ValueOrigin<'_>,
+    ) {
         if let Some(value) = value {
             self.add_part(key, (text, value), origin);
         }
     }
 
     #[inline(never)]
-    fn add_part(&mut self, key: Name, (text, value): (&[u8], Value), origin: Origin<'_>) {
+    fn add_part(&mut self, key: Name, (text, value): (&[u8], Value), origin: ValueOrigin<'_>) {
         if !self.has(key) {
             self.claim(key);
             self.key(key, origin);
@@ -171,7 +182,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     /// A value of one of the context's objects.
-    pub(super) fn inner(&self, inner: Inner, key: Name) -> Option<Value> {
+    pub(super) fn inner(&self, inner: ContextObject, key: Name) -> Option<Value> {
         named(self.source.context.inner(inner), key)
     }
 
@@ -183,7 +194,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     /// A text of one of the context's objects that says something.
-    pub(super) fn inner_text(&self, inner: Inner, key: Name) -> Option<Cow<'t, str>> {
+    pub(super) fn inner_text(&self, inner: ContextObject, key: Name) -> Option<Cow<'t, str>> {
         let context_said: &'t str = self.source.context_said;
         usable::said(self.inner(inner, key)?, context_said)
     }

@@ -1,10 +1,10 @@
 //! Sessions, persons, the sending library and the books (mapping 5.3, 5.4 and 5.6).
 
 use super::super::super::enrich::uuid7::{hyphenated, Uuid7};
-use super::super::super::explain::Origin;
+use super::super::super::explain::ValueOrigin;
 use super::super::super::json::{name, Name, Shape, Value};
-use super::super::super::library::Library;
-use super::super::super::message::Inner;
+use super::super::super::library::LibraryKind;
+use super::super::super::message::ContextObject;
 use super::super::super::{usable, Bookkeeping, ContextTraits, PersonProfiles};
 use super::{Escapes, Properties};
 use crate::posthog::Location;
@@ -12,36 +12,36 @@ use crate::segment::Kind;
 
 impl Properties<'_, '_, '_, '_> {
     pub(super) fn write_library(&mut self) {
-        let version = self.inner(Inner::Library, name!("version"));
-        let name = self.inner(Inner::Library, name!("name"));
+        let version = self.inner(ContextObject::Library, name!("version"));
+        let name = self.inner(ContextObject::Library, name!("name"));
         self.add_context(
             name!("$lib_version"),
             version,
-            Origin::Fixed("context.library.version"),
+            ValueOrigin::Fixed("context.library.version"),
         );
         self.add_text(
             name!("segment_library_name"),
             name,
-            Origin::Fixed("context.library.name"),
+            ValueOrigin::Fixed("context.library.name"),
         );
         self.add_context(
             name!("segment_library_version"),
             version,
-            Origin::Fixed("context.library.version"),
+            ValueOrigin::Fixed("context.library.version"),
         );
     }
 
     pub(super) fn write_session(&mut self) {
         if let Some((session, origin)) = self.settled.session {
-            self.add_uuid(name!("$session_id"), session, Origin::Fixed(origin));
+            self.add_uuid(name!("$session_id"), session, ValueOrigin::Fixed(origin));
         }
         if let Some(window) = self.settled.window {
-            let origin = Origin::Fixed("context.windowId");
+            let origin = ValueOrigin::Fixed("context.windowId");
             self.add_uuid(name!("$window_id"), window, origin);
         }
     }
 
-    fn add_uuid(&mut self, key: Name, uuid: Uuid7, origin: Origin<'_>) {
+    fn add_uuid(&mut self, key: Name, uuid: Uuid7, origin: ValueOrigin<'_>) {
         let text = hyphenated(*uuid.as_bytes());
         let text = std::str::from_utf8(&text).unwrap_or_default();
         self.add(key, text, Escapes::None, origin);
@@ -50,17 +50,17 @@ impl Properties<'_, '_, '_, '_> {
     pub(super) fn write_person(&mut self) {
         let is_identified = self.settled.user_id.value().is_some();
         if self.plan.kind.has_properties() {
-            let origin = Origin::Fixed("whether there is a userId");
+            let origin = ValueOrigin::Fixed("whether there is a userId");
             let text = if is_identified { "true" } else { "false" };
             self.add_json(name!("$is_identified"), text, origin);
         }
         if self.wants_no_profile(is_identified) {
-            let origin = Origin::Fixed("mapping.person_profiles");
+            let origin = ValueOrigin::Fixed("mapping.person_profiles");
             self.add_json(name!("$process_person_profile"), "false", origin);
         }
-        let wants_place = self.library != Library::Server || self.plan.kind == Kind::Group;
+        let wants_place = self.library != LibraryKind::Server || self.plan.kind == Kind::Group;
         if !wants_place && !self.has_address() {
-            let origin = Origin::Fixed("a server's address is not the user's");
+            let origin = ValueOrigin::Fixed("a server's address is not the user's");
             if !self.has(name!("$geoip_disable")) {
                 self.location = Location::Settled;
             }
@@ -147,13 +147,13 @@ impl Properties<'_, '_, '_, '_> {
         let lacking = traits.is_none_or(|traits| !usable::is_object(traits, text));
         if lacking && self.is_enriched() {
             if let Some(traits) = self.context_traits() {
-                self.key(name!("$set"), Origin::Fixed("context.traits"));
+                self.key(name!("$set"), ValueOrigin::Fixed("context.traits"));
                 self.out.span(self.source.context_text, traits.span);
                 return;
             }
             traits = traits.filter(|traits| is_set(*traits));
         }
-        self.copy(name!("$set"), traits, Origin::Fixed("traits"));
+        self.copy(name!("$set"), traits, ValueOrigin::Fixed("traits"));
     }
 
     fn context_traits(&self) -> Option<Value> {
@@ -165,7 +165,7 @@ impl Properties<'_, '_, '_, '_> {
 
     fn add_object(&mut self, key: Name, value: Option<Value>) {
         if let (Some(value), false) = (value, self.has(key)) {
-            self.key(key, Origin::Fixed("context.traits"));
+            self.key(key, ValueOrigin::Fixed("context.traits"));
             self.out.span(self.source.context_text, value.span);
         }
     }
@@ -179,20 +179,20 @@ impl Properties<'_, '_, '_, '_> {
         self.add_any(
             name!("segment_message_id"),
             message_id,
-            Origin::Fixed("messageId"),
+            ValueOrigin::Fixed("messageId"),
         );
         if self.plan.unusable_time.is_none() {
             let written = message.original_timestamp.or(message.timestamp);
             self.add_own(
                 name!("segment_original_timestamp"),
                 written,
-                Origin::Fixed("timestamp"),
+                ValueOrigin::Fixed("timestamp"),
             );
         }
         self.add_own(
             name!("segment_sent_at"),
             message.sent_at,
-            Origin::Fixed("sentAt"),
+            ValueOrigin::Fixed("sentAt"),
         );
     }
 }

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use super::super::super::enrich::url::{
     referring_domain, search_keyword, Query, SearchEngine, Url,
 };
-use super::super::super::explain::Origin;
+use super::super::super::explain::ValueOrigin;
 use super::super::super::json::{name, Shape, Value};
-use super::super::super::library::Library;
-use super::super::super::message::Inner;
+use super::super::super::library::LibraryKind;
+use super::super::super::message::ContextObject;
 use super::super::super::usable;
 use super::{Escapes, Properties};
 use crate::segment::Kind;
@@ -18,11 +18,11 @@ impl<'t> Properties<'_, '_, '_, 't> {
     pub(in crate::rewrite::write) fn write_name(&mut self) {
         let message = self.source.message;
         if self.is_enriched() && matches!(self.plan.kind, Kind::Page | Kind::Screen) {
-            self.add_own(name!("name"), message.name, Origin::Fixed("name"));
+            self.add_own(name!("name"), message.name, ValueOrigin::Fixed("name"));
             self.add_own(
                 name!("category"),
                 message.category,
-                Origin::Fixed("category"),
+                ValueOrigin::Fixed("category"),
             );
         }
     }
@@ -34,25 +34,25 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let current_url = self.current_url();
         let of_url = current_url.as_ref().map_or(Escapes::None, Escapes::of);
         let referrer = self.referrer();
-        let page_title = self.inner(Inner::Page, name!("title"));
+        let page_title = self.inner(ContextObject::Page, name!("title"));
         self.add_text(
             name!("title"),
             page_title,
-            Origin::Fixed("context.page.title"),
+            ValueOrigin::Fixed("context.page.title"),
         );
         if let Some(url) = current_url.as_deref().and_then(Url::parse) {
             self.add(
                 name!("$host"),
                 url.host(),
                 of_url,
-                Origin::Fixed("the host of $current_url"),
+                ValueOrigin::Fixed("the host of $current_url"),
             );
             if self.plan.kind == Kind::Page {
                 let path = self.callers(name!("path"));
                 self.add_own(
                     name!("$pathname"),
                     path.filter(|path| path.is_string()),
-                    Origin::Fixed("properties.path"),
+                    ValueOrigin::Fixed("properties.path"),
                 );
             }
             self.add_after_pathname(url.pathname(), of_url);
@@ -62,41 +62,41 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 self.add_any(
                     name!("$referring_domain"),
                     &domain,
-                    Origin::Fixed("the host of $referrer"),
+                    ValueOrigin::Fixed("the host of $referrer"),
                 );
             }
             if let Some(engine) = SearchEngine::of(referrer) {
                 self.add_any(
                     name!("$search_engine"),
                     engine.name(),
-                    Origin::Fixed("the host of $referrer"),
+                    ValueOrigin::Fixed("the host of $referrer"),
                 );
                 if let Some(keyword) = search_keyword(engine, referrer) {
                     self.add_any(
                         name!("ph_keyword"),
                         &keyword,
-                        Origin::Fixed("the query of $referrer"),
+                        ValueOrigin::Fixed("the query of $referrer"),
                     );
                 }
             }
         }
         self.write_url_parameters(current_url.as_deref(), of_url);
         self.write_viewport();
-        if self.library == Library::Browser {
+        if self.library == LibraryKind::Browser {
             if let Some(locale) = self.context_text_of(name!("locale")) {
                 let escapes = Escapes::of(&locale);
                 self.add(
                     name!("$browser_language"),
                     &locale,
                     escapes,
-                    Origin::Fixed("context.locale"),
+                    ValueOrigin::Fixed("context.locale"),
                 );
                 let prefix = locale.split('-').next().unwrap_or_default();
                 self.add(
                     name!("$browser_language_prefix"),
                     prefix,
                     escapes,
-                    Origin::Fixed("context.locale"),
+                    ValueOrigin::Fixed("context.locale"),
                 );
             }
         }
@@ -113,7 +113,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 name!("$pathname"),
                 pathname,
                 escapes,
-                Origin::Fixed("the path of $current_url"),
+                ValueOrigin::Fixed("the path of $current_url"),
             );
         }
     }
@@ -130,7 +130,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
         let context_said: &'t str = self.source.context_said;
         let literal = self.source.context.named(name!("page.url"));
-        let url = literal.or_else(|| self.inner(Inner::Page, name!("url")))?;
+        let url = literal.or_else(|| self.inner(ContextObject::Page, name!("url")))?;
         url.is_string().then(|| url.reads(context_said))
     }
 
@@ -142,7 +142,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
         let context_said: &'t str = self.source.context_said;
         let literal = self.source.context.named(name!("page.referrer"));
-        let of_page = literal.or_else(|| self.inner(Inner::Page, name!("referrer")));
+        let of_page = literal.or_else(|| self.inner(ContextObject::Page, name!("referrer")));
         let of_page = of_page.filter(|it| !usable::says_undefined(*it, context_said.as_bytes()));
         if let Some(referrer) = of_page {
             return referrer.is_string().then(|| referrer.reads(context_said));
@@ -156,7 +156,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         self.add_own(
             name!("$referrer"),
             Some(referrer),
-            Origin::Fixed("properties.referrer"),
+            ValueOrigin::Fixed("properties.referrer"),
         );
         Some(referrer.reads(said))
     }
@@ -165,12 +165,12 @@ impl<'t> Properties<'_, '_, '_, 't> {
     fn write_url_parameters(&mut self, current_url: Option<&str>, mut escapes: Escapes) {
         let search;
         let mut query = Query::of(current_url.unwrap_or_default());
-        let mut origin = Origin::Fixed("the query of $current_url");
+        let mut origin = ValueOrigin::Fixed("the query of $current_url");
         if query.is_empty() {
-            search = self.inner_text(Inner::Page, name!("search"));
+            search = self.inner_text(ContextObject::Page, name!("search"));
             query = Query::of(search.as_deref().unwrap_or_default());
             escapes = search.as_ref().map_or(Escapes::None, Escapes::of);
-            origin = Origin::Fixed("context.page.search");
+            origin = ValueOrigin::Fixed("context.page.search");
         }
         for parameter in query.campaign() {
             // What was decoded may hold anything.
@@ -194,16 +194,16 @@ impl<'t> Properties<'_, '_, '_, 't> {
         ] {
             let given = self.callers(own).filter(|value| is_number(*value));
             let screen = self
-                .inner(Inner::Screen, inner)
+                .inner(ContextObject::Screen, inner)
                 .filter(|value| is_number(*value));
             match screen {
                 Some(screen) => {
-                    self.add_context(key, Some(screen), Origin::Fixed("context.screen"))
+                    self.add_context(key, Some(screen), ValueOrigin::Fixed("context.screen"))
                 }
                 None => self.add_own(
                     key,
                     given,
-                    Origin::Under("properties", own.text().as_bytes()),
+                    ValueOrigin::Under("properties", own.text().as_bytes()),
                 ),
             }
         }
