@@ -270,7 +270,7 @@ pub fn cache(answers: &[OutsideAnswer<'_>]) -> Finding {
     }
 }
 
-/// The address that Hedgerow saw, and how the answer was found to be it.
+/// The client address that Hedgerow saw, and how it was determined.
 pub fn address(seen: Option<&str>) -> Finding {
     const ABOUT: &str = "from outside, address";
     let Some(text) = seen else {

@@ -1,6 +1,6 @@
 //! What listeners do before a request is looked at: certificates by name, changed while clients come;
 //! the PROXY protocol; HTTP/2 without TLS; requests that are sent to TLS; and answers that name
-//! nobody. Real processes and sockets.
+//! no product. Real processes and sockets.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

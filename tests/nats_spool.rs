@@ -44,10 +44,12 @@ const EVERYTHING: PeekLimit = PeekLimit {
     bytes: usize::MAX,
 };
 
-fn settings(url: &str) -> NatsSettings {
+/// Those of servers with commas between them.
+fn settings(urls: &str) -> NatsSettings {
+    let servers = urls.split(',').map(|url| url.parse().unwrap());
     NatsSettings {
         lead: Duration::from_secs(4),
-        ..NatsSettings::new(url, "SPOOL")
+        ..NatsSettings::new(servers.collect(), "SPOOL")
     }
 }
 

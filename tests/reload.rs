@@ -222,7 +222,7 @@ async fn listeners_open_and_close_while_the_others_serve() {
     assert_eq!(half.answer().await.status, 200);
     assert!(half.ends().await && idle.ends().await);
     assert_eq!(new.exchange(&request("still")).await.status, 200);
-    // The same address once more, at once.
+    // The same address again, at once.
     running.listen(&[first, second]);
     assert_eq!(running.reload().0, Some(0));
     let mut again = Client::connect(first).await;

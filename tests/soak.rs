@@ -222,7 +222,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
 
 /// Waits until all is at PostHog; what it refused while it was in trouble goes again.
 async fn settle(files: &[&Path], books: &mut Books, posthog: &PostHog, sent: usize) {
-    let start = Instant::now();
+    let (mut there, mut since) = (0, Instant::now());
     loop {
         let mut empty = 0;
         for file in files {
@@ -234,7 +234,11 @@ async fn settle(files: &[&Path], books: &mut Books, posthog: &PostHog, sent: usi
         }
         books.read(&posthog.capture);
         let settled = books.events() >= sent && empty == files.len();
-        if settled || start.elapsed() > PATIENCE {
+        // After an hour much may wait.
+        if books.events() > there {
+            (there, since) = (books.events(), Instant::now());
+        }
+        if settled || since.elapsed() > PATIENCE {
             return;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

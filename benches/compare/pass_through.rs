@@ -1,5 +1,5 @@
 //! The smallest proxy that the framework makes: it passes everything through. It is this program
-//! once more, so it is built as the release is.
+//! again, so it is built as the release is.
 
 use std::net::SocketAddr;
 

@@ -89,7 +89,7 @@ fn open(text: &mut String, results: &Results) {
 }
 
 fn latency(text: &mut String, results: &Results) {
-    writeln!(text, "From the request to its answer under the same load, half of them and 99 of 100 within so many ms.\n").unwrap();
+    writeln!(text, "From the request to its answer under the same load, half of them and 99 of 100 within this many ms.\n").unwrap();
     writeln!(text, "| |{}\n|---|---:|---:|---:|", heads(results)).unwrap();
     for (at, kind) in results.kinds.iter().enumerate() {
         write!(text, "| {} |", kind.name()).unwrap();

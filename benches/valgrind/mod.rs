@@ -1,4 +1,4 @@
-//! This program once more under Valgrind, which counts its instructions.
+//! This program again under Valgrind, which counts its instructions.
 
 use std::process::Command;
 

@@ -43,7 +43,7 @@ pub fn heads(data: &[u8]) {
         }
     }
     let mut left = headers.clone();
-    for name in forged(&headers, Underscores::Drop, Peer::Stranger) {
+    for name in forged(&headers, Underscores::Drop, Peer::Untrusted) {
         left.remove(name);
     }
     for name in left.keys().map(HeaderName::as_str) {

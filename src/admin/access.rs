@@ -94,7 +94,7 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// Whether the live view is served, and to whom.
+/// Whether the live view is served, and to which clients.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum LiveView {
     /// Not at all.

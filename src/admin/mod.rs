@@ -47,7 +47,7 @@ pub use state::{
 ///
 /// | path | what |
 /// | --- | --- |
-/// | `/` | the live view: the last messages, unchanged and as they left |
+/// | `/` | the live view: the last messages and their events |
 /// | `/health` | 200 and a little JSON as long as the process serves |
 /// | `/healthz`, `/readyz` | whether it lives, and whether it should get requests |
 /// | `/metrics` | counters and gauges in Prometheus's text format 0.0.4 |
@@ -95,7 +95,7 @@ impl Admin {
         (**self.view.load() != LiveView::Off).then_some(&self.live)
     }
 
-    /// Lets in whom `view` lets in, and shows messages as `came` allows, from now on.
+    /// From now on serves the live view to the clients that `view` allows, and shows messages as `came` allows.
     pub fn show(&self, view: LiveView, came: Visibility) {
         self.view.store(Arc::new(view));
         self.live.show(came);

@@ -63,7 +63,7 @@ pub struct RouteState {
     pub name: String,
     /// From the head of a request to the end of its answer.
     pub times: Times,
-    /// Bytes of bodies unchanged.
+    /// Bytes of bodies before inflation.
     pub received_bytes: u64,
 }
 

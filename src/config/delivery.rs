@@ -15,7 +15,7 @@ const MODES: [(&str, DeliveryMode); 3] = [
     ("spool", DeliveryMode::Spool),
 ];
 
-/// Whether a file has a spool, be it one with mistakes.
+/// Whether a file has a spool, with or without mistakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SpoolNamed {
     Yes,

@@ -223,7 +223,7 @@ fn forward(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Option<Fo
             }
         }
     }
-    let own = |name: &str| format!("https://{name}").parse::<Host>().ok();
+    let own = |name: &str| Host::new(Scheme::Https, name, 443).ok();
     Some(Some(Forward {
         api: api.or_else(|| own(region.api_host()))?,
         cdn: cdn.or_else(|| own(region.cdn_host()))?,

@@ -1,8 +1,8 @@
 //! One YAML file to checked values.
 //!
-//! [`Config::parse`] reads the whole file and reports every mistake at once, each with its place. What it
-//! gives is compiled: names are resolved, keys are read, nothing in it can be bad. Knows no
-//! framework; what it reads besides the text are the environment variables and files that the
+//! [`Config::parse`] reads the whole file and reports every mistake at once, each with its place. The
+//! result is compiled: names are resolved, keys are read, and every value is valid. It knows no
+//! framework; besides the text it reads only the environment variables and files that the
 //! text names, through a [`SecretSource`].
 //!
 //! Relative paths in a file start at the folder of that file.

@@ -54,7 +54,7 @@ pub struct Config {
     /// Where health, metrics and the live view are served; none when turned off.
     #[doc(hidden)]
     pub admin: Option<SocketAddr>,
-    /// Whether the live view is among them, and for whom.
+    /// Whether the live view is among them, and for which clients.
     #[doc(hidden)]
     pub live: LiveView,
     /// Where health alone is served; nowhere when turned off.
@@ -66,7 +66,7 @@ pub struct Config {
     /// The projects in the order of the file.
     #[doc(hidden)]
     pub projects: Vec<Arc<Project>>,
-    /// The routes in the order of the file: the first that matches has the request.
+    /// The routes in the order of the file: the first matching route handles the request.
     #[doc(hidden)]
     pub routes: Vec<Route>,
     /// How messages are mapped.
@@ -109,7 +109,7 @@ pub struct Project {
 }
 
 impl Project {
-    /// Whom its events are written for.
+    /// The recipient of its events, for the rewriting.
     pub fn recipient(&self) -> Recipient {
         Recipient {
             project: ProjectId::of(&self.api_key),

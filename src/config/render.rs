@@ -65,7 +65,10 @@ pub fn render_table(config: &Config) -> String {
         route_rows(&mut rows, index + 1, route);
     }
     let mut text = String::new();
-    line(&mut text, "Routes (the first that matches has the request)");
+    line(
+        &mut text,
+        "Routes (the first matching route handles the request)",
+    );
     table(&mut text, &rows);
     line(&mut text, "Listeners");
     for listener in &config.listen {

@@ -7,7 +7,7 @@
 //! (posthog-ingestion) and were never run against the real service.
 //!
 //! [`shop`] is the page that sends events, with the real analytics.js where it is at hand.
-//! [`live`] remembers each message unchanged and as it left.
+//! [`live`] remembers each original message and its event.
 //!
 //! Nothing here listens: both are a [`Handler`](http::Handler) on plain values.
 

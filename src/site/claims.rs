@@ -83,7 +83,7 @@ pub enum Peer {
     /// It stands in `trusted_proxies`.
     Trusted,
     /// Anyone.
-    Stranger,
+    Untrusted,
 }
 
 /// The fields that must not reach a site from this peer.
@@ -92,7 +92,7 @@ pub fn forged(headers: &HeaderMap, underscores: Underscores, peer: Peer) -> Vec<
         let name = name.as_str();
         let underscored = name.contains('_');
         (underscored && underscores == Underscores::Drop)
-            || (peer == Peer::Stranger && is_claim(name))
+            || (peer == Peer::Untrusted && is_claim(name))
             // A trusted proxy sets its own fields, with dashes; a client's would stand beside them.
             || (underscored && is_claim(name))
     };
@@ -163,9 +163,9 @@ mod tests {
             "x_forwarded_for",
             "x-forwarded_for",
         ];
-        let stranger = kept(&all, Underscores::Drop, Peer::Stranger);
-        assert_eq!(stranger, ["accept", "x-forwarded-for"]);
-        let allowed = kept(&all, Underscores::Keep, Peer::Stranger);
+        let untrusted = kept(&all, Underscores::Drop, Peer::Untrusted);
+        assert_eq!(untrusted, ["accept", "x-forwarded-for"]);
+        let allowed = kept(&all, Underscores::Keep, Peer::Untrusted);
         assert_eq!(allowed, ["accept", "x-forwarded-for", "x_custom"]);
         let trusted = kept(&all, Underscores::Keep, Peer::Trusted);
         let dropped = [

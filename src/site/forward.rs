@@ -236,7 +236,7 @@ impl QueueBounds {
 pub enum SettingsCopy {
     /// Used as it is.
     Fresh,
-    /// Used as it is, and fetched again beside that.
+    /// Used as it is, and fetched again in the background.
     Refresh,
 }
 

@@ -112,7 +112,7 @@ impl Pebble {
         Some(pebble)
     }
 
-    /// Starts it once more: it has forgotten everything.
+    /// Starts it again: it has forgotten everything.
     pub async fn start_anew(&mut self) {
         self.running = None;
         for _ in 0..TRIES {

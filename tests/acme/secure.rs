@@ -48,7 +48,7 @@ impl Trust {
 }
 
 impl Connection {
-    /// The certificate, unchanged.
+    /// The certificate as it was sent.
     pub fn certificate(&self) -> Vec<u8> {
         let chain = self.stream.get_ref().1.peer_certificates().unwrap();
         chain[0].to_vec()

@@ -1,4 +1,4 @@
-//! What clients are told, and what the operator is informed.
+//! The answers to clients, and the log lines for the operator.
 
 use std::collections::BTreeMap;
 

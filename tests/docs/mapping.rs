@@ -119,7 +119,7 @@ fn every_parameter_that_is_read_from_urls_is_documented() {
         .filter_map(|line| {
             line.trim()
                 .strip_prefix("(name!(\"")?
-                .split_once("\"), Privacy::")
+                .split_once("\"), ParameterPrivacy::")
         })
         .map(|(name, _)| name)
         .collect();

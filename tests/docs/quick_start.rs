@@ -240,7 +240,7 @@ fn the_figures_of_the_readme_are_those_of_the_comparison() {
     let cpu = "CPU time of the proxy for a request";
     let ours = first(cells(cpu, OURS));
     let plain = first(cells(cpu, "Pingora, carrying the bytes"));
-    let took = cells("half of them and 99 of 100 within so many ms", OURS);
+    let took = cells("half of them and 99 of 100 within this many ms", OURS);
     let (half, most) = took.split_once(", ").unwrap();
     for said in [
         format!("| {ours} µs, where a plain Pingora that carries the bytes takes {plain} |"),

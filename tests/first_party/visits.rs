@@ -152,7 +152,7 @@ async fn leaves(test: &str, plan: Plan<'_>) {
     house.until("the last calls", |_| came()).await;
     let report = visitor.leaves().await;
     assert_eq!(report.errors, [""; 0]);
-    // A page that goes sends once more what it has no answer to; the id is the same.
+    // A page that goes sends again what it has no answer to; the id is the same.
     let events = house.stand_in.capture.events();
     for name in names {
         let same = events.iter().filter(|event| event.event == name);

@@ -20,7 +20,7 @@ pub struct Tally {
     pub requests: AtomicUsize,
     /// Answered with a complete 200.
     pub answered: AtomicUsize,
-    /// Sent once more because a used connection ended without a byte of an answer.
+    /// Sent again because a used connection ended without a byte of an answer.
     pub resent: AtomicUsize,
     /// Begun after the stop and before the restart, and not answered.
     pub in_the_gap: AtomicUsize,

@@ -1,4 +1,4 @@
-//! One spool: what it keeps, in which order, and for whom.
+//! One spool: what it keeps, in which order, and for which project.
 
 use std::time::Duration;
 

@@ -53,7 +53,7 @@ async fn nothing_dies_of_a_clock_that_is_set_while_it_waits_or_while_nothing_run
         assert_eq!(ids(&all(&open_one).await), expected, "{days}");
         assert_eq!(open_one.counters().expired.load(Ordering::Relaxed), 0);
         drop(open_one);
-        // And across a restart, with the clock set once more.
+        // And across a restart, with the clock set again.
         ahead.store(days * 2 * DAY, Ordering::Relaxed);
         let again = open();
         looks().await;

@@ -218,7 +218,7 @@ impl<T> Queue<T> {
         self.waiting.front().map(|waiting| waiting.came)
     }
 
-    /// Takes out, in their order, those that have waited for so long and have not left yet.
+    /// Removes, in their order, the requests that have waited for `patience` and have not left yet.
     pub fn withdraw(&mut self, patience: Duration, now: Instant) -> Vec<T> {
         let has_waited = |waiting: &WaitingRequest<T>| waiting.came + patience <= now;
         let count = self.waiting.partition_point(has_waited);

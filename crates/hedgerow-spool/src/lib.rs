@@ -55,7 +55,7 @@ pub use group::{Finished, Group, GroupBounds, Queue, RequestInfo};
 #[doc(hidden)]
 pub use halving::{Halving, RefusedPart, REFUSED_IN_ROW};
 pub use live::{BatchRoute, Delivery, DeliveryMode, ProjectDelivery, ProjectStatus};
-pub use nats::{NatsCertificate, NatsLogin, NatsPlace, NatsServer};
+pub use nats::{NatsCertificate, NatsLogin, NatsPlace, NatsServer, NatsServerError, NatsTransport};
 #[cfg(feature = "nats")]
 pub use nats::{NatsSettings, NatsSpool};
 pub use place::SpoolPlace;

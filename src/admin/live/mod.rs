@@ -1,4 +1,4 @@
-//! The last messages, each unchanged and as it left.
+//! The last messages, each with its original text and its event.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,7 @@ const BYTES: usize = 16 << 20;
 /// the time, and then an event costs one load and one addition.
 const WATCHED: i64 = 15;
 
-/// Whether a message may be shown unchanged.
+/// Whether the original text of a message may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visibility {
     /// It may.

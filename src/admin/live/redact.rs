@@ -1,4 +1,4 @@
-//! A message unchanged, for a configuration with something under `privacy`: what did not leave is
+//! The original text of a message, for a configuration with something under `privacy`: what did not leave is
 //! not shown either. A value stands there only if the event has the same one, a name only if it is
 //! Segment's own or the event has it too.
 

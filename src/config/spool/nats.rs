@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use hedgerow_spool::{NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace};
+use hedgerow_spool::{
+    NatsCertificate, NatsLogin, NatsPlace, NatsServer, NatsTransport, SpoolPlace,
+};
 
 use crate::config::pem::{pem, PemContent};
 use crate::config::reader::{ConfigReader, Field, Section};
@@ -30,7 +32,7 @@ fn place(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<NatsPlace> 
         reader.wrong_key(field, "the `url` has a login as well");
     }
     let ca_file = section.get("ca_file").cloned().and_then(|field| {
-        if servers.iter().all(|server| server.scheme != "tls") {
+        if without_tls(&servers) {
             reader.wrong(&field, "has no effect for servers without tls://");
         }
         Some(pem(reader, &field, PemContent::Certificate)?.0)
@@ -65,7 +67,7 @@ fn client_certificate(
             return None;
         }
     };
-    if servers.iter().all(|server| server.scheme != "tls") {
+    if without_tls(servers) {
         reader.wrong(&certificate, "has no effect for servers without tls://");
     }
     let certificate = pem(reader, &certificate, PemContent::Certificate);
@@ -197,40 +199,31 @@ fn servers(
 }
 
 fn server(text: &str) -> Option<(NatsServer, Option<NatsLogin>)> {
-    let uri: http::Uri = text.parse().ok()?;
-    let scheme = match uri.scheme_str()? {
-        "nats" => "nats",
-        "tls" => "tls",
-        _ => return None,
-    };
-    let authority = uri.authority()?;
+    let (scheme, rest) = text.split_once("://")?;
     let decoded = |text: &str| {
         let bytes = percent_encoding::percent_decode_str(text);
         bytes.decode_utf8().ok().map(|text| text.into_owned())
     };
-    let login = match authority.as_str().rsplit_once('@') {
-        None => None,
-        Some((login, _)) => Some(match login.split_once(':') {
-            Some((name, password)) => NatsLogin::User {
-                name: decoded(name)?,
-                password: decoded(password)?,
-            },
-            None => NatsLogin::Token(decoded(login)?),
-        }),
+    let Some((login, address)) = rest.rsplit_once('@') else {
+        return Some((text.parse().ok()?, None));
     };
-    let host = authority.host();
-    if host.is_empty() || !uri.path().trim_matches('/').is_empty() || uri.query().is_some() {
+    // These end what a URL says of its server.
+    if login.contains(['/', '?', '#']) {
         return None;
     }
-    let address = authority.as_str().rsplit('@').next()?;
-    let port = match address.strip_prefix(host)? {
-        "" => 4222,
-        port => port.strip_prefix(':')?.parse().ok()?,
+    let login = match login.split_once(':') {
+        Some((name, password)) => NatsLogin::User {
+            name: decoded(name)?,
+            password: decoded(password)?,
+        },
+        None => NatsLogin::Token(decoded(login)?),
     };
-    let server = NatsServer {
-        scheme,
-        host: host.to_owned(),
-        port,
-    };
-    Some((server, login))
+    let server = format!("{scheme}://{address}").parse().ok()?;
+    Some((server, Some(login)))
+}
+
+/// Whether certificates mean nothing to these servers.
+fn without_tls(servers: &[NatsServer]) -> bool {
+    let mut servers = servers.iter();
+    servers.all(|server| server.transport() == NatsTransport::Plain)
 }

@@ -51,7 +51,7 @@ pub(super) struct AcmeHttpClient(Arc<ClientState>);
 
 struct ClientState {
     connections: Arc<Connections>,
-    clients: Mutex<HashMap<String, Arc<Client>>>,
+    clients: Mutex<HashMap<Host, Arc<Client>>>,
     /// Until when the authority has asked to wait, in seconds since 1970.
     wait_until: Mutex<Option<u64>>,
 }
@@ -153,23 +153,37 @@ impl ClientState {
     /// The client for the host of an address. An authority may have several.
     fn client(&self, uri: &Uri) -> Result<Arc<Client>, ClientFailure> {
         let wrong = || ClientFailure::Address(uri.to_string());
-        let authority = uri.authority().ok_or_else(wrong)?;
-        let scheme = uri.scheme_str().unwrap_or_default();
-        let host: Host = format!("{scheme}://{authority}")
-            .parse()
-            .map_err(|_| wrong())?;
         // The answers over it decide what is ordered, so the host is always verified.
-        if host.scheme() != Scheme::Https {
+        if uri.scheme() != Some(&http::uri::Scheme::HTTPS) {
             return Err(wrong());
         }
+        let host = host(uri).ok_or_else(wrong)?;
         let clients = self.clients.lock();
         let mut clients = clients.unwrap_or_else(PoisonError::into_inner);
-        let client = clients.entry(authority.to_string()).or_insert_with(|| {
-            let upstream = UpstreamHost::new(&host, UpstreamHttp::Http1, TIMEOUTS);
+        let client = clients.entry(host).or_insert_with_key(|host| {
+            let upstream = UpstreamHost::new(host, UpstreamHttp::Http1, TIMEOUTS);
             Arc::new(Client::new(upstream, Arc::clone(&self.connections)))
         });
         Ok(Arc::clone(client))
     }
+}
+
+/// The host of an address that is spoken to over TLS; none for one with a login.
+fn host(uri: &Uri) -> Option<Host> {
+    let authority = uri.authority()?;
+    let name = authority.host();
+    let port = match authority.port_u16() {
+        Some(port) => port,
+        None if authority.as_str() == name => 443,
+        None => return None,
+    };
+    if authority.as_str().contains('@') {
+        return None;
+    }
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    Host::new(Scheme::Https, bare.unwrap_or(name), port).ok()
 }
 
 fn why(trouble: NoAnswerReason) -> &'static str {
@@ -246,6 +260,11 @@ mod tests {
         for (address, well) in [
             ("https://ca.example/new-order", true),
             ("https://192.0.2.1:14000/dir", true),
+            ("https://[2001:db8::1]/dir", true),
+            ("https://[2001:db8::1]:14000/dir", true),
+            ("https://user@ca.example/dir", false),
+            ("https://user@ca.example:1/dir", false),
+            ("https://ca.example:99999/dir", false),
             ("http://ca.example/new-order", false),
             ("/new-order", false),
         ] {

@@ -179,7 +179,7 @@ pub(crate) fn home(
     // The last value was added by the nearest proxy.
     let told = match caller.trust {
         Trust::Trusted => joined(headers, &X_FORWARDED_HOST),
-        Trust::Stranger => None,
+        Trust::Untrusted => None,
     };
     let told = told.and_then(|hosts| RequestHost::new(hosts.rsplit(',').next()?.trim()).ok());
     let asked = asked.and_then(|host| RequestHost::new(host).ok());

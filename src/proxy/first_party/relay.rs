@@ -2,7 +2,7 @@
 //! a plug-in. The `hedgerow` binary proxies these routes through the framework (`site`), which knows
 //! WebSockets too.
 //!
-//! A body within [`PIECE`] is sent with its length, over a connection of the pool, and once more if
+//! A body within [`PIECE`] is sent with its length, over a connection of the pool, and again if
 //! that one turns out to be closed. A longer one leaves while it comes, over a new connection, as
 //! does every answer.
 

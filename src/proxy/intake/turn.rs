@@ -1,17 +1,17 @@
-//! When a request that has much to do lets others have their turn.
+//! When a request with much work yields to others.
 //!
-//! A thread of the runtime goes on with one request until that waits for something. A body whose bytes are all there, sent
-//! to a PostHog that takes them all, waits for nothing.
+//! A thread of the runtime works on one request until that request waits for something. A body whose bytes have all
+//! arrived, sent to a PostHog that takes them all, waits for nothing.
 
 use std::time::Duration;
 
-/// How long a request works at most before others have their turn, but for one step that takes longer.
+/// How long a request works at most before it yields, unless a single step takes longer.
 const LONG: Duration = Duration::from_micros(500);
 
-/// So many pieces of a body, however small, count as long.
+/// This many pieces of a body count as long work, however small they are.
 const MANY: u16 = 256;
 
-/// What one request has done since others had their turn.
+/// The work of one request since it last yielded.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     worked: Duration,
@@ -19,24 +19,24 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// The request has worked for so long.
+    /// Notes that the request has worked for this time.
     pub(crate) fn worked(&mut self, time: Duration) {
         self.worked += time;
     }
 
-    /// The request has taken a piece of its body.
+    /// Notes that the request has taken a piece of its body.
     pub(crate) fn piece(&mut self) {
         self.pieces = self.pieces.saturating_add(1);
     }
 
-    /// Lets others have their turn if it is time.
+    /// Yields to others if it is time.
     pub(crate) async fn end_if_long(&mut self) {
         if self.worked >= LONG || self.pieces >= MANY {
             self.end().await;
         }
     }
 
-    /// Lets others have their turn.
+    /// Yields to others.
     pub(crate) async fn end(&mut self) {
         *self = Self::default();
         tokio::task::yield_now().await;

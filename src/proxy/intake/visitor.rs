@@ -59,7 +59,7 @@ pub(crate) struct Caller {
 pub(crate) enum Trust {
     /// It is one of `trusted_proxies`.
     Trusted,
-    Stranger,
+    Untrusted,
 }
 
 impl Caller {
@@ -73,10 +73,10 @@ impl Caller {
         let ConnectionFacts { peer, transport } = wire;
         let trust = match peer.is_some_and(|peer| client::is_trusted(peer, trusted)) {
             true => Trust::Trusted,
-            false => Trust::Stranger,
+            false => Trust::Untrusted,
         };
         let address = peer.map(|peer| match trust {
-            Trust::Stranger => peer,
+            Trust::Untrusted => peer,
             Trust::Trusted => {
                 let forwarded = headers.get_all(X_FORWARDED_FOR).iter();
                 let values = forwarded.map(|value| value.to_str().unwrap_or("not an address"));
@@ -86,7 +86,7 @@ impl Caller {
         let signals = signals(headers, privacy);
         let (told, word) = match trust {
             Trust::Trusted => transport_in(headers),
-            Trust::Stranger => (None, Agreement::One),
+            Trust::Untrusted => (None, Agreement::One),
         };
         Self {
             peer,
@@ -102,7 +102,7 @@ impl Caller {
     /// Whether these headers come from a proxy in front that should most likely be trusted, and is not. Clients on the open network write `X-Forwarded-For` as they like; from an inner address
     /// it is most often the proxy's.
     pub(crate) fn seems_forgotten(&self, headers: &HeaderMap) -> bool {
-        self.trust == Trust::Stranger
+        self.trust == Trust::Untrusted
             && self.peer.is_some_and(is_inner)
             && headers.contains_key(X_FORWARDED_FOR)
     }

@@ -5,9 +5,10 @@
 //! bytes are read on the stack, and the framework begins with them. It reads no request beyond its
 //! end, so what a client sends ahead is served in its turn.
 
+use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{pin, Pin};
 use std::sync::Arc;
 use std::task::ready;
 use std::time::Duration;
@@ -17,7 +18,6 @@ use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::{Stream, IO};
 use pingora::server::ShutdownWatch;
-use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
@@ -25,6 +25,7 @@ use crate::proxy::limits::connection_limits::{ConnectionLimits, ConnectionPermit
 use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::direct::{Direct, Follows, Taken};
 use crate::proxy::listen::extent::is_request_line;
+use crate::proxy::listen::idle_timer::IdleTimer;
 
 /// What is read at once while nothing is known of a request: most of them whole. No more than the
 /// framework would read, which loses what it has read beyond a body.
@@ -89,23 +90,22 @@ async fn turn_away<S: IO>(stream: &mut CoalescingStream<S>, answer: &[u8]) {
 }
 
 /// Serves HTTP/1.x until one of the two sides has enough.
-pub(crate) async fn serve<A, S>(
-    mut stream: Box<CoalescingStream<S>>,
-    app: &Arc<A>,
-    mut ends: Lifetime,
-) where
+pub(crate) async fn serve<A, S>(mut stream: Box<CoalescingStream<S>>, app: &Arc<A>, ends: Lifetime)
+where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,
 {
     let options = app.server_options();
     // So many requests may still follow the one that is served.
     let mut left = options.and_then(|options| options.keepalive_request_limit);
-    while let Some(mut begun) = request(&mut *stream, &mut ends).await {
-        if !is_request_line(&begun) {
-            log::debug!("a request was refused for its first line");
-            turn_away(&mut *stream, bad_request().as_bytes()).await;
-            return;
-        }
+    // Both are waited for before each request, and made once.
+    let mut idle = IdleTimer::new(Duration::from_secs(ends.idle));
+    let mut closing = ends.closing.clone();
+    let mut closed = pin!(async move {
+        // Who could say it may be gone: then it ends as well.
+        let _ = closing.wait_for(|closing| *closing).await;
+    });
+    while let Some(mut begun) = request(&mut *stream, &ends, &mut idle, closed.as_mut()).await {
         let last = left == Some(0) || *ends.leaving.borrow();
         if let Some(direct) = &ends.direct {
             let follows = match last {
@@ -121,6 +121,12 @@ pub(crate) async fn serve<A, S>(
                 Taken::Last => return,
                 Taken::Not(bytes) => begun = bytes,
             }
+        }
+        // What is answered directly has been read more strictly.
+        if !is_request_line(&begun) {
+            log::debug!("a request was refused for its first line");
+            turn_away(&mut *stream, bad_request().as_bytes()).await;
+            return;
         }
         stream.read_no_further(&mut begun);
         let mut session = ServerSession::new_http1(stream);
@@ -150,9 +156,13 @@ fn bad_request() -> String {
 }
 
 /// The first bytes of the next request; nothing when there is none.
-async fn request<S: IO>(stream: &mut CoalescingStream<S>, ends: &mut Lifetime) -> Option<BytesMut> {
+async fn request<S: IO>(
+    stream: &mut CoalescingStream<S>,
+    ends: &Lifetime,
+    idle: &mut IdleTimer,
+    closed: Pin<&mut impl Future<Output = ()>>,
+) -> Option<BytesMut> {
     let ahead = stream.next_request();
-    let idle = Duration::from_secs(ends.idle);
     let connection_limits = ends.connection_limits.as_deref();
     let sent_away = async {
         match connection_limits {
@@ -162,16 +172,20 @@ async fn request<S: IO>(stream: &mut CoalescingStream<S>, ends: &mut Lifetime) -
     };
     let came = tokio::select! {
         biased; // what has come already is served
-        came = timeout(idle, first_bytes(stream, ahead)) => came,
-        _ = ends.closing.wait_for(|closing| *closing) => return None,
+        came = first_bytes(stream, ahead) => came,
+        () = idle.wait() => {
+            log::debug!("a client's connection was idle");
+            return None;
+        }
+        () = closed => return None,
         () = sent_away => {
             log::debug!("a client's idle connection was closed for others");
             return None;
         }
     };
     match came {
-        Ok(Ok(bytes)) if is_whole(&bytes) => Some(bytes),
-        Ok(Ok(bytes)) if !bytes.is_empty() => {
+        Ok(bytes) if is_whole(&bytes) => Some(bytes),
+        Ok(bytes) if !bytes.is_empty() => {
             // Boxed, so that a connection does not hold the room for it all its life.
             let rest = rest_of_head(stream, bytes);
             let rest = Box::pin(tokio::time::timeout(ends.head, rest));
@@ -188,13 +202,9 @@ async fn request<S: IO>(stream: &mut CoalescingStream<S>, ends: &mut Lifetime) -
                 }
             }
         }
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => {
+        Ok(_) => None,
+        Err(error) => {
             log::debug!("a client's connection broke between two requests: {error}");
-            None
-        }
-        Err(_) => {
-            log::debug!("a client's connection was idle");
             None
         }
     }

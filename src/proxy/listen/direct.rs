@@ -265,15 +265,16 @@ impl<S: IO> DirectExchange<'_, S> {
         for (name, value) in answer.headers() {
             write_field(name.as_str(), value.as_bytes(), &mut out);
         }
-        write_field("date", get_cached_date().as_bytes(), &mut out);
-        let connection: &[u8] = match self.follows {
-            Follows::Another => b"keep-alive",
-            Follows::None => b"close",
-        };
-        write_field("connection", connection, &mut out);
+        out.extend_from_slice(b"Date: ");
+        out.extend_from_slice(get_cached_date().as_bytes());
+        out.extend_from_slice(match self.follows {
+            Follows::Another => b"\r\nConnection: keep-alive\r\n",
+            Follows::None => b"\r\nConnection: close\r\n",
+        });
         if has_body(status) {
-            let length = HeaderValue::from(body.len());
-            write_field("content-length", length.as_bytes(), &mut out);
+            out.extend_from_slice(b"Content-Length: ");
+            out.extend_from_slice(HeaderValue::from(body.len()).as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
         if has_body(status) {
@@ -287,11 +288,12 @@ impl<S: IO> DirectExchange<'_, S> {
 fn write_field(name: &str, value: &[u8], into: &mut Vec<u8>) {
     let begins = into.len();
     into.extend_from_slice(name.as_bytes());
-    let written = into.get_mut(begins..).unwrap_or_default();
-    for word in written.split_mut(|byte| *byte == b'-') {
-        if let Some(first) = word.first_mut() {
-            first.make_ascii_uppercase();
+    let mut before = b'-';
+    for byte in into.get_mut(begins..).unwrap_or_default() {
+        if before == b'-' {
+            byte.make_ascii_uppercase();
         }
+        before = *byte;
     }
     into.extend_from_slice(b": ");
     into.extend_from_slice(value);

@@ -21,6 +21,15 @@ fn only_heads_that_can_be_read_in_one_way_are_taken() {
             true,
         ),
         ("PUT /hr HTTP/1.1\r\nHost: a\r\nContent-Length: 2", false),
+        ("POST  /hr HTTP/1.1\r\nHost: a\r\nContent-Length: 2", false),
+        ("POST /hr  HTTP/1.1\r\nHost: a\r\nContent-Length: 2", false),
+        ("POST /hr HTTP/1.1 \r\nHost: a\r\nContent-Length: 2", false),
+        ("POST /h r HTTP/1.1\r\nHost: a\r\nContent-Length: 2", false),
+        ("POST /h\tr HTTP/1.1\r\nHost: a\r\nContent-Length: 2", false),
+        (
+            "POST /h\u{7f}r HTTP/1.1\r\nHost: a\r\nContent-Length: 2",
+            false,
+        ),
         ("POST /hr HTTP/1.0\r\nHost: a\r\nContent-Length: 2", false),
         (
             "POST http://a/hr HTTP/1.1\r\nHost: a\r\nContent-Length: 2",

@@ -7,6 +7,7 @@ pub(crate) mod connection;
 pub(crate) mod direct;
 mod extent;
 mod http2;
+mod idle_timer;
 pub(crate) mod listener_group;
 pub(crate) mod listener_set;
 pub(crate) mod preamble;

@@ -12,7 +12,7 @@ use crate::rewrite::{Fault, MessageOutcome, Notice, Omission, Watch};
 
 use crate::proxy::operator::log_limit::LogLimit;
 
-/// Sees each message unchanged and its outcome. Called while the request is worked on,
+/// Sees each original message and its outcome. Called while the request is worked on,
 /// so it must be quick.
 ///
 /// An event that is shown here may still fail to be delivered; the client then sends it again.
@@ -37,8 +37,8 @@ use crate::proxy::operator::log_limit::LogLimit;
 /// }
 /// ```
 pub trait Observer: Send + Sync {
-    /// One message: its bytes unchanged, and the event it became or why it became none. One that
-    /// PostHog itself refuses is shown once more, as the event that it had become.
+    /// One message: its original bytes, and the event it became or why it became none. One that
+    /// PostHog itself refuses is shown again, as the event that it had become.
     fn message(&self, came: &[u8], fate: MessageOutcome<'_>);
 }
 

@@ -1,6 +1,6 @@
 //! Where an upstream is: its addresses, resolved in the background, and how to connect to it.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,12 +77,12 @@ pub(crate) struct Unresolved;
 
 impl UpstreamHost {
     pub(crate) fn new(host: &Host, http: UpstreamHttp, timeouts: Timeouts) -> Self {
-        let names = match host.name().parse::<IpAddr>() {
-            Ok(address) => HostNames::Literal(Arc::new(Addresses::new(
+        let names = match host.address() {
+            Some(address) => HostNames::Literal(Arc::new(Addresses::new(
                 vec![SocketAddr::new(address, host.port())],
                 FRESH,
             ))),
-            Err(_) => HostNames::Resolved(Arc::new(Resolver::new(host))),
+            None => HostNames::Resolved(Arc::new(Resolver::new(host))),
         };
         Self {
             host: host.clone(),

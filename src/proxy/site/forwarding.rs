@@ -16,7 +16,7 @@ use super::context::SiteContext;
 /// So much of a body the framework remembers for a second attempt.
 const REMEMBERED: usize = 64 << 10;
 
-/// Whether a request may be sent to a site once more: by its method, and by what is left of its body.
+/// Whether a request may be sent to a site again: by its method, and by what is left of its body.
 pub(super) fn repeat(session: &mut Session) -> Repeat {
     let idempotent = session.req_header().method.is_idempotent();
     let length = session.req_header().headers.get(header::CONTENT_LENGTH);
@@ -41,11 +41,11 @@ impl SiteContext {
         underscores: Underscores,
     ) -> Result<()> {
         let peer = self.caller.and_then(|caller| caller.peer);
-        let trust = self.caller.map_or(Trust::Stranger, |caller| caller.trust);
+        let trust = self.caller.map_or(Trust::Untrusted, |caller| caller.trust);
         let trusted = trust == Trust::Trusted;
         let word = match trust {
             Trust::Trusted => Peer::Trusted,
-            Trust::Stranger => Peer::Stranger,
+            Trust::Untrusted => Peer::Untrusted,
         };
         for name in forged(&request.headers, underscores, word) {
             request.remove_header(&name);

@@ -202,7 +202,7 @@ fn posthog_stub(otherwise: &str) -> String {
 }
 
 /// The call that starts posthog-js once it is there. It stands in front of the page's own, so that
-/// a page that starts the same project once more changes nothing.
+/// a page that starts the same project again changes nothing.
 fn init_call(posthog: &PostHogPart, options: &str) -> String {
     let key = literal(&posthog.api_key);
     format!("posthog._i.unshift([{key}, {options}, 'posthog'])")

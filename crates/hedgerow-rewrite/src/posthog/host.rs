@@ -1,6 +1,7 @@
 //! Where a project lives: PostHog's two clouds, or a host of your own.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -19,6 +20,8 @@ pub enum Scheme {
 pub struct Host {
     scheme: Scheme,
     name: String,
+    /// The same, if it is no name.
+    address: Option<IpAddr>,
     port: u16,
     base_path: String,
     cloud: Option<Cloud>,
@@ -29,6 +32,10 @@ enum Cloud {
     Us,
     Eu,
 }
+
+/// Where the two clouds take events.
+const US: &str = "us.i.posthog.com";
+const EU: &str = "eu.i.posthog.com";
 
 /// A host to which no events go, or with a path that is put behind it anyway.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -81,9 +88,55 @@ impl Host {
         Self {
             scheme: Scheme::Https,
             name: name.to_owned(),
+            address: None,
             port: 443,
             base_path: String::new(),
             cloud: Some(cloud),
+        }
+    }
+
+    /// One without a path: a name or an address, IPv6 without brackets, and a port.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::Name`] for what no name server can know, [`HostError::Port`] for port 0.
+    pub fn new(scheme: Scheme, name: &str, port: u16) -> Result<Self, HostError> {
+        if port == 0 {
+            return Err(HostError::Port);
+        }
+        let name = name.to_ascii_lowercase();
+        let address = name.parse().ok();
+        let is_name = match address {
+            Some(IpAddr::V6(_)) => true,
+            _ => is_name(&name),
+        };
+        if !is_name {
+            return Err(HostError::Name);
+        }
+        let cloud = match (scheme, name.as_str(), port) {
+            (Scheme::Https, US, 443) => Some(Cloud::Us),
+            (Scheme::Https, EU, 443) => Some(Cloud::Eu),
+            _ => None,
+        };
+        Ok(Self {
+            scheme,
+            name,
+            address,
+            port,
+            base_path: String::new(),
+            cloud,
+        })
+    }
+
+    /// What listens on this address.
+    pub fn at(scheme: Scheme, address: SocketAddr) -> Self {
+        Self {
+            scheme,
+            name: address.ip().to_string(),
+            address: Some(address.ip()),
+            port: address.port(),
+            base_path: String::new(),
+            cloud: None,
         }
     }
 
@@ -95,6 +148,11 @@ impl Host {
     /// The host's name or address, lower case, IPv6 without brackets. Never empty.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its address, if it was given by one: no name server is asked then.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// The port, explicit or the scheme's own.
@@ -180,6 +238,17 @@ impl Host {
             None => self.clone(),
         }
     }
+
+    /// PostHog's other cloud with the word for it; none for a host of one's own, or one with a path.
+    pub fn other_cloud(&self) -> Option<(&'static str, Self)> {
+        if !self.base_path.is_empty() {
+            return None;
+        }
+        Some(match self.cloud? {
+            Cloud::Us => ("eu", Self::cloud(Cloud::Eu, EU)),
+            Cloud::Eu => ("us", Self::cloud(Cloud::Us, US)),
+        })
+    }
 }
 
 impl FromStr for Host {
@@ -187,8 +256,8 @@ impl FromStr for Host {
 
     fn from_str(text: &str) -> Result<Self, HostError> {
         match text {
-            "us" => return Ok(Self::cloud(Cloud::Us, "us.i.posthog.com")),
-            "eu" => return Ok(Self::cloud(Cloud::Eu, "eu.i.posthog.com")),
+            "us" => return Ok(Self::cloud(Cloud::Us, US)),
+            "eu" => return Ok(Self::cloud(Cloud::Eu, EU)),
             _ => {}
         }
         let (scheme, rest) = if let Some(rest) = text.strip_prefix("https://") {
@@ -214,26 +283,16 @@ impl FromStr for Host {
                 _ => return Err(HostError::Port),
             },
         };
-        let name = name.to_ascii_lowercase();
-        if !is_name(&name) || !base.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !base.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(HostError::Name);
         }
-        let cloud = match (scheme, name.as_str(), port) {
-            (Scheme::Https, "us.i.posthog.com", 443) => Some(Cloud::Us),
-            (Scheme::Https, "eu.i.posthog.com", 443) => Some(Cloud::Eu),
-            _ => None,
-        };
-        let base_path = if base.is_empty() {
-            String::new()
-        } else {
-            format!("/{base}")
-        };
-        Ok(Self {
-            scheme,
-            name,
-            port,
-            base_path,
-            cloud,
+        let host = Self::new(scheme, name, port)?;
+        Ok(match base {
+            "" => host,
+            base => Self {
+                base_path: format!("/{base}"),
+                ..host
+            },
         })
     }
 }
@@ -254,9 +313,6 @@ fn split_port(authority: &str) -> Result<(&str, Option<&str>), HostError> {
 }
 
 fn is_name(name: &str) -> bool {
-    if name.contains(':') {
-        return name.parse::<std::net::Ipv6Addr>().is_ok();
-    }
     !name.is_empty()
         && name.len() <= 253
         && !name.starts_with('.')
@@ -313,6 +369,44 @@ mod tests {
             assert_eq!(host.authority(), authority, "{text}");
             assert_eq!(host.port(), port, "{text}");
             assert_eq!(host.to_string(), printed, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_known_as_one_however_the_host_was_made() {
+        for (text, address) in [
+            ("http://127.0.0.1:8000", Some("127.0.0.1")),
+            ("https://[2001:DB8::1]", Some("2001:db8::1")),
+            ("https://ph.example.com", None),
+            ("us", None),
+        ] {
+            let host: Host = text.parse().unwrap();
+            let address = address.map(|address| address.parse().unwrap());
+            assert_eq!(host.address(), address, "{text}");
+            let again = Host::new(host.scheme(), host.name(), host.port());
+            assert_eq!(again.unwrap().address(), address, "{text}");
+            if let Some(address) = address {
+                let at = Host::at(host.scheme(), SocketAddr::new(address, host.port()));
+                assert_eq!(at, host, "{text}");
+            }
+        }
+        assert_eq!(Host::new(Scheme::Http, "a", 0), Err(HostError::Port));
+        assert_eq!(Host::new(Scheme::Http, "a:1", 1), Err(HostError::Name));
+        assert_eq!(Host::new(Scheme::Http, "", 1), Err(HostError::Name));
+    }
+
+    #[test]
+    fn each_cloud_is_the_others_other_one() {
+        for (text, other) in [
+            ("us", Some("eu")),
+            ("https://EU.i.posthog.com/", Some("us")),
+            ("https://us.i.posthog.com/base", None),
+            ("http://us.i.posthog.com", None),
+            ("https://ph.example.com", None),
+        ] {
+            let host: Host = text.parse().unwrap();
+            let expected = other.map(|word| (word, word.parse().unwrap()));
+            assert_eq!(host.other_cloud(), expected, "{text}");
         }
     }
 

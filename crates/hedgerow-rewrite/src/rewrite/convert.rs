@@ -8,7 +8,7 @@ use simdutf8::basic::from_utf8;
 
 use super::json::Shape;
 use super::json::{repair, Cleanliness, Malformed, Scratch, Sheet, Workbench};
-use super::merge::{merge, Tree};
+use super::merge::{merge, MergeTree};
 use super::message::{Context, Message, MessagePart};
 use super::normalise::{passes_gate, MessageSource};
 use super::write::{Gift, Which};
@@ -29,7 +29,7 @@ pub(super) struct Converter {
     merged: Context,
     /// The generation of the context that is merged in it.
     merged_with: Option<u64>,
-    own_context: Tree,
+    own_context: MergeTree,
     repaired: Vec<u8>,
     workbench: Workbench,
     merged_text: String,

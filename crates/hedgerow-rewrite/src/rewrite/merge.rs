@@ -9,7 +9,7 @@ use super::json::{Malformed, Scanner, Scratch, Shape, Span, Value};
 /// A value whose objects are looked into at every level, so that one pass over the text is enough
 /// however deep they nest. Arrays are not looked into: they are never merged.
 #[derive(Debug, Default)]
-pub(super) struct Tree {
+pub(super) struct MergeTree {
     value: Option<Value>,
     /// Each entry, followed by those of its own value.
     nodes: Vec<MergeNode>,
@@ -23,7 +23,7 @@ struct MergeNode {
     end: usize,
 }
 
-impl Tree {
+impl MergeTree {
     /// Looks at a text that is one clean value.
     pub(super) fn read(&mut self, text: &[u8], scratch: &mut Scratch) -> Result<(), Malformed> {
         self.nodes.clear();
@@ -77,7 +77,7 @@ fn read_value(
 }
 
 /// A text and what was seen in it.
-pub(super) type TextWithTree<'t> = (&'t [u8], &'t Tree);
+pub(super) type TextWithTree<'t> = (&'t [u8], &'t MergeTree);
 
 /// Writes `base` with `over` merged into it: where both are objects their entries are merged,
 /// else `over` stands.
@@ -144,8 +144,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn tree(text: &str) -> Tree {
-        let mut tree = Tree::default();
+    fn tree(text: &str) -> MergeTree {
+        let mut tree = MergeTree::default();
         tree.read(text.as_bytes(), &mut Scratch::default()).unwrap();
         tree
     }

@@ -23,7 +23,7 @@ pub(super) struct MessageSource<'t> {
     pub(super) message: &'t Message,
     pub(super) context_text: &'t [u8],
     pub(super) context: &'t Context,
-    /// The two texts once more, as what they are: UTF-8.
+    /// The two texts again, as what they are: UTF-8.
     pub(super) said: &'t str,
     pub(super) context_said: &'t str,
 }

@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::json::Malformed;
 use crate::segment::Kind;
 
-/// Sees each message unchanged and its outcome.
+/// Sees each original message and its outcome.
 pub trait Watch {
     /// Called once for each message of a body, in order, counted from 0.
     fn message(&mut self, index: usize, came: &[u8], fate: MessageOutcome<'_>);

@@ -18,7 +18,7 @@ pub(super) fn write_fields(fields: &[(Cow<'_, str>, Cow<'_, str>)]) -> Vec<u8> {
         .iter()
         .map(|(name, value)| name.len() + value.len() + 6);
     let mut out = Vec::with_capacity(2 + length.sum::<usize>());
-    let mut tree = Tree::default();
+    let mut tree = FieldTree::default();
     let dotted = fields.iter().filter_map(|(name, _)| name.split_once('.'));
     for (first, _) in dotted {
         tree.find_or_add(ROOT, first);
@@ -39,7 +39,7 @@ pub(super) fn write_fields(fields: &[(Cow<'_, str>, Cow<'_, str>)]) -> Vec<u8> {
 }
 
 /// The names that are fields of fields.
-struct Tree<'q> {
+struct FieldTree<'q> {
     nodes: Vec<Node<'q>>,
     objects: Vec<Object>,
     /// The fields of objects that have many.
@@ -73,7 +73,7 @@ const ROOT: u32 = 0;
 /// So many names are compared one by one.
 const FEW: u32 = 6;
 
-impl Default for Tree<'_> {
+impl Default for FieldTree<'_> {
     fn default() -> Self {
         Self {
             nodes: Vec::new(),
@@ -83,7 +83,7 @@ impl Default for Tree<'_> {
     }
 }
 
-impl<'q> Tree<'q> {
+impl<'q> FieldTree<'q> {
     fn object(&self, object: u32) -> Option<&Object> {
         self.objects.get(object as usize)
     }

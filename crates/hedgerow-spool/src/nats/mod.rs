@@ -4,7 +4,9 @@ mod place;
 #[cfg(feature = "nats")]
 mod spool;
 
-pub use place::{NatsCertificate, NatsLogin, NatsPlace, NatsServer};
+pub use place::{
+    NatsCertificate, NatsLogin, NatsPlace, NatsServer, NatsServerError, NatsTransport,
+};
 #[cfg(feature = "nats")]
 pub(crate) use spool::NatsBackend;
 #[cfg(feature = "nats")]

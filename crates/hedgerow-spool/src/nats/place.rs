@@ -2,6 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
+
+use thiserror::Error;
+use url::Url;
 
 /// The streams of a shared spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,20 +25,74 @@ pub struct NatsPlace {
     pub replicas: Option<usize>,
 }
 
-/// A NATS server.
+/// A NATS server: `nats://host:port` or `tls://host:port`, without a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NatsServer {
-    /// `nats` or `tls`.
-    pub scheme: &'static str,
-    /// Its name or address, IPv6 in brackets. Never empty.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
+pub struct NatsServer(Url);
+
+/// How a server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NatsTransport {
+    /// In the clear, unless the server itself asks for TLS.
+    Plain,
+    /// Over TLS.
+    Tls,
+}
+
+/// The text is no address of a NATS server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("expected nats://host:port or tls://host:port")]
+pub struct NatsServerError;
+
+/// The port of a server that is named without one.
+const PORT: u16 = 4222;
+
+impl NatsServer {
+    /// How it is spoken to.
+    pub fn transport(&self) -> NatsTransport {
+        match self.0.scheme() {
+            TLS => NatsTransport::Tls,
+            _ => NatsTransport::Plain,
+        }
+    }
+
+    /// Its URL, which always has a port.
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+const PLAIN: &str = "nats";
+const TLS: &str = "tls";
+
+impl FromStr for NatsServer {
+    type Err = NatsServerError;
+
+    fn from_str(text: &str) -> Result<Self, NatsServerError> {
+        // A URL's reader passes over blanks, and writes what is no ASCII in another way.
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(NatsServerError);
+        }
+        let mut url = Url::parse(text).map_err(|_| NatsServerError)?;
+        let has_host = url.host_str().is_some_and(|host| !host.is_empty());
+        let is_anonymous = url.username().is_empty() && url.password().is_none();
+        let is_bare =
+            matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+        let is_known = matches!(url.scheme(), PLAIN | TLS);
+        if !(is_known && has_host && is_anonymous && is_bare) {
+            return Err(NatsServerError);
+        }
+        let port = url.port().unwrap_or(PORT);
+        url.set_path("");
+        match url.set_port(Some(port)) {
+            Ok(()) if port > 0 => Ok(Self(url)),
+            _ => Err(NatsServerError),
+        }
+    }
 }
 
 impl fmt::Display for NatsServer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}://{}:{}", self.scheme, self.host, self.port)
+        self.0.fmt(formatter)
     }
 }
 
@@ -67,4 +125,48 @@ pub struct NatsCertificate {
     pub certificate: PathBuf,
     /// Its key.
     pub key: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_a_scheme_a_host_and_a_port_and_nothing_else() {
+        use NatsTransport::{Plain, Tls};
+        for (text, printed, transport) in [
+            ("nats://one", "nats://one:4222", Plain),
+            ("nats://one:4223/", "nats://one:4223", Plain),
+            ("tls://n1.example.com", "tls://n1.example.com:4222", Tls),
+            ("nats://192.0.2.1:1", "nats://192.0.2.1:1", Plain),
+            ("tls://[::1]:4333", "tls://[::1]:4333", Tls),
+            ("NATS://one", "nats://one:4222", Plain),
+        ] {
+            let server: NatsServer = text.parse().unwrap();
+            assert_eq!(server.to_string(), printed, "{text}");
+            assert_eq!(server.transport(), transport, "{text}");
+            assert!(server.url().port().is_some(), "{text}");
+        }
+        for text in [
+            "",
+            "one",
+            "one:4222",
+            "http://one",
+            "nats://",
+            "nats://:4222",
+            "nats://one:0",
+            "nats://one:70000",
+            "nats://one:port",
+            "nats://one/path",
+            "nats://one?query",
+            "nats://one#part",
+            "nats://user@one",
+            "nats://user:password@one",
+            "nats://on e",
+            " nats://one",
+            "nats://\u{e4}",
+        ] {
+            assert_eq!(text.parse::<NatsServer>(), Err(NatsServerError), "{text:?}");
+        }
+    }
 }

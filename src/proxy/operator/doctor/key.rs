@@ -12,20 +12,10 @@ use super::ask::Probe;
 use super::timeouts;
 use crate::proxy::outbound::pools::Pools;
 
-/// The other region of PostHog's cloud; none for other hosts.
-fn other_region(host: &Host) -> Option<(&'static str, Host)> {
-    let name = match host.to_string().as_str() {
-        "https://us.i.posthog.com" => "eu",
-        "https://eu.i.posthog.com" => "us",
-        _ => return None,
-    };
-    Some((name, name.parse().ok()?))
-}
-
 /// Asks for a project's key where its events go and, if it is not known there, in the other region.
 pub(super) async fn examine(project: &Project, config: &Config) -> Option<Finding> {
     let here = known(project, &project.host, config).await?;
-    let other = other_region(&project.host);
+    let other = project.host.other_cloud();
     let elsewhere = match (&other, here) {
         (Some((name, host)), KeyKnown::No) => match known(project, host, config).await {
             Some(KeyKnown::Yes) => Some(*name),
@@ -64,7 +54,7 @@ async fn known(project: &Project, host: &Host, config: &Config) -> Option<KeyKno
 pub async fn unknown_keys(config: &Config) -> Vec<String> {
     let mut said = Vec::new();
     for project in &config.projects {
-        if other_region(&project.host).is_none() {
+        if project.host.other_cloud().is_none() {
             continue;
         }
         let found = examine(project, config).await;

@@ -6,7 +6,6 @@ mod key;
 mod machine;
 mod outside;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -99,7 +98,7 @@ async fn reach(about: &str, host: &Host, config: &Config, findings: &mut Vec<Fin
         count => format!(" and {} more", count - 1),
     };
     // An address needs no name server.
-    if name.parse::<IpAddr>().is_err() {
+    if host.address().is_none() {
         let said = format!("{name} is {}{more}", first.ip());
         findings.push(Finding::well(dns, said));
     }

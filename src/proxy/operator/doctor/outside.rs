@@ -8,7 +8,7 @@ use serde_json::{json, Value};
 use crate::admin::LiveView;
 use crate::config::{Action, Config, Libraries, PageHost, SiteHost};
 use crate::doctor::{self, Finding, OutsideAnswer};
-use crate::posthog::Host;
+use crate::posthog::{Host, Scheme};
 use crate::segment::WriteKeys;
 use crate::site::Layout;
 
@@ -137,7 +137,7 @@ async fn came_from(
             false => std::net::Ipv6Addr::LOCALHOST.into(),
         });
     }
-    let host: Host = format!("http://{admin}").parse().ok()?;
+    let host = Host::at(Scheme::Http, admin);
     let connections = Pools::default().of(&host, None).ok()?;
     let live = Probe::new(&host, connections, timeouts(config));
     let bearer = match &config.live {

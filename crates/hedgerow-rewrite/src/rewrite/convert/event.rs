@@ -126,7 +126,7 @@ pub(super) fn event(
     if let Some((_, true)) = content {
         return Err(Omission::Repeat.into());
     }
-    let stranger;
+    let anonymised_id;
     let mut plan = EventPlan::reference(source, &settled);
     if mapping.mode == Mode::Enriched {
         plan.enrich(source, &settled, mapping)?;
@@ -147,8 +147,8 @@ pub(super) fn event(
     if subject == Subject::Removed {
         plan.check_anonymous(source)?;
         let moment = plan.moment(source);
-        stranger = settled.stranger(source, mapping, request.recipient, moment);
-        plan.distinct_id = Piece::Spelled(&stranger);
+        anonymised_id = settled.anonymised_id(source, mapping, request.recipient, moment);
+        plan.distinct_id = Piece::Spelled(&anonymised_id);
         plan.distinct_id_from = "privacy: the visitor stays anonymous";
     }
     let EventBuffers {

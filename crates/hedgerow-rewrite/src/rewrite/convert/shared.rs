@@ -2,7 +2,7 @@
 
 use super::super::body::Heading;
 use super::super::json::{repair, Cleanliness, Scratch, Shape, Workbench};
-use super::super::merge::Tree;
+use super::super::merge::MergeTree;
 use super::super::message::{Context, MessagePart};
 use super::super::normalise::{is_said, moment, SentAt};
 use super::super::time::Reading;
@@ -13,7 +13,7 @@ use super::super::{RewriteError, Timestamp};
 pub(in crate::rewrite) struct BatchDefaults {
     pub(super) context_text: String,
     pub(super) context: Context,
-    pub(super) context_tree: Tree,
+    pub(super) context_tree: MergeTree,
     pub(super) integrations_text: Vec<u8>,
     pub(super) integrations: MessagePart,
     pub(super) sent_at: Option<Timestamp>,

@@ -111,7 +111,7 @@ fn a_message_is_scanned_as_if_there_had_been_none_before_it() {
         let times = if any(20) == 0 { 40 } else { 1 + any(4) };
         for _ in 0..times {
             texts.push(text.clone());
-            // The same with its last key once more, or cut, or without what stands last.
+            // The same with its last key again, or cut, or without what stands last.
             let cut = any(text.len() as u64 + 1) as usize;
             if any(3) == 0 && text.is_char_boundary(cut) {
                 texts.push(text[..cut].to_owned());

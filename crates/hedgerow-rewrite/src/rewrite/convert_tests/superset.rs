@@ -12,8 +12,8 @@ use crate::rewrite::usable::is_nothing;
 
 const RECEIVED_AT: &str = "2026-11-23T12:00:01.500Z";
 
-/// Whether the enriched mode takes an id otherwise than the reference does: one that stands for
-/// nobody, has space around it, is too long, is a number that JavaScript prints otherwise, or is
+/// Whether the enriched mode reads an id differently from the reference: one that is a placeholder,
+/// has space around it, is too long, is a number that JavaScript prints otherwise, or is
 /// neither text nor a number (mapping 5.4).
 fn is_odd_id(id: &Json) -> bool {
     match id {

@@ -7,7 +7,7 @@ use super::super::convert::SpareBuffers;
 use super::super::enrich::cache::{CacheCapacity, UserAgents};
 use super::super::enrich::ids::group_in_cookie;
 use super::super::enrich::meta_ids::MetaIds;
-use super::super::enrich::privacy::Matcher;
+use super::super::enrich::privacy::PatternMatcher;
 use super::super::group_types::GroupTypes;
 use super::super::held_back::HeldBack;
 use super::super::repeats::SeenMessages;
@@ -21,7 +21,7 @@ pub struct Rewriter {
     pub(in crate::rewrite) mapping: Mapping,
     pub(in crate::rewrite) bounds: Bounds,
     /// The patterns of `privacy`.
-    pub(in crate::rewrite) patterns: Matcher,
+    pub(in crate::rewrite) patterns: PatternMatcher,
     pub(in crate::rewrite) user_agents: UserAgents,
     pub(in crate::rewrite) group_types: GroupTypes,
     pub(super) sessions: Option<Arc<SessionKeeper>>,
@@ -43,7 +43,7 @@ impl Rewriter {
         };
         let privacy = &mapping.privacy;
         Self {
-            patterns: Matcher::new(&privacy.drop, &privacy.hash),
+            patterns: PatternMatcher::new(&privacy.drop, &privacy.hash),
             mapping,
             bounds,
             user_agents,

@@ -51,7 +51,7 @@ pub enum Treatment {
     /// It becomes an event as ever.
     #[default]
     Send,
-    /// The event says what happened, and not whom it happened to.
+    /// The event says what happened, and not to which person.
     Anonymise,
     /// It is left out.
     Drop,
@@ -70,10 +70,10 @@ pub enum ClickIds {
 /// Whom an anonymised event is filed under.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Pseudonym {
-    /// A stranger for each event: nothing connects two of them.
+    /// An id for each event: nothing connects two of them.
     #[default]
     Event,
-    /// A stranger for each visitor and day (UTC), so that visitors can be counted. Needs the
+    /// An id for each visitor and day (UTC), so that visitors can be counted. Needs the
     /// secret: without it, it cannot be told who it was, nor two days connected.
     Day,
 }

@@ -1,4 +1,4 @@
-//! Hashes that stand for values, and strangers' ids that stand for people.
+//! Hashes that stand for values, and anonymous ids that stand for people.
 
 use ring::digest::{digest, SHA256};
 use ring::hmac;
@@ -8,9 +8,9 @@ use crate::posthog::ProjectId;
 use crate::rewrite::normalise::{MessageSource, Settled};
 use crate::rewrite::{Mapping, Recipient, Timestamp};
 
-/// What every stranger's id begins with. PostHog refuses merges with `anonymous` alone, and takes
+/// The beginning of every such id. PostHog refuses merges with `anonymous` alone, and takes
 /// this (posthog-ingestion 3.3).
-const STRANGER: &str = "anonymous:";
+const ANONYMOUS_PREFIX: &str = "anonymous:";
 
 /// What a value is hashed for, so that a property's hash is never a person's pseudonym.
 const OF_VALUE: &[u8] = b"hedgerow value\0";
@@ -34,7 +34,7 @@ struct PseudonymSource<'a> {
 
 impl Settled<'_> {
     /// The distinct id of an anonymised event.
-    pub(in crate::rewrite) fn stranger(
+    pub(in crate::rewrite) fn anonymised_id(
         &self,
         source: MessageSource<'_>,
         mapping: &Mapping,
@@ -43,7 +43,7 @@ impl Settled<'_> {
     ) -> String {
         let visitor = self.visitor(source.said);
         let visitor = visitor.or_else(|| self.user(source.said));
-        mapping.privacy.stranger(PseudonymSource {
+        mapping.privacy.anonymised_id(PseudonymSource {
             visitor: visitor.as_deref(),
             moment,
             project: &recipient.project,
@@ -54,9 +54,9 @@ impl Settled<'_> {
 
 impl Privacy {
     /// The distinct id of an anonymised event: the same for every try of a message.
-    fn stranger(&self, traces: PseudonymSource<'_>) -> String {
-        let mut id = String::with_capacity(STRANGER.len() + 64);
-        id.push_str(STRANGER);
+    fn anonymised_id(&self, traces: PseudonymSource<'_>) -> String {
+        let mut id = String::with_capacity(ANONYMOUS_PREFIX.len() + 64);
+        id.push_str(ANONYMOUS_PREFIX);
         match (self.pseudonym, &self.secret, traces.visitor, traces.moment) {
             (Pseudonym::Day, Some(secret), Some(visitor), Some(moment)) => {
                 const DAY: i64 = 24 * 60 * 60 * 1000;
@@ -127,8 +127,8 @@ mod tests {
 
     const HOUR: i64 = 60 * 60 * 1000;
 
-    fn stranger(privacy: &Privacy, visitor: &str, hour: i64, message_id: &str) -> String {
-        privacy.stranger(PseudonymSource {
+    fn anonymised_id(privacy: &Privacy, visitor: &str, hour: i64, message_id: &str) -> String {
+        privacy.anonymised_id(PseudonymSource {
             visitor: Some(visitor),
             moment: Some(Timestamp::from_millis(hour * HOUR)),
             project: &project("shop"),
@@ -145,25 +145,25 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_for_each_event_depends_on_the_message_alone() {
+    fn an_anonymised_id_for_each_event_depends_on_the_message_alone() {
         let privacy = Privacy::default();
-        let first = stranger(&privacy, "ada", 1, "m-1");
-        assert_eq!(first, stranger(&privacy, "bob", 99, "m-1"));
-        assert_ne!(first, stranger(&privacy, "ada", 1, "m-2"));
+        let first = anonymised_id(&privacy, "ada", 1, "m-1");
+        assert_eq!(first, anonymised_id(&privacy, "bob", 99, "m-1"));
+        assert_ne!(first, anonymised_id(&privacy, "ada", 1, "m-2"));
         assert!(first.starts_with("anonymous:") && !first.contains("ada"));
     }
 
     #[test]
-    fn a_stranger_for_each_day_is_one_for_a_day_and_needs_the_secret() {
+    fn an_anonymised_id_for_each_day_is_one_for_a_day_and_needs_the_secret() {
         let privacy = daily(&[7; SECRET]);
-        let today = stranger(&privacy, "ada", 0, "m-1");
-        assert_eq!(today, stranger(&privacy, "ada", 23, "m-2"));
+        let today = anonymised_id(&privacy, "ada", 0, "m-1");
+        assert_eq!(today, anonymised_id(&privacy, "ada", 23, "m-2"));
         for other in [
-            stranger(&privacy, "ada", 24, "m-1"),
-            stranger(&privacy, "ada", -1, "m-1"),
-            stranger(&privacy, "bob", 0, "m-1"),
-            stranger(&daily(&[8; SECRET]), "ada", 0, "m-1"),
-            privacy.stranger(PseudonymSource {
+            anonymised_id(&privacy, "ada", 24, "m-1"),
+            anonymised_id(&privacy, "ada", -1, "m-1"),
+            anonymised_id(&privacy, "bob", 0, "m-1"),
+            anonymised_id(&daily(&[8; SECRET]), "ada", 0, "m-1"),
+            privacy.anonymised_id(PseudonymSource {
                 visitor: Some("ada"),
                 moment: Some(Timestamp::from_millis(0)),
                 project: &project("blog"),

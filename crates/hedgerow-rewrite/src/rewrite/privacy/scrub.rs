@@ -1,4 +1,4 @@
-//! One pass over a written event that takes out of its properties what must not leave, be it
+//! One pass over a written event that removes from its properties what must not leave, whether it is
 //! the sender's or ours. The text is scanned and copied, never built into a tree: what stays is copied
 //! in runs as long as nothing is taken out.
 
@@ -10,7 +10,9 @@ use super::edit::{Edit, Entries};
 use super::names::{IDENTITY, OPEN_CONTEXT, PROTECTED};
 use super::{ClickIds, IpMask, Privacy};
 use crate::posthog::EventParts;
-use crate::rewrite::enrich::privacy::{is_click_id, mask_click_ids, Indexes, Matcher, MASKED};
+use crate::rewrite::enrich::privacy::{
+    is_click_id, mask_click_ids, Indexes, PatternMatcher, MASKED,
+};
 use crate::rewrite::explain::{Trace, ValueOrigin};
 use crate::rewrite::json::{unescape, write_string, Malformed, Scanner, Scratch, Value};
 use crate::rewrite::Fault;
@@ -37,7 +39,7 @@ impl Privacy {
 /// The pass over one event.
 pub(in crate::rewrite) struct Scrub<'p> {
     privacy: &'p Privacy,
-    patterns: &'p Matcher,
+    patterns: &'p PatternMatcher,
     subject: Subject,
     ip: IpMask,
     click_ids: ClickIds,
@@ -64,7 +66,7 @@ struct ScrubPosition {
 
 impl<'p> Scrub<'p> {
     pub(in crate::rewrite) fn new(
-        (privacy, patterns): (&'p Privacy, &'p Matcher),
+        (privacy, patterns): (&'p Privacy, &'p PatternMatcher),
         subject: Subject,
         (kind, limit): (Kind, usize),
         trace: Option<&'p mut Trace>,

@@ -450,7 +450,7 @@ impl DateReader<'_> {
         let seconds = hours * 3600 + minutes * 60;
         let seconds = if is_behind { -seconds } else { seconds };
         match self.found.zone {
-            // Go calls a zone without a name by its offset once more: `+0300 +03`.
+            // Go calls a zone without a name by its offset again: `+0300 +03`.
             Some(Zone::Offset(known) | Zone::Named(known)) if known == seconds => {}
             Some(Zone::Named(0)) => {}
             Some(_) => return None,

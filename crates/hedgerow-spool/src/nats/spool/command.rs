@@ -80,14 +80,18 @@ impl SpoolCommand {
             Self::Retry(letters) => {
                 let numbers = streams.resolve(letters).await?;
                 let mut done = 0;
-                let result = streams.each(&numbers, &mut done, Action::Retry).await;
+                let result = streams
+                    .each(&numbers, &mut done, DeadLetterAction::Retry)
+                    .await;
                 writeln!(out, "{done} back in the queue")?;
                 Ok(result?)
             }
             Self::Drop(letters) => {
                 let numbers = streams.resolve(letters).await?;
                 let mut done = 0;
-                let result = streams.each(&numbers, &mut done, Action::Drop).await;
+                let result = streams
+                    .each(&numbers, &mut done, DeadLetterAction::Drop)
+                    .await;
                 writeln!(out, "{done} dropped")?;
                 Ok(result?)
             }
@@ -97,7 +101,7 @@ impl SpoolCommand {
 
 /// What is done with a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Action {
+enum DeadLetterAction {
     Retry,
     Drop,
 }
@@ -164,11 +168,11 @@ impl Streams {
         &self,
         numbers: &[i64],
         done: &mut usize,
-        action: Action,
+        action: DeadLetterAction,
     ) -> Result<(), SpoolError> {
         for number in numbers {
             let letter = self.letter(*number).await?;
-            if action == Action::Retry {
+            if action == DeadLetterAction::Retry {
                 self.requeue(&letter).await?;
             }
             // Only now: of a retry that ends early, the letter is left.

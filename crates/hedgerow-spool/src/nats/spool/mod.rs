@@ -171,7 +171,7 @@ impl NatsSpoolInner {
         Ok(opened)
     }
 
-    /// After an error of the streams they are looked for, and made, once more: any of them may
+    /// After an error of the streams they are looked for, and made, again: any of them may
     /// have been deleted.
     async fn recheck<T>(&self, result: Result<T, SpoolError>) -> Result<T, SpoolError> {
         if let Err(SpoolError::Remote { .. }) = &result {

@@ -6,20 +6,20 @@ use std::time::Duration;
 use async_nats::{ConnectOptions, ServerAddr};
 
 use super::{remote, ANSWER};
-use crate::{NatsLogin, NatsPlace, SpoolError, SpoolLimits};
+use crate::{NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolError, SpoolLimits};
 
 /// Where a distributed spool is, and its bounds.
 #[derive(Clone)]
 pub struct NatsSettings {
-    /// Servers, `nats://host:port` or `tls://…`, several with commas between them.
-    pub url: String,
+    /// The servers; at least one.
+    pub servers: Vec<NatsServer>,
     /// Who we are.
     pub login: Option<NatsLogin>,
     /// The authority that the servers' certificates are checked against, instead of the system's:
     /// a PEM file.
     pub ca_file: Option<PathBuf>,
-    /// What the servers know us by, where they ask for a certificate: a PEM file, and its key.
-    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// What the servers know us by, where they ask for a certificate.
+    pub certificate: Option<NatsCertificate>,
     /// The stream's name, and the first token of its subjects. Two more streams have this name with
     /// `_DEAD` and `_LEAD` at its end.
     pub stream: String,
@@ -39,9 +39,9 @@ pub struct NatsSettings {
 
 impl NatsSettings {
     /// A spool of 1 GiB and 7 days, led for a minute at a time.
-    pub fn new(url: &str, stream: &str) -> Self {
+    pub fn new(servers: Vec<NatsServer>, stream: &str) -> Self {
         Self {
-            url: url.to_owned(),
+            servers,
             login: None,
             ca_file: None,
             certificate: None,
@@ -56,18 +56,14 @@ impl NatsSettings {
 
     /// These streams with these bounds, led for a minute at a time.
     pub fn of(nats: &NatsPlace, limits: SpoolLimits) -> Self {
-        let servers: Vec<_> = nats.servers.iter().map(ToString::to_string).collect();
         Self {
             login: nats.login.clone(),
             ca_file: nats.ca_file.clone(),
-            certificate: nats
-                .certificate
-                .as_ref()
-                .map(|files| (files.certificate.clone(), files.key.clone())),
+            certificate: nats.certificate.clone(),
             replicas: nats.replicas,
             max_size: limits.max_size,
             max_age: limits.max_age,
-            ..Self::new(&servers.join(","), &nats.stream)
+            ..Self::new(nats.servers.clone(), &nats.stream)
         }
     }
 
@@ -79,7 +75,8 @@ impl NatsSettings {
     }
 
     pub(super) fn servers(&self) -> Result<Vec<ServerAddr>, SpoolError> {
-        let servers = self.url.split(',').map(|url| url.trim().parse());
+        let servers = self.servers.iter();
+        let servers = servers.map(|server| ServerAddr::from_url(server.url().clone()));
         servers
             .collect::<Result<_, _>>()
             .map_err(|error| remote("read its URL", error))
@@ -106,7 +103,7 @@ impl NatsSettings {
             None => options,
         };
         Ok(match &self.certificate {
-            Some((certificate, key)) => {
+            Some(NatsCertificate { certificate, key }) => {
                 options.add_client_certificate(certificate.clone(), key.clone())
             }
             None => options,
@@ -116,9 +113,9 @@ impl NatsSettings {
 
 impl std::fmt::Debug for NatsSettings {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The URL may hold a password.
         formatter
             .debug_struct("NatsSettings")
+            .field("servers", &self.servers)
             .field("stream", &self.stream)
             .field("max_size", &self.max_size)
             .field("max_age", &self.max_age)

@@ -15,7 +15,7 @@ const BITS: usize = u64::BITS as usize;
 
 /// The patterns of `drop` and of `hash`.
 #[derive(Debug, Default)]
-pub(in crate::rewrite) struct Matcher {
+pub(in crate::rewrite) struct PatternMatcher {
     /// The steps that each plain name fits.
     plain: HashMap<Box<[u8]>, Vec<Bit>, RandomState>,
     /// A bit for each byte that a plain name begins with.
@@ -56,7 +56,7 @@ pub(in crate::rewrite) struct Reached {
     pub(in crate::rewrite) goes_on: bool,
 }
 
-impl Matcher {
+impl PatternMatcher {
     pub(in crate::rewrite) fn new(drop: &[PathPattern], hash: &[PathPattern]) -> Self {
         let mut matcher = Self::default();
         let mut used = BITS;
@@ -240,7 +240,7 @@ mod tests {
                     .collect()
             };
             let (drop, hash) = (paths(&some(30)), paths(&some(30)));
-            let matcher = Matcher::new(&drop, &hash);
+            let matcher = PatternMatcher::new(&drop, &hash);
             for _ in 0..40 {
                 let path: Vec<&str> = (0..1 + random(4)).map(|_| words[random(6)]).collect();
                 let (mut rows, mut from) = (Vec::new(), 0);

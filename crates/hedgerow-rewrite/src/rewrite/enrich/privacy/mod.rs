@@ -9,7 +9,7 @@ use super::url::{Parameter, ParameterPrivacy};
 mod matcher;
 mod pattern;
 
-pub(in crate::rewrite) use matcher::{Indexes, Matcher};
+pub(in crate::rewrite) use matcher::{Indexes, PatternMatcher};
 pub use pattern::{Hit, NamePattern, PathPattern, PatternError, PatternProgress};
 
 /// What posthog-js writes instead of a masked parameter's value.

@@ -83,10 +83,10 @@ const FACEBOOK: Option<&str> = Some(r"(?i-u:\bFBAV/(\d+(?:\.\d+)*))");
 struct Rules {
     /// All of them at once: most browsers are none of these apps.
     any: RegexSet,
-    each: Vec<Matcher>,
+    each: Vec<AppMatcher>,
 }
 
-struct Matcher {
+struct AppMatcher {
     mark: Regex,
     name: &'static str,
     version: Option<Regex>,
@@ -97,7 +97,7 @@ static COMPILED: LazyLock<Option<Rules>> = LazyLock::new(|| compile().ok());
 fn compile() -> Result<Rules, regex::Error> {
     let any = RegexSet::new(RULES.iter().map(|(mark, _, _)| mark))?;
     let each = RULES.iter().map(|(mark, name, version)| {
-        Ok(Matcher {
+        Ok(AppMatcher {
             mark: Regex::new(mark)?,
             name,
             version: version.map(Regex::new).transpose()?,
