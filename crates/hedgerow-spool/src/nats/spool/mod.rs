@@ -15,6 +15,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{sync_channel, Receiver};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -93,6 +94,31 @@ impl NatsSpool {
     /// # Errors
     /// [`SpoolError::Remote`] for a URL that is none, or when no thread can be started.
     pub fn open(settings: NatsSettings) -> Result<Self, SpoolError> {
+        Self::begin(settings).map(|(spool, _)| spool)
+    }
+
+    /// The same, and waits until it is known what waits in the streams, at most so long: a process that
+    /// begins to serve before lets what arrives overtake it.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub(super) fn open_and_look(
+        settings: NatsSettings,
+        patience: Duration,
+    ) -> Result<Self, SpoolError> {
+        let (spool, looked) = Self::begin(settings)?;
+        if looked.recv_timeout(patience).is_err() {
+            log::warn!(
+                "the distributed spool has not said in {} s what waits in it: events that arrive \
+                 now are not held behind it",
+                patience.as_secs()
+            );
+        }
+        Ok(spool)
+    }
+
+    /// A spool, and what is told once its streams have been looked at.
+    fn begin(settings: NatsSettings) -> Result<(Self, Receiver<()>), SpoolError> {
         let (connection, ending) = NatsConnection::open(&settings)?;
         let inner = Arc::new(NatsSpoolInner {
             connection,
@@ -106,12 +132,14 @@ impl NatsSpool {
             unusable: AtomicBool::new(false),
             in_vain: std::sync::Mutex::default(),
         });
-        let looking = watch::look(Arc::clone(&inner));
+        let (tell, looked) = sync_channel(1);
+        let looking = watch::look(Arc::clone(&inner), tell);
         inner.connection.runtime.spawn(looking);
-        Ok(Self {
+        let spool = Self {
             inner,
             _ending: Arc::new(ending),
-        })
+        };
+        Ok((spool, looked))
     }
 
     async fn streams(&self) -> Result<Arc<Streams>, SpoolError> {
