@@ -21,6 +21,7 @@ mod flow;
 mod found;
 mod gifts;
 mod habits;
+mod held;
 mod identities;
 mod messages;
 mod outline;
