@@ -21,6 +21,7 @@ mod enriched;
 mod flow;
 mod found;
 mod habits;
+mod held;
 mod identities;
 mod messages;
 mod outline;
