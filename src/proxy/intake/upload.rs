@@ -33,6 +33,9 @@ use crate::proxy::spool::backlog::Holder;
 /// The size of the batches that a large body becomes when there is a spool, in bytes.
 const KEEPABLE: usize = 1 << 20;
 
+/// The last event of such a batch may go beyond its size by so many bytes, as nearly all events do.
+const EVENT: usize = 16 << 10;
+
 /// One body on its way. The bytes come in with [`push`](Self::push), the batches leave with
 /// [`flow`](Self::flow) and [`finish`](Self::finish).
 pub(crate) struct Upload<'a> {
@@ -139,6 +142,14 @@ impl<'a> Upload<'a> {
                 UploadMode::InBatches => KEEPABLE,
                 UploadMode::InPieces => PIECE,
             };
+            if let Some(target) = self
+                .target
+                .as_mut()
+                .filter(|target| target.batch.events() == 0)
+            {
+                // The body is longer than the window, so all of this is needed most likely.
+                target.batch.expect(limit + EVENT);
+            }
             if self.pull_in_turn(limit).await? != Pulled::Full {
                 break;
             }

@@ -118,6 +118,14 @@ impl Batch {
         }
     }
 
+    /// Makes room for so many bytes in all at once: a batch that grows to them step by step leaves as much
+    /// memory behind as it takes.
+    #[doc(hidden)]
+    pub fn expect(&mut self, bytes: usize) {
+        self.bytes
+            .reserve_exact(bytes.saturating_sub(self.bytes.len()));
+    }
+
     /// Takes out what was noted of where its events stand; nothing of a batch that is not
     /// [`outlined`](Self::outlined). Only events of the rewriting are among them.
     pub fn take_outline(&mut self) -> Option<BatchOutline> {

@@ -1,4 +1,4 @@
-//! Strings and truth: what a JSON value means to JavaScript, and text between its two forms.
+//! Strings and truth values as JavaScript sees them, and escaping.
 
 use super::block::plain_run;
 use super::pen::Sink;
@@ -66,7 +66,7 @@ pub(super) fn as_text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     }
 }
 
-/// What a (clean) string value says.
+/// The text of a (clean) string value.
 pub(in crate::rewrite) fn unescape(string: &[u8]) -> std::borrow::Cow<'_, str> {
     let raw = inner(string);
     if memchr::memchr(b'\\', raw).is_none() {

@@ -26,20 +26,13 @@ pub(in crate::rewrite) struct Context {
     pub(in crate::rewrite) entries: Vec<Entry>,
     names: Names,
     inner: Vec<Entry>,
-    objects: [Object; ContextObject::NUMBER],
+    objects: [Range<usize>; ContextObject::NUMBER],
     /// Which library sent it, once it has been asked.
     library: Cell<Option<LibraryKind>>,
     /// Which library and which browser the one before named.
     known_library: KnownObject,
     known_browser: KnownObject,
     pub(super) novelty: ObjectNovelty,
-}
-
-/// One of its objects: where its entries are, and which of the keys that are asked for are among them.
-#[derive(Debug, Clone, Default)]
-struct Object {
-    entries: Range<usize>,
-    names: Names,
 }
 
 macro_rules! inners {
@@ -182,8 +175,8 @@ impl Context {
             (browser, ContextObject::UserAgentData, known_browser),
         ];
         for (value, which, known) in kept {
-            let object = objects.get(which as usize).cloned().unwrap_or_default();
-            if let (Some(value), Some(entries)) = (value, inner.get(object.entries)) {
+            let range = objects.get(which as usize).cloned().unwrap_or_default();
+            if let (Some(value), Some(entries)) = (value, inner.get(range)) {
                 known.keep(value, text, entries);
             }
         }
@@ -227,22 +220,15 @@ impl Context {
             ContextObject::UserAgentData => self.known_browser.pass(scanner, &mut self.inner),
             _ => None,
         };
-        let known = known.map(|value| {
-            let entries = self.inner.get(start..).unwrap_or_default();
-            (value, names_of(entries))
-        });
-        let (value, names) = known.unwrap_or_else(|| {
+        let value = known.unwrap_or_else(|| {
             if matches!(inner, ContextObject::Library | ContextObject::UserAgentData) {
                 self.novelty = ObjectNovelty::Parts;
             }
             let whose = Whose::inner(inner as u8);
-            scanner.any_with_entries(whose, &mut self.inner)
+            scanner.any_with_entries(whose, &mut self.inner).0
         });
-        if let Some(object) = self.objects.get_mut(inner as usize) {
-            *object = Object {
-                entries: start..self.inner.len(),
-                names,
-            };
+        if let Some(range) = self.objects.get_mut(inner as usize) {
+            *range = start..self.inner.len();
         }
         value
     }
@@ -290,31 +276,10 @@ impl Context {
     #[inline(always)]
     pub(in crate::rewrite) fn inner(&self, which: ContextObject) -> &[Entry] {
         match self.objects.get(which as usize) {
-            Some(Object { entries, .. }) if entries.start < entries.end => {
-                self.inner.get(entries.clone()).unwrap_or_default()
+            Some(range) if range.start < range.end => {
+                self.inner.get(range.clone()).unwrap_or_default()
             }
             _ => &[],
         }
     }
-
-    /// The value of a key of one of its objects that is asked for.
-    #[inline(always)]
-    pub(in crate::rewrite) fn inner_named(
-        &self,
-        which: ContextObject,
-        name: Name,
-    ) -> Option<Value> {
-        let object = self.objects.get(which as usize)?;
-        let has = object.names.has(name);
-        has.then(|| named(self.inner(which), name)).flatten()
-    }
-}
-
-/// Which of the keys that are asked for are among entries, none of which stands there twice.
-fn names_of(entries: &[Entry]) -> Names {
-    let mut names = Names::default();
-    for entry in entries.iter().filter(|entry| entry.name != Name::OTHER) {
-        names.add(entry.name);
-    }
-    names
 }
