@@ -121,15 +121,22 @@ fn write(mut out: impl Write, queue: &Receiver<WriterCommand>) {
     while let Ok(command) = queue.recv() {
         match command {
             WriterCommand::Line(line) => {
-                let _ = out.write_all(&line);
+                if out.write_all(&line).is_err() {
+                    // A full disk, or no reader at the other end of a pipe.
+                    DROPPED.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
                 let dropped = dropped();
                 if dropped > told {
                     let more = dropped - told;
-                    let _ = writeln!(
+                    let said = writeln!(
                         out,
-                        "({more} lines of the log were dropped: it was not read)"
+                        "({more} lines of the log were dropped: it was not read, or could not be \
+                         written)"
                     );
-                    told = dropped;
+                    if said.is_ok() {
+                        told = dropped;
+                    }
                 }
                 let _ = out.flush();
             }
@@ -377,6 +384,18 @@ mod tests {
         assert_eq!(pass(Level::Error, ours, 1, start + INTERVAL), Some(0));
     }
 
+    /// A file that takes nothing.
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     /// A reader that does not read until it is let.
     struct Stuck(Arc<Mutex<Vec<u8>>>);
 
@@ -410,5 +429,11 @@ mod tests {
         assert!(text.starts_with("line 0\n"), "{text}");
         let said = format!("({lost} lines of the log were dropped");
         assert!(text.contains(&said), "{said}: {}", text.len());
+
+        // A disk that is full.
+        let (mut writer, last) = LineWriter::start(Full).unwrap();
+        writer.write_all(b"a line\n").unwrap();
+        drop(last);
+        assert_eq!(dropped(), lost + 1);
     }
 }

@@ -142,7 +142,10 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
     let done = AtomicBool::new(false);
     let mut books = Books::default();
     let mut samples: Vec<Samples> = proxies.iter().map(|_| Samples::default()).collect();
-    let ids: Vec<_> = proxies.iter().map(|proxy| proxy.id.clone()).collect();
+    let watched: Vec<_> = proxies
+        .iter()
+        .map(|proxy| (proxy.id.clone(), proxy.admin))
+        .collect();
     let doors: Vec<_> = proxies.iter().flat_map(Installation::doors).collect();
     let mut ways: Vec<Dice> = (1..=8).map(|number| dice.split(number)).collect();
     let mut way = || ways.pop().expect("one for each");
@@ -167,10 +170,11 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
         async {
             while !done.load(Ordering::Relaxed) {
                 books.read(&posthog.capture);
-                for (samples, id) in samples.iter_mut().zip(&ids) {
-                    samples.take(id.load(Ordering::Relaxed));
+                for (samples, (id, admin)) in samples.iter_mut().zip(&watched) {
+                    let (id, admin) = (id.load(Ordering::Relaxed), *admin);
+                    tokio::task::block_in_place(|| samples.take(id, admin));
                 }
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                tokio::time::sleep(Duration::from_millis(300)).await;
             }
         }
     );
@@ -218,7 +222,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
 
 /// Waits until all is at PostHog; what it refused while it was in trouble goes again.
 async fn settle(files: &[&Path], books: &mut Books, posthog: &PostHog, sent: usize) {
-    let start = Instant::now();
+    let (mut there, mut since) = (0, Instant::now());
     loop {
         let mut empty = 0;
         for file in files {
@@ -230,7 +234,11 @@ async fn settle(files: &[&Path], books: &mut Books, posthog: &PostHog, sent: usi
         }
         books.read(&posthog.capture);
         let settled = books.events() >= sent && empty == files.len();
-        if settled || start.elapsed() > PATIENCE {
+        // After an hour much may wait.
+        if books.events() > there {
+            (there, since) = (books.events(), Instant::now());
+        }
+        if settled || since.elapsed() > PATIENCE {
             return;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

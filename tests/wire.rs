@@ -8,6 +8,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "wire/answers.rs"]
+mod answers;
 #[path = "wire/broken_frames.rs"]
 mod broken_frames;
 #[path = "wire/connections.rs"]
@@ -101,6 +103,14 @@ async fn a_path_that_a_server_would_resolve_leaves_no_route() {
             "/..%5cprivate",
             "/..\\private",
             "/..;/private",
+            "/..%3b/private",
+            "/%c0%2e%c0%2e/private",
+            "/%e0%80%ae%e0%80%ae/private",
+            "/%ef%bc%8e%ef%bc%8e/private",
+            "/..%u2215private",
+            "/..%20/private",
+            "/..%0d%0a/private",
+            "/x%00y",
             "/x/../../private",
             "/./x",
             "/..",

@@ -192,8 +192,15 @@ impl Admin {
             Some((project.name.clone(), said))
         });
         let stalled: serde_json::Map<_, _> = stalled.collect();
+        let writable = state.spool.as_ref().map(|spool| spool.writable);
+        let status = match (stalled.is_empty(), writable) {
+            (false, _) => "not_draining",
+            (true, Some(false)) => "spool_not_writable",
+            (true, _) => "ok",
+        };
         let text = json!({
-            "status": if stalled.is_empty() { "ok" } else { "not_draining" },
+            "status": status,
+            "spool_writable": writable,
             "not_draining": stalled,
             "waiting": waiting,
             "config": {

@@ -120,7 +120,11 @@ pub struct ConnectionCounts {
     pub open: u64,
     /// As many may be open (`limits.connections`).
     pub limit: u64,
-    /// Refused because `limits.connections` were open.
+    /// Bytes that they hold while they wait, as they are reckoned.
+    pub held: u64,
+    /// As many they may hold.
+    pub held_limit: u64,
+    /// Refused because `limits.connections` were open, or held all that they may.
     pub refused_full: u64,
     /// Refused because one address had `limits.connections_per_client` open.
     pub refused_for_one_client: u64,

@@ -153,7 +153,9 @@ pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     };
     // Port 0 is another port each time.
     let same_port = one.port() == other.port() && one.port() != 0;
-    same_port && (takes(one.ip(), other.ip()) || takes(other.ip(), one.ip()))
+    // An IPv4 address may be written as one of IPv6.
+    let (one, other) = (one.ip().to_canonical(), other.ip().to_canonical());
+    same_port && (takes(one, other) || takes(other, one))
 }
 
 fn listener(

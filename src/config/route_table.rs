@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::model::{Action, Route};
 use super::site_host;
+use crate::site::head::normal;
 
 /// The routes of a configuration, to be found by host and path. What a look costs depends on the
 /// request's path and hardly on the number of routes.
@@ -57,6 +58,15 @@ impl RouteTable {
         let everywhere = self.any_host.find(path);
         let own = host.and_then(|host| self.of_host(host)?.find(path));
         first(own, everywhere)
+    }
+
+    /// Whether the path is another route's, or of one at all, once it is read as a server may read it.
+    pub fn is_ambiguous(&self, host: Option<&str>, path: &str) -> bool {
+        let Some(normal) = normal(path) else {
+            return false;
+        };
+        let number = |found: Option<(usize, &str)>| found.map(|(number, _)| number);
+        number(self.find(host, path)) != number(self.find(host, &normal))
     }
 
     fn of_host(&self, authority: &str) -> Option<&Branch> {

@@ -272,11 +272,14 @@ fn write_keys(
 
 fn write_key(reader: &mut ConfigReader<'_>, item: &Field<'_>) -> Option<WriteKey> {
     let (text, place) = secret::named(reader, item, "a write key")?;
-    let key = WriteKey::new(text.trim());
+    let text = text.trim();
+    // No client can send another one in a header.
+    let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
+    let key = WriteKey::new(text).filter(|_| printable);
     if key.is_none() {
         reader.wrong(
             item,
-            format!("{place}expected a write key of 1 to 256 bytes"),
+            format!("{place}expected a write key of 1 to 256 bytes of printable ASCII"),
         );
     }
     key

@@ -67,6 +67,11 @@ impl Routes {
         Some((self.list.get(number)?, tail))
     }
 
+    /// Whether a server behind may read another route's path in this one.
+    pub(crate) fn is_ambiguous(&self, authority: Option<&str>, path: &str) -> bool {
+        self.table.is_ambiguous(authority, path)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &CompiledRoute> {
         self.list.iter()
     }

@@ -1,88 +1,137 @@
-//! Header fields in which a request says who sent it, how, and for which address: what only a proxy
-//! in front may say to a site.
+//! Header fields in which a request names its sender, transport and address: only a proxy in front may
+//! send them to a site.
 
 use http::{HeaderMap, HeaderName};
 
-/// Prefixes of such fields, in lower case with dashes.
-const PREFIXES: [&str; 8] = [
-    // -Host, -Proto, -Protocol, -Port, -Prefix, -Scheme, -Server, -Ssl, -User, -Client-Cert …
-    "x-forwarded-",
-    "cf-connecting-",
-    "http-x-forwarded-",
-    "x-envoy-",
-    "x-azure-",
-    "x-vercel-",
-    "ssl-client-",
-    "x-ssl-",
+/// How the names of such fields begin, in the form that [`Form`] gives them.
+const PREFIXES: [&str; 62] = [
+    "accel-",
+    "akamai-",
+    "amzn-mtls-",
+    "amzn-oidc-",
+    "appengine-",
+    "arr-",
+    "auth-request-",
+    "authelia-",
+    "authenticated-",
+    "authentik-",
+    "azure-",
+    "cdn-real-",
+    "cdn-src-",
+    "cf-",
+    "client-address",
+    "client-cert",
+    "client-dn",
+    "client-geo-",
+    "client-ssl",
+    "client-verify",
+    "cloudfront-",
+    "consumer-",
+    "credential-",
+    "envoy-",
+    "fastly-",
+    "fly-",
+    "forward-",
+    // -For, -Host, -Proto, -Protocol, -Port, -Prefix, -Scheme, -Server, -Ssl, -User, -Client-Cert …
+    "forwarded-",
+    "front-end-",
+    "geoip-",
+    "goog-authenticated-",
+    "goog-iap-",
+    "incap-",
+    "invoke-",
+    "mellon-",
+    "middleware-",
+    "ms-client-principal",
+    "ms-token-",
+    "oidc-claim-",
+    "original-",
+    "originating-",
+    "pomerium-",
+    "proxy-",
+    "proxyuser-",
+    "real-",
+    "remote-",
+    "rewrite-",
+    "script-name",
+    "sendfile-",
+    "shib-",
+    "ssl-",
+    "sucuri-",
+    "tailscale-",
+    "tls-",
+    "token-subject",
+    "true-",
+    "url-scheme",
+    "vercel-",
+    "vouch-",
+    "waws-",
+    "webauth-",
+    "wl-proxy-",
 ];
 
-/// Further ones, in lower case with dashes, in order.
-const NAMES: [&str; 46] = [
-    "ali-cdn-real-ip",
-    "cf-ipcountry",
-    "cf-pseudo-ipv4",
-    "cf-visitor",
-    "client-ip",
-    "cloudfront-forwarded-proto",
-    "cloudfront-viewer-address",
-    "do-connecting-ip",
-    "fastly-client-ip",
-    "fastly-ssl",
-    "fly-client-ip",
-    "fly-forwarded-proto",
+/// Further ones, in that form and without dashes, in order.
+const NAMES: [&str; 28] = [
+    "alicdnrealip",
+    "anonymousconsumer",
+    "backendhost",
+    "clienthost",
+    "clientip",
+    "clientport",
+    "clientproto",
+    "clientprotocol",
+    "clientscheme",
+    "clusterclientip",
+    "comingfrom",
+    "customipauthorization",
+    "disguisedhost",
+    "doconnectingip",
     "forwarded",
-    "front-end-https",
+    "forwardedfor",
+    "forwardedhost",
+    "forwardedproto",
+    "httphostoverride",
     "https",
+    "matchedpath",
+    "nfclientconnectionip",
+    "overrideurl",
+    "pathinfo",
     // CGI programs find it as HTTP_PROXY, which many libraries take for their own setting.
     "proxy",
-    "proxy-client-ip",
-    "remote-addr",
-    "remote-user",
-    "true-client-ip",
-    "url-scheme",
-    "wl-proxy-client-ip",
-    "x-appengine-user-ip",
-    "x-arr-clientcert",
-    "x-arr-ssl",
-    "x-authenticated-user",
-    "x-client-cert",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-forwarded",
-    "x-host",
-    "x-http-host-override",
-    "x-https",
-    "x-nf-client-connection-ip",
-    "x-original-forwarded-for",
-    "x-original-host",
-    "x-original-url",
-    "x-proxyuser-ip",
-    "x-real-ip",
-    "x-real-port",
-    "x-remote-addr",
-    "x-remote-ip",
-    "x-remote-user",
-    "x-rewrite-url",
-    "x-scheme",
-    "x-url-scheme",
+    "realip",
+    "requesturi",
+    "sourceip",
+];
+
+/// Those that are claims only behind `X-`, in the same form.
+const BEHIND_X: [&str; 9] = [
+    "certificate",
+    "host",
+    "ip",
+    "ipaddress",
+    "iptrail",
+    "proto",
+    "protocol",
+    "scheme",
+    "secure",
 ];
 
 /// Names with underscores: CGI and WSGI read them as if they had dashes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Underscores {
-    /// They go no further.
+    /// They are dropped.
     #[default]
     Drop,
-    /// They pass, unless what they say is a claim of the client's.
+    /// They pass, unless they are a claim of the client.
     Keep,
 }
 
-/// Whether a peer's word about a request's origin counts.
+/// Whether a peer's claims about a request's origin are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// It stands in `trusted_proxies`.
+    /// It is in `trusted_proxies`.
     Trusted,
-    /// Anyone.
+    /// Any other peer.
     Untrusted,
 }
 
@@ -105,14 +154,45 @@ fn is_claim(name: &str) -> bool {
         // The proxy writes this one again in any case.
         return false;
     }
-    let normal;
-    let name = if name.contains('_') {
-        normal = name.replace('_', "-");
-        normal.as_str()
-    } else {
-        name
-    };
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.binary_search(&name).is_ok()
+    let form = Form::of(name);
+    let bare = form.words.replace('-', "");
+    PREFIXES.iter().any(|prefix| form.words.starts_with(prefix))
+        || NAMES.binary_search(&bare.as_str()).is_ok()
+        || (form.x == X::Before && BEHIND_X.contains(&bare.as_str()))
+}
+
+/// Whether a name begins with `X-`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum X {
+    Before,
+    None,
+}
+
+/// A name as it is compared: its words with one dash between them, whatever stood there, without the
+/// `HTTP` that CGI puts before it, and without the `X`.
+struct Form {
+    words: String,
+    x: X,
+}
+
+impl Form {
+    /// That of a name in lower case.
+    fn of(name: &str) -> Self {
+        let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        let words = match words.as_slice() {
+            ["http", rest @ ..] if !rest.is_empty() => rest,
+            all => all,
+        };
+        let (words, x) = match words {
+            ["x", rest @ ..] if !rest.is_empty() => (rest, X::Before),
+            all => (all, X::None),
+        };
+        Self {
+            words: words.join("-"),
+            x,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -136,6 +216,94 @@ mod tests {
     #[test]
     fn the_names_are_in_order() {
         assert!(NAMES.is_sorted());
+        assert!(PREFIXES.is_sorted());
+    }
+
+    /// Names as clients may write them; the second ones say nothing of where a request is from.
+    #[test]
+    fn a_claim_is_known_however_its_name_is_written_and_nothing_else_is_one() {
+        let claims = [
+            "x-clientip",
+            "x-realip",
+            "x.real.ip",
+            "x--forwarded--host",
+            "http-x-real-ip",
+            "http-forwarded",
+            "http-client-ip",
+            "x-original-uri",
+            "x-originating-ip",
+            "x-forwarded-ssl",
+            "forwarded-for",
+            "x-forward-for",
+            "x-true-client-ip",
+            "fastly-client",
+            "x-envoy-original-path",
+            "x-azure-socketip",
+            "client-cert-chain",
+            "x-client-verify",
+            "cf-access-jwt-assertion",
+            "x-amzn-oidc-identity",
+            "x-goog-iap-jwt-assertion",
+            "x-ms-client-principal-name",
+            "x-auth-request-email",
+            "remote-email",
+            "x-webauth-user",
+            "tailscale-user-login",
+            "x-middleware-subrequest",
+            "x-sendfile-type",
+            "x-accel-mapping",
+            "x-tls-client-cert",
+            "x-host",
+            "x-proto",
+            "https",
+            "proxy-host",
+            "wl-proxy-ssl",
+            "x-script-name",
+        ];
+        let innocent = [
+            "host",
+            "accept",
+            "accept-encoding",
+            "authorization",
+            "cookie",
+            "date",
+            "dnt",
+            "expect",
+            "forward",
+            "from",
+            "http2-settings",
+            "if-match",
+            "max-forwards",
+            "origin",
+            "priority",
+            "range",
+            "referer",
+            "sec-fetch-site",
+            "sec-websocket-protocol",
+            "traceparent",
+            "upgrade-insecure-requests",
+            "user-agent",
+            "via",
+            "x-amzn-trace-id",
+            "x-api-key",
+            "x-auth-token",
+            "x-client-data",
+            "x-client-info",
+            "x-client-version",
+            "x-csrf-token",
+            "x-http-method-override",
+            "x-request-id",
+            "x-requested-with",
+            "x-xsrf-token",
+            "x",
+            "http",
+            "-",
+        ];
+        let wrong = claims.iter().filter(|name| !is_claim(name));
+        let wrong: Vec<_> = wrong
+            .chain(innocent.iter().filter(|name| is_claim(name)))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What the head of a request must be before any route is looked for: a target and a host that the
-//! server behind reads as this proxy does (RFC 9110, RFC 9112).
+//! The checks of a request's head before a route is chosen: the server behind must read target and host
+//! as this proxy does (RFC 9110, RFC 9112).
 
 use http::{header, HeaderMap, Method, StatusCode, Version};
 
@@ -11,13 +11,16 @@ pub enum HeadFault {
     /// A segment of the path is `.` or `..`, plain or encoded: the server behind would resolve it
     /// after the route has been chosen.
     DotSegment,
+    /// The path is that of another route once characters that need no encoding are decoded and slashes
+    /// that follow each other are one, as the server behind may read it.
+    TwoRoutes,
     /// An HTTP/1.1 or HTTP/2 request that names no host.
     NoHost,
     /// The host is not a name or an address with or without a port.
     Host,
     /// `TRACE` returns a request's own cookies in a body that scripts can read.
     Trace,
-    /// `CONNECT` asks for a tunnel, which a server in front of sites does not dig.
+    /// `CONNECT` asks for a tunnel, which a proxy in front of sites does not open.
     Connect,
     /// A transfer coding besides `chunked`.
     TransferCoding,
@@ -27,14 +30,16 @@ impl HeadFault {
     /// The status of the answer.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::Target | Self::DotSegment | Self::NoHost | Self::Host => StatusCode::BAD_REQUEST,
+            Self::Target | Self::DotSegment | Self::TwoRoutes | Self::NoHost | Self::Host => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Trace | Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
         }
     }
 }
 
-/// The parts of a head that are looked at.
+/// The parts of a head that are checked.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHead<'h> {
     /// The method.
@@ -54,7 +59,7 @@ impl RequestHead<'_> {
     ///
     /// # Errors
     ///
-    /// The first fault that is found.
+    /// The first fault.
     pub fn check(&self) -> Result<(), HeadFault> {
         // Microsoft's servers know the same method as TRACK.
         if *self.method == Method::TRACE || self.method.as_str() == "TRACK" {
@@ -177,8 +182,8 @@ fn is_host(authority: &[u8]) -> bool {
 }
 
 /// Whether a segment of a path is `.` or `..` for the server behind: encoded ones, with backslashes
-/// for slashes, and with the parameters that some servers cut off a segment (`..;x`); or whether there is
-/// a NUL in it.
+/// for slashes, with the parameters that some servers cut off a segment (`..;x`), and with the blanks
+/// that some file systems do; or whether there is a NUL in it.
 pub fn has_dot_segment(path: &[u8]) -> bool {
     let mut segment = Segment::Start;
     let mut rest = path;
@@ -187,19 +192,16 @@ pub fn has_dot_segment(path: &[u8]) -> bool {
         segment = match (byte, segment) {
             // Where the path ends for servers that are written in C.
             (0, _) => return true,
-            (b'/' | b'\\', Segment::Dots) => return true,
+            (b'/' | b'\\', Segment::Dot | Segment::Dots | Segment::Blanks) => return true,
             (b'/' | b'\\', _) => Segment::Start,
-            (b';', Segment::Dots) => return true,
+            (b';', Segment::Dot | Segment::Dots | Segment::Blanks) => return true,
             (b'.', Segment::Start) => Segment::Dot,
             (b'.', Segment::Dot) => Segment::Dots,
-            (b';', Segment::Dot) => return true,
+            (1..=b' ' | 0x7f, Segment::Dot | Segment::Dots | Segment::Blanks) => Segment::Blanks,
             _ => Segment::Other,
         };
-        if segment == Segment::Dot && ends_segment(rest) {
-            return true;
-        }
     }
-    segment == Segment::Dots
+    matches!(segment, Segment::Dot | Segment::Dots | Segment::Blanks)
 }
 
 /// What a segment consists of so far.
@@ -210,35 +212,93 @@ enum Segment {
     Dot,
     /// Two dots.
     Dots,
+    /// One dot or two, and blanks or control characters.
+    Blanks,
     Other,
 }
 
-fn ends_segment(rest: &[u8]) -> bool {
-    decoded(rest).is_none_or(|(byte, _)| matches!(byte, b'/' | b'\\'))
-}
-
-/// The first character of a path, decoded once, and what follows it: also as old servers decode it, by
-/// `%u` and four digits, and from two bytes where UTF-8 takes one.
+/// The first character of a path as a server may read it, and what follows it: decoded once, also as old
+/// servers do, by `%u` and four digits or from more bytes than UTF-8 takes; and characters that look
+/// like those of a path as these. What is none of ASCII is 0xff.
 fn decoded(path: &[u8]) -> Option<(u8, &[u8])> {
-    let (first, rest) = path.split_first()?;
-    if *first == b'%' {
-        let long = rest.strip_prefix(b"u").or(rest.strip_prefix(b"U"));
-        if let Some((value, after)) = long.and_then(|digits| hex(digits, 4)) {
-            return Some((u8::try_from(value).unwrap_or(u8::MAX), after));
-        }
-        if let Some((value, after)) = hex(rest, 2) {
-            let value = u8::try_from(value).unwrap_or(u8::MAX);
-            let second = after.strip_prefix(b"%").and_then(|after| hex(after, 2));
-            return Some(match (value, second) {
-                (0xc0 | 0xc1, Some((low @ 0x80..=0xbf, after))) => {
-                    let low = u8::try_from(low & 0x3f).unwrap_or(u8::MAX);
-                    ((value & 1) << 6 | low, after)
-                }
-                _ => (value, after),
-            });
+    let long = path.strip_prefix(b"%u").or(path.strip_prefix(b"%U"));
+    if let Some((value, after)) = long.and_then(|digits| hex(digits, 4)) {
+        return Some((folded(u32::from(value)), after));
+    }
+    let (first, after) = byte(path)?;
+    // `%c0%2e` is a dot where a server looks at the last six bits alone.
+    let (longer, bits, strict) = match first {
+        0xc0 | 0xc1 => (1, first & 0x01, Strict::No),
+        0xe0..=0xef => (2, first & 0x0f, Strict::Yes),
+        0xf0 => (3, 0, Strict::Yes),
+        _ => return Some((if first < 0x80 { first } else { u8::MAX }, after)),
+    };
+    let mut value = u32::from(bits);
+    let mut rest = after;
+    for _ in 0..longer {
+        match byte(rest) {
+            Some((next, behind)) if strict == Strict::No || matches!(next, 0x80..=0xbf) => {
+                value = value << 6 | u32::from(next & 0x3f);
+                rest = behind;
+            }
+            _ => return Some((u8::MAX, after)),
         }
     }
-    Some((*first, rest))
+    Some((folded(value), rest))
+}
+
+/// Whether bytes that follow a first one must be those that UTF-8 has there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strict {
+    Yes,
+    No,
+}
+
+/// The first byte of a path, decoded where it is encoded, and what follows it.
+fn byte(path: &[u8]) -> Option<(u8, &[u8])> {
+    if let Some((value, after)) = path.strip_prefix(b"%").and_then(|digits| hex(digits, 2)) {
+        return Some((u8::try_from(value).unwrap_or(u8::MAX), after));
+    }
+    path.split_first().map(|(first, rest)| (*first, rest))
+}
+
+/// A character as some servers convert it to one of ASCII.
+fn folded(character: u32) -> u8 {
+    match character {
+        0x2024 | 0xfe52 | 0xff0e => b'.',
+        0x2044 | 0x2215 | 0xff0f => b'/',
+        0x2216 | 0xfe68 | 0xff3c => b'\\',
+        0xff1b => b';',
+        other => u8::try_from(other)
+            .ok()
+            .filter(u8::is_ascii)
+            .unwrap_or(u8::MAX),
+    }
+}
+
+/// A path as servers compare it: characters that need no encoding are decoded (RFC 3986, 6.2.2), and
+/// slashes that follow each other are one. Nothing where it is the same.
+pub fn normal(path: &str) -> Option<String> {
+    if !path.contains('%') && !path.contains("//") {
+        return None;
+    }
+    let mut normal = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(first) = rest.chars().next() {
+        let (_, behind) = rest.split_at_checked(first.len_utf8())?;
+        let encoded = rest.strip_prefix('%').and_then(|digits| {
+            let (value, after) = hex(digits.as_bytes(), 2)?;
+            let value = char::from(u8::try_from(value).ok()?);
+            let plain = value.is_ascii_alphanumeric() || matches!(value, '-' | '.' | '_' | '~');
+            (plain || value == '/').then_some((value, std::str::from_utf8(after).ok()?))
+        });
+        let (character, after) = encoded.unwrap_or((first, behind));
+        if character != '/' || !normal.ends_with('/') {
+            normal.push(character);
+        }
+        rest = after;
+    }
+    (normal != path).then_some(normal)
 }
 
 /// A number of so many hexadecimal digits, and what follows it.
@@ -289,6 +349,21 @@ mod tests {
             "/a/%c0%ae%c0%ae/b",
             "/a/..%c0%afb",
             "/a/..%C1%9Cb",
+            "/a/%e0%80%ae%e0%80%ae/b",
+            "/a/%f0%80%80%ae%f0%80%80%ae/b",
+            "/a/..%e0%80%af..",
+            "/a/%c0%2e%c0%2e/b",
+            "/a/%uff0e%uff0e/b",
+            "/a/%ef%bc%8e%ef%bc%8e/b",
+            "/a/..%ef%bc%8fb",
+            "/a/..%u2215b",
+            "/a/..%20/b",
+            "/a/..%0a/b",
+            "/a/..%0d%0a/b",
+            "/a/..%09",
+            "/a/.%20/b",
+            "/a/..%7f;x/b",
+            "/a%c0%80",
         ];
         let innocent = [
             "/",
@@ -310,7 +385,10 @@ mod tests {
             "/a%2",
             "//",
             "/a//b",
-            "/.%20/",
+            "/.%20x/",
+            "/..%20.",
+            "/%e2%80%a6/%ef%bc%81",
+            "/\u{c0}/\u{ff0e}a",
             "/%c0/%C3%80/%u00e9/%u/%u00",
             "/%+1%2",
         ];
@@ -326,6 +404,23 @@ mod tests {
             }
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    #[test]
+    fn a_path_has_one_normal_form() {
+        for (path, expected) in [
+            ("/a/b", None),
+            ("/a%20b", None),
+            ("/caf%C3%A9/%2", None),
+            ("/%61dmin", Some("/admin")),
+            ("/%2e%7E%5F%2d", Some("/.~_-")),
+            ("//a///b", Some("/a/b")),
+            ("/a%2F/b", Some("/a/b")),
+            ("/%2561", None),
+            ("/\u{e9}//x", Some("/\u{e9}/x")),
+        ] {
+            assert_eq!(normal(path).as_deref(), expected, "{path}");
+        }
     }
 
     fn check(method: &str, target: &str, version: Version, fields: &[(&str, &str)]) -> u16 {

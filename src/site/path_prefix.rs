@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::site::head::{has_dot_segment, normal};
+
 /// A path prefix that ends at a segment's end: `/hr` and `/hr/` are the same prefix, of `/hr`,
 /// `/hr/` and `/hr/x`, and not of `/hrx`. Paths are compared as they are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +25,9 @@ impl PathPrefix {
         let mut segments = prefix.split('/').skip(1);
         if segments.any(|segment| matches!(segment, "" | "." | "..")) {
             return Err("expected a path without empty, `.` and `..` segments");
+        }
+        if normal(prefix).is_some() || has_dot_segment(prefix.as_bytes()) {
+            return Err("expected a path that encodes only what has to be encoded");
         }
         if text.contains('*') {
             return Err("expected a prefix; everything below it matches without a `*`");

@@ -5,8 +5,11 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::stream::{Config as StreamConfig, DiscardPolicy, RetentionPolicy};
 use async_nats::jetstream::{self, consumer};
-use hedgerow::delivery::{Draining, NatsSettings, NatsSpool, PeekLimit, Rest, SpoolError, Store};
+use hedgerow::delivery::{
+    Availability, Draining, NatsLogin, NatsSettings, NatsSpool, PeekLimit, Rest, SpoolError, Store,
+};
 use http::StatusCode;
 
 use super::binaries::sharing;
@@ -396,4 +399,67 @@ async fn doctor_asks_the_servers_how_large_an_event_they_take() {
             None => assert!(line.starts_with("ok"), "{line}"),
         }
     }
+}
+
+/// Streams that are there already and may lose what they have acknowledged, or take nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_may_lose_events_takes_none() {
+    type Change = fn(&mut StreamConfig);
+    let changes: [(&str, Change); 4] = [
+        ("no work queue", |config| {
+            config.retention = RetentionPolicy::Interest;
+        }),
+        ("drops its oldest", |config| {
+            config.discard = DiscardPolicy::Old;
+            config.max_messages = 2;
+        }),
+        ("acknowledges nothing", |config| config.no_ack = true),
+        ("does not have the subjects", |config| {
+            config.subjects = vec!["other".to_owned()];
+        }),
+    ];
+    for (reason, change) in changes {
+        let Some(server) = Server::single() else {
+            return;
+        };
+        let mut config = StreamConfig {
+            name: "SPOOL".to_owned(),
+            subjects: vec!["SPOOL.events.*".to_owned()],
+            retention: RetentionPolicy::WorkQueue,
+            discard: DiscardPolicy::New,
+            ..StreamConfig::default()
+        };
+        change(&mut config);
+        let context = context(&server).await;
+        context.create_stream(config).await.unwrap();
+        let spool = NatsSpool::open(settings(&server.url())).unwrap();
+        let error = spool.append("shop", vec![event("e")]).await.unwrap_err();
+        assert!(error.to_string().contains(reason), "{reason}: {error}");
+        assert_eq!(spool.availability(), Availability::Unavailable, "{reason}");
+    }
+}
+
+/// A login that may not publish events: the server answers nothing to them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_servers_forbid_is_refused_at_once_and_said() {
+    let rights = "authorization {users: [{user: h, password: p, permissions: \
+                  {publish: {allow: \">\", deny: \"SPOOL.events.>\"}}}]}\n";
+    let Some((server, _folder)) = server(rights) else {
+        return;
+    };
+    let (name, password) = ("h".to_owned(), "p".to_owned());
+    let spool = NatsSpool::open(NatsSettings {
+        login: Some(NatsLogin::User { name, password }),
+        ..settings(&server.url())
+    })
+    .unwrap();
+    for _ in 0..3 {
+        let error = spool.append("shop", vec![event("e")]).await.unwrap_err();
+        let said = error.to_string().to_ascii_lowercase();
+        assert!(
+            said.contains("permissions violation for publish"),
+            "{error}"
+        );
+    }
+    assert_eq!(spool.availability(), Availability::Unavailable);
 }

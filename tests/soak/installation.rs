@@ -17,6 +17,7 @@ pub struct Installation {
     pub process: Process,
     /// The process of the moment.
     pub id: Arc<AtomicU32>,
+    pub admin: SocketAddr,
     doors: Doors,
     rest: String,
 }
@@ -63,8 +64,9 @@ impl Installation {
             secure: refused_port().await,
             folder: tempfile::tempdir().expect("a folder"),
         };
+        let admin = refused_port().await;
         let rest = format!(
-            "projects:\n  shop: {{host: \"{posthog}\", api_key: phc_test}}\n\
+            "admin: \"{admin}\"\nprojects:\n  shop: {{host: \"{posthog}\", api_key: phc_test}}\n\
              routes:\n  - path: /hr/\n    segment: {{project: shop, write_keys: any}}\n  \
              - {{path: /ph/, posthog: shop}}\n  - {{path: /, origin: \"{site}\"}}\n\
              delivery: {{connect_timeout: 1s, timeout: 1s, spool: {spool}}}\n",
@@ -75,6 +77,7 @@ impl Installation {
             name,
             id: Arc::new(AtomicU32::new(process.id())),
             process,
+            admin,
             doors,
             rest,
         }

@@ -15,6 +15,8 @@ pub struct ProcessState {
     pub most_descriptors: Option<u64>,
     /// Its threads.
     pub threads: u64,
+    /// The tasks that are alive on the runtimes of its listeners.
+    pub tasks: u64,
     /// When it began, in seconds since 1970.
     pub started: f64,
 }

@@ -258,8 +258,8 @@ impl Gathering {
                 Err(UploadError::Verdict(verdict))
             }
             Some(spool) => {
-                verdict.report(project, &self.log_limit, Fallback::Spooled);
                 let kept = spool.keep(ticket.events(&batch)).await;
+                spool.tell(verdict, &kept);
                 kept.map(|holder| (holder, Vec::new()))
                     .map_err(UploadError::from)
             }

@@ -160,7 +160,7 @@ pub(crate) fn of_refusal(refusal: RequestRefusal) -> Answered {
 /// A head that is refused before a route is chosen.
 pub(crate) fn of_head(fault: HeadFault) -> Answered {
     match fault {
-        HeadFault::Target => Answered::BadTarget,
+        HeadFault::Target | HeadFault::TwoRoutes => Answered::BadTarget,
         HeadFault::DotSegment => Answered::DotSegment,
         HeadFault::NoHost => Answered::NoHost,
         HeadFault::Host => Answered::BadHost,

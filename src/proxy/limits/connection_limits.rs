@@ -266,6 +266,8 @@ impl ConnectionLimits {
         ConnectionCounts {
             open: self.here.load(Ordering::Relaxed) as u64,
             limit: self.bounds.load().most as u64,
+            held: self.held.load(Ordering::Relaxed) as u64,
+            held_limit: self.bounds.load().memory as u64,
             refused_full: self.full.load(Ordering::Relaxed),
             refused_for_one_client: self.one_too_many.load(Ordering::Relaxed),
             closed_for_room: self.closed.load(Ordering::Relaxed),

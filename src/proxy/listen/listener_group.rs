@@ -20,6 +20,7 @@ use crate::proxy::limits::connection_limits::ConnectionLimits;
 use crate::proxy::listen::accept_loop::AcceptLoop;
 use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::drain::{Drain, ListenerConnections};
+use crate::proxy::operator::tasks::CountedRuntime;
 use crate::proxy::ServerError;
 
 /// The most connections that the kernel queues until they are accepted; its own limit may be lower.
@@ -316,6 +317,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for ListenerService<A> {
         // every later request would panic. So it is started before the first client.
         pingora::time::sleep(Duration::from_millis(1)).await;
         self.group.begin(&Handle::current());
+        let _counted = CountedRuntime::this();
         tokio::select! {
             () = self.group.drain.closing() => {}
             _ = shutdown.wait_for(|over| *over) => {}

@@ -7,4 +7,6 @@ pub(crate) mod process;
 #[cfg(feature = "server")]
 pub(crate) mod running;
 pub(crate) mod serve;
+#[cfg(feature = "server")]
+pub(crate) mod tasks;
 pub(crate) mod watcher;

@@ -26,6 +26,7 @@ pub(crate) fn state() -> Option<ProcessState> {
             LimitValue::Value(most) => Some(most),
         },
         threads: u64::try_from(stat.num_threads).unwrap_or_default(),
+        tasks: super::tasks::alive(),
         started: procfs::boot_time_secs().ok()? as f64 + stat.starttime as f64 / ticks,
     })
 }

@@ -37,7 +37,7 @@ pub(super) async fn refuse_head(session: &mut Session, fault: HeadFault) -> Resu
 }
 
 /// The methods that a refused `TRACE` or `CONNECT` is told of (RFC 9110, 15.5.6).
-const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+pub(super) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Tells a client of posthog-js's when to come back.
 pub(super) async fn too_many(session: &mut Session) -> Result<()> {

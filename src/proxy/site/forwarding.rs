@@ -11,6 +11,7 @@ use crate::proxy::intake::visitor::Trust;
 use crate::proxy::outbound::keepalive::Repeat;
 use crate::site::claims::{forged, Peer, Underscores};
 
+use super::conformance::one_length;
 use super::context::SiteContext;
 
 /// So much of a body the framework remembers for a second attempt.
@@ -103,23 +104,12 @@ pub(super) fn ask_for_path(request: &mut RequestHeader) -> Result<()> {
     request.set_raw_path(path.as_bytes())
 }
 
-/// One length where equal ones are given twice: the framework has checked that they are equal, and a
-/// server behind may take two for an attack, or read another one than we did (RFC 9110, 8.6).
+/// One length where equal ones are given several times.
 pub(super) fn say_length_once(request: &mut RequestHeader) -> Result<()> {
-    let mut lengths = request.headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(first) = lengths.next().and_then(|length| length.to_str().ok()) else {
-        return Ok(());
-    };
-    let one = first
-        .split(',')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_owned();
-    if lengths.next().is_none() && one == first {
-        return Ok(());
+    match one_length(&request.headers) {
+        Some(length) => request.insert_header(header::CONTENT_LENGTH, length),
+        None => Ok(()),
     }
-    request.insert_header(header::CONTENT_LENGTH, one)
 }
 
 /// The cookies of a request as one line: HTTP/2 may send them one by one, and a server that speaks
@@ -146,7 +136,11 @@ pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
 /// (RFC 9112, 6.1): one that speaks HTTP/1.0 would take their sizes for a part of the page.
 pub(super) fn end_by_closing(session: &mut Session, response: &mut ResponseHeader) {
     let old = session.req_header().version <= http::Version::HTTP_10;
-    if old && !response.headers.contains_key(header::CONTENT_LENGTH) {
+    let bodiless = matches!(
+        response.status,
+        http::StatusCode::NO_CONTENT | http::StatusCode::NOT_MODIFIED
+    );
+    if old && !bodiless && !response.headers.contains_key(header::CONTENT_LENGTH) {
         response.remove_header(&header::TRANSFER_ENCODING);
         session.set_keepalive(None);
     }

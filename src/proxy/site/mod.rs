@@ -2,6 +2,7 @@
 
 mod answers;
 mod challenges;
+mod conformance;
 mod context;
 mod forwarding;
 mod health;
@@ -30,7 +31,6 @@ use crate::proxy::first_party::posthog::{self, RequestPlan};
 use crate::proxy::intake::body::{end_when_idle, end_when_stuck, linger};
 use crate::proxy::intake::exchange::{authority, head, ConnectionFacts, Framed};
 use crate::proxy::intake::intercept::Intake;
-use crate::proxy::intake::refusals::{of_head, RoutedRequest};
 use crate::proxy::limits::rates::Pace;
 use crate::proxy::outbound::{hops, CONNECTS};
 use crate::proxy::reloads::keep_fixed;
@@ -39,6 +39,7 @@ use crate::proxy::routes::RouteAction;
 use crate::proxy::site::origin::{inject_into, Balancer};
 use crate::proxy::{BuildError, Hedgerow};
 use crate::site::claims::Underscores;
+use crate::site::head::HeadFault;
 
 use answers::{page, status};
 pub use context::SiteContext;
@@ -155,15 +156,11 @@ impl ProxyHttp for Site {
         end_when_idle(session, serving.lasting.idle_seconds);
         end_when_stuck(session, serving.lasting.unread);
         if let Err(fault) = head(session).check() {
-            log::debug!("a request was refused for its head: {fault:?}");
-            serving.answered(
-                session.req_header(),
-                RoutedRequest::NOTHING,
-                of_head(fault),
-                None,
-            );
-            answers::refuse_head(session, fault).await?;
-            context.ended(session, RoutedRequest::NOTHING, of_head(fault));
+            return context.refuse_head(session, fault).await;
+        }
+        conformance::heed(session);
+        if conformance::asks_about_the_server(session.req_header()) {
+            conformance::answer_about_the_server(session).await?;
             return Ok(true);
         }
         if let Some(answer) = challenges::asked(serving, session).await {
@@ -177,6 +174,9 @@ impl ProxyHttp for Site {
         self.shared.hedgerow.begin(serving);
         let head = session.req_header();
         let path = head.uri.path();
+        if serving.routes.is_ambiguous(authority(head), path) {
+            return context.refuse_head(session, HeadFault::TwoRoutes).await;
+        }
         let Some((route, tail)) = serving.routes.find(authority(head), path) else {
             return context.nowhere(session).await;
         };
@@ -300,6 +300,7 @@ impl ProxyHttp for Site {
         context.body = 0;
         context.speed = BodySpeed::new(context.site_state.serving.config.limits.body_rate);
         say_length_once(request)?;
+        conformance::expect_as_its_version_does(session, request);
         if let SiteTarget::PostHog(_, passed, passing) = &context.way {
             let client = context.caller.and_then(|caller| caller.shown);
             return passed.request(passing, request, client);
@@ -339,6 +340,7 @@ impl ProxyHttp for Site {
             let why = "the server changed the protocol unasked";
             return Err(Error::explain(status, why).into_up());
         }
+        conformance::put_right(response)?;
         if let SiteTarget::PostHog(_, passed, passing) = &context.way {
             passed.clean(passing, response)?;
         }

@@ -8,15 +8,31 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::admin::{Answered, RequestKind};
 use crate::proxy::intake::access::FinishedRequest;
-use crate::proxy::intake::refusals::RoutedRequest;
+use crate::proxy::intake::refusals::{of_head, RoutedRequest};
 use crate::proxy::outbound::recovery::spoken;
+use crate::site::head::HeadFault;
 
-use super::answers::page;
+use super::answers::{page, refuse_head};
 use super::context::{ServerAnswer, SiteContext, SiteTarget};
 use super::route_health::RouteRecovered;
 use super::site_state::SiteRoute;
 
 impl SiteContext {
+    /// Answers a request that is refused for its head alone.
+    pub(super) async fn refuse_head(
+        &self,
+        session: &mut Session,
+        fault: HeadFault,
+    ) -> Result<bool> {
+        log::debug!("a request was refused for its head: {fault:?}");
+        let (asking, answered) = (RoutedRequest::NOTHING, of_head(fault));
+        let serving = &self.site_state.serving;
+        serving.answered(session.req_header(), asking, answered, None);
+        refuse_head(session, fault).await?;
+        self.ended(session, asking, answered);
+        Ok(true)
+    }
+
     /// Answers a request that no route has.
     pub(super) async fn nowhere(&self, session: &mut Session) -> Result<bool> {
         let (asking, answered) = (RoutedRequest::NOTHING, Answered::NoRoute);

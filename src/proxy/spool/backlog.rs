@@ -307,6 +307,7 @@ impl ProjectSpool {
         events: impl FnOnce() -> Result<Vec<SpooledEvent>, SpoolError>,
     ) -> Result<Holder, NotSpooled> {
         let destination = &self.destination;
+        let mut refusal = None;
         if self.project.admit().await == BatchRoute::Stream {
             let said = destination.deliver(batch, Encoding::Identity, from).await;
             destination.note(said.verdict);
@@ -314,12 +315,24 @@ impl ProjectSpool {
             if said.verdict == BatchVerdict::Accepted {
                 return Ok(Holder::PostHog);
             }
-            let log_limit = &self.backlog.carrier.log_limit;
-            said.verdict
-                .report(destination.project(), log_limit, Fallback::Spooled);
+            refusal = Some(said.verdict);
         }
         // Boxed: PostHog nearly always takes it.
-        Box::pin(self.keep(events())).await
+        let kept = Box::pin(self.keep(events())).await;
+        if let Some(verdict) = refusal {
+            self.tell(verdict, &kept);
+        }
+        kept
+    }
+
+    /// Tells the operator what PostHog said, and what became of the events then.
+    pub(crate) fn tell(&self, verdict: BatchVerdict, kept: &Result<Holder, NotSpooled>) {
+        let then = match kept {
+            Ok(_) => Fallback::Spooled,
+            Err(_) => Fallback::ClientRetries,
+        };
+        let log_limit = &self.backlog.carrier.log_limit;
+        verdict.report(self.destination.project(), log_limit, then);
     }
 
     /// Puts events into the spool. After `Ok` they are safe.

@@ -27,7 +27,7 @@ pub(super) const ARCHIVE: u64 = 32 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sha256([u8; 32]);
 
-/// A text that is no SHA-256.
+/// The text is no SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("expected the SHA-256 of the file, 64 hexadecimal digits")]
 pub struct Sha256Error;

@@ -11,7 +11,7 @@ use super::json::{repair, Cleanliness, Malformed, Scratch, Sheet, Workbench};
 use super::merge::{merge, MergeTree};
 use super::message::{Context, Message, MessagePart};
 use super::normalise::{passes_gate, MessageSource};
-use super::write::{Gift, Which};
+use super::write::{ContextCache, ContextId};
 use super::{Fault, Integrations, NoEvent, Omission, RewriteError};
 
 use event::{event, EventBuffers};
@@ -37,7 +37,7 @@ pub(super) struct Converter {
     /// An event as it is written.
     sheet: Sheet,
     /// What the context gave the event before.
-    gift: Gift,
+    context_cache: ContextCache,
     /// An event out of which something had to be taken.
     scrubbed: Vec<u8>,
     /// Where the next body is held, while there is none.
@@ -86,7 +86,7 @@ impl Converter {
             + self.body.capacity()
             + self.workbench.held()
             + self.sheet.held()
-            + self.gift.held()
+            + self.context_cache.held()
             + self.scratch.held()
             + self.message.held()
             + self.merged.held()
@@ -97,7 +97,7 @@ impl Converter {
     pub(super) fn forget(&mut self) {
         self.message.context.forget();
         self.merged_with = None;
-        self.gift.forget();
+        self.context_cache.forget();
     }
 
     /// Converts the message at the start of `text`, and appends its event to `out`.
@@ -162,12 +162,12 @@ impl Converter {
         let own_text = own_said.as_bytes();
         let (context_said, context, which) =
             match (own.value, shared.filter(|shared| shared.has_context())) {
-                (Some(_), None) => (own_said, own, Which::Own(own.generation())),
-                (None, None) => (own_said, own, Which::Absent),
+                (Some(_), None) => (own_said, own, ContextId::Own(own.generation())),
+                (None, None) => (own_said, own, ContextId::Absent),
                 (Some(_), Some(_)) if self.merged_with == Some(own.generation()) => (
                     self.merged_text.as_str(),
                     &self.merged,
-                    Which::Own(own.generation()),
+                    ContextId::Own(own.generation()),
                 ),
                 (Some(value), Some(shared)) if value.shape == Shape::Object => {
                     self.merged_with = None;
@@ -184,10 +184,14 @@ impl Converter {
                     let merged = String::from_utf8(merged);
                     self.merged_text = merged.map_err(|_| RewriteError::InvalidJson)?;
                     self.merged_with = Some(own.generation());
-                    let which = Which::Own(own.generation());
+                    let which = ContextId::Own(own.generation());
                     (self.merged_text.as_str(), &self.merged, which)
                 }
-                (_, Some(shared)) => (shared.context_text.as_str(), &shared.context, Which::Shared),
+                (_, Some(shared)) => (
+                    shared.context_text.as_str(),
+                    &shared.context,
+                    ContextId::Shared,
+                ),
             };
         let source = MessageSource {
             text,
@@ -201,7 +205,7 @@ impl Converter {
             behind,
             sheet: &mut self.sheet,
             scrubbed: &mut self.scrubbed,
-            gift: (which, &mut self.gift),
+            context_cache: (which, &mut self.context_cache),
             aside: &mut self.aside,
             scratch: &mut self.scratch,
         };

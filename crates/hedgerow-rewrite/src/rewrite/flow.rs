@@ -1,4 +1,4 @@
-//! The flow of one body through the rewriting: pushed in as it arrives, pulled out as batches.
+//! One body in the rewriting: pushed in as it arrives, pulled out as batches.
 
 mod rewriter;
 mod steps;
@@ -21,7 +21,7 @@ use crate::segment::Call;
 
 pub use rewriter::Rewriter;
 
-/// One request body on its way through.
+/// One request body while it is rewritten.
 ///
 /// Feed it with [`push`](Self::push) and [`end`](Self::end). While it is [`Flow::Held`] nothing
 /// comes out; from [`Flow::Open`] on, [`pull`](Self::pull) writes events into batches.
@@ -38,12 +38,12 @@ pub struct Rewrite {
     noted: Vec<Tag>,
     trace: Option<Trace>,
     body: SplitBody,
-    /// Given back when the body is through.
+    /// Given back when the body has ended.
     converter: Option<Box<Converter>>,
     shared: Heads,
-    /// A message that was found, and perhaps scanned, and whose turn comes next.
+    /// The next message: found, and perhaps scanned.
     pending: Option<Found>,
-    /// What is told once it is certain where the messages of a held batch end.
+    /// Reported once it is certain where the messages of a held batch end.
     held_back: HeldBack,
     /// How far the batch had come before the first of them.
     mark: Option<Mark>,
@@ -51,16 +51,16 @@ pub struct Rewrite {
     index: usize,
     /// Bytes of the body so far.
     pushed: usize,
-    /// What the body has grown to; a message that is refused counts with its batch's values.
+    /// The size that the output has reached; a refused message counts with its batch's values.
     grown: usize,
 }
 
-/// What the envelope says of all messages.
+/// The envelope's values for all messages.
 #[derive(Debug)]
 enum Heads {
     /// It has not been read.
     Unread,
-    /// It says nothing, as that of a single message.
+    /// It has none, as that of a single message.
     Silent,
     Read(Box<BatchDefaults>),
 }
@@ -76,9 +76,9 @@ enum Found {
 /// Whether events can be pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// The body is held until it ends or outgrows the window.
+    /// The body is held until it ends or is larger than the window.
     Held,
-    /// The body has ended or outgrown the window: pull until starved before the next push.
+    /// The body has ended or is larger than the window: pull until starved before the next push.
     Open,
 }
 
@@ -98,7 +98,7 @@ pub enum WrittenKey {
 pub enum Pulled {
     /// The batch holds at least as many bytes as asked for.
     Full,
-    /// Nothing is wrong, and more can be done at once; but others should have their turn first.
+    /// More can be done at once, but other work should have its turn first.
     Paused,
     /// More of the body is needed.
     Starved,
@@ -107,7 +107,7 @@ pub enum Pulled {
 }
 
 impl Rewrite {
-    /// Makes room for a body of so many bytes; more or fewer may come. The caller has to keep
+    /// Reserves memory for a body of this many bytes; more or fewer may come. The caller has to keep
     /// it within bounds, because a client may announce what it never sends.
     pub fn expect(&mut self, bytes: usize) {
         self.body.expect(bytes);
@@ -195,7 +195,7 @@ impl Rewrite {
         }
     }
 
-    /// Says whom the events are for. To be said before the first pull; what depends on it (a
+    /// Sets the recipient of the events. Call it before the first pull; what depends on it (a
     /// cookie's name, constant properties, ids of version 7) is left out otherwise.
     pub fn address_to(&mut self, recipient: Arc<Recipient>) {
         self.recipient = recipient;
@@ -217,7 +217,7 @@ impl Rewrite {
     }
 
     /// The `Set-Cookie` header that keeps the visitor's session; none if there is nothing to keep.
-    /// To be asked for after the last pull.
+    /// Call it after the last pull.
     pub fn set_cookie(&self, transport: Transport) -> Option<String> {
         let keeper = self.rewriter.sessions.as_ref()?;
         let value = self.sessions.cookie()?;
@@ -236,8 +236,8 @@ impl Rewrite {
     }
 
     /// Writes events into `batch` until it holds `limit` bytes, the body starves, or all is done;
-    /// or until it is time to let others do something ([`Pulled::Paused`]). Each message is shown to
-    /// `watch`, with what became of it. A body that is held is starved: what stands behind its messages may
+    /// or until it is time to yield ([`Pulled::Paused`]). Each message is shown to
+    /// `watch`, with its outcome. A body that is held is starved: what stands behind its messages may
     /// change them.
     pub fn pull(
         &mut self,
@@ -250,13 +250,14 @@ impl Rewrite {
         }
         loop {
             let pulled = self.step(batch, limit, watch);
-            if let (Ok(Step::Pulled(Pulled::Paused)), true) = (&pulled, self.may_stay_provisional())
+            if let (Ok(PullEnd::Pulled(Pulled::Paused)), true) =
+                (&pulled, self.may_stay_provisional())
             {
                 return Ok(Pulled::Paused);
             }
             let misjudged = match &pulled {
-                Ok(Step::Misjudged) => true,
-                Ok(Step::Pulled(_)) => self.body.settle().is_some(),
+                Ok(PullEnd::Misjudged) => true,
+                Ok(PullEnd::Pulled(_)) => self.body.settle().is_some(),
                 Err(_) if self.body.is_provisional() => {
                     self.body.begin_anew();
                     true
@@ -271,33 +272,33 @@ impl Rewrite {
             let body = &self.body;
             self.held_back.tell(batch, |came| body.bytes(came), watch);
             match pulled? {
-                Step::Pulled(pulled) => {
+                PullEnd::Pulled(pulled) => {
                     if pulled == Pulled::Done {
                         self.give_back();
                     }
                     return Ok(pulled);
                 }
-                Step::Misjudged => {}
+                PullEnd::Misjudged => {}
             }
         }
     }
 
-    /// Whether a guess about the body may be relied on for another step. To find out costs a pass over the
-    /// rest of it, and to have been wrong all that has been done: few bodies are longer than this.
+    /// Whether a guess about the body may be relied on for another step. A check costs a pass over the
+    /// rest of it, and a wrong guess costs all the work so far: few bodies are longer than this.
     fn may_stay_provisional(&self) -> bool {
-        /// So many messages, which are remembered until then, and so many bytes of them.
+        /// This many messages, which are remembered until then, and this many bytes of them.
         const MESSAGES: usize = 1000;
         const BYTES: usize = 512 << 10;
         self.body.is_provisional() && self.index < MESSAGES && self.body.taken() < BYTES
     }
 
-    /// Bytes held at the moment, for a budget over all requests.
+    /// Bytes held now, for a budget of all requests.
     pub fn held(&self) -> usize {
         self.body.held()
     }
 
-    /// Hands on the memory that nothing more is done with. Its batch may be under way for long, while
-    /// others come that need it.
+    /// Returns memory that is no longer needed. The batch may be under way for long, while other requests
+    /// need the memory.
     fn give_back(&mut self) {
         if let Some(mut converter) = self.converter.take() {
             converter.body = self.body.take_memory();
@@ -305,7 +306,7 @@ impl Rewrite {
         }
     }
 
-    /// Takes back all that came of the messages so far.
+    /// Discards all output of the messages so far.
     fn begin_anew(&mut self, batch: &mut Batch) {
         if let Some(mark) = self.mark.take() {
             batch.rewind(mark);
@@ -331,9 +332,9 @@ impl Rewrite {
 }
 
 /// How a pull ended.
-enum Step {
+enum PullEnd {
     Pulled(Pulled),
-    /// What has been written must be taken back.
+    /// The written events must be discarded.
     Misjudged,
 }
 

@@ -6,17 +6,17 @@ use std::collections::HashSet;
 use super::json::{write_string, Entry, Scanner, Scratch, Shape, Sink, Value};
 
 /// Writes what spreading a value that is not an object yields: an array's elements and a string's
-/// UTF-16 units by index, and nothing of anything else (mapping 1.8). What strangers hold stays
+/// UTF-16 units by index, and nothing of anything else (mapping 1.8). What unknown_keys hold stays
 /// theirs. Each entry begins with its comma.
 pub(super) fn write_spread<S: Sink>(
     out: &mut S,
-    (prefix, strangers): (&[u8], &UnknownKeys<'_>),
+    (prefix, unknown_keys): (&[u8], &UnknownKeys<'_>),
     text: &[u8],
     value: Value,
 ) {
     let mut index = Index::of(prefix);
     let mut write = |out: &mut S, written: &[u8]| {
-        if !strangers.hold(index.digits()) {
+        if !unknown_keys.hold(index.digits()) {
             out.extend_from_slice(&index.key);
             out.extend_from_slice(written);
         }

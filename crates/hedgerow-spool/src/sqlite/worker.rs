@@ -146,6 +146,8 @@ impl Worker {
 
     pub(super) fn run(mut self, commands: &Receiver<WorkerCommand>) {
         let mut ticked = Instant::now();
+        // Looked at once by itself, so that a folder that cannot be used is said before it is needed.
+        let mut condition = None;
         loop {
             let first = match commands.recv_timeout(TICK.saturating_sub(ticked.elapsed())) {
                 Ok(first) => Some(first),
@@ -172,15 +174,33 @@ impl Worker {
             }
             if ticked.elapsed() >= TICK {
                 self.tick();
-                if self.shared.asked.load(Ordering::Relaxed) {
-                    let usable = self.usable();
-                    if let Err(error) = &usable {
-                        log::debug!("the spool takes nothing: {error}");
-                    }
-                    let flag = &self.shared.unavailable;
-                    flag.store(usable.is_err(), Ordering::Relaxed);
+                if condition.is_none() || self.shared.asked.load(Ordering::Relaxed) {
+                    condition = Some(self.look(condition));
                 }
                 ticked = Instant::now();
+            }
+        }
+    }
+
+    /// Looks whether events are taken, and tells the operator when that has changed.
+    fn look(&mut self, before: Option<Availability>) -> Availability {
+        let usable = self.usable();
+        let flag = &self.shared.unavailable;
+        flag.store(usable.is_err(), Ordering::Relaxed);
+        match (usable, before) {
+            (Ok(()), Some(Availability::Unavailable)) => {
+                log::info!("the spool can be written again");
+                Availability::Available
+            }
+            (Ok(()), _) => Availability::Available,
+            (Err(_), Some(Availability::Unavailable)) => Availability::Unavailable,
+            (Err(error), _) => {
+                log::error!(
+                    "the spool {} cannot be written: {error}. What PostHog does not take is not \
+                     kept; clients are told to send it again",
+                    self.folder.display()
+                );
+                Availability::Unavailable
             }
         }
     }

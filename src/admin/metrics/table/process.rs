@@ -122,6 +122,18 @@ pub(super) const METRICS: &[Metric] = &[
         },
     },
     Metric {
+        name: "hedgerow_tasks",
+        kind: Gauge,
+        labels: &[],
+        help: "Tasks of the runtimes that are alive: one for each connection, and what runs beside them.",
+        action: "nothing, if it rises and falls with `hedgerow_connections`; if it only rises, report it",
+        read: |state, samples| {
+            if let Some(process) = &state.process {
+                samples.count(&[], process.tasks);
+            }
+        },
+    },
+    Metric {
         name: "process_start_time_seconds",
         kind: Gauge,
         labels: &[],

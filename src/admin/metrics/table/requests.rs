@@ -179,12 +179,28 @@ pub(super) const METRICS: &[Metric] = &[
         read: |state, samples| samples.count(&[], state.connections.limit),
     },
     Metric {
+        name: "hedgerow_connections_memory_bytes",
+        kind: Gauge,
+        labels: &[],
+        help: "What they hold while they wait, reckoned by what they speak.",
+        action: "near its limit, idle ones are closed for new ones",
+        read: |state, samples| samples.count(&[], state.connections.held),
+    },
+    Metric {
+        name: "hedgerow_connections_memory_limit_bytes",
+        kind: Gauge,
+        labels: &[],
+        help: "The bound on it, as much as `limits.memory` again.",
+        action: "as above",
+        read: |state, samples| samples.count(&[], state.connections.held_limit),
+    },
+    Metric {
         name: "hedgerow_connections_refused_total",
         kind: Counter,
         labels: &["limit"],
         help: "Connections of clients that were refused, by the limit that was reached.",
         action: "`client`: one address opens too many, or is a proxy that is missing in \
-                 `trusted_proxies`; `all`: raise `limits.connections`",
+                 `trusted_proxies`; `all`: raise `limits.connections` or `limits.memory`, as the log says",
         read: |state, samples| {
             samples.count(&["all"], state.connections.refused_full);
             samples.count(&["client"], state.connections.refused_for_one_client);

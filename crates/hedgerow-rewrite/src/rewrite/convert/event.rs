@@ -11,7 +11,9 @@ use super::super::privacy::{ClickIds, Scrub, Subject, Treatment};
 use super::super::repeats::Tag;
 use super::super::session::RequestSessions;
 use super::super::spread::spreads_beyond;
-use super::super::write::{write_event, Aside, Gift, Which, WriteBuffers, Written};
+use super::super::write::{
+    write_event, ContextCache, ContextId, WriteInputs, WriteScratch, Written,
+};
 use super::super::{Arrival, Fault, Mode, NoEvent, Omission, Recipient, Rewriter};
 use super::BatchDefaults;
 use crate::posthog::{Address, EventFacts, EventParts};
@@ -68,7 +70,7 @@ pub(super) struct EventBuffers<'m> {
     pub(super) behind: usize,
     pub(super) sheet: &'m mut Sheet,
     pub(super) scrubbed: &'m mut Vec<u8>,
-    pub(super) gift: (Which, &'m mut Gift),
+    pub(super) context_cache: (ContextId, &'m mut ContextCache),
     pub(super) aside: &'m mut MessagePart,
     pub(super) scratch: &'m mut Scratch,
 }
@@ -155,11 +157,11 @@ pub(super) fn event(
         behind,
         sheet,
         scrubbed,
-        gift,
+        context_cache,
         aside,
         scratch,
     } = memory;
-    let desk = WriteBuffers {
+    let inputs = WriteInputs {
         mapping,
         user_agents: &request.rewriter.user_agents,
         recipient: request.recipient,
@@ -173,13 +175,13 @@ pub(super) fn event(
     let written = write_event(
         (
             &mut *sheet,
-            Aside {
+            WriteScratch {
                 part: aside,
                 scratch: &mut *scratch,
-                gift,
+                context_cache,
             },
         ),
-        desk,
+        inputs,
         &plan,
         &settled,
         source,

@@ -1,7 +1,6 @@
 //! How bodies flow: cuts, windows, bounds, write keys.
 
 use super::*;
-use crate::rewrite::WrittenKey;
 
 #[test]
 fn bodies_that_can_never_be_taken_are_told_apart() {
@@ -30,7 +29,7 @@ fn bodies_that_can_never_be_taken_are_told_apart() {
         .is_empty());
 }
 
-const MIXED: &str = r#" {"writeKey" : "wk","sentAt":"2026-11-23T10:00:05.000Z","context":{"library":{"name":"analytics-go","version":"3"},"device":{"type":"phone","name":"A"}},
+pub(super) const MIXED: &str = r#" {"writeKey" : "wk","sentAt":"2026-11-23T10:00:05.000Z","context":{"library":{"name":"analytics-go","version":"3"},"device":{"type":"phone","name":"A"}},
  "integrations":{"All":true}, "batch" : [ {"type":"track","event":"é \" \\ \u00e9","userId":"u1","messageId":"m1","timestamp":"2026-11-23T10:00:00Z","properties":{"a":[1,2,{"b":"]}"}],"url":"https://x/"}} ,
  {"type":"identify","userId":"u2","anonymousId":"a2","messageId":"m2","traits":{"n":NaN,"x":1,"x":2}},{"type":"track","event":"x"},
  {"type":"screen","name":"Main","anonymousId":"a","messageId":"m3","context":{"device":{"name":"B"}}} ] , "other":{"x":[1]} } "#;
@@ -428,80 +427,4 @@ fn a_large_context_of_a_single_message_is_no_batch_level_context() {
     );
     let event = one(&body);
     assert_eq!(event["properties"]["segment_x"], text);
-}
-
-#[test]
-fn write_keys_are_found_at_the_top_and_in_the_first_message() {
-    for (call, body, expected) in [
-        (
-            Call::Batch,
-            r#"{"batch":[{"writeKey":"in"}],"writeKey":"top"}"#,
-            Some("top"),
-        ),
-        (
-            Call::Batch,
-            r#"{"batch":[{"writeKey":"in","type":"track"}]}"#,
-            Some("in"),
-        ),
-        (Call::Batch, r#"{"batch":[{}],"writeKey":""}"#, None),
-        (
-            Call::Batch,
-            r#"{"type":"track","writeKey":"bare"}"#,
-            Some("bare"),
-        ),
-        (Call::One(Kind::Track), r#"{"writeKey":"one"}"#, Some("one")),
-        (Call::One(Kind::Track), r#"{"writeKey":null}"#, None),
-        (Call::Batch, r#"{"batch":[]}"#, None),
-    ] {
-        for window in [4, 1 << 20] {
-            let bounds = Bounds {
-                window,
-                ..Bounds::default()
-            };
-            let rewriter = Arc::new(Rewriter::new(Mapping::reference(), bounds));
-            let mut rewrite = rewriter.begin(Arrival::new(call));
-            rewrite.push(body.as_bytes()).unwrap();
-            rewrite.end();
-            let key = rewrite.write_key().unwrap();
-            let late = window == 4 && expected == Some("top");
-            let expected = if late { Some("in") } else { expected };
-            let expected =
-                expected.map_or(WrittenKey::Missing, |key| WrittenKey::Named(key.into()));
-            assert_eq!(key, expected, "{body}, window {window}");
-            let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
-            let mut batch = Batch::open(&envelope);
-            assert_eq!(rewrite.pull(&mut batch, 1 << 20, &mut ()), Ok(Pulled::Done));
-        }
-    }
-}
-
-#[test]
-fn what_is_asked_of_a_held_body_costs_it_nothing() {
-    let bodies = [
-        MIXED.to_owned(),
-        // What changes all messages stands behind them.
-        r#"{"batch":[{"type":"track","event":"A","userId":"u"}],"writeKey":"wk",
-            "context":{"device":{"name":"late"}}}"#
-            .to_owned(),
-    ];
-    for body in bodies {
-        let whole = rewrite(Call::Batch, None, body.as_bytes()).unwrap();
-        let rewriter = Arc::new(Rewriter::new(Mapping::reference(), Bounds::default()));
-        let mut rewrite = rewriter.begin(arrival(Call::Batch, None));
-        let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
-        for piece in body.as_bytes().chunks(16) {
-            assert_eq!(rewrite.push(piece), Ok(Flow::Held));
-            assert_eq!(rewrite.write_key(), Ok(WrittenKey::NotYetKnown));
-            let pulled = rewrite.pull(&mut batch, 1 << 20, &mut ());
-            assert_eq!(pulled, Ok(Pulled::Starved));
-        }
-        rewrite.end();
-        let key = rewrite.write_key().unwrap();
-        assert_eq!(key, WrittenKey::Named("wk".to_owned()));
-        assert_eq!(rewrite.pull(&mut batch, 1 << 20, &mut ()), Ok(Pulled::Done));
-        // And once more than needed.
-        assert_eq!(rewrite.pull(&mut batch, 1 << 20, &mut ()), Ok(Pulled::Done));
-        let written: Json = serde_json::from_slice(&batch.close()).unwrap();
-        assert_eq!(written["batch"], json!(whole.events), "{body}");
-    }
 }

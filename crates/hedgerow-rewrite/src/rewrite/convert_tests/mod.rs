@@ -6,7 +6,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{json, Map, Value as Json};
 
 use super::super::plan::EventPlan;
-use super::super::write::{write_event, WriteBuffers};
+use super::super::write::{write_event, WriteInputs};
 use super::super::{
     Arrival, Bounds, Flow, Mapping, MessageOutcome, Mode, Notice, Omission, Pulled, Recipient,
     Rewriter, Timestamp, Watch,
@@ -16,11 +16,12 @@ use crate::posthog::{ApiKey, Batch, Envelope, ProjectId};
 use crate::segment::{Call, Kind};
 
 mod clock;
+mod context_cache;
 mod enriched;
 mod flow;
 mod found;
-mod gifts;
 mod habits;
+mod held;
 mod identities;
 mod messages;
 mod outline;

@@ -8,7 +8,7 @@ use super::super::super::json::{Scratch, Sheet, Value};
 use super::super::super::message::MessagePart;
 use super::super::super::message_id::{self, EventUuid};
 use super::super::super::normalise::{HappenedAt, SentAt, Settled};
-use super::super::super::write::{Aside, Gift, Which};
+use super::super::super::write::{ContextCache, ContextId, WriteScratch};
 use super::*;
 
 /// The text of a key's value in a JSON file.
@@ -85,8 +85,8 @@ fn mapped(text: &str) -> Vec<u8> {
         user_agent: None,
     };
     let plan = EventPlan::reference(source, &settled);
-    let (mut sheet, mut gift) = (Sheet::default(), Gift::default());
-    let desk = WriteBuffers {
+    let (mut sheet, mut context_cache) = (Sheet::default(), ContextCache::default());
+    let inputs = WriteInputs {
         mapping: &Mapping::reference(),
         user_agents: &UserAgents::default(),
         recipient: &Recipient::default(),
@@ -94,12 +94,12 @@ fn mapped(text: &str) -> Vec<u8> {
         meta_ids: None,
         group_types: None,
     };
-    let aside = Aside {
+    let aside = WriteScratch {
         part: &mut MessagePart::default(),
         scratch: &mut Scratch::default(),
-        gift: (Which::Absent, &mut gift),
+        context_cache: (ContextId::Absent, &mut context_cache),
     };
-    let written = write_event((&mut sheet, aside), desk, &plan, &settled, source, None);
+    let written = write_event((&mut sheet, aside), inputs, &plan, &settled, source, None);
     sheet.written(written.parts.length as usize).to_vec()
 }
 

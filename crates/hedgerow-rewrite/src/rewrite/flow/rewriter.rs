@@ -1,4 +1,4 @@
-//! The rewriting of one configuration, and what outlives its requests.
+//! The rewriting of one configuration, and its state that outlives requests.
 
 use std::sync::Arc;
 
@@ -74,8 +74,8 @@ impl Rewriter {
         self
     }
 
-    /// Remembers on what another one remembers, where both remember in the same way: a message that
-    /// came before the configuration changed is known again.
+    /// Takes over the memory of another rewriter if both remember in the same way: a message from before a
+    /// change of the configuration is still recognised.
     #[must_use]
     pub fn with_memory_of(mut self, before: &Self) -> Self {
         let same = self.mapping.repeats == before.mapping.repeats;

@@ -1,4 +1,4 @@
-//! Pulling: message by message, in steps that leave others their turn.
+//! Pulling: message by message, in steps between which other work has its turn.
 
 use std::ops::Range;
 
@@ -10,23 +10,22 @@ use super::super::explain::Trace;
 use super::super::held_back::HeldOutcome;
 use super::super::normalise::{Naming, SentAt};
 use super::super::{Fault, MessageOutcome, NoEvent, Notice, RewriteError, Watch};
-use super::{Found, Heads, Pulled, Rewrite, Step};
+use super::{Found, Heads, PullEnd, Pulled, Rewrite};
 use crate::posthog::{Batch, Keep};
 use crate::segment::Call;
 
-/// What one request may grow to, in bytes: so much, and so many for each byte of its body. A small
+/// The largest output of one request, in bytes: this much, and this many for each byte of its body. A small
 /// body whose batch-level values are looked at, and copied, for very many messages must not keep a
-/// worker busy; the smallest messages there are grow fourfold.
+/// worker busy; the smallest messages grow fourfold.
 const GROWTH_FREE: usize = 32 << 20;
 const GROWTH_PER_BYTE: usize = 8;
 
-/// How much is done at one pull, so that no body keeps a worker much longer than a millisecond: so
-/// many messages, and so many bytes of them.
+/// How much is done in one pull, so that no body keeps a worker much longer than a millisecond: this
+/// many messages, and this many bytes of them.
 const STEP_MESSAGES: usize = 1000;
 const STEP_BYTES: usize = 64 << 10;
 
-/// More refused messages than this are no mistake of a sender who means well, and each costs more
-/// than its bytes.
+/// More refused messages than this are not an honest mistake, and each costs more than its bytes.
 const MOST_REFUSED: usize = 500;
 
 impl Rewrite {
@@ -35,11 +34,11 @@ impl Rewrite {
         batch: &mut Batch,
         limit: usize,
         watch: &mut dyn Watch,
-    ) -> Result<Step, RewriteError> {
+    ) -> Result<PullEnd, RewriteError> {
         let (mut messages, mut bytes) = (0, 0);
         loop {
             if batch.held() >= limit && batch.events() > 0 {
-                return Ok(Step::Pulled(Pulled::Full));
+                return Ok(PullEnd::Pulled(Pulled::Full));
             }
             if self.grown > GROWTH_FREE + self.pushed.saturating_mul(GROWTH_PER_BYTE) {
                 return Err(RewriteError::TooLarge);
@@ -52,18 +51,18 @@ impl Rewrite {
                     if self.body.take_late_sent_at() {
                         watch.notice(Notice::LateSentAt);
                     }
-                    return Ok(Step::Pulled(Pulled::Done));
+                    return Ok(PullEnd::Pulled(Pulled::Done));
                 }
                 Found::Next(NextPart::TooLarge) => {
                     watch.message(self.index, b"", MessageOutcome::Refused(Fault::TooLarge));
                     self.refused += 1;
                     self.index += 1;
                 }
-                Found::Next(NextPart::Misjudged) => return Ok(Step::Misjudged),
-                Found::Next(_) => return Ok(Step::Pulled(Pulled::Starved)),
+                Found::Next(NextPart::Misjudged) => return Ok(PullEnd::Misjudged),
+                Found::Next(_) => return Ok(PullEnd::Pulled(Pulled::Starved)),
                 found @ Found::Message(..) if messages >= STEP_MESSAGES || bytes >= STEP_BYTES => {
                     self.pending = Some(found);
-                    return Ok(Step::Pulled(Pulled::Paused));
+                    return Ok(PullEnd::Pulled(Pulled::Paused));
                 }
                 Found::Message(range, extent) => {
                     if self.index == 0 {
@@ -78,7 +77,7 @@ impl Rewrite {
         }
     }
 
-    /// Reads what the envelope says, before the first message.
+    /// Reads the envelope, before the first message.
     #[inline(never)]
     fn read_heads(&mut self, watch: &mut dyn Watch) -> Result<(), RewriteError> {
         let heading = self.body.heading();

@@ -1,14 +1,14 @@
-//! Keys of an object: their hashes, by which one that is given twice is found.
+//! Hashes of an object's keys, by which repeated keys are found.
 
 use super::block::BLOCK;
 
-/// Past so many keys in one object they are compared at its end, in order of their hashes.
+/// Beyond this many keys in one object they are compared at its end, in order of their hashes.
 const KEYS_COMPARED: usize = 128;
 
 /// The bytes of a key that is no longer than a block, and zeros.
 pub(super) type Word = u128;
 
-/// For each length the bits of so many bytes.
+/// For each length the bits of this many bytes.
 #[allow(clippy::indexing_slicing)]
 static MASKS: [Word; 2 * BLOCK] = {
     let mut masks = [Word::MAX; 2 * BLOCK];
@@ -55,7 +55,7 @@ pub(super) fn word_of(key: &[u8]) -> Option<Word> {
     })
 }
 
-/// A quick hash of a short key. Two keys with one hash only cost the detour over `repair`.
+/// A quick hash of a short key. Two keys with one hash only cost a pass through `repair`.
 #[inline(always)]
 pub(super) const fn hash_of_word(word: Word) -> u32 {
     let folded = word as u64 ^ ((word >> 64) as u64).rotate_left(29);
@@ -103,7 +103,7 @@ pub(super) struct Seen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Novelty {
     New,
-    /// Perhaps it has been there before.
+    /// It may have been there before.
     Doubtful,
 }
 

@@ -1,14 +1,14 @@
-//! Names of keys that are asked for, told by one look into a table.
+//! Names of known keys, recognised by one look into a table.
 //!
-//! A key is recognised once, when it is scanned; to ask for it afterwards is to compare a number.
+//! A key is recognised once, when it is scanned; later lookups compare a number.
 
 use super::keys::{hash, hash_of_word, word_of, Novelty, Word};
 
-/// The name of a key, if it is one that is asked for.
+/// The name of a key, if it is a known one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::rewrite) struct Name(u8);
 
-/// All names that are asked for. The first stands for every other key.
+/// All known names. The first stands for every other key.
 const NAMES: &[&str] = &[
     "",
     // Of a message.
@@ -208,7 +208,7 @@ macro_rules! name {
 pub(in crate::rewrite) use name;
 
 impl Name {
-    /// Any key that is not asked for.
+    /// Any unknown key.
     pub(in crate::rewrite) const OTHER: Self = Self(0);
 
     /// The name of this text; for constants, which must name one.
@@ -241,7 +241,7 @@ impl Name {
         }
     }
 
-    /// What it says.
+    /// Its text.
     pub(in crate::rewrite) fn text(self) -> &'static str {
         NAMES.get(usize::from(self.0)).copied().unwrap_or_default()
     }
@@ -285,7 +285,7 @@ impl Name {
     }
 }
 
-/// A short text with room behind it, so that it is copied in one go however long it is.
+/// A short text with space behind it, so that it is copied in one step whatever its length.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::rewrite) struct Chunk {
     pub(in crate::rewrite) bytes: [u8; Chunk::ROOM],

@@ -1,4 +1,4 @@
-//! Writing in place: room is made first, and what is short is copied in one go.
+//! Writing in place: memory is reserved first, and short texts are copied in one step.
 //!
 //! An event is some two hundred short texts. To append each of them to a vector is a call to copy a
 //! few bytes, and those calls cost more than the bytes.
@@ -24,10 +24,10 @@ impl Sink for Vec<u8> {
     }
 }
 
-/// What is copied in one go.
+/// The bytes that are copied in one step.
 const BLOCK: usize = 32;
 
-/// Memory that is written over from text to text.
+/// Memory that is overwritten from text to text.
 #[derive(Debug, Default)]
 pub(in crate::rewrite) struct Sheet(Vec<u8>);
 
@@ -37,13 +37,13 @@ impl Sheet {
         self.0.capacity()
     }
 
-    /// What was written last, of which the pen has said the length.
+    /// The text that was written last, with the length that the pen has reported.
     pub(in crate::rewrite) fn written(&self, length: usize) -> &[u8] {
         self.0.get(..length).unwrap_or_default()
     }
 }
 
-/// A place on a sheet. What is behind it is room.
+/// A position on a sheet. The bytes behind it are free.
 #[derive(Debug)]
 pub(in crate::rewrite) struct Pen<'o> {
     bytes: &'o mut Vec<u8>,
@@ -51,7 +51,7 @@ pub(in crate::rewrite) struct Pen<'o> {
 }
 
 impl<'o> Pen<'o> {
-    /// A pen at the beginning of a sheet, for a text of about so many bytes.
+    /// A pen at the beginning of a sheet, for a text of about this many bytes.
     pub(in crate::rewrite) fn new(sheet: &'o mut Sheet, bytes: usize) -> Self {
         let mut pen = Self {
             bytes: &mut sheet.0,
@@ -63,24 +63,24 @@ impl<'o> Pen<'o> {
         pen
     }
 
-    /// Where it is.
+    /// Its position.
     pub(in crate::rewrite) fn at(&self) -> usize {
         self.at
     }
 
-    /// What has been written since it was at this place.
+    /// The bytes written since this position.
     pub(in crate::rewrite) fn since(&self, start: usize) -> &[u8] {
         self.bytes.get(start..self.at).unwrap_or_default()
     }
 
-    /// Writes over a byte that has been written.
+    /// Overwrites a written byte.
     pub(in crate::rewrite) fn put_over(&mut self, at: usize, byte: u8) {
         if let Some(place) = self.bytes.get_mut(at) {
             *place = byte;
         }
     }
 
-    /// Writes once more what has been written in this place.
+    /// Writes the bytes of this range again.
     pub(in crate::rewrite) fn again(&mut self, written: std::ops::Range<usize>) {
         let end = self.at + written.len();
         if self.bytes.len() < end {
@@ -92,7 +92,7 @@ impl<'o> Pen<'o> {
         }
     }
 
-    /// Writes bytes in between those that have been written.
+    /// Inserts bytes between written ones.
     pub(in crate::rewrite) fn insert(&mut self, at: usize, between: &[u8]) {
         self.at += between.len();
         self.bytes.splice(at..at, between.iter().copied());
@@ -106,7 +106,7 @@ impl<'o> Pen<'o> {
         self.bytes.resize(room, 0);
     }
 
-    /// Writes a text that is known when this is compiled.
+    /// Writes a text that is known at compile time.
     #[inline(always)]
     pub(in crate::rewrite) fn chunk(&mut self, chunk: &Chunk) {
         loop {
@@ -148,7 +148,7 @@ impl<'o> Pen<'o> {
         }
     }
 
-    /// Copies a part of a text, which is short as a rule.
+    /// Copies a part of a text, which is usually short.
     #[inline(always)]
     pub(in crate::rewrite) fn span(&mut self, text: &[u8], span: Span) {
         let length = span.end().wrapping_sub(span.start());
@@ -195,7 +195,7 @@ impl Sink for Pen<'_> {
 }
 
 /// Copies a text, most of which are short, into a place of its length. The first and the last bytes
-/// of a short one are copied in one go each; where the two overlap they are the same.
+/// of a short one are copied in one step each; where the two overlap they are the same.
 #[inline(always)]
 fn copy(place: &mut [u8], text: &[u8]) {
     if text.len() > 32 {

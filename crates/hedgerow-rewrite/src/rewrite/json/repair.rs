@@ -1,12 +1,12 @@
-//! The detour for text that is JSON only in spirit: writes a clean copy of it.
+//! Repairs text that is almost JSON: writes a clean copy of it.
 //!
-//! What it does is what JavaScript, from which this traffic comes, or PostHog's advice would do:
+//! It follows JavaScript, from which this traffic comes, or PostHog's advice:
 //! half a character and bad UTF-8 become U+FFFD, `NaN`, `Infinity` and numbers beyond a double
 //! become null, of a key given twice the last value stays, control characters are escaped, and
 //! keys are spelled without needless escapes.
 //!
-//! Any client can send any number of messages that need it, of any form: it takes no memory for a key
-//! or an object but what it has had before, and its time is that of so many bytes.
+//! Any client can send any number of messages that need it, of any form: the repair reuses its
+//! memory for keys and objects, and its time is linear in the bytes.
 
 use ahash::RandomState;
 
@@ -19,16 +19,16 @@ use crate::posthog::NESTING_LIMIT;
 /// Memory that is used again from text to text.
 #[derive(Debug, Default)]
 pub(in crate::rewrite) struct Workbench {
-    frames: Vec<Frame>,
+    frames: Vec<OpenContainer>,
     /// The entries of the objects that are open, innermost last.
-    entries: Vec<Entry>,
+    entries: Vec<RepairEntry>,
     /// The hashes of an object's keys, each with the number of its entry.
     order: Vec<(u32, u32)>,
-    /// For each entry of an object the one that is written in its place, if any.
+    /// For each entry of an object the one that replaces it, if any.
     standing: Vec<Option<u32>>,
     /// The first entries of keys with one hash.
     firsts: Vec<u32>,
-    /// An object that is written anew.
+    /// An object that is written again.
     kept: Vec<u8>,
     state: RandomState,
 }
@@ -36,8 +36,8 @@ pub(in crate::rewrite) struct Workbench {
 impl Workbench {
     /// The memory it holds, in bytes.
     pub(in crate::rewrite) fn held(&self) -> usize {
-        self.frames.capacity() * size_of::<Frame>()
-            + self.entries.capacity() * size_of::<Entry>()
+        self.frames.capacity() * size_of::<OpenContainer>()
+            + self.entries.capacity() * size_of::<RepairEntry>()
             + self.order.capacity() * size_of::<(u32, u32)>()
             + self.standing.capacity() * size_of::<Option<u32>>()
             + self.firsts.capacity() * size_of::<u32>()
@@ -53,7 +53,7 @@ pub(in crate::rewrite) fn repair(
 ) -> Result<(), Malformed> {
     bench.frames.clear();
     bench.entries.clear();
-    // What has to be escaped grows; little of most texts has.
+    // Escaped characters grow, but most texts have few.
     out.reserve(text.len() + text.len() / 8);
     Repair {
         text: text.as_bytes(),
@@ -73,7 +73,7 @@ struct Repair<'t, 'o> {
 
 /// An array or object that is open.
 #[derive(Debug, Clone, Copy)]
-enum Frame {
+enum OpenContainer {
     Array,
     Object {
         /// Where its text begins in the output.
@@ -85,8 +85,8 @@ enum Frame {
 
 /// An entry of an object, in the output.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
-    /// A hash that nothing outside can foresee, of its key as it is written.
+struct RepairEntry {
+    /// An unpredictable hash of its key as it is written.
     hash: u32,
     start: u32,
     /// Where its key ends.
@@ -94,7 +94,7 @@ struct Entry {
     end: u32,
 }
 
-impl Entry {
+impl RepairEntry {
     fn key(self, out: &[u8]) -> &[u8] {
         out.get(self.start as usize..self.key as usize)
             .unwrap_or_default()
@@ -106,21 +106,21 @@ impl Entry {
     }
 }
 
-enum Step {
+enum RepairStep {
     Element,
     After,
 }
 
 impl Repair<'_, '_> {
     fn run(&mut self) -> Result<(), Malformed> {
-        let mut step = Step::Element;
+        let mut step = RepairStep::Element;
         loop {
             match step {
-                Step::Element => {
+                RepairStep::Element => {
                     let byte = self.peek().ok_or(Malformed::Syntax)?;
                     match byte {
                         b'{' => {
-                            self.open(Frame::Object {
+                            self.open(OpenContainer::Object {
                                 start: self.out.len(),
                                 entries: self.bench.entries.len(),
                             })?;
@@ -131,7 +131,7 @@ impl Repair<'_, '_> {
                             }
                         }
                         b'[' => {
-                            self.open(Frame::Array)?;
+                            self.open(OpenContainer::Array)?;
                             self.out.push(b'[');
                             if self.peek() != Some(b']') {
                                 continue;
@@ -139,9 +139,9 @@ impl Repair<'_, '_> {
                         }
                         _ => self.scalar(byte)?,
                     }
-                    step = Step::After;
+                    step = RepairStep::After;
                 }
-                Step::After => {
+                RepairStep::After => {
                     let Some(frame) = self.bench.frames.last().copied() else {
                         return match self.peek() {
                             None => Ok(()),
@@ -149,26 +149,26 @@ impl Repair<'_, '_> {
                         };
                     };
                     match (self.peek(), frame) {
-                        (Some(b','), Frame::Object { .. }) => {
+                        (Some(b','), OpenContainer::Object { .. }) => {
                             self.at += 1;
                             self.end_entry();
                             self.out.push(b',');
                             self.key()?;
-                            step = Step::Element;
+                            step = RepairStep::Element;
                         }
-                        (Some(b','), Frame::Array) => {
+                        (Some(b','), OpenContainer::Array) => {
                             self.at += 1;
                             self.out.push(b',');
-                            step = Step::Element;
+                            step = RepairStep::Element;
                         }
-                        (Some(b'}'), Frame::Object { start, entries }) => {
+                        (Some(b'}'), OpenContainer::Object { start, entries }) => {
                             self.at += 1;
                             if self.bench.entries.len() > entries {
                                 self.end_entry();
                             }
                             self.close_object(start, entries);
                         }
-                        (Some(b']'), Frame::Array) => {
+                        (Some(b']'), OpenContainer::Array) => {
                             self.at += 1;
                             self.bench.frames.pop();
                             self.out.push(b']');
@@ -194,7 +194,7 @@ impl Repair<'_, '_> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    fn open(&mut self, frame: Frame) -> Result<(), Malformed> {
+    fn open(&mut self, frame: OpenContainer) -> Result<(), Malformed> {
         if self.bench.frames.len() >= NESTING_LIMIT {
             return Err(Malformed::TooDeep);
         }
@@ -215,7 +215,7 @@ impl Repair<'_, '_> {
         self.at += 1;
         let key = self.out.get(start..).unwrap_or_default();
         // What is written is bounded like what is read, far below 4 GiB.
-        self.bench.entries.push(Entry {
+        self.bench.entries.push(RepairEntry {
             hash: self.bench.state.hash_one(key) as u32,
             start: start as u32,
             key: self.out.len() as u32,
@@ -231,8 +231,8 @@ impl Repair<'_, '_> {
         }
     }
 
-    /// Ends an object; entries that a later one overrides are taken out, and the later one stands
-    /// in their place, as in JavaScript. At most once per level of nesting, which is bounded, so
+    /// Ends an object; entries that a later one overrides are removed, and the later one takes
+    /// their place, as in JavaScript. At most once per level of nesting, which is bounded, so
     /// that the work stays linear in the text.
     fn close_object(&mut self, start: usize, from: usize) {
         self.bench.frames.pop();
@@ -287,7 +287,7 @@ impl Repair<'_, '_> {
             .unwrap_or(rest.len());
         let number = rest.get(..length).unwrap_or_default();
         self.at += length;
-        // The scanner has the last word on what a number is: it reads this copy again.
+        // The scanner decides what a number is: it reads this copy again.
         if number.is_empty() {
             return Err(Malformed::Syntax);
         }
@@ -300,7 +300,7 @@ impl Repair<'_, '_> {
         Ok(())
     }
 
-    /// Copies a string. What needs no escape has none then, so that equal strings are equal bytes.
+    /// Copies a string. It keeps no needless escapes, so that equal strings are equal bytes.
     fn string(&mut self) -> Result<(), Malformed> {
         self.at += 1;
         self.out.push(b'"');
@@ -322,7 +322,7 @@ impl Repair<'_, '_> {
         }
     }
 
-    /// Control characters that stand here, one behind the other.
+    /// A run of control characters here.
     fn controls(&mut self) {
         while let [control @ 0..=0x1f, ..] = self.rest() {
             let control = *control;
@@ -331,7 +331,7 @@ impl Repair<'_, '_> {
         }
     }
 
-    /// Escapes that stand here, one behind the other.
+    /// A run of escapes here.
     fn escapes(&mut self) -> Result<(), Malformed> {
         while let [b'\\', ..] = self.rest() {
             self.at += 1;
@@ -378,7 +378,7 @@ impl Repair<'_, '_> {
 
 impl Workbench {
     /// Whether an entry of the innermost object, whose entries begin here, overrides another. If so, it
-    /// says for each which one stands in its place.
+    /// notes for each which one replaces it.
     fn overrides(&mut self, from: usize, out: &[u8]) -> bool {
         let entries = self.entries.get(from..).unwrap_or_default();
         if entries.len() < 2 {
@@ -404,16 +404,16 @@ impl Workbench {
             }
             stand(same, (entries, out), (&mut self.firsts, &mut self.standing));
         }
-        // Two keys of one hash may be different ones; then all stand where they stood.
+        // Two keys of one hash may be different; then all stay where they are.
         !self.standing.is_empty()
     }
 }
 
 /// Of entries whose keys have one hash, in their order, the last of each key stands where its first
-/// stood. Hardly ever are there two different keys among them.
+/// stood. There are rarely two different keys among them.
 fn stand(
     same: &[(u32, u32)],
-    (entries, out): (&[Entry], &[u8]),
+    (entries, out): (&[RepairEntry], &[u8]),
     (firsts, standing): (&mut Vec<u32>, &mut [Option<u32>]),
 ) {
     let key = |number: u32| {
@@ -437,70 +437,5 @@ fn stand(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn repaired(text: &str) -> Result<String, Malformed> {
-        let mut out = Vec::new();
-        repair(text, &mut out, &mut Workbench::default())?;
-        Ok(String::from_utf8(out).unwrap())
-    }
-
-    #[test]
-    fn each_defect_is_mended_and_the_rest_stays() {
-        for (text, expected) in [
-            (
-                r#"{"a":NaN,"b":-Infinity,"c":[Infinity,1]}"#,
-                r#"{"a":null,"b":null,"c":[null,1]}"#,
-            ),
-            (r#""x\ud83d""#, "\"x\u{fffd}\""),
-            (
-                r#"["\udc00a","\ud83d\u0041","\ud83d\ude00"]"#,
-                "[\"\u{fffd}a\",\"\u{fffd}A\",\"😀\"]",
-            ),
-            (
-                r#"{"a":1,"b":{"x":1,"y":2,"x":3},"a":{"a":2}}"#,
-                r#"{"a":{"a":2},"b":{"x":3,"y":2}}"#,
-            ),
-            (r#"{"a":1,"\u0061":2}"#, r#"{"a":2}"#),
-            (r#"{"a":1,"a":2,"a":3}"#, r#"{"a":3}"#),
-            (
-                r#"[1e400,-1e400,1e5,12345678901234567890123]"#,
-                "[null,null,1e5,12345678901234567890123]",
-            ),
-            ("\"a\u{1}\nb\"", r#""a\u0001\u000ab""#),
-            (" { \"k\" : [ ] , \"l\" : { } } ", r#"{"k":[],"l":{}}"#),
-        ] {
-            assert_eq!(repaired(text).as_deref(), Ok(expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_mended_is_refused() {
-        for text in [
-            "{",
-            "[1",
-            "{\"a\":}",
-            "\"\\x\"",
-            "nul",
-            "[1}",
-            "{\"a\":1]",
-            "1 2",
-            "\"\\u12\"",
-        ] {
-            assert_eq!(repaired(text), Err(Malformed::Syntax), "{text}");
-        }
-        assert_eq!(repaired(&"[".repeat(200)), Err(Malformed::TooDeep));
-    }
-
-    #[test]
-    fn an_object_with_very_many_keys_takes_linear_time() {
-        let entries: Vec<String> = (0..50_000)
-            .map(|n| format!("\"k{}\":{n}", n % 25_000))
-            .collect();
-        let out = repaired(&format!("{{{}}}", entries.join(","))).unwrap();
-        let value: serde_json::Value = serde_json::from_str(&out).unwrap();
-        assert_eq!(value.as_object().unwrap().len(), 25_000);
-        assert_eq!(value["k0"], 25_000);
-    }
-}
+#[path = "repair_tests.rs"]
+mod tests;

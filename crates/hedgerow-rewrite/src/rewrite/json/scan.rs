@@ -1,7 +1,7 @@
-//! A validating scanner: one pass that finds where each value of a message stands, and whether
+//! A validating scanner: one pass that finds the position of each value of a message, and whether
 //! the text can be copied as it is.
 //!
-//! Text that is JSON only in spirit (`NaN`, lone surrogates, a key given twice …) is not refused
+//! Text that is almost JSON (`NaN`, lone surrogates, a key given twice …) is not refused
 //! but marked [unclean](Cleanliness::Unclean); `repair` then writes a clean copy, which is scanned
 //! again. So readers of entries may rely on: no key twice, keys that hold no needless escape,
 //! strings and numbers that capture's parser takes.
@@ -18,7 +18,7 @@ use super::value::{Entry, Malformed, Shape, Span, Value};
 use crate::posthog::NESTING_LIMIT;
 
 use asked::{plain_key, Asked};
-use container::Frame;
+use container::SkippedContainer;
 pub(in crate::rewrite) use habits::Whose;
 use habits::{Habits, Lessons, Named};
 use scalars::behind_plain_string;
@@ -34,7 +34,7 @@ pub(in crate::rewrite) struct Scratch {
 /// What changes while a text is scanned.
 #[derive(Debug, Default)]
 struct Work {
-    frames: Vec<Frame>,
+    frames: Vec<SkippedContainer>,
     hashes: Hashes,
     lessons: Lessons,
 }
@@ -43,7 +43,7 @@ impl Scratch {
     /// The memory it holds, in bytes.
     pub(in crate::rewrite) fn held(&self) -> usize {
         let work = &self.work;
-        work.frames.capacity() * size_of::<Frame>()
+        work.frames.capacity() * size_of::<SkippedContainer>()
             + work.hashes.held()
             + work.lessons.held()
             + self.habits.held()
@@ -68,8 +68,8 @@ pub(in crate::rewrite) struct Scanner<'t, 's> {
     /// The most that were open at once, within the value that is scanned.
     deepest: usize,
     clean: bool,
-    /// Why the text is not JSON. Nothing is left of it from there on, so that all that is being
-    /// scanned comes to its end, and looks here only once.
+    /// Why the text is not JSON. The rest is then empty, so that every scan ends, and this is checked only
+    /// once.
     malformed: Option<Malformed>,
     scratch: &'s mut Work,
     habits: &'s Habits,
@@ -82,7 +82,7 @@ pub(in crate::rewrite) struct Key {
     pub(in crate::rewrite) name: Name,
 }
 
-/// What stands behind an element.
+/// What follows an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Comma,
@@ -143,7 +143,7 @@ impl<'t, 's> Scanner<'t, 's> {
         None
     }
 
-    /// Leaves so many bytes behind; what is passed over is there.
+    /// Skips this many bytes, which have been checked.
     #[inline(always)]
     fn skip(&mut self, bytes: usize) {
         if let Some(rest) = self.rest.get(bytes..) {
@@ -151,7 +151,7 @@ impl<'t, 's> Scanner<'t, 's> {
         }
     }
 
-    /// Passes over this text, if the next bytes are the same.
+    /// Skips this text, if the next bytes are the same.
     pub(in crate::rewrite) fn skip_same(&mut self, text: &[u8]) -> bool {
         match self.rest.strip_prefix(text) {
             Some(rest) => {
@@ -162,8 +162,7 @@ impl<'t, 's> Scanner<'t, 's> {
         }
     }
 
-    /// Passes over a value that is written like this and nests so deeply, if the next bytes are the
-    /// same.
+    /// Skips a value with this text and this depth, if the next bytes are the same.
     #[inline(always)]
     pub(in crate::rewrite) fn skip_same_value(&mut self, text: &[u8], depth: u16) -> bool {
         let is_same = self.skip_same(text);
@@ -173,14 +172,14 @@ impl<'t, 's> Scanner<'t, 's> {
         is_same
     }
 
-    /// Scans what comes next as a text of its own: places are counted from here on.
+    /// Scans the rest as a text of its own: positions count from here.
     pub(in crate::rewrite) fn on_its_own(&mut self, scan: impl FnOnce(&mut Self)) {
         let text = std::mem::replace(&mut self.text, self.rest);
         scan(self);
         self.text = text;
     }
 
-    /// Takes one byte after white space, which must be this one.
+    /// Takes the next byte after white space, which must be this one.
     #[inline(always)]
     pub(in crate::rewrite) fn expect(&mut self, wanted: u8) -> Result<(), Malformed> {
         if self.peek() == Some(wanted) {
@@ -190,12 +189,12 @@ impl<'t, 's> Scanner<'t, 's> {
         Err(Malformed::Syntax)
     }
 
-    /// Whether nothing but white space is left.
+    /// Whether only white space is left.
     pub(in crate::rewrite) fn at_end(&mut self) -> bool {
         self.peek().is_none()
     }
 
-    /// Whether what was scanned is JSON, at least in spirit.
+    /// Whether the scanned text is JSON, or almost.
     #[inline(always)]
     fn judge(&self) -> Result<(), Malformed> {
         match self.malformed {
@@ -271,7 +270,7 @@ impl<'t, 's> Scanner<'t, 's> {
         }
     }
 
-    /// The entries of the object that stands here. Says how deep it nests.
+    /// The entries of the object that stands here. Returns its depth.
     #[inline(always)]
     fn entries(&mut self, asked: &mut impl Asked, mut entry: impl FnMut(&mut Self, Key)) -> u16 {
         if self.peek() != Some(b'{') {
@@ -337,7 +336,7 @@ impl<'t, 's> Scanner<'t, 's> {
         Ok(found)
     }
 
-    /// The same within a value whose end has the last word on whether it is well-formed.
+    /// The same within a value whose end decides whether it is well-formed.
     #[inline(never)]
     pub(in crate::rewrite) fn any_with_entries(
         &mut self,
@@ -357,7 +356,7 @@ impl<'t, 's> Scanner<'t, 's> {
         Ok(value)
     }
 
-    /// The same within a value whose end has the last word on whether it is well-formed.
+    /// The same within a value whose end decides whether it is well-formed.
     #[inline(always)]
     pub(in crate::rewrite) fn any(&mut self) -> Value {
         // Most values are strings.
@@ -380,7 +379,7 @@ impl<'t, 's> Scanner<'t, 's> {
         self.other()
     }
 
-    /// A value that is no plain string, or that may be none.
+    /// A value that is not, or may not be, a plain string.
     #[inline(always)]
     fn other(&mut self) -> Value {
         let first = self.peek().unwrap_or(0);
@@ -400,7 +399,7 @@ impl<'t, 's> Scanner<'t, 's> {
 
     #[inline(always)]
     fn open(&mut self) {
-        // The envelope and its array stand around every event, and properties may move one level.
+        // The envelope and its array are around every event, and properties may move one level.
         if self.depth >= NESTING_LIMIT {
             self.fail(Malformed::TooDeep);
         }

@@ -1,5 +1,5 @@
-//! Finding the end of a value without looking at it, with a memory: a body that arrives byte by
-//! byte is looked at once.
+//! Finds the end of a value without parsing it, and remembers its position: a body that arrives byte by
+//! byte is read only once.
 
 use super::block::plain_run;
 
@@ -8,11 +8,11 @@ use super::block::plain_run;
 pub(in crate::rewrite) struct Skim {
     at: usize,
     depth: u32,
-    mode: Mode,
+    mode: SkimState,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Mode {
+enum SkimState {
     /// Between values, before the first one.
     #[default]
     Before,
@@ -26,14 +26,14 @@ enum Mode {
     Escape,
 }
 
-/// What following a value came to.
+/// The result of following a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) enum Skimmed {
     /// It ends before this offset.
     End(usize),
-    /// It goes on behind the bytes at hand.
+    /// It continues behind the available bytes.
     More,
-    /// No value can begin or go on like this.
+    /// No value can begin or continue like this.
     Malformed,
 }
 
@@ -43,7 +43,7 @@ impl Skim {
         Self {
             at: 0,
             depth: 1,
-            mode: Mode::Inside,
+            mode: SkimState::Inside,
         }
     }
 
@@ -56,18 +56,18 @@ impl Skim {
         *self = skim;
         match (end, ended, self.mode) {
             (Some(end), _, _) => end,
-            (None, Ended::Yes, Mode::Bare) => Skimmed::End(text.len()),
+            (None, Ended::Yes, SkimState::Bare) => Skimmed::End(text.len()),
             (None, Ended::Yes, _) => Skimmed::Malformed,
             (None, Ended::No, _) => Skimmed::More,
         }
     }
 
-    /// To the end of the value, or of what is at hand.
+    /// To the end of the value, or of the available bytes.
     #[inline]
     fn run(&mut self, text: &[u8]) -> Option<Skimmed> {
         loop {
             match self.mode {
-                Mode::Inside => {
+                SkimState::Inside => {
                     let rest = text.get(self.at..)?;
                     let structural = |byte: &u8| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']');
                     let Some(run) = rest.iter().position(structural) else {
@@ -76,7 +76,7 @@ impl Skim {
                     };
                     self.at += run;
                     match text.get(self.at)? {
-                        b'"' => self.step(Mode::Text),
+                        b'"' => self.step(SkimState::Text),
                         b'{' | b'[' => {
                             self.depth = self.depth.saturating_add(1);
                             self.at += 1;
@@ -90,34 +90,34 @@ impl Skim {
                         }
                     }
                 }
-                Mode::Text => {
+                SkimState::Text => {
                     self.at += plain_run(text.get(self.at..)?);
                     match text.get(self.at)? {
-                        b'\\' => self.step(Mode::Escape),
+                        b'\\' => self.step(SkimState::Escape),
                         b'"' if self.depth == 0 => {
                             self.at += 1;
                             return Some(Skimmed::End(self.at));
                         }
-                        b'"' => self.step(Mode::Inside),
+                        b'"' => self.step(SkimState::Inside),
                         // A control character, which the scanner judges later.
                         _ => self.at += 1,
                     }
                 }
-                Mode::Escape => {
+                SkimState::Escape => {
                     text.get(self.at)?;
-                    self.step(Mode::Text);
+                    self.step(SkimState::Text);
                 }
-                Mode::Before => match text.get(self.at)? {
+                SkimState::Before => match text.get(self.at)? {
                     b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
-                    b'"' => self.step(Mode::Text),
+                    b'"' => self.step(SkimState::Text),
                     b'{' | b'[' => {
                         self.depth = 1;
-                        self.step(Mode::Inside);
+                        self.step(SkimState::Inside);
                     }
                     b',' | b':' | b'}' | b']' => return Some(Skimmed::Malformed),
-                    _ => self.step(Mode::Bare),
+                    _ => self.step(SkimState::Bare),
                 },
-                Mode::Bare => match text.get(self.at)? {
+                SkimState::Bare => match text.get(self.at)? {
                     b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r' => {
                         return Some(Skimmed::End(self.at));
                     }
@@ -127,12 +127,12 @@ impl Skim {
         }
     }
 
-    /// Forgets `bytes` bytes at the front of the buffer, which have been thrown away.
+    /// Forgets `bytes` bytes at the front of the buffer, which have been removed.
     pub(in crate::rewrite) fn forget(&mut self, bytes: usize) {
         self.at = self.at.saturating_sub(bytes);
     }
 
-    fn step(&mut self, mode: Mode) {
+    fn step(&mut self, mode: SkimState) {
         self.mode = mode;
         self.at += 1;
     }

@@ -1,4 +1,4 @@
-//! Strings and truth: what a JSON value means to JavaScript, and text between its two forms.
+//! Strings and truth values as JavaScript sees them, and escaping.
 
 use super::block::plain_run;
 use super::pen::Sink;
@@ -33,7 +33,7 @@ pub(in crate::rewrite) fn is_blank(value: Value, text: &[u8]) -> bool {
     match value.shape {
         Shape::Plain => {
             let inside = inner(value.of(text));
-            // Nearly every string is told by its first byte.
+            // The first byte decides for nearly every string.
             !inside.first().is_some_and(u8::is_ascii_graphic)
                 && std::str::from_utf8(inside).is_ok_and(|inside| inside.trim().is_empty())
         }
@@ -58,7 +58,7 @@ pub(super) fn as_text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     }
 }
 
-/// What a (clean) string value says.
+/// The text of a (clean) string value.
 pub(in crate::rewrite) fn unescape(string: &[u8]) -> std::borrow::Cow<'_, str> {
     let raw = inner(string);
     if memchr::memchr(b'\\', raw).is_none() {

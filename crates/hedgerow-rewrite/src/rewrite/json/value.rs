@@ -1,18 +1,18 @@
-//! Where a value stands in a text, and what it is.
+//! The position of a value in a text, and its kind.
 
 use super::names::Name;
 use super::text::{as_text, inner, unescape};
 
-/// Why a text is not JSON, not even in spirit.
+/// Why a text is not JSON, not even almost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) enum Malformed {
-    /// A character that cannot stand where it stands, or an end too early.
+    /// A character at a wrong position, or an end too early.
     Syntax,
     /// More nested arrays and objects than capture takes.
     TooDeep,
 }
 
-/// Where something stands in a text.
+/// The position of something in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::rewrite) struct Span {
     start: u32,
@@ -63,7 +63,7 @@ impl Span {
     }
 }
 
-/// What kind of value stands there.
+/// The kind of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::rewrite) enum Shape {
     #[default]
@@ -79,7 +79,7 @@ pub(in crate::rewrite) enum Shape {
     Object,
 }
 
-/// A value: where it stands, what it is, and how many arrays and objects are nested in it.
+/// A value: its position, its kind, and how many arrays and objects are nested in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::rewrite) struct Value {
     pub(in crate::rewrite) span: Span,
@@ -99,7 +99,7 @@ impl Value {
         part.unwrap_or_default()
     }
 
-    /// What it says, if it is a (clean) string.
+    /// Its text, if it is a (clean) string.
     #[inline(always)]
     pub(in crate::rewrite) fn says(self, text: &[u8]) -> std::borrow::Cow<'_, str> {
         match self.shape {
@@ -109,7 +109,7 @@ impl Value {
         }
     }
 
-    /// The same in a text that is known to be UTF-8, so that it need not be looked at again.
+    /// The same in a text that is known to be UTF-8, so that it does not have to be checked again.
     #[inline(always)]
     pub(in crate::rewrite) fn reads(self, text: &str) -> std::borrow::Cow<'_, str> {
         match self.shape {

@@ -6,10 +6,9 @@ use super::super::message::ContextObject;
 use super::super::usable;
 use super::{Properties, UTM};
 
-/// When the context's values are written: those that say nothing come last, if nothing has taken
-/// their place.
+/// When the context's values are written: empty ones come last, if no other value has replaced them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum CampaignPass {
     First,
     Left,
 }
@@ -20,21 +19,21 @@ impl Properties<'_, '_, '_, '_> {
         let Some(campaign) = self.campaign() else {
             return;
         };
-        self.write_campaign_values(campaign, Turn::First);
+        self.write_campaign_values(campaign, CampaignPass::First);
         if campaign.shape != Shape::Object {
-            let strangers = self.strangers(&UTM, campaign, &[]);
-            self.spread(b"utm_", &strangers, self.source.context_text, campaign);
+            let unknown_keys = self.unknown_keys(&UTM, campaign, &[]);
+            self.spread(b"utm_", &unknown_keys, self.source.context_text, campaign);
         }
     }
 
-    pub(super) fn write_campaign_values(&mut self, campaign: Value, turn: Turn) {
+    pub(super) fn write_campaign_values(&mut self, campaign: Value, turn: CampaignPass) {
         let text = self.source.context_text;
         let taken = match turn {
-            Turn::First => None,
-            Turn::Left => self.campaign_left.take(),
+            CampaignPass::First => None,
+            CampaignPass::Left => self.campaign_left.take(),
         };
         let entries = self.source.context.inner(ContextObject::Campaign);
-        let strangers = self.strangers(&UTM, campaign, entries);
+        let unknown_keys = self.unknown_keys(&UTM, campaign, entries);
         for (index, entry) in entries.iter().enumerate() {
             let (is_campaign, property) = campaign_property(entry.name);
             let twice = is_campaign == Is::Campaign
@@ -45,15 +44,15 @@ impl Properties<'_, '_, '_, '_> {
             let outdone = is_campaign == Is::Campaign && self.given.utm_name.is_some();
             let gives_way = self.is_enriched() && usable::is_missing(entry.value, text);
             let is_due = match turn {
-                Turn::First if gives_way => {
+                CampaignPass::First if gives_way => {
                     self.campaign_left.get_or_insert_default();
                     false
                 }
-                Turn::First => {
+                CampaignPass::First => {
                     self.note_campaign(entry.name, property);
                     true
                 }
-                Turn::Left => {
+                CampaignPass::Left => {
                     let is_left = property
                         .is_none_or(|property| !taken.is_some_and(|taken| taken.has(property)));
                     gives_way && is_left && !usable::says_undefined(entry.value, text)
@@ -63,13 +62,13 @@ impl Properties<'_, '_, '_, '_> {
                 continue;
             }
             if is_campaign == Is::Campaign {
-                if !strangers.hold(b"campaign") {
+                if !unknown_keys.hold(b"campaign") {
                     let key = entry.key.of(text);
                     let origin = ValueOrigin::Under("context.campaign", key);
                     self.key(name!("utm_campaign"), origin);
                     self.out.span(text, entry.value.span);
                 }
-            } else if !strangers.hold(entry.key.of(text)) {
+            } else if !unknown_keys.hold(entry.key.of(text)) {
                 self.entry_of(&UTM, entry, "context.campaign");
             }
         }
@@ -79,14 +78,14 @@ impl Properties<'_, '_, '_, '_> {
     fn note_campaign(&mut self, key: Name, property: Option<Name>) {
         if let Some(property) = property {
             self.taken.add(property);
-            // Under its own name it is no property, but it stands in the way of one all the same.
+            // Under its own name it is no property, but it still prevents one.
             if key == name!("name") {
                 self.taken.add(name!("utm_name"));
             }
         }
     }
 
-    /// The campaign, if it is one that is taken apart rather than kept.
+    /// The campaign, if its values become properties.
     pub(super) fn campaign(&self) -> Option<Value> {
         let text = self.source.context_text;
         let campaign = self.source.context.named(name!("campaign"))?;
@@ -94,15 +93,15 @@ impl Properties<'_, '_, '_, '_> {
     }
 }
 
-/// Whether a value of the campaign is the one that names it.
+/// Whether a value of the campaign is its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Is {
     Campaign,
     Else,
 }
 
-/// The property that a value of the campaign becomes (mapping 1.3, point 2), if it is one that is
-/// asked for.
+/// The property that a value of the campaign becomes (mapping 1.3, point 2), if it is a
+/// known one.
 fn campaign_property(key: Name) -> (Is, Option<Name>) {
     const NAME: Name = name!("name");
     const CAMPAIGN: Name = name!("campaign");

@@ -22,14 +22,14 @@ const TYPE_TRAITS: [&str; 2] = ["$group_type", "groupType"];
 
 /// The group that an event's visitor belongs to.
 #[derive(Debug)]
-pub(super) enum Group<'p> {
+pub(super) enum VisitorGroup<'p> {
     /// `context.groupId`.
     Context(Id),
     /// What analytics.js keeps in its cookie: it never copies it into later events (mapping 5.5).
     Cookie(&'p str),
 }
 
-impl<'p> Group<'p> {
+impl<'p> VisitorGroup<'p> {
     /// The group of a message. The cookie counts for what a browser's visitor does, and only where
     /// the message says nothing of a group itself; a caller's `$groups` that cannot be added to
     /// stays as it is.
@@ -64,7 +64,7 @@ impl<'p> Group<'p> {
     }
 }
 
-/// Whether a key of JSON text says this.
+/// Whether a key of JSON text has this text.
 fn says(key: &[u8], name: &str) -> bool {
     if !key.contains(&b'\\') {
         return key == name.as_bytes();
@@ -83,7 +83,7 @@ fn is_safe(value: Value, text: &[u8]) -> bool {
     value.of(text).len() <= SAFE_DIGITS
 }
 
-/// Whether an id leaves otherwise than it stands.
+/// Whether an id is written differently from its text.
 fn is_respelled(id: &Id, text: &[u8]) -> bool {
     match (id.value(), id.spelled()) {
         (Some(value), None) => value.shape == Shape::Number && !is_safe(value, text),
@@ -91,8 +91,8 @@ fn is_respelled(id: &Id, text: &[u8]) -> bool {
     }
 }
 
-/// Writes a group's key. PostHog makes a text of a number; of one with more digits than a double
-/// holds, only as a text does it get every digit.
+/// Writes a group's key. PostHog makes a text of a number; a number with more digits than a double
+/// holds is written as text, so that it keeps every digit.
 fn write_group_key(out: &mut Pen<'_>, id: &Id, text: &[u8]) {
     match id.value() {
         Some(value) if id.spelled().is_none() && is_safe(value, text) => {
@@ -152,8 +152,8 @@ impl Properties<'_, '_, '_, '_> {
         self.group = group;
     }
 
-    fn write_groups_of(&mut self, group: Option<&Group<'_>>, origin: ValueOrigin<'_>) {
-        let group_type = &self.desk.mapping.group_type;
+    fn write_groups_of(&mut self, group: Option<&VisitorGroup<'_>>, origin: ValueOrigin<'_>) {
+        let group_type = &self.inputs.mapping.group_type;
         let given = self
             .callers(name!("$groups"))
             .filter(|given| self.is_enriched() && given.shape == Shape::Object);
@@ -172,8 +172,8 @@ impl Properties<'_, '_, '_, '_> {
             write_string(self.out, group_type);
             self.out.push(b':');
             match group {
-                Group::Context(id) => self.write_context_group(id),
-                Group::Cookie(id) => write_string(self.out, id),
+                VisitorGroup::Context(id) => self.write_context_group(id),
+                VisitorGroup::Cookie(id) => write_string(self.out, id),
             }
         }
         for entry in &callers.entries {
@@ -201,7 +201,7 @@ impl Properties<'_, '_, '_, '_> {
         }
     }
 
-    /// Whether a key in the caller's `$groups` is not spelled as PostHog shall get it.
+    /// Whether a key in the caller's `$groups` is written differently for PostHog.
     pub(super) fn respells_groups(&mut self) -> bool {
         let given = self.callers(name!("$groups"));
         let Some(given) = given.filter(|given| given.shape == Shape::Object) else {
@@ -218,7 +218,7 @@ impl Properties<'_, '_, '_, '_> {
         respells
     }
 
-    /// The entries of the caller's groups, or none. They are looked into once; the one who asks
+    /// The entries of the caller's groups, or none. They are scanned once; the caller
     /// gives the part back.
     fn look_into(&mut self, given: Option<Value>) -> MessagePart {
         if self.looked_into == Some(given) {
@@ -230,7 +230,7 @@ impl Properties<'_, '_, '_, '_> {
         part
     }
 
-    /// The entries of any object of clean JSON, or none, likewise.
+    /// The same for any object of clean JSON.
     pub(super) fn look_into_text(&mut self, text: &[u8]) -> MessagePart {
         self.looked_into = None;
         let mut part = std::mem::take(self.aside.part);
@@ -242,10 +242,10 @@ impl Properties<'_, '_, '_, '_> {
     }
 
     /// A type of groups on this event that is one too many for the project, if it has not been
-    /// said before (posthog-ingestion 4.5).
+    /// reported before (posthog-ingestion 4.5).
     pub(super) fn sixth_group_type(&mut self) -> Option<String> {
-        let group_types = self.desk.group_types?;
-        let project = &self.desk.recipient.project;
+        let group_types = self.inputs.group_types?;
+        let project = &self.inputs.recipient.project;
         let is_sixth = |name: &str| group_types.note(project, name) == NewGroupTypes::Sixth;
         if self.plan.kind == Kind::Group {
             let group_type = self.group_type();
@@ -254,12 +254,12 @@ impl Properties<'_, '_, '_, '_> {
             }
         }
         if self.group.is_some() {
-            let group_type = &self.desk.mapping.group_type;
+            let group_type = &self.inputs.mapping.group_type;
             if is_sixth(group_type) {
                 return Some(group_type.clone());
             }
             if !self.is_enriched() {
-                // The caller's give way.
+                // The caller's groups do not count.
                 return None;
             }
         }
@@ -311,7 +311,7 @@ impl Properties<'_, '_, '_, '_> {
         );
         write_string(self.out, &group_type);
         self.write_own_group_key();
-        if self.desk.mapping.group_type_from == GroupTypeFrom::Traits {
+        if self.inputs.mapping.group_type_from == GroupTypeFrom::Traits {
             self.write_group_set_without_type();
         } else {
             let traits = message.traits;
@@ -334,8 +334,8 @@ impl Properties<'_, '_, '_, '_> {
 
     /// The type of the group that this call is about.
     fn group_type(&self) -> String {
-        let setting = || self.desk.mapping.group_type.clone();
-        if self.desk.mapping.group_type_from == GroupTypeFrom::Setting {
+        let setting = || self.inputs.mapping.group_type.clone();
+        if self.inputs.mapping.group_type_from == GroupTypeFrom::Setting {
             return setting();
         }
         let (traits, text) = self.traits();

@@ -1,14 +1,14 @@
 //! Writing an event: slices of the message, copied to where PostHog looks for them.
 //!
 //! The order of precedence is the reference's (mapping 1.5): what is forced, then the caller's
-//! properties, then what the context gives. Instead of building an object and overwriting keys,
-//! each key is written once, after looking whether a stronger one takes its place. What the
-//! enriched mode adds comes last and gives way to everything else.
+//! properties, then the context's. Instead of building an object and overwriting keys, each
+//! key is written once, after a check whether a stronger one replaces it. What the
+//! enriched mode adds comes last and never replaces other properties.
 
 mod address;
 mod campaign;
+mod context_cache;
 mod enriched;
-mod gift;
 mod groups;
 mod presence;
 mod reference;
@@ -26,14 +26,14 @@ use super::normalise::{HappenedAt, MessageSource, Settled};
 use super::plan::{EventPlan, Piece};
 use super::{Mapping, Mode, Recipient};
 use crate::posthog::{EventParts, Location};
-use gift::Giving;
-pub(super) use gift::{Gift, Which};
-use groups::Group;
+use context_cache::Caching;
+pub(super) use context_cache::{ContextCache, ContextId};
+use groups::VisitorGroup;
 use presence::Mapped;
 
 /// What an event is written from besides its message.
 #[derive(Clone, Copy)]
-pub(super) struct WriteBuffers<'d> {
+pub(super) struct WriteInputs<'d> {
     pub(super) mapping: &'d Mapping,
     pub(super) user_agents: &'d UserAgents,
     pub(super) recipient: &'d Recipient,
@@ -41,29 +41,29 @@ pub(super) struct WriteBuffers<'d> {
     pub(super) group_cookie: Option<&'d str>,
     /// The ids that Meta's pixel keeps in the visitor's cookies, where they may leave.
     pub(super) meta_ids: Option<&'d MetaIds>,
-    /// Where types of groups are counted; nowhere if the groups do not leave.
+    /// Where group types are counted; none if the groups are not sent.
     pub(super) group_types: Option<&'d GroupTypes>,
 }
 
-/// Memory to look into a value of the message with that has not been taken apart yet.
-pub(super) struct Aside<'a> {
+/// Memory for scanning a value of the message that has not been scanned yet.
+pub(super) struct WriteScratch<'a> {
     pub(super) part: &'a mut MessagePart,
     pub(super) scratch: &'a mut Scratch,
-    /// Which context the message has, and what one gave before.
-    pub(super) gift: (Which, &'a mut Gift),
+    /// Which context the message has, and the properties that one gave before.
+    pub(super) context_cache: (ContextId, &'a mut ContextCache),
 }
 
 /// What was written.
 pub(super) struct Written {
     pub(super) parts: EventParts,
-    /// A type of groups that is one too many for the project.
+    /// A group type that is one too many for the project.
     pub(super) sixth_group_type: Option<String>,
 }
 
 /// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`.
 pub(super) fn write_event(
-    (sheet, aside): (&mut Sheet, Aside<'_>),
-    desk: WriteBuffers<'_>,
+    (sheet, aside): (&mut Sheet, WriteScratch<'_>),
+    inputs: WriteInputs<'_>,
     plan: &EventPlan<'_>,
     settled: &Settled<'_>,
     source: MessageSource<'_>,
@@ -72,7 +72,7 @@ pub(super) fn write_event(
     let text = source.text;
     static UUID: Chunk = Chunk::of([b"{", b"\"uuid\":", b"\""]);
     static PROPERTIES: Chunk = Chunk::of([b",", b"\"properties\":", b""]);
-    // Most of a message goes out as it came, some of it twice.
+    // Most of a message is written unchanged, some of it twice.
     let mut out = Pen::new(sheet, text.len() + text.len() / 2 + 1024);
     out.chunk(&UUID);
     settled.uuid.write(&mut out);
@@ -102,7 +102,7 @@ pub(super) fn write_event(
     }
     let timestamp = out.at() - time;
     out.chunk(&PROPERTIES);
-    let mut properties = Properties::open((&mut out, aside), desk, plan, settled, source, trace);
+    let mut properties = Properties::open((&mut out, aside), inputs, plan, settled, source, trace);
     let (from, to) = properties.write();
     let location = properties.location;
     let sixth_group_type = properties.sixth_group_type();
@@ -130,7 +130,7 @@ fn write_piece(out: &mut Pen<'_>, piece: Piece<'_>, text: &[u8]) {
     }
 }
 
-/// What the caller's properties hold that bears on other properties.
+/// Values among the caller's properties that change other properties.
 #[derive(Debug, Default)]
 struct Given {
     url: Option<Value>,
@@ -138,22 +138,22 @@ struct Given {
     browser: Option<Value>,
 }
 
-/// What the caller gave and does not count, because it is no value or not in its one form.
+/// The caller's values that do not count, because they are no value or not in their one form.
 #[derive(Debug, Default)]
 struct Yielding {
     /// `$ip` that is no address, where there is one.
     ip: bool,
     /// `$set` that is no object, where the context's traits are to be set.
     set: bool,
-    /// `$groups` with a key that is not spelled as PostHog shall get it.
+    /// `$groups` with a key that is written differently for PostHog.
     groups: bool,
 }
 
 /// The properties of one event while they are written.
 struct Properties<'o, 'b, 'p, 't> {
     out: &'o mut Pen<'b>,
-    aside: Aside<'o>,
-    desk: WriteBuffers<'p>,
+    aside: WriteScratch<'o>,
+    inputs: WriteInputs<'p>,
     plan: &'p EventPlan<'p>,
     settled: &'p Settled<'t>,
     source: MessageSource<'t>,
@@ -162,9 +162,9 @@ struct Properties<'o, 'b, 'p, 't> {
     library: LibraryKind,
     /// The caller's properties that count; none on group and alias calls.
     entries: &'t [Entry],
-    /// Which of those that are asked for are among them.
+    /// Which known names are among them.
     callers: Names,
-    /// What the context has given by now.
+    /// The properties that the context has given so far.
     taken: Names,
     /// Whether a key of the caller's may be one that the context gives by a prefix.
     prefixed: Prefixed,
@@ -175,14 +175,14 @@ struct Properties<'o, 'b, 'p, 't> {
     /// place of any.
     campaign_left: Option<Names>,
     yielding: Yielding,
-    group: Option<Group<'p>>,
+    group: Option<VisitorGroup<'p>>,
     /// The caller's groups of which the entries are in the part aside.
     looked_into: Option<Option<Value>>,
     /// Whether it is an event by which PostHog changes persons and groups.
     changes_persons: bool,
     /// Which of the project's constants have been written already: a bit for each.
     constants: u64,
-    giving: Giving,
+    caching: Caching,
     location: Location,
 }
 
@@ -217,8 +217,8 @@ impl Prefixed {
 impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     #[inline(always)]
     fn open(
-        (out, aside): (&'o mut Pen<'b>, Aside<'o>),
-        desk: WriteBuffers<'p>,
+        (out, aside): (&'o mut Pen<'b>, WriteScratch<'o>),
+        inputs: WriteInputs<'p>,
         plan: &'p EventPlan<'p>,
         settled: &'p Settled<'t>,
         source: MessageSource<'t>,
@@ -249,15 +249,15 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
                 taken.add(property);
             }
         }
-        let noting = match desk.recipient.properties.is_empty() && trace.is_none() {
+        let noting = match inputs.recipient.properties.is_empty() && trace.is_none() {
             true => Noting::Nothing,
             false => Noting::Keys,
         };
         let context = source.context;
         let library = LibraryKind::of(context, source.context_text);
-        let mode = desk.mapping.mode;
-        let group = Group::of(
-            desk.group_cookie,
+        let mode = inputs.mapping.mode;
+        let group = VisitorGroup::of(
+            inputs.group_cookie,
             (plan.kind, library, mode),
             source,
             entries,
@@ -265,7 +265,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         Self {
             out,
             aside,
-            desk,
+            inputs,
             plan,
             settled,
             source,
@@ -284,7 +284,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             looked_into: None,
             changes_persons: plan.changes_persons(source),
             constants: 0,
-            giving: Giving::No,
+            caching: Caching::No,
             // An address of the connection leaves as `$ip` unless the caller has given another.
             location: match (settled.ip, callers.has(name!("$ip"))) {
                 (Some(_), false) => Location::Settled,
@@ -308,9 +308,9 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         self.write_calls_own();
         self.write_groups();
         self.write_name();
-        self.write_gift();
+        self.write_cached();
         self.write_unusable_time();
-        if self.desk.mapping.mode == Mode::Enriched {
+        if self.inputs.mapping.mode == Mode::Enriched {
             self.write_enriched();
         }
         self.write_constants();
@@ -354,7 +354,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     fn entry_of(&mut self, prefix: &'static Prefix, entry: &Entry, part: &'static str) {
         let text = self.source.context_text;
         self.out.short(&prefix.opening, prefix.length);
-        // Nearly always its colon stands right behind its key, and its value right behind that.
+        // Nearly always its colon is right behind its key, and its value right behind that.
         if entry.value.span.start() == entry.key.end() + 2 {
             self.out.span(text, entry.key.to(entry.value.span));
         } else {
@@ -393,13 +393,13 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     /// Whether the caller has given this key, so that others give way.
     #[inline(always)]
     fn caller_has(&self, key: Name) -> bool {
-        debug_assert!(self.giving == Giving::No || gift::is_asked(key));
+        debug_assert!(self.caching == Caching::No || context_cache::is_asked(key));
         self.callers.has(key) && !self.is_yielding(key)
     }
 
     /// The caller's value of a key.
     fn callers(&self, key: Name) -> Option<Value> {
-        debug_assert!(self.giving == Giving::No || gift::is_weighed(key));
+        debug_assert!(self.caching == Caching::No || context_cache::is_weighed(key));
         let has = self.callers.has(key);
         has.then(|| named(self.entries, key)).flatten()
     }
@@ -416,11 +416,11 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         }
     }
 
-    /// Constant properties of the project; they give way to everything else.
+    /// Constant properties of the project; every other property has precedence.
     fn write_constants(&mut self) {
-        let constants = &self.desk.recipient.properties;
+        let constants = &self.inputs.recipient.properties;
         for (index, (key, value)) in constants.iter().enumerate() {
-            // The last two are still to come.
+            // The last two are written later.
             let is_harmful = self.changes_persons && is_no_profile(key, value);
             let is_taken = self.constants & constant_bit(index) != 0
                 || is_harmful
@@ -436,7 +436,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         }
     }
 
-    /// The same of a key that is perhaps not one of those that are asked for.
+    /// The same for a key that may be an unknown one.
     fn caller_has_any(&self, key: &str) -> bool {
         find(self.entries, self.source.text, key).is_some_and(|_| match key {
             "$ip" => !self.yielding.ip,
@@ -446,7 +446,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     }
 
     fn note_constant(&mut self, prefix: &[u8], key: &[u8]) {
-        let constants = &self.desk.recipient.properties;
+        let constants = &self.inputs.recipient.properties;
         for (index, (constant, _)) in constants.iter().enumerate() {
             if constant.as_bytes().strip_prefix(prefix) == Some(key) {
                 self.constants |= constant_bit(index);
@@ -459,7 +459,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
 #[derive(Debug)]
 struct Prefix {
     text: &'static [u8],
-    /// It, and what comes before it: so many bytes of these.
+    /// The prefix with the text before it: this many bytes of these.
     opening: [u8; 16],
     length: usize,
 }

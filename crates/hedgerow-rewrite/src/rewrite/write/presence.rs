@@ -1,10 +1,10 @@
-//! The context's values that have a property of their own, and what has become of them.
+//! The context's values that have a property of their own, and whether they were written.
 
 use super::super::json::{name, Name};
 
 /// The context's values that have a property of their own (mapping 1.3, point 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum ContextValue {
     Ip,
     CurrentUrl,
     Pathname,
@@ -15,7 +15,7 @@ pub(super) enum Target {
     DeviceType,
 }
 
-/// Which of them have been written, and which have given way because they say nothing.
+/// Which of them have been written, and which were skipped because they are empty.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Mapped {
     written: u8,
@@ -23,20 +23,20 @@ pub(super) struct Mapped {
 }
 
 impl Mapped {
-    pub(super) fn note(&mut self, target: Target) {
+    pub(super) fn note(&mut self, target: ContextValue) {
         self.written |= 1 << target as u8;
     }
 
-    pub(super) fn has(&self, target: Target) -> bool {
+    pub(super) fn has(&self, target: ContextValue) -> bool {
         self.written & 1 << target as u8 != 0
     }
 
-    pub(super) fn give_way(&mut self, target: Target) {
+    pub(super) fn give_way(&mut self, target: ContextValue) {
         self.given_way |= 1 << target as u8;
     }
 
-    /// Whether a value has given way, and nothing has taken its place.
-    pub(super) fn is_left(&self, target: Target) -> bool {
+    /// Whether a value was skipped, and no other has replaced it.
+    pub(super) fn is_left(&self, target: ContextValue) -> bool {
         self.given_way & !self.written & 1 << target as u8 != 0
     }
 
@@ -46,7 +46,7 @@ impl Mapped {
     }
 }
 
-impl Target {
+impl ContextValue {
     pub(super) fn property(self) -> Name {
         match self {
             Self::Ip => name!("$ip"),

@@ -7,25 +7,29 @@ use super::super::plan::Piece;
 use super::super::spread::{write_spread, UnknownKeys};
 use super::super::{usable, DeviceTypes, Noise};
 use super::address::write_address;
-use super::campaign::Turn;
-use super::presence::Target;
+use super::campaign::CampaignPass;
+use super::presence::ContextValue;
 use super::{write_piece, MessageSource, Prefix, Prefixed, Properties, SEGMENT};
 use crate::segment::Kind;
 
 /// A path of the context that has a property of its own: the literal key that is preferred to the
 /// path, the path, and the property.
-type Path = ((&'static str, Name), Option<(ContextObject, Name)>, Target);
+type Path = (
+    (&'static str, Name),
+    Option<(ContextObject, Name)>,
+    ContextValue,
+);
 
 /// A path whose literal key is this.
 macro_rules! path {
     ($literal:literal, $target:ident) => {
-        (($literal, name!($literal)), None, Target::$target)
+        (($literal, name!($literal)), None, ContextValue::$target)
     };
     ($literal:literal, $inner:ident, $key:literal, $target:ident) => {
         (
             ($literal, name!($literal)),
             Some((ContextObject::$inner, name!($key))),
-            Target::$target,
+            ContextValue::$target,
         )
     };
 }
@@ -64,7 +68,7 @@ enum Literals {
 /// A time that PostHog could not read, as the sender wrote it.
 const ORIGINAL_TIMESTAMP: Name = name!("segment_original_timestamp");
 
-/// The caller's properties that are left out, moved or spelled otherwise, under some condition.
+/// The caller's properties that may be left out, moved or written differently.
 const MOVED: Names = Names::of(&[
     "distinct_id",
     "$lib",
@@ -82,7 +86,7 @@ const MOVED: Names = Names::of(&[
     "$group_key",
 ]);
 
-/// What posthog-js keeps its books with. All but one begin with a dollar sign, as do those that begin
+/// posthog-js's bookkeeping properties. All but one begin with a dollar sign, as do those that begin
 /// with `$sdk_debug_`.
 const NOISE: Names = Names::of(&[
     "token",
@@ -95,7 +99,7 @@ const NOISE: Names = Names::of(&[
 const TOKEN: Name = name!("token");
 
 impl<'t> Properties<'_, '_, '_, 't> {
-    /// The caller's properties, in runs as long as nothing stands in between that has to go.
+    /// The caller's properties, copied in runs between those that are left out.
     pub(super) fn write_callers(&mut self) {
         if !self.callers.meets(&MOVED) && !self.strips_noise() && self.trace.is_none() {
             let ends = (self.entries.first(), self.entries.last());
@@ -133,7 +137,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let mut run: Option<(usize, usize)> = None;
         let (noise, traced) = (self.strips_noise(), self.trace.is_some());
         for entry in self.entries {
-            // One before the key is its quote, and its first sign comes right behind that.
+            // The quote is one before the key, and its first character right behind that.
             let first = text.get(entry.key.start()).copied();
             let perhaps_noise = noise && (first == Some(b'$') || entry.name == TOKEN);
             if !MOVED.has(entry.name) && !perhaps_noise && !traced {
@@ -172,7 +176,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// Whether a key of the caller's gives way (mapping 1.4, 1.5 and 1.6), or is not wanted.
+    /// Whether a key of the caller's is replaced (mapping 1.4, 1.5 and 1.6), or is not sent.
     fn is_replaced(&self, entry: &Entry) -> bool {
         const DISTINCT_ID: Name = name!("distinct_id");
         const LIB: Name = name!("$lib");
@@ -209,10 +213,10 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     fn strips_noise(&self) -> bool {
-        self.is_enriched() && self.desk.mapping.posthog_js.noise == Noise::Strip
+        self.is_enriched() && self.inputs.mapping.posthog_js.noise == Noise::Strip
     }
 
-    /// What the call itself puts among the properties (mapping 1.6).
+    /// The properties of the call itself (mapping 1.6).
     pub(super) fn write_calls_own(&mut self) {
         let text = self.source.text;
         let message = self.source.message;
@@ -245,8 +249,8 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// The keys of the caller's that begin like those the context gives by this value.
-    pub(super) fn strangers(
+    /// The caller's keys with the prefix of this value of the context.
+    pub(super) fn unknown_keys(
         &self,
         prefix: &Prefix,
         value: Value,
@@ -267,12 +271,12 @@ impl<'t> Properties<'_, '_, '_, 't> {
     pub(super) fn spread(
         &mut self,
         prefix: &[u8],
-        strangers: &UnknownKeys<'_>,
+        unknown_keys: &UnknownKeys<'_>,
         text: &[u8],
         value: Value,
     ) {
         let before = self.out.at();
-        write_spread(self.out, (prefix, strangers), text, value);
+        write_spread(self.out, (prefix, unknown_keys), text, value);
         if let Some(trace) = &mut self.trace {
             let written = self.out.since(before);
             trace.note_all(
@@ -319,11 +323,11 @@ impl<'t> Properties<'_, '_, '_, 't> {
                     }
                 }
             }
-            self.note(Target::Ip);
+            self.note(ContextValue::Ip);
         }
     }
 
-    /// The context's value that has a property of its own, unless something else takes its place.
+    /// The context's value that has a property of its own, unless another value replaces it.
     #[inline(always)]
     fn mapped_value(
         &self,
@@ -347,21 +351,22 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// Whether a value of the context says nothing, so that it gives way to what the enriched mode
-    /// knows otherwise.
-    fn gives_way(&self, target: Target, value: Value) -> bool {
+    /// Whether a value of the context is empty, so that the enriched mode uses another source.
+    fn gives_way(&self, target: ContextValue, value: Value) -> bool {
         let text = self.source.context_text;
         match target {
-            Target::Pathname | Target::Os | Target::DeviceType => !usable::is_text(value, text),
+            ContextValue::Pathname | ContextValue::Os | ContextValue::DeviceType => {
+                !usable::is_text(value, text)
+            }
             _ => usable::says_undefined(value, text),
         }
     }
 
-    /// The context's values that have given way to nothing, as the reference has them. What only
-    /// says that there is none (`undefined`) makes no property.
+    /// Skipped values of the context that nothing replaced, as the reference writes them. A text that
+    /// only means that there is none (`undefined`) makes no property.
     pub(super) fn write_left_over(&mut self) {
         if let (Some(_), Some(campaign)) = (&self.campaign_left, self.campaign()) {
-            self.write_campaign_values(campaign, Turn::Left);
+            self.write_campaign_values(campaign, CampaignPass::Left);
         }
         if !self.mapped.has_left() {
             return;
@@ -382,18 +387,18 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    pub(super) fn note(&mut self, target: Target) {
+    pub(super) fn note(&mut self, target: ContextValue) {
         self.mapped.note(target);
         self.taken.add(target.property());
     }
 
-    /// Whether something else takes the place of the context's value.
-    fn is_outdone(&self, target: Target) -> bool {
+    /// Whether another value replaces the context's.
+    fn is_outdone(&self, target: ContextValue) -> bool {
         match target {
-            Target::Ip => self.settled.ip.is_some(),
-            Target::CurrentUrl => self.given.url.is_some(),
-            Target::DeviceType => {
-                self.is_enriched() && self.desk.mapping.device_type == DeviceTypes::PostHog
+            ContextValue::Ip => self.settled.ip.is_some(),
+            ContextValue::CurrentUrl => self.given.url.is_some(),
+            ContextValue::DeviceType => {
+                self.is_enriched() && self.inputs.mapping.device_type == DeviceTypes::PostHog
             }
             _ => false,
         }
@@ -425,7 +430,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         const CAMPAIGN: Name = name!("campaign");
         const IP: Name = name!("ip");
         const USER_AGENT: Name = name!("userAgent");
-        let strangers = self.strangers(&SEGMENT, value, &context.entries);
+        let unknown_keys = self.unknown_keys(&SEGMENT, value, &context.entries);
         for entry in &context.entries {
             let gone = match entry.name {
                 CAMPAIGN => campaign_gone,
@@ -433,12 +438,12 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 USER_AGENT => self.settled.user_agent.is_some(),
                 _ => false,
             };
-            if !gone && !strangers.hold(entry.key.of(context_text)) {
+            if !gone && !unknown_keys.hold(entry.key.of(context_text)) {
                 self.entry_of(&SEGMENT, entry, "context");
             }
         }
         if value.shape != Shape::Object {
-            self.spread(b"segment_", &strangers, context_text, value);
+            self.spread(b"segment_", &unknown_keys, context_text, value);
         }
     }
 
@@ -448,7 +453,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         };
         let context = self.source.context;
         let taken = context.named(name!("original_timestamp")).is_some();
-        // An array or object among the times is no loss, and could be of any size.
+        // An array or object instead of a time is dropped; it could have any size.
         let scalar = !matches!(time.shape, Shape::Array | Shape::Object);
         if scalar && !taken && !self.caller_has(ORIGINAL_TIMESTAMP) {
             self.copy(

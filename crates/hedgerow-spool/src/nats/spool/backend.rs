@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{NatsSettings, NatsSpool};
 use crate::backend::{
@@ -14,6 +15,10 @@ use crate::{CommandError, ListFormat, NatsLogin, NatsPlace, SpoolCommand, SpoolE
 /// The largest event in bytes that a NATS server takes unless its own configuration says otherwise
 /// (`max_payload`): 1 MiB, the headers included. What it does take is known when it is connected.
 const TAKEN: usize = (1 << 20) - (4 << 10);
+
+/// How long a process that starts waits for the servers to say what waits in them: longer than a
+/// connection that was lost needs to come back.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// A spool on NATS.
 pub(crate) struct NatsBackend<'p>(pub(crate) &'p NatsPlace);
@@ -37,7 +42,7 @@ impl Backend for NatsBackend<'_> {
             ..self.settings(terms.limits)
         };
         Ok(OpenedSpool {
-            store: Arc::new(NatsSpool::open(settings)?),
+            store: Arc::new(NatsSpool::open_and_look(settings, FIRST_LOOK)?),
             folder: None,
         })
     }

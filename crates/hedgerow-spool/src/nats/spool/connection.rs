@@ -11,6 +11,7 @@ use async_nats::{Client, Event};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use super::denials::Denials;
 use super::{remote, NatsSettings, ANSWER};
 use crate::SpoolError;
 
@@ -32,6 +33,7 @@ pub(super) struct ThreadGuard {
 struct ServerPresence {
     away_since: Mutex<Option<Instant>>,
     trouble: Mutex<Option<String>>,
+    denials: Denials,
 }
 
 impl NatsConnection {
@@ -42,6 +44,7 @@ impl NatsConnection {
         let presence = Arc::new(ServerPresence {
             away_since: Mutex::new(Some(Instant::now())),
             trouble: Mutex::default(),
+            denials: Denials::default(),
         });
         let events = Arc::clone(&presence);
         let (ready, opened) = mpsc::channel();
@@ -111,6 +114,11 @@ impl NatsConnection {
         }
     }
 
+    /// What the servers forbid.
+    pub(super) fn denials(&self) -> &Denials {
+        &self.presence.denials
+    }
+
     /// How long no server has been connected.
     pub(super) fn away(&self) -> Duration {
         let since = self.presence.away_since.lock();
@@ -127,11 +135,18 @@ impl ServerPresence {
                 .unwrap_or_else(PoisonError::into_inner)
         };
         match event {
-            Event::Connected => *away_since() = None,
+            Event::Connected => {
+                self.denials.forget();
+                *away_since() = None;
+            }
             Event::Disconnected | Event::Closed => {
                 away_since().get_or_insert_with(Instant::now);
             }
-            Event::ServerError(error) => self.trouble(error.to_string()),
+            Event::ServerError(error) => {
+                let words = error.to_string();
+                self.denials.note(&words);
+                self.trouble(words);
+            }
             Event::ClientError(error) => self.trouble(error.to_string()),
             _ => {}
         }

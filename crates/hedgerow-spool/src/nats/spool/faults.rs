@@ -4,6 +4,9 @@ use std::error::Error;
 
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::{self, ErrorCode};
+use thiserror::Error;
+
+use super::denials::Denied;
 
 /// Why a message was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,12 +17,29 @@ pub(super) enum PublishFault {
     Full,
     /// There is no such stream.
     NoStream,
+    /// The login may not publish it.
+    Denied,
     /// Anything else; another try may succeed.
     Passing,
 }
 
+/// Why a publication was not acknowledged.
+#[derive(Debug, Error)]
+pub(super) enum NotPublished {
+    /// What the client library or JetStream said.
+    #[error(transparent)]
+    Failed(#[from] PublishError),
+    /// The servers forbid it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+}
+
 /// The fault that an error of a publication stands for.
-pub(super) fn of(error: &PublishError) -> PublishFault {
+pub(super) fn of(error: &NotPublished) -> PublishFault {
+    let error = match error {
+        NotPublished::Failed(error) => error,
+        NotPublished::Denied(_) => return PublishFault::Denied,
+    };
     match error.kind() {
         PublishErrorKind::MaxPayloadExceeded => return PublishFault::TooLarge,
         PublishErrorKind::StreamNotFound => return PublishFault::NoStream,

@@ -3,7 +3,9 @@
 mod backend;
 mod command;
 mod connection;
+mod denials;
 mod faults;
+mod fitness;
 mod message;
 mod names;
 mod project_queue;
@@ -13,10 +15,10 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{sync_channel, Receiver};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use async_trait::async_trait;
@@ -27,7 +29,7 @@ use crate::store::{
 };
 use crate::{Refusal, SpoolError, SpooledEvent};
 use connection::{NatsConnection, ThreadGuard};
-use faults::PublishFault;
+use faults::{NotPublished, PublishFault};
 use message::Run;
 use project_queue::ProjectQueue;
 use streams::Streams;
@@ -41,6 +43,10 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 /// How long an append is tried again: about what a cluster takes to replace a server that is gone.
 const APPEND: Duration = Duration::from_secs(10);
+
+/// So long after an append that was tried in vain the next ones are tried once: what is wrong is wrong
+/// for them as well, and their clients would wait for the same answer.
+const IN_VAIN: Duration = Duration::from_secs(30);
 
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -77,6 +83,8 @@ struct NatsSpoolInner {
     counters: Counters,
     /// Whether the last looks found no stream.
     unusable: AtomicBool,
+    /// When an append was last tried in vain; none since one succeeded.
+    in_vain: std::sync::Mutex<Option<Instant>>,
 }
 
 impl NatsSpool {
@@ -86,6 +94,31 @@ impl NatsSpool {
     /// # Errors
     /// [`SpoolError::Remote`] for a URL that is none, or when no thread can be started.
     pub fn open(settings: NatsSettings) -> Result<Self, SpoolError> {
+        Self::begin(settings).map(|(spool, _)| spool)
+    }
+
+    /// The same, and waits until it is known what waits in the streams, at most so long: a process that
+    /// begins to serve before lets what arrives overtake it.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub(super) fn open_and_look(
+        settings: NatsSettings,
+        patience: Duration,
+    ) -> Result<Self, SpoolError> {
+        let (spool, looked) = Self::begin(settings)?;
+        if looked.recv_timeout(patience).is_err() {
+            log::warn!(
+                "the distributed spool has not said in {} s what waits in it: events that arrive \
+                 now are not held behind it",
+                patience.as_secs()
+            );
+        }
+        Ok(spool)
+    }
+
+    /// A spool, and what is told once its streams have been looked at.
+    fn begin(settings: NatsSettings) -> Result<(Self, Receiver<()>), SpoolError> {
         let (connection, ending) = NatsConnection::open(&settings)?;
         let inner = Arc::new(NatsSpoolInner {
             connection,
@@ -97,13 +130,16 @@ impl NatsSpool {
             gauges: Gauges::default(),
             counters: Counters::default(),
             unusable: AtomicBool::new(false),
+            in_vain: std::sync::Mutex::default(),
         });
-        let looking = watch::look(Arc::clone(&inner));
+        let (tell, looked) = sync_channel(1);
+        let looking = watch::look(Arc::clone(&inner), tell);
         inner.connection.runtime.spawn(looking);
-        Ok(Self {
+        let spool = Self {
             inner,
             _ending: Arc::new(ending),
-        })
+        };
+        Ok((spool, looked))
     }
 
     async fn streams(&self) -> Result<Arc<Streams>, SpoolError> {
@@ -146,10 +182,32 @@ impl NatsSpoolInner {
     /// After an error of the streams they are looked for, and made, again: any of them may
     /// have been deleted.
     async fn recheck<T>(&self, result: Result<T, SpoolError>) -> Result<T, SpoolError> {
-        if let Err(SpoolError::Remote { .. }) = &result {
-            self.forget_streams().await;
+        let Err(SpoolError::Remote { doing, source }) = result else {
+            return result;
+        };
+        self.forget_streams().await;
+        // What is forbidden is not answered.
+        match self.connection.denials().recent() {
+            Some(denied) => Err(remote(doing, denied)),
+            None => Err(SpoolError::Remote { doing, source }),
         }
-        result
+    }
+
+    /// Takes note of what became of an append.
+    fn note(&self, appended: &Result<(), SpoolError>) {
+        let mut in_vain = self.in_vain.lock().unwrap_or_else(PoisonError::into_inner);
+        match appended {
+            Ok(()) => *in_vain = None,
+            // Of this one the others are none the worse.
+            Err(SpoolError::TooLarge { .. }) => {}
+            Err(_) => *in_vain = Some(Instant::now()),
+        }
+    }
+
+    /// Whether an append was tried in vain a moment ago.
+    fn refuses(&self) -> bool {
+        let in_vain = self.in_vain.lock().unwrap_or_else(PoisonError::into_inner);
+        in_vain.is_some_and(|at| at.elapsed() < IN_VAIN)
     }
 
     async fn forget_streams(&self) {
@@ -189,7 +247,10 @@ impl NatsSpoolInner {
             match tried {
                 Ok(published) => break published,
                 // Another try would be no better.
-                Err((PublishFault::TooLarge | PublishFault::Full, error)) => return Err(error),
+                Err((
+                    PublishFault::TooLarge | PublishFault::Full | PublishFault::Denied,
+                    error,
+                )) => return Err(error),
                 Err(_) if Instant::now() + PAUSE < until => tokio::time::sleep(PAUSE).await,
                 Err((_, error)) => return Err(error),
             }
@@ -217,10 +278,13 @@ impl NatsSpoolInner {
         project: &str,
         run: &Run,
     ) -> Result<PublishAck, (PublishFault, SpoolError)> {
-        let streams = self
-            .streams()
-            .await
-            .map_err(|error| (PublishFault::Passing, error))?;
+        let streams =
+            self.streams()
+                .await
+                .map_err(|error| match self.connection.denials().recent() {
+                    Some(denied) => (PublishFault::Denied, remote("find its streams", denied)),
+                    None => (PublishFault::Passing, error),
+                })?;
         let message = PublishMessage::build()
             .payload(run.payload.clone())
             .message_id(format!("{}:{}", names::token(project), run.id))
@@ -243,7 +307,9 @@ impl NatsSpoolInner {
                 self.forget_streams().await;
                 (fault, remote("keep events", error))
             }
-            PublishFault::Full | PublishFault::Passing => (fault, remote("keep events", error)),
+            PublishFault::Full | PublishFault::Denied | PublishFault::Passing => {
+                (fault, remote("keep events", error))
+            }
         })
     }
 
@@ -251,9 +317,19 @@ impl NatsSpoolInner {
         &self,
         subject: String,
         message: PublishMessage,
-    ) -> Result<PublishAck, PublishError> {
-        let sent = self.connection.context.send_publish(subject, message);
-        sent.await?.await
+    ) -> Result<PublishAck, NotPublished> {
+        let denied = self.connection.denials().of(&subject);
+        let published = async {
+            let sent = self
+                .connection
+                .context
+                .send_publish(subject.clone(), message);
+            sent.await?.await
+        };
+        tokio::select! {
+            published = published => Ok(published?),
+            denied = denied => Err(denied.into()),
+        }
     }
 
     /// Puts an event that was refused into the stream of dead letters, which is made again if it is
@@ -316,6 +392,7 @@ impl Store for NatsSpool {
             // Servers that have been away for long will not be back for this one.
             let patience = match inner.connection.away() {
                 away if away > APPEND => Duration::ZERO,
+                _ if inner.refuses() => Duration::ZERO,
                 _ => APPEND,
             };
             let until = Instant::now() + patience;
@@ -328,7 +405,9 @@ impl Store for NatsSpool {
             let mut too_large = large.len() as u64;
             // One after the other: a later run must not be there without the one before it.
             for run in message::runs(&events, limit) {
-                match inner.publish(&project, &run, until).await {
+                let published = inner.publish(&project, &run, until).await;
+                inner.note(&published);
+                match published {
                     Ok(()) => {}
                     // It never fits; what is behind it does.
                     Err(SpoolError::TooLarge { events, .. }) => too_large += events,
@@ -445,7 +524,7 @@ impl Store for NatsSpool {
     }
 
     fn availability(&self) -> Availability {
-        match self.inner.unusable.load(Ordering::Relaxed) {
+        match self.inner.unusable.load(Ordering::Relaxed) || self.inner.refuses() {
             true => Availability::Unavailable,
             false => Availability::Available,
         }

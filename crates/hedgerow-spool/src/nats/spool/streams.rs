@@ -14,6 +14,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::connection::NatsConnection;
+use super::fitness::{self, Purpose};
 use super::{names, remote, NatsSettings};
 use crate::SpoolError;
 
@@ -126,9 +127,9 @@ impl Streams {
             duplicate_window: settings.lead,
             ..base("_LEAD", "lead")
         };
-        let waiting = find_or_make(context, waiting).await?;
-        let dead = find_or_make(context, dead).await?;
-        let lead = find_or_make(context, lead).await?;
+        let waiting = find_or_make(context, waiting, Purpose::Waiting).await?;
+        let dead = find_or_make(context, dead, Purpose::Rest).await?;
+        let lead = find_or_make(context, lead, Purpose::Rest).await?;
         let mut kept = lead.cached_info().config.clone();
         if kept.max_age < settings.lead {
             // Made for shorter deliveries than ours: with that, we could never lead.
@@ -370,8 +371,16 @@ async fn most_bytes(context: &Context, wanted: i64) -> i64 {
     }
 }
 
-async fn find_or_make(context: &Context, config: Config) -> Result<Stream, SpoolError> {
+async fn find_or_make(
+    context: &Context,
+    config: Config,
+    purpose: Purpose,
+) -> Result<Stream, SpoolError> {
     if let Some(stream) = find(context, &config.name).await? {
+        for subject in &config.subjects {
+            fitness::check(&stream.cached_info().config, subject, purpose)
+                .map_err(|unfit| remote("use its streams", unfit))?;
+        }
         return Ok(stream);
     }
     let name = config.name.clone();

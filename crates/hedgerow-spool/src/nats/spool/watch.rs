@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -83,8 +84,9 @@ impl Usability {
     }
 }
 
-/// Looks until the task is ended.
-pub(super) async fn look(inner: Arc<NatsSpoolInner>) {
+/// Looks until the task is ended, and tells of the first look that found the streams.
+pub(super) async fn look(inner: Arc<NatsSpoolInner>, tell: SyncSender<()>) {
+    let mut tell = Some(tell);
     let mut near: HashMap<String, Instant> = HashMap::new();
     let mut ends: Option<Subscriber> = None;
     let mut looked: Option<Instant> = None;
@@ -93,6 +95,10 @@ pub(super) async fn look(inner: Arc<NatsSpoolInner>) {
     loop {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             let measured = inner.measure().await;
+            if let Some(tell) = tell.take_if(|_| measured.is_ok()) {
+                // Only a process that begins to serve waits for it.
+                let _ = tell.try_send(());
+            }
             condition = condition.after(inner.recheck(measured).await);
             let unusable = matches!(condition, Usability::Reported(_));
             inner.unusable.store(unusable, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Keys as they are met, and what is asked of them.
+//! Keys as they are scanned, and what their reader asks of them.
 
 use super::super::block::{special, BLOCK};
 use super::super::keys::{hash, word, Novelty, Seen, Word};
@@ -20,7 +20,7 @@ pub(super) trait Asked {
     fn note_any(&mut self, work: &mut Work, key: &[u8]) -> (Name, Novelty);
 }
 
-/// Nothing but whether one is given twice.
+/// Only whether one is given twice.
 impl Asked for Seen {
     #[inline(always)]
     fn note(&mut self, work: &mut Work, _: (Word, usize), hash: u32) -> (Name, Novelty) {
@@ -58,5 +58,5 @@ pub(super) fn behind_quoted(rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// A key, its quotes and its colon are looked at together, if the text goes on for so long.
+/// A key, its quotes and its colon are read together, if the text has this many bytes left.
 const WINDOW: usize = BLOCK + 3;

@@ -1,12 +1,12 @@
-//! Arrays and objects of which nothing is asked but whether they are well-formed.
+//! Arrays and objects that are only checked for being well-formed.
 
 use super::super::keys::{hash_of_word, Novelty, Seen};
 use super::asked::{behind_quoted, plain_key};
 use super::{After, Scanner};
 
-/// An array or object that is passed over, with what is known of its keys.
+/// An array or object that is skipped, and its keys so far.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Frame {
+pub(super) struct SkippedContainer {
     container: Container,
     seen: Seen,
 }
@@ -119,7 +119,7 @@ impl<'t> Scanner<'t, '_> {
         }
     }
 
-    /// What stands behind an element.
+    /// What follows an element.
     #[inline(always)]
     fn comma_or_end(&mut self, rest: &mut &'t [u8], container: Container) -> After {
         let (after, behind) = match rest {
@@ -137,10 +137,10 @@ impl<'t> Scanner<'t, '_> {
     }
 
     #[inline(always)]
-    fn enter(&mut self, first: u8) -> Frame {
+    fn enter(&mut self, first: u8) -> SkippedContainer {
         self.skip(1);
         self.open();
-        Frame {
+        SkippedContainer {
             container: match first {
                 b'{' => Container::Object,
                 _ => Container::Array,

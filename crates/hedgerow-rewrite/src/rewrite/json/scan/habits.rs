@@ -1,9 +1,8 @@
 //! Keys that are expected: libraries write the same keys in the same order, message after message.
 //!
-//! What an object of each kind had last is remembered, its keys alone. As long as another one has the
-//! same, each of its keys is told by one comparison, and none of them can stand there twice: no end
-//! has to be looked for, nothing hashed and nothing noted. From the first key that is another one on,
-//! it is scanned as ever.
+//! The keys of the last object of each kind are remembered. While the next one has the same keys, each
+//! is recognised by one comparison, and none of them can be there twice: no end has to be found, and
+//! nothing is hashed or noted. From the first different key on, it is scanned as usual.
 
 use super::super::block::{plain_run, BLOCK};
 use super::super::keys::{hash, Novelty, Seen, Word};
@@ -15,7 +14,7 @@ use super::Work;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) struct Whose(u8);
 
-/// How many kinds there are of which something is remembered.
+/// The number of kinds that are remembered.
 const KINDS: usize = 4 + 9;
 
 impl Whose {
@@ -23,7 +22,7 @@ impl Whose {
     pub(in crate::rewrite) const CONTEXT: Self = Self(1);
     pub(in crate::rewrite) const PROPERTIES: Self = Self(2);
     pub(in crate::rewrite) const INTEGRATIONS: Self = Self(3);
-    /// Any other, of which nothing is remembered.
+    /// Any other, which is not remembered.
     pub(in crate::rewrite) const OTHER: Self = Self(u8::MAX);
 
     /// One of the context's, of this number.
@@ -32,7 +31,7 @@ impl Whose {
     }
 }
 
-/// So many keys of one object are remembered at most.
+/// The most keys of one object that are remembered.
 const MOST: usize = 32;
 
 /// The longest key that is remembered; with its quotes and its colon it takes two blocks.
@@ -41,8 +40,8 @@ const LONGEST: usize = 2 * BLOCK - AROUND;
 /// Two quotes and a colon.
 const AROUND: usize = 3;
 
-/// After so many objects in a row that were otherwise, the next one is remembered. Libraries of several
-/// kinds take turns, and to remember costs more than to miss: what most of them write shall stay.
+/// After this many different objects in a row, the next one is remembered. Libraries of several kinds
+/// alternate, and remembering costs more than a miss: the most common form should stay.
 const PATIENCE: u8 = 32;
 
 /// A key that is expected, with its quotes and its colon.
@@ -84,7 +83,7 @@ impl Expected {
         })
     }
 
-    /// Whether it is what stands here.
+    /// Whether the text here is this key.
     #[inline(always)]
     fn stands_in(&self, rest: &[u8]) -> bool {
         let Some(first) = rest.first_chunk::<BLOCK>() else {
@@ -115,22 +114,22 @@ struct Habit {
 #[derive(Debug, Default)]
 pub(super) struct Habits([Habit; KINDS]);
 
-/// What is to be remembered once the text is through.
+/// What will be remembered when the text has ended.
 #[derive(Debug, Clone, Copy)]
 enum Lesson {
-    /// An object of this kind begins anew.
+    /// An object of this kind begins again.
     Begin(usize),
     /// Another key of it.
     Key(usize, Expected),
-    /// It holds a key twice, perhaps.
+    /// It may hold a key twice.
     Forget(usize),
 }
 
-/// How it went with what was expected.
+/// Whether the expectation was met.
 #[derive(Debug, Default)]
 pub(super) struct Lessons {
     learned: Vec<Lesson>,
-    /// For each kind, how many objects in a row were otherwise.
+    /// For each kind, how many objects in a row were different.
     missed: [u8; KINDS],
 }
 
@@ -148,7 +147,7 @@ impl Habits {
         keys.sum::<usize>() * size_of::<Expected>()
     }
 
-    /// Remembers what came of the text before.
+    /// Remembers the forms of the last text.
     #[inline(always)]
     pub(super) fn learn(&mut self, lessons: &mut Lessons) {
         if !lessons.learned.is_empty() {
@@ -191,9 +190,9 @@ pub(super) struct Named<'h> {
     names: Names,
     others: Seen,
     kind: usize,
-    /// What is known of the kind, while it is as expected.
+    /// The expected keys of the kind, while they are met.
     habit: Option<&'h Habit>,
-    /// The keys that are expected next; none once it is otherwise.
+    /// The keys that are expected next; none after a difference.
     expected: &'h [Expected],
     /// Whether its keys are to be remembered.
     learning: Learning,
@@ -242,7 +241,7 @@ impl<'h> Named<'h> {
         Some((usize::from(next.length), next.name))
     }
 
-    /// It is otherwise: what it has had so far is noted after all.
+    /// It is different: its keys so far are noted after all.
     #[inline(never)]
     fn leave(&mut self, work: &mut Work, habit: &Habit) {
         let had = habit.keys.len() - self.expected.len();
@@ -272,7 +271,7 @@ impl<'h> Named<'h> {
         }
         match Expected::of(key, name, hash) {
             Some(key) if novelty == Novelty::New => learned.push(Lesson::Key(self.kind, key)),
-            // What comes before it is expected all the same.
+            // The keys before it are expected anyway.
             None if novelty == Novelty::New => self.learning = Learning::No,
             _ => {
                 learned.push(Lesson::Forget(self.kind));

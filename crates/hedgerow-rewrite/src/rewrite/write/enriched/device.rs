@@ -12,16 +12,16 @@ use super::super::super::json::{name, Names, Scanner, Scratch, Shape, Value};
 use super::super::super::library::LibraryKind;
 use super::super::super::message::{find, ContextObject};
 use super::super::super::{usable, DeviceTypes, Mode};
-use super::super::presence::Target;
+use super::super::presence::ContextValue;
 use super::{Escapes, Properties};
 
 const USER_AGENT: ValueOrigin<'static> =
     ValueOrigin::Fixed("context.userAgent, parsed as posthog-js does");
 
-/// What of a context describes a device or an app.
+/// The parts of a context that describe a device or an app.
 const OF_A_DEVICE: Names = Names::of(&["device", "app", "network", "screen"]);
 
-/// A key with the name it is asked for by.
+/// A key with its name in the table.
 macro_rules! asked {
     ($key:literal) => {
         ($key, name!($key))
@@ -56,7 +56,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// What apps say of the device that they run on, and of themselves.
+    /// The values of apps about their device and themselves.
     fn write_parts_of_device(&mut self) {
         for (inner, (key, name), property) in [
             (
@@ -143,7 +143,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             );
             return self.add_raw_user_agent(said, escapes);
         };
-        let parsed = self.desk.user_agents.parse(user_agent);
+        let parsed = self.inputs.user_agents.parse(user_agent);
         let platform = self.inner_text(ContextObject::UserAgentData, name!("platform"));
         let platform_version =
             self.inner_text(ContextObject::UserAgentData, name!("platformVersion"));
@@ -172,7 +172,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         self.add_raw_user_agent(said, escapes);
     }
 
-    /// The user agent as it stands, a server's own as well: PostHog tells bots by it.
+    /// The user agent as it stands, a server's own as well: PostHog recognises bots by it.
     fn add_raw_user_agent(&mut self, user_agent: Option<&str>, escapes: Escapes) {
         if let Some(user_agent) = user_agent {
             let raw = user_agent::raw(user_agent);
@@ -193,13 +193,13 @@ impl<'t> Properties<'_, '_, '_, 't> {
         has_model: bool,
     ) {
         let known = parsed.refined(hints);
-        // The SDK's own word on its system beats the user agent's, and so does the caller's.
-        let sdk_knows_os = self.mapped.has(Target::Os) || self.caller_has(name!("$os"));
+        // The system that the SDK or the caller names takes precedence over the user agent's.
+        let sdk_knows_os = self.mapped.has(ContextValue::Os) || self.caller_has(name!("$os"));
         let names_browser = self.given.browser.is_some() || self.caller_has(name!("$browser"));
         if let Some(browser) = known.browser {
             self.add(name!("$browser"), browser, Escapes::None, USER_AGENT);
         }
-        // A version of another browser than the one that stands there would be a lie.
+        // A version of another browser than the named one would be wrong.
         if let (Some(version), false) = (known.browser_version, names_browser) {
             self.add_json(name!("$browser_version"), version, USER_AGENT);
         }
@@ -265,7 +265,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             .ok()
     }
 
-    /// Looks at the brands, of which only one tells more than the user agent.
+    /// Reads the brands, of which only one says more than the user agent.
     fn see_brands(&self, hints: &mut ClientHints<'_>) {
         let Some(brands) = self.inner(ContextObject::UserAgentData, name!("brands")) else {
             return;
@@ -295,7 +295,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     fn overrides_device_type(&self) -> bool {
-        self.desk.mapping.device_type == DeviceTypes::PostHog
+        self.inputs.mapping.device_type == DeviceTypes::PostHog
             && self
                 .inner_text(ContextObject::Device, name!("type"))
                 .is_some()

@@ -15,7 +15,7 @@ impl Properties<'_, '_, '_, '_> {
     pub(super) fn write_meta_ids(&mut self) {
         let tells_an_event = self.plan.kind.tells_an_event();
         let is_identified = self.settled.user_id.value().is_some();
-        // PostHog drops what sets something and wants no profile, or leaves it undone.
+        // PostHog drops an event that sets something without a profile, or ignores the change.
         let refused = self.callers(name!("$process_person_profile"));
         let has_profile = refused.is_none_or(|refused| refused.shape != Shape::False)
             && !self.wants_no_profile(is_identified);
@@ -29,7 +29,7 @@ impl Properties<'_, '_, '_, '_> {
     /// Adds the ids to the `$set` of an identify call, which has been written from `start` on, if
     /// the call has traits.
     pub(in crate::rewrite::write) fn add_meta_ids(&mut self, start: usize) {
-        if self.desk.meta_ids.is_none() {
+        if self.inputs.meta_ids.is_none() {
             return;
         }
         let written = self.out.since(start);
@@ -70,7 +70,7 @@ impl Properties<'_, '_, '_, '_> {
     fn meta_ids(&mut self, traits: &[u8]) -> Vec<u8> {
         let mut inside = Vec::new();
         let Some(ids) = self
-            .desk
+            .inputs
             .meta_ids
             .filter(|_| self.library == LibraryKind::Browser)
         else {

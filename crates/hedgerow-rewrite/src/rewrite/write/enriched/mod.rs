@@ -14,20 +14,20 @@ use super::super::explain::ValueOrigin;
 use super::super::json::{name, write_string, Name, Shape, Sink, Value};
 use super::super::message::{named, ContextObject};
 use super::super::{usable, Mode};
-use super::presence::Target;
+use super::presence::ContextValue;
 use super::Properties;
 pub(super) use person::is_set;
 
 /// Whether a text may hold what JSON escapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Escapes {
-    /// It is a part of a string that stands in the message without any, or one of our own words.
+    /// It is a part of a message's string without escapes, or one of Hedgerow's own words.
     None,
     Perhaps,
 }
 
 impl Escapes {
-    /// Of what a string of the message says: one with escapes had to be copied.
+    /// It comes from a string of the message, which may have had escapes.
     #[allow(clippy::ptr_arg)]
     fn of(said: &Cow<'_, str>) -> Self {
         match said {
@@ -39,7 +39,7 @@ impl Escapes {
 
 impl<'t> Properties<'_, '_, '_, 't> {
     pub(super) fn is_enriched(&self) -> bool {
-        self.desk.mapping.mode == Mode::Enriched
+        self.inputs.mapping.mode == Mode::Enriched
     }
 
     pub(super) fn write_enriched(&mut self) {
@@ -55,7 +55,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     #[inline(always)]
     fn claim(&mut self, key: Name) {
         if self.mapped.has_left() {
-            if let Some(target) = Target::from_property(key) {
+            if let Some(target) = ContextValue::from_property(key) {
                 self.note(target);
             }
         }
@@ -70,7 +70,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         self.taken.has(key) || self.caller_has(key)
     }
 
-    /// What follows from the context alone, unless the caller has given it.
+    /// The properties that follow from the context alone, unless the caller has given them.
     pub(super) fn write_enriched_of_context(&mut self) {
         self.note_context();
         self.write_page();
@@ -133,14 +133,14 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// Adds a text or number of the context as it stands.
+    /// Adds a text or number of the context unchanged.
     pub(super) fn add_context(&mut self, key: Name, value: Option<Value>, origin: ValueOrigin<'_>) {
         let text = self.source.context_text;
         let value = value.filter(|value| usable::is_word(*value, text));
         self.add_value(key, (text, value), origin);
     }
 
-    /// Adds a text of the context as it stands.
+    /// Adds a text of the context unchanged.
     pub(super) fn add_text(&mut self, key: Name, value: Option<Value>, origin: ValueOrigin<'_>) {
         let value = value.filter(|value| value.is_string());
         self.add_context(key, value, origin);
@@ -153,7 +153,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         self.add_value(key, (text, value), origin);
     }
 
-    /// Adds a text or number of the message as it stands.
+    /// Adds a text or number of the message unchanged.
     pub(super) fn add_own(&mut self, key: Name, value: Option<Value>, origin: ValueOrigin<'_>) {
         let text = self.source.text;
         let value = value.filter(|value| usable::is_word(*value, text));

@@ -1,4 +1,4 @@
-//! Sessions, persons, the sending library and the books (mapping 5.3, 5.4 and 5.6).
+//! Sessions, persons, the sending library and Segment's bookkeeping (mapping 5.3, 5.4 and 5.6).
 
 use super::super::super::enrich::uuid7::{hyphenated, Uuid7};
 use super::super::super::explain::ValueOrigin;
@@ -85,7 +85,7 @@ impl Properties<'_, '_, '_, '_> {
     }
 
     /// Whether the caller's `$ip` is none, and there is another one. A text that is no address
-    /// stays: many a site writes one there to keep the real one out.
+    /// stays: sites write one there to keep the real address out.
     pub(in crate::rewrite::write) fn yields_ip(&self) -> bool {
         let own = self.callers(name!("$ip"));
         if own.is_none_or(|ip| usable::is_text(ip, self.source.text)) {
@@ -109,16 +109,17 @@ impl Properties<'_, '_, '_, '_> {
 
     /// Whether the context's traits set person properties on a call of this kind.
     fn traits_count(&self) -> bool {
-        self.desk.mapping.context_traits == ContextTraits::Always && self.plan.kind.tells_an_event()
+        self.inputs.mapping.context_traits == ContextTraits::Always
+            && self.plan.kind.tells_an_event()
     }
 
-    /// Whether the event is to leave persons alone. What changes them never is: PostHog would drop
+    /// Whether the event must not change persons. An event that changes them never has the flag: PostHog would drop
     /// it (posthog-ingestion 4.4).
     pub(super) fn wants_no_profile(&self, is_identified: bool) -> bool {
         if self.changes_persons || !self.plan.kind.tells_an_event() {
             return false;
         }
-        match self.desk.mapping.person_profiles {
+        match self.inputs.mapping.person_profiles {
             PersonProfiles::Always => false,
             PersonProfiles::IdentifiedOnly => !is_identified && !self.caller_sets(),
             PersonProfiles::Never => true,
@@ -171,7 +172,7 @@ impl Properties<'_, '_, '_, '_> {
     }
 
     pub(super) fn write_bookkeeping(&mut self) {
-        if self.desk.mapping.bookkeeping == Bookkeeping::Off {
+        if self.inputs.mapping.bookkeeping == Bookkeeping::Off {
             return;
         }
         let message = self.source.message;

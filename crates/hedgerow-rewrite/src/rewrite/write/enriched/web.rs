@@ -1,4 +1,4 @@
-//! The page, where it was come from, and which campaign brought the visitor (mapping 5.1).
+//! The page, its referrer, and the campaign that brought the visitor (mapping 5.1).
 
 use std::borrow::Cow;
 

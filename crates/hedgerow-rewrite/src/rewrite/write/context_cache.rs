@@ -1,8 +1,8 @@
-//! What the context gives an event, kept for the next event that has the same context.
+//! The properties that a context gives an event, cached for the next event with the same context.
 //!
-//! The messages of a batch mostly have one context, and most of what an event says follows from it
-//! alone. So it is written once and copied from then on, as long as the caller has given nothing
-//! that bears on it. It is forgotten with the request.
+//! The messages of a batch mostly have one context, and most properties of an event follow from it
+//! alone. So they are written once and then copied, while the caller has given nothing that changes
+//! them. The cache ends with the request.
 
 use super::presence::Mapped;
 use super::{Mode, Prefixed, Properties};
@@ -12,7 +12,7 @@ use crate::segment::Kind;
 
 /// Which context a message has. Two of the same request that are equal here are the same text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::rewrite) enum Which {
+pub(in crate::rewrite) enum ContextId {
     /// None.
     Absent,
     /// The batch's.
@@ -21,32 +21,32 @@ pub(in crate::rewrite) enum Which {
     Own(u64),
 }
 
-/// What a gift depends on besides what is the same for all messages of a request.
+/// What the cached properties depend on, besides the values that all messages of a request share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Occasion {
-    which: Which,
+struct ContextUse {
+    which: ContextId,
     kind: Kind,
-    /// What the caller has given of what gives way to it.
+    /// The caller's properties that replace cached ones.
     given: Names,
 }
 
-/// What a context gave.
+/// The cached properties of a context.
 #[derive(Debug, Default)]
-pub(in crate::rewrite) struct Gift {
-    /// The occasion that there was last.
-    last: Option<Occasion>,
-    /// The one that it was kept for.
-    kept: Option<Occasion>,
+pub(in crate::rewrite) struct ContextCache {
+    /// The last use.
+    last: Option<ContextUse>,
+    /// The use that it was cached for.
+    kept: Option<ContextUse>,
     bytes: Vec<u8>,
     taken: Names,
     mapped: Mapped,
     constants: u64,
 }
 
-/// Larger ones are no context that many messages have. In bytes.
+/// The largest cached text, in bytes: larger contexts are not shared by many messages.
 const LARGEST: usize = 32 * 1024;
 
-impl Gift {
+impl ContextCache {
     /// The memory it holds, in bytes.
     pub(in crate::rewrite) fn held(&self) -> usize {
         self.bytes.capacity()
@@ -58,7 +58,7 @@ impl Gift {
     }
 }
 
-/// The caller's properties that what the context gives depends on by their values.
+/// The caller's properties whose values change the context's properties.
 const WEIGHED: Names = Names::of(&[
     "$browser",
     "$current_url",
@@ -122,7 +122,7 @@ const ASKED: Names = Names::of(&[
 ])
 .or(&PARAMETER_NAMES);
 
-/// Whether what the context gives depends on whether the caller has given this.
+/// Whether the context's properties depend on the presence of this caller's property.
 pub(super) fn is_asked(key: Name) -> bool {
     ASKED.has(key)
 }
@@ -132,57 +132,57 @@ pub(super) fn is_weighed(key: Name) -> bool {
     WEIGHED.has(key)
 }
 
-/// Whether what is written follows from the context alone.
+/// Whether the written properties follow from the context alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Giving {
+pub(super) enum Caching {
     No,
     Yes,
 }
 
 impl Properties<'_, '_, '_, '_> {
-    /// What follows from the context alone: it is the same for the next event with this context.
-    pub(super) fn write_gift(&mut self) {
-        let Some(occasion) = self.occasion() else {
+    /// The properties that follow from the context alone: the next event with this context has the same.
+    pub(super) fn write_cached(&mut self) {
+        let Some(context_use) = self.context_use() else {
             return self.write_of_context();
         };
-        let gift = &mut *self.aside.gift.1;
-        if gift.kept == Some(occasion) {
-            self.out.extend_from_slice(&gift.bytes);
-            self.taken = gift.taken;
-            self.mapped = gift.mapped;
-            self.constants |= gift.constants;
+        let context_cache = &mut *self.aside.context_cache.1;
+        if context_cache.kept == Some(context_use) {
+            self.out.extend_from_slice(&context_cache.bytes);
+            self.taken = context_cache.taken;
+            self.mapped = context_cache.mapped;
+            self.constants |= context_cache.constants;
             return;
         }
-        // The first of them is not kept: most bodies have no second one.
-        let is_second = gift.last.replace(occasion) == Some(occasion);
+        // The first is not cached: most bodies have no second one.
+        let is_second = context_cache.last.replace(context_use) == Some(context_use);
         if !is_second {
             return self.write_of_context();
         }
         let (start, constants) = (self.out.at(), std::mem::take(&mut self.constants));
-        self.giving = Giving::Yes;
+        self.caching = Caching::Yes;
         self.write_of_context();
-        self.giving = Giving::No;
+        self.caching = Caching::No;
         let written = self.out.since(start);
         let is_settled = !self.mapped.has_left() && self.campaign_left.is_none();
-        let gift = &mut *self.aside.gift.1;
-        gift.kept = None;
+        let context_cache = &mut *self.aside.context_cache.1;
+        context_cache.kept = None;
         if is_settled && written.len() <= LARGEST {
-            gift.bytes.clear();
-            gift.bytes.extend_from_slice(written);
-            gift.taken = self.taken;
-            gift.mapped = self.mapped;
-            gift.constants = self.constants;
-            gift.kept = Some(occasion);
+            context_cache.bytes.clear();
+            context_cache.bytes.extend_from_slice(written);
+            context_cache.taken = self.taken;
+            context_cache.mapped = self.mapped;
+            context_cache.constants = self.constants;
+            context_cache.kept = Some(context_use);
         }
         self.constants |= constants;
     }
 
-    /// On which occasion the context gives; none if the message bears on it otherwise.
-    fn occasion(&self) -> Option<Occasion> {
+    /// The use of the cache for this message; none if the message changes the properties in another way.
+    fn context_use(&self) -> Option<ContextUse> {
         let bears =
             self.callers.meets(&WEIGHED) || self.prefixed == Prefixed::Some || self.trace.is_some();
-        (!bears).then_some(Occasion {
-            which: self.aside.gift.0,
+        (!bears).then_some(ContextUse {
+            which: self.aside.context_cache.0,
             kind: self.plan.kind,
             given: self.callers.common(&ASKED),
         })
@@ -192,7 +192,7 @@ impl Properties<'_, '_, '_, '_> {
         self.write_campaign();
         self.write_mapped();
         self.write_context();
-        if self.desk.mapping.mode == Mode::Enriched {
+        if self.inputs.mapping.mode == Mode::Enriched {
             self.write_enriched_of_context();
         }
     }

@@ -1,0 +1,110 @@
+//! What the servers forbid: they say so beside the answers, and give none to what they forbid.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+/// How often a publication that waits for its answer looks whether it is forbidden.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// So long what was forbidden is taken for the reason of an answer that did not come.
+const RECENT: Duration = Duration::from_secs(10);
+
+/// What the servers have forbidden lately.
+#[derive(Debug, Default)]
+pub(super) struct Denials(Mutex<Option<Denial>>);
+
+#[derive(Debug)]
+struct Denial {
+    at: Instant,
+    /// The servers' words.
+    words: String,
+    /// When the log was told of it.
+    told: Instant,
+}
+
+/// The login may not do what was asked for.
+#[derive(Debug, Clone, Error)]
+#[error("the servers forbid it to this login: {0}")]
+pub(super) struct Denied(String);
+
+/// How often the same is said again.
+const REMINDER: Duration = Duration::from_secs(60);
+
+impl Denials {
+    /// Takes note of what a server has said, if it is a refusal.
+    pub(super) fn note(&self, words: &str) {
+        if !words.to_ascii_lowercase().contains("permissions violation") {
+            return;
+        }
+        let now = Instant::now();
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last
+            .as_ref()
+            .filter(|last| last.words == words && now.duration_since(last.told) < REMINDER);
+        let told = known.map(|last| last.told).unwrap_or_else(|| {
+            log::error!("the distributed spool's servers forbid something to its login: {words}");
+            now
+        });
+        *last = Some(Denial {
+            at: now,
+            words: words.to_owned(),
+            told,
+        });
+    }
+
+    /// Waits until this subject is forbidden.
+    pub(super) async fn of(&self, subject: &str) -> Denied {
+        let since = Instant::now();
+        let named = format!("\"{subject}\"").to_ascii_lowercase();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let said = self.said(since);
+            if let Some(words) = said.filter(|words| words.to_ascii_lowercase().contains(&named)) {
+                return Denied(words);
+            }
+        }
+    }
+
+    /// What was forbidden a moment ago, as the reason of an answer that did not come.
+    pub(super) fn recent(&self) -> Option<Denied> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A subscription is asked for once; without that of the answers, none ever comes.
+        let counts = |last: &&Denial| {
+            last.at.elapsed() <= RECENT || last.words.to_ascii_lowercase().contains("subscription")
+        };
+        let last = last.as_ref().filter(counts);
+        last.map(|last| Denied(last.words.clone()))
+    }
+
+    /// Begins anew with another connection, which may have another login's rights.
+    pub(super) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn said(&self, since: Instant) -> Option<String> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = last.as_ref().filter(|last| last.at >= since);
+        last.map(|last| last.words.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_publication_learns_that_its_subject_is_forbidden_and_another_one_does_not() {
+        let denials = Denials::default();
+        assert!(denials.recent().is_none());
+        let (denied, ()) = tokio::join!(denials.of("H.events.a"), async {
+            denials.note("nats: slow consumer");
+            denials.note("nats: Permissions Violation for Publish to \"H.events.a\"");
+        });
+        assert!(denied.to_string().contains("H.events.a"), "{denied}");
+        let other = tokio::time::timeout(LOOK * 4, denials.of("H.events.b"));
+        assert!(other.await.is_err());
+        assert!(denials.recent().is_some());
+    }
+}

@@ -1,0 +1,155 @@
+//! Whether a stream that an operator has made keeps what is acknowledged.
+
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use thiserror::Error;
+
+/// What a stream is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It holds what waits: nothing may leave it before it was delivered.
+    Waiting,
+    /// Dead letters, or leads: the oldest ones may go.
+    Rest,
+}
+
+/// Why a stream cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the stream {stream} {why}")]
+pub(super) struct Unfit {
+    stream: String,
+    why: String,
+}
+
+/// Looks whether a stream takes this subject and keeps what it takes.
+pub(super) fn check(config: &Config, subject: &str, purpose: Purpose) -> Result<(), Unfit> {
+    let unfit = |why: String| {
+        Err(Unfit {
+            stream: config.name.clone(),
+            why,
+        })
+    };
+    if config.sealed {
+        return unfit("is sealed".to_owned());
+    }
+    if config.no_ack {
+        return unfit("acknowledges nothing (no_ack)".to_owned());
+    }
+    if !config.subjects.iter().any(|own| covers(own, subject)) {
+        return unfit(format!("does not have the subjects {subject}"));
+    }
+    if purpose == Purpose::Rest {
+        return Ok(());
+    }
+    if config.retention != RetentionPolicy::WorkQueue {
+        return unfit(
+            "is no work queue (retention): it may drop what was not delivered".to_owned(),
+        );
+    }
+    let bounds = [
+        config.max_bytes,
+        config.max_messages,
+        config.max_messages_per_subject,
+    ];
+    if config.discard == DiscardPolicy::Old && bounds.iter().any(|bound| *bound > 0) {
+        return unfit("drops its oldest messages when it is full (discard: old)".to_owned());
+    }
+    if config.storage == StorageType::Memory {
+        log::warn!(
+            "the stream {} is kept in memory: what waits in it is gone with its servers",
+            config.name
+        );
+    }
+    Ok(())
+}
+
+/// Whether a stream's subject takes all that another one does.
+fn covers(own: &str, subject: &str) -> bool {
+    let mut wanted = subject.split('.');
+    for token in own.split('.') {
+        match (token, wanted.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (token, Some(other)) if token == other => {}
+            _ => return false,
+        }
+    }
+    wanted.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue() -> Config {
+        Config {
+            name: "H".to_owned(),
+            subjects: vec!["H.events.*".to_owned()],
+            retention: RetentionPolicy::WorkQueue,
+            discard: DiscardPolicy::New,
+            max_bytes: 1000,
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn a_stream_that_may_drop_what_it_has_taken_is_none_for_what_waits() {
+        let unfit = [
+            Config {
+                retention: RetentionPolicy::Interest,
+                ..queue()
+            },
+            Config {
+                retention: RetentionPolicy::Limits,
+                ..queue()
+            },
+            Config {
+                discard: DiscardPolicy::Old,
+                ..queue()
+            },
+            Config {
+                no_ack: true,
+                ..queue()
+            },
+            Config {
+                sealed: true,
+                ..queue()
+            },
+            Config {
+                subjects: vec!["other".to_owned(), "H.events.shop".to_owned()],
+                ..queue()
+            },
+        ];
+        for config in unfit {
+            let found = check(&config, "H.events.*", Purpose::Waiting);
+            assert!(found.is_err(), "{config:?}");
+        }
+        for config in [
+            queue(),
+            Config {
+                discard: DiscardPolicy::Old,
+                max_bytes: -1,
+                ..queue()
+            },
+            Config {
+                subjects: vec!["H.>".to_owned()],
+                ..queue()
+            },
+        ] {
+            assert_eq!(check(&config, "H.events.*", Purpose::Waiting), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_subject_covers_what_it_takes() {
+        for (own, subject, expected) in [
+            ("H.events.*", "H.events.*", true),
+            ("H.*.*", "H.events.*", true),
+            (">", "H.events.*", true),
+            ("H.events.a", "H.events.*", false),
+            ("H.events", "H.events.*", false),
+            ("H.events.*.*", "H.events.*", false),
+        ] {
+            assert_eq!(covers(own, subject), expected, "{own}");
+        }
+    }
+}

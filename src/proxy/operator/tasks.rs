@@ -1,0 +1,45 @@
+//! How many tasks are alive: one for each connection, and what runs beside them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime::{Handle, Id};
+
+/// The runtimes of services that run now. The framework makes one for each.
+static RUNTIMES: Mutex<Vec<Handle>> = Mutex::new(Vec::new());
+
+/// A runtime whose tasks are counted until this is dropped.
+pub(crate) struct CountedRuntime(Id);
+
+impl CountedRuntime {
+    /// Counts the tasks of this runtime. To be called on it.
+    pub(crate) fn this() -> Self {
+        let handle = Handle::current();
+        let id = handle.id();
+        runtimes().push(handle);
+        Self(id)
+    }
+}
+
+impl Drop for CountedRuntime {
+    fn drop(&mut self) {
+        let mut runtimes = runtimes();
+        let place = runtimes.iter().position(|handle| handle.id() == self.0);
+        if let Some(place) = place {
+            runtimes.swap_remove(place);
+        }
+    }
+}
+
+/// The tasks that are alive on all of them.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+pub(super) fn alive() -> u64 {
+    let runtimes = runtimes();
+    let tasks = runtimes
+        .iter()
+        .map(|handle| handle.metrics().num_alive_tasks() as u64);
+    tasks.sum()
+}
+
+fn runtimes() -> MutexGuard<'static, Vec<Handle>> {
+    RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,188 @@
+//! What HTTP's own documents ask of a proxy and the framework leaves to its user.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use super::{answers, hops};
+
+/// What an answer that has no body, or is not the last one, says of none.
+const FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+
+/// Whether `OPTIONS` asks about the server as a whole: also by a whole address without a path
+/// (RFC 9112, 3.2.4).
+pub(super) fn asks_about_the_server(request: &RequestHeader) -> bool {
+    let whole = match request.raw_path() {
+        b"*" => true,
+        target => match crate::site::head::split_target(target) {
+            Some((Some(_), behind)) => behind.is_empty(),
+            _ => false,
+        },
+    };
+    whole && request.method == Method::OPTIONS
+}
+
+/// Says what the server can do (RFC 9110, 9.3.7).
+pub(super) async fn answer_about_the_server(session: &mut Session) -> Result<()> {
+    let mut answer = http::Response::new(bytes::Bytes::new());
+    let headers = answer.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static(answers::METHODS));
+    crate::proxy::reply::write(session, answer).await
+}
+
+/// Keeps to what a request says about its own connection.
+pub(super) fn heed(session: &mut Session) {
+    let request = session.req_header();
+    // The framework reads the first line of that name alone.
+    let closes = says(&request.headers, header::CONNECTION, b"close");
+    let old = request.version <= Version::HTTP_10;
+    if closes {
+        session.set_keepalive(None);
+    }
+    if old {
+        // Such a client would take a 103 for its answer (RFC 9110, 15.2).
+        session.set_ignore_info_resp(true);
+    }
+}
+
+/// Takes out of a request what its version does not know: an HTTP/1.0 client waits for no
+/// `100 Continue` and would take it for its answer (RFC 9110, 10.1.1).
+pub(super) fn expect_as_its_version_does(session: &Session, request: &mut RequestHeader) {
+    if session.req_header().version <= Version::HTTP_10 {
+        request.remove_header(&header::EXPECT);
+    }
+}
+
+/// Makes the head of a server's answer one that is sent on.
+///
+/// # Errors
+///
+/// When its body is coded for the transfer in a way that the client did not ask for, and that cannot be
+/// taken off here (RFC 9112, 6.1).
+pub(super) fn put_right(response: &mut ResponseHeader) -> Result<()> {
+    let codings = tokens(&response.headers, header::TRANSFER_ENCODING);
+    if codings.iter().any(|coding| !is(coding, b"chunked")) {
+        if !codings.iter().all(|coding| is(coding, b"identity")) {
+            let status = ErrorType::HTTPStatus(502);
+            let why = "the server coded its answer for the transfer unasked";
+            return Err(Error::explain(status, why).into_up());
+        }
+        response.remove_header(&header::TRANSFER_ENCODING);
+    }
+    // The version is that of this connection (RFC 9110, 2.5).
+    if response.version < Version::HTTP_11 {
+        response.set_version(Version::HTTP_11);
+    }
+    let status = response.status;
+    let goes_on = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
+    if goes_on || status == StatusCode::NO_CONTENT {
+        for name in FRAMING {
+            response.remove_header(&name);
+        }
+    }
+    if goes_on {
+        // The framework writes its own of the last answer alone.
+        hops::drop_from(response);
+        response.remove_header(&header::CONNECTION);
+        response.remove_header(&header::UPGRADE);
+    }
+    if let Some(length) = one_length(&response.headers) {
+        response.insert_header(header::CONTENT_LENGTH, length)?;
+    }
+    Ok(())
+}
+
+/// One length where equal ones are given several times: the framework has checked that they are equal,
+/// and who reads it next may take two for an attack, or read another one than we did (RFC 9110, 8.6).
+/// Nothing where there is one already, or none.
+pub(super) fn one_length(headers: &HeaderMap) -> Option<String> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let first = lengths.next()?.to_str().ok()?;
+    let one = first.split(',').next().unwrap_or_default().trim();
+    (lengths.next().is_some() || one != first).then(|| one.to_owned())
+}
+
+/// Whether one of the words of a list is this one.
+fn says(headers: &HeaderMap, name: HeaderName, word: &[u8]) -> bool {
+    tokens(headers, name).iter().any(|token| is(token, word))
+}
+
+fn is(token: &[u8], word: &[u8]) -> bool {
+    token.eq_ignore_ascii_case(word)
+}
+
+/// The words of a list that may stand in several lines (RFC 9110, 5.6.1).
+fn tokens(headers: &HeaderMap, name: HeaderName) -> Vec<&[u8]> {
+    let lines = headers.get_all(name).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(status: u16, fields: &[(&'static str, &'static str)]) -> ResponseHeader {
+        let mut response = ResponseHeader::build(status, None).unwrap();
+        for (name, value) in fields {
+            response.append_header(*name, *value).unwrap();
+        }
+        response
+    }
+
+    #[test]
+    fn an_answer_says_no_length_where_it_has_no_body_and_one_where_it_says_two() {
+        let length = ("content-length", "2");
+        let chunked = ("transfer-encoding", "chunked");
+        let named = ("connection", "x-own");
+        for (status, fields, left) in [
+            (200, vec![length, length], vec!["content-length: 2"]),
+            (
+                200,
+                vec![("content-length", "2, 2")],
+                vec!["content-length: 2"],
+            ),
+            (200, vec![chunked], vec!["transfer-encoding: chunked"]),
+            (
+                200,
+                vec![("transfer-encoding", "identity"), length],
+                vec!["content-length: 2"],
+            ),
+            (204, vec![length], vec![]),
+            (204, vec![chunked], vec![]),
+            (
+                103,
+                vec![named, chunked, ("x-own", "1"), ("link", "<a>")],
+                vec!["link: <a>"],
+            ),
+            (304, vec![length], vec!["content-length: 2"]),
+        ] {
+            let mut response = response(status, &fields);
+            put_right(&mut response).unwrap();
+            let found: Vec<String> = response
+                .headers
+                .iter()
+                .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+                .collect();
+            assert_eq!(found, left, "{status} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_coded_unasked_is_none() {
+        for coding in [
+            "gzip, chunked",
+            "gzip",
+            "identity, chunked",
+            "chunked, gzip",
+        ] {
+            let mut response = response(200, &[("transfer-encoding", coding)]);
+            assert!(put_right(&mut response).is_err(), "{coding}");
+        }
+    }
+}
