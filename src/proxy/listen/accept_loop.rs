@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora::apps::HttpServerApp;
+use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::{Ssl, ALPN, IO};
 use pingora::server::ShutdownWatch;
@@ -108,7 +109,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
             let AcceptedConnection {
                 app, connection, ..
             } = arrival;
-            let socket = accepted(socket, peer);
+            let socket = Box::new(accepted(socket, peer));
             tokio::spawn(serve(socket, options, app, connection, ends));
         }
     }
@@ -176,68 +177,87 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
             }
         };
         if let Some(ends) = self.ends(client, &options) {
-            let socket = accepted(socket, client);
+            let socket = Box::new(accepted(socket, client));
             serve(socket, options, self.app, self.connection, ends).await;
         }
     }
 }
 
 /// One connection from its handshake to its end.
+///
+/// While it waits, which is most of its life, it holds what this future has room for: so what is large is
+/// boxed, and nothing that is moved away later is borrowed here.
 async fn serve<A: HttpServerApp + Send + Sync + 'static>(
-    mut socket: L4Stream,
+    socket: Box<L4Stream>,
     options: Arc<ListenerOptions>,
     app: Arc<A>,
     mut connection: ClientConnection,
     mut ends: Lifetime,
 ) {
-    let head = ends.head;
     match &options.tls {
         None => {
-            let mut speaks = Speaks::Http1;
-            if options.listener.h2c == H2c::On {
-                connection.ready();
-                match beginning(&mut socket, &mut ends).await {
-                    Some(begins) => speaks = begins,
-                    None => return,
-                }
-                if speaks == Speaks::Http1 {
-                    ends.speaks(Speaking::Http1);
-                }
-            }
+            let h2c = options.listener.h2c;
             drop(options);
             connection.ready();
-            speak(Box::new(CoalescingStream::new(socket)), speaks, app, ends).await;
-        }
-        // Boxed, so that a connection does not hold the room for its handshake all its life.
-        Some(tls) => match Box::pin(timeout(HANDSHAKE, tls.tls_handshake(socket))).await {
-            Ok(Ok(stream)) if proves_a_name(&stream) => return,
-            Ok(Ok(stream)) => {
-                let is_h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
-                let stream = CoalescingStream::new(stream);
-                drop(options);
-                connection.ready();
-                match is_h2 {
-                    // The framework waits for the first bytes of HTTP/2 as long as they take.
-                    true => {
-                        let connection_limits = ends.connection_limits.clone();
-                        let stream = stream.begun_within(PREFACE, head, connection_limits);
-                        speak(Box::new(stream), Speaks::Http2, app, ends).await;
-                    }
-                    false => {
-                        ends.speaks(Speaking::Http1OverTls);
-                        speak(Box::new(stream), Speaks::Http1, app, ends).await;
-                    }
+            let mut stream = Box::new(CoalescingStream::new(*socket));
+            let speaks = match h2c {
+                // Boxed, as handshakes are.
+                H2c::On => Box::pin(beginning(stream.inner(), &ends)).await,
+                H2c::Off => Some(Speaks::Http1),
+            };
+            if let Some(speaks) = speaks {
+                if (h2c, speaks) == (H2c::On, Speaks::Http1) {
+                    ends.speaks(Speaking::Http1);
                 }
+                speak(stream, speaks, app, ends).await;
             }
-            Ok(Err(error)) => {
-                log::debug!("a TLS handshake failed: {error}");
+        }
+        Some(tls) => {
+            let shaken = Box::pin(shake_hands(tls, *socket, &ends)).await;
+            drop(options);
+            if let Some((stream, speaks)) = shaken {
+                connection.ready();
+                if speaks == Speaks::Http1 {
+                    ends.speaks(Speaking::Http1OverTls);
+                }
+                speak(stream, speaks, app, ends).await;
             }
-            Err(_) => {
-                ends.too_slow(Slow::Handshake);
-            }
-        },
+        }
     }
     drop(connection);
+}
+
+/// What a client speaks over TLS; nothing where its connection ends with the handshake.
+async fn shake_hands(
+    tls: &Acceptor,
+    socket: L4Stream,
+    ends: &Lifetime,
+) -> Option<(Box<CoalescingStream<impl IO + 'static>>, Speaks)> {
+    let stream = match timeout(HANDSHAKE, tls.tls_handshake(socket)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            log::debug!("a TLS handshake failed: {error}");
+            return None;
+        }
+        Err(_) => {
+            ends.too_slow(Slow::Handshake);
+            return None;
+        }
+    };
+    if proves_a_name(&stream) {
+        return None;
+    }
+    let is_h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
+    let stream = CoalescingStream::new(stream);
+    Some(match is_h2 {
+        // The framework waits for the first bytes of HTTP/2 as long as they take.
+        true => {
+            let connection_limits = ends.connection_limits.clone();
+            let stream = stream.begun_within(PREFACE, ends.head, connection_limits);
+            (Box::new(stream), Speaks::Http2)
+        }
+        false => (Box::new(stream), Speaks::Http1),
+    })
 }
 
 /// Whether a handshake was an authority's look at a name, after which nothing follows (RFC 8737, 3).
@@ -255,24 +275,66 @@ where
     S: IO + 'static,
 {
     match speaks {
-        Speaks::Http2 => http2::serve(stream, app, ends).await,
-        Speaks::Http1 => connection::serve(stream, &app, ends).await,
+        // Boxed: connections over HTTP/1.x go without the room for it.
+        Speaks::Http2 => Box::pin(http2::serve(stream, app, ends)).await,
+        Speaks::Http1 => connection::serve(stream, &app, &ends).await,
     }
 }
 
 /// What a client without TLS begins with; nothing where it does not begin before it has to go.
-async fn beginning(socket: &mut L4Stream, ends: &mut Lifetime) -> Option<Speaks> {
-    let connection_limits = ends.connection_limits.clone();
+async fn beginning(socket: &mut L4Stream, ends: &Lifetime) -> Option<Speaks> {
     let sent_away = async {
-        match &connection_limits {
+        match &ends.connection_limits {
             Some(connection_limits) => connection_limits.sent_away().await,
             None => std::future::pending().await,
         }
     };
+    let mut closing = ends.closing.clone();
     tokio::select! {
         biased; // what has come already is served
         begun = timeout(Duration::from_secs(ends.idle), begins(socket)) => begun.ok()?.ok(),
-        _ = ends.closing.wait_for(|closing| *closing) => None,
+        _ = closing.wait_for(|closing| *closing) => None,
         () = sent_away => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::plain::{Handler, Request, Response};
+    use crate::proxy::listen::drain::Drain;
+    use crate::proxy::operator::serve::Plain;
+
+    struct Nothing;
+
+    impl Handler for Nothing {
+        fn handle(&self, _: &Request) -> Response {
+            Response::empty(http::StatusCode::NOT_FOUND)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_waits_takes_hardly_any_memory() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = TcpStream::connect(address).await.unwrap();
+        let listener = Drain::new().listener(listener.into());
+        let arrival = AcceptedConnection {
+            app: Arc::new(Plain::new(Arc::new(Nothing))),
+            connection: listener.connection(),
+            idle: 60,
+            closing: listener.when_closing(),
+            leaving: listener.leaving(),
+            connection_limits: None,
+            direct: None,
+        };
+        let options = Arc::new(ListenerOptions::plain(address));
+        let ends = arrival.ends(address, &options).unwrap();
+        let socket = Box::new(accepted(socket, address));
+        let task = serve(socket, options, arrival.app, arrival.connection, ends);
+        let size = size_of_val(&task);
+        println!("{size} bytes for a connection that waits");
+        assert!(size < 3 << 10, "{size} bytes");
     }
 }

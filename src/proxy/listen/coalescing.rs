@@ -94,6 +94,11 @@ impl<S: IO> CoalescingStream<S> {
         }
     }
 
+    /// The stream below, before anything has been read or written here.
+    pub(super) fn inner(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     /// Takes what has come of the next request. From now on whatever comes is handed out.
     pub(super) fn next_request(&mut self) -> BytesMut {
         self.extent = RequestExtent::Unknown;

@@ -90,7 +90,7 @@ async fn turn_away<S: IO>(stream: &mut CoalescingStream<S>, answer: &[u8]) {
 }
 
 /// Serves HTTP/1.x until one of the two sides has enough.
-pub(crate) async fn serve<A, S>(mut stream: Box<CoalescingStream<S>>, app: &Arc<A>, ends: Lifetime)
+pub(crate) async fn serve<A, S>(mut stream: Box<CoalescingStream<S>>, app: &Arc<A>, ends: &Lifetime)
 where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,
@@ -105,7 +105,7 @@ where
         // Who could say it may be gone: then it ends as well.
         let _ = closing.wait_for(|closing| *closing).await;
     });
-    while let Some(mut begun) = request(&mut *stream, &ends, &mut idle, closed.as_mut()).await {
+    while let Some(mut begun) = request(&mut *stream, ends, &mut idle, closed.as_mut()).await {
         let last = left == Some(0) || *ends.leaving.borrow();
         if let Some(direct) = &ends.direct {
             let follows = match last {
@@ -128,11 +128,8 @@ where
             turn_away(&mut *stream, bad_request().as_bytes()).await;
             return;
         }
-        stream.read_no_further(&mut begun);
-        let mut session = ServerSession::new_http1(stream);
-        session.set_keepalive((!last).then_some(ends.idle));
-        session.set_keepalive_reuses_remaining(left);
-        session.set_pipelined_prefix(begun);
+        let keepalive = (!last).then_some(ends.idle);
+        let session = session(stream, begun, keepalive, left);
         let Some(reused) = app.process_new_http(session, &ends.leaving).await else {
             return;
         };
@@ -144,6 +141,22 @@ where
         stream = same;
         left = left.map(|left| left.saturating_sub(1));
     }
+}
+
+/// The framework's session for the request that begins with these bytes. Made apart, or a connection would
+/// hold the room for it all its life.
+fn session<S: IO + 'static>(
+    mut stream: Box<CoalescingStream<S>>,
+    mut begun: BytesMut,
+    keepalive: Option<u64>,
+    left: Option<u32>,
+) -> ServerSession {
+    stream.read_no_further(&mut begun);
+    let mut session = ServerSession::new_http1(stream);
+    session.set_keepalive(keepalive);
+    session.set_keepalive_reuses_remaining(left);
+    session.set_pipelined_prefix(begun);
+    session
 }
 
 /// What a head is answered whose first line is none, as the framework answers others that it cannot read.
