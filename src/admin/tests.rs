@@ -29,6 +29,7 @@ fn state() -> ProxyState {
             )
         }],
         spool: Some(SpoolState {
+            writable: true,
             appended: 5,
             ..SpoolState::default()
         }),
@@ -99,6 +100,14 @@ fn health_says_what_waits_and_what_is_away() {
     assert_eq!(answer["status"], "ok");
     assert_eq!(answer["waiting"], 5);
     assert_eq!(answer["posthog"]["a \"shop\""], "away");
+    let mut admin = admin;
+    admin.state = Box::new(|| {
+        let mut state = state();
+        state.spool = Some(SpoolState::default());
+        state
+    });
+    let answer: Value = serde_json::from_str(&body(&get(&admin, "/health", "x"))).unwrap();
+    assert_eq!(answer["status"], "spool_not_writable");
 }
 
 #[test]

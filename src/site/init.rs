@@ -335,7 +335,7 @@ mod tests {
             posthog_js: PostHogJsServing::Served,
             listen: "[::1]:8081".to_owned(),
             admin: "127.0.0.1:9091".to_owned(),
-            write_keys: vec!["null".to_owned(), "wk: #2".to_owned()],
+            write_keys: vec!["null".to_owned(), "#wk:2".to_owned()],
             analytics_js: "/opt/a folder: \"x\" #1".to_owned(),
         };
         let config = parsed(&options, 1);
