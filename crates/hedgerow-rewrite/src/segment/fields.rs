@@ -12,7 +12,7 @@ use ahash::RandomState;
 const LEVELS: usize = 8;
 
 /// A field as the query names it.
-pub(super) struct Field<'q> {
+pub(super) struct PixelField<'q> {
     name: Cow<'q, str>,
     value: Cow<'q, str>,
     levels: Levels,
@@ -24,7 +24,7 @@ enum Levels {
     Several,
 }
 
-impl<'q> Field<'q> {
+impl<'q> PixelField<'q> {
     pub(super) fn new(name: Cow<'q, str>, value: Cow<'q, str>) -> Self {
         let levels = match name.bytes().any(|byte| byte == b'.') {
             true => Levels::Several,
@@ -40,10 +40,10 @@ impl<'q> Field<'q> {
 
 /// Writes fields, of which a later one takes the place of an earlier one. Names without dots may stand
 /// there twice, of which the last one counts.
-pub(super) fn write_fields(fields: &[Field<'_>]) -> Vec<u8> {
+pub(super) fn write_fields(fields: &[PixelField<'_>]) -> Vec<u8> {
     let length = fields
         .iter()
-        .map(|Field { name, value, .. }| name.len() + value.len() + 6);
+        .map(|PixelField { name, value, .. }| name.len() + value.len() + 6);
     let mut out = Vec::with_capacity(2 + length.sum::<usize>());
     let mut tree = FieldTree::default();
     let dotted = fields
@@ -54,7 +54,7 @@ pub(super) fn write_fields(fields: &[Field<'_>]) -> Vec<u8> {
     }
     out.push(b'{');
     let mut rest = fields;
-    while let [Field {
+    while let [PixelField {
         name,
         value,
         levels,
@@ -80,13 +80,13 @@ pub(super) fn write_fields(fields: &[Field<'_>]) -> Vec<u8> {
 
 /// The names that are fields of fields.
 struct FieldTree<'q> {
-    nodes: Vec<Node<'q>>,
-    objects: Vec<Object>,
+    nodes: Vec<FieldNode<'q>>,
+    objects: Vec<FieldObject>,
     /// The fields of objects that have many.
     many: HashMap<(u32, &'q str), u32, RandomState>,
 }
 
-struct Node<'q> {
+struct FieldNode<'q> {
     name: &'q str,
     holds: Holds<'q>,
     /// The next field of the same object.
@@ -103,7 +103,7 @@ enum Holds<'q> {
 }
 
 #[derive(Default)]
-struct Object {
+struct FieldObject {
     first: Option<u32>,
     last: Option<u32>,
     length: u32,
@@ -119,23 +119,23 @@ impl Default for FieldTree<'_> {
     fn default() -> Self {
         Self {
             nodes: Vec::new(),
-            objects: vec![Object::default()],
+            objects: vec![FieldObject::default()],
             many: HashMap::default(),
         }
     }
 }
 
 impl<'q> FieldTree<'q> {
-    fn object(&self, object: u32) -> Option<&Object> {
+    fn object(&self, object: u32) -> Option<&FieldObject> {
         self.objects.get(object as usize)
     }
 
-    fn node(&self, node: u32) -> Option<&Node<'q>> {
+    fn node(&self, node: u32) -> Option<&FieldNode<'q>> {
         self.nodes.get(node as usize)
     }
 
     /// The fields of an object, in the order in which they came.
-    fn fields(&self, object: u32) -> impl Iterator<Item = (u32, &Node<'q>)> {
+    fn fields(&self, object: u32) -> impl Iterator<Item = (u32, &FieldNode<'q>)> {
         let mut at = self.object(object).and_then(|object| object.first);
         std::iter::from_fn(move || {
             let number = at?;
@@ -164,12 +164,12 @@ impl<'q> FieldTree<'q> {
             return known;
         }
         let number = self.nodes.len() as u32;
-        self.nodes.push(Node {
+        self.nodes.push(FieldNode {
             name,
             holds: Holds::Nothing,
             next: None,
         });
-        let Some(Object {
+        let Some(FieldObject {
             first,
             last,
             length,
@@ -219,7 +219,7 @@ impl<'q> FieldTree<'q> {
                 }
                 Holds::Path(other, its_value) => {
                     let object = self.objects.len() as u32;
-                    self.objects.push(Object::default());
+                    self.objects.push(FieldObject::default());
                     self.hold(node, Holds::Object(object));
                     let (level, rest) = split(other, left);
                     let inner = self.find_or_add(object, level);

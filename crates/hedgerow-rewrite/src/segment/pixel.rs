@@ -6,7 +6,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
 use base64::{alphabet, Engine};
 
-use super::fields::{write_fields, Field};
+use super::fields::{write_fields, PixelField};
 
 /// A transparent GIF of one pixel.
 pub const GIF: &[u8] = &[
@@ -32,7 +32,7 @@ pub fn message_from_query(query: &str) -> Option<Vec<u8>> {
         if name == "data" && !value.is_empty() {
             return decode_data(&value);
         }
-        fields.push(Field::new(name, value));
+        fields.push(PixelField::new(name, value));
     }
     Some(write_fields(&fields))
 }

@@ -238,9 +238,9 @@ fn a_body_of_refused_messages_comes_to_an_end() {
 
 /// Which messages were shown, in their order.
 #[derive(Default)]
-struct Shown(Vec<usize>);
+struct ShownMessages(Vec<usize>);
 
-impl Watch for Shown {
+impl Watch for ShownMessages {
     fn message(&mut self, index: usize, _: &[u8], _: MessageOutcome<'_>) {
         self.0.push(index);
     }
@@ -259,7 +259,7 @@ fn a_guess_that_proves_wrong_after_several_steps_leaves_nothing_behind() {
         rewrite.push(body.as_bytes()).unwrap();
         rewrite.end();
         let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
-        let (mut pauses, mut watch) = (0, Shown::default());
+        let (mut pauses, mut watch) = (0, ShownMessages::default());
         while rewrite.pull(&mut batch, usize::MAX, &mut watch).unwrap() == Pulled::Paused {
             pauses += 1;
         }

@@ -48,10 +48,10 @@ impl Default for CacheCapacity {
 }
 
 /// By the hashes of their texts. Of two with one hash the later one stays.
-type Generation = HashMap<u64, Known, BuildHasherDefault<AsItIs>>;
+type Generation = HashMap<u64, KnownUserAgents, BuildHasherDefault<AsItIs>>;
 
 #[derive(Debug)]
-struct Known {
+struct KnownUserAgents {
     text: Box<str>,
     parsed: Arc<UserAgent>,
 }
@@ -131,7 +131,7 @@ impl UserAgents {
         }
         // Parsed without the lock: two threads may do it at once, and the later one wins.
         let parsed = Arc::new(UserAgent::parse(user_agent));
-        let known = Known {
+        let known = KnownUserAgents {
             text: user_agent.into(),
             parsed: Arc::clone(&parsed),
         };
@@ -148,7 +148,12 @@ impl UserAgents {
         for shard in &self.shards {
             let shard = lock(shard);
             held.entries += shard.young.len() + shard.old.len();
-            held.bytes += shard.young_bytes + shard.old.values().map(Known::bytes).sum::<usize>();
+            held.bytes += shard.young_bytes
+                + shard
+                    .old
+                    .values()
+                    .map(KnownUserAgents::bytes)
+                    .sum::<usize>();
         }
         held
     }
@@ -159,7 +164,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Known {
+impl KnownUserAgents {
     fn bytes(&self) -> usize {
         self.text.len()
     }
@@ -167,7 +172,7 @@ impl Known {
 
 impl Shard {
     fn find(&mut self, hash: u64, text: &str) -> Option<Arc<UserAgent>> {
-        let same = |known: &&Known| *known.text == *text;
+        let same = |known: &&KnownUserAgents| *known.text == *text;
         if let Some(known) = self.young.get(&hash).filter(same) {
             return Some(Arc::clone(&known.parsed));
         }
@@ -178,7 +183,7 @@ impl Shard {
         Some(parsed)
     }
 
-    fn insert(&mut self, hash: u64, known: Known) {
+    fn insert(&mut self, hash: u64, known: KnownUserAgents) {
         let bytes = known.bytes();
         if bytes > self.capacity.bytes || self.capacity.entries == 0 {
             return;

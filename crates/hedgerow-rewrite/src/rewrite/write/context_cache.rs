@@ -134,7 +134,7 @@ pub(super) fn is_weighed(key: Name) -> bool {
 
 /// Whether the written properties follow from the context alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Caching {
+pub(super) enum ContextWriting {
     No,
     Yes,
 }
@@ -159,9 +159,9 @@ impl Properties<'_, '_, '_, '_> {
             return self.write_of_context();
         }
         let (start, constants) = (self.out.at(), std::mem::take(&mut self.constants));
-        self.caching = Caching::Yes;
+        self.caching = ContextWriting::Yes;
         self.write_of_context();
-        self.caching = Caching::No;
+        self.caching = ContextWriting::No;
         let written = self.out.since(start);
         let is_settled = !self.mapped.has_left() && self.campaign_left.is_none();
         let context_cache = &mut *self.aside.context_cache.1;

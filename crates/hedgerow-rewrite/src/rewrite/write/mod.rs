@@ -26,7 +26,7 @@ use super::normalise::{HappenedAt, MessageSource, Settled};
 use super::plan::{EventPlan, Piece};
 use super::{Mapping, Mode, Recipient};
 use crate::posthog::{EventParts, Location};
-use context_cache::Caching;
+use context_cache::ContextWriting;
 pub(super) use context_cache::{ContextCache, ContextId};
 use groups::VisitorGroup;
 use presence::Mapped;
@@ -180,7 +180,7 @@ struct Properties<'o, 'b, 'p, 't> {
     changes_persons: bool,
     /// Which of the project's constants have been written already: a bit for each.
     constants: u64,
-    caching: Caching,
+    caching: ContextWriting,
     location: Location,
 }
 
@@ -285,7 +285,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             looked_into: None,
             changes_persons: plan.changes_persons(source),
             constants: 0,
-            caching: Caching::No,
+            caching: ContextWriting::No,
             // An address of the connection leaves as `$ip` unless the caller has given another.
             location: match (settled.ip, callers.has(name!("$ip"))) {
                 (Some(_), false) => Location::Settled,
@@ -396,13 +396,13 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     /// Whether the caller has given this key, so that others give way.
     #[inline(always)]
     fn caller_has(&self, key: Name) -> bool {
-        debug_assert!(self.caching == Caching::No || context_cache::is_asked(key));
+        debug_assert!(self.caching == ContextWriting::No || context_cache::is_asked(key));
         self.callers.has(key) && !self.is_yielding(key)
     }
 
     /// The caller's value of a key.
     fn callers(&self, key: Name) -> Option<Value> {
-        debug_assert!(self.caching == Caching::No || context_cache::is_weighed(key));
+        debug_assert!(self.caching == ContextWriting::No || context_cache::is_weighed(key));
         let has = self.callers.has(key);
         has.then(|| named(self.entries, key)).flatten()
     }

@@ -16,9 +16,9 @@ const LONGEST_VISITOR: usize = 100;
 pub(super) type Bytes = [u8; PAYLOAD + TAG];
 
 /// Cookies that are known to be ours, each with its visitor.
-pub(super) struct Checked(Box<[Mutex<Option<Known>>]>);
+pub(super) struct Checked(Box<[Mutex<Option<KnownCookies>>]>);
 
-struct Known {
+struct KnownCookies {
     cookie: Bytes,
     visitor: Box<str>,
 }
@@ -32,7 +32,7 @@ impl Default for Checked {
 impl Checked {
     /// Its place. The hash in a cookie of ours is as good as random; what others make up is never
     /// remembered.
-    fn slot(&self, cookie: &Bytes) -> Option<&Mutex<Option<Known>>> {
+    fn slot(&self, cookie: &Bytes) -> Option<&Mutex<Option<KnownCookies>>> {
         let last = u16::from_be_bytes(*cookie.last_chunk()?);
         self.0.get(usize::from(last) % SLOTS)
     }
@@ -57,7 +57,7 @@ impl Checked {
             .slot(cookie)
             .filter(|_| visitor.len() <= LONGEST_VISITOR)
         {
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(KnownCookies {
                 cookie: *cookie,
                 visitor: visitor.into(),
             });
