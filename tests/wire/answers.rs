@@ -59,7 +59,7 @@ const ANSWERS: &[(&str, &str, &str, &str)] = &[
         "http/1.1 200 ok|content-length: 2",
     ),
     (
-        "a coding that nobody asked for",
+        "a coding that was not asked for",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
         "http/1.1 502 bad gateway",
         "http/1.1 502 bad gateway",

@@ -8,7 +8,7 @@ use thiserror::Error;
 /// How often a publication that waits for its answer looks whether it is forbidden.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// So long what was forbidden is taken for the reason of an answer that did not come.
+/// For this time a denial is taken for the reason of an answer that did not come.
 const RECENT: Duration = Duration::from_secs(10);
 
 /// What the servers have forbidden lately.

@@ -44,7 +44,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// How long an append is tried again: about what a cluster takes to replace a server that is gone.
 const APPEND: Duration = Duration::from_secs(10);
 
-/// So long after an append that was tried in vain the next ones are tried once: what is wrong is wrong
+/// This long after an append that was tried in vain the next ones are tried once: what is wrong is wrong
 /// for them as well, and their clients would wait for the same answer.
 const IN_VAIN: Duration = Duration::from_secs(30);
 
