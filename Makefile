@@ -37,12 +37,15 @@ demo: cmake
 	npm install --prefix .deps/demo $(NPM_INSTALL) $(ANALYTICS_JS)
 	touch $@
 
+# What the features leave out is looked at as well; the kinds of spool without Pingora, which would have to be
+# looked at anew for each.
 check: cmake
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --no-default-features -- -D warnings
-	cargo clippy --locked --no-default-features --features sqlite -- -D warnings
-	cargo clippy --locked --no-default-features --features nats -- -D warnings
+	cargo clippy --locked --no-default-features --features server -- -D warnings
+	cargo clippy --locked -p hedgerow-spool --no-default-features --features sqlite,zlib-rs -- -D warnings
+	cargo clippy --locked -p hedgerow-spool --no-default-features --features nats,zlib-rs -- -D warnings
 
 test: announce check supply-chain clients nats-server pebble prometheus faketime web-servers blocker-lists
 	@scripts/parts \
@@ -88,7 +91,8 @@ cargo-deb:
 	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
 
 bench: cmake
-	cargo bench --locked --bench rewrite --bench instructions
+	cargo bench --locked --bench rewrite
+	cargo bench --locked -p hedgerow-rewrite --bench instructions
 
 # What cannot be had is left out of the comparison, loudly.
 COMPARE_NODE := benches/compare/node
@@ -106,7 +110,7 @@ compare: cmake
 # What the rewriting costs, to the instruction: no more than is written down.
 instructions: cmake
 	@scripts/need valgrind valgrind --version
-	cargo bench --locked --bench instructions -- --check
+	cargo bench --locked -p hedgerow-rewrite --bench instructions -- --check
 
 # The C library for compression below Pingora is built with it.
 cmake:

@@ -30,6 +30,10 @@
 //! each message, and why, is written down in the documents beside the source: `docs/mapping.md`
 //! and `docs/repairs.md`.
 
+// A host proxy's build leaves the server out, and so has no use for some of what the server asks of the other
+// rooms. The whole build finds what is dead.
+#![cfg_attr(not(feature = "server"), allow(dead_code))]
+
 // What is public is what this page shows. The modules are open to the binary, the tests and the
 // benchmarks, which are crates of their own; they change without notice.
 
@@ -50,6 +54,15 @@ pub mod doctor;
 #[doc(hidden)]
 pub mod logging;
 mod masked;
+// The inside of the rewriting and the spool, under the names that the binary and the tests use.
+#[doc(hidden)]
+pub mod delivery;
+#[doc(hidden)]
+pub mod posthog;
+#[doc(hidden)]
+pub mod rewrite;
+#[doc(hidden)]
+pub mod segment;
 // Requests and answers of the admin pages and the demo, as values.
 #[doc(hidden)]
 pub mod plain;
@@ -59,13 +72,6 @@ pub mod proxy;
 // First-party files, for `hedgerow init` and `hedgerow snippet`.
 #[doc(hidden)]
 pub mod site;
-
-// The inside of the rewriting, under the names that the binary and the tests use.
-#[doc(hidden)]
-pub use hedgerow_rewrite::{posthog, rewrite, segment};
-// The spool, under the name that the binary and the tests use.
-#[doc(hidden)]
-pub use hedgerow_spool as delivery;
 
 pub use admin::{Admin, Health, Unready};
 pub use config::{
@@ -77,8 +83,10 @@ pub use hedgerow_spool::SpoolError;
 pub use plain::Handler;
 pub use proxy::{
     fetch_libraries, BuildError, Builder, Counts, FetchError, ForwardCounts, Hedgerow, Observer,
-    Plain, Server, ServerError,
+    Plain,
 };
+#[cfg(feature = "server")]
+pub use proxy::{Server, ServerError};
 pub use site::{LibraryError, Sha256};
 
 /// The code in the documents is compiled with the tests.

@@ -14,6 +14,8 @@
 mod installed;
 #[path = "behind/platforms.rs"]
 mod platforms;
+#[path = "real_clients/script.rs"]
+mod script;
 mod support;
 
 use std::net::SocketAddr;

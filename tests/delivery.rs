@@ -213,12 +213,12 @@ async fn each_write_key_leads_to_its_project_also_on_another_host() {
         two.url()
     );
     let proxy = Proxy::start(&yaml).await;
-    // Basic base64("wk_blog:"), base64("wk_shop"), base64("somebody:password")
+    // Basic base64("wk_blog:"), base64("wk_shop"), base64("user:password")
     let (blog, shop) = (
         "Authorization: Basic d2tfYmxvZzo=\r\n",
         "Authorization: Basic d2tfc2hvcA==\r\n",
     );
-    let person = "Authorization: Basic c29tZWJvZHk6cGFzc3dvcmQ=\r\n";
+    let person = "Authorization: Basic dXNlcjpwYXNzd29yZA==\r\n";
     let keyed = |key: &str| format!("{{\"writeKey\":\"{key}\",{}", &TRACK[1..]);
     let item = |key: &str| {
         let item = track("i", 200);

@@ -37,6 +37,8 @@ mod pages;
 mod quick_start;
 #[path = "outage/relay.rs"]
 mod relay;
+#[path = "real_clients/script.rs"]
+mod script;
 #[path = "first_party/stand_in.rs"]
 mod stand_in;
 #[path = "support/started.rs"]

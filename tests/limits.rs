@@ -24,14 +24,13 @@ mod turns;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
 
 use support::client::{chunk, post, Client};
 use support::proxy::{yaml, PostHog, Proxy};
 use support::{batch, eventually, gzip, track};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::Mutex;
 
 /// Memory is the process's, so one test at a time.
@@ -88,15 +87,7 @@ async fn forgetful() -> String {
 async fn run(folder: &Path, yaml: &str) -> (Child, SocketAddr) {
     let (file, log) = (folder.join("h.yaml"), folder.join("log"));
     fs::write(&file, format!("listen: \"127.0.0.1:0\"\n{yaml}")).unwrap();
-    let mut binary = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-        .args(["run", "-c"])
-        .arg(&file)
-        .env("RUST_LOG", "info")
-        .stdin(Stdio::null())
-        .stderr(fs::File::create(&log).unwrap())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut binary = started::run(&file, &log, &[("RUST_LOG", "info")]);
     let address = started::listens(&mut binary, &log).await;
     (binary, address)
 }

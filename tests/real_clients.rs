@@ -24,10 +24,14 @@ mod house;
 mod installed;
 #[path = "real_clients/live_view.rs"]
 mod live_view;
+#[path = "real_clients/live_view_flood.rs"]
+mod live_view_flood;
 #[path = "real_clients/origin.rs"]
 mod origin;
 #[path = "real_clients/page.rs"]
 mod page;
+#[path = "real_clients/script.rs"]
+mod script;
 #[path = "real_clients/servers.rs"]
 mod servers;
 #[path = "real_clients/shop.rs"]

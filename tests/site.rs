@@ -17,6 +17,8 @@ mod existing_proxy;
 mod keepalive;
 #[path = "site/library.rs"]
 mod library;
+#[path = "support/package.rs"]
+mod package;
 #[path = "site/pages.rs"]
 mod pages;
 #[path = "site/servers.rs"]

@@ -22,6 +22,8 @@ mod early;
 mod heads;
 #[path = "wire/heads1.rs"]
 mod heads1;
+#[path = "support/package.rs"]
+mod package;
 #[path = "wire/pipelined.rs"]
 mod pipelined;
 #[allow(dead_code)]

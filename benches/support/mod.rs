@@ -1,23 +1,27 @@
 //! The bodies that are measured, and the whole way that each of them goes.
 #![allow(dead_code)]
 
+use std::path::Path;
 use std::sync::Arc;
 
-use hedgerow::posthog::{ApiKey, Batch, Envelope, ProjectId};
-use hedgerow::rewrite::enrich::edge_session::{EdgeSessions, SessionCookie};
-use hedgerow::rewrite::{
+use hedgerow_rewrite::posthog::{ApiKey, Batch, Envelope, ProjectId};
+use hedgerow_rewrite::rewrite::enrich::edge_session::{EdgeSessions, SessionCookie};
+use hedgerow_rewrite::rewrite::{
     Arrival, Bounds, Mapping, Pulled, Recipient, Rewriter, SessionKeeper, Timestamp,
 };
-use hedgerow::segment::{Call, Kind};
+use hedgerow_rewrite::segment::{Call, Kind};
 
 /// When the bodies arrive.
 const RECEIVED_AT: i64 = 1_795_467_694_600;
 
 fn recorded(name: &str) -> String {
-    let path = format!(
-        "{}/tests/data/recordings/{name}.json",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    // The crate that this is a part of stands at the root or two folders below it.
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = here
+        .ancestors()
+        .map(|folder| folder.join(format!("tests/data/recordings/{name}.json")))
+        .find(|path| path.exists())
+        .unwrap();
     let file: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     file["body"].as_str().unwrap().to_owned()
@@ -149,14 +153,14 @@ impl Work {
 
     /// The cookie that a browser has after its first request.
     fn answered(&self, case: &Case) -> Option<String> {
-        use hedgerow::rewrite::enrich::edge_session::Transport;
+        use hedgerow_rewrite::rewrite::enrich::edge_session::Transport;
         let mut rewrite = self.begin(case);
         self.pull(&mut rewrite, case);
         let cookie = rewrite.set_cookie(Transport::Plain)?;
         cookie.split(';').next().map(str::to_owned)
     }
 
-    fn begin(&self, case: &Case) -> hedgerow::rewrite::Rewrite {
+    fn begin(&self, case: &Case) -> hedgerow_rewrite::rewrite::Rewrite {
         let mut rewrite = self.rewriter.begin(Arrival {
             received_at: Some(Timestamp::from_millis(RECEIVED_AT)),
             client_ip: Some(std::net::Ipv4Addr::new(203, 0, 113, 7).into()),
@@ -169,7 +173,7 @@ impl Work {
         rewrite
     }
 
-    fn pull(&self, rewrite: &mut hedgerow::rewrite::Rewrite, case: &Case) -> Vec<u8> {
+    fn pull(&self, rewrite: &mut hedgerow_rewrite::rewrite::Rewrite, case: &Case) -> Vec<u8> {
         let mut batch = Batch::open(&self.envelope);
         let mut pulled = Pulled::Paused;
         while pulled == Pulled::Paused {

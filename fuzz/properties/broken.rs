@@ -1,5 +1,18 @@
 //! Seeds and what happens to them on the way, the same on every run.
 
+/// Seeds as they are, and each broken so many times, through a target.
+pub fn whole_and_broken(seeds: &[impl AsRef<[u8]>], rounds: usize, target: fn(&[u8])) {
+    assert!(!seeds.is_empty());
+    let mut numbers = Numbers(0xfeed);
+    for seed in seeds {
+        let seed = seed.as_ref();
+        target(seed);
+        for _ in 0..rounds {
+            target(&broken(seed, &mut numbers));
+        }
+    }
+}
+
 /// The same numbers each time: xorshift.
 pub struct Numbers(pub u64);
 

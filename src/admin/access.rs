@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use http::header;
 use ring::digest::{digest, SHA256};
 use ring::hmac;
@@ -40,11 +41,7 @@ impl AccessToken {
     /// The value of the cookie. A person who reads it can see the live view, but does not know the token.
     fn pass(&self) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes());
-        let pass = hmac::sign(&key, b"the live view");
-        pass.as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        HEXLOWER.encode(hmac::sign(&key, b"the live view").as_ref())
     }
 
     /// The `Set-Cookie` header for a form that holds the token.

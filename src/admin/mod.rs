@@ -22,6 +22,7 @@ mod configuration;
 mod health;
 pub mod live;
 pub mod metrics;
+pub mod outline;
 mod overview;
 mod page;
 mod requests;

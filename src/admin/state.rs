@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::metrics::{ProcessState, Times};
-use crate::config::Outline;
+use super::outline::Outline;
 
 /// The state of the proxy at one moment. All counts are since the start.
 #[derive(Debug, Clone, Default, PartialEq)]

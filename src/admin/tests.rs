@@ -273,7 +273,7 @@ fn the_page_asks_for_nothing_from_elsewhere() {
 #[test]
 fn the_configuration_at_work_is_shown_without_its_secrets_to_who_may_see_the_live_view() {
     let text = "projects: {shop: {host: us, api_key: phc_secret}}\n";
-    let outline = Arc::new(crate::config::Outline::of(text).unwrap());
+    let outline = Arc::new(crate::config::outline_of(text).unwrap());
     let with_outline = |view| {
         let outline = Arc::clone(&outline);
         let mut admin = admin_with(view);

@@ -1,9 +1,10 @@
 //! What is different between two configurations, key by key. Secrets are named and not shown.
 
 use super::model::DeliveryConfig;
-use super::outline::{is_below, Outline, SealedOutline};
+use super::outline::outline_of;
 use super::problem::Problems;
 use super::units;
+use crate::admin::outline::{is_below, SealedOutline};
 
 /// Keys, with all below them, that only a new process changes.
 const NEW_PROCESS: [&str; 3] = ["server.threads", "server.upgrade_socket", "delivery.spool"];
@@ -38,7 +39,7 @@ pub struct Difference {
 /// Where one of them is no YAML.
 pub fn differences(before: &str, after: &str) -> Result<Vec<Difference>, Problems> {
     const SALT: &[u8] = b"both stay in this process";
-    let (before, after) = (Outline::of(before)?, Outline::of(after)?);
+    let (before, after) = (outline_of(before)?, outline_of(after)?);
     Ok(differences_of(before.sealed(SALT), after.sealed(SALT)))
 }
 
@@ -184,7 +185,7 @@ limits: {body: 1MiB}
     #[test]
     fn what_another_process_shows_is_compared_by_its_digests() {
         let after = BEFORE.replace("phc_one", "phc_two");
-        let sealed = |text: &str, salt: &[u8]| Outline::of(text).unwrap().sealed(salt);
+        let sealed = |text: &str, salt: &[u8]| outline_of(text).unwrap().sealed(salt);
         let sent = sealed(BEFORE, b"one").to_json();
         let text = sent.to_string();
         for secret in ["phc_one", "wk_secret_one", "user:word"] {
@@ -205,7 +206,7 @@ limits: {body: 1MiB}
         let after = BEFORE
             .replace("threads: 2", "threads: 4")
             .replace("body: 1MiB", "body: 2MiB");
-        let outline = |text: &str| Outline::of(text).unwrap();
+        let outline = |text: &str| outline_of(text).unwrap();
         let running = outline(&after).keeping(&["server.threads"], &outline(BEFORE));
         let found = differences_of(running.sealed(b""), outline(&after).sealed(b""));
         let found = render_differences(&found);

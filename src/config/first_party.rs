@@ -10,7 +10,6 @@ use super::library::{self, LibraryFiles};
 use super::listeners::is_ours;
 use super::listeners::Listener;
 use super::model::{Action, Project, Route};
-use super::path_prefix::PathPrefix;
 use super::projects::DeclaredProjects;
 use super::reader::{ConfigReader, Field, Section};
 use super::tree::NodeKind;
@@ -19,6 +18,7 @@ use crate::posthog::{Host, Scheme};
 use crate::segment::{WriteKey, WriteKeys};
 use crate::site::claims::Underscores;
 use crate::site::forward::Region;
+use crate::site::PathPrefix;
 use crate::site::{DeviceMode, KeyForm, Layout, PathNames, Settings};
 
 /// The first-party files beside a route's Segment calls.

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::path_prefix::PathPrefix;
 use super::reader::{ConfigReader, Field, Section};
 use crate::posthog::Host;
+use crate::site::PathPrefix;
 use crate::site::{Layout, Sha256};
 
 /// The most versions from before an upgrade.

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::acme::{self, AcmeConfig};
-use super::path_prefix::PathPrefix;
 use super::pem::{pem, PemContent};
 use super::reader::{ConfigReader, Field, Section};
 use super::schema;
 use super::tree::NodeKind;
+use crate::site::PathPrefix;
 
 const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080 (IPv6 in quotes: \"[::1]:80\")";
 

@@ -19,7 +19,6 @@ mod marks;
 mod model;
 mod outline;
 mod page;
-mod path_prefix;
 mod pem;
 mod privacy;
 mod problem;
@@ -60,9 +59,8 @@ pub use model::{
     Action, BodyRate, CaFile, Config, DeliveryConfig, Project, RequestLimits, Route, ServerConfig,
     SpoolConfig, UpstreamHttp, Watching,
 };
-pub use outline::{Outline, SealedOutline};
+pub use outline::outline_of;
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};
-pub use path_prefix::PathPrefix;
 pub use problem::{ConfigError, Place, Problem, Problems, Warning};
 pub use render::{render_problems, render_table, render_warnings};
 pub use route_table::RouteTable;
@@ -169,7 +167,7 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         let (mut config, warnings) = Self::parse(&text, &secrets(folder)).map_err(invalid)?;
         config.file = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
-        config.outline = Outline::of(&text).ok().map(Arc::new);
+        config.outline = outline_of(&text).ok().map(Arc::new);
         Ok((config, warnings))
     }
 }

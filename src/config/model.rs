@@ -11,15 +11,15 @@ use ipnet::IpNet;
 
 use super::first_party::{PostHogPassThrough, SegmentFiles, SiteOrigin};
 use super::listeners::Listener;
-use super::outline::Outline;
-use super::path_prefix::PathPrefix;
 use super::sessions::SessionMode;
 use super::site_host::SiteHost;
+use crate::admin::outline::Outline;
 use crate::admin::LiveView;
 use crate::posthog::{ApiKey, Host, ProjectId};
 use crate::rewrite::{Bounds, Mapping, Recipient};
 use crate::segment::WriteKeys;
 use crate::site::snippet::ProxyAddress;
+use crate::site::PathPrefix;
 
 /// One configuration, checked and compiled: what `docs/configuration.md` describes key by key.
 ///

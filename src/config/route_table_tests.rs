@@ -2,7 +2,8 @@ use super::*;
 
 use std::path::Path;
 
-use crate::config::{Config, Environment, PathPrefix};
+use crate::config::{Config, Environment};
+use crate::site::PathPrefix;
 
 /// A configuration with an action of each kind.
 fn config() -> Config {

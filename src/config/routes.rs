@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::first_party::{self, SegmentFiles};
 use super::listeners::Listener;
 use super::model::{Action, Project, Route};
-use super::path_prefix::PathPrefix;
 use super::projects::DeclaredProjects;
 use super::reader::{ConfigReader, Field, Section};
 use super::site_host::SiteHost;
@@ -14,6 +13,7 @@ use super::tree::NodeKind;
 use super::{schema, secret};
 use crate::segment::{WriteKey, WriteKeys};
 use crate::site::snippet::ProxyAddress;
+use crate::site::PathPrefix;
 
 /// The most routes; each is compared with those before it, and a request with all of them.
 const ROUTE_LIMIT: usize = 1000;

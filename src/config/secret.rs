@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::marks::FileMarks;
 use super::reader::{ConfigReader, Field};
+use data_encoding::HEXLOWER;
 
 /// The largest key, certificate or CA file that is read, in bytes.
 const FILE_LIMIT: u64 = 4 << 20;
@@ -96,8 +97,7 @@ impl WithoutSecrets {
     fn value(name: &[u8]) -> String {
         use sha1::Digest as _;
         let hash = sha1::Sha1::digest(name);
-        let letters = hash.iter().map(|byte| format!("{byte:02x}"));
-        format!("{MADE_UP}{}", letters.collect::<String>())
+        format!("{MADE_UP}{}", HEXLOWER.encode(&hash))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The builder of a [`Hedgerow`], and its errors.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -12,16 +13,17 @@ use crate::config::Config;
 use crate::delivery::SpoolError;
 use crate::site::LibraryError;
 
+#[cfg(feature = "server")]
 use super::acme::Acme;
-use super::life::compile::LongLivedState;
-use super::life::reload::Reloads;
+use super::compile::LongLivedState;
 use super::limits::budget::Budget;
 use super::limits::connection_limits::ConnectionLimits;
+use super::limits::log_limit::LogLimit;
 use super::limits::rates::Rates;
 use super::operator::admin::AdminPages;
-use super::operator::log_limit::LogLimit;
 use super::operator::watcher::{EventCounters, Observer};
 use super::outbound::refused_events::WholeBatchProjects;
+use super::reloads::Reloads;
 use super::{Clock, Hedgerow};
 
 /// How long a client's connection waits for its next request, unless set otherwise.
@@ -185,8 +187,9 @@ impl Builder {
             &self.config.trusted_proxies,
             Arc::clone(&log_limit),
         );
-        let leaving = Arc::default();
+        let leaving = Arc::<AtomicBool>::default();
         let lasting = LongLivedState {
+            #[cfg(feature = "server")]
             acme: Arc::new(Acme::leaving_with(&leaving)),
             backlog: None,
             counters: EventCounters::default(),

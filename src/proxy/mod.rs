@@ -7,21 +7,29 @@
 
 #[cfg(feature = "acme")]
 mod acme;
-#[cfg(not(feature = "acme"))]
+#[cfg(all(feature = "server", not(feature = "acme")))]
 #[path = "acme/off.rs"]
 mod acme;
 mod build;
+#[cfg(feature = "server")]
+mod certificate;
 mod client;
+mod compile;
 mod first_party;
 mod intake;
+#[cfg(feature = "server")]
 mod life;
 mod limits;
+#[cfg(feature = "server")]
 mod listen;
 mod operator;
 mod outbound;
 mod random;
+mod reloads;
+mod reply;
 mod routes;
 mod serving;
+#[cfg(feature = "server")]
 mod site;
 mod spool;
 
@@ -35,10 +43,10 @@ use pingora::proxy::Session;
 use crate::config::{Action, Config, Route};
 
 use build::{check_authorities, NO_AUTHORITIES};
+use compile::LongLivedState;
 use first_party::relay::Relay;
 use intake::exchange::{authority, Framed};
 use intake::intercept::Intake;
-use life::compile::LongLivedState;
 use outbound::sender::Destination;
 use random::random_bits;
 use routes::RouteAction;
@@ -47,19 +55,27 @@ use serving::Serving;
 pub use crate::admin::Forwarded as ForwardCounts;
 pub use build::{BuildError, Builder};
 pub use first_party::library::{check_libraries, fetch_libraries, FetchError};
-pub use life::descriptors::allow_descriptors;
-pub use life::reload::{ConfigFile, ReloadError};
-pub use life::server::{Server, ServerError};
-pub use life::signals::{outlive_signals, ProcessSignals};
-pub use life::startable::{check_server, Startable};
-pub use life::upgrade::ask_to_reload;
-pub use listen::coalescing::CoalescingStream;
-pub use operator::doctor::{examine, unknown_keys, TEST_EVENT};
-pub use operator::running::{compare_with_running, Running, RunningError};
-pub use operator::serve::{accepted, serve, Plain};
+pub use operator::serve::Plain;
 pub use operator::watcher::{Counts, Observer};
-pub use site::origin::Balancer;
-pub use site::{Site, SiteContext};
+#[cfg(feature = "server")]
+pub use server_items::*;
+
+/// The items of the server, which a host proxy's build does not have.
+#[cfg(feature = "server")]
+mod server_items {
+    pub use super::life::descriptors::allow_descriptors;
+    pub use super::life::reload::{ConfigFile, ReloadError};
+    pub use super::life::server::{Server, ServerError};
+    pub use super::life::signals::{outlive_signals, ProcessSignals};
+    pub use super::life::startable::{check_server, Startable};
+    pub use super::life::upgrade::ask_to_reload;
+    pub use super::listen::accepted::{accepted, serve};
+    pub use super::listen::coalescing::CoalescingStream;
+    pub use super::operator::doctor::{examine, unknown_keys, TEST_EVENT};
+    pub use super::operator::running::{compare_with_running, Running, RunningError};
+    pub use super::site::origin::Balancer;
+    pub use super::site::{Site, SiteContext};
+}
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
 ///

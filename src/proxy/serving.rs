@@ -10,9 +10,9 @@ use crate::admin::{Admin, CertificateState, Requests};
 use crate::config::Config;
 use crate::rewrite::Rewriter;
 
+use super::compile::LongLivedState;
 use super::intake::exchange::ConnectionFacts;
 use super::intake::visitor::Caller;
-use super::life::compile::LongLivedState;
 use super::outbound::pools::Pools;
 use super::routes::Routes;
 use super::Destinations;

@@ -1,5 +1,5 @@
-//! Header fields in which a request says who sent it, how, and for which address: what only a proxy
-//! in front may say to a site.
+//! Header fields in which a request names its sender, transport and address: only a proxy in front may
+//! send them to a site.
 
 use http::{HeaderMap, HeaderName};
 
@@ -119,19 +119,19 @@ const BEHIND_X: [&str; 9] = [
 /// Names with underscores: CGI and WSGI read them as if they had dashes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Underscores {
-    /// They go no further.
+    /// They are dropped.
     #[default]
     Drop,
-    /// They pass, unless what they say is a claim of the client's.
+    /// They pass, unless they are a claim of the client.
     Keep,
 }
 
-/// Whether a peer's word about a request's origin counts.
+/// Whether a peer's claims about a request's origin are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// It stands in `trusted_proxies`.
+    /// It is in `trusted_proxies`.
     Trusted,
-    /// Anyone.
+    /// Any other peer.
     Untrusted,
 }
 

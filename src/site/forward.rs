@@ -1,7 +1,7 @@
-//! A real Segment account beside this installation: what goes on to it, and when it is given up.
+//! A real Segment account beside this installation: which requests are forwarded, and when one is given up.
 //!
 //! Only decisions. The rule behind all of them: the account's side may never slow or fail the
-//! PostHog side, so whatever does not fit or does not work is counted and let go.
+//! PostHog side, so a request that does not fit or fails is counted and dropped.
 
 use std::time::Duration;
 
@@ -43,8 +43,8 @@ pub fn settings_path(write_key: &str) -> String {
 /// The path of a call on [`Region::api_host`]: Segment's own, whatever ours was. A pixel's query
 /// goes along, since it is the message.
 ///
-/// `None` for what stays here: preflights are ours to answer, and telemetry is about Segment's own
-/// library.
+/// `None` for requests that are not forwarded: Hedgerow answers preflights, and telemetry is about
+/// Segment's own library.
 pub fn path_for(call: Recognised) -> Option<String> {
     match call {
         Recognised::Ingest(Call::Batch) => Some("/v1/batch".to_owned()),
@@ -59,12 +59,12 @@ pub fn path_for(call: Recognised) -> Option<String> {
 }
 
 /// The headers of the request to Segment: those that say what the body is and who sent it. Cookies
-/// and everything else of the visitor's stay here.
+/// and all other values of the visitor are not forwarded.
 ///
 /// The caller adds `Host`, and `X-Forwarded-For` with the visitor's address. `key` says where the
 /// request has the key that counts here. `Basic` credentials that are not that key are a page's
 /// password, and stay here too. `write_key` is put in where the page was given no key to send (see
-/// [`super::KeyForm::LeftOut`]): Segment would take the event and throw it away.
+/// [`super::KeyForm::LeftOut`]): Segment would accept the event and drop it.
 pub fn headers_for(request: &HeaderMap, key: KeyFrom, write_key: Option<&str>) -> HeaderMap {
     const KEPT: [HeaderName; 5] = [
         header::CONTENT_TYPE,
@@ -105,7 +105,7 @@ fn basic(write_key: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("Basic {encoded}")).ok()
 }
 
-/// What the queue to Segment may hold.
+/// The limits of the queue to Segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueBounds {
     /// Requests.
@@ -243,7 +243,7 @@ pub enum SettingsCopy {
 /// How long an account's settings are used before they are fetched again.
 pub const SETTINGS_FRESH: Duration = Duration::from_secs(300);
 
-/// How long a failed fetch of settings is left alone.
+/// The pause after a failed fetch of settings.
 pub const SETTINGS_PAUSE: Duration = Duration::from_secs(30);
 
 /// What happens to a copy of this age, given the time since the last fetch failed. A copy never

@@ -1,5 +1,5 @@
-//! What the head of a request must be before any route is looked for: a target and a host that the
-//! server behind reads as this proxy does (RFC 9110, RFC 9112).
+//! The checks of a request's head before a route is chosen: the server behind must read target and host
+//! as this proxy does (RFC 9110, RFC 9112).
 
 use http::{header, HeaderMap, Method, StatusCode, Version};
 
@@ -20,7 +20,7 @@ pub enum HeadFault {
     Host,
     /// `TRACE` returns a request's own cookies in a body that scripts can read.
     Trace,
-    /// `CONNECT` asks for a tunnel, which a server in front of sites does not dig.
+    /// `CONNECT` asks for a tunnel, which a proxy in front of sites does not open.
     Connect,
     /// A transfer coding besides `chunked`.
     TransferCoding,
@@ -39,7 +39,7 @@ impl HeadFault {
     }
 }
 
-/// The parts of a head that are looked at.
+/// The parts of a head that are checked.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHead<'h> {
     /// The method.
@@ -59,7 +59,7 @@ impl RequestHead<'_> {
     ///
     /// # Errors
     ///
-    /// The first fault that is found.
+    /// The first fault.
     pub fn check(&self) -> Result<(), HeadFault> {
         // Microsoft's servers know the same method as TRACK.
         if *self.method == Method::TRACE || self.method.as_str() == "TRACK" {

@@ -26,7 +26,7 @@ pub struct Layout {
     calls: String,
 }
 
-/// Why a layout is none.
+/// Why a layout is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum LayoutError {

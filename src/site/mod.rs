@@ -18,6 +18,7 @@ mod library;
 pub mod names;
 mod page_sessions;
 mod path_names;
+mod path_prefix;
 mod posthog_headers;
 mod posthog_location;
 mod posthog_routes;
@@ -32,6 +33,7 @@ pub use library::{
 };
 pub use page_sessions::PageSessions;
 pub use path_names::{PathNames, PathNamesError};
+pub use path_prefix::PathPrefix;
 pub use posthog_headers::{keeps_request_header, keeps_response_header};
 pub use posthog_location::Below;
 pub use posthog_routes::{

@@ -2,10 +2,9 @@
 
 use url::Url;
 
-use crate::config::PathPrefix;
 use crate::posthog::{Host, Scheme};
 
-use super::PathNames;
+use super::{PathNames, PathPrefix};
 
 /// One `posthog` route as the place below which a project's hosts stand.
 #[derive(Debug, Clone)]

@@ -2,36 +2,25 @@
 //! (`tests/clients/behind.mjs`), or the form of its file.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
 
 use serde_json::{json, Value};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 
 use super::installed::{all_here, clients, Needed};
+use super::script::{Script, WhenDropped};
 use super::support::proxy::PostHog;
 use super::{block, exchange, hedgerow, holds};
 
 /// The stand-in for a platform, and where it listens.
-async fn platform(name: &str, language: &str, hedgerow: SocketAddr) -> (Child, SocketAddr) {
+async fn platform(name: &str, language: &str, hedgerow: SocketAddr) -> (Script, SocketAddr) {
     let order = json!({
         "platform": name,
         "code": block(name, language),
         "hedgerow": hedgerow.to_string(),
     });
-    let mut process = Command::new(Needed::Node.path())
-        .arg("behind.mjs")
-        .arg(order.to_string())
-        .current_dir(clients())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let port = lines.next_line().await.unwrap().expect("its port");
+    let mut script = Script::start("behind.mjs", &order, WhenDropped::Killed);
+    let port = script.line("its start").await;
     let port: u16 = port.parse().unwrap();
-    (process, ([127, 0, 0, 1], port).into())
+    (script, ([127, 0, 0, 1], port).into())
 }
 
 async fn stands_in_for(test: &str, name: &str, language: &str, needed: &[Needed]) {

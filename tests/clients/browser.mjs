@@ -2,27 +2,11 @@
 // {"chromium": FILE, "url": URL, "scenario": "stay" | "leave" | "shop" | "watch"}.
 // Prints `done` when the visitor has done it, stays until standard input ends, and then prints
 // {"requests": […], "shown": […], "note": …, "errors": […]} as one line.
-import { chromium } from 'playwright-core';
+import { launch, timeout, until } from './headless.mjs';
 
 const { chromium: executablePath, url, scenario } = JSON.parse(process.argv[2]);
 
-// For machines that are busy with something else.
-const timeout = 120_000;
-const browser = await chromium.launch({
-  executablePath,
-  timeout,
-  args: [
-    // Chromium's own sandbox does not work for root, which tests in containers often are.
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-dev-shm-usage',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-  ],
-});
+const browser = await launch(executablePath);
 const page = await (await browser.newContext()).newPage();
 page.setDefaultTimeout(timeout);
 
@@ -46,22 +30,8 @@ await network.send('Network.enable');
 let answered = 0;
 page.on('response', (response) => { if (response.url().includes('/hr/v1/')) answered += 1; });
 
-// Asked again from here: Playwright's own waiting evaluates in the page, and where the first look comes
-// too early, a page whose policy forbids that fails it.
-async function until(script, given) {
-  const deadline = Date.now() + timeout;
-  // A page that is just being left is asked again as the next one.
-  const ask = () => page.evaluate(script, given).catch((error) => {
-    if (!String(error).includes('context was destroyed')) throw error;
-  });
-  while (!await ask()) {
-    if (Date.now() > deadline) throw new Error(`waited in vain: ${script}`);
-    await page.waitForTimeout(20);
-  }
-}
-
 await page.goto(url);
-await until('window.analytics && (window.analytics.initialized || document.body.dataset.library === "fetch")');
+await until(page, 'window.analytics && (window.analytics.initialized || document.body.dataset.library === "fetch")');
 await page.evaluate(() => window.calls);
 if (scenario === 'leave') {
   await page.evaluate(() => {
@@ -69,7 +39,7 @@ if (scenario === 'leave') {
     window.location.href = '/next.html';
   });
   await page.waitForURL('**/next.html');
-  await until('window.analytics && window.analytics.initialized');
+  await until(page, 'window.analytics && window.analytics.initialized');
 } else if (scenario === 'shop' || scenario === 'watch') {
   const buttons = [
     '[data-product="HW-60"] [data-add]', '[data-checkout]', '[data-call="track"]', '[data-call="page"]',
@@ -82,7 +52,7 @@ if (scenario === 'leave') {
   }
   if (scenario === 'watch') {
     // The page at the start, and one event for each button.
-    await until((all) => document.querySelectorAll('#list article').length >= all, buttons.length + 1);
+    await until(page, (all) => document.querySelectorAll('#list article').length >= all, buttons.length + 1);
   }
 }
 console.log('done');

@@ -4,11 +4,10 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
+import { FLAGS, timeout } from './headless.mjs';
 
 // As a flag too: Playwright's own way of saying it does not outlive the back-forward cache.
 const userAgent = 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/143.0.0.0 Safari/537.36';
-// For machines that are busy with something else.
-const timeout = 120_000;
 
 // A page's clock that is a while ahead of the real one, or behind it.
 function moveable() {
@@ -38,10 +37,8 @@ export async function launch({ executable, map, clock }) {
     // posthog-js takes headless browsers for robots and stays silent.
     userAgent,
     args: [
-      // Chromium's own sandbox does not work for root, which tests in containers often are.
-      `--user-agent=${userAgent}`, '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-quic',
-      '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
-      '--disable-blink-features=AutomationControlled', `--host-resolver-rules=${map}`, `--log-net-log=${netlog}`,
+      ...FLAGS, `--user-agent=${userAgent}`, '--disable-blink-features=AutomationControlled',
+      `--host-resolver-rules=${map}`, `--log-net-log=${netlog}`,
     ],
   });
   context.setDefaultTimeout(timeout);

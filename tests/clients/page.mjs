@@ -4,20 +4,10 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
-import { chromium } from 'playwright-core';
+import { launch, timeout, until } from './headless.mjs';
 
 const { chromium: executablePath } = JSON.parse(process.argv[2]);
-// For machines that are busy with something else.
-const timeout = 120_000;
-const browser = await chromium.launch({
-  executablePath,
-  timeout,
-  args: [
-    // Chromium's own sandbox does not work for root, which tests in containers often are.
-    '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-quic', '--no-first-run',
-    '--disable-background-networking', '--disable-component-update', '--disable-sync',
-  ],
-});
+const browser = await launch(executablePath);
 const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
 const page = await context.newPage();
 page.setDefaultTimeout(timeout);
@@ -65,25 +55,12 @@ function faint() {
   return [...found].map(([where, what]) => `${where}: ${what}`);
 }
 
-// Asked again from here: Playwright's own waiting evaluates in the page, whose policy forbids that.
-async function until(script) {
-  const deadline = Date.now() + timeout;
-  // A page that is just being left is asked again as the next one.
-  const ask = () => page.evaluate(script).catch((error) => {
-    if (!String(error).includes('context was destroyed')) throw error;
-  });
-  while (!await ask()) {
-    if (Date.now() > deadline) throw new Error('waited in vain');
-    await page.waitForTimeout(20);
-  }
-}
-
 const still = () => page.evaluate(() => new Promise((done) => { requestAnimationFrame(() => requestAnimationFrame(done)); }));
 
 const commands = {
   open: (url) => page.goto(url).then(() => null),
   evaluate: (script) => page.evaluate(script),
-  wait: until,
+  wait: (script) => until(page, script),
   click: (selector) => page.click(selector),
   fill: (selector, text) => page.fill(selector, text),
   choose: (selector, value) => page.selectOption(selector, value),

@@ -3,25 +3,10 @@
 // tab, {"tab": 0, "run": SCRIPT} runs a script in it and waits for what it promises. After each line
 // comes one of JSON: {"value": …} or {"error": …}. Ends with standard input.
 import { createInterface } from 'node:readline';
-import { chromium } from 'playwright-core';
+import { launch, timeout } from './headless.mjs';
 
 const { chromium: executablePath } = JSON.parse(process.argv[2]);
-// For machines that are busy with something else.
-const timeout = 120_000;
-const browser = await chromium.launch({
-  executablePath,
-  timeout,
-  args: [
-    // Chromium's own sandbox does not work for root, which tests in containers often are.
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-dev-shm-usage',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-  ],
-});
+const browser = await launch(executablePath);
 // One context: its tabs share cookies and storage, as those of one visitor do.
 const context = await browser.newContext();
 context.setDefaultTimeout(timeout);

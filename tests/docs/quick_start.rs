@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 use super::file;
 
 /// The plug-in of the README, as a part of this test.
@@ -43,6 +45,22 @@ fn the_recipe_for_nginx_has_the_lines_that_snippet_prints() {
     }
 }
 
+/// A listener in the place of PostHog, and the file of "Only events" in a folder, with that host and a free
+/// address to listen at.
+fn only_events() -> (TcpListener, TempDir, SocketAddr) {
+    let posthog = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let yaml = &blocks("Only events", "yaml")[0];
+    let yaml = yaml.replace("0.0.0.0:8080", &address.to_string());
+    let host = format!("host: http://{}", posthog.local_addr().unwrap());
+    let yaml = yaml.replace("host: us", &host);
+    std::fs::write(folder.path().join("hedgerow.yaml"), yaml).unwrap();
+    (posthog, folder, address)
+}
+
 #[test]
 fn the_plug_in_of_the_readme_is_the_example_and_its_dependencies_are_ours() {
     const HEADING: &str = "In your own Pingora proxy";
@@ -74,17 +92,8 @@ fn the_plug_in_itself() {
 
 #[test]
 fn the_plug_in_of_the_readme_takes_a_call_to_posthog() {
-    let posthog = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
     // What stands there for the binary is as good for the plug-in.
-    let yaml = &blocks("Only events", "yaml")[0];
-    let yaml = yaml.replace("0.0.0.0:8080", &address.to_string());
-    let host = format!("host: http://{}", posthog.local_addr().unwrap());
-    let yaml = yaml.replace("host: us", &host);
-    std::fs::write(folder.path().join("hedgerow.yaml"), yaml).unwrap();
+    let (posthog, folder, address) = only_events();
     let (came, arrived) = mpsc::channel();
     std::thread::spawn(move || {
         let (mut stream, _) = posthog.accept().unwrap();
@@ -253,19 +262,7 @@ fn the_figures_of_the_readme_are_those_of_the_comparison() {
 /// "Only events", as it stands there: the file, the two commands, and the first event by curl's words.
 #[test]
 fn only_events_are_taken_as_the_readme_says() {
-    let posthog = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
-    let yaml = &blocks("Only events", "yaml")[0];
-    let yaml = yaml.replace("0.0.0.0:8080", &address.to_string());
-    let host = format!("host: http://{}", posthog.local_addr().unwrap());
-    std::fs::write(
-        folder.path().join("hedgerow.yaml"),
-        yaml.replace("host: us", &host),
-    )
-    .unwrap();
+    let (posthog, folder, address) = only_events();
     let shell = blocks("Only events", "sh");
     let plain = |line: &str| line.split(" #").next().unwrap().trim().to_owned();
     let [check, run] = shell[0]

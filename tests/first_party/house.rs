@@ -1,7 +1,6 @@
 //! The real binary with a configuration from `hedgerow init`, between a site and the stand-in for
 //! PostHog, all on loopback.
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use super::installed::{Needed, PostHogJs, Version};
 use super::pages::{Site, NONCE};
 use super::relay::{Line, Relay};
 use super::stand_in::StandIn;
-use super::started::listens;
+use super::started::{listens, run};
 
 pub const API_KEY: &str = "phc_first_party_test";
 /// More than any machine needs, so that only what never comes is given up.
@@ -269,17 +268,11 @@ async fn listening(folder: &Path, text: &str, speaks: Speaks<'_>) -> (Child, Soc
     let yaml = folder.join("hedgerow.yaml");
     std::fs::write(&yaml, replaced(text, "0.0.0.0:8080", &listen)).unwrap();
     let log = folder.join("log");
-    let file = File::create(&log).unwrap();
-    let mut process = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-        .args(["run", "-c"])
-        .arg(&yaml)
-        .env("RUST_LOG", "info,hedgerow=debug")
-        .env("POSTHOG_API_KEY", API_KEY)
-        .stdout(file.try_clone().unwrap())
-        .stderr(file)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let variables = [
+        ("RUST_LOG", "info,hedgerow=debug"),
+        ("POSTHOG_API_KEY", API_KEY),
+    ];
+    let mut process = run(&yaml, &log, &variables);
     let address = listens(&mut process, &log).await;
     (process, address)
 }

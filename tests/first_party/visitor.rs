@@ -1,22 +1,16 @@
 //! One visitor with one page in a real browser, driven by `tests/clients/visitor.mjs`.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{json, Value};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
 
-use super::installed::{clients, Needed};
+use super::installed::Needed;
+use super::script::{Script, WhenDropped};
 
 /// One browser at a time: several of them on a small machine only wait for each other.
 pub static TURN: Mutex<()> = Mutex::const_new(());
-
-/// More than the script's own patience, so that its word is heard of what it waits for.
-const PATIENCE: Duration = Duration::from_secs(150);
 
 /// What the names of pages lead to in Chromium.
 const MAP: &str = "MAP shop.test 127.0.0.1, MAP t.shop.test 127.0.0.1, MAP other.test 127.0.0.1, \
@@ -43,9 +37,7 @@ pub struct Sent {
 }
 
 pub struct Visitor {
-    process: Child,
-    input: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
+    script: Script,
 }
 
 impl Visitor {
@@ -71,42 +63,14 @@ impl Visitor {
 
     /// With any browser that `visitor.mjs` knows.
     pub async fn with(options: Value) -> Self {
-        let mut process = Command::new(Needed::Node.path())
-            .arg("visitor.mjs")
-            .arg(options.to_string())
-            .current_dir(clients())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // Not killed when dropped: it closes its browser when its input ends.
-            .spawn()
-            .unwrap();
-        let mut visitor = Self {
-            input: process.stdin.take().unwrap(),
-            lines: BufReader::new(process.stdout.take().unwrap()).lines(),
-            process,
-        };
-        assert_eq!(visitor.answer("the start").await, "here");
+        let script = Script::start("visitor.mjs", &options, WhenDropped::Left);
+        let mut visitor = Self { script };
+        assert_eq!(visitor.script.answer("the start").await, "here");
         visitor
     }
 
-    async fn line(&mut self, what: &str) -> String {
-        match tokio::time::timeout(PATIENCE, self.lines.next_line()).await {
-            Ok(Ok(Some(line))) => line,
-            other => panic!("the browser does not answer {what}: {other:?}"),
-        }
-    }
-
-    async fn answer(&mut self, what: &str) -> Value {
-        let line = self.line(what).await;
-        let mut answer: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(answer.get("error"), None, "{what}");
-        answer["value"].take()
-    }
-
     async fn tell(&mut self, order: Value) -> Value {
-        let line = format!("{order}\n");
-        self.input.write_all(line.as_bytes()).await.unwrap();
-        self.answer(&line).await
+        self.script.tell(&order).await
     }
 
     pub async fn open(&mut self, url: &str) {
@@ -155,16 +119,9 @@ impl Visitor {
     }
 
     /// Leaves the page and closes the browser.
-    pub async fn leaves(mut self) -> Report {
+    pub async fn leaves(self) -> Report {
         // The end of the input is the order.
-        drop(self.input);
-        let line = match tokio::time::timeout(PATIENCE, self.lines.next_line()).await {
-            Ok(Ok(Some(line))) => line,
-            other => panic!("the browser does not end: {other:?}"),
-        };
-        let status = tokio::time::timeout(PATIENCE, self.process.wait()).await;
-        assert!(status.expect("the browser ends").unwrap().success());
-        serde_json::from_str(&line).unwrap()
+        serde_json::from_str(&self.script.end().await).unwrap()
     }
 }
 

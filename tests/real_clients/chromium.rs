@@ -1,15 +1,11 @@
 //! Headless Chromium, driven by `tests/clients/browser.mjs`.
 
-use std::process::Stdio;
-
 use serde::Deserialize;
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::Mutex;
 
-use super::house::PATIENCE;
-use super::installed::{all_here, clients, Needed, Version};
+use super::installed::{all_here, Needed, Version};
+use super::script::{Script, WhenDropped};
 
 /// One browser at a time: several of them on a small machine only wait for each other.
 pub static TURN: Mutex<()> = Mutex::const_new(());
@@ -35,8 +31,7 @@ pub struct Sent {
 }
 
 pub struct Browser {
-    process: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    script: Script,
 }
 
 impl Browser {
@@ -46,38 +41,18 @@ impl Browser {
             "url": url,
             "scenario": scenario,
         });
-        let mut process = Command::new(Needed::Node.path())
-            .arg("browser.mjs")
-            .arg(argument.to_string())
-            .current_dir(clients())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { process, lines }
-    }
-
-    async fn line(&mut self) -> String {
-        match tokio::time::timeout(PATIENCE, self.lines.next_line()).await {
-            Ok(Ok(Some(line))) => line,
-            other => panic!("the browser says nothing more: {other:?}"),
-        }
+        let script = Script::start("browser.mjs", &argument, WhenDropped::Killed);
+        Self { script }
     }
 
     /// Waits until the visitor has done everything.
     pub async fn done(&mut self) {
-        assert_eq!(self.line().await, "done");
+        assert_eq!(self.script.line("the scenario").await, "done");
     }
 
     /// Ends it, and what it saw.
-    pub async fn close(mut self) -> Report {
-        drop(self.process.stdin.take());
-        let report = serde_json::from_str(&self.line().await).unwrap();
-        let status = tokio::time::timeout(PATIENCE, self.process.wait()).await;
-        assert!(status.expect("the browser ends").unwrap().success());
-        report
+    pub async fn close(self) -> Report {
+        serde_json::from_str(&self.script.end().await).unwrap()
     }
 }
 

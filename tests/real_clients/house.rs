@@ -1,6 +1,5 @@
 //! The real binary between a site and the stand-in for PostHog, all on loopback.
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,10 +10,10 @@ use hedgerow::demo::capture::{Capture, StoreCapacity};
 use hedgerow::demo::http::Handler;
 use hedgerow::proxy::serve;
 use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::task::JoinHandle;
 
-use super::started::listens;
+use super::started::{self, listens};
 
 /// The project key that the events must carry.
 pub const API_KEY: &str = "phc_real_clients";
@@ -117,17 +116,12 @@ fn run(folder: &Path, posthog: SocketAddr, origin: SocketAddr) -> Child {
          \x20 - {{path: /, origin: \"http://{origin}\"}}\n"
     );
     std::fs::write(&file, config).unwrap();
-    let log = File::create(folder.join("log")).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-        .args(["run", "-c"])
-        .arg(&file)
-        // The framework prints whole bodies of proxied pages when it is asked for details.
-        .env("RUST_LOG", "info,hedgerow=debug")
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
+    // The framework prints whole bodies of proxied pages when it is asked for details.
+    started::run(
+        &file,
+        &folder.join("log"),
+        &[("RUST_LOG", "info,hedgerow=debug")],
+    )
 }
 
 struct NoSite;

@@ -1,19 +1,14 @@
 //! One page in headless Chromium, driven step by step through `tests/clients/page.mjs`.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use serde_json::{json, Value};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::house::PATIENCE;
-use super::installed::{clients, Needed};
+use super::installed::Needed;
+use super::script::{Script, WhenDropped};
 
 pub struct Page {
-    process: Child,
-    input: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
+    script: Script,
 }
 
 /// Where pictures go, to be looked at.
@@ -24,36 +19,15 @@ pub fn pictures() -> PathBuf {
 
 impl Page {
     pub async fn open(url: &str) -> Self {
-        let mut process = Command::new(Needed::Node.path())
-            .arg("page.mjs")
-            .arg(json!({"chromium": Needed::Chromium.path()}).to_string())
-            .current_dir(clients())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let input = process.stdin.take().unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut page = Self {
-            process,
-            input,
-            lines,
-        };
+        let argument = json!({"chromium": Needed::Chromium.path()});
+        let script = Script::start("page.mjs", &argument, WhenDropped::Killed);
+        let mut page = Self { script };
         page.tell(json!(["open", url])).await;
         page
     }
 
     async fn tell(&mut self, command: Value) -> Value {
-        let line = format!("{command}\n");
-        self.input.write_all(line.as_bytes()).await.unwrap();
-        let answer = match tokio::time::timeout(PATIENCE, self.lines.next_line()).await {
-            Ok(Ok(Some(line))) => line,
-            other => panic!("no answer to {command}: {other:?}"),
-        };
-        let answer: Value = serde_json::from_str(&answer).unwrap();
-        assert!(answer.get("error").is_none(), "{answer:#}");
-        answer["value"].clone()
+        self.script.tell(&command).await
     }
 
     pub async fn go(&mut self, url: &str) {
@@ -109,8 +83,6 @@ impl Page {
             |error: &Value| error.as_str().is_some_and(|text| text.contains(expected));
         let all_expected = errors.as_array().unwrap().iter().all(is_expected);
         assert!(all_expected, "{errors:#}");
-        drop(self.input);
-        let status = tokio::time::timeout(PATIENCE, self.process.wait()).await;
-        assert!(status.expect("the browser ends").unwrap().success());
+        self.script.end().await;
     }
 }

@@ -2,7 +2,6 @@
 //! analytics needs of it arrives, although analytics.js sends none of it.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,51 +9,28 @@ use std::time::{Duration, SystemTime};
 use hedgerow::demo::capture::StoredEvent;
 use hedgerow::Hedgerow;
 use serde_json::{json, Value};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpListener;
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::chromium::{is_here, TURN};
-use super::house::PATIENCE;
-use super::installed::{clients, Needed, Version};
+use super::installed::{Needed, Version};
 use super::origin::Origin;
+use super::script::{Script, WhenDropped};
 use super::support::proxy::{config, PostHog, Proxy, Speaks};
 
 /// The tabs of one browser, driven by `tests/clients/tabs.mjs`.
 struct Tabs {
-    _process: Child,
-    input: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
+    script: Script,
 }
 
 impl Tabs {
     fn open() -> Self {
-        let mut process = Command::new(Needed::Node.path())
-            .arg("tabs.mjs")
-            .arg(json!({"chromium": Needed::Chromium.path()}).to_string())
-            .current_dir(clients())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        Self {
-            input: process.stdin.take().unwrap(),
-            lines: BufReader::new(process.stdout.take().unwrap()).lines(),
-            _process: process,
-        }
+        let argument = json!({"chromium": Needed::Chromium.path()});
+        let script = Script::start("tabs.mjs", &argument, WhenDropped::Killed);
+        Self { script }
     }
 
     async fn tell(&mut self, order: Value) -> Value {
-        let line = format!("{order}\n");
-        self.input.write_all(line.as_bytes()).await.unwrap();
-        let answer = tokio::time::timeout(PATIENCE, self.lines.next_line()).await;
-        let Ok(Ok(Some(answer))) = answer else {
-            panic!("the browser does not answer {order}: {answer:?}");
-        };
-        let answer: Value = serde_json::from_str(&answer).unwrap();
-        assert_eq!(answer.get("error"), None, "{order}");
-        answer["value"].clone()
+        self.script.tell(&order).await
     }
 
     async fn go(&mut self, tab: usize, url: &str) {

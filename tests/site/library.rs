@@ -5,32 +5,17 @@ use std::path::Path;
 use hedgerow::proxy::{check_libraries, fetch_libraries, FetchError};
 use hedgerow::site::Sha256;
 
+use super::package::files;
 use super::support::client::{post, Client};
 use super::support::proxy::{config, yaml, PostHog, Proxy};
 use super::support::recorder::{dead_url, Act, Recorder};
 use super::support::{eventually, track};
 
-/// As little of the package as its rewriting looks at, with this code in a chunk.
+/// The package as one file, with this code in a chunk.
 fn package(code: &str) -> Vec<u8> {
-    let loader = concat!(
-        "!function(){var v=\"9.8.7\",a=\"api.segment.io/v1\";",
-        "function cdn(){return window.c||\"https://cdn.segment.com\"}",
-        "function old(k){return\"https://cdn.segment.com/analytics.js/v1/\".concat(k)}",
-        "var p=cdn()?cdn()+\"/analytics-next/bundles/\":",
-        "\"https://cdn.segment.com/analytics-next/bundles/\";",
-        "function s(k){return cdn().concat(\"/v1/projects/\").concat(k,\"/settings\")}",
-        "var u=function(t){return({248:\"auto-track\"}[t]||t)+\".bundle.\"+",
-        "{248:\"f131ce01a05e3a33a8c1\",407:\"61efa1acb302134c434b\"}[t]+\".js\"};",
-        "var f=\"https://cdnjs.cloudflare.com/ajax/libs/babel-polyfill/7.7.0/polyfill.min.js\";",
-        "}();\n",
-    );
     let packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut tar = tar::Builder::new(packer);
-    for (name, text) in [
-        ("standalone.js", loader),
-        ("auto-track.bundle.f131ce01a05e3a33a8c1.js", "one()"),
-        ("407.bundle.61efa1acb302134c434b.js", code),
-    ] {
+    for (name, text) in files(code) {
         let mut header = tar::Header::new_ustar();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);

@@ -1,14 +1,31 @@
 //! A binary that chooses its own port, and is waited for.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 
 /// More than any machine needs, so that only what never comes is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// `hedgerow run` with this configuration and these variables; what it says goes into the log.
+pub fn run(file: &Path, log: &Path, variables: &[(&str, &str)]) -> Child {
+    let log = File::create(log).expect("the folder is ours");
+    Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(["run", "-c"])
+        .arg(file)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("it is open"))
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary")
+}
 
 /// Where this process listens, by what it says in its log, once it answers there. A port
 /// that the test had chosen could belong to another process by then, and be taken for the process's own.

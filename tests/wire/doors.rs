@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::package::files;
 use super::running::Running;
 use super::support::client::{post, Client};
 use super::support::frames::Frames;
@@ -119,24 +120,9 @@ impl Doors {
     }
 }
 
-/// As little of the package as its rewriting looks at.
+/// A folder with the package.
 fn write_library(folder: &Path) {
-    let loader = concat!(
-        "!function(){var v=\"9.8.7\",a=\"api.segment.io/v1\";",
-        "function cdn(){return window.c||\"https://cdn.segment.com\"}",
-        "function old(k){return\"https://cdn.segment.com/analytics.js/v1/\".concat(k)}",
-        "var p=cdn()?cdn()+\"/analytics-next/bundles/\":",
-        "\"https://cdn.segment.com/analytics-next/bundles/\";",
-        "function s(k){return cdn().concat(\"/v1/projects/\").concat(k,\"/settings\")}",
-        "var u=function(t){return({248:\"auto-track\"}[t]||t)+\".bundle.\"+",
-        "{248:\"f131ce01a05e3a33a8c1\"}[t]+\".js\"};",
-        "var f=\"https://cdnjs.cloudflare.com/ajax/libs/babel-polyfill/7.7.0/polyfill.min.js\";",
-        "}();\n",
-    );
-    for (name, text) in [
-        ("standalone.js", loader),
-        ("auto-track.bundle.f131ce01a05e3a33a8c1.js", "one()"),
-    ] {
+    for (name, text) in files("two()") {
         std::fs::write(folder.join(name), text).expect("the folder is ours");
     }
 }

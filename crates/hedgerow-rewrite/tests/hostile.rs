@@ -18,7 +18,7 @@ mod parts;
 use std::io::Write;
 use std::path::Path;
 
-use broken::{broken, Numbers};
+use broken::{broken, whole_and_broken, Numbers};
 use serde_json::Value;
 
 fn texts(folder: &str) -> Vec<String> {
@@ -83,18 +83,6 @@ fn wherever_a_body_is_cut_and_however_little_is_held_the_events_are_the_same() {
     }
 }
 
-/// Seeds as they are and broken, through a target.
-fn all(seeds: &[Vec<u8>], rounds: usize, target: fn(&[u8])) {
-    assert!(!seeds.is_empty());
-    let mut numbers = Numbers(0xfeed);
-    for seed in seeds {
-        target(seed);
-        for _ in 0..rounds {
-            target(&broken(seed, &mut numbers));
-        }
-    }
-}
-
 #[test]
 fn a_sent_at_behind_messages_that_have_left_is_passed_over_unread() {
     let message = r#"{"type":"track","event":"E","userId":"u","messageId":"m"}"#;
@@ -123,7 +111,7 @@ fn a_body_inflates_to_the_same_however_it_is_cut() {
     bodies.push(gzip(&[b' '; 100_000]));
     bodies.push(b"\x1f\x8b".to_vec());
     bodies.push(b"{\"a\":1}".to_vec());
-    all(&sent(&bodies), 30, parts::gzip);
+    whole_and_broken(&sent(&bodies), 30, parts::gzip);
 }
 
 #[test]
@@ -136,7 +124,7 @@ fn a_pixels_query_becomes_a_message_or_none() {
         "%ff=%c3%28&a%2eb=1",
     ];
     let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
-    all(&seeds, 200, parts::pixel);
+    whole_and_broken(&seeds, 200, parts::pixel);
 }
 
 #[test]
@@ -148,7 +136,7 @@ fn cookies_say_no_more_than_they_hold() {
         "ajs_group_id=%zz; ajs_group_id=null",
     ];
     let seeds = seeds.map(|seed| seed.as_bytes().to_vec());
-    all(&seeds, 100, parts::cookies);
+    whole_and_broken(&seeds, 100, parts::cookies);
 }
 
 #[test]
@@ -160,7 +148,7 @@ fn every_time_that_is_read_can_be_read_again() {
             Err(_) => line.to_owned(),
         }
     });
-    all(&times, 2, parts::times);
+    whole_and_broken(&times, 2, parts::times);
 }
 
 #[test]
@@ -169,7 +157,7 @@ fn urls_are_read_as_the_standard_has_them() {
         let row: Value = serde_json::from_str(line).unwrap();
         row[0].as_str().unwrap().to_owned()
     });
-    all(&urls, 20, parts::urls);
+    whole_and_broken(&urls, 20, parts::urls);
 }
 
 /// What a line of a file gives.

@@ -8,6 +8,8 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value};
 
+use crate::plain::Request;
+
 use super::shape::Historical;
 use super::Uuid;
 
@@ -102,6 +104,25 @@ pub struct RequestFacts {
     pub historical: Historical,
     /// How many of its events were stored.
     pub events: usize,
+}
+
+impl RequestFacts {
+    /// What the request itself tells; of its envelope nothing yet.
+    pub(super) fn of(request: &Request, number: u64, at: DateTime<Utc>) -> Self {
+        Self {
+            number,
+            method: request.method.clone(),
+            path: request.path.clone(),
+            query: request.query.clone(),
+            headers: request.headers.clone(),
+            body_bytes: request.body.len(),
+            peer: request.peer,
+            at,
+            sent_at: None,
+            historical: Historical::No,
+            events: 0,
+        }
+    }
 }
 
 /// A request that was refused.

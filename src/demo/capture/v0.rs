@@ -54,17 +54,10 @@ impl Capture {
         body.events
             .retain(|(event, _)| event.event != "$performance_event");
         let facts = Arc::new(RequestFacts {
-            number,
-            method: request.method.clone(),
-            path: request.path.clone(),
-            query: request.query.clone(),
-            headers: request.headers.clone(),
-            body_bytes: request.body.len(),
-            peer: request.peer,
-            at: now,
             sent_at: body.sent_at,
             historical: body.historical,
             events: body.events.len(),
+            ..RequestFacts::of(request, number, now)
         });
         let mut stored = Vec::with_capacity(body.events.len());
         for (event, raw) in body.events {

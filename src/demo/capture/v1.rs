@@ -122,20 +122,12 @@ impl Capture {
             events.push((event, uuid, raw.get().to_owned()));
         }
         let facts = Arc::new(RequestFacts {
-            number,
-            method: request.method.clone(),
-            path: request.path.clone(),
-            query: request.query.clone(),
-            headers: request.headers.clone(),
-            body_bytes: request.body.len(),
-            peer: request.peer,
-            at: self.now(),
-            sent_at: None,
             historical: match envelope.historical_migration {
                 Some(true) => Historical::Yes,
                 _ => Historical::No,
             },
             events: events.len(),
+            ..RequestFacts::of(request, number, self.now())
         });
         let mut results = Map::new();
         let mut stored = Vec::new();

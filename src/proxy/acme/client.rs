@@ -15,12 +15,13 @@ use thiserror::Error;
 
 use crate::config::{self, UpstreamHttp};
 use crate::posthog::{Host, Scheme};
-use crate::proxy::intake::verdict::NoAnswerReason;
+use crate::proxy::outbound::hops::end_to_end;
+use crate::proxy::outbound::retry_after;
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
+use crate::proxy::outbound::verdict::NoAnswerReason;
 use crate::proxy::outbound::{
     BodyEnd, Client, Connections, Template, UpstreamRequest, WantedFields,
 };
-use crate::proxy::site::hops::end_to_end;
 
 /// The most of an answer that is read, in bytes: a chain of certificates is the largest.
 const LIMIT: usize = 1 << 20;
@@ -217,30 +218,17 @@ fn user_agent(headers: &http::HeaderMap) -> String {
     )
 }
 
-/// `Retry-After` in seconds since 1970 (RFC 9110, 10.2.3).
+/// `Retry-After` in seconds since 1970.
 fn until(value: &HeaderValue) -> Option<u64> {
-    let text = value.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-        return Some(now.as_secs().saturating_add(seconds));
-    }
-    let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
-    u64::try_from(date.timestamp()).ok()
+    let now = SystemTime::now();
+    let seconds = retry_after::seconds(value.as_bytes(), now)?;
+    let now = now.duration_since(UNIX_EPOCH).ok()?;
+    Some(now.as_secs().saturating_add(seconds.into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn retry_after_is_a_number_of_seconds_or_a_date() {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let read = |text: &str| until(&HeaderValue::from_str(text).unwrap());
-        let in_a_minute = read("60").unwrap();
-        assert!((now.as_secs() + 60..now.as_secs() + 90).contains(&in_a_minute));
-        assert_eq!(read("Thu, 01 Jan 1970 00:01:40 GMT"), Some(100));
-        assert_eq!(read("soon"), None);
-    }
 
     #[test]
     fn only_https_is_spoken_to_an_authority() {

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use crate::admin::{CertificateOrders, CertificateState};
 use crate::config::{self, Config};
 use crate::doctor::Finding;
-use crate::proxy::listen::tls::Holding;
+use crate::proxy::certificate::CertificateMatch;
 use crate::proxy::BuildError;
 
 /// No certificates.

@@ -16,7 +16,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::admin::CertificateState;
 use crate::config;
-use crate::proxy::listen::tls::{names, CertificateMatch};
+
+use crate::proxy::certificate::{names, CertificateMatch};
 
 use super::schedule::Life;
 use super::storage::{mark, Attempts, FileStamp, Storage};

@@ -111,6 +111,16 @@ impl Task {
         !self.ordered.is_complete() || i64::try_from(now).is_ok_and(|now| now >= from)
     }
 
+    /// What an order is made with.
+    fn order_context<'a>(&'a self, wire: &'a AcmeHttpClient) -> OrderContext<'a> {
+        OrderContext {
+            settings: &self.ordered.settings,
+            storage: &self.ordered.storage,
+            proofs: &self.proofs,
+            wire,
+        }
+    }
+
     /// Makes one attempt, unless another process makes it.
     async fn attempt(&mut self) {
         let name = self.ordered.settings.name().to_owned();
@@ -134,12 +144,7 @@ impl Task {
         }
         self.ordered.storage.clear();
         let wire = AcmeHttpClient::new(&self.ordered.settings);
-        let desk = OrderContext {
-            settings: &self.ordered.settings,
-            storage: &self.ordered.storage,
-            proofs: &self.proofs,
-            wire: &wire,
-        };
+        let desk = self.order_context(&wire);
         log::info!(
             "{name}: a certificate for {} is ordered from {}",
             self.ordered.settings.domains.join(", "),
@@ -285,12 +290,7 @@ impl Task {
         // Before the question: in every case, it is not asked again at once.
         self.suggested.ask_again = Some(Instant::now() + SUGGESTED_EVERY);
         let wire = AcmeHttpClient::new(&self.ordered.settings);
-        let desk = OrderContext {
-            settings: &self.ordered.settings,
-            storage: &self.ordered.storage,
-            proofs: &self.proofs,
-            wire: &wire,
-        };
+        let desk = self.order_context(&wire);
         let name = self.ordered.settings.name();
         match timeout(PATIENCE, desk.suggestion(identifier)).await {
             Ok(Ok(Some(suggestion))) => {

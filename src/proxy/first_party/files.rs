@@ -16,8 +16,8 @@ use crate::site::{merge_account, PageProtocol, PageSessions, RequestHost, Settin
 use crate::proxy::client::X_FORWARDED_HOST;
 use crate::proxy::first_party::library::ServedLibrary;
 use crate::proxy::intake::account::SegmentAccount;
-use crate::proxy::intake::reply;
 use crate::proxy::intake::visitor::{Agreement, Caller, Trust};
+use crate::proxy::reply;
 use crate::proxy::BuildError;
 
 /// The files that a Segment route serves.

@@ -17,22 +17,22 @@ use pingora::Result;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::CertificateDer;
 
-use crate::config::{CaFile, PathPrefix, PostHogPassThrough, UpstreamHttp};
+use crate::config::{CaFile, PostHogPassThrough, UpstreamHttp};
 use crate::posthog::Host;
 use crate::segment::Answer;
 use crate::site::cache::{Cache, CacheKey, CacheLookup, CachedAnswer};
 use crate::site::{
     keeps_request_header, keeps_response_header, method_rule, posthog_route, Authorization, Below,
-    Caching, MethodRule, PostHogRoute, TargetHost as To,
+    Caching, MethodRule, PathPrefix, PostHogRoute, TargetHost as To,
 };
 
 use crate::proxy::client::X_FORWARDED_FOR;
 use crate::proxy::first_party::files::joined;
-use crate::proxy::intake::reply;
 use crate::proxy::outbound::fetch::{FetchFailure, FetchHost};
-use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
+use crate::proxy::outbound::hops::end_to_end;
+use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost, SITE_PATIENCE};
 use crate::proxy::outbound::{Client, Connections};
-use crate::proxy::site::hops::end_to_end;
+use crate::proxy::reply;
 
 /// The largest body, as PostHog's documents ask for (posthog-ingestion 6.3).
 pub(crate) const BODY: usize = 64 << 20;
@@ -95,7 +95,7 @@ impl PostHogProxy {
             UpstreamHttp::Http2 => UpstreamHttp::Http2,
         };
         let patient = Timeouts {
-            exchange: crate::proxy::site::SITE_PATIENCE,
+            exchange: SITE_PATIENCE,
             ..timeouts
         };
         Self {

@@ -21,20 +21,20 @@ use crate::admin::{Answered, RequestKind};
 use crate::proxy::first_party::posthog::{
     own_answer, ForwardedRequest, PostHogProxy, RequestPlan, BODY,
 };
+use crate::proxy::intake::access::FinishedRequest;
 use crate::proxy::intake::body::{Incoming, Interrupted};
+use crate::proxy::intake::exchange::head;
 use crate::proxy::intake::exchange::ConnectionFacts;
 use crate::proxy::intake::refusals::{of_head, RoutedRequest};
-use crate::proxy::intake::reply;
-use crate::proxy::intake::verdict::NoAnswerReason;
 use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
-use crate::proxy::operator::access::FinishedRequest;
+use crate::proxy::outbound::hops::end_to_end;
+use crate::proxy::outbound::verdict::NoAnswerReason;
 use crate::proxy::outbound::{
     AnswerHead, OpenAnswer, Template, UpstreamRequest, WantedFields, PIECE,
 };
+use crate::proxy::reply;
 use crate::proxy::routes::CompiledRoute;
 use crate::proxy::serving::Serving;
-use crate::proxy::site::head;
-use crate::proxy::site::hops::end_to_end;
 use crate::segment::Answer;
 
 /// The result of a request that was passed on.

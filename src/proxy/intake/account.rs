@@ -21,12 +21,12 @@ use crate::site::forward::{
 };
 use crate::site::{keeps_response_header, DeviceMode};
 
-use crate::proxy::intake::reply;
-use crate::proxy::operator::log_limit::LogLimit;
+use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::outbound::fetch::FetchHost;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::outbound::Connections;
 use crate::proxy::random_bits;
+use crate::proxy::reply;
 
 /// Requests to Segment that are on their way at once.
 const AT_ONCE: usize = 64;

@@ -1,5 +1,5 @@
 //! A client's request and the writer of its answer, over a connection that the framework reads
-//! or this process itself ([`Direct`](crate::proxy::listen::direct::Direct)).
+//! or this process itself (`listen/direct.rs`).
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -13,10 +13,10 @@ use pingora::proxy::Session;
 
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::segment::Answer;
-use crate::site::head::split_target;
+use crate::site::head::{split_target, RequestHead};
 
 use crate::proxy::intake::body::{Incoming, Interrupted};
-use crate::proxy::intake::reply;
+use crate::proxy::reply;
 use crate::proxy::serving::Serving;
 
 /// What the connection itself says of a client.
@@ -150,6 +150,18 @@ impl Exchange for Framed<'_> {
         self.session
             .response_written()
             .map(|written| written.status)
+    }
+}
+
+/// The head of a request, as the checks see it.
+pub(crate) fn head(session: &Session) -> RequestHead<'_> {
+    let head = session.req_header();
+    RequestHead {
+        method: &head.method,
+        target: head.raw_path(),
+        authority: head.uri.authority().map(|authority| authority.as_str()),
+        version: head.version,
+        headers: &head.headers,
     }
 }
 

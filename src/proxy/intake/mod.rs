@@ -1,5 +1,6 @@
 //! A Segment request: its body, what happens to it, and its answer.
 
+pub(crate) mod access;
 pub(crate) mod account;
 pub(crate) mod body;
 pub(crate) mod exchange;
@@ -8,10 +9,9 @@ pub(crate) mod intercept;
 pub(crate) mod keys;
 pub(crate) mod long_work;
 pub(crate) mod refusals;
-pub(crate) mod reply;
+
 pub(crate) mod stream;
 pub(crate) mod turn;
 pub(crate) mod upload;
 pub(crate) mod upload_error;
-pub(crate) mod verdict;
 pub(crate) mod visitor;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::proxy::intake::verdict::BatchVerdict;
 use crate::proxy::outbound::sender::{verdict, Destination, OpenBatch};
+use crate::proxy::outbound::verdict::BatchVerdict;
 
 /// One request to PostHog whose body is still being written. Dropping it without
 /// [`finish`](Self::finish) or [`abort`](Self::abort) closes the connection in mid-request.

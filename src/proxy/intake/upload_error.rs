@@ -4,9 +4,9 @@ use crate::rewrite::RewriteError;
 use crate::segment::{BodyError, Reply, RequestRefusal};
 
 use crate::proxy::intake::body::Interrupted;
-use crate::proxy::intake::verdict::BatchVerdict;
 use crate::proxy::limits::budget::UsedUp;
 use crate::proxy::limits::rates::RETRY_AFTER;
+use crate::proxy::outbound::verdict::BatchVerdict;
 use crate::proxy::spool::backlog::NotSpooled;
 
 /// Why an upload stopped.

@@ -1,9 +1,6 @@
 //! The life of the process: start, reload, drain, hand-over.
 
-pub(crate) mod compile;
 pub(crate) mod descriptors;
-pub(crate) mod drain;
-pub(crate) mod process;
 pub(crate) mod reload;
 pub(crate) mod server;
 pub(crate) mod signals;

@@ -20,10 +20,10 @@ use crate::config::{Action, Config};
 use crate::plain::Handler;
 use crate::posthog::Scheme;
 
-use crate::proxy::life::drain::{Drain, Stage};
 use crate::proxy::life::reload::{ConfigFile, ReloadHandle, Reloader, Reloading};
 use crate::proxy::life::signals::IgnoredSignals;
 use crate::proxy::life::upgrade::{UpgradeClient, UpgradeServer};
+use crate::proxy::listen::drain::{Drain, Stage};
 use crate::proxy::listen::listener_group::{
     BoundSocket, ListenerGroup, ListenerOptions, ListenerService,
 };

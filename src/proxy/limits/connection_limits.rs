@@ -15,7 +15,7 @@ use crate::admin::ConnectionCounts;
 use crate::config::RequestLimits;
 
 use crate::proxy::client::is_trusted;
-use crate::proxy::operator::log_limit::LogLimit;
+use crate::proxy::limits::log_limit::LogLimit;
 
 /// The connections of all clients.
 pub(crate) struct ConnectionLimits {

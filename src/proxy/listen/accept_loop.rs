@@ -16,18 +16,18 @@ use tokio::time::{timeout, timeout_at, Instant};
 
 use crate::config::H2c;
 use crate::proxy::client::is_trusted;
-use crate::proxy::life::drain::{ClientConnection, ListenerConnections, Stage};
 use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow, Speaking};
+use crate::proxy::limits::log_limit::LogLimit;
+use crate::proxy::listen::accepted::accepted;
 use crate::proxy::listen::balancer::proxied;
 use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::connection::{self, Lifetime};
 use crate::proxy::listen::direct::Direct;
+use crate::proxy::listen::drain::{ClientConnection, ListenerConnections, Stage};
 use crate::proxy::listen::http2;
 use crate::proxy::listen::listener_group::ListenerOptions;
 use crate::proxy::listen::preamble::{begins, Speaks};
 use crate::proxy::listen::tls;
-use crate::proxy::operator::log_limit::LogLimit;
-use crate::proxy::operator::serve::accepted;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(60);

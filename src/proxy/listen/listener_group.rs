@@ -16,10 +16,10 @@ use pingora::services::Service;
 use tokio::runtime::Handle;
 
 use crate::config::Listener;
-use crate::proxy::life::drain::{Drain, ListenerConnections};
 use crate::proxy::limits::connection_limits::ConnectionLimits;
 use crate::proxy::listen::accept_loop::AcceptLoop;
 use crate::proxy::listen::direct::Direct;
+use crate::proxy::listen::drain::{Drain, ListenerConnections};
 use crate::proxy::ServerError;
 
 /// The most connections that the kernel queues until they are accepted; its own limit may be lower.

@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::plain::{Handler, Request, Response};
 
 use crate::proxy::acme::Acme;
-use crate::proxy::life::drain::Drain;
 use crate::proxy::listen::direct::Direct;
+use crate::proxy::listen::drain::Drain;
 use crate::proxy::listen::listener_group::{
     BoundSocket, ListenerGroup, ListenerOptions, ListenerPlan,
 };

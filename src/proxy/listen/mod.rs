@@ -1,10 +1,12 @@
 //! Listeners and their connections, before a request is there.
 
 mod accept_loop;
+pub(crate) mod accepted;
 pub(crate) mod balancer;
 pub(crate) mod coalescing;
 pub(crate) mod connection;
 pub(crate) mod direct;
+pub(crate) mod drain;
 mod extent;
 mod http2;
 mod idle_timer;

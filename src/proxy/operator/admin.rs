@@ -1,82 +1,22 @@
 //! What the admin page is told of the proxy.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
 
 use crate::admin::live::{Live, Recording, Visibility};
 use crate::admin::{
-    Admin, BatchAnswers, ConfigState, DeliveryFailure, Health, LastError, PostHogCondition,
-    ProjectState, ProxyState, SpoolSize, SpoolState, Stalled, Unready, SAMPLED_EVERY,
+    Admin, ConfigState, Health, PostHogCondition, ProjectState, ProxyState, SpoolSize, SpoolState,
+    Stalled, Unready, SAMPLED_EVERY,
 };
 use crate::delivery::{self, Availability};
 use crate::rewrite::privacy::Privacy;
 
-use crate::proxy::intake::verdict::BatchVerdict;
-use crate::proxy::life::process;
-use crate::proxy::outbound::recovery::Recovery;
+use crate::proxy::operator::process;
 use crate::proxy::serving::Serving;
 use crate::proxy::{Clock, Config, Hedgerow, HedgerowShared};
-
-/// What PostHog said to the batches of a project.
-#[derive(Debug, Default)]
-pub(crate) struct BatchCounts {
-    accepted: AtomicU64,
-    key_refused: AtomicU64,
-    refused: AtomicU64,
-    busy: AtomicU64,
-    unreachable: AtomicU64,
-    recovery: Recovery,
-}
-
-impl BatchCounts {
-    /// Counts a batch of this project by its outcome, and tells when PostHog is well again.
-    pub(crate) fn note(&self, project: &str, verdict: BatchVerdict) {
-        self.recovery.note(project, verdict);
-        let counter = match verdict {
-            BatchVerdict::Accepted => &self.accepted,
-            BatchVerdict::KeyRefused(_) => &self.key_refused,
-            BatchVerdict::Refused(_) | BatchVerdict::Rejected(_) => &self.refused,
-            BatchVerdict::Busy { .. } => &self.busy,
-            BatchVerdict::Unreachable(_) => &self.unreachable,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn is_away(&self) -> bool {
-        self.recovery.is_away()
-    }
-
-    /// The trouble that there is and the last error there was, for a moment that is `now`.
-    fn troubles(&self, now: SystemTime) -> (Option<DeliveryFailure>, Option<LastError>) {
-        let record = self.recovery.record();
-        let before = |ago: Duration| {
-            let at = now.checked_sub(ago)?.duration_since(UNIX_EPOCH).ok()?;
-            Some(at.as_secs())
-        };
-        let trouble = record.trouble.and_then(|(lasts, failed)| {
-            let since = before(lasts)?;
-            Some(DeliveryFailure { since, failed })
-        });
-        let last_error = record.last_error.and_then(|(ago, verdict)| {
-            let (at, (_, says)) = (before(ago)?, verdict.advice()?);
-            Some(LastError { at, says })
-        });
-        (trouble, last_error)
-    }
-
-    fn read(&self) -> BatchAnswers {
-        BatchAnswers {
-            accepted: self.accepted.load(Ordering::Relaxed),
-            key_refused: self.key_refused.load(Ordering::Relaxed),
-            refused: self.refused.load(Ordering::Relaxed),
-            busy: self.busy.load(Ordering::Relaxed),
-            unreachable: self.unreachable.load(Ordering::Relaxed),
-        }
-    }
-}
 
 impl Hedgerow {
     /// The pages of `admin`, unless it is off. The `hedgerow` binary serves them on their address;
@@ -167,6 +107,7 @@ impl Serving {
                 refused: counters.refused.load(Ordering::Relaxed),
             }
         });
+        let (ordered, orders) = process::ordered(&self.lasting);
         ProxyState {
             events: counts.events,
             left_out: counts.left_out,
@@ -186,11 +127,8 @@ impl Serving {
             projects,
             spool,
             forwarded: self.lasting.accounts.counts(),
-            certificates: {
-                let ordered = self.lasting.acme.states();
-                self.certificates.iter().cloned().chain(ordered).collect()
-            },
-            orders: self.lasting.acme.orders(),
+            certificates: self.certificates.iter().cloned().chain(ordered).collect(),
+            orders,
             process: process::state(),
             config: ConfigState {
                 outline: self.config.outline.clone(),

@@ -1,9 +1,10 @@
 //! What the operator sees: admin pages, access log, counters, `doctor`.
 
-pub(crate) mod access;
 pub(crate) mod admin;
+#[cfg(feature = "server")]
 pub(crate) mod doctor;
-pub(crate) mod log_limit;
+pub(crate) mod process;
+#[cfg(feature = "server")]
 pub(crate) mod running;
 pub(crate) mod serve;
 pub(crate) mod watcher;

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::admin::outline::{Outline, SealedOutline};
 use crate::admin::AccessToken;
-use crate::config::{differences_of, Difference, Outline, SealedOutline};
+use crate::config::{differences_of, Difference};
 use crate::posthog::Host;
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::upstream::Timeouts;
@@ -76,7 +78,7 @@ pub async fn compare_with_running(
 ) -> Result<Running, RunningError> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|error| RunningError::Random(error.to_string()))?;
-    let salt: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
+    let salt = HEXLOWER.encode(&bits);
     let asking = Probe::new(url, Pools::default().of(url, None)?, TIMEOUTS);
     let bearer = token.map(AccessToken::bearer);
     let fields = bearer

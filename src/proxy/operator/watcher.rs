@@ -10,7 +10,7 @@ use crate::admin::metrics::DurationHistogram;
 use crate::delivery::Refusal;
 use crate::rewrite::{Fault, MessageOutcome, Notice, Omission, Watch};
 
-use crate::proxy::operator::log_limit::LogLimit;
+use crate::proxy::limits::log_limit::LogLimit;
 
 /// Sees each original message and its outcome. Called while the request is worked on,
 /// so it must be quick.

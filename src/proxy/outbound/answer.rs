@@ -2,10 +2,13 @@
 //! (RFC 9112, 6.3 and 7.1).
 
 use std::mem::MaybeUninit;
+use std::time::SystemTime;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::StatusCode;
 use httparse::{ParserConfig, Status};
+
+use super::retry_after;
 
 /// A head with more fields than this is refused.
 const FIELDS: usize = 128;
@@ -56,9 +59,7 @@ impl AnswerHead {
             let begins = value.get(..html.len());
             self.html = self.html || begins.is_some_and(|begin| begin.eq_ignore_ascii_case(html));
         } else if name.eq_ignore_ascii_case("retry-after") && self.retry_after.is_none() {
-            self.retry_after = std::str::from_utf8(value)
-                .ok()
-                .and_then(|text| text.parse().ok());
+            self.retry_after = retry_after::seconds(value, SystemTime::now());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Exchanges with an upstream that failed before the end of the answer.
 
 use super::answer::NotHttp;
-use crate::proxy::intake::verdict::NoAnswerReason;
+use crate::proxy::outbound::verdict::NoAnswerReason;
 
 /// An exchange that failed.
 #[derive(Debug)]

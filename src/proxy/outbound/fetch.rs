@@ -12,12 +12,12 @@ use crate::config::UpstreamHttp;
 use crate::posthog::Host;
 use crate::segment::Answer;
 
-use crate::proxy::intake::reply;
+use crate::proxy::outbound::hops::end_to_end;
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
 use crate::proxy::outbound::{
     BodyEnd, Client, Connections, Template, UpstreamRequest, WantedFields,
 };
-use crate::proxy::site::hops::end_to_end;
+use crate::proxy::reply;
 
 /// A host that whole answers are fetched from.
 pub(crate) struct FetchHost {

@@ -9,15 +9,20 @@
 mod answer;
 mod broken;
 pub(crate) mod fetch;
+pub(crate) mod hops;
 mod http1;
 mod idle;
+pub(crate) mod keepalive;
 pub(crate) mod pools;
 pub(crate) mod recovery;
 pub(crate) mod refused_events;
 mod request;
+pub(crate) mod retry_after;
 pub(crate) mod sender;
 mod session;
+pub(crate) mod tally;
 pub(crate) mod upstream;
+pub(crate) mod verdict;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -33,8 +38,8 @@ use pingora::time::timeout;
 use pingora::{Error, ErrorType};
 
 use super::random_bits;
-use crate::proxy::intake::verdict::NoAnswerReason;
 use crate::proxy::outbound::upstream::{Addresses, UpstreamHost, IDLE};
+use crate::proxy::outbound::verdict::NoAnswerReason;
 
 use http1::Http1;
 use idle::Idle;

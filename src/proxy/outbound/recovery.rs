@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::proxy::intake::verdict::BatchVerdict;
-use crate::proxy::operator::log_limit::LogLimit;
+use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::outbound::refused_events::blames_events;
+use crate::proxy::outbound::verdict::BatchVerdict;
 
 /// The failures of one project's PostHog.
 #[derive(Debug, Default)]
@@ -121,7 +121,7 @@ pub(crate) fn spoken(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::intake::verdict::NoAnswerReason;
+    use crate::proxy::outbound::verdict::NoAnswerReason;
 
     #[test]
     fn the_end_of_a_trouble_is_told_once_with_its_length_and_cost() {

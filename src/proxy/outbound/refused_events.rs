@@ -11,8 +11,8 @@ use bytes::Bytes;
 use crate::delivery::{self, events_of, Encoding, Halving, Refusal, RefusedPart, REFUSED_IN_ROW};
 use crate::posthog::Batch;
 
-use crate::proxy::intake::verdict::BatchVerdict;
 use crate::proxy::outbound::sender::Destination;
+use crate::proxy::outbound::verdict::BatchVerdict;
 
 /// The most requests for the parts of one batch. One refused event among a thousand costs twenty.
 const REQUESTS: usize = 400;

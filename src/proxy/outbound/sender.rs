@@ -18,9 +18,9 @@ use crate::delivery::{self, Encoding};
 use crate::posthog::{Envelope, BATCH_PATH};
 use crate::rewrite::Recipient;
 
-use crate::proxy::intake::verdict::{BatchVerdict, NoAnswerReason};
-use crate::proxy::operator::admin::BatchCounts;
+use crate::proxy::outbound::tally::BatchCounts;
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
+use crate::proxy::outbound::verdict::{BatchVerdict, NoAnswerReason};
 use crate::proxy::outbound::{
     AnswerHead, Client, Connections, OpenAnswer, Sending, Template, UpstreamRequest, WantedFields,
     POOL,

@@ -12,7 +12,7 @@ use pingora::upstreams::peer::HttpPeer;
 use crate::config::UpstreamHttp;
 use crate::posthog::{Host, Scheme};
 
-use crate::proxy::site::keepalive::{KeepAlive, Pooling, Repeat};
+use crate::proxy::outbound::keepalive::{KeepAlive, Pooling, Repeat};
 
 /// The same where no address can be connected to.
 const DOUBTFUL: Duration = Duration::from_secs(5);
@@ -29,6 +29,10 @@ pub(crate) const IDLE: Duration = Duration::from_secs(40);
 
 /// The group key of a connection that no other request may use.
 const ALONE: u64 = 1 << 63;
+
+/// How long what the framework proxies may take for an answer. It counts this while the client is still
+/// uploading (pingora 2.4), so it must be longer than the slowest upload.
+pub(crate) const SITE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// The timeouts of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, OrErr, Result};
 
 use crate::proxy::first_party::posthog;
-use crate::proxy::intake::reply;
 use crate::proxy::limits::rates::RETRY_AFTER;
-use crate::site::head::{HeadFault, RequestHead};
+use crate::proxy::reply;
+use crate::site::head::HeadFault;
 
 /// The status for a request that could not be proxied; 0 when the client has gone.
 pub(super) fn status(error: &Error) -> u16 {
@@ -24,18 +24,6 @@ pub(super) fn status(error: &Error) -> u16 {
         (ErrorType::ReadTimedout | ErrorType::ConnectTimedout, ErrorSource::Upstream) => 504,
         (_, ErrorSource::Upstream) => 502,
         _ => 500,
-    }
-}
-
-/// The head of a request, as the checks see it.
-pub(in crate::proxy) fn head(session: &Session) -> RequestHead<'_> {
-    let head = session.req_header();
-    RequestHead {
-        method: &head.method,
-        target: head.raw_path(),
-        authority: head.uri.authority().map(|authority| authority.as_str()),
-        version: head.version,
-        headers: &head.headers,
     }
 }
 

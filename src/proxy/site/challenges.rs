@@ -6,7 +6,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use pingora::proxy::Session;
 
-use crate::proxy::intake::reply;
+use crate::proxy::reply;
 use crate::proxy::serving::Serving;
 use crate::segment::Answer;
 

@@ -5,7 +5,7 @@ use pingora::proxy::Session;
 
 use crate::admin::HealthCheck;
 use crate::config::Listener;
-use crate::proxy::intake::reply;
+use crate::proxy::reply;
 use crate::proxy::serving::Serving;
 use crate::segment::Answer;
 

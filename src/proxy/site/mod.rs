@@ -6,8 +6,6 @@ mod conformance;
 mod context;
 mod forwarding;
 mod health;
-pub(crate) mod hops;
-pub(crate) mod keepalive;
 pub(crate) mod origin;
 mod redirect;
 mod reporting;
@@ -31,19 +29,18 @@ use crate::admin::{Answered, RequestKind};
 use crate::config::Config;
 use crate::proxy::first_party::posthog::{self, RequestPlan};
 use crate::proxy::intake::body::{end_when_idle, end_when_stuck, linger};
-use crate::proxy::intake::exchange::{authority, ConnectionFacts, Framed};
+use crate::proxy::intake::exchange::{authority, head, ConnectionFacts, Framed};
 use crate::proxy::intake::intercept::Intake;
-use crate::proxy::intake::reply;
-use crate::proxy::life::reload::keep_fixed;
 use crate::proxy::limits::rates::Pace;
-use crate::proxy::outbound::CONNECTS;
+use crate::proxy::outbound::{hops, CONNECTS};
+use crate::proxy::reloads::keep_fixed;
+use crate::proxy::reply;
 use crate::proxy::routes::RouteAction;
 use crate::proxy::site::origin::{inject_into, Balancer};
 use crate::proxy::{BuildError, Hedgerow};
 use crate::site::claims::Underscores;
 use crate::site::head::HeadFault;
 
-pub(in crate::proxy) use answers::head;
 use answers::{page, status};
 pub use context::SiteContext;
 use context::{PageState, ServerAnswer, SiteTarget};
@@ -51,10 +48,6 @@ use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_
 pub(in crate::proxy) use site_state::SiteState;
 use site_state::To;
 use uploads::BodySpeed;
-
-/// How long a site may take for an answer. The framework counts this while the client is still
-/// uploading (pingora 2.4), so it must be longer than the slowest upload.
-pub(in crate::proxy) const SITE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// The site proxy: Segment routes are Hedgerow's, `posthog` and `origin` routes are proxied, the
 /// rest is 404. All clones are one.
@@ -162,7 +155,7 @@ impl ProxyHttp for Site {
         let serving = &site_state.serving;
         end_when_idle(session, serving.lasting.idle_seconds);
         end_when_stuck(session, serving.lasting.unread);
-        if let Err(fault) = answers::head(session).check() {
+        if let Err(fault) = head(session).check() {
             return context.refuse_head(session, fault).await;
         }
         conformance::heed(session);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use http::header::{self, HeaderMap, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::lb::discovery::ServiceDiscovery;
@@ -25,8 +26,8 @@ use crate::site::claims::Underscores;
 use crate::site::inject::{self, PageStream};
 use crate::site::snippet::{self, Page};
 
+use crate::proxy::outbound::keepalive::KeepAlive;
 use crate::proxy::outbound::upstream::{Addresses, Timeouts, UpstreamHost};
-use crate::proxy::site::keepalive::KeepAlive;
 
 /// How often the names of several servers are resolved again.
 const RESOLVE: Duration = Duration::from_secs(30);
@@ -100,12 +101,9 @@ impl Servers {
             balancer,
             snippet: page.map(|page| {
                 let script = snippet::script(&page);
-                let digest = Sha1::digest(script.as_bytes());
-                let mark = digest.iter().take(4).map(|byte| format!("{byte:02x}"));
-                PageSnippet {
-                    mark: mark.collect(),
-                    page,
-                }
+                let mut mark = HEXLOWER.encode(&Sha1::digest(script.as_bytes()));
+                mark.truncate(8);
+                PageSnippet { page, mark }
             }),
         }
     }

@@ -7,8 +7,8 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::admin::{Answered, RequestKind};
+use crate::proxy::intake::access::FinishedRequest;
 use crate::proxy::intake::refusals::{of_head, RoutedRequest};
-use crate::proxy::operator::access::FinishedRequest;
 use crate::proxy::outbound::recovery::spoken;
 use crate::site::head::HeadFault;
 

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{Action, Config, Libraries, PageHost, PathPrefix, SiteHost, SiteOrigin};
+use crate::config::{Action, Config, Libraries, PageHost, SiteHost, SiteOrigin};
 use crate::proxy::first_party::posthog::PostHogProxy;
-use crate::proxy::outbound::upstream::Timeouts;
+use crate::proxy::outbound::upstream::{Timeouts, SITE_PATIENCE};
 use crate::proxy::routes::RouteAction;
 use crate::proxy::serving::Serving;
 use crate::proxy::site::origin::{Balancer, Servers};
 use crate::proxy::BuildError;
 use crate::site::snippet::{Page, ProxyAddress};
+use crate::site::PathPrefix;
 
 use super::route_health::RouteHealth;
-use super::SITE_PATIENCE;
 
 /// An active configuration, with its site. A request holds the one that it began with.
 pub(in crate::proxy) struct SiteState {

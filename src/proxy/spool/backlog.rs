@@ -22,10 +22,10 @@ use crate::delivery::{
 };
 use crate::posthog::{Batch, BatchOutline, Envelope};
 
-use crate::proxy::intake::verdict::{BatchVerdict, Fallback};
-use crate::proxy::operator::log_limit::LogLimit;
+use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::outbound::recovery::spoken;
 use crate::proxy::outbound::sender::Destination;
+use crate::proxy::outbound::verdict::{BatchVerdict, Fallback};
 use crate::proxy::outbound::CONNECTS;
 use crate::proxy::spool::sharing::{give_way, wait_to_be_seen, SharedProjects, LOOK};
 use crate::proxy::Destinations;

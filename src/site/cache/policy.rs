@@ -9,7 +9,7 @@ use http::StatusCode;
 /// script for a year.
 const LONGEST_FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a copy that is no longer fresh is kept for the time when PostHog is away.
+/// How long a copy that is no longer fresh is kept for the time when PostHog is unreachable.
 const LAST_GOOD_COPY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Whether an answer may be kept.
@@ -24,7 +24,7 @@ pub enum Storing {
 /// How long a kept answer may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Freshness {
-    /// From its arrival: without asking again. The age it arrived with is taken off already.
+    /// From its arrival: without asking again. The age that it arrived with is subtracted.
     pub fresh: Duration,
     /// After that: only when PostHog cannot be reached or answers with a 5xx. Zero where the
     /// answer forbids it (`must-revalidate`, `proxy-revalidate`, `no-cache`).
@@ -35,7 +35,7 @@ pub struct Freshness {
 
 /// What the headers of an answer to a GET allow.
 ///
-/// Only a 200 is kept: a 404 or a 400 for a project key must be gone as soon as it is put right.
+/// Only a 200 is kept: a 404 or a 400 for a project key must not be served after it is corrected.
 pub fn freshness(status: StatusCode, headers: &HeaderMap) -> Storing {
     if status != StatusCode::OK || headers.contains_key(header::SET_COOKIE) {
         return Storing::Never;

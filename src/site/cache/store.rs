@@ -12,11 +12,11 @@ use http::StatusCode;
 use super::super::library::etag_matches;
 use super::policy::{freshness, Freshness, Storing};
 
-/// What one copy costs beyond its body and headers, roughly, in bytes.
+/// The approximate cost of one copy beyond its body and headers, in bytes.
 const OVERHEAD: usize = 512;
 
 /// The most variants of one address: remote config varies on `Referer`, which every page of a
-/// site has its own of.
+/// site sends with its own value.
 const MAX_VARIANTS: usize = 64;
 
 /// The address of an answer: the project's host and the whole path and query. The query belongs to
@@ -78,7 +78,7 @@ impl CachedAnswer {
         headers
     }
 
-    /// The body, in the encoding it came in.
+    /// The body, in its original encoding.
     pub fn body(&self) -> &Bytes {
         &self.body
     }
@@ -284,7 +284,7 @@ impl Cache {
     fn insert(&mut self, key: CacheKey, stored: CachedAnswer) -> Arc<CachedAnswer> {
         let cost = stored.cost();
         let stored = Arc::new(stored);
-        // One answer never takes more than a quarter: it would push everything else out.
+        // One answer never takes more than a quarter, or it would displace all others.
         if cost > self.limit / 4 {
             return stored;
         }
@@ -317,7 +317,7 @@ impl Cache {
         Some(stored)
     }
 
-    /// Lets go of what was asked for longest ago. There are few addresses, so looking at all of
+    /// Removes the least recently used copy. There are few addresses, so looking at all of
     /// them is cheap enough for something that happens only when the cache is full.
     fn evict(&mut self) -> bool {
         let found = self

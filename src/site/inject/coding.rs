@@ -1,7 +1,7 @@
 //! Pages that come compressed: unpacked, changed, and packed again the same way, as they stream by.
 //!
-//! The server keeps its choice: whether pages are compressed at all, and how, is what it and the
-//! visitor's browser agree on. A server that compresses whatever it is asked for works as well.
+//! The server and the visitor's browser still decide whether and how pages are compressed. A server that
+//! ignores `Accept-Encoding` works as well.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -18,11 +18,11 @@ use super::scan::Injector;
 const GZIP_LEVEL: u32 = 5;
 const BROTLI_QUALITY: u32 = 4;
 const ZSTD_LEVEL: i32 = 3;
-/// What Brotli looks back on, as a power of two: 256 KiB, more than most pages have.
+/// Brotli's window, as a power of two: 256 KiB, more than most pages have.
 const BROTLI_WINDOW: u32 = 18;
-/// What a page may make us look back on, as a power of two: 8 MiB, as browsers allow (RFC 9659).
+/// The largest window that a page may use, as a power of two: 8 MiB, as browsers allow (RFC 9659).
 const ZSTD_WINDOW: u32 = 23;
-/// Plain bytes that are looked at in one go. However much a piece inflates to, no more is held.
+/// Plain bytes that are processed at once. However large a piece inflates, no more is held.
 const SLICE: usize = 16 * 1024;
 
 /// A content coding that pages can be changed in (RFC 9110, 8.4.1; RFC 7932; RFC 8878).
@@ -94,7 +94,7 @@ pub fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(&list).ok()
 }
 
-/// What was said to be compressed is not, or ends too early. Its answer must not end as if it were
+/// The declared compression is wrong, or the data ends too early. Its answer must not end as if it were
 /// whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the page's compressed bytes are broken")]

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use flate2::read::GzDecoder;
 use ring::digest;
 use thiserror::Error;
@@ -26,7 +27,7 @@ pub(super) const ARCHIVE: u64 = 32 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sha256([u8; 32]);
 
-/// A text that is no SHA-256.
+/// The text is no SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("expected the SHA-256 of the file, 64 hexadecimal digits")]
 pub struct Sha256Error;
@@ -47,24 +48,15 @@ impl FromStr for Sha256 {
     type Err = Sha256Error;
 
     fn from_str(text: &str) -> Result<Self, Sha256Error> {
-        let mut hash = [0; 32];
-        let digits = text.as_bytes();
-        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return Err(Sha256Error);
-        }
-        for (byte, pair) in hash.iter_mut().zip(digits.chunks(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| Sha256Error)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| Sha256Error)?;
-        }
-        Ok(Self(hash))
+        let hash = HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+        let hash = hash.ok().and_then(|hash| hash.try_into().ok());
+        hash.map(Self).ok_or(Sha256Error)
     }
 }
 
 impl fmt::Display for Sha256 {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        formatter.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 

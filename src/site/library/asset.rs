@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use flate2::write::GzEncoder;
 use flate2::Compression;
 use http::header::{self, HeaderValue};
@@ -75,11 +76,8 @@ impl AssetCoding {
 impl Asset {
     /// A script with its encodings made now; slow, so only at start.
     pub(super) fn script(bytes: Vec<u8>, policy: CachePolicy) -> Self {
-        let digest = Sha1::digest(&bytes);
-        let mut hash = String::new();
-        for byte in digest.iter().take(10) {
-            hash.push_str(&format!("{byte:02x}"));
-        }
+        let mut hash = HEXLOWER.encode(&Sha1::digest(&bytes));
+        hash.truncate(20);
         let variant = |encoding: AssetCoding, body: Vec<u8>| Variant {
             encoding,
             body: Bytes::from(body),

@@ -29,6 +29,8 @@ pub(super) use parts::{Heading, NextPart};
 #[derive(Debug)]
 pub(super) struct SplitBody {
     buffer: Vec<u8>,
+    /// So much of the buffer has been written to.
+    touched: usize,
     /// What lies before it in the buffer has been dealt with.
     at: usize,
     state: BodyState,
@@ -52,6 +54,7 @@ impl SplitBody {
     pub(super) fn new(call: Call, bounds: Bounds) -> Self {
         Self {
             buffer: Vec::new(),
+            touched: 0,
             at: 0,
             state: match call {
                 Call::One(_) => BodyState::Single,
@@ -78,7 +81,11 @@ impl SplitBody {
     /// The same, held in memory that has been used before.
     pub(super) fn in_memory(self, mut buffer: Vec<u8>) -> Self {
         buffer.clear();
-        Self { buffer, ..self }
+        Self {
+            touched: buffer.capacity(),
+            buffer,
+            ..self
+        }
     }
 
     /// Takes out the memory of a body that has ended; it is freed if it is not worth keeping for the
@@ -87,6 +94,7 @@ impl SplitBody {
         /// In bytes. Most bodies are of one message.
         const LARGEST: usize = 16 * 1024;
         let memory = std::mem::take(&mut self.buffer);
+        self.touched = 0;
         match memory.capacity() {
             ..=LARGEST => memory,
             _ => Vec::new(),
@@ -115,10 +123,11 @@ impl SplitBody {
         // In pieces that the C library copies with vector moves. One string instruction for all of it
         // is no quicker, and Valgrind counts one instruction for each of its bytes.
         const PIECE: usize = 1024;
-        self.buffer.reserve(bytes.len());
+        self.make_room(bytes.len());
         for piece in bytes.chunks(PIECE) {
             self.buffer.extend_from_slice(piece);
         }
+        self.touched = self.touched.max(self.buffer.len());
         if self.streaming != Streaming::No || self.buffer.len() <= self.bounds.window {
             return Ok(());
         }
@@ -127,6 +136,20 @@ impl SplitBody {
         }
         self.streaming = Streaming::BeforeBatch;
         Ok(())
+    }
+
+    /// Makes room for so many more bytes. A body that is a good part of the window already gets room for all of
+    /// it: to grow to it step by step would leave as much memory behind. What has not been written to is
+    /// no memory yet.
+    fn make_room(&mut self, bytes: usize) {
+        let (length, window) = (self.buffer.len(), self.bounds.window);
+        let needed = length.saturating_add(bytes);
+        // What comes last may reach beyond the window.
+        let whole = window.saturating_add(window / 16);
+        if needed > self.buffer.capacity() && needed > window / 4 && needed <= whole {
+            self.buffer.reserve_exact(whole - length);
+        }
+        self.buffer.reserve(bytes);
     }
 
     /// Looks whether a body whose path names one message is a batch.
@@ -176,9 +199,9 @@ impl SplitBody {
         self.ended == Ended::Yes || self.streaming != Streaming::No
     }
 
-    /// The bytes held now, the unused ones of the buffer included.
+    /// The bytes held now. Room that has not been written to takes no memory yet.
     pub(super) fn held(&self) -> usize {
-        self.buffer.capacity()
+        self.touched
     }
 
     pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {

@@ -129,10 +129,13 @@ impl Rewrite {
         self.body.end();
     }
 
-    /// The write key in the body: of its top level, else of its first message. To be asked once
-    /// the flow is open and before the first pull. In a streaming body only what stands before
+    /// The write key in the body: of its top level, else of its first message. To be asked before the
+    /// first pull; not yet known while the body is held. In a streaming body only what stands before
     /// `batch`, and in the first message, can be known.
     pub fn write_key(&mut self) -> Result<WrittenKey, RewriteError> {
+        if !self.body.is_open() {
+            return Ok(WrittenKey::NotYetKnown);
+        }
         let mut found = self.find()?;
         if self.body.settle().is_some() {
             found = self.find()?;
@@ -234,13 +237,17 @@ impl Rewrite {
 
     /// Writes events into `batch` until it holds `limit` bytes, the body starves, or all is done;
     /// or until it is time to let others do something ([`Pulled::Paused`]). Each message is shown to
-    /// `watch`, with what became of it.
+    /// `watch`, with what became of it. A body that is held is starved: what stands behind its messages may
+    /// change them.
     pub fn pull(
         &mut self,
         batch: &mut Batch,
         limit: usize,
         watch: &mut dyn Watch,
     ) -> Result<Pulled, RewriteError> {
+        if !self.body.is_open() {
+            return Ok(Pulled::Starved);
+        }
         loop {
             let pulled = self.step(batch, limit, watch);
             if let (Ok(Step::Pulled(Pulled::Paused)), true) = (&pulled, self.may_stay_provisional())

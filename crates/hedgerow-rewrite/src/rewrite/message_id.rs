@@ -1,7 +1,10 @@
 //! The uuid of an event: from its `messageId`, as PostHog's own Segment destination makes it, so
 //! that retries and a parallel run collapse in PostHog (mapping 1.2).
 
+use std::hash::Hasher;
+
 use sha1::{Digest, Sha1};
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::enrich::uuid7::{hyphenated, Uuid7};
 use super::json::{Sink, Value};
@@ -47,12 +50,6 @@ impl From<Uuid7> for EventUuid {
     }
 }
 
-fn hex(byte: u8) -> [u8; 2] {
-    const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or(b'0');
-    [digit(byte >> 4), digit(byte & 15)]
-}
-
 /// The message id as the client gave it. The reference takes any string, the empty one included;
 /// but all events with an id that says nothing would be one event to PostHog, so that the enriched
 /// mode takes it for a missing one.
@@ -83,15 +80,15 @@ pub(super) struct MessagePosition {
 /// gets the same id; what changes from try to try (`sentAt`, `_metadata`) and the write key stay
 /// out of it. Without one it is random: two equal heartbeats are two events.
 pub(super) fn made(message: &Message, text: &[u8], place: MessagePosition) -> String {
-    let mut hash = Sha1::new();
     let times = [message.timestamp, message.original_timestamp];
     let is_timed = times
         .into_iter()
         .flatten()
         .any(|time| moment(time, text).is_some());
     if !is_timed {
-        hash.update(place.nonce.to_be_bytes());
+        return random(text, place);
     }
+    let mut hash = Sha1::new();
     hash.update(place.index.to_be_bytes());
     let mut left_out: [Option<Value>; 3] = [message.sent_at, message.metadata, message.write_key];
     left_out.sort_by_key(|value| value.map(|value| value.span.start()));
@@ -101,13 +98,34 @@ pub(super) fn made(message: &Message, text: &[u8], place: MessagePosition) -> St
         at = value.span.end();
     }
     hash.update(text.get(at..).unwrap_or_default());
-    let digest = hash.finalize();
-    let mut id = String::with_capacity(9 + 40);
-    id.push_str("hedgerow-");
-    for byte in digest {
-        id.extend(hex(byte).map(char::from));
+    named(&hash.finalize())
+}
+
+/// An id that only the request's random bits make what it is. Messages without anything are the smallest
+/// that there are: it is short enough for its uuid to be made of one block.
+fn random(text: &[u8], place: MessagePosition) -> String {
+    let (high, low) = ((place.nonce >> 64) as u64, place.nonce as u64);
+    let mut hash = SipHasher13::new_with_keys(high, low);
+    hash.write(&place.index.to_be_bytes());
+    hash.write(text);
+    let digest = hash.finish128().as_bytes();
+    named(digest.first_chunk::<15>().map_or(&digest[..], |part| part))
+}
+
+fn named(digest: &[u8]) -> String {
+    const NAME: &[u8] = b"hedgerow-";
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    // The longest digest is that of SHA-1.
+    let mut id = [0; NAME.len() + 2 * 20];
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = digits.map(|digit| DIGITS.get(usize::from(digit)).copied().unwrap_or(b'0'));
+    for (place, byte) in id.iter_mut().zip(NAME.iter().copied().chain(digits)) {
+        *place = byte;
     }
-    id
+    let length = NAME.len() + 2 * digest.len();
+    let id = id.get(..length).unwrap_or(&id);
+    // It is ASCII.
+    std::str::from_utf8(id).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -125,8 +125,14 @@ pub(super) fn says_undefined(value: Value, source: &[u8]) -> bool {
 }
 
 /// Whether a value is null, or a text that says nothing.
+#[inline(always)]
 pub(super) fn is_missing(value: Value, source: &[u8]) -> bool {
-    value.shape == Shape::Null || value.is_string() && !is_text(value, source)
+    !plainly_says(value, source) && is_missing_after_all(value, source)
+}
+
+#[inline(never)]
+fn is_missing_after_all(value: Value, source: &[u8]) -> bool {
+    value.shape == Shape::Null || value.is_string() && !says_after_all(value, source)
 }
 
 /// Whether a value is an object with something in it. PHP writes an empty one as `[]`.

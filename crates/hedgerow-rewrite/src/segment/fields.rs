@@ -11,29 +11,69 @@ use ahash::RandomState;
 /// Levels of one name; more dots stay in the last one.
 const LEVELS: usize = 8;
 
+/// A field as the query names it.
+pub(super) struct Field<'q> {
+    name: Cow<'q, str>,
+    value: Cow<'q, str>,
+    levels: Levels,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Levels {
+    One,
+    Several,
+}
+
+impl<'q> Field<'q> {
+    pub(super) fn new(name: Cow<'q, str>, value: Cow<'q, str>) -> Self {
+        let levels = match name.bytes().any(|byte| byte == b'.') {
+            true => Levels::Several,
+            false => Levels::One,
+        };
+        Self {
+            name,
+            value,
+            levels,
+        }
+    }
+}
+
 /// Writes fields, of which a later one takes the place of an earlier one. Names without dots may stand
 /// there twice, of which the last one counts.
-pub(super) fn write_fields(fields: &[(Cow<'_, str>, Cow<'_, str>)]) -> Vec<u8> {
+pub(super) fn write_fields(fields: &[Field<'_>]) -> Vec<u8> {
     let length = fields
         .iter()
-        .map(|(name, value)| name.len() + value.len() + 6);
+        .map(|Field { name, value, .. }| name.len() + value.len() + 6);
     let mut out = Vec::with_capacity(2 + length.sum::<usize>());
     let mut tree = FieldTree::default();
-    let dotted = fields.iter().filter_map(|(name, _)| name.split_once('.'));
-    for (first, _) in dotted {
+    let dotted = fields
+        .iter()
+        .filter(|field| field.levels == Levels::Several);
+    for (first, _) in dotted.filter_map(|field| field.name.split_once('.')) {
         tree.find_or_add(ROOT, first);
     }
     out.push(b'{');
-    for (name, value) in fields {
+    let mut rest = fields;
+    while let [Field {
+        name,
+        value,
+        levels,
+    }, others @ ..] = rest
+    {
+        rest = others;
         // Where nothing is within a field of this name, it does not have to be looked for.
-        if name.contains('.') || tree.find(ROOT, name).is_some() {
+        if *levels == Levels::Several || tree.find(ROOT, name).is_some() {
             tree.set(name, value);
+            continue;
+        }
+        // Most that are given again are given again at once.
+        if others.first().is_some_and(|next| next.name == *name) {
             continue;
         }
         write_key(&mut out, name);
         write_text(&mut out, value);
     }
-    tree.write(ROOT, &mut out);
+    tree.write(ROOT, LEVELS, &mut out);
     out.push(b'}');
     out
 }
@@ -57,6 +97,8 @@ struct Node<'q> {
 enum Holds<'q> {
     Nothing,
     Text(&'q str),
+    /// One field alone, by what is left of its name: most names have no part in common with others.
+    Path(&'q str, &'q str),
     Object(u32),
 }
 
@@ -104,7 +146,11 @@ impl<'q> FieldTree<'q> {
     }
 
     fn find(&self, object: u32, name: &str) -> Option<u32> {
-        if self.object(object)?.length > FEW {
+        let length = self.object(object)?.length;
+        if length == 0 {
+            return None;
+        }
+        if length > FEW {
             return self.many.get(&(object, name)).copied();
         }
         let mut fields = self.fields(object);
@@ -150,32 +196,48 @@ impl<'q> FieldTree<'q> {
         number
     }
 
+    fn hold(&mut self, node: u32, holds: Holds<'q>) {
+        if let Some(node) = self.nodes.get_mut(node as usize) {
+            node.holds = holds;
+        }
+    }
+
     fn set(&mut self, name: &'q str, value: &'q str) {
-        let mut at = ROOT;
-        let mut levels = name.splitn(LEVELS, '.').peekable();
-        while let Some(level) = levels.next() {
-            let number = self.find_or_add(at, level);
-            let Some(node) = self.nodes.get_mut(number as usize) else {
-                return;
+        let (mut at, mut left, mut name) = (ROOT, LEVELS, name);
+        loop {
+            let (level, rest) = split(name, left);
+            let node = self.find_or_add(at, level);
+            let Some(rest) = rest else {
+                return self.hold(node, Holds::Text(value));
             };
-            if levels.peek().is_none() {
-                node.holds = Holds::Text(value);
-                return;
-            }
-            at = match node.holds {
+            (left, name) = (left - 1, rest);
+            let holds = self.node(node).map_or(Holds::Nothing, |node| node.holds);
+            at = match holds {
                 Holds::Object(object) => object,
                 Holds::Nothing | Holds::Text(_) => {
+                    return self.hold(node, Holds::Path(rest, value));
+                }
+                Holds::Path(other, its_value) => {
                     let object = self.objects.len() as u32;
-                    node.holds = Holds::Object(object);
                     self.objects.push(Object::default());
+                    self.hold(node, Holds::Object(object));
+                    let (level, rest) = split(other, left);
+                    let inner = self.find_or_add(object, level);
+                    self.hold(
+                        inner,
+                        match rest {
+                            None => Holds::Text(its_value),
+                            Some(rest) => Holds::Path(rest, its_value),
+                        },
+                    );
                     object
                 }
             };
         }
     }
 
-    /// Writes an object's fields. It is as deep as a name has levels.
-    fn write(&self, object: u32, out: &mut Vec<u8>) {
+    /// Writes an object's fields, of so many levels. It is as deep as a name has levels.
+    fn write(&self, object: u32, left: usize, out: &mut Vec<u8>) {
         for (_, node) in self.fields(object) {
             match node.holds {
                 Holds::Nothing => {}
@@ -183,13 +245,36 @@ impl<'q> FieldTree<'q> {
                     write_key(out, node.name);
                     write_text(out, text);
                 }
+                Holds::Path(rest, value) => {
+                    write_key(out, node.name);
+                    let mut depth = 0;
+                    for level in rest.splitn(left - 1, '.') {
+                        out.push(b'{');
+                        write_key(out, level);
+                        depth += 1;
+                    }
+                    write_text(out, value);
+                    out.resize(out.len() + depth, b'}');
+                }
                 Holds::Object(object) => {
                     write_key(out, node.name);
                     out.push(b'{');
-                    self.write(object, out);
+                    self.write(object, left - 1, out);
                     out.push(b'}');
                 }
             }
+        }
+    }
+}
+
+/// The first level of a name, and the others, where as many are left.
+fn split(name: &str, left: usize) -> (&str, Option<&str>) {
+    let dot = name.bytes().position(|byte| byte == b'.');
+    match dot.filter(|_| left > 1) {
+        None => (name, None),
+        Some(dot) => {
+            let rest = name.get(dot + 1..).unwrap_or_default();
+            (name.get(..dot).unwrap_or_default(), Some(rest))
         }
     }
 }
@@ -204,8 +289,10 @@ fn write_key(out: &mut Vec<u8>, name: &str) {
 }
 
 fn write_text(out: &mut Vec<u8>, text: &str) {
-    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-    if text.bytes().all(is_plain) {
+    let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    // Without an end before the last byte, so that many are looked at together.
+    let special = text.bytes().fold(false, |any, byte| any | is_special(byte));
+    if !special {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');

@@ -1,10 +1,12 @@
 //! Pixels: a message in the query of a GET, answered with a GIF (segment-tracking 1.7).
 
+use std::borrow::Cow;
+
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
 use base64::{alphabet, Engine};
 
-use super::fields::write_fields;
+use super::fields::{write_fields, Field};
 
 /// A transparent GIF of one pixel.
 pub const GIF: &[u8] = &[
@@ -25,13 +27,35 @@ pub fn message_from_query(query: &str) -> Option<Vec<u8>> {
         return None;
     }
     let mut fields = Vec::new();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+    for field in query.split('&').filter(|field| !field.is_empty()) {
+        let (name, value) = pair(field);
         if name == "data" && !value.is_empty() {
             return decode_data(&value);
         }
-        fields.push((name, value));
+        fields.push(Field::new(name, value));
     }
     Some(write_fields(&fields))
+}
+
+/// A field's name and its value, decoded. Nearly all are as they stand.
+fn pair(field: &str) -> (Cow<'_, str>, Cow<'_, str>) {
+    let mut equals = None;
+    for (at, byte) in field.bytes().enumerate() {
+        match byte {
+            b'%' | b'+' => {
+                let mut pairs = form_urlencoded::parse(field.as_bytes());
+                return pairs.next().unwrap_or_default();
+            }
+            b'=' if equals.is_none() => equals = Some(at),
+            _ => {}
+        }
+    }
+    let (name, value) = match equals {
+        Some(at) => (field.get(..at), field.get(at + 1..)),
+        None => (Some(field), None),
+    };
+    let [name, value] = [name, value].map(Option::unwrap_or_default);
+    (name.into(), value.into())
 }
 
 fn decode_data(value: &str) -> Option<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! The spool's tables in SQLite, and how they are read. No policy and no threads in here.
+//! The spool's tables in SQLite. No policy and no threads in here.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -6,18 +6,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use flate2::Crc;
 use rusqlite::config::DbConfig;
-use rusqlite::{params, Connection, ErrorCode, OpenFlags, Row};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
 use super::lease::FileLease;
 use super::migration;
 use super::schema::{self, FORMAT, PAGE};
-use super::writing::Writing;
-use crate::event::time_of;
-use crate::store::{PeekLimit, Position, QueuedEvent, Rest};
+use super::writing::{used, Writing};
 use crate::{Leadership, SpoolError};
 
 pub(super) const FILE: &str = "spool.db";
@@ -36,19 +33,6 @@ pub(crate) struct Database {
     inode: (u64, u64),
     projects: HashMap<String, i64>,
     damaged: Cell<bool>,
-}
-
-/// What waits for one project.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct WaitingEvents {
-    /// The project.
-    pub project: String,
-    /// Events.
-    pub events: u64,
-    /// Their JSON in bytes.
-    pub bytes: u64,
-    /// The first arrival of the oldest.
-    pub oldest: Option<SystemTime>,
 }
 
 /// Which kind of process opens a spool.
@@ -172,146 +156,6 @@ impl Database {
         used(&self.connection).map_err(|error| self.fault(error))
     }
 
-    /// The oldest events of a project after a position, in order, and those whose bytes are not
-    /// what was written.
-    pub(crate) fn peek(
-        &self,
-        project: &str,
-        limit: PeekLimit,
-        without: &dyn Fn(i64) -> bool,
-    ) -> Result<TakenEvents, SpoolError> {
-        let mut found = TakenEvents::default();
-        let mut bytes = 0;
-        self.each(
-            "SELECT seq, arrived, crc, body FROM event
-             WHERE project = (SELECT id FROM project WHERE name = ?1) ORDER BY seq",
-            params![project],
-            |row| {
-                let seq: i64 = row.get(0)?;
-                if without(seq) {
-                    return Ok(NextRow::Row);
-                }
-                let body: Vec<u8> = row.get(3)?;
-                if checksum(&body) != row.get::<_, u32>(2)? {
-                    found.damaged.push(Position(seq));
-                    return Ok(NextRow::Row);
-                }
-                bytes += body.len();
-                let enough = found.events.len() >= limit.events || bytes > limit.bytes;
-                if enough && !found.events.is_empty() {
-                    found.rest = Rest::More;
-                    return Ok(NextRow::Enough);
-                }
-                found.events.push(QueuedEvent {
-                    position: Position(seq),
-                    body: body.into(),
-                    first_arrival: time_of(row.get(1)?),
-                });
-                Ok(NextRow::Row)
-            },
-        )?;
-        Ok(found)
-    }
-
-    /// The spool's own time as it was last written down, or that of its newest event or dead letter.
-    pub(crate) fn time(&self) -> Result<Option<SystemTime>, SpoolError> {
-        let mut newest: Option<i64> = None;
-        let mut keep = |row: &Row<'_>| {
-            newest = newest.max(row.get(0)?);
-            Ok(NextRow::Row)
-        };
-        self.each("SELECT time FROM clock", [], &mut keep)?;
-        self.each(
-            "SELECT stored_at FROM event ORDER BY seq DESC LIMIT 1",
-            [],
-            &mut keep,
-        )?;
-        self.each(
-            "SELECT refused_at FROM dead_letter ORDER BY id DESC LIMIT 1",
-            [],
-            &mut keep,
-        )?;
-        Ok(newest.map(time_of))
-    }
-
-    /// What there is of all projects that were ever seen.
-    pub(crate) fn totals(&self) -> Result<Vec<Total>, SpoolError> {
-        let mut totals = Vec::new();
-        self.each(
-            "SELECT name, events, bytes, dead_letters FROM project ORDER BY name",
-            [],
-            |row| {
-                totals.push(Total::of(row)?);
-                Ok(NextRow::Row)
-            },
-        )?;
-        Ok(totals)
-    }
-
-    /// What there is of one project, if it was ever seen.
-    pub(crate) fn total(&self, project: &str) -> Result<Option<Total>, SpoolError> {
-        let mut total = None;
-        self.each(
-            "SELECT name, events, bytes, dead_letters FROM project WHERE name = ?1",
-            params![project],
-            |row| {
-                total = Some(Total::of(row)?);
-                Ok(NextRow::Enough)
-            },
-        )?;
-        Ok(total)
-    }
-
-    /// What waits, per project.
-    pub(crate) fn waiting(&self) -> Result<Vec<WaitingEvents>, SpoolError> {
-        let mut all = Vec::new();
-        self.each(
-            "SELECT name, events, bytes, (SELECT arrived FROM event WHERE project = project.id
-             ORDER BY seq LIMIT 1) FROM project ORDER BY name",
-            [],
-            |row| {
-                all.push(WaitingEvents {
-                    project: row.get(0)?,
-                    events: row.get(1)?,
-                    bytes: row.get(2)?,
-                    oldest: row.get::<_, Option<i64>>(3)?.map(time_of),
-                });
-                Ok(NextRow::Row)
-            },
-        )?;
-        Ok(all)
-    }
-
-    /// Hands out the deduplication keys of what waits, at most `limit`: of each project the newest,
-    /// which are the ones that may come again, and of all projects alike.
-    pub(crate) fn newest_dedup_keys(
-        &self,
-        limit: usize,
-        mut visit: impl FnMut(&str, u128),
-    ) -> Result<(), SpoolError> {
-        let mut totals = self.totals()?;
-        totals.retain(|total| total.events > 0);
-        // What those with few events leave of their share is for the others.
-        totals.sort_unstable_by_key(|total| total.events);
-        let (mut left, mut projects) = (limit, totals.len());
-        for Total { project, .. } in totals {
-            let share = left / projects.max(1);
-            projects -= 1;
-            self.each(
-                "SELECT dedup_key FROM event INDEXED BY event_order
-                 WHERE project = (SELECT id FROM project WHERE name = ?1)
-                 ORDER BY seq DESC LIMIT ?2",
-                params![project, i64::try_from(share).unwrap_or(i64::MAX)],
-                |row| {
-                    visit(&project, u128::from_be_bytes(row.get(0)?));
-                    left -= 1;
-                    Ok(NextRow::Row)
-                },
-            )?;
-        }
-        Ok(())
-    }
-
     /// Moves what the log holds into the file, so that the log begins again. It fails when the file
     /// has to grow and cannot; what the log holds stays safe in it.
     pub(crate) fn checkpoint(&self) -> Result<(), SpoolError> {
@@ -350,6 +194,7 @@ impl Database {
         self.each("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(NextRow::Row))
     }
 
+    /// Steps through the rows of a query.
     pub(super) fn each(
         &self,
         query: &str,
@@ -384,54 +229,10 @@ impl Drop for Database {
     }
 }
 
-/// Whether a visitor wants another row.
+/// Whether a query is stepped on.
 pub(super) enum NextRow {
     Row,
     Enough,
-}
-
-/// What there is of a project.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Total {
-    pub(crate) project: String,
-    pub(crate) events: u64,
-    pub(crate) bytes: u64,
-    pub(crate) dead_letters: u64,
-}
-
-impl Total {
-    fn of(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
-        Ok(Self {
-            project: row.get(0)?,
-            events: row.get(1)?,
-            bytes: row.get(2)?,
-            dead_letters: row.get(3)?,
-        })
-    }
-}
-
-/// What `take` found.
-#[derive(Debug, Default)]
-pub(crate) struct TakenEvents {
-    pub(crate) events: Vec<QueuedEvent>,
-    /// Their bytes are not what was written.
-    pub(crate) damaged: Vec<Position>,
-    pub(crate) rest: Rest,
-}
-
-pub(super) fn used(connection: &Connection) -> Result<u64, rusqlite::Error> {
-    let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
-    Ok((read("page_count")? - read("freelist_count")?) * read("page_size")?)
-}
-
-pub(super) fn size(body: &[u8]) -> i64 {
-    i64::try_from(body.len()).unwrap_or(i64::MAX)
-}
-
-pub(super) fn checksum(body: &[u8]) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(body);
-    crc.sum()
 }
 
 /// Whether no other process drains the spool in this folder.

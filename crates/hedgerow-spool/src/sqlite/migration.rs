@@ -42,10 +42,10 @@ mod tests {
 
     use rusqlite::Connection;
 
-    use super::super::database::checksum;
     use super::super::look::inspect_folder;
     use super::super::recovery::recover;
     use super::super::settings::FolderState;
+    use super::super::writing::checksum;
     use crate::event::time_of;
     use crate::sqlite::lease::FileLease;
     use crate::{

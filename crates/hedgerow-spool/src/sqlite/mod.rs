@@ -11,6 +11,7 @@ mod look;
 mod maintenance;
 mod migration;
 mod opening;
+mod reading;
 mod recovery;
 mod removing;
 mod reserve;

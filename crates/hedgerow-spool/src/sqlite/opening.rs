@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::appending::project_key;
-use super::database::{Database, Opener, Total};
+use super::database::{Database, Opener};
+use super::reading::Total;
 use super::recovery::{copy_deleted, recover};
 use super::worker::Worker;
 use crate::SpoolError;

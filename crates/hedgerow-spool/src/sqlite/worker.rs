@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 
 use super::appending::AppendRoom;
 use super::clock::SpoolClock;
-use super::database::{Database, TakenEvents};
+use super::database::Database;
+use super::reading::TakenEvents;
 use super::reserve::Reserve;
 use super::transactions::Append;
 use super::SqliteSettings;

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use rusqlite::{params, OptionalExtension, Transaction};
+use flate2::Crc;
+use rusqlite::{params, Connection, OptionalExtension, Transaction};
 
-use super::database::{checksum, size, used};
 use crate::event::{milliseconds, time_of};
 use crate::store::Position;
 use crate::{Refusal, SpooledEvent};
@@ -333,4 +333,22 @@ impl<'a> Writing<'a> {
             .execute([last])?;
         Ok(dropped as u64)
     }
+}
+
+/// Bytes in use: pages of the file that hold something.
+pub(super) fn used(connection: &Connection) -> Result<u64, rusqlite::Error> {
+    let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    Ok((read("page_count")? - read("freelist_count")?) * read("page_size")?)
+}
+
+/// An event's length as a column has it.
+pub(super) fn size(body: &[u8]) -> i64 {
+    i64::try_from(body.len()).unwrap_or(i64::MAX)
+}
+
+/// What is written beside a body, so that bytes that are not what was written are noticed.
+pub(super) fn checksum(body: &[u8]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(body);
+    crc.sum()
 }

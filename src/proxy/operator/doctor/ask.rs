@@ -8,8 +8,8 @@ use pingora::http::RequestHeader;
 use crate::config::UpstreamHttp;
 use crate::posthog::Host;
 
-use crate::proxy::intake::verdict::NoAnswerReason;
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
+use crate::proxy::outbound::verdict::NoAnswerReason;
 use crate::proxy::outbound::{
     AnswerHead, Client, Connections, Template, UpstreamRequest, WantedFields,
 };

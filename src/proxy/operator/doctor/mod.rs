@@ -20,9 +20,9 @@ use crate::config::{Action, Config, Project};
 use crate::doctor::{self, milliseconds, Finding};
 use crate::posthog::{Batch, Envelope, Host, BATCH_PATH};
 
-use crate::proxy::intake::verdict::{BatchVerdict, NoAnswerReason};
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::upstream::Timeouts;
+use crate::proxy::outbound::verdict::{BatchVerdict, NoAnswerReason};
 use crate::proxy::random_bits;
 use ask::Probe;
 

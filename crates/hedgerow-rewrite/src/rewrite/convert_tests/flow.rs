@@ -474,3 +474,34 @@ fn write_keys_are_found_at_the_top_and_in_the_first_message() {
         }
     }
 }
+
+#[test]
+fn what_is_asked_of_a_held_body_costs_it_nothing() {
+    let bodies = [
+        MIXED.to_owned(),
+        // What changes all messages stands behind them.
+        r#"{"batch":[{"type":"track","event":"A","userId":"u"}],"writeKey":"wk",
+            "context":{"device":{"name":"late"}}}"#
+            .to_owned(),
+    ];
+    for body in bodies {
+        let whole = rewrite(Call::Batch, None, body.as_bytes()).unwrap();
+        let rewriter = Arc::new(Rewriter::new(Mapping::reference(), Bounds::default()));
+        let mut rewrite = rewriter.begin(arrival(Call::Batch, None));
+        let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
+        for piece in body.as_bytes().chunks(16) {
+            assert_eq!(rewrite.push(piece), Ok(Flow::Held));
+            assert_eq!(rewrite.write_key(), Ok(WrittenKey::NotYetKnown));
+            let pulled = rewrite.pull(&mut batch, 1 << 20, &mut ());
+            assert_eq!(pulled, Ok(Pulled::Starved));
+        }
+        rewrite.end();
+        let key = rewrite.write_key().unwrap();
+        assert_eq!(key, WrittenKey::Named("wk".to_owned()));
+        assert_eq!(rewrite.pull(&mut batch, 1 << 20, &mut ()), Ok(Pulled::Done));
+        // And once more than needed.
+        assert_eq!(rewrite.pull(&mut batch, 1 << 20, &mut ()), Ok(Pulled::Done));
+        let written: Json = serde_json::from_slice(&batch.close()).unwrap();
+        assert_eq!(written["batch"], json!(whole.events), "{body}");
+    }
+}

@@ -1,11 +1,12 @@
 //! Parsed user agents that are remembered, because a few of them make most of the traffic.
 //!
-//! A hit costs two hashes, one lock of one shard and one reference count; it allocates nothing.
+//! A hit costs a hash, one lock of one shard and one reference count; it allocates nothing.
 //! Memory is bounded whatever clients send: entries and bytes are counted, and user agents that
 //! are longer than real ones are parsed each time. The hash is keyed at random for each process,
 //! so that no client can choose user agents that collide.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
@@ -46,7 +47,34 @@ impl Default for CacheCapacity {
     }
 }
 
-type Generation = HashMap<Box<str>, Arc<UserAgent>, RandomState>;
+/// By the hashes of their texts. Of two with one hash the later one stays.
+type Generation = HashMap<u64, Known, BuildHasherDefault<AsItIs>>;
+
+#[derive(Debug)]
+struct Known {
+    text: Box<str>,
+    parsed: Arc<UserAgent>,
+}
+
+/// The hash of what is a hash already.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Shard {
@@ -72,7 +100,8 @@ impl UserAgents {
             bytes: capacity.bytes / SHARDS / 2,
         };
         let shard = || {
-            let table = || HashMap::with_capacity_and_hasher(share.entries, hasher.clone());
+            let table =
+                || HashMap::with_capacity_and_hasher(share.entries, BuildHasherDefault::default());
             Mutex::new(Shard {
                 young: table(),
                 old: table(),
@@ -88,7 +117,8 @@ impl UserAgents {
 
     /// What the user agent says; parsed only if it is not remembered.
     pub fn parse(&self, user_agent: &str) -> Arc<UserAgent> {
-        let shard = usize::try_from(self.hasher.hash_one(user_agent) >> 32).unwrap_or(0) % SHARDS;
+        let hash = self.hasher.hash_one(user_agent);
+        let shard = usize::try_from(hash >> 32).unwrap_or(0) % SHARDS;
         let Some(shard) = self
             .shards
             .get(shard)
@@ -96,12 +126,16 @@ impl UserAgents {
         else {
             return Arc::new(UserAgent::parse(user_agent));
         };
-        if let Some(known) = lock(shard).find(user_agent) {
+        if let Some(known) = lock(shard).find(hash, user_agent) {
             return known;
         }
         // Parsed without the lock: two threads may do it at once, and the later one wins.
         let parsed = Arc::new(UserAgent::parse(user_agent));
-        lock(shard).insert(user_agent.into(), Arc::clone(&parsed));
+        let known = Known {
+            text: user_agent.into(),
+            parsed: Arc::clone(&parsed),
+        };
+        lock(shard).insert(hash, known);
         parsed
     }
 
@@ -114,8 +148,7 @@ impl UserAgents {
         for shard in &self.shards {
             let shard = lock(shard);
             held.entries += shard.young.len() + shard.old.len();
-            held.bytes +=
-                shard.young_bytes + shard.old.keys().map(|text| text.len()).sum::<usize>();
+            held.bytes += shard.young_bytes + shard.old.values().map(Known::bytes).sum::<usize>();
         }
         held
     }
@@ -126,32 +159,41 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Known {
+    fn bytes(&self) -> usize {
+        self.text.len()
+    }
+}
+
 impl Shard {
-    fn find(&mut self, text: &str) -> Option<Arc<UserAgent>> {
-        if let Some(known) = self.young.get(text) {
-            return Some(Arc::clone(known));
+    fn find(&mut self, hash: u64, text: &str) -> Option<Arc<UserAgent>> {
+        let same = |known: &&Known| *known.text == *text;
+        if let Some(known) = self.young.get(&hash).filter(same) {
+            return Some(Arc::clone(&known.parsed));
         }
-        let (text, known) = self.old.remove_entry(text)?;
-        self.insert(text, Arc::clone(&known));
-        Some(known)
+        self.old.get(&hash).filter(same)?;
+        let known = self.old.remove(&hash)?;
+        let parsed = Arc::clone(&known.parsed);
+        self.insert(hash, known);
+        Some(parsed)
     }
 
-    fn insert(&mut self, text: Box<str>, parsed: Arc<UserAgent>) {
-        if text.len() > self.capacity.bytes || self.capacity.entries == 0 {
+    fn insert(&mut self, hash: u64, known: Known) {
+        let bytes = known.bytes();
+        if bytes > self.capacity.bytes || self.capacity.entries == 0 {
             return;
         }
         if self.young.len() >= self.capacity.entries
-            || self.young_bytes + text.len() > self.capacity.bytes
+            || self.young_bytes + bytes > self.capacity.bytes
         {
             // Swapped and cleared, not replaced: both tables keep their room.
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
             self.young_bytes = 0;
         }
-        let bytes = text.len();
-        if self.young.insert(text, parsed).is_none() {
-            self.young_bytes += bytes;
-        }
+        let before = self.young.insert(hash, known);
+        self.young_bytes += bytes;
+        self.young_bytes -= before.map_or(0, |before| before.bytes());
     }
 }
 

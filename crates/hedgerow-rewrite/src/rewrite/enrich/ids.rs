@@ -43,7 +43,7 @@ pub fn usable(id: &str) -> Option<Cow<'_, str>> {
         return None;
     }
     let is_long = id.len() > ID_CHARACTERS && id.encode_utf16().count() > ID_CHARACTERS;
-    if !is_long && !id.contains('\0') {
+    if !is_long && memchr::memchr(0, id.as_bytes()).is_none() {
         return Some(Cow::Borrowed(id));
     }
     let mut hashed = String::with_capacity(7 + 64);
@@ -57,6 +57,12 @@ pub fn usable(id: &str) -> Option<Cow<'_, str>> {
 
 /// Whether PostHog refuses every merge with this id. The id is expected without space around it.
 pub fn is_illegal(id: &str) -> bool {
+    // Nearly every id is longer than any of them, and stands in no quotes.
+    const LONGEST: usize = longest(ILLEGAL, longest(ILLEGAL_IN_ANY_CASE, 0));
+    let is_quoted = matches!(id.as_bytes(), [b'"' | b'\'', ..]);
+    if id.len() > LONGEST && !is_quoted && trimmed(id).len() > LONGEST {
+        return false;
+    }
     let bare = ['"', '\'']
         .into_iter()
         .find_map(|quote| id.strip_prefix(quote)?.strip_suffix(quote))
@@ -66,6 +72,18 @@ pub fn is_illegal(id: &str) -> bool {
         || ILLEGAL_IN_ANY_CASE
             .iter()
             .any(|illegal| bare.eq_ignore_ascii_case(illegal))
+}
+
+/// The length of the longest of some words, or of others.
+const fn longest(mut words: &[&str], others: usize) -> usize {
+    let mut longest = others;
+    while let [word, rest @ ..] = words {
+        if word.len() > longest {
+            longest = word.len();
+        }
+        words = rest;
+    }
+    longest
 }
 
 /// A UUID of only zeros: phones give it for an advertising id that they withhold.

@@ -25,13 +25,20 @@ pub(in crate::rewrite) struct Context {
     pub(in crate::rewrite) entries: Vec<Entry>,
     names: Names,
     inner: Vec<Entry>,
-    objects: [Range<usize>; ContextObject::NUMBER],
+    objects: [Object; ContextObject::NUMBER],
     /// Which library sent it, once it has been asked.
     library: Cell<Option<LibraryKind>>,
     /// Which library and which browser the one before named.
     known_library: KnownObject,
     known_browser: KnownObject,
     pub(super) novelty: ObjectNovelty,
+}
+
+/// One of its objects: where its entries are, and which of the keys that are asked for are among them.
+#[derive(Debug, Clone, Default)]
+struct Object {
+    entries: Range<usize>,
+    names: Names,
 }
 
 macro_rules! inners {
@@ -149,8 +156,8 @@ impl Context {
             (browser, ContextObject::UserAgentData, known_browser),
         ];
         for (value, which, known) in kept {
-            let range = objects.get(which as usize).cloned().unwrap_or_default();
-            if let (Some(value), Some(entries)) = (value, inner.get(range)) {
+            let object = objects.get(which as usize).cloned().unwrap_or_default();
+            if let (Some(value), Some(entries)) = (value, inner.get(object.entries)) {
                 known.keep(value, text, entries);
             }
         }
@@ -194,15 +201,22 @@ impl Context {
                         }
                         _ => None,
                     };
-                    let value = known.unwrap_or_else(|| {
+                    let known = known.map(|value| {
+                        let entries = self.inner.get(start..).unwrap_or_default();
+                        (value, names_of(entries))
+                    });
+                    let (value, names) = known.unwrap_or_else(|| {
                         if matches!(inner, ContextObject::Library | ContextObject::UserAgentData) {
                             self.novelty = ObjectNovelty::Parts;
                         }
                         let whose = Whose::inner(inner as u8);
-                        scanner.any_with_entries(whose, &mut self.inner).0
+                        scanner.any_with_entries(whose, &mut self.inner)
                     });
-                    if let Some(range) = self.objects.get_mut(inner as usize) {
-                        *range = start..self.inner.len();
+                    if let Some(object) = self.objects.get_mut(inner as usize) {
+                        *object = Object {
+                            entries: start..self.inner.len(),
+                            names,
+                        };
                     }
                     value
                 }
@@ -259,10 +273,31 @@ impl Context {
     #[inline(always)]
     pub(in crate::rewrite) fn inner(&self, which: ContextObject) -> &[Entry] {
         match self.objects.get(which as usize) {
-            Some(range) if range.start < range.end => {
-                self.inner.get(range.clone()).unwrap_or_default()
+            Some(Object { entries, .. }) if entries.start < entries.end => {
+                self.inner.get(entries.clone()).unwrap_or_default()
             }
             _ => &[],
         }
     }
+
+    /// The value of a key of one of its objects that is asked for.
+    #[inline(always)]
+    pub(in crate::rewrite) fn inner_named(
+        &self,
+        which: ContextObject,
+        name: Name,
+    ) -> Option<Value> {
+        let object = self.objects.get(which as usize)?;
+        let has = object.names.has(name);
+        has.then(|| named(self.inner(which), name)).flatten()
+    }
+}
+
+/// Which of the keys that are asked for are among entries, none of which stands there twice.
+fn names_of(entries: &[Entry]) -> Names {
+    let mut names = Names::default();
+    for entry in entries.iter().filter(|entry| entry.name != Name::OTHER) {
+        names.add(entry.name);
+    }
+    names
 }

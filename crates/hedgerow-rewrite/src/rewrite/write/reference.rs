@@ -2,7 +2,7 @@
 
 use super::super::explain::ValueOrigin;
 use super::super::json::{name, write_string, Entry, Name, Names, Shape, Sink, Value};
-use super::super::message::{named, ContextObject};
+use super::super::message::ContextObject;
 use super::super::plan::Piece;
 use super::super::spread::{write_spread, UnknownKeys};
 use super::super::{usable, DeviceTypes, Noise};
@@ -336,7 +336,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             Literals::Some => context.named(*literal),
         };
         let value =
-            literal.or_else(|| path.and_then(|(inner, key)| named(context.inner(inner), key)));
+            literal.or_else(|| path.and_then(|(inner, key)| context.inner_named(inner, key)));
         value.filter(|_| !self.is_outdone(*target))
     }
 

@@ -41,8 +41,10 @@ use super::session::IDLE_LIMIT;
 use super::uuid7::{Uuid7, SESSION_LIMIT};
 use crate::rewrite::Timestamp;
 
+mod checked;
 mod cookie;
 
+use checked::Checked;
 pub use cookie::{SessionCookie, Transport};
 
 /// The shortest secret, in bytes.
@@ -67,6 +69,7 @@ const TAG: usize = 32;
 /// Makes and checks session cookies.
 pub struct EdgeSessions {
     keys: Vec<hmac::Key>,
+    checked: Checked,
 }
 
 /// A visitor's session.
@@ -127,7 +130,10 @@ impl EdgeSessions {
         if keys.is_empty() {
             return Err(EdgeSessionError::NoSecret);
         }
-        Ok(Self { keys })
+        Ok(Self {
+            keys,
+            checked: Checked::default(),
+        })
     }
 
     /// The session in a cookie, if it was made here for this visitor and still runs at `now`.
@@ -139,10 +145,15 @@ impl EdgeSessions {
             return None;
         }
         let (payload, tag) = bytes.split_first_chunk::<PAYLOAD>()?;
-        let known = self
-            .keys
-            .iter()
-            .any(|key| hmac::verify(key, &message("cookie", visitor, payload), tag).is_ok());
+        let known = self.checked.knows(&bytes, visitor) || {
+            let message = message("cookie", visitor, payload);
+            let mut keys = self.keys.iter();
+            let is_ours = keys.any(|key| hmac::verify(key, &message, tag).is_ok());
+            if is_ours {
+                self.checked.remember(&bytes, visitor);
+            }
+            is_ours
+        };
         let (version, rest) = payload.split_first()?;
         let (id, time) = rest.split_first_chunk::<16>()?;
         let id = Uuid7::from_bytes(*id).filter(|_| known && *version == VERSION)?;
@@ -210,6 +221,10 @@ impl EdgeSessions {
         bytes.extend_from_slice(&time);
         let tag = hash(self.keys.first()?, "cookie", visitor, &bytes);
         bytes.extend_from_slice(&tag);
+        // The browser will bring it with its next request.
+        if let Some(cookie) = bytes.first_chunk() {
+            self.checked.remember(cookie, visitor);
+        }
         let rest = millis(session.id.time()) + SESSION_LIMIT - millis(session.last_activity);
         Some(CookieValue {
             value: URL_SAFE_NO_PAD.encode(bytes),

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use super::super::explain::ValueOrigin;
 use super::super::json::{name, write_string, Name, Shape, Sink, Value};
-use super::super::message::{named, ContextObject};
+use super::super::message::ContextObject;
 use super::super::{usable, Mode};
 use super::presence::Target;
 use super::Properties;
@@ -183,7 +183,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     /// A value of one of the context's objects.
     pub(super) fn inner(&self, inner: ContextObject, key: Name) -> Option<Value> {
-        named(self.source.context.inner(inner), key)
+        self.source.context.inner_named(inner, key)
     }
 
     /// A text of the context's first level that says something.

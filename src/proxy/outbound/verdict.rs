@@ -10,7 +10,7 @@ use crate::delivery::{self, StatusMeaning};
 use crate::masked;
 use crate::segment::Reply;
 
-use crate::proxy::operator::log_limit::LogLimit;
+use crate::proxy::limits::log_limit::LogLimit;
 
 /// The outcome of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ pub struct PathPrefix(String);
 
 impl PathPrefix {
     /// Takes a path that begins with a slash, or says what is wrong with it.
-    pub(super) fn new(text: &str) -> Result<Self, &'static str> {
+    pub(crate) fn new(text: &str) -> Result<Self, &'static str> {
         if !text.starts_with('/') {
             return Err("expected a path that begins with /");
         }
@@ -63,12 +63,12 @@ impl PathPrefix {
     }
 
     /// Its segments, none of them empty; `/` has none.
-    pub(super) fn segments(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').skip(1)
     }
 
     /// Whether every path with the prefix `other` has this one as well.
-    pub(super) fn covers(&self, other: &Self) -> bool {
+    pub(crate) fn covers(&self, other: &Self) -> bool {
         self.0.is_empty() || self.tail(&other.0).is_some()
     }
 }

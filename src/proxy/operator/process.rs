@@ -1,16 +1,15 @@
 //! Values of the machine for the metrics: the process, its disk, its certificates.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
-use x509_parser::pem::Pem;
-
 use crate::admin::metrics::ProcessState;
-use crate::admin::CertificateState;
+use crate::admin::{CertificateOrders, CertificateState};
 use crate::config::Config;
+use crate::proxy::compile::LongLivedState;
 
-/// The process at this moment; nothing where the system has no `/proc`.
-#[cfg(target_os = "linux")]
+/// The process at this moment; nothing where the system has no `/proc`, and in a host proxy's build, whose
+/// process is its own.
+#[cfg(all(feature = "server", target_os = "linux"))]
 pub(crate) fn state() -> Option<ProcessState> {
     use procfs::process::{LimitValue, Process};
     let process = Process::myself().ok()?;
@@ -31,20 +30,30 @@ pub(crate) fn state() -> Option<ProcessState> {
     })
 }
 
-/// Nothing: the system has no `/proc`.
-#[cfg(not(target_os = "linux"))]
+/// Nothing.
+#[cfg(not(all(feature = "server", target_os = "linux")))]
 pub(crate) fn state() -> Option<ProcessState> {
     None
 }
 
 /// Bytes that are free for this process on the disk of a folder.
+#[cfg(any(feature = "server", feature = "sqlite"))]
 pub(crate) fn free_of(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
+/// Nothing: without SQLite no folder is used.
+#[cfg(not(any(feature = "server", feature = "sqlite")))]
+pub(crate) fn free_of(_folder: &Path) -> Option<u64> {
+    None
+}
+
 /// When the listeners' certificates from files expire: each once, with the earliest date of its chain.
+#[cfg(feature = "server")]
 pub(crate) fn certificates(config: &Config) -> Vec<CertificateState> {
+    use std::collections::BTreeSet;
+    use x509_parser::pem::Pem;
     let listeners = config.listen.iter();
     let tls = listeners.flat_map(|listener| listener.certificate_files());
     let files: BTreeSet<&Path> = tls.map(|tls| tls.certificate.as_path()).collect();
@@ -61,4 +70,22 @@ pub(crate) fn certificates(config: &Config) -> Vec<CertificateState> {
         })
     });
     ends.collect()
+}
+
+/// None: a host proxy has listeners of its own.
+#[cfg(not(feature = "server"))]
+pub(crate) fn certificates(_config: &Config) -> Vec<CertificateState> {
+    Vec::new()
+}
+
+/// The certificates that are ordered, and what became of their orders.
+#[cfg(feature = "server")]
+pub(crate) fn ordered(lasting: &LongLivedState) -> (Vec<CertificateState>, CertificateOrders) {
+    (lasting.acme.states(), lasting.acme.orders())
+}
+
+/// None, for the same reason.
+#[cfg(not(feature = "server"))]
+pub(crate) fn ordered(_lasting: &LongLivedState) -> (Vec<CertificateState>, CertificateOrders) {
+    Default::default()
 }

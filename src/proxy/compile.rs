@@ -13,23 +13,24 @@ use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
 use crate::segment::WriteKeys;
 
+#[cfg(feature = "server")]
 use crate::proxy::acme::Acme;
 use crate::proxy::first_party::files::Files;
 use crate::proxy::first_party::posthog::PostHogProxy;
 use crate::proxy::intake::account::{SegmentAccount, SegmentAccounts};
 use crate::proxy::intake::group::Gathering;
-use crate::proxy::life::process;
-use crate::proxy::life::reload::Reloads;
 use crate::proxy::limits::budget::Budget;
 use crate::proxy::limits::connection_limits::ConnectionLimits;
+use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::limits::rates::Rates;
 use crate::proxy::operator::admin::AdminPages;
-use crate::proxy::operator::log_limit::LogLimit;
+use crate::proxy::operator::process;
 use crate::proxy::operator::watcher::{EventCounters, Observer};
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::refused_events::WholeBatchProjects;
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::upstream::Timeouts;
+use crate::proxy::reloads::Reloads;
 use crate::proxy::routes::{CompiledRoute, Outlet, RouteAction, Routes, SegmentRoute};
 use crate::proxy::serving::Serving;
 use crate::proxy::spool::backlog::Backlog;
@@ -38,6 +39,8 @@ use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, HedgerowShared};
 /// State that outlives a configuration: the spool, counters, and clients' reservations.
 pub(crate) struct LongLivedState {
     /// Ordered certificates, if the listeners are Hedgerow's own.
+    /// Certificates that are ordered for listeners of ours.
+    #[cfg(feature = "server")]
     pub(crate) acme: Arc<Acme>,
     pub(crate) backlog: Option<Arc<Backlog>>,
     pub(crate) counters: EventCounters,

@@ -1,0 +1,135 @@
+//! What a configuration says, key by key, as a running process shows it. Secrets are held, and never shown.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use data_encoding::HEXLOWER;
+use ring::hmac;
+use serde_json::{json, Value as Json};
+
+/// What stands for a value that may not be shown.
+const HIDDEN: &str = "(hidden)";
+
+/// What a configuration says, by the keys that lead to it.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Outline(BTreeMap<String, OutlineValue>);
+
+/// Whether a value may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    AsItIs,
+    Hidden,
+}
+
+/// A value: as it may be shown, and as it is.
+#[derive(Clone, PartialEq, Eq)]
+struct OutlineValue {
+    shown: String,
+    held: String,
+}
+
+impl fmt::Debug for Outline {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Outline({} keys)", self.0.len())
+    }
+}
+
+/// An outline that may leave the process: a hidden value is a digest, which says whether it is the
+/// same as another one under the same salt.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SealedOutline(pub(crate) BTreeMap<String, Sealed>);
+
+/// A value that may be shown, or what stands for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    pub(crate) shown: String,
+    digest: Option<String>,
+}
+
+impl Outline {
+    /// Takes a value in: as it is, and whether it may be shown.
+    pub(crate) fn add(&mut self, path: String, held: String, visibility: Shown) {
+        let shown = match visibility {
+            Shown::Hidden => HIDDEN.to_owned(),
+            Shown::AsItIs => held.escape_debug().to_string(),
+        };
+        self.0.insert(path, OutlineValue { shown, held });
+    }
+
+    /// Whether a key begins like this one.
+    pub(crate) fn has_below(&self, path: &str) -> bool {
+        let next = self.0.range(path.to_owned()..).next();
+        next.is_some_and(|(known, _)| known.starts_with(path))
+    }
+
+    /// What it says below these keys is what `running` says: it is not in force.
+    #[must_use]
+    pub fn keeping(mut self, keys: &[&str], running: &Self) -> Self {
+        let kept = |path: &str| keys.iter().any(|key| is_below(path, key));
+        self.0.retain(|path, _| !kept(path));
+        let before = running.0.iter().filter(|(path, _)| kept(path));
+        let before = before.map(|(path, value)| (path.clone(), value.clone()));
+        self.0.extend(before);
+        self
+    }
+
+    /// What of it may be shown, without digests.
+    pub fn shown(&self) -> SealedOutline {
+        let values = self.0.iter().map(|(path, value)| {
+            let shown = value.shown.clone();
+            (
+                path.clone(),
+                Sealed {
+                    shown,
+                    digest: None,
+                },
+            )
+        });
+        SealedOutline(values.collect())
+    }
+
+    /// What of it may leave the process. The digests of hidden values are made with this salt.
+    pub fn sealed(&self, salt: &[u8]) -> SealedOutline {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, salt);
+        let values = self.0.iter().map(|(path, value)| {
+            let hidden = value.shown == HIDDEN;
+            let digest = hidden.then(|| {
+                let digest = hmac::sign(&key, value.held.as_bytes());
+                HEXLOWER.encode(digest.as_ref())
+            });
+            let shown = value.shown.clone();
+            (path.clone(), Sealed { shown, digest })
+        });
+        SealedOutline(values.collect())
+    }
+}
+
+impl SealedOutline {
+    /// It as JSON: an array of `path`, `value` and, where the value is hidden, `digest`.
+    pub fn to_json(&self) -> Json {
+        let values = self.0.iter().map(|(path, value)| {
+            let mut entry = json!({"path": path, "value": value.shown});
+            if let (Some(digest), Json::Object(entry)) = (&value.digest, &mut entry) {
+                entry.insert("digest".to_owned(), digest.as_str().into());
+            }
+            entry
+        });
+        values.collect()
+    }
+
+    /// From what [`to_json`](Self::to_json) makes; none where it is something else.
+    pub fn from_json(json: &Json) -> Option<Self> {
+        let entries = json.as_array()?.iter().map(|entry| {
+            let text = |name: &str| Some(entry.get(name)?.as_str()?.to_owned());
+            let (shown, digest) = (text("value")?, text("digest"));
+            Some((text("path")?, Sealed { shown, digest }))
+        });
+        Some(Self(entries.collect::<Option<_>>()?))
+    }
+}
+
+/// Whether a path is this key, or stands below it.
+pub(crate) fn is_below(path: &str, key: &str) -> bool {
+    let rest = path.strip_prefix(key);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}

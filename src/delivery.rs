@@ -1,0 +1,3 @@
+//! The spool, by the name of what the configuration calls it.
+
+pub use hedgerow_spool::*;

@@ -1,0 +1,52 @@
+//! Connections that are accepted here, and a handler on a listener of its own.
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use pingora::apps::ServerApp;
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::protocols::l4::stream::Stream;
+use pingora::protocols::{GetSocketDigest, SocketDigest};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::plain::Handler;
+use crate::proxy::listen::coalescing::CoalescingStream;
+use crate::proxy::operator::serve::Plain;
+
+/// An accepted connection as the framework's own listeners hand it on: with its addresses.
+pub fn accepted(socket: TcpStream, peer: std::net::SocketAddr) -> Stream {
+    // As those listeners do: an answer in two writes would wait for the peer's delayed
+    // acknowledgement, some 40 ms. A socket that takes no options still works.
+    let _ = socket.set_nodelay(true);
+    let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+    // The digest is new, so nothing stands there yet.
+    let _ = digest.peer_addr.set(Some(SocketAddr::Inet(peer)));
+    if let Err(error) = socket.set_nodelay(true) {
+        log::debug!("a connection was gone when it was accepted: {error}");
+    }
+    let mut stream = Stream::from(socket);
+    stream.set_socket_digest(digest);
+    stream
+}
+
+/// Serves a handler on a listener until the future is dropped.
+pub async fn serve(listener: TcpListener, handler: Arc<dyn Handler>) {
+    let app = Arc::new(Plain::new(handler));
+    let (_stop, shutdown) = watch::channel(false);
+    loop {
+        match listener.accept().await {
+            Ok((socket, peer)) => {
+                let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
+                tokio::spawn(async move {
+                    let stream = CoalescingStream::new(accepted(socket, peer));
+                    app.process_new(Box::new(stream), &shutdown).await;
+                });
+            }
+            Err(error) => {
+                log::warn!("a connection could not be accepted: {error}");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A configuration in the place of another: what a reload cannot change, and how often there was one.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::admin::{ConfigRefusal, ConfigState};
+use crate::config::Config;
+
+use crate::proxy::{BuildError, Hedgerow};
+
+/// Copies the settings that only a new process can change from the active configuration. Returns the
+/// names of those that differed.
+pub(crate) fn keep_fixed(config: &mut Config, running: &Config) -> Vec<&'static str> {
+    let mut kept = Vec::new();
+    let (said, stays) = (&mut config.server, &running.server);
+    keep(
+        &mut said.threads,
+        &stays.threads,
+        "server.threads",
+        &mut kept,
+    );
+    let (socket, running_socket) = (&mut said.upgrade_socket, &stays.upgrade_socket);
+    keep(socket, running_socket, "server.upgrade_socket", &mut kept);
+    let (said, stays) = (&mut config.delivery, &running.delivery);
+    keep(&mut said.spool, &stays.spool, "delivery.spool", &mut kept);
+    if stays.spool.is_some() {
+        // The time for which one process may hold drained events is computed from these.
+        let (timeout, connect) = (&mut said.timeout, &mut said.connect_timeout);
+        if *timeout > stays.timeout {
+            keep(timeout, &stays.timeout, "delivery.timeout", &mut kept);
+        }
+        if *connect > stays.connect_timeout {
+            let name = "delivery.connect_timeout";
+            keep(connect, &stays.connect_timeout, name, &mut kept);
+        }
+    }
+    if let (Some(said), Some(running)) = (&config.outline, &running.outline) {
+        let in_force = said.as_ref().clone().keeping(&kept, running);
+        config.outline = Some(Arc::new(in_force));
+    }
+    kept
+}
+
+fn keep<T: Clone + PartialEq>(
+    said: &mut T,
+    running: &T,
+    name: &'static str,
+    kept: &mut Vec<&'static str>,
+) {
+    if said != running {
+        kept.push(name);
+        running.clone_into(said);
+    }
+}
+
+/// How often the configuration has changed.
+#[derive(Debug)]
+pub(crate) struct Reloads {
+    applied: AtomicU64,
+    refused: AtomicU64,
+    /// In seconds since 1970.
+    since: AtomicU64,
+    last_refusal: StdMutex<Option<ConfigRefusal>>,
+}
+
+impl Default for Reloads {
+    fn default() -> Self {
+        Self {
+            applied: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            since: AtomicU64::new(now()),
+            last_refusal: StdMutex::default(),
+        }
+    }
+}
+
+impl Reloads {
+    pub(crate) fn state(&self) -> ConfigState {
+        let applied = self.applied.load(Ordering::Relaxed);
+        let refusal = self.last_refusal.lock();
+        ConfigState {
+            generation: applied + 1,
+            applied,
+            refused: self.refused.load(Ordering::Relaxed),
+            since: self.since.load(Ordering::Relaxed),
+            last_refusal: refusal.unwrap_or_else(PoisonError::into_inner).clone(),
+            outline: None,
+        }
+    }
+
+    /// The number of the configuration that became active.
+    pub(crate) fn apply(&self) -> u64 {
+        self.since.store(now(), Ordering::Relaxed);
+        self.remember(None);
+        self.applied.fetch_add(1, Ordering::Relaxed) + 2
+    }
+
+    pub(crate) fn refuse(&self, why: String) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.remember(Some(ConfigRefusal {
+            at: now(),
+            says: why,
+        }));
+    }
+
+    fn remember(&self, refusal: Option<ConfigRefusal>) {
+        let mut last = self.last_refusal.lock();
+        *last.as_deref_mut().unwrap_or(&mut None) = refusal;
+    }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+impl Hedgerow {
+    /// Serves another configuration from now on, without a [`Server`](crate::proxy::Server) or a
+    /// [`Site`](crate::proxy::Site) around it, which have reloads of their own. Requests that have begun end with the
+    /// one they began with; the spool, counters and connections go on. Returns the names of the settings
+    /// that need a new process. Reads files, so not to be called where
+    /// requests are served.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Hedgerow::new`]. Nothing has changed then.
+    pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>, BuildError> {
+        let kept = keep_fixed(&mut config, &self.config());
+        let next = self.shared.prepare(config)?;
+        self.shared.adopt(next);
+        self.shared.lasting.reloads.apply();
+        Ok(kept)
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.shared.lasting.leaving.load(Ordering::Relaxed)
+    }
+}

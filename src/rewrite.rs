@@ -1,0 +1,3 @@
+//! The rewriting itself.
+
+pub use hedgerow_rewrite::rewrite::*;
