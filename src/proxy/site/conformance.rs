@@ -6,7 +6,9 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
-use super::{answers, hops};
+use super::answers;
+use crate::proxy::outbound::hops;
+use crate::proxy::reply;
 
 /// What an answer that has no body, or is not the last one, says of none.
 const FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
@@ -29,7 +31,7 @@ pub(super) async fn answer_about_the_server(session: &mut Session) -> Result<()>
     let mut answer = http::Response::new(bytes::Bytes::new());
     let headers = answer.headers_mut();
     headers.insert(header::ALLOW, HeaderValue::from_static(answers::METHODS));
-    crate::proxy::reply::write(session, answer).await
+    reply::write(session, answer).await
 }
 
 /// Keeps to what a request says about its own connection.
