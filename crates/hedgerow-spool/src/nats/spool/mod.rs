@@ -97,7 +97,7 @@ impl NatsSpool {
         Self::begin(settings).map(|(spool, _)| spool)
     }
 
-    /// The same, and waits until it is known what waits in the streams, at most so long: a process that
+    /// The same, and waits until it is known what waits in the streams, up to this long: a process that
     /// begins to serve before lets what arrives overtake it.
     ///
     /// # Errors
