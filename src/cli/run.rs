@@ -105,7 +105,7 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
             look_at_keys(Config::clone(&hedgerow.config()));
             drop(hedgerow);
             server.run_until(Box::new(signals));
-            log::info!("it has left");
+            log::info!("shut down");
             CommandEnd::Well
         }
         Err(reason) => {

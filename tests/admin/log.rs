@@ -90,7 +90,7 @@ async fn the_start_says_where_and_what_and_how_to_try_it_as_text_or_as_json() {
             "route /hr/: segment, project shop, any write key".to_owned(),
             "no spool".to_owned(),
             format!("try it: curl -i http://{address}/hr/v1/track -d "),
-            "leaving: ".to_owned(),
+            "shutting down: ".to_owned(),
         ] {
             let lines = text.lines().filter(|line| line.contains(&said));
             assert_eq!(lines.count(), 1, "{format}: {said} in\n{text}");

@@ -116,8 +116,8 @@ fn each_mistake_in_privacy_and_rules_has_its_place() {
         (
             "rules: [{event: 'a*', rename: b}, {event: 'a*', action: drop}, {event: 'a*', rename: c}, {event: '*', action: keep}, {event: x, action: drop}]",
             &[
-                (6, 64, "rules[2]", "rule 1 takes them all"),
-                (6, 118, "rules[4]", "rule 4 takes them all"),
+                (6, 64, "rules[2]", "rule 1 matches all"),
+                (6, 118, "rules[4]", "rule 4 matches all"),
             ],
         ),
     ];

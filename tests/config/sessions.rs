@@ -132,7 +132,7 @@ fn what_the_reference_mode_cannot_do_is_warned_of() {
         "{mode: reference, repeats: suppress, sessions: {cookie: {secret: env:SESSIONS}}}",
     );
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].contains("means nothing"), "{warnings:?}");
+    assert!(warnings[0].contains("has no effect"), "{warnings:?}");
     let (_, none) = sessions("{mode: reference, repeats: send, sessions: off}");
     assert_eq!(none, Vec::<String>::new());
 }

@@ -14,4 +14,5 @@ pub(crate) mod stream;
 pub(crate) mod turn;
 pub(crate) mod upload;
 pub(crate) mod upload_error;
+mod upload_target;
 pub(crate) mod visitor;

@@ -19,6 +19,7 @@ use crate::proxy::intake::long_work::{LongWorkPermit, LONG};
 use crate::proxy::intake::stream::Outgoing;
 use crate::proxy::intake::turn::Turn;
 use crate::proxy::intake::upload_error::UploadError;
+use crate::proxy::intake::upload_target::{fresh, UploadTarget};
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::limits::rates::Pace;
 use crate::proxy::operator::watcher::Watcher;
@@ -63,14 +64,6 @@ enum UploadMode {
     InBatches,
     /// Over a request that stays open.
     InPieces,
-}
-
-/// Where the events go, and the batch they are written into.
-struct UploadTarget<'a> {
-    outlet: &'a Outlet,
-    batch: Batch,
-    /// The request that the batch is leaving with already, when the body streams.
-    outgoing: Option<Outgoing<'a>>,
 }
 
 impl<'a> Upload<'a> {
@@ -481,19 +474,6 @@ impl Serving {
         }
         verdict.report(project, &lasting.log_limit, Fallback::ClientRetries);
         UploadError::Verdict(verdict)
-    }
-}
-
-/// An empty batch.
-fn fresh(outlet: &Outlet) -> Batch {
-    let envelope = outlet.destination.envelope();
-    let batch = match outlet.gathering {
-        Some(_) => Batch::open_to_gather(envelope),
-        None => Batch::open(envelope),
-    };
-    match &outlet.spool {
-        Some(spool) => spool.prepared(batch),
-        None => batch,
     }
 }
 

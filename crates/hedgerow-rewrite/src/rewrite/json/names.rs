@@ -2,7 +2,10 @@
 //!
 //! A key is recognised once, when it is scanned; later lookups compare a number.
 
+mod chunk;
+
 use super::keys::{hash, hash_of_constant, hash_of_word, word_of, Novelty, Word};
+pub(in crate::rewrite) use chunk::Chunk;
 
 /// The name of a key, if it is a known one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -282,38 +285,6 @@ impl Name {
             }
             slot = next_slot(slot);
         }
-    }
-}
-
-/// A short text with space behind it, so that it is copied in one step whatever its length.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::rewrite) struct Chunk {
-    pub(in crate::rewrite) bytes: [u8; Chunk::ROOM],
-    pub(in crate::rewrite) length: u8,
-}
-
-impl Chunk {
-    /// The longest there is, in bytes.
-    pub(in crate::rewrite) const ROOM: usize = 48;
-
-    /// These two and this third one together.
-    #[allow(clippy::indexing_slicing)]
-    pub(in crate::rewrite) const fn of(texts: [&[u8]; 3]) -> Self {
-        let mut piece = Self {
-            bytes: [0; Self::ROOM],
-            length: 0,
-        };
-        let mut text = 0;
-        while text < texts.len() {
-            let mut at = 0;
-            while at < texts[text].len() {
-                piece.bytes[piece.length as usize] = texts[text][at];
-                piece.length += 1;
-                at += 1;
-            }
-            text += 1;
-        }
-        piece
     }
 }
 

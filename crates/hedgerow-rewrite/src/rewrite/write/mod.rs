@@ -7,9 +7,11 @@
 
 mod address;
 mod campaign;
+mod context;
 mod context_cache;
 mod enriched;
 mod groups;
+mod prefix;
 mod presence;
 mod reference;
 
@@ -29,6 +31,7 @@ use crate::posthog::{EventParts, Location};
 use context_cache::ContextWriting;
 pub(super) use context_cache::{ContextCache, ContextId};
 use groups::VisitorGroup;
+use prefix::{Prefix, SEGMENT, UTM};
 use presence::Mapped;
 
 /// What an event is written from besides its message.
@@ -457,39 +460,6 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         }
     }
 }
-
-/// What stands before the keys of a part of the context.
-#[derive(Debug)]
-struct Prefix {
-    text: &'static [u8],
-    /// The prefix with the text before it: this many bytes of these.
-    opening: [u8; 16],
-    length: usize,
-}
-
-impl Prefix {
-    #[allow(clippy::indexing_slicing)]
-    const fn of(text: &'static [u8]) -> Self {
-        let mut opening = [0; 16];
-        (opening[0], opening[1]) = (b',', b'"');
-        let mut at = 0;
-        while at < text.len() {
-            opening[2 + at] = text[at];
-            at += 1;
-        }
-        Self {
-            text,
-            opening,
-            length: 2 + at,
-        }
-    }
-}
-
-/// Of the campaign's.
-static UTM: Prefix = Prefix::of(b"utm_");
-
-/// Of the context's own.
-static SEGMENT: Prefix = Prefix::of(b"segment_");
 
 /// Whether a property keeps PostHog from making a profile, and from changing persons at all.
 fn is_no_profile(key: &str, value: &str) -> bool {

@@ -9,6 +9,7 @@ mod fitness;
 mod message;
 mod names;
 mod project_queue;
+mod publishing;
 mod settings;
 mod streams;
 mod watch;
@@ -19,19 +20,14 @@ use std::sync::mpsc::{sync_channel, Receiver};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::publish::PublishAck;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use crate::store::{
-    Availability, Counters, Gauges, Lead, PeekLimit, Peeked, Position, QueuedEvent, Store,
-};
+use crate::store::{Availability, Counters, Gauges, Lead, PeekLimit, Peeked, Position, Store};
 use crate::{Refusal, SpoolError, SpooledEvent};
 use connection::{NatsConnection, ThreadGuard};
-use faults::{NotPublished, PublishFault};
-use message::Run;
 use project_queue::ProjectQueue;
+use publishing::DeadLetterResult;
 use streams::Streams;
 use watch::LeaderNotice;
 
@@ -232,150 +228,6 @@ impl NatsSpoolInner {
             .get(project)
             .is_some_and(|queue| queue.try_lock().map_or(true, |queue| queue.leads()))
     }
-
-    /// Publishes one run until the stream has said that it has it. A repeated try is recognised by
-    /// its id, so it is there once however often it is tried.
-    async fn publish(&self, project: &str, run: &Run, until: Instant) -> Result<(), SpoolError> {
-        let mut tries = 0_u32;
-        let published = loop {
-            // Commands that are not taken would wait forever in the client's queue.
-            let tried = tokio::time::timeout(ANSWER * 2, self.try_publish(project, run)).await;
-            let tried = tried.unwrap_or_else(|late| {
-                let error = remote("keep events", late);
-                Err((PublishFault::Passing, error))
-            });
-            match tried {
-                Ok(published) => break published,
-                // Another try would be no better.
-                Err((
-                    PublishFault::TooLarge | PublishFault::Full | PublishFault::Denied,
-                    error,
-                )) => return Err(error),
-                Err(_) if Instant::now() + PAUSE < until => tokio::time::sleep(PAUSE).await,
-                Err((_, error)) => return Err(error),
-            }
-            tries += 1;
-        };
-        // Known at the first try: a client has sent it again, and it is counted already. Known at a
-        // later one: it is the try before whose answer was lost.
-        {
-            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-            let latest = own.entry(project.to_owned()).or_default();
-            *latest = (*latest).max(i64::try_from(published.sequence).unwrap_or(i64::MAX));
-        }
-        if published.duplicate && tries == 0 {
-            Counters::add(&self.counters.deduplicated, run.events);
-        } else {
-            Counters::add(&self.counters.appended, run.events);
-            self.gauges.of(project).add(run.events, run.bytes);
-        }
-        Counters::add(&self.counters.commits, 1);
-        Ok(())
-    }
-
-    async fn try_publish(
-        &self,
-        project: &str,
-        run: &Run,
-    ) -> Result<PublishAck, (PublishFault, SpoolError)> {
-        let streams =
-            self.streams()
-                .await
-                .map_err(|error| match self.connection.denials().recent() {
-                    Some(denied) => (PublishFault::Denied, remote("find its streams", denied)),
-                    None => (PublishFault::Passing, error),
-                })?;
-        let message = PublishMessage::build()
-            .payload(run.payload.clone())
-            .message_id(format!("{}:{}", names::token(project), run.id))
-            .header(message::FIRST_ARRIVAL, run.first_arrival.to_string());
-        let error = match self.publish_once(streams.events_of(project), message).await {
-            Ok(published) => return Ok(published),
-            Err(error) => error,
-        };
-        let fault = faults::of(&error);
-        Err(match fault {
-            PublishFault::TooLarge => {
-                let error = SpoolError::TooLarge {
-                    events: run.events,
-                    of: run.events,
-                    largest: self.largest_event().await.unwrap_or(0),
-                };
-                (fault, error)
-            }
-            PublishFault::NoStream => {
-                self.forget_streams().await;
-                (fault, remote("keep events", error))
-            }
-            PublishFault::Full | PublishFault::Denied | PublishFault::Passing => {
-                (fault, remote("keep events", error))
-            }
-        })
-    }
-
-    async fn publish_once(
-        &self,
-        subject: String,
-        message: PublishMessage,
-    ) -> Result<PublishAck, NotPublished> {
-        let denied = self.connection.denials().of(&subject);
-        let published = async {
-            let sent = self
-                .connection
-                .context
-                .send_publish(subject.clone(), message);
-            sent.await?.await
-        };
-        tokio::select! {
-            published = published => Ok(published?),
-            denied = denied => Err(denied.into()),
-        }
-    }
-
-    /// Puts an event that was refused into the stream of dead letters, which is made again if it is
-    /// gone.
-    async fn publish_dead_letter(
-        &self,
-        project: &str,
-        held: &QueuedEvent,
-        refusal: &Refusal,
-    ) -> Result<DeadLetterResult, SpoolError> {
-        let arrived = crate::event::milliseconds(held.first_arrival);
-        let reason = refusal.reason.chars();
-        let reason = reason.filter(|character| character.is_ascii() && !character.is_control());
-        let reason: String = reason.take(HEADERS / 2).collect();
-        let letter = || {
-            PublishMessage::build()
-                .payload(held.body.clone())
-                .message_id(format!("{}:{}", names::token(project), held.position.0))
-                .header(message::FIRST_ARRIVAL, arrived.to_string())
-                .header(message::STATUS, refusal.status.to_string())
-                .header(message::REASON, reason.clone())
-        };
-        let mut tries = 0;
-        loop {
-            let streams = self.streams().await?;
-            let sent = self.publish_once(streams.dead_of(project), letter());
-            let Err(error) = sent.await else {
-                return Ok(DeadLetterResult::Kept);
-            };
-            match faults::of(&error) {
-                PublishFault::TooLarge => return Ok(DeadLetterResult::TooLarge),
-                PublishFault::NoStream if tries == 0 => {
-                    self.forget_streams().await;
-                    tries += 1;
-                }
-                _ => return Err(remote("keep a dead letter", error)),
-            }
-        }
-    }
-}
-
-/// The outcome of a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DeadLetterResult {
-    Kept,
-    TooLarge,
 }
 
 #[async_trait]
