@@ -322,7 +322,9 @@ fn the_words_for_the_page_are_those_of_the_page() {
         std::fs::read_to_string(path).unwrap()
     };
     let document = read("docs/first-hour.md");
-    let (_, section) = document.split_once("\n## The page's console says it\n").unwrap();
+    let (_, section) = document
+        .split_once("\n## The page's console says it\n")
+        .unwrap();
     let spoken = read("src/site/unanswered.js") + &read("src/site/snippet/html.rs");
     let mut looked = 0;
     for words in section.split('`').skip(1).step_by(2) {

@@ -185,9 +185,13 @@ fn is_host(authority: &[u8]) -> bool {
 /// for slashes, with the parameters that some servers cut off a segment (`..;x`), and with the blanks
 /// that some file systems do; or whether there is a NUL in it.
 pub fn has_dot_segment(path: &[u8]) -> bool {
+    reads_dot_segment(path, Continuation::Utf8) || reads_dot_segment(path, Continuation::Any)
+}
+
+fn reads_dot_segment(path: &[u8], takes: Continuation) -> bool {
     let mut segment = Segment::Start;
     let mut rest = path;
-    while let Some((byte, after)) = decoded(rest) {
+    while let Some((byte, after)) = decoded(rest, takes) {
         rest = after;
         segment = match (byte, segment) {
             // Where the path ends for servers that are written in C.
@@ -220,24 +224,23 @@ enum Segment {
 /// The first character of a path as a server may read it, and what follows it: decoded once, also as old
 /// servers do, by `%u` and four digits or from more bytes than UTF-8 takes; and characters that look
 /// like those of a path as these. What is none of ASCII is 0xff.
-fn decoded(path: &[u8]) -> Option<(u8, &[u8])> {
+fn decoded(path: &[u8], takes: Continuation) -> Option<(u8, &[u8])> {
     let long = path.strip_prefix(b"%u").or(path.strip_prefix(b"%U"));
     if let Some((value, after)) = long.and_then(|digits| hex(digits, 4)) {
         return Some((folded(u32::from(value)), after));
     }
     let (first, after) = byte(path)?;
-    // `%c0%2e` is a dot where a server looks at the last six bits alone.
-    let (longer, bits, strict) = match first {
-        0xc0 | 0xc1 => (1, first & 0x01, Strict::No),
-        0xe0..=0xef => (2, first & 0x0f, Strict::Yes),
-        0xf0 => (3, 0, Strict::Yes),
+    let (longer, bits, takes) = match first {
+        0xc0 | 0xc1 => (1, first & 0x01, takes),
+        0xe0..=0xef => (2, first & 0x0f, Continuation::Utf8),
+        0xf0 => (3, 0, Continuation::Utf8),
         _ => return Some((if first < 0x80 { first } else { u8::MAX }, after)),
     };
     let mut value = u32::from(bits);
     let mut rest = after;
     for _ in 0..longer {
         match byte(rest) {
-            Some((next, behind)) if strict == Strict::No || matches!(next, 0x80..=0xbf) => {
+            Some((next, behind)) if takes == Continuation::Any || matches!(next, 0x80..=0xbf) => {
                 value = value << 6 | u32::from(next & 0x3f);
                 rest = behind;
             }
@@ -247,11 +250,13 @@ fn decoded(path: &[u8]) -> Option<(u8, &[u8])> {
     Some((folded(value), rest))
 }
 
-/// Whether bytes that follow a first one must be those that UTF-8 has there.
+/// Which byte a server takes behind 0xc0 and 0xc1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Strict {
-    Yes,
-    No,
+enum Continuation {
+    /// Those that UTF-8 has there; any other one stands for itself.
+    Utf8,
+    /// Any, by its last six bits: `%c0%2e` is a dot.
+    Any,
 }
 
 /// The first byte of a path, decoded where it is encoded, and what follows it.

@@ -70,7 +70,12 @@ fn each_kind_of_mistake_in_a_project_has_its_place() {
         ),
         (
             "host: 'http://a', api_key: env:KEY, ca_file: a.pem",
-            &[(2, 55, "projects.shop.ca_file", "has no effect for a host with http://")],
+            &[(
+                2,
+                55,
+                "projects.shop.ca_file",
+                "has no effect for a host with http://",
+            )],
         ),
     ];
     none(
