@@ -109,7 +109,11 @@ fn it_says_what_is_wrong_when_nothing_answers_or_nothing_can_be_asked() {
             1,
             "no answer from 127.0.0.1",
         ),
-        ("listen: 127.0.0.1:1\n".to_owned(), 2, "names no address to ask"),
+        (
+            "listen: 127.0.0.1:1\n".to_owned(),
+            2,
+            "names no address to ask",
+        ),
         ("typo: 1\n".to_owned(), 2, "typo"),
         (tls.to_owned(), 2, "hedgerow"),
     ] {
