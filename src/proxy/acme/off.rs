@@ -29,7 +29,7 @@ pub(crate) struct Proofs;
 pub(crate) enum Ordered {}
 
 impl Ordered {
-    pub(crate) fn holding(&self, _name: &str) -> Holding {
+    pub(crate) fn holding(&self, _name: &str) -> CertificateMatch {
         match *self {}
     }
 
@@ -60,7 +60,10 @@ impl Acme {
     /// # Errors
     ///
     /// Always.
-    pub(crate) fn certificate(&self, _settings: &config::Acme) -> Result<Arc<Ordered>, BuildError> {
+    pub(crate) fn certificate(
+        &self,
+        _settings: &config::AcmeConfig,
+    ) -> Result<Arc<Ordered>, BuildError> {
         Err(BuildError::NoAcme)
     }
 
@@ -79,7 +82,7 @@ impl Acme {
     }
 }
 
-pub(crate) fn examine(_settings: &config::Acme) -> Vec<Finding> {
+pub(crate) fn examine(_settings: &config::AcmeConfig) -> Vec<Finding> {
     Vec::new()
 }
 
