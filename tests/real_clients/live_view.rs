@@ -205,7 +205,7 @@ async fn the_live_view_shows_each_outcome_as_a_row_and_explains_it() {
     // What did not: the document that says why.
     for (event, says) in [
         ("track", "a track call without an event name"),
-        ("alias", "an alias of an id onto itself merges nothing"),
+        ("alias", "an alias of an id to itself merges nothing"),
         ("Bad", "PostHog was asked and refused the event for good"),
         ("Again", "the SDK keeps them and sends them again"),
         ("POST /shop/v1/track", "add it to write_keys"),

@@ -57,7 +57,7 @@ async fn check_says_what_a_file_would_change_in_the_process_that_runs() {
          + server.threads: 1  (takes a new process)\n"
     );
     assert!(
-        complaints.contains("generation 1 at work, and refused a change at")
+        complaints.contains("the process runs generation 1, and refused a change at")
             && complaints.contains("no project of this name"),
         "{complaints}"
     );
