@@ -251,7 +251,7 @@ fn a_way_to_posthog_that_is_none_is_said_with_the_first_event() {
             format!("http://{full}"),
         ),
         (
-            "PostHog's address takes connections and says nothing",
+            "PostHog's address takes connections and never answers",
             format!("http://{}", silent.0),
         ),
     ] {
