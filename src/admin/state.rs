@@ -120,7 +120,7 @@ pub struct ConnectionCounts {
     pub open: u64,
     /// As many may be open (`limits.connections`).
     pub limit: u64,
-    /// Bytes that they hold while they wait, as they are reckoned.
+    /// Bytes that they hold while they wait, estimated by protocol.
     pub held: u64,
     /// As many they may hold.
     pub held_limit: u64,

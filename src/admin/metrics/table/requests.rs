@@ -182,7 +182,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_connections_memory_bytes",
         kind: Gauge,
         labels: &[],
-        help: "What they hold while they wait, reckoned by what they speak.",
+        help: "What they hold while they wait, estimated by protocol.",
         action: "near its limit, idle ones are closed for new ones",
         read: |state, samples| samples.count(&[], state.connections.held),
     },
