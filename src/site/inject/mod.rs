@@ -47,7 +47,7 @@ pub fn request(method: &Method, headers: &HeaderMap) -> PageRequest {
     }
 }
 
-/// What happens to an answer to a request that [`may be a page`](Request::MayBePage).
+/// What happens to an answer to a request that [`may be a page`](PageRequest::MayBePage).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PageResponse {
     /// The snippet goes in, with this nonce if the page's policy has one. Call
