@@ -26,6 +26,8 @@ pub(crate) struct ConnectionLimits {
     of_one: Mutex<HashMap<IpAddr, usize>>,
     /// Wakes the connection that has waited longest for its next request: it ends.
     room: Notify,
+    /// Connections that are about to end for others, and are still here.
+    leaving: AtomicUsize,
     full: AtomicU64,
     one_too_many: AtomicU64,
     closed: AtomicU64,
@@ -144,6 +146,7 @@ impl ConnectionLimits {
             held: AtomicUsize::new(0),
             of_one: Mutex::default(),
             room: Notify::new(),
+            leaving: AtomicUsize::new(0),
             full: AtomicU64::new(0),
             one_too_many: AtomicU64::new(0),
             closed: AtomicU64::new(0),
@@ -219,7 +222,10 @@ impl ConnectionLimits {
         };
         let here = self.here.fetch_add(1, Ordering::AcqRel) + 1;
         let held = self.held.fetch_add(speaking.holds(), Ordering::AcqRel) + speaking.holds();
-        if here > bounds.most - bounds.most / 8 || held > bounds.memory - bounds.memory / 8 {
+        // Those that are about to end make room already, for as much as an average connection holds.
+        let leaving = self.leaving.load(Ordering::Acquire).min(here);
+        let (stay, kept) = (here - leaving, held - held / here * leaving);
+        if stay > bounds.most - bounds.most / 8 || kept > bounds.memory - bounds.memory / 8 {
             self.make_room();
         }
         if here > bounds.most {
@@ -262,6 +268,13 @@ impl ConnectionLimits {
         self.closed.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// For a connection that takes a while to end after it was sent away: until this is dropped, no other
+    /// one is sent away in its stead.
+    pub(crate) fn leaves(&self) -> LeavingConnection<'_> {
+        self.leaving.fetch_add(1, Ordering::AcqRel);
+        LeavingConnection(self)
+    }
+
     pub(crate) fn counts(&self) -> ConnectionCounts {
         ConnectionCounts {
             open: self.here.load(Ordering::Relaxed) as u64,
@@ -274,6 +287,15 @@ impl ConnectionLimits {
             slow_heads: self.slow_heads.load(Ordering::Relaxed),
             slow_handshakes: self.slow_handshakes.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// A connection that is about to end for others.
+pub(crate) struct LeavingConnection<'l>(&'l ConnectionLimits);
+
+impl Drop for LeavingConnection<'_> {
+    fn drop(&mut self) {
+        self.0.leaving.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -325,6 +347,27 @@ mod tests {
 
     fn enter(connection_limits: &Arc<ConnectionLimits>, peer: IpAddr) -> Option<ConnectionPermit> {
         connection_limits.enter(peer, Speaking::Http1)
+    }
+
+    #[tokio::test]
+    async fn while_some_are_about_to_end_no_others_are_sent_away_in_their_stead() {
+        let limits = connection_limits(16, 100, &[]);
+        let peer = IpAddr::from([192, 0, 2, 1]);
+        let mut permits: Vec<_> = (0..14).map(|_| enter(&limits, peer)).collect();
+        let mut leaving = Vec::new();
+        for _ in 0..100 {
+            permits.extend([enter(&limits, peer)].into_iter().filter(Option::is_some));
+            let sent = tokio::time::timeout(Duration::ZERO, limits.sent_away()).await;
+            leaving.extend(sent.ok().map(|()| limits.leaves()));
+        }
+        assert_eq!(permits.len(), 16);
+        // Two that came above seven eighths, and one that was refused.
+        assert_eq!(leaving.len(), 3);
+        permits.truncate(13);
+        leaving.clear();
+        permits.push(enter(&limits, peer));
+        let sent = tokio::time::timeout(Duration::ZERO, limits.sent_away()).await;
+        assert!(sent.is_err(), "there is room");
     }
 
     #[test]

@@ -77,6 +77,7 @@ where
             }
             () = sent_away(limits.as_deref(), &mut under_way) => {}
         }
+        let _leaving = limits.as_deref().map(ConnectionLimits::leaves);
         tell.send_replace(true);
         loop {
             idle(&mut under_way).await;
