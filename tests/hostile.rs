@@ -18,25 +18,9 @@ mod config;
 #[path = "../fuzz/properties/edge.rs"]
 mod edge;
 
-use std::path::Path;
-
-use broken::{broken, whole_and_broken, Numbers};
+use broken::{broken, texts, whole_and_broken, Numbers};
 use hedgerow::site::inject as scan;
 use hedgerow::site::{claims, head};
-
-fn texts(folder: &str) -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .filter(|path| path.is_file())
-        .collect();
-    files.sort();
-    files
-        .iter()
-        .map(|file| std::fs::read_to_string(file).unwrap())
-        .collect()
-}
 
 #[test]
 fn whatever_a_configuration_says_its_mistakes_have_a_place() {

@@ -71,3 +71,20 @@ pub fn broken(seed: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     }
     text
 }
+
+/// The texts of all files in this folder of the repository, in the order of their names.
+pub fn texts(folder: &str) -> Vec<String> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_there = |root: &&std::path::Path| root.join(folder).is_dir();
+    let root = root.ancestors().find(is_there).expect("the folder");
+    let mut files: Vec<_> = std::fs::read_dir(root.join(folder))
+        .expect("the folder")
+        .map(|file| file.expect("a file").path())
+        .filter(|path| path.is_file())
+        .collect();
+    files.sort();
+    files
+        .iter()
+        .map(|file| std::fs::read_to_string(file).expect("a text"))
+        .collect()
+}

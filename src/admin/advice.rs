@@ -78,14 +78,14 @@ mod tests {
         let mut codes: Vec<_> = left_out.map(|one| ("left_out", one.code())).to_vec();
         codes.extend(refused.map(|fault| ("refused", fault.code())));
         let answered = Answered::ALL.iter().filter(|answer| answer.is_refusal());
-        codes.extend(answered.map(|answer| ("turned_away", answer.code())));
+        codes.extend(answered.map(|answer| ("rejected", answer.code())));
         codes.push(("event", "try_again"));
         codes.retain(|(fate, code)| of(fate, code).is_none());
         assert!(
             codes.is_empty(),
             "docs/repairs.md says nothing of {codes:?}"
         );
-        let body = of("turned_away", "not_an_object").unwrap();
+        let body = of("rejected", "not_an_object").unwrap();
         assert_ne!(body, of("refused", "not_an_object").unwrap());
     }
 }

@@ -35,7 +35,9 @@ pub use health::{Health, HealthCheck, Unready};
 use live::{Live, UtcClock, Visibility};
 #[cfg(feature = "demo")]
 pub(crate) use page::SHARED;
-pub use requests::{key_end, Answered, RequestCount, RequestKind, Requests, Takes, TurnedAway};
+pub use requests::{
+    key_end, Answered, RejectedRequest, RequestCount, RequestKind, Requests, Takes,
+};
 use samples::SampleHistory;
 pub use samples::EVERY as SAMPLED_EVERY;
 pub use state::{

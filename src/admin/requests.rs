@@ -443,7 +443,7 @@ impl Requests {
 
 /// A request that became no message.
 #[derive(Debug, Clone, Copy)]
-pub struct TurnedAway<'r> {
+pub struct RejectedRequest<'r> {
     /// Host and path of the route, or `none`.
     pub route: &'r str,
     /// What it asked for.

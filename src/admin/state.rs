@@ -28,7 +28,7 @@ pub struct ProxyState {
     pub rewrite_times: Times,
     /// Answers that set the cookie of a visitor's session.
     pub session_cookies: u64,
-    /// Requests whose client was told to come back later.
+    /// Requests whose client was asked to retry later.
     pub busy: u64,
     /// Bytes that all requests hold now.
     pub held: usize,

@@ -203,7 +203,7 @@ async fn every_request_that_became_no_message_is_counted_shown_and_said_with_its
         let shown = live(&admin).pop().expect("a row");
         let came: Value =
             serde_json::from_str(shown["came"].as_str().expect("text")).expect("JSON");
-        let is_told = shown["fate"] == "turned_away"
+        let is_told = shown["fate"] == "rejected"
             && shown["outcome"] == "dropped_here"
             && shown["left"] == format!("{status} {code}")
             && came["route"] == route

@@ -104,7 +104,7 @@ async fn what_a_server_answers_is_sent_on_as_http_has_it() {
         let path = request.head.split(' ').nth(1).expect("a target");
         let number = path.rsplit('/').next().and_then(|last| last.parse().ok());
         match number.and_then(|number: usize| ANSWERS.get(number)) {
-            // One that was told more than it may say is let go.
+            // The connection of a server that has sent more than it may is closed.
             Some((_, answer, ..)) => Act::AnswerAndClose(answer.as_bytes().to_vec()),
             None => Act::Answer(response("200 OK", "", "next")),
         }

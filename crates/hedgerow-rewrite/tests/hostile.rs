@@ -18,24 +18,8 @@ mod parts;
 use std::io::Write;
 use std::path::Path;
 
-use broken::{broken, whole_and_broken, Numbers};
+use broken::{broken, texts, whole_and_broken, Numbers};
 use serde_json::Value;
-
-fn texts(folder: &str) -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(folder);
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .filter(|path| path.is_file())
-        .collect();
-    files.sort();
-    files
-        .iter()
-        .map(|file| std::fs::read_to_string(file).unwrap())
-        .collect()
-}
 
 /// The bodies of the recordings and the messages of the reference's vectors.
 fn bodies() -> Vec<Vec<u8>> {

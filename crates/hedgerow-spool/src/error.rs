@@ -7,7 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 /// Why a spool cannot do what it was asked for. After an error from an append nothing is
-/// promised: the client has to be told to come back (503 with `Retry-After`).
+/// promised: the client has to be asked to retry (503 with `Retry-After`).
 ///
 /// It can be cloned because one failed write answers every request that waited for it.
 #[derive(Debug, Clone, Error)]

@@ -96,7 +96,7 @@ export class Detail {
 
   #outcome(row) {
     const [label, words] = OUTCOMES[row.outcome] || [row.outcome, ''];
-    const sentence = row.fate === 'turned_away' ? 'The request was refused, and became no message.' : words;
+    const sentence = row.fate === 'rejected' ? 'The request was refused, and became no message.' : words;
     const answer = row.outcome === 'dropped_here' ? row.code : row.answer;
     const said = element('p', 'outcome', element('b', `said ${row.outcome}`, label), ` ${sentence}`);
     if (answer) said.append(' ', element('span', 'soft', row.outcome === 'dropped_here' ? 'Code ' : 'Answer '), element('code', '', answer));
@@ -133,14 +133,14 @@ export class Detail {
     const [heading, whither] = isEvent ? FATES.event : FATES[detail.fate];
     const side = (title, more, content, ...buttons) => element('section', 'half',
       element('header', '', element('h3', '', title, element('span', 'soft', ` ${more}`)), ...buttons), content);
-    const turnedAway = detail.fate === 'turned_away';
+    const rejected = detail.fate === 'rejected';
     const pair = element('div', 'pair',
-      side(turnedAway ? 'The request' : 'As it came', turnedAway ? '' : 'from Segment’s library', both.came, copier('Copy', detail.came, this.#told)),
+      side(rejected ? 'The request' : 'As it came', rejected ? '' : 'from Segment’s library', both.came, copier('Copy', detail.came, this.#told)),
       side(heading, whither, both.left, copier('Copy', detail.left, this.#told)));
     const parts = [];
     if (both.counts) parts.push(legend(both.counts));
     parts.push(pair);
-    if (!turnedAway && !detail.came.includes('(hidden: privacy)') && !/… \d+ more bytes$/.test(detail.came)) {
+    if (!rejected && !detail.came.includes('(hidden: privacy)') && !/… \d+ more bytes$/.test(detail.came)) {
       const line = command(detail, this.file);
       const again = element('section', 'half again',
         element('header', '', element('h3', '', 'Do it again'), copier('Copy the command', line, this.#told)), element('pre', 'side', line));

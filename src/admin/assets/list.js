@@ -8,7 +8,7 @@ const STEP = 100;
 const CELLS = ['time', 'call', 'event', 'person', 'project', 'route', 'outcome', 'answer'];
 
 function answered(row) {
-  if (row.outcome === 'dropped_here') return [row.fate === 'turned_away' ? row.answer : row.code];
+  if (row.outcome === 'dropped_here') return [row.fate === 'rejected' ? row.answer : row.code];
   const answer = row.outcome === 'refused_by_posthog' ? String(row.answer).split(':')[0] : row.answer;
   return [answer || '', row.took === null ? '' : span(row.took)];
 }
@@ -17,7 +17,7 @@ function fill(line, row) {
   const [time, call, event, person, project, route, outcome, answer] = line.cells;
   time.textContent = clock(row.at);
   call.textContent = row.call || row.asked;
-  const name = row.name || (row.fate === 'turned_away' ? '' : row.call || 'message');
+  const name = row.name || (row.fate === 'rejected' ? '' : row.call || 'message');
   event.replaceChildren(name);
   if (row.becomes && row.becomes !== row.name) event.append(element('span', 'to', ` → ${row.becomes}`));
   event.title = row.becomes ? `${name} → ${row.becomes}` : name;

@@ -12,7 +12,7 @@ export const FATES = {
   event: ['As it left', 'to PostHog'],
   left_out: ['Left out', 'on purpose'],
   refused: ['Refused', 'here'],
-  turned_away: ['Answered', 'to its client'],
+  rejected: ['Answered', 'to its client'],
 };
 
 const count = new Intl.NumberFormat('en');

@@ -12,7 +12,7 @@ use crate::segment::Kind;
 
 use super::{pretty, redact, Visibility};
 use crate::admin::advice;
-use crate::admin::requests::TurnedAway;
+use crate::admin::requests::RejectedRequest;
 
 /// The most bytes of one side of an entry; what is longer is cut and says so.
 pub(super) const SIDE_LIMIT: usize = 32 << 10;
@@ -69,7 +69,7 @@ pub enum RewriteResult {
     /// It was refused: the code, and the reason.
     Refused(&'static str, String),
     /// It never became a message: the request was answered with this status and code.
-    TurnedAway(&'static str, &'static str),
+    Rejected(&'static str, &'static str),
 }
 
 /// Where a message is in the end.
@@ -165,7 +165,7 @@ impl LiveEntry {
     }
 
     /// The entry of a request that became no message.
-    pub(super) fn of_request(at: DateTime<Utc>, request: &TurnedAway<'_>) -> Self {
+    pub(super) fn of_request(at: DateTime<Utc>, request: &RejectedRequest<'_>) -> Self {
         let line = format!("{} {}", request.method, request.path);
         let line = masked::text(&line).into_owned();
         let came = json!({
@@ -181,7 +181,7 @@ impl LiveEntry {
             route: request.route.to_owned(),
             call: request.asked.word().to_owned(),
             came: cut(came.to_string().as_bytes()),
-            left: RewriteResult::TurnedAway(request.answered.status(), request.answered.code()),
+            left: RewriteResult::Rejected(request.answered.status(), request.answered.code()),
             explanation: None,
             outcome: FinalOutcome::DroppedHere,
             settled: None,
@@ -208,7 +208,7 @@ impl LiveEntry {
             RewriteResult::Event(text)
             | RewriteResult::LeftOut(_, text)
             | RewriteResult::Refused(_, text) => text.len(),
-            RewriteResult::TurnedAway(..) => 0,
+            RewriteResult::Rejected(..) => 0,
         };
         let explanation = self.explanation.as_ref().map_or(0, String::len);
         self.came.len() + left + explanation + size_of::<Self>()
@@ -220,7 +220,7 @@ impl LiveEntry {
             RewriteResult::Event(text)
             | RewriteResult::LeftOut(_, text)
             | RewriteResult::Refused(_, text) => text,
-            RewriteResult::TurnedAway(_, code) => *code,
+            RewriteResult::Rejected(_, code) => *code,
         };
         let text = text.to_lowercase();
         [self.came.as_str(), left]
@@ -234,7 +234,7 @@ impl LiveEntry {
             (RewriteResult::Event(_), _) => "event",
             (RewriteResult::LeftOut(..), _) => "left_out",
             (RewriteResult::Refused(..), _) => "refused",
-            (RewriteResult::TurnedAway(..), _) => "turned_away",
+            (RewriteResult::Rejected(..), _) => "rejected",
         }
     }
 
@@ -246,7 +246,7 @@ impl LiveEntry {
                 _,
                 RewriteResult::LeftOut(code, _)
                 | RewriteResult::Refused(code, _)
-                | RewriteResult::TurnedAway(_, code),
+                | RewriteResult::Rejected(_, code),
             ) => Some(code),
             (FinalOutcome::SentAgain(_), RewriteResult::Event(_)) => Some("try_again"),
             (_, RewriteResult::Event(_)) => None,
@@ -261,7 +261,7 @@ impl LiveEntry {
                 Some(format!("{status}: {reason}"))
             }
             (FinalOutcome::SentAgain(why), _) => Some(why.clone()),
-            (_, RewriteResult::TurnedAway(status, code)) => Some(format!("{status} {code}")),
+            (_, RewriteResult::Rejected(status, code)) => Some(format!("{status} {code}")),
             _ => None,
         }
     }
@@ -312,7 +312,7 @@ impl LiveEntry {
         let left = match &self.left {
             RewriteResult::Event(event) => pretty::indent(event),
             RewriteResult::LeftOut(_, reason) | RewriteResult::Refused(_, reason) => reason.clone(),
-            RewriteResult::TurnedAway(status, code) => format!("{status} {code}"),
+            RewriteResult::Rejected(status, code) => format!("{status} {code}"),
         };
         let explain: Option<Value> = self
             .explanation

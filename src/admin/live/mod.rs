@@ -12,7 +12,7 @@ use crate::delivery::Refusal;
 use crate::plain::{pairs, Response};
 use crate::rewrite::{Fault, MessageOutcome};
 
-use super::requests::TurnedAway;
+use super::requests::RejectedRequest;
 
 /// The time of day.
 pub type UtcClock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
@@ -46,7 +46,7 @@ pub enum Visibility {
     Redacted,
 }
 
-/// When events are recorded. What is left out, refused or turned away always is.
+/// When events are recorded. What is left out, refused or rejected always is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recording {
     /// While a page asks for them.
@@ -154,7 +154,7 @@ impl Live {
 
     /// Hands over a request that became no message. One that no route was found for is recorded
     /// while a page asks: with a route for part of a site alone, most requests are of that kind.
-    pub fn turned_away(&self, request: &TurnedAway<'_>) {
+    pub fn rejected(&self, request: &RejectedRequest<'_>) {
         if request.asked == super::RequestKind::Nothing && !self.is_watched() {
             return;
         }
@@ -162,7 +162,7 @@ impl Live {
             Visibility::Shown => request.path,
             Visibility::Redacted => "(hidden: privacy is configured)",
         };
-        let entry = LiveEntry::of_request((self.clock)(), &TurnedAway { path, ..*request });
+        let entry = LiveEntry::of_request((self.clock)(), &RejectedRequest { path, ..*request });
         self.ring().add(entry);
     }
 

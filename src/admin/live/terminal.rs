@@ -18,7 +18,7 @@ pub fn render_terminal(entry: &LiveEntry, width: usize) -> String {
         RewriteResult::Event(event) => ("as it left", pretty::indent(event)),
         RewriteResult::LeftOut(_, reason) => ("left out on purpose", reason.clone()),
         RewriteResult::Refused(_, reason) => ("refused", reason.clone()),
-        RewriteResult::TurnedAway(status, code) => ("answered", format!("{status} {code}")),
+        RewriteResult::Rejected(status, code) => ("answered", format!("{status} {code}")),
     };
     let mut out = rule(
         &format!("#{} {}", entry.number, entry.at.format("%H:%M:%S%.3f")),

@@ -155,7 +155,7 @@ async function ask() {
   seen = latest;
   let newest = null;
   for (const row of entries) {
-    if (row.fate !== 'turned_away') ends.set(row.number, row.outcome);
+    if (row.fate !== 'rejected') ends.set(row.number, row.outcome);
     rows.set(row.number, row);
     const article = articles.get(row.number);
     if (article) {

@@ -199,7 +199,7 @@ fn why(trouble: NoAnswerReason) -> &'static str {
         }
         NoAnswerReason::Timeout => "it took too long",
         NoAnswerReason::Closed => "the connection was closed",
-        NoAnswerReason::Crowded => "too much is asked of it at once",
+        NoAnswerReason::Overloaded => "too many requests to it are under way",
     }
 }
 

@@ -243,15 +243,15 @@ impl Gathering {
         self.go_on(state, QueueCheck::WhenToLook, now);
         for entry in late {
             let gathering = Arc::clone(self);
-            tokio::spawn(async move { gathering.crowded(entry).await });
+            tokio::spawn(async move { gathering.waited_too_long(entry).await });
         }
     }
 
     /// A request whose turn did not come in time.
-    async fn crowded(&self, entry: QueuedRequest) {
+    async fn waited_too_long(&self, entry: QueuedRequest) {
         let QueuedRequest { batch, ticket } = entry;
         let project = self.destination.project();
-        let verdict = BatchVerdict::Unreachable(NoAnswerReason::Crowded);
+        let verdict = BatchVerdict::Unreachable(NoAnswerReason::Overloaded);
         let outcome = match &self.spool {
             None => {
                 verdict.report(project, &self.log_limit, Fallback::ClientRetries);

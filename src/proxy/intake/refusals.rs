@@ -4,7 +4,7 @@
 use http::request::Parts;
 
 use crate::admin::live::FinalOutcome;
-use crate::admin::{key_end, Answered, RequestKind, TurnedAway};
+use crate::admin::{key_end, Answered, RejectedRequest, RequestKind};
 use crate::segment::{Reply, RequestRefusal, WriteKey};
 use crate::site::head::HeadFault;
 
@@ -46,7 +46,7 @@ impl Serving {
             return;
         }
         if let Some(live) = self.admin.as_ref().and_then(|admin| admin.live()) {
-            live.turned_away(&TurnedAway {
+            live.rejected(&RejectedRequest {
                 route: name,
                 asked,
                 answered,

@@ -266,7 +266,7 @@ impl Destination {
         let waiting = tokio::time::timeout(self.client.patience(), places.acquire());
         match Box::pin(waiting).await {
             Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(NoAnswerReason::Crowded),
+            Ok(Err(_)) | Err(_) => Err(NoAnswerReason::Overloaded),
         }
     }
 }

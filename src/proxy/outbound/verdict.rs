@@ -55,7 +55,7 @@ pub(crate) enum NoAnswerReason {
     /// The connection was closed before an answer.
     Closed,
     /// Too many batches are waiting for their answers.
-    Crowded,
+    Overloaded,
 }
 
 /// `Retry-After` in seconds when PostHog named none and may recover soon.
@@ -236,8 +236,8 @@ impl NoAnswerReason {
                 "timeout",
                 "connected, but did not answer within `delivery.timeout`".to_owned(),
             ),
-            Self::Crowded => (
-                "crowded",
+            Self::Overloaded => (
+                "overloaded",
                 "too many batches wait for its answers. It is too slow for this traffic, or unreachable"
                     .to_owned(),
             ),
@@ -270,7 +270,7 @@ mod tests {
             NoAnswerReason::Tls,
             NoAnswerReason::Timeout,
             NoAnswerReason::Closed,
-            NoAnswerReason::Crowded,
+            NoAnswerReason::Overloaded,
         ] {
             let verdict = BatchVerdict::Unreachable(trouble);
             assert!(matches!(verdict.reply(), Reply::Busy { .. }), "{trouble:?}");

@@ -226,10 +226,10 @@ impl SplitBody {
     }
 
     /// A value of the envelope that goes on: behind the messages nothing of it is needed, so that
-    /// it is let go as it comes.
+    /// it is discarded as it comes.
     fn starved_in_envelope(&mut self) -> Result<NextPart, RewriteError> {
         if self.streaming == Streaming::Yes && self.state == BodyState::Value {
-            self.let_go();
+            self.discard_rest();
             return Ok(NextPart::Starved);
         }
         if self.buffer.len() - self.at > self.unit() {
@@ -238,7 +238,7 @@ impl SplitBody {
         self.starved()
     }
 
-    fn let_go(&mut self) {
+    fn discard_rest(&mut self) {
         let rest = self.buffer.len() - self.at;
         self.skim.forget(rest);
         self.at = self.buffer.len();
@@ -323,7 +323,7 @@ impl SplitBody {
             None => {
                 if self.oversized || self.buffer.len() - self.at > self.unit() {
                     self.oversized = true;
-                    self.let_go();
+                    self.discard_rest();
                 }
                 Ok(Some(NextPart::Starved))
             }
