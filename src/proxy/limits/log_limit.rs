@@ -1,6 +1,6 @@
-//! One log line per subject and kind in ten seconds, with a count of those left out: an outage
-//! at a thousand requests a second must not fill a disk. Where no later line says the count, one of its
-//! own does.
+//! One log line per subject and kind in ten seconds, with a count of those omitted: an outage at a
+//! thousand requests a second must not fill a disk. If no later line reports the count, a separate
+//! line does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
     lines: Arc<LineTable>,
-    /// What has been said once and for all: a few kinds for each project.
+    /// The lines that are written only once: a few kinds for each project.
     said: Mutex<Vec<(String, &'static str)>>,
 }
 
@@ -34,15 +34,16 @@ impl LogLimit {
         match self.pass_at(subject, kind, Instant::now()) {
             LinePermit::Yes(more) => Some(more),
             LinePermit::No(LeftOutLine::First) => {
-                self.tell_later(subject, kind);
+                self.log_omitted_later(subject, kind);
                 None
             }
             LinePermit::No(LeftOutLine::Another) => None,
         }
     }
 
-    /// Says how many were left out when the interval is over, unless a line has said it by then.
-    fn tell_later(&self, subject: &str, kind: &'static str) {
+    /// Logs how many lines were omitted when the interval is over, unless a line has reported it by
+    /// then.
+    fn log_omitted_later(&self, subject: &str, kind: &'static str) {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -99,21 +100,21 @@ impl LogLimit {
     }
 }
 
-/// Whether a line may be written, with what is to be added to it.
+/// Whether a line may be written, with the text to add to it.
 #[derive(Debug, PartialEq, Eq)]
 enum LinePermit {
     Yes(String),
     No(LeftOutLine),
 }
 
-/// Which of the lines since the last one that was written is left out.
+/// Which of the lines since the last written one is omitted.
 #[derive(Debug, PartialEq, Eq)]
 enum LeftOutLine {
     First,
     Another,
 }
 
-/// How many lines were left out, where the interval is over and no line has said it.
+/// How many lines were omitted, if the interval is over and no line has reported them.
 fn overdue(lines: &LineTable, subject: &str, kind: &'static str, now: Instant) -> Option<u64> {
     let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
     let line = lines.get_mut(&(subject.to_owned(), kind))?;
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_each_subject_and_kind_is_told_from_the_rest() {
+    fn the_first_line_of_each_subject_and_kind_is_written() {
         let log_limit = LogLimit::default();
         assert!(log_limit.first("shop", "unreadable_time"));
         assert!(!log_limit.first("shop", "unreadable_time"));
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_later_line_tells_of_is_told_when_the_interval_is_over() {
+    fn omitted_lines_are_reported_when_the_interval_is_over() {
         let log_limit = LogLimit::default();
         let start = Instant::now();
         for _ in 0..17 {
@@ -167,7 +168,7 @@ mod tests {
         assert_eq!(told(start), None);
         assert_eq!(told(start + INTERVAL), Some(16));
         assert_eq!(told(start + INTERVAL), None, "it is told once");
-        // What came in the meantime told of itself, and begins again.
+        // The line that came in the meantime reported the count, and counting starts again.
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
         assert_eq!(told(start + INTERVAL), None);
