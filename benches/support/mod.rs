@@ -32,7 +32,19 @@ pub struct Case {
     pub name: &'static str,
     pub call: Call,
     pub body: String,
+    /// The body of every other request, if not all are the same.
+    pub other: Option<String>,
     pub events: usize,
+}
+
+impl Case {
+    /// The body of this round.
+    fn body(&self, round: u32) -> &str {
+        match &self.other {
+            Some(other) if round % 2 == 1 => other,
+            _ => &self.body,
+        }
+    }
 }
 
 impl std::fmt::Display for Case {
@@ -51,10 +63,18 @@ pub fn cases() -> Vec<Case> {
         name,
         call: Call::One(kind),
         body,
+        other: None,
         events: 1,
     };
+    // What is known of the client's last request is of no use to this one.
+    let other_page = track.replace("\"title\":\"Acme Store\"", "\"title\":\"Acme Stand\"");
+    assert_ne!(track, other_page);
     vec![
-        one("track", Kind::Track, track),
+        one("track", Kind::Track, track.clone()),
+        Case {
+            other: Some(other_page),
+            ..one("track on another page", Kind::Track, track)
+        },
         one("page", Kind::Page, recorded("web-std-xorigin-02-page-utm")),
         one(
             "identify",
@@ -65,12 +85,14 @@ pub fn cases() -> Vec<Case> {
             name: "batch of 300",
             call: Call::Batch,
             body: batch,
+            other: None,
             events: 300,
         },
         Case {
             name: "server batch",
             call: Call::Batch,
             body: recorded("node-01-batch-all-types"),
+            other: None,
             events: 6,
         },
     ]
@@ -91,6 +113,7 @@ pub fn batch_of(events: usize) -> Case {
             r#"{{"batch":[{}],"sentAt":"2026-11-23T21:01:34.498Z"}}"#,
             messages.join(",")
         ),
+        other: None,
         events,
     }
 }
@@ -154,13 +177,13 @@ impl Work {
     /// The cookie that a browser has after its first request.
     fn answered(&self, case: &Case) -> Option<String> {
         use hedgerow_rewrite::rewrite::enrich::edge_session::Transport;
-        let mut rewrite = self.begin(case);
+        let mut rewrite = self.begin(case, 0);
         self.pull(&mut rewrite, case);
         let cookie = rewrite.set_cookie(Transport::Plain)?;
         cookie.split(';').next().map(str::to_owned)
     }
 
-    fn begin(&self, case: &Case) -> hedgerow_rewrite::rewrite::Rewrite {
+    fn begin(&self, case: &Case, round: u32) -> hedgerow_rewrite::rewrite::Rewrite {
         let mut rewrite = self.rewriter.begin(Arrival {
             received_at: Some(Timestamp::from_millis(RECEIVED_AT)),
             client_ip: Some(std::net::Ipv4Addr::new(203, 0, 113, 7).into()),
@@ -168,7 +191,7 @@ impl Work {
             ..Arrival::new(case.call)
         });
         rewrite.address_to(Arc::clone(&self.recipient));
-        rewrite.push(case.body.as_bytes()).unwrap();
+        rewrite.push(case.body(round).as_bytes()).unwrap();
         rewrite.end();
         rewrite
     }
@@ -185,6 +208,11 @@ impl Work {
 
     /// The whole way of one body: pushed, split, normalised, mapped, checked, written.
     pub fn run(&self, case: &Case) -> Vec<u8> {
-        self.pull(&mut self.begin(case), case)
+        self.run_round(case, 0)
+    }
+
+    /// The same of one round after others.
+    pub fn run_round(&self, case: &Case, round: u32) -> Vec<u8> {
+        self.pull(&mut self.begin(case, round), case)
     }
 }

@@ -185,8 +185,8 @@ fn rounds(run: &str) {
         None => cases().swap_remove(parts[1].parse().unwrap()),
     };
     let work = Work::new(way, &case);
-    for _ in 0..parts[2].parse::<u32>().unwrap() {
-        std::hint::black_box(work.run(std::hint::black_box(&case)));
+    for round in 0..parts[2].parse::<u32>().unwrap() {
+        std::hint::black_box(work.run_round(std::hint::black_box(&case), round));
     }
 }
 

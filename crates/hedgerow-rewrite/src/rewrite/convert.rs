@@ -1,8 +1,11 @@
 //! One message through all its steps, with memory that is used again for the next.
 
+mod client_contexts;
 mod event;
 mod shared;
 mod spare;
+
+use std::sync::Arc;
 
 use simdutf8::basic::from_utf8;
 
@@ -12,8 +15,9 @@ use super::merge::{merge, MergeTree};
 use super::message::{Context, Message, MessagePart};
 use super::normalise::{is_enabled_for_posthog, MessageSource};
 use super::write::{ContextCache, ContextId};
-use super::{Fault, Integrations, NoEvent, Omission, RewriteError};
+use super::{Fault, Integrations, NoEvent, Omission, Recipient, RewriteError};
 
+pub(super) use client_contexts::{ClientContext, ClientContexts, ClientSlot};
 use event::{event, EventBuffers};
 pub(super) use event::{Grouping, RequestContext, Unreadable};
 pub(super) use shared::BatchDefaults;
@@ -24,6 +28,11 @@ pub(super) use spare::SpareBuffers;
 pub(super) struct Converter {
     pub(super) scratch: Scratch,
     message: Message,
+    /// What the context gave the event before, and its client's next request may have again.
+    context_cache: Box<ContextCache>,
+    recipient: Option<Arc<Recipient>>,
+    /// Memory for a context, while that of a client is used.
+    idle: Option<ClientContext>,
     /// The context of messages that have none.
     none: Context,
     merged: Context,
@@ -36,8 +45,6 @@ pub(super) struct Converter {
     aside: MessagePart,
     /// An event as it is written.
     buffer: EventBuffer,
-    /// What the context gave the event before.
-    context_cache: ContextCache,
     /// An event out of which something had to be taken.
     scrubbed: Vec<u8>,
     /// Where the next body is held, while there is none.
@@ -63,13 +70,6 @@ pub(super) enum TextEnd {
     Scanned(ScanResult),
 }
 
-/// What follows a message in its body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Following {
-    Nothing,
-    Messages,
-}
-
 /// What came of scanning a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScanResult {
@@ -87,10 +87,46 @@ impl Converter {
             + self.workbench.held()
             + self.buffer.held()
             + self.context_cache.held()
+            + self.idle.as_ref().map_or(0, ClientContext::held)
             + self.scratch.held()
             + self.message.held()
             + self.merged.held()
             + self.aside.held()
+    }
+
+    /// Begins with a request, whose client may have sent this context before.
+    pub(super) fn begin(&mut self, known: Option<ClientContext>) {
+        if let Some(mut known) = known {
+            self.exchange(&mut known);
+            self.idle = Some(known);
+        }
+    }
+
+    /// Says whom the events are for.
+    pub(super) fn address_to(&mut self, recipient: &Arc<Recipient>) {
+        let before = self.recipient.as_ref();
+        if !before.is_some_and(|before| Arc::ptr_eq(before, recipient)) {
+            self.context_cache.forget();
+            self.recipient = Some(Arc::clone(recipient));
+        }
+    }
+
+    /// What the client's next request may have again.
+    pub(super) fn end(&mut self) -> Option<ClientContext> {
+        if !self.message.context.is_kept() {
+            return None;
+        }
+        self.context_cache.forget_batch();
+        let mut ended = self.idle.take().unwrap_or_default();
+        self.exchange(&mut ended);
+        Some(ended)
+    }
+
+    fn exchange(&mut self, other: &mut ClientContext) {
+        self.message.context.exchange_parts(&mut other.context);
+        std::mem::swap(&mut self.message.context, &mut other.context);
+        std::mem::swap(&mut self.context_cache, &mut other.cache);
+        std::mem::swap(&mut self.recipient, &mut other.recipient);
     }
 
     /// Forgets what is only kept from one message of a body to the next.
@@ -167,7 +203,7 @@ impl Converter {
                 (Some(_), Some(_)) if self.merged_with == Some(own.generation()) => (
                     self.merged_text.as_str(),
                     &self.merged,
-                    ContextId::Own(own.generation()),
+                    ContextId::Merged(own.generation()),
                 ),
                 (Some(value), Some(shared)) if value.shape == Shape::Object => {
                     self.merged_with = None;
@@ -184,7 +220,7 @@ impl Converter {
                     let merged = String::from_utf8(merged);
                     self.merged_text = merged.map_err(|_| RewriteError::InvalidJson)?;
                     self.merged_with = Some(own.generation());
-                    let which = ContextId::Own(own.generation());
+                    let which = ContextId::Merged(own.generation());
                     (self.merged_text.as_str(), &self.merged, which)
                 }
                 (_, Some(shared)) => (
@@ -230,7 +266,7 @@ impl Converter {
     /// Scans the message at the start of `text`, if it is an object and all of it is there.
     pub(super) fn see(&mut self, text: &[u8]) -> Option<ScanResult> {
         let (cleanliness, length) = self.message.scan_first(text, &mut self.scratch).ok()?;
-        let scanned = self.judge(text, (cleanliness, length), Following::Messages);
+        let scanned = self.judge(text, (cleanliness, length));
         Some(ScanResult { length, scanned })
     }
 
@@ -245,23 +281,15 @@ impl Converter {
         {
             return None;
         }
-        let scanned = self.judge(text, (cleanliness, length), Following::Nothing);
+        let scanned = self.judge(text, (cleanliness, length));
         Some(ScanResult { length, scanned })
     }
 
-    fn judge(
-        &mut self,
-        text: &[u8],
-        (cleanliness, length): (Cleanliness, usize),
-        following: Following,
-    ) -> Scanned {
-        let message = text.get(..length).unwrap_or_default();
+    fn judge(&mut self, text: &[u8], (cleanliness, length): (Cleanliness, usize)) -> Scanned {
         if cleanliness == Cleanliness::Unclean {
             return Scanned::Unclean;
         }
-        if following == Following::Messages {
-            self.message.keep(message);
-        }
+        self.message.keep(text.get(..length).unwrap_or_default());
         Scanned::Clean
     }
 
@@ -272,11 +300,7 @@ impl Converter {
                 if extent == TextEnd::Whole && !rest.iter().all(u8::is_ascii_whitespace) {
                     return Err(RewriteError::InvalidJson);
                 }
-                let following = match extent {
-                    TextEnd::Whole => Following::Nothing,
-                    TextEnd::Open | TextEnd::Scanned(_) => Following::Messages,
-                };
-                Ok((length, self.judge(text, (cleanliness, length), following)))
+                Ok((length, self.judge(text, (cleanliness, length))))
             }
             Err(malformed) => self.not_a_message(text, extent, malformed),
         }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::body::{NextPart, SplitBody};
-use super::convert::{BatchDefaults, Converter, TextEnd};
+use super::convert::{BatchDefaults, ClientSlot, Converter, TextEnd};
 use super::enrich::edge_session::Transport;
 use super::enrich::meta_ids::MetaIds;
 use super::explain::Trace;
@@ -40,6 +40,8 @@ pub struct Rewrite {
     body: SplitBody,
     /// Given back when the body has ended.
     converter: Option<Box<Converter>>,
+    /// Where its client's context is remembered.
+    client: Option<ClientSlot>,
     shared: Heads,
     /// The next message: found, and perhaps scanned.
     pending: Option<Found>,
@@ -111,6 +113,12 @@ impl Rewrite {
     /// it within bounds, because a client may announce what it never sends.
     pub fn expect(&mut self, bytes: usize) {
         self.body.expect(bytes);
+    }
+
+    /// Says how many bytes the (inflated) body has, before its first. One that fits into the window is then
+    /// held to its end ([`Bounds::window`]).
+    pub fn announce(&mut self, length: usize) {
+        self.body.is_of(length);
     }
 
     /// Takes the next bytes of the (inflated) body.
@@ -302,6 +310,9 @@ impl Rewrite {
     fn put_back(&mut self) {
         if let Some(mut converter) = self.converter.take() {
             converter.body = self.body.take_memory();
+            if let (Some(client), Some(context)) = (self.client, converter.end()) {
+                self.rewriter.contexts.put(client, context);
+            }
             self.rewriter.spare.put_back(converter);
         }
     }

@@ -34,7 +34,7 @@ pub(super) struct Message {
     pub(super) batch: Option<Value>,
     pub(super) properties: MessagePart,
     pub(super) integrations: MessagePart,
-    pub(super) context: Context,
+    pub(super) context: Box<Context>,
     /// Segment's books and the destinations that are switched on and off, as the message before had
     /// them.
     known_metadata: KnownObject,

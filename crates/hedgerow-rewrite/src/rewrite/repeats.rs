@@ -18,6 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use super::json::Value;
 use super::message::Message;
 use super::normalise::MessageSource;
 use super::Timestamp;
@@ -76,23 +77,18 @@ impl SeenMessages {
         time: Timestamp,
     ) -> Timestamp {
         let MessageSource { text, message, .. } = source;
+        let of = |value: Option<Value>| value.map_or(&[][..], |value| value.of(text));
         let mut gathered = HashInput::new(self);
-        for part in [
+        gathered.parts([
             project.as_bytes(),
             kind.name().as_bytes(),
             message_id.as_bytes(),
-        ] {
-            gathered.part(part);
-        }
-        for value in [
-            message.timestamp,
-            message.original_timestamp,
-            message.event,
-            message.user_id,
-            message.anonymous_id,
-        ] {
-            gathered.part(value.map_or(&[], |value| value.of(text)));
-        }
+            of(message.timestamp),
+            of(message.original_timestamp),
+            of(message.event),
+            of(message.user_id),
+            of(message.anonymous_id),
+        ]);
         let tag = gathered.tag();
         let (first, novelty) = self.times.first(tag, now, time.micros());
         if novelty == TagNovelty::Noted {
@@ -115,16 +111,14 @@ impl SeenMessages {
     ) -> Option<Tag> {
         self.accepted.as_ref()?;
         let mut gathered = HashInput::new(self);
-        for part in [
+        let [context, integrations] = shared;
+        gathered.parts([
             project.as_bytes(),
             kind.name().as_bytes(),
             message_id.as_bytes(),
-        ] {
-            gathered.part(part);
-        }
-        for text in shared {
-            gathered.part(text);
-        }
+            context,
+            integrations,
+        ]);
         lasting(source.message, source.text, |part| gathered.write(part));
         Some(gathered.tag())
     }
@@ -164,10 +158,16 @@ impl HashInput {
         }
     }
 
-    /// Adds a part that is kept apart from the next one.
-    fn part(&mut self, part: &[u8]) {
-        self.write(&(part.len() as u32).to_ne_bytes());
-        self.write(part);
+    /// Adds parts that are kept apart from each other: their lengths come first.
+    #[inline(always)]
+    fn parts<const N: usize>(&mut self, parts: [&[u8]; N]) {
+        let lengths = parts.map(|part| (part.len() as u32).to_ne_bytes());
+        self.write(lengths.as_flattened());
+        for part in parts {
+            if !part.is_empty() {
+                self.write(part);
+            }
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) {

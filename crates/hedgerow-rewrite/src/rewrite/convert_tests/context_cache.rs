@@ -1,5 +1,7 @@
 //! What a context gives is written once and copied from event to event: nothing may change by it.
 
+use std::net::IpAddr;
+
 use super::*;
 use crate::rewrite::{ContextTraits, DeviceTypes};
 
@@ -46,8 +48,8 @@ const CONTEXTS: [&str; 12] = [
     r#"{"groupId":"g","library_name":"own","sessionId":1795435200000,"userAgentData":{"platform":"Linux"}}"#,
 ];
 
-fn rewriters() -> Vec<Arc<Rewriter>> {
-    let mappings = [
+fn mappings() -> [Mapping; 3] {
+    [
         Mapping::reference(),
         Mapping::default(),
         Mapping {
@@ -55,26 +57,45 @@ fn rewriters() -> Vec<Arc<Rewriter>> {
             context_traits: ContextTraits::Always,
             ..Mapping::default()
         },
-    ];
-    let rewriter = |mapping| Arc::new(Rewriter::new(mapping, Bounds::default()));
-    mappings.map(rewriter).into()
+    ]
 }
 
-fn events(rewriter: &Arc<Rewriter>, constants: &[(String, String)], body: &str) -> Vec<Json> {
-    let mut rewrite = rewriter.begin(arrival(Call::Batch, Some("2026-11-23T12:00:00Z")));
-    rewrite.address_to(Arc::new(Recipient {
+fn fresh(mapping: &Mapping) -> Arc<Rewriter> {
+    Arc::new(Rewriter::new(mapping.clone(), Bounds::default()))
+}
+
+fn recipient(constants: &[(String, String)]) -> Arc<Recipient> {
+    Arc::new(Recipient {
         properties: constants.to_vec(),
         ..Recipient::default()
-    }));
+    })
+}
+
+fn events(rewriter: &Arc<Rewriter>, recipient: &Arc<Recipient>, body: &str) -> Vec<Json> {
+    let client = "203.0.113.7".parse().ok();
+    let (events, refused) = events_of(rewriter, recipient, (client, body)).unwrap();
+    assert_eq!(refused, Vec::<String>::new());
+    events
+}
+
+fn events_of(
+    rewriter: &Arc<Rewriter>,
+    recipient: &Arc<Recipient>,
+    (client, body): (Option<IpAddr>, &str),
+) -> Option<(Vec<Json>, Vec<String>)> {
+    let mut rewrite = rewriter.begin(Arrival {
+        client_ip: client,
+        ..arrival(Call::Batch, Some("2026-11-23T12:00:00Z"))
+    });
+    rewrite.address_to(Arc::clone(recipient));
     rewrite.push(body.as_bytes()).unwrap();
     rewrite.end();
     let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
     let mut batch = Batch::open(&envelope);
     let mut seen = SeenKeys::default();
-    while rewrite.pull(&mut batch, usize::MAX, &mut seen).unwrap() != Pulled::Done {}
-    assert_eq!(seen.0, Vec::<String>::new());
+    while rewrite.pull(&mut batch, usize::MAX, &mut seen).ok()? != Pulled::Done {}
     let value = strict(&batch.close()).unwrap_or_else(|error| panic!("{error}: {body}"));
-    value["batch"].as_array().unwrap().clone()
+    Some((value["batch"].as_array().unwrap().clone(), seen.0))
 }
 
 fn message(kind: &str, number: usize, properties: &str, context: &str) -> String {
@@ -87,22 +108,29 @@ fn message(kind: &str, number: usize, properties: &str, context: &str) -> String
     )
 }
 
-#[test]
-fn an_event_is_the_same_whichever_came_before_it_with_the_same_context() {
-    let constants = [
+/// Constants of a project, some of which a context gives as well.
+fn constants() -> [(String, String); 6] {
+    [
         ("$host", "\"constant\""),
         ("$os", "\"constant\""),
         ("utm_source", "\"constant\""),
         ("segment_ip", "\"constant\""),
+        ("segment_library", "\"constant\""),
         ("team", "7"),
-    ];
-    let constants = constants.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+}
+
+#[test]
+fn an_event_is_the_same_whichever_came_before_it_with_the_same_context() {
+    let constants = constants();
     let batchs = ["", r#","context":{"page":{"title":"B"},"timezone":"UTC"}"#];
     let mut wrong = Vec::new();
-    for (rewriter, constants) in rewriters()
+    for (mapping, constants) in mappings()
         .iter()
-        .flat_map(|rewriter| [&[][..], &constants[..]].map(|constants| (rewriter, constants)))
+        .flat_map(|mapping| [&[][..], &constants[..]].map(|constants| (mapping, constants)))
     {
+        let recipient = recipient(constants);
         for (context, batchs) in CONTEXTS
             .iter()
             .flat_map(|context| batchs.map(|batchs| (context, batchs)))
@@ -121,12 +149,13 @@ fn an_event_is_the_same_whichever_came_before_it_with_the_same_context() {
                 let messages = messages.join(",");
                 format!(r#"{{"batch":[{messages}],"sentAt":"2026-11-23T12:00:00Z"{batchs}}}"#)
             };
-            let together = events(rewriter, constants, &body(&messages));
+            let together = events(&fresh(mapping), &recipient, &body(&messages));
             assert_eq!(together.len(), messages.len());
             // Those of one number alone are compared with the same ones among all.
             for (number, expected) in together.iter().enumerate().filter(|(at, _)| at % 3 == 2) {
                 let message = &messages[number];
-                let alone = events(rewriter, constants, &body(std::slice::from_ref(message)));
+                let alone = body(std::slice::from_ref(message));
+                let alone = events(&fresh(mapping), &recipient, &alone);
                 if alone != std::slice::from_ref(expected) {
                     wrong.push(format!("{message}\n  {expected}\n  {}", alone[0]));
                 }
@@ -134,4 +163,69 @@ fn an_event_is_the_same_whichever_came_before_it_with_the_same_context() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Bodies that leave nothing, or something else, to the next request of their client.
+const OTHERS: [&str; 4] = [
+    r#"{"type":"track","event":"E","userId":"u","context":{"page":{"title":"Cut"}},"properties":"#,
+    r#"{"type":"track","event":"E","userId":"u","messageId":"m","context":{"a":1,"a":2}}"#,
+    r#"{"type":"track","event":"E","userId":"u","messageId":"m","context":{"page":{"title":"\ud800"}}}"#,
+    r#"{"batch":[1,{"type":"track","event":"E","userId":"u","messageId":"m"}]}"#,
+];
+
+#[test]
+fn an_event_is_the_same_whichever_requests_of_its_client_came_before() {
+    let recipients = [recipient(&[]), recipient(&constants())];
+    let first: IpAddr = "203.0.113.7".parse().unwrap();
+    let mut others = (0_u32..).map(|number| IpAddr::from((0x0a00_0000 + number).to_be_bytes()));
+    let same_place = |other: &IpAddr| ClientContexts::slot(*other) == ClientContexts::slot(first);
+    let clients = [Some(first), Some(first), others.find(same_place), None];
+    let batchs = ["", r#","context":{"page":{"title":"B"},"timezone":"UTC"}"#];
+    // Numbers that look as if they had been thrown, and are the same each time.
+    let mut state = 7_u64;
+    let mut below = |end: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % end
+    };
+    let mut wrong = Vec::new();
+    for mapping in &mappings() {
+        let rewriter = fresh(mapping);
+        for round in 0..1500 {
+            // Few contexts at a time, so that the same ones often follow each other.
+            let context = CONTEXTS[(below(3) + round / 100) % CONTEXTS.len()];
+            let callers = CALLERS[below(3) * below(CALLERS.len() / 2)];
+            let kind = ["track", "page", "screen", "identify", "group", "alias"][below(6)];
+            let one = message(kind, round, callers, context);
+            let body = match below(10) {
+                0 => OTHERS[below(OTHERS.len())].to_owned(),
+                1 => format!(r#"{{"batch":[{one},{one}]{}}}"#, batchs[below(2)]),
+                2 => format!(r#"{{"batch":[{one}]{}}}"#, batchs[below(2)]),
+                _ => one,
+            };
+            let recipient = &recipients[usize::from(below(3) == 0)];
+            let client = clients[below(clients.len())];
+            let after = events_of(&rewriter, recipient, (client, &body));
+            let alone = events_of(&fresh(mapping), recipient, (client, &body));
+            if after != alone {
+                wrong.push(format!("{body}\n  {after:?}\n  {alone:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_context_of_a_client_is_taken_up_by_its_next_request_alone() {
+    let rewriter = fresh(&Mapping::default());
+    let recipient = recipient(&[]);
+    let body = message("track", 1, "{}", CONTEXTS[7]);
+    let client = Some("203.0.113.7".parse().unwrap());
+    for (client, is_known) in [(client, true), (None, false), (client, true)] {
+        events_of(&rewriter, &recipient, (client, &body)).unwrap();
+        let slot = client.map(ClientContexts::slot);
+        let known = slot.and_then(|slot| rewriter.contexts.take(slot));
+        assert_eq!(known.is_some(), is_known, "{client:?}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::body::SplitBody;
-use super::super::convert::SpareBuffers;
+use super::super::convert::{ClientContexts, SpareBuffers};
 use super::super::enrich::cache::{CacheCapacity, UserAgents};
 use super::super::enrich::ids::group_in_cookie;
 use super::super::enrich::meta_ids::MetaIds;
@@ -27,6 +27,7 @@ pub struct Rewriter {
     pub(super) sessions: Option<Arc<SessionKeeper>>,
     pub(in crate::rewrite) repeats: Option<Arc<SeenMessages>>,
     pub(super) spare: SpareBuffers,
+    pub(in crate::rewrite) contexts: ClientContexts,
     pub(super) default_recipient: Arc<Recipient>,
 }
 
@@ -51,6 +52,7 @@ impl Rewriter {
             sessions: None,
             repeats: None,
             spare: SpareBuffers::default(),
+            contexts: ClientContexts::default(),
             default_recipient: Arc::default(),
         }
     }
@@ -91,6 +93,8 @@ impl Rewriter {
         let cookies = cookies.filter(|_| self.mapping.mode == Mode::Enriched);
         let mut converter = self.spare.take();
         let memory = std::mem::take(&mut converter.body);
+        let client = arrival.client_ip.map(ClientContexts::slot);
+        converter.begin(client.and_then(|client| self.contexts.take(client)));
         Rewrite {
             rewriter: Arc::clone(self),
             group_cookie: cookies.and_then(group_in_cookie),
@@ -103,6 +107,7 @@ impl Rewriter {
             noted: Vec::new(),
             trace: None,
             converter: Some(converter),
+            client,
             shared: Heads::Unread,
             pending: None,
             held_back: HeldBack::default(),

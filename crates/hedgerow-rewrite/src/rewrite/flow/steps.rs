@@ -80,12 +80,13 @@ impl Rewrite {
     /// Reads the envelope, before the first message.
     #[inline(never)]
     fn read_heads(&mut self, watch: &mut dyn Watch) -> Result<(), RewriteError> {
+        let converter = self.converter.get_or_insert_default();
+        converter.address_to(&self.recipient);
         let heading = self.body.heading();
         if heading.is_silent() {
             self.shared = Heads::Silent;
             return Ok(());
         }
-        let converter = self.converter.get_or_insert_default();
         let shared = BatchDefaults::new(heading, &mut converter.scratch)?;
         if shared.said_sent_at == SentAt::Unreadable {
             match self.body.is_provisional() {

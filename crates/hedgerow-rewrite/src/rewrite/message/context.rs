@@ -182,6 +182,17 @@ impl Context {
         }
     }
 
+    /// Whether it has kept its text, by which the next one is recognised.
+    pub(in crate::rewrite) fn is_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Leaves the objects that it recognises to another one, and takes the other's.
+    pub(in crate::rewrite) fn exchange_parts(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.known_library, &mut other.known_library);
+        std::mem::swap(&mut self.known_browser, &mut other.known_browser);
+    }
+
     /// Forgets the text it has kept.
     pub(in crate::rewrite) fn forget(&mut self) {
         self.clear();

@@ -2,7 +2,10 @@
 //!
 //! The messages of a batch mostly have one context, and most properties of an event follow from it
 //! alone. So they are written once and then copied, while the caller has given nothing that changes
-//! them. The cache ends with the request.
+//! them. A context of a message's own is also
+//! cached for the next request of its client.
+
+use std::net::IpAddr;
 
 use super::presence::Mapped;
 use super::{Mode, Prefixed, Properties};
@@ -17,24 +20,51 @@ pub(in crate::rewrite) enum ContextId {
     Absent,
     /// The batch's.
     Shared,
-    /// Its own, of this generation, with the batch's merged into it.
+    /// Its own, of this generation.
     Own(u64),
+    /// The same, with the batch's merged into it.
+    Merged(u64),
 }
 
-/// What the cached properties depend on, besides the values that all messages of a request share.
+/// What the cached properties depend on, besides the recipient and the request's user agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ContextUse {
     which: ContextId,
-    kind: Kind,
+    calls: Calls,
+    /// The client's address, where the context has none.
+    ip: Option<IpAddr>,
     /// The caller's properties that replace cached ones.
     given: Names,
+}
+
+/// The calls that get the same properties of a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    /// Every call, in the reference mode.
+    All,
+    Page,
+    /// Others with properties of the caller's.
+    Events,
+    /// Those without.
+    Ids,
+}
+
+impl Calls {
+    fn of(kind: Kind, mode: Mode) -> Self {
+        match (mode, kind) {
+            (Mode::Reference, _) => Self::All,
+            (Mode::Enriched, Kind::Page) => Self::Page,
+            (Mode::Enriched, kind) if kind.has_properties() => Self::Events,
+            (Mode::Enriched, _) => Self::Ids,
+        }
+    }
 }
 
 /// The cached properties of a context.
 #[derive(Debug, Default)]
 pub(in crate::rewrite) struct ContextCache {
-    /// The last use.
-    last: Option<ContextUse>,
+    /// The context of the last use.
+    last: Option<ContextId>,
     /// The use that it was cached for.
     kept: Option<ContextUse>,
     bytes: Vec<u8>,
@@ -52,9 +82,16 @@ impl ContextCache {
         self.bytes.capacity()
     }
 
-    /// Forgets it with its request.
+    /// Forgets all properties.
     pub(in crate::rewrite) fn forget(&mut self) {
         (self.last, self.kept) = (None, None);
+    }
+
+    /// Forgets them if the batch is a part of where they came from.
+    pub(in crate::rewrite) fn forget_batch(&mut self) {
+        let is_own = |which: ContextId| matches!(which, ContextId::Own(_));
+        self.last = self.last.filter(|last| is_own(*last));
+        self.kept = self.kept.filter(|kept| is_own(kept.which));
     }
 }
 
@@ -153,8 +190,8 @@ impl Properties<'_, '_, '_, '_> {
             self.constants |= context_cache.constants;
             return;
         }
-        // The first is not cached: most bodies have no second one.
-        let is_second = context_cache.last.replace(context_use) == Some(context_use);
+        // The first is not cached: many have no second one.
+        let is_second = context_cache.last.replace(context_use.which) == Some(context_use.which);
         if !is_second {
             return self.write_of_context();
         }
@@ -179,11 +216,14 @@ impl Properties<'_, '_, '_, '_> {
 
     /// The use of the cache for this message; none if the message changes the properties in another way.
     fn context_use(&self) -> Option<ContextUse> {
-        let bears =
-            self.callers.meets(&WEIGHED) || self.prefixed == Prefixed::Some || self.trace.is_some();
+        let bears = self.callers.meets(&WEIGHED)
+            || self.prefixed == Prefixed::Some
+            || self.settled.user_agent.is_some()
+            || self.trace.is_some();
         (!bears).then_some(ContextUse {
             which: self.aside.context_cache.0,
-            kind: self.plan.kind,
+            calls: Calls::of(self.plan.kind, self.inputs.mapping.mode),
+            ip: self.settled.ip,
             given: self.callers.common(&ASKED),
         })
     }

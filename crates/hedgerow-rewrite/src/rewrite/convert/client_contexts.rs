@@ -1,0 +1,115 @@
+//! The last context of each client, for the next request of the same client.
+//!
+//! What a browser sends on one page mostly has one context, and so has all that a server sends. Requests of one
+//! client come soon after each other, so the context of its last request is kept as it was scanned
+//! and written. A message that has another one is scanned as if nothing had been kept.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::super::message::Context;
+use super::super::write::ContextCache;
+use super::super::Recipient;
+
+/// A context and the properties that it gives.
+#[derive(Debug, Default)]
+pub(in crate::rewrite) struct ClientContext {
+    pub(super) context: Box<Context>,
+    pub(super) cache: Box<ContextCache>,
+    /// Whose events the properties are for: each has constant ones.
+    pub(super) recipient: Option<Arc<Recipient>>,
+}
+
+impl ClientContext {
+    /// The memory it holds, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.context.held() + self.cache.held()
+    }
+}
+
+/// The place of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rewrite) struct ClientSlot(usize);
+
+/// The last contexts of clients. One client pushes out another one at the same place.
+#[derive(Debug)]
+pub(in crate::rewrite) struct ClientContexts(Box<[Mutex<Option<ClientContext>>]>);
+
+impl Default for ClientContexts {
+    fn default() -> Self {
+        let slots = (0..Self::SLOTS).map(|_| Mutex::default());
+        Self(slots.collect())
+    }
+}
+
+impl ClientContexts {
+    /// How many clients are remembered: 6 MiB at most, and mostly less than 2.
+    const SLOTS: usize = 512;
+    /// A context that takes more is not kept, in bytes.
+    const LARGEST: usize = 12 * 1024;
+
+    /// The place of a client with this address.
+    pub(in crate::rewrite) fn slot(client_ip: IpAddr) -> ClientSlot {
+        let bits = match client_ip {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                (bits >> 64) as u64 ^ (bits as u64).rotate_left(32)
+            }
+        };
+        let hash = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ClientSlot((hash >> (u64::BITS - Self::SLOTS.trailing_zeros())) as usize)
+    }
+
+    /// Takes what is known of a client; other requests find nothing meanwhile.
+    pub(in crate::rewrite) fn take(&self, ClientSlot(slot): ClientSlot) -> Option<ClientContext> {
+        self.0.get(slot).and_then(|slot| locked(slot).take())
+    }
+
+    /// Keeps a context for the client's next request.
+    pub(in crate::rewrite) fn put(&self, ClientSlot(slot): ClientSlot, context: ClientContext) {
+        if context.held() <= Self::LARGEST {
+            if let Some(slot) = self.0.get(slot) {
+                *locked(slot) = Some(context);
+            }
+        }
+    }
+}
+
+/// A slot is whole between any two statements, even if a thread has panicked.
+fn locked(slot: &Mutex<Option<ClientContext>>) -> MutexGuard<'_, Option<ClientContext>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_spread_over_all_places() {
+        let mut taken = [0; ClientContexts::SLOTS];
+        for number in 0..ClientContexts::SLOTS as u32 * 8 {
+            let ClientSlot(slot) =
+                ClientContexts::slot(IpAddr::from((0xc000_0200 + number).to_be_bytes()));
+            taken[slot] += 1;
+            let v6 = (0x2001_0db8_u128 << 96) | u128::from(number) << 64 | 1;
+            let ClientSlot(slot) = ClientContexts::slot(IpAddr::from(v6.to_be_bytes()));
+            taken[slot] += 1;
+        }
+        let most = taken.iter().max().unwrap();
+        assert!(
+            taken.iter().all(|count| *count > 0) && *most < 48,
+            "{taken:?}"
+        );
+    }
+
+    #[test]
+    fn one_client_pushes_out_another_and_a_large_context_is_not_kept() {
+        let contexts = ClientContexts::default();
+        let slot = ClientContexts::slot(IpAddr::from([203, 0, 113, 7]));
+        assert!(contexts.take(slot).is_none());
+        contexts.put(slot, ClientContext::default());
+        assert!(contexts.take(slot).is_some());
+        assert!(contexts.take(slot).is_none(), "it was taken");
+    }
+}
