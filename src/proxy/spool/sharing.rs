@@ -27,6 +27,9 @@ pub(crate) async fn give_way(spool: &dyn SharedFolder, projects: &SharedProjects
                 spool.acknowledge_follower();
             }
             (true, false) => {
+                log::info!(
+                    "the other process uses the spool no more: events are sent as configured"
+                );
                 projects.as_configured();
                 spool.resume_leading();
             }
