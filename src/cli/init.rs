@@ -127,7 +127,7 @@ pub(super) fn init(options: &InitArgs) -> CommandEnd {
     }
 }
 
-/// Gives a file a second name, which no other file has: its path names are in pages that are out there.
+/// Copies a file to a name that no other file has: its path names are in pages that are out there.
 fn keep(file: &Path) -> io::Result<PathBuf> {
     for number in 1.. {
         let mut name = file.as_os_str().to_owned();
@@ -136,10 +136,21 @@ fn keep(file: &Path) -> io::Result<PathBuf> {
             name.push(number.to_string());
         }
         let name = PathBuf::from(name);
-        match fs::hard_link(file, &name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => return other.map(|()| name),
+        let mut copy = match File::create_new(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            made => made?,
+        };
+        let copied = (|| {
+            copy.set_permissions(fs::metadata(file)?.permissions())?;
+            io::copy(&mut File::open(file)?, &mut copy)?;
+            copy.sync_all()
+        })();
+        if let Err(error) = copied {
+            // The first error is reported.
+            let _ = fs::remove_file(&name);
+            return Err(error);
         }
+        return Ok(name);
     }
     Err(io::ErrorKind::AlreadyExists.into())
 }

@@ -231,7 +231,8 @@ impl NoAnswerReason {
             Self::Tls => (
                 "tls",
                 "no TLS connection. Its certificate must be valid today and for this name, and signed by an \
-                 authority this machine trusts: install ca-certificates, or set `ca_file`"
+                 authority this machine trusts: install ca-certificates, or set `ca_file`. A server without TLS \
+                 has http:// in `host`"
                     .to_owned(),
             ),
             Self::Timeout => (
