@@ -42,8 +42,8 @@ demo: cmake
 check: cmake
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo clippy --locked --no-default-features -- -D warnings
-	cargo clippy --locked --no-default-features --features server -- -D warnings
+	cargo clippy --locked -p hedgerow --no-default-features -- -D warnings
+	cargo clippy --locked -p hedgerow --no-default-features --features server -- -D warnings
 	cargo clippy --locked -p hedgerow-spool --no-default-features --features sqlite,zlib-rs -- -D warnings
 	cargo clippy --locked -p hedgerow-spool --no-default-features --features nats,zlib-rs -- -D warnings
 
