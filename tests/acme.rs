@@ -163,7 +163,7 @@ async fn a_renewal_swaps_the_certificate_under_open_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_refused_is_said_and_holds_up_no_other_certificate() {
+async fn a_refused_order_is_reported_and_delays_no_other_certificate() {
     let Some(pebble) = Pebble::start(",\"domainBlocklist\":[\"blocked.example\"]").await else {
         return;
     };
@@ -242,7 +242,7 @@ async fn a_reload_with_another_name_orders_for_it_while_the_old_one_is_served() 
     let new_trust = pebble.trust().await;
     edge.recovers(&new_trust, "www.shop.example").await;
     edge.connected(&new_trust, "shop.example").await;
-    edge.logs("does not know our account").await;
+    edge.logs("does not know this account").await;
     assert!(open.get("/up").await.is_ok());
     assert_eq!(edge.issued().await, 2.0);
     // A name less needs no other certificate.
@@ -308,7 +308,7 @@ fn identifier(pem: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_authority_says_when_to_renew_and_when_to_come_back() {
+async fn the_authoritys_times_for_renewal_and_retry_are_obeyed() {
     let authority = Authority::start().await;
     let address = authority.server.address;
     let storage = tempfile::tempdir().unwrap();
@@ -349,14 +349,14 @@ async fn the_authority_says_when_to_renew_and_when_to_come_back() {
     assert_eq!(orders[0]["identifiers"][0]["value"], "shop.example");
     let kept = std::fs::read_to_string(folder.join("shop.example.json")).unwrap();
     let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
-    let wait = kept["told_to_wait"].as_u64().unwrap() - kept["last"].as_u64().unwrap();
+    let wait = kept["retry_after"].as_u64().unwrap() - kept["last"].as_u64().unwrap();
     assert!((89_900..=90_100).contains(&wait), "{kept}");
     let old = Trust::in_pem(root.as_bytes());
     edge.connected(&old, "shop.example").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_folder_that_cannot_be_written_is_said_before_the_start_and_after_it() {
+async fn an_unwritable_folder_is_reported_before_the_start_and_after_it() {
     let authority = Authority::start().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");

@@ -17,26 +17,26 @@ use super::CommandEnd;
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
-    /// Where the PostHog project lives: us, eu or a URL.
+    /// The region of the PostHog project: us, eu, or a URL.
     #[arg(long, default_value = "us", value_name = "HOST")]
     host: String,
-    /// The site's own server, such as http://127.0.0.1:3000, to stand in front of it.
+    /// The site's own server, such as http://127.0.0.1:3000, if Hedgerow is in front of the site.
     #[arg(long, value_name = "URL", conflicts_with = "home")]
     origin: Option<String>,
-    /// The host of its own under which pages reach it, such as https://t.example.com.
+    /// Hedgerow's own host for the pages, such as https://t.example.com.
     #[arg(long, value_name = "URL")]
     home: Option<String>,
-    /// The host name that visitors use; without it every host is served.
+    /// The host name that visitors use; without it Hedgerow serves every host.
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
-    /// Where requests come in.
+    /// The address on which Hedgerow accepts requests.
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
     listen: SocketAddr,
-    /// Where health, metrics and the live view are, such as 127.0.0.1:9090; or off.
+    /// The address of health, metrics and the live view, such as 127.0.0.1:9090; or off.
     #[arg(long, value_name = "ADDRESS", default_value = "off", value_parser = admin)]
     admin: String,
-    /// A write key that pages and SDKs send already, or env:NAME; several are given one by one. The
-    /// first is that of the snippet. Without it a fresh one is made.
+    /// A write key that pages and SDKs already send, or env:NAME; repeat the flag for several. The
+    /// first is that of the snippet. Without it `init` creates a new one.
     #[arg(long, value_name = "KEY")]
     write_key: Vec<String>,
     /// Only Segment's calls and analytics.js: no replay, flags, surveys and autocapture.
@@ -45,7 +45,7 @@ pub(super) struct InitArgs {
     /// The folder dist/umd of the npm package @segment/analytics-next.
     #[arg(long, default_value = DEFAULT_ANALYTICS_JS, value_name = "FOLDER")]
     analytics_js: String,
-    /// Write this file instead of standard output: as a whole, or not at all.
+    /// Write this file instead of standard output: completely, or not at all.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -61,7 +61,7 @@ fn admin(text: &str) -> Result<String, String> {
 pub(super) fn init(options: &InitArgs) -> CommandEnd {
     let mut random = [0_u8; names::ENOUGH_RANDOM_BYTES];
     if let Err(error) = getrandom::fill(&mut random) {
-        complain!("hedgerow: the system gives no random numbers: {error}");
+        complain!("hedgerow: the system provides no random numbers: {error}");
         return CommandEnd::Unable;
     }
     let chosen = InitOptions {
@@ -160,7 +160,7 @@ fn tell(problems: &Problems) {
     let mut told = Vec::new();
     for problem in problems {
         let line = format!("hedgerow: {}{}", flag(&problem.path), problem.message);
-        // A flag may stand at several places of the file.
+        // A flag may appear at several places of the file.
         if !told.contains(&line) {
             complain!("{line}");
             told.push(line);
@@ -168,7 +168,7 @@ fn tell(problems: &Problems) {
     }
 }
 
-/// The flag whose value stands at a place of the file, as the beginning of a message.
+/// The flag for a place of the file, as the beginning of a message.
 fn flag(path: &str) -> &'static str {
     let last = path.rsplit('.').next().unwrap_or_default();
     match path {

@@ -1,4 +1,4 @@
-//! `delivery`, its `spool`, and what a project says of its own.
+//! `delivery`, its `spool`, and the mode of a single project.
 
 use std::time::Duration;
 

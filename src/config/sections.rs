@@ -116,12 +116,12 @@ pub(super) fn mapping(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> (Mapp
     }
     let sessions = sessions::read(reader, &section);
     if mapping.mode == Mode::Reference {
-        warn_of_what_needs_the_enriched_mode(reader, &section);
+        warn_about_enriched_only_switches(reader, &section);
     }
     (mapping, sessions)
 }
 
-fn warn_of_what_needs_the_enriched_mode(reader: &mut ConfigReader<'_>, section: &Section<'_>) {
+fn warn_about_enriched_only_switches(reader: &mut ConfigReader<'_>, section: &Section<'_>) {
     for key in ["sessions", "repeats"] {
         let field = section.get(key);
         let does_something = |field: &&Field<'_>| !field.is_off() && field.text() != Some("send");
@@ -213,7 +213,7 @@ pub(super) fn limits(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> (Reque
     if let (Some(field), true) = (section.get("connections_per_client"), beyond) {
         reader.wrong(
             field,
-            "larger than `connections`: one client could take them all",
+            "larger than `connections`: one client could use them all",
         );
     }
     limits.body = body.unwrap_or(limits.body);
@@ -221,13 +221,10 @@ pub(super) fn limits(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> (Reque
     bounds.window = window.unwrap_or(bounds.window.min(limits.body));
     bounds.event = event.unwrap_or(bounds.event);
     if let (Some(field), true) = (section.get("window"), bounds.window > limits.body) {
-        reader.wrong(field, "larger than `body`: no body can be larger than that");
+        reader.wrong(field, "larger than `body`: no body reaches this size");
     }
     if let (Some(field), true) = (section.get("memory"), limits.memory < bounds.window) {
-        reader.wrong(
-            field,
-            "smaller than `window`: not even one body could be held",
-        );
+        reader.wrong(field, "smaller than `window`: no body would fit");
     }
     (limits, bounds)
 }

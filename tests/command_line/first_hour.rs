@@ -37,10 +37,10 @@ fn each_way_to_be_installed_is_asked_first_and_known_to_the_snippet() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     for (flags, said, home) in [
-        (&[][..], "must hand that over", ""),
+        (&[][..], "must pass them on", ""),
         (
             &["--origin", "http://127.0.0.1:3000"],
-            "puts this into the site's pages already",
+            "already adds this to the site's pages",
             "",
         ),
         (
@@ -65,7 +65,7 @@ fn each_way_to_be_installed_is_asked_first_and_known_to_the_snippet() {
         let lines = format!("location ^~ {prefix} {{\n    proxy_pass http://127.0.0.1:8080;\n");
         assert_eq!(
             asked.err.contains(&lines),
-            said.contains("hand"),
+            said.contains("pass them"),
             "{}",
             asked.err
         );
@@ -173,7 +173,7 @@ fn a_failed_init_leaves_the_old_file_and_a_good_one_replaces_it_whole_and_keeps_
 }
 
 #[test]
-fn the_configuration_is_found_where_it_is_said_or_where_it_usually_is() {
+fn the_configuration_is_found_at_the_given_or_a_default_path() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let write = |name: &str| {
@@ -261,7 +261,7 @@ fn looking_needs_no_key() {
 }
 
 #[test]
-fn check_refuses_what_run_would_refuse() {
+fn check_finds_everything_that_prevents_a_start() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let pair = || {

@@ -123,7 +123,7 @@ async fn a_read_only_disk_refuses_and_recovers_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_is_read_and_sent_when_the_disk_is_read_only_or_full_at_the_start() {
+async fn waiting_events_are_sent_when_the_disk_is_read_only_or_full_at_the_start() {
     let Some(disk) = SmallDisk::mount("16m") else {
         return;
     };
@@ -179,7 +179,7 @@ async fn a_folder_that_cannot_be_made_refuses_and_recovers_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spool_whose_files_are_deleted_under_it_writes_them_anew() {
+async fn a_spool_whose_files_are_deleted_writes_them_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("spool");
     let spool = SqliteSpool::open(&path, SqliteSettings::default()).unwrap();

@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
     lines: Arc<LineTable>,
-    /// What has been said once and for all: a few kinds for each project.
+    /// The lines that are written only once: a few kinds for each project.
     said: Mutex<Vec<(String, &'static str)>>,
 }
 
@@ -44,7 +44,7 @@ impl LogLimit {
         match self.pass_at(subject, kind, Instant::now()) {
             LinePermit::Yes(more) => Some(more),
             LinePermit::No(LeftOutLine::First) => {
-                self.tell_later(subject, kind);
+                self.log_omitted_later(subject, kind);
                 None
             }
             LinePermit::No(LeftOutLine::Another) => None,
@@ -60,7 +60,7 @@ impl LogLimit {
     }
 
     /// Says how many were left out when the interval is over, unless a line has said it by then.
-    fn tell_later(&self, subject: &str, kind: &'static str) {
+    fn log_omitted_later(&self, subject: &str, kind: &'static str) {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -116,14 +116,14 @@ impl LogLimit {
     }
 }
 
-/// Whether a line may be written, with what is to be added to it.
+/// Whether a line may be written, with the text to add to it.
 #[derive(Debug, PartialEq, Eq)]
 enum LinePermit {
     Yes(String),
     No(LeftOutLine),
 }
 
-/// Which of the lines since the last one that was written is left out.
+/// Which of the lines since the last written one is omitted.
 #[derive(Debug, PartialEq, Eq)]
 enum LeftOutLine {
     First,
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_each_subject_and_kind_is_told_from_the_rest() {
+    fn the_first_line_of_each_subject_and_kind_is_written() {
         let log_limit = LogLimit::default();
         assert!(log_limit.first("shop", "unreadable_time"));
         assert!(!log_limit.first("shop", "unreadable_time"));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_later_line_tells_of_is_told_when_the_interval_is_over() {
+    fn omitted_lines_are_reported_when_the_interval_is_over() {
         let log_limit = LogLimit::default();
         let start = Instant::now();
         for _ in 0..17 {
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(told(start), None);
         assert_eq!(told(start + INTERVAL), Some(16));
         assert_eq!(told(start + INTERVAL), None, "it is told once");
-        // What came in the meantime told of itself, and begins again.
+        // The line that came in the meantime reported the count, and counting starts again.
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
         assert_eq!(told(start + INTERVAL), None);
