@@ -379,3 +379,33 @@ async fn an_unwritable_folder_is_reported_before_the_start_and_after_it() {
     assert_eq!(get(edge.place.http, "/up").await.status, 200);
     assert!(authority.asked.paths.lock().unwrap().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_corrected_ca_file_is_tried_at_once_however_long_the_pause_was() {
+    let Some(pebble) = Pebble::start("").await else {
+        return;
+    };
+    let trust = pebble.trust().await;
+    let storage = tempfile::tempdir().unwrap();
+    // It has failed again and again, and waits for an hour.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap().as_secs();
+    let failed = serde_json::json!({
+        "settings": "shop.example,www.shop.example; tls-alpn-01,http-01; ; ",
+        "failures": 5, "error": "no answer", "begun": 0, "since": now - 100, "last": now - 100,
+        "next": now + 3600, "retry_after": 0,
+    });
+    let kept = file(&pebble, storage.path(), "shop.example.json");
+    std::fs::write(kept, failed.to_string()).unwrap();
+    let right = pebble.acme(storage.path(), NAMES);
+    let others = storage.path().join("others.pem");
+    std::fs::write(&others, made(&["localhost"], 1, 1).1).unwrap();
+    let (_, rest) = right.split_once("ca_file: \"").unwrap();
+    let (own, _) = rest.split_once('"').unwrap();
+    let wrong = right.replace(own, &others.display().to_string());
+    let edge = Place::seen_by(&pebble).await.start(&wrong).await;
+    edge.logs("there is no certificate for").await;
+    edge.change(&right);
+    edge.connected(&trust, "shop.example").await;
+    assert_eq!(edge.issued().await, 1.0);
+}

@@ -337,7 +337,7 @@ async fn the_way_from_outside_is_followed_to_this_hedgerow() {
                 ))
             ),
             "is redirected (308) to https://a.example/",
-            "no redirect",
+            "without a redirect",
         ),
         (
             format!(
@@ -349,7 +349,7 @@ async fn the_way_from_outside_is_followed_to_this_hedgerow() {
         ),
         (
             format!("http://{}", answering(answer("400 Bad", "", ours))),
-            "OPTIONS: a preflight is answered with 400",
+            "OPTIONS: the answer to a preflight is 400",
             "pass OPTIONS",
         ),
     ];

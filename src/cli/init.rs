@@ -110,13 +110,49 @@ pub(super) fn init(options: &InitArgs) -> CommandEnd {
         None => print(&text),
         Some(path) if path.as_os_str() == "-" => print(&text),
         Some(path) => match write(path, text.as_bytes()) {
-            Ok(()) => CommandEnd::Well,
+            Ok(None) => CommandEnd::Well,
+            Ok(Some(kept)) => {
+                complain!(
+                    "hedgerow: {} was there; it is kept as {}: pages that have its names need its routes",
+                    path.display(),
+                    kept.display()
+                );
+                CommandEnd::Well
+            }
             Err(error) => {
                 complain!("hedgerow: {}: {error}", path.display());
                 CommandEnd::Unable
             }
         },
     }
+}
+
+/// Copies a file to a name that no other file has: its path names are in pages that are out there.
+fn keep(file: &Path) -> io::Result<PathBuf> {
+    for number in 1.. {
+        let mut name = file.as_os_str().to_owned();
+        name.push(".old");
+        if number > 1 {
+            name.push(number.to_string());
+        }
+        let name = PathBuf::from(name);
+        let mut copy = match File::create_new(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            made => made?,
+        };
+        let copied = (|| {
+            copy.set_permissions(fs::metadata(file)?.permissions())?;
+            io::copy(&mut File::open(file)?, &mut copy)?;
+            copy.sync_all()
+        })();
+        if let Err(error) = copied {
+            // The first error is reported.
+            let _ = fs::remove_file(&name);
+            return Err(error);
+        }
+        return Ok(name);
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// Names the flags, which the user has written, rather than lines of a file that was never written.
@@ -148,26 +184,33 @@ fn flag(path: &str) -> &'static str {
     }
 }
 
-/// Writes a temporary file next to it and renames that, so that the previous file stays until then.
-/// A target that is not a plain file, such as a terminal or a pipe, is written directly.
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+/// Writes a file beside it and renames that, so that the previous file stays until then, and is kept
+/// under the name that is returned. A target that is no plain file, such as a terminal or a pipe, is
+/// written directly.
+fn write(path: &Path, text: &[u8]) -> io::Result<Option<PathBuf>> {
     // A link stays one.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let there = fs::metadata(&target).ok();
     if there.as_ref().is_some_and(|there| !there.is_file()) {
-        return File::options().write(true).open(&target)?.write_all(text);
+        File::options().write(true).open(&target)?.write_all(text)?;
+        return Ok(None);
     }
     let mut beside = target.clone().into_os_string();
     beside.push(format!(".{}.part", std::process::id()));
     let beside = PathBuf::from(beside);
     let written = (|| {
         let mut file = File::create_new(&beside)?;
-        if let Some(there) = there {
+        if let Some(there) = &there {
             file.set_permissions(there.permissions())?;
         }
         file.write_all(text)?;
         file.sync_all()?;
-        fs::rename(&beside, &target)
+        let kept = match there.is_some_and(|there| there.len() > 0) {
+            true => Some(keep(&target)?),
+            false => None,
+        };
+        fs::rename(&beside, &target)?;
+        Ok(kept)
     })();
     if written.is_err() {
         // The first error is reported.

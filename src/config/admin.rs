@@ -27,7 +27,7 @@ pub(super) fn read(
     listen: &[Listener],
 ) -> Option<(SocketAddr, LiveView)> {
     let field = top.get("admin")?.clone();
-    if field.text() == Some("off") {
+    if field.is_off() {
         return None;
     }
     let (at, wanted, token) = match field.node.kind {

@@ -42,7 +42,7 @@ pub(super) fn read(
         .get("spool")
         .and_then(|field| spool::read(reader, field));
     let named = match section.get("spool") {
-        Some(field) if field.text() != Some("off") => SpoolNamed::Yes,
+        Some(field) if !field.is_off() => SpoolNamed::Yes,
         _ => SpoolNamed::No,
     };
     if let Some(mode) = mode(reader, &section, named) {

@@ -48,7 +48,8 @@ pub fn differences_of(before: SealedOutline, after: SealedOutline) -> Vec<Differ
     let (before, mut after) = (before.0, after.0);
     let spooled = before
         .iter()
-        .any(|(path, value)| is_below(path, "delivery.spool") && value.shown != "off");
+        .filter(|(path, _)| is_below(path, "delivery.spool"))
+        .any(|(_, value)| !matches!(value.shown.as_str(), "off" | "false"));
     let mut all = Vec::new();
     for (path, value) in before {
         let next = after.remove(&path);

@@ -349,7 +349,7 @@ pub(super) fn origin<'n>(
     });
     let health = match section.get("health") {
         None => ServerHealthCheck::Connect(EVERY),
-        Some(field) if field.text() == Some("off") => ServerHealthCheck::Off,
+        Some(field) if field.is_off() => ServerHealthCheck::Off,
         Some(field) => {
             let health = reader.section(field, &schema::HEALTH)?;
             let range = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -376,8 +376,8 @@ pub(super) fn origin<'n>(
     };
     let words = [("drop", Underscores::Drop), ("keep", Underscores::Keep)];
     let underscores = reader.choice(&section, "underscores", &words);
-    let keepalive = match section.get("keepalive").map(Field::text) {
-        Some(Some("off")) => Some(Duration::ZERO),
+    let keepalive = match section.get("keepalive") {
+        Some(field) if field.is_off() => Some(Duration::ZERO),
         _ => {
             let range = Duration::from_millis(1)..=Duration::from_secs(3600);
             reader.duration(&section, "keepalive", range)

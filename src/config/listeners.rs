@@ -190,7 +190,7 @@ fn listener(
         None => None,
     };
     for (key, _) in schema::LISTENER.excludes {
-        let field = section.get(key).filter(|field| field.text() != Some("off"));
+        let field = section.get(key).filter(|field| !field.is_off());
         if let (Some(_), Some(field)) = (&secured, field) {
             reader.wrong_key(field, "is for listeners without `tls`");
         }
@@ -311,7 +311,7 @@ pub(super) fn health(
     admin: Option<SocketAddr>,
 ) -> Option<SocketAddr> {
     let field = top.get("health")?;
-    if field.text() == Some("off") {
+    if field.is_off() {
         return None;
     }
     let address = address(reader, field)?;

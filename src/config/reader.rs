@@ -77,6 +77,12 @@ impl<'n> Field<'n> {
         }
     }
 
+    /// Whether it is switched off. Tools that read YAML 1.1 (Helm, Ansible, PyYAML) write `off` as
+    /// `false`.
+    pub fn is_off(&self) -> bool {
+        matches!(self.text(), Some("off" | "false"))
+    }
+
     /// Whether nothing is written behind the key.
     pub fn is_nothing(&self) -> bool {
         matches!(self.node.kind, NodeKind::Nothing)
@@ -245,7 +251,15 @@ impl<'a> ConfigReader<'a> {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         self.expect_words(field, &names);
         let text = self.text(field, &names.join(" or "))?;
-        let found = choices.iter().find(|(name, _)| *name == text);
+        let found = choices.iter().find(|(name, _)| {
+            // As such tools write `on` and `off`.
+            let other = match *name {
+                "on" => "true",
+                "off" => "false",
+                name => name,
+            };
+            *name == text || other == text
+        });
         if found.is_none() {
             let hint = did_you_mean(text, names.iter().copied());
             self.wrong(field, format!("expected {}{hint}", names.join(" or ")));

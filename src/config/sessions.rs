@@ -81,10 +81,12 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, mapping: &Section<'_>) -> Sess
     let Some(field) = mapping.get("sessions").filter(|field| !field.is_nothing()) else {
         return SessionMode::Off;
     };
+    if field.is_off() {
+        return SessionMode::Off;
+    }
     let read = match field.text() {
-        Some("off") => return SessionMode::Off,
         Some("page") => return SessionMode::Page,
-        Some("cookie") => cookie(reader, NAME, None, Vec::new(), field),
+        Some("cookie") => cookie(reader, SessionCookie::new(NAME, None), Vec::new(), field),
         Some(_) => {
             reader.wrong(field, format!("expected {EXPECTED}"));
             return SessionMode::Off;
@@ -111,7 +113,7 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, mapping: &Section<'_>) -> Sess
 
 fn settings(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<CookieSessions> {
     if field.is_nothing() {
-        return cookie(reader, NAME, None, Vec::new(), field);
+        return cookie(reader, SessionCookie::new(NAME, None), Vec::new(), field);
     }
     let section = reader.section(field, &schema::SESSION_COOKIE)?;
     let mut word = |key: &str, expected: &str| {
@@ -124,19 +126,22 @@ fn settings(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<CookieSe
         Some(field) => secrets(reader, &field)?,
         None => Vec::new(),
     };
-    let place = section.get("domain").filter(|_| domain.is_some());
-    let place = place.or_else(|| section.get("name")).unwrap_or(field);
-    cookie(reader, name, domain, secrets, &place.clone())
+    let made = SessionCookie::new(name, domain);
+    let key = match made {
+        Err(EdgeSessionError::CookieName) => "name",
+        _ => "domain",
+    };
+    let place = section.get(key).unwrap_or(field).clone();
+    cookie(reader, made, secrets, &place)
 }
 
 fn cookie(
     reader: &mut ConfigReader<'_>,
-    name: &str,
-    domain: Option<&str>,
+    made: Result<SessionCookie, EdgeSessionError>,
     secrets: Vec<Vec<u8>>,
     field: &Field<'_>,
 ) -> Option<CookieSessions> {
-    match SessionCookie::new(name, domain) {
+    match made {
         Ok(cookie) => Some(CookieSessions { cookie, secrets }),
         Err(error) => {
             reader.wrong(field, error.to_string());

@@ -27,6 +27,9 @@ impl SiteHost {
             && name
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+        if !name.is_ascii() {
+            return Err("expected the name as browsers send it: xn--…, in ASCII characters");
+        }
         if !is_address && !is_name {
             return Err("expected a host name such as shop.example.com");
         }
@@ -98,6 +101,12 @@ mod tests {
             "bücher.de",
         ] {
             assert!(SiteHost::new(text).is_err(), "{text}");
+        }
+        let said = SiteHost::new("bücher.de").unwrap_err();
+        assert!(said.contains("xn--"), "{said}");
+        for text in ["a b", "[]"] {
+            let said = SiteHost::new(text).unwrap_err();
+            assert!(said.contains("such as"), "{said}");
         }
     }
 }

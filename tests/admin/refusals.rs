@@ -70,7 +70,7 @@ async fn every_rejected_request_is_counted_shown_and_logged_with_its_route_and_c
     };
     let large = "x".repeat(5000);
     let pixel = "/seen/v1/pixel/track?data=eyJldmVudCI6IkEiLCJ1c2VySWQiOiJ1IiwKIndyaXRlS2V5Ijoid2tfd3JvbmdfcGl4ZWwifQ==";
-    let rows: [Row; 13] = [
+    let rows: [Row; 14] = [
         (
             "wrong key in the header",
             post("/seen/v1/t", &basic("wk_wrong_abcd"), message.as_bytes()),
@@ -102,6 +102,14 @@ async fn every_rejected_request_is_counted_shown_and_logged_with_its_route_and_c
             "pixel",
             "unknown_write_key",
             "…ixel",
+        ),
+        (
+            "a pixel that cannot be read",
+            get("/seen/v1/pixel/track?data=%25", "GET"),
+            200,
+            "pixel",
+            "not_delivered",
+            "",
         ),
         (
             "no call",
@@ -230,6 +238,8 @@ async fn every_rejected_request_is_counted_shown_and_logged_with_its_route_and_c
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    let said = log::lines("a pixel's message was lost: it has no query");
+    assert_eq!(said.len(), 1, "{said:?}");
     // Successful requests are counted too, and a preflight is not a rejection.
     let mut client = Client::connect(proxy.address).await;
     for _ in 0..2 {

@@ -88,6 +88,18 @@ fn an_invalid_session_setting_is_a_mistake() {
     for (mapping, expected) in [
         ("{sessions: on}", "expected off, page, cookie or {cookie:"),
         ("{sessions: {cookies: {}}}", "did you mean cookie?"),
+        (
+            "{sessions: {cookie: {name: a b, domain: example.com}}}",
+            "mapping.sessions.cookie.name: a cookie's name",
+        ),
+        (
+            "{sessions: {cookie: {name: a, domain: a..b}}}",
+            "mapping.sessions.cookie.domain: a cookie's domain",
+        ),
+        (
+            "{sessions: {cookie: {name: __Host-a, domain: example.com}}}",
+            "mapping.sessions.cookie.domain: browsers refuse",
+        ),
         ("{sessions: {cookie: {secret: short}}}", "at least 32 bytes"),
         (
             "{sessions: {cookie: {secret: env:KEY}}}",

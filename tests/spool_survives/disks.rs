@@ -190,3 +190,31 @@ async fn a_spool_whose_files_are_deleted_writes_them_again() {
     let again = SqliteSpool::open(&path, SqliteSettings::default()).unwrap();
     assert_eq!(ids(&all(&again).await), ["a", "b"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_with_too_little_room_counts_as_full_until_it_has_enough() {
+    // Room for the files, and none for the reserve that lets a full disk be emptied.
+    let Some(disk) = SmallDisk::mount("600k") else {
+        return;
+    };
+    let settings = SqliteSettings::default();
+    let spool = SqliteSpool::open(&disk.at.join("spool"), settings).unwrap();
+    let error = spool
+        .append("shop", vec![event("a", 3_000)])
+        .await
+        .unwrap_err();
+    assert!(matches!(error, SpoolError::NoSpace), "{error:?}");
+    until_it_is(&spool, Availability::Unavailable).await;
+    disk.remount("size=16m");
+    append_until_taken(&spool, "b").await;
+    until_it_is(&spool, Availability::Available).await;
+    assert_eq!(ids(&all(&spool).await), ["b"]);
+}
+
+async fn until_it_is(spool: &SqliteSpool, expected: Availability) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while spool.availability() != expected {
+        assert!(Instant::now() < until, "not {expected:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -21,14 +21,13 @@ const KINDS: [(&str, SpoolReader); 2] = [("path", folder::read), ("nats", nats::
 /// Reads `delivery.spool`.
 pub(super) fn read(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<SpoolConfig> {
     const DAY: Duration = Duration::from_secs(86_400);
-    match field.text() {
-        Some("off") => return None,
-        Some(_) => {
-            let forms = KINDS.map(|(key, _)| format!("{{{key}, max_size, max_age}}"));
-            reader.wrong(field, format!("expected off, {}", forms.join(" or ")));
-            return None;
-        }
-        None => {}
+    if field.is_off() {
+        return None;
+    }
+    if field.text().is_some() {
+        let forms = KINDS.map(|(key, _)| format!("{{{key}, max_size, max_age}}"));
+        reader.wrong(field, format!("expected off, {}", forms.join(" or ")));
+        return None;
     }
     let section = reader.section(field, &schema::SPOOL)?;
     let place = place(reader, &section);

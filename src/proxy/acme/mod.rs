@@ -121,6 +121,10 @@ impl Acme {
             let is_known = |one: &AtWork| one.ordered.settings == ordered.settings;
             let known = certificates.at_work.iter().any(is_known);
             if !known && wanted.contains(&&ordered.settings) {
+                // Other settings, such as another `ca_file`, may be what was wrong.
+                if self.runtime.get().is_some() {
+                    ordered.ask();
+                }
                 let task = None;
                 certificates.at_work.push(AtWork { ordered, task });
             }

@@ -319,6 +319,12 @@ impl<'s> Intake<'s> {
         copy: Option<&mut RequestCopy>,
     ) -> RequestEnd {
         let Some(message) = message else {
+            if let Some(more) = self.lasting.log_limit.pass("pixel", "query") {
+                log::warn!(
+                    "a pixel's message was lost: it has no query, one of more than 64 KiB, or `data` \
+                     that is not base64{more}"
+                );
+            }
             return RequestEnd {
                 answered: Answered::PixelLost,
                 ..RequestEnd::ok(Reply::Pixel)

@@ -95,7 +95,9 @@ pub enum ServerError {
         source: std::io::Error,
     },
     /// The process that serves now does not hand its sockets over.
-    #[error("no hand-over at {path}: {source}")]
+    #[error(
+        "no hand-over at {path}: {source}. If no process serves there, start without --upgrade"
+    )]
     HandOver {
         /// Its `server.upgrade_socket`.
         path: PathBuf,

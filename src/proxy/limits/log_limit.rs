@@ -1,11 +1,12 @@
-//! One log line per subject and kind in ten seconds, with a count of those omitted: an outage at a
-//! thousand requests a second must not fill a disk. If no later line reports the count, a separate
-//! line does.
+//! One log line per subject and kind in ten seconds, with a count of those left out: an outage
+//! at a thousand requests a second must not fill a disk. Where no later line says the count, the last one
+//! that was left out does, or one of its own: what an operator reads last has to be true.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use log::Level;
 use tokio::runtime::Handle;
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -25,6 +26,15 @@ type LineTable = Mutex<HashMap<(String, &'static str), LineState>>;
 struct LineState {
     last: Instant,
     suppressed: u64,
+    /// The last of those that were left out, if it was kept.
+    kept: Option<(Level, String)>,
+}
+
+/// What was left out, and no line has said it.
+#[derive(Debug, PartialEq, Eq)]
+struct Overdue {
+    count: u64,
+    kept: Option<(Level, String)>,
 }
 
 impl LogLimit {
@@ -41,8 +51,15 @@ impl LogLimit {
         }
     }
 
-    /// Logs how many lines were omitted when the interval is over, unless a line has reported it by
-    /// then.
+    /// Keeps a line that may not be written now; the last one is written when the interval is over.
+    pub(crate) fn keep(&self, subject: &str, kind: &'static str, level: Level, line: String) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = lines.get_mut(&(subject.to_owned(), kind)) {
+            state.kept = Some((level, line));
+        }
+    }
+
+    /// Says how many were left out when the interval is over, unless a line has said it by then.
     fn log_omitted_later(&self, subject: &str, kind: &'static str) {
         let Ok(runtime) = Handle::try_current() else {
             return;
@@ -52,12 +69,9 @@ impl LogLimit {
             tokio::time::sleep(INTERVAL).await;
             let lines = lines.upgrade();
             let left_out = lines.and_then(|lines| overdue(&lines, &subject, kind, Instant::now()));
-            if let Some(count) = left_out {
-                let about = match subject.is_empty() {
-                    true => String::new(),
-                    false => format!(" about {subject}"),
-                };
-                log::warn!("{count} more lines{about} ({kind}) were left out");
+            if let Some(left_out) = left_out {
+                let (level, line) = left_out.line(&subject, kind);
+                log::log!(level, "{line}");
             }
         });
     }
@@ -81,6 +95,7 @@ impl LogLimit {
             let line = LineState {
                 last: now,
                 suppressed: 0,
+                kept: None,
             };
             lines.insert((subject.to_owned(), kind), line);
             return LinePermit::Yes(String::new());
@@ -93,6 +108,7 @@ impl LogLimit {
             });
         }
         line.last = now;
+        line.kept = None;
         match std::mem::take(&mut line.suppressed) {
             0 => LinePermit::Yes(String::new()),
             count => LinePermit::Yes(format!(" ({count} more like this since the last line)")),
@@ -114,14 +130,36 @@ enum LeftOutLine {
     Another,
 }
 
-/// How many lines were omitted, if the interval is over and no line has reported them.
-fn overdue(lines: &LineTable, subject: &str, kind: &'static str, now: Instant) -> Option<u64> {
+impl Overdue {
+    fn line(self, subject: &str, kind: &str) -> (Level, String) {
+        let about = match subject.is_empty() {
+            true => String::new(),
+            false => format!(" about {subject}"),
+        };
+        match (self.count, self.kept) {
+            (1, Some(kept)) => kept,
+            (count, Some((level, line))) => (
+                level,
+                format!("{line} (the last of {count} lines like this that were left out)"),
+            ),
+            (count, None) => (
+                Level::Warn,
+                format!("{count} more lines{about} ({kind}) were left out"),
+            ),
+        }
+    }
+}
+
+/// The lines that were left out, where the interval is over and no line has said it.
+fn overdue(lines: &LineTable, subject: &str, kind: &'static str, now: Instant) -> Option<Overdue> {
     let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
     let line = lines.get_mut(&(subject.to_owned(), kind))?;
     if now.saturating_duration_since(line.last) < INTERVAL {
         return None;
     }
-    Some(std::mem::take(&mut line.suppressed)).filter(|count| *count > 0)
+    let kept = line.kept.take();
+    let count = std::mem::take(&mut line.suppressed);
+    (count > 0).then_some(Overdue { count, kept })
 }
 
 #[cfg(test)]
@@ -164,7 +202,9 @@ mod tests {
         for _ in 0..17 {
             log_limit.pass_at("shop", "dead_lettered", start);
         }
-        let told = |at| overdue(&log_limit.lines, "shop", "dead_lettered", at);
+        let told = |at| {
+            overdue(&log_limit.lines, "shop", "dead_lettered", at).map(|left_out| left_out.count)
+        };
         assert_eq!(told(start), None);
         assert_eq!(told(start + INTERVAL), Some(16));
         assert_eq!(told(start + INTERVAL), None, "it is told once");
@@ -173,5 +213,35 @@ mod tests {
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
         assert_eq!(told(start + INTERVAL), None);
         assert_eq!(told(start + INTERVAL * 2), Some(1));
+    }
+
+    #[test]
+    fn the_last_line_that_was_kept_is_written_itself() {
+        let log_limit = LogLimit::default();
+        let start = Instant::now();
+        let mut written = Vec::new();
+        for kept in [&[][..], &["away"], &["away", "well again"]] {
+            log_limit.pass_at("shop", "posthog", start);
+            for line in kept {
+                log_limit.pass_at("shop", "posthog", start);
+                log_limit.keep("shop", "posthog", Level::Info, (*line).to_owned());
+            }
+            let left_out = overdue(&log_limit.lines, "shop", "posthog", start + INTERVAL);
+            written.push(left_out.map(|left_out| left_out.line("shop", "posthog")));
+            log_limit.lines.lock().unwrap().clear();
+        }
+        let last = "well again (the last of 2 lines like this that were left out)";
+        let info = |line: &str| Some((Level::Info, line.to_owned()));
+        assert_eq!(written, [None, info("away"), info(last)]);
+        // What has been told of since is not told again.
+        log_limit.pass_at("shop", "posthog", start);
+        log_limit.pass_at("shop", "posthog", start);
+        log_limit.keep("shop", "posthog", Level::Info, "away".to_owned());
+        log_limit.pass_at("shop", "posthog", start + INTERVAL);
+        log_limit.pass_at("shop", "posthog", start + INTERVAL);
+        let left_out = overdue(&log_limit.lines, "shop", "posthog", start + INTERVAL * 2);
+        let line = left_out.unwrap().line("shop", "posthog");
+        let expected = "1 more lines about shop (posthog) were left out".to_owned();
+        assert_eq!(line, (Level::Warn, expected));
     }
 }

@@ -84,7 +84,7 @@ fn read(tls: &TlsFiles) -> Result<CertifiedKey, String> {
     let key = CertifiedKey::new(chain, key);
     match key.keys_match() {
         Ok(()) => Ok(key),
-        Err(error) => Err(error.to_string()),
+        Err(_) => Err(format!("{} is not its private key", text(&tls.key))),
     }
 }
 

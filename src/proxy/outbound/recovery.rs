@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::outbound::refused_events::is_about_events;
 use crate::proxy::outbound::verdict::BatchVerdict;
@@ -73,12 +75,14 @@ impl Recovery {
         let Some(OutageEnd { after, failed }) = self.noted(verdict, Instant::now()) else {
             return;
         };
-        if let Some(more) = self.log_limit.pass(project, "recovered") {
-            log::info!(
-                "project {project}: PostHog takes events again, after {}; {failed} batches did not \
-                 get through{more}",
-                format_duration(after)
-            );
+        let line = format!(
+            "project {project}: PostHog takes events again, after {}; {failed} batches did not get \
+             through",
+            format_duration(after)
+        );
+        match self.log_limit.pass(project, "recovered") {
+            Some(more) => log::info!("{line}{more}"),
+            None => self.log_limit.keep(project, "recovered", Level::Info, line),
         }
     }
 

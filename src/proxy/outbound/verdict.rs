@@ -133,16 +133,18 @@ impl BatchVerdict {
         let Some((kind, advice)) = self.advice() else {
             return;
         };
-        if let Some(more) = log_limit.pass(&project.name, kind) {
-            log::error!(
-                "project {}: {}: {advice}. {}{more}",
-                project.name,
-                project.host,
-                match then {
-                    Fallback::ClientRetries => "Clients are told to send again later",
-                    Fallback::Spooled => "The events wait in the spool",
-                },
-            );
+        let line = format!(
+            "project {}: {}: {advice}. {}",
+            project.name,
+            project.host,
+            match then {
+                Fallback::ClientRetries => "Clients are told to send again later",
+                Fallback::Spooled => "The events wait in the spool",
+            },
+        );
+        match log_limit.pass(&project.name, kind) {
+            Some(more) => log::error!("{line}{more}"),
+            None => log_limit.keep(&project.name, kind, log::Level::Error, line),
         }
     }
 
@@ -229,7 +231,8 @@ impl NoAnswerReason {
             Self::Tls => (
                 "tls",
                 "no TLS connection. Its certificate must be valid today and for this name, and signed by an \
-                 authority this machine trusts: install ca-certificates, or set `ca_file`"
+                 authority this machine trusts: install ca-certificates, or set `ca_file`. A server without TLS \
+                 has http:// in `host`"
                     .to_owned(),
             ),
             Self::Timeout => (

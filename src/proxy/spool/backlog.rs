@@ -426,12 +426,15 @@ impl Upstream for Carrier {
         let Some(Drained { since, events }) = drained.remove(project) else {
             return;
         };
-        if let Some(more) = self.log_limit.pass(project, "drained") {
-            log::info!(
-                "project {project}: the spool is empty again: {events} events have gone to PostHog \
-                 in {}{more}",
-                format_duration(since.elapsed())
-            );
+        let line = format!(
+            "project {project}: the spool is empty again: {events} events have gone to PostHog in {}",
+            format_duration(since.elapsed())
+        );
+        match self.log_limit.pass(project, "drained") {
+            Some(more) => log::info!("{line}{more}"),
+            None => self
+                .log_limit
+                .keep(project, "drained", log::Level::Info, line),
         }
     }
 

@@ -27,6 +27,9 @@ pub(crate) async fn follow_other_process(spool: &dyn SharedFolder, projects: &Sh
                 spool.acknowledge_follower();
             }
             (true, false) => {
+                log::info!(
+                    "the other process uses the spool no more: events are sent as configured"
+                );
                 projects.as_configured();
                 spool.resume_leading();
             }

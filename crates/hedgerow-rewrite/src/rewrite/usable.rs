@@ -146,10 +146,25 @@ pub(super) fn is_empty(value: Value, source: &[u8]) -> bool {
     matches!(value.shape, Shape::Array | Shape::Object) && inside.is_empty()
 }
 
-/// Whether a value is the address of a machine, of which PostHog can make a place.
+/// Whether a value is the address of a machine, of which PostHog can make a place. For 127.0.0.1 and
+/// 192.168.* it takes one in Sweden (posthog-ingestion 2.3), for other addresses of inner networks none.
 pub(super) fn is_address(value: Value, source: &[u8]) -> bool {
     let said = text(value, source);
-    said.is_some_and(|said| said.trim().parse::<IpAddr>().is_ok())
+    said.and_then(|said| said.trim().parse::<IpAddr>().ok())
+        .is_some_and(has_place)
+}
+
+fn has_place(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let inner = address.is_private() || address.is_loopback() || address.is_link_local();
+            !inner && !address.is_unspecified()
+        }
+        IpAddr::V6(address) => {
+            let inner = address.is_unique_local() || address.is_unicast_link_local();
+            !inner && !address.is_loopback() && !address.is_unspecified()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -263,7 +278,19 @@ mod tests {
             (r#""203.0.113.7""#, true),
             (r#"" 203.0.113.7 ""#, true),
             (r#""2001:db8::7""#, true),
-            (r#""0.0.0.0""#, true),
+            (r#""::ffff:203.0.113.7""#, true),
+            (r#""172.32.0.1""#, true),
+            (r#""0.0.0.0""#, false),
+            (r#""127.0.0.1""#, false),
+            (r#"" 192.168.1.4""#, false),
+            (r#""10.0.0.1""#, false),
+            (r#""172.16.0.1""#, false),
+            (r#""169.254.1.1""#, false),
+            (r#""::1""#, false),
+            (r#""::""#, false),
+            (r#""::ffff:127.0.0.1""#, false),
+            (r#""fd00::1""#, false),
+            (r#""fe80::1""#, false),
             (r#""203.0.113.7:443""#, false),
             (r#""203.0.113.7, 10.0.0.1""#, false),
             (r#""unknown""#, false),

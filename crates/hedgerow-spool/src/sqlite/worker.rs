@@ -305,6 +305,10 @@ impl Worker {
                 return Err(SpoolError::Full { used, max_size });
             }
         }
+        // Nothing is appended where the reserve has no room: a disk that takes a little is full.
+        if self.outage.is_some() {
+            self.reserve.keep()?;
+        }
         let probe = self.folder.join("probe");
         let written = std::fs::write(&probe, [0; 4096]);
         let _ = std::fs::remove_file(&probe);
