@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::pin::{pin, Pin};
 use std::sync::Arc;
 use std::task::ready;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use pingora::apps::HttpServerApp;
@@ -26,6 +26,7 @@ use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::direct::{Direct, Follows, Taken};
 use crate::proxy::listen::extent::is_request_line;
 use crate::proxy::listen::idle_timer::IdleTimer;
+use crate::proxy::listen::same_host::name_one_host;
 
 /// What is read at once while nothing is known of a request: most of them whole. No more than the
 /// framework would read, which loses what it has read beyond a body.
@@ -128,6 +129,7 @@ where
             turn_away(&mut *stream, bad_request().as_bytes()).await;
             return;
         }
+        let begun = name_one_host(begun);
         let keepalive = (!last).then_some(ends.idle);
         let session = session(stream, begun, keepalive, left);
         let Some(reused) = app.process_new_http(session, &ends.leaving).await else {
@@ -161,7 +163,8 @@ fn session<S: IO + 'static>(
 
 /// What a head is answered whose first line is none, as the framework answers others that it cannot read.
 fn bad_request() -> String {
-    let now = httpdate::HttpDate::from(std::time::SystemTime::now());
+    let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
+    let now = httpdate::HttpDate::from(now);
     format!(
         "HTTP/1.1 400 Bad Request\r\nDate: {now}\r\nContent-Length: 0\r\n\
          Cache-Control: private, no-store\r\nConnection: close\r\n\r\n"
