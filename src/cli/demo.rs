@@ -20,7 +20,7 @@ use super::CommandEnd;
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// The port of the shop; 0 takes a free one.
+    /// The port of the shop; 0 chooses a free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
     /// The npm package @segment/analytics-next, or its dist/umd; `make demo` installs it. Without
@@ -33,7 +33,7 @@ pub(super) struct DemoArgs {
     analytics_js: PathBuf,
 }
 
-/// Serves the demo until it is told to stop.
+/// Serves the demo until it is stopped.
 pub(super) fn demo(options: &DemoArgs) -> CommandEnd {
     match serve(options) {
         Ok(end) => end,
@@ -91,7 +91,7 @@ fn serve(options: &DemoArgs) -> Result<CommandEnd, String> {
          A stand-in for PostHog:      http://{posthog}/batch/\n\
          Segment's calls go to:       http://{site}{}v1/…\n\
          {page}\n\
-         Each event is shown here as it came and as it left. Ctrl-C ends the demo.\n\n",
+         This terminal shows each event as it came and as it left. Ctrl-C ends the demo.\n\n",
         parts.prefix
     ));
     if printed != CommandEnd::Well {
@@ -128,7 +128,7 @@ impl Drop for DemoFolder {
     }
 }
 
-/// Shows each message here; the page shows what the live view records.
+/// Prints each message on the terminal; the page shows the records of the live view.
 struct Terminal {
     seen: AtomicU64,
     width: usize,

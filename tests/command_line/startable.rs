@@ -25,12 +25,12 @@ fn what_a_start_fails_with_is_said_by_check_and_by_run_in_the_same_words() {
         (
             "a folder",
             path("a-folder"),
-            "there is something else at this path",
+            "this path is something else than a socket",
         ),
         (
             "a file",
             path("a-file"),
-            "there is something else at this path",
+            "this path is something else than a socket",
         ),
         ("below a file", path("a-file/x/y.sock"), "ot a directory"),
         (

@@ -9,7 +9,7 @@ use super::{append, event, names, settings, until};
 
 /// A login that may not publish events: the server answers nothing to them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_servers_forbid_is_refused_at_once_and_said() {
+async fn denied_operations_are_refused_at_once_and_logged() {
     let rights = "authorization {users: [{user: h, password: p, permissions: \
                   {publish: {allow: \">\", deny: \"SPOOL.events.>\"}}}]}\n";
     let Some((server, _folder)) = server(rights) else {

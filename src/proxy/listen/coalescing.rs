@@ -1,4 +1,4 @@
-//! A client's connection whose answers leave in one piece.
+//! A client's connection that sends each answer in one piece.
 //!
 //! The framework writes an answer's header and its body one after the other and flushes at the
 //! end. Its own listeners gather the two; a socket that was accepted elsewhere has no such buffer
@@ -30,9 +30,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// A first write larger than this leaves at once: it is no header that something follows.
 const HEADER: usize = 16 * 1024;
 
-/// A stream that holds the first write after a flush back until the second, which takes it along,
-/// or until the next flush. What comes after these two leaves at once, so that a body that comes
-/// slowly is passed on as it comes.
+/// A stream that holds the first write after a flush back until the second, and sends both
+/// together, or until the next flush. Writes after these two leave at once, so that a slow body is
+/// passed on as it comes.
 #[derive(Debug)]
 pub struct CoalescingStream<S: IO> {
     stream: S,
@@ -40,9 +40,9 @@ pub struct CoalescingStream<S: IO> {
     turn: WriteTurn,
     /// The heads that come over HTTP/2.
     heads: Option<Box<Http2Heads>>,
-    /// What of the bytes that come belongs to the request that is being read.
+    /// Which of the received bytes belong to the request that is being read.
     extent: RequestExtent,
-    /// What has come behind it.
+    /// The received bytes behind that request.
     ahead: BytesMut,
 }
 
@@ -54,7 +54,7 @@ enum WriteTurn {
 }
 
 impl<S: IO> CoalescingStream<S> {
-    /// Gathers what is written to this stream.
+    /// Collects the writes to this stream.
     pub fn new(stream: S) -> Self {
         Self {
             stream,
@@ -71,7 +71,7 @@ impl<S: IO> CoalescingStream<S> {
         &mut self.stream
     }
 
-    /// Takes what has come of the next request. From now on whatever comes is handed out.
+    /// Takes the received bytes of the next request. From now on all further bytes are handed out.
     pub(super) fn next_request(&mut self) -> BytesMut {
         self.extent = RequestExtent::Unknown;
         std::mem::take(&mut self.ahead)
@@ -99,8 +99,8 @@ impl<S: IO> CoalescingStream<S> {
         self.heads = Some(Box::new(Http2Heads::new(time, connection_limits)));
     }
 
-    /// Writes what is held, and what comes behind it where the stream takes both; how much of the
-    /// latter it took.
+    /// Writes the held bytes, and the bytes behind them if the stream accepts both; returns how
+    /// many of the latter it wrote.
     fn poll_held(&mut self, context: &mut Context<'_>, behind: &[u8]) -> Poll<io::Result<usize>> {
         while !self.held.is_empty() {
             let both = [IoSlice::new(&self.held), IoSlice::new(behind)];
@@ -147,7 +147,7 @@ impl<S: IO> AsyncRead for CoalescingStream<S> {
     ) -> Poll<io::Result<()>> {
         let over = self.extent.is_over();
         if over && !self.ahead.is_empty() {
-            // The client is there still, and its next request has its turn after the answer.
+            // The client is still connected, and its next request follows after the answer.
             return Poll::Pending;
         }
         let before = buffer.filled().len();
