@@ -38,15 +38,19 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{header, HeaderMap, HeaderValue, StatusCode};
 use pingora::proxy::Session;
 
 use crate::config::{Action, Config, Route};
+use crate::site::head::HeadFault;
 
 use build::{check_authorities, NO_AUTHORITIES};
 use compile::LongLivedState;
 use first_party::relay::Relay;
-use intake::exchange::{authority, Framed};
+use intake::exchange::{self, authority, Framed};
 use intake::intercept::Intake;
+use intake::refusals::{of_head, RoutedRequest};
 use outbound::sender::Destination;
 use random::random_bits;
 use routes::RouteAction;
@@ -163,6 +167,10 @@ impl Hedgerow {
         match &route.does {
             RouteAction::Origin => return Ok(false),
             RouteAction::Segment(segment) => {
+                if let Err(fault) = exchange::head(session).check() {
+                    refuse_head(&serving, session, fault).await?;
+                    return Ok(true);
+                }
                 let intake = Intake::new(&serving, segment, route.number);
                 let mut exchange = Framed::new(session, &serving);
                 intake.serve(&mut exchange, tail_at).await;
@@ -260,6 +268,26 @@ impl std::fmt::Debug for Hedgerow {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Hedgerow").finish_non_exhaustive()
     }
+}
+
+/// Answers a call whose head alone is refused; the connection ends, as it is not known where its next request
+/// begins.
+async fn refuse_head(
+    serving: &Serving,
+    session: &mut Session,
+    fault: HeadFault,
+) -> pingora::Result<()> {
+    log::debug!("a request was refused for its head: {fault:?}");
+    session.set_keepalive(None);
+    let asking = RoutedRequest::NOTHING;
+    serving.answered(session.req_header(), asking, of_head(fault), None);
+    let mut headers = HeaderMap::new();
+    if fault.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let allowed = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+        headers.insert(header::ALLOW, allowed);
+    }
+    let answer = reply::answer(fault.status(), headers, Bytes::new());
+    reply::write(session, answer).await
 }
 
 #[cfg(test)]
