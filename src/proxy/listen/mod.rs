@@ -1,6 +1,6 @@
 //! Listeners and their connections, before a request is there.
 
-mod accept_loop;
+pub(crate) mod accept_loop;
 pub(crate) mod accepted;
 pub(crate) mod balancer;
 pub(crate) mod coalescing;

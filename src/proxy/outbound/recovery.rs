@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::proxy::limits::log_limit::LogLimit;
-use crate::proxy::outbound::refused_events::blames_events;
+use crate::proxy::outbound::verdict::blames_events;
 use crate::proxy::outbound::verdict::BatchVerdict;
 
 /// The failures of one project's PostHog.
