@@ -78,7 +78,8 @@ impl Builder {
         self
     }
 
-    /// How long a client may read nothing of its answer; two minutes by default. For [`Site`](super::Site); another proxy has bounds of its own.
+    /// How long a client may stop reading its answer; two minutes by default. This applies to
+    /// [`Site`](super::Site); another proxy has its own limits.
     #[must_use]
     pub fn unread_timeout(mut self, unread: Duration) -> Self {
         self.unread = unread;
@@ -86,8 +87,9 @@ impl Builder {
     }
 
     /// How long the head of a request over HTTP/1 may take from its first byte to its last, instead
-    /// of what the configuration says (`limits.head_timeout`); and how long the first bytes of HTTP/2
-    /// may take. For listeners of [`Server`](super::Server); another server has bounds of its own.
+    /// of the configuration's value (`limits.head_timeout`); and how long the first bytes of HTTP/2
+    /// may take. This applies to listeners of [`Server`](super::Server); another server has its own
+    /// limits.
     #[must_use]
     pub fn head_timeout(mut self, head: Duration) -> Self {
         self.config.limits.head_timeout = head;
@@ -135,7 +137,7 @@ impl Builder {
             rates: Rates::default(),
             reloads: Reloads::default(),
             admin: AdminPages::recording_in(self.live),
-            made_up: OnceLock::new(),
+            is_placeholder: OnceLock::new(),
         };
         lasting.build(self.config)
     }

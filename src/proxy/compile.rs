@@ -59,7 +59,7 @@ impl LongLivedState {
         })
     }
 
-    /// The routes, each with what it needs.
+    /// The compiled routes.
     fn routes(
         &self,
         config: &Config,
@@ -173,15 +173,15 @@ impl LongLivedState {
         let SessionMode::Cookie(sessions) = &config.sessions else {
             return Ok(rewriter);
         };
-        if sessions.lacks_secret() && self.made_up.get().is_none() {
-            let mut made_up = [0; SECRET_BYTES];
-            getrandom::fill(&mut made_up)
+        if sessions.lacks_secret() && self.is_placeholder.get().is_none() {
+            let mut is_placeholder = [0; SECRET_BYTES];
+            getrandom::fill(&mut is_placeholder)
                 .map_err(|error| BuildError::Sessions(error.to_string()))?;
-            // Of two at the same time, the first is kept.
-            let _ = self.made_up.set(made_up);
+            // If two threads set it at the same time, the first value stays.
+            let _ = self.is_placeholder.set(is_placeholder);
         }
-        let made_up = self.made_up.get().copied().unwrap_or_default();
-        let keeper = sessions.keeper(&made_up);
+        let is_placeholder = self.is_placeholder.get().copied().unwrap_or_default();
+        let keeper = sessions.keeper(&is_placeholder);
         let keeper = keeper.map_err(|error| BuildError::Sessions(error.to_string()))?;
         Ok(rewriter.with_sessions(keeper))
     }

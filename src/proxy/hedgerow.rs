@@ -90,10 +90,10 @@ impl Hedgerow {
         Ok(true)
     }
 
-    /// Begins to send what waits in the spool, on the current Tokio runtime. The first
-    /// [`intercept`](Self::intercept) does it by itself; a host that wants it sooner, so that what an
-    /// earlier process left is sent without waiting for a request, calls this. Does nothing
-    /// without a spool, or when it has begun already.
+    /// Starts to send the waiting events of the spool, on the current Tokio runtime. The first
+    /// [`intercept`](Self::intercept) does this too; a host calls this function to send the events
+    /// of an earlier process without waiting for a request. Does nothing without a spool, or if it
+    /// has started already.
     pub fn start_replay(&self) {
         self.begin(&self.current());
     }
@@ -110,8 +110,8 @@ impl Hedgerow {
         }
     }
 
-    /// Ends the replay for good, once its request under way has ended. Waiting events stay in the
-    /// spool; batches that PostHog does not take are kept as before.
+    /// Ends the replay for good, once its request in flight has ended. Waiting events stay in the
+    /// spool; batches that PostHog does not accept are still stored.
     pub async fn stop_replay(&self) {
         if let Some(backlog) = &self.shared.lasting.backlog {
             backlog.stop().await;
@@ -138,7 +138,7 @@ impl Hedgerow {
     }
 
     /// Requests on their way to real Segment accounts, in the background.
-    pub(super) fn forwards_under_way(&self) -> usize {
+    pub(super) fn forwards_in_flight(&self) -> usize {
         self.shared.lasting.accounts.under_way()
     }
 
@@ -149,16 +149,16 @@ impl Hedgerow {
     }
 
     /// Appends all further events to the spool.
-    pub(super) fn step_back(&self) {
+    pub(super) fn only_append(&self) {
         if let Some(backlog) = &self.shared.lasting.backlog {
-            backlog.step_back();
+            backlog.only_append();
         }
     }
 
     /// Takes that back: there is no successor after all.
-    pub(super) fn step_forward(&self) {
+    pub(super) fn resume_streaming(&self) {
         if let Some(backlog) = &self.shared.lasting.backlog {
-            backlog.step_forward();
+            backlog.resume_streaming();
         }
     }
 
@@ -194,10 +194,10 @@ impl Hedgerow {
     }
 
     /// Serves another configuration from now on, without a [`Server`](crate::proxy::Server) or a
-    /// [`Site`](crate::proxy::Site) around it, which have reloads of their own. Requests that have begun end with the
-    /// one they began with; the spool, counters and connections go on. Returns the names of the settings
-    /// that need a new process. Reads files, so not to be called where
-    /// requests are served.
+    /// [`Site`](crate::proxy::Site) around it, which have their own reloads. A request ends with
+    /// the configuration that it began with; spool, counters and connections stay. Returns the
+    /// names of the settings that need a new process. Reads files, so do not call it where requests
+    /// are served.
     ///
     /// # Errors
     ///
@@ -216,7 +216,7 @@ impl Hedgerow {
 }
 
 impl HedgerowShared {
-    /// Prepares another configuration beside the active one. Reads files.
+    /// Prepares another configuration while the active one serves. Reads files.
     pub(crate) fn prepare(&self, config: Config) -> Result<Arc<Serving>, BuildError> {
         let before = self.current.load_full();
         let mut pools = Pools::after(&before.pools);

@@ -21,7 +21,7 @@ mod hedgerow;
 mod intake;
 mod lasting;
 #[cfg(feature = "server")]
-mod life;
+mod lifecycle;
 mod limits;
 #[cfg(feature = "server")]
 mod listen;
@@ -57,12 +57,12 @@ pub use telemetry::watcher::{Counts, Observer};
 /// The items of the server, which a host proxy's build does not have.
 #[cfg(feature = "server")]
 mod server_items {
-    pub use crate::proxy::life::descriptors::allow_descriptors;
-    pub use crate::proxy::life::reload::{ConfigFile, ReloadError};
-    pub use crate::proxy::life::server::Server;
-    pub use crate::proxy::life::signals::{outlive_signals, ProcessSignals};
-    pub use crate::proxy::life::startable::{check_server, Startable};
-    pub use crate::proxy::life::upgrade::ask_to_reload;
+    pub use crate::proxy::lifecycle::descriptors::allow_descriptors;
+    pub use crate::proxy::lifecycle::reload::{ConfigFile, ReloadError};
+    pub use crate::proxy::lifecycle::server::Server;
+    pub use crate::proxy::lifecycle::signals::{outlive_signals, ProcessSignals};
+    pub use crate::proxy::lifecycle::startable::{check_server, Startable};
+    pub use crate::proxy::lifecycle::upgrade::ask_to_reload;
     pub use crate::proxy::listen::accepted::{accepted, serve};
     pub use crate::proxy::listen::coalescing::CoalescingStream;
     pub use crate::proxy::operator::doctor::{examine, unknown_keys, TEST_EVENT};

@@ -1,4 +1,4 @@
-//! A configuration in the place of another: what a reload cannot change, and how often there was one.
+//! Replaces one configuration by another: what a reload cannot change, and the number of reloads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};

@@ -19,13 +19,13 @@ pub enum ServerError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// The system has no resources for the sockets.
     #[error("the listening sockets: {source}")]
     Sockets {
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// No successor can be served at `server.upgrade_socket`.
@@ -33,18 +33,20 @@ pub enum ServerError {
     UpgradeSocket {
         /// The socket.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The mistake.
         source: std::io::Error,
     },
     /// The process that serves now does not hand its sockets over.
-    #[error("no hand-over at {path}: {source}")]
+    #[error(
+        "no hand-over at {path}: {source}. If no process serves there, start without --upgrade"
+    )]
     HandOver {
         /// Its `server.upgrade_socket`.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// The configuration does not say where the process that serves now can be asked.
+    /// The configuration has no socket to reach the running process.
     #[error("an upgrade needs server.upgrade_socket in the configuration")]
     NoUpgradeSocket,
     /// The certificate and the key do not belong together, or are none.
@@ -52,7 +54,7 @@ pub enum ServerError {
     Certificate {
         /// The file.
         certificate: String,
-        /// What the TLS library says.
+        /// The TLS library's message.
         reason: String,
     },
 }

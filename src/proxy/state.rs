@@ -27,7 +27,7 @@ impl Serving {
                     true => PostHogCondition::Away,
                     false => PostHogCondition::Available,
                 };
-                let (trouble, last_error) = tally.troubles(now);
+                let (trouble, last_error) = tally.failure_state(now);
                 ProjectState {
                     trouble,
                     last_error,

@@ -217,7 +217,7 @@ fn an_import_that_leads_up_or_through_the_face_is_found() {
         ("use crate::proxy::server_error::ServerError;", 1),
         ("use crate::proxy::random::random_bits;", 0),
         (
-            "use crate::proxy::{limits::budget::Budget, life::{server::Server, reload}};",
+            "use crate::proxy::{limits::budget::Budget, lifecycle::{server::Server, reload}};",
             2,
         ),
         ("use super::super::listen::drain;", 1),
@@ -225,8 +225,8 @@ fn an_import_that_leads_up_or_through_the_face_is_found() {
         ("use crate::proxy::Hedgerow;", 1),
         ("use crate::config::Config;", 0),
         ("use super::budget::Budget;", 0),
-        ("// crate::proxy::life", 0),
-        ("use hedgerow_crate::proxy::life;", 0),
+        ("// crate::proxy::lifecycle", 0),
+        ("use hedgerow_crate::proxy::lifecycle;", 0),
     ] {
         let found = floors.mistakes(&module, text);
         assert_eq!(found.len(), expected, "{text}: {found:?}");

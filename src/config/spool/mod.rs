@@ -85,17 +85,16 @@ fn key_type(form: &'static SettingForm) -> KeyType {
 /// Reads `delivery.spool`.
 pub(super) fn read(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<SpoolConfig> {
     const DAY: Duration = Duration::from_secs(86_400);
-    match field.text() {
-        Some("off") => return None,
-        Some(_) => {
-            let forms = KINDS.iter().map(|kind| kind.key);
-            let forms: Vec<_> = forms
-                .map(|key| format!("{{{key}, max_size, max_age}}"))
-                .collect();
-            reader.wrong(field, format!("expected off, {}", forms.join(" or ")));
-            return None;
-        }
-        None => {}
+    if field.is_off() {
+        return None;
+    }
+    if field.text().is_some() {
+        let forms = KINDS.iter().map(|kind| kind.key);
+        let forms: Vec<_> = forms
+            .map(|key| format!("{{{key}, max_size, max_age}}"))
+            .collect();
+        reader.wrong(field, format!("expected off, {}", forms.join(" or ")));
+        return None;
     }
     let section = reader.section(field, &SPOOL)?;
     let place = place(reader, &section);
@@ -117,7 +116,7 @@ fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPl
         if !places.is_empty() {
             reader.wrong_key(
                 &field,
-                format!("a spool is in one place: {}, not both", keys()),
+                format!("a spool has one place: {}, not both", keys()),
             );
             return None;
         }
@@ -125,7 +124,7 @@ fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPl
             reader.wrong_key(
                 &field,
                 format!(
-                    "this build has no such spool: it was made without the cargo feature {feature}"
+                    "this build has no such spool: it was built without the cargo feature {feature}"
                 ),
             );
             return None;

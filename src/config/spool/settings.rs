@@ -148,7 +148,7 @@ fn secret_file(
     }
     let path = reader.secrets.resolve(Path::new(text));
     let message = match reader.secrets.secret_file(&path).map(String::from_utf8) {
-        Ok(Ok(held)) if holds(&held) || WithoutSecrets::made_up(&held) => {
+        Ok(Ok(held)) if holds(&held) || WithoutSecrets::is_placeholder(&held) => {
             return Some(SettingValue::Text(held));
         }
         Ok(_) => format!("{} {otherwise}", path.display()),

@@ -6,6 +6,6 @@ pub(crate) mod keys;
 pub(crate) mod long_work;
 pub(crate) mod refusals;
 
-pub(crate) mod turn;
 pub(crate) mod upload;
 mod upload_target;
+pub(crate) mod work_slice;

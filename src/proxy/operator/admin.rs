@@ -13,7 +13,7 @@ impl Hedgerow {
         self.current().admin.clone()
     }
 
-    /// The state at this moment, as the admin page tells it.
+    /// The current state for the admin page.
     #[doc(hidden)]
     pub fn state(&self) -> ProxyState {
         self.current().state()
@@ -24,7 +24,7 @@ impl Hedgerow {
         self.current().unready()
     }
 
-    /// Health on an address of its own, without what the admin page shows.
+    /// Health on a separate address, without the pages of the admin address.
     pub fn health(&self) -> Arc<Health> {
         let hedgerow = self.clone();
         Arc::new(Health::new(move || hedgerow.unready()))

@@ -19,7 +19,7 @@ use crate::site::head::{split_target, RequestHead};
 use crate::proxy::reply;
 use crate::proxy::request::body::{Incoming, Interrupted};
 
-/// What the connection itself says of a client.
+/// What the connection itself shows about a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectionFacts {
     /// The peer's address; none over a Unix socket.
@@ -59,7 +59,7 @@ pub(crate) trait Exchange: Send {
     /// The requested authority, with or without a port.
     fn authority(&self) -> Option<&str>;
 
-    /// What the connection itself says of the client.
+    /// What the connection itself shows about the client.
     fn wire(&self) -> ConnectionFacts;
 
     /// The next bytes of the body; nothing at its end.

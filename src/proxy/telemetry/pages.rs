@@ -19,12 +19,12 @@ pub(crate) struct AdminPages {
     pages: OnceLock<Arc<Admin>>,
     /// The ring of the live view, where something else shows it as well.
     ring: Option<Arc<Live>>,
-    /// What they tell of; known a moment after the first is made.
+    /// The reported proxy; set a moment after the first page is created.
     source: Arc<OnceLock<StateSource>>,
 }
 
 impl AdminPages {
-    /// Pages that record in this ring, or in one of their own.
+    /// Pages that record in this ring, or in their own one.
     pub(crate) fn recording_in(ring: Option<Arc<Live>>) -> Self {
         Self {
             ring,
@@ -34,7 +34,7 @@ impl AdminPages {
 
     /// Tells what this says.
     pub(crate) fn tell_of(&self, source: StateSource) {
-        // It is told once.
+        // It is set once.
         let _ = self.source.set(source);
     }
 
@@ -48,7 +48,11 @@ impl AdminPages {
                 Arc::new(move || DateTime::<Utc>::from(clock()));
             let ring = self.ring.clone().unwrap_or_else(|| {
                 let recording = Recording::WhileWatched;
-                Arc::new(Live::new(Arc::clone(&now), came(config), recording))
+                Arc::new(Live::new(
+                    Arc::clone(&now),
+                    visibility_of(config),
+                    recording,
+                ))
             });
             let admin = Admin::new(state, ring, config.live.clone(), now);
             Arc::new(admin.configured_in(config.file.clone()))
@@ -56,15 +60,15 @@ impl AdminPages {
         Some(Arc::clone(pages))
     }
 
-    /// Shows no more than the active configuration lets it.
+    /// Shows only what the active configuration allows.
     pub(crate) fn settle(&self, config: &Config) {
         if let Some(pages) = self.pages.get() {
-            pages.show(config.live.clone(), came(config));
+            pages.show(config.live.clone(), visibility_of(config));
         }
     }
 }
 
-fn came(config: &Config) -> Visibility {
+fn visibility_of(config: &Config) -> Visibility {
     match config.mapping.privacy == Privacy::default() {
         true => Visibility::Shown,
         false => Visibility::Redacted,

@@ -65,7 +65,7 @@ pub(super) const KIND: SpoolKind = SpoolKind {
                 SettingForm::SecretFile {
                     expected: "the path of a credentials file (.creds)",
                     holds: is_credentials,
-                    otherwise: "holds no JWT of a user with its seed",
+                    otherwise: "does not hold a user's JWT and its seed",
                 },
             ),
             ("ca_file", SettingForm::Certificates),

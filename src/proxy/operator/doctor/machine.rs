@@ -1,4 +1,4 @@
-//! This machine: what a start would need, the disk, the certificates, the limits.
+//! This machine: the requirements of a start, the disk, the certificates, the limits.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use crate::doctor::{self, Finding};
 
 use crate::proxy::acme;
 use crate::proxy::build_error::BuildError;
-use crate::proxy::life::startable::check_server;
+use crate::proxy::lifecycle::startable::check_server;
 use crate::proxy::server_error::ServerError;
 
 /// Looks at it. Opens no connection, except to a spool that several machines share.
@@ -24,7 +24,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     }
     if start.refusals.is_empty() {
         let said = "`hedgerow run` would start with this configuration";
-        findings.push(Finding::well(START, said));
+        findings.push(Finding::ok(START, said));
     }
     match &config.delivery.spool {
         Some(spool) => findings.extend(self::spool(spool, config.bounds.event)),
@@ -51,7 +51,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// What to do where a start would end.
+/// The advice for a failed start.
 fn remedy(refusal: &ServerError) -> &'static str {
     match refusal {
         ServerError::Build(BuildError::Library { .. }) => {
@@ -74,7 +74,7 @@ fn remedy(refusal: &ServerError) -> &'static str {
 }
 
 fn spool(spool: &SpoolConfig, largest_event: usize) -> Vec<Finding> {
-    // A thread of its own: a shared spool is asked over a connection, which takes a runtime of its own.
+    // A separate thread: asking a shared spool needs a connection, which needs its own runtime.
     let examined = std::thread::scope(|scope| {
         let backend = || spool.place.backend().examine(spool.limits(), largest_event);
         scope.spawn(backend).join()
@@ -84,7 +84,7 @@ fn spool(spool: &SpoolConfig, largest_event: usize) -> Vec<Finding> {
         return vec![Finding::bad("spool", what, "report it")];
     };
     let finding = |Examination { about, found }| match found {
-        SpoolHealth::Well(well) => Finding::well(about, well),
+        SpoolHealth::Well(well) => Finding::ok(about, well),
         SpoolHealth::Unknown(SpoolTrouble { what, advice }) => Finding::odd(about, what, advice),
         SpoolHealth::Bad(SpoolTrouble { what, advice }) => Finding::bad(about, what, advice),
     };

@@ -96,7 +96,7 @@ fn login(given: &SpoolSettings, mistakes: &mut Vec<SettingMistake>) -> Option<Na
             let other = ["user", "password", "token"]
                 .into_iter()
                 .find(|key| given.has(key))?;
-            SettingMistake::of_key(other, "the `credentials` are a login already")
+            SettingMistake::of_key(other, "the `credentials` already are a login")
         }
         (false, _, _, true) => {
             SettingMistake::of_key("token", "a login is `user` and `password`, or `token`")

@@ -10,7 +10,7 @@ use super::transactions::PACK_BYTES;
 /// The size in bytes from which on the log is moved into the file.
 pub(super) const LOG_BYTES: usize = 1 << 20;
 
-/// What the file may have to grow by when the log is moved into it, and a little more.
+/// The space by which the file may have to grow when the log is moved into it, and a little more.
 const SIZE: usize = LOG_BYTES + PACK_BYTES + (1 << 19);
 
 /// A file of zeros. SQLite moves its log into its file before pages become free, and writes a log
@@ -31,7 +31,7 @@ impl Reserve {
         fs::metadata(&self.file).is_ok_and(|about| about.len() == SIZE as u64)
     }
 
-    /// Makes the file unless it is there.
+    /// Creates the file unless it exists.
     pub(super) fn keep(&self) -> io::Result<()> {
         if self.is_kept() {
             return Ok(());
@@ -53,7 +53,7 @@ impl Reserve {
     /// Gives the space to the write that needs it now.
     pub(super) fn release(&self) {
         if let Err(error) = fs::remove_file(&self.file) {
-            log::debug!("there is no reserve to give up: {error}");
+            log::debug!("there is no reserve to delete: {error}");
         }
     }
 }

@@ -20,9 +20,9 @@ use crate::posthog::Scheme;
 
 use crate::proxy::build_error::{check_authorities, NO_AUTHORITIES};
 use crate::proxy::hedgerow::Hedgerow;
-use crate::proxy::life::reload::{ConfigFile, ReloadHandle, Reloader, Reloading};
-use crate::proxy::life::signals::IgnoredSignals;
-use crate::proxy::life::upgrade::{UpgradeClient, UpgradeServer};
+use crate::proxy::lifecycle::reload::{ConfigFile, ReloadHandle, Reloader, Reloading};
+use crate::proxy::lifecycle::signals::IgnoredSignals;
+use crate::proxy::lifecycle::upgrade::{UpgradeClient, UpgradeServer};
 use crate::proxy::listen::accept_loop::ListenerOptions;
 use crate::proxy::listen::drain::{Drain, Stage};
 use crate::proxy::listen::listener_group::{BoundSocket, ListenerGroup, ListenerService};
@@ -39,7 +39,7 @@ const IDLE: Duration = Duration::from_secs(60);
 const TRIES: usize = 4;
 /// How often this process checks whether a predecessor has ended.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long a server that is told to stop at its start waits for its own listeners.
+/// How long a server that is stopped during its start waits for its own listeners.
 const OPENING: Duration = Duration::from_secs(5);
 
 /// A server that is ready to run: it listens, and its certificates have been read. The `hedgerow` binary
@@ -65,8 +65,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for this Hedgerow and the site around it, as its configuration says. From now on
-    /// clients can connect; they are served when it runs.
+    /// A server for this Hedgerow and the site around it, as its configuration defines it. From now
+    /// on clients can connect; they get answers when the server runs.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Those of [`new`](Self::new), and when there is no such process or it does not give up its
+    /// Those of [`new`](Self::new), and when no such process exists or it does not hand over its
     /// sockets. It then keeps serving.
     pub fn take_over(hedgerow: Hedgerow) -> Result<Self, ServerError> {
         let path = hedgerow.config().server.upgrade_socket.clone();
@@ -195,8 +195,8 @@ impl Server {
         })
     }
 
-    /// Reads this file again when it, or one that it names, has changed, on `SIGHUP`, and when
-    /// `hedgerow reload` asks for it; it is the one that the configuration was read from.
+    /// Reads this file again when it, or a file that it names, has changed, on `SIGHUP`, and for
+    /// `hedgerow reload`. It must be the file that the configuration was read from.
     #[doc(hidden)]
     pub fn follow(&mut self, file: ConfigFile) {
         self.reloader.follow(file);
@@ -208,7 +208,7 @@ impl Server {
         &self.addresses
     }
 
-    /// Serves a handler of whole requests on an address of its own.
+    /// Serves a handler of whole requests on a separate address.
     ///
     /// # Errors
     ///
@@ -234,9 +234,9 @@ impl Server {
         Ok(address)
     }
 
-    /// Runs until the process is told to stop. `SIGTERM` and `SIGQUIT` let requests under way end
-    /// within the grace period, `SIGINT` does not. A successor that asks for the sockets has the
-    /// effect of `SIGTERM`.
+    /// Runs until the process is stopped. `SIGTERM` and `SIGQUIT` let requests in flight end within
+    /// the grace period, `SIGINT` does not. A successor that asks for the sockets has the effect of
+    /// `SIGTERM`.
     pub fn run(self) {
         self.run_until(Box::new(UnixShutdownSignalWatch));
     }
@@ -310,7 +310,7 @@ impl ShutdownSignalWatch for Shutdown {
 }
 
 impl Shutdown {
-    /// Returns when the server is told to stop; `None` if at once.
+    /// Returns when the server has to stop; `None` if at once.
     async fn stopped(&self) -> Option<Stage> {
         match self.signal.recv().await {
             ShutdownSignal::FastShutdown => None,
@@ -320,7 +320,7 @@ impl Shutdown {
         }
     }
 
-    /// Returns when a server that is shutting down is told to stop at once.
+    /// Returns when a server that is shutting down has to stop at once.
     async fn hurried(&self) {
         while self.stopped().await.is_some() {}
     }
@@ -333,10 +333,11 @@ impl Shutdown {
         while !self.hedgerow.is_first() {
             tokio::time::sleep(LOOK).await;
         }
-        // While both serve, what comes to either goes into the spool: it alone knows the order.
+        // While both serve, all events of both go into the spool, because only the spool knows
+        // their order.
         let (before, undo) = (
-            || self.hedgerow.step_back(),
-            || self.hedgerow.step_forward(),
+            || self.hedgerow.only_append(),
+            || self.hedgerow.resume_streaming(),
         );
         let reload = || async {
             match self.asking.reload().await {
@@ -344,7 +345,9 @@ impl Shutdown {
                 Err(error) => format!("refused: {error}"),
             }
         };
-        upgrade_server.handed_over(before, undo, reload).await;
+        upgrade_server
+            .successor_is_ready(before, undo, reload)
+            .await;
         log::info!("a successor serves now");
     }
 
@@ -361,7 +364,7 @@ impl Shutdown {
             upgrade_server.close();
         }
         self.hedgerow.set_leaving();
-        let rest = || self.hedgerow.forwards_under_way();
+        let rest = || self.hedgerow.forwards_in_flight();
         let start = Instant::now();
         self.drain.leave(stage, grace, rest).await;
         // Last: when the replay ends, another process drains the spool, and none of its events may overtake
@@ -391,11 +394,11 @@ pub(crate) fn secure_origin(config: &Config) -> Option<String> {
     })
 }
 
-/// The framework's own settings. What is not named here keeps the framework's default.
+/// The framework's own settings. Settings that are not named here keep the framework's default.
 fn conf(config: &Config, verifies: bool) -> ServerConf {
     ServerConf {
         threads: config.server.threads,
-        // The server has left before the framework is told to stop.
+        // The server has stopped before the framework is told to stop.
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(1),
         max_retries: TRIES,
