@@ -9,6 +9,8 @@
 
 #[path = "command_line/first_hour.rs"]
 mod first_hour;
+#[path = "command_line/startable.rs"]
+mod startable;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -362,7 +364,20 @@ fn a_closed_pipe_is_not_a_failure_and_a_full_disk_fails_without_a_panic() {
                 routes: [{path: /hr/, segment: {project: shop}}]\n";
     std::fs::write(&file, yaml).unwrap();
     let file = file.to_str().unwrap();
-    let commands: [&[&str]; 3] = [
+    let commands: [&[&str]; 16] = [
+        &["--help"],
+        &["-h"],
+        &["help"],
+        &["help", "run"],
+        &["--version"],
+        &["run", "--help"],
+        &["check", "--help"],
+        &["spool", "--help"],
+        &["convert", "--help"],
+        &["demo", "-h"],
+        &["schema"],
+        &["completions", "bash"],
+        &["man"],
         &["init"],
         &["check", "-c", file],
         &["check", "-c", "/nowhere"],

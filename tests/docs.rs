@@ -9,6 +9,8 @@
 
 #[path = "docs/configuration.rs"]
 mod configuration;
+#[path = "docs/floors.rs"]
+mod floors;
 #[path = "docs/mapping.rs"]
 mod mapping;
 #[path = "docs/metrics.rs"]

@@ -66,15 +66,8 @@ pub fn convert_split(data: &[u8]) {
 }
 
 fn kind(data: &[u8]) -> Kind {
-    const KINDS: [Kind; 6] = [
-        Kind::Track,
-        Kind::Page,
-        Kind::Screen,
-        Kind::Identify,
-        Kind::Group,
-        Kind::Alias,
-    ];
-    KINDS.get(data.len() % 6).copied().unwrap_or(Kind::Track)
+    let place = data.len() % Kind::ALL.len();
+    Kind::ALL.get(place).copied().unwrap_or(Kind::Track)
 }
 
 const LATE_SENT_AT: &str = "notice late_sent_at";

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::problem::Place;
-use super::schema::SECTIONS;
+use super::schema::sections;
 use super::secret::{is_reference, SecretSource};
 use super::shape::SectionSchema;
 use super::source::{join, RawProblem};
@@ -225,6 +225,36 @@ impl<'a> ConfigReader<'a> {
         Some(text)
     }
 
+    /// Refuses a key of the writer's own that looks like the place of a value.
+    pub fn refuse_reference_in_key(&mut self, field: &Field<'_>, key: &str) {
+        if is_reference(key) {
+            self.wrong_key(field, "env: and file: are not read in keys");
+        }
+    }
+
+    /// Refuses what looks like the place of a value in anything below a field that is taken as it stands.
+    pub fn refuse_references(&mut self, field: &Field<'_>) {
+        match &field.node.kind {
+            NodeKind::Nothing => {}
+            NodeKind::Text(text) if is_reference(text) => {
+                self.wrong(field, "env: and file: are not read here");
+            }
+            NodeKind::Text(_) => {}
+            NodeKind::List(_) => {
+                for item in field.each() {
+                    self.refuse_references(&item);
+                }
+            }
+            NodeKind::Mapping(entries) => {
+                for entry in entries {
+                    let below = field.entry(entry);
+                    self.refuse_reference_in_key(&below, &entry.key);
+                    self.refuse_references(&below);
+                }
+            }
+        }
+    }
+
     /// Reads a single value exactly as it is written.
     pub fn literal<'n>(&mut self, field: &Field<'n>, expected: &str) -> Option<&'n str> {
         let text = field.text();
@@ -317,6 +347,15 @@ impl<'a> ConfigReader<'a> {
         let field = section.get(key)?;
         let bounds = Accepted::Number(*range.start(), *range.end());
         self.seen.push((field.path.clone(), bounds));
+        self.number_of(field, range)
+    }
+
+    /// Reads a whole number within bounds that a table of keys has.
+    pub fn number_of(
+        &mut self,
+        field: &Field<'_>,
+        range: std::ops::RangeInclusive<usize>,
+    ) -> Option<usize> {
         let text = self.text(field, "a whole number")?;
         let Ok(number) = text.parse() else {
             self.wrong(field, "expected a whole number");
@@ -353,7 +392,7 @@ fn unknown_key(key: &str, known: &[&str]) -> String {
     if let Some(word) = words::nearest(key, known.iter().copied()) {
         return format!("unknown key; did you mean {word}?");
     }
-    let elsewhere = SECTIONS.iter().find(|section| section.has(key));
+    let elsewhere = sections().find(|section| section.has(key));
     match elsewhere {
         Some(section) => format!("unknown key here; it belongs to {}", section.label),
         None => format!("unknown key; expected {}", listed(known)),

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at, Instant};
 
-use crate::config::H2c;
+use crate::config::{H2c, Listener};
 use crate::proxy::client::is_trusted;
 use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow, Speaking};
 use crate::proxy::limits::log_limit::LogLimit;
@@ -26,14 +26,11 @@ use crate::proxy::listen::connection::{self, Lifetime};
 use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::drain::{ClientConnection, ListenerConnections, Stage};
 use crate::proxy::listen::http2;
-use crate::proxy::listen::listener_group::ListenerOptions;
-use crate::proxy::listen::preamble::{begins, Speaks};
+use crate::proxy::listen::preamble::{begins, Speaks, Unbegun};
 use crate::proxy::listen::tls;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(60);
-/// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
-const PREFACE: usize = 24;
 /// Before a listener closes for good, it accepts connections until none comes for this time.
 const QUIET: Duration = Duration::from_millis(10);
 /// And for this time at most: clients that still come have come after the end.
@@ -42,6 +39,22 @@ const EMPTYING: Duration = Duration::from_millis(200);
 const HEAD: Duration = Duration::from_secs(30);
 /// The pause after an accept that failed for lack of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The options of an address: code looks them up where they decide.
+pub(crate) struct ListenerOptions {
+    pub(crate) listener: Listener,
+    pub(crate) tls: Option<Arc<Acceptor>>,
+}
+
+impl ListenerOptions {
+    /// Without TLS and without options.
+    pub(crate) fn plain(address: SocketAddr) -> Self {
+        Self {
+            listener: Listener::plain(address),
+            tls: None,
+        }
+    }
+}
 
 /// Where the connections of one listener are accepted.
 pub(super) struct AcceptLoop<A> {
@@ -247,17 +260,11 @@ async fn handshake(
     if proves_a_name(&stream) {
         return None;
     }
-    let is_h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
-    let stream = CoalescingStream::new(stream);
-    Some(match is_h2 {
-        // The framework waits for the first bytes of HTTP/2 without a limit.
-        true => {
-            let connection_limits = ends.connection_limits.clone();
-            let stream = stream.begun_within(PREFACE, ends.head, connection_limits);
-            (Box::new(stream), Speaks::Http2)
-        }
-        false => (Box::new(stream), Speaks::Http1),
-    })
+    let speaks = match stream.selected_alpn_proto() == Some(ALPN::H2) {
+        true => Speaks::Http2,
+        false => Speaks::Http1,
+    };
+    Some((Box::new(CoalescingStream::new(stream)), speaks))
 }
 
 /// Whether a handshake was an authority's look at a name, after which nothing follows (RFC 8737, 3).
@@ -270,7 +277,7 @@ fn proves_a_name(stream: &impl Ssl) -> bool {
 
 /// Serves the protocol of a stream until its end.
 async fn serve_stream<A, S>(
-    stream: Box<CoalescingStream<S>>,
+    mut stream: Box<CoalescingStream<S>>,
     speaks: Speaks,
     app: Arc<A>,
     ends: Lifetime,
@@ -279,8 +286,12 @@ async fn serve_stream<A, S>(
     S: IO + 'static,
 {
     match speaks {
-        // Boxed, so that connections over HTTP/1.x do not include its memory.
-        Speaks::Http2 => Box::pin(http2::serve(stream, app, ends)).await,
+        Speaks::Http2 => {
+            // The framework waits for a head as long as it takes.
+            stream.bound_heads(ends.head, ends.connection_limits.clone());
+            // Boxed, so that connections over HTTP/1.x do not include its memory.
+            Box::pin(http2::serve(stream, app, ends)).await;
+        }
         Speaks::Http1 => connection::serve(stream, &app, &ends).await,
     }
 }
@@ -296,7 +307,12 @@ async fn beginning(socket: &mut L4Stream, ends: &Lifetime) -> Option<Speaks> {
     let mut closing = ends.closing.clone();
     tokio::select! {
         biased; // what has come already is served
-        begun = timeout(Duration::from_secs(ends.idle), begins(socket)) => begun.ok()?.ok(),
+        begun = begins(socket, Duration::from_secs(ends.idle), ends.head) => {
+            if begun == Err(Unbegun::Slow) {
+                ends.too_slow(Slow::Head);
+            }
+            begun.ok()
+        }
         _ = closing.wait_for(|closing| *closing) => None,
         () = asked_to_close => None,
     }
@@ -308,7 +324,7 @@ mod tests {
 
     use crate::plain::{Handler, Request, Response};
     use crate::proxy::listen::drain::Drain;
-    use crate::proxy::operator::serve::Plain;
+    use crate::proxy::plain::Plain;
 
     struct Nothing;
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use crate::admin::Answered;
 use crate::proxy::first_party::posthog::{ForwardedRequest, PostHogProxy};
-use crate::proxy::intake::visitor::Caller;
 use crate::proxy::outbound::upstream::{Addresses, UpstreamHost};
+use crate::proxy::request::visitor::Caller;
 use crate::site::inject::PageStream;
 
 use super::origin::Servers;
@@ -31,6 +31,8 @@ pub struct SiteContext {
     pub(super) tried: Vec<SocketAddr>,
     /// Bytes of the body so far.
     pub(super) body: usize,
+    /// Interim answers of the server's so far.
+    pub(super) interim: u32,
     pub(super) speed: BodySpeed,
     pub(super) page: PageState,
 }

@@ -23,7 +23,7 @@ use crate::posthog::{Batch, Envelope, Host, BATCH_PATH};
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::outbound::verdict::{BatchVerdict, NoAnswerReason};
-use crate::proxy::random_bits;
+use crate::proxy::random::random_bits;
 use ask::Probe;
 
 pub use key::unknown_keys;
@@ -145,7 +145,7 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
     let event = json!({
         "event": TEST_EVENT,
         "uuid": uuid(),
-        "timestamp": Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+        "timestamp": DateTime::<Utc>::from(SystemTime::now()).to_rfc3339_opts(SecondsFormat::Millis, true),
         "properties": {
             "distinct_id": "hedgerow-doctor",
             "$process_person_profile": false,
