@@ -149,7 +149,7 @@ fn convert_chooses_the_project_by_the_messages_key_as_run_does() {
             format!(r#"{{"batch":[{}]}}"#, message(r#","writeKey":"wk_blog""#)),
             "blog",
         ),
-        // What stands further in is no key, and a key may stand in a header.
+        // A nested key does not count, and a key may be in a header.
         (message(r#","properties":{"writeKey":"wk_blog"}"#), "shop"),
         (item.clone(), "shop"),
         (message(r#","writeKey":"""#), "shop"),
@@ -277,7 +277,7 @@ fn check_prints_the_routes_of_a_good_file_and_no_key() {
     assert!(!format!("{}{}", ended.out, ended.err).contains("secret_word"));
 }
 
-/// Two sites on one prefix, each with a project of its own.
+/// Two sites on one prefix, each with its own project.
 fn two_sites(folder: &std::path::Path) -> String {
     let mut yaml = String::from(
         "projects:\n  a: {host: eu, api_key: phc_aaaaaaaaaaaa}\n  b: {host: eu, api_key: phc_bbbbbbbbbbbb}\nroutes:\n",

@@ -25,9 +25,11 @@ pub mod metrics;
 pub mod outline;
 mod overview;
 mod page;
+mod process;
 mod requests;
 mod samples;
 mod state;
+mod times;
 
 use access::names_an_address;
 pub use access::{AccessToken, LiveView};
@@ -36,14 +38,14 @@ use live::{Live, UtcClock, Visibility};
 #[cfg(feature = "demo")]
 pub(crate) use page::SHARED;
 pub use requests::{
-    key_end, Answered, RejectedRequest, RequestCount, RequestKind, Requests, Takes,
+    key_end, Answered, RejectedRequest, RequestCount, RequestKind, Requests, RouteState, Takes,
 };
 use samples::SampleHistory;
 pub use samples::EVERY as SAMPLED_EVERY;
 pub use state::{
     BatchAnswers, CertificateOrders, CertificateState, ConfigRefusal, ConfigState,
     ConnectionCounts, DeliveryFailure, Forwarded, LastError, PostHogCondition, ProjectState,
-    ProxyState, RouteState, SpoolSize, SpoolState, Stalled, UpstreamState,
+    ProxyState, SpoolSize, SpoolState, Stalled, UpstreamState,
 };
 
 /// The pages of the admin address.

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::metrics::DurationHistogram;
-use super::RouteState;
+use super::times::{DurationHistogram, Times};
 use crate::segment::{self, Kind, Recognised};
 
 macro_rules! asked {
@@ -79,7 +78,7 @@ impl From<Recognised> for RequestKind {
 }
 
 macro_rules! answered {
-    ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal $result:ident,)*) => {
         /// The outcome of a request: one status and one code each.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Answered {
@@ -107,131 +106,127 @@ macro_rules! answered {
                     $(Self::$name => $code,)*
                 }
             }
+
+            fn result(self) -> AnswerResult {
+                match self {
+                    $(Self::$name => AnswerResult::$result,)*
+                }
+            }
         }
     };
 }
 
+/// What an answer means for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AnswerResult {
+    /// It got what it asked for.
+    AsAsked,
+    /// The same request may succeed later, or it is a server's behind the route.
+    MayRepeat,
+    /// It is refused for good.
+    Refused,
+}
+
 answered! {
     /// As requested.
-    Well = "200" "ok",
+    Well = "200" "ok" AsAsked,
     /// A preflight.
-    NoContent = "204" "ok",
+    NoContent = "204" "ok" AsAsked,
     /// A file that the client has already.
-    NotModified = "304" "ok",
+    NotModified = "304" "ok" AsAsked,
     /// A pixel whose write key the route does not accept; its answer is still the picture.
-    PixelUnknownKey = "200" "unknown_write_key",
+    PixelUnknownKey = "200" "unknown_write_key" Refused,
     /// A pixel whose message was lost.
-    PixelLost = "200" "not_delivered",
+    PixelLost = "200" "not_delivered" Refused,
     /// The body is empty.
-    EmptyBody = "400" "empty_body",
+    EmptyBody = "400" "empty_body" Refused,
     /// The body is no JSON.
-    InvalidJson = "400" "invalid_json",
+    InvalidJson = "400" "invalid_json" Refused,
     /// The body is JSON, but no object.
-    NotAnObject = "400" "not_an_object",
+    NotAnObject = "400" "not_an_object" Refused,
     /// `batch` is no array.
-    BatchNotAnArray = "400" "batch_not_an_array",
+    BatchNotAnArray = "400" "batch_not_an_array" Refused,
     /// A key of the envelope came too late in a large body.
-    LateBatchKey = "400" "late_batch_key",
+    LateBatchKey = "400" "late_batch_key" Refused,
     /// A content coding that is neither gzip nor identity.
-    UnknownEncoding = "400" "unknown_encoding",
+    UnknownEncoding = "400" "unknown_encoding" Refused,
     /// Damaged gzip.
-    DamagedGzip = "400" "damaged_gzip",
+    DamagedGzip = "400" "damaged_gzip" Refused,
     /// More of its messages are refused than a body may have.
-    TooManyRefused = "400" "too_many_refused",
+    TooManyRefused = "400" "too_many_refused" Refused,
     /// Broken chunks.
-    MalformedChunk = "400" "malformed_chunk",
+    MalformedChunk = "400" "malformed_chunk" Refused,
     /// A fault of the body that has no name here.
-    Malformed = "400" "malformed",
+    Malformed = "400" "malformed" Refused,
     /// An invalid target.
-    BadTarget = "400" "bad_target",
+    BadTarget = "400" "bad_target" Refused,
     /// `.` or `..` in the path.
-    DotSegment = "400" "dot_segment",
+    DotSegment = "400" "dot_segment" Refused,
     /// No host.
-    NoHost = "400" "no_host",
+    NoHost = "400" "no_host" Refused,
     /// An invalid host.
-    BadHost = "400" "bad_host",
+    BadHost = "400" "bad_host" Refused,
     /// No write key, or one that the route does not accept.
-    UnknownWriteKey = "401" "unknown_write_key",
+    UnknownWriteKey = "401" "unknown_write_key" Refused,
     /// A path on a Segment route that is no call.
-    UnknownPath = "404" "unknown_path",
+    UnknownPath = "404" "unknown_path" Refused,
     /// No route takes the request.
-    NoRoute = "404" "no_route",
+    NoRoute = "404" "no_route" Refused,
     /// A method that the path does not have.
-    MethodNotAllowed = "405" "method_not_allowed",
+    MethodNotAllowed = "405" "method_not_allowed" Refused,
     /// `TRACE`.
-    Trace = "405" "trace",
+    Trace = "405" "trace" Refused,
     /// `CONNECT`.
-    Connect = "405" "connect",
+    Connect = "405" "connect" Refused,
     /// The body, or its only message, is too large.
-    TooLarge = "413" "too_large",
+    TooLarge = "413" "too_large" Refused,
     /// One address made more requests than `limits.requests_per_client`.
-    ClientRate = "429" "client_rate",
+    ClientRate = "429" "client_rate" MayRepeat,
     /// More requests came with one write key than `limits.requests_per_key`.
-    KeyRate = "429" "key_rate",
+    KeyRate = "429" "key_rate" MayRepeat,
     /// A transfer coding other than `chunked`.
-    TransferCoding = "501" "transfer_coding",
+    TransferCoding = "501" "transfer_coding" Refused,
     /// PostHog did not take the events, and nothing keeps them.
-    PostHog = "503" "posthog",
+    PostHog = "503" "posthog" MayRepeat,
     /// The spool could not keep the events.
-    Spool = "503" "spool",
+    Spool = "503" "spool" MayRepeat,
     /// The body for a server of the site came too slowly.
-    SlowUpload = "408" "slow_body",
+    SlowUpload = "408" "slow_body" MayRepeat,
     /// `limits.memory` is used up.
-    Memory = "503" "memory",
+    Memory = "503" "memory" MayRepeat,
     /// The body came too slowly.
-    SlowBody = "503" "slow_body",
+    SlowBody = "503" "slow_body" MayRepeat,
     /// Something that is fetched first is not there yet.
-    NotYet = "503" "not_yet",
+    NotYet = "503" "not_yet" MayRepeat,
     /// The server behind the route did not answer as it should.
-    BadGateway = "502" "upstream",
+    BadGateway = "502" "upstream" MayRepeat,
     /// The server behind the route could not be asked.
-    Unavailable = "503" "upstream",
+    Unavailable = "503" "upstream" MayRepeat,
     /// The server behind the route took too long.
-    GatewayTimeout = "504" "upstream",
+    GatewayTimeout = "504" "upstream" MayRepeat,
     /// The answer of the server behind the route: a success.
-    Relayed2xx = "2xx" "relayed",
+    Relayed2xx = "2xx" "relayed" AsAsked,
     /// Its redirect, or a 304.
-    Relayed3xx = "3xx" "relayed",
+    Relayed3xx = "3xx" "relayed" AsAsked,
     /// Its refusal.
-    Relayed4xx = "4xx" "relayed",
+    Relayed4xx = "4xx" "relayed" MayRepeat,
     /// Its failure.
-    Relayed5xx = "5xx" "relayed",
+    Relayed5xx = "5xx" "relayed" MayRepeat,
     /// The client was gone before its answer.
-    ClientGone = "none" "client_gone",
+    ClientGone = "none" "client_gone" MayRepeat,
     /// Any other answer.
-    Other = "other" "other",
+    Other = "other" "other" MayRepeat,
 }
 
 impl Answered {
     /// Whether the request succeeded.
     pub fn is_well(self) -> bool {
-        matches!(
-            self,
-            Self::Well | Self::NoContent | Self::NotModified | Self::Relayed2xx | Self::Relayed3xx
-        )
+        self.result() == AnswerResult::AsAsked
     }
 
     /// A permanent rejection, which no retry can change.
     pub fn is_refusal(self) -> bool {
-        let later = matches!(
-            self,
-            Self::ClientRate
-                | Self::KeyRate
-                | Self::PostHog
-                | Self::Spool
-                | Self::Memory
-                | Self::SlowBody
-                | Self::SlowUpload
-                | Self::NotYet
-                | Self::BadGateway
-                | Self::Unavailable
-                | Self::GatewayTimeout
-                | Self::Relayed4xx
-                | Self::Relayed5xx
-                | Self::ClientGone
-                | Self::Other
-        );
-        !self.is_well() && !later
+        self.result() == AnswerResult::Refused
     }
 
     /// The refusal of a body with this code of [`crate::segment::RequestRefusal::Malformed`].
@@ -299,6 +294,17 @@ pub enum Takes {
 pub struct Requests {
     routes: Vec<Arc<RouteCounts>>,
     nowhere: Arc<RouteCounts>,
+}
+
+/// The requests of one route.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteState {
+    /// Host and path as the configuration has them; `none` for requests on no route.
+    pub name: String,
+    /// From the head of a request to the end of its answer.
+    pub times: Times,
+    /// Bytes of bodies before inflation.
+    pub received_bytes: u64,
 }
 
 /// Requests of one kind.

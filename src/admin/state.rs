@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::metrics::{ProcessState, Times};
 use super::outline::Outline;
+use super::process::ProcessState;
+use super::requests::{RequestCount, RouteState};
+use super::times::Times;
 
 /// The state of the proxy at one moment. All counts are since the start.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,7 +23,7 @@ pub struct ProxyState {
     /// Other notices about messages and bodies, by code.
     pub notices: BTreeMap<&'static str, u64>,
     /// Requests by route, call and what they were answered.
-    pub requests: Vec<super::RequestCount>,
+    pub requests: Vec<RequestCount>,
     /// The durations of each route's requests, including those without a route.
     pub routes: Vec<RouteState>,
     /// How long the rewriting of bodies took.
@@ -54,17 +56,6 @@ pub struct ProxyState {
     pub process: Option<ProcessState>,
     /// The active configuration.
     pub config: ConfigState,
-}
-
-/// The requests of one route.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RouteState {
-    /// Host and path as the configuration has them; `none` for requests on no route.
-    pub name: String,
-    /// From the head of a request to the end of its answer.
-    pub times: Times,
-    /// Bytes of bodies before inflation.
-    pub received_bytes: u64,
 }
 
 /// A certificate that listeners serve.

@@ -44,9 +44,7 @@ mod words;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use hedgerow_spool::{
-    DeliveryMode, NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolPlace,
-};
+pub use hedgerow_spool::{DeliveryMode, SpoolPlace};
 
 pub use acme::{AcmeConfig, Challenge, ExternalAccount};
 pub use difference::{differences, differences_of, render_differences, Difference, Force};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::problem::Place;
-use super::schema::SECTIONS;
+use super::schema::sections;
 use super::secret::{is_reference, SecretSource};
 use super::shape::SectionSchema;
 use super::source::{join, RawProblem};
@@ -347,6 +347,15 @@ impl<'a> ConfigReader<'a> {
         let field = section.get(key)?;
         let bounds = Accepted::Number(*range.start(), *range.end());
         self.seen.push((field.path.clone(), bounds));
+        self.number_of(field, range)
+    }
+
+    /// Reads a whole number within bounds that a table of keys has.
+    pub fn number_of(
+        &mut self,
+        field: &Field<'_>,
+        range: std::ops::RangeInclusive<usize>,
+    ) -> Option<usize> {
         let text = self.text(field, "a whole number")?;
         let Ok(number) = text.parse() else {
             self.wrong(field, "expected a whole number");
@@ -383,7 +392,7 @@ fn unknown_key(key: &str, known: &[&str]) -> String {
     if let Some(word) = words::nearest(key, known.iter().copied()) {
         return format!("unknown key; did you mean {word}?");
     }
-    let elsewhere = SECTIONS.iter().find(|section| section.has(key));
+    let elsewhere = sections().find(|section| section.has(key));
     match elsewhere {
         Some(section) => format!("unknown key here; it belongs to {}", section.label),
         None => format!("unknown key; expected {}", listed(known)),

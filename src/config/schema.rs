@@ -312,55 +312,6 @@ pub(super) const DELIVERY: SectionSchema = SectionSchema {
     ..PLAIN
 };
 
-/// Its `spool`.
-pub(super) const SPOOL: SectionSchema = SectionSchema {
-    name: "spool",
-    label: "`spool` of `delivery`",
-    at: "delivery.spool",
-    one_of: &[&["path", "nats"]],
-    keys: &[
-        ("path", Text),
-        ("nats", Section("nats")),
-        ("max_size", Read),
-        ("max_age", Read),
-    ],
-    ..PLAIN
-};
-
-/// A spool's `nats`.
-pub(super) const NATS: SectionSchema = SectionSchema {
-    name: "nats",
-    label: "`nats` of `spool`",
-    at: "delivery.spool.nats",
-    required: &["url"],
-    needs: &[
-        ("user", "password"),
-        ("password", "user"),
-        ("certificate", "key"),
-        ("key", "certificate"),
-    ],
-    excludes: &[
-        ("user", "token"),
-        ("password", "token"),
-        ("credentials", "user"),
-        ("credentials", "password"),
-        ("credentials", "token"),
-    ],
-    keys: &[
-        ("url", OneOrMore(&Pattern("^(nats://|tls://|env:|file:).+"))),
-        ("stream", Pattern("^[A-Za-z0-9_-]{1,64}$")),
-        ("user", SECRET),
-        ("password", SECRET),
-        ("token", SECRET),
-        ("credentials", Text),
-        ("ca_file", Text),
-        ("certificate", Text),
-        ("key", Text),
-        ("replicas", Read),
-    ],
-    ..PLAIN
-};
-
 /// `server`.
 pub(super) const SERVER: SectionSchema = SectionSchema {
     name: "server",
@@ -376,7 +327,12 @@ pub(super) const SERVER: SectionSchema = SectionSchema {
 };
 
 /// Every section.
-pub(super) const SECTIONS: &[&SectionSchema] = &[
+pub(super) fn sections() -> impl Iterator<Item = &'static SectionSchema> {
+    SECTIONS.iter().chain(&*super::spool::SECTIONS).copied()
+}
+
+/// Every section but those of a spool, which its kinds tell.
+const SECTIONS: &[&SectionSchema] = &[
     &FILE,
     &LISTENER,
     &ADMIN,
@@ -401,7 +357,5 @@ pub(super) const SECTIONS: &[&SectionSchema] = &[
     &RULE,
     &LIMITS,
     &DELIVERY,
-    &SPOOL,
-    &NATS,
     &SERVER,
 ];

@@ -10,6 +10,8 @@ pub(super) enum KeyType {
     Text,
     /// A single value or nothing: a constant of a project.
     Value,
+    /// A whole number from, and up to.
+    Number(usize, usize),
     /// A text of this form.
     Pattern(&'static str),
     /// One of these.
@@ -84,7 +86,21 @@ impl KeyType {
         match self {
             Self::Read => true,
             Self::AnyOf(shapes) => shapes.iter().any(Self::is_read),
-            _ => false,
+            // These are read at their own places.
+            Self::ReadAt(_)
+            | Self::Section(_)
+            | Self::Optional(_)
+            | Self::MapOf(..)
+            | Self::ListOf(..)
+            | Self::OneOrMore(_) => false,
+            Self::Text
+            | Self::Value
+            | Self::Number(..)
+            | Self::Pattern(_)
+            | Self::Words(_)
+            | Self::Off
+            | Self::Nothing
+            | Self::Mapping => false,
         }
     }
 }

@@ -237,9 +237,7 @@ pub(super) fn holds_login(text: &str) -> bool {
 }
 
 fn is_known(word: &str) -> bool {
-    super::schema::SECTIONS
-        .iter()
-        .any(|section| section.has(word))
+    super::schema::sections().any(|section| section.has(word))
 }
 
 /// One step down the path of keys.

@@ -1,108 +1,36 @@
-//! The builder of a [`Hedgerow`], and its errors.
+//! The builder of a [`Hedgerow`].
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use pingora::tls::RootCertStore;
-use thiserror::Error;
+use arc_swap::ArcSwap;
+use hedgerow_spool::Clock;
 
 use crate::admin::live::Live;
-use crate::config::Config;
-use crate::delivery::SpoolError;
-use crate::site::LibraryError;
+use crate::config::{Action, Config, Route};
 
 #[cfg(feature = "server")]
 use super::acme::Acme;
-use super::compile::LongLivedState;
+use super::build_error::BuildError;
+use super::compile::destinations;
+use super::hedgerow::{Hedgerow, HedgerowShared};
+use super::lasting::LongLivedState;
 use super::limits::budget::Budget;
 use super::limits::connection_limits::ConnectionLimits;
 use super::limits::log_limit::LogLimit;
 use super::limits::rates::Rates;
-use super::operator::admin::AdminPages;
-use super::operator::watcher::{EventCounters, Observer};
+use super::outbound::pools::Pools;
 use super::outbound::refused_events::WholeBatchProjects;
 use super::reloads::Reloads;
-use super::{Clock, Hedgerow};
+use super::spool::backlog::Backlog;
+use super::telemetry::pages::AdminPages;
+use super::telemetry::watcher::{EventCounters, Observer};
 
 /// How long a client's connection waits for its next request, unless set otherwise.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long a client may read nothing of its answer, unless set otherwise.
 const UNREAD: Duration = Duration::from_secs(120);
-
-/// Why Hedgerow cannot start with a configuration that is valid in itself.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// There are no authorities to verify a host's certificate with.
-    #[error(
-        "no certificate authorities to verify {host} with ({reason}); install ca-certificates, \
-         or set ca_file"
-    )]
-    Authorities {
-        /// The host of a project or the server of an origin.
-        host: String,
-        /// The TLS library's message.
-        reason: String,
-    },
-    /// The file that holds them has none.
-    #[error("no certificate authorities to verify {host} with in {path} ({reason})", path = path.display())]
-    CaFile {
-        /// The host of a project.
-        host: String,
-        /// The file.
-        path: PathBuf,
-        /// The TLS library's message.
-        reason: String,
-    },
-    /// analytics.js cannot be served.
-    #[error("analytics.js in {folder}: {source}")]
-    Library {
-        /// The folder, or the archive.
-        folder: PathBuf,
-        /// The mistake.
-        source: LibraryError,
-    },
-    /// The snippet for a site's pages cannot be made.
-    #[error("the snippet for the pages of {origin}: {reason}")]
-    Snippet {
-        /// The origin.
-        origin: String,
-        /// The missing part.
-        reason: String,
-    },
-    /// A route that the call in a host proxy cannot serve.
-    #[error(
-        "route {route} is an `origin`, which the host proxy serves itself: remove it from the \
-         file, or run the binary"
-    )]
-    NotInAHost {
-        /// Host and path of the route.
-        route: String,
-    },
-    /// There is no secret to keep sessions with.
-    #[error("sessions cannot be kept: {0}")]
-    Sessions(String),
-    /// The spool exists but this version cannot use it.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    /// A write key belongs to a project that the configuration does not have.
-    #[error("a write key leads to project {project}, which is not configured")]
-    NoProject {
-        /// The project's name.
-        project: String,
-    },
-    /// A listener orders a certificate, and this build cannot.
-    #[error("this build cannot order certificates: it was built without the cargo feature acme")]
-    NoAcme,
-    /// The host is not valid in a request.
-    #[error("project {project}: its host is not valid in a request")]
-    Host {
-        /// The project's name.
-        project: String,
-    },
-}
 
 /// Builds a [`Hedgerow`].
 pub struct Builder {
@@ -215,37 +143,70 @@ impl Builder {
     }
 }
 
+impl LongLivedState {
+    /// The first configuration of a process. Opens the spool.
+    fn build(mut self, config: Config) -> Result<Hedgerow, BuildError> {
+        let mut pools = Pools::default();
+        let destinations = Arc::new(destinations(&config, None, &mut pools)?);
+        if let Some(spool) = &config.delivery.spool {
+            let backlog = Backlog::open(
+                spool,
+                &config.delivery,
+                config.bounds.event,
+                Arc::clone(&self.clock),
+                Arc::clone(&destinations),
+                Arc::clone(&self.log_limit),
+            );
+            self.backlog = Some(Arc::new(backlog?));
+        }
+        let lasting = Arc::new(self);
+        let serving = lasting.serving(config, destinations, pools, None)?;
+        let shared = Arc::new(HedgerowShared {
+            current: ArcSwap::from_pointee(serving),
+            lasting,
+        });
+        let told = Arc::downgrade(&shared);
+        shared.lasting.admin.tell_of(Box::new(move || {
+            let shared = told.upgrade();
+            let serving = shared.map(|shared| shared.current.load_full());
+            serving.map(|serving| serving.state()).unwrap_or_default()
+        }));
+        shared.settle();
+        Ok(Hedgerow { shared })
+    }
+}
+
+impl Hedgerow {
+    /// Hedgerow with this configuration. Opens no connection yet.
+    pub fn new(config: Config) -> Result<Self, BuildError> {
+        Self::builder(config).build()
+    }
+
+    /// The same, with more options.
+    pub fn builder(config: Config) -> Builder {
+        Builder::new(config)
+    }
+
+    /// Hedgerow for a host proxy of your own, which makes the one call: as [`new`](Self::new), and an
+    /// error where the file has a route that the call cannot serve.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::NotInAHost`] for an `origin` route, which is the host's own work; else those of
+    /// [`Builder::build`].
+    pub fn in_a_host(config: Config) -> Result<Self, BuildError> {
+        let origin = |route: &&Route| matches!(route.action, Action::Origin(_));
+        if let Some(route) = config.routes.iter().find(origin) {
+            return Err(BuildError::NotInAHost {
+                route: route.name(),
+            });
+        }
+        Self::new(config)
+    }
+}
+
 impl std::fmt::Debug for Builder {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Builder").finish_non_exhaustive()
     }
-}
-
-/// A file without certificates. Nothing is verified with it: it is only used for hosts without TLS,
-/// on machines that may have no certificates.
-pub(super) const NO_AUTHORITIES: &str = "/dev/null";
-
-/// Whether the file, or else the machine, has certificates to verify `host` with.
-pub(super) fn check_authorities(file: Option<&Path>, host: &str) -> Result<(), BuildError> {
-    let refuse = |reason: String| match file {
-        Some(path) => BuildError::CaFile {
-            host: host.to_owned(),
-            path: path.to_owned(),
-            reason,
-        },
-        None => BuildError::Authorities {
-            host: host.to_owned(),
-            reason,
-        },
-    };
-    let mut store = RootCertStore::empty();
-    match file {
-        Some(file) => pingora::tls::load_ca_file_into_store(file, &mut store),
-        None => pingora::tls::load_platform_certs_incl_env_into_store(&mut store),
-    }
-    .map_err(|error| refuse(error.to_string()))?;
-    if store.is_empty() && file != Some(Path::new(NO_AUTHORITIES)) {
-        return Err(refuse("none were found".to_owned()));
-    }
-    Ok(())
 }

@@ -2,10 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
-
-use arc_swap::ArcSwap;
 
 use crate::admin::{Requests, Takes};
 use crate::config::{Action, Config, Forward, Project, RouteTable, SegmentFiles, SessionMode};
@@ -13,83 +11,22 @@ use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
 use crate::segment::WriteKeys;
 
-#[cfg(feature = "server")]
-use crate::proxy::acme::Acme;
+use crate::proxy::build_error::BuildError;
 use crate::proxy::first_party::files::Files;
 use crate::proxy::first_party::posthog::PostHogProxy;
-use crate::proxy::intake::account::{SegmentAccount, SegmentAccounts};
-use crate::proxy::intake::group::Gathering;
-use crate::proxy::limits::budget::Budget;
-use crate::proxy::limits::connection_limits::ConnectionLimits;
-use crate::proxy::limits::log_limit::LogLimit;
-use crate::proxy::limits::rates::Rates;
-use crate::proxy::operator::admin::AdminPages;
-use crate::proxy::operator::process;
-use crate::proxy::operator::watcher::{EventCounters, Observer};
+use crate::proxy::lasting::LongLivedState;
 use crate::proxy::outbound::pools::Pools;
-use crate::proxy::outbound::refused_events::WholeBatchProjects;
-use crate::proxy::outbound::sender::Destination;
+use crate::proxy::outbound::sender::{Destination, Destinations};
 use crate::proxy::outbound::upstream::Timeouts;
-use crate::proxy::reloads::Reloads;
 use crate::proxy::routes::{CompiledRoute, Outlet, RouteAction, Routes, SegmentRoute};
+use crate::proxy::sending::account::SegmentAccount;
+use crate::proxy::sending::group::Gathering;
 use crate::proxy::serving::Serving;
-use crate::proxy::spool::backlog::Backlog;
-use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, HedgerowShared};
-
-/// State that outlives a configuration: the spool, counters, and clients' reservations.
-pub(crate) struct LongLivedState {
-    /// The ACME certificates of Hedgerow's own listeners.
-    #[cfg(feature = "server")]
-    pub(crate) acme: Arc<Acme>,
-    pub(crate) backlog: Option<Arc<Backlog>>,
-    pub(crate) counters: EventCounters,
-    pub(crate) budget: Arc<Budget>,
-    pub(crate) connection_limits: Arc<ConnectionLimits>,
-    pub(crate) cautions: WholeBatchProjects,
-    pub(crate) log_limit: Arc<LogLimit>,
-    pub(crate) observer: Option<Arc<dyn Observer>>,
-    pub(crate) idle_seconds: u64,
-    pub(crate) unread: Duration,
-    pub(crate) clock: Clock,
-    /// Whether the surrounding server shuts down: connections end with their next answer.
-    pub(crate) leaving: Arc<AtomicBool>,
-    pub(crate) accounts: Arc<SegmentAccounts>,
-    pub(crate) rates: Rates,
-    pub(crate) reloads: Reloads,
-    pub(crate) admin: AdminPages,
-    /// The secret for sessions if the configuration has none.
-    pub(crate) is_placeholder: OnceLock<[u8; SECRET_BYTES]>,
-}
+use crate::proxy::telemetry::process;
 
 impl LongLivedState {
-    /// The first configuration of a process. Opens the spool.
-    pub(crate) fn build(mut self, config: Config) -> Result<Hedgerow, BuildError> {
-        let mut pools = Pools::default();
-        let destinations = Arc::new(destinations(&config, None, &mut pools)?);
-        if let Some(spool) = &config.delivery.spool {
-            let backlog = Backlog::open(
-                spool,
-                &config.delivery,
-                config.bounds.event,
-                Arc::clone(&self.clock),
-                Arc::clone(&destinations),
-                Arc::clone(&self.log_limit),
-            );
-            self.backlog = Some(Arc::new(backlog?));
-        }
-        let lasting = Arc::new(self);
-        let serving = lasting.serving(config, destinations, pools, None)?;
-        let shared = Arc::new(HedgerowShared {
-            current: ArcSwap::from_pointee(serving),
-            lasting,
-        });
-        shared.lasting.admin.tell_of(Arc::downgrade(&shared));
-        shared.settle();
-        Ok(Hedgerow { shared })
-    }
-
     /// An active configuration with these destinations.
-    fn serving(
+    pub(super) fn serving(
         self: &Arc<Self>,
         config: Config,
         destinations: Arc<Destinations>,
@@ -251,7 +188,7 @@ impl LongLivedState {
 }
 
 /// Every project that events can go to.
-fn destinations(
+pub(super) fn destinations(
     config: &Config,
     before: Option<&Serving>,
     pools: &mut Pools,
@@ -293,41 +230,6 @@ fn keys(
                 .collect::<Result<_, BuildError>>()?,
         ),
     })
-}
-
-impl HedgerowShared {
-    /// Prepares another configuration while the active one serves. Reads files.
-    pub(crate) fn prepare(&self, config: Config) -> Result<Arc<Serving>, BuildError> {
-        let before = self.current.load_full();
-        let mut pools = Pools::after(&before.pools);
-        let destinations = destinations(&config, Some(&before), &mut pools)?;
-        let (lasting, destinations) = (&self.lasting, Arc::new(destinations));
-        let serving = lasting.serving(config, destinations, pools, Some(&before));
-        serving.map(Arc::new)
-    }
-
-    /// Replaces the active configuration.
-    pub(crate) fn adopt(&self, next: Arc<Serving>) {
-        self.current.store(next);
-        self.settle();
-    }
-
-    /// Applies the active configuration to the state that outlives it.
-    fn settle(&self) {
-        let (serving, lasting) = (self.current.load(), &self.lasting);
-        let config = &serving.config;
-        lasting.budget.set_limit(config.limits.memory);
-        lasting
-            .connection_limits
-            .bound(&config.limits, &config.trusted_proxies);
-        lasting.admin.settle(config);
-        if let Some(backlog) = &lasting.backlog {
-            backlog.serve(Arc::clone(&serving.destinations));
-            if let Some(live) = serving.admin.as_ref().and_then(|admin| admin.live()) {
-                backlog.show_to(Arc::clone(live));
-            }
-        }
-    }
 }
 
 fn timeouts(config: &Config) -> Timeouts {

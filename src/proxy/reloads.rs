@@ -7,8 +7,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::admin::{ConfigRefusal, ConfigState};
 use crate::config::Config;
 
-use crate::proxy::{BuildError, Hedgerow};
-
 /// Copies the settings that only a new process can change from the active configuration. Returns the
 /// names of those that differed.
 pub(crate) fn keep_fixed(config: &mut Config, running: &Config) -> Vec<&'static str> {
@@ -113,27 +111,4 @@ impl Reloads {
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
-}
-
-impl Hedgerow {
-    /// Serves another configuration from now on, without a [`Server`](crate::proxy::Server) or a
-    /// [`Site`](crate::proxy::Site) around it, which have their own reloads. A request ends with
-    /// the configuration that it began with; spool, counters and connections stay. Returns the
-    /// names of the settings that need a new process. Reads files, so do not call it where requests
-    /// are served.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Hedgerow::new`]. Nothing has changed then.
-    pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>, BuildError> {
-        let kept = keep_fixed(&mut config, &self.config());
-        let next = self.shared.prepare(config)?;
-        self.shared.adopt(next);
-        self.shared.lasting.reloads.apply();
-        Ok(kept)
-    }
-
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.shared.lasting.leaving.load(Ordering::Relaxed)
-    }
 }

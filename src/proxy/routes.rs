@@ -8,8 +8,8 @@ use crate::segment::WriteKeys;
 
 use crate::proxy::first_party::files::Files;
 use crate::proxy::first_party::posthog::PostHogProxy;
-use crate::proxy::intake::group::Gathering;
 use crate::proxy::outbound::sender::Destination;
+use crate::proxy::sending::group::Gathering;
 use crate::proxy::spool::backlog::ProjectSpool;
 
 /// All routes, found by the host and path of a request.

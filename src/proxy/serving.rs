@@ -10,12 +10,12 @@ use crate::admin::{Admin, CertificateState, Requests};
 use crate::config::Config;
 use crate::rewrite::Rewriter;
 
-use super::compile::LongLivedState;
-use super::intake::exchange::ConnectionFacts;
-use super::intake::visitor::Caller;
+use super::lasting::LongLivedState;
 use super::outbound::pools::Pools;
+use super::outbound::sender::Destinations;
+use super::request::exchange::{ConnectionFacts, Framing};
+use super::request::visitor::Caller;
 use super::routes::Routes;
-use super::Destinations;
 
 /// An active configuration. A request holds the one that it began with.
 pub(crate) struct Serving {
@@ -35,6 +35,14 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
+    /// How the framework reads requests under this configuration.
+    pub(crate) fn framing(&self) -> Framing<'_> {
+        Framing {
+            idle_seconds: self.lasting.idle_seconds,
+            limits: &self.config.limits,
+        }
+    }
+
     /// Who sends these headers over a connection like this.
     pub(crate) fn caller(&self, wire: ConnectionFacts, headers: &HeaderMap) -> Caller {
         let config = &self.config;

@@ -9,7 +9,10 @@ use tokio::io::AsyncWriteExt;
 use crate::config::Environment;
 use crate::delivery::Encoding;
 
-use super::*;
+use super::hedgerow::Hedgerow;
+use super::intake::intercept::Intake;
+use super::request::exchange::Framed;
+use super::routes::RouteAction;
 
 fn hedgerow() -> Hedgerow {
     let yaml = "projects:\n  shop: {host: \"http://127.0.0.1:9\", api_key: phc_test}\n\
@@ -36,7 +39,7 @@ async fn a_requests_future_stays_small() {
         panic!("the route takes no calls");
     };
     let intake = Intake::new(&serving, segment, route.number);
-    let mut exchange = Framed::new(&mut session, &serving);
+    let mut exchange = Framed::new(&mut session, serving.framing());
     let request = size_of_val(&intake.serve(&mut exchange, 4));
     assert!(delivery < 3 << 10, "{delivery} bytes for a delivery");
     assert!(request < 7 << 10, "{request} bytes in all");

@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, HeaderName};
 
-/// How the names of such fields begin, in the form that [`Form`] gives them.
+/// How the names of such fields begin, in the form that [`FieldName`] gives them.
 const PREFIXES: [&str; 62] = [
     "accel-",
     "akamai-",
@@ -155,7 +155,7 @@ fn is_claim(name: &str) -> bool {
         // The proxy writes this one again in any case.
         return false;
     }
-    let form = Form::of(name);
+    let form = FieldName::of(name);
     let bare = form.words.replace('-', "");
     PREFIXES.iter().any(|prefix| form.words.starts_with(prefix))
         || NAMES.binary_search(&bare.as_str()).is_ok()
@@ -171,12 +171,12 @@ enum X {
 
 /// A name in the form for comparison: its words with one dash between them, without the `HTTP` that
 /// CGI puts before it, and without the `X`.
-struct Form {
+struct FieldName {
     words: String,
     x: X,
 }
 
-impl Form {
+impl FieldName {
     /// That of a name in lower case.
     fn of(name: &str) -> Self {
         let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());

@@ -1,5 +1,5 @@
 use super::{read, with, Answers, SHORTEST};
-use hedgerow::config::{Config, SpoolPlace};
+use hedgerow::config::Config;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,10 +47,11 @@ fn the_default_file_shows_the_defaults() {
     let mut shipped = shipped("hedgerow.yaml");
     // The one setting in it that is not a default.
     let spool = shipped.delivery.spool.take().expect("it is on");
-    let SpoolPlace::Folder(path) = &spool.place else {
-        panic!("{spool:?}");
-    };
-    assert!(path.ends_with("spool"), "{spool:?}");
+    let folder = spool.place.backend().folder();
+    assert!(
+        folder.is_some_and(|folder| folder.ends_with("spool")),
+        "{spool:?}"
+    );
     assert_eq!(
         (spool.max_size, spool.max_age),
         (1 << 30, Duration::from_secs(7 * 86_400))

@@ -55,7 +55,15 @@ fn every_mistake_in_a_spool_on_nats_has_its_place() {
         ),
         (
             "delivery: {spool: {nats: {url: \"nats://a\", token: t, credentials: gone.creds}}}",
-            &[(6, 44, "delivery.spool.nats.token", "already are a login")],
+            &[
+                (6, 44, "delivery.spool.nats.token", "are a login already"),
+                (
+                    6,
+                    67,
+                    "delivery.spool.nats.credentials",
+                    "holds no JWT of a user",
+                ),
+            ],
         ),
         (
             "delivery: {spool: {nats: {url: \"tls://a\", certificate: gone.pem}}}",
@@ -166,26 +174,16 @@ fn every_mistake_in_a_spool_on_nats_has_its_place() {
 #[cfg(feature = "nats")]
 #[test]
 fn a_spool_on_nats_has_its_settings() {
-    use hedgerow::config::{render_table, NatsLogin, SpoolPlace};
+    use hedgerow::config::render_table;
     let nats = |more: &str| {
         let text = with(&format!("delivery: {{spool: {{nats: {more}}}}}"));
         let (config, warnings) = read(&text).unwrap_or_else(|problems| panic!("{problems}"));
         assert!(warnings.is_empty(), "{warnings:?}");
         let table = render_table(&config);
-        match config.delivery.spool.expect("it is on").place {
-            SpoolPlace::Nats(nats) => (nats, table),
-            other => panic!("{other:?}"),
-        }
-    };
-    let user = |name: &str, password: &str| {
-        Some(NatsLogin::User {
-            name: name.to_owned(),
-            password: password.to_owned(),
-        })
+        (config.delivery.spool.expect("it is on").place, table)
     };
     let (least, table) = nats("{url: \"nats://one\"}");
-    assert_eq!(least.stream, "HEDGEROW");
-    assert_eq!((least.login, least.replicas), (None, None));
+    assert!(least.backend().secrets().is_empty());
     assert!(
         table.contains("spool HEDGEROW on nats://one:4222 up to 1GiB and 7d"),
         "{table}"
@@ -197,19 +195,23 @@ fn a_spool_on_nats_has_its_settings() {
         let (several, table) = nats(&format!(
             "{{url: {url}, stream: EVENTS, user: hedge, password: env:KEY, replicas: 1, ca_file: ca.pem}}"
         ));
-        let servers: Vec<_> = several.servers.iter().map(ToString::to_string).collect();
-        assert_eq!(servers, ["tls://one:4222", "nats://two:4223"]);
-        assert_eq!(several.stream, "EVENTS");
-        assert_eq!(several.login, user("hedge", super::VARIABLE));
-        assert_eq!(several.replicas, Some(1));
+        let backend = several.backend();
+        assert_eq!(
+            backend.describe(),
+            "EVENTS on tls://one:4222, nats://two:4223"
+        );
+        assert_eq!(backend.secrets(), ["hedge", super::VARIABLE]);
+        let (file, server) = backend.authorities().expect("it names one");
+        assert!(file.ends_with("ca.pem") && server == "tls://one:4222");
         assert!(!table.contains("hedge,") && !table.contains(super::VARIABLE));
+        assert_ne!(several, least);
     }
     let (in_url, table) = nats("{url: [\"nats://u:p%40ss@one\", \"nats://u:p%40ss@[::1]:5\"]}");
-    assert_eq!(in_url.login, user("u", "p@ss"));
-    assert_eq!(in_url.servers[1].to_string(), "nats://[::1]:5");
+    assert_eq!(in_url.backend().secrets(), ["u", "p@ss"]);
+    assert!(in_url.backend().describe().ends_with("nats://[::1]:5"));
     assert!(!table.contains("ss@"), "{table}");
     let (token, _) = nats("{url: \"nats://one\", token: file:token}");
-    assert_eq!(token.login, Some(NatsLogin::Token(super::FILE.to_owned())));
+    assert_eq!(token.backend().secrets(), [super::FILE]);
 }
 
 #[test]

@@ -21,7 +21,7 @@
 #[path = "../../../benches/support/mod.rs"]
 mod support;
 // What the metrics count durations with; it is counted here as well.
-#[path = "../../../src/admin/metrics/times.rs"]
+#[path = "../../../src/admin/times.rs"]
 #[allow(dead_code, unused_imports)]
 mod times;
 #[path = "../../../benches/valgrind/mod.rs"]

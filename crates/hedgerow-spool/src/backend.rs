@@ -106,9 +106,9 @@ pub struct SpoolTrouble {
     pub advice: &'static str,
 }
 
-/// A kind of spool: all that the proxy and its commands ask of it. It is a folder of this crate, and
-/// one arm of [`SpoolPlace::backend`](super::SpoolPlace::backend).
-pub trait Backend {
+/// A spool that is not open yet: all that the proxy and its commands ask of it. Each kind has its own, in
+/// its folder of this crate.
+pub trait Backend: Send + Sync {
     /// Where the spool is, for people; no login.
     fn describe(&self) -> String;
 
@@ -143,11 +143,6 @@ pub trait Backend {
     /// connection and wait for seconds: not to be called on a runtime's thread.
     fn examine(&self, limits: SpoolLimits, largest_event: usize) -> Vec<Examination>;
 
-    /// The cargo feature that this build lacks for it.
-    fn missing_feature(&self) -> Option<&'static str> {
-        None
-    }
-
     /// The folder that the spool is in, if it is in one.
     fn folder(&self) -> Option<&Path> {
         None
@@ -166,46 +161,5 @@ pub trait Backend {
     /// The warning for a configuration that allows events of this size.
     fn warning_of_large_events(&self, _largest: usize) -> Option<Cow<'static, str>> {
         None
-    }
-}
-
-/// A kind of spool that this build does not have.
-pub(super) struct NotBuiltIn(pub(super) &'static str);
-
-impl NotBuiltIn {
-    fn error(&self) -> SpoolError {
-        SpoolError::NotBuiltIn(self.0)
-    }
-}
-
-impl Backend for NotBuiltIn {
-    fn describe(&self) -> String {
-        self.error().to_string()
-    }
-
-    fn missing_feature(&self) -> Option<&'static str> {
-        Some(self.0)
-    }
-
-    fn open(&self, _: Terms) -> Result<OpenedSpool, SpoolError> {
-        Err(self.error())
-    }
-
-    fn check(&self) -> Result<(), SpoolError> {
-        Err(self.error())
-    }
-
-    fn run(&self, _: SpoolLimits, _: &SpoolCommand, _: &mut dyn Write) -> Result<(), CommandError> {
-        Err(self.error().into())
-    }
-
-    fn examine(&self, _: SpoolLimits, _: usize) -> Vec<Examination> {
-        vec![Examination {
-            about: "spool".to_owned(),
-            found: SpoolHealth::Bad(SpoolTrouble {
-                what: self.describe(),
-                advice: "build it with this feature, or name another spool",
-            }),
-        }]
     }
 }

@@ -80,9 +80,6 @@ pub enum SpoolError {
     /// There is no stream of this name.
     #[error("there is no stream {0}: no proxy has used this spool yet")]
     NoStream(String),
-    /// A kind of spool that this build does not have.
-    #[error("this build has no cargo feature {0}")]
-    NotBuiltIn(&'static str),
     /// The spool's thread has ended.
     #[error("the spool is closed")]
     Closed,
@@ -97,7 +94,7 @@ pub enum SpoolError {
 impl SpoolError {
     /// Whether a process should not start with a spool that has this error.
     pub fn prevents_start(&self) -> bool {
-        matches!(self, Self::Format { .. } | Self::NotBuiltIn(_))
+        matches!(self, Self::Format { .. })
     }
 
     /// A short stable name, for counters and logs.
@@ -115,7 +112,6 @@ impl SpoolError {
             Self::Away(_) => "away",
             Self::TooLarge { .. } => "too_large",
             Self::NoStream(_) => "no_stream",
-            Self::NotBuiltIn(_) => "not_built_in",
             Self::Closed => "closed",
             Self::NotAnEvent => "not_an_event",
             Self::NoSuchDeadLetter(_) => "no_such_dead_letter",

@@ -28,16 +28,27 @@ mod error;
 mod event;
 mod group;
 mod halving;
+mod kind;
 mod listing;
 mod live;
-mod nats;
-mod place;
+#[cfg(test)]
+mod promises;
 mod rate_limit;
 mod replay;
-#[cfg(feature = "sqlite")]
-mod sqlite;
+mod settings;
 mod store;
 mod upstream;
+
+// Each kind of spool is a folder and its line here: configuration, opening, commands, `doctor` and health
+// are asked through it.
+mod nats;
+mod sqlite;
+
+/// The kinds of spool that there are, those included that this build does not have.
+pub const KINDS: &[SpoolKind] = &[
+    sqlite::KIND, // `path`
+    nats::KIND,   // `nats`
+];
 
 #[doc(hidden)]
 pub use aside::aside;
@@ -54,12 +65,12 @@ pub use event::{Received, SpooledEvent};
 pub use group::{Finished, Group, GroupBounds, Queue, RequestInfo};
 #[doc(hidden)]
 pub use halving::{Halving, RefusedPart, REFUSED_IN_ROW};
+pub use kind::{SpoolKind, SpoolPlace, SpoolTakes};
 pub use live::{BatchRoute, Delivery, DeliveryMode, ProjectDelivery, ProjectStatus};
-pub use nats::{NatsCertificate, NatsLogin, NatsPlace, NatsServer, NatsServerError, NatsTransport};
 #[cfg(feature = "nats")]
-pub use nats::{NatsSettings, NatsSpool};
-pub use place::SpoolPlace;
+pub use nats::{NatsCertificate, NatsLogin, NatsServer, NatsSettings, NatsSpool};
 pub use replay::{Replay, ReplaySettings};
+pub use settings::{SettingForm, SettingMistake, SettingValue, SpoolSettings};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{outlive_file_size_limit, SqliteSettings, SqliteSpool};
 pub use store::{

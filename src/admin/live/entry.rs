@@ -154,7 +154,9 @@ impl LiveEntry {
             came: cut(came),
             outcome: match &left {
                 RewriteResult::Event(_) => FinalOutcome::UnderWay,
-                _ => FinalOutcome::DroppedHere,
+                RewriteResult::LeftOut(..)
+                | RewriteResult::Refused(..)
+                | RewriteResult::Rejected(..) => FinalOutcome::DroppedHere,
             },
             left,
             explanation: explanation.map(cut),

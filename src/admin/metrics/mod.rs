@@ -6,15 +6,13 @@ use prometheus::TextEncoder;
 
 use super::state::ProxyState;
 
-mod process;
 mod reference;
 mod table;
-mod times;
 
-pub use process::ProcessState;
+pub use super::process::ProcessState;
+pub use super::times::{DurationHistogram, Times};
 pub use reference::reference;
 pub use table::metrics;
-pub use times::{DurationHistogram, Times};
 
 /// One metric: its name, its meaning, and what to do about it.
 pub struct Metric {

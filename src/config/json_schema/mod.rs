@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{json, Map, Value};
 
 use super::reader::{Accepted, ConfigReader};
-use super::schema::SECTIONS;
+use super::schema::sections;
 use super::secret::SecretSource;
 use super::shape::{KeyType, SectionSchema};
 use super::source::SourceText;
@@ -35,7 +35,7 @@ pub fn json_schema() -> Value {
         json!("https://json-schema.org/draft/2020-12/schema"),
     );
     schema.insert("title".to_owned(), json!("Hedgerow"));
-    for section in SECTIONS {
+    for section in sections() {
         let object = object(section, &seen, &meanings);
         match section.at {
             "" => schema.extend(object),
@@ -55,7 +55,7 @@ fn seen() -> AcceptedByPath {
     let Ok(mut root) = tree::read(EVERYTHING) else {
         return AcceptedByPath::new();
     };
-    for section in SECTIONS {
+    for section in sections() {
         let read = section.keys.iter().filter(|(_, shape)| shape.is_read());
         for (key, _) in read {
             // The value does not matter; only the reader's expectation counts.
@@ -173,6 +173,7 @@ impl KeyType {
             // A name or key that looks like a number is text to us.
             Self::Text => json!({"type": ["string", "number"], "minLength": 1}),
             Self::Value => json!({"type": ["string", "number", "boolean"]}),
+            Self::Number(least, most) => asked(&Accepted::Number(*least, *most)),
             Self::Pattern(pattern) => json!({"type": "string", "pattern": pattern}),
             Self::Words(words) => of_words(words),
             Self::Off => of_words(&["off"]),

@@ -9,7 +9,7 @@ use crate::config::tree::{Node, NodeKind};
 fn every_key_of_every_section_has_a_meaning_and_conditions_are_of_known_keys() {
     let meanings = meanings();
     let mut wrong = Vec::new();
-    for section in SECTIONS {
+    for section in sections() {
         let label = section.label;
         for key in section.names() {
             if !meanings.contains_key(&(section.name, key)) {
@@ -43,7 +43,7 @@ fn all_that_the_reader_asks_for_is_in_the_schema_and_the_other_way_round() {
         }
     }
     let mut used = Vec::new();
-    for section in SECTIONS {
+    for section in sections() {
         for (key, shape) in section.keys {
             paths(shape, &format!("{}.{key}", section.at), &mut used);
         }

@@ -1,22 +1,86 @@
-//! `delivery.spool`: its bounds, and where it is. Each kind of spool is one line of [`KINDS`] and a
-//! file of this folder.
+//! `delivery.spool`: its bounds, and where it is. What a kind of spool takes is said by the crate of the
+//! spool ([`KINDS`]).
 
-mod folder;
-mod nats;
+mod settings;
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use hedgerow_spool::SpoolPlace;
+use hedgerow_spool::{SettingForm, SpoolKind, SpoolPlace, SpoolTakes, KINDS};
 
 use super::model::SpoolConfig;
 use super::reader::{ConfigReader, Field, Section};
-use super::schema;
+use super::schema::SECRET;
+use super::shape::{KeyType, SectionSchema, PLAIN};
 
-/// How a kind of spool is read from the value of its key.
-type SpoolReader = fn(&mut ConfigReader<'_>, &Field<'_>) -> Option<SpoolPlace>;
+/// The sections: that of a spool, then that of each kind that has one.
+pub(super) static SECTIONS: LazyLock<Vec<&'static SectionSchema>> = LazyLock::new(|| {
+    let mut sections = vec![&*SPOOL];
+    sections.extend(KINDS.iter().filter_map(of_kind));
+    sections
+});
 
-/// The kinds of spool, by their keys.
-const KINDS: [(&str, SpoolReader); 2] = [("path", folder::read), ("nats", nats::read)];
+/// `delivery.spool`.
+static SPOOL: LazyLock<SectionSchema> = LazyLock::new(|| {
+    let named = KINDS.iter().map(|kind| {
+        let takes = match &kind.takes {
+            SpoolTakes::One(form) => key_type(form),
+            SpoolTakes::Section { .. } => KeyType::Section(kind.key),
+        };
+        (kind.key, takes)
+    });
+    let bounds = [("max_size", KeyType::Read), ("max_age", KeyType::Read)];
+    let keys: Vec<_> = named.chain(bounds).collect();
+    let places: Vec<_> = KINDS.iter().map(|kind| kind.key).collect();
+    SectionSchema {
+        name: "spool",
+        label: "`spool` of `delivery`",
+        at: "delivery.spool",
+        one_of: vec![&*places.leak()].leak(),
+        keys: keys.leak(),
+        ..PLAIN
+    }
+});
+
+/// The section of a kind, if it has one. Made once for a process, and kept.
+fn of_kind(kind: &'static SpoolKind) -> Option<&'static SectionSchema> {
+    let SpoolTakes::Section {
+        settings,
+        required,
+        needs,
+        excludes,
+    } = &kind.takes
+    else {
+        return None;
+    };
+    let keys = settings.iter();
+    let keys: Vec<_> = keys.map(|(key, form)| (*key, key_type(form))).collect();
+    Some(Box::leak(Box::new(SectionSchema {
+        name: kind.key,
+        label: format!("`{}` of `spool`", kind.key).leak(),
+        at: format!("delivery.spool.{}", kind.key).leak(),
+        required,
+        needs,
+        excludes,
+        keys: keys.leak(),
+        ..PLAIN
+    })))
+}
+
+fn key_type(form: &'static SettingForm) -> KeyType {
+    match form {
+        SettingForm::Path { .. }
+        | SettingForm::SecretFile { .. }
+        | SettingForm::Certificates
+        | SettingForm::PrivateKey => KeyType::Text,
+        SettingForm::Secret { .. } => SECRET,
+        SettingForm::Text { pattern, .. } => KeyType::Pattern(pattern),
+        SettingForm::Secrets { pattern, .. } => {
+            KeyType::OneOrMore(Box::leak(Box::new(KeyType::Pattern(pattern))))
+        }
+        SettingForm::Number { least, most } => KeyType::Number(*least, *most),
+    }
+}
 
 /// Reads `delivery.spool`.
 pub(super) fn read(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<SpoolConfig> {
@@ -25,11 +89,14 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<S
         return None;
     }
     if field.text().is_some() {
-        let forms = KINDS.map(|(key, _)| format!("{{{key}, max_size, max_age}}"));
+        let forms = KINDS.iter().map(|kind| kind.key);
+        let forms: Vec<_> = forms
+            .map(|key| format!("{{{key}, max_size, max_age}}"))
+            .collect();
         reader.wrong(field, format!("expected off, {}", forms.join(" or ")));
         return None;
     }
-    let section = reader.section(field, &schema::SPOOL)?;
+    let section = reader.section(field, &SPOOL)?;
     let place = place(reader, &section);
     let max_size = reader.size(&section, "max_size", 1 << 20..=1 << 50);
     let max_age = reader.duration(&section, "max_age", Duration::from_secs(1)..=DAY * 366);
@@ -42,11 +109,10 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<S
 
 fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPlace> {
     let mut places = Vec::new();
-    for (key, read) in KINDS {
-        let Some(field) = section.get(key).cloned() else {
+    for kind in KINDS {
+        let Some(field) = section.get(kind.key).cloned() else {
             continue;
         };
-        let place = read(reader, &field);
         if !places.is_empty() {
             reader.wrong_key(
                 &field,
@@ -54,10 +120,7 @@ fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPl
             );
             return None;
         }
-        let lacking = place
-            .as_ref()
-            .and_then(|place| place.backend().missing_feature());
-        if let Some(feature) = lacking {
+        if let Some(feature) = kind.missing_feature() {
             reader.wrong_key(
                 &field,
                 format!(
@@ -66,7 +129,7 @@ fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPl
             );
             return None;
         }
-        places.push(place);
+        places.push(settings::read(reader, &field, kind));
     }
     if places.is_empty() {
         reader.lacking(section, format!("needs {}", keys()));
@@ -76,5 +139,6 @@ fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPl
 
 /// The keys, of which one is needed.
 fn keys() -> String {
-    KINDS.map(|(key, _)| format!("`{key}`")).join(" or ")
+    let keys: Vec<_> = KINDS.iter().map(|kind| format!("`{}`", kind.key)).collect();
+    keys.join(" or ")
 }

@@ -237,7 +237,7 @@ mod tests {
             storage: "/nowhere".into(),
             challenges: vec![config::Challenge::Http01],
             ca_file: Some(config::CaFile {
-                path: crate::proxy::NO_AUTHORITIES.into(),
+                path: crate::proxy::build_error::NO_AUTHORITIES.into(),
                 pem: Vec::new(),
             }),
             external_account: None,

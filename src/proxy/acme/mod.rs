@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 use crate::admin::{CertificateOrders, CertificateState};
 use crate::config::{self, Config};
 use crate::doctor::{self, Finding};
-use crate::proxy::{check_authorities, BuildError};
+use crate::proxy::build_error::{check_authorities, BuildError};
 
 pub(crate) use ordered::Ordered;
 pub(crate) use proofs::Proofs;

@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 use crate::admin::{CertificateOrders, CertificateState};
 use crate::config::{self, Config};
 use crate::doctor::Finding;
+use crate::proxy::build_error::BuildError;
 use crate::proxy::certificate::CertificateMatch;
-use crate::proxy::BuildError;
 
 /// No certificates.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use chrono::{DateTime, SecondsFormat};
 use tokio::time::{sleep, timeout, Instant};
 
-use crate::proxy::random_bits;
+use crate::proxy::random::random_bits;
 
 use super::client::AcmeHttpClient;
 use super::order::{OrderContext, OrderRefusal};

@@ -13,12 +13,12 @@ use crate::rewrite::enrich::edge_session::Transport;
 use crate::segment::{Answer, Cors, Reply, RequestRefusal, WriteKey, WriteKeys};
 use crate::site::{merge_account, PageProtocol, PageSessions, RequestHost, Settings, SiteFile};
 
+use crate::proxy::build_error::BuildError;
 use crate::proxy::client::X_FORWARDED_HOST;
 use crate::proxy::first_party::library::ServedLibrary;
-use crate::proxy::intake::account::SegmentAccount;
-use crate::proxy::intake::visitor::{Agreement, Caller, Trust};
 use crate::proxy::reply;
-use crate::proxy::BuildError;
+use crate::proxy::request::visitor::{Agreement, Caller, Trust};
+use crate::proxy::sending::account::SegmentAccount;
 
 /// The files that a Segment route serves.
 pub(crate) struct Files {

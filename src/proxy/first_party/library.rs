@@ -15,10 +15,11 @@ use crate::config::{
 };
 use crate::site::{Layout, Library, LibraryError, PageSessions, Sha256, LARGEST_ARCHIVE};
 
+use crate::proxy::build_error::BuildError;
 use crate::proxy::outbound::fetch::FetchHost;
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::upstream::Timeouts;
-use crate::proxy::{random_bits, BuildError};
+use crate::proxy::random::random_bits;
 
 /// The time limit for fetching an archive.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -3,4 +3,3 @@
 pub(crate) mod files;
 pub(crate) mod library;
 pub(crate) mod posthog;
-pub(crate) mod relay;

@@ -11,8 +11,8 @@ use crate::admin::Answered;
 use crate::logging::ACCESS;
 use crate::site::trace::trace_id;
 
-use crate::proxy::intake::exchange::Exchange;
 use crate::proxy::intake::refusals::RoutedRequest;
+use crate::proxy::request::exchange::Exchange;
 use crate::proxy::serving::Serving;
 
 /// The methods that are named in a line; any other one is the client's own text.

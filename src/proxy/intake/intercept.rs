@@ -17,20 +17,20 @@ use crate::segment::{
 use crate::site::forward::path_for;
 use crate::site::SiteFile;
 
-use crate::proxy::compile::LongLivedState;
 use crate::proxy::first_party::files::{self, joined};
 use crate::proxy::intake::access::FinishedRequest;
-use crate::proxy::intake::account::{CopyOutcome, Original, RequestCopy};
-use crate::proxy::intake::body::AnnouncedLength;
-use crate::proxy::intake::exchange::{ClientGone, Exchange};
 use crate::proxy::intake::keys::{KeySearch, RequestKeys};
 use crate::proxy::intake::refusals::{of_refusal, RoutedRequest};
 use crate::proxy::intake::upload::Upload;
-use crate::proxy::intake::upload_error::UploadError;
-use crate::proxy::intake::visitor::{self, Caller};
+use crate::proxy::lasting::LongLivedState;
 use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
-use crate::proxy::random_bits;
+use crate::proxy::random::random_bits;
+use crate::proxy::request::body::AnnouncedLength;
+use crate::proxy::request::exchange::{ClientGone, Exchange};
+use crate::proxy::request::visitor::{self, Caller};
 use crate::proxy::routes::SegmentRoute;
+use crate::proxy::sending::account::{CopyOutcome, Original, RequestCopy};
+use crate::proxy::sending::upload_error::UploadError;
 use crate::proxy::serving::Serving;
 
 /// A chunk is inflated in slices of this many bytes. Gzip turns one byte into at most 1032, so

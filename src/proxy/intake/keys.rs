@@ -7,8 +7,8 @@ use crate::rewrite::{Rewrite, WrittenKey};
 use crate::segment::{KeyFrom, WriteKey, WriteKeys};
 
 use crate::proxy::intake::refusals::RoutedRequest;
-use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::routes::Outlet;
+use crate::proxy::sending::upload_error::UploadError;
 
 /// The keys of a request in the order in which they count (segment-tracking 1.3). The key in the body
 /// comes between the two.

@@ -8,7 +8,8 @@ use crate::admin::{key_end, Answered, RejectedRequest, RequestKind};
 use crate::segment::{Reply, RequestRefusal, WriteKey};
 use crate::site::head::HeadFault;
 
-use crate::proxy::intake::upload_error::UploadError;
+use crate::proxy::request::body::Interrupted;
+use crate::proxy::sending::upload_error::UploadError;
 use crate::proxy::serving::Serving;
 
 /// One request with a known route.
@@ -132,12 +133,15 @@ impl UploadError {
     /// The answer to a request that stopped with this error, for the counters.
     pub(crate) fn answered(self) -> Answered {
         match self {
-            Self::Client(crate::proxy::intake::body::Interrupted::Slow) => Answered::SlowBody,
+            Self::Client(Interrupted::Slow) => Answered::SlowBody,
             Self::Memory => Answered::Memory,
             Self::KeyRate => Answered::KeyRate,
             Self::Verdict(_) => Answered::PostHog,
             Self::Spool => Answered::Spool,
-            _ => match self.reply() {
+            Self::Client(Interrupted::Gone | Interrupted::Malformed)
+            | Self::UnknownWriteKey
+            | Self::Encoding(_)
+            | Self::Rewrite(_) => match self.reply() {
                 None => Answered::ClientGone,
                 Some(Reply::Refused(refusal)) => of_refusal(refusal),
                 Some(_) => Answered::Other,

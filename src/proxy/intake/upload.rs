@@ -13,23 +13,23 @@ use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::{Fault, Flow, Pulled, Rewrite};
 use crate::segment::{KeyFrom, WriteKey};
 
-use crate::proxy::intake::group::GroupedRequest;
 use crate::proxy::intake::keys::RequestKeys;
 use crate::proxy::intake::long_work::{LongWorkPermit, LONG};
-use crate::proxy::intake::stream::Outgoing;
-use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::intake::upload_target::{fresh, LeftParts, UploadMode, UploadTarget};
 use crate::proxy::intake::work_slice::WorkSlice;
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::limits::rates::Pace;
-use crate::proxy::operator::watcher::Watcher;
-use crate::proxy::outbound::refused_events::{deliver_without, is_about_events, RefusedEvent};
+use crate::proxy::outbound::refused_events::{deliver_without, RefusedEvent};
 use crate::proxy::outbound::sender::Destination;
-use crate::proxy::outbound::verdict::{BatchVerdict, Fallback};
+use crate::proxy::outbound::verdict::{is_about_events, BatchVerdict, Fallback};
 use crate::proxy::outbound::PIECE;
 use crate::proxy::routes::Outlet;
+use crate::proxy::sending::group::GroupedRequest;
+use crate::proxy::sending::stream::Outgoing;
+use crate::proxy::sending::upload_error::UploadError;
 use crate::proxy::serving::Serving;
 use crate::proxy::spool::backlog::Holder;
+use crate::proxy::telemetry::watcher::Watcher;
 
 /// The size of the batches that a large body becomes when there is a spool, in bytes.
 const KEEPABLE: usize = 1 << 20;

@@ -1,8 +1,8 @@
 //! Where the events of a body go.
 
 use crate::posthog::Batch;
-use crate::proxy::intake::stream::Outgoing;
 use crate::proxy::routes::Outlet;
+use crate::proxy::sending::stream::Outgoing;
 
 /// Where the events go, and the batch they are written into.
 pub(super) struct UploadTarget<'a> {

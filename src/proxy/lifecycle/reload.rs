@@ -20,12 +20,13 @@ use hedgerow_spool::aside;
 use crate::config::{Config, ConfigError, FileMarks, Warning, Watching};
 
 use crate::proxy::first_party::library::{fetch_libraries, FetchError};
+use crate::proxy::hedgerow::Hedgerow;
 use crate::proxy::lifecycle::descriptors::allow_descriptors;
 use crate::proxy::lifecycle::upgrade::UpgradeServer;
 use crate::proxy::listen::listener_set::{ListenerSet, Plans};
 use crate::proxy::reloads::keep_fixed;
+use crate::proxy::server_error::ServerError;
 use crate::proxy::site::{Site, SiteState};
-use crate::proxy::{Hedgerow, ServerError};
 
 /// How often files are checked. A change is applied when a second check finds no further change: the
 /// writer of a file, or of a certificate and its key, has finished then.

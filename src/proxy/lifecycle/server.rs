@@ -1,7 +1,6 @@
 //! A whole server: listeners, threads, signals.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,23 +13,23 @@ use pingora::server::{
     UnixShutdownSignalWatch,
 };
 use pingora::services::background::{background_service, BackgroundService};
-use thiserror::Error;
 
 use crate::config::{Action, Config};
 use crate::plain::Handler;
 use crate::posthog::Scheme;
 
+use crate::proxy::build_error::{check_authorities, NO_AUTHORITIES};
+use crate::proxy::hedgerow::Hedgerow;
 use crate::proxy::lifecycle::reload::{ConfigFile, ReloadHandle, Reloader, Reloading};
 use crate::proxy::lifecycle::signals::IgnoredSignals;
 use crate::proxy::lifecycle::upgrade::{UpgradeClient, UpgradeServer};
+use crate::proxy::listen::accept_loop::ListenerOptions;
 use crate::proxy::listen::drain::{Drain, Stage};
-use crate::proxy::listen::listener_group::{
-    BoundSocket, ListenerGroup, ListenerOptions, ListenerService,
-};
+use crate::proxy::listen::listener_group::{BoundSocket, ListenerGroup, ListenerService};
 use crate::proxy::listen::listener_set::ListenerSet;
-use crate::proxy::operator::serve::Plain;
+use crate::proxy::plain::Plain;
+use crate::proxy::server_error::ServerError;
 use crate::proxy::site::Site;
-use crate::proxy::{check_authorities, BuildError, Hedgerow, NO_AUTHORITIES};
 
 /// Requests on one connection before it is closed, so that no connection stays open forever.
 const REQUESTS: u32 = 1000;
@@ -63,58 +62,6 @@ pub struct Server {
     upgrade_server: Option<Arc<UpgradeServer>>,
     reloader: Arc<Reloader>,
     asking: ReloadHandle,
-}
-
-/// Why a server cannot run.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ServerError {
-    /// Hedgerow itself cannot be built.
-    #[error(transparent)]
-    Build(#[from] BuildError),
-    /// The address is taken, or not this machine's.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The error of the system.
-        source: std::io::Error,
-    },
-    /// The system has no resources for the sockets.
-    #[error("the listening sockets: {source}")]
-    Sockets {
-        /// The error of the system.
-        source: std::io::Error,
-    },
-    /// No successor can be served at `server.upgrade_socket`.
-    #[error("server.upgrade_socket {path}: {source}")]
-    UpgradeSocket {
-        /// The socket.
-        path: PathBuf,
-        /// The mistake.
-        source: std::io::Error,
-    },
-    /// The process that serves now does not hand its sockets over.
-    #[error(
-        "no hand-over at {path}: {source}. If no process serves there, start without --upgrade"
-    )]
-    HandOver {
-        /// Its `server.upgrade_socket`.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The configuration has no socket to reach the running process.
-    #[error("an upgrade needs server.upgrade_socket in the configuration")]
-    NoUpgradeSocket,
-    /// The certificate and the key do not belong together, or are none.
-    #[error("the certificate {certificate} cannot be used: {reason}")]
-    Certificate {
-        /// The file.
-        certificate: String,
-        /// The TLS library's message.
-        reason: String,
-    },
 }
 
 impl Server {

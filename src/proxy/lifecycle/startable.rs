@@ -6,11 +6,13 @@ use std::net::{SocketAddr, TcpListener};
 use crate::config::{Config, SpoolConfig};
 
 use crate::proxy::acme;
+use crate::proxy::build_error::{check_authorities, BuildError};
+use crate::proxy::hedgerow::Hedgerow;
 use crate::proxy::lifecycle::server::secure_origin;
 use crate::proxy::lifecycle::upgrade;
 use crate::proxy::listen::tls;
+use crate::proxy::server_error::ServerError;
 use crate::proxy::site::Site;
-use crate::proxy::{check_authorities, BuildError, Hedgerow, ServerError};
 
 /// How a start would end.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at, Instant};
 
-use crate::config::H2c;
+use crate::config::{H2c, Listener};
 use crate::proxy::client::is_trusted;
 use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow, Speaking};
 use crate::proxy::limits::log_limit::LogLimit;
@@ -26,7 +26,6 @@ use crate::proxy::listen::connection::{self, Lifetime};
 use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::drain::{ClientConnection, ListenerConnections, Stage};
 use crate::proxy::listen::http2;
-use crate::proxy::listen::listener_group::ListenerOptions;
 use crate::proxy::listen::preamble::{begins, Speaks, Unbegun};
 use crate::proxy::listen::tls;
 
@@ -40,6 +39,22 @@ const EMPTYING: Duration = Duration::from_millis(200);
 const HEAD: Duration = Duration::from_secs(30);
 /// The pause after an accept that failed for lack of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The options of an address: code looks them up where they decide.
+pub(crate) struct ListenerOptions {
+    pub(crate) listener: Listener,
+    pub(crate) tls: Option<Arc<Acceptor>>,
+}
+
+impl ListenerOptions {
+    /// Without TLS and without options.
+    pub(crate) fn plain(address: SocketAddr) -> Self {
+        Self {
+            listener: Listener::plain(address),
+            tls: None,
+        }
+    }
+}
 
 /// Where the connections of one listener are accepted.
 pub(super) struct AcceptLoop<A> {
@@ -309,7 +324,7 @@ mod tests {
 
     use crate::plain::{Handler, Request, Response};
     use crate::proxy::listen::drain::Drain;
-    use crate::proxy::operator::serve::Plain;
+    use crate::proxy::plain::Plain;
 
     struct Nothing;
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::plain::Handler;
 use crate::proxy::listen::coalescing::CoalescingStream;
-use crate::proxy::operator::serve::Plain;
+use crate::proxy::plain::Plain;
 
 /// An accepted connection as the framework's own listeners hand it on: with its addresses.
 pub fn accepted(socket: TcpStream, peer: std::net::SocketAddr) -> Stream {

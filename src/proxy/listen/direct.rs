@@ -21,14 +21,14 @@ use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-use crate::proxy::intake::body::{Interrupted, DISCARD_TIME, SILENCE, WHOLE};
-use crate::proxy::intake::exchange::{ClientGone, ConnectionFacts, Exchange};
+use crate::proxy::hedgerow::Hedgerow;
 use crate::proxy::intake::intercept::Intake;
 use crate::proxy::limits::body_rate::BodyRateMeter;
 use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::reply::has_body;
+use crate::proxy::request::body::{Interrupted, DISCARD_TIME, SILENCE, WHOLE};
+use crate::proxy::request::exchange::{ClientGone, ConnectionFacts, Exchange};
 use crate::proxy::routes::RouteAction;
-use crate::proxy::Hedgerow;
 use crate::segment::Answer;
 use crate::site::head::is_plain;
 

@@ -10,37 +10,19 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, ServerApp};
-use pingora::listeners::tls::Acceptor;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::Service;
 use tokio::runtime::Handle;
 
-use crate::config::Listener;
 use crate::proxy::limits::connection_limits::ConnectionLimits;
-use crate::proxy::listen::accept_loop::AcceptLoop;
+use crate::proxy::listen::accept_loop::{AcceptLoop, ListenerOptions};
 use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::drain::{Drain, ListenerConnections};
-use crate::proxy::operator::tasks::CountedRuntime;
-use crate::proxy::ServerError;
+use crate::proxy::server_error::ServerError;
+use crate::proxy::telemetry::tasks::CountedRuntime;
 
 /// The most connections that the kernel queues until they are accepted; its own limit may be lower.
 const BACKLOG: i32 = 65_535;
-
-/// The options of an address: code looks them up where they decide.
-pub(crate) struct ListenerOptions {
-    pub(crate) listener: Listener,
-    pub(crate) tls: Option<Arc<Acceptor>>,
-}
-
-impl ListenerOptions {
-    /// Without TLS and without options.
-    pub(crate) fn plain(address: SocketAddr) -> Self {
-        Self {
-            listener: Listener::plain(address),
-            tls: None,
-        }
-    }
-}
 
 /// An address that is listened on.
 pub(crate) struct BoundSocket {

@@ -13,15 +13,15 @@ use crate::config::Config;
 use crate::plain::{Handler, Request, Response};
 
 use crate::proxy::acme::Acme;
+use crate::proxy::hedgerow::Hedgerow;
+use crate::proxy::listen::accept_loop::ListenerOptions;
 use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::drain::Drain;
-use crate::proxy::listen::listener_group::{
-    BoundSocket, ListenerGroup, ListenerOptions, ListenerPlan,
-};
+use crate::proxy::listen::listener_group::{BoundSocket, ListenerGroup, ListenerPlan};
 use crate::proxy::listen::tls;
-use crate::proxy::operator::serve::Plain;
+use crate::proxy::plain::Plain;
+use crate::proxy::server_error::ServerError;
 use crate::proxy::site::Site;
-use crate::proxy::{Hedgerow, ServerError};
 
 /// How often an address is tried that another listener of this process may be closing.
 const TRIES: u32 = 20;

@@ -1,6 +1,6 @@
 //! Listeners and their connections, before a request arrives.
 
-mod accept_loop;
+pub(crate) mod accept_loop;
 pub(crate) mod accepted;
 mod answer_head;
 pub(crate) mod balancer;

@@ -16,7 +16,7 @@ use crate::config::{Certificate, Challenge, TlsFiles};
 
 use crate::proxy::acme::{Acme, Ordered, Proofs};
 use crate::proxy::certificate::{names, CertificateMatch};
-use crate::proxy::ServerError;
+use crate::proxy::server_error::ServerError;
 
 /// The protocols offered to clients, the best first (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];

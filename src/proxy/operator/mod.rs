@@ -3,10 +3,5 @@
 pub(crate) mod admin;
 #[cfg(feature = "server")]
 pub(crate) mod doctor;
-pub(crate) mod process;
 #[cfg(feature = "server")]
 pub(crate) mod running;
-pub(crate) mod serve;
-#[cfg(feature = "server")]
-pub(crate) mod tasks;
-pub(crate) mod watcher;

@@ -11,9 +11,9 @@ use crate::admin::outline::{Outline, SealedOutline};
 use crate::admin::AccessToken;
 use crate::config::{differences_of, Difference};
 use crate::posthog::Host;
+use crate::proxy::build_error::BuildError;
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::upstream::Timeouts;
-use crate::proxy::BuildError;
 
 use super::doctor::ask::Probe;
 

@@ -37,7 +37,7 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::time::timeout;
 use pingora::{Error, ErrorType};
 
-use super::random_bits;
+use super::random::random_bits;
 use crate::proxy::outbound::upstream::{Addresses, UpstreamHost, IDLE};
 use crate::proxy::outbound::verdict::NoAnswerReason;
 

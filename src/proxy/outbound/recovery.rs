@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use crate::proxy::limits::log_limit::LogLimit;
-use crate::proxy::outbound::refused_events::is_about_events;
+use crate::proxy::outbound::verdict::is_about_events;
 use crate::proxy::outbound::verdict::BatchVerdict;
 
 /// The failures of one project's PostHog.

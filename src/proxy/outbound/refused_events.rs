@@ -27,11 +27,6 @@ pub(crate) struct RefusedEvent {
     pub(crate) refusal: Refusal,
 }
 
-/// Whether this verdict is about the events in the batch.
-pub(crate) fn is_about_events(verdict: BatchVerdict) -> bool {
-    matches!(verdict, BatchVerdict::Refused(_))
-}
-
 /// Sends the events that PostHog takes of a batch that it has refused as a whole with `verdict`, and
 /// returns those that it does not take.
 ///

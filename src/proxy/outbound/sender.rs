@@ -1,5 +1,6 @@
 //! Carries whole batches to PostHog.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::delivery::{self, Encoding};
 use crate::posthog::{Envelope, BATCH_PATH};
 use crate::rewrite::Recipient;
 
+use crate::proxy::build_error::BuildError;
 use crate::proxy::outbound::tally::BatchCounts;
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
 use crate::proxy::outbound::verdict::{BatchVerdict, NoAnswerReason};
@@ -25,7 +27,6 @@ use crate::proxy::outbound::{
     AnswerHead, Client, Connections, OpenAnswer, Sending, Template, UpstreamRequest, WantedFields,
     POOL,
 };
-use crate::proxy::BuildError;
 
 /// The maximum of streaming batches of a project in flight. They are as slow as their clients, so
 /// they have a separate limit and cannot use up that of the whole batches.
@@ -37,6 +38,9 @@ const ANSWER: usize = 64 * 1024;
 const WORDS: usize = 1024;
 /// The time for an answer's body. The status decides; a slow body must not keep the client waiting.
 const DRIPS: Duration = Duration::from_secs(2);
+
+/// The targets of batches, by the project's name.
+pub(crate) type Destinations = HashMap<String, Arc<Destination>>;
 
 /// A project as the target of batches.
 pub(crate) struct Destination {

@@ -202,7 +202,7 @@ impl UpstreamHost {
             }
             Pooling::Alone => {
                 peer.options.idle_timeout = Some(Duration::ZERO);
-                peer.group_key = ALONE | crate::proxy::random_bits() as u64;
+                peer.group_key = ALONE | crate::proxy::random::random_bits() as u64;
             }
         }
         peer
@@ -359,7 +359,7 @@ impl Resolver {
 
 /// 30 seconds and up to 8 more, so that many processes do not look up at the same moment.
 fn fresh_for() -> Duration {
-    let jitter = crate::proxy::random_bits() % 8192;
+    let jitter = crate::proxy::random::random_bits() % 8192;
     FRESH + Duration::from_millis(jitter as u64)
 }
 

@@ -63,6 +63,11 @@ const SOON: u32 = 10;
 /// `Retry-After` in seconds when a person has to repair something first.
 const LATER: u32 = 60;
 
+/// Whether this verdict is about the events in the batch.
+pub(crate) fn is_about_events(verdict: BatchVerdict) -> bool {
+    matches!(verdict, BatchVerdict::Refused(_))
+}
+
 impl BatchVerdict {
     /// From a response's status, media type and `Retry-After`.
     ///

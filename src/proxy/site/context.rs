@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use crate::admin::Answered;
 use crate::proxy::first_party::posthog::{ForwardedRequest, PostHogProxy};
-use crate::proxy::intake::visitor::Caller;
 use crate::proxy::outbound::upstream::{Addresses, UpstreamHost};
+use crate::proxy::request::visitor::Caller;
 use crate::site::inject::PageStream;
 
 use super::origin::Servers;

@@ -6,9 +6,9 @@ use pingora::proxy::Session;
 use pingora::Result;
 
 use crate::proxy::client::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
-use crate::proxy::intake::exchange::authority;
-use crate::proxy::intake::visitor::Trust;
 use crate::proxy::outbound::keepalive::Repeat;
+use crate::proxy::request::exchange::authority;
+use crate::proxy::request::visitor::Trust;
 use crate::site::claims::{forged, Peer, Underscores};
 
 use super::conformance::one_length;

@@ -27,17 +27,18 @@ use pingora::{Error, ErrorType, Result, RetryType};
 
 use crate::admin::{Answered, RequestKind};
 use crate::config::Config;
+use crate::proxy::build_error::BuildError;
 use crate::proxy::first_party::posthog::{self, RequestPlan};
-use crate::proxy::intake::body::{end_when_idle, end_when_stuck, linger};
-use crate::proxy::intake::exchange::{authority, head, ConnectionFacts, Framed};
+use crate::proxy::hedgerow::Hedgerow;
 use crate::proxy::intake::intercept::Intake;
 use crate::proxy::limits::rates::Pace;
 use crate::proxy::outbound::{hops, CONNECTS};
 use crate::proxy::reloads::keep_fixed;
 use crate::proxy::reply;
+use crate::proxy::request::body::{end_when_idle, end_when_stuck, linger};
+use crate::proxy::request::exchange::{authority, head, ConnectionFacts, Framed};
 use crate::proxy::routes::RouteAction;
 use crate::proxy::site::origin::{inject_into, Balancer};
-use crate::proxy::{BuildError, Hedgerow};
 use crate::site::claims::Underscores;
 use crate::site::head::HeadFault;
 
@@ -188,7 +189,7 @@ impl ProxyHttp for Site {
         let tail_at = path.len() - tail.len();
         if let RouteAction::Segment(segment) = &route.does {
             let intake = Intake::new(serving, segment, route.number);
-            let mut exchange = Framed::new(session, serving);
+            let mut exchange = Framed::new(session, serving.framing());
             // Boxed: proxied requests do not hold the memory that this needs.
             Box::pin(intake.serve(&mut exchange, tail_at)).await;
             return Ok(true);

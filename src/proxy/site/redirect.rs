@@ -3,8 +3,8 @@
 use http::Method;
 use pingora::proxy::Session;
 
-use crate::proxy::intake::exchange::authority;
-use crate::proxy::intake::visitor::Caller;
+use crate::proxy::request::exchange::authority;
+use crate::proxy::request::visitor::Caller;
 use crate::proxy::serving::Serving;
 use crate::rewrite::enrich::edge_session::Transport;
 

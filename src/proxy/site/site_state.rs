@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::{Action, Config, Libraries, PageHost, SiteHost, SiteOrigin};
+use crate::proxy::build_error::BuildError;
 use crate::proxy::first_party::posthog::PostHogProxy;
 use crate::proxy::outbound::upstream::{Timeouts, SITE_PATIENCE};
 use crate::proxy::routes::RouteAction;
 use crate::proxy::serving::Serving;
 use crate::proxy::site::origin::{Balancer, Servers};
-use crate::proxy::BuildError;
 use crate::site::snippet::{Page, ProxyAddress};
 use crate::site::PathPrefix;
 

@@ -25,10 +25,10 @@ use crate::posthog::{Batch, BatchOutline, Envelope};
 use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::outbound::recovery::format_duration;
 use crate::proxy::outbound::sender::Destination;
+use crate::proxy::outbound::sender::Destinations;
 use crate::proxy::outbound::verdict::{BatchVerdict, Fallback};
 use crate::proxy::outbound::CONNECTS;
 use crate::proxy::spool::sharing::{follow_other_process, wait_until_known, SharedProjects, LOOK};
-use crate::proxy::Destinations;
 
 /// How long a live batch waits for the replay's last request.
 const HOLD: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::delivery::{Delivery, DeliveryMode, Leadership, ProjectDelivery, SharedFolder};
 
 use crate::proxy::outbound::sender::Destination;
-use crate::proxy::Destinations;
+use crate::proxy::outbound::sender::Destinations;
 
 /// How often this process checks whether the predecessor has ended, or a successor has started.
 pub(crate) const LOOK: Duration = Duration::from_millis(50);

@@ -1,13 +1,94 @@
-//! A spool on NATS JetStream: where it is, and (feature `nats`) the spool itself.
+//! A spool on NATS JetStream: its settings, and (feature `nats`) the spool itself.
 
-mod place;
 #[cfg(feature = "nats")]
 mod spool;
 
-pub use place::{
-    NatsCertificate, NatsLogin, NatsPlace, NatsServer, NatsServerError, NatsTransport,
+use crate::kind::{SpoolBuild, SpoolKind, SpoolTakes};
+use crate::settings::SettingForm;
+
+#[cfg(feature = "nats")]
+pub use spool::{NatsCertificate, NatsLogin, NatsServer, NatsSettings, NatsSpool};
+
+/// `nats: {url: nats://host:port, …}`
+pub(super) const KIND: SpoolKind = SpoolKind {
+    key: "nats",
+    takes: SpoolTakes::Section {
+        required: &["url"],
+        needs: &[
+            ("user", "password"),
+            ("password", "user"),
+            ("certificate", "key"),
+            ("key", "certificate"),
+        ],
+        excludes: &[
+            ("user", "token"),
+            ("password", "token"),
+            ("credentials", "user"),
+            ("credentials", "password"),
+            ("credentials", "token"),
+        ],
+        settings: &[
+            (
+                "url",
+                SettingForm::Secrets {
+                    expected: SERVERS,
+                    pattern: "^(nats://|tls://|env:|file:).+",
+                },
+            ),
+            (
+                "stream",
+                SettingForm::Text {
+                    expected: STREAM,
+                    pattern: "^[A-Za-z0-9_-]{1,64}$",
+                },
+            ),
+            (
+                "user",
+                SettingForm::Secret {
+                    expected: "env:NAME, file:PATH or the user's name",
+                },
+            ),
+            (
+                "password",
+                SettingForm::Secret {
+                    expected: "env:NAME, file:PATH or the password itself",
+                },
+            ),
+            (
+                "token",
+                SettingForm::Secret {
+                    expected: "env:NAME, file:PATH or the token itself",
+                },
+            ),
+            (
+                "credentials",
+                SettingForm::SecretFile {
+                    expected: "the path of a credentials file (.creds)",
+                    holds: is_credentials,
+                    otherwise: "does not hold a user's JWT and its seed",
+                },
+            ),
+            ("ca_file", SettingForm::Certificates),
+            ("certificate", SettingForm::Certificates),
+            ("key", SettingForm::PrivateKey),
+            ("replicas", SettingForm::Number { least: 1, most: 5 }),
+        ],
+    },
+    build: BUILD,
 };
+
 #[cfg(feature = "nats")]
-pub(crate) use spool::NatsBackend;
-#[cfg(feature = "nats")]
-pub use spool::{NatsSettings, NatsSpool};
+const BUILD: SpoolBuild = SpoolBuild::Made(spool::NatsBackend::of);
+#[cfg(not(feature = "nats"))]
+const BUILD: SpoolBuild = SpoolBuild::Lacks { feature: "nats" };
+
+/// What `url` takes.
+const SERVERS: &str = "nats://host:port or tls://host:port, or several of them";
+/// What `stream` takes.
+const STREAM: &str = "a name of 1 to 64 letters, digits, - or _";
+
+/// A credentials file, as `nsc` and the hosted services write it.
+fn is_credentials(text: &str) -> bool {
+    const PARTS: [&str; 2] = ["BEGIN NATS USER JWT", "BEGIN USER NKEY SEED"];
+    PARTS.iter().all(|part| text.contains(part))
+}

@@ -10,7 +10,9 @@ use crate::delivery::{Examination, SpoolHealth, SpoolTrouble};
 use crate::doctor::{self, Finding};
 
 use crate::proxy::acme;
-use crate::proxy::{check_server, BuildError, ServerError};
+use crate::proxy::build_error::BuildError;
+use crate::proxy::lifecycle::startable::check_server;
+use crate::proxy::server_error::ServerError;
 
 /// Looks at it. Opens no connection, except to a spool that several machines share.
 pub(super) fn examine(config: &Config) -> Vec<Finding> {

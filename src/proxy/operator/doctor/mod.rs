@@ -23,7 +23,7 @@ use crate::posthog::{Batch, Envelope, Host, BATCH_PATH};
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::outbound::verdict::{BatchVerdict, NoAnswerReason};
-use crate::proxy::random_bits;
+use crate::proxy::random::random_bits;
 use ask::Probe;
 
 pub use key::unknown_keys;

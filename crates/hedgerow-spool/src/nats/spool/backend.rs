@@ -6,11 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::place::{NatsLogin, NatsPlace};
 use super::{NatsSettings, NatsSpool};
 use crate::backend::{
     Backend, Examination, OpenedSpool, SpoolHealth, SpoolLimits, SpoolTrouble, Terms,
 };
-use crate::{CommandError, ListFormat, NatsLogin, NatsPlace, SpoolCommand, SpoolError};
+use crate::{CommandError, ListFormat, SpoolCommand, SpoolError};
 
 /// The largest event in bytes that a NATS server accepts by default (`max_payload`): 1 MiB,
 /// including the headers. The real limit is known after connecting.
@@ -21,15 +22,15 @@ const TAKEN: usize = (1 << 20) - (4 << 10);
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// A spool on NATS.
-pub(crate) struct NatsBackend<'p>(pub(crate) &'p NatsPlace);
+pub(crate) struct NatsBackend(pub(super) NatsPlace);
 
-impl NatsBackend<'_> {
+impl NatsBackend {
     fn settings(&self, limits: SpoolLimits) -> NatsSettings {
-        NatsSettings::of(self.0, limits)
+        NatsSettings::of(&self.0, limits)
     }
 }
 
-impl Backend for NatsBackend<'_> {
+impl Backend for NatsBackend {
     fn describe(&self) -> String {
         let servers: Vec<_> = self.0.servers.iter().map(ToString::to_string).collect();
         format!("{} on {}", self.0.stream, servers.join(", "))

@@ -6,8 +6,10 @@ mod connection;
 mod denials;
 mod faults;
 mod fitness;
+mod given;
 mod message;
 mod names;
+mod place;
 mod project_queue;
 mod publishing;
 mod settings;
@@ -32,6 +34,7 @@ use streams::Streams;
 use watch::LeaderNotice;
 
 pub(crate) use backend::NatsBackend;
+pub use place::{NatsCertificate, NatsLogin, NatsServer};
 pub use settings::NatsSettings;
 
 /// How long one answer of the server is waited for.

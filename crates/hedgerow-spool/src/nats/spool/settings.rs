@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
 
+use super::place::{NatsCertificate, NatsLogin, NatsPlace, NatsServer};
 use super::{remote, ANSWER};
-use crate::{NatsCertificate, NatsLogin, NatsPlace, NatsServer, SpoolError, SpoolLimits};
+use crate::{SpoolError, SpoolLimits};
 
 /// Where a distributed spool is, and its bounds.
 #[derive(Clone)]
@@ -55,7 +56,7 @@ impl NatsSettings {
     }
 
     /// These streams with these bounds, led for a minute at a time.
-    pub fn of(nats: &NatsPlace, limits: SpoolLimits) -> Self {
+    pub(super) fn of(nats: &NatsPlace, limits: SpoolLimits) -> Self {
         Self {
             login: nats.login.clone(),
             ca_file: nats.ca_file.clone(),

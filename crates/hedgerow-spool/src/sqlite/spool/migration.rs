@@ -42,12 +42,12 @@ mod tests {
 
     use rusqlite::Connection;
 
+    use super::super::lease::FileLease;
     use super::super::look::inspect_folder;
     use super::super::recovery::recover;
     use super::super::settings::FolderState;
     use super::super::writing::checksum;
     use crate::event::time_of;
-    use crate::sqlite::lease::FileLease;
     use crate::{
         CommandError, Leadership, ListFormat, PeekLimit, Selection, SpoolCommand, SpoolError,
         SpooledEvent, SqliteSettings, SqliteSpool, Store,

@@ -11,13 +11,13 @@ use pingora::http::RequestHeader;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::proxy::Session;
 
+use crate::config::RequestLimits;
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::segment::Answer;
 use crate::site::head::{split_target, RequestHead};
 
-use crate::proxy::intake::body::{Incoming, Interrupted};
 use crate::proxy::reply;
-use crate::proxy::serving::Serving;
+use crate::proxy::request::body::{Incoming, Interrupted};
 
 /// What the connection itself shows about a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +93,15 @@ pub(crate) trait Exchange: Send {
 #[derive(Debug)]
 pub(crate) struct ClientGone(pub(crate) String);
 
+/// How the framework reads a request.
+#[derive(Clone, Copy)]
+pub(crate) struct Framing<'a> {
+    /// How long its connection waits for the next one, in seconds.
+    pub(crate) idle_seconds: u64,
+    /// How fast and how large it has to be.
+    pub(crate) limits: &'a RequestLimits,
+}
+
 /// A request that the framework has read.
 pub(crate) struct Framed<'s> {
     session: &'s mut Session,
@@ -100,10 +109,9 @@ pub(crate) struct Framed<'s> {
 }
 
 impl<'s> Framed<'s> {
-    /// Takes over a request, with the limits of this configuration.
-    pub(crate) fn new(session: &'s mut Session, serving: &Serving) -> Self {
-        let idle = serving.lasting.idle_seconds;
-        let incoming = Incoming::begin(session, idle, &serving.config.limits);
+    /// Takes over a request, which comes and ends like this.
+    pub(crate) fn new(session: &'s mut Session, framing: Framing<'_>) -> Self {
+        let incoming = Incoming::begin(session, framing.idle_seconds, framing.limits);
         Self { session, incoming }
     }
 }

@@ -12,11 +12,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::appending::AppendRoom;
 use super::clock::SpoolClock;
 use super::database::Database;
 use super::reading::TakenEvents;
-use super::reserve::Reserve;
+use super::reserve::{Reserve, LOG_BYTES};
 use super::transactions::Append;
 use super::SqliteSettings;
 use crate::store::{Availability, Counters, Gauges, PeekLimit, Position};
@@ -30,9 +29,6 @@ const GROUP_BYTES: usize = 8 << 20;
 
 /// Requests that are taken from the queue at once.
 const GROUP: usize = 4_096;
-
-/// The size in bytes from which on the log is moved into the file.
-pub(super) const LOG_BYTES: usize = 1 << 20;
 
 /// Events that are removed at a time on a full disk: each step needs little log.
 pub(super) const SMALL_STEP: usize = 100;
@@ -84,6 +80,14 @@ impl WorkerShared {
             false => Availability::Available,
         }
     }
+}
+
+/// Whether appends are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum AppendRoom {
+    Available,
+    /// The limit was reached; nothing is taken above the low-water mark.
+    Full,
 }
 
 pub(super) struct Worker {

@@ -1,15 +1,14 @@
-//! Where a spool on NATS is: values only, so that a build without it can read a configuration.
+//! Where a spool on NATS is.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use thiserror::Error;
 use url::Url;
 
 /// The streams of a shared spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NatsPlace {
+pub(super) struct NatsPlace {
     /// The servers; at least one.
     pub servers: Vec<NatsServer>,
     /// The stream's name, and the first token of its subjects.
@@ -31,24 +30,22 @@ pub struct NatsServer(Url);
 
 /// The transport to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NatsTransport {
+pub(super) enum NatsTransport {
     /// In the clear, unless the server itself asks for TLS.
     Plain,
     /// Over TLS.
     Tls,
 }
 
-/// The text is no address of a NATS server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("expected nats://host:port or tls://host:port")]
-pub struct NatsServerError;
+/// What is said of a text that is no address of a server.
+const EXPECTED: &str = "expected nats://host:port or tls://host:port";
 
 /// The port of a server that is named without one.
 const PORT: u16 = 4222;
 
 impl NatsServer {
-    /// Its transport.
-    pub fn transport(&self) -> NatsTransport {
+    /// How it is spoken to.
+    pub(super) fn transport(&self) -> NatsTransport {
         match self.0.scheme() {
             TLS => NatsTransport::Tls,
             _ => NatsTransport::Plain,
@@ -65,27 +62,27 @@ const PLAIN: &str = "nats";
 const TLS: &str = "tls";
 
 impl FromStr for NatsServer {
-    type Err = NatsServerError;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, NatsServerError> {
+    fn from_str(text: &str) -> Result<Self, &'static str> {
         // The URL parser ignores blanks, and changes characters that are not ASCII.
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(NatsServerError);
+            return Err(EXPECTED);
         }
-        let mut url = Url::parse(text).map_err(|_| NatsServerError)?;
+        let mut url = Url::parse(text).map_err(|_| EXPECTED)?;
         let has_host = url.host_str().is_some_and(|host| !host.is_empty());
         let is_anonymous = url.username().is_empty() && url.password().is_none();
         let is_bare =
             matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
         let is_known = matches!(url.scheme(), PLAIN | TLS);
         if !(is_known && has_host && is_anonymous && is_bare) {
-            return Err(NatsServerError);
+            return Err(EXPECTED);
         }
         let port = url.port().unwrap_or(PORT);
         url.set_path("");
         match url.set_port(Some(port)) {
             Ok(()) if port > 0 => Ok(Self(url)),
-            _ => Err(NatsServerError),
+            _ => Err(EXPECTED),
         }
     }
 }
@@ -166,7 +163,7 @@ mod tests {
             " nats://one",
             "nats://\u{e4}",
         ] {
-            assert_eq!(text.parse::<NatsServer>(), Err(NatsServerError), "{text:?}");
+            assert_eq!(text.parse::<NatsServer>(), Err(EXPECTED), "{text:?}");
         }
     }
 }

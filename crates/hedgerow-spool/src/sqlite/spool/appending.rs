@@ -4,21 +4,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::transactions::{pack, Append, AppendPart};
-use super::worker::Worker;
+use super::worker::{AppendRoom, Worker};
 use crate::store::Counters;
 use crate::SpoolError;
 
 /// How long appends are refused without a try after a failed write: a full disk is not to be asked
 /// a thousand times a second.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// Whether appends are taken.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum AppendRoom {
-    Available,
-    /// The limit was reached; nothing is taken above the low-water mark.
-    Full,
-}
 
 impl Worker {
     pub(super) fn append(&mut self, appends: Vec<Append>) {

@@ -6,7 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::transactions::PACK_BYTES;
-use super::worker::LOG_BYTES;
+
+/// The size in bytes from which on the log is moved into the file.
+pub(super) const LOG_BYTES: usize = 1 << 20;
 
 /// The space by which the file may have to grow when the log is moved into it, and a little more.
 const SIZE: usize = LOG_BYTES + PACK_BYTES + (1 << 19);

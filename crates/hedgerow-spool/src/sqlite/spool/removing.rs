@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::worker::{DeadLetterShare, Worker, LOG_BYTES, SMALL_STEP};
+use super::reserve::LOG_BYTES;
+use super::worker::{DeadLetterShare, Worker, SMALL_STEP};
 use crate::store::{Counters, Position};
 use crate::{Refusal, SpoolError};
 

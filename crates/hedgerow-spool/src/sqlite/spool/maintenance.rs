@@ -2,7 +2,8 @@
 
 use super::clock::ClockJump;
 use super::database::Database;
-use super::worker::{DeadLetterShare, Worker, LOG_BYTES, SMALL_STEP};
+use super::reserve::LOG_BYTES;
+use super::worker::{DeadLetterShare, Worker, SMALL_STEP};
 use crate::store::Counters;
 use crate::SpoolError;
 

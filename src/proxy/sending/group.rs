@@ -20,12 +20,12 @@ use crate::delivery::{
 };
 use crate::posthog::{events_within, join, BatchFacts, BatchOutline, Envelope};
 
-use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::limits::log_limit::LogLimit;
-use crate::proxy::outbound::refused_events::{deliver_without, is_about_events, RefusedEvent};
+use crate::proxy::outbound::refused_events::{deliver_without, RefusedEvent};
 use crate::proxy::outbound::sender::Destination;
-use crate::proxy::outbound::verdict::{BatchVerdict, Fallback, NoAnswerReason};
+use crate::proxy::outbound::verdict::{is_about_events, BatchVerdict, Fallback, NoAnswerReason};
+use crate::proxy::sending::upload_error::UploadError;
 use crate::proxy::spool::backlog::{Holder, ProjectSpool};
 
 /// Groups of a project under way at once. Requests that come while this many groups

@@ -1,7 +1,7 @@
 //! A spool in a folder as a backend.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,12 +14,21 @@ use super::{SqliteSettings, SqliteSpool};
 use crate::backend::{
     Backend, Examination, OpenedSpool, SharedFolder, SpoolHealth, SpoolLimits, SpoolTrouble, Terms,
 };
+use crate::settings::{SettingMistake, SpoolSettings};
 use crate::{CommandError, Leadership, SpoolCommand, SpoolError};
 
 /// A spool in a folder.
-pub(crate) struct SqliteBackend<'p>(pub(crate) &'p Path);
+pub(crate) struct SqliteBackend(PathBuf);
 
-impl Backend for SqliteBackend<'_> {
+impl SqliteBackend {
+    /// A spool in the folder that `path` names.
+    pub(crate) fn of(given: &SpoolSettings) -> Result<Arc<dyn Backend>, Vec<SettingMistake>> {
+        let folder = given.path("path").ok_or_else(Vec::new)?;
+        Ok(Arc::new(Self(folder.to_owned())))
+    }
+}
+
+impl Backend for SqliteBackend {
     fn describe(&self) -> String {
         self.0.display().to_string()
     }
@@ -30,7 +39,7 @@ impl Backend for SqliteBackend<'_> {
             max_age: terms.limits.max_age,
             ..SqliteSettings::default()
         };
-        let spool = SqliteSpool::open_with_clock(self.0, settings, terms.clock)?;
+        let spool = SqliteSpool::open_with_clock(&self.0, settings, terms.clock)?;
         Ok(OpenedSpool {
             store: spool.as_store(),
             folder: Some(Arc::new(spool)),
@@ -38,7 +47,7 @@ impl Backend for SqliteBackend<'_> {
     }
 
     fn check(&self) -> Result<(), SpoolError> {
-        inspect_folder(self.0).map(drop)
+        inspect_folder(&self.0).map(drop)
     }
 
     fn run(
@@ -47,11 +56,11 @@ impl Backend for SqliteBackend<'_> {
         command: &SpoolCommand,
         out: &mut dyn Write,
     ) -> Result<(), CommandError> {
-        command.run(self.0, out)
+        command.run(&self.0, out)
     }
 
     fn examine(&self, _: SpoolLimits, _: usize) -> Vec<Examination> {
-        let found = match inspect_folder(self.0) {
+        let found = match inspect_folder(&self.0) {
             Ok(FolderState::Usable) => SpoolHealth::Well("is there and can be used".to_owned()),
             Ok(FolderState::Empty) => {
                 SpoolHealth::Well("does not exist yet and can be created".to_owned())
@@ -68,7 +77,7 @@ impl Backend for SqliteBackend<'_> {
     }
 
     fn folder(&self) -> Option<&Path> {
-        Some(self.0)
+        Some(&self.0)
     }
 }
 
@@ -111,5 +120,30 @@ impl SharedFolder for SqliteSpool {
         if self.send(WorkerCommand::Reload { reply }).is_ok() {
             let _ = answer.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promises;
+    use crate::settings::SettingValue;
+
+    fn backend(folder: &Path) -> Arc<dyn Backend> {
+        let mut settings = SpoolSettings::default();
+        settings.set("path", SettingValue::Path(folder.join("spool")));
+        SqliteBackend::of(&settings).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_promises_of_a_store_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        promises::are_kept(&*backend(folder.path())).await;
+    }
+
+    #[tokio::test]
+    async fn the_size_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        promises::are_bounded(&*backend(folder.path()), 1 << 20).await;
     }
 }

@@ -11,7 +11,7 @@ use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::privacy::{Privacy, Signal, Signals};
 
 use crate::proxy::client::{self, X_FORWARDED_FOR, X_FORWARDED_PROTO};
-use crate::proxy::intake::exchange::ConnectionFacts;
+use crate::proxy::request::exchange::ConnectionFacts;
 
 /// The largest `Cookie` header that is read, in bytes; most servers take no more either.
 const COOKIE_BYTES: usize = 16 * 1024;

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use crate::admin::metrics::ProcessState;
-use crate::admin::{CertificateOrders, CertificateState};
+use crate::admin::CertificateState;
 use crate::config::Config;
-use crate::proxy::compile::LongLivedState;
 
 /// The current state of the process; `None` if the system has no `/proc`, and in a host proxy's
 /// build, because the process belongs to the host.
@@ -77,16 +76,4 @@ pub(crate) fn certificates(config: &Config) -> Vec<CertificateState> {
 #[cfg(not(feature = "server"))]
 pub(crate) fn certificates(_config: &Config) -> Vec<CertificateState> {
     Vec::new()
-}
-
-/// The certificates that are ordered, and what became of their orders.
-#[cfg(feature = "server")]
-pub(crate) fn ordered(lasting: &LongLivedState) -> (Vec<CertificateState>, CertificateOrders) {
-    (lasting.acme.states(), lasting.acme.orders())
-}
-
-/// None, for the same reason.
-#[cfg(not(feature = "server"))]
-pub(crate) fn ordered(_lasting: &LongLivedState) -> (Vec<CertificateState>, CertificateOrders) {
-    Default::default()
 }

@@ -22,9 +22,6 @@ use crate::proxy::first_party::posthog::{
     own_answer, ForwardedRequest, PostHogProxy, RequestPlan, BODY,
 };
 use crate::proxy::intake::access::FinishedRequest;
-use crate::proxy::intake::body::{Incoming, Interrupted};
-use crate::proxy::intake::exchange::head;
-use crate::proxy::intake::exchange::ConnectionFacts;
 use crate::proxy::intake::refusals::{of_head, RoutedRequest};
 use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
 use crate::proxy::outbound::hops::end_to_end;
@@ -33,6 +30,9 @@ use crate::proxy::outbound::{
     AnswerHead, OpenAnswer, Template, UpstreamRequest, WantedFields, PIECE,
 };
 use crate::proxy::reply;
+use crate::proxy::request::body::{Incoming, Interrupted};
+use crate::proxy::request::exchange::head;
+use crate::proxy::request::exchange::ConnectionFacts;
 use crate::proxy::routes::CompiledRoute;
 use crate::proxy::serving::Serving;
 use crate::segment::Answer;

@@ -26,7 +26,7 @@ use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::outbound::fetch::FetchHost;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::outbound::Connections;
-use crate::proxy::random_bits;
+use crate::proxy::random::random_bits;
 use crate::proxy::reply;
 
 /// Requests to Segment that are on their way at once.

@@ -3,10 +3,10 @@
 use crate::rewrite::RewriteError;
 use crate::segment::{BodyError, Reply, RequestRefusal};
 
-use crate::proxy::intake::body::Interrupted;
 use crate::proxy::limits::budget::UsedUp;
 use crate::proxy::limits::rates::RETRY_AFTER;
 use crate::proxy::outbound::verdict::BatchVerdict;
+use crate::proxy::request::body::Interrupted;
 use crate::proxy::spool::backlog::NotSpooled;
 
 /// Why an upload stopped.
@@ -107,7 +107,13 @@ impl UploadError {
             Reply::Refused(RequestRefusal::Malformed { code, .. }) => Some(code),
             Reply::Refused(RequestRefusal::UnknownWriteKey) => Some("unknown_write_key"),
             Reply::Refused(RequestRefusal::TooLarge) => Some("too_large"),
-            _ => None,
+            Reply::Refused(RequestRefusal::UnknownPath) => Some("unknown_path"),
+            Reply::Refused(RequestRefusal::MethodNotAllowed(_)) => Some("method_not_allowed"),
+            Reply::Accepted
+            | Reply::Pixel
+            | Reply::Preflight { .. }
+            | Reply::Busy { .. }
+            | Reply::TooMany { .. } => None,
         }
     }
 }

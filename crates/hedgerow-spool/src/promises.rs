@@ -1,0 +1,163 @@
+//! What [`Store`] promises, asked of a spool of any kind: each kind's own tests call this.
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::store::{Availability, Lead, PeekLimit, Rest, Store};
+use crate::{Backend, Refusal, SpoolError, SpoolLimits, SpooledEvent, Terms};
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a spool may be opened with: `max_size` in bytes.
+pub(crate) fn terms(max_size: u64) -> Terms {
+    Terms {
+        limits: SpoolLimits {
+            max_size,
+            max_age: Duration::from_secs(7 * 86_400),
+        },
+        longest_delivery: Duration::from_secs(20),
+        largest_event: 1 << 20,
+        clock: Arc::new(SystemTime::now),
+    }
+}
+
+fn event(name: &str, padding: usize) -> SpooledEvent {
+    let padding = "x".repeat(padding);
+    let text = format!(
+        "{{\"uuid\":\"{name}\",\"event\":\"{name}\",\"distinct_id\":\"p\",\
+         \"timestamp\":\"2026-11-23T10:00:00Z\",\"properties\":{{\"pad\":\"{padding}\"}}}}"
+    );
+    SpooledEvent::new(text.into(), SystemTime::now()).unwrap()
+}
+
+fn events(names: &[&str]) -> Vec<SpooledEvent> {
+    names.iter().map(|name| event(name, 0)).collect()
+}
+
+/// Waits until it is so: some kinds learn what waits a moment later.
+async fn becomes(what: &str, so: impl Fn() -> bool) {
+    let waiting = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(PATIENCE, waiting).await.is_ok(),
+        "{what}"
+    );
+}
+
+/// The events that a look at the spool finds, by their bodies, and whether there is more.
+async fn look(store: &dyn Store, project: &str, limit: PeekLimit) -> (Vec<String>, Rest) {
+    let found = store.peek(project, limit).await.unwrap();
+    let name = |body: &[u8]| {
+        let text: serde_json::Value = serde_json::from_slice(body).unwrap();
+        text["event"].as_str().unwrap().to_owned()
+    };
+    let names = found.events.iter().map(|event| name(&event.body));
+    (names.collect(), found.rest)
+}
+
+/// A spool that is empty keeps, delivers and sets aside events as [`Store`] says.
+pub(crate) async fn are_kept(backend: &dyn Backend) {
+    const ALL: PeekLimit = PeekLimit {
+        events: 100,
+        bytes: 1 << 20,
+    };
+    backend.check().unwrap();
+    assert!(!backend.describe().is_empty());
+    let opened = backend.open(terms(1 << 30)).unwrap();
+    let store = &*opened.store;
+    let (gauges, counters) = (store.gauges(), store.counters());
+    assert_eq!(look(store, "one", ALL).await, (vec![], Rest::Nothing));
+
+    // What one caller appends after another append stands after it; projects do not mix.
+    store.append("one", events(&["a", "b"])).await.unwrap();
+    store.append("other", events(&["z"])).await.unwrap();
+    store.append("one", events(&["c", "d"])).await.unwrap();
+    assert_eq!(gauges.of("one").events(), 4);
+    assert!(gauges.of("one").bytes() > 0);
+    let mut waiting = gauges.waiting();
+    waiting.sort();
+    assert_eq!(waiting, ["one", "other"]);
+    assert_eq!(counters.appended.load(Ordering::Relaxed), 5);
+    assert_eq!(store.availability(), Availability::Available);
+    assert!(matches!(store.lead("one").await, Ok(Lead::Ours(_))));
+
+    // A look takes no more than its limit, but always one event, and takes nothing away.
+    for _ in 0..2 {
+        let two = PeekLimit { events: 2, ..ALL };
+        let (names, rest) = look(store, "one", two).await;
+        assert_eq!((names, rest), (vec!["a".into(), "b".into()], Rest::More));
+    }
+    let narrow = PeekLimit { bytes: 1, ..ALL };
+    assert_eq!(look(store, "one", narrow).await.0, ["a"]);
+
+    // What is acknowledged never comes again, in whatever order it is.
+    let found = store.peek("one", ALL).await.unwrap().events;
+    store.acknowledge("one", vec![found[1].position]).await;
+    assert_eq!(look(store, "one", ALL).await.0, ["a", "c", "d"]);
+    store.acknowledge("one", vec![found[0].position]).await;
+    becomes("delivered events are counted", || {
+        counters.delivered.load(Ordering::Relaxed) == 2
+    })
+    .await;
+
+    // What is refused for good is set aside, and holds up nothing.
+    let refusal = Refusal {
+        status: 400,
+        reason: "invalid event".to_owned(),
+    };
+    let refused = store.dead_letter("one", found[2].position, refusal).await;
+    refused.unwrap();
+    let left = look(store, "one", ALL).await;
+    assert_eq!(left, (vec!["d".to_owned()], Rest::Nothing));
+    assert_eq!(counters.dead_lettered.load(Ordering::Relaxed), 1);
+    becomes("dead letters are counted", || {
+        gauges.of("one").dead_letters() == 1 && gauges.of("one").events() == 1
+    })
+    .await;
+
+    // The last one gone, nothing waits; the other project still does.
+    store.acknowledge("one", vec![found[3].position]).await;
+    becomes("nothing waits any more", || gauges.of("one").events() == 0).await;
+    assert_eq!(look(store, "other", ALL).await.0, ["z"]);
+    store.resign().await;
+}
+
+/// A spool above its limit says so to what comes, and takes events again once it has room.
+pub(crate) async fn are_bounded(backend: &dyn Backend, max_size: u64) {
+    const ONE: PeekLimit = PeekLimit {
+        events: 1,
+        bytes: 1,
+    };
+    let opened = backend.open(terms(max_size)).unwrap();
+    let store = &*opened.store;
+    let mut kept = 0_u64;
+    let full = loop {
+        let name = format!("e{kept}");
+        match store.append("one", vec![event(&name, 10_000)]).await {
+            Ok(()) => kept += 1,
+            Err(error) => break error,
+        }
+        assert!(kept * 10_000 < 2 * max_size, "{kept} events and not full");
+    };
+    assert!(matches!(full, SpoolError::Full { .. }), "{full}");
+    assert!(kept > 0);
+    assert_eq!(store.counters().refused.load(Ordering::Relaxed), 1);
+    assert_eq!(look(store, "one", ONE).await.0, ["e0"]);
+    for _ in 0..kept {
+        let found = store.peek("one", ONE).await.unwrap().events;
+        store.acknowledge("one", vec![found[0].position]).await;
+    }
+    let again = async {
+        while store.append("one", events(&["again"])).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let taken = tokio::time::timeout(PATIENCE, again).await;
+    assert!(taken.is_ok(), "it stays full");
+    assert_eq!(look(store, "one", ONE).await.0, ["again"]);
+}

@@ -1,0 +1,244 @@
+//! The spool on this machine's disk: SQLite as the storage, one thread that writes it.
+
+mod appending;
+mod backend;
+mod clock;
+mod command;
+mod database;
+mod dead_letters;
+mod lease;
+mod look;
+mod maintenance;
+mod migration;
+mod opening;
+mod reading;
+mod recovery;
+mod removing;
+mod reserve;
+mod schema;
+mod settings;
+#[cfg(test)]
+mod steps;
+mod transactions;
+mod worker;
+mod writing;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::sync::{mpsc, Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use crate::store::{Availability, Counters, Gauges, Lead, PeekLimit, Peeked, Position, Store};
+use crate::{Clock, Refusal, SpoolError, SpooledEvent};
+use lease::FileLease;
+use worker::{Worker, WorkerCommand, WorkerShared};
+
+pub(crate) use backend::SqliteBackend;
+pub use settings::SqliteSettings;
+
+/// Lets a process live on when a file reaches its size limit (`ulimit -f`): without this the
+/// system ends it with a signal, and with it the write fails like one on a full disk. Call it
+/// once, on a runtime.
+///
+/// # Errors
+/// If the runtime has no signal driver.
+pub fn outlive_file_size_limit() -> std::io::Result<()> {
+    // SIGXFSZ on Linux and the BSDs. A handler stays for the life of the process.
+    const SIGXFSZ: i32 = 25;
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ)).map(drop)
+}
+
+/// A spool on disk. Clones share it; the last one that goes closes it.
+#[derive(Clone)]
+pub struct SqliteSpool {
+    inner: Arc<SqliteSpoolInner>,
+}
+
+struct SqliteSpoolInner {
+    commands: Sender<WorkerCommand>,
+    shared: Arc<WorkerShared>,
+    lease: FileLease,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    folder: PathBuf,
+}
+
+impl SqliteSpool {
+    /// Opens the spool in a folder, and makes both if they are not there.
+    ///
+    /// A disk that is full or read-only, or a folder that cannot be made, is no error here: the
+    /// proxy has to serve all the same. Appends answer with the error of the moment, and the spool
+    /// tries again by itself. A damaged file is set aside, and what can be read of it is kept.
+    ///
+    /// # Errors
+    /// [`SpoolError::Format`] if a newer version wrote it; [`SpoolError::Folder`] if no thread can
+    /// be started.
+    pub fn open(folder: &Path, settings: SqliteSettings) -> Result<Self, SpoolError> {
+        Self::open_with_clock(folder, settings, Arc::new(SystemTime::now))
+    }
+
+    /// The same with another time of day.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_with_clock(
+        folder: &Path,
+        settings: SqliteSettings,
+        clock: Clock,
+    ) -> Result<Self, SpoolError> {
+        let shared = Arc::new(WorkerShared::default());
+        let mut worker = Worker::new(folder.to_owned(), settings, clock, Arc::clone(&shared));
+        match worker.open() {
+            Err(error @ SpoolError::Format { .. }) => return Err(error),
+            Err(error) => {
+                shared.unavailable.store(true, Ordering::Relaxed);
+                log::error!("the spool cannot be used for now: {error}");
+            }
+            Ok(_) => {}
+        }
+        let (commands, queue) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("spool".to_owned())
+            .spawn(move || worker.run(&queue))
+            .map_err(|source| SpoolError::Folder {
+                path: folder.to_owned(),
+                source: Arc::new(source),
+            })?;
+        Ok(Self {
+            inner: Arc::new(SqliteSpoolInner {
+                commands,
+                shared,
+                lease: FileLease::new(folder),
+                thread: Mutex::new(Some(thread)),
+                folder: folder.to_owned(),
+            }),
+        })
+    }
+
+    /// The spool as any other.
+    pub fn as_store(&self) -> Arc<dyn Store> {
+        Arc::new(self.clone())
+    }
+
+    fn send(&self, command: WorkerCommand) -> Result<(), SpoolError> {
+        self.inner
+            .commands
+            .send(command)
+            .map_err(|_| SpoolError::Closed)
+    }
+}
+
+#[async_trait]
+impl Store for SqliteSpool {
+    async fn append(&self, project: &str, events: Vec<SpooledEvent>) -> Result<(), SpoolError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.send(WorkerCommand::Append {
+            project: project.to_owned(),
+            events,
+            reply,
+        })?;
+        answer.await.unwrap_or(Err(SpoolError::Closed))
+    }
+
+    async fn peek(&self, project: &str, limit: PeekLimit) -> Result<Peeked, SpoolError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(WorkerCommand::Peek {
+            project: project.to_owned(),
+            limit,
+            reply,
+        })?;
+        let found = answer.await.unwrap_or(Err(SpoolError::Closed))?;
+        for position in found.damaged {
+            log::error!("an event in the spool is not what was written; it is a dead letter now");
+            let refusal = Refusal {
+                status: 0,
+                reason: "its bytes were damaged on disk".to_owned(),
+            };
+            self.dead_letter(project, position, refusal).await?;
+        }
+        Ok(Peeked {
+            events: found.events,
+            rest: found.rest,
+        })
+    }
+
+    async fn acknowledge(&self, project: &str, positions: Vec<Position>) {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.send(WorkerCommand::Acknowledge {
+            project: project.to_owned(),
+            positions,
+            reply,
+        });
+        if sent.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    async fn dead_letter(
+        &self,
+        _project: &str,
+        position: Position,
+        refusal: Refusal,
+    ) -> Result<(), SpoolError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(WorkerCommand::DeadLetter {
+            position,
+            refusal,
+            reply,
+        })?;
+        answer.await.unwrap_or(Err(SpoolError::Closed))
+    }
+
+    async fn lead(&self, _project: &str) -> Result<Lead, SpoolError> {
+        self.inner.lease.try_take()
+    }
+
+    async fn resign(&self) {
+        self.inner.lease.release();
+    }
+
+    fn availability(&self) -> Availability {
+        self.inner.shared.availability()
+    }
+
+    fn gauges(&self) -> &Gauges {
+        &self.inner.shared.gauges
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.inner.shared.counters
+    }
+}
+
+impl From<rusqlite::Error> for SpoolError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::NoSpace,
+            Some(rusqlite::ErrorCode::ReadOnly) => Self::ReadOnly,
+            _ => Self::Storage(Arc::new(error)),
+        }
+    }
+}
+
+impl Drop for SqliteSpoolInner {
+    fn drop(&mut self) {
+        let _ = self.commands.send(WorkerCommand::Close);
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // What was asked for before is done before: the thread works in order.
+            if thread.join().is_err() {
+                log::error!("the spool's thread ended in a panic");
+            }
+        }
+    }
+}

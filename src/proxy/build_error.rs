@@ -1,0 +1,112 @@
+//! Why a configuration that is valid in itself cannot be served, and whether there are authorities to
+//! verify a host with.
+
+use std::path::{Path, PathBuf};
+
+use pingora::tls::RootCertStore;
+use thiserror::Error;
+
+use crate::delivery::SpoolError;
+use crate::site::LibraryError;
+
+/// Why Hedgerow cannot start with a configuration that is valid in itself.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// There are no authorities to verify a host's certificate with.
+    #[error(
+        "no certificate authorities to verify {host} with ({reason}); install ca-certificates, \
+         or set ca_file"
+    )]
+    Authorities {
+        /// The host of a project or the server of an origin.
+        host: String,
+        /// The TLS library's message.
+        reason: String,
+    },
+    /// The file that holds them has none.
+    #[error("no certificate authorities to verify {host} with in {path} ({reason})", path = path.display())]
+    CaFile {
+        /// The host of a project.
+        host: String,
+        /// The file.
+        path: PathBuf,
+        /// The TLS library's message.
+        reason: String,
+    },
+    /// analytics.js cannot be served.
+    #[error("analytics.js in {folder}: {source}")]
+    Library {
+        /// The folder, or the archive.
+        folder: PathBuf,
+        /// The mistake.
+        source: LibraryError,
+    },
+    /// The snippet for a site's pages cannot be made.
+    #[error("the snippet for the pages of {origin}: {reason}")]
+    Snippet {
+        /// The origin.
+        origin: String,
+        /// The missing part.
+        reason: String,
+    },
+    /// A route that the call in a host proxy cannot serve.
+    #[error(
+        "route {route} is an `origin`, which the host proxy serves itself: remove it from the \
+         file, or run the binary"
+    )]
+    NotInAHost {
+        /// Host and path of the route.
+        route: String,
+    },
+    /// There is no secret to keep sessions with.
+    #[error("sessions cannot be kept: {0}")]
+    Sessions(String),
+    /// The spool exists but this version cannot use it.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// A write key belongs to a project that the configuration does not have.
+    #[error("a write key leads to project {project}, which is not configured")]
+    NoProject {
+        /// The project's name.
+        project: String,
+    },
+    /// A listener orders a certificate, and this build cannot.
+    #[error("this build cannot order certificates: it was built without the cargo feature acme")]
+    NoAcme,
+    /// The host is not valid in a request.
+    #[error("project {project}: its host is not valid in a request")]
+    Host {
+        /// The project's name.
+        project: String,
+    },
+}
+
+/// A file without certificates. Nothing is verified with it: it is only used for hosts without TLS,
+/// on machines that may have no certificates.
+pub(crate) const NO_AUTHORITIES: &str = "/dev/null";
+
+/// Whether the file, or else the machine, has certificates to verify `host` with.
+pub(crate) fn check_authorities(file: Option<&Path>, host: &str) -> Result<(), BuildError> {
+    let refuse = |reason: String| match file {
+        Some(path) => BuildError::CaFile {
+            host: host.to_owned(),
+            path: path.to_owned(),
+            reason,
+        },
+        None => BuildError::Authorities {
+            host: host.to_owned(),
+            reason,
+        },
+    };
+    let mut store = RootCertStore::empty();
+    match file {
+        Some(file) => pingora::tls::load_ca_file_into_store(file, &mut store),
+        None => pingora::tls::load_platform_certs_incl_env_into_store(&mut store),
+    }
+    .map_err(|error| refuse(error.to_string()))?;
+    if store.is_empty() && file != Some(Path::new(NO_AUTHORITIES)) {
+        return Err(refuse("none were found".to_owned()));
+    }
+    Ok(())
+}

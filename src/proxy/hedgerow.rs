@@ -1,0 +1,280 @@
+//! Hedgerow itself: the active configuration behind the one call of a host proxy.
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{header, HeaderMap, HeaderValue, StatusCode};
+use pingora::proxy::Session;
+
+use crate::admin::{Forwarded as ForwardCounts, SAMPLED_EVERY};
+use crate::config::Config;
+
+use crate::proxy::build_error::BuildError;
+use crate::proxy::compile::destinations;
+use crate::proxy::intake::intercept::Intake;
+use crate::proxy::intake::refusals::{of_head, RoutedRequest};
+use crate::proxy::lasting::LongLivedState;
+use crate::proxy::outbound::pools::Pools;
+use crate::proxy::relay::Relay;
+use crate::proxy::reloads::keep_fixed;
+use crate::proxy::reply;
+use crate::proxy::request::exchange::{self, authority, Framed};
+use crate::proxy::routes::RouteAction;
+use crate::proxy::serving::Serving;
+use crate::proxy::telemetry::watcher::Counts;
+use crate::site::head::HeadFault;
+
+/// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
+///
+/// ```no_run
+/// # use async_trait::async_trait;
+/// # use pingora::proxy::{ProxyHttp, Session};
+/// # use pingora::upstreams::peer::HttpPeer;
+/// struct Site {
+///     hedgerow: hedgerow::Hedgerow,
+/// }
+///
+/// #[async_trait]
+/// impl ProxyHttp for Site {
+/// #   type CTX = ();
+/// #   fn new_ctx(&self) {}
+/// #   async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> pingora::Result<Box<HttpPeer>> {
+/// #       Err(pingora::Error::new_str("not shown"))
+/// #   }
+///     async fn request_filter(&self, session: &mut Session, _: &mut ()) -> pingora::Result<bool> {
+///         self.hedgerow.intercept(session).await
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Hedgerow {
+    pub(super) shared: Arc<HedgerowShared>,
+}
+
+/// Shared by all clones: the active configuration, and the state that outlives it.
+pub(crate) struct HedgerowShared {
+    pub(super) current: ArcSwap<Serving>,
+    pub(super) lasting: Arc<LongLivedState>,
+}
+
+impl Hedgerow {
+    /// The one call for a host proxy, in its `request_filter`: `true` means that the request was
+    /// on one of the `segment` or `posthog` routes and has been answered. Any other request is left
+    /// untouched.
+    ///
+    /// # Errors
+    ///
+    /// When PostHog's answer to posthog-js ends early in its middle, so that the connection ends
+    /// with it. Every other failure of such a request is answered here.
+    pub async fn intercept(&self, session: &mut Session) -> pingora::Result<bool> {
+        let serving = self.current();
+        self.begin(&serving);
+        let head = session.req_header();
+        let (authority, path) = (authority(head), head.uri.path());
+        let Some((route, tail)) = serving.routes.find(authority, path) else {
+            return Ok(false);
+        };
+        let tail_at = path.len() - tail.len();
+        match &route.does {
+            RouteAction::Origin => return Ok(false),
+            RouteAction::Segment(segment) => {
+                if let Err(fault) = exchange::head(session).check() {
+                    refuse_head(&serving, session, fault).await?;
+                    return Ok(true);
+                }
+                let intake = Intake::new(&serving, segment, route.number);
+                let mut exchange = Framed::new(session, serving.framing());
+                intake.serve(&mut exchange, tail_at).await;
+            }
+            RouteAction::PostHog(passed) => {
+                let relay = Relay::new(&serving, passed, route);
+                let tail = tail.to_owned();
+                // Boxed: a Segment call does not hold the memory for this.
+                Box::pin(relay.answer(session, &tail)).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Starts to send the waiting events of the spool, on the current Tokio runtime. The first
+    /// [`intercept`](Self::intercept) does this too; a host calls this function to send the events
+    /// of an earlier process without waiting for a request. Does nothing without a spool, or if it
+    /// has started already.
+    pub fn start_replay(&self) {
+        self.begin(&self.current());
+    }
+
+    /// Starts the background tasks of a configuration, once.
+    pub(super) fn begin(&self, serving: &Serving) {
+        if serving.begun.load(Ordering::Relaxed) {
+            return;
+        }
+        serving.begun.store(true, Ordering::Relaxed);
+        self.start_sampling(serving);
+        if let Some(backlog) = &self.shared.lasting.backlog {
+            backlog.start();
+        }
+    }
+
+    /// Ends the replay for good, once its request in flight has ended. Waiting events stay in the
+    /// spool; batches that PostHog does not accept are still stored.
+    pub async fn stop_replay(&self) {
+        if let Some(backlog) = &self.shared.lasting.backlog {
+            backlog.stop().await;
+        }
+    }
+
+    /// The active configuration.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.current().config)
+    }
+
+    pub(super) fn current(&self) -> Arc<Serving> {
+        self.shared.current.load_full()
+    }
+
+    /// The outcomes of requests that were forwarded to real Segment accounts, all routes together.
+    pub fn forward_counts(&self) -> ForwardCounts {
+        self.shared.lasting.accounts.counts()
+    }
+
+    /// Lets connections end with their next answer.
+    pub(super) fn set_leaving(&self) {
+        self.shared.lasting.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Requests on their way to real Segment accounts, in the background.
+    pub(super) fn forwards_in_flight(&self) -> usize {
+        self.shared.lasting.accounts.under_way()
+    }
+
+    /// Whether no predecessor uses the spool any more.
+    pub(super) fn is_first(&self) -> bool {
+        let backlog = self.shared.lasting.backlog.as_ref();
+        backlog.is_none_or(|backlog| backlog.is_first())
+    }
+
+    /// Appends all further events to the spool.
+    pub(super) fn only_append(&self) {
+        if let Some(backlog) = &self.shared.lasting.backlog {
+            backlog.only_append();
+        }
+    }
+
+    /// Takes that back: there is no successor after all.
+    pub(super) fn resume_streaming(&self) {
+        if let Some(backlog) = &self.shared.lasting.backlog {
+            backlog.resume_streaming();
+        }
+    }
+
+    /// How many messages there were since the start.
+    pub fn counts(&self) -> Counts {
+        let lasting = &self.shared.lasting;
+        lasting.counters.read(lasting.budget.held())
+    }
+}
+
+impl std::fmt::Debug for Hedgerow {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Hedgerow").finish_non_exhaustive()
+    }
+}
+
+impl Hedgerow {
+    /// Takes a sample of the state from time to time, for the plots of the live view. The first call
+    /// on a Tokio runtime begins it.
+    fn start_sampling(&self, serving: &Serving) {
+        let admin = serving.admin.clone();
+        let Some(admin) = admin.filter(|admin| admin.begins_sampling()) else {
+            return;
+        };
+        let admin = Arc::downgrade(&admin);
+        tokio::spawn(async move {
+            while let Some(admin) = admin.upgrade() {
+                admin.sample();
+                drop(admin);
+                tokio::time::sleep(Duration::from_secs(SAMPLED_EVERY)).await;
+            }
+        });
+    }
+
+    /// Serves another configuration from now on, without a [`Server`](crate::proxy::Server) or a
+    /// [`Site`](crate::proxy::Site) around it, which have their own reloads. A request ends with
+    /// the configuration that it began with; spool, counters and connections stay. Returns the
+    /// names of the settings that need a new process. Reads files, so do not call it where requests
+    /// are served.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Hedgerow::new`]. Nothing has changed then.
+    pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>, BuildError> {
+        let kept = keep_fixed(&mut config, &self.config());
+        let next = self.shared.prepare(config)?;
+        self.shared.adopt(next);
+        self.shared.lasting.reloads.apply();
+        Ok(kept)
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.shared.lasting.leaving.load(Ordering::Relaxed)
+    }
+}
+
+impl HedgerowShared {
+    /// Prepares another configuration while the active one serves. Reads files.
+    pub(crate) fn prepare(&self, config: Config) -> Result<Arc<Serving>, BuildError> {
+        let before = self.current.load_full();
+        let mut pools = Pools::after(&before.pools);
+        let destinations = destinations(&config, Some(&before), &mut pools)?;
+        let (lasting, destinations) = (&self.lasting, Arc::new(destinations));
+        let serving = lasting.serving(config, destinations, pools, Some(&before));
+        serving.map(Arc::new)
+    }
+
+    /// Replaces the active configuration.
+    pub(crate) fn adopt(&self, next: Arc<Serving>) {
+        self.current.store(next);
+        self.settle();
+    }
+
+    /// Applies the active configuration to the state that outlives it.
+    pub(super) fn settle(&self) {
+        let (serving, lasting) = (self.current.load(), &self.lasting);
+        let config = &serving.config;
+        lasting.budget.set_limit(config.limits.memory);
+        lasting
+            .connection_limits
+            .bound(&config.limits, &config.trusted_proxies);
+        lasting.admin.settle(config);
+        if let Some(backlog) = &lasting.backlog {
+            backlog.serve(Arc::clone(&serving.destinations));
+            if let Some(live) = serving.admin.as_ref().and_then(|admin| admin.live()) {
+                backlog.show_to(Arc::clone(live));
+            }
+        }
+    }
+}
+
+/// Answers a call whose head alone is refused; the connection ends, as it is not known where its next request
+/// begins.
+async fn refuse_head(
+    serving: &Serving,
+    session: &mut Session,
+    fault: HeadFault,
+) -> pingora::Result<()> {
+    log::debug!("a request was refused for its head: {fault:?}");
+    session.set_keepalive(None);
+    let asking = RoutedRequest::NOTHING;
+    serving.answered(session.req_header(), asking, of_head(fault), None);
+    let mut headers = HeaderMap::new();
+    if fault.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let allowed = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+        headers.insert(header::ALLOW, allowed);
+    }
+    let answer = reply::answer(fault.status(), headers, Bytes::new());
+    reply::write(session, answer).await
+}

@@ -1,0 +1,161 @@
+//! What a configuration at work tells of itself: to the admin pages, to the metrics and to health.
+
+use std::sync::atomic::Ordering;
+use std::time::UNIX_EPOCH;
+
+use crate::admin::{
+    CertificateOrders, CertificateState, ConfigState, PostHogCondition, ProjectState, ProxyState,
+    SpoolSize, SpoolState, Stalled, Unready,
+};
+use crate::delivery::{self, Availability};
+
+use crate::proxy::lasting::LongLivedState;
+use crate::proxy::serving::Serving;
+use crate::proxy::telemetry::process;
+
+impl Serving {
+    /// The state at this moment.
+    pub(crate) fn state(&self) -> ProxyState {
+        let counts = self.lasting.counters.read(self.lasting.budget.held());
+        let now = (self.lasting.clock)();
+        let mut projects: Vec<ProjectState> = self
+            .destinations
+            .iter()
+            .map(|(name, destination)| {
+                let tally = destination.tally();
+                let posthog = match tally.is_away() {
+                    true => PostHogCondition::Away,
+                    false => PostHogCondition::Available,
+                };
+                let (trouble, last_error) = tally.failure_state(now);
+                ProjectState {
+                    trouble,
+                    last_error,
+                    upstream: destination.upstream(),
+                    ..ProjectState::new(name, posthog, tally.read())
+                }
+            })
+            .collect();
+        projects.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let spool = self.lasting.backlog.as_ref().map(|backlog| {
+            for status in backlog.delivery().status() {
+                let known = projects
+                    .iter_mut()
+                    .find(|known| known.name == status.project);
+                let Some(project) = known else { continue };
+                project.posthog = PostHogCondition::Available;
+                project.waiting = status.events;
+                project.waiting_bytes = status.bytes;
+                project.oldest = status.oldest.map(|oldest| {
+                    (self.lasting.clock)()
+                        .duration_since(oldest)
+                        .unwrap_or_default()
+                });
+                project.dead_letters = status.dead_letters;
+                project.stalled = stalled(status.draining);
+                if status.breaker == delivery::BreakerState::Open {
+                    project.posthog = PostHogCondition::Away;
+                }
+            }
+            let store = backlog.delivery().store();
+            let (counters, size) = (store.counters(), store.gauges().size());
+            SpoolState {
+                writable: store.availability() == Availability::Available,
+                size: size.map(|(used, limit)| SpoolSize { used, limit }),
+                disk_free: backlog.folder().and_then(process::free_of),
+                appended: counters.appended.load(Ordering::Relaxed),
+                deduplicated: counters.deduplicated.load(Ordering::Relaxed),
+                replayed: counters.delivered.load(Ordering::Relaxed),
+                dead_lettered: counters.dead_lettered.load(Ordering::Relaxed),
+                expired: counters.expired.load(Ordering::Relaxed),
+                dead_letters_evicted: counters.dead_letters_evicted.load(Ordering::Relaxed),
+                refused: counters.refused.load(Ordering::Relaxed),
+            }
+        });
+        let (ordered, orders) = ordered(&self.lasting);
+        ProxyState {
+            events: counts.events,
+            left_out: counts.left_out,
+            left_out_for: counts.left_out_for,
+            refused: counts.refused,
+            notices: counts.notices,
+            requests: self.requests.read(),
+            routes: self.requests.routes(),
+            rewrite_times: self.lasting.counters.rewriting().read(),
+            session_cookies: self.lasting.counters.session_cookies(),
+            busy: counts.busy,
+            held: counts.held,
+            held_limit: self.lasting.budget.limit(),
+            log_dropped: crate::logging::dropped(),
+            connections: self.lasting.connection_limits.counts(),
+            unready: self.unready(),
+            projects,
+            spool,
+            forwarded: self.lasting.accounts.counts(),
+            certificates: self.certificates.iter().cloned().chain(ordered).collect(),
+            orders,
+            process: process::state(),
+            config: ConfigState {
+                outline: self.config.outline.clone(),
+                ..self.lasting.reloads.state()
+            },
+        }
+    }
+}
+
+fn stalled(draining: delivery::Draining) -> Option<Stalled> {
+    match draining {
+        delivery::Draining::Normal => None,
+        delivery::Draining::Blocked { since, reason } => Some(Stalled {
+            since: since
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            reason,
+        }),
+    }
+}
+
+impl Serving {
+    /// Why no requests should come here now; empty when they should.
+    pub(crate) fn unready(&self) -> Vec<Unready> {
+        let mut reasons = Vec::new();
+        if self.lasting.leaving.load(Ordering::Relaxed) {
+            reasons.push(Unready::Leaving);
+        }
+        let (keeps, any_there) = match &self.lasting.backlog {
+            Some(backlog) => {
+                let delivery = backlog.delivery();
+                let keeps = delivery.store().availability() == Availability::Available;
+                let status = delivery.status();
+                let mut there = status
+                    .iter()
+                    .map(|status| status.breaker == delivery::BreakerState::Closed);
+                if !keeps {
+                    reasons.push(Unready::SpoolNotWritable);
+                }
+                (keeps, status.is_empty() || there.any(|there| there))
+            }
+            None => {
+                let mut all = self.destinations.values();
+                let there = all.any(|destination| !destination.tally().is_away());
+                (false, self.destinations.is_empty() || there)
+            }
+        };
+        if !keeps && !any_there {
+            reasons.push(Unready::NoWay);
+        }
+        reasons
+    }
+}
+
+/// The certificates that are ordered, and what became of their orders.
+#[cfg(feature = "server")]
+fn ordered(lasting: &LongLivedState) -> (Vec<CertificateState>, CertificateOrders) {
+    (lasting.acme.states(), lasting.acme.orders())
+}
+
+/// None, for the same reason.
+#[cfg(not(feature = "server"))]
+fn ordered(_lasting: &LongLivedState) -> (Vec<CertificateState>, CertificateOrders) {
+    Default::default()
+}

@@ -1,0 +1,234 @@
+//! The floors of docs/design.md: what is imported stands on a lower floor.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The floors of a folder: each room with its number, the lowest first.
+struct Floors {
+    /// The folder as a path of modules: empty for the crate itself.
+    base: Vec<String>,
+    rooms: BTreeMap<String, usize>,
+}
+
+impl Floors {
+    /// Those of the indented block below this heading of docs/design.md.
+    fn of(heading: &str, base: &[&str]) -> Self {
+        let document = super::file("docs/design.md");
+        let mut lines = document.lines();
+        assert!(
+            lines.any(|line| line == heading),
+            "docs/design.md has no {heading}"
+        );
+        let block = lines
+            .skip_while(|line| !line.starts_with("    "))
+            .take_while(|line| line.starts_with("    "));
+        let mut rooms = BTreeMap::new();
+        for (number, line) in block.enumerate() {
+            for room in line.split(',').map(|room| room.trim().to_owned()) {
+                assert!(
+                    rooms.insert(room.clone(), number).is_none(),
+                    "{room} is on two floors"
+                );
+            }
+        }
+        assert!(!rooms.is_empty(), "no floors below {heading}");
+        Self {
+            base: base.iter().map(|part| (*part).to_owned()).collect(),
+            rooms,
+        }
+    }
+
+    /// What is wrong with the imports of a file, whose place among the modules is given.
+    fn mistakes(&self, module: &[String], text: &str) -> Vec<String> {
+        let depth = self.base.len();
+        let Some(own) = module.get(depth) else {
+            // The face of the folder declares its rooms and hands on their items.
+            return Vec::new();
+        };
+        let Some(floor) = self.rooms.get(own) else {
+            return vec![format!("{own} is on no floor of docs/design.md")];
+        };
+        let mut wrong = BTreeSet::new();
+        for path in paths(text) {
+            let Some(path) = absolute(module, &path) else {
+                continue;
+            };
+            let (Some(base), Some(room)) = (path.get(..depth), path.get(depth)) else {
+                continue;
+            };
+            if base != self.base || room == own {
+                continue;
+            }
+            match self.rooms.get(room) {
+                Some(other) if other < floor => {}
+                Some(_) => {
+                    wrong.insert(format!("imports {}, which is not below", path.join("::")));
+                }
+                None => {
+                    wrong.insert(format!(
+                        "imports {} through the folder's face: name its room",
+                        path.join("::")
+                    ));
+                }
+            }
+        }
+        wrong.into_iter().collect()
+    }
+}
+
+/// The paths of a text that begin with `crate`, `super` or `self`, groups taken apart; comments and unit
+/// tests left out.
+fn paths(text: &str) -> Vec<Vec<String>> {
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
+    let text: String = text
+        .lines()
+        .map(|line| line.split("//").next().unwrap())
+        .collect::<Vec<_>>()
+        .join("\n");
+    let mut found = Vec::new();
+    for start in ["crate", "super", "self"] {
+        for (at, _) in text.match_indices(&format!("{start}::")) {
+            let before = text[..at].chars().next_back();
+            if before.is_none_or(|before| !before.is_alphanumeric() && !"_:$".contains(before)) {
+                take(&mut text[at..].chars().peekable(), Vec::new(), &mut found);
+            }
+        }
+    }
+    found
+}
+
+type Characters<'t> = std::iter::Peekable<std::str::Chars<'t>>;
+
+/// Reads one path, and after a brace all of its group.
+fn take(text: &mut Characters<'_>, mut path: Vec<String>, found: &mut Vec<Vec<String>>) {
+    loop {
+        while text.next_if(|one| one.is_whitespace()).is_some() {}
+        if text.next_if_eq(&'{').is_some() {
+            while text.peek().is_some() && text.next_if_eq(&'}').is_none() {
+                take(text, path.clone(), found);
+                // What else stands in a group: `as name`, commas.
+                while text.next_if(|one| !matches!(one, ',' | '}')).is_some() {}
+                text.next_if_eq(&',');
+                while text.next_if(|one| one.is_whitespace()).is_some() {}
+            }
+            return;
+        }
+        let mut name = String::new();
+        while let Some(one) = text.next_if(|one| one.is_alphanumeric() || *one == '_') {
+            name.push(one);
+        }
+        if name.is_empty() {
+            break;
+        }
+        path.push(name);
+        if text.next_if_eq(&':').is_none() || text.next_if_eq(&':').is_none() {
+            break;
+        }
+    }
+    found.push(path);
+}
+
+/// The path from the crate's root; none above it.
+fn absolute(module: &[String], path: &[String]) -> Option<Vec<String>> {
+    let mut here = module.to_vec();
+    let mut rest = path;
+    match path.first().map(String::as_str) {
+        Some("crate") => {
+            here.clear();
+            rest = &path[1..];
+        }
+        Some("self") => rest = &path[1..],
+        _ => {}
+    }
+    while let Some(("super", more)) = rest.split_first().map(|(one, more)| (one.as_str(), more)) {
+        here.pop()?;
+        rest = more;
+    }
+    here.extend(rest.iter().filter(|name| *name != "self").cloned());
+    Some(here)
+}
+
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// The place of a file among the modules.
+fn module(source: &Path) -> Vec<String> {
+    let path = source.with_extension("");
+    let mut parts: Vec<String> = path
+        .iter()
+        .map(|part| part.to_str().unwrap().to_owned())
+        .collect();
+    if parts.last().is_some_and(|last| last == "mod") {
+        parts.pop();
+    }
+    parts
+}
+
+fn mistakes_below(floors: &Floors) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(
+        &floors
+            .base
+            .iter()
+            .fold(root.clone(), |path, part| path.join(part)),
+        &mut files,
+    );
+    let mut wrong = Vec::new();
+    let mut rooms = BTreeSet::new();
+    for file in files {
+        let place = file.strip_prefix(&root).unwrap();
+        let module = module(place);
+        rooms.extend(module.get(floors.base.len()).cloned());
+        let text = std::fs::read_to_string(&file).unwrap();
+        for mistake in floors.mistakes(&module, &text) {
+            wrong.push(format!("src/{}: {mistake}", place.display()));
+        }
+    }
+    let gone = floors.rooms.keys().filter(|room| !rooms.contains(*room));
+    wrong.extend(gone.map(|room| format!("docs/design.md: {room} is not there")));
+    wrong
+}
+
+#[test]
+fn imports_lead_down_the_floors_of_the_design() {
+    let mut wrong = mistakes_below(&Floors::of("### The floors of `src/`", &[]));
+    wrong.extend(mistakes_below(&Floors::of(
+        "### The floors of `src/proxy/`",
+        &["proxy"],
+    )));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn an_import_that_leads_up_or_through_the_face_is_found() {
+    let module = ["proxy", "limits", "rates"].map(ToOwned::to_owned);
+    let floors = Floors::of("### The floors of `src/proxy/`", &["proxy"]);
+    for (text, expected) in [
+        ("use crate::proxy::server_error::ServerError;", 1),
+        ("use crate::proxy::random::random_bits;", 0),
+        (
+            "use crate::proxy::{limits::budget::Budget, lifecycle::{server::Server, reload}};",
+            2,
+        ),
+        ("use super::super::listen::drain;", 1),
+        ("fn one() { crate::proxy::hedgerow::two() }", 1),
+        ("use crate::proxy::Hedgerow;", 1),
+        ("use crate::config::Config;", 0),
+        ("use super::budget::Budget;", 0),
+        ("// crate::proxy::lifecycle", 0),
+        ("use hedgerow_crate::proxy::lifecycle;", 0),
+    ] {
+        let found = floors.mistakes(&module, text);
+        assert_eq!(found.len(), expected, "{text}: {found:?}");
+    }
+}
