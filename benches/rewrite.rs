@@ -1,7 +1,7 @@
-//! What one event costs in the rewriting: time, throughput and allocations.
+//! The cost of one event in the rewriting: time, throughput and allocations.
 //!
-//! `cargo bench --bench rewrite`. The bodies are requests recorded from real SDKs; the copy of the
-//! same bytes stands beside them as the floor.
+//! `cargo bench --bench rewrite`. The bodies are requests recorded from real SDKs; a copy of the
+//! same bytes is the lower limit.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -28,7 +28,7 @@ fn reference(bencher: Bencher<'_, '_>, case: &Case) {
     whole_way(bencher, Way::Reference, case);
 }
 
-/// With what PostHog's own libraries would send besides, and repeats remembered.
+/// With the properties that PostHog's own libraries would add, and repeats remembered.
 #[divan::bench(args = cases())]
 fn enriched(bencher: Bencher<'_, '_>, case: &Case) {
     whole_way(bencher, Way::Enriched, case);

@@ -1,5 +1,5 @@
-//! A proxy that was there before Hedgerow: it keeps a health page, stamps requests, and hides
-//! where its answers come from. It gains Hedgerow in one line of its `request_filter`.
+//! A proxy that existed before Hedgerow: it has a health page, adds a header to requests, and hides
+//! the origin of its answers. It adds Hedgerow with one line in its `request_filter`.
 //!
 //! ```text
 //! POSTHOG_API_KEY=phc_… cargo run --example existing_proxy -- 127.0.0.1:8080 127.0.0.1:3000
@@ -17,7 +17,7 @@ use pingora::server::Server;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::Result;
 
-/// Where Segment's calls come in, and whose they are.
+/// The path of Segment's calls, and their project.
 const CONFIGURATION: &str = "
 projects:
   shop: {host: us, api_key: env:POSTHOG_API_KEY}
@@ -33,7 +33,7 @@ pub struct Shop {
     pub hedgerow: Hedgerow,
 }
 
-/// What it knows of a request.
+/// Its state of a request.
 #[derive(Default)]
 pub struct Ticket {
     number: u64,

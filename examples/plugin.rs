@@ -27,7 +27,7 @@ impl ProxyHttp for MyProxy {
     }
 }
 
-/// Serves what `hedgerow.yaml` says.
+/// Serves the routes of `hedgerow.yaml`.
 pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (config, warnings) = Config::load(Path::new("hedgerow.yaml"))?;
     for warning in &warnings {

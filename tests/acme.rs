@@ -118,7 +118,7 @@ async fn without_the_directory_all_else_is_served_and_a_restart_orders_nothing_a
     let line =
         "BAD   acme shop.example, www.shop.example: no certificate; the last order has failed";
     assert!(doctor.contains(line), "{doctor}");
-    // A start in vain does not try again sooner: what was tried is kept.
+    // A restart after a failed attempt does not retry sooner: the attempt is stored.
     let edge = edge.start_again(&tls).await;
     edge.logs("there is no certificate for").await;
     assert_eq!(edge.metric("hedgerow_acme_failing").await, 1.0);
@@ -126,7 +126,7 @@ async fn without_the_directory_all_else_is_served_and_a_restart_orders_nothing_a
     let first = edge.recovers(&trust, "shop.example").await.certificate();
     edge.logs("its certificate has come after").await;
     assert_eq!(edge.metric("hedgerow_acme_failing").await, 0.0);
-    // What is there needs no authority.
+    // An existing certificate needs no authority.
     pebble.directory.cut();
     let edge = edge.start_again(&tls).await;
     let again = edge.connected(&trust, "www.shop.example").await;
@@ -156,7 +156,7 @@ async fn a_renewal_swaps_the_certificate_under_open_connections() {
     let trust = pebble.trust().await;
     let new = edge.recovers(&trust, "www.shop.example").await;
     assert_ne!(new.certificate(), open.certificate());
-    // It was made with the old one, and goes on.
+    // The connection began with the old certificate, and continues.
     assert!(open.get("/up").await.is_ok());
     assert!(old.connect(edge.place.https, "shop.example").await.is_err());
     assert_eq!(edge.issued().await, 1.0);
@@ -186,7 +186,7 @@ async fn a_refused_order_is_reported_and_delays_no_other_certificate() {
     assert!(line.contains("is not proven by http-01"), "{line}");
     assert_eq!(edge.metric("hedgerow_acme_failing").await, 2.0);
     assert_eq!(edge.issued().await, 1.0);
-    // A name whose certificate is awaited is not shown that of another one.
+    // A name whose certificate is awaited does not get that of another name.
     let shown = trust.connect(edge.place.https, "blocked.example").await;
     let Err(error) = shown else {
         panic!("there is a certificate for blocked.example");
@@ -203,7 +203,7 @@ async fn processes_with_one_folder_order_once_and_answer_for_each_other() {
     let storage = tempfile::tempdir().unwrap();
     let both = pebble.acme(storage.path(), NAMES);
     let alone = pebble.acme(storage.path(), &format!("{NAMES}, challenge: http-01"));
-    // The one that is asked has failed and waits, so that the other one orders.
+    // The first process has failed and waits, so the other one orders.
     pebble.directory.cut();
     let asked = Place::seen_by(&pebble).await.start(&both).await;
     asked.logs("no certificate could be ordered").await;
@@ -289,7 +289,7 @@ async fn an_account_is_bound_to_one_that_the_authority_knows() {
     assert!(!edge.running.log().contains(key));
 }
 
-/// What an authority knows a certificate by (RFC 9773, 4.1).
+/// The authority's identifier of a certificate (RFC 9773, 4.1).
 fn identifier(pem: &str) -> String {
     use x509_parser::extensions::ParsedExtension;
     let mut blocks = x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes()).map(Result::unwrap);
@@ -393,7 +393,7 @@ async fn a_corrected_ca_file_is_tried_at_once_however_long_the_pause_was() {
     let failed = serde_json::json!({
         "settings": "shop.example,www.shop.example; tls-alpn-01,http-01; ; ",
         "failures": 5, "error": "no answer", "begun": 0, "since": now - 100, "last": now - 100,
-        "next": now + 3600, "told_to_wait": 0,
+        "next": now + 3600, "retry_after": 0,
     });
     let kept = file(&pebble, storage.path(), "shop.example.json");
     std::fs::write(kept, failed.to_string()).unwrap();

@@ -1,6 +1,6 @@
-//! The recipes of docs/behind with the real web servers in front of the real binary, and with stand-ins
-//! for platforms that cannot be had. A server that is not installed is left out, loudly; with
-//! `HEDGEROW_CLIENTS=required` its test fails instead.
+//! The recipes of docs/behind with the real web servers in front of the real binary, and with
+//! stand-ins for platforms that are not available. A server that is not installed is skipped with a
+//! message; with `HEDGEROW_CLIENTS=required` its test fails instead.
 #![allow(
     missing_docs,
     dead_code,
@@ -82,11 +82,11 @@ async fn until_it_listens(address: SocketAddr) {
     }
 }
 
-/// Hedgerow as the recipe has it, with this stand-in.
+/// Hedgerow with the configuration of the recipe, and this stand-in.
 async fn hedgerow(recipe: &str, posthog: &PostHog, folder: &Path) -> (Child, SocketAddr) {
     let address = refused_port().await;
     let yaml = block(recipe, "yaml");
-    // TLS, and the addresses of what is in front, are those of the recipe's own place.
+    // TLS, and the addresses of the server in front, belong to the recipe's own machine.
     let (listen, rest) = yaml.split_once('\n').unwrap();
     assert!(listen.starts_with("listen: "), "{yaml}");
     let (trusted, rest) = rest.split_once("projects:").unwrap();
@@ -142,7 +142,7 @@ async fn exchange(stream: &mut TcpStream, head: &str, body: &[u8]) -> (String, S
     }
 }
 
-/// What must hold behind every web server.
+/// The requirements for every web server.
 async fn holds(front: SocketAddr, posthog: &PostHog) {
     let mut stream = visitor(front).await;
     // One connection for all of them.
@@ -172,7 +172,7 @@ async fn holds(front: SocketAddr, posthog: &PostHog) {
         settings.contains("\"apiHost\":\"shop.example.com/hr"),
         "{settings}"
     );
-    // A recording's body: what the stand-in answers to it comes back, and no limit before it.
+    // A recording's body: the stand-in's answer comes back, and no earlier limit stops it.
     let recording = vec![b'x'; 20 << 20];
     let (head, _) = exchange(&mut stream, "POST /hr/ph/s/", &recording).await;
     let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();

@@ -1,5 +1,5 @@
-//! Whatever messages arrive, the stand-in for PostHog's capture takes every batch that the rewriting
-//! makes of them, in either mode.
+//! The stand-in for PostHog's capture accepts every batch that the rewriting creates from any
+//! messages, in both modes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -44,7 +44,7 @@ fn rewritten(mapping: Mapping, message: &Json) -> (Vec<u8>, usize) {
     (batch.close(), events)
 }
 
-/// What capture says of a batch that it does not take whole.
+/// Capture's answer to a batch that it does not accept completely.
 fn refusal(batch: Vec<u8>, events: usize) -> Option<String> {
     let now = DateTime::parse_from_rfc3339(RECEIVED_AT).unwrap().to_utc();
     let capture = Capture::new(Arc::new(move || now), StoreCapacity::UNBOUNDED);

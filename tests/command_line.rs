@@ -9,6 +9,8 @@
 
 #[path = "command_line/first_hour.rs"]
 mod first_hour;
+#[path = "command_line/startable.rs"]
+mod startable;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -147,7 +149,7 @@ fn convert_chooses_the_project_by_the_messages_key_as_run_does() {
             format!(r#"{{"batch":[{}]}}"#, message(r#","writeKey":"wk_blog""#)),
             "blog",
         ),
-        // What stands further in is no key, and a key may stand in a header.
+        // A nested key does not count, and a key may be in a header.
         (message(r#","properties":{"writeKey":"wk_blog"}"#), "shop"),
         (item.clone(), "shop"),
         (message(r#","writeKey":"""#), "shop"),
@@ -275,7 +277,7 @@ fn check_prints_the_routes_of_a_good_file_and_no_key() {
     assert!(!format!("{}{}", ended.out, ended.err).contains("secret_word"));
 }
 
-/// Two sites on one prefix, each with a project of its own.
+/// Two sites on one prefix, each with its own project.
 fn two_sites(folder: &std::path::Path) -> String {
     let mut yaml = String::from(
         "projects:\n  a: {host: eu, api_key: phc_aaaaaaaaaaaa}\n  b: {host: eu, api_key: phc_bbbbbbbbbbbb}\nroutes:\n",
@@ -362,7 +364,20 @@ fn a_closed_pipe_is_not_a_failure_and_a_full_disk_fails_without_a_panic() {
                 routes: [{path: /hr/, segment: {project: shop}}]\n";
     std::fs::write(&file, yaml).unwrap();
     let file = file.to_str().unwrap();
-    let commands: [&[&str]; 3] = [
+    let commands: [&[&str]; 16] = [
+        &["--help"],
+        &["-h"],
+        &["help"],
+        &["help", "run"],
+        &["--version"],
+        &["run", "--help"],
+        &["check", "--help"],
+        &["spool", "--help"],
+        &["convert", "--help"],
+        &["demo", "-h"],
+        &["schema"],
+        &["completions", "bash"],
+        &["man"],
         &["init"],
         &["check", "-c", file],
         &["check", "-c", "/nowhere"],

@@ -1,5 +1,5 @@
-//! What a configuration file is held to: everything wrong with it is said at once and in place,
-//! nothing secret is ever shown, and what it gives is what it says.
+//! Requirements for a configuration file: every mistake is reported at once and in place, no secret
+//! is ever shown, and the result has the file's values.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 
 use hedgerow::config::{Config, Problems, SecretSource, Warning};
 
-/// Answers for every variable and file, except those whose name says otherwise.
+/// Answers for every variable and file, except those whose names ask for something else.
 pub struct Answers;
 
 pub const VARIABLE: &str = "phc_fromTheEnvironment";

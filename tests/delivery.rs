@@ -1,4 +1,5 @@
-//! What Segment clients send arrives at PostHog, and what PostHog says decides the answer.
+//! Events of Segment's clients arrive at PostHog, and PostHog's answer decides the answer to the
+//! client.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

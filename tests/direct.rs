@@ -1,5 +1,5 @@
-//! Calls that the server reads by itself are answered as those that the framework reads, and where
-//! it is not sure of a head, the framework has it.
+//! Calls that the server reads itself get the same answers as those that the framework reads, and
+//! the framework reads every unclear head.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use support::recorder::Recorder;
 use support::{batch, gzip, track};
 use tokio::sync::Notify;
 
-/// A server with listeners of its own, which reads calls by itself. It ends with the test.
+/// A server with its own listeners, which reads calls itself. It ends with the test.
 struct Own {
     address: SocketAddr,
     stop: Arc<Notify>,
@@ -69,7 +69,7 @@ fn yaml(posthog: &str) -> String {
     )
 }
 
-/// Requests that clients make, each with what it is there for.
+/// Requests of clients, each with its purpose.
 fn requests() -> Vec<(&'static str, Vec<u8>)> {
     let event = track("u-1", 300);
     let plain = event.as_bytes();
@@ -201,7 +201,7 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// What a client can tell of an answer: all but the moment.
+/// Everything of an answer that a client sees, except the time.
 fn told(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
     let mut lines: Vec<String> = answer.head.lines().map(str::to_ascii_lowercase).collect();
     lines.retain(|line| !line.starts_with("date:") && !line.is_empty());
@@ -228,7 +228,7 @@ async fn both_readers_answer_a_call_alike_and_send_posthog_the_same() {
         }
         let sent = |all: Vec<support::recorder::Recorded>, from: usize| {
             let of = |sent: &support::recorder::Recorded| {
-                // What goes on to the site is no batch.
+                // A request that is passed on to the site is not a batch.
                 let ids = match sent.head.contains("/batch") {
                     true => sent.ids(),
                     false => Vec::new(),

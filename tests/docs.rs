@@ -1,5 +1,4 @@
-//! What the documents say is what the code does: their examples are run, and what they list is
-//! all there is.
+//! The documents match the code: their examples run, and their lists are complete.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -76,7 +75,7 @@ pub fn rows(document: &str, heading: Option<&str>) -> Vec<Vec<String>> {
     rows
 }
 
-/// What stands between a cell's backquotes, if that is all of it.
+/// The text between a cell's backquotes, if that is all of the cell.
 pub fn code(cell: &str) -> Option<&str> {
     let inner = cell.strip_prefix('`')?.strip_suffix('`')?;
     (!inner.contains('`')).then_some(inner)
@@ -118,7 +117,7 @@ pub fn rewritten(body: &str, mapping: Mapping) -> Result<Seen, RewriteError> {
     Ok(seen)
 }
 
-/// Where `whole` lacks something of `part`; nothing if all of it is there.
+/// A part of `part` that `whole` lacks; `None` if it has everything.
 pub fn lacking(whole: &Value, part: &Value) -> Option<String> {
     match (whole, part) {
         (Value::Object(whole), Value::Object(part)) => part.iter().find_map(|(key, part)| {

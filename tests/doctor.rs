@@ -1,5 +1,5 @@
-//! `hedgerow doctor` names what keeps events from arriving, and what to do, for every neighbour that
-//! is not well; and finds nothing broken where all are.
+//! `hedgerow doctor` names what prevents events from arriving, and what to do, for every broken
+//! peer; and finds nothing broken if all work.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -43,7 +43,7 @@ fn write(folder: &Path, listen: &str, host: &str, more: &str) {
     std::fs::write(folder.join("hedgerow.yaml"), yaml).unwrap();
 }
 
-/// A neighbour that answers every request with these bytes.
+/// A peer that answers every request with these bytes.
 fn answering(answer: String) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -118,7 +118,8 @@ async fn with_a_working_setup_doctor_reports_nothing_broken() {
     );
 }
 
-/// Capture says yes to every key; only a project's own configuration tells a real one from others.
+/// Capture accepts every key; only a project's own configuration distinguishes a real one from
+/// others.
 #[tokio::test(flavor = "multi_thread")]
 async fn whether_posthog_has_a_project_with_the_key_is_asked() {
     let folder = tempfile::tempdir().unwrap();
@@ -218,7 +219,7 @@ async fn each_broken_peer_is_named_with_the_solution() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A certificate for localhost and its key, valid up to this year, signed by itself.
+/// A self-signed certificate for localhost and its key, valid up to this year.
 fn certificate(folder: &Path, name: &str, until: i32) {
     let key = rcgen::KeyPair::generate().unwrap();
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
@@ -336,7 +337,7 @@ async fn the_way_from_outside_is_followed_to_this_hedgerow() {
                 ))
             ),
             "is redirected (308) to https://a.example/",
-            "no redirect",
+            "without a redirect",
         ),
         (
             format!(
@@ -348,7 +349,7 @@ async fn the_way_from_outside_is_followed_to_this_hedgerow() {
         ),
         (
             format!("http://{}", answering(answer("400 Bad", "", ours))),
-            "OPTIONS: a preflight is answered with 400",
+            "OPTIONS: the answer to a preflight is 400",
             "pass OPTIONS",
         ),
     ];

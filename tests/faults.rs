@@ -1,6 +1,6 @@
-//! Faults inside: a panic in the middle of a request, no descriptors left, no threads left, a DNS that is
-//! silent, broken or lies. Ordinary clients are served before, as far as possible meanwhile, and after;
-//! no acknowledged event is lost.
+//! Internal faults: a panic in the middle of a request, no descriptors left, no threads left, a DNS
+//! server that is silent, broken or lies. Ordinary clients are served before, as far as possible
+//! meanwhile, and after; no acknowledged event is lost.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -131,7 +131,7 @@ async fn without_descriptors_those_who_ask_have_their_turn_and_no_event_is_lost(
     let crowd: Vec<_> = (0..60)
         .map(|_| std::net::TcpStream::connect(setup.address).unwrap())
         .collect();
-    // Those who wait idly make room; one that asks has its turn.
+    // Idle connections are closed; a connection with a request is served.
     for _ in 0..5 {
         assert_eq!(served(&setup, &event("during")).await, 200);
     }
@@ -139,7 +139,7 @@ async fn without_descriptors_those_who_ask_have_their_turn_and_no_event_is_lost(
     for _ in 0..5 {
         assert_eq!(served(&setup, &event("spooled")).await, 200);
     }
-    // A site cannot be reached without a descriptor: that is told.
+    // A site cannot be reached without a descriptor: that is logged.
     let page = served(&setup, b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(page == 200 || page == 502, "{page}");
     let said = setup.log().lines().count();

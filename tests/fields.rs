@@ -1,5 +1,5 @@
-//! `docs/fields.md` says what happens to every field of a Segment message, and says the truth:
-//! its table is what the rewriting does with a message that has one field more than another.
+//! `docs/fields.md` describes every field of a Segment message correctly: its table matches the
+//! rewriting of a message that has one field more than another.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use hedgerow::rewrite::{Arrival, Bounds, Mapping, Recipient, Rewriter, Timestamp
 use hedgerow::segment::{Call, Kind};
 use serde_json::{json, Value};
 
-/// Where a value stands.
+/// The place of a value.
 enum Place {
     /// Below these keys of the message.
     Message(&'static str),
@@ -30,7 +30,7 @@ enum Place {
 }
 use Place::{Address, Cookie, Message, UserAgent};
 
-/// One field: what the table calls it, and a value for it.
+/// One field: its name in the table, and a value for it.
 type Field = (&'static str, Place, Value);
 
 const AGENT: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like \
@@ -48,7 +48,8 @@ fn own(path: &'static str, value: Value) -> Field {
     (path, Message(path), value)
 }
 
-/// The fields by section. Those that the context's `segment_*` copy alone says are not repeated.
+/// The fields by section. Fields that appear only in the context's `segment_*` copy are not
+/// repeated.
 fn sections() -> Vec<(&'static str, Vec<Field>)> {
     vec![
         (
@@ -256,7 +257,7 @@ fn bare(kind: Kind) -> Value {
     message
 }
 
-/// What an event says, and where it came from.
+/// The content of an event, and the origin of each property.
 #[derive(Default)]
 struct Said {
     values: BTreeMap<String, Value>,
@@ -266,7 +267,7 @@ struct Said {
 fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> Said {
     let mut message = bare(kind);
     let mut arrival = Arrival {
-        // The bare message has no time: what the clock says is left out of the comparison.
+        // The minimal message has no time: the clock's value is not compared.
         received_at: Timestamp::parse_rfc3339("2025-11-23T12:00:00.000Z"),
         ..Arrival::new(Call::One(kind))
     };
@@ -324,7 +325,7 @@ fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> Said {
     }
 }
 
-/// What is new or different with a field.
+/// The new or different properties with a field.
 fn difference(with: &Said, without: &Said) -> BTreeSet<String> {
     let changed = with
         .values
@@ -338,7 +339,7 @@ fn difference(with: &Said, without: &Said) -> BTreeSet<String> {
     changed.chain(gone.map(|key| format!("no {key}"))).collect()
 }
 
-/// What the table says of a field in one kind of call.
+/// The table's text about a field in one kind of call.
 type Cells = (String, String);
 
 fn cells(field: &Field, kind: Kind) -> Cells {

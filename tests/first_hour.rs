@@ -1,5 +1,5 @@
-//! Each failure of docs/first-hour.md that Hedgerow tells of itself, played with the real binary on
-//! loopback: the words of the document are those that are said, within the time of a test.
+//! Each failure of docs/first-hour.md that Hedgerow reports itself, caused with the real binary on
+//! loopback: the log has the document's words, within the time of a test.
 #![allow(
     missing_docs,
     dead_code,
@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What the first table of the document says of a failure.
+/// The text of the first table of the document about a failure.
 fn said_of(failure: &str) -> String {
     let path = format!("{}/docs/first-hour.md", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
@@ -156,14 +156,14 @@ impl Played {
     }
 }
 
-/// The route serves no scripts: what is played is the way of an event.
+/// The route serves no scripts: the test follows the path of an event.
 fn without_library(yaml: String) -> String {
     let start = yaml.find("      library:\n").unwrap();
     let end = yaml.find("      # Left out:").unwrap();
     format!("{}{}", &yaml[..start], &yaml[end..])
 }
 
-/// A neighbour that answers every request so, without looking at it twice.
+/// A peer that answers every request with this text without reading it.
 fn answering(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -331,7 +331,7 @@ fn the_words_for_the_page_are_those_of_the_page() {
         let Some((_, words)) = words.split_once("the last one ") else {
             continue;
         };
-        // A status stands there as a number.
+        // A status is a number there.
         let words = words.trim_end_matches(", to");
         let words = words.trim_end_matches(|one: char| one.is_ascii_digit());
         assert!(spoken.contains(words.trim()), "{words}");

@@ -24,6 +24,8 @@ mod process;
 #[allow(dead_code)]
 #[path = "outage/relay.rs"]
 mod relay;
+#[path = "nats_spool/rights.rs"]
+mod rights;
 #[path = "nats_spool/server.rs"]
 mod server;
 #[path = "nats_spool/sharing.rs"]

@@ -260,3 +260,68 @@ async fn a_client_that_stops_in_mid_upload_gets_the_answer_that_came_early() {
         assert_eq!(client.answer().await.status, 503, "{path}");
     }
 }
+
+/// Requests that are not as HTTP has them, in a proxy that is not ours: on our routes they get what they get in
+/// the binary, and nothing of them reaches PostHog or the site.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_requests_are_refused_on_our_routes_in_a_proxy_of_others_too() {
+    let posthog = Recorder::start().await;
+    let site = site().await;
+    let proxy = host(&posthog.url(), &site, Speaks::Both).await;
+    let mut ordinary = Client::connect(proxy.address).await;
+    let mut wrong = Vec::new();
+    let body = "{\"userId\":\"u\",\"event\":\"E\"}";
+    for path in ["/hr/v1/track", "/ph/e/"] {
+        for (name, wanted, head) in [
+            ("no host", 400, "POST {} HTTP/1.1\r\n"),
+            ("a host with a space", 400, "POST {} HTTP/1.1\r\nHost: a b\r\n"),
+            ("a host with a comma", 400, "POST {} HTTP/1.1\r\nHost: a,b\r\n"),
+            ("a host with a path", 400, "POST {} HTTP/1.1\r\nHost: a/b\r\n"),
+            ("two hosts", 400, "POST {} HTTP/1.1\r\nHost: a\r\nHost: b\r\n"),
+            ("TRACE", 405, "TRACE {} HTTP/1.1\r\nHost: a\r\n"),
+            ("trace", 405, "trace {} HTTP/1.1\r\nHost: a\r\n"),
+            ("TRACK", 405, "TRACK {} HTTP/1.1\r\nHost: a\r\n"),
+            (
+                "gzip in chunks",
+                501,
+                "POST {} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n",
+            ),
+            (
+                "chunked twice",
+                501,
+                "POST {} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            ),
+            ("dot segments", 400, "POST {}/../../private HTTP/1.1\r\nHost: a\r\n"),
+            ("encoded ones", 400, "POST {}/%2e%2E/private HTTP/1.1\r\nHost: a\r\n"),
+            ("NUL", 400, "POST {}%00 HTTP/1.1\r\nHost: a\r\n"),
+            (
+                "two lengths",
+                400,
+                "POST {} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n",
+            ),
+            ("a fold", 400, "POST {} HTTP/1.1\r\nHost: a\r\n X: 1\r\n"),
+        ] {
+            let mut client = Client::connect(proxy.address).await;
+            let length = body.len();
+            let framed = match head.contains("Transfer-Encoding") {
+                true => format!("\r\n{length:x}\r\n{body}\r\n0\r\n\r\n"),
+                false => format!("Content-Length: {length}\r\n\r\n{body}"),
+            };
+            client
+                .send(format!("{}{framed}", head.replace("{}", path)).as_bytes())
+                .await;
+            let status = client.next().await.map(|answer| answer.status);
+            if status != Some(wanted) {
+                wrong.push(format!("{name} at {path}: {status:?}, not {wanted}"));
+            }
+        }
+        let asked = post("/hr/v1/track", "", track("ordinary", 200).as_bytes());
+        let status = ordinary.exchange(&asked).await.status;
+        if status != 200 {
+            wrong.push(format!("an ordinary client beside {path}: {status}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(site.seen().is_empty(), "nothing of them is the site's");
+    assert_eq!(posthog.seen().len(), 2, "but the ordinary client's");
+}

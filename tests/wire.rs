@@ -18,10 +18,14 @@ mod connections;
 mod doors;
 #[path = "wire/early.rs"]
 mod early;
+#[path = "wire/half_closed.rs"]
+mod half_closed;
 #[path = "wire/heads.rs"]
 mod heads;
 #[path = "wire/heads1.rs"]
 mod heads1;
+#[path = "wire/heads_in_time.rs"]
+mod heads_in_time;
 #[path = "support/package.rs"]
 mod package;
 #[path = "wire/pipelined.rs"]

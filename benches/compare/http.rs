@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as the load generator and the stand-in need.
+//! The part of HTTP/1.1 that the load generator and the stand-in need.
 
 use std::io::{self, Read};
 use std::net::TcpStream;
@@ -21,7 +21,7 @@ pub enum Framing {
     Chunked,
 }
 
-/// What is needed of the head of a request or an answer.
+/// The required facts from the head of a request or an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Head {
     /// Up to the body.
@@ -31,7 +31,7 @@ pub struct Head {
     pub closes: bool,
 }
 
-/// The head, if all of it is there.
+/// The head, if it is complete.
 pub fn head(bytes: &[u8]) -> Option<Head> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let mut found = Head {
@@ -56,7 +56,7 @@ pub fn head(bytes: &[u8]) -> Option<Head> {
     Some(found)
 }
 
-/// Reads the rest of a chunked body, of which this much has been read, and leaves its content.
+/// Reads the rest of a chunked body, of which this much has been read, and keeps its content.
 pub fn dechunk(stream: &mut TcpStream, body: &mut Vec<u8>) -> io::Result<()> {
     let mut content = Vec::new();
     let mut at = 0;

@@ -49,14 +49,14 @@ impl Target {
     }
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Of each request that was answered with 200, in any order.
     pub latencies: Vec<Duration>,
     /// The first event of each request that was sent.
     pub sent: Vec<u64>,
-    /// What was answered otherwise, and connections that broke.
+    /// Other answers, and connections that broke.
     pub failures: Vec<String>,
 }
 
@@ -133,7 +133,7 @@ impl Schedule {
                 self.next += Duration::from_secs_f64(gap * -part.ln());
             }
         }
-        // What is too slow for the pace is not waited for much longer than what keeps it.
+        // A request that is too slow is not waited for much longer than the others.
         let too_late = Instant::now() > self.end + OVERTIME;
         (self.next < self.end && !too_late).then_some(self.next)
     }
@@ -157,7 +157,7 @@ impl Client {
             let now = Instant::now();
             if due > now {
                 thread::sleep(due - now);
-                // What the sleep took too long is not the proxy's.
+                // The time that the sleep took too long does not count for the proxy.
                 self.send(Instant::now());
             } else {
                 // All connections were busy: the client has waited since then.

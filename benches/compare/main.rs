@@ -1,5 +1,5 @@
-//! What a request costs Hedgerow, beside proxies that only carry the bytes and others that do the
-//! same mapping: `make compare`, which installs what is needed first.
+//! The cost of a request in Hedgerow, compared with proxies that only carry the bytes and others
+//! that do the same mapping: `make compare`, which first installs what it needs.
 //!
 //! All of them run at once and are asked in turns, in an order that changes from round to round; a
 //! busy machine makes all of them dearer, the ratios stay. Everything that arrives is looked at:
@@ -18,7 +18,8 @@
     clippy::indexing_slicing
 )]
 
-/// What the release binary has, so that the pass-through, which is this program, has it too.
+/// The allocator of the release binary, so that the pass-through, which is this program, has it
+/// too.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -15,7 +15,7 @@ use crate::work::Template;
 pub struct Sum {
     pub requests: usize,
     pub events: usize,
-    /// Requests that the stand-in for PostHog took.
+    /// Requests that the stand-in for PostHog accepted.
     pub upstream: usize,
     /// For how long there was load.
     pub time: Duration,

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-/// What a process has used so far.
+/// The usage of a process so far.
 #[derive(Debug, Clone, Copy)]
 pub struct Cpu {
     /// User and system mode, of all processes (proc(5), fields 14 and 15): exact to 10 ms.
@@ -15,7 +15,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// What was used since an earlier moment.
+    /// The usage since an earlier moment.
     pub fn since(self, earlier: Self) -> Duration {
         let ticks = self.ticks.saturating_sub(earlier.ticks);
         let scheduled = self.scheduled.saturating_sub(earlier.scheduled);
@@ -104,7 +104,7 @@ impl Process {
     }
 }
 
-/// What stands behind the name of a process: its state, its parent and so on.
+/// The fields after the name of a process: its state, its parent and so on.
 fn stat(process: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let (_, behind) = stat.rsplit_once(')')?;

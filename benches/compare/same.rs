@@ -13,7 +13,7 @@ use crate::subjects::Kind;
 use crate::support;
 use crate::verify::{self, Carries, Verdict};
 
-/// What one makes otherwise than this crate, a line each.
+/// The differences between one subject and this crate, a line each.
 pub fn look(kind: Kind, process: &Process, sink: &Sink) -> Vec<String> {
     if kind.carries() == Carries::Bytes {
         return Vec::new();

@@ -1,5 +1,6 @@
-//! A stand-in for PostHog that costs as little as possible: a thread a connection reads a request,
-//! keeps its body and says yes. What it kept is looked through when nothing is measured.
+//! A stand-in for PostHog that costs as little as possible: a thread for each connection reads a
+//! request, stores its body and answers 200. The stored bodies are checked while nothing is
+//! measured.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! What is compared: each is started once, and all of them run during the whole comparison.
+//! The compared subjects: each is started once, and all of them run during the whole comparison.
 
 use std::fmt::Write;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::work;
 /// Threads or processes that serve requests, where one can choose. Node has one.
 pub const THREADS: usize = 2;
 
-/// What there is to compare, in the order of the tables.
+/// The compared subjects, in the order of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     HaProxy,
@@ -79,7 +79,7 @@ impl Kind {
         matches!(self, Self::Reference | Self::Default | Self::Group)
     }
 
-    /// Starts it, if what it needs is on this machine.
+    /// Starts it, if its program is installed.
     pub fn start(self, folder: &Path, upstream: SocketAddr) -> Result<Process, String> {
         let folder = folder.join(self.short());
         fs::create_dir_all(&folder).unwrap();
@@ -182,7 +182,7 @@ impl Kind {
             .replace("#path", "/batch/"))
     }
 
-    /// What it is, with its version.
+    /// Its name and version.
     pub fn version(self) -> String {
         let ask = |program: &str, argument: &str| -> String {
             let output = found(program).and_then(|program| {

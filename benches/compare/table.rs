@@ -1,4 +1,4 @@
-//! The tables, as they stand in docs/performance.md.
+//! The tables of docs/performance.md.
 
 use std::fmt::Write;
 use std::fs;

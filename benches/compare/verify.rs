@@ -15,7 +15,7 @@ use crate::work::{self, Size, Template};
 /// The project key of all that map.
 pub const API_KEY: &str = "phc_bench";
 
-/// What is to arrive.
+/// The expected content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carries {
     /// The body, byte for byte.
@@ -26,11 +26,11 @@ pub enum Carries {
     Enriched,
 }
 
-/// What came of looking at all that arrived.
+/// The result of the check of all that arrived.
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub events: usize,
-    /// Requests that the stand-in took.
+    /// Requests that the stand-in accepted.
     pub requests: usize,
     /// Every mistake, a line each; the first hundred.
     pub mistakes: Vec<String>,
@@ -166,8 +166,8 @@ fn prepare(event: &mut Value, person: &str) -> Result<(), String> {
 
 const PERSON: &str = "PERSON";
 
-/// What a message of the template becomes, by this crate's own rewriting, which its tests hold to
-/// the recorded answers of PostHog's destination.
+/// The event for a message of the template, by this crate's own rewriting, which its tests compare
+/// with the recorded answers of PostHog's destination.
 fn expected_event(carries: Carries, template: &Template) -> Value {
     let mut body = template.bytes().to_vec();
     template.fill(&mut body, 0, 0);
@@ -180,7 +180,7 @@ fn expected_event(carries: Carries, template: &Template) -> Value {
     event
 }
 
-/// What this crate makes of a body that arrives now from this machine.
+/// This crate's result for a body that arrives now from this machine.
 pub fn rewritten(carries: Carries, call: Call, body: &[u8]) -> Vec<Value> {
     let mapping = match carries {
         Carries::Bytes | Carries::Reference => Mapping::reference(),

@@ -1,4 +1,4 @@
-//! What is sent: the three sizes, and how one body is made of so many messages.
+//! The sent bodies: the three sizes, and how one body is built from this many messages.
 //!
 //! All bodies of a size are equal but for the ids in them, which have fixed places, so that making
 //! one costs the load generator as good as nothing.
@@ -115,7 +115,7 @@ impl Template {
         self.bytes.len()
     }
 
-    /// A body of its own for one connection, to be given ids again and again.
+    /// A separate body for one connection, which gets new ids for each request.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -15,7 +15,7 @@ use hedgerow_rewrite::segment::{Call, Kind};
 const RECEIVED_AT: i64 = 1_795_467_694_600;
 
 fn recorded(name: &str) -> String {
-    // The crate that this is a part of stands at the root or two folders below it.
+    // This crate is at the root or two folders below it.
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = here
         .ancestors()
@@ -27,7 +27,7 @@ fn recorded(name: &str) -> String {
     file["body"].as_str().unwrap().to_owned()
 }
 
-/// A request that was recorded from a real SDK, or made of one.
+/// A request that was recorded from a real SDK, or derived from one.
 pub struct Case {
     pub name: &'static str,
     pub call: Call,
@@ -98,7 +98,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// A batch of so many short events, each with ids and a context of its own.
+/// A batch of this many short events, each with its own ids and context.
 pub fn batch_of(events: usize) -> Case {
     let event = |number: usize| {
         format!(
@@ -118,12 +118,12 @@ pub fn batch_of(events: usize) -> Case {
     }
 }
 
-/// What is measured.
+/// The measured mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// As PostHog's own Segment destination maps.
     Reference,
-    /// With what PostHog's own libraries would send besides, as the proxy does it by default.
+    /// With the properties that PostHog's own libraries would add, as in the proxy's default.
     Enriched,
     /// And sessions in a cookie of the edge's own, which the browser has already.
     Sessions,

@@ -25,7 +25,7 @@ impl Numbers {
     }
 }
 
-/// What a broken line, a broken sender or a hostile one makes of a text.
+/// The changes that a broken line, a broken sender or a hostile one makes to a text.
 pub fn broken(seed: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     const PIECES: [&[u8]; 24] = [
         b"{",

@@ -1,4 +1,4 @@
-//! What must hold of a configuration, for any bytes whatever.
+//! The properties of a configuration that must hold for any bytes.
 
 use std::env::VarError;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hedgerow::config::SecretSource;
 
-/// A configuration never panics, and each mistake stands in a line that there is.
+/// A configuration never panics, and each mistake is in an existing line.
 pub fn config_parse(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -26,7 +26,7 @@ pub fn config_parse(data: &[u8]) {
     }
 }
 
-/// No variables and no files: what a fuzzer writes must not make it read this machine's.
+/// No variables and no files: a fuzzer's text must not make it read this machine's.
 struct NoSecrets;
 
 impl SecretSource for NoSecrets {

@@ -1,5 +1,5 @@
-//! What must hold of heads, balancers' headers, pages and the spool's records, for any bytes
-//! whatever.
+//! The properties of heads, PROXY protocol headers, pages and the spool's records that must hold
+//! for any bytes.
 
 use std::time::{Duration, SystemTime};
 
@@ -112,7 +112,7 @@ async fn read_header(data: &[u8]) {
     let taken = data.len() - whole.len();
     assert!(taken <= 16 + 4096, "{taken} bytes");
     if let Some(source) = first {
-        // What follows changes nothing of it, and nothing less is enough.
+        // Following bytes change nothing, and fewer bytes are not enough.
         let mut alone = &data[..taken];
         assert_eq!(proxied(&mut alone).await.ok(), Some(source));
         let mut short = &data[..taken - 1];
@@ -153,7 +153,7 @@ pub fn html(data: &[u8]) {
     }
 }
 
-/// What the spool writes into.
+/// The fields that the spool writes.
 #[derive(serde::Deserialize)]
 #[allow(dead_code)]
 struct Fields {
@@ -161,8 +161,8 @@ struct Fields {
     properties: Option<serde::de::IgnoredAny>,
 }
 
-/// An event that the spool takes is JSON that says the same but for what capture would have added,
-/// and keeps its place when it is read again.
+/// An event that the spool accepts is JSON with the same content, plus the fields that capture
+/// would have added, and is unchanged when it is read again.
 pub fn spool_record(data: &[u8]) {
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_467_600_000);
     let body = Bytes::copy_from_slice(data);
@@ -178,10 +178,11 @@ pub fn spool_record(data: &[u8]) {
             }
         }
     } else {
-        // What serde_json refuses as a value (a number beyond a double) is kept byte for byte.
+        // A value that serde_json rejects (a number beyond a double) is kept byte for byte.
         assert!(event.body().len() >= data.len());
     }
-    // Capture refuses an event that says a field twice: only what came so leaves so.
+    // Capture rejects an event with a repeated field: only an event that came with one leaves with
+    // one.
     let says_once = |body: &[u8]| serde_json::from_slice::<Fields>(body).is_ok();
     assert_eq!(says_once(event.body()), says_once(data), "a field twice");
     let again = SpooledEvent::new(event.body().clone(), at + Duration::from_secs(9));

@@ -1,5 +1,5 @@
-//! What must hold of bodies, for any bytes whatever: the entries of fuzz targets, and of an ordinary
-//! test that runs them over seeds.
+//! The properties of bodies that must hold for any bytes: the entries of fuzz targets, and of an
+//! ordinary test that runs them over seeds.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -15,12 +15,12 @@ use hedgerow_rewrite::segment::{Call, Kind};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-/// What a body became: the whole batch, the fate of each message, and what was noticed.
+/// The result of a body: the whole batch, the outcome of each message, and the notices.
 type Outcome = Result<(Vec<u8>, Vec<String>), RewriteError>;
 
 const WINDOW: usize = 1 << 20;
 
-/// A body never panics, and whatever comes out of it is a batch that capture takes.
+/// A body never panics, and every result is a batch that capture accepts.
 pub fn convert_whole(data: &[u8]) {
     for mode in [Mode::Reference, Mode::Enriched] {
         for call in [Call::Batch, Call::One(kind(data))] {
@@ -31,14 +31,13 @@ pub fn convert_whole(data: &[u8]) {
     }
 }
 
-/// The same bytes give the same events, wherever they are cut, and however little of a body is
-/// held. The first bytes say where and how little.
+/// The same bytes give the same events for every cut and every window. The first bytes choose both.
 pub fn convert_split(data: &[u8]) {
     let Some((choice, body)) = data.split_at_checked(4) else {
         return;
     };
     let number = |at: usize| usize::from(choice.get(at).copied().unwrap_or_default());
-    // A byte order mark is looked for in what is held, so that is never less.
+    // A byte order mark is searched in the held part, so it is never smaller.
     let window = 3 + number(0) * number(0);
     let (first, second) = (number(1) * number(2) % (body.len() + 1), number(3));
     let (front, rest) = body.split_at(first);
@@ -51,7 +50,7 @@ pub fn convert_split(data: &[u8]) {
         assert_eq!(told(&cut), told(&whole), "cut, but held");
         let streamed = run(mode, call, window, &chunks);
         match (&whole, &streamed) {
-            // What changes all messages came behind them, or a value outgrew a tiny window.
+            // Keys for all messages came behind them, or a value was larger than a tiny window.
             (Ok(_), Err(RewriteError::LateBatchKey | RewriteError::TooLarge)) => {}
             (Err(_), Err(_)) => {}
             // Behind messages that have left, a `sentAt` is passed over unread.
@@ -172,7 +171,7 @@ fn told(outcome: &Outcome) -> Result<(String, &[String]), RewriteError> {
     }
 }
 
-/// What leaves but for its times, and what depends on them.
+/// The result without its times, and without the fields that depend on them.
 fn timeless((batch, fates): &(Vec<u8>, Vec<String>)) -> (Vec<Value>, Vec<&String>) {
     let batch: Value = serde_json::from_slice(batch).unwrap_or_default();
     let events = batch.get("batch").and_then(Value::as_array).cloned();
@@ -190,7 +189,7 @@ fn timeless((batch, fates): &(Vec<u8>, Vec<String>)) -> (Vec<Value>, Vec<&String
     (events, fates.collect())
 }
 
-/// What capture asks of a batch (posthog-ingestion 1.6 and 1.7).
+/// Capture's requirements for a batch (posthog-ingestion 1.6 and 1.7).
 fn judge(batch: &[u8], fates: &[String]) {
     let shown = String::from_utf8_lossy(batch);
     let mut deserializer = serde_json::Deserializer::from_slice(batch);
@@ -239,7 +238,7 @@ fn judge(batch: &[u8], fates: &[String]) {
     }
 }
 
-/// JSON in which no key stands twice.
+/// JSON without repeated keys.
 struct Unique;
 
 impl<'de> DeserializeSeed<'de> for Unique {

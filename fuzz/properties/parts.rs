@@ -1,5 +1,5 @@
-//! What must hold of the parts of a request, for any bytes whatever, each beside another reading of
-//! the same bytes where there is one.
+//! The properties of the parts of a request that must hold for any bytes, each compared with
+//! another parser of the same bytes if there is one.
 
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
@@ -57,7 +57,7 @@ fn decoded(
     Ok(out)
 }
 
-/// A pixel's query becomes no message or one that is not much larger than the query, and without
+/// A pixel's query gives no message or one that is not much larger than the query, and without
 /// `data` always an object of texts and objects.
 pub fn pixel(data: &[u8]) {
     let query = String::from_utf8_lossy(data);
@@ -75,8 +75,7 @@ pub fn pixel(data: &[u8]) {
     let _ = event(Call::One(Kind::Track), &message, None);
 }
 
-/// No header of cookies makes anything but what its cookies say; nothing that is not signed is a
-/// session.
+/// A header of cookies gives only the content of its cookies; unsigned values are never a session.
 pub fn cookies(data: &[u8]) {
     let header = String::from_utf8_lossy(data);
     for name in [
@@ -115,8 +114,8 @@ pub fn cookies(data: &[u8]) {
     let _ = event(Call::One(Kind::Track), message.as_bytes(), Some(&header));
 }
 
-/// What is read as RFC 3339 is the moment that `chrono` reads, and the time of an event can always
-/// be read.
+/// A time that is read as RFC 3339 is the moment that `chrono` reads, and the time of an event is
+/// always readable.
 pub fn times(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Some(time) = Timestamp::parse_rfc3339(&text) {
@@ -148,8 +147,7 @@ pub fn times(data: &[u8]) {
     }
 }
 
-/// What is read of a URL is what the `url` crate reads, and nothing of a referrer or a query brings
-/// anything down.
+/// The parts of a URL match those of the `url` crate, and no referrer or query causes a panic.
 pub fn urls(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let ours = Url::parse(&text);

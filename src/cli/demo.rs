@@ -1,12 +1,11 @@
 //! `hedgerow demo`: a shop, the proxy and a stand-in for PostHog, all on this machine.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use chrono::Utc;
 use clap::Args;
 use hedgerow::config::render_problems;
 use hedgerow::demo::live::{render_terminal, LiveEntry};
@@ -16,7 +15,7 @@ use hedgerow::proxy::{Observer, Server};
 use hedgerow::rewrite::MessageOutcome;
 use hedgerow::{Config, Environment, Hedgerow};
 
-use super::output::complain;
+use super::output::{complain, print};
 use super::CommandEnd;
 
 #[derive(Debug, Args)]
@@ -37,7 +36,7 @@ pub(super) struct DemoArgs {
 /// Serves the demo until it is stopped.
 pub(super) fn demo(options: &DemoArgs) -> CommandEnd {
     match serve(options) {
-        Ok(()) => CommandEnd::Well,
+        Ok(end) => end,
         Err(reason) => {
             complain!("hedgerow: {reason}");
             CommandEnd::Unable
@@ -45,7 +44,7 @@ pub(super) fn demo(options: &DemoArgs) -> CommandEnd {
     }
 }
 
-fn serve(options: &DemoArgs) -> Result<(), String> {
+fn serve(options: &DemoArgs) -> Result<CommandEnd, String> {
     let (shop, posthog, admin) = (free_port(0)?, free_port(0)?, free_port(0)?);
     let site = free_port(options.port)?;
     let parts = DemoOptions {
@@ -82,20 +81,24 @@ fn serve(options: &DemoArgs) -> Result<(), String> {
     server
         .serve("shop", shop, demo.shop.clone())
         .map_err(|error| error.to_string())?;
-    println!("The shop, behind Hedgerow:   http://{site}/");
-    println!("Hedgerow's own live view:    http://{admin}/");
-    println!("A stand-in for PostHog:      http://{posthog}/batch/");
-    println!(
-        "Segment's calls go to:       http://{site}{}v1/…",
+    let page = match demo.shop.library() {
+        ShopLibrary::Present(_) => "The page loads the real analytics.js.".to_owned(),
+        ShopLibrary::Absent(reason) => format!("The page sends with fetch: {reason}."),
+    };
+    let printed = print(&format!(
+        "The shop, behind Hedgerow:   http://{site}/\n\
+         Hedgerow's own live view:    http://{admin}/\n\
+         A stand-in for PostHog:      http://{posthog}/batch/\n\
+         Segment's calls go to:       http://{site}{}v1/…\n\
+         {page}\n\
+         This terminal shows each event as it came and as it left. Ctrl-C ends the demo.\n\n",
         parts.prefix
-    );
-    match demo.shop.library() {
-        ShopLibrary::Present(_) => println!("The page loads the real analytics.js."),
-        ShopLibrary::Absent(reason) => println!("The page sends with fetch: {reason}."),
+    ));
+    if printed != CommandEnd::Well {
+        return Ok(printed);
     }
-    println!("This terminal shows each event as it came and as it left. Ctrl-C ends the demo.\n");
     server.run();
-    Ok(())
+    Ok(CommandEnd::Well)
 }
 
 /// A port on this machine that is free now.
@@ -134,8 +137,13 @@ struct Terminal {
 impl Observer for Terminal {
     fn message(&self, came: &[u8], fate: MessageOutcome<'_>) {
         let number = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
-        let entry = LiveEntry::alone(number, Utc::now(), came, fate);
-        println!("{}", render_terminal(&entry, self.width));
+        let entry = LiveEntry::alone(number, super::now(), came, fate);
+        // A terminal that is gone is no trouble of the request.
+        let _ = writeln!(
+            std::io::stdout().lock(),
+            "{}",
+            render_terminal(&entry, self.width)
+        );
     }
 }
 

@@ -112,7 +112,10 @@ impl From<CommandEnd> for ExitCode {
 
 /// Runs the command that was asked for.
 pub fn main() -> ExitCode {
-    let Cli { config, command } = Cli::parse();
+    let Cli { config, command } = match Cli::try_parse() {
+        Ok(asked) => asked,
+        Err(error) => return output::help_or_mistake(&error),
+    };
     let _last_lines = match &command {
         Command::Run(options) => start_log(options.log_format(), options.access()),
         _ => start_log(LogFormat::Text, Access::NotLogged),
@@ -222,13 +225,19 @@ impl Drop for LogEnd {
     }
 }
 
+/// The time of day, whatever it is set to: `Utc::now` panics before 1970, and in the line about a panic
+/// that would end the process.
+fn now() -> chrono::DateTime<chrono::Utc> {
+    std::time::SystemTime::now().into()
+}
+
 /// A line for people.
 fn text_line(
     out: &mut env_logger::fmt::Formatter,
     record: &log::Record<'_>,
     colour: Colour,
 ) -> std::io::Result<()> {
-    let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ");
+    let time = now().format("%Y-%m-%dT%H:%M:%SZ");
     let head = colour.head(time, record.level(), record.target());
     // Text after a line break belongs to the same line of the log.
     let message = record.args().to_string().replace('\n', "\n    ");
@@ -242,7 +251,7 @@ fn json_line(
 ) -> std::io::Result<()> {
     let mut line = serde_json::Map::new();
     let level = record.level().as_str().to_lowercase();
-    let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ");
+    let time = now().format("%Y-%m-%dT%H:%M:%S%.3fZ");
     line.insert("time".to_owned(), time.to_string().into());
     line.insert("level".to_owned(), level.into());
     line.insert("target".to_owned(), record.target().into());

@@ -1,6 +1,7 @@
 //! The output of commands: a closed pipe or a full disk does not cause a panic.
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use super::CommandEnd;
 
@@ -17,7 +18,21 @@ pub(super) use complain;
 /// Writes a command's result to standard output. A reader that closes the pipe is no failure.
 pub(super) fn print(text: &str) -> CommandEnd {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Prints what the reader of the command line has to say: the help or the version that was asked for, or
+/// what is wrong with the line.
+pub(super) fn help_or_mistake(said: &clap::Error) -> ExitCode {
+    let written = said.print().and_then(|()| io::stdout().flush());
+    match said.use_stderr() {
+        true => CommandEnd::Unable.into(),
+        false => printed(written).into(),
+    }
+}
+
+fn printed(written: io::Result<()>) -> CommandEnd {
+    match written {
         Ok(()) => CommandEnd::Well,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => CommandEnd::Well,
         Err(error) => {

@@ -101,6 +101,7 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
             for line in greeting::lines(&hedgerow, server.addresses()) {
                 log::info!("{line}");
             }
+            warn_of_the_clock();
             log_expiring_certificates(&hedgerow);
             check_keys_online(Config::clone(&hedgerow.config()));
             drop(hedgerow);
@@ -115,12 +116,28 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
     }
 }
 
+/// A time before this program was written, the beginning of 2025, in seconds since 1970.
+const WRITTEN: i64 = 1_735_689_600;
+
+/// Reports a time of day that cannot be: that of a machine without a clock of its own before it has asked
+/// for the time.
+fn warn_of_the_clock() {
+    let now = super::now();
+    if now.timestamp() < WRITTEN {
+        log::error!(
+            "the clock says {}: events get this time unless they say their own, certificates cannot be \
+             verified, and before 1970 only Segment's calls over HTTP/1.1 are answered. Set the clock",
+            now.format("%Y-%m-%dT%H:%M:%SZ")
+        );
+    }
+}
+
 /// Days before the expiry of a certificate from which on the start reports it.
 const ENDING: i64 = 14;
 
 /// Reports certificates that have expired, or expire soon.
 fn log_expiring_certificates(hedgerow: &Hedgerow) {
-    let now = chrono::Utc::now().timestamp();
+    let now = super::now().timestamp();
     for certificate in hedgerow.state().certificates {
         let (file, left) = (certificate.file, certificate.expires - now);
         let days = left / (24 * 3600);

@@ -153,6 +153,7 @@ fn settings(
             reader.expected(field, "a mapping, as analytics.js takes it");
             return None;
         }
+        reader.refuse_references(field);
         Some(json(&field.node.kind))
     };
     settings.delivery_strategy = value("delivery_strategy");

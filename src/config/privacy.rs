@@ -157,6 +157,7 @@ fn consent(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Vec<(String,
         if entry.key.is_empty() {
             reader.wrong_key(&below, "expected the name of a category");
         }
+        reader.refuse_reference_in_key(&below, &entry.key);
         if let Some(treatment) = word(reader, &below, &WORDS) {
             categories.push((entry.key.clone(), treatment));
         }

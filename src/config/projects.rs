@@ -45,6 +45,7 @@ pub(super) fn read<'n>(
         if entry.key.is_empty() || entry.key.len() > 64 || entry.key.contains(char::is_control) {
             reader.wrong_key(&below, "expected a name of 1 to 64 characters");
         }
+        reader.refuse_reference_in_key(&below, &entry.key);
         let project = project(reader, &below, &entry.key, listen, delivery).map(Arc::new);
         declared.projects.push((below, &entry.key, project));
     }

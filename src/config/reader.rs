@@ -225,6 +225,36 @@ impl<'a> ConfigReader<'a> {
         Some(text)
     }
 
+    /// Refuses a key of the writer's own that looks like the place of a value.
+    pub fn refuse_reference_in_key(&mut self, field: &Field<'_>, key: &str) {
+        if is_reference(key) {
+            self.wrong_key(field, "env: and file: are not read in keys");
+        }
+    }
+
+    /// Refuses what looks like the place of a value in anything below a field that is taken as it stands.
+    pub fn refuse_references(&mut self, field: &Field<'_>) {
+        match &field.node.kind {
+            NodeKind::Nothing => {}
+            NodeKind::Text(text) if is_reference(text) => {
+                self.wrong(field, "env: and file: are not read here");
+            }
+            NodeKind::Text(_) => {}
+            NodeKind::List(_) => {
+                for item in field.each() {
+                    self.refuse_references(&item);
+                }
+            }
+            NodeKind::Mapping(entries) => {
+                for entry in entries {
+                    let below = field.entry(entry);
+                    self.refuse_reference_in_key(&below, &entry.key);
+                    self.refuse_references(&below);
+                }
+            }
+        }
+    }
+
     /// Reads a single value exactly as it is written.
     pub fn literal<'n>(&mut self, field: &Field<'n>, expected: &str) -> Option<&'n str> {
         let text = field.text();

@@ -99,7 +99,7 @@ enum RuleKind {
 
 fn pattern(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<NamePattern> {
     const EXPECTED: &str = "an event's name, in which * stands for any characters";
-    match reader.literal(field, EXPECTED)?.parse() {
+    match reader.text(field, EXPECTED)?.parse() {
         Ok(pattern) => Some(pattern),
         Err(error) => {
             reader.wrong(field, format!("expected {EXPECTED}: {error}"));
@@ -109,7 +109,7 @@ fn pattern(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<NamePatte
 }
 
 fn new_name(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<String> {
-    let name = reader.literal(field, "the new name of the event")?;
+    let name = reader.text(field, "the new name of the event")?;
     if name.trim().is_empty() || name.len() > NAME_BYTES || name.contains(char::is_control) {
         reader.wrong(
             field,
@@ -156,6 +156,7 @@ pub(super) fn constants(
             );
             continue;
         }
+        reader.refuse_reference_in_key(&below, &entry.key);
         let Some(value) = reader.text(&below, "a single value") else {
             continue;
         };

@@ -15,8 +15,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chrono::Utc;
-
 use capture::{Capture, CaptureClock, InjectedFault, StoreCapacity};
 use live::{Live, Recording, Visibility};
 use shop::Shop;
@@ -74,7 +72,7 @@ impl Demo {
     /// A demo on the system's clock. Reads the files of analytics.js, if a folder is given; ask
     /// [`Shop::library`] whether they were found.
     pub fn new(options: &DemoOptions) -> Self {
-        let clock: CaptureClock = Arc::new(Utc::now);
+        let clock: CaptureClock = Arc::new(|| std::time::SystemTime::now().into());
         let live = Live::new(Arc::clone(&clock), Visibility::Shown, Recording::Always);
         let live = Arc::new(live);
         let capture = Arc::new(Capture::new(clock, StoreCapacity::default()));

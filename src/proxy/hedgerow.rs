@@ -5,19 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{header, HeaderMap, HeaderValue, StatusCode};
 use pingora::proxy::Session;
 
 use crate::admin::{Forwarded as ForwardCounts, SAMPLED_EVERY};
 use crate::config::Config;
+use crate::site::head::HeadFault;
 
 use crate::proxy::build_error::BuildError;
 use crate::proxy::compile::destinations;
 use crate::proxy::intake::intercept::Intake;
+use crate::proxy::intake::refusals::{of_head, RoutedRequest};
 use crate::proxy::lasting::LongLivedState;
 use crate::proxy::outbound::pools::Pools;
 use crate::proxy::relay::Relay;
 use crate::proxy::reloads::keep_fixed;
-use crate::proxy::request::exchange::{authority, Framed};
+use crate::proxy::reply;
+use crate::proxy::request::exchange::{self, authority, Framed};
 use crate::proxy::routes::RouteAction;
 use crate::proxy::serving::Serving;
 use crate::proxy::telemetry::watcher::Counts;
@@ -76,6 +81,10 @@ impl Hedgerow {
         match &route.does {
             RouteAction::Origin => return Ok(false),
             RouteAction::Segment(segment) => {
+                if let Err(fault) = exchange::head(session).check() {
+                    refuse_head(&serving, session, fault).await?;
+                    return Ok(true);
+                }
                 let intake = Intake::new(&serving, segment, route.number);
                 let mut exchange = Framed::new(session, serving.framing());
                 intake.serve(&mut exchange, tail_at).await;
@@ -173,6 +182,26 @@ impl std::fmt::Debug for Hedgerow {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Hedgerow").finish_non_exhaustive()
     }
+}
+
+/// Answers a call whose head alone is refused; the connection ends, as it is not known where its next request
+/// begins.
+async fn refuse_head(
+    serving: &Serving,
+    session: &mut Session,
+    fault: HeadFault,
+) -> pingora::Result<()> {
+    log::debug!("a request was refused for its head: {fault:?}");
+    session.set_keepalive(None);
+    let asking = RoutedRequest::NOTHING;
+    serving.answered(session.req_header(), asking, of_head(fault), None);
+    let mut headers = HeaderMap::new();
+    if fault.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let allowed = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+        headers.insert(header::ALLOW, allowed);
+    }
+    let answer = reply::answer(fault.status(), headers, Bytes::new());
+    reply::write(session, answer).await
 }
 
 impl Hedgerow {

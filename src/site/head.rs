@@ -61,11 +61,13 @@ impl RequestHead<'_> {
     ///
     /// The first fault.
     pub fn check(&self) -> Result<(), HeadFault> {
-        // Microsoft's servers know the same method as TRACK.
-        if *self.method == Method::TRACE || self.method.as_str() == "TRACK" {
+        // Methods have their case, which not every server behind heeds. Microsoft's know TRACE as
+        // TRACK, too.
+        let is = |name: &str| self.method.as_str().eq_ignore_ascii_case(name);
+        if is("TRACE") || is("TRACK") {
             return Err(HeadFault::Trace);
         }
-        if *self.method == Method::CONNECT {
+        if is("CONNECT") {
             return Err(HeadFault::Connect);
         }
         self.check_target()?;
@@ -177,9 +179,32 @@ fn is_host(authority: &[u8]) -> bool {
     let name_fits = name.is_none_or(|name| !name.is_empty() && name.bytes().all(in_names));
     let port_fits = match port.strip_prefix(':') {
         None => port.is_empty(),
-        Some(digits) => digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()),
+        Some("") => true,
+        Some(digits) => {
+            let fits = digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+            fits && digits.parse::<u16>().is_ok()
+        }
     };
     name_fits && port_fits
+}
+
+/// Whether two hosts are the same one (RFC 9110, 4.2.3): in whatever case, and with the port of this
+/// scheme or without.
+pub fn is_same_host(one: &[u8], other: &[u8], scheme: &[u8]) -> bool {
+    let default: &[u8] = match scheme.eq_ignore_ascii_case(b"https") {
+        true => b"443",
+        false => b"80",
+    };
+    let name = |host: &[u8]| {
+        let port = host.iter().rposition(|byte| *byte == b':');
+        // Within brackets a colon begins no port.
+        let port = port.filter(|place| !host.get(*place..).unwrap_or_default().contains(&b']'));
+        let (name, port) = host.split_at(port.unwrap_or(host.len()));
+        let plain = port.is_empty() || port == b":" || port.get(1..) == Some(default);
+        let port = if plain { &[][..] } else { port };
+        (name.to_ascii_lowercase(), port.to_vec())
+    };
+    is_host(one) && is_host(other) && name(one) == name(other)
 }
 
 /// Whether a segment of a path is `.` or `..` for the server behind: encoded ones, with backslashes

@@ -1,5 +1,5 @@
-//! A directory of this test's own, for what pebble does not do: it says when to renew (RFC 9773), and it
-//! asks to wait (RFC 8555, 6.6).
+//! A directory of this test, for behaviour that pebble does not have: it suggests when to renew
+//! (RFC 9773), and asks to wait (RFC 8555, 6.6).
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use serde_json::{json, Value};
 
 use super::support::tls::{Certificates, Offers, Secure};
 
-/// What it was asked: paths, and of an order what was ordered.
+/// Its requests: paths, and the ordered names.
 #[derive(Default)]
 pub struct Asked {
     pub paths: Mutex<Vec<String>>,

@@ -1,4 +1,4 @@
-//! A server with a listener for each kind of client, and what is asked of it.
+//! A server with a listener for each kind of client, and its tests' requests.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -77,7 +77,7 @@ impl Edge {
         self.reload();
     }
 
-    /// `hedgerow` with its configuration: what it says.
+    /// The output of `hedgerow` with its configuration.
     pub fn command(&self, name: &str) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
             .args([name, "-c"])

@@ -1,5 +1,5 @@
-//! An authority for tests: Debian's `pebble`, with a name server of its own that says of every name that
-//! it is this machine.
+//! An authority for tests: Debian's `pebble`, with its own name server that answers every name with
+//! this machine.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -65,7 +65,8 @@ impl Drop for Relay {
     }
 }
 
-/// The authority. What it asks goes over `http` and `tls`, and what it is asked over `directory`.
+/// The authority. It sends its requests over `http` and `tls`, and receives requests over
+/// `directory`.
 pub struct Pebble {
     pub http: Relay,
     pub tls: Relay,
@@ -80,14 +81,14 @@ pub struct Pebble {
 }
 
 impl Pebble {
-    /// With these further settings, as JSON that begins with a comma; nothing where it is not installed,
-    /// which is said.
+    /// With these further settings, as JSON that begins with a comma; `None` if it is not
+    /// installed, which is printed.
     pub async fn start(extra: &str) -> Option<Self> {
         let plain = [("PEBBLE_WFE_NONCEREJECT", "0"), ("PEBBLE_AUTHZREUSE", "0")];
         Self::start_with(extra, &plain).await
     }
 
-    /// The same with these variables, which tell it how to test its clients.
+    /// The same with these variables, which set how it tests its clients.
     pub async fn start_with(
         extra: &str,
         variables: &[(&'static str, &'static str)],
@@ -202,7 +203,7 @@ impl Pebble {
         true
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("pebble")).unwrap_or_default()
     }
@@ -225,7 +226,7 @@ impl Pebble {
         ))
     }
 
-    /// Trust in what it issues.
+    /// Trust in its certificates.
     pub async fn trust(&self) -> Trust {
         let own = std::fs::read(self.certificates.file("ca.pem")).unwrap();
         let own = Trust::in_pem(&own);

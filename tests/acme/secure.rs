@@ -15,7 +15,7 @@ use x509_parser::pem::Pem;
 #[derive(Clone)]
 pub struct Trust(Arc<ClientConfig>);
 
-/// A connection whose certificate was right for its name.
+/// A connection whose certificate was valid for its name.
 pub struct Connection {
     stream: ClientTlsStream<TcpStream>,
     host: String,
@@ -54,7 +54,7 @@ impl Connection {
         chain[0].to_vec()
     }
 
-    /// The body of an answer with a length; the connection goes on.
+    /// The body of an answer with a length; the connection stays open.
     pub async fn get(&mut self, path: &str) -> Result<String, String> {
         let said = |error: std::io::Error| error.to_string();
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);

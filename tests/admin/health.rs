@@ -1,4 +1,5 @@
-//! Live and ready are told apart, where a load balancer can ask without seeing what visitors do.
+//! Live and ready have separate answers, on addresses where a load balancer cannot see what
+//! visitors do.
 
 use hedgerow::demo::capture::InjectedFault;
 use http::StatusCode;
@@ -42,7 +43,7 @@ async fn a_listener_answers_health_checks_on_its_own_path() {
     for path in ["/upper", "/up/other", "/readyz", "/metrics", "/live"] {
         assert_eq!(get(proxy.address, path).await.status, 404, "{path}");
     }
-    // A listener without the key says nothing.
+    // A listener without the key does not answer.
     let proxy = Proxy::start(&yaml(&posthog.url())).await;
     assert_eq!(get(proxy.address, "/up").await.status, 404);
 }
@@ -97,7 +98,7 @@ async fn a_spool_that_takes_nothing_makes_a_process_unready_and_posthogs_absence
         assert_eq!(client.exchange(&sent).await.status, 200);
     }
     assert_eq!(until(health, "/readyz", 200).await["status"], "ready");
-    // Nothing else is told there.
+    // Nothing else is served there.
     for path in ["/", "/live", "/metrics", "/health"] {
         assert_eq!(get(health, path).await.status, 404, "{path}");
     }

@@ -1,5 +1,5 @@
-//! The log of the real binary: what it says at its start and end, as text or JSON, and that nothing
-//! waits for a reader that does not read it.
+//! The log of the real binary: its lines at the start and the end, as text or JSON, and that
+//! nothing waits for a reader that does not read it.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -194,7 +194,7 @@ async fn each_request_has_one_line_with_its_trace_and_no_content() {
             }
         }
     }
-    // The trace goes on to both of them, and with an event no header of its sender's does.
+    // The trace passes to both of them; with an event no header of its sender does.
     for (server, path) in [
         (&posthog, "GET /array/"),
         (&posthog, "POST /e/"),

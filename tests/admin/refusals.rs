@@ -1,4 +1,4 @@
-//! What never became an event, or was no event for PostHog, can be seen: counted, said and shown.
+//! Rejected requests and events are visible: counted, logged and shown.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ fn yaml(host: &str, name: &str, more: &str) -> String {
     )
 }
 
-/// What it is, the request, and what is told of it: status, call, code, end of the key.
+/// Its name, the request, and the reported values: status, call, code, end of the key.
 type Row = (
     &'static str,
     Vec<u8>,
@@ -240,7 +240,7 @@ async fn every_rejected_request_is_counted_shown_and_logged_with_its_route_and_c
     assert!(wrong.is_empty(), "{wrong:#?}");
     let said = log::lines("a pixel's message was lost: it has no query");
     assert_eq!(said.len(), 1, "{said:?}");
-    // What is well is counted too, and a preflight is no refusal.
+    // Successful requests are counted too, and a preflight is not a rejection.
     let mut client = Client::connect(proxy.address).await;
     for _ in 0..2 {
         let answer = client
@@ -368,7 +368,7 @@ async fn a_waiting_event_is_shown_in_the_spool_until_posthog_accepts_or_rejects_
     let said = log::lines("project kept: PostHog refuses an event for good");
     println!("{refused} dead letters, {} lines", said.len());
     assert!(said.len() <= 2 && said[0].contains("400"), "{said:?}");
-    // Their number is said even where no other comes.
+    // Their number is logged even if no other line comes.
     let told = eventually("the others are told", || {
         let lines = log::lines("about kept (dead_lettered) were left out");
         (!lines.is_empty()).then_some(lines)

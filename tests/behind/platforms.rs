@@ -1,4 +1,4 @@
-//! Platforms that cannot be run here: the recipe's own code or rules in a stand-in
+//! Platforms that cannot run here: the recipe's own code or rules in a stand-in
 //! (`tests/clients/behind.mjs`), or the form of its file.
 
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use super::script::{Script, WhenDropped};
 use super::support::proxy::PostHog;
 use super::{block, exchange, hedgerow, holds};
 
-/// The stand-in for a platform, and where it listens.
+/// The stand-in for a platform, and its address.
 async fn platform(name: &str, language: &str, hedgerow: SocketAddr) -> (Script, SocketAddr) {
     let order = json!({
         "platform": name,
@@ -123,7 +123,7 @@ fn the_files_for_other_platforms_have_the_right_form() {
     assert_eq!(behaviour["AllowedMethods"].as_array().unwrap().len(), 7);
 }
 
-/// Hedgerow's own block of the recipes whose servers cannot be run here.
+/// Hedgerow's own block of the recipes whose servers cannot run here.
 #[tokio::test(flavor = "multi_thread")]
 async fn hedgerow_accepts_calls_with_the_other_documented_configurations() {
     for name in ["traefik", "kubernetes", "cloudfront"] {

@@ -1,4 +1,4 @@
-//! What a user meets first: three ways to be installed, files that are found, mistakes that are told.
+//! The first steps of a user: three layouts, files that are found, mistakes that are reported.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -252,7 +252,7 @@ fn looking_needs_no_key() {
     let spared = there(folder, &[], &["check", "--no-secrets"]);
     assert_eq!(spared.code, Some(0), "{}", spared.err);
     assert!(!folder.join("spool").exists(), "a look makes nothing");
-    // What is there is checked all the same.
+    // The existing parts are checked anyway.
     let personal = [("A_KEY", "phx_personal")];
     let refused = there(folder, &personal, &["check", "--no-secrets"]);
     assert_eq!(refused.code, Some(2), "{}", refused.out);

@@ -40,7 +40,7 @@ fn a_certificate_is_ordered_with_its_settings() {
         ("kid", &b"hedgerow"[..])
     );
     assert!(!format!("{account:?}").contains("104"), "{account:?}");
-    // What is not said: Let's Encrypt, both challenges, and the hosts of the routes.
+    // The defaults: Let's Encrypt, both challenges, and the hosts of the routes.
     let routes = SHORTEST.replace(
         "path: /hr/",
         "path: /hr/\n    host: T.example\n    home: https://events.example",
@@ -129,7 +129,7 @@ fn every_mistake_in_acme_settings_has_its_place() {
         ),
         (
             "listen: {address: 0.0.0.0:443, tls: {certificate: c.pem, key: k.pem, acme: {domains: a.example, storage: s}}}",
-            &[(6, 38, "listen.tls.certificate", "not both")],
+            &[(6, 38, "listen.tls.certificate", "not from both")],
         ),
         (
             "listen: {address: 0.0.0.0:443, tls: {acme: {storage: s, domains: [\"*.a.example\"]}}}",

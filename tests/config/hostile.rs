@@ -2,7 +2,7 @@ use super::{read, shipped, with};
 use hedgerow::config::{render_problems, render_table, FILE_LIMIT};
 use proptest::prelude::*;
 
-/// Reads a text and renders whatever comes of it.
+/// Reads a text and renders the result.
 fn survive(text: &str) {
     let rendered = match read(text) {
         Ok((config, _)) => render_table(&config),

@@ -86,7 +86,7 @@ fn each_kind_of_mistake_has_its_place() {
     let rows: &[Row] = &[
         (
             "limits: {}\nlimits: {}",
-            &[(7, 1, "limits", "given twice; the first is in line 6")],
+            &[(7, 1, "limits", "appears twice; the first is in line 6")],
         ),
         (
             "window: 1MiB",
@@ -103,11 +103,11 @@ fn each_kind_of_mistake_has_its_place() {
         ),
         (
             "listen: [0.0.0.0:1, '[::]:1']",
-            &[(6, 21, "listen[1]", "0.0.0.0:1 takes connections")],
+            &[(6, 21, "listen[1]", "0.0.0.0:1 already takes connections")],
         ),
         (
             "listen: ['[::]:1', 127.0.0.1:1]",
-            &[(6, 20, "listen[1]", "[::]:1 takes connections")],
+            &[(6, 20, "listen[1]", "[::]:1 already takes connections")],
         ),
         (
             "limits: {body: env:BODY}",

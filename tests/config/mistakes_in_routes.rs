@@ -5,7 +5,7 @@ use super::SHORTEST;
 
 #[test]
 fn each_kind_of_mistake_in_a_project_has_its_place() {
-    // Each stands in the braces of `shop` in line 2, behind column 9.
+    // Each is in the braces of `shop` in line 2, behind column 9.
     let rows: &[Row] = &[
         (
             "host: us",
@@ -163,7 +163,7 @@ fn each_kind_of_mistake_in_routes_has_its_place() {
                     "routes[0].segment.write_keys[1]",
                     "no project of this name",
                 ),
-                (4, 56, "routes[0].segment.write_keys[2]", "given twice"),
+                (4, 56, "routes[0].segment.write_keys[2]", "appears twice"),
             ],
         ),
         (

@@ -1,7 +1,7 @@
 use super::{read, with, FILE, SHORTEST, VARIABLE};
 use hedgerow::config::{render_problems, render_table, render_warnings};
 
-/// Everything a file makes this program say.
+/// All output of this program for a file.
 fn said(text: &str) -> String {
     match read(text) {
         Ok((config, warnings)) => format!(
@@ -28,7 +28,7 @@ fn no_key_is_ever_shown() {
         project("api_key: phc_SECRET"),
         keys("{project: shop, write_keys: [SECRET]}"),
         keys("{write_keys: {SECRET: shop}}"),
-        // The mistake stands in the same line.
+        // The mistake is in the same line.
         project("api_key: SECRET, hots: us"),
         project("api_key: phc_SECRET, host: us"),
         project("api_key: phx_SECRET"),

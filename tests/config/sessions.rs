@@ -40,7 +40,7 @@ fn sessions_of_pages_need_the_enriched_mode() {
     let (config, warnings) = read(&with("mapping: {sessions: page}")).unwrap();
     assert_eq!(config.sessions, SessionMode::Page);
     let table = render_table(&config);
-    assert!(table.contains("sessions: kept by pages"), "{table}");
+    assert!(table.contains("sessions: stored by pages"), "{table}");
     let warned: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     assert!(
         warned[0].contains("it needs a route with a `library`"),

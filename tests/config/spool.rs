@@ -56,12 +56,12 @@ fn every_mistake_in_a_spool_on_nats_has_its_place() {
         (
             "delivery: {spool: {nats: {url: \"nats://a\", token: t, credentials: gone.creds}}}",
             &[
-                (6, 44, "delivery.spool.nats.token", "are a login already"),
+                (6, 44, "delivery.spool.nats.token", "already are a login"),
                 (
                     6,
                     67,
                     "delivery.spool.nats.credentials",
-                    "holds no JWT of a user",
+                    "does not hold a user's JWT",
                 ),
             ],
         ),

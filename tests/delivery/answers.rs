@@ -140,7 +140,7 @@ async fn a_client_that_expects_continue_is_asked_to_go_on_or_refused_at_once() {
     let answer = client.next().await.unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(posthog.events(1).await.len(), 1);
-    // The connection goes on.
+    // The connection stays open.
     let answer = client.exchange(&post("/hr/t", "", TRACK.as_bytes())).await;
     assert_eq!(answer.status, 200);
 

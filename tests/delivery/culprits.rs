@@ -1,4 +1,4 @@
-//! Without a spool: an event that PostHog refuses holds no other back, and is told.
+//! Without a spool: an event that PostHog rejects delays no other event, and is reported.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::support::log;
 use super::support::proxy::{yaml, Proxy};
 use super::support::recorder::{response, Act, Recorded, Recorder, OK};
 
-/// A message that the stand-in below refuses if `bad`.
+/// A message that the stand-in below rejects if `bad`.
 fn message(number: usize, bad: bool) -> String {
     let event = if bad { "Bad" } else { "Good" };
     format!(
@@ -109,12 +109,12 @@ async fn the_good_events_arrive_in_order_and_the_culprits_are_reported() {
     }
 }
 
-/// What the live view shows.
+/// The content of the live view.
 fn live(admin: &Arc<Admin>) -> Value {
     serde_json::from_str(&asked(admin, "/live")).unwrap()
 }
 
-/// What the admin address says to this path.
+/// The answer of the admin address to this path.
 pub fn asked(admin: &Arc<Admin>, path: &str) -> String {
     let (path, query) = match path.split_once('?') {
         Some((path, query)) => (path, Some(query.to_owned())),

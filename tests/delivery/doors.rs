@@ -1,4 +1,4 @@
-//! What clients get wrong about paths, methods and encodings, and is clear all the same.
+//! Mistakes of clients in paths, methods and encodings whose meaning is clear.
 
 use super::support::client::{post, Client};
 use super::support::gzip;

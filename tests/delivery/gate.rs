@@ -1,4 +1,4 @@
-//! The first hour of an installation whose consent manager keeps everything back is no riddle.
+//! The first hour of an installation whose consent manager blocks every event has a clear message.
 
 use super::support::client::{post, Client};
 use super::support::log;

@@ -73,9 +73,9 @@ fn every_example_is_a_configuration_without_mistakes() {
     ];
     for name in documents.map(str::to_owned).into_iter().chain(recipes) {
         for block in blocks(&file(&name)) {
-            // What a build without it says of it, tests/config/spool.rs holds.
+            // tests/config/spool.rs checks a build without it.
             if cfg!(feature = "nats") || !block.contains("nats:") {
-                // Two platforms do not say from where they ask.
+                // Two platforms do not publish their addresses.
                 let everyone = ["docs/behind/vercel.md", "docs/behind/netlify.md"];
                 match everyone.contains(&name.as_str()) {
                     true => read_with(&block, "this trusts all clients"),
@@ -95,7 +95,7 @@ fn the_defaults_that_are_written_out_are_the_defaults() {
     assert_eq!(blocks[0].lines().count(), 5, "{}", blocks[0]);
 }
 
-/// The keys of a section, from what is said to one that it does not have.
+/// The keys of a section, from the mistakes of one that it does not have.
 fn keys(yaml: &str) -> BTreeSet<String> {
     let Err(problems) = Config::parse(yaml, &Everything) else {
         panic!("{yaml}");

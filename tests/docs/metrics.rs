@@ -45,7 +45,7 @@ fn every_metric_that_is_named_anywhere_in_the_documents_exists() {
             let rest = &document[start..];
             let end = rest.find(|sign: char| !(sign.is_ascii_alphanumeric() || sign == '_'));
             let metric = &rest[..end.unwrap_or(rest.len())];
-            // The event of `doctor`, and what a histogram is made of.
+            // The event of `doctor`, and the parts of a histogram.
             let base = ["_bucket", "_sum", "_count"];
             let base = base.iter().find_map(|end| metric.strip_suffix(end));
             let known = [Some(metric), base].into_iter().flatten();

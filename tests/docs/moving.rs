@@ -1,4 +1,4 @@
-//! What docs/moving.md gives to paste does what it says.
+//! The examples of docs/moving.md work as described.
 
 use std::process::{Command, Stdio};
 
@@ -16,7 +16,7 @@ fn blocks(language: &str) -> Vec<String> {
         .collect()
 }
 
-/// What `hedgerow convert` makes of these lines with this file.
+/// The output of `hedgerow convert` for these lines with this file.
 fn converted(yaml: &str, messages: &str) -> Vec<Value> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("hedgerow.yaml"), yaml).unwrap();

@@ -1,5 +1,4 @@
-//! A comment that names its reason by a document and a number names one that is there
-//! (docs/protocols), and what is there is what something rests on.
+//! Every cited document and number exists in docs/protocols, and every fact there is cited.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,9 +15,9 @@ const POINTS: [&str; 7] = ["point", "points", "rule", "rules", "shape", "step", 
 /// A document of facts.
 #[derive(Default)]
 struct Document {
-    /// How many facts each section has of its own; chapters are sections without a dot.
+    /// The number of facts in each section; chapters are sections without a dot.
     sections: BTreeMap<Number, usize>,
-    /// What is wrong with the document itself.
+    /// The mistakes of the document itself.
     mistakes: Vec<String>,
 }
 
@@ -164,7 +163,7 @@ fn blocks(text: &str) -> Vec<String> {
     blocks
 }
 
-/// What a text cites, with comments read across the ends of their lines.
+/// The citations of a text, with comments read across the ends of their lines.
 fn citations(text: &str, names: &BTreeSet<&str>) -> Vec<Citation> {
     let words: Vec<(usize, &str)> = text
         .lines()

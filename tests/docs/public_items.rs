@@ -1,5 +1,5 @@
-//! What each library of this workspace shows is written down in `docs/public-items/`, one file for
-//! each crate: a change of the public face is seen in the diff, never found out by a user.
+//! `docs/public-items/` lists the public items of each library of this workspace, one file for each
+//! crate: a change appears in the diff.
 //!
 //! The lists are read from rustdoc's JSON. Signatures are the source's own text, at the places
 //! that the JSON names, because that part of the format is the same for all compilers.
@@ -92,7 +92,7 @@ fn libraries() -> Vec<(String, String)> {
     all
 }
 
-/// The lines that are in one of two lists alone.
+/// The lines that are in only one of two lists.
 fn difference(known: &str, found: &str) -> String {
     let (old, new): (BTreeSet<&str>, BTreeSet<&str>) =
         (known.lines().collect(), found.lines().collect());
@@ -101,11 +101,11 @@ fn difference(known: &str, found: &str) -> String {
     gone.chain(came).collect()
 }
 
-/// What one crate shows.
+/// The public items of one crate.
 struct Face<'a> {
     index: &'a Map<String, Value>,
     lines: Vec<String>,
-    /// The items that stand for themselves, each once.
+    /// The items themselves, each once.
     items: BTreeSet<String>,
     undocumented: Vec<String>,
     /// Items with code in their docstring.
@@ -216,7 +216,7 @@ impl<'a> Face<'a> {
             return;
         };
         let path = format!("{path}::{name}");
-        // The value of a variant like `Io(Error)` says no more than its type.
+        // The value of a variant like `Io(Error)` adds nothing to its type.
         if !name.starts_with(|sign: char| sign.is_ascii_digit()) {
             self.documented(item, &path);
         }
@@ -331,7 +331,8 @@ fn rustdoc_json(package: &str, manifest: &str) -> String {
         .and_then(Path::parent)
         .expect("a test runs below target/debug");
     let mut cargo = Command::new(env!("CARGO"));
-    // What `cargo test` says of this package, and what build scripts of others would take for news.
+    // The variables that `cargo test` sets for this package, and that build scripts of others would
+    // read as a change.
     let ours = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for name in ours.filter(|name| {
         let begins = [
@@ -356,7 +357,7 @@ fn rustdoc_json(package: &str, manifest: &str) -> String {
         .arg("--target-dir")
         .arg(target)
         .args(["--", "-Z", "unstable-options", "--output-format", "json"])
-        // What a hidden module shows elsewhere would be missing else.
+        // Without it the public items of a hidden module would be missing.
         .arg("--document-hidden-items")
         .current_dir(root)
         .env("RUSTDOC", root.join("scripts/rustdoc-json"))

@@ -30,7 +30,7 @@ fn blocks(heading: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// The recipe and the command say the same.
+/// The recipe and the command have the same lines.
 #[test]
 fn the_recipe_for_nginx_has_the_lines_that_snippet_prints() {
     use hedgerow::site::hand_over::{nginx, Here, SiteTls};
@@ -92,7 +92,7 @@ fn the_plug_in_itself() {
 
 #[test]
 fn the_plug_in_of_the_readme_takes_a_call_to_posthog() {
-    // What stands there for the binary is as good for the plug-in.
+    // The configuration for the binary also works for the plug-in.
     let (posthog, folder, address) = only_events();
     let (came, arrived) = mpsc::channel();
     std::thread::spawn(move || {
@@ -123,7 +123,7 @@ fn the_plug_in_of_the_readme_takes_a_call_to_posthog() {
     }
 }
 
-/// Reads one request with a `Content-Length`, and says yes.
+/// Reads one request with a `Content-Length`, and answers 200.
 fn answered(stream: &mut TcpStream) -> String {
     let mut request = String::new();
     let mut piece = [0; 4096];
@@ -174,7 +174,8 @@ fn call(address: SocketAddr, path: &str, body: &str) -> Option<String> {
     Some(answer)
 }
 
-/// The commands of the quick start that can run here, as they stand there: up to the one that serves.
+/// The commands of the quick start that can run here, exactly as written: up to the one that
+/// serves.
 #[test]
 fn the_quick_start_can_be_pasted() {
     let block = &blocks("Quick start", "sh")[0];
@@ -213,7 +214,7 @@ fn the_quick_start_can_be_pasted() {
     );
 }
 
-/// What a reader with the binary tries first, as it stands there.
+/// The first command of a reader with the binary, exactly as written.
 #[test]
 fn the_binary_of_the_readme_shows_what_a_message_becomes() {
     let blocks = blocks("Try it", "sh");
@@ -234,7 +235,7 @@ fn the_binary_of_the_readme_shows_what_a_message_becomes() {
     assert_eq!(event["explain"]["revenue"], "properties.revenue");
 }
 
-/// What the README says of costs is what `make compare` has printed.
+/// The README's cost figures are those that `make compare` has printed.
 #[test]
 fn the_figures_of_the_readme_are_those_of_the_comparison() {
     let (readme, printed) = (file("README.md"), file("docs/performance.md"));
@@ -259,7 +260,7 @@ fn the_figures_of_the_readme_are_those_of_the_comparison() {
     }
 }
 
-/// "Only events", as it stands there: the file, the two commands, and the first event by curl's words.
+/// "Only events", exactly as written: the file, the two commands, and the first event by curl.
 #[test]
 fn the_only_events_section_of_the_readme_works() {
     let (posthog, folder, address) = only_events();

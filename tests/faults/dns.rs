@@ -43,7 +43,7 @@ pub struct Resolver {
 impl Resolver {
     /// Nothing where this user may not do it.
     pub fn start() -> Option<Self> {
-        // An address of this test's own, so that the port is free whatever else runs.
+        // A separate address for this test, so that the port is free whatever else runs.
         let own = std::process::id();
         let address = Ipv4Addr::new(127, 53, (own >> 8) as u8, (own & 0xff) as u8);
         let socket = UdpSocket::bind((address, 53)).ok()?;
@@ -97,7 +97,7 @@ fn answer(question: &[u8], mood: u8) -> Option<Vec<u8>> {
         [&flags[..], &[0, 1, 0, answers, 0, 0, 0, 0], asked].concat()
     };
     let address = |last: [u8; 4]| match kind {
-        // IPv4 alone.
+        // Only IPv4.
         1 => {
             let record = [&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4], &last[..]].concat();
             [head(0, 1), record].concat()

@@ -127,8 +127,8 @@ fn is_root() -> bool {
     })
 }
 
-/// What runs a command as a user of its own: one that no process has, so that its threads are those of
-/// this test. Nothing for a plain user, who has limits anyway.
+/// The command that runs another one as a separate user, which no process has, so that its threads
+/// are those of this test. `None` for a plain user, who has limits anyway.
 pub fn unprivileged() -> Option<Vec<String>> {
     if !is_root() {
         return None;
@@ -145,7 +145,7 @@ pub fn unprivileged() -> Option<Vec<String>> {
     works.then(|| words.to_vec())
 }
 
-/// A command in a mount namespace in which this file stands for the system's.
+/// A command in a mount namespace in which this file replaces the system's.
 pub fn with_file_instead(file: &std::path::Path, of: &str) -> Option<Vec<String>> {
     let script = format!(
         "mount --bind '{}' {of} && exec \"$0\" \"$@\"",

@@ -1,4 +1,4 @@
-//! What is left of a visit while a part of the way is away, and what is right again afterwards.
+//! The rest of a visit while a part of the setup is away, and the recovery afterwards.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use super::setup::{Plan, Setup, PATIENCE, USUAL};
 use super::visitor::{Visitor, ANALYTICS, POSTHOG, TURN};
 use super::visits::{is_here, page, OLDER};
 
-/// A setup, and the line through which its visitors come. What can fail on it are analytics.js's
-/// settings and posthog-js itself.
+/// A setup, and the line to its visitors. The parts that can fail on it are analytics.js's settings
+/// and posthog-js itself.
 async fn behind_a_line(plan: Plan<'_>) -> (Setup, Line, String) {
     let setup = Setup::open(plan).await;
     let ends = super::installations::settings_and_posthog_js(&setup.yaml);
@@ -32,7 +32,7 @@ async fn all_come(setup: &Setup, names: &[&str]) {
     setup.until(&what, |_| came()).await;
 }
 
-/// Calls both libraries in the page, whether they are there or not.
+/// Calls both libraries in the page, whether they have loaded or not.
 async fn both_say(visitor: &mut Visitor, track: &str, capture: &str) {
     let calls = format!("window.analytics.track('{track}'), window.posthog.capture('{capture}')");
     visitor.run(&format!("void ({calls})")).await;
@@ -63,8 +63,7 @@ async fn kept_settings(test: &str, plan: Plan<'_>) {
     assert_eq!(report.errors, [""; 0]);
 }
 
-/// A visitor who has nothing yet comes while settings and posthog-js are away, and stays until they
-/// are there.
+/// A new visitor comes while settings and posthog-js are away, and stays until they are back.
 async fn come_back(test: &str, plan: Plan<'_>, away: Way) {
     if !is_here(test, plan.version) {
         return;
@@ -85,7 +84,7 @@ async fn come_back(test: &str, plan: Plan<'_>, away: Way) {
         assert_ne!(visitor.run(library).await, true, "{library}");
     }
     line.set(Way::Passes);
-    // The page is not reloaded: what was called on it waits there.
+    // The page is not reloaded: its calls wait there.
     visitor.until(ANALYTICS).await;
     visitor.until(POSTHOG).await;
     all_come(&setup, &["$pageview", "Waited", "waited"]).await;

@@ -1,4 +1,4 @@
-//! What must hold of a whole visit with both libraries.
+//! The requirements for a whole visit with both libraries.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use super::setup::Setup;
 use super::stand_in::StandIn;
 use super::visitor::{Report, Stay};
 
-/// What Chromium itself asks for when it starts, in vain here: no page does.
+/// Requests of Chromium itself at its start, which fail here: no page makes them.
 const BROWSERS_OWN: [&str; 2] = ["//update.googleapis.com/", "//accounts.google.com/"];
 
-/// What must come of `stay`, and what posthog-js adds of itself.
+/// The expected events of `stay`, and posthog-js's additions.
 const EVENTS: [&str; 6] = [
     "$pageview",
     "Bought",

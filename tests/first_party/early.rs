@@ -1,4 +1,4 @@
-//! What a page calls before posthog-js is there, with each version of posthog-js that is tried.
+//! A page's calls before posthog-js has loaded, with each tested version of posthog-js.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ async fn calls(test: &str, libraries: Libraries, posthog_js: PostHogJs) {
     assert_eq!(wrong, [""; 0], "{libraries:?}, {posthog_js:?}");
 }
 
-/// A visitor who has said no before posthog-js came.
+/// A visitor who opts out before posthog-js has loaded.
 async fn opts_out(test: &str, libraries: Libraries, posthog_js: PostHogJs) {
     if !is_here(test, posthog_js) {
         return;
@@ -181,7 +181,8 @@ with_each_version! {
     opts_out an_early_no_holds_with_both_libraries: Both;
 }
 
-/// The page's own `init` beside the snippet's: of the same project, and of another one by name.
+/// The page's own `init` together with the snippet's: of the same project, and of another one by
+/// name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_may_start_the_same_project_once_more_and_another_one_by_name() {
     let test = "a_page_may_start_the_same_project_once_more_and_another_one_by_name";
@@ -264,7 +265,7 @@ async fn the_queue_takes_every_call_that_the_vendors_own_takes() {
     )
     .await;
     assert_eq!(missing, Value::Array(Vec::new()));
-    // A posthog-js of the page's own stays what it is, and the page is reported all the same.
+    // The page's own posthog-js stays unchanged, and the page is reported anyway.
     visitor.open(&format!("{}plain", page(&setup))).await;
     let before = "window.posthog = { __loaded: true }";
     let after = "[Object.keys(window.posthog), window.analytics.map((call) => call[0])]";

@@ -1,6 +1,6 @@
-//! What `snippet --for` prints for bundlers is TypeScript that a strict project takes, with the real
-//! types of both libraries, does no harm where pages are rendered without a browser, and reports each
-//! page once in one.
+//! The output of `snippet --for` for bundlers is TypeScript that compiles in a strict project with
+//! the real types of both libraries, has no effect where pages are rendered without a browser, and
+//! reports each page once in a browser.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,7 +26,8 @@ fn hedgerow(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What `modules.mjs` finds in the modules of a folder, which are JavaScript beside them then.
+/// The findings of `modules.mjs` about the modules of a folder, which it compiles to JavaScript
+/// files next to them.
 fn looked_at(folder: &Path) -> Value {
     let output = Command::new(Needed::Node.path())
         .arg("modules.mjs")
@@ -39,7 +40,7 @@ fn looked_at(folder: &Path) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The lines that the head of a module gives for another file, where they are code alone.
+/// The lines in the head of a module for another file, if they are only code.
 fn lines_for_another_file(module: &str) -> String {
     let given = module.lines().filter_map(|line| line.strip_prefix("//   "));
     let code = given.filter(|line| !line.starts_with('<'));
@@ -75,7 +76,7 @@ fn modules_for_bundlers_compile_in_a_strict_project() {
                 let name = format!("{way}-{libraries}-{kind}");
                 std::fs::write(folder.join(format!("{name}.{ending}")), &module).unwrap();
                 let more = lines_for_another_file(&module);
-                // What a file beside it would write, by the name that the file has here.
+                // The import in a neighbouring file, with the name that the file has here.
                 let more = more.replace("'./analytics'", &format!("'./{name}'"));
                 let more = more.replace("'$lib/analytics'", &format!("'$lib/{name}'"));
                 if kind == "next" {
@@ -251,7 +252,7 @@ async fn a_page_of_each_framework_is_reported_once_with_its_session() {
             for (tab, (kind, _)) in KINDS.into_iter().enumerate().skip(1) {
                 visitor.tab(tab).await;
                 let next = format!("/m/{kind}/next");
-                // A router says twice where it is.
+                // A router reports its place twice.
                 let twice = if kind == "next" { 1 } else { 2 };
                 for _ in 0..twice {
                     visitor.run(&format!("window.go('{next}')")).await;

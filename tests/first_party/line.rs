@@ -13,11 +13,11 @@ use tokio::task::JoinHandle;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     Passes,
-    /// A server on the way says 503.
+    /// A server on the way answers 503.
     Fails,
     /// The connection ends without an answer.
     Cut,
-    /// A web server without a rule for the path says 404.
+    /// A web server without a rule for the path answers 404.
     NotThere,
     /// One that answers every path with the site's first page.
     APage,
@@ -38,7 +38,7 @@ impl Drop for Line {
 }
 
 impl Line {
-    /// A line to this address. What fails, when it does, are the paths that end so.
+    /// A line to this address. When it fails, paths with these ends fail.
     pub async fn to(address: SocketAddr, ends: Vec<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap();

@@ -31,7 +31,7 @@ fn is_here(test: &str) -> bool {
     all_here(test, &needed)
 }
 
-/// What an event says of its visit.
+/// The visit's data in an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Visit {
     session: String,
@@ -326,7 +326,7 @@ async fn nothing_is_stored_if_analytics_js_stores_nothing() {
         let ours = |names: &Value| -> Vec<String> {
             let names = names.as_array().unwrap().iter();
             let names = names.map(|name| name.as_str().unwrap().to_owned());
-            // What else analytics.js has stored is its own affair.
+            // The other stored values of analytics.js do not matter.
             names
                 .filter(|name| name == "ajs_anonymous_id" || name == "edge_page")
                 .collect()
@@ -438,7 +438,7 @@ async fn the_sites_own_posthog_js_ids_are_used_until_its_visitor_opts_out() {
         track(&setup, &mut visitor, "With a broken one").await,
         after
     );
-    // And what the page says itself is not touched.
+    // The page's own values stay unchanged.
     visitor
         .run("void window.analytics.track('Its own', {}, { context: { sessionId: 'mine' } })")
         .await;

@@ -1,5 +1,5 @@
-//! A site: one page with the snippet and a strict policy, one page without anything; and whatever else
-//! a test gives it.
+//! A site: one page with the snippet and a strict policy, one page without a snippet; and the pages
+//! that a test adds.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -11,7 +11,7 @@ use http::StatusCode;
 /// Stands in every page's policy; a real site makes a new one for every answer.
 pub const NONCE: &str = "bm9uY2U=";
 
-/// What the page has; known only when Hedgerow has printed it.
+/// The content of the page; known only when Hedgerow has printed it.
 #[derive(Default)]
 pub struct Site {
     pub page: OnceLock<(String, String)>,

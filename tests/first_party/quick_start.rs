@@ -1,5 +1,5 @@
-//! docs/quickstart.md, followed to the letter for each of its layouts: its blocks are run, with a
-//! stand-in for PostHog and free ports instead of the reader's, until the page's event is there.
+//! docs/quickstart.md, followed exactly for each of its layouts: the test runs its blocks, with a
+//! stand-in for PostHog and free ports instead of the reader's, until the page's event arrives.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -66,9 +66,9 @@ async fn until_it_listens(address: SocketAddr) {
 /// A reader at a shell in a folder of his own.
 struct Reader {
     folder: tempfile::TempDir,
-    /// What stands instead of what the document names.
+    /// The replacements of the document's values.
     instead: Vec<(&'static str, String)>,
-    /// What the commands said on standard error.
+    /// The commands' output on standard error.
     said: String,
     running: Option<Child>,
 }
@@ -91,7 +91,7 @@ impl Reader {
         command
     }
 
-    /// Runs a section's blocks, line by line as they stand, to the one that serves.
+    /// Runs a section's blocks, line by line, to the one that serves.
     async fn follows(&mut self, section: &str) {
         let mut lines = Vec::new();
         let blocks = blocks(section, "sh").concat();
@@ -104,7 +104,7 @@ impl Reader {
             for (from, to) in &self.instead {
                 line = line.replace(from, to);
             }
-            // What the package manager would do; no test fetches anything.
+            // The work of the package manager; no test downloads anything.
             if line == "npm install @segment/analytics-next" {
                 let scope = self.path("node_modules/@segment");
                 std::fs::create_dir_all(&scope).unwrap();
@@ -185,7 +185,7 @@ async fn the_event_comes(reader: &Reader, stand_in: &StandIn, url: &str, outside
     assert!(said.contains("from outside, path: "), "{said}");
 }
 
-/// A stand-in for PostHog, and a reader who has a host for it and an address for Hedgerow.
+/// A stand-in for PostHog, and a reader with a host for it and an address for Hedgerow.
 async fn start() -> (Arc<StandIn>, Reader, SocketAddr) {
     let stand_in = setup::stand_in(PostHogJs::Newest);
     let (posthog, _) = setup::start(Arc::clone(&stand_in) as _).await;

@@ -21,7 +21,7 @@ use super::stand_in::StandIn;
 use super::started::{listens, run};
 
 pub const API_KEY: &str = "phc_first_party_test";
-/// More than any machine needs, so that only what never comes is given up.
+/// Longer than any machine needs, so that only a missing event fails.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where Hedgerow is, seen from the page.
@@ -48,7 +48,7 @@ pub enum Tag {
     Old,
 }
 
-/// What is on the page.
+/// The content of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Libraries {
     Both,
@@ -56,7 +56,7 @@ pub enum Libraries {
     PostHogJs,
 }
 
-/// How the page speaks to the site.
+/// How the page connects to the site.
 #[derive(Debug, Clone, Copy)]
 pub enum Speaks<'f> {
     Plainly,
@@ -67,7 +67,7 @@ pub enum Speaks<'f> {
     },
 }
 
-/// What is set up.
+/// The parts of the setup.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'f> {
     pub place: Where,
@@ -76,7 +76,7 @@ pub struct Plan<'f> {
     pub version: Version,
     pub posthog_js: PostHogJs,
     pub libraries: Libraries,
-    /// What the page's own script does, right behind the snippet.
+    /// The code of the page's own script, right after the snippet.
     pub early: &'f str,
     pub speaks: Speaks<'f>,
 }
@@ -157,7 +157,7 @@ impl Setup {
         }
     }
 
-    /// Waits until this holds of what has come.
+    /// Waits until this holds for the received events.
     pub async fn until(&self, what: &str, holds: impl Fn(&StandIn) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds(&self.stand_in) {
@@ -205,7 +205,7 @@ pub fn prefix(yaml: &str) -> String {
     path.split_whitespace().next().unwrap().to_owned()
 }
 
-/// As little of Segment's snippet as its library needs, and what the page's own script does.
+/// The minimal part of Segment's snippet that its library needs, and the page's own script.
 fn old_tag(yaml: &str, early: &str) -> String {
     let key = yaml.split("write_keys: [").nth(1).unwrap();
     let key = key.split(']').next().unwrap();
@@ -227,7 +227,7 @@ fn old_tag(yaml: &str, early: &str) -> String {
     )
 }
 
-/// What `hedgerow init` prints, changed as the plan wants it. The address is still the one that it
+/// The output of `hedgerow init`, changed by the plan. The address is still the one that it
 /// chooses.
 async fn configuration(plan: Plan<'_>, posthog: SocketAddr, origin: SocketAddr) -> String {
     let library = Needed::AnalyticsJs(plan.version).path().join("dist/umd");
@@ -299,7 +299,7 @@ async fn hedgerow(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A stand-in for PostHog that has this version of its library.
+/// A stand-in for PostHog with this version of its library.
 pub fn stand_in(posthog_js: PostHogJs) -> Arc<StandIn> {
     Arc::new(StandIn {
         capture: Arc::new(Capture::new(Arc::new(Utc::now), StoreCapacity::UNBOUNDED)),

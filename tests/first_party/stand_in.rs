@@ -1,5 +1,5 @@
-//! PostHog with what posthog-js needs besides capture: scripts from the npm package, remote config,
-//! flags, and a place for recordings.
+//! PostHog with the services that posthog-js needs in addition to capture: scripts from the npm
+//! package, remote config, flags, and a place for recordings.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -93,7 +93,7 @@ fn cache_control() -> HeaderName {
     http::header::CACHE_CONTROL
 }
 
-/// What a project with everything switched on answers.
+/// The answer of a project with everything switched on.
 fn config() -> Value {
     json!({
         "token": API_KEY,
@@ -159,7 +159,7 @@ impl Handler for StandIn {
             }
             None => self.capture.handle(request),
         };
-        // What PostHog's edge says of itself, and must not come through.
+        // The headers of PostHog's edge about itself, which must not pass.
         for (name, value) in [
             ("server", "posthog"),
             ("x-envoy-upstream-service-time", "3"),

@@ -38,7 +38,7 @@ fn is_here(test: &str, version: Version) -> bool {
     all_here(test, &needed)
 }
 
-/// A setup behind TLS, with the vendors' hosts beside it.
+/// A setup behind TLS, together with the vendors' hosts.
 struct Street {
     setup: Setup,
     vendors: Arc<Vendors>,
@@ -85,7 +85,7 @@ impl Street {
         }
     }
 
-    /// A visitor, whose blocker is at work and known to be.
+    /// A visitor, whose blocker runs and is recognised.
     async fn visitor(&self, blocker: Blocker) -> Visitor {
         let extension = match blocker {
             Blocker::UBlock => json!(Needed::UBlock.path()),
@@ -223,7 +223,7 @@ async fn ublock_takes_the_vendors_own_installation_and_leaves_this_one_whole() {
         report.requests.drain(..before);
         let asked = street.vendors.asked.lock().unwrap().clone();
         assert!(asked.is_empty(), "{asked:?}");
-        // What it has asked for besides is Mozilla's and uBlock's, in vain.
+        // The other requests belong to Mozilla and uBlock, and fail.
         report.asked.retain(|url| url.contains(SHOP));
         // So posthog-js finds out how far up a cookie may be set.
         report.errors.retain(|error| !error.contains("dmn_chk_"));

@@ -1,4 +1,4 @@
-//! What a page says on the console when something that it asks for does not answer.
+//! The page's message on the console when one of its requests gets no answer.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::visits::{is_here, OLDER};
 struct Failing {
     ends: Vec<String>,
     way: Way,
-    /// The path that is named, and what is said of it.
+    /// The named path, and the message about it.
     said: (String, &'static str),
     calls: Calls,
 }
@@ -71,7 +71,7 @@ async fn each_is_said_once(test: &str, plan: Plan<'_>) {
     let setup = Setup::open(plan).await;
     let mut visitor = Visitor::with_chromium().await;
     let mut lines = Vec::new();
-    // Each on a line of its own, so that each page has a storage of its own.
+    // Each on a separate line, so that each page has its own storage.
     for (tab, failing) in failures(&setup).into_iter().enumerate() {
         let line = Line::to(setup.address, failing.ends.clone()).await;
         line.set(failing.way);

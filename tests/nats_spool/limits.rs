@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::stream::{Config as StreamConfig, DiscardPolicy, RetentionPolicy};
 use async_nats::jetstream::{self, consumer};
 use hedgerow::delivery::{
-    Availability, Draining, NatsLogin, NatsSettings, NatsSpool, PeekLimit, Rest, SpoolError, Store,
+    Availability, Draining, NatsSettings, NatsSpool, PeekLimit, Rest, SpoolError, Store,
 };
 use http::StatusCode;
 
@@ -21,7 +21,7 @@ use super::support::track;
 use super::{append, event, events, ids, lead, names, settings, until, EVERYTHING};
 
 /// A server with this in its configuration.
-fn server(configuration: &str) -> Option<(Server, tempfile::TempDir)> {
+pub fn server(configuration: &str) -> Option<(Server, tempfile::TempDir)> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("nats.conf");
     std::fs::write(&file, configuration).unwrap();
@@ -39,7 +39,7 @@ fn account(limits: &str) -> Option<(Server, tempfile::TempDir)> {
 }
 
 /// The streams as an operator sees them.
-async fn context(server: &Server) -> jetstream::Context {
+pub async fn context(server: &Server) -> jetstream::Context {
     // The server may not listen yet.
     let patient = async_nats::ConnectOptions::new().retry_on_initial_connect();
     let client = patient.connect(server.url()).await.unwrap();
@@ -437,29 +437,4 @@ async fn a_stream_that_may_lose_events_is_not_used() {
         assert!(error.to_string().contains(reason), "{reason}: {error}");
         assert_eq!(spool.availability(), Availability::Unavailable, "{reason}");
     }
-}
-
-/// A login that may not publish events: the server answers nothing to them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn denied_operations_are_refused_at_once_and_logged() {
-    let rights = "authorization {users: [{user: h, password: p, permissions: \
-                  {publish: {allow: \">\", deny: \"SPOOL.events.>\"}}}]}\n";
-    let Some((server, _folder)) = server(rights) else {
-        return;
-    };
-    let (name, password) = ("h".to_owned(), "p".to_owned());
-    let spool = NatsSpool::open(NatsSettings {
-        login: Some(NatsLogin::User { name, password }),
-        ..settings(&server.url())
-    })
-    .unwrap();
-    for _ in 0..3 {
-        let error = spool.append("shop", vec![event("e")]).await.unwrap_err();
-        let said = error.to_string().to_ascii_lowercase();
-        assert!(
-            said.contains("permissions violation for publish"),
-            "{error}"
-        );
-    }
-    assert_eq!(spool.availability(), Availability::Unavailable);
 }

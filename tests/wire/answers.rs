@@ -65,6 +65,24 @@ const ANSWERS: &[(&str, &str, &str, &str)] = &[
         "http/1.1 502 bad gateway",
     ),
     (
+        "a coding that is none, and no length",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok",
+        "http/1.1 200 ok|transfer-encoding: chunked",
+        "http/1.1 200 ok",
+    ),
+    (
+        "another protocol that the server could speak",
+        "HTTP/1.1 200 OK\r\nConnection: Upgrade\r\nUpgrade: h2,h2c\r\nContent-Length: 2\r\n\r\nok",
+        "http/1.1 200 ok|content-length: 2",
+        "http/1.1 200 ok|content-length: 2",
+    ),
+    (
+        "another protocol that the server wants",
+        "HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: x\r\nContent-Length: 2\r\n\r\nok",
+        "http/1.1 426 upgrade required|upgrade: x|content-length: 2",
+        "http/1.1 426 upgrade required|upgrade: x|content-length: 2",
+    ),
+    (
         "trailers",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\n\
          X-Sum: 1\r\n\r\n",
@@ -135,6 +153,46 @@ async fn what_a_server_answers_is_sent_on_as_http_has_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_wants_another_protocol_says_so_of_its_connection() {
+    let server = Recorder::that(|_| {
+        let head = "HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: x\r\n\
+                    Content-Length: 2\r\n\r\nno";
+        Act::Answer(head.as_bytes().to_vec())
+    })
+    .await;
+    let proxy = Proxy::start(&routes(&dead_url(), &server.url(), &server.url())).await;
+    let mut client = Client::connect(proxy.address).await;
+    for _ in 0..2 {
+        let answer = client.exchange(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(answer.header("connection"), "keep-alive, upgrade");
+        assert_eq!(answer.header("upgrade"), "x");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interim_answers_without_an_end_are_ended() {
+    for status in ["100 Continue", "102 Processing", "103 Early Hints"] {
+        let flood = format!("HTTP/1.1 {status}\r\nLink: <a>\r\n\r\n").repeat(10_000);
+        let server = Recorder::that(move |_| Act::AnswerAndClose(flood.clone().into_bytes())).await;
+        let proxy = Proxy::start(&routes(&dead_url(), &server.url(), &server.url())).await;
+        let mut client = Client::connect(proxy.address).await;
+        client.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let mut interim = 0;
+        let last = loop {
+            match client.next().await {
+                Some(answer) if answer.status < 200 => interim += 1,
+                last => break last,
+            }
+        };
+        let last = last.map(|answer| answer.status);
+        assert!(
+            last == Some(502) && interim < 100,
+            "{interim}, then {last:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

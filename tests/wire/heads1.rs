@@ -141,6 +141,38 @@ fn cases(method: &str, path: &str) -> Vec<(&'static str, Want, String)> {
             format!("CONNECT shop.example.com:443 HTTP/1.1\r\n{host}\r\n"),
         ),
         (
+            "the same host in the target, otherwise written",
+            Want::Served,
+            format!("{method} HTTP://Shop.example.com:80{path} HTTP/1.1\r\n{host}\r\n"),
+        ),
+        (
+            "the same host with its port in the field",
+            Want::Served,
+            format!(
+                "{method} http://shop.example.com{path} HTTP/1.1\r\nhost:SHOP.example.com:80\r\n\r\n"
+            ),
+        ),
+        (
+            "another port in the target",
+            BAD,
+            format!("{method} http://shop.example.com:81{path} HTTP/1.1\r\n{host}\r\n"),
+        ),
+        (
+            "the port of another scheme",
+            BAD,
+            format!("{method} http://shop.example.com:443{path} HTTP/1.1\r\n{host}\r\n"),
+        ),
+        (
+            "trace in small letters",
+            METHOD,
+            format!("trace {path} HTTP/1.1\r\n{host}\r\n"),
+        ),
+        (
+            "a host with a port that is none",
+            BAD,
+            format!("{line}Host: shop.example.com:65536\r\n\r\n"),
+        ),
+        (
             "TRACE",
             METHOD,
             format!("TRACE {path} HTTP/1.1\r\n{host}\r\n"),

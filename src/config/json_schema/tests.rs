@@ -1,4 +1,9 @@
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
 use super::*;
+use crate::config::source::join;
+use crate::config::tree::{Node, NodeKind};
 
 #[test]
 fn every_key_of_every_section_has_a_meaning_and_conditions_are_of_known_keys() {
@@ -46,4 +51,123 @@ fn all_that_the_reader_asks_for_is_in_the_schema_and_the_other_way_round() {
     used.sort_unstable();
     let seen: Vec<String> = seen().into_keys().collect();
     assert_eq!(used, seen);
+}
+
+/// Has no variable, and every file.
+struct NoVariable;
+
+impl SecretSource for NoVariable {
+    fn variable(&self, _: &str) -> Result<String, VarError> {
+        Err(VarError::NotPresent)
+    }
+
+    fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        Anything.file(path)
+    }
+
+    fn resolve(&self, path: &Path) -> PathBuf {
+        Anything.resolve(path)
+    }
+}
+
+/// Puts `env:NOT_SET` in place of the text of this number; its path.
+fn refer(node: &mut Rc<Node>, path: &str, left: &mut usize) -> Option<String> {
+    match &mut Rc::get_mut(node)?.kind {
+        NodeKind::Nothing => None,
+        NodeKind::Text(text) => {
+            if *left == 0 {
+                *text = "env:NOT_SET".to_owned();
+                return Some(path.to_owned());
+            }
+            *left -= 1;
+            None
+        }
+        NodeKind::List(items) => items
+            .iter_mut()
+            .enumerate()
+            .find_map(|(index, item)| refer(item, &format!("{path}[{index}]"), left)),
+        NodeKind::Mapping(entries) => entries
+            .iter_mut()
+            .find_map(|entry| refer(&mut entry.value, &join(path, &entry.key), left)),
+    }
+}
+
+/// The example without what excludes something else in it, so that this is read.
+fn variants() -> Vec<String> {
+    let acme = EVERYTHING.split(", acme: {").nth(1).unwrap();
+    let acme = acme.split("hmac_key: a2V5}}").next().unwrap();
+    let acme = format!(", acme: {{{acme}hmac_key: a2V5}}}}");
+    let (user, token, file) = (
+        ", user: u, password: p",
+        ", token: t",
+        ", credentials: n.creds",
+    );
+    let cuts: [&[&str]; 6] = [
+        &[],
+        &[&acme],
+        &["        folder: umd\n"],
+        &[token, file],
+        &[user, file],
+        &[user, token],
+    ];
+    let cut = |text: String, part: &&str| {
+        assert!(text.contains(part), "{part}");
+        text.replace(part, "")
+    };
+    let cut = |parts: &&[&str]| parts.iter().fold(EVERYTHING.to_owned(), cut);
+    cuts.iter().map(cut).collect()
+}
+
+#[test]
+fn what_looks_like_the_place_of_a_value_is_looked_up_or_refused_wherever_it_stands() {
+    let (mut told, mut taken) = (BTreeSet::new(), BTreeSet::new());
+    for text in variants() {
+        for number in 0.. {
+            let mut root = tree::read(&text).unwrap();
+            let Some(path) = refer(&mut root, "", &mut { number }) else {
+                break;
+            };
+            let mut mistakes = Vec::new();
+            SourceText::new(&text, &root, &mut mistakes);
+            let mut reader = ConfigReader::new(&NoVariable, mistakes);
+            crate::config::compile(&mut reader, &crate::config::whole(&root));
+            let mut mistakes = reader.mistakes.iter();
+            match mistakes.any(|mistake| mistake.path.starts_with(&path)) {
+                true => told.insert(path),
+                false => taken.insert(path),
+            };
+        }
+    }
+    assert!(told.len() > 60, "{told:#?}");
+    let wrong: Vec<&String> = taken.difference(&told).collect();
+    assert!(wrong.is_empty(), "taken as they stand: {wrong:#?}");
+}
+
+#[test]
+fn what_looks_like_the_place_of_a_value_is_refused_in_keys_and_rules() {
+    for (text, path) in [
+        (
+            "privacy: {consent: {'env:A': send}}",
+            "privacy.consent.env:A",
+        ),
+        ("rules: [{event: 'env:A', action: drop}]", "rules[0].event"),
+        ("rules: [{event: a, rename: 'file:A'}]", "rules[0].rename"),
+        (
+            "projects: {'env:A': {host: us, api_key: phc_a}}",
+            "projects.env:A",
+        ),
+        (
+            "projects: {a: {host: us, api_key: phc_a, properties: {'env:A': b}}}",
+            "projects.a.properties.env:A",
+        ),
+    ] {
+        let root = tree::read(text).unwrap();
+        let mut reader = ConfigReader::new(&NoVariable, Vec::new());
+        crate::config::compile(&mut reader, &crate::config::whole(&root));
+        let told = reader
+            .mistakes
+            .iter()
+            .any(|mistake| mistake.path.starts_with(path) && mistake.message.contains("env:"));
+        assert!(told, "{text}: {:?}", reader.mistakes);
+    }
 }

@@ -9,6 +9,7 @@ use crate::proxy::acme;
 use crate::proxy::build_error::{check_authorities, BuildError};
 use crate::proxy::hedgerow::Hedgerow;
 use crate::proxy::lifecycle::server::secure_origin;
+use crate::proxy::lifecycle::upgrade;
 use crate::proxy::listen::tls;
 use crate::proxy::server_error::ServerError;
 use crate::proxy::site::Site;
@@ -30,10 +31,18 @@ pub fn check_server(mut config: Config) -> Startable {
         look(&spool, &mut found);
     }
     let addresses = config.listen.iter().map(|listener| listener.address);
-    for address in addresses.chain(config.admin) {
+    for address in addresses.chain(config.admin).chain(config.health) {
         if let Err(source) = is_ours(address) {
             let refusal = ServerError::Listen { address, source };
             found.refusals.push(refusal);
+        }
+    }
+    if let Some(path) = &config.server.upgrade_socket {
+        if let Err(source) = upgrade::check(path) {
+            found.refusals.push(ServerError::UpgradeSocket {
+                path: path.clone(),
+                source,
+            });
         }
     }
     let listeners = || config.listen.iter();

@@ -104,15 +104,8 @@ impl UpgradeServer {
             )));
         }
         private_folder(path)?;
-        let other = fs::symlink_metadata(path).is_ok_and(|about| !about.file_type().is_socket());
-        if other {
-            return Err(io::Error::other(
-                "this path is something else than a socket",
-            ));
-        }
-        let mut new = path.as_os_str().to_owned();
-        new.push(format!(".{}", std::process::id()));
-        let new = PathBuf::from(new);
+        refuse_other(path)?;
+        let new = unpublished(path, std::process::id());
         remove(&new)?;
         let listener = std::os::unix::net::UnixListener::bind(&new)?;
         listener.set_nonblocking(true)?;
@@ -356,18 +349,73 @@ fn check_peer(socket: BorrowedFd<'_>) -> io::Result<()> {
     ))
 }
 
-/// Makes the folder of a path, for this user only. A folder in which others can write is refused: they
-/// could replace the socket.
-fn private_folder(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
+/// The largest number of a process on Linux.
+const LAST_PROCESS: u32 = 1 << 22;
+
+/// Looks whether [`UpgradeServer::open`] could make its socket at `path`, and makes nothing.
+///
+/// # Errors
+///
+/// What it would fail with, as far as that is known beforehand.
+pub(crate) fn check(path: &Path) -> io::Result<()> {
+    let folder = folder_of(path);
+    let there = folder.ancestors().find_map(|folder| {
+        let named = !folder.as_os_str().is_empty();
+        let folder = if named { folder } else { Path::new(".") };
+        match fs::metadata(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            looked => Some(looked.map(|about| (folder, about))),
+        }
+    });
+    if let Some((nearest, about)) = there.transpose()? {
+        if !about.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        if nearest == folder {
+            refuse_shared(folder, &about)?;
+        }
+    }
+    refuse_other(path)?;
+    // The system knows no longer names.
+    let name = unpublished(path, LAST_PROCESS);
+    std::os::unix::net::SocketAddr::from_pathname(name).map(drop)
+}
+
+/// The socket's name until it is published.
+fn unpublished(path: &Path, process: u32) -> PathBuf {
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!(".{process}"));
+    PathBuf::from(new)
+}
+
+fn refuse_other(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(about) if !about.file_type().is_socket() => Err(io::Error::other(
+            "this path is something else than a socket",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
+    }
+}
+
+/// Makes the folder of a path, for this user only.
+fn private_folder(path: &Path) -> io::Result<()> {
+    let folder = folder_of(path);
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)?;
-    let about = fs::metadata(folder)?;
+    refuse_shared(folder, &fs::metadata(folder)?)
+}
+
+/// Refuses a folder in which others can write: they could replace the socket.
+fn refuse_shared(folder: &Path, about: &fs::Metadata) -> io::Result<()> {
     let ours = about.uid() == rustix::process::geteuid().as_raw() || about.uid() == 0;
     if ours && about.mode() & 0o022 == 0 {
         return Ok(());

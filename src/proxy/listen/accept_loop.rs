@@ -26,13 +26,11 @@ use crate::proxy::listen::connection::{self, Lifetime};
 use crate::proxy::listen::direct::Direct;
 use crate::proxy::listen::drain::{ClientConnection, ListenerConnections, Stage};
 use crate::proxy::listen::http2;
-use crate::proxy::listen::preamble::{begins, Speaks};
+use crate::proxy::listen::preamble::{begins, Speaks, Unbegun};
 use crate::proxy::listen::tls;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(60);
-/// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
-const PREFACE: usize = 24;
 /// Before a listener closes for good, it accepts connections until none comes for this time.
 const QUIET: Duration = Duration::from_millis(10);
 /// And for this time at most: clients that still come have come after the end.
@@ -262,17 +260,11 @@ async fn handshake(
     if proves_a_name(&stream) {
         return None;
     }
-    let is_h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
-    let stream = CoalescingStream::new(stream);
-    Some(match is_h2 {
-        // The framework waits for the first bytes of HTTP/2 without a limit.
-        true => {
-            let connection_limits = ends.connection_limits.clone();
-            let stream = stream.begun_within(PREFACE, ends.head, connection_limits);
-            (Box::new(stream), Speaks::Http2)
-        }
-        false => (Box::new(stream), Speaks::Http1),
-    })
+    let speaks = match stream.selected_alpn_proto() == Some(ALPN::H2) {
+        true => Speaks::Http2,
+        false => Speaks::Http1,
+    };
+    Some((Box::new(CoalescingStream::new(stream)), speaks))
 }
 
 /// Whether a handshake was an authority's look at a name, after which nothing follows (RFC 8737, 3).
@@ -285,7 +277,7 @@ fn proves_a_name(stream: &impl Ssl) -> bool {
 
 /// Serves the protocol of a stream until its end.
 async fn serve_stream<A, S>(
-    stream: Box<CoalescingStream<S>>,
+    mut stream: Box<CoalescingStream<S>>,
     speaks: Speaks,
     app: Arc<A>,
     ends: Lifetime,
@@ -294,8 +286,12 @@ async fn serve_stream<A, S>(
     S: IO + 'static,
 {
     match speaks {
-        // Boxed, so that connections over HTTP/1.x do not include its memory.
-        Speaks::Http2 => Box::pin(http2::serve(stream, app, ends)).await,
+        Speaks::Http2 => {
+            // The framework waits for a head as long as it takes.
+            stream.bound_heads(ends.head, ends.connection_limits.clone());
+            // Boxed, so that connections over HTTP/1.x do not include its memory.
+            Box::pin(http2::serve(stream, app, ends)).await;
+        }
         Speaks::Http1 => connection::serve(stream, &app, &ends).await,
     }
 }
@@ -311,7 +307,12 @@ async fn beginning(socket: &mut L4Stream, ends: &Lifetime) -> Option<Speaks> {
     let mut closing = ends.closing.clone();
     tokio::select! {
         biased; // what has come already is served
-        begun = timeout(Duration::from_secs(ends.idle), begins(socket)) => begun.ok()?.ok(),
+        begun = begins(socket, Duration::from_secs(ends.idle), ends.head) => {
+            if begun == Err(Unbegun::Slow) {
+                ends.too_slow(Slow::Head);
+            }
+            begun.ok()
+        }
         _ = closing.wait_for(|closing| *closing) => None,
         () = asked_to_close => None,
     }

@@ -7,13 +7,16 @@
 //! And no request is read beyond its end, so that a client may send the next one before it has read
 //! the answer.
 
-use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{ready, Context, Poll, Waker};
 use std::time::Duration;
 
+use super::answer_head::corrected;
+use super::extent::RequestExtent;
+use super::http2_heads::Http2Heads;
+use crate::proxy::limits::connection_limits::ConnectionLimits;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -23,10 +26,6 @@ use pingora::protocols::{
     TimingDigest, UniqueID, UniqueIDType, ALPN, IO,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{sleep, Sleep};
-
-use super::extent::RequestExtent;
-use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
 
 /// A first write larger than this leaves at once: it is no header that something follows.
 const HEADER: usize = 16 * 1024;
@@ -39,39 +38,12 @@ pub struct CoalescingStream<S: IO> {
     stream: S,
     held: Vec<u8>,
     turn: WriteTurn,
-    /// The bytes that have to come within a time, if they have not come yet.
-    beginning: Option<Box<FirstBytes>>,
+    /// The heads that come over HTTP/2.
+    heads: Option<Box<Http2Heads>>,
     /// Which of the received bytes belong to the request that is being read.
     extent: RequestExtent,
     /// The received bytes behind that request.
     ahead: BytesMut,
-}
-
-/// The framework's mark on the answers that it writes by itself: to heads that it cannot read.
-const MARK: &[u8] = b"\r\nServer: Pingora\r\n";
-/// Such an answer is shorter.
-const ERROR: usize = 512;
-
-/// A write that is only an answer of the framework's own, without its mark. There is no hook
-/// for these: they are written before there is a request that could be handed on.
-fn without_mark(bytes: &[u8]) -> Option<Vec<u8>> {
-    if bytes.len() > ERROR || !bytes.starts_with(b"HTTP/1.") || !bytes.ends_with(b"\r\n\r\n") {
-        return None;
-    }
-    let place = memchr::memmem::find(bytes, MARK)?;
-    let empty = memchr::memmem::find(bytes, b"\r\nContent-Length: 0\r\n").is_some();
-    let (before, rest) = bytes.split_at_checked(place)?;
-    let after = rest.get(MARK.len() - 2..)?;
-    empty.then(|| [before, after].concat())
-}
-
-/// The first bytes of a connection.
-#[derive(Debug)]
-struct FirstBytes {
-    /// So many are still to come.
-    left: usize,
-    until: Pin<Box<Sleep>>,
-    connection_limits: Option<Arc<ConnectionLimits>>,
 }
 
 /// Which write is next.
@@ -88,7 +60,7 @@ impl<S: IO> CoalescingStream<S> {
             stream,
             held: Vec::new(),
             turn: WriteTurn::First,
-            beginning: None,
+            heads: None,
             extent: RequestExtent::Unknown,
             ahead: BytesMut::new(),
         }
@@ -117,20 +89,14 @@ impl<S: IO> CoalescingStream<S> {
         }
     }
 
-    /// Ends the connection if its first `bytes` do not come within this time, and reports that to
-    /// its limits.
-    pub(crate) fn begun_within(
-        mut self,
-        bytes: usize,
+    /// Ends the connection when a head over HTTP/2, or its first bytes, do not come within this time,
+    /// and says so to the limits that it is counted with.
+    pub(crate) fn bound_heads(
+        &mut self,
         time: Duration,
         connection_limits: Option<Arc<ConnectionLimits>>,
-    ) -> Self {
-        self.beginning = Some(Box::new(FirstBytes {
-            left: bytes,
-            until: Box::pin(sleep(time)),
-            connection_limits,
-        }));
-        self
+    ) {
+        self.heads = Some(Box::new(Http2Heads::new(time, connection_limits)));
     }
 
     /// Writes the held bytes, and the bytes behind them if the stream accepts both; returns how
@@ -157,27 +123,17 @@ impl<S: IO> CoalescingStream<S> {
 }
 
 impl<S: IO> CoalescingStream<S> {
-    /// Reads from the stream, if the connection has begun in time.
+    /// Reads what comes, as long as its heads come in time.
     fn poll_stream(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(mut beginning) = self.beginning.take() else {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        };
-        if beginning.until.as_mut().poll(context).is_ready() {
-            if let Some(connection_limits) = &beginning.connection_limits {
-                connection_limits.too_slow(Slow::Head);
-            }
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let came = buffer.filled().len() - before;
-        beginning.left = beginning.left.saturating_sub(came);
-        if beginning.left > 0 {
-            self.beginning = Some(beginning);
+        if let Some(heads) = &mut self.heads {
+            let came = buffer.filled().get(before..).unwrap_or_default();
+            heads.note(came, context)?;
         }
         read
     }
@@ -218,7 +174,7 @@ impl<S: IO> AsyncWrite for CoalescingStream<S> {
     ) -> Poll<io::Result<usize>> {
         if self.turn == WriteTurn::First && bytes.len() <= HEADER {
             self.turn = WriteTurn::Later;
-            self.held = without_mark(bytes).unwrap_or_else(|| bytes.to_vec());
+            self.held = corrected(bytes).unwrap_or_else(|| bytes.to_vec());
             return Poll::Ready(Ok(bytes.len()));
         }
         self.turn = WriteTurn::Later;
@@ -341,26 +297,3 @@ impl<S: IO> Peek for CoalescingStream<S> {
 #[cfg(test)]
 #[path = "coalescing_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-mod mark_tests {
-    use super::*;
-
-    #[test]
-    fn only_an_answer_of_the_frameworks_own_loses_its_mark() {
-        let own = b"HTTP/1.1 400 Bad Request\r\nServer: Pingora\r\nDate: Thu, 26 Nov 2026 12:00:00 GMT\r\n\
-            Content-Length: 0\r\nConnection: close\r\n\r\n";
-        let left = without_mark(own).unwrap();
-        let left = String::from_utf8(left).unwrap();
-        assert!(left.starts_with("HTTP/1.1 400 Bad Request\r\nDate: "));
-        assert!(left.ends_with("close\r\n\r\n"));
-        for other in [
-            &b"HTTP/1.1 200 OK\r\nServer: Pingora\r\nContent-Length: 2\r\n\r\n"[..],
-            b"HTTP/1.1 200 OK\r\nServer: Pingora\r\nContent-Length: 0\r\n\r\nbody",
-            b"a body with \r\nServer: Pingora\r\nContent-Length: 0\r\n\r\n",
-            b"",
-        ] {
-            assert!(without_mark(other).is_none());
-        }
-    }
-}

@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::pin::{pin, Pin};
 use std::sync::Arc;
 use std::task::ready;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use pingora::apps::HttpServerApp;
@@ -26,6 +26,7 @@ use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::direct::{Direct, Follows, Taken};
 use crate::proxy::listen::extent::is_request_line;
 use crate::proxy::listen::idle_timer::IdleTimer;
+use crate::proxy::listen::same_host::name_one_host;
 
 /// The size of the first read of a request, which covers most requests. It is no more than the
 /// framework would read, because the framework loses bytes that it has read beyond a body.
@@ -129,6 +130,7 @@ where
             reject_connection(&mut *stream, bad_request().as_bytes()).await;
             return;
         }
+        let begun = name_one_host(begun);
         let keepalive = (!last).then_some(ends.idle);
         let session = session(stream, begun, keepalive, left);
         let Some(reused) = app.process_new_http(session, &ends.leaving).await else {
@@ -163,7 +165,8 @@ fn session<S: IO + 'static>(
 /// The answer to a head with an invalid first line, in the form of the framework's answers to other
 /// unreadable heads.
 fn bad_request() -> String {
-    let now = httpdate::HttpDate::from(std::time::SystemTime::now());
+    let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
+    let now = httpdate::HttpDate::from(now);
     format!(
         "HTTP/1.1 400 Bad Request\r\nDate: {now}\r\nContent-Length: 0\r\n\
          Cache-Control: private, no-store\r\nConnection: close\r\n\r\n"

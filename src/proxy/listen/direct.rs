@@ -8,7 +8,7 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -266,7 +266,7 @@ impl<S: IO> DirectExchange<'_, S> {
             write_field(name.as_str(), value.as_bytes(), &mut out);
         }
         out.extend_from_slice(b"Date: ");
-        out.extend_from_slice(get_cached_date().as_bytes());
+        out.extend_from_slice(date().as_bytes());
         out.extend_from_slice(match self.follows {
             Follows::Another => b"\r\nConnection: keep-alive\r\n",
             Follows::None => b"\r\nConnection: close\r\n",
@@ -281,6 +281,14 @@ impl<S: IO> DirectExchange<'_, S> {
             out.extend_from_slice(body);
         }
         out
+    }
+}
+
+/// The time of day for an answer. The framework's panics before 1970, when HTTP has no dates.
+fn date() -> HeaderValue {
+    match SystemTime::now() < SystemTime::UNIX_EPOCH {
+        true => HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"),
+        false => get_cached_date(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept_loop;
 pub(crate) mod accepted;
+mod answer_head;
 pub(crate) mod balancer;
 pub(crate) mod coalescing;
 pub(crate) mod connection;
@@ -9,8 +10,10 @@ pub(crate) mod direct;
 pub(crate) mod drain;
 mod extent;
 mod http2;
+mod http2_heads;
 mod idle_timer;
 pub(crate) mod listener_group;
 pub(crate) mod listener_set;
 pub(crate) mod preamble;
+mod same_host;
 pub(crate) mod tls;

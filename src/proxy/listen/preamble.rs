@@ -1,9 +1,11 @@
 //! The bytes before the first request of a plain connection: the preface of HTTP/2, or none.
 
 use std::io;
+use std::time::Duration;
 
 use pingora::protocols::l4::stream::Stream as L4Stream;
 use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 /// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -15,28 +17,63 @@ pub(crate) enum Speaks {
     Http2,
 }
 
-/// Determines how a connection begins. The bytes that were read for it are put back.
+/// Why it is not known how a connection begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unbegun {
+    /// The client sent nothing in its time, or hung up.
+    Nothing,
+    /// It has begun, and the rest of its first bytes did not come in time.
+    Slow,
+}
+
+/// Determines how a connection begins. The bytes that were read for it are put back. `idle` is how long the
+/// client may send nothing, `within` how long the rest of the first bytes may take.
 ///
 /// # Errors
 ///
-/// When it ends before the protocol is known.
-pub(crate) async fn begins(stream: &mut L4Stream) -> io::Result<Speaks> {
+/// When it ends before that is known.
+pub(crate) async fn begins(
+    stream: &mut L4Stream,
+    idle: Duration,
+    within: Duration,
+) -> Result<Speaks, Unbegun> {
     let mut read = Vec::with_capacity(PREFACE.len());
-    let begins = loop {
-        if read == PREFACE {
-            break Speaks::Http2;
-        }
-        if !PREFACE.starts_with(&read) {
-            break Speaks::Http1;
-        }
-        let mut piece = [0; PREFACE.len()];
-        let room = piece.get_mut(read.len()..).unwrap_or_default();
-        let came = stream.read(room).await?;
-        read.extend_from_slice(room.get(..came).unwrap_or_default());
-        if came == 0 {
-            break Speaks::Http1;
+    let nothing = |_| Unbegun::Nothing;
+    let first = timeout(idle, more(stream, &mut read)).await;
+    let first = first.map_err(|_| Unbegun::Nothing)?.map_err(nothing)?;
+    let begins = match known(&read, first) {
+        Some(speaks) => speaks,
+        None => {
+            let rest = async {
+                loop {
+                    let came = more(stream, &mut read).await?;
+                    if let Some(speaks) = known(&read, came) {
+                        return Ok::<_, io::Error>(speaks);
+                    }
+                }
+            };
+            let rest = timeout(within, rest).await;
+            rest.map_err(|_| Unbegun::Slow)?.map_err(nothing)?
         }
     };
     stream.rewind(&read);
     Ok(begins)
+}
+
+/// What these first bytes say, of which so many have just come; nothing while they may become both.
+fn known(read: &[u8], came: usize) -> Option<Speaks> {
+    if read == PREFACE {
+        return Some(Speaks::Http2);
+    }
+    let both = PREFACE.starts_with(read) && came > 0;
+    (!both).then_some(Speaks::Http1)
+}
+
+/// Reads on, no further than the preface goes.
+async fn more(stream: &mut L4Stream, read: &mut Vec<u8>) -> io::Result<usize> {
+    let mut piece = [0; PREFACE.len()];
+    let room = piece.get_mut(read.len()..).unwrap_or_default();
+    let came = stream.read(room).await?;
+    read.extend_from_slice(room.get(..came).unwrap_or_default());
+    Ok(came)
 }

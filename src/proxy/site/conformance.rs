@@ -57,21 +57,61 @@ pub(super) fn expect_as_its_version_does(session: &Session, request: &mut Reques
     }
 }
 
+/// How a client learns where an answer of unknown length ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// By chunks, or by the frames of HTTP/2.
+    Chunks,
+    /// By the end of its connection, or there is no body.
+    Close,
+}
+
+/// How it is for the answer to this request.
+pub(super) fn framing(request: &RequestHeader, status: StatusCode) -> Framing {
+    let bodiless = request.method == Method::HEAD || !reply::has_body(status);
+    match bodiless || request.version <= Version::HTTP_10 {
+        true => Framing::Close,
+        false => Framing::Chunks,
+    }
+}
+
+/// Interim answers to one request; servers send one or two.
+const INTERIM: u32 = 32;
+
+/// Counts an answer that is not the last one.
+///
+/// # Errors
+///
+/// When the server sends them without an end: no other time or size bounds them.
+pub(super) fn count_interim(count: &mut u32, status: StatusCode) -> Result<()> {
+    if status.is_informational() {
+        *count += 1;
+    }
+    if *count > INTERIM {
+        let why = "it sent interim answers without an end";
+        return Err(Error::new(ErrorType::Custom(why)).into_up());
+    }
+    Ok(())
+}
+
 /// Changes the head of a server's answer so that it can be passed on.
 ///
 /// # Errors
 ///
 /// When its body is coded for the transfer in a way that the client did not ask for, and that cannot be
 /// taken off here (RFC 9112, 6.1).
-pub(super) fn make_conformant(response: &mut ResponseHeader) -> Result<()> {
+pub(super) fn make_conformant(response: &mut ResponseHeader, framing: Framing) -> Result<()> {
     let codings = tokens(&response.headers, header::TRANSFER_ENCODING);
     if codings.iter().any(|coding| !is(coding, b"chunked")) {
         if !codings.iter().all(|coding| is(coding, b"identity")) {
-            let status = ErrorType::HTTPStatus(502);
-            let why = "the server used a transfer coding that was not requested";
-            return Err(Error::explain(status, why).into_up());
+            let why = "it used a transfer coding that was not requested";
+            return Err(Error::new(ErrorType::Custom(why)).into_up());
         }
         response.remove_header(&header::TRANSFER_ENCODING);
+        if framing == Framing::Chunks && !response.headers.contains_key(header::CONTENT_LENGTH) {
+            // Its end is that of the server's connection, and not of the client's.
+            response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+        }
     }
     // The version is that of this connection (RFC 9110, 2.5).
     if response.version < Version::HTTP_11 {
@@ -88,6 +128,13 @@ pub(super) fn make_conformant(response: &mut ResponseHeader) -> Result<()> {
         // The framework writes only those of the last answer.
         hops::drop_from(response);
         response.remove_header(&header::CONNECTION);
+    }
+    let upgrades = [
+        StatusCode::SWITCHING_PROTOCOLS,
+        StatusCode::UPGRADE_REQUIRED,
+    ];
+    if !upgrades.contains(&status) {
+        // What else it could speak, it could speak with us (RFC 9110, 7.8).
         response.remove_header(&header::UPGRADE);
     }
     if let Some(length) = one_length(&response.headers) {
@@ -165,7 +212,7 @@ mod tests {
             (304, vec![length], vec!["content-length: 2"]),
         ] {
             let mut response = response(status, &fields);
-            make_conformant(&mut response).unwrap();
+            make_conformant(&mut response, Framing::Close).unwrap();
             let found: Vec<String> = response
                 .headers
                 .iter()
@@ -184,7 +231,10 @@ mod tests {
             "chunked, gzip",
         ] {
             let mut response = response(200, &[("transfer-encoding", coding)]);
-            assert!(make_conformant(&mut response).is_err(), "{coding}");
+            assert!(
+                make_conformant(&mut response, Framing::Chunks).is_err(),
+                "{coding}"
+            );
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct SiteContext {
     pub(super) tried: Vec<SocketAddr>,
     /// Bytes of the body so far.
     pub(super) body: usize,
+    /// Interim answers of the server's so far.
+    pub(super) interim: u32,
     pub(super) speed: BodySpeed,
     pub(super) page: PageState,
 }

@@ -46,6 +46,7 @@ use answers::{page, status};
 pub use context::SiteContext;
 use context::{PageState, ServerAnswer, SiteTarget};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, merge_equal_lengths, repeat};
+use reporting::ClientGot;
 pub(in crate::proxy) use site_state::SiteState;
 use site_state::To;
 use uploads::BodySpeed;
@@ -139,6 +140,7 @@ impl ProxyHttp for Site {
             server: None,
             tried: Vec::new(),
             body: 0,
+            interim: 0,
             page: PageState::default(),
         }
     }
@@ -156,6 +158,9 @@ impl ProxyHttp for Site {
         let serving = &site_state.serving;
         end_when_idle(session, serving.lasting.idle_seconds);
         end_when_stuck(session, serving.lasting.unread);
+        // A client that has ended its half waits for its answer (RFC 9112, 9.6); and a page that closes
+        // has sent its last events all the same.
+        session.set_abort_on_close(false);
         if let Err(fault) = head(session).check() {
             return context.refuse_head(session, fault).await;
         }
@@ -221,8 +226,6 @@ impl ProxyHttp for Site {
                 let tail = tail.to_owned();
                 match passed.step(session, &tail, caller.shown).await {
                     RequestPlan::Pass(passing) => {
-                        // A page that closes has sent its last events all the same.
-                        session.set_abort_on_close(false);
                         context.way =
                             SiteTarget::PostHog(Arc::clone(route), Arc::clone(passed), passing);
                         Ok(false)
@@ -299,6 +302,7 @@ impl ProxyHttp for Site {
     ) -> Result<()> {
         // A repeated attempt begins again.
         context.body = 0;
+        context.interim = 0;
         context.speed = BodySpeed::new(context.site_state.serving.config.limits.body_rate);
         merge_equal_lengths(request)?;
         conformance::expect_as_its_version_does(session, request);
@@ -337,11 +341,12 @@ impl ProxyHttp for Site {
             context.speed = BodySpeed::new(None);
         }
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
-            let status = ErrorType::HTTPStatus(502);
-            let why = "the server changed the protocol without a request";
-            return Err(Error::explain(status, why).into_up());
+            let why = "it changed the protocol without a request";
+            return Err(Error::new(ErrorType::Custom(why)).into_up());
         }
-        conformance::make_conformant(response)?;
+        conformance::count_interim(&mut context.interim, response.status)?;
+        let framing = conformance::framing(session.req_header(), response.status);
+        conformance::make_conformant(response, framing)?;
         if let SiteTarget::PostHog(_, passed, passing) = &context.way {
             passed.clean(passing, response)?;
         }
@@ -436,8 +441,17 @@ impl ProxyHttp for Site {
             code = 503;
             context.answered = Some(Answered::SlowBody);
         }
-        context.report(error, code);
-        if session.response_written().is_some() {
+        // The interim ones before it are none.
+        let begun = session.response_written();
+        let begun = begun.is_some_and(|response| !response.status.is_informational());
+        context.report(
+            error,
+            match begun {
+                true => ClientGot::Part,
+                false => ClientGot::Status(code),
+            },
+        );
+        if begun {
             // An answer that has begun ends early: words of this process would end it as if it were whole.
             log::debug!("an answer broke off: {error}");
             session.set_keepalive(None);

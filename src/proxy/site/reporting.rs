@@ -17,6 +17,24 @@ use super::context::{ServerAnswer, SiteContext, SiteTarget};
 use super::route_health::RouteRecovered;
 use super::site_state::SiteRoute;
 
+/// What the client of a request that went wrong was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClientGot {
+    /// This status.
+    Status(u16),
+    /// The beginning of the server's answer.
+    Part,
+}
+
+impl std::fmt::Display for ClientGot {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status(status) => write!(formatter, "{status}"),
+            Self::Part => formatter.write_str("a part of it"),
+        }
+    }
+}
+
 impl SiteContext {
     /// Answers a request that is rejected because of its head.
     pub(super) async fn refuse_head(
@@ -44,7 +62,7 @@ impl SiteContext {
     }
 
     /// Tells the operator why a request could not be proxied: which route, and the kind of fault.
-    pub(super) fn report(&mut self, error: &Error, code: u16) {
+    pub(super) fn report(&mut self, error: &Error, got: ClientGot) {
         let Some(route) = self.way.route().cloned() else {
             return;
         };
@@ -66,7 +84,7 @@ impl SiteContext {
             let (words, servers) = (self.way.words(), self.way.servers());
             log::warn!(
                 "route {route}: {words} ({servers}) did not answer as it should: {}; the client got \
-                 {code}{more}",
+                 {got}{more}",
                 fault(error.etype())
             );
         }
@@ -150,6 +168,8 @@ fn fault(kind: &ErrorType) -> &'static str {
         WriteTimedout => "it does not accept the request",
         ReadError | WriteError | ConnectionClosed => "it closed the connection",
         InvalidHTTPHeader | H1Error | H2Error | InvalidH2 => "its answer is not HTTP",
+        Custom("PrematureBodyEnd") => "its answer ended early",
+        Custom("InvalidChunk" | "InvalidTrailerEnd") => "its chunks are broken",
         // Said where no address is left to be tried.
         HTTPStatus(502) => "none of its addresses accepts a connection",
         other => other.as_str(),

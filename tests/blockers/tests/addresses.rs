@@ -1,8 +1,8 @@
 //! Brave's engine with EasyList, EasyPrivacy, uBlock's and AdGuard's lists blocks none of the
 //! addresses that the real libraries asked for, in 200 installations.
 //!
-//! `make blockers` fetches the lists and makes the addresses. Without them this test says that it
-//! was skipped; with `HEDGEROW_BLOCKERS=required` it fails instead.
+//! `make blockers` downloads the lists and generates the addresses. Without them this test says
+//! that it was skipped; with `HEDGEROW_BLOCKERS=required` it fails instead.
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -145,7 +145,7 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
     let event = json!({
         "event": TEST_EVENT,
         "uuid": uuid(),
-        "timestamp": Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+        "timestamp": DateTime::<Utc>::from(SystemTime::now()).to_rfc3339_opts(SecondsFormat::Millis, true),
         "properties": {
             "distinct_id": "hedgerow-doctor",
             "$process_person_profile": false,

@@ -13,7 +13,7 @@ use super::denials::Denied;
 pub(super) enum PublishFault {
     /// Larger than a message may be. It never will be taken.
     TooLarge,
-    /// The stream holds as much as it may.
+    /// The stream, or its account, holds as much as it may.
     Full,
     /// There is no such stream.
     NoStream,
@@ -54,6 +54,11 @@ pub(super) fn of(error: &NotPublished) -> PublishFault {
         ErrorCode::STREAM_STORE_FAILED if told.to_string().contains("maximum") => {
             PublishFault::Full
         }
+        // The account's or the server's storage is used up, or the stream is closed for good.
+        ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
+        | ErrorCode::STORAGE_RESOURCES_EXCEEDED
+        | ErrorCode::INSUFFICIENT_RESOURCES
+        | ErrorCode::STREAM_SEALED => PublishFault::Full,
         ErrorCode::STREAM_NOT_FOUND => PublishFault::NoStream,
         _ => PublishFault::Passing,
     }

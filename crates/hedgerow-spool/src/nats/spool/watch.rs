@@ -25,6 +25,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The longest time between the notice that the end is near and the notice that it has come.
 const NEAR: Duration = Duration::from_secs(2);
 
+/// How often a connection whose answers are forbidden is made anew: the login may have the right by then, and
+/// the subscription is asked for with a new connection only.
+const ANEW: Duration = Duration::from_secs(15);
+
 /// The leader's notice to the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LeaderNotice {
@@ -93,6 +97,7 @@ pub(super) async fn look(inner: Arc<NatsSpoolInner>, tell: SyncSender<()>) {
     let mut looked: Option<Instant> = None;
     let mut condition = Usability::Unknown;
     let mut payload = None;
+    let mut anew = Instant::now();
     loop {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             let measured = inner.measure().await;
@@ -103,6 +108,12 @@ pub(super) async fn look(inner: Arc<NatsSpoolInner>, tell: SyncSender<()>) {
             condition = condition.after(inner.recheck(measured).await);
             let unusable = matches!(condition, Usability::Reported(_));
             inner.unusable.store(unusable, Ordering::Relaxed);
+            if unusable && inner.connection.denials().of_answers() && anew.elapsed() >= ANEW {
+                anew = Instant::now();
+                if let Err(error) = inner.connection.client.force_reconnect().await {
+                    log::debug!("the connection could not be made anew: {error}");
+                }
+            }
             inner.compare_sizes(&mut payload).await;
             if ends.is_none() {
                 ends = inner.listen().await.ok();

@@ -1,0 +1,220 @@
+//! How long heads may take over HTTP/2: the framework waits for the rest of one as long as its connection
+//! lives. The frames are followed here by their lengths and flags alone (RFC 9113, 4.1).
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+use tokio::time::{sleep, Sleep};
+
+use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
+
+/// The first bytes of a connection (RFC 9113, 3.4).
+const PREFACE: u32 = 24;
+/// The head of a frame.
+const FRAME: usize = 9;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+
+/// The heads that come over one connection.
+#[derive(Debug)]
+pub(super) struct Http2Heads {
+    place: Place,
+    /// When the head that is under way has taken too long.
+    until: Option<Pin<Box<Sleep>>>,
+    time: Duration,
+    connection_limits: Option<Arc<ConnectionLimits>>,
+}
+
+/// What the next byte belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    next: Next,
+    head: Head,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The greeting, of which so much is missing.
+    Preface(u32),
+    /// A frame's head, of which so much is known.
+    Frame([u8; FRAME], usize),
+    /// So much of a frame's content, and whether a head ends with it.
+    Content(u32, Head),
+}
+
+/// Whether the head of a request is under way. The greeting is one too, with the first frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    Begun,
+    Over,
+}
+
+impl Http2Heads {
+    /// For a connection that has just begun.
+    pub(super) fn new(time: Duration, connection_limits: Option<Arc<ConnectionLimits>>) -> Self {
+        Self {
+            place: Place::START,
+            until: Some(Box::pin(sleep(time))),
+            time,
+            connection_limits,
+        }
+    }
+
+    /// Notes what has come now, and asks to be called again when the head under way has had its time.
+    ///
+    /// # Errors
+    ///
+    /// When it has.
+    pub(super) fn note(&mut self, came: &[u8], context: &mut Context<'_>) -> io::Result<()> {
+        if self.place.pass(came) == Passed::SomeHead {
+            self.until = None;
+        }
+        if !self.place.is_within_a_head() {
+            self.until = None;
+            return Ok(());
+        }
+        let time = self.time;
+        let until = self.until.get_or_insert_with(|| Box::pin(sleep(time)));
+        if until.as_mut().poll(context).is_pending() {
+            return Ok(());
+        }
+        if let Some(connection_limits) = &self.connection_limits {
+            connection_limits.too_slow(Slow::Head);
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    }
+}
+
+/// What ended among some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passed {
+    NoHead,
+    SomeHead,
+}
+
+impl Place {
+    const START: Self = Self {
+        next: Next::Preface(PREFACE),
+        head: Head::Begun,
+    };
+
+    /// Whether a head has begun and not ended, as far as is known: it may be that of any frame.
+    fn is_within_a_head(self) -> bool {
+        self.head == Head::Begun || matches!(self.next, Next::Frame(_, 1..))
+    }
+
+    fn pass(&mut self, mut bytes: &[u8]) -> Passed {
+        let mut passed = Passed::NoHead;
+        loop {
+            if let Next::Content(0, head) = self.next {
+                if (self.head, head) == (Head::Begun, Head::Over) {
+                    passed = Passed::SomeHead;
+                }
+                self.head = head;
+                self.next = Next::Frame([0; FRAME], 0);
+            }
+            let Some((first, rest)) = bytes.split_first() else {
+                return passed;
+            };
+            match &mut self.next {
+                Next::Preface(left) | Next::Content(left, _) => {
+                    let taken = bytes
+                        .len()
+                        .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    *left -= u32::try_from(taken).unwrap_or(*left);
+                    bytes = bytes.get(taken..).unwrap_or_default();
+                    if self.next == Next::Preface(0) {
+                        self.next = Next::Frame([0; FRAME], 0);
+                    }
+                }
+                Next::Frame(frame, known) => {
+                    if let Some(byte) = frame.get_mut(*known) {
+                        *byte = *first;
+                    }
+                    *known += 1;
+                    bytes = rest;
+                    if *known == FRAME {
+                        let frame = *frame;
+                        self.begin(frame);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins the content of a frame.
+    fn begin(&mut self, frame: [u8; FRAME]) {
+        let [high, middle, low, kind, flags, ..] = frame;
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        let after = match kind {
+            HEADERS | CONTINUATION if flags & END_HEADERS == 0 => Head::Begun,
+            _ => Head::Over,
+        };
+        if matches!(kind, HEADERS | CONTINUATION) {
+            self.head = Head::Begun;
+        }
+        self.next = Next::Content(length, after);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, content: &[u8]) -> Vec<u8> {
+        let length = content.len() as u8;
+        [&[0, 0, length, kind, flags, 0, 0, 0, 1], content].concat()
+    }
+
+    #[test]
+    fn a_head_is_under_way_from_its_first_byte_to_the_last_of_its_last_frame() {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        let pieces = [
+            (preface, true),
+            (frame(4, 0, b"settin"), false),
+            (frame(6, 0, b"pingping"), false),
+            (frame(HEADERS, END_HEADERS, b"whole"), false),
+            (frame(0, 0, &[7; 200]), false),
+            (frame(0, 0, b""), false),
+            (frame(HEADERS, 0, b"half"), true),
+            (frame(CONTINUATION, 0, b""), true),
+            (frame(CONTINUATION, END_HEADERS, b"half"), false),
+            (frame(HEADERS, 1, b""), true),
+            (frame(CONTINUATION, END_HEADERS, b""), false),
+        ];
+        for step in 1..40 {
+            let mut place = Place::START;
+            for (bytes, within) in &pieces {
+                for piece in bytes.chunks(step) {
+                    place.pass(piece);
+                }
+                assert_eq!(place.is_within_a_head(), *within, "{bytes:?} by {step}");
+            }
+            // All of it but a byte of the next head.
+            let mut place = Place::START;
+            let all = pieces.iter().flat_map(|(bytes, _)| bytes.clone());
+            let all: Vec<u8> = all.chain([0]).collect();
+            for piece in all.chunks(step) {
+                place.pass(piece);
+            }
+            assert!(place.is_within_a_head(), "by {step}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_has_ended_takes_no_time_from_the_next() {
+        let mut place = Place::START;
+        place.pass(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        assert_eq!(place.pass(&frame(4, 0, b"")), Passed::SomeHead);
+        assert_eq!(place.pass(&frame(HEADERS, 0, b"x")), Passed::NoHead);
+        let mut both = frame(CONTINUATION, END_HEADERS, b"y");
+        both.extend(frame(HEADERS, 0, b"z"));
+        assert_eq!(place.pass(&both), Passed::SomeHead);
+        assert!(place.is_within_a_head());
+    }
+}

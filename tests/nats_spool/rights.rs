@@ -1,0 +1,88 @@
+//! What servers and operators forbid: it is said, refused at once, and over when it is allowed again.
+
+use async_nats::jetstream::stream::Config as StreamConfig;
+use hedgerow::delivery::{Availability, NatsLogin, NatsSettings, NatsSpool, Store};
+
+use super::limits::{context, server};
+use super::server::Server;
+use super::{append, event, names, settings, until};
+
+/// A login that may not publish events: the server answers nothing to them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn denied_operations_are_refused_at_once_and_logged() {
+    let rights = "authorization {users: [{user: h, password: p, permissions: \
+                  {publish: {allow: \">\", deny: \"SPOOL.events.>\"}}}]}\n";
+    let Some((server, _folder)) = server(rights) else {
+        return;
+    };
+    let (name, password) = ("h".to_owned(), "p".to_owned());
+    let spool = NatsSpool::open(NatsSettings {
+        login: Some(NatsLogin::User { name, password }),
+        ..settings(&server.url())
+    })
+    .unwrap();
+    for _ in 0..3 {
+        let error = spool.append("shop", vec![event("e")]).await.unwrap_err();
+        let said = error.to_string().to_ascii_lowercase();
+        assert!(
+            said.contains("permissions violation for publish"),
+            "{error}"
+        );
+    }
+    assert_eq!(spool.availability(), Availability::Unavailable);
+}
+
+/// A login whose answers are forbidden, and then allowed again: the servers tell no one of the latter.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_may_hear_its_answers_again_is_served_again() {
+    // Without it there, a server that reads its file again has no streams.
+    let store = tempfile::tempdir().unwrap();
+    let rights = |deny: &str| {
+        format!(
+            "jetstream {{store_dir: \"{}\"}}\n\
+             authorization {{users: [{{user: h, password: p, permissions: \
+             {{publish: \">\", subscribe: {{allow: \">\"{deny}}}}}}}]}}\n",
+            store.path().display()
+        )
+    };
+    let Some((server, folder)) = server(&rights(", deny: \"_INBOX.>\"")) else {
+        return;
+    };
+    let (name, password) = ("h".to_owned(), "p".to_owned());
+    let spool = NatsSpool::open(NatsSettings {
+        login: Some(NatsLogin::User { name, password }),
+        ..settings(&server.url())
+    })
+    .unwrap();
+    let error = spool.append("shop", vec![event("e")]).await.unwrap_err();
+    let said = error.to_string().to_ascii_lowercase();
+    assert!(said.contains("permissions violation for sub"), "{error}");
+    std::fs::write(folder.path().join("nats.conf"), rights("")).unwrap();
+    server.signal("-HUP");
+    until("it is served", || async {
+        spool.append("shop", vec![event("e")]).await.is_ok()
+    })
+    .await;
+}
+
+/// An operator can seal a stream for good; nothing goes into it any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sealed_stream_refuses_and_says_so() {
+    let Some(server) = Server::single() else {
+        return;
+    };
+    let spool = NatsSpool::open(settings(&server.url())).unwrap();
+    append(&spool, &names(0..2)).await;
+    let jetstream = context(&server).await;
+    let mut waiting = jetstream.get_stream("SPOOL").await.unwrap();
+    let sealed = StreamConfig {
+        sealed: true,
+        ..waiting.info().await.unwrap().config.clone()
+    };
+    jetstream.update_stream(sealed).await.unwrap();
+    for _ in 0..3 {
+        let error = spool.append("shop", vec![event("e")]).await.unwrap_err();
+        assert!(error.to_string().contains("sealed"), "{error}");
+    }
+    assert_eq!(spool.availability(), Availability::Unavailable);
+}

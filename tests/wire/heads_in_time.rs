@@ -1,0 +1,73 @@
+//! Heads that do not come to their end, over both HTTP versions: each has one time in all.
+
+use super::connections::get;
+use super::doors::{Doors, Way, WAYS};
+use super::support::client::Client;
+use super::support::frames::{block, fields, frame};
+use super::support::frames::{CONTINUATION, END_STREAM, HEADERS, PING};
+use super::support::recorder::Recorder;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Longer than each of these ends in by far, and shorter than what had been their end, a minute.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(45);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_does_not_end_takes_no_longer_than_its_time_over_both_versions() {
+    let posthog = Recorder::start().await;
+    let doors = Doors::before(posthog, "limits: {head_timeout: 1s}\n").await;
+    let mut ordinary = doors.ordinary().await;
+    let mut wrong = Vec::new();
+    // Before it is known what is spoken, and where only one thing is.
+    for (name, bytes) in [
+        ("a letter", &PREFACE[..1]),
+        ("half a greeting", &PREFACE[..10]),
+        ("all but a byte of a greeting", &PREFACE[..23]),
+        ("a greeting alone", PREFACE),
+        ("half a head", b"GET /shelf HTTP/1.1\r\nHost: a"),
+    ] {
+        let mut client = Client::connect(doors.h2c()).await;
+        client.send(bytes).await;
+        if tokio::time::timeout(PATIENCE, client.rest()).await.is_err() {
+            wrong.push(format!("{name} stays"));
+        }
+    }
+    let head = get(1, "/shelf");
+    let begun = frame(HEADERS, END_STREAM, 1, &head[9..]);
+    let field = block(&fields(&[("a", "b")]));
+    for way in WAYS {
+        for (name, bytes) in [
+            ("a byte of a frame", head[..1].to_vec()),
+            ("half the head of a frame", head[..5].to_vec()),
+            ("half a frame", head[..12].to_vec()),
+            ("a head without its end", begun.clone()),
+            (
+                "half a continuation",
+                [&begun[..], &frame(CONTINUATION, 0, 1, &field)[..10]].concat(),
+            ),
+        ] {
+            let mut frames = doors.frames(way).await;
+            frames.send(&bytes).await;
+            if tokio::time::timeout(PATIENCE, frames.ends()).await != Ok(true) {
+                wrong.push(format!("{name} over {way:?} stays"));
+            }
+        }
+    }
+    // One that comes byte by byte has the same time; what is whole in between takes none of it.
+    let mut frames = doors.frames(Way::H2c).await;
+    let pings = frame(PING, 0, 0, &[7; 8]);
+    let start = std::time::Instant::now();
+    while start.elapsed() < std::time::Duration::from_secs(2) {
+        frames.send(&pings).await;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    frames.send(&get(1, "/shelf")).await;
+    let outcome = frames.outcome(1).await;
+    if outcome != super::support::frames::Outcome::Status(200) {
+        wrong.push(format!("behind two seconds of pings: {outcome:?}"));
+    }
+    if let Err(trouble) = ordinary.served().await {
+        wrong.push(trouble);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
