@@ -11,6 +11,7 @@ use pingora::proxy::Session;
 
 use crate::admin::{Forwarded as ForwardCounts, SAMPLED_EVERY};
 use crate::config::Config;
+use crate::site::head::HeadFault;
 
 use crate::proxy::build_error::BuildError;
 use crate::proxy::compile::destinations;
@@ -182,6 +183,26 @@ impl std::fmt::Debug for Hedgerow {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Hedgerow").finish_non_exhaustive()
     }
+}
+
+/// Answers a call whose head alone is refused; the connection ends, as it is not known where its next request
+/// begins.
+async fn refuse_head(
+    serving: &Serving,
+    session: &mut Session,
+    fault: HeadFault,
+) -> pingora::Result<()> {
+    log::debug!("a request was refused for its head: {fault:?}");
+    session.set_keepalive(None);
+    let asking = RoutedRequest::NOTHING;
+    serving.answered(session.req_header(), asking, of_head(fault), None);
+    let mut headers = HeaderMap::new();
+    if fault.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let allowed = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+        headers.insert(header::ALLOW, allowed);
+    }
+    let answer = reply::answer(fault.status(), headers, Bytes::new());
+    reply::write(session, answer).await
 }
 
 impl Hedgerow {
