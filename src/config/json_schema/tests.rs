@@ -92,6 +92,11 @@ fn refer(node: &mut Rc<Node>, path: &str, left: &mut usize) -> Option<String> {
     }
 }
 
+/// A spool on NATS, with all its settings.
+const ON_NATS: &str =
+    "    nats: {url: tls://127.0.0.1:4222, stream: HEDGEROW, user: u, password: p, token: t, \
+    credentials: n.creds, ca_file: ca.pem, certificate: c.pem, key: d.pem}\n";
+
 /// The example without what excludes something else in it, so that this is read.
 fn variants() -> Vec<String> {
     let acme = EVERYTHING.split(", acme: {").nth(1).unwrap();
@@ -102,19 +107,21 @@ fn variants() -> Vec<String> {
         ", token: t",
         ", credentials: n.creds",
     );
-    let cuts: [&[&str]; 6] = [
-        &[],
-        &[&acme],
-        &["        folder: umd\n"],
-        &[token, file],
-        &[user, file],
-        &[user, token],
+    let on_nats = EVERYTHING.replace("    path: spool\n", ON_NATS);
+    assert_ne!(on_nats, EVERYTHING);
+    let cuts: [(&str, &[&str]); 6] = [
+        (EVERYTHING, &[]),
+        (EVERYTHING, &[&acme]),
+        (EVERYTHING, &["        folder: umd\n"]),
+        (&on_nats, &[token, file]),
+        (&on_nats, &[user, file]),
+        (&on_nats, &[user, token]),
     ];
     let cut = |text: String, part: &&str| {
         assert!(text.contains(part), "{part}");
         text.replace(part, "")
     };
-    let cut = |parts: &&[&str]| parts.iter().fold(EVERYTHING.to_owned(), cut);
+    let cut = |(text, parts): &(&str, &[&str])| parts.iter().fold((*text).to_owned(), cut);
     cuts.iter().map(cut).collect()
 }
 
