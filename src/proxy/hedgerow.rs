@@ -26,7 +26,6 @@ use crate::proxy::request::exchange::{self, authority, Framed};
 use crate::proxy::routes::RouteAction;
 use crate::proxy::serving::Serving;
 use crate::proxy::telemetry::watcher::Counts;
-use crate::site::head::HeadFault;
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
 ///
@@ -278,24 +277,4 @@ impl HedgerowShared {
             }
         }
     }
-}
-
-/// Answers a call whose head alone is refused; the connection ends, as it is not known where its next request
-/// begins.
-async fn refuse_head(
-    serving: &Serving,
-    session: &mut Session,
-    fault: HeadFault,
-) -> pingora::Result<()> {
-    log::debug!("a request was refused for its head: {fault:?}");
-    session.set_keepalive(None);
-    let asking = RoutedRequest::NOTHING;
-    serving.answered(session.req_header(), asking, of_head(fault), None);
-    let mut headers = HeaderMap::new();
-    if fault.status() == StatusCode::METHOD_NOT_ALLOWED {
-        let allowed = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
-        headers.insert(header::ALLOW, allowed);
-    }
-    let answer = reply::answer(fault.status(), headers, Bytes::new());
-    reply::write(session, answer).await
 }
