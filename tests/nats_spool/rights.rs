@@ -35,17 +35,18 @@ async fn denied_operations_are_refused_at_once_and_logged() {
 /// A login whose answers are forbidden, and then allowed again: the servers tell no one of the latter.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_may_hear_its_answers_again_is_served_again() {
-    // Without it there, a server that reads its file again has no streams.
-    let store = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (file, store) = (folder.path().join("nats.conf"), folder.path().join("store"));
     let rights = |deny: &str| {
         format!(
             "jetstream {{store_dir: \"{}\"}}\n\
              authorization {{users: [{{user: h, password: p, permissions: \
              {{publish: \">\", subscribe: {{allow: \">\"{deny}}}}}}}]}}\n",
-            store.path().display()
+            store.display()
         )
     };
-    let Some((server, folder)) = server(&rights(", deny: \"_INBOX.>\"")) else {
+    std::fs::write(&file, rights(", deny: \"_INBOX.>\"")).unwrap();
+    let Some(server) = Server::of_file(&file) else {
         return;
     };
     let (name, password) = ("h".to_owned(), "p".to_owned());
@@ -54,10 +55,14 @@ async fn a_login_that_may_hear_its_answers_again_is_served_again() {
         ..settings(&server.url())
     })
     .unwrap();
-    let error = spool.append("shop", vec![event("e")]).await.unwrap_err();
-    let said = error.to_string().to_ascii_lowercase();
-    assert!(said.contains("permissions violation for sub"), "{error}");
-    std::fs::write(folder.path().join("nats.conf"), rights("")).unwrap();
+    // The server may not listen yet.
+    until("its answers are forbidden", || async {
+        let error = spool.append("shop", vec![event("e")]).await.unwrap_err();
+        let said = error.to_string().to_ascii_lowercase();
+        said.contains("permissions violation for sub")
+    })
+    .await;
+    std::fs::write(&file, rights("")).unwrap();
     server.signal("-HUP");
     until("it is served", || async {
         spool.append("shop", vec![event("e")]).await.is_ok()

@@ -68,6 +68,15 @@ impl Server {
         })
     }
 
+    /// One that has all but its address from this file, so that it can read the file again.
+    #[allow(dead_code)]
+    pub fn of_file(file: &std::path::Path) -> Option<Self> {
+        let mut server = Self::prepare(&["-c".to_owned(), file.display().to_string()])?;
+        drop(server.arguments.drain(4..7));
+        server.start();
+        Some(server)
+    }
+
     pub fn single() -> Option<Self> {
         let mut server = Self::prepare(&[])?;
         server.start();

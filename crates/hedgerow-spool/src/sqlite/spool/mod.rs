@@ -155,7 +155,7 @@ impl Store for SqliteSpool {
         })?;
         let found = answer.await.unwrap_or(Err(SpoolError::Closed))?;
         for position in found.damaged {
-            log::error!("an event in the spool is not what was written; it is a dead letter now");
+            log::error!("an event in the spool is damaged; it is a dead letter now");
             let refusal = Refusal {
                 status: 0,
                 reason: "its bytes were damaged on disk".to_owned(),
