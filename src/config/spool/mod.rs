@@ -113,13 +113,6 @@ fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPl
         let Some(field) = section.get(kind.key).cloned() else {
             continue;
         };
-        if !places.is_empty() {
-            reader.wrong_key(
-                &field,
-                format!("a spool has one place: {}, not both", keys()),
-            );
-            return None;
-        }
         if let Some(feature) = kind.missing_feature() {
             reader.wrong_key(
                 &field,
@@ -129,7 +122,15 @@ fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPl
             );
             return None;
         }
-        places.push(settings::read(reader, &field, kind));
+        let place = settings::read(reader, &field, kind);
+        if !places.is_empty() {
+            reader.wrong_key(
+                &field,
+                format!("a spool has one place: {}, not both", keys()),
+            );
+            return None;
+        }
+        places.push(place);
     }
     if places.is_empty() {
         reader.lacking(section, format!("needs {}", keys()));
