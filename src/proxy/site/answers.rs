@@ -11,6 +11,8 @@ use crate::proxy::limits::rates::RETRY_AFTER;
 use crate::proxy::reply;
 use crate::site::head::HeadFault;
 
+use super::context::SiteTarget;
+
 /// The status for a request that could not be proxied; 0 when the client has gone.
 pub(super) fn status(error: &Error) -> u16 {
     match (error.etype(), error.esource()) {
@@ -25,6 +27,22 @@ pub(super) fn status(error: &Error) -> u16 {
         (_, ErrorSource::Upstream) => 502,
         _ => 500,
     }
+}
+
+/// Answers a request that could not be proxied. Returns the status that the client gets.
+pub(super) async fn not_proxied(
+    session: &mut Session,
+    way: &SiteTarget,
+    code: u16,
+) -> (u16, Result<()>) {
+    if !matches!(way, SiteTarget::PostHog(..)) {
+        return (code, page(session, code).await);
+    }
+    // posthog-js tries again after these (posthog-ingestion 6.5).
+    let code = if code == 504 { 503 } else { code };
+    let status = StatusCode::from_u16(code).unwrap_or_default();
+    let answer = posthog::own_answer(status, &session.req_header().headers);
+    (code, reply::write(session, answer).await)
 }
 
 /// Answers a request that is refused for its head. The connection ends: where its next request

@@ -42,7 +42,7 @@ use crate::proxy::site::origin::{inject_into, Balancer};
 use crate::site::claims::Underscores;
 use crate::site::head::HeadFault;
 
-use answers::{page, status};
+use answers::{not_proxied, status};
 pub use context::SiteContext;
 use context::{PageState, ServerAnswer, SiteTarget};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, merge_equal_lengths, repeat};
@@ -458,15 +458,8 @@ impl ProxyHttp for Site {
         } else if code > 0 {
             context.count(session, code);
             session.set_keepalive(None);
-            let written = if matches!(context.way, SiteTarget::PostHog(..)) {
-                // posthog-js tries again after these (posthog-ingestion 6.5).
-                code = if code == 504 { 503 } else { code };
-                let code = http::StatusCode::from_u16(code).unwrap_or_default();
-                let answer = posthog::own_answer(code, &session.req_header().headers);
-                reply::write(session, answer).await
-            } else {
-                page(session, code).await
-            };
+            let (sent, written) = not_proxied(session, &context.way, code).await;
+            code = sent;
             if let Err(error) = written {
                 log::debug!("the client hung up before its answer: {error}");
             }
