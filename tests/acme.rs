@@ -99,7 +99,7 @@ async fn without_the_directory_all_else_is_served_and_a_restart_orders_nothing_a
     pebble.directory.cut();
     let edge = Place::seen_by(&pebble).await.start(&tls).await;
     let line = edge.logs("no certificate could be ordered").await;
-    for part in ["shop.example", "no answer from", "attempt 2 is made in"] {
+    for part in ["shop.example", "no answer from", "attempt 2 follows in"] {
         assert!(line.contains(part), "{part:?} is not in {line}");
     }
     assert_eq!(edge.metric("hedgerow_acme_failing").await, 1.0);
@@ -183,7 +183,7 @@ async fn a_refused_order_is_reported_and_delays_no_other_certificate() {
     let line = edge.logs("blocked.example: no certificate could be").await;
     assert!(line.contains("rejectedIdentifier"), "{line}");
     let line = edge.logs("unseen.example: no certificate could be").await;
-    assert!(line.contains("is not proven by http-01"), "{line}");
+    assert!(line.contains("could not be proven by http-01"), "{line}");
     assert_eq!(edge.metric("hedgerow_acme_failing").await, 2.0);
     assert_eq!(edge.issued().await, 1.0);
     // A name whose certificate is awaited does not get that of another name.
@@ -338,7 +338,7 @@ async fn the_authoritys_times_for_renewal_and_retry_are_obeyed() {
         "{line}"
     );
     // It has asked for 25 hours, where the pause would be five minutes.
-    let patient = ["made in 25 h", "made in 24 h 59 min"];
+    let patient = ["follows in 25 h", "follows in 24 h 59 min"];
     assert!(patient.iter().any(|words| line.contains(words)), "{line}");
     let known = identifier(&pem);
     let paths = authority.asked.paths.lock().unwrap().clone();
@@ -372,7 +372,7 @@ async fn an_unwritable_folder_is_reported_before_the_start_and_after_it() {
     let line = edge.logs("no certificate could be ordered").await;
     assert!(line.contains("nothing can be written to"), "{line}");
     let check = edge.command("check");
-    assert!(check.contains("cannot be kept in"), "{check}");
+    assert!(check.contains("cannot be stored in"), "{check}");
     let doctor = edge.command("doctor");
     assert!(doctor.contains("BAD   acme shop.example: "), "{doctor}");
     assert!(doctor.contains("cannot be written: "), "{doctor}");

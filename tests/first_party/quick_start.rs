@@ -169,7 +169,7 @@ async fn the_event_comes(reader: &Reader, stand_in: &StandIn, url: &str, outside
     assert!(event["properties"]["$session_id"].is_string(), "{event:#}");
     let report = visitor.leave().await;
     assert_eq!(report.errors, [""; 0], "{}", reader.log());
-    let [doctor] = blocks("See that it works", "sh").try_into().unwrap();
+    let [doctor] = blocks("Check that it works", "sh").try_into().unwrap();
     let doctor = doctor
         .trim()
         .replace("https://shop.example.com", &format!("http://{outside}"));

@@ -101,6 +101,11 @@ fn the_fuzzers_finds_match_the_independent_implementation() {
             [1 | 1 << 5, 0],
             r#"{"event":"E","userId":"u","context":{"traits":{"plan":"pro"}},"properties":{"$set":0}}"#,
         ),
+        // A language that begins with its hyphen.
+        (
+            [0x33, 0x31],
+            r#"{"anonymousId":"a","context":{"library":{"name":"analytics.js"},"locale":"-AdeT"}}"#,
+        ),
     ] {
         let data = [&choice[..], body.as_bytes()].concat();
         assert_eq!(independent::raw(&data), None, "{body}");

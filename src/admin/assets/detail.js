@@ -144,7 +144,7 @@ export class Detail {
       const line = command(detail, this.file);
       const again = element('section', 'half again',
         element('header', '', element('h3', '', 'Do it again'), copier('Copy the command', line, this.#told)), element('pre', 'side', line));
-      if (detail.asked === 'batch') again.append(element('p', 'soft', 'It does not include the batch's values for all its messages.'));
+      if (detail.asked === 'batch') again.append(element('p', 'soft', 'It does not include the values that the batch sets for all its messages.'));
       parts.push(again);
     }
     return parts;

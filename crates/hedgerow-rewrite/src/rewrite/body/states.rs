@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::json::{Ended, Skim, Skimmed};
+use super::super::json::{Ended, Malformed, Scanner, Scratch, Skim, Skimmed};
 use super::super::RewriteError;
 use super::parts::{
     key_of, BodyState, EnvelopeGuess, Guess, Heading, Item, Means, NextPart, Streaming,
@@ -281,6 +281,9 @@ impl SplitBody {
             Means::SentAt => self.heading.sent_at = value(),
             Means::Writer if !late => self.heading.write_key = value(),
             Means::Messages => {
+                if let Some(before) = self.batch.take() {
+                    check_replaced(self.bytes(before))?;
+                }
                 let is_array = self
                     .bytes(range.clone())
                     .trim_ascii_start()
@@ -328,5 +331,16 @@ impl SplitBody {
                 Ok(Some(NextPart::Starved))
             }
         }
+    }
+}
+
+/// Checks a `batch` that another one replaces. It was skipped by its brackets alone, and a streaming body
+/// would have been rejected at its first message that is not JSON.
+fn check_replaced(batch: &[u8]) -> Result<(), RewriteError> {
+    let mut scratch = Scratch::default();
+    let mut scanner = Scanner::new(batch, &mut scratch);
+    match (scanner.value(), scanner.at_end()) {
+        (Ok(_), true) | (Err(Malformed::TooDeep), _) => Ok(()),
+        _ => Err(RewriteError::InvalidJson),
     }
 }

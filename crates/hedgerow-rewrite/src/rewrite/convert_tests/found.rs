@@ -107,3 +107,22 @@ fn a_version_of_the_user_agent_appears_only_with_its_own_name() {
         assert_eq!(event["$device_type"], "Desktop", "{own}");
     }
 }
+
+#[test]
+fn a_batch_that_is_not_json_is_rejected_even_if_another_one_replaces_it() {
+    let good = r#""batch":[{"type":"track","event":"E","userId":"u","messageId":"m"}]"#;
+    for (before, is_json) in [
+        ("[]", true),
+        ("[1,{}]", true),
+        (r#"[{"a":"b":"c"}]"#, false),
+        (
+            r#"[{"type":"track","event":"E","userId":"u"},"a":"b"}"#,
+            false,
+        ),
+    ] {
+        let body = format!(r#"{{"batch":{before},{good}}}"#);
+        let rewriter = Rewriter::new(Mapping::default(), Bounds::default());
+        let outcome = rewrite_as(rewriter, arrival(Call::Batch, None), &[body.as_bytes()]);
+        assert_eq!(outcome.is_ok(), is_json, "{body}");
+    }
+}
