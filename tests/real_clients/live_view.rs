@@ -206,8 +206,8 @@ async fn the_live_view_shows_each_outcome_as_a_row_and_explains_it() {
     for (event, says) in [
         ("track", "a track call without an event name"),
         ("alias", "an alias of an id to itself merges nothing"),
-        ("Bad", "PostHog was asked and refused the event for good"),
-        ("Again", "the SDK keeps them and sends them again"),
+        ("Bad", "PostHog rejected the event for good"),
+        ("Again", "the SDK keeps them and retries"),
         ("POST /shop/v1/track", "add it to write_keys"),
         ("POST /blog/v1/i", "larger than limits.body"),
     ] {
