@@ -9,6 +9,8 @@
 
 #[path = "limits/connections.rs"]
 mod connections;
+#[path = "limits/first_byte.rs"]
+mod first_byte;
 #[path = "limits/rates.rs"]
 mod rates;
 #[path = "limits/recording.rs"]

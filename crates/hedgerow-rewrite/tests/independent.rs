@@ -96,6 +96,11 @@ fn what_the_fuzzer_found_becomes_what_the_independent_implementation_says() {
         // No object on the path of one call, where the body is the message.
         ([1, 0x75], "6"),
         ([0, 0], "[1]"),
+        // A `$set` that is no object gives way to the context's traits (`context_traits: always`).
+        (
+            [1 | 1 << 5, 0],
+            r#"{"event":"E","userId":"u","context":{"traits":{"plan":"pro"}},"properties":{"$set":0}}"#,
+        ),
     ] {
         let data = [&choice[..], body.as_bytes()].concat();
         assert_eq!(independent::raw(&data), None, "{body}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{header, Version};
+use http::{header, HeaderMap, Version};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 use tokio::time::{timeout_at, Instant};
@@ -37,6 +37,38 @@ pub(crate) enum Interrupted {
     Malformed,
     /// The client stopped sending, or took too long.
     Slow,
+}
+
+/// What a client says of the length of its body, before that comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AnnouncedLength {
+    /// Nothing.
+    Unknown,
+    /// That of the body itself.
+    OfBody(usize),
+    /// That of what is sent, which is a coding of the body.
+    OfCoding(usize),
+}
+
+impl AnnouncedLength {
+    /// By these headers, and the coding that they name.
+    pub(crate) fn of(headers: &HeaderMap, coding: Option<&str>) -> Self {
+        let value = headers.get(header::CONTENT_LENGTH);
+        let length = value.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        match (length, coding) {
+            (None, _) => Self::Unknown,
+            (Some(length), None) => Self::OfBody(length),
+            (Some(length), Some(_)) => Self::OfCoding(length),
+        }
+    }
+
+    /// How many bytes are to be sent, if that is known.
+    pub(crate) fn sent(self) -> Option<usize> {
+        match self {
+            Self::Unknown => None,
+            Self::OfBody(length) | Self::OfCoding(length) => Some(length),
+        }
+    }
 }
 
 /// The body of a request that this process reads.

@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Instant, UNIX_EPOCH};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::request::Parts;
 
 use crate::admin::{Answered, RequestKind};
 use crate::rewrite::enrich::edge_session::Transport;
@@ -22,6 +21,7 @@ use crate::proxy::compile::LongLivedState;
 use crate::proxy::first_party::files::{self, joined};
 use crate::proxy::intake::access::FinishedRequest;
 use crate::proxy::intake::account::{CopyOutcome, Original, RequestCopy};
+use crate::proxy::intake::body::AnnouncedLength;
 use crate::proxy::intake::exchange::{ClientGone, Exchange};
 use crate::proxy::intake::keys::{KeySearch, RequestKeys};
 use crate::proxy::intake::refusals::{of_refusal, RoutedRequest};
@@ -254,17 +254,17 @@ impl<'s> Intake<'s> {
         mut copy: Option<&mut RequestCopy>,
     ) -> RequestEnd {
         let limit = self.serving.config.limits.body;
-        let announced = announced(exchange.head());
-        if announced.is_some_and(|length| length > limit) {
+        let encoding = joined(&exchange.head().headers, &header::CONTENT_ENCODING);
+        let length = AnnouncedLength::of(&exchange.head().headers, encoding.as_deref());
+        if length.sent().is_some_and(|length| length > limit) {
             return RequestEnd::refused(RequestRefusal::TooLarge);
         }
-        let encoding = joined(&exchange.head().headers, &header::CONTENT_ENCODING);
         let mut decoder = match Decoder::new(encoding.as_deref(), limit) {
             Ok(decoder) => decoder,
             Err(error) => return RequestEnd::stopped(UploadError::Encoding(error)),
         };
         let arrival = self.arrival(&exchange.head().headers, caller, call);
-        let mut upload = self.upload(arrival, announced.unwrap_or_default(), caller, keys);
+        let mut upload = self.upload(arrival, length, caller, keys);
         let through = through(exchange, &mut decoder, &mut upload, copy.as_deref_mut());
         let outcome = through.await;
         upload.time();
@@ -296,12 +296,15 @@ impl<'s> Intake<'s> {
     fn upload(
         self,
         arrival: Arrival,
-        announced: usize,
+        length: AnnouncedLength,
         caller: &Caller,
         keys: RequestKeys<'s>,
     ) -> Upload<'s> {
         let mut rewrite = self.serving.rewriter.begin(arrival);
-        rewrite.expect(announced.min(EXPECTED));
+        rewrite.expect(length.sent().unwrap_or_default().min(EXPECTED));
+        if let AnnouncedLength::OfBody(length) = length {
+            rewrite.announce(length);
+        }
         Upload::new(self.serving, keys, caller.shown, rewrite)
     }
 
@@ -415,12 +418,6 @@ async fn through<E: Exchange>(
     decoder.finish(&mut |piece: &[u8]| upload.push(piece))?;
     upload.flow().await?;
     upload.finish().await
-}
-
-/// What the client says the length of its body is.
-fn announced(head: &Parts) -> Option<usize> {
-    let value = head.headers.get(header::CONTENT_LENGTH)?;
-    value.to_str().ok()?.trim().parse().ok()
 }
 
 /// How a request ended.

@@ -19,7 +19,7 @@ use crate::proxy::intake::long_work::{LongWorkPermit, LONG};
 use crate::proxy::intake::stream::Outgoing;
 use crate::proxy::intake::turn::Turn;
 use crate::proxy::intake::upload_error::UploadError;
-use crate::proxy::intake::upload_target::{fresh, UploadTarget};
+use crate::proxy::intake::upload_target::{fresh, LeftParts, UploadMode, UploadTarget};
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::limits::rates::Pace;
 use crate::proxy::operator::watcher::Watcher;
@@ -50,20 +50,11 @@ pub(crate) struct Upload<'a> {
     flow: Flow,
     key: KeyFrom,
     target: Option<UploadTarget<'a>>,
+    /// Whether a part of the body has left as a batch of its own.
+    parts: LeftParts,
     /// Time that the rewriting has taken so far.
     rewriting: Duration,
     turn: Turn,
-}
-
-/// How the events of a body leave while it is still coming.
-#[derive(Clone, Copy)]
-enum UploadMode {
-    /// Not at all: it is not known yet where they go.
-    NotYet,
-    /// In whole batches, each with its own answer.
-    InBatches,
-    /// Over a request that stays open.
-    InPieces,
 }
 
 impl<'a> Upload<'a> {
@@ -103,6 +94,7 @@ impl<'a> Upload<'a> {
             flow: Flow::Held,
             key: KeyFrom::Nowhere,
             target: None,
+            parts: LeftParts::None,
             rewriting: Duration::ZERO,
             turn: Turn::default(),
         }
@@ -143,9 +135,16 @@ impl<'a> Upload<'a> {
                 // The body is longer than the window, so all of this is needed most likely.
                 target.batch.expect(limit + EVENT);
             }
-            if self.pull_in_turn(limit).await? != Pulled::Full {
+            let pulled = self.pull_in_turn(limit).await?;
+            // Of a body that leaves in batches, all that has been held so far is the first.
+            let is_first = matches!(leaving, UploadMode::InBatches)
+                && self.parts == LeftParts::None
+                && pulled == Pulled::Starved
+                && self.target.as_ref().is_some_and(UploadTarget::has_events);
+            if pulled != Pulled::Full && !is_first {
                 break;
             }
+            self.parts = LeftParts::Some;
             match leaving {
                 UploadMode::InPieces => self.write_piece().await?,
                 _ => self.close_batch().await?,

@@ -12,6 +12,30 @@ pub(super) struct UploadTarget<'a> {
     pub(super) outgoing: Option<Outgoing<'a>>,
 }
 
+impl UploadTarget<'_> {
+    pub(super) fn has_events(&self) -> bool {
+        self.batch.events() > 0
+    }
+}
+
+/// The parts of a body that have left before its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LeftParts {
+    None,
+    Some,
+}
+
+/// How the events of a body leave while it is still coming.
+#[derive(Clone, Copy)]
+pub(super) enum UploadMode {
+    /// Not at all: it is not known yet where they go.
+    NotYet,
+    /// In whole batches, each with its own answer.
+    InBatches,
+    /// Over a request that stays open.
+    InPieces,
+}
+
 /// An empty batch.
 pub(super) fn fresh(outlet: &Outlet) -> Batch {
     let envelope = outlet.destination.envelope();

@@ -42,6 +42,8 @@ pub(super) struct SplitBody {
     streaming: Streaming,
     envelope: EnvelopeGuess,
     bounds: Bounds,
+    /// A body that is not longer is held to its end.
+    held_up_to: usize,
     heading: Heading,
     /// Where `batch` stands, once it has been passed over in a held body.
     batch: Option<Range<usize>>,
@@ -71,6 +73,7 @@ impl SplitBody {
                 Call::Batch => EnvelopeGuess::Expected,
             },
             bounds,
+            held_up_to: bounds.window - bounds.window / 8,
             heading: Heading::default(),
             batch: None,
             oversized: false,
@@ -109,6 +112,13 @@ impl SplitBody {
         }
     }
 
+    /// Says how long the body is, before it comes.
+    pub(super) fn is_of(&mut self, length: usize) {
+        if length <= self.bounds.window {
+            self.held_up_to = self.bounds.window;
+        }
+    }
+
     /// Makes room for this many bytes, so that the buffer need not grow to them step by step.
     pub(super) fn expect(&mut self, bytes: usize) {
         self.buffer.reserve_exact(bytes);
@@ -128,7 +138,7 @@ impl SplitBody {
             self.buffer.extend_from_slice(piece);
         }
         self.touched = self.touched.max(self.buffer.len());
-        if self.streaming != Streaming::No || self.buffer.len() <= self.bounds.window {
+        if self.streaming != Streaming::No || self.buffer.len() <= self.held_up_to {
             return Ok(());
         }
         if self.envelope == EnvelopeGuess::Possible {

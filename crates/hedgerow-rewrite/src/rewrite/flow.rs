@@ -115,6 +115,12 @@ impl Rewrite {
         self.body.expect(bytes);
     }
 
+    /// Says how many bytes the (inflated) body has, before its first. One that fits into the window is then
+    /// held to its end ([`Bounds::window`]).
+    pub fn announce(&mut self, length: usize) {
+        self.body.is_of(length);
+    }
+
     /// Takes the next bytes of the (inflated) body.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Flow, RewriteError> {
         self.pushed += bytes.len();

@@ -68,7 +68,8 @@ use crate::segment::Call;
 /// Bounds on what one request may take, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// How much of a body is held before it streams.
+    /// How much of a body is held before it streams. One that is longer, or whose length is not known,
+    /// streams an eighth earlier: what comes with the last read then fits as well.
     pub window: usize,
     /// The largest event, measured as capture's queue does (posthog-ingestion 5.1).
     pub event: usize,

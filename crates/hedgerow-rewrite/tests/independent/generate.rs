@@ -454,16 +454,24 @@ pub fn raw(data: &[u8]) -> Option<(Request, String)> {
         0 => Mode::Reference,
         _ => Mode::Enriched,
     };
+    let bit = |at: u8| match choice[0] >> at & 1 {
+        0 => Switch::Off,
+        _ => Switch::On,
+    };
+    let of_enriched = |at| match mode {
+        Mode::Reference => Switch::Off,
+        Mode::Enriched => bit(at),
+    };
     let request = Request {
         settings: Settings {
             mode,
-            ignores_integrations: Switch::Off,
-            group_type: "segment_group".to_owned(),
-            group_type_from_traits: Switch::Off,
-            identified_only: Switch::Off,
-            drops_same_anonymous_id: Switch::Off,
-            context_traits_always: Switch::Off,
-            bookkeeping: Switch::Off,
+            ignores_integrations: bit(1),
+            group_type: ["segment_group", "company"][usize::from(choice[0] >> 7)].to_owned(),
+            group_type_from_traits: bit(2),
+            identified_only: of_enriched(3),
+            drops_same_anonymous_id: of_enriched(4),
+            context_traits_always: of_enriched(5),
+            bookkeeping: of_enriched(6),
         },
         call: KINDS.get(usize::from(choice[1]) % 8).copied(),
         body,

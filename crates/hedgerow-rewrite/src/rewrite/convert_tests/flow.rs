@@ -93,6 +93,30 @@ fn what_stands_behind_the_batch_counts_in_the_window_and_is_refused_past_it() {
 }
 
 #[test]
+fn a_body_that_is_known_to_fit_is_held_to_its_end_and_another_streams_an_eighth_earlier() {
+    let bounds = Bounds {
+        window: 800,
+        ..Bounds::default()
+    };
+    let rewriter = Arc::new(Rewriter::new(Mapping::default(), bounds));
+    for (announced, held) in [
+        (None, 700),
+        (Some(801), 700),
+        (Some(800), 800),
+        (Some(0), 800),
+    ] {
+        let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+        if let Some(length) = announced {
+            rewrite.announce(length);
+        }
+        let body = format!("{{\"batch\":[{}", " ".repeat(2_000));
+        let first = (1..body.len())
+            .find(|length| rewrite.push(&body.as_bytes()[length - 1..*length]) == Ok(Flow::Open));
+        assert_eq!(first, Some(held + 1), "{announced:?}");
+    }
+}
+
+#[test]
 fn a_sent_at_or_write_key_past_the_window_loses_no_event() {
     let message = r#"{"type":"track","event":"A","userId":"u","messageId":"m","timestamp":"2026-11-23T10:00:00.000Z"}"#;
     let sent_at = r#""sentAt":"2026-11-23T10:00:05.000Z""#;

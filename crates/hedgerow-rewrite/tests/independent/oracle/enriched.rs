@@ -90,8 +90,9 @@ fn persons(request: &Request, message: &Message, who: &Who, expected: &mut Expec
         }
         "track" | "page" | "screen" if on(request.settings.context_traits_always) => {
             if let Some(traits) = of_context {
-                // A null of the caller's is no value.
-                if expected.properties.get("$set").is_some_and(Value::is_null) {
+                // What is no object sets nothing.
+                let own = expected.properties.get("$set");
+                if own.is_some_and(|own| !own.is_object()) {
                     expected.properties.remove("$set");
                 }
                 expected.add("$set", traits.clone());
