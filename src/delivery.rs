@@ -1,3 +1,3 @@
-//! The spool, by the name of what the configuration calls it.
+//! The spool, under the name that the configuration uses.
 
 pub use hedgerow_spool::*;

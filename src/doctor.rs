@@ -1,6 +1,6 @@
-//! What `hedgerow doctor` says: each thing that was looked at, what is wrong with it, and what to do.
+//! The findings of `hedgerow doctor`: each checked part, its problem, and what to do.
 //!
-//! Pure: what was seen is handed in. `proxy::operator::doctor` looks.
+//! Pure code: the caller passes the observations in. `proxy::operator::doctor` makes them.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ pub use key::{key, Installation, KeyKnown};
 pub enum CheckStatus {
     /// As it should be.
     Well,
-    /// It works, and is probably not what was meant; or it could not be determined.
+    /// It works, but is probably not intended; or it could not be determined.
     Odd,
     /// Events are lost or late because of it.
     Bad,
@@ -29,9 +29,9 @@ pub enum CheckStatus {
 pub struct Finding {
     /// How well it is.
     pub health: CheckStatus,
-    /// What it is about, such as `project shop, name`.
+    /// The checked part, such as `project shop, name`.
     pub about: String,
-    /// What was seen.
+    /// The observation.
     pub said: String,
     /// What to do about it.
     pub advice: Option<String>,
@@ -39,7 +39,7 @@ pub struct Finding {
 
 impl Finding {
     /// A thing that is as it should be.
-    pub fn well(about: impl Into<String>, said: impl Into<String>) -> Self {
+    pub fn ok(about: impl Into<String>, said: impl Into<String>) -> Self {
         Self {
             health: CheckStatus::Well,
             about: about.into(),
@@ -57,7 +57,7 @@ impl Finding {
         Self {
             health: CheckStatus::Odd,
             advice: Some(advice.into()),
-            ..Self::well(about, said)
+            ..Self::ok(about, said)
         }
     }
 
@@ -83,7 +83,7 @@ pub fn render(findings: &[Finding]) -> String {
             CheckStatus::Odd => "note ",
             CheckStatus::Bad => "BAD  ",
         };
-        // What others have said must not move the cursor of a terminal.
+        // Texts of others must not move the cursor of a terminal.
         let _ = writeln!(
             text,
             "{mark} {}: {}",
@@ -100,8 +100,8 @@ pub fn render(findings: &[Finding]) -> String {
     };
     let _ = match (count(CheckStatus::Bad), count(CheckStatus::Odd)) {
         (0, 0) => writeln!(text, "all is well"),
-        (0, odd) => writeln!(text, "nothing is broken; worth a look: {odd}"),
-        (bad, _) => writeln!(text, "to be mended: {bad}"),
+        (0, odd) => writeln!(text, "nothing is broken; check: {odd}"),
+        (bad, _) => writeln!(text, "problems: {bad}"),
     };
     text
 }
@@ -111,11 +111,11 @@ fn printable(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
-/// A project's key and host, by what can be told without asking.
+/// The findings about a project's key and host that need no request.
 pub fn project(name: &str, api_key: &str, host: &Host) -> Vec<Finding> {
     let about = format!("project {name}, key");
     let key = match api_key.starts_with("phc_") {
-        true => Finding::well(about, "has the form of a project key"),
+        true => Finding::ok(about, "has the form of a project key"),
         false => Finding::odd(
             about,
             "does not begin with phc_, as PostHog's project keys do",
@@ -127,9 +127,9 @@ pub fn project(name: &str, api_key: &str, host: &Host) -> Vec<Finding> {
         Some(misdirection) => Finding::bad(
             about,
             misdirection.to_string(),
-            "a key works in its own region alone: PostHog's address bar says us or eu",
+            "a key works only in its own region: PostHog's address bar shows us or eu",
         ),
-        None => Finding::well(about, host.to_string()),
+        None => Finding::ok(about, host.to_string()),
     };
     vec![key, region]
 }
@@ -140,11 +140,11 @@ pub fn clock(ahead: i64) -> Finding {
     let off = ahead.unsigned_abs();
     let said = match ahead {
         // A `Date` has whole seconds, and an answer takes its time.
-        -2..=2 => return Finding::well(ABOUT, "agrees with PostHog's"),
+        -2..=2 => return Finding::ok(ABOUT, "agrees with PostHog's"),
         3.. => format!("{off} seconds ahead of PostHog's"),
         _ => format!("{off} seconds behind PostHog's"),
     };
-    let advice = "set it by NTP: the times of all events are corrected by it";
+    let advice = "set it by NTP, because Hedgerow corrects the times of all events by it";
     match off {
         0..30 => Finding::odd(ABOUT, said, advice),
         _ => Finding::bad(ABOUT, said, advice),
@@ -156,14 +156,14 @@ pub fn certificate(file: &str, left: i64, since: i64) -> Finding {
     const DAY: i64 = 24 * 3600;
     let about = format!("certificate {file}");
     if since < 0 {
-        let advice = "look at this machine's clock, or take another certificate";
+        let advice = "check this machine's clock, or use another certificate";
         return Finding::bad(about, "is not valid yet", advice);
     }
-    let advice = "renew it: the process reads the new file by itself, or with `hedgerow reload`";
+    let advice = "renew it: the process reads the new file by itself, or after `hedgerow reload`";
     match left {
         ..=0 => Finding::bad(about, format!("expired {} days ago", -left / DAY), advice),
         1..=1_209_600 => Finding::odd(about, format!("expires in {} days", left / DAY), advice),
-        _ => Finding::well(about, format!("expires in {} days", left / DAY)),
+        _ => Finding::ok(about, format!("expires in {} days", left / DAY)),
     }
 }
 
@@ -176,9 +176,10 @@ pub fn space(folder: &str, free: u64, max_size: u64) -> Finding {
         mebibytes(free),
         mebibytes(max_size)
     );
-    let advice = "make room, or lower `delivery.spool.max_size`: on a full disk clients get 503";
+    let advice = "free some space, or lower `delivery.spool.max_size`: on a full disk clients get \
+        503";
     match free {
-        _ if free >= max_size => Finding::well(about, said),
+        _ if free >= max_size => Finding::ok(about, said),
         _ if mebibytes(free) < 64 => Finding::bad(about, said, advice),
         _ => Finding::odd(about, said, advice),
     }
@@ -188,24 +189,24 @@ pub fn space(folder: &str, free: u64, max_size: u64) -> Finding {
 pub fn files(limit: Option<u64>) -> Finding {
     const ABOUT: &str = "open files";
     match limit {
-        None => Finding::well(ABOUT, "no limit"),
-        Some(limit) if limit >= 4096 => Finding::well(ABOUT, format!("up to {limit}")),
+        None => Finding::ok(ABOUT, "no limit"),
+        Some(limit) if limit >= 4096 => Finding::ok(ABOUT, format!("up to {limit}")),
         Some(limit) => Finding::odd(
             ABOUT,
             format!("up to {limit}"),
-            "each connection is one: raise it (ulimit -n, LimitNOFILE of systemd) to 65536",
+            "each connection needs one: raise it (ulimit -n, LimitNOFILE of systemd) to 65536",
         ),
     }
 }
 
-/// What an answer from outside says of the way.
+/// The facts in an answer from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutsideAnswer<'a> {
     /// Its status.
     pub status: u16,
     /// `Location`.
     pub location: Option<&'a str>,
-    /// What shows that a cache gave it: the header as it stands.
+    /// The header that shows a cached answer, unchanged.
     pub cached: Option<String>,
     /// The beginning of its body.
     pub body: &'a str,
@@ -222,20 +223,21 @@ pub fn path(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
     }
     // Hedgerow's own answer to a body that is no JSON (docs/operations.md).
     if status == 400 && seen.body.contains("\"code\"") {
-        return Finding::well(ABOUT, format!("{url} reaches Hedgerow"));
+        return Finding::ok(ABOUT, format!("{url} reaches Hedgerow"));
     }
     if status == 401 {
         return Finding::bad(
             ABOUT,
-            format!("{url} answered 401: the write key of this file is not accepted there"),
-            "another Hedgerow serves this path, or this one runs with another file, or a log-in protects the path",
+            format!("{url} answered 401: it does not accept the write key of this file"),
+            "another Hedgerow serves this path, or this one runs with another file, or the path \
+             needs a log-in",
         );
     }
     Finding::bad(
         ABOUT,
         format!("{url} answered {status}, and not as Hedgerow does"),
-        "the path is not handed over: `hedgerow snippet` prints the lines for the web server, which \
-         must pass it on as it is, to the port of `listen`",
+        "the web server does not pass the path on: `hedgerow snippet` prints the lines for it; \
+         the path must stay unchanged and go to the port of `listen`",
     )
 }
 
@@ -246,12 +248,12 @@ pub fn preflight(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
         return found;
     }
     match (seen.status, seen.allows) {
-        (200..=299, Some(_)) => Finding::well(ABOUT, "a preflight comes through"),
+        (200..=299, Some(_)) => Finding::ok(ABOUT, "a preflight gets through"),
         (status, _) => Finding::bad(
             ABOUT,
-            format!("a preflight is answered with {status}, and allows nothing"),
-            "what stands in front must pass OPTIONS on, and leave Access-Control-* headers alone; \
-             pages on other hosts send nothing without it",
+            format!("the answer to a preflight is {status} and allows nothing"),
+            "the server in front must pass OPTIONS on and keep the Access-Control-* headers; \
+             otherwise pages on other hosts send nothing",
         ),
     }
 }
@@ -261,11 +263,11 @@ pub fn cache(answers: &[OutsideAnswer<'_>]) -> Finding {
     const ABOUT: &str = "from outside, cache";
     let cached = answers.iter().find_map(|seen| seen.cached.as_ref());
     match cached {
-        None => Finding::well(ABOUT, "calls are not answered by a cache"),
+        None => Finding::ok(ABOUT, "no cache answers calls"),
         Some(header) => Finding::bad(
             ABOUT,
-            format!("a call was answered by a cache ({header})"),
-            "turn caching off for this path: calls must reach Hedgerow, each of them",
+            format!("a cache answered a call ({header})"),
+            "turn caching off for this path: every call must reach Hedgerow",
         ),
     }
 }
@@ -277,16 +279,16 @@ pub fn address(seen: Option<&str>) -> Finding {
         return Finding::odd(
             ABOUT,
             "could not be determined",
-            "with `admin: 127.0.0.1:9090`, on the machine that serves, doctor can read it there",
+            "with `admin: 127.0.0.1:9090`, doctor can read it on the machine that serves",
         );
     };
     match text.parse().is_ok_and(is_inner) {
-        false => Finding::well(ABOUT, format!("this request came from {text}")),
+        false => Finding::ok(ABOUT, format!("this request came from {text}")),
         true => Finding::odd(
             ABOUT,
-            format!("this request came from {text}, an address of an inner network"),
-            "if that is the proxy in front, every visitor has its address: put it into \
-             `trusted_proxies`, and let it send X-Forwarded-For",
+            format!("this request came from {text}, an internal address"),
+            "if that is the proxy in front, every visitor has its address: list it in \
+             `trusted_proxies`, and make it send X-Forwarded-For",
         ),
     }
 }
@@ -312,8 +314,8 @@ fn redirect(about: &str, url: &str, seen: &OutsideAnswer<'_>) -> Option<Finding>
         Finding::bad(
             about,
             format!("{url} is redirected ({}) to {to}", seen.status),
-            "take the URL that it leads to, and no redirect for this path: libraries do not follow \
-             one with a body",
+            "use the URL that it leads to, without a redirect for this path: libraries do not \
+             follow a redirect with a body",
         )
     })
 }
@@ -336,7 +338,7 @@ pub fn cached(header: impl Fn(&str) -> Option<String>) -> Option<String> {
     })
 }
 
-/// A time as it is told.
+/// A time as text.
 pub fn milliseconds(time: Duration) -> String {
     format!("{} ms", time.as_millis())
 }
@@ -439,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn inner_addresses_are_told_from_those_of_visitors() {
+    fn internal_addresses_are_distinguished_from_visitors() {
         for (address, expected) in [
             ("127.0.0.1", true),
             ("10.1.2.3", true),
@@ -459,14 +461,14 @@ mod tests {
     }
 
     #[test]
-    fn each_line_says_what_is_wrong_and_what_to_do() {
+    fn each_line_names_the_problem_and_the_solution() {
         let text = render(&[
-            Finding::well("a", "b"),
+            Finding::ok("a", "b"),
             Finding::odd("c", "d\x1b[2J", "e"),
             Finding::bad("f", "g", "h"),
         ]);
         let expected =
-            "ok    a: b\nnote  c: d [2J\n      -> e\nBAD   f: g\n      -> h\nto be mended: 1\n";
+            "ok    a: b\nnote  c: d [2J\n      -> e\nBAD   f: g\n      -> h\nproblems: 1\n";
         assert_eq!(text, expected);
     }
 }

@@ -26,28 +26,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! In a proxy of your own, `Hedgerow` alone is enough; its page shows the call. What happens to
-//! each message, and why, is written down in the documents beside the source: `docs/mapping.md`
-//! and `docs/repairs.md`.
+//! In your own proxy, `Hedgerow` is enough; its page shows the call. The documents in the
+//! repository say what happens to each message, and why: `docs/mapping.md` and `docs/repairs.md`.
 
-// A host proxy's build leaves the server out, and so has no use for some of what the server asks of the other
-// rooms. The whole build finds what is dead.
+// A host proxy's build omits the server, so it does not use some functions that only the server
+// calls. The build with all features finds dead code.
 #![cfg_attr(not(feature = "server"), allow(dead_code))]
 
-// What is public is what this page shows. The modules are open to the binary, the tests and the
-// benchmarks, which are crates of their own; they change without notice.
+// The public items are those on this page. The modules are open to the binary, the tests and the
+// benchmarks, which are separate crates; they change without notice.
 
 // The admin pages: `Hedgerow::admin` gives them whole.
 #[doc(hidden)]
 pub mod admin;
-// What a configuration holds, field by field: for the binary, which prints and checks it.
+// The contents of a configuration, field by field: for the binary, which prints and checks it.
 #[doc(hidden)]
 pub mod config;
 // The stand-in for PostHog, for `hedgerow demo` and the tests.
 #[cfg(feature = "demo")]
 #[doc(hidden)]
 pub mod demo;
-// What `hedgerow doctor` says.
+// The findings of `hedgerow doctor`.
 #[doc(hidden)]
 pub mod doctor;
 // The log of the binary; a host has its own.
@@ -66,7 +65,7 @@ pub mod segment;
 // Requests and answers of the admin pages and the demo, as values.
 #[doc(hidden)]
 pub mod plain;
-// What names the framework: the items that are public are shown below.
+// The code that names the framework; its public items are shown below.
 #[doc(hidden)]
 pub mod proxy;
 // First-party files, for `hedgerow init` and `hedgerow snippet`.

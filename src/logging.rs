@@ -1,5 +1,5 @@
-//! The log of the process: its lines are bounded by kind and written from a thread of their own, so
-//! that neither a client nor a reader that has stopped can hold a request up.
+//! The log of the process: its lines have a rate limit by kind and are written by a separate
+//! thread, so that neither a client nor a reader that has stopped can delay a request.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -24,14 +24,14 @@ pub const ACCESS: &str = "hedgerow::access";
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Lines that were dropped since the start because what the log is written to did not take them.
+/// Lines that were dropped since the start because standard error was not read.
 pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// Says in the log where the code has panicked from now on, and nothing of what the panic says: a text that
-/// could not be cut stands in it, and may be a client's.
-pub fn tell_of_panics() {
+/// From now on logs where the code panics, without the panic's text: it may contain a client's
+/// data.
+pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         log::error!("{}", panicked(panic.location()));
     }));
@@ -51,8 +51,8 @@ enum WriterCommand {
     Flush(SyncSender<()>),
 }
 
-/// Writes whole lines from a thread of its own. What finds the queue full is dropped and counted;
-/// the next line that is written says how many.
+/// Writes whole lines from a separate thread. Lines that find the queue full are dropped and
+/// counted; the next written line reports their number.
 #[derive(Debug)]
 pub struct LineWriter {
     commands: SyncSender<WriterCommand>,
@@ -147,8 +147,8 @@ fn write(mut out: impl Write, queue: &Receiver<WriterCommand>) {
     }
 }
 
-/// Bounds the lines that one place of the code writes, and says how many were left out. Only
-/// information, warnings and errors: a filter that asks for more wants all of it.
+/// Limits the lines that one place of the code writes, and reports how many were omitted. This
+/// applies only to information, warnings and errors: a filter for lower levels shows every line.
 pub struct Bounded<L> {
     log: L,
     /// Its own lines about the start are never left out.
@@ -217,13 +217,13 @@ impl<L: Log> Bounded<L> {
 }
 
 impl<L: Log> Bounded<L> {
-    /// Says how many lines were left out where no later line has said it, once their interval is
+    /// Reports how many lines were omitted if no later line has done so, when their interval is
     /// over or, with [`Tell::All`], now. Call it from time to time, and at the end.
-    pub fn tell_left_out(&self, tell: Tell) {
-        self.tell_at(tell, Instant::now());
+    pub fn log_omitted(&self, tell: Tell) {
+        self.log_omitted_at(tell, Instant::now());
     }
 
-    fn tell_at(&self, tell: Tell, now: Instant) {
+    fn log_omitted_at(&self, tell: Tell, now: Instant) {
         let untold: Vec<(SuppressedLine, u64)> = {
             let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
             let over = |place: &CallSite| now.saturating_duration_since(place.since) >= INTERVAL;
@@ -255,7 +255,7 @@ impl<L: Log> Bounded<L> {
     }
 }
 
-/// Of which places the lines that were left out are told.
+/// The places whose omitted lines are reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tell {
     /// Those where the interval is over.
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_is_told_even_where_no_line_follows() {
+    fn omitted_lines_are_reported_even_if_no_line_follows() {
         let bounded = Bounded::new(KeptLines::default(), "hedgerow::cli");
         let start = Instant::now();
         for number in 0..17 {
@@ -348,7 +348,7 @@ mod tests {
         }
         let told = |tell, at| {
             bounded.log.0.lock().unwrap().clear();
-            bounded.tell_at(tell, at);
+            bounded.log_omitted_at(tell, at);
             bounded.log.0.lock().unwrap().clone()
         };
         assert_eq!(bounded.log.0.lock().unwrap().len() as u64, LINES);
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn one_place_writes_a_few_lines_in_an_interval_and_says_how_many_were_left_out() {
+    fn one_place_writes_a_few_lines_in_an_interval_and_reports_the_omitted_ones() {
         let bounded = Bounded::new(Nowhere, "hedgerow::cli");
         let start = Instant::now();
         let pass = |level, target: &str, line, at| {
@@ -396,7 +396,7 @@ mod tests {
         }
     }
 
-    /// A reader that does not read until it is let.
+    /// A reader that does not read until it is released.
     struct Stuck(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Stuck {
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_not_read_blocks_no_writer_and_says_how_many_lines_it_lost() {
+    fn an_unread_log_blocks_no_writer_and_reports_the_lost_lines() {
         let all = Arc::new(Mutex::new(Vec::new()));
         let (mut writer, last) = LineWriter::start(Stuck(Arc::clone(&all))).unwrap();
         let unread = all.lock().unwrap();

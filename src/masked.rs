@@ -1,4 +1,4 @@
-//! Keys in what is logged, shown or kept of others' texts: of each only its end.
+//! Masks keys in texts of others that are logged, shown or stored: only the end of each key stays.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,10 @@ pub(crate) const WRITE_KEY: &str = "writeKey";
 
 /// How PostHog's keys begin, those of projects and those of persons.
 const PREFIXES: [&str; 2] = ["phc_", "phx_"];
-/// What stands before a write key in the paths of Segment's files.
+/// The texts before a write key in the paths of Segment's files.
 const FOLDERS: [&str; 2] = ["/projects/", "/analytics.js/v1/"];
 
-/// A text of a message, a path or an answer, without the keys that stand in it.
+/// A text of a message, a path or an answer, without the keys in it.
 pub(crate) fn text(text: &str) -> Cow<'_, str> {
     let mut masked = Cow::Borrowed(text);
     for prefix in PREFIXES {
@@ -37,8 +37,8 @@ pub(crate) fn end(key: &str) -> String {
     format!("…{}", end.chars().map(printable).collect::<String>())
 }
 
-/// Puts its end instead of each key: what follows `mark` while it belongs to a key. What is
-/// `kept` of the mark stays in front.
+/// Replaces each key by its end: the text after `mark` while it belongs to a key. The part `kept`
+/// of the mark stays in front.
 fn each<'a>(text: Cow<'a, str>, mark: &str, kept: &str, belongs: fn(char) -> bool) -> Cow<'a, str> {
     if !text.contains(mark) {
         return text;

@@ -1,4 +1,4 @@
-//! Requests and answers as plain values, so that nothing in this room knows who serves it.
+//! Requests and answers as plain values, independent of the server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub struct Request {
     pub method: Method,
     /// The path as it was sent, without the query, not percent-decoded.
     pub path: String,
-    /// What stands after the first `?`, not percent-decoded.
+    /// The text after the first `?`, not percent-decoded.
     pub query: Option<String>,
     /// The headers, in the order of their arrival.
     pub headers: HeaderMap,

@@ -1,3 +1,3 @@
-//! What leaves: PostHog's side of the rewriting.
+//! PostHog's side of the rewriting.
 
 pub use hedgerow_rewrite::posthog::*;

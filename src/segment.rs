@@ -1,3 +1,3 @@
-//! What arrives: Segment's side of the rewriting.
+//! Segment's side of the rewriting.
 
 pub use hedgerow_rewrite::segment::*;

@@ -163,7 +163,7 @@ async fn a_renewal_swaps_the_certificate_under_open_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_refused_is_said_and_holds_up_no_other_certificate() {
+async fn a_refused_order_is_reported_and_delays_no_other_certificate() {
     let Some(pebble) = Pebble::start(",\"domainBlocklist\":[\"blocked.example\"]").await else {
         return;
     };
@@ -242,7 +242,7 @@ async fn a_reload_with_another_name_orders_for_it_while_the_old_one_is_served() 
     let new_trust = pebble.trust().await;
     edge.recovers(&new_trust, "www.shop.example").await;
     edge.connected(&new_trust, "shop.example").await;
-    edge.logs("does not know our account").await;
+    edge.logs("does not know this account").await;
     assert!(open.get("/up").await.is_ok());
     assert_eq!(edge.issued().await, 2.0);
     // A name less needs no other certificate.
@@ -308,7 +308,7 @@ fn identifier(pem: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_authority_says_when_to_renew_and_when_to_come_back() {
+async fn the_authoritys_times_for_renewal_and_retry_are_obeyed() {
     let authority = Authority::start().await;
     let address = authority.server.address;
     let storage = tempfile::tempdir().unwrap();
@@ -349,14 +349,14 @@ async fn the_authority_says_when_to_renew_and_when_to_come_back() {
     assert_eq!(orders[0]["identifiers"][0]["value"], "shop.example");
     let kept = std::fs::read_to_string(folder.join("shop.example.json")).unwrap();
     let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
-    let wait = kept["told_to_wait"].as_u64().unwrap() - kept["last"].as_u64().unwrap();
+    let wait = kept["retry_after"].as_u64().unwrap() - kept["last"].as_u64().unwrap();
     assert!((89_900..=90_100).contains(&wait), "{kept}");
     let old = Trust::in_pem(root.as_bytes());
     edge.connected(&old, "shop.example").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_folder_that_cannot_be_written_is_said_before_the_start_and_after_it() {
+async fn an_unwritable_folder_is_reported_before_the_start_and_after_it() {
     let authority = Authority::start().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
@@ -378,4 +378,34 @@ async fn a_folder_that_cannot_be_written_is_said_before_the_start_and_after_it()
     assert!(doctor.contains("cannot be written: "), "{doctor}");
     assert_eq!(get(edge.place.http, "/up").await.status, 200);
     assert!(authority.asked.paths.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_corrected_ca_file_is_tried_at_once_however_long_the_pause_was() {
+    let Some(pebble) = Pebble::start("").await else {
+        return;
+    };
+    let trust = pebble.trust().await;
+    let storage = tempfile::tempdir().unwrap();
+    // It has failed again and again, and waits for an hour.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap().as_secs();
+    let failed = serde_json::json!({
+        "settings": "shop.example,www.shop.example; tls-alpn-01,http-01; ; ",
+        "failures": 5, "error": "no answer", "begun": 0, "since": now - 100, "last": now - 100,
+        "next": now + 3600, "told_to_wait": 0,
+    });
+    let kept = file(&pebble, storage.path(), "shop.example.json");
+    std::fs::write(kept, failed.to_string()).unwrap();
+    let right = pebble.acme(storage.path(), NAMES);
+    let others = storage.path().join("others.pem");
+    std::fs::write(&others, made(&["localhost"], 1, 1).1).unwrap();
+    let (_, rest) = right.split_once("ca_file: \"").unwrap();
+    let (own, _) = rest.split_once('"').unwrap();
+    let wrong = right.replace(own, &others.display().to_string());
+    let edge = Place::seen_by(&pebble).await.start(&wrong).await;
+    edge.logs("there is no certificate for").await;
+    edge.change(&right);
+    edge.connected(&trust, "shop.example").await;
+    assert_eq!(edge.issued().await, 1.0);
 }

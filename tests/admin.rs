@@ -45,7 +45,7 @@ async fn metric(address: SocketAddr, name: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_happens_is_counted_shown_and_said() {
+async fn events_are_counted_shown_and_logged() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
     let admin = refused_port().await;
@@ -114,7 +114,7 @@ async fn what_happens_is_counted_shown_and_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn times_that_are_not_as_their_sender_meant_them_are_counted_and_said_once() {
+async fn times_that_differ_from_the_senders_intent_are_counted_and_logged_once() {
     support::log::keep();
     let posthog = PostHog::start().await;
     let text = yaml(&posthog.url()).replace("routes:", "limits: {window: 64KiB}\nroutes:");

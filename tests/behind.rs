@@ -180,7 +180,7 @@ async fn holds(front: SocketAddr, posthog: &PostHog) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nginx_hands_over_a_path_as_its_recipe_says() {
+async fn nginx_passes_a_path_on_as_documented() {
     let Some(nginx) = server("nginx") else {
         return;
     };
@@ -214,7 +214,7 @@ async fn nginx_hands_over_a_path_as_its_recipe_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn haproxy_hands_over_a_path_as_its_recipe_says() {
+async fn haproxy_passes_a_path_on_as_documented() {
     let Some(haproxy) = server("haproxy") else {
         return;
     };
@@ -233,7 +233,7 @@ async fn haproxy_hands_over_a_path_as_its_recipe_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn caddy_hands_over_a_path_as_its_recipe_says() {
+async fn caddy_passes_a_path_on_as_documented() {
     let Some(caddy) = server("caddy") else {
         return;
     };
@@ -257,7 +257,7 @@ async fn caddy_hands_over_a_path_as_its_recipe_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_in_front_that_is_not_trusted_is_told_of_once() {
+async fn an_untrusted_proxy_in_front_is_reported_once() {
     let posthog = PostHog::start().await;
     let folder = tempfile::tempdir().unwrap();
     let (mut served, address) = hedgerow("nginx", &posthog, folder.path()).await;

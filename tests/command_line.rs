@@ -50,7 +50,7 @@ fn lines(text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn convert_gives_one_event_a_line_in_order_and_says_what_it_refused() {
+fn convert_prints_one_event_a_line_in_order_and_reports_refusals() {
     let input = concat!(
         r#"{"type":"track","event":"One","userId":42,"messageId":"m1","timestamp":"2026-11-23T10:00:00+02:00"}"#,
         "\n\n",
@@ -82,7 +82,7 @@ fn convert_gives_one_event_a_line_in_order_and_says_what_it_refused() {
 }
 
 #[test]
-fn convert_takes_what_a_request_would_bring_from_its_flags() {
+fn convert_reads_the_facts_of_a_request_from_its_flags() {
     let input = r#"{"event":"A","userId":"u","timestamp":"2026-11-23T10:00:00Z","sentAt":"2026-11-23T10:00:05Z","context":{"library":{"name":"analytics.js"}}}"#;
     let flags = [
         "convert",
@@ -199,7 +199,7 @@ fn a_type_is_for_single_messages_and_for_those_of_a_batch_that_name_none() {
 }
 
 #[test]
-fn check_and_run_warn_of_a_host_that_takes_no_events_and_say_what_to_write() {
+fn check_and_run_warn_about_a_host_without_ingestion() {
     use std::io::{BufRead, BufReader};
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("app.yaml");
@@ -327,7 +327,7 @@ fn a_snippet_whose_settings_would_be_missing_is_not_printed() {
 }
 
 #[test]
-fn a_nonce_stands_in_the_tag_also_as_a_templates_own_word() {
+fn a_nonce_or_a_templates_placeholder_is_in_the_tag() {
     let folder = tempfile::tempdir().unwrap();
     let file = two_sites(folder.path());
     for nonce in ["aGk=", "{{ nonce }}", "<%= nonce %>", "{$nonce}"] {
@@ -355,7 +355,7 @@ fn a_nonce_stands_in_the_tag_also_as_a_templates_own_word() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_failure_and_a_full_disk_is_one_without_a_panic() {
+fn a_closed_pipe_is_not_a_failure_and_a_full_disk_fails_without_a_panic() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hedgerow.yaml");
     let yaml = "projects: {shop: {host: us, api_key: phc_aaaaaaaaaaaa}}\n\

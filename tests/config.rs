@@ -30,6 +30,8 @@ mod sessions;
 mod shipped;
 #[path = "config/spool.rs"]
 mod spool;
+#[path = "config/switches.rs"]
+mod switches;
 
 use std::env::VarError;
 use std::io;

@@ -30,7 +30,7 @@ const TRACK: &str =
     r#"{"event":"Order Completed","userId":"u-1","messageId":"m-1","properties":{"total":1.50}}"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_arrives_once_and_the_client_is_told_so() {
+async fn an_event_arrives_once_and_the_client_gets_200() {
     let posthog = PostHog::start().await;
     let proxy = Proxy::start(&yaml(&posthog.url())).await;
     let mut client = Client::connect(proxy.address).await;

@@ -88,7 +88,7 @@ fn answer(status: &str, fields: &str, body: &str) -> String {
 const PLAIN: &str = "listen: 127.0.0.1:0\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_all_is_well_the_event_is_taken_and_nothing_is_broken() {
+async fn with_a_working_setup_doctor_reports_nothing_broken() {
     let posthog = PostHog::start().await;
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), PLAIN, &posthog.url(), "");
@@ -132,7 +132,7 @@ async fn whether_posthog_has_a_project_with_the_key_is_asked() {
         (known, "ok    project p, key: PostHog has a project with it"),
         (
             posthog.url(),
-            "note  project p, key: no project's configuration is there",
+            "note  project p, key: this PostHog has no project with it",
         ),
     ] {
         write(folder.path(), PLAIN, &host, "");
@@ -143,7 +143,7 @@ async fn whether_posthog_has_a_project_with_the_key_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_broken_neighbour_is_named_with_what_to_do() {
+async fn each_broken_peer_is_named_with_the_solution() {
     let folder = tempfile::tempdir().unwrap();
     let page = "content-type: text/html\r\n";
     let closed = refused_port().await;
@@ -301,8 +301,8 @@ async fn the_way_from_outside_is_followed_to_this_hedgerow() {
     assert_eq!(code, Some(0), "{said}");
     for line in [
         "path: http://",
-        "cache: calls are not",
-        "OPTIONS: a preflight comes through",
+        "cache: no cache answers calls",
+        "OPTIONS: a preflight gets through",
         "address: this request came from 127.0.0.1",
     ] {
         assert!(
@@ -343,7 +343,7 @@ async fn the_way_from_outside_is_followed_to_this_hedgerow() {
                 "http://{}",
                 answering(answer("400 Bad", "age: 12\r\n", ours))
             ),
-            "cache: a call was answered by a cache (Age: 12)",
+            "cache: a cache answered a call (Age: 12)",
             "turn caching off",
         ),
         (

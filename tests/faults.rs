@@ -11,8 +11,8 @@
 
 #[path = "faults/dns.rs"]
 mod dns;
-#[path = "faults/house.rs"]
-mod house;
+#[path = "faults/setup.rs"]
+mod setup;
 mod support;
 
 use std::process::Command;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use hedgerow::proxy::Observer;
 use hedgerow::rewrite::MessageOutcome;
 use hedgerow::Hedgerow;
-use house::House;
+use setup::Setup;
 use support::client::{post, Client};
 use support::proxy::{config, yaml, PostHog, Proxy, Speaks};
 use support::recorder::{response, Act, Recorder};
@@ -92,15 +92,15 @@ fn limit(wrapper: &[String], process: u32, what: &str) {
 }
 
 /// The status of the answer to a client that comes again when it was closed for others.
-async fn served(house: &House, request: &[u8]) -> u16 {
+async fn served(setup: &Setup, request: &[u8]) -> u16 {
     let start = std::time::Instant::now();
     loop {
-        let mut client = Client::connect(house.address).await;
+        let mut client = Client::connect(setup.address).await;
         client.send(request).await;
         if let Some(answer) = client.next().await {
             return answer.status;
         }
-        assert!(start.elapsed() < support::DEADLINE, "{}", house.log());
+        assert!(start.elapsed() < support::DEADLINE, "{}", setup.log());
     }
 }
 
@@ -108,8 +108,8 @@ async fn served(house: &House, request: &[u8]) -> u16 {
 async fn without_descriptors_those_who_ask_have_their_turn_and_no_event_is_lost() {
     let mut posthog = support::running::StandIn::start().await;
     let site = Recorder::that(|_| Act::Answer(response("200 OK", "", "page"))).await;
-    let house = House::start(&[], &posthog.url(), &site.url()).await;
-    let mut there = Client::connect(house.address).await;
+    let setup = Setup::start(&[], &posthog.url(), &site.url()).await;
+    let mut there = Client::connect(setup.address).await;
     let mut ids = Vec::new();
     let mut event = |name: &str| {
         let id = format!("{name}-{}", ids.len());
@@ -126,32 +126,32 @@ async fn without_descriptors_those_who_ask_have_their_turn_and_no_event_is_lost(
         200
     );
     // Not one more than it has open now.
-    let open = house.descriptors();
-    limit(&[], house.id(), &format!("--nofile={open}:"));
+    let open = setup.descriptors();
+    limit(&[], setup.id(), &format!("--nofile={open}:"));
     let crowd: Vec<_> = (0..60)
-        .map(|_| std::net::TcpStream::connect(house.address).unwrap())
+        .map(|_| std::net::TcpStream::connect(setup.address).unwrap())
         .collect();
     // Those who wait idly make room; one that asks has its turn.
     for _ in 0..5 {
-        assert_eq!(served(&house, &event("during")).await, 200);
+        assert_eq!(served(&setup, &event("during")).await, 200);
     }
     posthog.stop();
     for _ in 0..5 {
-        assert_eq!(served(&house, &event("spooled")).await, 200);
+        assert_eq!(served(&setup, &event("spooled")).await, 200);
     }
     // A site cannot be reached without a descriptor: that is told.
-    let page = served(&house, b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let page = served(&setup, b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(page == 200 || page == 502, "{page}");
-    let said = house.log().lines().count();
-    assert!(said < 100, "{said} lines:\n{}", house.log());
+    let said = setup.log().lines().count();
+    assert!(said < 100, "{said} lines:\n{}", setup.log());
     drop(crowd);
-    limit(&[], house.id(), "--nofile=1024:");
+    limit(&[], setup.id(), "--nofile=1024:");
     posthog.resume();
     eventually("a new client is served", || {
-        house.descriptors_are_few().then_some(())
+        setup.descriptors_are_few().then_some(())
     })
     .await;
-    let mut new = Client::connect(house.address).await;
+    let mut new = Client::connect(setup.address).await;
     assert_eq!(new.exchange(&event("after")).await.status, 200);
     assert_eq!(
         new.exchange(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -159,13 +159,13 @@ async fn without_descriptors_those_who_ask_have_their_turn_and_no_event_is_lost(
             .status,
         200
     );
-    house.all_arrive(&posthog.capture, &ids).await;
+    setup.all_arrive(&posthog.capture, &ids).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_threads_events_wait_a_changed_file_too_and_nothing_ends() {
     // Limits of threads are a user's, and root has none.
-    let Some(wrapper) = house::unprivileged() else {
+    let Some(wrapper) = setup::unprivileged() else {
         println!("SKIPPED: this user can become no other, whose threads are limited");
         return;
     };
@@ -173,12 +173,12 @@ async fn without_threads_events_wait_a_changed_file_too_and_nothing_ends() {
     let site = Recorder::that(|_| Act::Answer(response("200 OK", "", "page"))).await;
     // A name, so that a lookup needs a thread.
     let named = posthog.url().replace("127.0.0.1", "localhost");
-    let house = House::start(&wrapper, &named, &site.url()).await;
-    let mut there = Client::connect(house.address).await;
+    let setup = Setup::start(&wrapper, &named, &site.url()).await;
+    let mut there = Client::connect(setup.address).await;
     let page = b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n";
     assert_eq!(there.exchange(page).await.status, 200);
-    limit(&wrapper, house.id(), "--nproc=1:");
-    house.configure("timeout: 5s", "timeout: 6s");
+    limit(&wrapper, setup.id(), "--nproc=1:");
+    setup.configure("timeout: 5s", "timeout: 6s");
     let mut ids = Vec::new();
     for number in 0..3 {
         let event = track(&format!("{number}"), 300);
@@ -186,25 +186,25 @@ async fn without_threads_events_wait_a_changed_file_too_and_nothing_ends() {
         let answer = there
             .exchange(&post("/hr/v1/track", "", event.as_bytes()))
             .await;
-        assert_eq!(answer.status, 200, "{}", house.log());
+        assert_eq!(answer.status, 200, "{}", setup.log());
         let page = there
             .exchange(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n")
             .await;
         assert_eq!(page.status, 200);
     }
     assert_eq!(posthog.capture.stored(), 0, "no name could be looked up");
-    limit(&wrapper, house.id(), "--nproc=1000:");
-    house.all_arrive(&posthog.capture, &ids).await;
+    limit(&wrapper, setup.id(), "--nproc=1000:");
+    setup.all_arrive(&posthog.capture, &ids).await;
     eventually("the file is read", || {
-        let log = house.log();
+        let log = setup.log();
         log.contains("the configuration was reloaded").then_some(())
     })
     .await;
-    assert!(!house.log().contains("panicked"), "{}", house.log());
+    assert!(!setup.log().contains("panicked"), "{}", setup.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dns_that_is_silent_broken_or_lies_costs_no_event_and_stops_no_page() {
+async fn a_silent_broken_or_lying_dns_loses_no_event_and_stops_no_page() {
     let Some(resolver) = dns::Resolver::start() else {
         println!("SKIPPED: this user can put no other resolver into /etc/resolv.conf");
         return;
@@ -214,8 +214,8 @@ async fn a_dns_that_is_silent_broken_or_lies_costs_no_event_and_stops_no_page() 
         let posthog = PostHog::start().await;
         let named = format!("http://posthog.hedgerow.example:{}", posthog.address.port());
         resolver.now(mood);
-        let house = House::start(&resolver.wrapper(), &named, &site.url()).await;
-        let mut there = Client::connect(house.address).await;
+        let setup = Setup::start(&resolver.wrapper(), &named, &site.url()).await;
+        let mut there = Client::connect(setup.address).await;
         let mut ids = Vec::new();
         for number in 0..5 {
             let event = track(&format!("{mood:?}-{number}"), 300);
@@ -223,7 +223,7 @@ async fn a_dns_that_is_silent_broken_or_lies_costs_no_event_and_stops_no_page() 
             let answer = there
                 .exchange(&post("/hr/v1/track", "", event.as_bytes()))
                 .await;
-            assert_eq!(answer.status, 200, "{mood:?}: {}", house.log());
+            assert_eq!(answer.status, 200, "{mood:?}: {}", setup.log());
             let page = there
                 .exchange(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n")
                 .await;
@@ -231,7 +231,7 @@ async fn a_dns_that_is_silent_broken_or_lies_costs_no_event_and_stops_no_page() 
         }
         assert_eq!(posthog.capture.stored(), 0, "{mood:?}");
         resolver.now(dns::Mood::Well);
-        house.all_arrive(&posthog.capture, &ids).await;
+        setup.all_arrive(&posthog.capture, &ids).await;
         assert!(resolver.asked() > 0, "{mood:?}: it was asked");
     }
 }

@@ -414,7 +414,7 @@ fn table() -> String {
 }
 
 #[test]
-fn the_table_of_fields_is_what_the_code_does() {
+fn the_table_of_fields_matches_the_code() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/fields.md");
     let page = std::fs::read_to_string(path).unwrap();
     let (before, rest) = page.split_once("<!-- the table -->\n").unwrap();

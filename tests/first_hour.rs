@@ -192,7 +192,7 @@ const REFUSED: &str =
 const PAGE: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
 
 #[test]
-fn what_keeps_run_from_starting_is_said_at_once() {
+fn problems_that_prevent_a_start_are_reported_at_once() {
     let played = Played::with("us", |yaml| yaml);
     let mut command = played.command(&["run"]);
     command.env_remove("POSTHOG_API_KEY");
@@ -204,10 +204,10 @@ fn what_keeps_run_from_starting_is_said_at_once() {
 }
 
 #[test]
-fn what_posthogs_place_answers_is_said_with_the_first_event() {
+fn wrong_answers_from_posthogs_address_are_reported_with_the_first_event() {
     for (failure, answer) in [
         ("PostHog refuses the key", REFUSED),
-        ("another web server is there", PAGE),
+        ("another web server answers at PostHog's address", PAGE),
     ] {
         let host = format!("http://{}", answering(answer));
         let mut played = Played::with(&host, without_library);
@@ -217,7 +217,7 @@ fn what_posthogs_place_answers_is_said_with_the_first_event() {
 }
 
 #[test]
-fn a_way_to_posthog_that_is_none_is_said_with_the_first_event() {
+fn a_missing_connection_to_posthog_is_reported_with_the_first_event() {
     // Takes connections into its queue, and no program there takes them out.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = (silent.local_addr().unwrap(), silent);
@@ -251,7 +251,7 @@ fn a_way_to_posthog_that_is_none_is_said_with_the_first_event() {
             format!("http://{full}"),
         ),
         (
-            "PostHog's address takes connections and never answers",
+            "PostHog's address accepts connections and never answers",
             format!("http://{}", silent.0),
         ),
     ] {
@@ -276,7 +276,7 @@ fn expired(folder: &Path) {
 }
 
 #[test]
-fn a_certificate_that_has_expired_is_said_on_both_sides() {
+fn an_expired_certificate_is_reported_on_both_sides() {
     // As PostHog's own: a Hedgerow that serves with it.
     let mut theirs = Played::with("us", without_library);
     expired(theirs.path());
@@ -305,7 +305,7 @@ fn a_certificate_that_has_expired_is_said_on_both_sides() {
 }
 
 #[test]
-fn a_caller_that_is_not_known_and_a_proxy_that_is_not_trusted_are_said() {
+fn an_unknown_key_and_an_untrusted_proxy_are_reported() {
     let host = format!("http://{}", answering(REFUSED));
     let mut played = Played::with(&host, |yaml| {
         without_library(yaml).replace("[127.0.0.1, \"::1\"]", "[]")
@@ -323,7 +323,7 @@ fn the_words_for_the_page_are_those_of_the_page() {
     };
     let document = read("docs/first-hour.md");
     let (_, section) = document
-        .split_once("\n## The page's console says it\n")
+        .split_once("\n## The page's console reports it\n")
         .unwrap();
     let spoken = read("src/site/unanswered.js") + &read("src/site/snippet/html.rs");
     let mut looked = 0;

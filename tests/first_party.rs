@@ -21,8 +21,6 @@ mod check;
 mod early;
 #[path = "first_party/frameworks.rs"]
 mod frameworks;
-#[path = "first_party/house.rs"]
-mod house;
 #[path = "first_party/installations.rs"]
 mod installations;
 #[path = "real_clients/installed.rs"]
@@ -39,6 +37,8 @@ mod quick_start;
 mod relay;
 #[path = "real_clients/script.rs"]
 mod script;
+#[path = "first_party/setup.rs"]
+mod setup;
 #[path = "first_party/stand_in.rs"]
 mod stand_in;
 #[path = "support/started.rs"]

@@ -139,7 +139,7 @@ async fn both_http_versions_carry_small_and_large_bodies_on_both_sides() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pooled_connection_that_has_gone_stale_costs_no_event_and_makes_no_duplicate() {
+async fn a_stale_pooled_connection_loses_no_event_and_makes_no_duplicate() {
     // It answers the first request of each connection and hangs up on the second, unread or read.
     let stale = Recorder::early(|request| match request.nth {
         0 => None,
@@ -256,7 +256,7 @@ async fn an_answer_to_a_streaming_body_is_passed_on_before_the_client_has_sent_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_yes_to_half_a_body_is_no_yes() {
+async fn an_early_200_to_half_a_body_is_not_accepted() {
     for (name, messages) in [("whole", 900), ("streaming", 8000)] {
         let upstream = Recorder::early(|_| Some(Act::AnswerAndClose(OK.to_vec()))).await;
         let proxy = Proxy::start(&yaml(&upstream.url())).await;

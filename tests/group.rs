@@ -119,7 +119,7 @@ async fn sixty_four_connections_become_a_twentieth_of_the_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_is_no_larger_than_it_may_be_and_full_ones_do_not_linger() {
+async fn a_group_keeps_its_limit_and_full_groups_do_not_linger() {
     let posthog = Recorder::start().await;
     let yaml = grouping(&posthog.url(), "linger: 1s, group_size: 4kB, ");
     let proxy = Proxy::start(&yaml).await;
@@ -183,7 +183,7 @@ async fn projects_leave_apart_and_each_in_its_own_mode() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn posthog_is_told_a_clients_address_only_with_that_clients_events() {
+async fn posthog_gets_a_clients_address_only_with_that_clients_events() {
     let posthog = Recorder::start().await;
     let yaml = grouping(&posthog.url(), "linger: 300ms, ")
         + "trusted_proxies: [127.0.0.1]\nmapping: {mode: reference}\n";

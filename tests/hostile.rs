@@ -23,7 +23,7 @@ use hedgerow::site::inject as scan;
 use hedgerow::site::{claims, head};
 
 #[test]
-fn whatever_a_configuration_says_its_mistakes_have_a_place() {
+fn mistakes_of_any_configuration_have_a_place() {
     let mut numbers = Numbers(0xbeef);
     for text in texts("conf") {
         config::config_parse(text.as_bytes());
@@ -71,7 +71,7 @@ fn a_page_gets_the_snippet_once_wherever_it_is_cut() {
 }
 
 #[test]
-fn an_event_in_the_spool_stays_what_it_was() {
+fn an_event_in_the_spool_stays_unchanged() {
     let seeds: [&[u8]; 4] = [
         br#"{"event":"E","uuid":"018f-1","timestamp":"2026-11-23T20:00:00Z","properties":{"distinct_id":"u","$ip":"1.2.3.4"}}"#,
         br#"{ "event":"E","properties":{ } }"#,

@@ -27,7 +27,7 @@ use support::recorder::{refused_port, response, Act, Recorder};
 use support::{h2, say, track};
 
 /// A proxy with a site behind it, and these listeners beside its plain one.
-async fn house(posthog: &PostHog, site: &Recorder, more: &str) -> Running {
+async fn setup(posthog: &PostHog, site: &Recorder, more: &str) -> Running {
     let rest = yaml(&posthog.url()).replace(
         "delivery:",
         &format!("  - {{path: /, origin: \"{}\"}}\ndelivery:", site.url()),
@@ -59,7 +59,7 @@ async fn a_balancers_word_is_taken_from_a_balancer_only() {
         "{{address: \"{ours}\", proxy_protocol: 127.0.0.0/8}}, \
          {{address: \"{foreign}\", proxy_protocol: 10.0.0.0/8}}"
     );
-    let running = house(&posthog, &site, &more).await;
+    let running = setup(&posthog, &site, &more).await;
     let source: SocketAddr = "203.0.113.7:4711".parse().unwrap();
     let text = format!(
         "PROXY TCP4 {} 127.0.0.1 {} 80\r\n",
@@ -124,10 +124,10 @@ async fn a_balancers_word_is_taken_from_a_balancer_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn http_2_is_spoken_without_tls_where_it_is_switched_on() {
+async fn http_2_without_tls_works_if_switched_on() {
     let (posthog, site) = (PostHog::start().await, site().await);
     let both = refused_port().await;
-    let mut running = house(
+    let mut running = setup(
         &posthog,
         &site,
         &format!("{{address: \"{both}\", h2c: on}}"),
@@ -175,7 +175,7 @@ async fn only_requests_for_the_site_are_sent_to_tls() {
         "{{address: \"{plain}\", redirect: https}}, \
          {{address: \"{other}\", redirect: \"https:8443\"}}"
     );
-    let running = house(&posthog, &site, &more).await;
+    let running = setup(&posthog, &site, &more).await;
     let event = track("plain", 200);
     let mut wrong = Vec::new();
     for (at, request, status, location) in [
@@ -235,7 +235,7 @@ async fn only_requests_for_the_site_are_sent_to_tls() {
 async fn no_answer_names_the_framework_or_this_proxy() {
     let (posthog, site) = (PostHog::start().await, site().await);
     let both = refused_port().await;
-    let running = house(
+    let running = setup(
         &posthog,
         &site,
         &format!("{{address: \"{both}\", h2c: on}}"),

@@ -61,7 +61,7 @@ fn bare(id: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_posthog_cannot_take_is_acknowledged_kept_and_delivered_unchanged() {
+async fn events_that_posthog_does_not_accept_are_stored_and_delivered_unchanged() {
     let status = |code: u16| InjectedFault::Status(StatusCode::from_u16(code).unwrap(), Some(1));
     for (name, line, fault) in [
         ("away", Line::Refuses, InjectedFault::None),
@@ -207,7 +207,7 @@ async fn all_arrive(posthog: &PostHog, acknowledged: &BTreeSet<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_kill_minus_9_and_arrives_once() {
+async fn acknowledged_events_survive_kill_minus_9_and_arrive_once() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
     let relay = Relay::start(posthog.address).await;

@@ -187,7 +187,7 @@ async fn an_answer_that_breaks_off_is_not_ended_as_if_it_were_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_posthog_does_not_answer_is_answered_so_that_the_page_can_read_it() {
+async fn without_an_answer_from_posthog_the_page_gets_a_readable_one() {
     let away = dead_url();
     let site = site().await;
     let proxy = host(&away, &site, Speaks::Http1).await;

@@ -31,7 +31,7 @@ fn get(path: &str, headers: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_go_on_byte_for_byte_without_what_belongs_to_the_site() {
+async fn requests_are_passed_on_byte_for_byte_without_the_sites_own_headers() {
     let posthog = Recorder::that(|_| {
         let headers = "Server: PostHog\r\nSet-Cookie: a=1\r\nX-Envoy-Id: 1\r\nVary: Origin\r\n";
         Act::Answer(response("200 OK", headers, "{\"status\":1}"))
@@ -76,7 +76,7 @@ async fn requests_go_on_byte_for_byte_without_what_belongs_to_the_site() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn credentials_go_on_only_as_a_bearer_token_and_where_the_query_does_not_do_instead() {
+async fn credentials_pass_only_as_a_bearer_token_without_a_token_in_the_query() {
     let posthog = Recorder::start().await;
     let proxy = Proxy::start(&yaml(&posthog.url(), ", names: k3v9x2mnq7")).await;
     let names = hedgerow::site::PathNames::new("k3v9x2mnq7", "phc_test").unwrap();
@@ -124,7 +124,7 @@ const FOREIGN: &str = "X-PostHog-Client-IP: 1.2.3.4\r\nX-PostHog-Client-IP-Signa
     DNT: 1\r\nX-Capture-Debug: 1\r\nPostHog-Sdk-Info: web/1\r\nX-Request-Id: r\r\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_visitor_or_a_proxy_adds_to_a_request_stays_here_on_every_path() {
+async fn headers_of_visitors_and_proxies_are_removed_on_every_path() {
     let posthog = Recorder::start().await;
     let proxy = Proxy::start(&yaml(&posthog.url(), "")).await;
     let mut client = Client::connect(proxy.address).await;

@@ -69,7 +69,7 @@ async fn the_address_is_masked_in_the_event_and_in_the_header_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_browser_that_asks_for_it_is_not_sent_and_is_told_that_all_is_well() {
+async fn events_of_a_browser_with_a_signal_are_dropped_with_200() {
     let posthog = Recorder::start().await;
     let more = "privacy: {global_privacy_control: drop, do_not_track: anonymise}";
     let proxy = Proxy::start(&configured(&posthog.url(), more)).await;
@@ -251,7 +251,7 @@ fn convert_explains_each_event_of_a_batch_on_its_own_line() {
 }
 
 #[test]
-fn convert_says_which_type_of_groups_is_one_too_many() {
+fn convert_names_the_sixth_group_type() {
     let lines: String = (0..7)
         .map(|number| {
             format!(

@@ -18,8 +18,6 @@ mod browser;
 mod chromium;
 #[path = "real_clients/events.rs"]
 mod events;
-#[path = "real_clients/house.rs"]
-mod house;
 #[path = "real_clients/installed.rs"]
 mod installed;
 #[path = "real_clients/live_view.rs"]
@@ -34,6 +32,8 @@ mod page;
 mod script;
 #[path = "real_clients/servers.rs"]
 mod servers;
+#[path = "real_clients/setup.rs"]
+mod setup;
 #[path = "real_clients/shop.rs"]
 mod shop;
 #[path = "support/started.rs"]

@@ -309,7 +309,7 @@ async fn pages_get_the_snippet_of_the_configuration_of_the_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_takes_a_new_process_is_said_by_name_and_stays() {
+async fn settings_that_need_a_new_process_are_named_and_stay() {
     let posthog = PostHog::start().await;
     let mut running = Running::start(&yaml(&posthog.url())).await;
     let text = yaml(&posthog.url()).replace("spool: \"off\"", "spool: {path: later}");

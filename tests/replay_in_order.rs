@@ -147,13 +147,13 @@ fn names(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| format!("n{number}")).collect()
 }
 
-struct House {
+struct Setup {
     folder: tempfile::TempDir,
     spool: SqliteSpool,
     delivery: Arc<Delivery>,
 }
 
-impl House {
+impl Setup {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let spool = SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
@@ -217,10 +217,10 @@ impl House {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_arrives_in_order_through_failures_of_all_kinds() {
-    let house = House::new();
+    let setup = Setup::new();
     let ids = names(0..3_000);
     for some in ids.chunks(100) {
-        house.keep(some, 200).await;
+        setup.keep(some, 200).await;
     }
     let upstream = Scripted::new(|number, _| match number % 10 {
         0 => later(),
@@ -236,8 +236,8 @@ async fn everything_arrives_in_order_through_failures_of_all_kinds() {
         batch_bytes: 60_000,
         ..ReplaySettings::default()
     };
-    let replay = house.replay(&upstream, settings);
-    house.until_empty().await;
+    let replay = setup.replay(&upstream, settings);
+    setup.until_empty().await;
     replay.stop().await;
     assert_eq!(upstream.accepted(), ids);
     assert_eq!(upstream.overlaps.load(Ordering::Relaxed), 0);
@@ -245,18 +245,18 @@ async fn everything_arrives_in_order_through_failures_of_all_kinds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_are_large_bounded_and_compressed() {
-    let house = House::new();
+    let setup = Setup::new();
     let ids = names(0..9_000);
     for some in ids.chunks(1_000) {
-        house.keep(some, 1_000).await;
+        setup.keep(some, 1_000).await;
     }
     let upstream = Scripted::new(|_, _| Verdict::Accepted);
     let settings = ReplaySettings {
         events_per_second: 1_000_000,
         ..ReplaySettings::default()
     };
-    let replay = house.replay(&upstream, settings);
-    house.until_empty().await;
+    let replay = setup.replay(&upstream, settings);
+    setup.until_empty().await;
     replay.stop().await;
     let batches = upstream.batches();
     for batch in &batches {
@@ -274,10 +274,10 @@ async fn batches_are_large_bounded_and_compressed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn live_batches_never_overtake_what_waits_and_the_way_gets_free_under_load() {
-    let house = House::new();
+async fn live_batches_never_overtake_waiting_events_and_the_spool_empties_under_load() {
+    let setup = Setup::new();
     let first = names(0..200);
-    house.keep(&first, 100).await;
+    setup.keep(&first, 100).await;
     let slow = Duration::from_millis(15);
     let upstream = Scripted::slow(slow, |number, _| {
         if number < 4 {
@@ -286,11 +286,11 @@ async fn live_batches_never_overtake_what_waits_and_the_way_gets_free_under_load
             Verdict::Accepted
         }
     });
-    let replay = house.replay(&upstream, ReplaySettings::default());
+    let replay = setup.replay(&upstream, ReplaySettings::default());
     // Twenty clients without a pause between their batches, until some of them stream.
     let mut clients = tokio::task::JoinSet::new();
     for client in 0..20 {
-        let (project, upstream) = (house.delivery.project("shop"), Arc::clone(&upstream));
+        let (project, upstream) = (setup.delivery.project("shop"), Arc::clone(&upstream));
         clients.spawn(async move {
             let (mut number, mut streamed) = (0, 0);
             let deadline = Instant::now() + Duration::from_secs(60);
@@ -324,7 +324,7 @@ async fn live_batches_never_overtake_what_waits_and_the_way_gets_free_under_load
         assert_eq!(streamed, 20, "the way never got free");
         sent += number;
     }
-    house.until_empty().await;
+    setup.until_empty().await;
     replay.stop().await;
     let accepted = upstream.accepted();
     assert_eq!(accepted.len(), sent);
@@ -340,17 +340,17 @@ async fn live_batches_never_overtake_what_waits_and_the_way_gets_free_under_load
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spool_mode_forwards_fewer_and_larger_batches() {
-    let house = House::new();
-    let project = house.delivery.project("shop");
+    let setup = Setup::new();
+    let project = setup.delivery.project("shop");
     project.set_mode(DeliveryMode::Spool);
     let upstream = Scripted::new(|_, _| Verdict::Accepted);
-    let replay = house.replay(&upstream, ReplaySettings::default());
+    let replay = setup.replay(&upstream, ReplaySettings::default());
     let ids = names(0..200);
     for id in &ids {
         assert_eq!(project.admit().await, BatchRoute::Spool);
-        house.keep(std::slice::from_ref(id), 50).await;
+        setup.keep(std::slice::from_ref(id), 50).await;
     }
-    house.until_empty().await;
+    setup.until_empty().await;
     replay.stop().await;
     assert_eq!(upstream.accepted(), ids);
     let requests = upstream.batches().len();
@@ -360,26 +360,26 @@ async fn spool_mode_forwards_fewer_and_larger_batches() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_arrived_before_the_clock_was_put_back_does_not_wait_for_its_time() {
-    let house = House::new();
-    let project = house.delivery.project("shop");
+    let setup = Setup::new();
+    let project = setup.delivery.project("shop");
     project.set_mode(DeliveryMode::Spool);
     let upstream = Scripted::new(|_, _| Verdict::Accepted);
-    let replay = house.replay(&upstream, ReplaySettings::default());
+    let replay = setup.replay(&upstream, ReplaySettings::default());
     let body = event("n0", 50).body().clone();
     let later = SystemTime::now() + Duration::from_secs(3_600);
     let early = SpooledEvent::new(body, later).unwrap();
     project.keep(vec![early]).await.unwrap();
-    house.until_empty().await;
+    setup.until_empty().await;
     replay.stop().await;
     assert_eq!(upstream.accepted(), ["n0"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn projects_do_not_wait_for_each_other_and_an_unknown_one_is_kept() {
-    let house = House::new();
+    let setup = Setup::new();
     for project in ["down", "up", "unknown"] {
         let events = vec![event(project, 1)];
-        house.delivery.project(project).keep(events).await.unwrap();
+        setup.delivery.project(project).keep(events).await.unwrap();
     }
     let upstream = Scripted::new(|_, ids| {
         if ids[0] == "down" {
@@ -388,13 +388,13 @@ async fn projects_do_not_wait_for_each_other_and_an_unknown_one_is_kept() {
             Verdict::Accepted
         }
     });
-    let replay = house.replay(&upstream, ReplaySettings::default());
-    let gauges = house.spool.gauges();
-    house
+    let replay = setup.replay(&upstream, ReplaySettings::default());
+    let gauges = setup.spool.gauges();
+    setup
         .until("the other is through", || gauges.of("up").events() == 0)
         .await;
-    let down = house.delivery.project("down");
-    house
+    let down = setup.delivery.project("down");
+    setup
         .until("its breaker opens", || {
             down.condition() == BreakerState::Open
         })
@@ -405,7 +405,7 @@ async fn projects_do_not_wait_for_each_other_and_an_unknown_one_is_kept() {
         .iter()
         .all(|batch| batch.project != "unknown"));
     assert_eq!(
-        house.delivery.project("up").admit().await,
+        setup.delivery.project("up").admit().await,
         BatchRoute::Stream
     );
     replay.stop().await;
@@ -413,23 +413,23 @@ async fn projects_do_not_wait_for_each_other_and_an_unknown_one_is_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_replay_finishes_its_request_and_its_successor_goes_on() {
-    let house = House::new();
+    let setup = Setup::new();
     let ids = names(0..100);
-    house.keep(&ids, 1).await;
+    setup.keep(&ids, 1).await;
     let settings = ReplaySettings {
         batch_events: 10,
         ..ReplaySettings::default()
     };
     let upstream = Scripted::slow(Duration::from_millis(30), |_, _| Verdict::Accepted);
     // The successor is there before the predecessor shuts down, as in an upgrade.
-    let first = house.replay(&upstream, settings);
-    house
+    let first = setup.replay(&upstream, settings);
+    setup
         .until("it has begun", || !upstream.batches().is_empty())
         .await;
-    let next = House {
+    let next = Setup {
         folder: tempfile::tempdir().unwrap(),
-        spool: SqliteSpool::open(house.folder.path(), SqliteSettings::default()).unwrap(),
-        delivery: Arc::clone(&house.delivery),
+        spool: SqliteSpool::open(setup.folder.path(), SqliteSettings::default()).unwrap(),
+        delivery: Arc::clone(&setup.delivery),
     };
     let delivery = Arc::new(Delivery::new(
         Arc::new(next.spool.clone()),
@@ -439,7 +439,7 @@ async fn a_stopped_replay_finishes_its_request_and_its_successor_goes_on() {
     let second = Replay::start(delivery, Arc::clone(&upstream) as _, settings);
     first.stop().await;
     let gauge = next.spool.gauges().of("shop");
-    house
+    setup
         .until("the successor ends it", || gauge.events() == 0)
         .await;
     second.stop().await;
@@ -449,8 +449,8 @@ async fn a_stopped_replay_finishes_its_request_and_its_successor_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_stream_reports_that_posthog_is_there() {
-    let house = House::new();
-    let project = house.delivery.project("shop");
+    let setup = Setup::new();
+    let project = setup.delivery.project("shop");
     for _ in 0..10 {
         project.report(&Verdict::RefusedForGood(Refusal {
             status: 400,
@@ -468,10 +468,10 @@ async fn a_refused_stream_reports_that_posthog_is_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_posthog_answers_too_late_is_sent_in_smaller_ones() {
-    let house = House::new();
+    let setup = Setup::new();
     let ids = names(0..3_000);
     for some in ids.chunks(100) {
-        house.keep(some, 1_000).await;
+        setup.keep(some, 1_000).await;
     }
     let upstream = Scripted::new(|_, ids| match ids.len() {
         0..=100 => Verdict::Accepted,
@@ -480,8 +480,8 @@ async fn a_batch_that_posthog_answers_too_late_is_sent_in_smaller_ones() {
             why: "timeout".to_owned(),
         },
     });
-    let replay = house.replay(&upstream, ReplaySettings::default());
-    house.until_empty().await;
+    let replay = setup.replay(&upstream, ReplaySettings::default());
+    setup.until_empty().await;
     replay.stop().await;
     assert_eq!(upstream.accepted(), ids);
     let batches = upstream.batches().len();

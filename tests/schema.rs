@@ -143,7 +143,7 @@ server: {threads: 2}
 ";
 
 #[test]
-fn what_the_schema_can_express_it_says_as_the_reader_does() {
+fn the_schema_agrees_with_the_reader() {
     let validator = validator();
     let both = |yaml: &str| {
         let read = Config::parse(yaml, &WithoutSecrets::new("."));

@@ -296,7 +296,7 @@ async fn the_visitors_cookies_stay_at_the_edge() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_cookie_is_secure_where_the_browser_speaks_tls() {
+async fn the_cookie_is_secure_if_the_browser_uses_tls() {
     let posthog = PostHog::start().await;
     let clock = Clock::new();
     // A trusted proxy says so.

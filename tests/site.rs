@@ -394,7 +394,7 @@ impl ShutdownSignalWatch for Told {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_told_to_stop_ends_the_request_under_way() {
+async fn a_stopping_server_completes_the_request_in_flight() {
     let slow = Recorder::that(|_| {
         // Longer than it takes to stop listening, shorter than the grace period.
         std::thread::sleep(Duration::from_millis(500));

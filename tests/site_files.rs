@@ -158,7 +158,7 @@ fn a_real_file_with_one_literal_changed_is_refused_by_name() {
 }
 
 #[test]
-fn the_loader_brings_sessions_only_where_pages_keep_them() {
+fn the_loader_has_sessions_only_if_pages_keep_them() {
     for folder in folders() {
         let script = |sessions| {
             let library = Library::load(&folder, &layout(), sessions).unwrap();

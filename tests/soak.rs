@@ -28,9 +28,6 @@ mod dice;
 mod dns;
 #[path = "soak/hostile.rs"]
 mod hostile;
-#[path = "faults/house.rs"]
-#[allow(dead_code)]
-mod house;
 #[path = "soak/installation.rs"]
 mod installation;
 #[path = "leaving/process.rs"]
@@ -47,6 +44,9 @@ mod samples;
 #[path = "nats_spool/server.rs"]
 #[allow(dead_code)]
 mod server;
+#[path = "faults/setup.rs"]
+#[allow(dead_code)]
+mod setup;
 mod support;
 #[path = "soak/troubles.rs"]
 mod troubles;

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use hedgerow::delivery::{
-    outlive_file_size_limit, Lead, PeekLimit, Position, QueuedEvent, Refusal, SpoolCommand,
-    SpoolError, SpooledEvent, SqliteSettings, SqliteSpool, Store,
+    outlive_file_size_limit, Availability, Lead, PeekLimit, Position, QueuedEvent, Refusal,
+    SpoolCommand, SpoolError, SpooledEvent, SqliteSettings, SqliteSpool, Store,
 };
 
 #[path = "spool_survives/bounds.rs"]

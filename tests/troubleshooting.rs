@@ -38,7 +38,7 @@ fn every_row_of_the_table_is_played_and_every_trouble_that_is_played_has_a_row()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_trouble_is_told_as_the_table_says() {
+async fn each_failure_is_shown_as_the_table_says() {
     let mut wrong = Vec::new();
     for row in table() {
         let Some((_, play)) = TROUBLES.iter().find(|(name, _)| *name == row.trouble) else {

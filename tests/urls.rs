@@ -94,7 +94,7 @@ fn whatever_is_written_for_a_url_is_read_as_the_url_standard_reads_it() {
 }
 
 #[test]
-fn what_is_not_a_url_of_a_page_adds_nothing() {
+fn a_value_that_is_not_a_page_url_adds_nothing() {
     for text in [
         "",
         "/path?x=1",

@@ -25,7 +25,7 @@ impl AccessToken {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, without the text.
+    /// The mistake, without the text.
     pub fn new(text: &str) -> Result<Self, &'static str> {
         match text.len() >= LEAST && text.bytes().all(|byte| byte.is_ascii_graphic()) {
             true => Ok(Self(text.to_owned())),
@@ -97,14 +97,14 @@ pub enum LiveView {
     /// Not at all.
     #[default]
     Off,
-    /// To every client that reaches the address, which is this machine's alone.
+    /// Open to every client that reaches the address, which only this machine can.
     Open,
     /// To clients that know the token.
     Token(AccessToken),
 }
 
-/// Whether the request was made to an IP address or to this machine by its own name. A page whose
-/// host name resolves to this address (DNS rebinding) makes it to that name.
+/// Whether the request uses an IP address or a name of this machine. A page whose host name
+/// resolves to this address (DNS rebinding) uses that name.
 pub(super) fn names_an_address(request: &Request) -> bool {
     let Some(host) = request.header(header::HOST) else {
         return false;

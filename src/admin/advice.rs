@@ -1,12 +1,12 @@
-//! What the documents say of a code, for those who see it in the live view.
+//! The documents' text about a code, for the live view.
 
 /// The document, compiled in so that the page needs nothing from elsewhere.
 const REPAIRS: &str = include_str!("../../docs/repairs.md");
 
-/// Where it lies in the repository.
+/// Its path in the repository.
 const PLACE: &str = "docs/repairs.md";
 
-/// What a document says of a code.
+/// A document's text about a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Advice {
     /// A quote, in Markdown.
@@ -15,8 +15,8 @@ pub(super) struct Advice {
     pub(super) document: &'static str,
 }
 
-/// What is said of a code where a message or a request had this fate; a code may mean one thing for
-/// a message and another for a body.
+/// The text about a code for a message or a request with this fate; a code may have different
+/// meanings for a message and for a body.
 pub(super) fn of(fate: &str, code: &str) -> Option<Advice> {
     let heading = match fate {
         "left_out" => "## Left out",

@@ -20,7 +20,7 @@ pub enum Unready {
 }
 
 impl Unready {
-    /// The word for it.
+    /// Its name.
     pub fn word(self) -> &'static str {
         match self {
             Self::Leaving => "leaving",
@@ -30,7 +30,7 @@ impl Unready {
     }
 }
 
-/// What is asked.
+/// The question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HealthCheck {
     /// Whether the process serves at all. Otherwise a supervisor starts it again.
@@ -50,7 +50,7 @@ impl HealthCheck {
         }
     }
 
-    /// The question of a path of an address of its own.
+    /// The question of a path on a separate address.
     pub fn of_path(path: &str) -> Option<Self> {
         match path {
             "/readyz" => Some(Self::Ready),
@@ -77,7 +77,7 @@ impl HealthCheck {
     }
 }
 
-/// Health on an address of its own: `/healthz` and `/readyz`, and nothing of what visitors do.
+/// Health on a separate address: `/healthz` and `/readyz`, and nothing about visitors.
 pub struct Health {
     unready: Box<dyn Fn() -> Vec<Unready> + Send + Sync>,
 }

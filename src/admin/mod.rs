@@ -1,7 +1,7 @@
-//! For the operator, on an address of its own: health, metrics, and the live view.
+//! The operator's pages on a separate address: health, metrics, and the live view.
 //!
-//! Nothing here listens and nothing names the framework: [`Admin`] is a [`Handler`] on plain
-//! values, and what it tells is handed in as a [`ProxyState`].
+//! This module neither listens nor names the framework: [`Admin`] is a [`Handler`] on plain values,
+//! and the caller passes its data in as a [`ProxyState`].
 
 use std::fmt;
 use std::path::PathBuf;
@@ -86,14 +86,14 @@ impl Admin {
         }
     }
 
-    /// Says in which file the configuration stands, for the commands that the live view gives.
+    /// Sets the path of the configuration file, for the commands that the live view shows.
     #[must_use]
     pub fn configured_in(mut self, file: Option<PathBuf>) -> Self {
         self.file = file;
         self
     }
 
-    /// What the live view shows; none when it is off, and then there is nothing to record.
+    /// The records of the live view; `None` if it is off, because then nothing has to be recorded.
     pub fn live(&self) -> Option<&Arc<Live>> {
         (**self.view.load() != LiveView::Off).then_some(&self.live)
     }
@@ -109,8 +109,8 @@ impl Admin {
         self.samples.answered(took);
     }
 
-    /// Takes a sample of the state for the plots. Call it every [`SAMPLED_EVERY`] seconds by
-    /// one who has been told to do so.
+    /// Takes a sample of the state for the plots. The owner calls it every [`SAMPLED_EVERY`]
+    /// seconds.
     pub fn sample(&self) {
         self.samples.sample(&(self.state)(), self.now());
     }
@@ -133,7 +133,9 @@ impl Admin {
                 metrics::render(&(self.state)()),
             ),
             "/" => self.shown(request, |_| page::page()),
-            "/live" => self.shown(request, |admin| admin.live.news(request.query.as_deref())),
+            "/live" => self.shown(request, |admin| {
+                admin.live.updates(request.query.as_deref())
+            }),
             "/live/message" => {
                 self.shown(request, |admin| admin.live.detail(request.query.as_deref()))
             }
@@ -154,7 +156,7 @@ impl Admin {
     fn shown(&self, request: &Request, answer: impl Fn(&Self) -> Response) -> Response {
         match &**self.view.load() {
             LiveView::Off => page::off(),
-            // What people did is for the address that was configured.
+            // The data about visitors is only served on the configured address.
             LiveView::Open if !names_an_address(request) => page::elsewhere(),
             LiveView::Token(token) if !token.lets_in(request) => match request.path.as_str() {
                 "/" => page::token(page::TokenPrompt::First),

@@ -1,4 +1,5 @@
-//! What a configuration says, key by key, as a running process shows it. Secrets are held, and never shown.
+//! The keys and values of a configuration, as a running process shows them. Secrets are stored, and
+//! never shown.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,10 +8,10 @@ use data_encoding::HEXLOWER;
 use ring::hmac;
 use serde_json::{json, Value as Json};
 
-/// What stands for a value that may not be shown.
+/// The replacement of a value that may not be shown.
 const HIDDEN: &str = "(hidden)";
 
-/// What a configuration says, by the keys that lead to it.
+/// The values of a configuration, by their keys.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Outline(BTreeMap<String, OutlineValue>);
 
@@ -34,12 +35,12 @@ impl fmt::Debug for Outline {
     }
 }
 
-/// An outline that may leave the process: a hidden value is a digest, which says whether it is the
-/// same as another one under the same salt.
+/// An outline that may leave the process: a hidden value is a digest, which is equal for equal
+/// values under the same salt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SealedOutline(pub(crate) BTreeMap<String, Sealed>);
 
-/// A value that may be shown, or what stands for it.
+/// A value that may be shown, or its replacement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
     pub(crate) shown: String,
@@ -62,7 +63,7 @@ impl Outline {
         next.is_some_and(|(known, _)| known.starts_with(path))
     }
 
-    /// What it says below these keys is what `running` says: it is not in force.
+    /// Takes the values below these keys from `running`, because the new ones are not active.
     #[must_use]
     pub fn keeping(mut self, keys: &[&str], running: &Self) -> Self {
         let kept = |path: &str| keys.iter().any(|key| is_below(path, key));
@@ -73,7 +74,7 @@ impl Outline {
         self
     }
 
-    /// What of it may be shown, without digests.
+    /// The part that may be shown, without digests.
     pub fn shown(&self) -> SealedOutline {
         let values = self.0.iter().map(|(path, value)| {
             let shown = value.shown.clone();
@@ -88,7 +89,7 @@ impl Outline {
         SealedOutline(values.collect())
     }
 
-    /// What of it may leave the process. The digests of hidden values are made with this salt.
+    /// The part that may leave the process. The digests of hidden values use this salt.
     pub fn sealed(&self, salt: &[u8]) -> SealedOutline {
         let key = hmac::Key::new(hmac::HMAC_SHA256, salt);
         let values = self.0.iter().map(|(path, value)| {
@@ -128,7 +129,7 @@ impl SealedOutline {
     }
 }
 
-/// Whether a path is this key, or stands below it.
+/// Whether a path is this key, or is below it.
 pub(crate) fn is_below(path: &str, key: &str) -> bool {
     let rest = path.strip_prefix(key);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))

@@ -7,7 +7,7 @@ use serde_json::{json, Value};
 use super::samples::SampleHistory;
 use super::state::{PostHogCondition, ProjectState, ProxyState};
 
-/// What it shows, at `now` in seconds since 1970.
+/// Its content at `now`, in seconds since 1970.
 pub(super) fn overview(
     state: &ProxyState,
     samples: &SampleHistory,

@@ -1,4 +1,4 @@
-//! The page of the live view and the files that it is made of, all compiled in.
+//! The page of the live view and its files, all compiled in.
 
 use http::header::{self, HeaderValue};
 use http::StatusCode;
@@ -51,7 +51,7 @@ pub(super) fn page() -> Response {
     html(StatusCode::OK, PAGE)
 }
 
-/// A script or a style sheet of it. They hold nothing of what the page shows.
+/// A script or a style sheet of the page. These contain no data.
 pub(super) fn asset(path: &str) -> Option<Response> {
     let (_, kind, text) = SHARED.iter().chain(&OWN).find(|(name, ..)| *name == path)?;
     Some(Response::new(StatusCode::OK, kind, *text))
@@ -62,7 +62,7 @@ pub(super) fn asset(path: &str) -> Option<Response> {
 pub(super) enum TokenPrompt {
     /// For the first time.
     First,
-    /// What was given is not it.
+    /// The given token is wrong.
     Again,
 }
 
@@ -83,7 +83,7 @@ fn plain(status: StatusCode, text: &'static str) -> Response {
 pub(super) fn off() -> Response {
     plain(
         StatusCode::NOT_FOUND,
-        "The live view is off. On an address that is not this machine's own it needs a token:\n\
+        "The live view is off. On an address that other machines can reach it needs a token:\n\
          admin: {address: 10.0.0.5:9090, token: env:HEDGEROW_LIVE_TOKEN}\n\
          Here are /health, /healthz, /readyz and /metrics.\n",
     )
@@ -93,6 +93,6 @@ pub(super) fn off() -> Response {
 pub(super) fn elsewhere() -> Response {
     plain(
         StatusCode::MISDIRECTED_REQUEST,
-        "The live view answers to an IP address or to localhost only.\n",
+        "The live view accepts only an IP address or localhost as its host.\n",
     )
 }

@@ -1,5 +1,5 @@
-//! Requests by route, call and what they were answered: bounded sets of labels, counted in places
-//! that are there from the start.
+//! Requests by route, call and answer: fixed sets of labels, with counters that are allocated at
+//! the start.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::segment::{self, Kind, Recognised};
 
 macro_rules! asked {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
-        /// What a request asked for, as far as Hedgerow tells calls apart.
+        /// The call of a request.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum RequestKind {
             /// One of Segment's calls with one message.
@@ -118,7 +118,7 @@ answered! {
     NoContent = "204" "ok",
     /// A file that the client has already.
     NotModified = "304" "ok",
-    /// A pixel whose write key the route does not take; its answer is still the picture.
+    /// A pixel whose write key the route does not accept; its answer is still the picture.
     PixelUnknownKey = "200" "unknown_write_key",
     /// A pixel whose message was lost.
     PixelLost = "200" "not_delivered",
@@ -150,7 +150,7 @@ answered! {
     NoHost = "400" "no_host",
     /// An invalid host.
     BadHost = "400" "bad_host",
-    /// No write key, or one that the route does not take.
+    /// No write key, or one that the route does not accept.
     UnknownWriteKey = "401" "unknown_write_key",
     /// A path on a Segment route that is no call.
     UnknownPath = "404" "unknown_path",
@@ -168,7 +168,7 @@ answered! {
     ClientRate = "429" "client_rate",
     /// More requests came with one write key than `limits.requests_per_key`.
     KeyRate = "429" "key_rate",
-    /// A transfer coding besides `chunked`.
+    /// A transfer coding other than `chunked`.
     TransferCoding = "501" "transfer_coding",
     /// PostHog did not take the events, and nothing keeps them.
     PostHog = "503" "posthog",
@@ -203,7 +203,7 @@ answered! {
 }
 
 impl Answered {
-    /// Whether the request got what it asked for.
+    /// Whether the request succeeded.
     pub fn is_well(self) -> bool {
         matches!(
             self,
@@ -211,7 +211,7 @@ impl Answered {
         )
     }
 
-    /// A refusal for good, as opposed to what may succeed later.
+    /// A permanent rejection, which no retry can change.
     pub fn is_refusal(self) -> bool {
         let later = matches!(
             self,
@@ -284,11 +284,11 @@ struct RouteCounts {
     received: AtomicU64,
 }
 
-/// What a route is for.
+/// The purpose of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Takes {
-    /// Segment's calls. What alerts watch is shown from the start, at zero: they can tell the first
-    /// one only from a counter that was there before.
+    /// Segment's calls. Counters that alerts watch are shown from the start, at zero: an alert
+    /// detects the first one only on an existing counter.
     Calls,
     /// Something else.
     Other,
@@ -306,9 +306,9 @@ pub struct Requests {
 pub struct RequestCount {
     /// Host and path of the route as the configuration has them; `none` without one.
     pub route: String,
-    /// What they asked for.
+    /// Their call.
     pub asked: RequestKind,
-    /// What they were answered.
+    /// Their answer.
     pub answered: Answered,
     /// How many.
     pub number: u64,
@@ -378,7 +378,8 @@ impl Requests {
         }
     }
 
-    /// Counters for the routes of a configuration that follows: those of the same name go on.
+    /// Counters for the routes of the next configuration: routes of the same name keep their
+    /// counts.
     pub fn after(before: &Self, routes: impl Iterator<Item = (String, Takes)>) -> Self {
         let mut left = before.routes.clone();
         let tally = |(name, takes): (String, Takes)| {
@@ -404,7 +405,7 @@ impl Requests {
         }
     }
 
-    /// What the requests of each route took, those on none last.
+    /// The durations of each route's requests, with requests without a route last.
     pub fn routes(&self) -> Vec<RouteState> {
         let all = self.routes.iter().chain([&self.nowhere]);
         let states = all.map(|tally| RouteState {
@@ -420,12 +421,12 @@ impl Requests {
         self.tally(route).count(asked, answered);
     }
 
-    /// What the route of this number is called in labels and in the log.
+    /// The name of the route with this number, for labels and the log.
     pub fn route(&self, route: Option<usize>) -> &str {
         &self.tally(route).route
     }
 
-    /// What has been counted. Kinds that never came are left out, but for what alerts watch.
+    /// The counts so far. Kinds that never came are omitted, except those that alerts watch.
     pub fn read(&self) -> Vec<RequestCount> {
         let mut counts = Vec::new();
         for tally in self.routes.iter().chain([&self.nowhere]) {
@@ -446,9 +447,9 @@ impl Requests {
 pub struct RejectedRequest<'r> {
     /// Host and path of the route, or `none`.
     pub route: &'r str,
-    /// What it asked for.
+    /// Its call.
     pub asked: RequestKind,
-    /// What it was answered.
+    /// Its answer.
     pub answered: Answered,
     /// Its method.
     pub method: &'r str,

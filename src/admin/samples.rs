@@ -1,5 +1,5 @@
-//! The last hour in samples of ten seconds, and what was refused lately: taken whether a page
-//! looks or not, so that a page that is opened later shows them.
+//! The last hour in samples of ten seconds, and the recent rejections: they are taken even if no
+//! page is open, so that a page that is opened later shows them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +37,7 @@ impl Latencies {
         }
     }
 
-    /// What was counted since the last time.
+    /// The counts since the last sample.
     fn take(&self) -> Vec<u64> {
         let counts = self.0.iter();
         counts
@@ -175,7 +175,8 @@ impl SampleHistory {
         json!({"every": EVERY, "at": at, "events": events, "median": median, "slow": slow})
     }
 
-    /// What was refused in the last five minutes and since the last sample, by code, most first.
+    /// The rejections of the last five minutes and since the last sample, by code, the most
+    /// frequent first.
     pub(super) fn refused_lately(&self, state: &ProxyState) -> Value {
         let now = Totals::of(state);
         let kept = self.kept();
@@ -254,14 +255,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_refusals_are_told_before_the_first_sample_has_ended() {
+    fn the_first_rejections_are_shown_before_the_first_sample_ends() {
         let samples = SampleHistory::default();
         let lately = samples.refused_lately(&state(0, 3, 0));
         assert_eq!(lately, json!([{"code": "missing_event", "number": 3}]));
     }
 
     #[test]
-    fn the_time_that_something_waits_begins_anew_when_nothing_did() {
+    fn the_waiting_time_restarts_when_the_spool_was_empty() {
         let samples = SampleHistory::default();
         let waits = |waiting, now| {
             let waiting = samples.waiting_for(&state(0, 0, waiting), now);

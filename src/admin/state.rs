@@ -1,4 +1,4 @@
-//! What the admin page tells, as plain values.
+//! The data of the admin page, as plain values.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ pub struct ProxyState {
     pub left_out_for: BTreeMap<&'static str, u64>,
     /// Messages that were refused, by the code of the reason.
     pub refused: BTreeMap<&'static str, u64>,
-    /// What else was noticed of messages and bodies, by its code.
+    /// Other notices about messages and bodies, by code.
     pub notices: BTreeMap<&'static str, u64>,
     /// Requests by route, call and what they were answered.
     pub requests: Vec<super::RequestCount>,
-    /// What the requests of each route took, those on none included.
+    /// The durations of each route's requests, including those without a route.
     pub routes: Vec<RouteState>,
     /// How long the rewriting of bodies took.
     pub rewrite_times: Times,
@@ -34,7 +34,7 @@ pub struct ProxyState {
     pub held: usize,
     /// The bytes that they may hold (`limits.memory`).
     pub held_limit: usize,
-    /// Lines of the log that were dropped because nothing read them.
+    /// Lines of the log that were dropped because standard error was not read.
     pub log_dropped: u64,
     /// The connections of clients.
     pub connections: ConnectionCounts,
@@ -42,7 +42,7 @@ pub struct ProxyState {
     pub unready: Vec<super::Unready>,
     /// The projects, by name.
     pub projects: Vec<ProjectState>,
-    /// What the spool did, if there is one.
+    /// The counts of the spool, if there is one.
     pub spool: Option<SpoolState>,
     /// The outcome of requests that went on to a Segment account.
     pub forwarded: Forwarded,
@@ -50,7 +50,7 @@ pub struct ProxyState {
     pub certificates: Vec<CertificateState>,
     /// The orders of certificates by ACME.
     pub orders: CertificateOrders,
-    /// The process itself, where its system tells.
+    /// The process itself, if its system provides the data.
     pub process: Option<ProcessState>,
     /// The active configuration.
     pub config: ConfigState,
@@ -83,7 +83,7 @@ pub struct CertificateOrders {
     pub issued: u64,
     /// Those that failed.
     pub failed: u64,
-    /// Certificates now whose last attempt, of any process, has failed.
+    /// Certificates whose last attempt, by any process, has failed.
     pub failing: u64,
 }
 
@@ -100,7 +100,7 @@ pub struct ConfigState {
     pub since: u64,
     /// The last change, where it was refused; none if it became active.
     pub last_refusal: Option<ConfigRefusal>,
-    /// What the active configuration says, where it was read from a file.
+    /// The outline of the active configuration, if it was read from a file.
     pub outline: Option<Arc<Outline>>,
 }
 
@@ -143,7 +143,7 @@ pub struct ProjectState {
     pub name: String,
     /// Whether PostHog takes its batches.
     pub posthog: PostHogCondition,
-    /// What PostHog said to its batches.
+    /// PostHog's answers to its batches.
     pub answers: BatchAnswers,
     /// Events that wait in the spool.
     pub waiting: u64,
@@ -151,11 +151,11 @@ pub struct ProjectState {
     pub waiting_bytes: u64,
     /// How long ago the oldest of them arrived, where this process drains them.
     pub oldest: Option<Duration>,
-    /// Events that PostHog refused for good and that the spool keeps.
+    /// Events that PostHog rejected for good and that the spool keeps.
     pub dead_letters: u64,
     /// The connection to its PostHog.
     pub upstream: UpstreamState,
-    /// Since when the spool does not let them be drained, and what it says; none while it does.
+    /// Since when the spool cannot be drained, and the reason; `None` while it can.
     pub stalled: Option<Stalled>,
     /// The trouble that there is with its PostHog; none since a batch has last been taken.
     pub trouble: Option<DeliveryFailure>,
@@ -164,7 +164,7 @@ pub struct ProjectState {
 }
 
 impl ProjectState {
-    /// A project for which nothing waits, and whose PostHog gives no trouble.
+    /// A project without waiting events, and with a healthy PostHog.
     pub fn new(name: impl Into<String>, posthog: PostHogCondition, answers: BatchAnswers) -> Self {
         Self {
             name: name.into(),
@@ -196,7 +196,7 @@ pub struct DeliveryFailure {
 pub struct LastError {
     /// When, in seconds since 1970.
     pub at: u64,
-    /// What it was, and what to do.
+    /// The failure, and what to do.
     pub says: String,
 }
 
@@ -209,7 +209,7 @@ pub struct UpstreamState {
     pub sent_bytes: u64,
     /// Connections that were opened.
     pub opened: u64,
-    /// Batches that found an open connection.
+    /// Batches that used an open connection.
     pub reused: u64,
     /// Lookups of its name that gave addresses.
     pub resolved: u64,
@@ -217,26 +217,26 @@ pub struct UpstreamState {
     pub unresolved: u64,
 }
 
-/// What waits is not drained, and that is not PostHog's doing.
+/// Waiting events are not drained, and the cause is not PostHog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stalled {
     /// Since when, in seconds since 1970.
     pub since: u64,
-    /// What the spool said last.
+    /// The last message of the spool.
     pub reason: String,
 }
 
-/// What is believed of PostHog.
+/// The assumed state of PostHog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostHogCondition {
-    /// It takes batches, or nothing else is known.
+    /// It accepts batches, or nothing else is known.
     Available,
     /// It has failed several times in a row; what comes goes into the spool.
     Away,
 }
 
 impl PostHogCondition {
-    /// The word for it.
+    /// Its name.
     pub fn word(self) -> &'static str {
         match self {
             Self::Available => "available",
@@ -245,7 +245,7 @@ impl PostHogCondition {
     }
 }
 
-/// Batches, by what PostHog said.
+/// Batches, by PostHog's answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BatchAnswers {
     /// Taken.
@@ -260,7 +260,7 @@ pub struct BatchAnswers {
     pub unreachable: u64,
 }
 
-/// What the spool did, in events.
+/// The spool's counts, in events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SpoolState {
     /// Made durable.
@@ -273,19 +273,19 @@ pub struct SpoolState {
     pub dead_lettered: u64,
     /// Dropped because they were too old.
     pub expired: u64,
-    /// Dead letters dropped for lack of room.
+    /// Dead letters dropped for lack of space.
     pub dead_letters_evicted: u64,
     /// Not kept: the spool was full or could not be written.
     pub refused: u64,
     /// Whether it takes events.
     pub writable: bool,
-    /// The disk that it uses, where that is known.
+    /// The disk that it uses, if known.
     pub size: Option<SpoolSize>,
     /// Bytes that are free on the disk of its folder.
     pub disk_free: Option<u64>,
 }
 
-/// What a spool uses of what it may use, in bytes.
+/// The bytes that a spool uses, and its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpoolSize {
     /// In use.
@@ -299,7 +299,7 @@ pub struct SpoolSize {
 pub struct Forwarded {
     /// Segment took them.
     pub delivered: u64,
-    /// Segment refused them for good.
+    /// Segment rejected them for good.
     pub refused: u64,
     /// Tried too often or too old.
     pub expired: u64,

@@ -94,7 +94,7 @@ fn metrics_are_in_prometheus_form_with_escaped_labels() {
 }
 
 #[test]
-fn health_says_what_waits_and_what_is_away() {
+fn health_shows_waiting_events_and_failures() {
     let admin = admin();
     let answer: Value = serde_json::from_str(&body(&get(&admin, "/health", "x"))).unwrap();
     assert_eq!(answer["status"], "ok");
@@ -219,7 +219,7 @@ fn with_a_token_the_live_view_opens_only_to_those_who_know_it() {
     let pass = cookie.split(';').next().unwrap();
     let cookies = format!("other=1; {pass}");
     assert_eq!(with(&admin, "/", "cookie", &cookies).status, StatusCode::OK);
-    // What shows nothing of visitors needs none.
+    // Pages without data about visitors need no token.
     for path in ["/health", "/metrics", "/healthz", "/live.css", "/live.js"] {
         assert_eq!(get(&admin, path, "x").status, StatusCode::OK, "{path}");
     }
@@ -239,7 +239,7 @@ fn a_live_view_that_is_off_shows_and_records_nothing() {
 }
 
 #[test]
-fn the_strip_tells_of_each_projects_posthog_and_spool() {
+fn the_strip_shows_each_projects_posthog_and_spool() {
     let admin = admin();
     let strip: Value = serde_json::from_str(&body(&get(&admin, "/live/state", "[::1]"))).unwrap();
     let project = &strip["projects"][0];
@@ -312,7 +312,7 @@ fn the_configuration_at_work_is_shown_without_its_secrets_to_who_may_see_the_liv
     assert!(!salted.contains("phc_secret") && salted.contains("\"digest\":\""));
     let short = get(&admin, "/config?salt=1", "127.0.0.1");
     assert_eq!(short.status, StatusCode::BAD_REQUEST);
-    // The strip of the live view says it too.
+    // The strip of the live view shows it too.
     let strip: Value =
         serde_json::from_str(&body(&get(&admin, "/live/state", "127.0.0.1"))).unwrap();
     assert_eq!(strip["config"]["generation"], 3);

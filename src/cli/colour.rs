@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_the_same_with_and_without_colours() {
+    fn a_line_has_the_same_text_with_and_without_colours() {
         let plain = Colour::Off.head("12:00", Level::Warn, "hedgerow");
         assert_eq!(plain, "[12:00 WARN  hedgerow]");
         let painted = Colour::On.head("12:00", Level::Warn, "hedgerow");

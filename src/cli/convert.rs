@@ -24,7 +24,7 @@ use super::{CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
-    /// What to rewrite, plain or gzip; standard input where no file is named, or for `-`.
+    /// The messages to rewrite, plain or gzip; standard input without a file, or for `-`.
     #[arg(value_name = "MESSAGES")]
     files: Vec<PathBuf>,
     /// The project that the events are for; without it that of the message's write key, or the
@@ -38,7 +38,7 @@ pub(super) struct ConvertArgs {
     /// The client's address, for messages whose library cannot know it.
     #[arg(long, value_name = "IP")]
     client_ip: Option<IpAddr>,
-    /// When the messages arrived; without it no time is corrected.
+    /// The time of arrival of the messages; without it no time is corrected.
     #[arg(long, value_name = "RFC3339", value_parser = received_at)]
     received_at: Option<Timestamp>,
     /// Treat the request as if it had Sec-GPC: 1 (Global Privacy Control).
@@ -47,7 +47,7 @@ pub(super) struct ConvertArgs {
     /// Treat the request as if it had DNT: 1 (Do Not Track).
     #[arg(long)]
     dnt: bool,
-    /// Add to each line, as "explain", where each property came from.
+    /// Add the origin of each property to each line, as "explain".
     #[arg(long)]
     explain: bool,
 }
@@ -115,10 +115,10 @@ struct Conversion<'o> {
 enum ProjectChoice<'c> {
     /// Those of one project, whatever their keys.
     One(Arc<Project>),
-    /// As the `segment` routes say.
+    /// By the `segment` routes.
     ByKey {
         routes: Vec<&'c WriteKeys<Arc<Project>>>,
-        /// For messages without a key, which may stand in a header.
+        /// For messages without a key, which may be in a header.
         first: Arc<Project>,
     },
 }
@@ -144,8 +144,8 @@ impl<'c> ProjectChoice<'c> {
         })
     }
 
-    /// The project of this key. There is no path here that would choose the route, so one that lists
-    /// the key comes before one that takes any. None if `run` would answer 401 on all of them.
+    /// The project of this key. No path chooses the route here, so a route that lists the key comes
+    /// before one that accepts any. `None` if `run` would answer 401 on all of them.
     fn choose(&self, key: Option<&WriteKey>) -> Option<&Arc<Project>> {
         let (routes, first) = match self {
             Self::One(project) => return Some(project),
@@ -160,7 +160,7 @@ impl<'c> ProjectChoice<'c> {
     }
 }
 
-/// What ends the work.
+/// The reason why the work ended.
 enum InputOutputError {
     /// By the name of the input.
     Input(String, io::Error),
@@ -185,7 +185,7 @@ impl fmt::Display for UnusableInput {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Body(error) => write!(formatter, "{}: {error}", error.code()),
-            Self::Unclosed => formatter.write_str("unclosed_array: the end of it is missing"),
+            Self::Unclosed => formatter.write_str("unclosed_array: the array has no end"),
             Self::UnknownWriteKey => formatter.write_str(
                 "unknown_write_key: no `segment` route of the configuration accepts its write key",
             ),
@@ -333,7 +333,7 @@ impl ConvertArgs {
 
 /// Keeps the event of a message, and reports why other messages become none.
 struct Report {
-    /// Where the text stands.
+    /// The position of the text.
     place: String,
     /// Messages of the same array before it.
     before: usize,

@@ -21,7 +21,7 @@ use super::CommandEnd;
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// The port of the shop; 0 takes a free one.
+    /// The port of the shop; 0 chooses a free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
     /// The npm package @segment/analytics-next, or its dist/umd; `make demo` installs it. Without
@@ -34,7 +34,7 @@ pub(super) struct DemoArgs {
     analytics_js: PathBuf,
 }
 
-/// Serves the demo until it is told to stop.
+/// Serves the demo until it is stopped.
 pub(super) fn demo(options: &DemoArgs) -> CommandEnd {
     match serve(options) {
         Ok(()) => CommandEnd::Well,
@@ -93,7 +93,7 @@ fn serve(options: &DemoArgs) -> Result<(), String> {
         ShopLibrary::Present(_) => println!("The page loads the real analytics.js."),
         ShopLibrary::Absent(reason) => println!("The page sends with fetch: {reason}."),
     }
-    println!("Each event is shown here as it came and as it left. Ctrl-C ends the demo.\n");
+    println!("This terminal shows each event as it came and as it left. Ctrl-C ends the demo.\n");
     server.run();
     Ok(())
 }
@@ -125,7 +125,7 @@ impl Drop for DemoFolder {
     }
 }
 
-/// Shows each message here; the page shows what the live view records.
+/// Prints each message on the terminal; the page shows the records of the live view.
 struct Terminal {
     seen: AtomicU64,
     width: usize,

@@ -14,7 +14,7 @@ const PLACES: [&str; 3] = [
     "/etc/hedgerow/hedgerow.yaml",
 ];
 
-/// The file of `-c`, or the argument of the command, or the one that is found. Without one,
+/// The file of `-c`, or the argument of the command, or the first existing one. Without one,
 /// standard error says what to do.
 pub(super) fn find(option: Option<&Path>, argument: Option<&Path>) -> Result<PathBuf, CommandEnd> {
     match (option, argument) {
@@ -42,8 +42,8 @@ fn look() -> Result<PathBuf, CommandEnd> {
         return Ok(path.to_owned());
     }
     complain!(
-        "hedgerow: there is no configuration: no -c FILE, no ${VARIABLE}, and nothing at {}\n\
-         `hedgerow init --output hedgerow.yaml` makes one",
+        "hedgerow: no configuration found: no -c FILE, no ${VARIABLE}, and nothing at {}\n\
+         `hedgerow init --output hedgerow.yaml` creates one",
         PLACES.join(", ")
     );
     Err(CommandEnd::Unable)

@@ -1,5 +1,5 @@
-//! What `run` says at its start: its addresses, the projects, the waiting events, and a command to
-//! try it.
+//! The lines that `run` prints at its start: its addresses, the projects, the waiting events, and a
+//! command to try it.
 
 use std::net::SocketAddr;
 
@@ -32,7 +32,7 @@ pub(super) fn lines(hedgerow: &Hedgerow, addresses: &[SocketAddr]) -> Vec<String
         lines.push(format!("route {}: {}", route.name(), purpose(route)));
     }
     match &config.delivery.spool {
-        None => lines.push("no spool: clients get 503 while PostHog takes nothing".to_owned()),
+        None => lines.push("no spool: clients get 503 while PostHog accepts no events".to_owned()),
         Some(spool) => {
             let place = spool.place.backend().describe();
             let projects = hedgerow.state().projects;

@@ -42,28 +42,34 @@ pub(super) fn health(config: Option<&Path>, options: &HealthArgs) -> CommandEnd 
         Ok(loaded) => loaded,
         Err(end) => return end,
     };
-    let Some(desk) = desk(&config, options.ready) else {
+    let Some(health_address) = health_address(&config, options.ready) else {
         complain!(
-            "hedgerow: this configuration names no address to ask: it has no `health`, no `admin`, \
-             and no listener without TLS that has a `health`"
+            "hedgerow: this configuration has no health address: set `health` or `admin`, or \
+             `health` of a listener without TLS"
         );
         return CommandEnd::Unable;
     };
-    match ask(&desk) {
+    match ask(&health_address) {
         Ok((200, answer)) => print(&format!("{answer}\n")),
         Ok((status, answer)) => {
-            complain!("hedgerow: {status} from {}: {answer}", desk.address);
+            complain!(
+                "hedgerow: {status} from {}: {answer}",
+                health_address.address
+            );
             CommandEnd::Refused
         }
         Err(error) => {
-            complain!("hedgerow: no answer from {}: {error}", desk.address);
+            complain!(
+                "hedgerow: no answer from {}: {error}",
+                health_address.address
+            );
             CommandEnd::Refused
         }
     }
 }
 
 /// `health`, else `admin`, else a listener that has one.
-fn desk(config: &Config, ready: bool) -> Option<HealthAddress> {
+fn health_address(config: &Config, ready: bool) -> Option<HealthAddress> {
     if let Some(address) = config.health.or(config.admin) {
         let path = if ready { "/readyz" } else { "/healthz" };
         return Some(HealthAddress {
@@ -82,7 +88,7 @@ fn desk(config: &Config, ready: bool) -> Option<HealthAddress> {
     })
 }
 
-/// A listening address, as one that can be connected to.
+/// A listening address, changed into one to which a client can connect.
 fn from_here(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
@@ -94,14 +100,14 @@ fn from_here(mut address: SocketAddr) -> SocketAddr {
 }
 
 /// The status, and the answer's first line.
-fn ask(desk: &HealthAddress) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&desk.address, PATIENCE)?;
+fn ask(health_address: &HealthAddress) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&health_address.address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    // In one piece, which the formatting alone would not be.
+    // Written in one piece; formatting directly to the socket would split it.
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-        desk.path, desk.address
+        health_address.path, health_address.address
     );
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();

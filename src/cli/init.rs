@@ -17,26 +17,26 @@ use super::CommandEnd;
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
-    /// Where the PostHog project lives: us, eu or a URL.
+    /// The region of the PostHog project: us, eu, or a URL.
     #[arg(long, default_value = "us", value_name = "HOST")]
     host: String,
-    /// The site's own server, such as http://127.0.0.1:3000, to stand in front of it.
+    /// The site's own server, such as http://127.0.0.1:3000, if Hedgerow is in front of the site.
     #[arg(long, value_name = "URL", conflicts_with = "home")]
     origin: Option<String>,
-    /// The host of its own under which pages reach it, such as https://t.example.com.
+    /// Hedgerow's own host for the pages, such as https://t.example.com.
     #[arg(long, value_name = "URL")]
     home: Option<String>,
-    /// The host name that visitors use; without it every host is served.
+    /// The host name that visitors use; without it Hedgerow serves every host.
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
-    /// Where requests come in.
+    /// The address on which Hedgerow accepts requests.
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_LISTEN)]
     listen: SocketAddr,
-    /// Where health, metrics and the live view are, such as 127.0.0.1:9090; or off.
+    /// The address of health, metrics and the live view, such as 127.0.0.1:9090; or off.
     #[arg(long, value_name = "ADDRESS", default_value = "off", value_parser = admin)]
     admin: String,
-    /// A write key that pages and SDKs send already, or env:NAME; several are given one by one. The
-    /// first is that of the snippet. Without it a fresh one is made.
+    /// A write key that pages and SDKs already send, or env:NAME; repeat the flag for several. The
+    /// first is that of the snippet. Without it `init` creates a new one.
     #[arg(long, value_name = "KEY")]
     write_key: Vec<String>,
     /// Only Segment's calls and analytics.js: no replay, flags, surveys and autocapture.
@@ -45,7 +45,7 @@ pub(super) struct InitArgs {
     /// The folder dist/umd of the npm package @segment/analytics-next.
     #[arg(long, default_value = DEFAULT_ANALYTICS_JS, value_name = "FOLDER")]
     analytics_js: String,
-    /// Write this file instead of standard output: as a whole, or not at all.
+    /// Write this file instead of standard output: completely, or not at all.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -61,7 +61,7 @@ fn admin(text: &str) -> Result<String, String> {
 pub(super) fn init(options: &InitArgs) -> CommandEnd {
     let mut random = [0_u8; names::ENOUGH_RANDOM_BYTES];
     if let Err(error) = getrandom::fill(&mut random) {
-        complain!("hedgerow: the system gives no random numbers: {error}");
+        complain!("hedgerow: the system provides no random numbers: {error}");
         return CommandEnd::Unable;
     }
     let chosen = InitOptions {
@@ -110,7 +110,15 @@ pub(super) fn init(options: &InitArgs) -> CommandEnd {
         None => print(&text),
         Some(path) if path.as_os_str() == "-" => print(&text),
         Some(path) => match write(path, text.as_bytes()) {
-            Ok(()) => CommandEnd::Well,
+            Ok(None) => CommandEnd::Well,
+            Ok(Some(kept)) => {
+                complain!(
+                    "hedgerow: {} was there; it is kept as {}: pages that have its names need its routes",
+                    path.display(),
+                    kept.display()
+                );
+                CommandEnd::Well
+            }
             Err(error) => {
                 complain!("hedgerow: {}: {error}", path.display());
                 CommandEnd::Unable
@@ -119,12 +127,40 @@ pub(super) fn init(options: &InitArgs) -> CommandEnd {
     }
 }
 
+/// Copies a file to a name that no other file has: its path names are in pages that are out there.
+fn keep(file: &Path) -> io::Result<PathBuf> {
+    for number in 1.. {
+        let mut name = file.as_os_str().to_owned();
+        name.push(".old");
+        if number > 1 {
+            name.push(number.to_string());
+        }
+        let name = PathBuf::from(name);
+        let mut copy = match File::create_new(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            made => made?,
+        };
+        let copied = (|| {
+            copy.set_permissions(fs::metadata(file)?.permissions())?;
+            io::copy(&mut File::open(file)?, &mut copy)?;
+            copy.sync_all()
+        })();
+        if let Err(error) = copied {
+            // The first error is reported.
+            let _ = fs::remove_file(&name);
+            return Err(error);
+        }
+        return Ok(name);
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
 /// Names the flags, which the user has written, rather than lines of a file that was never written.
 fn tell(problems: &Problems) {
     let mut told = Vec::new();
     for problem in problems {
         let line = format!("hedgerow: {}{}", flag(&problem.path), problem.message);
-        // A flag may stand at several places of the file.
+        // A flag may appear at several places of the file.
         if !told.contains(&line) {
             complain!("{line}");
             told.push(line);
@@ -132,7 +168,7 @@ fn tell(problems: &Problems) {
     }
 }
 
-/// The flag whose value stands at a place of the file, as the beginning of a message.
+/// The flag for a place of the file, as the beginning of a message.
 fn flag(path: &str) -> &'static str {
     let last = path.rsplit('.').next().unwrap_or_default();
     match path {
@@ -148,26 +184,33 @@ fn flag(path: &str) -> &'static str {
     }
 }
 
-/// Writes a file beside it and renames that, so that the previous file stays until then. A target
-/// that is no plain file, such as a terminal or a pipe, is written directly.
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+/// Writes a file beside it and renames that, so that the previous file stays until then, and is kept
+/// under the name that is returned. A target that is no plain file, such as a terminal or a pipe, is
+/// written directly.
+fn write(path: &Path, text: &[u8]) -> io::Result<Option<PathBuf>> {
     // A link stays one.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let there = fs::metadata(&target).ok();
     if there.as_ref().is_some_and(|there| !there.is_file()) {
-        return File::options().write(true).open(&target)?.write_all(text);
+        File::options().write(true).open(&target)?.write_all(text)?;
+        return Ok(None);
     }
     let mut beside = target.clone().into_os_string();
     beside.push(format!(".{}.part", std::process::id()));
     let beside = PathBuf::from(beside);
     let written = (|| {
         let mut file = File::create_new(&beside)?;
-        if let Some(there) = there {
+        if let Some(there) = &there {
             file.set_permissions(there.permissions())?;
         }
         file.write_all(text)?;
         file.sync_all()?;
-        fs::rename(&beside, &target)
+        let kept = match there.is_some_and(|there| there.len() > 0) {
+            true => Some(keep(&target)?),
+            false => None,
+        };
+        fs::rename(&beside, &target)?;
+        Ok(kept)
     })();
     if written.is_err() {
         // The first error is reported.

@@ -66,8 +66,7 @@ enum Command {
     /// Rewrite messages, from files or standard input, to events on standard output.
     #[command(after_help = pages::CONVERT)]
     Convert(convert::ConvertArgs),
-    /// Show the events that wait for PostHog and those that it refused for good; works while the
-    /// proxy runs.
+    /// Show the events that wait for PostHog and the dead letters; works while the proxy runs.
     #[command(after_help = pages::SPOOL)]
     Spool(spool::SpoolArgs),
     #[command(after_help = pages::DEMO)]
@@ -150,7 +149,7 @@ fn without(config: Option<&Path>, command: &str, run: impl FnOnce() -> CommandEn
             CommandEnd::Unable
         }
         (Some(_), _) => {
-            complain!("hedgerow: `{command}` reads no configuration: leave -c out");
+            complain!("hedgerow: `{command}` reads no configuration: omit -c");
             CommandEnd::Unable
         }
     }
@@ -158,9 +157,9 @@ fn without(config: Option<&Path>, command: &str, run: impl FnOnce() -> CommandEn
 
 /// Writes the log to standard error, by `RUST_LOG` if it is set.
 ///
-/// The framework's own lines hold heads of requests and answers, with cookies and keys, so they are
-/// left out unless `RUST_LOG` names `pingora` itself. The lines are bounded by kind and written from
-/// a thread of their own; the returned guard waits for the last of them.
+/// The framework's own lines contain heads of requests and answers, with cookies and keys, so they
+/// are omitted unless `RUST_LOG` names `pingora` itself. The lines have a rate limit by kind and
+/// are written by a separate thread; the returned guard waits for the last of them.
 fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     const FILTER: &str = "RUST_LOG";
     let default = env_logger::Env::default().default_filter_or("warn,hedgerow=info");
@@ -190,14 +189,14 @@ fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     // It is set once, here.
     if log::set_boxed_logger(Box::new(Arc::clone(&bounded))).is_ok() {
         log::set_max_level(most);
-        logging::tell_of_panics();
+        logging::log_panics();
     }
     let teller = Arc::downgrade(&bounded);
     let telling = std::thread::Builder::new().name("log-bound".to_owned());
-    // If the system starts no thread, the next line of the kind says it.
+    // If the system starts no thread, the next line of the kind reports it.
     let _ = telling.spawn(move || {
         while let Some(bounded) = teller.upgrade() {
-            bounded.tell_left_out(Tell::Over);
+            bounded.log_omitted(Tell::Over);
             drop(bounded);
             std::thread::sleep(TELLING);
         }
@@ -219,7 +218,7 @@ struct LogEnd {
 
 impl Drop for LogEnd {
     fn drop(&mut self) {
-        self.bounded.tell_left_out(Tell::All);
+        self.bounded.log_omitted(Tell::All);
     }
 }
 
@@ -231,12 +230,12 @@ fn text_line(
 ) -> std::io::Result<()> {
     let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ");
     let head = colour.head(time, record.level(), record.target());
-    // What follows a line break belongs to the same line of the log.
+    // Text after a line break belongs to the same line of the log.
     let message = record.args().to_string().replace('\n', "\n    ");
     writeln!(out, "{head} {message}")
 }
 
-/// One JSON object: what every line has, and the fields of its own.
+/// One JSON object: the common fields, and the fields of this line.
 fn json_line(
     out: &mut env_logger::fmt::Formatter,
     record: &log::Record<'_>,
@@ -279,7 +278,7 @@ enum Access {
     NotLogged,
 }
 
-/// How the lines of the log look.
+/// The format of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 enum LogFormat {
     /// For people.
@@ -334,7 +333,7 @@ fn remark(lines: &str) {
     }
 }
 
-/// How long a start waits for what it has to fetch.
+/// How long a start waits for downloads.
 const FETCH: Duration = Duration::from_secs(5);
 
 /// Fetches archives that are not stored yet.

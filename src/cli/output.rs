@@ -27,8 +27,8 @@ pub(super) fn print(text: &str) -> CommandEnd {
     }
 }
 
-/// Lines with tabs between their columns, made into a table. What follows the last tab is as long
-/// as it likes; a line with another number of columns than the one above begins a new table.
+/// Lines with tabs between their columns, formatted as a table. The text after the last tab may
+/// have any length; a line with another number of columns than the one above begins a new table.
 pub(super) fn aligned(text: &str) -> String {
     let rows: Vec<Vec<&str>> = text
         .lines()
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_below_each_other() {
+    fn columns_are_aligned() {
         let table = aligned("A\tBB\tC\naaa\tb\tc\nin use\t1 B\n");
         assert_eq!(table, "A    BB  C\naaa  b   c\nin use  1 B\n");
     }

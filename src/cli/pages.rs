@@ -11,8 +11,8 @@ use super::{Cli, CommandEnd};
 macro_rules! environment {
     () => {
         "Environment:
-  HEDGEROW_CONFIG  the configuration, where no -c names one
-  RUST_LOG         what is logged, such as hedgerow=debug; warn,hedgerow=info without it
+  HEDGEROW_CONFIG  the configuration, if no -c names one
+  RUST_LOG         the level of the log, such as hedgerow=debug; warn,hedgerow=info without it
 "
     };
 }
@@ -29,7 +29,7 @@ pub(super) const AFTER_HELP: &str = concat!(
     "  and the variables that the configuration names with env:NAME
 
 Exit codes:
-  0  all is well
+  0  everything worked
   1  some of the input was refused
   2  the command cannot do its work: a mistake in flags or configuration, a taken port"
 );
@@ -42,10 +42,10 @@ pub(super) const RUN: &str = concat!(
 
 ",
     environment!(),
-    "  NOTIFY_SOCKET    where systemd is told that it serves
+    "  NOTIFY_SOCKET    the socket that tells systemd that it serves
 
 Exit codes:
-  0  it was told to stop
+  0  it was stopped
   2  it cannot start"
 );
 
@@ -54,15 +54,15 @@ pub(super) const RELOAD: &str = concat!(
     "Example:
   hedgerow reload hedgerow.yaml
 
-The process is found at `server.upgrade_socket`. Without one, send it SIGHUP; a file that changes is
-read again by itself, unless `server.watch` is off.
+The process is found at `server.upgrade_socket`. Without one, send it SIGHUP; it reads a changed file
+again by itself, unless `server.watch` is off.
 
 ",
     environment!(),
     "
 Exit codes:
-  0  the configuration has come into force
-  1  the process refuses it, and serves as before
+  0  the new configuration is active
+  1  the process refuses it, and continues with the old one
   2  no process answers, or the file has mistakes"
 );
 /// Of `schema`.
@@ -85,7 +85,7 @@ pub(super) const CHECK: &str = concat!(
     "
 Exit codes:
   0  `run` would start with it
-  1  with --online: something has to be mended
+  1  with --online: something is broken
   2  it would not"
 );
 
@@ -100,7 +100,7 @@ pub(super) const DOCTOR: &str = concat!(
     "
 Exit codes:
   0  nothing is broken
-  1  something has to be mended; its line says what to do
+  1  something is broken; its line says what to do
   2  the configuration cannot be read, or has mistakes"
 );
 
@@ -116,9 +116,9 @@ It asks `health`, else `admin`, else a listener that has a `health`, at the addr
     "  The projects' keys are not needed.
 
 Exit codes:
-  0  it serves; with --ready: requests should come here
+  0  it serves; with --ready: it is ready for requests
   1  it does not, or nothing answers within three seconds
-  2  the configuration cannot be read, has mistakes, or says nowhere to ask"
+  2  the configuration cannot be read, has mistakes, or has no health address"
 );
 
 /// Of `convert`.
@@ -157,21 +157,21 @@ pub(super) const DEMO: &str = "Example:
   hedgerow demo --port 8090
 
 Exit codes:
-  0  it was told to stop
+  0  it was stopped
   2  it cannot start";
 
 /// Of `init`.
 pub(super) const INIT: &str = "Examples:
   hedgerow init --host eu --output hedgerow.yaml
-      the web server of the site hands one path over; `hedgerow snippet` prints its lines
+      the web server of the site passes one path on; `hedgerow snippet` prints its lines
   hedgerow init --origin http://127.0.0.1:3000 --output hedgerow.yaml
-      in front of the site; the snippet goes into its pages by itself
+      in front of the site; it adds the snippet to the pages itself
   hedgerow init --home https://t.example.com --output hedgerow.yaml
-      under a host of its own
+      on its own host
 
 Exit codes:
   0  the file is complete
-  2  a flag has a mistake, or the file cannot be written; what was there is left";
+  2  a flag has a mistake, or the file cannot be written; the existing file stays";
 
 /// Of `snippet`.
 pub(super) const SNIPPET: &str = concat!(
@@ -185,7 +185,7 @@ pub(super) const SNIPPET: &str = concat!(
     "
 Exit codes:
   0  it is on standard output; what else has to be done is on standard error
-  2  there is none for this configuration"
+  2  this configuration has no snippet"
 );
 
 /// Of `completions`.
@@ -213,7 +213,7 @@ pub(super) struct Completions {
     shell: Shell,
 }
 
-/// Prints what the shell reads.
+/// Prints the completions for the shell.
 pub(super) fn completions(options: &Completions) -> CommandEnd {
     let mut text = Vec::new();
     clap_complete::generate(options.shell, &mut Cli::command(), "hedgerow", &mut text);

@@ -25,14 +25,15 @@ pub(super) fn reload(config: Option<&Path>, options: &ReloadArgs) -> CommandEnd 
     };
     let Some(socket) = &config.server.upgrade_socket else {
         complain!(
-            "hedgerow: the configuration has no `server.upgrade_socket`, through which the running process can be asked; send it SIGHUP instead"
+            "hedgerow: the configuration has no `server.upgrade_socket` to reach the running \
+             process; send it SIGHUP instead"
         );
         return CommandEnd::Unable;
     };
     match ask_to_reload(socket) {
         Ok(Ok(said)) => print(&format!("reloaded: {said}\n")),
         Ok(Err(why)) => {
-            complain!("hedgerow: the configuration stays as it was: {why}");
+            complain!("hedgerow: the configuration stays unchanged: {why}");
             CommandEnd::Refused
         }
         Err(error) => {

@@ -17,11 +17,11 @@ pub(super) struct RunArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Take over the listening sockets of the running process, which then shuts down. It is reached
+    /// Take over the listening sockets of the running process, which then shuts down. It listens
     /// at `server.upgrade_socket`.
     #[arg(short, long)]
     upgrade: bool,
-    /// How the lines of the log look.
+    /// The format of the log lines.
     #[arg(long, value_enum, default_value = "text")]
     log_format: super::LogFormat,
     /// Write a line for each request to the log: method, route, call, answer, bytes, time and trace.
@@ -30,7 +30,7 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    /// How the lines of the log look.
+    /// The format of the log lines.
     pub(super) fn log_format(&self) -> super::LogFormat {
         self.log_format
     }
@@ -44,7 +44,7 @@ impl RunArgs {
     }
 }
 
-/// Serves until it is told to stop.
+/// Serves until it is stopped.
 pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
     let mut signals = match ProcessSignals::catch() {
         Ok(signals) => signals,
@@ -76,11 +76,11 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
             return CommandEnd::Unable;
         }
         // Calls are accepted anyway; the first page that asks for the script tries again.
-        Err(error) => log::warn!("analytics.js is not there yet: {error}"),
+        Err(error) => log::warn!("analytics.js has not been loaded yet: {error}"),
     }
     // From here on clients may wait: they are served before the process shuts down.
     if signals.stopped() {
-        log::info!("it was stopped before it served");
+        log::info!("the process was stopped before it served");
         return CommandEnd::Well;
     }
     let server = watched(Hedgerow::builder(config))
@@ -97,12 +97,12 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
     match server {
         Ok((mut server, hedgerow)) => {
             server.follow(followed);
-            supervisor::tell_ready();
+            supervisor::notify_ready();
             for line in greeting::lines(&hedgerow, server.addresses()) {
                 log::info!("{line}");
             }
-            tell_of_certificates(&hedgerow);
-            look_at_keys(Config::clone(&hedgerow.config()));
+            log_expiring_certificates(&hedgerow);
+            check_keys_online(Config::clone(&hedgerow.config()));
             drop(hedgerow);
             server.run_until(Box::new(signals));
             log::info!("shut down");
@@ -119,7 +119,7 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
 const ENDING: i64 = 14;
 
 /// Reports certificates that have expired, or expire soon.
-fn tell_of_certificates(hedgerow: &Hedgerow) {
+fn log_expiring_certificates(hedgerow: &Hedgerow) {
     let now = chrono::Utc::now().timestamp();
     for certificate in hedgerow.state().certificates {
         let (file, left) = (certificate.file, certificate.expires - now);
@@ -138,7 +138,7 @@ fn tell_of_certificates(hedgerow: &Hedgerow) {
 
 /// Asks PostHog's cloud, in the background, whether it has projects with these keys. It accepts the
 /// events of any key, and drops those of an unknown one.
-fn look_at_keys(config: Config) {
+fn check_keys_online(config: Config) {
     let thread = std::thread::Builder::new().name("keys".to_owned());
     let started = thread.spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -152,7 +152,7 @@ fn look_at_keys(config: Config) {
         }
     });
     if let Err(error) = started {
-        log::warn!("PostHog is not asked whether it knows the projects' keys: {error}");
+        log::warn!("the projects' keys cannot be checked with PostHog: {error}");
     }
 }
 
@@ -187,8 +187,8 @@ fn watched(builder: hedgerow::proxy::Builder) -> hedgerow::proxy::Builder {
     builder
 }
 
-/// In a debug build the tests can let a request panic: at the message whose id they name in
-/// `HEDGEROW_PANIC_AT`, with all of it in what the panic says.
+/// In a debug build the tests can make a request panic: at the message whose id is in
+/// `HEDGEROW_PANIC_AT`, with the whole message in the panic's text.
 #[cfg(debug_assertions)]
 fn watched(builder: hedgerow::proxy::Builder) -> hedgerow::proxy::Builder {
     struct PanicAt(String);

@@ -17,16 +17,16 @@ pub(super) struct SnippetArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// What kind of page it is for.
+    /// The kind of page.
     #[arg(long = "for", value_enum, default_value_t = KindArg::Html)]
     kind: KindArg,
     /// Which libraries the page uses: those that the configuration serves, or one of them.
     #[arg(long, value_enum, default_value_t = LibraryArg::All)]
     libraries: LibraryArg,
-    /// The path of the route, where the configuration has several.
+    /// The path of the route, if the configuration has several.
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
-    /// The host name that visitors use, where the configuration has several.
+    /// The host name that visitors use, if the configuration has several.
     #[arg(long, value_name = "NAME")]
     domain: Option<SiteHost>,
     /// Hedgerow's address, such as https://t.example.com, where it is not the page's own host;
@@ -36,7 +36,7 @@ pub(super) struct SnippetArgs {
     /// The write key that the page sends; without it the first one of the route.
     #[arg(long, value_name = "KEY")]
     write_key: Option<String>,
-    /// The nonce of the HTML tag, or what stands for it in a template.
+    /// The nonce of the HTML tag, or its placeholder in a template.
     #[arg(long, value_name = "NONCE")]
     nonce: Option<String>,
     /// Print the page's Content-Security-Policy instead.
@@ -124,15 +124,15 @@ pub(super) fn snippet(config: Option<&Path>, options: &SnippetArgs) -> CommandEn
                 );
                 if pasted && matches!(options.kind, KindArg::Html) && !options.csp {
                     complain!(
-                        "hedgerow: this goes into the <head> of every page, in front of the scripts \
+                        "hedgerow: paste this into the <head> of every page, before the scripts \
                          that use it"
                     );
                 }
-                say_what_is_left(&config, &page, host);
+                print_next_steps(&config, &page, host);
                 printed
             }
             None => {
-                complain!("hedgerow: --nonce: expected what can stand between double quotes");
+                complain!("hedgerow: --nonce: expected text that is valid between double quotes");
                 CommandEnd::Unable
             }
         },
@@ -154,30 +154,31 @@ fn text(options: &SnippetArgs, page: &Page) -> Option<String> {
     }
 }
 
-/// What else has to be done, on standard error: a page without an answer shows nothing.
-fn say_what_is_left(config: &Config, page: &Page, host: PageHost<'_>) {
+/// Prints the remaining steps to standard error, because a page without an answer shows nothing.
+fn print_next_steps(config: &Config, page: &Page, host: PageHost<'_>) {
     let paths = page_paths(page);
     let listed = paths.join(" and ");
     match config.reach(page, host) {
         Reach::Injected => complain!(
-            "hedgerow: `inject` puts this into the site's pages already; paste it only into pages \
-             that do not pass through here"
+            "hedgerow: `inject` already adds this to the site's pages; paste it only into pages \
+             that do not pass through Hedgerow"
         ),
         Reach::InFront => complain!(
             "hedgerow: this is for the pages of the configuration's `origin`, which pass through \
-             here; `inject` would put it into them"
+             Hedgerow; `inject` would add it to them"
         ),
         Reach::OwnHost => {
             if let ProxyAddress::OtherHost(home) = &page.home {
                 complain!(
-                    "hedgerow: the page asks {home}{listed}: that host must lead to this Hedgerow"
+                    "hedgerow: the page sends requests to {home}{listed}: that host must lead to \
+                     this Hedgerow"
                 );
             }
         }
         Reach::HandedOver => {
             complain!(
-                "hedgerow: the page asks its own host for {listed}, which must hand that over to \
-                 this Hedgerow, or no event arrives."
+                "hedgerow: the page sends requests to its own host for {listed}; the host must \
+                 pass them on to this Hedgerow, or no event arrives."
             );
             let here = config.listen.first().map(|listener| Here {
                 address: listener.address,
@@ -193,9 +194,8 @@ fn say_what_is_left(config: &Config, page: &Page, host: PageHost<'_>) {
                 );
             }
             complain!(
-                "Put its address into `trusted_proxies`. Where Hedgerow stands in front of the \
-                 site itself, that is an `origin` route; under a host of its own, `home` of the \
-                 routes, or --home."
+                "Put its address into `trusted_proxies`. If Hedgerow is in front of the site \
+                 itself, use an `origin` route; if it has its own host, `home` of the routes, or --home."
             );
         }
     }

@@ -1,4 +1,4 @@
-//! `hedgerow spool`: the events that wait for PostHog, and those that it refused for good.
+//! `hedgerow spool`: the events that wait for PostHog, and the dead letters.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -10,34 +10,35 @@ use hedgerow::delivery::{ListFormat, Selection, SpoolCommand};
 use super::output::{aligned, complain, print};
 use super::{file, CommandEnd, KeyLookup};
 
-/// What `hedgerow spool` takes.
+/// The arguments of `hedgerow spool`.
 #[derive(Debug, Args)]
 pub(super) struct SpoolArgs {
     #[command(subcommand)]
     command: SpoolSubcommand,
 }
 
-/// What can be done with a spool.
+/// The commands for a spool.
 #[derive(Debug, Subcommand)]
 enum SpoolSubcommand {
-    /// What waits, per project, and the dead letters: number, project, time, status, reason.
+    /// Print the waiting events of each project, and the dead letters: number, project, time,
+    /// status, reason.
     Ls {
-        /// One JSON object: `waiting`, `dead`, and `bytes` in use.
+        /// Print one JSON object: `waiting`, `dead`, and `bytes` in use.
         #[arg(long)]
         json: bool,
     },
-    /// The event of a dead letter as JSON, on one line.
+    /// Print the event of a dead letter as JSON, on one line.
     Show {
         /// The number that `ls` shows.
         number: i64,
     },
-    /// Puts dead letters at the end of the queue; their first arrival and uuid stay.
+    /// Put dead letters at the end of the queue; they keep their first arrival and uuid.
     Retry(DeadLetterArgs),
-    /// Deletes dead letters.
+    /// Delete dead letters.
     Drop(DeadLetterArgs),
 }
 
-/// Which dead letters are meant.
+/// The chosen dead letters.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct DeadLetterArgs {
@@ -84,10 +85,14 @@ pub(super) fn spool(config: Option<&Path>, options: &SpoolArgs) -> CommandEnd {
     let command = SpoolCommand::from(&options.command);
     let mut out = Vec::new();
     let backend = spool.place.backend();
-    if backend.secrets().into_iter().any(WithoutSecrets::made_up) {
+    if backend
+        .secrets()
+        .into_iter()
+        .any(WithoutSecrets::is_placeholder)
+    {
         complain!(
-            "hedgerow: `delivery.spool` needs its login, and a variable or file that it names is \
-             not there"
+            "hedgerow: `delivery.spool` needs its login, but a variable or file that it names \
+             does not exist"
         );
         return CommandEnd::Unable;
     }
@@ -126,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_is_done_with_which_letters() {
+    fn flags_select_the_right_dead_letters() {
         let numbers = |numbers: &[i64]| Selection::Numbers(numbers.to_vec());
         for (line, expected) in [
             ("ls", SpoolCommand::Ls(ListFormat::Lines)),

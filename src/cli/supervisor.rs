@@ -6,7 +6,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// Says that this process serves, and that it is the main one: after an upgrade it was not started
 /// by the supervisor. Does nothing without a supervisor.
-pub(super) fn tell_ready() {
+pub(super) fn notify_ready() {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
     };
@@ -17,6 +17,6 @@ pub(super) fn tell_ready() {
     }
     .and_then(|address| UnixDatagram::unbound()?.send_to_addr(said.as_bytes(), &address));
     if let Err(error) = told {
-        log::warn!("the supervisor could not be told that this process serves: {error}");
+        log::warn!("the supervisor could not be notified that this process serves: {error}");
     }
 }

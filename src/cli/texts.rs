@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
-/// One message or batch, or what stands instead of one.
+/// One message or batch, or its replacement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct InputText {
     /// The line where it begins, counted from 1.
@@ -14,16 +14,16 @@ pub(super) struct InputText {
     pub place: ArrayPosition,
 }
 
-/// What a text is a part of.
+/// The position of a text in an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ArrayPosition {
-    /// It stands alone.
+    /// It is not in an array.
     Alone,
     /// The first item of an array.
     First,
     /// A further one.
     Next,
-    /// An array without its end, of which all items have been returned.
+    /// An array without an end, of which all items have been returned.
     Unclosed,
 }
 
@@ -199,7 +199,7 @@ impl<R: BufRead> InputTexts<R> {
                 }
                 before = byte;
             }
-            // No text goes on in the next line.
+            // No text continues in the next line.
             if text {
                 return Ok(ValueEnd::Broken(ahead + 1));
             }
@@ -221,7 +221,7 @@ impl<R: BufRead> InputTexts<R> {
                 _ if escaped => escaped = false,
                 b'\\' if text => escaped = true,
                 b'"' => text = !text,
-                // A bracket that closes nothing here belongs to what is broken.
+                // A bracket that closes nothing here belongs to the broken text.
                 b',' | b']' if !text && index > self.at => return index,
                 _ => {}
             }
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_takes_no_other_line_with_it() {
+    fn broken_text_affects_no_other_line() {
         for broken in [
             "not json",
             "\"text\"",

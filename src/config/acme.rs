@@ -80,7 +80,7 @@ impl Challenge {
 pub struct ExternalAccount {
     /// Its name.
     pub key_id: String,
-    /// What signs for it.
+    /// The key that signs for it.
     pub hmac_key: Vec<u8>,
 }
 
@@ -140,7 +140,7 @@ pub(super) fn read(
     if cfg!(not(feature = "acme")) {
         reader.wrong_key(
             field,
-            "this build orders no certificates: it was made without the cargo feature acme",
+            "this build cannot order certificates: it was built without the cargo feature acme",
         );
         return None;
     }
@@ -167,7 +167,7 @@ fn domains(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Vec<Strin
         let text = reader.text(entry, DOMAIN);
         match text.map(domain) {
             Some(Ok(domain)) if known.contains(&domain) => {
-                reader.wrong(entry, "this name is in the list already");
+                reader.wrong(entry, "the list already has this name");
                 all_well = false;
             }
             Some(Ok(domain)) => known.push(domain),
@@ -188,7 +188,8 @@ fn bounded(
 ) -> Option<Vec<String>> {
     if domains.len() > DOMAINS {
         let message = format!(
-            "{} names: a certificate is for {DOMAINS} at most; give `tls` a list of several `acme`",
+            "{} names: a certificate has at most {DOMAINS} names; give `tls` a list of several \
+             `acme`",
             domains.len()
         );
         reader.wrong(field, message);
@@ -197,7 +198,7 @@ fn bounded(
     Some(domains)
 }
 
-/// A name as it stands in a certificate: lower case, other letters than ASCII's in Punycode.
+/// A name in the form of a certificate: lower case, other letters than ASCII's in Punycode.
 fn domain(text: &str) -> Result<String, String> {
     let text = text.trim();
     let text = text.strip_suffix('.').unwrap_or(text);
@@ -209,19 +210,27 @@ fn domain(text: &str) -> Result<String, String> {
         );
     }
     if text.contains("://") || text.contains('/') {
-        return Err("expected a host name alone, without scheme and path".to_owned());
+        return Err("expected only a host name, without scheme and path".to_owned());
     }
     let expected = || format!("expected {DOMAIN}");
     let name = match url::Host::parse(text) {
         Ok(url::Host::Domain(name)) => name,
         Ok(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => {
-            return Err("an address: certificates are ordered for host names".to_owned());
+            return Err(
+                "this is an address: Hedgerow orders certificates only for host \
+                names"
+                    .to_owned(),
+            );
         }
         Err(_) if text.parse::<std::net::Ipv6Addr>().is_ok() => {
-            return Err("an address: certificates are ordered for host names".to_owned());
+            return Err(
+                "this is an address: Hedgerow orders certificates only for host \
+                names"
+                    .to_owned(),
+            );
         }
         Err(_) if text.contains(':') => {
-            return Err("expected a host name alone, without a port".to_owned());
+            return Err("expected only a host name, without a port".to_owned());
         }
         Err(_) => return Err(expected()),
     };
@@ -263,7 +272,7 @@ fn directory(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<String>
     let url = url.filter(|url| url.scheme() == "https" && url.host().is_some());
     match url {
         Some(url) if !url.username().is_empty() || url.password().is_some() => {
-            reader.wrong(field, "a name or password in it is never sent");
+            reader.wrong(field, "Hedgerow never sends the name or password in it");
             None
         }
         Some(url) => Some(url.into()),
@@ -303,7 +312,7 @@ fn challenges(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Vec<Ch
         let found = Challenge::ALL.into_iter().find(|one| one.name() == text);
         match found {
             Some(one) if chosen.contains(&one) => {
-                reader.wrong(entry, "this challenge is in the list already");
+                reader.wrong(entry, "the list already has this challenge");
                 all_well = false;
             }
             Some(one) => chosen.push(one),
@@ -327,7 +336,12 @@ fn external_account(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<
     let section = reader.section(field, &schema::EXTERNAL_ACCOUNT)?;
     let key_id = section.require(reader, "key_id").cloned();
     let key_id = key_id.and_then(|field| {
-        let (text, origin) = secret::named(reader, &field, "the name that the authority gave")?;
+        let (text, origin) = secret::named(
+            reader,
+            &field,
+            "the name that the authority has given \
+            you",
+        )?;
         let text = text.trim().to_owned();
         if text.is_empty() {
             reader.wrong(&field, format!("{origin}is empty"));
@@ -337,7 +351,7 @@ fn external_account(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<
     });
     let hmac_key = section.require(reader, "hmac_key").cloned();
     let hmac_key = hmac_key.and_then(|field| {
-        const EXPECTED: &str = "the key that the authority gave, in base64url";
+        const EXPECTED: &str = "the key that the authority has given you, in base64url";
         let (text, origin) = secret::named(reader, &field, EXPECTED)?;
         let text = text.trim();
         let key = URL_SAFE_NO_PAD
@@ -357,8 +371,8 @@ fn external_account(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<
     })
 }
 
-/// The hosts that the routes of a file name, for certificates that name none. What is wrong with
-/// them is said where the routes are read.
+/// The hosts that the routes of a file name, for certificates without names. Their mistakes are
+/// reported where the routes are read.
 pub(super) fn hosts(top: &Section<'_>) -> Vec<String> {
     let mut hosts = Vec::new();
     let routes = top.get("routes").map(Field::each).unwrap_or_default();
@@ -385,7 +399,7 @@ fn below<'n>(field: &Field<'n>, key: &str) -> Option<Field<'n>> {
     Some(field.entry(entry))
 }
 
-/// What can only be seen with every listener in view.
+/// The checks that need every listener.
 pub(super) fn check(reader: &mut ConfigReader<'_>, top: &Section<'_>, listen: &[Listener]) {
     let mut files: Vec<(Field<'_>, &AcmeConfig)> = Vec::new();
     let listens = top.get("listen").map(Field::each).unwrap_or_default();
@@ -393,7 +407,7 @@ pub(super) fn check(reader: &mut ConfigReader<'_>, top: &Section<'_>, listen: &[
         .iter()
         .any(|listener| listener.tls.is_none() && listener.address.port() == HTTP);
     let mut warned = false;
-    // An entry with a mistake is no listener, and all of this is said once it is one.
+    // An entry with a mistake is not a listener, and these checks follow when it is corrected.
     if listens.len() != listen.len() {
         return;
     }
@@ -431,14 +445,16 @@ pub(super) fn check(reader: &mut ConfigReader<'_>, top: &Section<'_>, listen: &[
             let secure = listener.address.port() == HTTPS;
             let words = match acme.challenges.as_slice() {
                 [only] if *only == http && !plain => Some(
-                    "authorities ask for http-01 on port 80, where there is no listener without `tls`: this works only if that port is forwarded to one",
+                    "authorities request http-01 on port 80, but no listener without `tls` has \
+                     that port: this works only if it is forwarded to such a listener",
                 ),
                 [only] if *only == alpn && !secure => Some(
-                    "authorities ask for tls-alpn-01 on port 443: this works only if that port is forwarded to this listener",
+                    "authorities request tls-alpn-01 on port 443: this works only if that port is \
+                     forwarded to this listener",
                 ),
                 [_, _] if !plain && !secure => Some(
-                    "authorities ask on port 80 (http-01, of a listener without `tls`) or on port \
-                     443 (tls-alpn-01): this works only if one of them is forwarded here",
+                    "authorities request port 80 (http-01, on a listener without `tls`) or port \
+                     443 (tls-alpn-01): this works only if one of them is forwarded to Hedgerow",
                 ),
                 _ => None,
             };

@@ -1,4 +1,4 @@
-//! `admin`: an address, or a section with what else can be said of it.
+//! `admin`: an address, or a section with more settings.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use crate::admin::{AccessToken, LiveView};
 enum LiveViewWanted {
     /// By name.
     Yes,
-    /// Nothing is said: it is there where it can be.
+    /// The default: on, if it is allowed.
     WherePossible,
     No,
 }
@@ -27,7 +27,7 @@ pub(super) fn read(
     listen: &[Listener],
 ) -> Option<(SocketAddr, LiveView)> {
     let field = top.get("admin")?.clone();
-    if field.text() == Some("off") {
+    if field.is_off() {
         return None;
     }
     let (at, wanted, token) = match field.node.kind {
@@ -38,7 +38,7 @@ pub(super) fn read(
     let taken = |listener: &&Listener| overlap(listener.address, address);
     if let Some(listener) = listen.iter().find(taken) {
         let listener = listener.address;
-        let message = format!("{listener} of `listen` takes this address already");
+        let message = format!("{listener} of `listen` already has this address");
         reader.wrong(&at, message);
         return None;
     }
@@ -49,15 +49,16 @@ pub(super) fn read(
         (LiveViewWanted::Yes, None) => {
             reader.wrong(
                 &at,
-                "the live view shows what visitors do, and other machines can reach this address: it needs a `token`, or `live: off`",
+                "other machines can reach this address, and the live view shows what visitors do: \
+                 set a `token`, or `live: off`",
             );
             return None;
         }
         (LiveViewWanted::WherePossible, None) => {
             reader.warn(
                 &at,
-                "the live view is off: other machines can reach this address, and there is no token; `admin: {address: …, token: env:NAME}` turns it on, `live: off` ends this \
-                 warning",
+                "the live view is off, because other machines can reach this address and it has \
+                 no token; `admin: {address: …, token: env:NAME}` turns it on, `live: off` removes this warning",
             );
             LiveView::Off
         }

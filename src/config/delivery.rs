@@ -1,4 +1,4 @@
-//! `delivery`, its `spool`, and what a project says of its own.
+//! `delivery`, its `spool`, and the mode of a single project.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub(super) fn read(
         .get("spool")
         .and_then(|field| spool::read(reader, field));
     let named = match section.get("spool") {
-        Some(field) if field.text() != Some("off") => SpoolNamed::Yes,
+        Some(field) if !field.is_off() => SpoolNamed::Yes,
         _ => SpoolNamed::No,
     };
     if let Some(mode) = mode(reader, &section, named) {

@@ -1,4 +1,4 @@
-//! What is different between two configurations, key by key. Secrets are named and not shown.
+//! The differences between two configurations, key by key. Secrets are named and not shown.
 
 use super::model::DeliveryConfig;
 use super::outline::outline_of;
@@ -18,11 +18,11 @@ pub enum Force {
     NewProcess,
 }
 
-/// One key whose value is another one.
+/// One key with a changed value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// The keys that lead to it. Routes, listeners and other entries of lists stand under their
-    /// path, address or host, where they have one.
+    /// The path of the key. Routes, listeners and other entries of lists have their path, address
+    /// or host as a name, if they have one.
     pub path: String,
     /// Its value before; none where it was not there.
     pub before: Option<String>,
@@ -32,23 +32,24 @@ pub struct Difference {
     pub force: Force,
 }
 
-/// What changes from the text of one configuration to that of another, in the order of paths.
+/// The differences between the texts of two configurations, in the order of paths.
 ///
 /// # Errors
 ///
 /// Where one of them is no YAML.
 pub fn differences(before: &str, after: &str) -> Result<Vec<Difference>, Problems> {
-    const SALT: &[u8] = b"both stay in this process";
+    const SALT: &[u8] = b"both stay unchanged in this process";
     let (before, after) = (outline_of(before)?, outline_of(after)?);
     Ok(differences_of(before.sealed(SALT), after.sealed(SALT)))
 }
 
-/// What changes from one configuration to another, both sealed with one salt.
+/// The differences between two configurations, both sealed with one salt.
 pub fn differences_of(before: SealedOutline, after: SealedOutline) -> Vec<Difference> {
     let (before, mut after) = (before.0, after.0);
     let spooled = before
         .iter()
-        .any(|(path, value)| is_below(path, "delivery.spool") && value.shown != "off");
+        .filter(|(path, _)| is_below(path, "delivery.spool"))
+        .any(|(_, value)| !matches!(value.shown.as_str(), "off" | "false"));
     let mut all = Vec::new();
     for (path, value) in before {
         let next = after.remove(&path);
@@ -110,8 +111,8 @@ fn difference(
     }
 }
 
-/// Whether this makes one of the times longer with which a spool reckons how long one process may
-/// hold what it drains.
+/// Whether this extends one of the times from which a spool calculates how long one process may
+/// hold the lead.
 fn is_longer(path: &str, before: Option<&str>, after: Option<&str>) -> bool {
     let default = DeliveryConfig::default();
     let unsaid = match path {
@@ -140,7 +141,7 @@ limits: {body: 1MiB}
 ";
 
     #[test]
-    fn each_change_is_told_by_its_path_and_no_secret_is_shown() {
+    fn each_change_has_its_path_and_no_secret_is_shown() {
         let after = BEFORE
             .replace("phc_one", "phc_two")
             .replace("wk_secret_one", "wk_secret_two")
@@ -183,7 +184,7 @@ limits: {body: 1MiB}
     }
 
     #[test]
-    fn what_another_process_shows_is_compared_by_its_digests() {
+    fn another_process_is_compared_by_its_digests() {
         let after = BEFORE.replace("phc_one", "phc_two");
         let sealed = |text: &str, salt: &[u8]| outline_of(text).unwrap().sealed(salt);
         let sent = sealed(BEFORE, b"one").to_json();
@@ -197,12 +198,12 @@ limits: {body: 1MiB}
         let found = compared(&after, b"one");
         let paths: Vec<&str> = found.iter().map(|found| found.path.as_str()).collect();
         assert_eq!(paths, ["projects.shop.api_key"]);
-        // Under another salt nothing can be said to be the same.
+        // Under another salt no two values are equal.
         assert_eq!(compared(BEFORE, b"two").len(), 4);
     }
 
     #[test]
-    fn what_only_a_new_process_changes_stays_in_the_outline_of_the_running_one() {
+    fn settings_that_need_a_new_process_keep_the_running_value() {
         let after = BEFORE
             .replace("threads: 2", "threads: 4")
             .replace("body: 1MiB", "body: 2MiB");

@@ -1,4 +1,4 @@
-//! What routes say about first-party files: analytics.js and its settings, posthog-js, the
+//! The settings of routes about first-party files: analytics.js and its settings, posthog-js, the
 //! servers of a site.
 
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use crate::site::forward::Region;
 use crate::site::PathPrefix;
 use crate::site::{DeviceMode, KeyForm, Layout, PathNames, Settings};
 
-/// The first-party files beside a route's Segment calls.
+/// The first-party files of a route with Segment calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentFiles {
-    /// Where they stand.
+    /// Their paths.
     pub layout: Layout,
     /// Where analytics.js comes from; without it no script is served.
     pub library: Option<LibraryFiles>,
-    /// What the settings say.
+    /// The content of the settings.
     pub settings: Settings,
-    /// A real Segment account beside PostHog.
+    /// A real Segment account in addition to PostHog.
     pub forward: Option<Forward>,
     /// The key that a page gets: the first of the list; none when every key is taken.
     pub page_key: Option<WriteKey>,
@@ -65,14 +65,14 @@ pub struct PostHogPassThrough {
 pub struct SiteOrigin {
     /// In the order of the file.
     pub servers: Vec<Host>,
-    /// The Segment route whose snippet goes into the site's pages.
+    /// The Segment route whose snippet is added to the site's pages.
     pub inject: Option<PathPrefix>,
     /// How it is determined that a server is away; only where there are several.
     pub health: ServerHealthCheck,
     /// What happens to header fields with underscores in their names.
     pub underscores: Underscores,
-    /// How long an idle connection to a server is kept: zero for not at all, none for what
-    /// the server announces and the default.
+    /// How long an idle connection to a server is kept: zero for not at all, `None` for the
+    /// server's announcement and the default.
     pub keepalive: Option<Duration>,
 }
 
@@ -87,9 +87,9 @@ pub enum ServerHealthCheck {
     Path(String, Duration),
 }
 
-/// How often servers are looked at, unless told otherwise.
+/// The default interval of health checks.
 const EVERY: Duration = Duration::from_secs(10);
-/// What kept scripts and remote config of a route may take, unless told otherwise.
+/// The default memory for cached scripts and remote config of a route.
 const CACHE: u64 = 32 << 20;
 
 /// Reads `library`, `settings` and `forward` of a route's `segment`.
@@ -142,7 +142,7 @@ fn settings(
     {
         reader.wrong(
             field,
-            "left_out needs `write_keys: any`: a page that sends no key could not be told apart",
+            "left_out needs `write_keys: any`, because a page without a key cannot be recognised",
         );
     }
     let queue = [("true", true), ("false", false)];
@@ -232,8 +232,8 @@ fn forward(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Option<Fo
     }))
 }
 
-/// Whether the account would know whose the events are. Segment answers 200 for a key that it does
-/// not know, so the mistake would go unnoticed.
+/// Whether the account would recognise the events' key. Segment answers 200 for an unknown key, so
+/// the mistake would not be noticed.
 fn check_keys(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
@@ -245,23 +245,24 @@ fn check_keys(
     match (&forward.write_key, keys) {
         (None, _) if settings.key_form == KeyForm::LeftOut => reader.wrong(
             field,
-            "with `key: left_out` events bring no write key: `forward` needs `write_key`, the \
-             account's own",
+            "with `key: left_out` events have no write key: `forward` needs `write_key`, the \
+             account's own key",
         ),
         (None, Some(WriteKeys::Any(_))) if serves_pages => reader.warn(
             field,
-            "pages send the key that their snippet has, which the account does not know unless it \
-             is its own: set `write_key`",
+            "pages send the key of their snippet, which the account may not know: set `write_key` \
+             to the account's own key",
         ),
         (Some(key), Some(WriteKeys::Listed(listed))) if !listed.contains_key(key) => reader.wrong(
             field,
-            "its `write_key` is not among `write_keys`, so the events of pages would be refused",
+            "`write_keys` does not list its `write_key`, so Hedgerow would reject the events of \
+             pages",
         ),
         _ => {}
     }
 }
 
-/// The first key of the list, as it stands in the file.
+/// The first key of the list, as it is written in the file.
 fn first_key(section: &Section<'_>) -> Option<WriteKey> {
     let field = section.get("write_keys")?;
     match &field.node.kind {
@@ -292,7 +293,7 @@ pub(super) fn posthog(
     let project = project.and_then(|field| projects.named(reader, &field));
     let cache = reader.size(&section, "cache", 1 << 20..=1 << 32);
     let seed = section.get("names").map(|field| {
-        let text = reader.text(field, "8 to 64 letters and digits to make names from");
+        let text = reader.text(field, "8 to 64 letters and digits, the seed of the names");
         (field, text)
     });
     let project = project?;
@@ -313,8 +314,8 @@ pub(super) fn posthog(
     })
 }
 
-/// Reads a route's `origin`: a server, a list of them, or more. What its `inject` says is added to
-/// `injects`, to be looked at when all routes are known.
+/// Reads a route's `origin`: a server, a list of them, or a section. Its `inject` is added to
+/// `injects`, which is checked when all routes are known.
 pub(super) fn origin<'n>(
     reader: &mut ConfigReader<'_>,
     field: &Field<'n>,
@@ -348,7 +349,7 @@ pub(super) fn origin<'n>(
     });
     let health = match section.get("health") {
         None => ServerHealthCheck::Connect(EVERY),
-        Some(field) if field.text() == Some("off") => ServerHealthCheck::Off,
+        Some(field) if field.is_off() => ServerHealthCheck::Off,
         Some(field) => {
             let health = reader.section(field, &schema::HEALTH)?;
             let range = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -375,8 +376,8 @@ pub(super) fn origin<'n>(
     };
     let words = [("drop", Underscores::Drop), ("keep", Underscores::Keep)];
     let underscores = reader.choice(&section, "underscores", &words);
-    let keepalive = match section.get("keepalive").map(Field::text) {
-        Some(Some("off")) => Some(Duration::ZERO),
+    let keepalive = match section.get("keepalive") {
+        Some(field) if field.is_off() => Some(Duration::ZERO),
         _ => {
             let range = Duration::from_millis(1)..=Duration::from_secs(3600);
             reader.duration(&section, "keepalive", range)
@@ -418,7 +419,7 @@ pub(super) fn check_inject(
     if there.peek().is_none() {
         reader.wrong(
             field,
-            "there is no `segment` route with `library` and no `posthog` route at this path",
+            "no `segment` route with `library` and no `posthog` route has this path",
         );
     } else if !there.any(|route| route.host.is_none() || route.host == origin.host) {
         reader.wrong(field, "that route is for another host than these pages");
@@ -443,7 +444,7 @@ fn servers(
         match text.parse::<Host>() {
             Ok(host) if text.contains("://") && host.base_path().is_empty() => {
                 if is_ours(listen, host.name(), host.port()) {
-                    reader.wrong(entry, "this is a listener of this Hedgerow");
+                    reader.wrong(entry, "this is one of Hedgerow's own listeners");
                 }
                 servers.push(host);
             }

@@ -24,7 +24,7 @@ pub struct LibraryFiles {
 pub enum LibrarySource {
     /// The folder `dist/umd` of the npm package.
     Folder(PathBuf),
-    /// The npm package as one file, fetched from this address unless it is kept already.
+    /// The npm package as one file, downloaded from this address unless it is stored already.
     Url(Host, KeptArchive),
 }
 
@@ -52,12 +52,12 @@ impl LibraryFiles {
     }
 }
 
-/// An npm package that is kept on disk as one file.
+/// An npm package that is stored on disk as one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptArchive {
-    /// The folder of all that are kept.
+    /// The folder of all stored packages.
     pub folder: PathBuf,
-    /// What the file must be.
+    /// The hash of the file.
     pub sha256: Sha256,
 }
 
@@ -101,18 +101,18 @@ fn files(reader: &mut ConfigReader<'_>, library: &Section<'_>) -> Option<Library
     }
     let keep = match (folder, library.get("keep")) {
         (Some(_), Some(keep)) => {
-            reader.wrong_key(keep, "means nothing without `url`");
+            reader.wrong_key(keep, "has no effect without `url`");
             None
         }
         (_, keep) => keep.and_then(|field| {
-            let text = reader.text(field, "a folder for fetched archives")?;
+            let text = reader.text(field, "a folder for downloaded archives")?;
             Some(reader.secrets.resolve(Path::new(text)))
         }),
     };
     let current = match (folder, url) {
         (Some(field), _) => {
             if let Some(hash) = library.get("sha256") {
-                reader.wrong_key(hash, "means nothing without `url`");
+                reader.wrong_key(hash, "has no effect without `url`");
             }
             let text = reader.text(field, "the folder dist/umd of @segment/analytics-next");
             text.map(|text| LibrarySource::Folder(reader.secrets.resolve(Path::new(text))))
@@ -171,13 +171,13 @@ fn before(
     field: &Field<'_>,
     keep: Option<&Path>,
 ) -> Option<PreviousLibrary> {
-    let text = reader.text(field, "a folder, or the SHA-256 of a kept archive")?;
+    let text = reader.text(field, "a folder, or the SHA-256 of a stored archive")?;
     let Ok(sha256) = text.parse::<Sha256>() else {
         let folder = reader.secrets.resolve(Path::new(text));
         return Some(PreviousLibrary::Folder(folder));
     };
     let Some(folder) = keep.map(Path::to_owned) else {
-        reader.wrong(field, "an archive can only be kept where `keep` says");
+        reader.wrong(field, "an archive needs `keep`, the folder that stores it");
         return None;
     };
     Some(PreviousLibrary::Kept(KeptArchive { folder, sha256 }))

@@ -14,23 +14,23 @@ use crate::site::PathPrefix;
 
 const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080 (IPv6 in quotes: \"[::1]:80\")";
 
-/// Where requests come in.
+/// The address on which Hedgerow accepts requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Address and port; port 0 takes any free one.
     pub address: SocketAddr,
-    /// The certificate, where TLS is spoken; of several the first, which clients get that name no
+    /// The certificate of a TLS listener; of several the first one, which clients get that name no
     /// host or an unknown one.
     pub tls: Option<Certificate>,
     /// The others, each for the names in it.
     pub more_certificates: Vec<Certificate>,
-    /// The balancers in front that say with the PROXY protocol whose connection it is.
+    /// The load balancers in front that send the PROXY protocol with the client's address.
     pub proxy_protocol: Vec<IpNet>,
-    /// Whether HTTP/2 is spoken without TLS as well.
+    /// Whether the listener also accepts HTTP/2 without TLS.
     pub h2c: H2c,
-    /// Where requests for the site go that come without TLS; nowhere if nothing is said.
+    /// The target of the redirect for site requests without TLS; `None` for no redirect.
     pub redirect: Option<Redirect>,
-    /// The path on it that says whether requests should come here, if it has one.
+    /// The path of its health check, if it has one.
     pub health: Option<PathPrefix>,
 }
 
@@ -78,16 +78,16 @@ impl Listener {
 /// Where a certificate of a listener comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Certificate {
-    /// From files that are there.
+    /// From existing files.
     Files(TlsFiles),
     /// It is ordered and renewed by this process.
     Acme(AcmeConfig),
 }
 
-/// Whether HTTP/2 is spoken on connections without TLS, with prior knowledge (RFC 9113, 3.3).
+/// Whether a listener accepts HTTP/2 without TLS, with prior knowledge (RFC 9113, 3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum H2c {
-    /// It is, beside HTTP/1.
+    /// It does, in addition to HTTP/1.
     On,
     /// It is not.
     #[default]
@@ -113,7 +113,7 @@ pub struct TlsFiles {
 /// The listener of a file that names none.
 const DEFAULT_LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// The listeners; one on this machine alone where the file names none.
+/// The listeners; one on loopback if the file names none.
 pub(super) fn listen(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<Listener> {
     let mut listeners: Vec<Listener> = Vec::new();
     let Some(field) = top.get("listen") else {
@@ -132,9 +132,12 @@ pub(super) fn listen(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<Li
         if let Some(other) = listeners.iter().find(taken) {
             let other = other.address;
             let message = if other == listener.address {
-                "this address is in the list already".to_owned()
+                "the list already has this address".to_owned()
             } else {
-                format!("{other} takes connections to this address already, or the other way round")
+                format!(
+                    "{other} already takes connections to this address, or this one takes its \
+                    connections"
+                )
             };
             reader.wrong(&entry, message);
             continue;
@@ -187,7 +190,7 @@ fn listener(
         None => None,
     };
     for (key, _) in schema::LISTENER.excludes {
-        let field = section.get(key).filter(|field| field.text() != Some("off"));
+        let field = section.get(key).filter(|field| !field.is_off());
         if let (Some(_), Some(field)) = (&secured, field) {
             reader.wrong_key(field, "is for listeners without `tls`");
         }
@@ -211,7 +214,7 @@ fn listener(
 fn health_path(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<PathPrefix> {
     let text = reader.text(field, "a path such as /healthz")?;
     if text == "/" {
-        reader.wrong(field, "expected a path of its own such as /healthz");
+        reader.wrong(field, "expected a separate path such as /healthz");
         return None;
     }
     match PathPrefix::new(text) {
@@ -268,8 +271,8 @@ fn tls(reader: &mut ConfigReader<'_>, field: &Field<'_>, hosts: &[String]) -> Op
         let acme = acme::read(reader, field, hosts);
         let files = ["certificate", "key"];
         if let Some(field) = files.iter().find_map(|key| section.get(key)) {
-            let message = "a certificate is in files or ordered by `acme`, not both; `tls` may be \
-                           a list of several";
+            let message = "a certificate comes from files or from `acme`, not from both; `tls` \
+                may be a list of several";
             reader.wrong_key(field, message);
             return None;
         }
@@ -300,7 +303,7 @@ pub(super) fn address(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Optio
     }
 }
 
-/// The address of health alone, unless it is `off`.
+/// The address that serves only health, unless it is `off`.
 pub(super) fn health(
     reader: &mut ConfigReader<'_>,
     top: &Section<'_>,
@@ -308,7 +311,7 @@ pub(super) fn health(
     admin: Option<SocketAddr>,
 ) -> Option<SocketAddr> {
     let field = top.get("health")?;
-    if field.text() == Some("off") {
+    if field.is_off() {
         return None;
     }
     let address = address(reader, field)?;
@@ -317,14 +320,14 @@ pub(super) fn health(
     if let Some((other, name)) = others.find(|(other, _)| overlap(*other, address)) {
         reader.wrong(
             field,
-            format!("{other} of `{name}` takes this address already"),
+            format!("{other} of `{name}` already has this address"),
         );
         return None;
     }
     Some(address)
 }
 
-/// Networks, or single addresses, whose `X-Forwarded-For` is believed.
+/// Networks, or single addresses, whose `X-Forwarded-For` is trusted.
 pub(super) fn trusted_proxies(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<IpNet> {
     match top.get("trusted_proxies") {
         Some(field) => networks_of(reader, field),
@@ -347,7 +350,7 @@ fn networks_of(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Vec<IpNet> {
                 if network.prefix_len() == 0 {
                     reader.warn(
                         &entry,
-                        "all clients are trusted: any client can claim any address",
+                        "this trusts all clients: any client can forge any address",
                     );
                 }
                 networks.push(network.trunc());

@@ -1,9 +1,9 @@
-//! What files were when they were looked at, so that a change is seen: written in place, replaced by
-//! another file of the name, or reached through a link that leads elsewhere now.
+//! The state of files when they were checked, to detect a change: written in place, replaced by
+//! another file of the name, or reached through a link that has changed.
 //!
-//! They are looked at again and again instead of being watched by the kernel. Its notices belong to
-//! what a name leads to, so that each link on the way and each folder would have to be watched, on
-//! network disks nothing comes, and a queue that is full forgets; a look costs a system call.
+//! The files are checked repeatedly instead of being watched by the kernel. The kernel's notices
+//! belong to the target of a name, so each link on the way and each folder would have to be
+//! watched, network disks send none, and a full queue loses some; a check costs a system call.
 
 use std::fs;
 use std::io;
@@ -16,9 +16,9 @@ const ENTRIES: usize = 2_000;
 /// The marks of some files and folders.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FileMarks {
-    /// What was asked for.
+    /// The requested paths.
     paths: Vec<PathBuf>,
-    /// What was there, in folders as well.
+    /// The files that were found, including those in folders.
     found: Vec<(PathBuf, Option<FileMark>)>,
 }
 
@@ -33,7 +33,7 @@ struct FileMark {
 }
 
 impl FileMarks {
-    /// The marks of these, of folders with what is in them. What is not there has none.
+    /// The marks of these paths, and of the files in folders. A missing file has no mark.
     pub fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let mut marks = Self::default();
         for path in paths {
@@ -44,7 +44,7 @@ impl FileMarks {
 
     /// Takes those of others in.
     pub(super) fn join(&mut self, others: Self) {
-        // Of a file that stands in both, the earlier mark tells of more changes.
+        // For a file that is in both, the earlier mark detects more changes.
         for path in others.paths {
             if !self.paths.contains(&path) {
                 let below = others.found.iter();
@@ -61,7 +61,7 @@ impl FileMarks {
         Self::of(self.paths.iter().cloned())
     }
 
-    /// One more. Added before it is read, it tells of every change after that.
+    /// Adds one path. If it is added before it is read, it detects every change after that.
     pub fn add(&mut self, path: PathBuf) {
         if self.paths.contains(&path) {
             return;

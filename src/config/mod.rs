@@ -1,8 +1,8 @@
 //! One YAML file to checked values.
 //!
-//! [`Config::parse`] reads the whole file and reports every mistake at once, each with its place. The
-//! result is compiled: names are resolved, keys are read, and every value is valid. It knows no
-//! framework; besides the text it reads only the environment variables and files that the
+//! [`Config::parse`] reads the whole file and reports every mistake at once, each with its place.
+//! The result is compiled: names are resolved, keys are read, and every value is valid. It does not
+//! use the framework; besides the text it reads only the environment variables and files that the
 //! text names, through a [`SecretSource`].
 //!
 //! Relative paths in a file start at the folder of that file.
@@ -114,8 +114,8 @@ impl Config {
         Self::load_with(path, |folder| Environment::new(folder))
     }
 
-    /// The same, with the marks of every file that has a part in it: what they are not any more has
-    /// changed since. They are there for a file with mistakes as well.
+    /// The same, with the marks of every file that belongs to it; a mark that differs later shows a
+    /// change. They exist for a file with mistakes as well.
     #[doc(hidden)]
     pub fn load_marked(path: &Path) -> (Result<(Self, Vec<Warning>), ConfigError>, FileMarks) {
         let mut marks = FileMarks::of([path.to_owned()]);
@@ -191,15 +191,15 @@ fn compile(reader: &mut ConfigReader<'_>, file: &Field<'_>) -> Option<Config> {
     let mut declared = projects::read(reader, &top, &listen, (delivery.mode, spool));
     let routes = routes::read(reader, &top, &mut declared, &listen);
     let (mapping, sessions) = sections::mapping(reader, &top);
-    warn_of_two_ids(reader, &top, &routes, mapping.event_uuid);
-    warn_of_pages_without_a_library(reader, &top, &routes, &sessions);
+    warn_about_two_ids(reader, &top, &routes, mapping.event_uuid);
+    warn_about_pages_without_a_library(reader, &top, &routes, &sessions);
     let mapping = Mapping {
         privacy: privacy::read(reader, &top),
         rules: rules::read(reader, &top),
         ..mapping
     };
     let (limits, bounds) = sections::limits(reader, &top);
-    warn_of_large_events(reader, &top, &delivery, bounds.event);
+    warn_about_large_events(reader, &top, &delivery, bounds.event);
     let server = sections::server(reader, &top);
     Some(Config {
         file: None,
@@ -220,8 +220,8 @@ fn compile(reader: &mut ConfigReader<'_>, file: &Field<'_>) -> Option<Config> {
     })
 }
 
-/// Pages keep sessions with what the library's loader brings.
-fn warn_of_pages_without_a_library(
+/// Pages keep sessions with the code in the library's loader.
+fn warn_about_pages_without_a_library(
     reader: &mut ConfigReader<'_>,
     top: &reader::Section<'_>,
     routes: &[Route],
@@ -234,14 +234,13 @@ fn warn_of_pages_without_a_library(
     if let (false, SessionMode::Page, Some(field)) = (served, sessions, top.get("mapping")) {
         reader.warn(
             field,
-            "`sessions: page` does nothing: no route has a `library`, with which pages would keep \
-             sessions",
+            "`sessions: page` has no effect: it needs a route with a `library`",
         );
     }
 }
 
 /// A kind of spool may take no event as large as the others do.
-fn warn_of_large_events(
+fn warn_about_large_events(
     reader: &mut ConfigReader<'_>,
     top: &reader::Section<'_>,
     delivery: &DeliveryConfig,
@@ -254,8 +253,8 @@ fn warn_of_large_events(
     }
 }
 
-/// Events that a Segment account sends to PostHog as well are recognised by their id alone.
-fn warn_of_two_ids(
+/// Events that a Segment account also sends to PostHog are recognised only by their id.
+fn warn_about_two_ids(
     reader: &mut ConfigReader<'_>,
     top: &reader::Section<'_>,
     routes: &[Route],
@@ -269,7 +268,7 @@ fn warn_of_two_ids(
         reader.warn(
             field,
             "with `event_uuid: v7` and `forward`, PostHog counts each event twice if the Segment \
-             account sends it there too: `v5` is the id that it has then",
+             account sends it there too: `v5` gives the same id as the account",
         );
     }
 }

@@ -23,7 +23,7 @@ use crate::site::PathPrefix;
 
 /// One configuration, checked and compiled: what `docs/configuration.md` describes key by key.
 ///
-/// It never changes: a reload makes another one, and a request holds the one that it began with.
+/// It never changes: a reload creates another one, and a request holds the one that it began with.
 ///
 /// ```
 /// use hedgerow::{Config, Environment};
@@ -46,7 +46,7 @@ pub struct Config {
     /// The file that it was read from, if it was one.
     #[doc(hidden)]
     pub file: Option<PathBuf>,
-    /// What that file says, key by key, as far as it is in force.
+    /// The active values of that file, key by key.
     pub outline: Option<Arc<Outline>>,
     /// Where requests come in; at least one.
     #[doc(hidden)]
@@ -57,7 +57,7 @@ pub struct Config {
     /// Whether the live view is among them, and for which clients.
     #[doc(hidden)]
     pub live: LiveView,
-    /// Where health alone is served; nowhere when turned off.
+    /// The address that serves only health; `None` if off.
     #[doc(hidden)]
     pub health: Option<SocketAddr>,
     /// Whose `X-Forwarded-For` is believed.
@@ -100,11 +100,11 @@ pub struct Project {
     pub api_key: ApiKey,
     /// The authority its host's certificate is checked against, instead of the public ones.
     pub ca_file: Option<CaFile>,
-    /// The HTTP version spoken to its host.
+    /// The HTTP version for its host.
     pub http: UpstreamHttp,
     /// Properties that each of its events gets: names, and values as JSON text.
     pub properties: Vec<(String, String)>,
-    /// When clients are told that its events are safe: its own mode, or that of `delivery`.
+    /// When clients get their 200: its own mode, or that of `delivery`.
     pub mode: DeliveryMode,
 }
 
@@ -133,10 +133,10 @@ impl fmt::Debug for CaFile {
     }
 }
 
-/// The HTTP version spoken to a host.
+/// The HTTP version for a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UpstreamHttp {
-    /// What the host chooses (ALPN) over TLS, HTTP/1.1 over plain connections.
+    /// The host's choice (ALPN) over TLS, HTTP/1.1 over plain connections.
     #[default]
     Auto,
     /// HTTP/1.1.
@@ -154,12 +154,12 @@ pub struct Route {
     pub path: PathPrefix,
     /// Where pages on other hosts reach it; none where it is a path of the page's own host.
     pub home: Option<ProxyAddress>,
-    /// What happens to it.
+    /// Its action.
     pub action: Action,
 }
 
 impl Route {
-    /// What it is called in logs and metrics: its host, if it has one, and its path.
+    /// Its name in logs and metrics: its host, if it has one, and its path.
     pub fn name(&self) -> String {
         match &self.host {
             Some(host) => format!("{host}{}", self.path),
@@ -168,10 +168,10 @@ impl Route {
     }
 }
 
-/// What happens to a route's requests.
+/// The action of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Segment's calls, rewritten for the project that the write key stands for.
+    /// Segment's calls, rewritten for the project of the write key.
     Segment {
         /// The keys it takes.
         write_keys: WriteKeys<Arc<Project>>,
@@ -202,7 +202,7 @@ pub struct RequestLimits {
     pub requests_per_key: Option<usize>,
     /// How long the head of a request may take, from its first byte to its last.
     pub head_timeout: Duration,
-    /// How fast a body has to come; as slowly as it likes if nothing is said.
+    /// The minimum rate of a body; no minimum if it is `None`.
     pub body_rate: Option<BodyRate>,
 }
 
@@ -211,7 +211,7 @@ pub struct RequestLimits {
 pub struct BodyRate {
     /// Bytes a second; at least one.
     pub bytes: u64,
-    /// How long a body is let be before it is measured.
+    /// How long a body is not measured.
     pub grace: Duration,
 }
 
@@ -246,7 +246,7 @@ pub struct DeliveryConfig {
     pub connect_timeout: Duration,
     /// For the answer to a batch.
     pub timeout: Duration,
-    /// When clients are told that their events are safe, unless their project says otherwise.
+    /// When clients get their 200, unless their project has its own mode.
     pub mode: DeliveryMode,
     /// In the mode `group`, how long a request waits for others.
     pub linger: Duration,
@@ -295,9 +295,9 @@ impl SpoolConfig {
 pub struct ServerConfig {
     /// Threads that serve requests.
     pub threads: usize,
-    /// How long requests under way may go on after the process is told to stop.
+    /// How long requests in flight may continue after the process is stopped.
     pub grace: Duration,
-    /// Where a successor asks for the listening sockets; nowhere if nothing is said.
+    /// The socket on which a successor asks for the listening sockets; `None` if off.
     pub upgrade_socket: Option<PathBuf>,
     /// Whether files that change are read again without being asked.
     pub watch: Watching,
@@ -334,8 +334,8 @@ impl Config {
 
 #[doc(hidden)]
 impl Config {
-    /// The route of a request, and its path after the route's prefix and slash. Each route is asked in
-    /// turn; [`RouteTable`](super::RouteTable) is for what looks often.
+    /// The route of a request, and its path after the route's prefix and slash. It tries each route
+    /// in turn; use [`RouteTable`](super::RouteTable) for frequent look-ups.
     ///
     /// `host` is the request's authority, with or without a port; `path` is its path as it was
     /// sent, without the query.
@@ -361,8 +361,8 @@ impl Config {
         self.projects.iter().find(|project| project.name == name)
     }
 
-    /// The defaults and one project called `default`, whose key is a placeholder: enough to
-    /// rewrite events, which do not carry the key. No route leads to it.
+    /// The defaults and one project called `default`, whose key is a placeholder: enough to rewrite
+    /// events, which do not contain the key. No route leads to it.
     pub fn default_for_convert() -> Self {
         let project = "us".parse().ok().zip(ApiKey::new("phc_placeholder").ok());
         let projects = project.map(|(host, api_key)| {

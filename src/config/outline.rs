@@ -1,4 +1,4 @@
-//! What a configuration says, key by key, read from its tree.
+//! The keys and values of a configuration, read from its tree.
 
 use crate::admin::outline::{Outline, Shown};
 
@@ -65,7 +65,7 @@ fn add(values: &mut Outline, path: String, held: String, secret: bool) {
     values.add(path, held, shown);
 }
 
-/// What an entry of a list is known by.
+/// The name of an entry of a list.
 fn name_of(node: &Node) -> Option<String> {
     let NodeKind::Mapping(entries) = &node.kind else {
         return None;

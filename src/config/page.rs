@@ -16,9 +16,9 @@ pub enum Libraries {
     /// Those that the configuration serves.
     #[default]
     All,
-    /// analytics.js alone.
+    /// Only analytics.js.
     Analytics,
-    /// posthog-js alone.
+    /// Only posthog-js.
     PostHog,
 }
 
@@ -31,18 +31,18 @@ pub enum PageError {
     NoRoute {
         /// Where it was looked for.
         below: String,
-        /// What was looked for.
+        /// The missing part.
         what: &'static str,
     },
     /// Its settings would be a 404, and the page would send nothing.
-    #[error("expected a write key that the route accepts and that can stand in a path")]
+    #[error("expected a write key that the route accepts and that is valid in a path")]
     Key,
 }
 
 /// Whose host a page is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageHost<'a> {
-    /// Not said: the first routes of the file count, whatever their hosts.
+    /// Unknown: the first routes of the file count, whatever their hosts.
     Unknown,
     /// Any host that reaches us: only routes without a host will do.
     Every,
@@ -60,8 +60,8 @@ impl PageHost<'_> {
     }
 }
 
-/// Whether a key is one part of a path whose decoded text is the key again.
-fn stands_in_a_path(key: &str) -> bool {
+/// Whether a key is one part of a path, and stays the same when that part is decoded.
+fn is_valid_in_a_path(key: &str) -> bool {
     !key.contains(['/', '\\', '?', '#', '%']) && !matches!(key, "." | "..")
 }
 
@@ -75,12 +75,13 @@ impl Config {
         }
     }
 
-    /// What goes on a page on `host` for the routes at `path`, or for the first ones of the file.
+    /// The snippet's data for a page on `host` with the routes at `path`, or with the first ones of
+    /// the file.
     ///
-    /// A route with `library` is a page's analytics.js; the `posthog` route beside it is the one
-    /// for the same hosts, below the same prefix if there is one. `write_key` is what the page
-    /// sends; without it the first key of the route, or where every key is taken a neutral one.
-    /// Without a `home` it is that of the route, or else the page's own host.
+    /// A route with `library` gives a page's analytics.js; its `posthog` route is the one for the
+    /// same hosts, below the same prefix if there is one. `write_key` is the key that the page
+    /// sends; without it the first key of the route, or a neutral one if the route accepts every
+    /// key. Without a `home` it is that of the route, otherwise the page's own host.
     ///
     /// # Errors
     ///
@@ -127,7 +128,7 @@ impl Config {
                 let write_key = write_key.or(listed).or(neutral).unwrap_or("page");
                 let accepted = WriteKey::new(write_key)
                     .is_some_and(|key| write_keys.target(Some(&key)).is_some());
-                if !accepted || !stands_in_a_path(write_key) {
+                if !accepted || !is_valid_in_a_path(write_key) {
                     return Err(PageError::Key);
                 }
                 Some(AnalyticsPart {
@@ -204,18 +205,18 @@ impl Config {
 /// How the paths of a page's snippet reach this proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// It stands in front of the site, and puts the snippet into the pages itself.
+    /// Hedgerow is in front of the site, and adds the snippet to the pages itself.
     Injected,
-    /// It stands in front of the site.
+    /// Hedgerow is in front of the site.
     InFront,
     /// The page's own host has to hand them over: no route of the file is the site itself.
     HandedOver,
-    /// On a host of its own.
+    /// Hedgerow has its own host.
     OwnHost,
 }
 
-/// The prefixes below which a page's snippet asks, each with a slash at its end; one that lies
-/// below another is left out.
+/// The prefixes of a page's requests, each with a slash at its end; a prefix below another one is
+/// omitted.
 pub fn page_paths(page: &Page) -> Vec<String> {
     let analytics = page.analytics.as_ref().map(|part| part.layout.prefix());
     let posthog = page.posthog.as_ref().map(|part| part.prefix.as_str());

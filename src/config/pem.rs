@@ -6,7 +6,7 @@ use rustls_pki_types::pem::{from_buf, Error, SectionKind};
 
 use super::reader::{ConfigReader, Field};
 
-/// What a PEM file has to hold.
+/// The required content of a PEM file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PemContent {
     /// A certificate, or several.
@@ -32,7 +32,7 @@ impl PemContent {
     }
 }
 
-/// Reads the path of a PEM file, and the file, each block of which can be decoded.
+/// Reads the path of a PEM file, and the file, and decodes each of its blocks.
 pub(super) fn pem(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,

@@ -55,7 +55,7 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Privacy 
     privacy
 }
 
-/// What can only be seen with the whole section in view.
+/// The checks that need the whole section.
 fn check(reader: &mut ConfigReader<'_>, section: &Section<'_>, privacy: &Privacy) {
     if section.get("secret").is_some() {
         return;
@@ -63,13 +63,14 @@ fn check(reader: &mut ConfigReader<'_>, section: &Section<'_>, privacy: &Privacy
     if let (Some(field), Pseudonym::Day) = (section.get("pseudonym"), privacy.pseudonym) {
         reader.wrong(
             field,
-            "a pseudonym for each day needs `secret`: without it anyone could compute whose it is",
+            "a pseudonym for each day needs `secret`: without it anyone could compute the \
+             person's pseudonym",
         );
     }
     if let (Some(field), false) = (section.get("hash"), privacy.hash.is_empty()) {
         reader.warn(
             field,
-            "without `secret`, anyone who can guess a value finds its hash",
+            "without `secret`, a reader who guesses a value can check the guess against its hash",
         );
     }
 }
@@ -169,7 +170,7 @@ fn word<T: Copy>(
     words: &[(&str, T)],
 ) -> Option<T> {
     let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
-    reader.asks_for_words(field, &names);
+    reader.expect_words(field, &names);
     let text = reader.text(field, &names.join(" or "))?;
     let found = words.iter().find(|(name, _)| *name == text);
     if found.is_none() {
@@ -178,7 +179,8 @@ fn word<T: Copy>(
     found.map(|(_, value)| *value)
 }
 
-/// What `hedgerow check` says of the section: one line for each switch that is on. Holds no secret.
+/// The lines of `hedgerow check` about the section: one for each active switch. They hold no
+/// secret.
 pub(super) fn lines(privacy: &Privacy) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = |text: String| lines.push(format!("privacy: {text}"));
@@ -222,7 +224,7 @@ pub(super) fn lines(privacy: &Privacy) -> Vec<String> {
         line("a pseudonym for each visitor and day".to_owned());
     }
     if lines.is_empty() {
-        lines.push("privacy: nothing is changed".to_owned());
+        lines.push("privacy: off".to_owned());
     }
     lines
 }

@@ -1,4 +1,4 @@
-//! Mistakes and warnings: where they stand, what is wrong, and the line they stand in.
+//! Mistakes and warnings: their place, their message, and their line.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -24,13 +24,13 @@ pub struct Problem {
     /// The keys that lead to it, as in `routes[1].path`; empty for the file as a whole. An entry
     /// of a map of write keys appears by its number, counted from 0.
     pub path: String,
-    /// What is wrong and what was expected.
+    /// The mistake, and what was expected.
     pub message: String,
-    /// The line it stands in.
+    /// Its line.
     pub(super) snippet: Option<SourceExcerpt>,
 }
 
-/// Something that works but is probably not what was meant.
+/// A valid setting that is probably not intended.
 pub type Warning = Problem;
 
 /// One line of a file, with secrets masked, and the part of it that is meant.
@@ -107,7 +107,7 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// The file holds mistakes.

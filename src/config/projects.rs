@@ -21,8 +21,8 @@ pub(super) struct DeclaredProjects<'n> {
     used: std::collections::HashSet<&'n str>,
 }
 
-/// Reads the section. `delivery` is the mode of projects that have none of their own, and whether
-/// there is a spool.
+/// Reads the section. `delivery` is the mode of projects without their own, and whether there is a
+/// spool.
 pub(super) fn read<'n>(
     reader: &mut ConfigReader<'_>,
     top: &Section<'n>,
@@ -81,7 +81,7 @@ impl<'n> DeclaredProjects<'n> {
     }
 
     /// Warns of projects that no route leads to.
-    pub fn warn_of_unused(&self, reader: &mut ConfigReader<'_>) {
+    pub fn warn_about_unused(&self, reader: &mut ConfigReader<'_>) {
         for (field, name, _) in &self.projects {
             if !self.used.contains(name) {
                 reader.warn(field, "no route leads to this project");
@@ -145,7 +145,7 @@ fn host_of(reader: &mut ConfigReader<'_>, field: &Field<'_>, listen: &[Listener]
     match text.parse::<Host>() {
         Ok(host) => {
             if is_ours(listen, host.name(), host.port()) {
-                reader.wrong(field, "this is a listener of this Hedgerow");
+                reader.wrong(field, "this is one of Hedgerow's own listeners");
             }
             if let Some(misdirection) = host.misdirection() {
                 reader.warn(field, misdirection.to_string());

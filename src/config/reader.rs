@@ -1,4 +1,4 @@
-//! Typed reading of a tree. Whatever is wrong is noted, and reading goes on.
+//! Typed reading of a tree. The reader notes every mistake, and continues.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use super::source::{join, RawProblem};
 use super::tree::{MappingEntry, Node, NodeKind, SourceSpan};
 use super::{units, words};
 
-/// What reading one configuration finds.
+/// The results of reading one configuration.
 pub(super) struct ConfigReader<'a> {
     pub secrets: &'a dyn SecretSource,
     pub mistakes: Vec<RawProblem>,
     pub warnings: Vec<RawProblem>,
-    /// What was asked for, by the path of the value: the JSON Schema says the same.
+    /// The expected values, by path: the JSON Schema contains the same.
     pub seen: Vec<(String, Accepted)>,
 }
 
-/// What a key may be, as it is asked for.
+/// The values that a key may have.
 #[derive(Debug)]
 pub(super) enum Accepted {
     /// One of these words.
@@ -50,7 +50,7 @@ pub(super) struct Section<'n> {
 }
 
 impl<'n> Section<'n> {
-    /// The value of a key; of one that is given twice, the first.
+    /// The value of a key; of a repeated key, the first one.
     pub fn get(&self, key: &str) -> Option<&Field<'n>> {
         self.fields
             .iter()
@@ -77,6 +77,12 @@ impl<'n> Field<'n> {
         }
     }
 
+    /// Whether it is switched off. Tools that read YAML 1.1 (Helm, Ansible, PyYAML) write `off` as
+    /// `false`.
+    pub fn is_off(&self) -> bool {
+        matches!(self.text(), Some("off" | "false"))
+    }
+
     /// Whether nothing is written behind the key.
     pub fn is_nothing(&self) -> bool {
         matches!(self.node.kind, NodeKind::Nothing)
@@ -99,7 +105,7 @@ impl<'n> Field<'n> {
         }
     }
 
-    /// The entries of a mapping whose keys are the writer's own.
+    /// The entries of a mapping with free keys.
     pub fn entries(&self) -> &'n [MappingEntry] {
         match &self.node.kind {
             NodeKind::Mapping(entries) => entries,
@@ -145,7 +151,7 @@ impl<'a> ConfigReader<'a> {
         self.note(field.key_span, field.path.clone(), message.into());
     }
 
-    /// Notes what a section lacks.
+    /// Notes a missing key of a section.
     pub fn lacking(&mut self, section: &Section<'_>, message: impl Into<String>) {
         self.note(section.span, section.path.clone(), message.into());
     }
@@ -205,21 +211,21 @@ impl<'a> ConfigReader<'a> {
         self.section(field, schema)
     }
 
-    /// Reads a single value that is not a secret. What looks like the place of one is a mistake:
-    /// it would be taken for the value itself.
+    /// Reads a single value that is not a secret. A reference to a secret is a mistake, because it
+    /// would be used as the value itself.
     pub fn text<'n>(&mut self, field: &Field<'n>, expected: &str) -> Option<&'n str> {
         let text = self.literal(field, expected)?;
         if is_reference(text) {
             self.wrong(
                 field,
-                format!("env: and file: are not read here; expected {expected}"),
+                format!("env: and file: are not possible here; expected {expected}"),
             );
             return None;
         }
         Some(text)
     }
 
-    /// Reads a single value as it stands.
+    /// Reads a single value exactly as it is written.
     pub fn literal<'n>(&mut self, field: &Field<'n>, expected: &str) -> Option<&'n str> {
         let text = field.text();
         if text.is_none() {
@@ -229,7 +235,7 @@ impl<'a> ConfigReader<'a> {
     }
 
     /// Remembers the words that a value may be.
-    pub fn asks_for_words(&mut self, field: &Field<'_>, words: &[&str]) {
+    pub fn expect_words(&mut self, field: &Field<'_>, words: &[&str]) {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
         self.seen.push((field.path.clone(), Accepted::Words(words)));
     }
@@ -243,9 +249,17 @@ impl<'a> ConfigReader<'a> {
     ) -> Option<T> {
         let field = section.get(key)?;
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        self.asks_for_words(field, &names);
+        self.expect_words(field, &names);
         let text = self.text(field, &names.join(" or "))?;
-        let found = choices.iter().find(|(name, _)| *name == text);
+        let found = choices.iter().find(|(name, _)| {
+            // As such tools write `on` and `off`.
+            let other = match *name {
+                "on" => "true",
+                "off" => "false",
+                name => name,
+            };
+            *name == text || other == text
+        });
         if found.is_none() {
             let hint = did_you_mean(text, names.iter().copied());
             self.wrong(field, format!("expected {}{hint}", names.join(" or ")));
@@ -322,7 +336,7 @@ impl<'a> ConfigReader<'a> {
             return Some(value);
         }
         let (low, high) = (print(range.start()), print(range.end()));
-        self.wrong(field, format!("expected something from {low} to {high}"));
+        self.wrong(field, format!("expected a value from {low} to {high}"));
         None
     }
 }

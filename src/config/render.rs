@@ -1,4 +1,4 @@
-//! What `hedgerow check` prints.
+//! The output of `hedgerow check`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -202,7 +202,9 @@ fn settings(config: &Config) -> Vec<String> {
     let sessions = match &config.sessions {
         SessionMode::Off => "those that clients know".to_owned(),
         SessionMode::Cookie(sessions) => format!("kept in the cookie {}", sessions.cookie()),
-        SessionMode::Page => "kept by pages, beside analytics.js's anonymous id".to_owned(),
+        SessionMode::Page => "stored by pages, together with analytics.js's anonymous \
+            id"
+        .to_owned(),
     };
     let repeats = match config.mapping.repeats {
         Repeats::Send => "sent",
@@ -230,7 +232,7 @@ fn settings(config: &Config) -> Vec<String> {
             print_duration(config.server.grace),
             match &config.server.upgrade_socket {
                 None => "no hand-over of sockets".to_owned(),
-                Some(path) => format!("hands its sockets over at {}", path.display()),
+                Some(path) => format!("hand-over of sockets at {}", path.display()),
             },
         ),
         format!("trusted proxies: {proxies}"),
@@ -254,10 +256,8 @@ fn together(config: &Config) -> String {
 
 fn acknowledged(mode: DeliveryMode) -> &'static str {
     match mode {
-        DeliveryMode::Stream => "when PostHog has them, or when they are in it",
-        DeliveryMode::Group => {
-            "when PostHog has them, several requests at a time, or when they are in it"
-        }
+        DeliveryMode::Stream => "when PostHog or the spool has them",
+        DeliveryMode::Group => "when PostHog or the spool has them, several requests at a time",
         DeliveryMode::Spool => "when they are in it",
     }
 }

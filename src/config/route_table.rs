@@ -7,7 +7,7 @@ use super::model::{Action, Route};
 use super::site_host;
 use crate::site::head::normal;
 
-/// The routes of a configuration, to be found by host and path. What a look costs depends on the
+/// The routes of a configuration, found by host and path. The cost of a look-up depends on the
 /// request's path and hardly on the number of routes.
 #[derive(Debug, Default)]
 pub struct RouteTable {
@@ -17,7 +17,7 @@ pub struct RouteTable {
     any_host: Branch,
 }
 
-/// Routes whose prefixes begin alike.
+/// Routes whose prefixes begin with the same segments.
 #[derive(Debug, Default)]
 struct Branch {
     /// By the next segment of their prefixes.
@@ -32,7 +32,7 @@ struct Branch {
 type RouteMatch<'p> = (usize, &'p str);
 
 impl RouteTable {
-    /// A table of these routes, which are known by their places in it.
+    /// A table of these routes, which are identified by their positions in it.
     pub fn new(routes: &[Route]) -> Self {
         let mut table = Self::default();
         for (number, route) in routes.iter().enumerate() {
@@ -103,7 +103,7 @@ impl Branch {
         found
     }
 
-    /// The first of the routes whose prefix ends here, for what follows it and its slash.
+    /// The first of the routes whose prefix ends here, for the rest of the path after its slash.
     fn ends<'p>(&self, behind: Option<&'p str>, sent: PrefixForm) -> Option<RouteMatch<'p>> {
         let behind = behind.unwrap_or_default();
         let as_sent = self.as_sent.filter(|_| sent == PrefixForm::Exactly);
@@ -115,7 +115,7 @@ impl Branch {
     }
 }
 
-/// How the prefix stands in a path.
+/// The form of the prefix in a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PrefixForm {
     Exactly,

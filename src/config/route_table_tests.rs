@@ -44,7 +44,7 @@ impl Numbers {
 }
 
 #[test]
-fn the_table_finds_the_route_that_asking_each_in_turn_finds() {
+fn the_table_finds_the_same_route_as_a_linear_search() {
     let mut config = config();
     let actions: Vec<Action> = config
         .routes

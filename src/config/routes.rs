@@ -59,7 +59,10 @@ pub(super) fn read(
             (earlier_host.is_none() || *earlier_host == host) && earlier_path.covers(&path)
         });
         if let Some((_, _, name)) = earlier {
-            let message = format!("this route can never match: {name} comes first and takes all");
+            let message = format!(
+                "this route can never match: {name} comes first and matches all \
+                its requests"
+            );
             match section.get("path") {
                 Some(path) => reader.wrong(path, message),
                 None => reader.lacking(&section, message),
@@ -78,14 +81,14 @@ pub(super) fn read(
             });
         }
     }
-    // A route with a mistake of its own may be the one that is meant.
+    // A route with a mistake may be the intended one.
     let complete = routes.len() == entries.len();
     for (field, number) in injects.iter().filter(|_| complete) {
         if let Some(origin) = routes.get(*number) {
             first_party::check_inject(reader, field, origin, &routes);
         }
     }
-    projects.warn_of_unused(reader);
+    projects.warn_about_unused(reader);
     routes
 }
 
@@ -98,7 +101,10 @@ fn place(
         match SiteHost::new(text) {
             Ok(host) => {
                 if text.contains(':') && !text.ends_with(']') && text.matches(':').count() < 2 {
-                    reader.warn(field, "the port is ignored: hosts are compared without it");
+                    reader.warn(
+                        field,
+                        "Hedgerow ignores the port: it compares hosts without it",
+                    );
                 }
                 Some(host)
             }
@@ -229,7 +235,7 @@ fn write_keys(
                     continue;
                 };
                 if listed.insert(key, project.clone()).is_some() {
-                    reader.wrong(&item, "this write key is in the list already");
+                    reader.wrong(&item, "the list already has this write key");
                 }
             }
         }
@@ -248,8 +254,8 @@ fn write_keys(
                     // A key of a mapping is no value.
                     Some(_) if secret::is_reference(&entry.key) => reader.wrong_key(
                         &value,
-                        "a key of a mapping is taken literally, not from a variable or file; \
-                         a route with a list of `write_keys` reads env:NAME",
+                        "Hedgerow uses a key of a mapping literally and reads no variable or \
+                         file; a list of `write_keys` may have env:NAME",
                     ),
                     Some(key) => {
                         listed.insert(key, target);
@@ -259,7 +265,7 @@ fn write_keys(
             }
         }
         NodeKind::List(_) | NodeKind::Mapping(_) => {
-            reader.wrong(keys, format!("no key at all; expected {EXPECTED}"));
+            reader.wrong(keys, format!("the list is empty; expected {EXPECTED}"));
         }
         NodeKind::Text(_) => reader.wrong(keys, format!("expected {EXPECTED}")),
         NodeKind::Nothing => reader.expected(keys, EXPECTED),

@@ -51,7 +51,8 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<Rule
     rules
 }
 
-/// Whether a rule leaves nothing for a later one. A renaming one lets some calls pass.
+/// Whether a rule matches everything that a later one matches. A renaming rule lets some calls
+/// pass.
 fn hides(before: &Rule, after: &Rule) -> bool {
     let takes_all = before.event.to_string() == "*" || before.event == after.event;
     let same_calls = !matches!(before.action, RuleAction::Rename(_))
@@ -117,7 +118,10 @@ fn new_name(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<String> 
         return None;
     }
     if PERSON_EVENTS.contains(&name) {
-        reader.wrong(field, "an event of this name would change persons");
+        reader.wrong(
+            field,
+            "PostHog would change persons for an event of this name",
+        );
         return None;
     }
     Some(name.to_owned())
@@ -174,7 +178,7 @@ fn is_constants_name(name: &str) -> bool {
         && !matches!(name, "distinct_id" | "token" | "alias")
 }
 
-/// What `hedgerow check` says of the rules: one line for each.
+/// The lines of `hedgerow check` about the rules: one for each.
 pub(super) fn lines(rules: &[Rule]) -> Vec<String> {
     let lines = rules.iter().enumerate().map(|(index, rule)| {
         let does = match &rule.action {

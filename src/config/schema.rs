@@ -1,5 +1,5 @@
-//! The keys of the YAML, section by section: what the reader takes, and what `hedgerow schema` says of
-//! it. Words and bounds are not here: the reader's own are used.
+//! The keys of the YAML, section by section: what the reader accepts, and what `hedgerow schema`
+//! prints about it. Words and bounds come from the reader.
 
 pub(super) use super::route_schema::{
     FORWARD, HEALTH, LIBRARY, ORIGIN, POSTHOG, SEGMENT, SETTINGS,

@@ -1,4 +1,5 @@
-//! What a configuration names but does not hold: environment variables and files.
+//! The sources of values that a configuration names but does not hold: environment variables and
+//! files.
 
 use std::env::VarError;
 use std::io::{self, Read};
@@ -19,7 +20,7 @@ pub trait SecretSource {
     /// The value of an environment variable.
     fn variable(&self, name: &str) -> Result<String, VarError>;
 
-    /// The content of a file whose path has gone through [`resolve`](Self::resolve).
+    /// The content of a file whose path was returned by [`resolve`](Self::resolve).
     fn file(&self, path: &Path) -> io::Result<Vec<u8>>;
 
     /// The content of a file that holds a secret, as `file:PATH` names it.
@@ -40,7 +41,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// For a configuration whose file lies in this folder.
+    /// For a configuration whose file is in this folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
@@ -48,7 +49,7 @@ impl Environment {
         }
     }
 
-    /// What the files that were asked for were then, those among them that are not there too.
+    /// The state of the requested files when they were read, including missing ones.
     #[doc(hidden)]
     pub fn marks(&self) -> FileMarks {
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,8 +75,8 @@ impl SecretSource for Environment {
     }
 }
 
-/// The same, for a look at a configuration on a machine that has no keys: what is missing of the
-/// variables and secret files is made up, each with a value of its own.
+/// The same, for checking a configuration on a machine without keys: a placeholder, different for
+/// each, replaces each missing variable and secret file.
 #[derive(Debug, Clone)]
 pub struct WithoutSecrets(Environment);
 
@@ -83,14 +84,14 @@ pub struct WithoutSecrets(Environment);
 const MADE_UP: &str = "phc_made_up_";
 
 impl WithoutSecrets {
-    /// For a configuration whose file lies in this folder.
+    /// For a configuration whose file is in this folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self(Environment::new(folder))
     }
 
     /// Whether a value was made up.
     #[doc(hidden)]
-    pub fn made_up(value: &str) -> bool {
+    pub fn is_placeholder(value: &str) -> bool {
         value.starts_with(MADE_UP)
     }
 
@@ -147,8 +148,8 @@ pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a secret: `env:NAME`, `file:PATH` or the value itself, and says for a message where it
-/// stood. No message repeats the value.
+/// Reads a secret: `env:NAME`, `file:PATH` or the value itself, and names its source for a message.
+/// No message repeats the value.
 pub(super) fn named(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
@@ -168,7 +169,7 @@ pub(super) fn named(
     Some((text.to_owned(), ""))
 }
 
-/// Whether a text says where a value is found, rather than being one.
+/// Whether a text refers to a value, rather than being one.
 pub(super) fn is_reference(text: &str) -> bool {
     let text = text.trim();
     text.starts_with("env:") || text.starts_with("file:") || text.starts_with("${")

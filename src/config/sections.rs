@@ -116,15 +116,15 @@ pub(super) fn mapping(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> (Mapp
     }
     let sessions = sessions::read(reader, &section);
     if mapping.mode == Mode::Reference {
-        warn_of_what_needs_the_enriched_mode(reader, &section);
+        warn_about_enriched_only_switches(reader, &section);
     }
     (mapping, sessions)
 }
 
-fn warn_of_what_needs_the_enriched_mode(reader: &mut ConfigReader<'_>, section: &Section<'_>) {
+fn warn_about_enriched_only_switches(reader: &mut ConfigReader<'_>, section: &Section<'_>) {
     for key in ["sessions", "repeats"] {
         let field = section.get(key);
-        let does_something = |field: &&Field<'_>| !matches!(field.text(), Some("off" | "send"));
+        let does_something = |field: &&Field<'_>| !field.is_off() && field.text() != Some("send");
         if let Some(field) = field.filter(does_something).cloned() {
             reader.warn(&field, "has no effect in `mode: reference`");
         }
@@ -161,7 +161,7 @@ fn group_type(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<St
 /// How fast a body has to come.
 fn body_rate(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<BodyRate> {
     let said = section.get("body_rate");
-    let is_off = said.is_some_and(|field| field.text() == Some("off"));
+    let is_off = said.is_some_and(Field::is_off);
     let grace = reader.duration(section, "body_grace", SECOND..=MINUTES);
     if is_off {
         if let (Some(field), Some(_)) = (section.get("body_grace"), grace) {
@@ -201,7 +201,7 @@ pub(super) fn limits(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> (Reque
     limits.connections_per_client = of_one.unwrap_or((limits.connections / 4).max(1));
     let mut rate = |key| {
         let said = section.get(key);
-        let off = said.is_none_or(|field| field.text() == Some("off"));
+        let off = said.is_none_or(Field::is_off);
         (!off).then(|| reader.number(&section, key, 1..=1_000_000))?
     };
     limits.requests_per_client = rate("requests_per_client");
@@ -213,7 +213,7 @@ pub(super) fn limits(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> (Reque
     if let (Some(field), true) = (section.get("connections_per_client"), beyond) {
         reader.wrong(
             field,
-            "larger than `connections`: one client could take them all",
+            "larger than `connections`: one client could use them all",
         );
     }
     limits.body = body.unwrap_or(limits.body);
@@ -221,13 +221,10 @@ pub(super) fn limits(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> (Reque
     bounds.window = window.unwrap_or(bounds.window.min(limits.body));
     bounds.event = event.unwrap_or(bounds.event);
     if let (Some(field), true) = (section.get("window"), bounds.window > limits.body) {
-        reader.wrong(field, "larger than `body`: no body can be larger than that");
+        reader.wrong(field, "larger than `body`: no body reaches this size");
     }
     if let (Some(field), true) = (section.get("memory"), limits.memory < bounds.window) {
-        reader.wrong(
-            field,
-            "smaller than `window`: not even one body could be held",
-        );
+        reader.wrong(field, "smaller than `window`: no body would fit");
     }
     (limits, bounds)
 }
@@ -250,16 +247,14 @@ pub(super) fn server(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Server
         server.watch = watch;
     }
     let said = section.get("upgrade_socket").cloned();
-    server.upgrade_socket =
-        said.filter(|field| !field.is_nothing()).and_then(|field| {
-            match reader.text(&field, "off or the path of a socket")? {
-                "off" => None,
-                "" => {
-                    reader.wrong(&field, "expected off or the path of a socket");
-                    None
-                }
-                text => Some(reader.secrets.resolve(Path::new(text))),
-            }
-        });
+    let said = said.filter(|field| !field.is_nothing() && !field.is_off());
+    server.upgrade_socket = said.and_then(|field| {
+        let text = reader.text(&field, "off or the path of a socket")?;
+        if text.is_empty() {
+            reader.wrong(&field, "expected off or the path of a socket");
+            return None;
+        }
+        Some(reader.secrets.resolve(Path::new(text)))
+    });
     server
 }

@@ -1,4 +1,5 @@
-//! `mapping.sessions`: who keeps visitors' sessions, the edge in a cookie of its own or their pages.
+//! `mapping.sessions`: where visitors' sessions are kept, at the edge in its own cookie or in the
+//! pages.
 
 use std::fmt;
 
@@ -7,8 +8,8 @@ use super::{schema, secret};
 use crate::rewrite::enrich::edge_session::{EdgeSessionError, EdgeSessions, SessionCookie};
 use crate::rewrite::SessionKeeper;
 
-/// The cookie's name if none is given: it says nothing of what the cookie is for, and is unlikely
-/// to be one that the site uses itself.
+/// The default name of the cookie: it does not reveal the purpose of the cookie, and is unlikely to
+/// be used by the site itself.
 const NAME: &str = "edge_visit";
 
 /// More secrets than this are more than one replacement needs.
@@ -22,11 +23,11 @@ pub enum SessionMode {
     Off,
     /// In a first-party cookie.
     Cookie(CookieSessions),
-    /// Pages do: beside analytics.js's anonymous id, with what Hedgerow serves.
+    /// In the pages: together with analytics.js's anonymous id, by the code that Hedgerow serves.
     Page,
 }
 
-/// The cookie, and what it is authenticated with.
+/// The cookie, and the secret that authenticates it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CookieSessions {
     cookie: SessionCookie,
@@ -36,7 +37,7 @@ pub struct CookieSessions {
 }
 
 impl CookieSessions {
-    /// Whether the process has to make up a secret of its own.
+    /// Whether the process has to generate a secret.
     pub fn lacks_secret(&self) -> bool {
         self.secrets.is_empty()
     }
@@ -46,15 +47,15 @@ impl CookieSessions {
         &self.cookie
     }
 
-    /// What keeps the sessions. `made_up` is used where the file names no secret.
+    /// The settings of the sessions. `is_placeholder` is used if the file has no secret.
     ///
     /// # Errors
     ///
-    /// When `made_up` is needed and too short.
-    pub fn keeper(&self, made_up: &[u8]) -> Result<SessionKeeper, EdgeSessionError> {
+    /// When `is_placeholder` is needed and too short.
+    pub fn keeper(&self, is_placeholder: &[u8]) -> Result<SessionKeeper, EdgeSessionError> {
         let given = self.secrets.iter().map(Vec::as_slice);
         let sessions = match self.lacks_secret() {
-            true => EdgeSessions::new([made_up]),
+            true => EdgeSessions::new([is_placeholder]),
             false => EdgeSessions::new(given),
         }?;
         Ok(SessionKeeper {
@@ -80,10 +81,12 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, mapping: &Section<'_>) -> Sess
     let Some(field) = mapping.get("sessions").filter(|field| !field.is_nothing()) else {
         return SessionMode::Off;
     };
+    if field.is_off() {
+        return SessionMode::Off;
+    }
     let read = match field.text() {
-        Some("off") => return SessionMode::Off,
         Some("page") => return SessionMode::Page,
-        Some("cookie") => cookie(reader, NAME, None, Vec::new(), field),
+        Some("cookie") => cookie(reader, SessionCookie::new(NAME, None), Vec::new(), field),
         Some(_) => {
             reader.wrong(field, format!("expected {EXPECTED}"));
             return SessionMode::Off;
@@ -101,8 +104,8 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, mapping: &Section<'_>) -> Sess
     if sessions.lacks_secret() {
         reader.warn(
             field,
-            "without a secret, sessions end when the process does, and no other process knows \
-             them; give one with {cookie: {secret: env:NAME}}",
+            "without a secret, sessions end with the process, and no other process accepts them; \
+             set one with {cookie: {secret: env:NAME}}",
         );
     }
     SessionMode::Cookie(sessions)
@@ -110,7 +113,7 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, mapping: &Section<'_>) -> Sess
 
 fn settings(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<CookieSessions> {
     if field.is_nothing() {
-        return cookie(reader, NAME, None, Vec::new(), field);
+        return cookie(reader, SessionCookie::new(NAME, None), Vec::new(), field);
     }
     let section = reader.section(field, &schema::SESSION_COOKIE)?;
     let mut word = |key: &str, expected: &str| {
@@ -123,19 +126,22 @@ fn settings(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<CookieSe
         Some(field) => secrets(reader, &field)?,
         None => Vec::new(),
     };
-    let place = section.get("domain").filter(|_| domain.is_some());
-    let place = place.or_else(|| section.get("name")).unwrap_or(field);
-    cookie(reader, name, domain, secrets, &place.clone())
+    let made = SessionCookie::new(name, domain);
+    let key = match made {
+        Err(EdgeSessionError::CookieName) => "name",
+        _ => "domain",
+    };
+    let place = section.get(key).unwrap_or(field).clone();
+    cookie(reader, made, secrets, &place)
 }
 
 fn cookie(
     reader: &mut ConfigReader<'_>,
-    name: &str,
-    domain: Option<&str>,
+    made: Result<SessionCookie, EdgeSessionError>,
     secrets: Vec<Vec<u8>>,
     field: &Field<'_>,
 ) -> Option<CookieSessions> {
-    match SessionCookie::new(name, domain) {
+    match made {
         Ok(cookie) => Some(CookieSessions { cookie, secrets }),
         Err(error) => {
             reader.wrong(field, error.to_string());

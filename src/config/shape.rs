@@ -1,6 +1,6 @@
-//! What a key of the YAML takes, and what the keys of a section are to each other.
+//! The values of a key of the YAML, and the relations between the keys of a section.
 
-/// What a key takes.
+/// The type of a key's value.
 pub(super) enum KeyType {
     /// One of the words, or a size, duration or number within the bounds, that the reader asks for.
     Read,
@@ -36,9 +36,9 @@ pub(super) enum KeyType {
 
 /// A section of the YAML.
 pub(super) struct SectionSchema {
-    /// What it is called among the definitions, and above its table in docs/configuration.md.
+    /// Its name among the definitions, and above its table in docs/configuration.md.
     pub name: &'static str,
-    /// What it is called in a message.
+    /// Its name in a message.
     pub label: &'static str,
     /// Where the example of everything has it.
     pub at: &'static str,

@@ -8,13 +8,13 @@ use std::str::FromStr;
 pub struct SiteHost(String);
 
 impl SiteHost {
-    /// Takes a name or address, with or without a port, or says what is wrong with it.
+    /// Accepts a name or address, with or without a port, or returns the mistake.
     pub(super) fn new(text: &str) -> Result<Self, &'static str> {
         if text.contains("://") || text.contains('/') {
-            return Err("expected a host name alone, without scheme and path");
+            return Err("expected only a host name, without scheme and path");
         }
         if text.contains('*') {
-            return Err("expected one host name; without `host` a route takes every host");
+            return Err("expected one host name; a route without `host` matches every host");
         }
         let name = if text.parse::<std::net::Ipv6Addr>().is_ok() {
             text
@@ -27,13 +27,16 @@ impl SiteHost {
             && name
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+        if !name.is_ascii() {
+            return Err("expected the name as browsers send it: xn--…, in ASCII characters");
+        }
         if !is_address && !is_name {
             return Err("expected a host name such as shop.example.com");
         }
         Ok(Self(name.to_ascii_lowercase()))
     }
 
-    /// Whether this is the host of a request's authority, whatever its port.
+    /// Whether this is the host of a request's authority, with any port.
     pub fn matches(&self, authority: &str) -> bool {
         name(authority).eq_ignore_ascii_case(&self.0)
     }
@@ -85,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn an_invalid_host_is_refused() {
         for text in [
             "",
             ":80",
@@ -98,6 +101,12 @@ mod tests {
             "bücher.de",
         ] {
             assert!(SiteHost::new(text).is_err(), "{text}");
+        }
+        let said = SiteHost::new("bücher.de").unwrap_err();
+        assert!(said.contains("xn--"), "{said}");
+        for text in ["a b", "[]"] {
+            let said = SiteHost::new(text).unwrap_err();
+            assert!(said.contains("such as"), "{said}");
         }
     }
 }

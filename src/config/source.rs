@@ -27,7 +27,7 @@ pub(super) struct SourceText<'t> {
     masks: BTreeMap<usize, BTreeSet<(usize, usize)>>,
     /// Where values begin that are masked already: aliases lead to the same one many times.
     masked: HashSet<Place>,
-    /// Without a tree it is unknown what is secret, and lines are masked word by word.
+    /// Without a tree it is unknown which values are secret, and lines are masked word by word.
     parsed: bool,
 }
 
@@ -108,7 +108,7 @@ impl<'t> SourceText<'t> {
                         findings.push(RawProblem {
                             span: entry.key_span,
                             path: below.clone(),
-                            message: format!("given twice; the first is in line {line}"),
+                            message: format!("this key appears twice; the first is in line {line}"),
                         });
                     }
                     let secrecy = match secrecy {
@@ -188,8 +188,8 @@ impl<'t> SourceText<'t> {
             .collect()
     }
 
-    /// Whether a line of a broken file may belong to a key whose values are secret: it names one,
-    /// or such a key is the nearest known key above it.
+    /// Whether a line of a broken file may belong to a key with secret values: it names one, or
+    /// such a key is the nearest known key above it.
     fn may_hold_secrets(&self, line: usize) -> bool {
         let this = line.checked_sub(1).and_then(|index| self.lines.get(index));
         if this.is_some_and(|text| holds_login(text)) {
@@ -269,7 +269,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-/// Hides what looks like a PostHog key wherever it stands.
+/// Hides every text that looks like a PostHog key.
 fn mask_words(text: &str) -> String {
     mask_some(text, |word| {
         ["phc_", "phx_"]

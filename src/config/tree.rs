@@ -35,7 +35,7 @@ impl SourceSpan {
         }
     }
 
-    /// The position itself, for what has no extent.
+    /// The position itself, for an item without an extent.
     pub fn point(place: Place) -> Self {
         Self {
             start: place,
@@ -62,7 +62,7 @@ pub(super) struct Node {
     height: usize,
 }
 
-/// What a value is. Scalars stay text: each key says itself how its text is to be read.
+/// The kind of a value. Scalars stay text: each key decides how to read its text.
 #[derive(Debug)]
 pub(super) enum NodeKind {
     Nothing,
@@ -72,7 +72,7 @@ pub(super) enum NodeKind {
 }
 
 impl NodeKind {
-    /// What to call it in a message.
+    /// Its name in a message.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -133,7 +133,7 @@ impl Node {
 }
 
 /// Adds `key: value` to the mapping that `path` leads to (`routes[1].posthog`), where it has no such key.
-pub(super) fn add_where_missing(root: &mut Rc<Node>, path: &str, key: &str, value: &str) {
+pub(super) fn add_if_missing(root: &mut Rc<Node>, path: &str, key: &str, value: &str) {
     let Some(node) = Rc::get_mut(root) else {
         return;
     };
@@ -142,12 +142,12 @@ pub(super) fn add_where_missing(root: &mut Rc<Node>, path: &str, key: &str, valu
         NodeKind::List(items) => {
             let number = step.trim_end_matches(']').parse::<usize>();
             if let Some(item) = number.ok().and_then(|number| items.get_mut(number)) {
-                add_where_missing(item, rest, key, value);
+                add_if_missing(item, rest, key, value);
             }
         }
         NodeKind::Mapping(entries) if !path.is_empty() => {
             if let Some(entry) = entries.iter_mut().find(|entry| entry.key == step) {
-                add_where_missing(&mut entry.value, rest, key, value);
+                add_if_missing(&mut entry.value, rest, key, value);
             }
         }
         NodeKind::Mapping(entries) if entries.iter().all(|entry| entry.key != key) => {
@@ -225,7 +225,7 @@ impl TreeBuilder {
             }
             Event::Alias(id) => match self.anchors.get(&id) {
                 Some(node) => self.complete(Rc::clone(node), 0, span)?,
-                None => return broken(span, "this alias stands inside the value it names"),
+                None => return broken(span, "this alias is inside the value that it names"),
             },
             _ => {}
         }
@@ -305,7 +305,7 @@ fn is_nothing(text: &str) -> bool {
 
 fn refuse_tag(tag: Option<&Tag>, span: SourceSpan) -> Result<(), YamlError> {
     match tag {
-        Some(_) => broken(span, "tags such as !name have no meaning here"),
+        Some(_) => broken(span, "tags such as !name are not supported"),
         None => Ok(()),
     }
 }
@@ -321,7 +321,9 @@ fn in_plain_words(error: &ScanError) -> YamlError {
     use ErrorKind as E;
     let message = match error.kind() {
         E::MappingValueNotAllowed => {
-            "no `:` can stand here; put the text into quotes, or correct the indentation".to_owned()
+            "a `:` is not possible here; put the text into quotes, or correct the \
+             indentation"
+                .to_owned()
         }
         E::ExpectedBlockMappingKey | E::SimpleKeyExpected => {
             "expected `key: value`; is the indentation right?".to_owned()

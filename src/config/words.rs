@@ -5,7 +5,7 @@ pub(super) fn nearest<'w>(
     given: &str,
     known: impl IntoIterator<Item = &'w str>,
 ) -> Option<&'w str> {
-    // Nothing as long as this is a slip of the finger, and the comparison is quadratic.
+    // A text of this length is not a typing mistake, and the comparison is quadratic.
     if given.len() > 64 {
         return None;
     }
@@ -16,7 +16,7 @@ pub(super) fn nearest<'w>(
             let target = plain(word);
             let longest = target.chars().count().max(given.chars().count());
             let allowed = (longest / 3).max(1);
-            // Insert, delete, replace, and swap of neighbours.
+            // Insert, delete, replace, and swap of adjacent letters.
             let distance = strsim::osa_distance(&given, &target);
             // Sharing no character at all is no resemblance, however short the words are.
             (distance <= allowed && distance < target.chars().count().max(1))

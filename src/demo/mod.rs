@@ -1,10 +1,10 @@
-//! The demo: a stand-in for PostHog and a small shop, so that the whole way of an event can be
-//! seen on one machine, without a network, an account or a key.
+//! The demo: a stand-in for PostHog and a small shop, to show the whole path of an event on one
+//! machine, without a network, an account or a key.
 //!
-//! [`capture`] answers as PostHog's capture service does and remembers what it took. The tests
-//! use it as their PostHog. It is no PostHog: behind capture's rules there are no persons, no
-//! sessions, no queries, and nothing is kept on disk. Its rules are written from PostHog's source
-//! (posthog-ingestion) and were never run against the real service.
+//! [`capture`] answers as PostHog's capture service does and stores the events in memory. The tests
+//! use it as their PostHog. It is not PostHog: it has no persons, no sessions, no queries, and
+//! stores nothing on disk. Its rules come from PostHog's source (posthog-ingestion) and were never
+//! compared with the real service.
 //!
 //! [`shop`] is the page that sends events, with the real analytics.js where it is at hand.
 //! [`live`] remembers each original message and its event.
@@ -27,10 +27,10 @@ pub mod shop;
 pub use crate::admin::live;
 pub use crate::plain as http;
 
-/// The project key that the demo's configuration uses. The stand-in takes any well-formed key.
+/// The project key of the demo's configuration. The stand-in accepts any well-formed key.
 pub const API_KEY: &str = "phc_demo";
 
-/// What can be chosen about the demo.
+/// The options of the demo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DemoOptions {
     /// The folder of the npm package `@segment/analytics-next`, or its `dist/umd`.
@@ -54,7 +54,7 @@ impl Default for DemoOptions {
     }
 }
 
-/// The name of an event that the stand-in refuses for good, as PostHog would one that breaks its
+/// The name of an event that the stand-in rejects for good, as PostHog rejects one that breaks its
 /// rules.
 pub const REFUSED_EVENT: &str = "Unwelcome Event";
 
@@ -66,7 +66,7 @@ pub struct Demo {
     pub capture: Arc<Capture>,
     /// The site.
     pub shop: Arc<Shop>,
-    /// What the site shows.
+    /// The records that the site shows.
     pub live: Arc<Live>,
 }
 

@@ -1,4 +1,4 @@
-//! Certificates that are ordered: what their folder says of them.
+//! Ordered certificates: the findings from their folder.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat};
 
 use super::Finding;
 
-/// What was seen of one. Times are in seconds since 1970.
+/// The observed facts about one certificate. Times are in seconds since 1970.
 #[derive(Debug, Clone)]
 pub struct CertificateFacts<'a> {
     /// The names that it is to be for.
@@ -17,11 +17,11 @@ pub struct CertificateFacts<'a> {
     pub storage: &'a Path,
     /// Why nothing can be written there; nothing if something can.
     pub unwritable: Option<String>,
-    /// From when and until when it is valid, if it is there.
+    /// When it begins and ends to be valid, if it exists.
     pub life: Option<(i64, i64)>,
     /// Whether it is for every one of the names.
     pub complete: bool,
-    /// Orders that have failed since the last one that did not.
+    /// Failed orders since the last successful one.
     pub failures: u32,
     /// Why the last one did.
     pub error: Option<&'a str>,
@@ -31,7 +31,7 @@ pub struct CertificateFacts<'a> {
     pub now: u64,
 }
 
-/// Whether it is there, for how long, and what the last order came to.
+/// Whether it exists, how long it is valid, and the result of the last order.
 pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
     const DAY: i64 = 24 * 3600;
     const LOOK: &str =
@@ -41,7 +41,7 @@ pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(reason) = &seen.unwritable {
         let said = format!("{} cannot be written: {reason}", seen.storage.display());
-        let advice = "give the user that Hedgerow runs as a folder it can write in: without it no \
+        let advice = "set a folder in which Hedgerow's user can write: without it no \
                       certificate is ordered";
         findings.push(Finding::bad(about.clone(), said, advice));
     }
@@ -70,7 +70,7 @@ pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
         (Some((begins, _)), _) if now < begins => Finding::bad(
             about,
             "its certificate is not valid yet",
-            "look at this machine's clock",
+            "check this machine's clock",
         ),
         (Some((_, ends)), failed) if ends <= now => {
             let failed = failed.map_or(String::new(), |failed| format!("; {failed}"));
@@ -91,7 +91,7 @@ pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
         ),
         (Some((_, ends)), None) => {
             let said = format!("expires in {} days", (ends - now) / DAY);
-            Finding::well(about, said)
+            Finding::ok(about, said)
         }
     });
     findings
@@ -111,7 +111,7 @@ mod tests {
     use crate::doctor::CheckStatus::{self, Bad, Odd, Well};
 
     #[test]
-    fn a_certificate_is_judged_by_its_end_and_by_what_was_tried() {
+    fn a_certificate_is_judged_by_its_expiry_and_failed_orders() {
         const DAY: i64 = 24 * 3600;
         let (now, domains) = (
             1_800_000_000,

@@ -1,4 +1,4 @@
-//! What is said of a key that PostHog has been asked for.
+//! The findings about a key after asking PostHog.
 
 use super::Finding;
 
@@ -20,18 +20,18 @@ pub enum Installation {
     Own,
 }
 
-/// Whether a project's key is known where its events go; `elsewhere` is the region that knows it
+/// Whether a project's key is known in its own region; `elsewhere` is the region that knows it
 /// instead.
 pub fn key(name: &str, here: KeyKnown, elsewhere: Option<&str>, place: Installation) -> Finding {
     let about = format!("project {name}, key");
     match (here, elsewhere, place) {
-        (KeyKnown::Yes, ..) => Finding::well(about, "PostHog has a project with it"),
+        (KeyKnown::Yes, ..) => Finding::ok(about, "PostHog has a project with it"),
         (KeyKnown::No, Some(region), _) => Finding::bad(
             about,
             format!(
                 "is that of a project in the other region, {region}: PostHog accepts the events and drops them"
             ),
-            format!("write `host: {region}` for this project"),
+            format!("set `host: {region}` for this project"),
         ),
         (KeyKnown::No, None, Installation::Cloud) => Finding::bad(
             about,
@@ -40,7 +40,7 @@ pub fn key(name: &str, here: KeyKnown, elsewhere: Option<&str>, place: Installat
         ),
         (KeyKnown::No, None, Installation::Own) => Finding::odd(
             about,
-            "no project's configuration is there under it, or this PostHog is too old to say",
+            "this PostHog has no project with it, or is too old to say",
             "compare it with the project API key in PostHog: Settings, Project",
         ),
     }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_bad_where_it_is_surely_none() {
+    fn a_key_is_bad_only_if_it_certainly_does_not_exist() {
         for (here, place, expected) in [
             (KeyKnown::Yes, Installation::Cloud, CheckStatus::Well),
             (KeyKnown::Yes, Installation::Own, CheckStatus::Well),
@@ -68,11 +68,11 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_the_other_region_is_told_with_what_to_write() {
+    fn a_key_of_the_other_region_is_reported_with_the_correct_host() {
         let found = key("shop", KeyKnown::No, Some("eu"), Installation::Cloud);
         assert_eq!(found.health, CheckStatus::Bad);
         let said = render(&[found]);
         assert!(said.contains("project in the other region, eu"), "{said}");
-        assert!(said.contains("-> write `host: eu`"), "{said}");
+        assert!(said.contains("-> set `host: eu`"), "{said}");
     }
 }

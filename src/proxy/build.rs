@@ -43,7 +43,7 @@ pub enum BuildError {
     Authorities {
         /// The host of a project or the server of an origin.
         host: String,
-        /// What the TLS library says.
+        /// The TLS library's message.
         reason: String,
     },
     /// The file that holds them has none.
@@ -53,7 +53,7 @@ pub enum BuildError {
         host: String,
         /// The file.
         path: PathBuf,
-        /// What the TLS library says.
+        /// The TLS library's message.
         reason: String,
     },
     /// analytics.js cannot be served.
@@ -61,7 +61,7 @@ pub enum BuildError {
     Library {
         /// The folder, or the archive.
         folder: PathBuf,
-        /// What is wrong with it.
+        /// The mistake.
         source: LibraryError,
     },
     /// The snippet for a site's pages cannot be made.
@@ -69,13 +69,13 @@ pub enum BuildError {
     Snippet {
         /// The origin.
         origin: String,
-        /// What is missing.
+        /// The missing part.
         reason: String,
     },
     /// A route that the call in a host proxy cannot serve.
     #[error(
-        "route {route} is an `origin`, which the host proxy serves itself: take it out of the file, \
-         or run the binary"
+        "route {route} is an `origin`, which the host proxy serves itself: remove it from the \
+         file, or run the binary"
     )]
     NotInAHost {
         /// Host and path of the route.
@@ -84,20 +84,20 @@ pub enum BuildError {
     /// There is no secret to keep sessions with.
     #[error("sessions cannot be kept: {0}")]
     Sessions(String),
-    /// The spool is there but cannot be used by this version.
+    /// The spool exists but this version cannot use it.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// A write key stands for a project that is not among those of the configuration.
+    /// A write key belongs to a project that the configuration does not have.
     #[error("a write key leads to project {project}, which is not configured")]
     NoProject {
         /// The project's name.
         project: String,
     },
     /// A listener orders a certificate, and this build cannot.
-    #[error("this build orders no certificates: it was made without the cargo feature acme")]
+    #[error("this build cannot order certificates: it was built without the cargo feature acme")]
     NoAcme,
-    /// The host cannot stand in a request.
-    #[error("project {project}: its host cannot stand in a request")]
+    /// The host is not valid in a request.
+    #[error("project {project}: its host is not valid in a request")]
     Host {
         /// The project's name.
         project: String,
@@ -150,7 +150,8 @@ impl Builder {
         self
     }
 
-    /// How long a client may read nothing of its answer; two minutes by default. For [`Site`](super::Site); another proxy has bounds of its own.
+    /// How long a client may stop reading its answer; two minutes by default. This applies to
+    /// [`Site`](super::Site); another proxy has its own limits.
     #[must_use]
     pub fn unread_timeout(mut self, unread: Duration) -> Self {
         self.unread = unread;
@@ -158,8 +159,9 @@ impl Builder {
     }
 
     /// How long the head of a request over HTTP/1 may take from its first byte to its last, instead
-    /// of what the configuration says (`limits.head_timeout`); and how long the first bytes of HTTP/2
-    /// may take. For listeners of [`Server`](super::Server); another server has bounds of its own.
+    /// of the configuration's value (`limits.head_timeout`); and how long the first bytes of HTTP/2
+    /// may take. This applies to listeners of [`Server`](super::Server); another server has its own
+    /// limits.
     #[must_use]
     pub fn head_timeout(mut self, head: Duration) -> Self {
         self.config.limits.head_timeout = head;
@@ -207,7 +209,7 @@ impl Builder {
             rates: Rates::default(),
             reloads: Reloads::default(),
             admin: AdminPages::recording_in(self.live),
-            made_up: OnceLock::new(),
+            is_placeholder: OnceLock::new(),
         };
         lasting.build(self.config)
     }
@@ -219,8 +221,8 @@ impl std::fmt::Debug for Builder {
     }
 }
 
-/// A file without certificates: nothing is verified with it, because it is only used for hosts
-/// without TLS, whose machine may have no certificates at all.
+/// A file without certificates. Nothing is verified with it: it is only used for hosts without TLS,
+/// on machines that may have no certificates.
 pub(super) const NO_AUTHORITIES: &str = "/dev/null";
 
 /// Whether the file, or else the machine, has certificates to verify `host` with.

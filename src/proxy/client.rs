@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::HeaderName;
 use ipnet::IpNet;
 
-/// The client, as the proxies on the way say.
+/// The client's address, as the proxies on the way report it.
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The host that it asked the first proxy for.
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -39,7 +39,7 @@ pub(crate) fn address<'a>(
     client
 }
 
-/// Whether this address is a proxy whose headers are trusted.
+/// Whether this address is a trusted proxy.
 pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }

@@ -38,8 +38,7 @@ use crate::proxy::{BuildError, Clock, Destinations, Hedgerow, HedgerowShared};
 
 /// State that outlives a configuration: the spool, counters, and clients' reservations.
 pub(crate) struct LongLivedState {
-    /// Ordered certificates, if the listeners are Hedgerow's own.
-    /// Certificates that are ordered for listeners of ours.
+    /// The ACME certificates of Hedgerow's own listeners.
     #[cfg(feature = "server")]
     pub(crate) acme: Arc<Acme>,
     pub(crate) backlog: Option<Arc<Backlog>>,
@@ -59,7 +58,7 @@ pub(crate) struct LongLivedState {
     pub(crate) reloads: Reloads,
     pub(crate) admin: AdminPages,
     /// The secret for sessions if the configuration has none.
-    pub(crate) made_up: OnceLock<[u8; SECRET_BYTES]>,
+    pub(crate) is_placeholder: OnceLock<[u8; SECRET_BYTES]>,
 }
 
 impl LongLivedState {
@@ -123,7 +122,7 @@ impl LongLivedState {
         })
     }
 
-    /// The routes, each with what it needs.
+    /// The compiled routes.
     fn routes(
         &self,
         config: &Config,
@@ -237,15 +236,15 @@ impl LongLivedState {
         let SessionMode::Cookie(sessions) = &config.sessions else {
             return Ok(rewriter);
         };
-        if sessions.lacks_secret() && self.made_up.get().is_none() {
-            let mut made_up = [0; SECRET_BYTES];
-            getrandom::fill(&mut made_up)
+        if sessions.lacks_secret() && self.is_placeholder.get().is_none() {
+            let mut is_placeholder = [0; SECRET_BYTES];
+            getrandom::fill(&mut is_placeholder)
                 .map_err(|error| BuildError::Sessions(error.to_string()))?;
-            // Of two at the same time, the first is kept.
-            let _ = self.made_up.set(made_up);
+            // If two threads set it at the same time, the first value stays.
+            let _ = self.is_placeholder.set(is_placeholder);
         }
-        let made_up = self.made_up.get().copied().unwrap_or_default();
-        let keeper = sessions.keeper(&made_up);
+        let is_placeholder = self.is_placeholder.get().copied().unwrap_or_default();
+        let keeper = sessions.keeper(&is_placeholder);
         let keeper = keeper.map_err(|error| BuildError::Sessions(error.to_string()))?;
         Ok(rewriter.with_sessions(keeper))
     }
@@ -297,7 +296,7 @@ fn keys(
 }
 
 impl HedgerowShared {
-    /// Prepares another configuration beside the active one. Reads files.
+    /// Prepares another configuration while the active one serves. Reads files.
     pub(crate) fn prepare(&self, config: Config) -> Result<Arc<Serving>, BuildError> {
         let before = self.current.load_full();
         let mut pools = Pools::after(&before.pools);

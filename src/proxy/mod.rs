@@ -18,7 +18,7 @@ mod compile;
 mod first_party;
 mod intake;
 #[cfg(feature = "server")]
-mod life;
+mod lifecycle;
 mod limits;
 #[cfg(feature = "server")]
 mod listen;
@@ -63,12 +63,12 @@ pub use server_items::*;
 /// The items of the server, which a host proxy's build does not have.
 #[cfg(feature = "server")]
 mod server_items {
-    pub use super::life::descriptors::allow_descriptors;
-    pub use super::life::reload::{ConfigFile, ReloadError};
-    pub use super::life::server::{Server, ServerError};
-    pub use super::life::signals::{outlive_signals, ProcessSignals};
-    pub use super::life::startable::{check_server, Startable};
-    pub use super::life::upgrade::ask_to_reload;
+    pub use super::lifecycle::descriptors::allow_descriptors;
+    pub use super::lifecycle::reload::{ConfigFile, ReloadError};
+    pub use super::lifecycle::server::{Server, ServerError};
+    pub use super::lifecycle::signals::{outlive_signals, ProcessSignals};
+    pub use super::lifecycle::startable::{check_server, Startable};
+    pub use super::lifecycle::upgrade::ask_to_reload;
     pub use super::listen::accepted::{accepted, serve};
     pub use super::listen::coalescing::CoalescingStream;
     pub use super::operator::doctor::{examine, unknown_keys, TEST_EVENT};
@@ -177,10 +177,10 @@ impl Hedgerow {
         Ok(true)
     }
 
-    /// Begins to send what waits in the spool, on the current Tokio runtime. The first
-    /// [`intercept`](Self::intercept) does it by itself; a host that wants it sooner, so that what an
-    /// earlier process left is sent without waiting for a request, calls this. Does nothing
-    /// without a spool, or when it has begun already.
+    /// Starts to send the waiting events of the spool, on the current Tokio runtime. The first
+    /// [`intercept`](Self::intercept) does this too; a host calls this function to send the events
+    /// of an earlier process without waiting for a request. Does nothing without a spool, or if it
+    /// has started already.
     pub fn start_replay(&self) {
         self.begin(&self.current());
     }
@@ -197,8 +197,8 @@ impl Hedgerow {
         }
     }
 
-    /// Ends the replay for good, once its request under way has ended. Waiting events stay in the
-    /// spool; batches that PostHog does not take are kept as before.
+    /// Ends the replay for good, once its request in flight has ended. Waiting events stay in the
+    /// spool; batches that PostHog does not accept are still stored.
     pub async fn stop_replay(&self) {
         if let Some(backlog) = &self.shared.lasting.backlog {
             backlog.stop().await;
@@ -225,7 +225,7 @@ impl Hedgerow {
     }
 
     /// Requests on their way to real Segment accounts, in the background.
-    fn forwards_under_way(&self) -> usize {
+    fn forwards_in_flight(&self) -> usize {
         self.shared.lasting.accounts.under_way()
     }
 
@@ -236,16 +236,16 @@ impl Hedgerow {
     }
 
     /// Appends all further events to the spool.
-    fn step_back(&self) {
+    fn only_append(&self) {
         if let Some(backlog) = &self.shared.lasting.backlog {
-            backlog.step_back();
+            backlog.only_append();
         }
     }
 
     /// Takes that back: there is no successor after all.
-    fn step_forward(&self) {
+    fn resume_streaming(&self) {
         if let Some(backlog) = &self.shared.lasting.backlog {
-            backlog.step_forward();
+            backlog.resume_streaming();
         }
     }
 

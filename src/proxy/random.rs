@@ -13,8 +13,8 @@ thread_local! {
     static LEFT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Random bits. Where the system has none to give, the clock's: they tell requests apart and
-/// guard nothing.
+/// Random bits. If the system provides none, they come from the clock: they only distinguish
+/// requests and protect nothing.
 pub(crate) fn random_bits() -> u128 {
     let drawn = LEFT.try_with(|left| draw(&mut left.borrow_mut()));
     drawn.ok().flatten().unwrap_or_else(|| {
@@ -24,7 +24,7 @@ pub(crate) fn random_bits() -> u128 {
     })
 }
 
-/// The last bits of what is left, which are given out once.
+/// The last bits of the rest, which are used only once.
 fn draw(left: &mut Vec<u8>) -> Option<u128> {
     if left.len() < USE {
         left.resize(HELPING, 0);

@@ -1,4 +1,4 @@
-//! A configuration in the place of another: what a reload cannot change, and how often there was one.
+//! Replaces one configuration by another: what a reload cannot change, and the number of reloads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -117,10 +117,10 @@ fn now() -> u64 {
 
 impl Hedgerow {
     /// Serves another configuration from now on, without a [`Server`](crate::proxy::Server) or a
-    /// [`Site`](crate::proxy::Site) around it, which have reloads of their own. Requests that have begun end with the
-    /// one they began with; the spool, counters and connections go on. Returns the names of the settings
-    /// that need a new process. Reads files, so not to be called where
-    /// requests are served.
+    /// [`Site`](crate::proxy::Site) around it, which have their own reloads. A request ends with
+    /// the configuration that it began with; spool, counters and connections stay. Returns the
+    /// names of the settings that need a new process. Reads files, so do not call it where requests
+    /// are served.
     ///
     /// # Errors
     ///

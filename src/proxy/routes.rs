@@ -1,4 +1,4 @@
-//! The routes of a configuration, each with what it needs for its requests.
+//! The compiled routes of a configuration.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::proxy::intake::group::Gathering;
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::spool::backlog::ProjectSpool;
 
-/// All routes, to be found by what a request asks for.
+/// All routes, found by the host and path of a request.
 pub(crate) struct Routes {
     table: RouteTable,
     list: Vec<CompiledRoute>,
@@ -20,14 +20,14 @@ pub(crate) struct Routes {
 
 /// One route.
 pub(crate) struct CompiledRoute {
-    /// What it is called in logs and metrics.
+    /// Its name in logs and metrics.
     pub(crate) name: String,
     /// Its place in the configuration, under which its requests are counted.
     pub(crate) number: usize,
     pub(crate) does: RouteAction,
 }
 
-/// What happens to a route's requests.
+/// The action of a route.
 pub(crate) enum RouteAction {
     Segment(Box<SegmentRoute>),
     PostHog(Arc<PostHogProxy>),
@@ -45,7 +45,7 @@ pub(crate) struct SegmentRoute {
 /// Where the events of a project go.
 pub(crate) struct Outlet {
     pub(crate) destination: Arc<Destination>,
-    /// What keeps those that PostHog does not take.
+    /// Stores events that PostHog does not accept.
     pub(crate) spool: Option<ProjectSpool>,
     /// Where whole batches wait for others.
     pub(crate) gathering: Option<Arc<Gathering>>,

@@ -17,7 +17,7 @@ use super::outbound::pools::Pools;
 use super::routes::Routes;
 use super::Destinations;
 
-/// One configuration at work. A request holds the one that it began with.
+/// An active configuration. A request holds the one that it began with.
 pub(crate) struct Serving {
     pub(crate) config: Arc<Config>,
     pub(crate) routes: Routes,
@@ -28,9 +28,9 @@ pub(crate) struct Serving {
     pub(crate) certificates: Vec<CertificateState>,
     pub(crate) admin: Option<Arc<Admin>>,
     pub(crate) pools: Pools,
-    /// What was there before it and stays after it.
+    /// The state that existed before it and stays after it.
     pub(crate) lasting: Arc<LongLivedState>,
-    /// Whether what runs beside its requests has begun.
+    /// Whether its background tasks have started.
     pub(crate) begun: AtomicBool,
 }
 
@@ -44,19 +44,19 @@ impl Serving {
             &config.trusted_proxies,
             &config.mapping.privacy,
         );
-        if caller.seems_forgotten(headers) {
-            self.tell_of_untrusted(&caller);
+        if caller.is_probably_a_trusted_proxy(headers) {
+            self.log_untrusted_proxy(&caller);
         }
         caller
     }
 
     /// Says once that a proxy in front seems not to be believed.
-    fn tell_of_untrusted(&self, caller: &Caller) {
+    fn log_untrusted_proxy(&self, caller: &Caller) {
         let Some(peer) = caller.peer else { return };
         if self.lasting.log_limit.first("", "untrusted_proxy") {
             log::warn!(
-                "X-Forwarded-For comes from {peer}, which is not in `trusted_proxies`: if that is the \
-                 proxy in front, every visitor has its address in PostHog, for good. Add it there; this is logged once"
+                "X-Forwarded-For comes from {peer}, which is not in `trusted_proxies`: if that is \
+                 the proxy in front, every visitor gets its address in PostHog permanently. Add it there; this line appears once"
             );
         }
     }

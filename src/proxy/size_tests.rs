@@ -1,4 +1,4 @@
-//! What a request's future takes: it is moved to the heap for each of them.
+//! The size of a request's future, which is moved to the heap for each request.
 
 use std::mem::size_of_val;
 use std::path::Path;

@@ -96,7 +96,7 @@ const NAMES: [&str; 28] = [
     "nfclientconnectionip",
     "overrideurl",
     "pathinfo",
-    // CGI programs find it as HTTP_PROXY, which many libraries take for their own setting.
+    // CGI programs see it as HTTP_PROXY, which many libraries use as their own setting.
     "proxy",
     "realip",
     "requesturi",
@@ -142,7 +142,8 @@ pub fn forged(headers: &HeaderMap, underscores: Underscores, peer: Peer) -> Vec<
         let underscored = name.contains('_');
         (underscored && underscores == Underscores::Drop)
             || (peer == Peer::Untrusted && is_claim(name))
-            // A trusted proxy sets its own fields, with dashes; a client's would stand beside them.
+            // A trusted proxy sets its own fields, with dashes; a client's fields would be added to
+            // them.
             || (underscored && is_claim(name))
     };
     headers.keys().filter(is_forged).cloned().collect()
@@ -168,8 +169,8 @@ enum X {
     None,
 }
 
-/// A name as it is compared: its words with one dash between them, whatever stood there, without the
-/// `HTTP` that CGI puts before it, and without the `X`.
+/// A name in the form for comparison: its words with one dash between them, without the `HTTP` that
+/// CGI puts before it, and without the `X`.
 struct Form {
     words: String,
     x: X,
@@ -219,7 +220,7 @@ mod tests {
         assert!(PREFIXES.is_sorted());
     }
 
-    /// Names as clients may write them; the second ones say nothing of where a request is from.
+    /// Names as clients may write them; the second ones do not describe the origin of a request.
     #[test]
     fn a_claim_is_known_however_its_name_is_written_and_nothing_else_is_one() {
         let claims = [

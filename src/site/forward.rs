@@ -1,4 +1,5 @@
-//! A real Segment account beside this installation: which requests are forwarded, and when one is given up.
+//! A real Segment account in addition to this installation: which requests are forwarded, and when
+//! one is dropped.
 //!
 //! Only decisions. The rule behind all of them: the account's side may never slow or fail the
 //! PostHog side, so a request that does not fit or fails is counted and dropped.
@@ -40,8 +41,8 @@ pub fn settings_path(write_key: &str) -> String {
     format!("/v1/projects/{write_key}/settings")
 }
 
-/// The path of a call on [`Region::api_host`]: Segment's own, whatever ours was. A pixel's query
-/// goes along, since it is the message.
+/// The path of a call on [`Region::api_host`]: Segment's own path, whatever path the request had. A
+/// pixel's query is included, because it is the message.
 ///
 /// `None` for requests that are not forwarded: Hedgerow answers preflights, and telemetry is about
 /// Segment's own library.
@@ -58,13 +59,13 @@ pub fn path_for(call: Recognised) -> Option<String> {
     }
 }
 
-/// The headers of the request to Segment: those that say what the body is and who sent it. Cookies
-/// and all other values of the visitor are not forwarded.
+/// The headers of the request to Segment: those that describe the body and its sender. Cookies and
+/// all other values of the visitor are not forwarded.
 ///
 /// The caller adds `Host`, and `X-Forwarded-For` with the visitor's address. `key` says where the
-/// request has the key that counts here. `Basic` credentials that are not that key are a page's
-/// password, and stay here too. `write_key` is put in where the page was given no key to send (see
-/// [`super::KeyForm::LeftOut`]): Segment would accept the event and drop it.
+/// request has its key. `Basic` credentials that are not that key are a page's password, and are
+/// not forwarded either. `write_key` is added if the page was given no key to send (see
+/// [`super::KeyForm::LeftOut`]): without it, Segment would accept the event and drop it.
 pub fn headers_for(request: &HeaderMap, key: KeyFrom, write_key: Option<&str>) -> HeaderMap {
     const KEPT: [HeaderName; 5] = [
         header::CONTENT_TYPE,
@@ -129,7 +130,7 @@ impl Default for QueueBounds {
     }
 }
 
-/// What the queue holds now.
+/// The content of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueLoad {
     /// Requests.
@@ -173,21 +174,21 @@ pub enum AttemptOutcome {
     Failed,
 }
 
-/// What follows from an attempt.
+/// The result of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterAttempt {
     /// Done.
     Delivered,
     /// Once more, after this time.
     Again(Duration),
-    /// Given up and counted: refused for good.
+    /// Dropped and counted: rejected for good.
     Refused,
     /// Given up and counted: tried too often or too old.
     Expired,
 }
 
 impl QueueBounds {
-    /// What follows from an attempt: its number from 1, the request's age, and a random number that
+    /// The result of an attempt: its number from 1, the request's age, and a random number that
     /// spreads attempts (all of its range is used).
     ///
     /// Segment's own libraries try again after a 429, a 408 and a 5xx, and never after another 4xx
@@ -231,7 +232,7 @@ impl QueueBounds {
     }
 }
 
-/// How a copy of the account's settings stands.
+/// The state of a copy of the account's settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingsCopy {
     /// Used as it is.
@@ -246,8 +247,8 @@ pub const SETTINGS_FRESH: Duration = Duration::from_secs(300);
 /// The pause after a failed fetch of settings.
 pub const SETTINGS_PAUSE: Duration = Duration::from_secs(30);
 
-/// What happens to a copy of this age, given the time since the last fetch failed. A copy never
-/// becomes useless: without settings a page sends nothing at all (segment-tracking 3.3).
+/// What happens to a copy of this age, given the time since the last download failed. A copy is
+/// always usable: without settings a page sends nothing at all (segment-tracking 3.3).
 pub fn settings_copy(age: Duration, since_failure: Option<Duration>) -> SettingsCopy {
     let resting = since_failure.is_some_and(|since| since < SETTINGS_PAUSE);
     if age < SETTINGS_FRESH || resting {

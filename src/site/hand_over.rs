@@ -1,4 +1,4 @@
-//! What the web server of a site needs so that it hands paths over to this proxy.
+//! The lines for a site's web server that passes paths on to this proxy.
 
 use std::net::SocketAddr;
 
@@ -7,21 +7,21 @@ use std::net::SocketAddr;
 pub struct Here {
     /// A listener of the configuration.
     pub address: SocketAddr,
-    /// Whether it speaks TLS.
+    /// Whether it uses TLS.
     pub tls: SiteTls,
 }
 
-/// Whether TLS is spoken.
+/// Whether an address uses TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SiteTls {
-    /// HTTP alone.
+    /// Only HTTP.
     Plain,
     /// HTTPS.
     Spoken,
 }
 
 impl Here {
-    /// Its URL. An address that stands for all of the machine's becomes the machine's own.
+    /// Its URL. An address that stands for all addresses of the machine becomes a loopback address.
     pub fn url(self) -> String {
         let scheme = match self.tls {
             SiteTls::Plain => "http",
@@ -41,8 +41,8 @@ impl Here {
 /// The lines for the `server` block of nginx: each path goes to `here` with the visitor's address
 /// and host, streamed both ways, in bodies as large as a recording's.
 ///
-/// `$host` has no port, and `$http_host` is empty over HTTP/3, where nginx then leaves the header out. So
-/// each stands where the other one helps.
+/// `$host` has no port, and `$http_host` is empty over HTTP/3, where nginx then omits the header.
+/// So each is used where the other one is not enough.
 pub fn nginx(paths: &[String], here: Here) -> String {
     let url = here.url();
     let mut text = String::new();

@@ -3,7 +3,7 @@
 
 use http::{header, HeaderMap, Method, StatusCode, Version};
 
-/// Why a request is refused for its head alone.
+/// Why a request is rejected because of its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadFault {
     /// The target is neither a path, nor a whole `http` address, nor the `*` of `OPTIONS`.
@@ -22,7 +22,7 @@ pub enum HeadFault {
     Trace,
     /// `CONNECT` asks for a tunnel, which a proxy in front of sites does not open.
     Connect,
-    /// A transfer coding besides `chunked`.
+    /// A transfer coding other than `chunked`.
     TransferCoding,
 }
 
@@ -98,7 +98,7 @@ impl RequestHead<'_> {
         let in_target = split_target(self.target).and_then(|(authority, _)| authority);
         let in_header = self.headers.get(header::HOST).map(|host| host.as_bytes());
         let lacking = match self.version {
-            // Whatever its target says (RFC 9112, 3.2).
+            // Whatever its target contains (RFC 9112, 3.2).
             Version::HTTP_11 => in_header.is_none(),
             Version::HTTP_2 | Version::HTTP_3 => in_header.is_none() && self.authority.is_none(),
             _ => false,
@@ -124,7 +124,8 @@ impl RequestHead<'_> {
     }
 }
 
-/// Whether the target is a path, and the host one, that [`RequestHead::check`] has nothing to say against.
+/// Whether the target is a path, and the host a valid one, so that [`RequestHead::check`] would
+/// accept both.
 pub fn is_plain(target: &[u8], host: &[u8]) -> bool {
     let end = target.iter().position(|byte| *byte == b'?');
     let path = target
@@ -133,8 +134,8 @@ pub fn is_plain(target: &[u8], host: &[u8]) -> bool {
     path.starts_with(b"/") && !target.contains(&b'#') && !has_dot_segment(path) && is_host(host)
 }
 
-/// The authority and the rest of a request target; none for what is no target of a request to a
-/// server. An `https` target over a connection without TLS is taken as well: the host counts.
+/// The authority and the rest of a request target; `None` for an invalid target. An `https` target
+/// over a connection without TLS is accepted as well: the host counts.
 pub fn split_target(target: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     if target.first() == Some(&b'/') {
         return Some((None, target));
@@ -208,7 +209,7 @@ fn reads_dot_segment(path: &[u8], takes: Continuation) -> bool {
     matches!(segment, Segment::Dot | Segment::Dots | Segment::Blanks)
 }
 
-/// What a segment consists of so far.
+/// The content of a segment so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Segment {
     Start,
@@ -221,9 +222,9 @@ enum Segment {
     Other,
 }
 
-/// The first character of a path as a server may read it, and what follows it: decoded once, also as old
-/// servers do, by `%u` and four digits or from more bytes than UTF-8 takes; and characters that look
-/// like those of a path as these. What is none of ASCII is 0xff.
+/// The first character of a path as a server may read it, and the rest: decoded once, also as old
+/// servers do, by `%u` and four digits or from overlong UTF-8; and characters that look like those
+/// of a path, as these. Other characters than ASCII are 0xff.
 fn decoded(path: &[u8], takes: Continuation) -> Option<(u8, &[u8])> {
     let long = path.strip_prefix(b"%u").or(path.strip_prefix(b"%U"));
     if let Some((value, after)) = long.and_then(|digits| hex(digits, 4)) {
@@ -253,7 +254,7 @@ fn decoded(path: &[u8], takes: Continuation) -> Option<(u8, &[u8])> {
 /// Which byte a server takes behind 0xc0 and 0xc1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Continuation {
-    /// Those that UTF-8 has there; any other one stands for itself.
+    /// Valid UTF-8; every other byte is one character.
     Utf8,
     /// Any, by its last six bits: `%c0%2e` is a dot.
     Any,

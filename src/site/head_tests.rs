@@ -38,7 +38,7 @@ fn a_path_that_the_server_behind_would_resolve_is_found_however_it_is_written() 
         "/a/%f0%80%80%ae%f0%80%80%ae/b",
         "/a/..%e0%80%af..",
         "/a/%c0%2e%c0%2e/b",
-        // What follows stands for itself where a server takes none but UTF-8.
+        // The rest is separate for a server that reads only UTF-8.
         "/a/%c1/../b",
         "/a/%c0/%2e%2e/b",
         "/a%c1%2f..%2fb",

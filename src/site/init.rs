@@ -2,7 +2,7 @@
 
 use super::names::{NameGenerator, NamesError};
 
-/// What `init` cannot guess.
+/// The settings that `init` cannot guess.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InitOptions {
     /// The project's host: `us`, `eu` or a URL.
@@ -43,10 +43,10 @@ impl Default for InitOptions {
 pub enum Deployment {
     /// The web server of the site hands one path over.
     HandedOver,
-    /// Hedgerow stands in front of the site's own server, at this URL, and puts the snippet into
-    /// its pages.
+    /// Hedgerow is in front of the site's own server, at this URL, and adds the snippet to its
+    /// pages.
     InFront(String),
-    /// Under a host of its own, such as `https://t.example.com`.
+    /// On its own host, such as `https://t.example.com`.
     OwnHost(String),
 }
 
@@ -104,7 +104,8 @@ pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> 
         Deployment::HandedOver => format!(
             "# The web server of the site hands /{prefix}/ over to this: `hedgerow snippet` prints the lines.",
         ),
-        Deployment::InFront(_) => "# It stands in front of the site, and puts the snippet into its pages.".to_owned(),
+        Deployment::InFront(_) => "# It is in front of the site, and adds the snippet to its \
+            pages.".to_owned(),
         Deployment::OwnHost(_) => "# Pages reach it under a host of its own: `home` of the routes.".to_owned(),
     };
     // The web server that hands a path over is most often on this machine.
@@ -208,7 +209,7 @@ mapping:
   group_type: segment_group
   person_profiles: always      # always | identified_only | never
   event_uuid: v5               # v5: the id that PostHog's Segment destination gives the event
-  # Visits in PostHog's web analytics: analytics.js keeps a session beside its anonymous id, in the
+  # Visits in PostHog's web analytics: analytics.js stores a session together with its anonymous id, in the
   # page's own storage and under the same consent. off: only what posthog-js and others know.
   sessions: page
 
@@ -220,7 +221,7 @@ limits:
 delivery:
   connect_timeout: 3s
   timeout: 15s
-  # What PostHog cannot take is kept here and sent later; or off.
+  # Events that PostHog does not accept wait here until it does; or off.
   spool: {path: spool/, max_size: 1GiB, max_age: 7d}
 
 server:

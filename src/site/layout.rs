@@ -1,4 +1,4 @@
-//! Where the first-party files and the tracking calls stand below one path prefix (adblock 6).
+//! The paths of the first-party files and the tracking calls below one path prefix (adblock 6).
 
 use thiserror::Error;
 
@@ -33,7 +33,7 @@ pub enum LayoutError {
     /// The prefix does not start and end with a slash, or has an odd part.
     #[error("expected a prefix such as /k3v9x2mn/, of letters, digits, '-', '_' and '.'")]
     Prefix,
-    /// A name that cannot stand in a path.
+    /// A name that is not valid in a path.
     #[error("expected {part} to be 1 to 64 letters, digits, '-', '_' or '.'")]
     Name {
         /// Which of the four names.
@@ -57,7 +57,7 @@ pub enum LayoutError {
     },
 }
 
-/// What a path below the prefix asks for.
+/// The file that a path below the prefix requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SiteFile<'a> {
     /// analytics.js itself. `write_key` is known only on Segment's own path.
@@ -83,7 +83,7 @@ pub enum SiteFile<'a> {
     },
     /// A tracking call below the name for calls; the tail is for `segment::recognise`.
     Call {
-        /// What follows, without a slash in front.
+        /// The rest, without a slash in front.
         tail: &'a str,
     },
     /// None of these: a tracking call on Segment's own path, or nothing.
@@ -93,10 +93,10 @@ pub enum SiteFile<'a> {
     },
 }
 
-/// A name that no request can have: a space never stands in a path.
+/// A name that no request can have: a path never contains a space.
 const UNUSED: &str = " ";
 
-/// Paths that mean something already, beside those of Segment's calls.
+/// Paths that already have a meaning, in addition to those of Segment's calls.
 const RESERVED: &[&str] = &[
     "v1",
     "b",
@@ -110,10 +110,10 @@ const RESERVED: &[&str] = &[
 ];
 
 impl Layout {
-    /// A layout below `prefix`, which starts and ends with a slash (`/` alone is possible).
+    /// A layout below `prefix`, which starts and ends with a slash (`/` is possible).
     ///
     /// # Errors
-    /// The first part that cannot stand in a path, is Segment's own, or stands twice.
+    /// The first part that is not valid in a path, is Segment's own, or appears twice.
     pub fn new(
         prefix: &str,
         script: &str,
@@ -194,7 +194,7 @@ impl Layout {
         &self.settings
     }
 
-    /// The name below which tracking calls stand.
+    /// The path name of the tracking calls.
     pub fn calls(&self) -> &str {
         &self.calls
     }
@@ -214,7 +214,7 @@ impl Layout {
         format!("{}/{}/{write_key}", self.prefix, self.settings)
     }
 
-    /// The path below which tracking calls stand, without a slash at its end.
+    /// The path of the tracking calls, without a slash at its end.
     pub fn calls_path(&self) -> String {
         match self.calls.as_str() {
             UNUSED => format!("{}/v1", self.prefix),
@@ -222,8 +222,8 @@ impl Layout {
         }
     }
 
-    /// What the path below the prefix (with or without a slash in front, without the query) asks
-    /// for.
+    /// The file that the path below the prefix requests (with or without a slash in front, without
+    /// the query).
     pub fn recognise<'a>(&self, tail: &'a str) -> SiteFile<'a> {
         let path = tail;
         let tail = tail.strip_prefix('/').unwrap_or(tail);

@@ -1,5 +1,5 @@
-//! First-party files: analytics.js and its settings, posthog-js under neutral paths, and what goes
-//! on a page for them.
+//! First-party files: analytics.js and its settings, posthog-js under neutral paths, and the
+//! snippet for pages.
 //!
 //! Pure, with one exception: [`Library::load`] and [`Library::load_archive`] read the npm package
 //! once, at start.

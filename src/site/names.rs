@@ -1,4 +1,4 @@
-//! Names that say nothing: the parts of the paths that a page asks for (adblock 6).
+//! Neutral names: the parts of the paths that a page requests (adblock 6).
 //!
 //! Lower-case consonants and the digits 2 to 9. Without vowels no accidental word such as `ad`,
 //! `hit` or `pixel` can appear, and no hexadecimal shape that the lists know from ad networks.
@@ -17,7 +17,7 @@ const LETTERS: u8 = 20;
 /// The length of a generated path prefix (adblock 6).
 pub const PREFIX_LENGTH: usize = 8;
 
-/// Random bytes that are enough for a complete installation, with room for rejected ones.
+/// Random bytes that are enough for a complete installation, including rejected ones.
 pub const ENOUGH_RANDOM_BYTES: usize = 512;
 
 /// Words that must not appear in a URL of the default layout (adblock 6), and the usual ways of
@@ -66,8 +66,8 @@ pub fn forbidden_word(text: &str) -> Option<&'static str> {
     FORBIDDEN.iter().copied().find(|word| text.contains(word))
 }
 
-/// Whether a text may stand as one part of a path: letters, digits, `-`, `_`, `.`, 1 to 64 of
-/// them, and neither `.` nor `..`.
+/// Whether a text is valid as one part of a path: letters, digits, `-`, `_`, `.`, 1 to 64 of them,
+/// and neither `.` nor `..`.
 pub fn is_path_part(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().any(|byte| byte != b'.')
@@ -137,8 +137,8 @@ impl<'a> NameGenerator<'a> {
     }
 }
 
-/// The neutral name of a word in a deployment that has this seed: always the same 7 characters,
-/// which tell nothing about the word without the seed.
+/// The neutral name of a word in a deployment with this seed: always the same 7 characters, which
+/// reveal nothing about the word without the seed.
 pub fn derive(seed: &str, word: &str) -> String {
     let mut attempt = 0u32;
     loop {

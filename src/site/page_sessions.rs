@@ -1,15 +1,15 @@
 //! Sessions that the page keeps itself (`sessions: page`), by posthog-js's rules: they end after 30
-//! minutes without an event and after 24 hours, and each tab has a window of its own.
+//! minutes without an event and after 24 hours, and each tab has its own window.
 //!
 //! When a page calls analytics.js, the call's event gets `context.sessionId` and
-//! `context.windowId`, which the rewriting makes `$session_id` and `$window_id` of. It happens at
-//! the call itself, so that what was called before a logout belongs to the session before it.
+//! `context.windowId`, from which the rewriting derives `$session_id` and `$window_id`. This
+//! happens during the call, so that a call before a logout belongs to the earlier session.
 //!
-//! The session stands in the first place where analytics.js keeps its anonymous id, and is that
-//! visitor's alone: where the id is kept in memory, or nowhere, nothing is stored, and a new id
-//! (`analytics.reset()`) has a new session. The window stands in the tab's own storage, if the
+//! The session is stored in the first place where analytics.js keeps its anonymous id, and belongs
+//! to that visitor: if the id is kept in memory, or nowhere, nothing is stored, and a new id
+//! (`analytics.reset()`) gets a new session. The window is stored in the tab's own storage, if the
 //! session is in the page's; with a mark while its page is open, so that a copy of the tab does not
-//! take it for its own.
+//! use it.
 //!
 //! Times are the event's own, by the visitor's clock, as is the session's start in its id. The ids
 //! of a posthog-js on the page are taken instead of our own, and kept for pages without it.
@@ -24,16 +24,16 @@ pub enum PageSessions {
     Kept,
 }
 
-/// The functions. What TypeScript wants to know stands between comment marks.
+/// The functions. Types for TypeScript are between comment marks.
 const FUNCTIONS: &str = include_str!("page_sessions.js");
 
 /// The event of analytics.js that announces a call, while the call is made.
 pub(in crate::site) const CALL: &str = "dispatch_start";
 
 impl PageSessions {
-    /// What stands in front of the library's loader: it puts a listener into the queue that the
-    /// library takes over, before every call that waits there.
-    pub(in crate::site) fn in_front_of_the_loader(self) -> String {
+    /// The code before the library's loader: it adds a listener to the queue that the library takes
+    /// over, before every call that waits there.
+    pub(in crate::site) fn before_the_loader(self) -> String {
         match self {
             Self::Off => String::new(),
             Self::Kept => format!(
@@ -71,12 +71,12 @@ impl PageSessions {
     }
 }
 
-/// The text with what stands between comment marks, for TypeScript.
+/// The text with the types between comment marks, for TypeScript.
 pub(in crate::site) fn with_types(text: &str) -> String {
     text.replace("/*", "").replace("*/", "")
 }
 
-/// The text without what stands between comment marks.
+/// The text without the types between comment marks.
 pub(in crate::site) fn without_types(text: &str) -> String {
     let mut parts = text.split("/*");
     let mut plain = parts.next().unwrap_or_default().to_owned();
@@ -92,14 +92,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_pages_keep_no_session_nothing_is_added() {
-        assert_eq!(PageSessions::Off.in_front_of_the_loader(), "");
+    fn nothing_is_added_if_pages_keep_no_session() {
+        assert_eq!(PageSessions::Off.before_the_loader(), "");
         assert_eq!(PageSessions::Off.in_a_module(), None);
     }
 
     #[test]
     fn the_functions_are_in_the_oldest_javascript_and_typed_only_in_a_module() {
-        let plain = PageSessions::Kept.in_front_of_the_loader();
+        let plain = PageSessions::Kept.before_the_loader();
         for newer in [
             "=>", "const ", "let ", "`", "/*", ": any", "?.", "??", "...",
         ] {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_in_the_storage_says_nothing_of_what_it_is_for() {
+    fn the_name_in_the_storage_is_neutral() {
         let name = "edge_page";
         assert!(FUNCTIONS.contains(&format!("key = '{name}'")));
         assert_eq!(forbidden_word(name), None);

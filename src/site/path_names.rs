@@ -1,9 +1,10 @@
 //! Neutral names for posthog-js's paths, and the way back (adblock 6 and 7).
 //!
-//! posthog-js from 1.416.0 asks a function of the page, `rewriteRequestPath`, about every address.
-//! The one that `hedgerow snippet` prints replaces every known part of a path by a name made from
-//! the deployment's seed, and the project key wherever it stands. Unknown parts (versions, ids,
-//! whatever the next release brings) stay, so nothing breaks that this list does not know.
+//! posthog-js from 1.416.0 calls a function of the page, `rewriteRequestPath`, for every address.
+//! The function that `hedgerow snippet` prints replaces every known part of a path by a name
+//! derived from the deployment's seed, and every occurrence of the project key. Unknown parts
+//! (versions, ids, and new parts of later releases) stay, so a part that is missing in this list
+//! breaks nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,7 +15,8 @@ use thiserror::Error;
 use super::names::derive;
 
 /// The parts of posthog-js's paths (posthog-ingestion 6.2, and the files of posthog-js 1.449.2 that
-/// a page can ask for), without `.js`. Names come from the word alone, so a longer list never changes older names.
+/// a page can request), without `.js`. A name depends only on its word, so a longer list never
+/// changes older names.
 const WORDS: &[&str] = &[
     "all-external-dependencies",
     "api",
@@ -90,7 +92,7 @@ pub struct PathNames {
     /// From the real word to the neutral name; the project key is one of the words.
     names: BTreeMap<String, String>,
     words: BTreeMap<String, String>,
-    /// The project key, which also stands in queries.
+    /// The project key, which also appears in queries.
     key: String,
     key_name: String,
 }
@@ -149,14 +151,13 @@ impl PathNames {
         Ok(made)
     }
 
-    /// The real path and query for those that a page asked for. Anything that is not a neutral
-    /// name stays as it stands, so plain paths work as well.
+    /// The real path and query of a page's request. Every part that is not a neutral name stays as
+    /// it is, so plain paths work as well.
     pub fn restore<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
         replace(path_and_query, &self.words, &self.key_name, &self.key)
     }
 
-    /// What the page's function makes of a real path and query: the inverse of
-    /// [`PathNames::restore`].
+    /// The page's neutral form of a real path and query: the inverse of [`PathNames::restore`].
     pub fn disguise<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
         replace(path_and_query, &self.names, &self.key, &self.key_name)
     }
@@ -267,7 +268,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_path_of_posthog_js_comes_back_byte_for_byte_and_says_nothing_on_the_way() {
+    fn every_path_of_posthog_js_is_restored_exactly_and_is_neutral_in_between() {
         for path in PATHS {
             let names = names();
             let neutral = names.disguise(path).into_owned();

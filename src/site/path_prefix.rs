@@ -10,7 +10,7 @@ use crate::site::head::{has_dot_segment, normal};
 pub struct PathPrefix(String);
 
 impl PathPrefix {
-    /// Takes a path that begins with a slash, or says what is wrong with it.
+    /// Accepts a path that begins with a slash, or returns the mistake.
     pub(crate) fn new(text: &str) -> Result<Self, &'static str> {
         if !text.starts_with('/') {
             return Err("expected a path that begins with /");
@@ -27,7 +27,7 @@ impl PathPrefix {
             return Err("expected a path without empty, `.` and `..` segments");
         }
         if normal(prefix).is_some() || has_dot_segment(prefix.as_bytes()) {
-            return Err("expected a path that encodes only what has to be encoded");
+            return Err("expected a path that encodes only the characters that need it");
         }
         if text.contains('*') {
             return Err("expected a prefix; everything below it matches without a `*`");
@@ -35,7 +35,7 @@ impl PathPrefix {
         Ok(Self(prefix.to_owned()))
     }
 
-    /// What follows the prefix and its slash in `path`, if `path` has the prefix.
+    /// The rest of `path` after the prefix and its slash, if `path` has the prefix.
     pub fn tail<'p>(&self, path: &'p str) -> Option<&'p str> {
         let rest = path.strip_prefix(self.0.as_str())?;
         match rest.strip_prefix('/') {
@@ -45,8 +45,8 @@ impl PathPrefix {
         }
     }
 
-    /// The same for a path in which slashes that follow each other count once, as clients make them
-    /// that put a path behind a host with a slash at its end. What follows is as it was sent.
+    /// The same for a path in which repeated slashes count once: clients create them when they
+    /// append a path to a host with a slash at its end. The rest stays as it was sent.
     pub fn lenient_tail<'p>(&self, path: &'p str) -> Option<&'p str> {
         let mut rest = path;
         for segment in self.segments() {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn slashes_that_follow_each_other_count_once_where_that_is_asked_for() {
+    fn repeated_slashes_count_once_if_requested() {
         for (prefix, path, tail) in [
             ("/hr", "/hr", Some("")),
             ("/hr", "//hr", Some("")),

@@ -1,13 +1,14 @@
-//! Which headers go on a `posthog` route, either way (posthog-ingestion 1.10, 2.1 and 6.3).
+//! Which headers pass on a `posthog` route, in both directions (posthog-ingestion 1.10, 2.1 and
+//! 6.3).
 
 use super::trace::trace_id;
 use super::Authorization;
 
-/// The headers of a request that PostHog or its framing needs. The site's own domain carries much
-/// more, and a browser adds new ones every year, so everything that does not stand here stays here:
+/// The headers of a request that PostHog or its framing needs. The site's own domain has many more,
+/// and browsers add new ones every year, so every header that is not in this list is removed:
 /// cookies, addresses that a visitor wrote (`X-Forwarded-*`, `Forwarded`, `X-PostHog-Client-IP*`,
-/// `CF-*` …), what tracers write of the
-/// site (`tracestate`, `baggage`), client hints, tokens under names of the site's own.
+/// `CF-*` …), tracing data of the site (`tracestate`, `baggage`), client hints, tokens under the
+/// site's own names.
 const REQUEST: &[&str] = &[
     "accept",
     "accept-encoding",
@@ -18,7 +19,7 @@ const REQUEST: &[&str] = &[
     "access-control-request-private-network",
     "origin",
     "referer",
-    // What the body is.
+    // The description of the body.
     "content-encoding",
     "content-length",
     "content-type",
@@ -33,12 +34,12 @@ const REQUEST: &[&str] = &[
     "if-unmodified-since",
     "pragma",
     "range",
-    // Bots are told by it, and it names the library of a recording.
+    // It shows bots, and names the library of a recording.
     "user-agent",
 ];
 
-/// What the sender of an event says of its batch on the v1 endpoint. PostHog's other `PostHog-*`
-/// headers are signatures between its own services.
+/// The sender's description of its batch on the v1 endpoint. PostHog's other `PostHog-*` headers
+/// are signatures between its own services.
 const REQUEST_V1: &[&str] = &[
     "posthog-sdk-info",
     "posthog-attempt",
@@ -46,7 +47,7 @@ const REQUEST_V1: &[&str] = &[
     "posthog-request-timestamp",
 ];
 
-/// Whether a header of a request goes on to PostHog; the name in lower case.
+/// Whether a header of a request is passed on to PostHog; the name in lower case.
 ///
 /// The caller sets `Host` and `X-Forwarded-For` itself, the latter to the one client address:
 /// capture believes the leftmost entry, which a client could have written (posthog-ingestion 2.1).
@@ -54,7 +55,7 @@ pub fn keeps_request_header(name: &str, value: &[u8], authorization: Authorizati
     let bearers = authorization == Authorization::Bearer;
     match name {
         "authorization" => bearers && is_bearer(value),
-        // It holds numbers alone, so that a trace goes on at PostHog.
+        // It contains only numbers, so that a trace continues at PostHog.
         "traceparent" => trace_id(value).is_some(),
         name if REQUEST_V1.contains(&name) => bearers,
         name => REQUEST.contains(&name),
@@ -75,11 +76,11 @@ fn is_bearer(value: &[u8]) -> bool {
     scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty() && token.iter().all(is_token_byte)
 }
 
-/// Whether a header of PostHog's answer goes on to the page; the name in lower case.
+/// Whether a header of PostHog's answer is passed on to the page; the name in lower case.
 ///
-/// What tells who answered goes (a blocker's `header=` rule matches it), and what PostHog's edge
-/// says about its own host would be wrong for the site's: HTTP/3 addresses, HSTS, cookies, reports.
-/// Caching and CORS stay as they are.
+/// Headers that name the server are removed (a blocker's `header=` rule matches them), and headers
+/// of PostHog's edge about its own host, which would be wrong for the site's: HTTP/3 addresses,
+/// HSTS, cookies, reports. Caching and CORS headers stay as they are.
 pub fn keeps_response_header(name: &str, value: &str) -> bool {
     let about_the_edge = matches!(
         name,
@@ -131,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_posthog_needs_of_a_request_goes_on() {
+    fn only_headers_that_posthog_needs_are_passed_on() {
         for name in [
             "origin",
             "referer",
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn of_credentials_only_one_bearer_token_passes_and_only_where_a_path_takes_it() {
+    fn only_one_bearer_token_passes_and_only_on_paths_that_accept_it() {
         for token in [
             "Bearer phx_1",
             "bearer phc_abc",
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_keeps_what_a_browser_needs_and_loses_what_names_its_sender() {
+    fn an_answer_keeps_headers_for_browsers_and_loses_headers_that_name_its_sender() {
         for (name, value) in [
             ("content-type", "application/json"),
             ("cache-control", "public, max-age=300"),

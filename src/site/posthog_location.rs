@@ -1,4 +1,4 @@
-//! Where an address that PostHog answers with stands on the site's host.
+//! The address on the site's host for an address in PostHog's answer.
 
 use url::Url;
 
@@ -6,7 +6,7 @@ use crate::posthog::{Host, Scheme};
 
 use super::{PathNames, PathPrefix};
 
-/// One `posthog` route as the place below which a project's hosts stand.
+/// One `posthog` route as the prefix of a project's hosts.
 #[derive(Debug, Clone)]
 pub struct Below {
     /// Without a slash at its end.
@@ -26,8 +26,8 @@ impl Below {
         }
     }
 
-    /// A `Location` as it is right on the site's host: the prefix and the neutral names, where it
-    /// means a path of the project's hosts. None for any other address, which stays as it stands.
+    /// A `Location` for the site's host: with the prefix and the neutral names, if it is a path of
+    /// the project's hosts. `None` for any other address, which stays as it is.
     ///
     /// `asked` is the path and query that PostHog was asked for, without the host's own base path:
     /// a relative address begins there (RFC 9110, 10.2.2).
@@ -62,8 +62,8 @@ impl Below {
     }
 }
 
-/// Whether an address is one of this host's. A PostHog behind a proxy of its own may not know
-/// scheme and port that it is reached by.
+/// Whether an address is on this host. A PostHog behind its own proxy may not know the scheme and
+/// port of its public address.
 fn is_of(url: &Url, host: &Host) -> bool {
     let name = url.host_str().unwrap_or_default();
     let name = name.trim_start_matches('[').trim_end_matches(']');
@@ -132,7 +132,7 @@ mod tests {
             ("e/", Some("/a/b/e/")),
             ("http://[::1]:8000/hog/e/", Some("/a/b/e/")),
             ("http://[::1]:8000/hog", Some("/a/b")),
-            // Nothing beside the base path can be asked for through the route.
+            // The route can only request paths below the base path.
             ("/login", None),
             ("/hogwash", None),
             ("http://[::1]:8001/hog/e/", None),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_posthogs_says_nothing_on_a_route_with_neutral_names() {
+    fn an_address_of_posthog_is_neutral_on_a_route_with_neutral_names() {
         let names = PathNames::new(SEED, KEY).unwrap();
         let route = below("/k3v9/", "us", Some(&names));
         let real = format!("/array/{KEY}/config.js?token={KEY}");

@@ -1,6 +1,5 @@
-//! posthog-js passed through: which host a path goes to, what may be kept, and whether it takes
-//! credentials (posthog-ingestion 6.2 to 6.6). Which headers go with it stands in
-//! `posthog_headers`.
+//! Passing posthog-js through: the host of a path, what may be cached, and whether it accepts
+//! credentials (posthog-ingestion 6.2 to 6.6). `posthog_headers` has the headers.
 //!
 //! Everything else about these requests is left as it is: path and query byte for byte with their
 //! slashes, bodies unread, PostHog's answers as they come.
@@ -12,15 +11,15 @@ pub enum TargetHost {
     Api,
     /// The project's host for assets.
     Assets,
-    /// The host for assets, and the API host when it says 404: PostHog serves remote config from
-    /// both, and which one has it depends on the installation (posthog-ingestion 6.2).
+    /// The host for assets, and the API host after a 404: PostHog serves remote config from both,
+    /// depending on the installation (posthog-ingestion 6.2).
     AssetsThenApi,
 }
 
 /// Whether an answer may be kept here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caching {
-    /// As its own headers say, `Vary` included; see [`super::cache`].
+    /// By its own headers, including `Vary`; see [`super::cache`].
     AsItsHeadersSay,
     /// Never.
     Never,
@@ -29,8 +28,8 @@ pub enum Caching {
 /// What happens to an `Authorization` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authorization {
-    /// A bearer token goes on: the path is one of server SDKs and OTLP exporters. Nothing else
-    /// does, because pages ask for some of these paths too.
+    /// A bearer token passes: the path belongs to server SDKs and OTLP exporters. Other credentials
+    /// do not, because pages request some of these paths too.
     Bearer,
     /// Taken out: on a page's own host a browser sends the site's own credentials along.
     Removed,
@@ -94,10 +93,10 @@ fn first_part(path: &str) -> &str {
     path.split('/').next().unwrap_or_default()
 }
 
-/// Paths whose callers name themselves by `Authorization` (posthog-ingestion 1.1, 1.10 and 6.2).
+/// Paths whose callers authenticate with `Authorization` (posthog-ingestion 1.1, 1.10 and 6.2).
 fn authorization(path: &str, query: &str) -> Authorization {
     let path = path.trim_end_matches('/');
-    /// The query names the project here, the token says that its flags may be read.
+    /// The query names the project here, and the token allows to read its flags.
     const FLAGS: &[&str] = &["/flags/definitions", "/api/feature_flag/local_evaluation"];
     /// The token is the project's, and a page puts it into the query instead.
     const EVENTS: &[&str] = &[

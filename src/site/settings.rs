@@ -11,7 +11,7 @@ use super::layout::Layout;
 /// The integration that carries where events go; the only one analytics.js needs.
 const SEGMENT: &str = "Segment.io";
 
-/// What of the settings is the same for every host and write key.
+/// The part of the settings that is the same for every host and write key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Whether the key goes to the page.
@@ -41,8 +41,8 @@ impl Default for Settings {
 /// Whether the page learns a write key to send with its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyForm {
-    /// `apiKey` is there: analytics.js from 1.84 on sends an `Authorization` header, and with it a
-    /// preflight where the proxy is on another host than the page.
+    /// `apiKey` is present: analytics.js from 1.84 on sends an `Authorization` header, and with it
+    /// a preflight if the proxy is on another host than the page.
     Sent,
     /// `apiKey` is left out: no header, no preflight. The project must follow from the route
     /// (segment-tracking 1.6).
@@ -59,7 +59,7 @@ pub enum PageProtocol {
 }
 
 impl PageProtocol {
-    /// As it stands in the settings and in front of `://`.
+    /// Its name in the settings and before `://`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -73,7 +73,7 @@ impl PageProtocol {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestHost(String);
 
-/// A `Host` header that cannot stand in an address.
+/// A `Host` header that is not valid in an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("expected a host name or address of at most 255 characters, with or without a port")]
 pub struct RequestHostError;
@@ -144,8 +144,8 @@ impl Settings {
         Bytes::from(Value::Object(settings).to_string())
     }
 
-    /// Headers for the settings: JSON, for every origin (it is asked for without credentials), kept
-    /// for five minutes, and per host since the host stands inside.
+    /// Headers for the settings: JSON, for every origin (pages request it without credentials),
+    /// cached for five minutes, and per host because it contains the host.
     pub const HEADERS: [(&'static str, &'static str); 5] = [
         ("content-type", "application/json; charset=utf-8"),
         ("cache-control", "public, max-age=300, stale-if-error=86400"),
@@ -154,7 +154,7 @@ impl Settings {
         ("x-content-type-options", "nosniff"),
     ];
 
-    /// The same `Cache-Control` for the browser alone.
+    /// The same `Cache-Control` only for the browser.
     pub const PRIVATE: &'static str = "private, max-age=300, stale-if-error=86400";
 
     fn point_home(
@@ -187,8 +187,8 @@ impl Settings {
         }
         integrations.insert(SEGMENT.to_owned(), Value::Object(segment));
         root.insert("integrations".to_owned(), Value::Object(integrations));
-        // Without a rate of 0 the page reports on itself every 30 seconds. Errors are reported
-        // whatever the rate, so the host is home as well.
+        // Without a rate of 0 the page reports on itself every 30 seconds. It reports errors at any
+        // rate, so the host is set as well.
         let mut metrics = take(root, "metrics");
         metrics.insert("sampleRate".to_owned(), json!(0));
         metrics.insert("host".to_owned(), json!(api_host));
@@ -212,9 +212,10 @@ pub enum DeviceMode {
 
 /// A real account's settings, as Segment's CDN gave them, with every address pointing home.
 ///
-/// Everything the account says and we have no opinion on stays: plan, consent, edge functions,
-/// integrations (segment-tracking 3.3). Settings of our own configuration win over the account's.
-/// `None` if `account` is no settings object; the caller then serves [`Settings::render`].
+/// All values of the account that Hedgerow does not set stay: plan, consent, edge functions,
+/// integrations (segment-tracking 3.3). The settings of our own configuration replace the
+/// account's. `None` if `account` is not a settings object; the caller then serves
+/// [`Settings::render`].
 pub fn merge_account(
     account: Value,
     settings: &Settings,
@@ -232,7 +233,7 @@ pub fn merge_account(
     };
     if device_mode == DeviceMode::Removed {
         integrations.retain(|name, _| name == SEGMENT);
-        // Routing rules and middleware are for destinations in the page, and load code of their own.
+        // Routing rules and middleware belong to destinations in the page, and load their own code.
         for name in [
             "remotePlugins",
             "middlewareSettings",
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accounts_settings_keep_what_they_say_and_point_home() {
+    fn an_accounts_settings_keep_their_values_and_point_to_this_host() {
         let value = merged(DeviceMode::Kept);
         let segment = &value["integrations"]["Segment.io"];
         assert_eq!(segment["apiHost"], "a.test/k3v9x2mn/qn5rzd");
@@ -396,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_settings_object_is_not_merged() {
+    fn an_invalid_settings_object_is_not_merged() {
         for answer in [
             json!(null),
             json!("x"),
@@ -418,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_no_host_never_reaches_the_settings() {
+    fn an_invalid_host_never_reaches_the_settings() {
         for bad in [
             "",
             ":80",

@@ -19,7 +19,7 @@ pub fn trace_id(parent: &[u8]) -> Option<&str> {
         && version != "ff"
         && !is_zero(trace)
         && !is_zero(parent);
-    // A later version may say more; this one may not.
+    // A later version may have more parts; this one may not.
     let ends = version != "00" || parts.next().is_none();
     (is_whole && ends).then_some(trace)
 }
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_has_the_form_of_a_trace_is_written_down() {
+    fn only_a_well_formed_trace_is_logged() {
         const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
         let whole = format!("00-{ID}-00f067aa0ba902b7-01");
         let later = format!("01-{ID}-00f067aa0ba902b7-01-more");

@@ -1,25 +1,26 @@
-//! What a page says when nothing answers: after three failures one line on its console, with the URL.
-//! Otherwise a page that asks in vain says nothing at all, since its libraries try again in silence.
+//! The page's message when its requests get no answer: after three failures one line on its
+//! console, with the URL. Otherwise the page would show nothing, because its libraries retry
+//! silently.
 //!
-//! The snippet counts what it asks for itself, which is analytics.js's settings and the scripts. The
-//! calls of the analytics.js that we serve are counted where it takes the answer to them. What a library
-//! asks for that is not ours to change is counted by what the browser tells an observer of requests
-//! (Resource Timing): most of it, and nothing where a browser does not tell the status. `fetch` itself
-//! and whatever else the page has stay as they are.
+//! The snippet counts its own requests, for analytics.js's settings and the scripts. The
+//! analytics.js that Hedgerow serves counts its calls when it gets their answers. Requests of
+//! unchanged libraries are counted by the browser's reports (Resource Timing): most of them, and
+//! none if a browser does not report the status. `fetch` itself and everything else of the page
+//! stay unchanged.
 //!
 //! Nothing is counted while the browser knows that it is offline. The line names no product, so that
 //! no list can find an installation by it.
 
 use super::page_sessions::{with_types, without_types};
 
-/// `fails` counts and says it; `isAnswered` looks at one answer of those below a host and path. What
-/// TypeScript wants to know stands between comment marks.
+/// `fails` counts and reports; `isAnswered` checks one answer of those below a host and path. Types
+/// for TypeScript are between comment marks.
 const COUNTED: &str = include_str!("unanswered.js");
 
-/// `watchAnswers` looks at what the browser tells of requests.
+/// `watchAnswers` reads the browser's reports about requests.
 const OBSERVED: &str = include_str!("unanswered_observed.js");
 
-/// `watched` looks at the answer to a `fetch` of the library's, whatever host it was for, and passes it on.
+/// `watched` checks the answer to a `fetch` of the library, for any host, and passes it on.
 const FETCHED: &str = include_str!("unanswered_fetched.js");
 
 /// Where analytics.js fetches, in 1.83.0 and 1.84.3. In a version that has other words there, its calls
@@ -36,8 +37,8 @@ pub(in crate::site) fn in_a_module() -> String {
     with_types(&format!("{COUNTED}{OBSERVED}"))
 }
 
-/// analytics.js's code with its calls counted. `home` is an object of the code's, where the function that
-/// counts them is kept.
+/// analytics.js's code with its calls counted. `home` is an object of the code, which stores the
+/// counting function.
 pub(in crate::site) fn counting(code: &str, home: &str) -> String {
     if code.matches(FETCH).count() != 1 {
         return code.to_owned();

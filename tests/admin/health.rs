@@ -24,7 +24,7 @@ async fn until(address: std::net::SocketAddr, path: &str, status: u16) -> serde_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listener_says_on_its_own_path_whether_requests_should_come() {
+async fn a_listener_answers_health_checks_on_its_own_path() {
     let posthog = PostHog::start().await;
     let listen = "listen: [{address: \"127.0.0.1:0\", health: /up}]\n";
     let proxy = Proxy::start(&format!("{listen}{}", yaml(&posthog.url()))).await;

@@ -71,7 +71,7 @@ impl Process {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_start_says_where_and_what_and_how_to_try_it_as_text_or_as_json() {
+async fn the_start_logs_addresses_routes_and_a_command_as_text_or_json() {
     let posthog = PostHog::start().await;
     for format in ["text", "json"] {
         let (process, address) = Process::start(
@@ -130,7 +130,7 @@ async fn requests_with_secrets(address: std::net::SocketAddr, trace: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_request_has_one_line_with_its_trace_and_nothing_of_what_it_said() {
+async fn each_request_has_one_line_with_its_trace_and_no_content() {
     use super::support::recorder::Recorder;
     const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let (posthog, site) = (Recorder::start().await, Recorder::start().await);

@@ -56,7 +56,7 @@ fn basic(key: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_request_that_became_no_message_is_counted_shown_and_said_with_its_route_and_call() {
+async fn every_rejected_request_is_counted_shown_and_logged_with_its_route_and_call() {
     log::keep();
     let posthog = PostHog::start().await;
     let proxy = Proxy::start(&yaml(&posthog.url(), "seen", "limits: {body: 4kB}\n")).await;
@@ -70,7 +70,7 @@ async fn every_request_that_became_no_message_is_counted_shown_and_said_with_its
     };
     let large = "x".repeat(5000);
     let pixel = "/seen/v1/pixel/track?data=eyJldmVudCI6IkEiLCJ1c2VySWQiOiJ1IiwKIndyaXRlS2V5Ijoid2tfd3JvbmdfcGl4ZWwifQ==";
-    let rows: [Row; 13] = [
+    let rows: [Row; 14] = [
         (
             "wrong key in the header",
             post("/seen/v1/t", &basic("wk_wrong_abcd"), message.as_bytes()),
@@ -102,6 +102,14 @@ async fn every_request_that_became_no_message_is_counted_shown_and_said_with_its
             "pixel",
             "unknown_write_key",
             "…ixel",
+        ),
+        (
+            "a pixel that cannot be read",
+            get("/seen/v1/pixel/track?data=%25", "GET"),
+            200,
+            "pixel",
+            "not_delivered",
+            "",
         ),
         (
             "no call",
@@ -230,6 +238,8 @@ async fn every_request_that_became_no_message_is_counted_shown_and_said_with_its
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    let said = log::lines("a pixel's message was lost: it has no query");
+    assert_eq!(said.len(), 1, "{said:?}");
     // What is well is counted too, and a preflight is no refusal.
     let mut client = Client::connect(proxy.address).await;
     for _ in 0..2 {
@@ -250,7 +260,7 @@ async fn every_request_that_became_no_message_is_counted_shown_and_said_with_its
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_is_shown_with_where_it_is_in_the_end() {
+async fn an_event_is_shown_with_its_final_place() {
     let is_bad = |body: &[u8]| body.windows(5).any(|window| window == b"\"Bad\"");
     let posthog = Recorder::that(move |request| match is_bad(&request.body) {
         true => Act::Answer(response("400 Bad Request", "", "invalid event")),
@@ -300,8 +310,7 @@ async fn an_event_is_shown_with_where_it_is_in_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_in_the_spool_is_shown_there_until_posthog_has_or_refuses_it_and_both_are_said()
-{
+async fn a_waiting_event_is_shown_in_the_spool_until_posthog_accepts_or_rejects_it() {
     log::keep();
     let folder = tempfile::tempdir().expect("a folder");
     let posthog = PostHog::start().await;

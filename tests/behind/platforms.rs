@@ -74,8 +74,8 @@ fn forms(name: &str, language: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_files_for_what_cannot_be_run_have_the_form_that_they_need() {
-    let test = "the_files_for_what_cannot_be_run_have_the_form_that_they_need";
+fn the_files_for_other_platforms_have_the_right_form() {
+    let test = "the_files_for_other_platforms_have_the_right_form";
     if !all_here(test, &[Needed::Node, Needed::Yaml]) {
         return;
     }
@@ -125,7 +125,7 @@ fn the_files_for_what_cannot_be_run_have_the_form_that_they_need() {
 
 /// Hedgerow's own block of the recipes whose servers cannot be run here.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_other_recipes_give_hedgerow_takes_calls() {
+async fn hedgerow_accepts_calls_with_the_other_documented_configurations() {
     for name in ["traefik", "kubernetes", "cloudfront"] {
         let posthog = PostHog::start().await;
         let folder = tempfile::tempdir().unwrap();

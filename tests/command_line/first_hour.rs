@@ -37,10 +37,10 @@ fn each_way_to_be_installed_is_asked_first_and_known_to_the_snippet() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     for (flags, said, home) in [
-        (&[][..], "must hand that over", ""),
+        (&[][..], "must pass them on", ""),
         (
             &["--origin", "http://127.0.0.1:3000"],
-            "puts this into the site's pages already",
+            "already adds this to the site's pages",
             "",
         ),
         (
@@ -65,7 +65,7 @@ fn each_way_to_be_installed_is_asked_first_and_known_to_the_snippet() {
         let lines = format!("location ^~ {prefix} {{\n    proxy_pass http://127.0.0.1:8080;\n");
         assert_eq!(
             asked.err.contains(&lines),
-            said.contains("hand"),
+            said.contains("pass them"),
             "{}",
             asked.err
         );
@@ -135,7 +135,7 @@ fn init_takes_addresses_and_keys_and_names_the_flag_of_a_mistake() {
 }
 
 #[test]
-fn a_failed_init_leaves_the_old_file_and_a_good_one_replaces_it_whole() {
+fn a_failed_init_leaves_the_old_file_and_a_good_one_replaces_it_whole_and_keeps_it() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let file = folder.join("hedgerow.yaml");
@@ -154,17 +154,26 @@ fn a_failed_init_leaves_the_old_file_and_a_good_one_replaces_it_whole() {
     let ended = there(folder, &[], &["init", "--output", "link.yaml"]);
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert!(folder.join("link.yaml").is_symlink());
-    assert!(std::fs::read_to_string(&file)
-        .unwrap()
-        .ends_with("grace: 5s\n"));
+    let first = std::fs::read_to_string(&file).unwrap();
+    assert!(first.ends_with("grace: 5s\n"));
+    let kept = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    assert!(ended.err.contains("hedgerow.yaml.old"), "{}", ended.err);
+    assert_eq!(kept("hedgerow.yaml.old"), "old");
+    let ended = there(folder, &[], &["init", "-o", "hedgerow.yaml"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert_eq!(kept("hedgerow.yaml.old"), "old");
+    assert_eq!(kept("hedgerow.yaml.old2"), first);
+    std::fs::write(folder.join("empty.yaml"), "").unwrap();
+    let ended = there(folder, &[], &["init", "-o", "empty.yaml"]);
+    assert_eq!((ended.code, &*ended.err), (Some(0), ""));
     let ended = there(folder, &[], &["init", "--output", "/dev/full"]);
     assert_eq!(ended.code, Some(2), "{}", ended.err);
     let names = std::fs::read_dir(folder).unwrap().count();
-    assert_eq!(names, 2, "nothing is left beside them");
+    assert_eq!(names, 5, "nothing is left beside them");
 }
 
 #[test]
-fn the_configuration_is_found_where_it_is_said_or_where_it_usually_is() {
+fn the_configuration_is_found_at_the_given_or_a_default_path() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let write = |name: &str| {
@@ -252,7 +261,7 @@ fn looking_needs_no_key() {
 }
 
 #[test]
-fn check_refuses_what_run_would_refuse() {
+fn check_finds_everything_that_prevents_a_start() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let pair = || {

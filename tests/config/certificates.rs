@@ -20,7 +20,7 @@ fn one(text: &str) -> AcmeConfig {
 
 #[test]
 #[cfg(feature = "acme")]
-fn a_certificate_is_ordered_as_its_section_says() {
+fn a_certificate_is_ordered_with_its_settings() {
     let acme = one(&with(
         "listen: [0.0.0.0:80, {address: 0.0.0.0:443, tls: {acme: {domains: [Shop.example., www.shop.example], \
          email: ops@shop.example, directory: \"https://ca.example:8443/dir\", storage: acme, \
@@ -76,7 +76,7 @@ fn a_certificate_is_ordered_as_its_section_says() {
 
 #[test]
 #[cfg(feature = "acme")]
-fn where_authorities_would_look_in_vain_is_a_warning() {
+fn an_unreachable_challenge_port_is_a_warning() {
     let acme = "acme: {domains: a.example, storage: s";
     for (listen, words) in [
         (format!("[0.0.0.0:80, {{address: 0.0.0.0:443, tls: {{{acme}}}}}}}]"), None),
@@ -87,7 +87,7 @@ fn where_authorities_would_look_in_vain_is_a_warning() {
         ),
         (
             format!("[0.0.0.0:8080, {{address: 0.0.0.0:8443, tls: {{{acme}}}}}}}]"),
-            Some("on port 80 (http-01"),
+            Some("port 80 (http-01"),
         ),
         (
             format!("[0.0.0.0:8080, {{address: 0.0.0.0:443, tls: {{{acme}, challenge: http-01}}}}}}]"),
@@ -113,7 +113,7 @@ fn where_authorities_would_look_in_vain_is_a_warning() {
 
 #[test]
 #[cfg(feature = "acme")]
-fn every_mistake_in_an_order_is_said_in_place() {
+fn every_mistake_in_acme_settings_has_its_place() {
     const ACME: &str = "listen.tls.acme";
     let rows: &[Row] = &[
         (
@@ -142,7 +142,7 @@ fn every_mistake_in_an_order_is_said_in_place() {
         (
             "listen: {address: 0.0.0.0:443, tls: {acme: {storage: s, domains: [a.example, A.example., 10.0.0.1]}}}",
             &[
-                (6, 78, "listen.tls.acme.domains[1]", "is in the list already"),
+                (6, 78, "listen.tls.acme.domains[1]", "the list already has this name"),
                 (6, 90, "listen.tls.acme.domains[2]", "an address"),
             ],
         ),
@@ -201,7 +201,7 @@ fn every_mistake_in_an_order_is_said_in_place() {
 
 #[test]
 #[cfg(not(feature = "acme"))]
-fn a_build_without_acme_says_so_in_place() {
+fn a_build_without_acme_reports_it_at_its_place() {
     let rows: &[Row] = &[(
         "listen: {address: 0.0.0.0:443, tls: {acme: {domains: a.example, storage: s}}}",
         &[(6, 38, "listen.tls.acme", "without the cargo feature acme")],

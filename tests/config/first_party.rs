@@ -16,7 +16,7 @@ const NAMES: &str =
     "        script: aaa1\n        settings: bbb2\n        chunks: ccc3\n        calls: ddd4\n";
 
 #[test]
-fn a_library_has_one_source_and_what_belongs_to_it() {
+fn a_library_has_one_source_and_its_own_keys() {
     let rows: &[Row] = &[
         (
             "",
@@ -38,13 +38,13 @@ fn a_library_has_one_source_and_what_belongs_to_it() {
                     8,
                     9,
                     "routes[0].segment.library.sha256",
-                    "means nothing without `url`",
+                    "has no effect without `url`",
                 ),
                 (
                     9,
                     9,
                     "routes[0].segment.library.keep",
-                    "means nothing without `url`",
+                    "has no effect without `url`",
                 ),
             ],
         ),
@@ -67,7 +67,7 @@ fn a_library_has_one_source_and_what_belongs_to_it() {
                 8,
                 25,
                 "routes[0].segment.library.previous[1]",
-                "where `keep` says",
+                "an archive needs `keep`",
             )],
         ),
     ];
@@ -85,7 +85,7 @@ fn a_library_has_one_source_and_what_belongs_to_it() {
 }
 
 #[test]
-fn an_account_can_tell_whose_events_they_are() {
+fn an_account_recognises_the_key_of_its_events() {
     let rows: &[Row] = &[
         (
             "      settings: {key: left_out}\n      forward: true\n",
@@ -98,7 +98,12 @@ fn an_account_can_tell_whose_events_they_are() {
         ),
         (
             "      write_keys: [one]\n      forward: {write_key: two}\n",
-            &[(7, 16, "routes[0].segment.forward", "not among `write_keys`")],
+            &[(
+                7,
+                16,
+                "routes[0].segment.forward",
+                "`write_keys` does not list its `write_key`",
+            )],
         ),
         (
             "      write_keys: [one]\n      forward: {write_key: one}\n",

@@ -99,7 +99,7 @@ fn each_kind_of_mistake_has_its_place() {
         ("listen: []", &[(6, 9, "listen", "at least one address")]),
         (
             "listen: [127.0.0.1:1, 127.0.0.1:1]",
-            &[(6, 23, "listen[1]", "is in the list already")],
+            &[(6, 23, "listen[1]", "the list already has this address")],
         ),
         (
             "listen: [0.0.0.0:1, '[::]:1']",
@@ -111,7 +111,7 @@ fn each_kind_of_mistake_has_its_place() {
         ),
         (
             "limits: {body: env:BODY}",
-            &[(6, 16, "limits.body", "env: and file: are not read here")],
+            &[(6, 16, "limits.body", "env: and file: are not possible here")],
         ),
         (
             "listen: {address: 127.0.0.1:1, tls: {certificate: missing.pem}}",
@@ -135,7 +135,7 @@ fn each_kind_of_mistake_has_its_place() {
         ),
         (
             "listen: {address: 127.0.0.1:1, health: /}",
-            &[(6, 40, "listen.health", "a path of its own")],
+            &[(6, 40, "listen.health", "a separate path")],
         ),
         (
             "listen: {address: 127.0.0.1:1, health: up}",
@@ -143,11 +143,11 @@ fn each_kind_of_mistake_has_its_place() {
         ),
         (
             "listen: 127.0.0.1:1\nhealth: 127.0.0.1:1",
-            &[(7, 9, "health", "of `listen` takes this address")],
+            &[(7, 9, "health", "of `listen` already has this address")],
         ),
         (
             "admin: 127.0.0.1:2\nhealth: 127.0.0.1:2",
-            &[(7, 9, "health", "of `admin` takes this address")],
+            &[(7, 9, "health", "of `admin` already has this address")],
         ),
         (
             "limits: [1]",
@@ -274,11 +274,11 @@ fn a_file_without_routes_is_a_mistake_whatever_else_it_holds() {
 }
 
 #[test]
-fn what_goes_together_is_held_to_it() {
+fn keys_that_belong_together_are_required_together() {
     let rows: &[Row] = &[
         (
             "admin: 127.0.0.1:8080\nlisten: 127.0.0.1:8080",
-            &[(6, 8, "admin", "takes this address already")],
+            &[(6, 8, "admin", "already has this address")],
         ),
         ("admin: on", &[(6, 8, "admin", "expected an address")]),
         (
@@ -287,7 +287,7 @@ fn what_goes_together_is_held_to_it() {
         ),
         (
             "admin: {address: \"0.0.0.0:9090\", live: on}",
-            &[(6, 18, "admin.address", "needs a `token`")],
+            &[(6, 18, "admin.address", "set a `token`")],
         ),
         (
             "admin: {address: 127.0.0.1:9090, live: maybe}",
@@ -299,7 +299,7 @@ fn what_goes_together_is_held_to_it() {
         ),
         (
             "admin: {address: 127.0.0.1:8080, live: off}",
-            &[(6, 18, "admin.address", "takes this address already")],
+            &[(6, 18, "admin.address", "already has this address")],
         ),
         (
             "delivery: {mode: spool}",

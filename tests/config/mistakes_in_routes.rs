@@ -62,7 +62,12 @@ fn each_kind_of_mistake_in_a_project_has_its_place() {
         ),
         (
             "host: 'http://127.0.0.1:8080', api_key: env:KEY",
-            &[(2, 16, "projects.shop.host", "a listener of this Hedgerow")],
+            &[(
+                2,
+                16,
+                "projects.shop.host",
+                "one of Hedgerow's own listeners",
+            )],
         ),
         (
             "host: us, api_key: env:KEY, http: 3",
@@ -121,7 +126,7 @@ fn each_kind_of_mistake_in_routes_has_its_place() {
         ),
         (
             "  - {path: /, segment: {project: shop, write_keys: []}}",
-            &[(4, 52, "routes[0].segment.write_keys", "no key at all")],
+            &[(4, 52, "routes[0].segment.write_keys", "the list is empty")],
         ),
         (
             "  - {path: /, segment: {project: shop, write_keys: all}}",
@@ -138,7 +143,12 @@ fn each_kind_of_mistake_in_routes_has_its_place() {
         ),
         (
             "  - {path: /, segment: {write_keys: {'env:KEY': shop}}}",
-            &[(4, 38, "routes[0].segment.write_keys[0]", "taken literally")],
+            &[(
+                4,
+                38,
+                "routes[0].segment.write_keys[0]",
+                "a key of a mapping literally",
+            )],
         ),
         (
             "  - {path: /, segment: {project: shop, write_keys: [a, a]}}",
@@ -178,7 +188,7 @@ fn each_kind_of_mistake_in_routes_has_its_place() {
         ),
         (
             "  - {path: /, origin: http://localhost:8080}",
-            &[(4, 23, "routes[0].origin", "a listener of this Hedgerow")],
+            &[(4, 23, "routes[0].origin", "one of Hedgerow's own listeners")],
         ),
     ];
     let head = SHORTEST.split_inclusive('\n').take(3).collect::<String>();

@@ -46,7 +46,7 @@ fn privacy_rules_and_constants_are_read_and_shown() {
     }
     assert!(missing.is_empty(), "{missing:?} in\n{table}");
     let table = hedgerow::config::render_table(&default);
-    assert!(table.contains("nothing is changed"), "{table}");
+    assert!(table.contains("privacy: off"), "{table}");
 }
 
 #[test]

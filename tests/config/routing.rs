@@ -132,7 +132,7 @@ fn a_route_that_can_never_match_is_a_mistake() {
 }
 
 #[test]
-fn the_table_shows_each_route_and_where_it_leads() {
+fn the_table_shows_each_route_and_its_target() {
     let table = render_table(&config());
     let rows: Vec<Vec<&str>> = table
         .lines()

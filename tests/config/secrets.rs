@@ -119,7 +119,7 @@ fn no_key_is_ever_shown() {
 }
 
 #[test]
-fn the_line_of_a_mistake_stays_readable_beside_a_masked_key() {
+fn the_line_of_a_mistake_stays_readable_with_a_masked_key() {
     let text = SHORTEST.replace("host: us, api_key: env:KEY", "host: usa, api_key: s3cr3t");
     let rendered = render_problems(&read(&text).unwrap_err(), "x.yaml");
     let expected = "

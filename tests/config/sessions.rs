@@ -27,7 +27,7 @@ fn sessions_are_off_until_asked_for() {
 }
 
 #[test]
-fn pages_keep_sessions_where_the_enriched_mode_can_use_them() {
+fn sessions_of_pages_need_the_enriched_mode() {
     for (mapping, expected) in [
         ("{sessions: page}", PageSessions::Kept),
         ("{sessions: page, mode: reference}", PageSessions::Off),
@@ -42,7 +42,10 @@ fn pages_keep_sessions_where_the_enriched_mode_can_use_them() {
     let table = render_table(&config);
     assert!(table.contains("sessions: kept by pages"), "{table}");
     let warned: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    assert!(warned[0].contains("no route has a `library`"), "{warned:?}");
+    assert!(
+        warned[0].contains("it needs a route with a `library`"),
+        "{warned:?}"
+    );
     assert!(wrong("{sessions: {page: {}}}").contains("page"));
 }
 
@@ -81,10 +84,22 @@ fn a_cookie_without_a_secret_works_and_is_warned_of() {
 }
 
 #[test]
-fn what_cannot_keep_a_session_is_a_mistake() {
+fn an_invalid_session_setting_is_a_mistake() {
     for (mapping, expected) in [
         ("{sessions: on}", "expected off, page, cookie or {cookie:"),
         ("{sessions: {cookies: {}}}", "did you mean cookie?"),
+        (
+            "{sessions: {cookie: {name: a b, domain: example.com}}}",
+            "mapping.sessions.cookie.name: a cookie's name",
+        ),
+        (
+            "{sessions: {cookie: {name: a, domain: a..b}}}",
+            "mapping.sessions.cookie.domain: a cookie's domain",
+        ),
+        (
+            "{sessions: {cookie: {name: __Host-a, domain: example.com}}}",
+            "mapping.sessions.cookie.domain: browsers refuse",
+        ),
         ("{sessions: {cookie: {secret: short}}}", "at least 32 bytes"),
         (
             "{sessions: {cookie: {secret: env:KEY}}}",
@@ -127,7 +142,7 @@ fn check_shows_how_sessions_and_repeats_are_treated() {
 }
 
 #[test]
-fn what_the_reference_mode_cannot_do_is_warned_of() {
+fn enriched_only_switches_are_warned_about_in_the_reference_mode() {
     let (_, warnings) = sessions(
         "{mode: reference, repeats: suppress, sessions: {cookie: {secret: env:SESSIONS}}}",
     );

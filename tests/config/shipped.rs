@@ -42,7 +42,7 @@ fn every_shipped_file_is_free_of_mistakes_and_warnings() {
 }
 
 #[test]
-fn what_the_default_file_shows_are_the_defaults() {
+fn the_default_file_shows_the_defaults() {
     let (shortest, _) = read(SHORTEST).unwrap();
     let mut shipped = shipped("hedgerow.yaml");
     // The one setting in it that is not a default.
@@ -153,7 +153,7 @@ routes:
 }
 
 #[test]
-fn a_file_is_read_with_the_keys_that_lie_beside_it() {
+fn key_files_are_read_relative_to_the_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hedgerow.yaml");
     std::fs::write(folder.path().join("shop.key"), " phc_beside \n").unwrap();
@@ -163,7 +163,7 @@ fn a_file_is_read_with_the_keys_that_lie_beside_it() {
 }
 
 #[test]
-fn what_works_but_is_hardly_meant_is_a_warning() {
+fn valid_but_unlikely_settings_are_warnings() {
     for (text, path) in [
         (with("trusted_proxies: [0.0.0.0/0]"), "trusted_proxies[0]"),
         (with("privacy: {hash: [email]}"), "privacy.hash"),
@@ -196,7 +196,7 @@ fn what_works_but_is_hardly_meant_is_a_warning() {
 }
 
 #[test]
-fn the_live_view_is_open_to_this_machine_alone() {
+fn the_live_view_is_open_only_to_this_machine() {
     use hedgerow::admin::LiveView;
     for (admin, expected) in [
         ("127.0.0.1:9090", "Open"),

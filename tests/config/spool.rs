@@ -3,7 +3,7 @@ use super::{read, with, SHORTEST};
 
 /// With the spool on NATS, the pieces that are mistakes and those that are not.
 #[test]
-fn where_a_spool_is_and_who_we_are_there_is_said_once() {
+fn a_spool_has_one_place_and_one_login() {
     let rows: &[Row] = &[
         (
             "delivery: {spool: {max_age: 1d}}",
@@ -23,7 +23,7 @@ fn where_a_spool_is_and_who_we_are_there_is_said_once() {
 
 #[cfg(not(feature = "nats"))]
 #[test]
-fn a_build_without_nats_says_so_in_place() {
+fn a_build_without_nats_reports_it_at_its_place() {
     none(check(
         &with("delivery: {spool: {nats: {url: \"nats://a\"}}}"),
         &[(
@@ -37,7 +37,7 @@ fn a_build_without_nats_says_so_in_place() {
 
 #[cfg(feature = "nats")]
 #[test]
-fn every_mistake_in_a_spool_on_nats_is_said_in_place() {
+fn every_mistake_in_a_spool_on_nats_has_its_place() {
     const URL: &str = "delivery.spool.nats.url";
     let rows: &[Row] = &[
         (
@@ -50,12 +50,12 @@ fn every_mistake_in_a_spool_on_nats_is_said_in_place() {
                 6,
                 57,
                 "delivery.spool.nats.credentials",
-                "holds no JWT of a user",
+                "does not hold a user's JWT",
             )],
         ),
         (
             "delivery: {spool: {nats: {url: \"nats://a\", token: t, credentials: gone.creds}}}",
-            &[(6, 44, "delivery.spool.nats.token", "are a login already")],
+            &[(6, 44, "delivery.spool.nats.token", "already are a login")],
         ),
         (
             "delivery: {spool: {nats: {url: \"tls://a\", certificate: gone.pem}}}",
@@ -165,7 +165,7 @@ fn every_mistake_in_a_spool_on_nats_is_said_in_place() {
 
 #[cfg(feature = "nats")]
 #[test]
-fn a_spool_on_nats_is_what_its_section_says() {
+fn a_spool_on_nats_has_its_settings() {
     use hedgerow::config::{render_table, NatsLogin, SpoolPlace};
     let nats = |more: &str| {
         let text = with(&format!("delivery: {{spool: {{nats: {more}}}}}"));
@@ -273,7 +273,7 @@ fn a_project_has_the_mode_that_it_names_or_that_of_all() {
 
 #[cfg(feature = "nats")]
 #[test]
-fn events_above_what_nats_servers_take_by_default_are_worth_a_word() {
+fn a_limit_above_the_nats_default_is_a_warning() {
     const NATS: &str = "{nats: {url: \"nats://a\"}}";
     for (event, spool, expected) in [
         ("1MiB", NATS, 1),

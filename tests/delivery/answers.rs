@@ -10,7 +10,7 @@ use super::support::track;
 use super::TRACK;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn browsers_of_other_origins_get_what_they_ask_for_also_with_errors() {
+async fn browsers_of_other_origins_get_cors_headers_also_with_errors() {
     let posthog = PostHog::start().await;
     let yaml = yaml(&posthog.url()).replace("write_keys: any", "write_keys: [wk_known]");
     let proxy = Proxy::start(&yaml).await;
@@ -173,7 +173,7 @@ async fn the_only_message_of_a_request_is_refused_with_413_when_it_is_too_large(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_operator_is_told_once_what_to_do_and_never_a_secret() {
+async fn the_log_says_once_what_to_do_and_never_a_secret() {
     support::log::keep();
     let answering = |status: &'static str| {
         Recorder::that(move |_| Act::Answer(response(status, "", "phc_test s3cret")))

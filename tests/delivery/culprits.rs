@@ -135,7 +135,7 @@ pub fn asked(admin: &Arc<Admin>, path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_event_is_given_up_while_posthog_takes_none() {
+async fn no_event_is_dropped_while_posthog_accepts_none() {
     // Each of them refused, and no end of them: the fault is not in the events.
     for events in [1, 2, 200] {
         let posthog = strict().await;

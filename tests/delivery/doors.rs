@@ -105,7 +105,7 @@ async fn put_is_taken_like_post_and_a_batch_on_any_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_bytes_say_what_a_body_is_where_its_encoding_is_none() {
+async fn without_a_valid_encoding_the_first_bytes_decide() {
     let posthog = PostHog::start().await;
     let proxy = Proxy::start(&yaml(&posthog.url())).await;
     let mut client = Client::connect(proxy.address).await;

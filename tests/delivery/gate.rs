@@ -5,7 +5,7 @@ use super::support::log;
 use super::support::proxy::{yaml, PostHog, Proxy};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_integrations_keep_back_is_said_once_and_counted_with_the_switch_that_sends_it() {
+async fn messages_that_integrations_exclude_are_logged_once_and_counted() {
     log::keep();
     let posthog = PostHog::start().await;
     let respected = yaml(&posthog.url()).replace("shop", "consent");

@@ -78,7 +78,7 @@ fn every_example_is_a_configuration_without_mistakes() {
                 // Two platforms do not say from where they ask.
                 let everyone = ["docs/behind/vercel.md", "docs/behind/netlify.md"];
                 match everyone.contains(&name.as_str()) {
-                    true => read_with(&block, "all clients are trusted"),
+                    true => read_with(&block, "this trusts all clients"),
                     false => read(&block),
                 };
             }

@@ -28,7 +28,7 @@ fn event(message: &str, mapping: Mapping) -> Value {
 }
 
 #[test]
-fn every_row_is_what_both_modes_give() {
+fn every_row_matches_both_modes() {
     let document = file(MAPPING);
     let (mut wrong, mut tried) = (Vec::new(), 0);
     for row in rows(&document, None) {

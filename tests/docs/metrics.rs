@@ -7,7 +7,7 @@ const BEGIN: &str = "<!-- generated -->\n";
 const END: &str = "<!-- /generated -->";
 
 #[test]
-fn the_page_of_metrics_is_what_the_code_has() {
+fn the_page_of_metrics_matches_the_code() {
     let page = file(PAGE);
     let (before, rest) = page.split_once(BEGIN).unwrap();
     let (written, after) = rest.split_once(END).unwrap();

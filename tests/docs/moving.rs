@@ -37,7 +37,7 @@ fn converted(yaml: &str, messages: &str) -> Vec<Value> {
 }
 
 #[test]
-fn several_sources_are_told_apart_in_one_project() {
+fn several_sources_are_distinguished_in_one_project() {
     let yaml = &blocks("yaml")[0];
     let keys = [
         ("wk_of_the_web_site", "web"),
@@ -60,7 +60,7 @@ fn several_sources_are_told_apart_in_one_project() {
 }
 
 #[test]
-fn the_message_of_the_guide_has_the_uuid_that_stands_there() {
+fn the_message_of_the_guide_has_the_documented_uuid() {
     let line = blocks("sh")
         .into_iter()
         .find(|block| block.starts_with("echo"))

@@ -261,7 +261,7 @@ fn the_figures_of_the_readme_are_those_of_the_comparison() {
 
 /// "Only events", as it stands there: the file, the two commands, and the first event by curl's words.
 #[test]
-fn only_events_are_taken_as_the_readme_says() {
+fn the_only_events_section_of_the_readme_works() {
     let (posthog, folder, address) = only_events();
     let shell = blocks("Only events", "sh");
     let plain = |line: &str| line.split(" #").next().unwrap().trim().to_owned();

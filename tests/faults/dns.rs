@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::Arc;
 
-use super::house::with_file_instead;
+use super::setup::with_file_instead;
 
 /// How it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,33 +3,33 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::house::{House, Plan, PATIENCE, USUAL};
 use super::line::{Line, Way};
+use super::setup::{Plan, Setup, PATIENCE, USUAL};
 use super::visitor::{Visitor, ANALYTICS, POSTHOG, TURN};
 use super::visits::{is_here, page, OLDER};
 
-/// A house, and the line through which its visitors come. What can fail on it are analytics.js's
+/// A setup, and the line through which its visitors come. What can fail on it are analytics.js's
 /// settings and posthog-js itself.
-async fn behind_a_line(plan: Plan<'_>) -> (House, Line, String) {
-    let house = House::open(plan).await;
-    let ends = super::installations::settings_and_posthog_js(&house.yaml);
-    let line = Line::to(house.address, ends.to_vec()).await;
+async fn behind_a_line(plan: Plan<'_>) -> (Setup, Line, String) {
+    let setup = Setup::open(plan).await;
+    let ends = super::installations::settings_and_posthog_js(&setup.yaml);
+    let line = Line::to(setup.address, ends.to_vec()).await;
     let page = format!("http://shop.test:{}/", line.address.port());
-    (house, line, page)
+    (setup, line, page)
 }
 
 /// How many different events of this name have come.
-fn count(house: &House, name: &str) -> usize {
-    let events = house.stand_in.capture.events();
+fn count(setup: &Setup, name: &str) -> usize {
+    let events = setup.stand_in.capture.events();
     let same = events.iter().filter(|event| event.event == name);
     let ids: std::collections::BTreeSet<_> = same.map(|event| event.uuid).collect();
     ids.len()
 }
 
-async fn all_come(house: &House, names: &[&str]) {
+async fn all_come(setup: &Setup, names: &[&str]) {
     let what = names.join(", ");
-    let came = || names.iter().all(|name| count(house, name) > 0);
-    house.until(&what, |_| came()).await;
+    let came = || names.iter().all(|name| count(setup, name) > 0);
+    setup.until(&what, |_| came()).await;
 }
 
 /// Calls both libraries in the page, whether they are there or not.
@@ -43,11 +43,11 @@ async fn kept_settings(test: &str, plan: Plan<'_>) {
         return;
     }
     let _turn = TURN.lock().await;
-    let (house, line, page) = behind_a_line(plan).await;
+    let (setup, line, page) = behind_a_line(plan).await;
     let mut visitor = Visitor::with_chromium().await;
     visitor.open_with_both(&page).await;
     both_say(&mut visitor, "Before", "before").await;
-    all_come(&house, &["Before", "before"]).await;
+    all_come(&setup, &["Before", "before"]).await;
     for (away, track, capture) in [
         (Way::Fails, "While it fails", "while it fails"),
         (Way::Cut, "While it is cut", "while it is cut"),
@@ -56,10 +56,10 @@ async fn kept_settings(test: &str, plan: Plan<'_>) {
         visitor.open(&format!("{page}plain")).await;
         visitor.open_with_both(&page).await;
         both_say(&mut visitor, track, capture).await;
-        all_come(&house, &[track, capture]).await;
+        all_come(&setup, &[track, capture]).await;
     }
     assert_eq!(line.held_up.load(Ordering::SeqCst), 0, "they were not kept");
-    let report = visitor.leaves().await;
+    let report = visitor.leave().await;
     assert_eq!(report.errors, [""; 0]);
 }
 
@@ -70,13 +70,13 @@ async fn come_back(test: &str, plan: Plan<'_>, away: Way) {
         return;
     }
     let _turn = TURN.lock().await;
-    let (house, line, page) = behind_a_line(plan).await;
+    let (setup, line, page) = behind_a_line(plan).await;
     line.set(away);
     let mut visitor = Visitor::with_chromium().await;
     visitor.open(&page).await;
     both_say(&mut visitor, "Waited", "waited").await;
     // Both have been asked for in vain, and again.
-    house
+    setup
         .until("the page asks again", |_| {
             line.held_up.load(Ordering::SeqCst) >= 4
         })
@@ -88,12 +88,12 @@ async fn come_back(test: &str, plan: Plan<'_>, away: Way) {
     // The page is not reloaded: what was called on it waits there.
     visitor.until(ANALYTICS).await;
     visitor.until(POSTHOG).await;
-    all_come(&house, &["$pageview", "Waited", "waited"]).await;
+    all_come(&setup, &["$pageview", "Waited", "waited"]).await;
     visitor.open(&format!("{page}plain")).await;
     visitor.open_with_both(&page).await;
     both_say(&mut visitor, "Back", "back").await;
-    all_come(&house, &["Back", "back"]).await;
-    visitor.leaves().await;
+    all_come(&setup, &["Back", "back"]).await;
+    visitor.leave().await;
     for (name, times) in [
         ("Waited", 1),
         ("waited", 1),
@@ -101,9 +101,9 @@ async fn come_back(test: &str, plan: Plan<'_>, away: Way) {
         ("back", 1),
         ("$pageview", 2),
     ] {
-        assert_eq!(count(&house, name), times, "{name}");
+        assert_eq!(count(&setup, name), times, "{name}");
     }
-    let events = house.stand_in.capture.events();
+    let events = setup.stand_in.capture.events();
     let visitors = events.iter().map(|event| &event.distinct_id);
     let visitors: std::collections::BTreeSet<_> = visitors.collect();
     assert_eq!(visitors.len(), 1, "one visitor is several: {visitors:?}");
@@ -115,23 +115,23 @@ async fn posthog_away(test: &str, plan: Plan<'_>) {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(plan).await;
-    let page = page(&house);
+    let setup = Setup::open(plan).await;
+    let page = page(&setup);
     // A visitor comes before, so that there is a good copy of everything.
     let mut first = Visitor::with_chromium().await;
     first.open_with_both(&page).await;
     both_say(&mut first, "Before", "before").await;
-    all_come(&house, &["Before", "before"]).await;
-    first.leaves().await;
+    all_come(&setup, &["Before", "before"]).await;
+    first.leave().await;
 
-    house.posthog_leaves();
+    setup.take_posthog_away();
     let mut visitor = Visitor::with_chromium().await;
     visitor.open(&format!("{page}plain")).await;
     assert_eq!(visitor.run("document.title").await, "The shop");
     visitor.open_with_both(&page).await;
     both_say(&mut visitor, "While away", "while away").await;
     // analytics.js has its yes: the event is on the disk.
-    let calls = super::installations::calls(&house.yaml);
+    let calls = super::installations::calls(&setup.yaml);
     let track = format!("{calls}/t");
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -143,19 +143,19 @@ async fn posthog_away(test: &str, plan: Plan<'_>) {
         if tracked.any(|sent| sent.status == Some(200)) {
             break;
         }
-        let log = house.log();
+        let log = setup.log();
         assert!(Instant::now() < deadline, "{:#?}\n{log}", seen.requests);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!(count(&house, "While away"), 0, "PostHog was not away");
+    assert_eq!(count(&setup, "While away"), 0, "PostHog was not away");
 
-    house.posthog_comes_back();
-    all_come(&house, &["While away", "while away"]).await;
+    setup.posthog_comes_back();
+    all_come(&setup, &["While away", "while away"]).await;
     both_say(&mut visitor, "Afterwards", "afterwards").await;
-    all_come(&house, &["Afterwards", "afterwards"]).await;
-    visitor.leaves().await;
+    all_come(&setup, &["Afterwards", "afterwards"]).await;
+    visitor.leave().await;
     for name in ["Before", "before", "While away", "Afterwards", "afterwards"] {
-        assert_eq!(count(&house, name), 1, "{name}");
+        assert_eq!(count(&setup, name), 1, "{name}");
     }
 }
 

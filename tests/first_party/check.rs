@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::house::House;
+use super::setup::Setup;
 use super::stand_in::StandIn;
 use super::visitor::{Report, Stay};
 
@@ -22,8 +22,8 @@ const EVENTS: [&str; 6] = [
 ];
 
 /// Waits until everything has come that a visitor who stays causes.
-pub async fn all_comes(house: &House, stay: &Stay) {
-    house
+pub async fn all_comes(setup: &Setup, stay: &Stay) {
+    setup
         .until("every event and a recording", |stand_in| {
             let events = stand_in.capture.events();
             let came = |name: &str| events.iter().any(|event| event.event == name);
@@ -50,7 +50,7 @@ pub struct Addresses {
 }
 
 /// Everything that must hold of a visit with both libraries.
-pub fn check(house: &House, stay: &Stay, report: &Report, addresses: &Addresses) {
+pub fn check(setup: &Setup, stay: &Stay, report: &Report, addresses: &Addresses) {
     let mut wrong = Vec::new();
     let Addresses { page, own } = addresses;
     let ours = |url: &str| url.starts_with(own) || url.starts_with(page);
@@ -98,7 +98,7 @@ pub fn check(house: &House, stay: &Stay, report: &Report, addresses: &Addresses)
     if *flag != true {
         wrong.push(format!("the flag is {flag}"));
     }
-    let events = house.stand_in.capture.events();
+    let events = setup.stand_in.capture.events();
     let names: BTreeSet<&str> = events.iter().map(|event| event.event.as_str()).collect();
     for name in EVENTS {
         if !names.contains(name) {
@@ -120,11 +120,11 @@ pub fn check(house: &House, stay: &Stay, report: &Report, addresses: &Addresses)
             wrong.push(format!("{}: another session, {session:?}", event.event));
         }
     }
-    let pieces = pieces(&house.stand_in, stay);
+    let pieces = pieces(&setup.stand_in, stay);
     if pieces == 0 {
         wrong.push("no recording of the session".to_owned());
     }
-    for (path, headers) in house.stand_in.seen.lock().unwrap().iter() {
+    for (path, headers) in setup.stand_in.seen.lock().unwrap().iter() {
         for name in ["cookie", "authorization", "x-forwarded-host"] {
             if headers.contains_key(name) {
                 wrong.push(format!("{path} came with {name}"));
@@ -134,11 +134,11 @@ pub fn check(house: &House, stay: &Stay, report: &Report, addresses: &Addresses)
             wrong.push(format!("{path}: {:?}", headers["x-forwarded-for"]));
         }
     }
-    let refusals = house.stand_in.capture.refusals();
+    let refusals = setup.stand_in.capture.refusals();
     if !refusals.is_empty() {
         wrong.push(format!("{refusals:?}"));
     }
-    if house.log().contains(super::house::API_KEY) {
+    if setup.log().contains(super::setup::API_KEY) {
         wrong.push("the log holds the project's key".to_owned());
     }
     for line in &wrong {

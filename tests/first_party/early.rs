@@ -6,8 +6,8 @@ use std::sync::Arc;
 use hedgerow::demo::capture::StoredEvent;
 use serde_json::{json, Value};
 
-use super::house::{House, Libraries, Plan, USUAL};
 use super::installed::{all_here, Needed, PostHogJs, Version};
+use super::setup::{Libraries, Plan, Setup, USUAL};
 use super::visitor::{Visitor, POSTHOG, TURN};
 use super::visits::page;
 
@@ -51,7 +51,7 @@ async fn calls(test: &str, libraries: Libraries, posthog_js: PostHogJs) {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(Plan {
+    let setup = Setup::open(Plan {
         libraries,
         posthog_js,
         early: CALLS,
@@ -59,7 +59,7 @@ async fn calls(test: &str, libraries: Libraries, posthog_js: PostHogJs) {
     })
     .await;
     let mut visitor = Visitor::with_chromium().await;
-    visitor.open(&page(&house)).await;
+    visitor.open(&page(&setup)).await;
     visitor.until(POSTHOG).await;
     visitor.until("window.flags").await;
     visitor
@@ -67,14 +67,14 @@ async fn calls(test: &str, libraries: Libraries, posthog_js: PostHogJs) {
         .await;
     let names = ["early", "pushed", "asked", "later", "$pageview"];
     let came = |events: &[Arc<StoredEvent>]| names.iter().all(|name| !of(events, name).is_empty());
-    house
+    setup
         .until("what was called early", |stand_in| {
             came(&stand_in.capture.events())
         })
         .await;
     let said = visitor.run("window.said").await;
     let titles = visitor.run("window.titles").await;
-    let report = visitor.leaves().await;
+    let report = visitor.leave().await;
     let mut wrong = report.errors;
     if said != json!([true, true, true, true, true]) {
         wrong.push(format!("a call that waits is answered: {said}"));
@@ -82,7 +82,7 @@ async fn calls(test: &str, libraries: Libraries, posthog_js: PostHogJs) {
     if titles != json!(["posthog (stub)", "posthog", "posthog.people (stub)"]) {
         wrong.push(format!("titles: {titles}"));
     }
-    let events = house.stand_in.capture.events();
+    let events = setup.stand_in.capture.events();
     for name in names {
         let count = of(&events, name).len();
         if count != 1 {
@@ -123,7 +123,7 @@ async fn opts_out(test: &str, libraries: Libraries, posthog_js: PostHogJs) {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(Plan {
+    let setup = Setup::open(Plan {
         libraries,
         posthog_js,
         early: "posthog.capture('before'); posthog.opt_out_capturing(); posthog.capture('never')",
@@ -131,7 +131,7 @@ async fn opts_out(test: &str, libraries: Libraries, posthog_js: PostHogJs) {
     })
     .await;
     let mut visitor = Visitor::with_chromium().await;
-    visitor.open(&page(&house)).await;
+    visitor.open(&page(&setup)).await;
     visitor.until(POSTHOG).await;
     visitor
         .until("window.posthog.has_opted_out_capturing()")
@@ -143,13 +143,13 @@ async fn opts_out(test: &str, libraries: Libraries, posthog_js: PostHogJs) {
     visitor
         .run("void (window.posthog.opt_in_capturing(), window.posthog.capture('again'))")
         .await;
-    house
+    setup
         .until("what is said after a yes", |stand_in| {
             !of(&stand_in.capture.events(), "again").is_empty()
         })
         .await;
-    let report = visitor.leaves().await;
-    let events = house.stand_in.capture.events();
+    let report = visitor.leave().await;
+    let events = setup.stand_in.capture.events();
     let names: Vec<&str> = events.iter().map(|event| event.event.as_str()).collect();
     let kept_back = ["before", "never", "never either", "$autocapture"];
     let through: Vec<_> = kept_back
@@ -190,7 +190,7 @@ async fn a_page_may_start_the_same_project_once_more_and_another_one_by_name() {
             return;
         }
         let _turn = TURN.lock().await;
-        let house = House::open(Plan {
+        let setup = Setup::open(Plan {
             libraries: Libraries::PostHogJs,
             posthog_js,
             early: "
@@ -203,10 +203,10 @@ async fn a_page_may_start_the_same_project_once_more_and_another_one_by_name() {
         })
         .await;
         let mut visitor = Visitor::with_chromium().await;
-        visitor.open(&page(&house)).await;
+        visitor.open(&page(&setup)).await;
         visitor.until(POSTHOG).await;
         assert_eq!(visitor.run("window.same").await, true);
-        house
+        setup
             .until("the first one's event", |stand_in| {
                 !of(&stand_in.capture.events(), "of the first").is_empty()
             })
@@ -216,9 +216,9 @@ async fn a_page_may_start_the_same_project_once_more_and_another_one_by_name() {
             .await;
         let host = visitor.run("window.posthog.config.api_host").await;
         assert_ne!(host, "/elsewhere", "{posthog_js:?}");
-        let events = house.stand_in.capture.events();
+        let events = setup.stand_in.capture.events();
         assert!(of(&events, "of the second").is_empty(), "{posthog_js:?}");
-        visitor.leaves().await;
+        visitor.leave().await;
     }
 }
 
@@ -244,12 +244,12 @@ async fn the_queue_takes_every_call_that_the_vendors_own_takes() {
     methods.extend(DOCUMENTED.split_whitespace().map(str::to_owned));
     assert!(methods.len() >= 75, "{methods:?}");
     let _turn = TURN.lock().await;
-    let house = House::open(USUAL).await;
+    let setup = Setup::open(USUAL).await;
     let mut visitor = Visitor::with_chromium().await;
     // Nothing runs there but the snippet.
-    visitor.open(&format!("{}plain", page(&house))).await;
+    visitor.open(&format!("{}plain", page(&setup))).await;
     let names = serde_json::to_string(&methods).unwrap();
-    let snippet = house.script().await;
+    let snippet = setup.script().await;
     let missing = run_alone(
         &mut visitor,
         "",
@@ -265,12 +265,12 @@ async fn the_queue_takes_every_call_that_the_vendors_own_takes() {
     .await;
     assert_eq!(missing, Value::Array(Vec::new()));
     // A posthog-js of the page's own stays what it is, and the page is reported all the same.
-    visitor.open(&format!("{}plain", page(&house))).await;
+    visitor.open(&format!("{}plain", page(&setup))).await;
     let before = "window.posthog = { __loaded: true }";
     let after = "[Object.keys(window.posthog), window.analytics.map((call) => call[0])]";
     let left = run_alone(&mut visitor, before, &snippet, after).await;
     assert_eq!(left, json!([["__loaded"], ["page"]]));
-    visitor.leaves().await;
+    visitor.leave().await;
 }
 
 /// Runs the snippet where it can load nothing, and then asks.

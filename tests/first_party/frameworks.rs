@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{json, Value};
 
-use super::house::{House, API_KEY, PATIENCE, USUAL};
 use super::installed::{all_here, clients, Needed, PostHogJs, Version};
+use super::setup::{Setup, API_KEY, PATIENCE, USUAL};
 use super::visitor::{Visitor, TURN};
 use super::visits::is_here;
 
@@ -47,14 +47,14 @@ fn lines_for_another_file(module: &str) -> String {
 }
 
 #[test]
-fn what_is_printed_for_bundlers_is_taken_by_a_strict_project() {
+fn modules_for_bundlers_compile_in_a_strict_project() {
     let needed = [
         Needed::Node,
         Needed::TypeScript,
         Needed::AnalyticsJs(Version::Newest),
         Needed::PostHogJs(PostHogJs::Newest),
     ];
-    let test = "what_is_printed_for_bundlers_is_taken_by_a_strict_project";
+    let test = "modules_for_bundlers_compile_in_a_strict_project";
     if !all_here(test, &needed) {
         return;
     }
@@ -217,10 +217,10 @@ async fn a_page_of_each_framework_is_reported_once_with_its_session() {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(USUAL).await;
-    house.pages.files.set(site(&house.yaml)).unwrap();
+    let setup = Setup::open(USUAL).await;
+    setup.pages.files.set(site(&setup.yaml)).unwrap();
     let mut visitor = Visitor::with_chromium().await;
-    let site = format!("http://shop.test:{}", house.address.port());
+    let site = format!("http://shop.test:{}", setup.address.port());
     let mut expected = Vec::new();
     for (tab, (kind, _)) in KINDS.into_iter().enumerate() {
         visitor.tab(tab).await;
@@ -228,7 +228,7 @@ async fn a_page_of_each_framework_is_reported_once_with_its_session() {
         expected.push(format!("{site}/m/{kind}"));
     }
     let reported = || {
-        let events = house.stand_in.capture.events();
+        let events = setup.stand_in.capture.events();
         let pages = events.iter().filter(|event| event.event == "$pageview");
         let mut urls = Vec::new();
         for page in pages {
@@ -272,6 +272,6 @@ async fn a_page_of_each_framework_is_reported_once_with_its_session() {
         }
         assert_eq!(reported(), expected);
     }
-    let report = visitor.leaves().await;
+    let report = visitor.leave().await;
     assert_eq!(report.errors, [""; 0]);
 }

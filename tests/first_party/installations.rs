@@ -8,7 +8,7 @@ use hedgerow::site::names::ENOUGH_RANDOM_BYTES;
 use hedgerow::site::{Layout, PathNames, SiteFile};
 use serde_json::{json, Value};
 
-use super::house::API_KEY;
+use super::setup::API_KEY;
 
 const INSTALLATIONS: u64 = 200;
 

@@ -7,8 +7,8 @@ use hedgerow::demo::capture::StoredEvent;
 use hedgerow::rewrite::enrich::uuid7::Uuid7;
 use serde_json::{json, Value};
 
-use super::house::{House, Libraries, Plan, Tag, USUAL};
 use super::installed::{all_here, Needed, Version};
+use super::setup::{Libraries, Plan, Setup, Tag, USUAL};
 use super::visitor::{Visitor, ANALYTICS, TURN};
 use super::visits::{self, page};
 
@@ -56,33 +56,33 @@ impl Visit {
 }
 
 /// The events of this name, once there are so many.
-async fn come(house: &House, name: &str, count: usize) -> Vec<Arc<StoredEvent>> {
+async fn come(setup: &Setup, name: &str, count: usize) -> Vec<Arc<StoredEvent>> {
     let of = |events: Vec<Arc<StoredEvent>>| -> Vec<Arc<StoredEvent>> {
         let same = events.into_iter().filter(|event| event.event == name);
         same.collect()
     };
-    house
+    setup
         .until(name, |stand_in| {
             of(stand_in.capture.events()).len() >= count
         })
         .await;
-    of(house.stand_in.capture.events())
+    of(setup.stand_in.capture.events())
 }
 
-async fn comes(house: &House, name: &str) -> Visit {
-    Visit::of(&come(house, name, 1).await[0])
+async fn comes(setup: &Setup, name: &str) -> Visit {
+    Visit::of(&come(setup, name, 1).await[0])
 }
 
 /// Calls `track`, and waits until it has arrived.
-async fn track(house: &House, visitor: &mut Visitor, name: &str) -> Visit {
+async fn track(setup: &Setup, visitor: &mut Visitor, name: &str) -> Visit {
     visitor
         .run(&format!("void window.analytics.track('{name}')"))
         .await;
-    comes(house, name).await
+    comes(setup, name).await
 }
 
-async fn open(visitor: &mut Visitor, house: &House) {
-    visitor.open(&page(house)).await;
+async fn open(visitor: &mut Visitor, setup: &Setup) {
+    visitor.open(&page(setup)).await;
     visitor.until(ANALYTICS).await;
 }
 
@@ -103,27 +103,27 @@ async fn two_tabs(test: &str, plan: Plan<'_>) {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(plan).await;
+    let setup = Setup::open(plan).await;
     let mut visitor = Visitor::with_chromium().await;
-    open(&mut visitor, &house).await;
-    let landing = comes(&house, "$pageview").await;
-    let first = track(&house, &mut visitor, "In the first tab").await;
+    open(&mut visitor, &setup).await;
+    let landing = comes(&setup, "$pageview").await;
+    let first = track(&setup, &mut visitor, "In the first tab").await;
     visitor.tab(1).await;
-    open(&mut visitor, &house).await;
-    let second = track(&house, &mut visitor, "In the second tab").await;
+    open(&mut visitor, &setup).await;
+    let second = track(&setup, &mut visitor, "In the second tab").await;
     // Another page in the same tab, and the first tab again.
-    open(&mut visitor, &house).await;
-    let reloaded = track(&house, &mut visitor, "On its next page").await;
+    open(&mut visitor, &setup).await;
+    let reloaded = track(&setup, &mut visitor, "On its next page").await;
     visitor.tab(0).await;
-    let back = track(&house, &mut visitor, "In the first tab again").await;
+    let back = track(&setup, &mut visitor, "In the first tab again").await;
     // A tab that is opened from a page starts as a copy of its storage.
     visitor
         .run("void window.open(location.href, '_blank')")
         .await;
-    let views = come(&house, "$pageview", 4).await;
+    let views = come(&setup, "$pageview", 4).await;
     let copied = Visit::of(views.last().unwrap());
     let everything = stored(&mut visitor).await;
-    let report = visitor.leaves().await;
+    let report = visitor.leave().await;
     assert_eq!(report.errors, [""; 0]);
     let all = [&landing, &first, &second, &reloaded, &back, &copied];
     let sessions: BTreeSet<&str> = all.iter().map(|one| one.session.as_str()).collect();
@@ -176,14 +176,14 @@ async fn a_session_ends_after_an_idle_half_hour_and_after_a_day() {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(ALONE).await;
+    let setup = Setup::open(ALONE).await;
     let mut visitor = Visitor::with_a_clock().await;
-    open(&mut visitor, &house).await;
-    let first = comes(&house, "$pageview").await;
+    open(&mut visitor, &setup).await;
+    let first = comes(&setup, "$pageview").await;
     visitor.clock(29 * MINUTE).await;
-    let active = track(&house, &mut visitor, "After 29 minutes").await;
+    let active = track(&setup, &mut visitor, "After 29 minutes").await;
     visitor.clock(60 * MINUTE).await;
-    let idle = track(&house, &mut visitor, "After 31 more").await;
+    let idle = track(&setup, &mut visitor, "After 31 more").await;
     assert_eq!(first, active);
     assert_ne!(active.session, idle.session);
     assert_ne!(active.window, idle.window);
@@ -194,7 +194,7 @@ async fn a_session_ends_after_an_idle_half_hour_and_after_a_day() {
         ahead += 25 * MINUTE;
         visitor.clock(ahead).await;
         let name = format!("After {} minutes", ahead / MINUTE);
-        visits.push((ahead, track(&house, &mut visitor, &name).await));
+        visits.push((ahead, track(&setup, &mut visitor, &name).await));
     }
     for (ahead, visit) in &visits {
         let same = visit.session == idle.session;
@@ -207,7 +207,7 @@ async fn a_session_ends_after_an_idle_half_hour_and_after_a_day() {
     }
     let sessions: BTreeSet<&str> = visits.iter().map(|(_, one)| one.session.as_str()).collect();
     assert_eq!(sessions.len(), 2);
-    assert_eq!(visitor.leaves().await.errors, [""; 0]);
+    assert_eq!(visitor.leave().await.errors, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,29 +216,29 @@ async fn a_logout_begins_another_session_and_takes_nothing_from_the_one_before()
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(ALONE).await;
+    let setup = Setup::open(ALONE).await;
     let mut visitor = Visitor::with_chromium().await;
-    open(&mut visitor, &house).await;
-    let before = comes(&house, "$pageview").await;
+    open(&mut visitor, &setup).await;
+    let before = comes(&setup, "$pageview").await;
     visitor
         .run(
             "void (window.analytics.track('Last'), window.analytics.reset(),
                 window.analytics.track('First'))",
         )
         .await;
-    let (last, first) = (comes(&house, "Last").await, comes(&house, "First").await);
+    let (last, first) = (comes(&setup, "Last").await, comes(&setup, "First").await);
     assert_eq!(before, last);
     assert_ne!(last.visitor, first.visitor);
     assert_ne!(last.session, first.session);
     assert_ne!(last.window, first.window);
     // Nor does another person's login continue it.
     visitor.run("void window.analytics.identify('u1')").await;
-    let identified = comes(&house, "$identify").await;
+    let identified = comes(&setup, "$identify").await;
     assert_eq!(identified.session, first.session, "the same visitor");
-    open(&mut visitor, &house).await;
-    let next = track(&house, &mut visitor, "On the next page").await;
+    open(&mut visitor, &setup).await;
+    let next = track(&setup, &mut visitor, "On the next page").await;
     assert_eq!((next.session, next.window), (first.session, first.window));
-    assert_eq!(visitor.leaves().await.errors, [""; 0]);
+    assert_eq!(visitor.leave().await.errors, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -248,28 +248,28 @@ async fn a_clock_that_is_wrong_by_an_hour_costs_no_event_its_session() {
     }
     let _turn = TURN.lock().await;
     for wrong in [HOUR, -HOUR] {
-        let house = House::open(ALONE).await;
+        let setup = Setup::open(ALONE).await;
         let mut visitor = Visitor::with_a_clock().await;
         visitor.clock(wrong).await;
-        open(&mut visitor, &house).await;
-        let landing = comes(&house, "$pageview").await;
+        open(&mut visitor, &setup).await;
+        let landing = comes(&setup, "$pageview").await;
         assert_eq!(
-            track(&house, &mut visitor, "Soon").await,
+            track(&setup, &mut visitor, "Soon").await,
             landing,
             "{wrong}"
         );
         visitor.clock(wrong + 20 * MINUTE).await;
         assert_eq!(
-            track(&house, &mut visitor, "Later").await,
+            track(&setup, &mut visitor, "Later").await,
             landing,
             "{wrong}"
         );
         // It is put right while the page is open.
         visitor.clock(0).await;
-        let right = track(&house, &mut visitor, "Put right").await;
+        let right = track(&setup, &mut visitor, "Put right").await;
         assert_ne!(right.session, landing.session);
-        assert_eq!(track(&house, &mut visitor, "Then").await, right, "{wrong}");
-        assert_eq!(visitor.leaves().await.errors, [""; 0]);
+        assert_eq!(track(&setup, &mut visitor, "Then").await, right, "{wrong}");
+        assert_eq!(visitor.leave().await.errors, [""; 0]);
     }
 }
 
@@ -294,31 +294,31 @@ const KEPT: [(&str, Option<[&[&str]; 3]>); 6] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_stored_where_analytics_js_stores_nothing() {
-    if !is_here("nothing_is_stored_where_analytics_js_stores_nothing") {
+async fn nothing_is_stored_if_analytics_js_stores_nothing() {
+    if !is_here("nothing_is_stored_if_analytics_js_stores_nothing") {
         return;
     }
     let _turn = TURN.lock().await;
     for (options, places) in KEPT {
         let early = format!("window.analytics._loadOptions = {options}");
-        let house = House::open(Plan {
+        let setup = Setup::open(Plan {
             early: &early,
             ..ALONE
         })
         .await;
         let mut visitor = Visitor::with_chromium().await;
-        visitor.open(&page(&house)).await;
+        visitor.open(&page(&setup)).await;
         let Some(places) = places else {
             visitor.until("!Array.isArray(window.analytics)").await;
             let everything = stored(&mut visitor).await;
             assert_eq!(everything, json!([[], [], []]), "{options}");
-            visitor.leaves().await;
+            visitor.leave().await;
             continue;
         };
         visitor.until(ANALYTICS).await;
-        let landing = comes(&house, "$pageview").await;
+        let landing = comes(&setup, "$pageview").await;
         assert_eq!(
-            track(&house, &mut visitor, "Next").await,
+            track(&setup, &mut visitor, "Next").await,
             landing,
             "{options}"
         );
@@ -338,7 +338,7 @@ async fn nothing_is_stored_where_analytics_js_stores_nothing() {
                 "{options}: {everything}"
             );
         }
-        assert_eq!(visitor.leaves().await.errors, [""; 0]);
+        assert_eq!(visitor.leave().await.errors, [""; 0]);
     }
 }
 
@@ -349,7 +349,7 @@ async fn a_browser_without_storage_sends_its_events_all_the_same() {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(Plan {
+    let setup = Setup::open(Plan {
         early: "
             for (const name of ['localStorage', 'sessionStorage']) {
                 Object.defineProperty(window, name, { get() { throw new DOMException('no') } })
@@ -361,10 +361,10 @@ async fn a_browser_without_storage_sends_its_events_all_the_same() {
     })
     .await;
     let mut visitor = Visitor::with_chromium().await;
-    open(&mut visitor, &house).await;
-    let landing = comes(&house, "$pageview").await;
-    assert_eq!(track(&house, &mut visitor, "Next").await, landing);
-    let report = visitor.leaves().await;
+    open(&mut visitor, &setup).await;
+    let landing = comes(&setup, "$pageview").await;
+    assert_eq!(track(&setup, &mut visitor, "Next").await, landing);
+    let report = visitor.leave().await;
     let thrown = report.errors.iter().filter(|one| one.starts_with("page:"));
     assert_eq!(thrown.count(), 0, "{:?}", report.errors);
 }
@@ -376,16 +376,16 @@ async fn the_ids_of_posthog_js_on_the_page_win() {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(USUAL).await;
+    let setup = Setup::open(USUAL).await;
     let mut visitor = Visitor::with_chromium().await;
-    visitor.open_with_both(&page(&house)).await;
-    let landing = comes(&house, "$pageview").await;
-    let tracked = track(&house, &mut visitor, "Tracked").await;
+    visitor.open_with_both(&page(&setup)).await;
+    let landing = comes(&setup, "$pageview").await;
+    let tracked = track(&setup, &mut visitor, "Tracked").await;
     visitor
         .run("void (window.analytics.group('g1'), window.posthog.capture('captured'))")
         .await;
-    let group = comes(&house, "$groupidentify").await;
-    let captured = comes(&house, "captured").await;
+    let group = comes(&setup, "$groupidentify").await;
+    let captured = comes(&setup, "captured").await;
     let session = visitor.run("window.posthog.get_session_id()").await;
     let kept = visitor
         .run("JSON.parse(localStorage.getItem('edge_page'))[0]")
@@ -397,21 +397,21 @@ async fn the_ids_of_posthog_js_on_the_page_win() {
         assert_eq!(visit.session, captured.session, "{name}");
         assert_eq!(visit.window, captured.window, "{name}");
     }
-    assert_eq!(visitor.leaves().await.errors, [""; 0]);
+    assert_eq!(visitor.leave().await.errors, [""; 0]);
 }
 
 /// A posthog-js that the site has installed itself and that knows nothing of analytics.js.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ids_of_a_posthog_js_of_the_sites_own_win_until_its_visitor_says_no() {
-    let test = "the_ids_of_a_posthog_js_of_the_sites_own_win_until_its_visitor_says_no";
+async fn the_sites_own_posthog_js_ids_are_used_until_its_visitor_opts_out() {
+    let test = "the_sites_own_posthog_js_ids_are_used_until_its_visitor_opts_out";
     if !is_here(test) {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(ALONE).await;
+    let setup = Setup::open(ALONE).await;
     let mut visitor = Visitor::with_chromium().await;
-    open(&mut visitor, &house).await;
-    let own = comes(&house, "$pageview").await;
+    open(&mut visitor, &setup).await;
+    let own = comes(&setup, "$pageview").await;
     let (session, window) = visitor_ids();
     visitor
         .run(&format!(
@@ -424,28 +424,28 @@ async fn the_ids_of_a_posthog_js_of_the_sites_own_win_until_its_visitor_says_no(
             }})"
         ))
         .await;
-    let theirs = track(&house, &mut visitor, "With posthog-js").await;
+    let theirs = track(&setup, &mut visitor, "With posthog-js").await;
     assert_eq!((theirs.session, theirs.window), (session, window));
     visitor
         .run("void (window.posthog.no = true, window.analytics.reset())")
         .await;
-    let after = track(&house, &mut visitor, "Without").await;
+    let after = track(&setup, &mut visitor, "Without").await;
     assert_ne!(after.session, own.session);
     visitor
         .run("void (window.posthog = { __loaded: true })")
         .await;
     assert_eq!(
-        track(&house, &mut visitor, "With a broken one").await,
+        track(&setup, &mut visitor, "With a broken one").await,
         after
     );
     // And what the page says itself is not touched.
     visitor
         .run("void window.analytics.track('Its own', {}, { context: { sessionId: 'mine' } })")
         .await;
-    let own = &come(&house, "Its own", 1).await[0];
+    let own = &come(&setup, "Its own", 1).await[0];
     assert_eq!(own.properties["segment_sessionId"], "mine");
     assert!(!own.properties.contains_key("$window_id"), "{}", own.raw);
-    assert_eq!(visitor.leaves().await.errors, [""; 0]);
+    assert_eq!(visitor.leave().await.errors, [""; 0]);
 }
 
 /// Two ids of version 7 of this moment.

@@ -11,8 +11,8 @@ use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
-use super::house::{self, API_KEY};
 use super::installed::{Needed, PostHogJs, Version};
+use super::setup::{self, API_KEY};
 use super::stand_in::StandIn;
 use super::visitor::{Visitor, ANALYTICS, POSTHOG, TURN};
 use super::visits::is_here;
@@ -56,7 +56,7 @@ async fn free() -> SocketAddr {
 }
 
 async fn until_it_listens(address: SocketAddr) {
-    let deadline = tokio::time::Instant::now() + house::PATIENCE;
+    let deadline = tokio::time::Instant::now() + setup::PATIENCE;
     while tokio::net::TcpStream::connect(address).await.is_err() {
         assert!(tokio::time::Instant::now() < deadline, "{address}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -147,7 +147,7 @@ async fn the_event_comes(reader: &Reader, stand_in: &StandIn, url: &str, outside
     visitor.open(url).await;
     visitor.until(ANALYTICS).await;
     visitor.until(POSTHOG).await;
-    let deadline = tokio::time::Instant::now() + house::PATIENCE;
+    let deadline = tokio::time::Instant::now() + setup::PATIENCE;
     let event = loop {
         let events = stand_in.capture.events();
         let first = events.iter().find(|event| event.event == "$pageview");
@@ -167,7 +167,7 @@ async fn the_event_comes(reader: &Reader, stand_in: &StandIn, url: &str, outside
     };
     assert_eq!(event["properties"]["$current_url"], url, "{event:#}");
     assert!(event["properties"]["$session_id"].is_string(), "{event:#}");
-    let report = visitor.leaves().await;
+    let report = visitor.leave().await;
     assert_eq!(report.errors, [""; 0], "{}", reader.log());
     let [doctor] = blocks("See that it works", "sh").try_into().unwrap();
     let doctor = doctor
@@ -187,8 +187,8 @@ async fn the_event_comes(reader: &Reader, stand_in: &StandIn, url: &str, outside
 
 /// A stand-in for PostHog, and a reader who has a host for it and an address for Hedgerow.
 async fn start() -> (Arc<StandIn>, Reader, SocketAddr) {
-    let stand_in = house::stand_in(PostHogJs::Newest);
-    let (posthog, _) = house::start(Arc::clone(&stand_in) as _).await;
+    let stand_in = setup::stand_in(PostHogJs::Newest);
+    let (posthog, _) = setup::start(Arc::clone(&stand_in) as _).await;
     let address = free().await;
     let reader = Reader {
         folder: tempfile::tempdir().unwrap(),
@@ -274,7 +274,7 @@ async fn in_front_of_the_site_leads_from_nothing_to_the_event() {
     }
     let _turn = TURN.lock().await;
     let (stand_in, mut reader, address) = start().await;
-    let (site, _) = house::start(Arc::new(Pages(String::new()))).await;
+    let (site, _) = setup::start(Arc::new(Pages(String::new()))).await;
     let origin = format!("http://{site}");
     reader.instead.push(("http://127.0.0.1:3000", origin));
     reader.follows("In front of the site").await;
@@ -284,8 +284,8 @@ async fn in_front_of_the_site_leads_from_nothing_to_the_event() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_of_its_own_leads_from_nothing_to_the_event() {
-    let test = "a_host_of_its_own_leads_from_nothing_to_the_event";
+async fn the_layout_with_its_own_host_leads_to_the_first_event() {
+    let test = "the_layout_with_its_own_host_leads_to_the_first_event";
     if !is_here(test, Version::Newest) {
         return;
     }
@@ -293,10 +293,10 @@ async fn a_host_of_its_own_leads_from_nothing_to_the_event() {
     let (stand_in, mut reader, address) = start().await;
     let home = format!("http://t.shop.test:{}", address.port());
     reader.instead.push(("https://t.example.com", home));
-    reader.follows("A host of its own").await;
+    reader.follows("Its own host").await;
     until_it_listens(address).await;
     let snippet = std::fs::read_to_string(reader.path("snippet.html")).unwrap();
-    let (site, _) = house::start(Arc::new(Pages(snippet))).await;
+    let (site, _) = setup::start(Arc::new(Pages(snippet))).await;
     let url = format!("http://shop.test:{}/", site.port());
     the_event_comes(&reader, &stand_in, &url, address).await;
 }

@@ -12,7 +12,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::{json, Value};
 
-use super::house::API_KEY;
+use super::setup::API_KEY;
 
 pub struct StandIn {
     pub capture: Arc<Capture>,

@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::check::{all_comes, check, Addresses};
-use super::house::{House, Plan, Speaks, PATIENCE, USUAL};
 use super::installed::{all_here, Needed, PostHogJs, Version};
+use super::setup::{Plan, Setup, Speaks, PATIENCE, USUAL};
 use super::tls::Certificates;
 use super::vendors::{Vendors, KNOWN, NAMES, SITE};
 use super::visitor::{stay, Visitor, TURN};
@@ -38,9 +38,9 @@ fn is_here(test: &str, version: Version) -> bool {
     all_here(test, &needed)
 }
 
-/// A house behind TLS, with the vendors' hosts beside it.
+/// A setup behind TLS, with the vendors' hosts beside it.
 struct Street {
-    house: House,
+    setup: Setup,
     vendors: Arc<Vendors>,
     at: SocketAddr,
     certificates: Certificates,
@@ -66,18 +66,18 @@ impl Street {
             certificate: &certificate,
             key: &key,
         };
-        let house = House::open(Plan {
+        let setup = Setup::open(Plan {
             speaks,
             version,
             ..USUAL
         })
         .await;
-        let vendors = Arc::new(Vendors::new(Arc::clone(&house.stand_in)));
+        let vendors = Arc::new(Vendors::new(Arc::clone(&setup.stand_in)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let serving = tokio::spawn(serve(listener, Arc::clone(&vendors) as _));
         Self {
-            house,
+            setup,
             vendors,
             at,
             certificates,
@@ -97,7 +97,7 @@ impl Street {
             "extension": extension,
             "certificate": self.certificates.file("certificate.pem"),
             "key": self.certificates.file("key.pem"),
-            "hosts": {SHOP: self.house.address.port()},
+            "hosts": {SHOP: self.setup.address.port()},
             "vendors": {"names": NAMES, "port": self.at.port()},
         }))
         .await;
@@ -120,7 +120,7 @@ impl Street {
         assert_eq!(visitor.run(harmless).await, 200);
         // Some of it went by before uBlock had read its lists.
         self.vendors.asked.lock().unwrap().clear();
-        self.house.stand_in.seen.lock().unwrap().clear();
+        self.setup.stand_in.seen.lock().unwrap().clear();
         visitor
     }
 }
@@ -162,7 +162,7 @@ async fn without_a_blocker_the_vendors_own_installation_brings_its_events() {
     assert_eq!(fate, json!({"analytics": "came", "posthog": "came"}));
     let vendors = &street.vendors;
     street
-        .house
+        .setup
         .until("the events at the vendors' hosts", |stand_in| {
             let segment = vendors.segments_events();
             let events = stand_in.capture.events();
@@ -171,7 +171,7 @@ async fn without_a_blocker_the_vendors_own_installation_brings_its_events() {
                 && events.iter().any(|event| event.event == "direct")
         })
         .await;
-    visitor.leaves().await;
+    visitor.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,16 +190,16 @@ async fn ublock_takes_the_vendors_own_installation_and_leaves_this_one_whole() {
         assert_eq!(fate, json!({"analytics": "blocked", "posthog": "blocked"}));
         let asked = street.vendors.asked.lock().unwrap().clone();
         assert!(asked.is_empty(), "came in spite of uBlock: {asked:?}");
-        let events = street.house.stand_in.capture.events();
+        let events = street.setup.stand_in.capture.events();
         assert!(events.is_empty(), "came in spite of uBlock: {events:?}");
-        let seen = street.house.stand_in.seen.lock().unwrap().clone();
+        let seen = street.setup.stand_in.seen.lock().unwrap().clone();
         assert!(seen.is_empty(), "came in spite of uBlock: {seen:?}");
         let before = visitor.seen().await.requests.len();
 
         let page = format!("https://{SHOP}/");
         visitor.open_with_both(&page).await;
         let stay = stay(&mut visitor).await;
-        all_comes(&street.house, &stay).await;
+        all_comes(&street.setup, &stay).await;
         all_answered(&mut visitor, before).await;
         visitor
             .run(
@@ -212,14 +212,14 @@ async fn ublock_takes_the_vendors_own_installation_and_leaves_this_one_whole() {
             .await;
         visitor.until("location.pathname === '/plain'").await;
         street
-            .house
+            .setup
             .until("the last calls", |stand_in| {
                 let events = stand_in.capture.events();
                 let came = |name| events.iter().any(|event| event.event == name);
                 came("Left") && came("left directly")
             })
             .await;
-        let mut report = visitor.leaves().await;
+        let mut report = visitor.leave().await;
         report.requests.drain(..before);
         let asked = street.vendors.asked.lock().unwrap().clone();
         assert!(asked.is_empty(), "{asked:?}");
@@ -228,6 +228,6 @@ async fn ublock_takes_the_vendors_own_installation_and_leaves_this_one_whole() {
         // So posthog-js finds out how far up a cookie may be set.
         report.errors.retain(|error| !error.contains("dmn_chk_"));
         let own = page.clone();
-        check(&street.house, &stay, &report, &Addresses { page, own });
+        check(&street.setup, &stay, &report, &Addresses { page, own });
     }
 }

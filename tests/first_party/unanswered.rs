@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::house::{House, Libraries, Plan, PATIENCE, USUAL};
 use super::line::{Line, Way};
+use super::setup::{Libraries, Plan, Setup, PATIENCE, USUAL};
 use super::visitor::{Visitor, ANALYTICS, POSTHOG, TURN};
 use super::visits::{is_here, OLDER};
 
@@ -24,10 +24,10 @@ enum Calls {
     Waiting,
 }
 
-fn failures(house: &House) -> Vec<Failing> {
-    let [settings, posthog_js] = super::installations::settings_and_posthog_js(&house.yaml);
-    let script = super::installations::script(&house.yaml);
-    let calls = super::installations::calls(&house.yaml);
+fn failures(setup: &Setup) -> Vec<Failing> {
+    let [settings, posthog_js] = super::installations::settings_and_posthog_js(&setup.yaml);
+    let script = super::installations::script(&setup.yaml);
+    let calls = super::installations::calls(&setup.yaml);
     let one = |path: &str, way, said| Failing {
         ends: vec![path.to_owned()],
         way,
@@ -40,7 +40,7 @@ fn failures(house: &House) -> Vec<Failing> {
         said: (calls.clone(), said),
         calls: Calls::OfAnalyticsJs,
     };
-    let (posthog, ends) = super::installations::posthog_calls(&house.yaml);
+    let (posthog, ends) = super::installations::posthog_calls(&setup.yaml);
     let posthogs_own = Failing {
         ends,
         way: Way::NotThere,
@@ -68,12 +68,12 @@ async fn each_is_said_once(test: &str, plan: Plan<'_>) {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(plan).await;
+    let setup = Setup::open(plan).await;
     let mut visitor = Visitor::with_chromium().await;
     let mut lines = Vec::new();
     // Each on a line of its own, so that each page has a storage of its own.
-    for (tab, failing) in failures(&house).into_iter().enumerate() {
-        let line = Line::to(house.address, failing.ends.clone()).await;
+    for (tab, failing) in failures(&setup).into_iter().enumerate() {
+        let line = Line::to(setup.address, failing.ends.clone()).await;
         line.set(failing.way);
         visitor.tab(tab).await;
         let page = format!("http://shop.test:{}", line.address.port());
@@ -96,7 +96,7 @@ async fn each_is_said_once(test: &str, plan: Plan<'_>) {
         lines.push((line, page, failing));
     }
     // One where all is well.
-    let well = Line::to(house.address, Vec::new()).await;
+    let well = Line::to(setup.address, Vec::new()).await;
     visitor.tab(lines.len()).await;
     let page = format!("http://shop.test:{}/", well.address.port());
     visitor.open_with_both(&page).await;
@@ -126,7 +126,7 @@ async fn each_is_said_once(test: &str, plan: Plan<'_>) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
-    let report = visitor.leaves().await;
+    let report = visitor.leave().await;
     let mut wrong = Vec::new();
     for (_, page, failing) in &lines {
         let (path, why) = &failing.said;
@@ -145,20 +145,20 @@ async fn each_is_said_once(test: &str, plan: Plan<'_>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_says_once_which_address_does_not_answer() {
-    let test = "a_page_says_once_which_address_does_not_answer";
+async fn a_page_reports_once_which_address_does_not_answer() {
+    let test = "a_page_reports_once_which_address_does_not_answer";
     each_is_said_once(test, USUAL).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_with_version_1_83_says_once_which_address_does_not_answer() {
-    let test = "a_page_with_version_1_83_says_once_which_address_does_not_answer";
+async fn a_page_with_version_1_83_reports_once_which_address_does_not_answer() {
+    let test = "a_page_with_version_1_83_reports_once_which_address_does_not_answer";
     each_is_said_once(test, OLDER).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_with_posthog_js_alone_says_that_it_does_not_come() {
-    let test = "a_page_with_posthog_js_alone_says_that_it_does_not_come";
+async fn a_page_with_only_posthog_js_reports_that_it_does_not_load() {
+    let test = "a_page_with_only_posthog_js_reports_that_it_does_not_load";
     let plan = Plan {
         libraries: Libraries::PostHogJs,
         ..USUAL
@@ -167,9 +167,9 @@ async fn a_page_with_posthog_js_alone_says_that_it_does_not_come() {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(plan).await;
-    let [_, posthog_js] = super::installations::settings_and_posthog_js(&house.yaml);
-    let line = Line::to(house.address, vec![posthog_js.clone()]).await;
+    let setup = Setup::open(plan).await;
+    let [_, posthog_js] = super::installations::settings_and_posthog_js(&setup.yaml);
+    let line = Line::to(setup.address, vec![posthog_js.clone()]).await;
     line.set(Way::NotThere);
     let mut visitor = Visitor::with_chromium().await;
     let page = format!("http://shop.test:{}", line.address.port());
@@ -184,5 +184,5 @@ async fn a_page_with_posthog_js_alone_says_that_it_does_not_come() {
         assert!(Instant::now() < deadline, "{said}\n{errors:#?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    visitor.leaves().await;
+    visitor.leave().await;
 }

@@ -8,8 +8,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::{json, Value};
 
-use super::house::API_KEY;
 use super::installed::{Needed, Version};
+use super::setup::API_KEY;
 use super::stand_in::StandIn;
 
 pub const SITE: &str = "www.plain-shop.com";

@@ -119,7 +119,7 @@ impl Visitor {
     }
 
     /// Leaves the page and closes the browser.
-    pub async fn leaves(self) -> Report {
+    pub async fn leave(self) -> Report {
         // The end of the input is the order.
         serde_json::from_str(&self.script.end().await).unwrap()
     }

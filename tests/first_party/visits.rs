@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::{json, Value};
 
 use super::check::{all_comes, check, Addresses};
-use super::house::{House, Key, Plan, Tag, Where, USUAL};
 use super::installed::{all_here, Needed, PostHogJs, Version};
+use super::setup::{Key, Plan, Setup, Tag, Where, USUAL};
 use super::visitor::{stay, Report, Visitor, ANALYTICS, TURN};
 
 pub fn is_here(test: &str, version: Version) -> bool {
@@ -20,8 +20,8 @@ pub fn is_here(test: &str, version: Version) -> bool {
     all_here(test, &needed)
 }
 
-pub fn page(house: &House) -> String {
-    format!("http://shop.test:{}/", house.address.port())
+pub fn page(setup: &Setup) -> String {
+    format!("http://shop.test:{}/", setup.address.port())
 }
 
 async fn whole(test: &str, plan: Plan<'_>) {
@@ -29,30 +29,30 @@ async fn whole(test: &str, plan: Plan<'_>) {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(plan).await;
+    let setup = Setup::open(plan).await;
     let mut visitor = Visitor::with_chromium().await;
-    let page = page(&house);
+    let page = page(&setup);
     visitor.open_with_both(&page).await;
     let stay = stay(&mut visitor).await;
-    all_comes(&house, &stay).await;
-    let report = visitor.leaves().await;
-    let port = house.address.port();
+    all_comes(&setup, &stay).await;
+    let report = visitor.leave().await;
+    let port = setup.address.port();
     let own = match plan.place {
         Where::SameHost => page.clone(),
         Where::Subdomain => format!("http://t.shop.test:{port}/"),
         Where::OtherSite => format!("http://other.test:{port}/"),
     };
-    check(&house, &stay, &report, &Addresses { page, own });
-    check_preflights(plan, &house, &report);
+    check(&setup, &stay, &report, &Addresses { page, own });
+    check_preflights(plan, &setup, &report);
     let newest = plan.posthog_js == PostHogJs::Newest;
     if plan.place == Where::SameHost && plan.tag == Tag::InThePage && newest {
-        write_addresses(&house, &report);
+        write_addresses(&setup, &report);
     }
 }
 
 /// Segment's calls are asked about beforehand where they must be, and nowhere else.
-fn check_preflights(plan: Plan<'_>, house: &House, report: &Report) {
-    let calls = super::installations::calls(&house.yaml);
+fn check_preflights(plan: Plan<'_>, setup: &Setup, report: &Report) {
+    let calls = super::installations::calls(&setup.yaml);
     let of = |method: &str| {
         let sent = report.requests.iter().filter(|sent| sent.method == method);
         sent.filter(|sent| sent.url.contains(&calls)).count()
@@ -65,15 +65,15 @@ fn check_preflights(plan: Plan<'_>, house: &House, report: &Report) {
 }
 
 /// What the tests against blockers' lists take: every address that the libraries asked for.
-fn write_addresses(house: &House, report: &Report) {
-    let page = page(house);
+fn write_addresses(setup: &Setup, report: &Report) {
+    let page = page(setup);
     let below = report.requests.iter().filter_map(|sent| {
         let path = sent.url.strip_prefix(&page)?;
         (!path.is_empty() && path != "plain").then(|| json!({"kind": sent.kind, "path": path}))
     });
     let list: Vec<Value> = below.collect();
     assert!(list.len() > 5, "{list:?}");
-    let all = super::installations::of(&house.yaml, &list);
+    let all = super::installations::of(&setup.yaml, &list);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     let file = folder.join("first-party-addresses.json");
     std::fs::write(file, serde_json::to_vec(&all).unwrap()).unwrap();
@@ -123,8 +123,8 @@ whole_visits! {
 }
 
 /// How often events of this name came.
-fn count(house: &House, name: &str) -> usize {
-    let events = house.stand_in.capture.events();
+fn count(setup: &Setup, name: &str) -> usize {
+    let events = setup.stand_in.capture.events();
     events.iter().filter(|event| event.event == name).count()
 }
 
@@ -133,9 +133,9 @@ async fn leaves(test: &str, plan: Plan<'_>) {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(plan).await;
+    let setup = Setup::open(plan).await;
     let mut visitor = Visitor::with_chromium().await;
-    let page = page(&house);
+    let page = page(&setup);
     visitor.open_with_both(&page).await;
     visitor
         .run(
@@ -148,12 +148,12 @@ async fn leaves(test: &str, plan: Plan<'_>) {
         .await;
     visitor.until("location.pathname === '/plain'").await;
     let names = ["Left", "left directly"];
-    let came = || names.iter().all(|name| count(&house, name) > 0);
-    house.until("the last calls", |_| came()).await;
-    let report = visitor.leaves().await;
+    let came = || names.iter().all(|name| count(&setup, name) > 0);
+    setup.until("the last calls", |_| came()).await;
+    let report = visitor.leave().await;
     assert_eq!(report.errors, [""; 0]);
     // A page that goes sends again what it has no answer to; the id is the same.
-    let events = house.stand_in.capture.events();
+    let events = setup.stand_in.capture.events();
     for name in names {
         let same = events.iter().filter(|event| event.event == name);
         let ids: std::collections::BTreeSet<_> = same.map(|event| event.uuid).collect();
@@ -166,9 +166,9 @@ async fn comes_back(test: &str, plan: Plan<'_>) {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = House::open(plan).await;
+    let setup = Setup::open(plan).await;
     let mut visitor = Visitor::with_chromium().await;
-    let page = page(&house);
+    let page = page(&setup);
     visitor.open_with_both(&page).await;
     visitor.run("void window.analytics.track('Went')").await;
     visitor.open(&format!("{page}plain")).await;
@@ -180,14 +180,14 @@ async fn comes_back(test: &str, plan: Plan<'_>) {
         .run("void (window.analytics.track('Came back'), window.posthog.capture('came back directly'))")
         .await;
     let names = ["Went", "Came back", "came back directly"];
-    let came = || names.iter().all(|name| count(&house, name) > 0);
-    house
+    let came = || names.iter().all(|name| count(&setup, name) > 0);
+    setup
         .until("what was sent before and after", |_| came())
         .await;
-    let report = visitor.leaves().await;
+    let report = visitor.leave().await;
     assert_eq!(report.errors, [""; 0]);
-    assert_eq!(count(&house, "Came back"), 1);
-    assert_eq!(count(&house, "came back directly"), 1);
+    assert_eq!(count(&setup, "Came back"), 1);
+    assert_eq!(count(&setup, "came back directly"), 1);
 }
 
 macro_rules! going_and_coming {

@@ -54,7 +54,7 @@ async fn without_a_spool_one_refused_event_holds_back_no_other_clients_events() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_all_is_refused_not_every_request_is_tried() {
+async fn if_everything_is_rejected_not_every_request_is_tried() {
     let posthog = Recorder::that(|_| {
         let head = "HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno";
         Act::Answer(head.as_bytes().to_vec())
@@ -69,7 +69,7 @@ async fn where_all_is_refused_not_every_request_is_tried() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_a_spool_one_refused_event_becomes_a_dead_letter_alone() {
+async fn with_a_spool_only_the_rejected_event_becomes_a_dead_letter() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
     posthog
@@ -96,7 +96,7 @@ async fn with_a_spool_one_refused_event_becomes_a_dead_letter_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_posthog_is_away_all_are_told_so_or_kept() {
+async fn while_posthog_is_away_events_are_stored_or_clients_get_503() {
     let nothing = dead_url();
     let proxy = Proxy::start(&grouping(&nothing, "")).await;
     for answer in all_at_once(&proxy, calls(20)).await {
@@ -164,7 +164,7 @@ async fn behind_a_silent_posthog_no_request_waits_longer_than_the_timeout_for_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_is_counted_against_the_memory_of_all_requests() {
+async fn waiting_requests_count_against_the_memory_limit() {
     let posthog = Recorder::that(|_| Act::Silence).await;
     let yaml = grouping(&posthog.url(), "").replace("timeout: 5s", "timeout: 2s")
         + "limits: {body: 100kB, window: 100kB, memory: 300kB}\n";
@@ -195,7 +195,7 @@ async fn what_waits_is_counted_against_the_memory_of_all_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_kill_minus_9() {
+async fn acknowledged_events_survive_kill_minus_9() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
     let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -243,7 +243,7 @@ async fn what_was_acknowledged_survives_kill_minus_9() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_is_told_to_stop_answers_what_waits() {
+async fn a_stopping_process_answers_waiting_requests() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
     let yaml = grouping(&posthog.url(), "linger: 700ms, ");

@@ -14,7 +14,7 @@ const KEYS: [&str; 5] = [
 ];
 
 #[test]
-fn no_mistake_in_a_configuration_shows_a_key_that_stands_beside_it() {
+fn no_mistake_in_a_configuration_shows_a_key_next_to_it() {
     let [key, personal, write_key, secret, password] = KEYS;
     let routes = "routes: [{path: /hr/, segment: {project: shop}}]\n";
     let projects = format!("projects: {{shop: {{host: us, api_key: {key}}}}}\n");

@@ -19,7 +19,7 @@ fn send(pid: u32, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_is_told_to_stop_while_it_starts_ends_well() {
+async fn a_process_that_is_stopped_while_it_starts_exits_with_0() {
     let folder = tempfile::tempdir().unwrap();
     // It waits for this one's answer before it listens.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -51,7 +51,7 @@ async fn a_process_that_is_told_to_stop_while_it_starts_ends_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_is_told_to_stop_as_it_begins_to_listen_serves_who_has_come() {
+async fn a_process_that_is_stopped_as_it_begins_to_listen_serves_waiting_connections() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
     let (file, socket) = (folder.path().join("h.yaml"), folder.path().join("s"));

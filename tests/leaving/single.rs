@@ -178,7 +178,7 @@ async fn only_its_own_user_can_ask_for_the_sockets() {
     let file = folder.path().join("open.yaml");
     for (socket, why) in [
         (open.join("upgrade.sock"), "others can write in the folder"),
-        (process.file.clone(), "something else at this path"),
+        (process.file.clone(), "something else than a socket"),
     ] {
         write(&file, address, &socket, "[{address}]", &rest);
         let output = command(&file, &[]).stderr(Stdio::piped()).output().unwrap();
@@ -190,7 +190,7 @@ async fn only_its_own_user_can_ask_for_the_sockets() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_supervisor_is_told_which_process_serves() {
+async fn a_supervisor_is_notified_which_process_serves() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
     let address = refused_port().await;

@@ -32,7 +32,7 @@ fn event(id: &str) -> SpooledEvent {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_successor_learns_what_its_predecessor_has_done_with_the_spool() {
+async fn a_successor_reads_its_predecessors_changes_of_the_spool() {
     let folder = tempfile::tempdir().unwrap();
     let open = || SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
     let everything = PeekLimit {
@@ -95,7 +95,7 @@ async fn a_delivery_that_ends_after_the_file_was_replaced_takes_no_other_event_w
 }
 
 #[test]
-fn where_no_lock_can_be_taken_no_other_process_is_waited_for() {
+fn without_a_lock_no_other_process_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "no folder").unwrap();
@@ -185,7 +185,7 @@ async fn of_two_that_live_neither_overtakes_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_starts_beside_a_stopped_one_keeps_the_order_of_the_answers() {
+async fn a_process_that_starts_while_another_stops_keeps_the_order() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
     let rest = spooling(&posthog.url(), folder.path());

@@ -44,7 +44,7 @@ fn count(proxy: &Proxy, code: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_is_too_fast_is_told_to_come_back_and_starves_no_other() {
+async fn a_client_that_is_too_fast_gets_429_and_delays_no_other() {
     let posthog = PostHog::start().await;
     let text = format!(
         "trusted_proxies: 127.0.0.1\nlimits: {{requests_per_client: 1}}\n{}",
@@ -87,7 +87,7 @@ async fn a_client_that_is_too_fast_is_told_to_come_back_and_starves_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_key_has_a_bound_of_its_own_wherever_it_stands() {
+async fn a_write_key_has_its_own_limit_in_every_place() {
     let posthog = PostHog::start().await;
     let text = format!("limits: {{requests_per_key: 1}}\n{}", yaml(&posthog.url()));
     let proxy = Proxy::start(&text).await;

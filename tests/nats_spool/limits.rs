@@ -65,7 +65,7 @@ fn draining(proxy: &Proxy) -> Draining {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bound_on_what_is_given_out_holds_nothing_back() {
+async fn a_limit_on_unacknowledged_messages_delays_nothing() {
     let of_the_account = account("max_ack_pending: 7, max_mem: 64MB, max_file: 8GB");
     let of_the_server = server("jetstream {limits {max_ack_pending: 7, max_request_batch: 3}}\n");
     for (server, _folder) in [of_the_account, of_the_server].into_iter().flatten() {
@@ -119,7 +119,7 @@ async fn an_account_that_requires_bounds_gets_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_of_the_operators_own_is_said_and_delivery_goes_on_without_it() {
+async fn another_consumer_is_reported_and_delivery_continues_after_it() {
     let Some(server) = Server::single() else {
         return;
     };
@@ -153,7 +153,7 @@ async fn a_consumer_of_the_operators_own_is_said_and_delivery_goes_on_without_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_stream_is_made_again_when_it_is_gone() {
+async fn every_deleted_stream_is_created_again() {
     let Some(server) = Server::single() else {
         return;
     };
@@ -179,7 +179,7 @@ async fn every_stream_is_made_again_when_it_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_event_holds_nothing_up_when_the_dead_letters_stream_is_gone() {
+async fn a_rejected_event_delays_nothing_when_the_dead_letters_stream_is_deleted() {
     let Some(server) = Server::single() else {
         return;
     };
@@ -202,7 +202,7 @@ async fn a_refused_event_holds_nothing_up_when_the_dead_letters_stream_is_gone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_above_max_payload_is_refused_at_once_and_alone() {
+async fn only_an_event_above_max_payload_is_refused_and_at_once() {
     let Some((server, _folder)) = server("max_payload: 16384\n") else {
         return;
     };
@@ -314,7 +314,7 @@ async fn a_full_stream_refuses_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_of_a_large_event_are_told_at_once_and_the_others_are_served() {
+async fn clients_of_a_large_event_get_their_answer_at_once_and_others_are_served() {
     let Some((server, folder)) = server("max_payload: 16384\n") else {
         return;
     };
@@ -393,7 +393,7 @@ async fn doctor_asks_the_servers_how_large_an_event_they_take() {
         let line = line.unwrap_or_else(|| panic!("{bound} {event}: {said}"));
         match expected {
             Some(most) => assert!(
-                line.starts_with("BAD") && line.contains(&format!("NATS takes {most}")),
+                line.starts_with("BAD") && line.contains(&format!("NATS accepts {most}")),
                 "{line}"
             ),
             None => assert!(line.starts_with("ok"), "{line}"),
@@ -403,10 +403,10 @@ async fn doctor_asks_the_servers_how_large_an_event_they_take() {
 
 /// Streams that are there already and may lose what they have acknowledged, or take nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_may_lose_events_takes_none() {
+async fn a_stream_that_may_lose_events_is_not_used() {
     type Change = fn(&mut StreamConfig);
     let changes: [(&str, Change); 4] = [
-        ("no work queue", |config| {
+        ("not a work queue", |config| {
             config.retention = RetentionPolicy::Interest;
         }),
         ("drops its oldest", |config| {
@@ -441,7 +441,7 @@ async fn a_stream_that_may_lose_events_takes_none() {
 
 /// A login that may not publish events: the server answers nothing to them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_servers_forbid_is_refused_at_once_and_said() {
+async fn denied_operations_are_refused_at_once_and_logged() {
     let rights = "authorization {users: [{user: h, password: p, permissions: \
                   {publish: {allow: \">\", deny: \"SPOOL.events.>\"}}}]}\n";
     let Some((server, _folder)) = server(rights) else {

@@ -339,7 +339,7 @@ impl Upstream for Dripping {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_outlasts_the_lead_is_given_up_before_another_proxy_drains() {
+async fn a_request_that_outlasts_the_lead_is_abandoned_before_another_proxy_drains() {
     let Some(server) = Server::single() else {
         return;
     };

@@ -9,7 +9,7 @@ use super::server::Server;
 use super::{append, event, events, ids, names, settings, take, until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_survives_kill_9_of_the_server_in_order_and_once() {
+async fn acknowledged_events_survive_kill_9_of_the_server_in_order_and_once() {
     let Some(mut server) = Server::single() else {
         return;
     };
@@ -41,7 +41,7 @@ async fn what_was_acknowledged_survives_kill_9_of_the_server_in_order_and_once()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_comes_late_is_no_reason_not_to_start() {
+async fn a_proxy_starts_without_its_nats_server() {
     let Some(mut server) = Server::prepare(&[]) else {
         return;
     };
@@ -87,7 +87,7 @@ async fn a_full_stream_refuses_and_takes_again_when_emptied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_event_becomes_a_dead_letter_in_a_stream_of_its_own() {
+async fn a_rejected_event_becomes_a_dead_letter_in_its_own_stream() {
     let Some(server) = Server::single() else {
         return;
     };
@@ -120,7 +120,7 @@ async fn a_refused_event_becomes_a_dead_letter_in_a_stream_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lead_of_a_proxy_that_died_passes_on_with_what_it_had_taken() {
+async fn the_lead_of_a_killed_proxy_passes_on_with_its_taken_events() {
     let Some(server) = Server::single() else {
         return;
     };

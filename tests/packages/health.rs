@@ -38,7 +38,7 @@ fn settings(folder: &Path, top: &str) -> PathBuf {
 }
 
 #[test]
-fn it_asks_where_the_configuration_says_and_ends_by_the_answer() {
+fn health_asks_the_configured_address_and_exits_by_the_answer() {
     let folder = tempfile::tempdir().unwrap();
     // What stands in the file, the flag, what is asked, what is answered, how it ends.
     for (top, ready, asked, status, code) in [
@@ -96,7 +96,7 @@ fn it_asks_where_the_configuration_says_and_ends_by_the_answer() {
 }
 
 #[test]
-fn it_says_what_is_wrong_when_nothing_answers_or_nothing_can_be_asked() {
+fn health_reports_a_missing_answer_or_address() {
     let folder = tempfile::tempdir().unwrap();
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -112,7 +112,7 @@ fn it_says_what_is_wrong_when_nothing_answers_or_nothing_can_be_asked() {
         (
             "listen: 127.0.0.1:1\n".to_owned(),
             2,
-            "names no address to ask",
+            "has no health address",
         ),
         ("typo: 1\n".to_owned(), 2, "typo"),
         (tls.to_owned(), 2, "hedgerow"),

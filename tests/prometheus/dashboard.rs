@@ -106,7 +106,7 @@ fn faults(panel: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_dashboard_has_what_grafana_needs() {
+fn the_dashboard_has_the_form_that_grafana_needs() {
     let dashboard = dashboard();
     let mut wrong = Vec::new();
     for (key, is_there) in [
@@ -176,7 +176,7 @@ fn the_dashboard_has_what_grafana_needs() {
 }
 
 #[test]
-fn every_expression_of_the_dashboard_is_valid_and_asks_for_what_there_is() {
+fn every_expression_of_the_dashboard_is_valid_and_uses_existing_metrics() {
     let expressions = expressions(&dashboard());
     assert!(expressions.len() >= 30, "{}", expressions.len());
     let mut wrong = Vec::new();

@@ -65,7 +65,7 @@ fn metric(name: &str) -> Option<&'static Metric> {
 }
 
 #[test]
-fn what_does_not_exist_is_found_in_an_expression() {
+fn an_unknown_metric_in_an_expression_is_found() {
     for (expression, wrong) in [
         ("rate(hedgerow_requests_total{code=\"x\",job=\"y\"}[5m])", 0),
         ("histogram_quantile(0.5, sum by (le) (rate(hedgerow_rewrite_duration_seconds_bucket[5m])))", 0),
@@ -89,7 +89,7 @@ fn rules(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_rules_are_valid_and_each_of_them_fires_and_ends_as_its_test_says() {
+fn the_rules_are_valid_and_each_fires_and_resolves_in_its_test() {
     let rules = rules(&file(ALERTS));
     assert!(rules.len() >= 10, "{rules:?}");
     let tests = file(TESTS);

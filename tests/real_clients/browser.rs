@@ -8,9 +8,9 @@ use serde_json::{json, Value};
 
 use super::chromium::{is_here, Browser, Report, TURN};
 use super::events::{check, expected, Copies, Expected, Library};
-use super::house::{House, WRITE_KEY};
 use super::installed::Version;
 use super::origin::Origin;
+use super::setup::{Setup, WRITE_KEY};
 
 /// Where the page stands, seen from Hedgerow.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -139,12 +139,12 @@ async fn visit(test: &str, case: Case) {
         return;
     }
     let _turn = TURN.lock().await;
-    let house =
-        House::open(|hedgerow| Arc::new(Origin::new(case.version, settings(&case, hedgerow))))
+    let setup =
+        Setup::open(|hedgerow| Arc::new(Origin::new(case.version, settings(&case, hedgerow))))
             .await;
     let page = match case.page {
-        Page::SameOrigin => format!("http://{}/", house.hedgerow),
-        Page::CrossOrigin => format!("http://localhost:{}/", house.site.port()),
+        Page::SameOrigin => format!("http://{}/", setup.hedgerow),
+        Page::CrossOrigin => format!("http://localhost:{}/", setup.site.port()),
     };
     let mut expected_events = six_calls_of_a_visitor(&page);
     let (scenario, copies) = match case.scenario {
@@ -158,22 +158,22 @@ async fn visit(test: &str, case: Case) {
     let begun = Utc::now();
     let mut browser = Browser::open(&page, scenario);
     browser.done().await;
-    house.events_come(expected_events.len()).await;
+    setup.events_come(expected_events.len()).await;
     let report = browser.close().await;
     let library = Library::Browser {
         version: case.version.number(),
     };
-    check(&house, &expected_events, &library, &copies, begun);
-    check_requests(&case, &house, &report);
+    check(&setup, &expected_events, &library, &copies, begun);
+    check_requests(&case, &setup, &report);
 }
 
 /// What the browser sent is what the case is about.
-fn check_requests(case: &Case, house: &House, report: &Report) {
+fn check_requests(case: &Case, setup: &Setup, report: &Report) {
     assert!(report.errors.is_empty(), "{report:#?}");
-    let ours = format!("http://{}/hr/v1/", house.hedgerow);
+    let ours = format!("http://{}/hr/v1/", setup.hedgerow);
     let local = [
-        format!("http://{}/", house.hedgerow),
-        format!("http://localhost:{}/", house.site.port()),
+        format!("http://{}/", setup.hedgerow),
+        format!("http://localhost:{}/", setup.site.port()),
         "data:".to_owned(),
     ];
     let foreign = report

@@ -9,7 +9,7 @@ use hedgerow::demo::capture::{StoredEvent, UuidOrigin};
 use http::{header, Method};
 use serde_json::{json, Value};
 
-use super::house::{House, API_KEY, WRITE_KEY};
+use super::setup::{Setup, API_KEY, WRITE_KEY};
 
 /// One event that must come.
 pub struct Expected {
@@ -83,17 +83,17 @@ pub fn six_calls_of_a_server() -> Vec<Expected> {
 
 /// Looks at everything that came and fails with all that is wrong.
 pub fn check(
-    house: &House,
+    setup: &Setup,
     expected: &[Expected],
     library: &Library,
     copies: &Copies,
     begun: DateTime<Utc>,
 ) {
-    let events = house.capture.events();
+    let events = setup.capture.events();
     let mut wrong = Vec::new();
     let mut by_uuid: BTreeMap<_, Vec<&Arc<StoredEvent>>> = BTreeMap::new();
     for event in &events {
-        envelope(house, event, &mut wrong);
+        envelope(setup, event, &mut wrong);
         contents(event, library, begun, &mut wrong);
         by_uuid.entry(event.uuid).or_default().push(event);
     }
@@ -129,10 +129,10 @@ pub fn check(
         left.iter()
             .map(|event| format!("not expected: {}", event.raw)),
     );
-    for refused in house.capture.refusals() {
+    for refused in setup.capture.refusals() {
         wrong.push(format!("refused by the stand-in: {refused:?}"));
     }
-    let log = house.log();
+    let log = setup.log();
     for secret in [WRITE_KEY, API_KEY, "ada@example.test", "visitor-7"] {
         if log.contains(secret) {
             wrong.push(format!("the log holds {secret}"));
@@ -161,7 +161,7 @@ fn fits(event: &StoredEvent, expected: &Expected) -> bool {
 }
 
 /// The request that brought it.
-fn envelope(house: &House, event: &StoredEvent, wrong: &mut Vec<String>) {
+fn envelope(setup: &Setup, event: &StoredEvent, wrong: &mut Vec<String>) {
     let request = &event.request;
     let header = |name| {
         request
@@ -169,7 +169,7 @@ fn envelope(house: &House, event: &StoredEvent, wrong: &mut Vec<String>) {
             .get(name)
             .and_then(|value| value.to_str().ok())
     };
-    let host = house.posthog.to_string();
+    let host = setup.posthog.to_string();
     for (what, holds) in [
         ("another method", request.method == Method::POST),
         ("another path", request.path == "/batch/"),

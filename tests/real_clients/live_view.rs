@@ -115,13 +115,13 @@ async fn the_live_view_shows_each_outcome_as_a_row_and_explains_it() {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = Watched::start(|_| String::new()).await;
-    let mut page = Page::open(&house.view).await;
+    let setup = Watched::start(|_| String::new()).await;
+    let mut page = Page::open(&setup.view).await;
     page.until(&shows("#link", "recording")).await;
 
     let alone = json!({"batch": [track("Bought", "ada")]});
-    assert_eq!(house.send("/shop/v1/batch", &alone).await, 200);
-    house
+    assert_eq!(setup.send("/shop/v1/batch", &alone).await, 200);
+    setup
         .posthog
         .capture
         .set_fault(InjectedFault::Poison("Bad".to_owned()));
@@ -129,19 +129,19 @@ async fn the_live_view_shows_each_outcome_as_a_row_and_explains_it() {
         track("Good", "ben"), track("Bad", "cleo"), {"type": "track", "userId": "dan"},
         {"type": "alias", "userId": "eve", "previousId": "eve"},
     ]});
-    assert_eq!(house.send("/shop/v1/batch", &mixed).await, 200);
-    house
+    assert_eq!(setup.send("/shop/v1/batch", &mixed).await, 200);
+    setup
         .posthog
         .capture
         .set_fault(InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
     assert_eq!(
-        house.send("/blog/v1/track", &track("Again", "fay")).await,
+        setup.send("/blog/v1/track", &track("Again", "fay")).await,
         503
     );
-    let address = house.proxy.address;
+    let address = setup.proxy.address;
     let mut wrong_key = track("Wrong", "gus");
     wrong_key["writeKey"] = "wk_wrong_abcd".into();
-    assert_eq!(house.send("/shop/v1/track", &wrong_key).await, 401);
+    assert_eq!(setup.send("/shop/v1/track", &wrong_key).await, 401);
     assert_eq!(send(address, "/shop/v1/t", "hello").await, 401);
     assert_eq!(send(address, "/blog/v1/t", "hello").await, 400);
     assert_eq!(send(address, "/blog/v1/nothing", "{}").await, 404);
@@ -160,7 +160,7 @@ async fn the_live_view_shows_each_outcome_as_a_row_and_explains_it() {
         "POST /blog/v1/t | track |  | /blog/ |  | dropped here | 400 invalid_json",
         "POST /shop/v1/t | track |  | /shop/ |  | dropped here | 401 unknown_write_key",
         "POST /shop/v1/track | track |  | /shop/ |  | dropped here | 401 unknown_write_key",
-        "Again | track | blog | /blog/ | fay | given back | 503",
+        "Again | track | blog | /blog/ | fay | client retries | 503",
         "alias | alias | shop | /shop/ | eve | dropped here | self_alias",
         "track | track | shop | /shop/ | dan | dropped here | missing_event",
         "Bad | track | shop | /shop/ | cleo | refused by PostHog | 400",
@@ -252,33 +252,33 @@ async fn the_live_view_is_filtered_searched_paused_and_used_by_keyboard() {
         return;
     }
     let _turn = TURN.lock().await;
-    let house = Watched::start(|folder| {
+    let setup = Watched::start(|folder| {
         format!(
             "delivery: {{spool: {{path: {:?}}}}}\n",
             folder.join("spool")
         )
     })
     .await;
-    let mut page = Page::open(&house.view).await;
+    let mut page = Page::open(&setup.view).await;
     page.until(&shows("#link", "recording")).await;
     for (path, event, person) in [
         ("/shop/v1/track", "Bought", "ada"),
         ("/blog/v1/track", "Read", "ben"),
         ("/blog/v1/page", "Home", "ada"),
     ] {
-        assert_eq!(house.send(path, &track(event, person)).await, 200);
+        assert_eq!(setup.send(path, &track(event, person)).await, 200);
     }
     assert_eq!(
-        send(house.proxy.address, "/blog/v1/nothing", "{}").await,
+        send(setup.proxy.address, "/blog/v1/nothing", "{}").await,
         404
     );
-    house
+    setup
         .posthog
         .capture
         .set_fault(InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
     for event in ["Kept 1", "Kept 2", "Kept 3", "Kept 4"] {
         assert_eq!(
-            house.send("/shop/v1/track", &track(event, "cleo")).await,
+            setup.send("/shop/v1/track", &track(event, "cleo")).await,
             200
         );
     }
@@ -346,9 +346,9 @@ async fn the_live_view_is_filtered_searched_paused_and_used_by_keyboard() {
     page.press("p").await;
     page.until("document.querySelector('#pause').ariaPressed === 'true'")
         .await;
-    house.posthog.capture.set_fault(InjectedFault::None);
+    setup.posthog.capture.set_fault(InjectedFault::None);
     assert_eq!(
-        house.send("/shop/v1/track", &track("Late", "dan")).await,
+        setup.send("/shop/v1/track", &track("Late", "dan")).await,
         200
     );
     page.until(&shows("#news", "1 new")).await;
@@ -394,8 +394,8 @@ async fn a_live_view_with_a_token_asks_for_it_once() {
     }
     let _turn = TURN.lock().await;
     let admin = "{address: \"127.0.0.1:0\", token: 0123456789abcdef}";
-    let house = Watched::with_admin(admin, |_| String::new()).await;
-    let mut page = Page::open(&house.view).await;
+    let setup = Watched::with_admin(admin, |_| String::new()).await;
+    let mut page = Page::open(&setup.view).await;
     page.pictures("live-token").await;
     page.fill("input[name=token]", "0123456789abcdeX").await;
     page.click("form button").await;
@@ -404,10 +404,10 @@ async fn a_live_view_with_a_token_asks_for_it_once() {
     page.fill("input[name=token]", "0123456789abcdef").await;
     page.press("Enter").await;
     page.until(&shows("#link", "recording")).await;
-    page.go(&house.view).await;
+    page.go(&setup.view).await;
     page.until(&shows("#link", "recording")).await;
     assert_eq!(
-        house.send("/shop/v1/track", &track("Bought", "ada")).await,
+        setup.send("/shop/v1/track", &track("Bought", "ada")).await,
         200
     );
     page.until(&rows_are(1)).await;

@@ -24,13 +24,13 @@ async fn a_thousand_events_a_second_leave_the_live_view_usable_and_its_counts_ri
         return;
     }
     let _turn = TURN.lock().await;
-    let house = Watched::start(|_| String::new()).await;
-    let mut page = Page::open(&house.view).await;
+    let setup = Watched::start(|_| String::new()).await;
+    let mut page = Page::open(&setup.view).await;
     page.until(&shows("#link", "recording")).await;
 
     // 50 events every 50 ms, until the page has been used and has had more than it keeps.
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let address = house.proxy.address;
+    let address = setup.proxy.address;
     let flood = tokio::spawn(async move {
         let mut client = Client::connect(address).await;
         let mut ticks = tokio::time::interval(Duration::from_millis(50));
@@ -84,6 +84,6 @@ async fn a_thousand_events_a_second_leave_the_live_view_usable_and_its_counts_ri
     page.until(&format!("{COUNTED}[1] === {sent}")).await;
     assert_eq!(page.value(COUNTED).await, json!([sent, sent]));
     assert!(page.value(&rows_are(100)).await == true);
-    house.posthog.events(sent).await;
+    setup.posthog.events(sent).await;
     page.close().await;
 }

@@ -4,26 +4,26 @@ use chrono::Utc;
 use tokio::process::Command;
 
 use super::events::{check, six_calls_of_a_server, Copies, Library};
-use super::house::{House, PATIENCE};
 use super::installed::{all_here, clients, Needed};
+use super::setup::{Setup, PATIENCE};
 
 /// Runs a client to its end and looks at what came.
-async fn sends_six_calls(mut client: Command, house: &House, library: &Library) {
+async fn sends_six_calls(mut client: Command, setup: &Setup, library: &Library) {
     let begun = Utc::now();
     client.kill_on_drop(true).current_dir(clients());
     let output = tokio::time::timeout(PATIENCE, client.output())
         .await
-        .unwrap_or_else(|_| panic!("{client:?} does not end:\n{}", house.log()))
+        .unwrap_or_else(|_| panic!("{client:?} does not end:\n{}", setup.log()))
         .unwrap_or_else(|error| panic!("{client:?}: {error}"));
     let printed = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
         "{}: {printed}\n{}",
         output.status,
-        house.log()
+        setup.log()
     );
     check(
-        house,
+        setup,
         &six_calls_of_a_server(),
         library,
         &Copies::None,
@@ -36,16 +36,16 @@ async fn analytics_node_brings_its_six_calls_through() {
     if !all_here("analytics-node", &[Needed::Node, Needed::AnalyticsNode]) {
         return;
     }
-    let house = House::without_site().await;
+    let setup = Setup::without_site().await;
     let mut client = Command::new(Needed::Node.path());
     client.arg("node.mjs");
-    client.arg(format!("http://{}", house.hedgerow));
+    client.arg(format!("http://{}", setup.hedgerow));
     client.arg("/hr/v1/batch");
     let library = Library::Server {
         name: "@segment/analytics-node",
         version: "3.1.0",
     };
-    sends_six_calls(client, &house, &library).await;
+    sends_six_calls(client, &setup, &library).await;
 }
 
 async fn the_older_analytics_node(line: &str, version: &'static str) {
@@ -55,16 +55,16 @@ async fn the_older_analytics_node(line: &str, version: &'static str) {
     ) {
         return;
     }
-    let house = House::without_site().await;
+    let setup = Setup::without_site().await;
     let mut client = Command::new(Needed::Node.path());
     client.args(["analytics_node.mjs", line]);
     // It knows no `path`, so the prefix belongs into the host.
-    client.arg(format!("http://{}/hr", house.hedgerow));
+    client.arg(format!("http://{}/hr", setup.hedgerow));
     let library = Library::Server {
         name: "analytics-node",
         version,
     };
-    sends_six_calls(client, &house, &library).await;
+    sends_six_calls(client, &setup, &library).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -81,16 +81,16 @@ async fn analytics_python(coding: &str) {
     if !all_here("analytics-python", &[Needed::Python]) {
         return;
     }
-    let house = House::without_site().await;
+    let setup = Setup::without_site().await;
     let mut client = Command::new(Needed::Python.path());
     client.arg("python_client.py");
-    client.arg(format!("http://{}/hr", house.hedgerow));
+    client.arg(format!("http://{}/hr", setup.hedgerow));
     client.arg(coding);
     let library = Library::Server {
         name: "analytics-python",
         version: "2.4.0",
     };
-    sends_six_calls(client, &house, &library).await;
+    sends_six_calls(client, &setup, &library).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -107,11 +107,11 @@ async fn the_rust_crate(way: &str) {
     if !all_here("the segment crate", &[Needed::RustClient]) {
         return;
     }
-    let house = House::without_site().await;
+    let setup = Setup::without_site().await;
     let mut client = Command::new(Needed::RustClient.path());
-    client.arg(format!("http://{}/hr", house.hedgerow));
+    client.arg(format!("http://{}/hr", setup.hedgerow));
     client.arg(way);
-    sends_six_calls(client, &house, &Library::Unnamed).await;
+    sends_six_calls(client, &setup, &Library::Unnamed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 
 use super::chromium::{is_here, Browser, Report, TURN};
 use super::events::{check, expected, Copies, Library};
-use super::house::{House, PATIENCE, WRITE_KEY};
 use super::installed::{Needed, Version};
 use super::page::Page;
+use super::setup::{Setup, PATIENCE, WRITE_KEY};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_demo_shops_buttons_send_their_events() {
@@ -31,15 +31,15 @@ async fn the_demo_shops_buttons_send_their_events() {
         ..DemoOptions::default()
     });
     let shop = Arc::clone(&demo.shop);
-    let house = House::open(|_| shop).await;
+    let setup = Setup::open(|_| shop).await;
     let begun = Utc::now();
-    let mut browser = Browser::open(&format!("http://{}/", house.hedgerow), "shop");
+    let mut browser = Browser::open(&format!("http://{}/", setup.hedgerow), "shop");
     browser.done().await;
-    house.events_come(9).await;
+    setup.events_come(9).await;
     let report = browser.close().await;
     assert!(report.errors.is_empty(), "{report:#?}");
 
-    let events = house.capture.events();
+    let events = setup.capture.events();
     let first = events.iter().find(|event| event.event == "$pageview");
     // The library chose it, so it is no name to be written down here.
     let visitor: &'static str = first
@@ -75,7 +75,7 @@ async fn the_demo_shops_buttons_send_their_events() {
     let library = Library::Browser {
         version: Version::Newest.number(),
     };
-    check(&house, &all, &library, &Copies::None, begun);
+    check(&setup, &all, &library, &Copies::None, begun);
 }
 
 /// What the page shows of the buttons that `browser.mjs` presses, newest first.

@@ -25,7 +25,7 @@ fn check_against(other: &str, arguments: &[&str]) -> (Option<i32>, String, Strin
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn check_says_what_a_file_would_change_in_the_process_that_runs() {
+async fn check_prints_what_a_file_would_change_in_the_running_process() {
     let posthog = PostHog::start().await;
     let file = yaml(&posthog.url()).replace("write_keys: any", "write_keys: [wk_private_one]");
     let running = Running::start(&file).await;
@@ -73,7 +73,7 @@ async fn check_says_what_a_file_would_change_in_the_process_that_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_with_a_token_says_what_it_runs_to_who_has_it() {
+async fn a_process_with_a_token_shows_its_configuration_only_with_it() {
     let posthog = PostHog::start().await;
     let running = Running::start(&yaml(&posthog.url())).await;
     let path = running.process.file.display().to_string();
@@ -108,7 +108,7 @@ async fn a_process_with_a_token_says_what_it_runs_to_who_has_it() {
     for (other, words) in [
         (
             format!("http://{}", posthog.address),
-            "is not the admin page",
+            "is not that of this version of Hedgerow",
         ),
         (dead_url(), "no answer (connect)"),
         ("ftp://127.0.0.1".to_owned(), "expected"),

@@ -4,8 +4,8 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_breaker_sends_probes_of_one_event_and_live_traffic_goes_to_the_spool() {
-    let house = House::new();
-    house.keep(&names(0..100), 1).await;
+    let setup = Setup::new();
+    setup.keep(&names(0..100), 1).await;
     let upstream = Scripted::new(|number, _| {
         if number < 8 {
             later()
@@ -13,10 +13,10 @@ async fn an_open_breaker_sends_probes_of_one_event_and_live_traffic_goes_to_the_
             Verdict::Accepted
         }
     });
-    let replay = house.replay(&upstream, ReplaySettings::default());
-    let project = house.until_the_breaker_opens().await;
+    let replay = setup.replay(&upstream, ReplaySettings::default());
+    let project = setup.until_the_breaker_opens().await;
     assert_eq!(project.admit().await, BatchRoute::Spool);
-    house.until_empty().await;
+    setup.until_empty().await;
     let sizes: Vec<usize> = upstream
         .batches()
         .iter()
@@ -30,8 +30,8 @@ async fn an_open_breaker_sends_probes_of_one_event_and_live_traffic_goes_to_the_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_after_is_honoured() {
-    let house = House::new();
-    house.keep(&names(0..1), 1).await;
+    let setup = Setup::new();
+    setup.keep(&names(0..1), 1).await;
     let wait = Duration::from_millis(700);
     let upstream = Scripted::new(move |number, _| {
         if number == 0 {
@@ -40,8 +40,8 @@ async fn retry_after_is_honoured() {
             Verdict::Accepted
         }
     });
-    let replay = house.replay(&upstream, ReplaySettings::default());
-    house.until_empty().await;
+    let replay = setup.replay(&upstream, ReplaySettings::default());
+    setup.until_empty().await;
     replay.stop().await;
     let batches = upstream.batches();
     assert!(batches[1].at - batches[0].at >= wait);
@@ -49,16 +49,16 @@ async fn retry_after_is_honoured() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rate_of_a_recovery_is_bounded() {
-    let house = House::new();
-    house.keep(&names(0..300), 1).await;
+    let setup = Setup::new();
+    setup.keep(&names(0..300), 1).await;
     let upstream = Scripted::new(|_, _| Verdict::Accepted);
     let settings = ReplaySettings {
         batch_events: 10,
         events_per_second: 100,
         ..ReplaySettings::default()
     };
-    let replay = house.replay(&upstream, settings);
-    house.until_empty().await;
+    let replay = setup.replay(&upstream, settings);
+    setup.until_empty().await;
     replay.stop().await;
     let batches = upstream.batches();
     let took = batches[batches.len() - 1].at - batches[0].at;

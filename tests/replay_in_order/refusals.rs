@@ -5,9 +5,9 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_culprit_becomes_a_dead_letter_and_the_rest_is_delivered_in_order() {
     for status in [400, 413] {
-        let house = House::new();
+        let setup = Setup::new();
         let ids = names(0..500);
-        house.keep(&ids, 50).await;
+        setup.keep(&ids, 50).await;
         let culprits = ["n0", "n123", "n124", "n499"];
         let upstream = Scripted::new(move |_, ids| {
             if ids.iter().any(|id| culprits.contains(&id.as_str())) {
@@ -16,8 +16,8 @@ async fn a_culprit_becomes_a_dead_letter_and_the_rest_is_delivered_in_order() {
                 Verdict::Accepted
             }
         });
-        let replay = house.replay(&upstream, ReplaySettings::default());
-        house.until_empty().await;
+        let replay = setup.replay(&upstream, ReplaySettings::default());
+        setup.until_empty().await;
         let expected: Vec<String> = ids
             .iter()
             .filter(|id| !culprits.contains(&id.as_str()))
@@ -25,7 +25,7 @@ async fn a_culprit_becomes_a_dead_letter_and_the_rest_is_delivered_in_order() {
             .collect();
         assert_eq!(upstream.accepted(), expected);
         println!("{status}: {} requests", upstream.batches().len());
-        let listed = house.command(&SpoolCommand::Ls(Default::default()));
+        let listed = setup.command(&SpoolCommand::Ls(Default::default()));
         println!("{listed}");
         for (culprit, line) in culprits.iter().zip(listed.lines().skip(1)) {
             assert!(line.starts_with("dead "), "{line}");
@@ -39,8 +39,8 @@ async fn a_culprit_becomes_a_dead_letter_and_the_rest_is_delivered_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
-    let house = House::new();
-    house.keep(&names(0..4), 1).await;
+    let setup = Setup::new();
+    setup.keep(&names(0..4), 1).await;
     let mended = Arc::new(AtomicUsize::new(0));
     let state = Arc::clone(&mended);
     let upstream = Scripted::new(move |_, ids| {
@@ -51,24 +51,24 @@ async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
             Verdict::of_status(400, "no", None)
         }
     });
-    let replay = house.replay(&upstream, ReplaySettings::default());
-    house.until_empty().await;
+    let replay = setup.replay(&upstream, ReplaySettings::default());
+    setup.until_empty().await;
     assert_eq!(upstream.accepted(), ["n3"]);
-    let shown = house.command(&SpoolCommand::Show { number: 2 });
+    let shown = setup.command(&SpoolCommand::Show { number: 2 });
     assert_eq!(shown.trim_end().as_bytes(), event("n1", 1).body());
     mended.store(1, Ordering::Relaxed);
     assert_eq!(
-        house.command(&SpoolCommand::Retry(Selection::Numbers(vec![1, 2]))),
+        setup.command(&SpoolCommand::Retry(Selection::Numbers(vec![1, 2]))),
         "2 back in the queue\n"
     );
-    house
+    setup
         .until("the retried arrive", || upstream.accepted().len() == 3)
         .await;
     assert_eq!(upstream.accepted(), ["n3", "n0", "n1"]);
     // Received is not yet settled: for a moment they are still listed as waiting.
-    house
+    setup
         .until("only the third is left", || {
-            let listed = house.command(&SpoolCommand::Ls(ListFormat::Lines));
+            let listed = setup.command(&SpoolCommand::Ls(ListFormat::Lines));
             listed.starts_with("DEAD LETTER\t")
                 && listed
                     .lines()
@@ -77,16 +77,16 @@ async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
         })
         .await;
     assert_eq!(
-        house.command(&SpoolCommand::Drop(Selection::All)),
+        setup.command(&SpoolCommand::Drop(Selection::All)),
         "1 dropped\n"
     );
-    assert!(house
+    assert!(setup
         .command(&SpoolCommand::Ls(ListFormat::Lines))
         .starts_with("the spool is empty"));
     let ninth = SpoolCommand::Drop(Selection::Numbers(vec![9]));
-    let error = ninth.run(house.folder.path(), &mut Vec::new());
+    let error = ninth.run(setup.folder.path(), &mut Vec::new());
     assert_eq!(error.unwrap_err().to_string(), "there is no dead letter 9");
-    let nowhere = house.folder.path().join("nowhere");
+    let nowhere = setup.folder.path().join("nowhere");
     let listed = SpoolCommand::Ls(ListFormat::Lines).run(&nowhere, &mut Vec::new());
     assert!(listed.is_err());
     assert!(!nowhere.exists(), "looking makes no spool");
@@ -95,9 +95,9 @@ async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_posthog_refuses_everything_the_events_wait() {
-    let house = House::new();
+    let setup = Setup::new();
     let ids = names(0..300);
-    house.keep(&ids, 1).await;
+    setup.keep(&ids, 1).await;
     let upstream = Scripted::new(|number, _| {
         if number < 120 {
             Verdict::of_status(400, "failed to decode request", None)
@@ -105,11 +105,11 @@ async fn when_posthog_refuses_everything_the_events_wait() {
             Verdict::Accepted
         }
     });
-    let replay = house.replay(&upstream, ReplaySettings::default());
-    house.until_the_breaker_opens().await;
-    house.until_empty().await;
+    let replay = setup.replay(&upstream, ReplaySettings::default());
+    setup.until_the_breaker_opens().await;
+    setup.until_empty().await;
     replay.stop().await;
-    let dead_lettered = house.spool.counters().dead_lettered.load(Ordering::Relaxed);
+    let dead_lettered = setup.spool.counters().dead_lettered.load(Ordering::Relaxed);
     let accepted = upstream.accepted();
     println!("{} delivered, {dead_lettered} dead letters", accepted.len());
     // One for each probe after the first twenty, not all of them.

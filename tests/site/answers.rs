@@ -52,7 +52,7 @@ fn assert_unmarked(head: &str, body: &[u8], what: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_answer_says_who_gave_it() {
+async fn no_answer_names_the_server() {
     let posthog = Recorder::that(|request| {
         let headers = "Server: PostHog\r\nVia: 1.1 envoy\r\nX-Envoy-Upstream-Service-Time: 3\r\n\
             X-PostHog-Version: 1\r\nSet-Cookie: ph=1\r\nX-Served-By: a\r\nX-Cache: HIT\r\n\

@@ -133,7 +133,7 @@ async fn no_order_fails_at_a_server_that_closes_idle_connections_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_says_how_long_it_keeps_connections_gets_orders_over_them() {
+async fn a_server_that_announces_its_idle_time_gets_posts_over_kept_connections() {
     for header in [
         "Keep-Alive: timeout=1\r\n",
         "keep-alive: Timeout=1, max=50\r\n",

@@ -285,7 +285,7 @@ async fn a_head_request_gets_the_pages_headers_and_no_byte_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_page_of_a_browser_passes_byte_for_byte() {
+async fn answers_that_are_not_pages_pass_byte_for_byte() {
     let site = Recorder::that(|request: &Recorded| {
         let page = page();
         if request.header("range").is_some() {

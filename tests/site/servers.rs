@@ -298,7 +298,7 @@ async fn a_client_of_http_1_0_gets_no_chunks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_answers_again_is_told_with_how_many_requests_it_did_not_answer() {
+async fn a_recovered_server_is_logged_with_the_number_of_failed_requests() {
     log::keep();
     let address = refused_port().await;
     let yaml = format!("routes: [{{path: /mended/, origin: \"http://{address}\"}}]\n");

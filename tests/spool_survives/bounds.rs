@@ -77,7 +77,7 @@ async fn the_file_shrinks_when_the_spool_is_empty_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_old_is_dropped_and_counted_dead_letters_included() {
+async fn old_events_and_dead_letters_are_dropped_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let settings = SqliteSettings {
         max_age: Duration::from_millis(1_500),

@@ -89,7 +89,7 @@ async fn events_grow_old_under_any_clock() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_client_was_told_200_for_arrives_after_the_clock_was_set() {
+async fn acknowledged_events_arrive_after_the_clock_was_set() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
     let away = InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, Some(1));

@@ -123,7 +123,7 @@ async fn a_read_only_disk_refuses_and_recovers_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_is_read_and_sent_when_the_disk_is_read_only_or_full_at_the_start() {
+async fn waiting_events_are_sent_when_the_disk_is_read_only_or_full_at_the_start() {
     let Some(disk) = SmallDisk::mount("16m") else {
         return;
     };
@@ -179,7 +179,7 @@ async fn a_folder_that_cannot_be_made_refuses_and_recovers_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spool_whose_files_are_deleted_under_it_writes_them_anew() {
+async fn a_spool_whose_files_are_deleted_writes_them_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("spool");
     let spool = SqliteSpool::open(&path, SqliteSettings::default()).unwrap();
@@ -189,4 +189,32 @@ async fn a_spool_whose_files_are_deleted_under_it_writes_them_anew() {
     drop(spool);
     let again = SqliteSpool::open(&path, SqliteSettings::default()).unwrap();
     assert_eq!(ids(&all(&again).await), ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_with_too_little_room_counts_as_full_until_it_has_enough() {
+    // Room for the files, and none for the reserve that lets a full disk be emptied.
+    let Some(disk) = SmallDisk::mount("600k") else {
+        return;
+    };
+    let settings = SqliteSettings::default();
+    let spool = SqliteSpool::open(&disk.at.join("spool"), settings).unwrap();
+    let error = spool
+        .append("shop", vec![event("a", 3_000)])
+        .await
+        .unwrap_err();
+    assert!(matches!(error, SpoolError::NoSpace), "{error:?}");
+    until_it_is(&spool, Availability::Unavailable).await;
+    disk.remount("size=16m");
+    append_until_taken(&spool, "b").await;
+    until_it_is(&spool, Availability::Available).await;
+    assert_eq!(ids(&all(&spool).await), ["b"]);
+}
+
+async fn until_it_is(spool: &SqliteSpool, expected: Availability) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while spool.availability() != expected {
+        assert!(Instant::now() < until, "not {expected:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

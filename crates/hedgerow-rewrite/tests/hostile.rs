@@ -112,7 +112,7 @@ fn a_pixels_query_becomes_a_message_or_none() {
 }
 
 #[test]
-fn cookies_say_no_more_than_they_hold() {
+fn cookies_give_no_more_than_their_content() {
     let seeds = [
         "ajs_group_id=%22acme%22; _fbc=fb.1.1700000000000.AbC-_1.AQ; _fbp=fb.1.1700000000000.123",
         "ph_phc_test_posthog=%7B%22%24sesid%22%3A%5B1795467500000%2C%2201a20a36-d208-7075-aab3-93b3a0a68891%22%2C1795467400000%5D%7D",

@@ -33,7 +33,7 @@ fn judge(tried: u64, wrong: &[String]) {
 }
 
 #[test]
-fn every_generated_request_becomes_what_the_independent_implementation_says() {
+fn every_generated_request_matches_the_independent_implementation() {
     let seed = number("HEDGEROW_SEED", 1);
     let cases = number("HEDGEROW_CASES", 12_000);
     eprintln!("HEDGEROW_SEED={seed} HEDGEROW_CASES={cases}");
@@ -68,7 +68,7 @@ fn bodies() -> Vec<String> {
 }
 
 #[test]
-fn what_real_libraries_send_becomes_what_the_independent_implementation_says() {
+fn recorded_requests_match_the_independent_implementation() {
     let (mut tried, mut wrong) = (0, Vec::new());
     for body in bodies() {
         for choice in 0..14 {
@@ -82,7 +82,7 @@ fn what_real_libraries_send_becomes_what_the_independent_implementation_says() {
 }
 
 #[test]
-fn what_the_fuzzer_found_becomes_what_the_independent_implementation_says() {
+fn the_fuzzers_finds_match_the_independent_implementation() {
     for (choice, body) in [
         // Times of forms that only one of the two knows.
         (

@@ -111,7 +111,7 @@ fn same(left: &Value, right: &Value) -> bool {
 }
 
 #[test]
-fn every_case_of_the_json_suite_is_answered_as_the_table_says() {
+fn every_case_of_the_json_suite_has_the_documented_result() {
     let cases = cases::cases();
     let count = |first| {
         cases

@@ -1,8 +1,8 @@
-//! How many instructions it takes to make the events of a batch ready for the spool, counted by
-//! Valgrind: with what the rewriting has noted of them, and without.
+//! The number of instructions that prepare the events of a batch for the spool, counted by
+//! Valgrind: with the positions that the rewriting has noted, and without them.
 //!
 //! `cargo bench -p hedgerow-spool --bench taking` prints them. Each case runs twice with different
-//! counts of rounds; the difference leaves out what is done once.
+//! counts of rounds; the difference excludes the work that is done once.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

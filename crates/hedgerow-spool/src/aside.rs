@@ -1,11 +1,11 @@
-//! Work beside the threads that serve.
+//! Work on separate threads.
 
 use std::io;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// Does work that blocks, or takes long, on a thread of its own and within the caller's runtime.
+/// Does work that blocks, or takes long, on a separate thread and within the caller's runtime.
 ///
 /// The runtime's own pool does not know of an end of threads: where the system starts none,
 /// `spawn_blocking` panics on a runtime of one thread, and on one of several the work waits until

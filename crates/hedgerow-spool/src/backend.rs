@@ -1,4 +1,4 @@
-//! What the proxy and its commands ask of a kind of spool.
+//! The functions that the proxy and its commands need from a kind of spool.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -15,11 +15,11 @@ use super::{Clock, CommandError, Leadership, SpoolCommand, SpoolError, Store};
 pub struct SpoolLimits {
     /// Bytes that it may hold, dead letters included.
     pub max_size: u64,
-    /// How long an event waits, or a dead letter is kept, before it is dropped and counted.
+    /// How long an event or a dead letter is kept before it is dropped and counted.
     pub max_age: Duration,
 }
 
-/// What a spool has to know of the proxy that opens it.
+/// The facts that a spool needs about the proxy that opens it.
 #[derive(Clone)]
 pub struct Terms {
     /// The bounds that the configuration sets.
@@ -49,18 +49,18 @@ pub trait SharedFolder: Send + Sync {
 
     /// Whether this process leads: drains the spool. It does from now on if no other process does.
     ///
-    /// A follower must stream nothing: it knows neither what the leader has just kept nor what it is
+    /// A follower must not stream: it does not know which events the leader has just stored or is
     /// sending. It becomes the leader when the other one resigns or ends, and then has to
     /// [`reload`](Self::reload) before it streams.
     fn leadership(&self) -> Leadership;
 
-    /// Tells the leader that a follower is there.
+    /// Notifies the leader that a follower exists.
     fn announce_follower(&self);
 
     /// Takes that back.
     fn withdraw_follower(&self);
 
-    /// Whether a follower uses this spool beside this process.
+    /// Whether a follower uses this spool as well.
     fn has_follower(&self) -> bool;
 
     /// Tells the follower that this process knows of it, and only appends from now on.
@@ -72,12 +72,12 @@ pub trait SharedFolder: Send + Sync {
     /// Whether the leader knows of a follower, and only appends.
     fn is_follower_known(&self) -> bool;
 
-    /// Reads from the file what waits. What another process has done with it is otherwise seen within
-    /// a second, and its deliveries not at all.
+    /// Reads the waiting events from the file. Otherwise this process sees the changes of another
+    /// process within a second, and its deliveries not at all.
     async fn reload(&self);
 }
 
-/// What `hedgerow doctor` says of a spool.
+/// The findings of `hedgerow doctor` about a spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Examination {
     /// Which spool it is about.
@@ -97,10 +97,10 @@ pub enum SpoolHealth {
     Bad(SpoolTrouble),
 }
 
-/// What is wrong with a spool, and what to do.
+/// The problem of a spool, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolTrouble {
-    /// What is wrong.
+    /// The problem.
     pub what: String,
     /// What to do.
     pub advice: &'static str,
@@ -123,7 +123,8 @@ pub trait Backend {
     /// without a connection. Changes nothing.
     ///
     /// # Errors
-    /// What would be wrong; [`SpoolError::prevents_start`] says whether a process would start with it.
+    /// The problem, if there is one; [`SpoolError::prevents_start`] says whether a process would
+    /// start with it.
     fn check(&self) -> Result<(), SpoolError>;
 
     /// Carries out a command, while proxies may be running, and writes the answer as lines.
@@ -162,7 +163,7 @@ pub trait Backend {
         None
     }
 
-    /// What to say of a configuration that lets events of this size through.
+    /// The warning for a configuration that allows events of this size.
     fn warning_of_large_events(&self, _largest: usize) -> Option<Cow<'static, str>> {
         None
     }

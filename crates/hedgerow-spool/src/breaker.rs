@@ -45,8 +45,8 @@ struct BreakerRecord {
 pub enum Admission {
     /// Any batch.
     Go,
-    /// One small request, to see whether PostHog is back. The caller that is told so sends it; the others
-    /// are told to wait meanwhile.
+    /// One small request, to check whether PostHog is back. The caller that gets this value sends
+    /// it; the others wait meanwhile.
     Probe,
     /// Nothing, for this time.
     Wait(Duration),
@@ -91,7 +91,7 @@ impl Breaker {
         Admission::Probe
     }
 
-    /// PostHog took something, or refused it for what it is: it is there.
+    /// PostHog accepted a batch, or rejected it because of its content: it is reachable.
     pub fn accepted(&self) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = BreakerRecord::default();
     }

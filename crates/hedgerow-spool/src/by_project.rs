@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-/// A value for each project that was ever asked for. One that is there costs a read lock.
+/// A value for each requested project. An existing one costs a read lock.
 #[derive(Debug)]
 pub(super) struct ByProject<V>(RwLock<HashMap<String, V>>);
 

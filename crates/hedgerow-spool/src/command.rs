@@ -1,4 +1,5 @@
-//! What `hedgerow spool` can do with a spool, while the proxy runs: [`Backend::run`](crate::Backend::run).
+//! The commands of `hedgerow spool`, which work while the proxy runs:
+//! [`Backend::run`](crate::Backend::run).
 
 use std::io::{self, Write};
 
@@ -7,17 +8,17 @@ use thiserror::Error;
 use super::listing::Listing;
 use super::SpoolError;
 
-/// What `hedgerow spool` can do.
+/// A command of `hedgerow spool`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpoolCommand {
-    /// What waits, per project, and the dead letters: number, project, time, status, reason.
+    /// Prints the waiting events of each project, and the dead letters: number, project, time, status, reason.
     Ls(ListFormat),
-    /// The event of a dead letter as JSON, on one line.
+    /// Prints the event of a dead letter as JSON, on one line.
     Show {
         /// The number that `ls` shows.
         number: i64,
     },
-    /// Puts dead letters at the end of the queue; their first arrival and uuid stay.
+    /// Puts dead letters at the end of the queue; they keep their first arrival and uuid.
     Retry(Selection),
     /// Deletes dead letters.
     Drop(Selection),
@@ -50,7 +51,7 @@ pub enum CommandError {
     #[error(transparent)]
     Spool(#[from] SpoolError),
     /// The answer could not be written.
-    #[error("the answer cannot be written: {0}")]
+    #[error("the output cannot be written: {0}")]
     Output(#[from] io::Error),
 }
 

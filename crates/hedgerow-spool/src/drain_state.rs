@@ -11,25 +11,25 @@ const REPORT_AFTER: Duration = Duration::from_secs(1);
 /// A failure after this time without one begins another trouble: nothing may have waited meanwhile.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
-/// How often it is said again.
+/// The interval of repeated log lines.
 const REMINDER: Duration = Duration::from_secs(60);
 
 /// Whether what waits in the spool is being brought to PostHog, as far as that is the spool's part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Draining {
-    /// Nothing is known to be in the way.
+    /// No problem is known.
     #[default]
     Normal,
     /// The spool cannot be drained.
     Blocked {
         /// Since when.
         since: SystemTime,
-        /// What the spool said last.
+        /// The last message of the spool.
         reason: String,
     },
 }
 
-/// The state behind [`Draining`], and what the log is told of it.
+/// The state behind [`Draining`], and what has been logged about it.
 #[derive(Debug, Default)]
 pub(super) struct DrainState(Mutex<Option<Blocked>>);
 

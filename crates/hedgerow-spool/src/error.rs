@@ -1,4 +1,4 @@
-//! Why events could not be kept, or what is kept could not be reached.
+//! Why events could not be stored, or stored events could not be reached.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-/// Why a spool cannot do what it was asked for. After an error from an append nothing is
-/// promised: the client has to be asked to retry (503 with `Retry-After`).
+/// Why a spool cannot do a request. An error from an append means that no event is guaranteed to be
+/// stored: the client has to retry (503 with `Retry-After`).
 ///
 /// It can be cloned because one failed write answers every request that waited for it.
 #[derive(Debug, Clone, Error)]
@@ -27,10 +27,10 @@ pub enum SpoolError {
     /// The file system cannot be written.
     #[error("the spool is on a read-only file system")]
     ReadOnly,
-    /// Anything else that the file system says.
+    /// Another error of the file system.
     #[error("the spool's files cannot be written: {0}")]
     File(Arc<io::Error>),
-    /// Anything else that the storage says.
+    /// Another error of the storage.
     #[error("the spool's storage failed: {0}")]
     Storage(Arc<dyn std::error::Error + Send + Sync>),
     /// The folder cannot be made or used.
@@ -38,7 +38,7 @@ pub enum SpoolError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: Arc<io::Error>,
     },
@@ -53,12 +53,12 @@ pub enum SpoolError {
     /// There is no spool in this folder.
     #[error("there is no spool in {}", .0.display())]
     Missing(PathBuf),
-    /// The distributed log did not do what it was asked for.
+    /// The distributed log did not do the request.
     #[error("the distributed spool could not {doing}: {source}")]
     Remote {
-        /// What was asked for.
+        /// The request.
         doing: &'static str,
-        /// What the client library said.
+        /// The error of the client library.
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// No server of the distributed log is connected.
@@ -66,8 +66,8 @@ pub enum SpoolError {
     Away(String),
     /// Events are larger than a message of the distributed log may be. The others are durable.
     #[error(
-        "{events} of {of} events are larger than the {largest} bytes that the distributed spool \
-         takes at once; its servers' `max_payload` bounds that"
+        "{events} of {of} events are larger than {largest} bytes, the limit of the distributed \
+         spool by its servers' `max_payload`"
     )]
     TooLarge {
         /// This many are refused.
@@ -81,7 +81,7 @@ pub enum SpoolError {
     #[error("there is no stream {0}: no proxy has used this spool yet")]
     NoStream(String),
     /// A kind of spool that this build does not have.
-    #[error("this build was made without the cargo feature {0}")]
+    #[error("this build has no cargo feature {0}")]
     NotBuiltIn(&'static str),
     /// The spool's thread has ended.
     #[error("the spool is closed")]
@@ -95,7 +95,7 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    /// Whether a process should not start with a spool of which this was said.
+    /// Whether a process should not start with a spool that has this error.
     pub fn prevents_start(&self) -> bool {
         matches!(self, Self::Format { .. } | Self::NotBuiltIn(_))
     }

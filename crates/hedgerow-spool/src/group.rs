@@ -1,10 +1,10 @@
 //! Requests of one project that wait to leave together, and the rule for which of them may.
 //!
 //! A group leaves when its oldest request has waited for the linger, or when it is full. Several
-//! may be under way, so that one slow answer holds up no other; but what is of a person who has
-//! events under way waits until those have arrived, and what came behind it of the same persons
-//! waits as well. So the events of a person reach PostHog in the order in which they came, also
-//! where `$identify` or an alias joins two ids: such an event is of both.
+//! groups may be in flight, so that one slow answer delays no other. But an event of a person with
+//! events in flight waits until those have arrived, and so do later events of the same persons. So
+//! the events of a person reach PostHog in the order in which they came, also if `$identify` or an
+//! alias joins two ids: such an event belongs to both.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
@@ -23,14 +23,14 @@ pub struct GroupBounds {
     pub under_way: usize,
 }
 
-/// What the rule has to know of a request.
+/// The facts that the rule needs about a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestInfo {
     /// Its size in bytes.
     pub bytes: usize,
     /// Its events.
     pub bearing: BatchFacts,
-    /// The address of its client as PostHog may be told it.
+    /// The address of its client that PostHog may see.
     pub client: Option<IpAddr>,
 }
 
@@ -39,8 +39,8 @@ pub struct RequestInfo {
 pub struct Group<T> {
     /// The requests in the order in which they came.
     pub requests: Vec<T>,
-    /// The client's address that PostHog is told, if it is told one. All events that depend on it
-    /// are of this client.
+    /// The client's address for PostHog, if it gets one. All events that depend on it come from
+    /// this client.
     pub client: Option<IpAddr>,
     people: Vec<u64>,
 }
@@ -73,7 +73,7 @@ struct GroupDraft {
     told: ToldAddress,
 }
 
-/// What PostHog is told of the clients' address.
+/// The client address that PostHog gets.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum ToldAddress {
     /// No event depends on it.
@@ -83,7 +83,7 @@ enum ToldAddress {
 }
 
 impl ToldAddress {
-    /// What it has to be for this request as well; nothing if both cannot be.
+    /// The value that also fits this request; `None` if no value fits both.
     fn and(self, info: &RequestInfo) -> Option<Self> {
         match (self, info.bearing.address) {
             (told, Address::InTheEvent) => Some(told),
@@ -154,7 +154,7 @@ impl<T> Queue<T> {
         let mut choice = GroupDraft::default();
         let mut due = false;
         let mut full = false;
-        // Whose events stand further ahead and stay.
+        // The persons whose events are further ahead and stay.
         let mut blocked: HashSet<u64> = HashSet::new();
         for (place, waiting) in self.waiting.iter().enumerate() {
             let RequestInfo { bytes, bearing, .. } = &waiting.info;
@@ -213,7 +213,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// When the one that has waited longest came; nothing if none waits.
+    /// When the oldest waiting request came; `None` if none waits.
     pub fn oldest(&self) -> Option<Instant> {
         self.waiting.front().map(|waiting| waiting.came)
     }
@@ -242,7 +242,7 @@ impl<T> Queue<T> {
 pub struct Finished(Vec<u64>);
 
 impl<T> Group<T> {
-    /// The requests, and what is to be said to [`Queue::finish`] once they have ended.
+    /// The requests, and the argument for [`Queue::finish`] when they have ended.
     pub fn part(self) -> (Vec<T>, Finished) {
         (self.requests, Finished(self.people))
     }

@@ -57,14 +57,14 @@ fn a_full_group_leaves_at_once_and_never_holds_more_than_it_may() {
     let group = queue.next_group(start).unwrap();
     assert_eq!(group.requests, ["a", "b"]);
     assert!(queue.next_group(start).is_none(), "the rest has to linger");
-    // A request that is larger by itself goes alone, behind what came before it.
+    // A request that is larger than a group goes alone, behind earlier ones.
     queue.push("d", of(&[3], 500), start);
     assert_eq!(queue.next_group(start).unwrap().requests, ["c"]);
     assert_eq!(queue.next_group(start).unwrap().requests, ["d"]);
 }
 
 #[test]
-fn a_slow_answer_holds_up_its_own_persons_alone() {
+fn a_slow_answer_delays_only_its_own_persons() {
     let start = Instant::now();
     let mut queue = queue(1_000, 8);
     queue.push("a", of(&[1], 10), start);
@@ -109,7 +109,7 @@ fn no_more_groups_are_under_way_than_may_be() {
 }
 
 #[test]
-fn an_address_is_told_only_of_the_client_whose_it_is() {
+fn a_group_carries_only_the_address_of_its_own_client() {
     let start = Instant::now();
     let mut queue = queue(1_000, 8);
     queue.push("a", of(&[1], 1), start);

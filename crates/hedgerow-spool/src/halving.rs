@@ -1,15 +1,15 @@
-//! How an event is found that PostHog refuses: a refused batch is halved until the culprit stands
-//! alone, and the others go through in their order. The same for what streams and for the replay.
+//! Finds the event that PostHog rejects: a rejected batch is halved until the rejected event is
+//! alone, and the others are sent in their order. Streaming and the replay use the same code.
 
-/// The number of events refused for good, none accepted between them, from which on the fault is taken
-/// not to be in the events.
+/// The number of events rejected for good, without an accepted one between them, from which on the
+/// cause is assumed not to be in the events.
 pub const REFUSED_IN_ROW: u32 = 20;
 
 /// The parts of a batch that are still to be sent, the earliest last.
 #[derive(Debug)]
 pub struct Halving<T>(Vec<Vec<T>>);
 
-/// What a refusal of a part has shown.
+/// The result of a rejection of a part.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RefusedPart<T> {
     /// One of several is to blame: its halves come next.
@@ -19,7 +19,7 @@ pub enum RefusedPart<T> {
 }
 
 impl<T> Halving<T> {
-    /// A batch of which nothing has been sent yet.
+    /// A batch of which no part has been sent yet.
     pub fn new(batch: Vec<T>) -> Self {
         Self(vec![batch])
     }
@@ -29,7 +29,7 @@ impl<T> Halving<T> {
         self.0.pop().filter(|part| !part.is_empty())
     }
 
-    /// Says that PostHog refuses this part, the last one that was taken, for good.
+    /// Notes that PostHog rejects this part, the last one taken, for good.
     pub fn refused(&mut self, mut part: Vec<T>) -> RefusedPart<T> {
         let later = part.split_off(part.len().div_ceil(2));
         if later.is_empty() {
@@ -47,7 +47,7 @@ impl<T> Halving<T> {
 mod tests {
     use super::*;
 
-    /// What is accepted, what is blamed and how many requests it took, with these to blame.
+    /// The accepted events, the rejected ones and the number of requests, if these events are bad.
     fn sent(events: usize, bad: &[usize]) -> (Vec<usize>, Vec<usize>, usize) {
         let mut halving = Halving::new((0..events).collect());
         let (mut accepted, mut culprits, mut requests) = (Vec::new(), Vec::new(), 0);

@@ -2,8 +2,8 @@
 //!
 //! # How a batch is delivered
 //!
-//! Segment's clients give up (segment-tracking 1.5), so a `200` has to mean that an event is safe.
-//! Either PostHog has it, or it is durable in a spool:
+//! Segment's clients drop events (segment-tracking 1.5), so a `200` has to mean that an event is
+//! safe. Either PostHog has it, or it is durable in a spool:
 //!
 //! ```text
 //! batch ─ ProjectDelivery::admit ─ Stream ─ PostHog ─ accepted ──────────→ 200

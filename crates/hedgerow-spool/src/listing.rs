@@ -1,4 +1,4 @@
-//! What `hedgerow spool ls` shows, as lines and as JSON.
+//! The output of `hedgerow spool ls`, as lines and as JSON.
 
 use std::io::{self, Write};
 use std::time::SystemTime;
@@ -18,13 +18,13 @@ pub(super) struct Listing {
     pub bytes: u64,
 }
 
-/// What waits for a project.
+/// The waiting events of a project.
 #[derive(Debug, Serialize)]
 pub(super) struct WaitingRow {
     pub project: String,
     #[serde(flatten)]
     pub amount: Amount,
-    /// The first arrival of the oldest, where it is known.
+    /// The first arrival of the oldest, if known.
     pub oldest: Option<String>,
 }
 
@@ -127,7 +127,7 @@ fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut unit = "B";
     for next in UNITS {
-        // What would be printed as 1024.0 is one of the next.
+        // A value that would be printed as 1024.0 gets the next unit.
         if value < 1023.95 {
             break;
         }
@@ -137,7 +137,7 @@ fn size(bytes: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
-/// An event's name is what a client sent: it must not move the cursor of a terminal.
+/// A client chose the event's name: it must not move the cursor of a terminal.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|character| {

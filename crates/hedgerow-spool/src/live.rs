@@ -62,7 +62,7 @@ struct ProjectDeliveryInner {
     drain_state: DrainState,
 }
 
-/// What an operator wants to know of a project.
+/// The state of a project for an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectStatus {
     /// Its name.
@@ -73,11 +73,11 @@ pub struct ProjectStatus {
     pub bytes: u64,
     /// When the oldest of them arrived, where this process drains them.
     pub oldest: Option<SystemTime>,
-    /// Events that PostHog refused for good and that the spool keeps.
+    /// Events that PostHog rejected for good and that the spool keeps.
     pub dead_letters: u64,
     /// Whether PostHog is believed to be there.
     pub breaker: BreakerState,
-    /// Whether the spool lets what waits be drained.
+    /// Whether the spool can be drained.
     pub draining: Draining,
 }
 
@@ -152,8 +152,8 @@ impl ProjectDelivery {
         }
     }
 
-    /// Decides the way of the next batch. Comes back at once, except while the replay is sending
-    /// its last request: then it waits for that, at most as long as [`Delivery::new`] was told.
+    /// Chooses the route of the next batch. Returns at once, except while the replay is sending its
+    /// last request: then it waits for that, at most for the time given to [`Delivery::new`].
     pub async fn admit(&self) -> BatchRoute {
         if self.mode() == DeliveryMode::Spool {
             return BatchRoute::Spool;
@@ -188,7 +188,7 @@ impl ProjectDelivery {
     /// Reports the outcome of a batch that was admitted to stream.
     pub fn report(&self, verdict: &Verdict) {
         match verdict {
-            // A refusal shows as well that PostHog is there.
+            // A rejection also shows that PostHog is reachable.
             Verdict::Accepted | Verdict::RefusedForGood(_) => self.inner.breaker.accepted(),
             Verdict::TryLater { retry_after, .. } => {
                 self.inner
@@ -198,7 +198,7 @@ impl ProjectDelivery {
         }
     }
 
-    /// Keeps events; when this returns `Ok`, they are durable and the client may be told so.
+    /// Stores events; when this returns `Ok`, they are durable and the client may get its 200.
     ///
     /// # Errors
     /// Those of [`Store::append`]: the client has to come back later.

@@ -15,7 +15,7 @@ pub enum SpoolPlace {
 }
 
 impl SpoolPlace {
-    /// What can be asked of it. Of a kind that this build does not have every answer is
+    /// Its backend. For a kind that this build does not have, every call returns
     /// [`SpoolError::NotBuiltIn`](super::SpoolError::NotBuiltIn).
     pub fn backend(&self) -> Box<dyn Backend + '_> {
         match self {

@@ -1,9 +1,9 @@
-//! A bounded rate, so that a recovery does not drown what is live.
+//! A rate limit, so that a recovery does not slow the live traffic down.
 
 use std::time::{Duration, Instant};
 
-/// A bucket of events that fills with time. A batch larger than the bucket is let through when the
-/// bucket is full, and paid for afterwards.
+/// A bucket of events that fills with time. A batch larger than the bucket passes when the bucket
+/// is full, and is paid for afterwards.
 #[derive(Debug)]
 pub(super) struct RateLimit {
     per_second: f64,
@@ -22,7 +22,7 @@ impl RateLimit {
         }
     }
 
-    /// Takes that many events out, and says how long to wait before they are sent.
+    /// Takes this number of events, and returns how long to wait before they are sent.
     pub(super) fn take(&mut self, events: usize, now: Instant) -> Duration {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;

@@ -1,4 +1,4 @@
-//! What every spool can do, whether it lies on this machine's disk or in a distributed log.
+//! The functions of every spool, on this machine's disk or in a distributed log.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,14 +12,14 @@ use tokio::sync::{watch, Notify};
 use super::by_project::ByProject;
 use super::{SpoolError, SpooledEvent};
 
-/// Where an event stands in its spool; larger is later.
+/// The position of an event in its spool; a larger one is later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub(super) i64);
 
 /// An event that waits, as the replay takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedEvent {
-    /// Where it stands.
+    /// Its position.
     pub position: Position,
     /// Its JSON text.
     pub body: Bytes,
@@ -27,7 +27,7 @@ pub struct QueuedEvent {
     pub first_arrival: SystemTime,
 }
 
-/// What the replay has taken.
+/// The events that the replay has taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peeked {
     /// The oldest events, in order.
@@ -83,8 +83,8 @@ const REFUSALS: [&str; 14] = [
 ];
 
 impl Refusal {
-    /// The reason as a log may have it: what capture itself says. Another answer may repeat the
-    /// event, and so is only for those who look at events.
+    /// The reason in a form for the log: capture's own messages. Another answer may repeat the
+    /// event, so only people who may see events get it.
     pub fn for_log(&self) -> &'static str {
         let known = REFUSALS
             .iter()
@@ -93,7 +93,7 @@ impl Refusal {
     }
 }
 
-/// An event that PostHog refused for good.
+/// An event that PostHog rejected for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Its number, for `hedgerow spool show`, `retry` and `drop`.
@@ -102,8 +102,8 @@ pub struct DeadLetter {
     pub project: String,
     /// When its request arrived.
     pub first_arrival: SystemTime,
-    /// When PostHog refused it, by the spool's own time: the time of day, less what has passed
-    /// while no process had the spool open.
+    /// When PostHog rejected it, by the spool's own time: the time of day, minus the time during
+    /// which no process had the spool open.
     pub refused_at: SystemTime,
     /// Why.
     pub refusal: Refusal,
@@ -124,12 +124,13 @@ pub enum Lead {
     Theirs,
 }
 
-/// Whether this process is the one that drains a spool which several processes fill.
+/// Whether this process drains a spool that several processes fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leadership {
     /// It is the leader, or no other process can be seen.
     Leader,
-    /// Another process is the leader. What arrives here has to go behind what the leader keeps.
+    /// Another process is the leader. New events here have to go behind the events that the leader
+    /// stores.
     Follower,
 }
 
@@ -144,13 +145,13 @@ pub enum Availability {
 
 /// A place that keeps events until PostHog has them.
 ///
-/// Order: what one caller appended after another append had returned stands after it.
+/// Order: events that a caller appended after another append had returned come after its events.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Keeps events. Returns once they are durable; after an error nothing is promised.
     ///
-    /// The work goes on when the caller is dropped: a client that has left is delivered as well.
-    /// After [`SpoolError::TooLarge`] the events that are not too large are durable.
+    /// The work continues when the caller is dropped: a client's events are delivered even if it
+    /// has left. After [`SpoolError::TooLarge`] the events that are not too large are durable.
     async fn append(&self, project: &str, events: Vec<SpooledEvent>) -> Result<(), SpoolError>;
 
     /// The oldest events of a project, in order. They stay where they are: the next call has them again
@@ -179,7 +180,7 @@ pub trait Store: Send + Sync + 'static {
     /// Whether this process may drain the project.
     ///
     /// # Errors
-    /// If the spool cannot say who may. That is no sign of another process that drains.
+    /// If the spool cannot say which process may. That does not mean that another process drains.
     async fn lead(&self, project: &str) -> Result<Lead, SpoolError>;
 
     /// Gives up all leads, so that a successor need not wait. Call it once nothing drains.
@@ -188,20 +189,20 @@ pub trait Store: Send + Sync + 'static {
     /// Whether appends succeed, as far as it is known without one: at most a few seconds old.
     fn availability(&self) -> Availability;
 
-    /// What waits, per project; current as soon as an append has returned.
+    /// The waiting events of each project; up to date when an append has returned.
     fn gauges(&self) -> &Gauges;
 
-    /// What has happened since the start.
+    /// The counts since the start.
     fn counters(&self) -> &Counters;
 }
 
-/// What waits, per project. Reading it costs an atomic load.
+/// The waiting events of each project. Reading them costs an atomic load.
 #[derive(Debug, Default)]
 pub struct Gauges {
     projects: ByProject<Arc<Gauge>>,
     changed: Notify,
     used: AtomicU64,
-    /// Zero as long as nothing is known.
+    /// Zero while it is unknown.
     limit: AtomicU64,
 }
 
@@ -213,7 +214,7 @@ pub(super) enum FinalBatch {
     InFlight,
 }
 
-/// What waits for one project.
+/// The waiting events of one project.
 #[derive(Debug, Default)]
 pub struct Gauge {
     events: AtomicU64,
@@ -226,7 +227,7 @@ pub struct Gauge {
 }
 
 impl Gauges {
-    /// The gauge of a project; it lives as long as the spool.
+    /// The gauge of a project; it exists until the spool is dropped.
     pub fn of(&self, project: &str) -> Arc<Gauge> {
         self.projects.of(project, Arc::default)
     }
@@ -248,7 +249,7 @@ impl Gauges {
             .collect()
     }
 
-    /// The bytes in use of those that may be, once they are known.
+    /// The bytes in use and the limit, when they are known.
     pub fn size(&self) -> Option<(u64, u64)> {
         let limit = self.limit.load(Ordering::Relaxed);
         (limit > 0).then(|| (self.used.load(Ordering::Relaxed), limit))
@@ -300,7 +301,7 @@ impl Gauge {
         is_known.then(|| SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
     }
 
-    /// Events that PostHog refused for good and that the spool keeps.
+    /// Events that PostHog rejected for good and that the spool keeps.
     pub fn dead_letters(&self) -> u64 {
         self.dead_letters.load(Ordering::Relaxed)
     }
@@ -345,7 +346,7 @@ impl Gauge {
 /// For a spool that others fill and drain as well: what comes from here is counted here, that
 /// nothing is left has to be learnt.
 impl Gauge {
-    /// Counts what was appended from here.
+    /// Counts events that this process appended.
     pub fn add(&self, events: u64, bytes: u64) {
         let mut additions = self
             .additions
@@ -355,7 +356,7 @@ impl Gauge {
         self.set(self.events() + events, self.bytes() + bytes);
     }
 
-    /// Takes away what was delivered. Never down to nothing: it may have been others' events.
+    /// Subtracts delivered events. Never down to zero: they may have been others' events.
     pub fn subtract(&self, events: u64, bytes: u64) {
         let _additions = self
             .additions
@@ -388,7 +389,7 @@ impl Gauge {
     }
 }
 
-/// What a spool has done since the start of the process, in events unless said otherwise.
+/// The counts of a spool since the start of the process, in events unless documented otherwise.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Made durable.

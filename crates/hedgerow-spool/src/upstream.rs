@@ -8,7 +8,7 @@ use hedgerow_rewrite::posthog::Envelope;
 
 use super::{QueuedEvent, Refusal};
 
-/// Characters of an answer that are kept.
+/// The maximum number of characters of a stored answer.
 const REASON: usize = 200;
 
 /// A batch on its way to PostHog.
@@ -32,8 +32,8 @@ pub enum Encoding {
     Gzip,
 }
 
-/// What PostHog's status says of a batch (posthog-ingestion 1.7 and 1.8). All that becomes of batches
-/// and of their clients follows from this one table.
+/// The meaning of PostHog's status for a batch (posthog-ingestion 1.7 and 1.8). Everything that
+/// happens to batches and to their clients follows from this one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusMeaning {
     /// PostHog has it.
@@ -44,12 +44,12 @@ pub enum StatusMeaning {
     KeyRefused,
     /// It may be taken in a moment.
     Busy,
-    /// PostHog's ingestion does not speak like this: a wrong region, or a page of another proxy.
+    /// Not a status of PostHog's ingestion: a wrong region, or a page of another proxy.
     Other,
 }
 
 impl StatusMeaning {
-    /// What this status says.
+    /// The meaning of this status.
     pub fn of(status: u16) -> Self {
         match status {
             200..=299 => Self::Yes,
@@ -72,16 +72,16 @@ pub enum Verdict {
     TryLater {
         /// How long PostHog asks to wait.
         retry_after: Option<Duration>,
-        /// What happened; for people.
+        /// The reason, for people.
         why: String,
     },
 }
 
 impl Verdict {
-    /// The verdict of a status: what is not refused for good waits.
+    /// The verdict of a status: everything but a permanent rejection waits.
     ///
-    /// `answer` is the start of the answer's body, without the keys that it may repeat; its first 200
-    /// characters are kept as the reason.
+    /// `answer` is the start of the answer's body, without the keys that it may repeat; its first
+    /// 200 characters are stored as the reason.
     pub fn of_status(status: u16, answer: &str, retry_after: Option<Duration>) -> Self {
         match StatusMeaning::of(status) {
             StatusMeaning::Yes => Self::Accepted,
@@ -95,7 +95,7 @@ impl Verdict {
         }
     }
 
-    /// A refusal for good with this status; of the answer as in [`of_status`](Self::of_status).
+    /// A permanent rejection with this status; `answer` as in [`of_status`](Self::of_status).
     pub fn refused(status: u16, answer: &str) -> Self {
         let line = answer.lines().next().unwrap_or_default().trim();
         let line = line.chars().filter(|character| !character.is_control());
@@ -116,10 +116,11 @@ pub trait Upstream: Send + Sync + 'static {
     /// Sends one batch. Has to come back within the sender's own timeouts.
     async fn deliver(&self, project: &str, batch: OutgoingBatch) -> Verdict;
 
-    /// Is told that PostHog has these events of the spool, and how many still wait.
+    /// Called when PostHog has accepted these events of the spool, with the number of those that
+    /// still wait.
     fn delivered(&self, _project: &str, _events: &[QueuedEvent], _waiting: u64) {}
 
-    /// Is told that this event has become a dead letter.
+    /// Called when this event has become a dead letter.
     fn dead_lettered(&self, _project: &str, _event: &Bytes, _refusal: &Refusal) {}
 }
 

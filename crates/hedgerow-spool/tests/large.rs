@@ -1,5 +1,5 @@
-//! A spool in which very much waits starts as quickly as one with little: what is read from the disk is
-//! counted. The only test of its process, because the system counts by process.
+//! A spool with very many events starts as quickly as one with few: the test counts the bytes read
+//! from the disk. It is the only test of its process, because the system counts by process.
 //!
 //! `HEDGEROW_SPOOL_EVENTS` is how many events wait (300,000); `HEDGEROW_SPOOL_FOLDER` is where the spool
 //! is made and stays, for a proxy to be started on it. `make large-spool` is five million.
@@ -44,8 +44,8 @@ fn read() -> u64 {
     line.unwrap().parse().unwrap()
 }
 
-/// Makes it hold so many events, and a tenth as many dead letters of another project. Copies are made
-/// within SQLite: through the front door it would take minutes.
+/// Fills it with this number of events, and a tenth as many dead letters of another project. SQLite
+/// copies the rows: appends would take minutes.
 fn fill(folder: &Path, events: usize) {
     let database = Connection::open(folder.join("spool.db")).unwrap();
     let there: usize = database
@@ -75,8 +75,8 @@ fn fill(folder: &Path, events: usize) {
     filled.unwrap();
 }
 
-/// What a start has read, and how long it took: until the counts are there, the oldest events are in
-/// hand and a new one is kept.
+/// The bytes that a start has read, and its time: until the counts are known, the oldest events are
+/// read and a new one is stored.
 async fn start(folder: &Path, new: usize) -> (u64, Duration, u64, u64) {
     let (before, begin) = (read(), Instant::now());
     let spool = SqliteSpool::open(folder, settings()).unwrap();

@@ -58,7 +58,7 @@ export class Detail {
     this.number = number;
     this.#place.hidden = false;
     let detail = null;
-    let trouble = 'The server does not keep this message any more.';
+    let trouble = 'The server no longer has this message.';
     try {
       const answer = await fetch(`/live/message?number=${number}`, { cache: 'no-store' });
       if (answer.ok) detail = await answer.json();
@@ -96,7 +96,7 @@ export class Detail {
 
   #outcome(row) {
     const [label, words] = OUTCOMES[row.outcome] || [row.outcome, ''];
-    const sentence = row.fate === 'rejected' ? 'The request was refused, and became no message.' : words;
+    const sentence = row.fate === 'rejected' ? 'The request was rejected, and became no message.' : words;
     const answer = row.outcome === 'dropped_here' ? row.code : row.answer;
     const said = element('p', 'outcome', element('b', `said ${row.outcome}`, label), ` ${sentence}`);
     if (answer) said.append(' ', element('span', 'soft', row.outcome === 'dropped_here' ? 'Code ' : 'Answer '), element('code', '', answer));
@@ -144,7 +144,7 @@ export class Detail {
       const line = command(detail, this.file);
       const again = element('section', 'half again',
         element('header', '', element('h3', '', 'Do it again'), copier('Copy the command', line, this.#told)), element('pre', 'side', line));
-      if (detail.asked === 'batch') again.append(element('p', 'soft', 'What the batch itself says for all of its messages is not in it.'));
+      if (detail.asked === 'batch') again.append(element('p', 'soft', 'It does not include the batch's values for all its messages.'));
       parts.push(again);
     }
     return parts;

@@ -53,7 +53,7 @@ export class Feed {
     const find = this.#found ? `&find=${encodeURIComponent(this.#found)}` : '';
     const asked = this.#found;
     const answer = await fetch(`/live?after=${this.seen}${find}`, { cache: 'no-store' });
-    if (!answer.ok) throw new Error(answer.status === 401 ? 'the token is asked for again: reload' : `status ${answer.status}`);
+    if (!answer.ok) throw new Error(answer.status === 401 ? 'reload the page to enter the token again' : `status ${answer.status}`);
     const news = await answer.json();
     // A search that has been changed meanwhile asks anew.
     if (asked === this.#found) this.take(news);

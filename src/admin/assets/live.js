@@ -74,10 +74,10 @@ function counts(all) {
   const line = of('counts');
   line.replaceChildren(parts.join(' · '));
   const missing = [
-    [feed.skipped, 'skipped: more came than the server keeps between two looks'],
+    [feed.skipped, 'skipped: more came between two requests than the server keeps'],
     [feed.dropped, 'older ones left the page'],
-    [feed.earlier, 'gone before the page was opened'],
-    [feed.unseen, 'events not recorded while the page slept'],
+    [feed.earlier, 'dropped before the page was opened'],
+    [feed.unseen, 'events not recorded while no page was open'],
   ];
   for (const [count, words] of missing) {
     if (!count) continue;

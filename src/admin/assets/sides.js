@@ -7,26 +7,26 @@ const SIGNS = { kept: '', renamed: '→', added: '+', used: '·', dropped: '−'
 // What Hedgerow itself uses of a message.
 const USES = {
   type: 'says which call it is',
-  messageId: 'made the uuid, by which a second delivery is known',
+  messageId: 'gives the uuid, which identifies a retry',
   event: 'names the event',
   timestamp: 'gives the time',
-  originalTimestamp: 'gives the time, where there is no other',
+  originalTimestamp: 'gives the time if there is no other',
   sentAt: 'corrects the time by the sender’s clock',
   receivedAt: 'Segment’s own mark',
   writeKey: 'chooses the project',
-  integrations: 'says whether PostHog may have it',
+  integrations: 'says whether PostHog may get it',
   _metadata: 'the library’s own bookkeeping',
   channel: 'Segment’s own mark',
   version: 'Segment’s own mark',
   projectId: 'Segment’s own mark',
-  anonymousId: 'tells who it is, where there is no userId',
+  anonymousId: 'names the person if there is no userId',
 };
 
 // Where the event's own fields come from.
 function fieldOrigin(name, came) {
   const first = (...paths) => paths.find((path) => at(came, path));
   switch (name) {
-    case 'uuid': return [first('messageId'), 'from what the message holds'];
+    case 'uuid': return [first('messageId'), 'from the content of the message'];
     case 'event': return [first('event', 'type'), 'from the call'];
     case 'timestamp': return [first('timestamp', 'originalTimestamp'), 'when it arrived'];
     default: return [undefined, ''];

@@ -2,10 +2,10 @@
 export const OUTCOMES = {
   under_way: ['on its way', 'It is on its way to PostHog.'],
   delivered: ['delivered', 'PostHog has it.'],
-  in_spool: ['in the spool', 'It is safe in the spool, and goes to PostHog when PostHog takes it.'],
-  sent_again: ['given back', 'PostHog did not take it, and its client was told to send it again.'],
-  refused_by_posthog: ['refused by PostHog', 'PostHog has refused it for good.'],
-  dropped_here: ['dropped here', 'It was left out or refused here, and is gone.'],
+  in_spool: ['in the spool', 'It is stored in the spool, and goes to PostHog when PostHog accepts it.'],
+  sent_again: ['client retries', 'PostHog did not accept it, and its client got 503 and will retry.'],
+  refused_by_posthog: ['refused by PostHog', 'PostHog has rejected it for good.'],
+  dropped_here: ['dropped here', 'Hedgerow left it out or refused it, and dropped it.'],
 };
 
 export const FATES = {

@@ -1,4 +1,4 @@
-//! One entry: what it holds, and as a page gets it.
+//! One entry: its content, and its form for a page.
 
 use std::sync::OnceLock;
 
@@ -14,7 +14,7 @@ use super::{pretty, redact, Visibility};
 use crate::admin::advice;
 use crate::admin::requests::RejectedRequest;
 
-/// The most bytes of one side of an entry; what is longer is cut and says so.
+/// The most bytes of one side of an entry; a longer one is cut and marked.
 pub(super) const SIDE_LIMIT: usize = 32 << 10;
 
 /// The most characters of a name in a row.
@@ -44,7 +44,7 @@ pub struct LiveEntry {
     pub route: String,
     /// The call of its request.
     pub call: String,
-    /// The Segment message, as it stood in its body.
+    /// The Segment message, as it was in its body.
     pub came: String,
     /// Its outcome here.
     pub left: RewriteResult,
@@ -54,7 +54,7 @@ pub struct LiveEntry {
     pub outcome: FinalOutcome,
     /// When that was known.
     pub settled: Option<DateTime<Utc>>,
-    /// Grows with each new entry and each change of one: what a page that has seen as much knows.
+    /// Grows with each new entry and each change of one: the state that a page has seen.
     pub version: u64,
     brief: OnceLock<Brief>,
 }
@@ -81,9 +81,9 @@ pub enum FinalOutcome {
     Delivered,
     /// It waits in the spool.
     InSpool,
-    /// PostHog did not take it, for this reason, and its client was told to send it again.
+    /// PostHog did not accept it, for this reason, and its client got 503 and retries.
     SentAgain(String),
-    /// PostHog refused it for good.
+    /// PostHog rejected it for good.
     RefusedByPostHog(Refusal),
     /// It was left out or refused here.
     DroppedHere,
@@ -104,7 +104,7 @@ impl FinalOutcome {
     }
 }
 
-/// What a row tells of the two sides, without keys.
+/// The part of the two sides that a row shows, without keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Brief {
     call: Option<String>,
@@ -133,7 +133,7 @@ impl LiveEntry {
         let came = redacted.as_deref().map_or(came, str::as_bytes);
         let brief = OnceLock::new();
         if came.len() > SIDE_LIMIT || event.is_some_and(|event| event.len() > SIDE_LIMIT) {
-            // What is cut cannot be read later.
+            // Text that is cut cannot be parsed later.
             let _ = brief.set(Brief::of(came, event));
         }
         let left = match fate {
@@ -193,7 +193,7 @@ impl LiveEntry {
         }
     }
 
-    /// An entry for a terminal alone.
+    /// An entry for a terminal only.
     pub fn alone(number: u64, at: DateTime<Utc>, came: &[u8], fate: MessageOutcome<'_>) -> Self {
         let came = (Visibility::Shown, came);
         Self {
@@ -214,7 +214,7 @@ impl LiveEntry {
         self.came.len() + left + explanation + size_of::<Self>()
     }
 
-    /// Whether a text stands in either of the two sides, in any case of its letters.
+    /// Whether a text appears in one of the two sides, ignoring case.
     pub(super) fn holds(&self, text: &str) -> bool {
         let left = match &self.left {
             RewriteResult::Event(text)
@@ -253,7 +253,7 @@ impl LiveEntry {
         }
     }
 
-    /// What PostHog, or Hedgerow itself, answered.
+    /// The answer of PostHog, or of Hedgerow itself.
     fn answer(&self) -> Option<String> {
         match (&self.outcome, &self.left) {
             (FinalOutcome::Delivered, _) => Some("200".to_owned()),
@@ -266,7 +266,7 @@ impl LiveEntry {
         }
     }
 
-    /// What the message is: as the path of its request says, else as it says itself.
+    /// The type of the message: by the path of its request, otherwise by the message itself.
     fn kind<'e>(&'e self, brief: &'e Brief) -> &'e str {
         match (self.call.as_str(), &brief.call) {
             ("" | "batch" | "pixel", Some(call)) => call,
@@ -305,8 +305,8 @@ impl LiveEntry {
         })
     }
 
-    /// With everything: `came` and `left` are indented JSON text or a reason, `explain` is an object
-    /// from property to origin, `advice` what the documents say of the code.
+    /// With everything: `came` and `left` are indented JSON text or a reason, `explain` is an
+    /// object from property to origin, `advice` is the documents' text about the code.
     pub(super) fn detail(&self) -> Value {
         let mut detail = self.row();
         let left = match &self.left {
@@ -337,14 +337,14 @@ impl LiveEntry {
 }
 
 impl Brief {
-    /// What the two sides tell; nothing of what cannot be read.
+    /// The contents of the two sides; nothing for a part that cannot be parsed.
     fn of(came: &[u8], event: Option<&[u8]>) -> Self {
         let came: Value = serde_json::from_slice(came).unwrap_or_default();
         let left: Value = event
             .and_then(|event| serde_json::from_slice(event).ok())
             .unwrap_or_default();
         let text = |value: &Value, key: &str| value.get(key).and_then(short);
-        // An event that PostHog refused stands instead of its message.
+        // For an event that PostHog rejected, the event replaces its message.
         let properties = left.get("properties").or_else(|| came.get("properties"));
         let person = properties.and_then(|properties| text(properties, "distinct_id"));
         Self {

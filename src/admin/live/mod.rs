@@ -27,7 +27,7 @@ pub use entry::{FinalOutcome, LiveEntry, MessageOrigin, RewriteResult};
 use ring::Ring;
 pub use terminal::render_terminal;
 
-/// How many entries are kept by default.
+/// The default number of entries.
 const ENTRIES: usize = 4000;
 
 /// How many bytes all entries together hold by default.
@@ -42,11 +42,12 @@ const WATCHED: i64 = 15;
 pub enum Visibility {
     /// It may.
     Shown,
-    /// Only what has left of it: the configuration takes things out of events that must not be seen.
+    /// Only the parts that were sent: the configuration removes parts of events that must not be
+    /// seen.
     Redacted,
 }
 
-/// When events are recorded. What is left out, refused or rejected always is.
+/// When events are recorded. Dropped and rejected messages are always recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recording {
     /// While a page asks for them.
@@ -100,7 +101,7 @@ impl Live {
             .store(came == Visibility::Redacted, Ordering::Relaxed);
     }
 
-    fn came(&self) -> Visibility {
+    fn visibility(&self) -> Visibility {
         match self.redacted.load(Ordering::Relaxed) {
             true => Visibility::Redacted,
             false => Visibility::Shown,
@@ -146,19 +147,24 @@ impl Live {
             self.unseen.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let entry =
-            LiveEntry::of_message(of, (self.clock)(), (self.came(), came), fate, explanation);
+        let entry = LiveEntry::of_message(
+            of,
+            (self.clock)(),
+            (self.visibility(), came),
+            fate,
+            explanation,
+        );
         let number = self.ring().add(entry);
         is_event.then_some(number)
     }
 
-    /// Hands over a request that became no message. One that no route was found for is recorded
-    /// while a page asks: with a route for part of a site alone, most requests are of that kind.
+    /// Records a request that became no message. A request without a route is recorded only while a
+    /// page is open: with a route for only a part of the site, most requests are of that kind.
     pub fn rejected(&self, request: &RejectedRequest<'_>) {
         if request.asked == super::RequestKind::Nothing && !self.is_watched() {
             return;
         }
-        let path = match self.came() {
+        let path = match self.visibility() {
             Visibility::Shown => request.path,
             Visibility::Redacted => "(hidden: privacy is configured)",
         };
@@ -166,7 +172,7 @@ impl Live {
         self.ring().add(entry);
     }
 
-    /// Says where the entries of these numbers are in the end, those of them that are kept.
+    /// Sets the final outcome of the entries with these numbers, if they are still in the ring.
     pub fn settle(&self, numbers: &[u64], outcome: &FinalOutcome) {
         if numbers.is_empty() {
             return;
@@ -181,8 +187,8 @@ impl Live {
         }
     }
 
-    /// Says where an event of this project is in the end, which is recognised by its uuid; whether
-    /// it is kept.
+    /// Sets the final outcome of an event of this project, which is found by its uuid; returns
+    /// whether it is in the ring.
     pub fn settle_event(&self, project: &str, event: &[u8], outcome: FinalOutcome) -> bool {
         let now = (self.clock)();
         let mut ring = self.ring();
@@ -194,7 +200,7 @@ impl Live {
     }
 
     /// Says that these events have left the spool for PostHog.
-    pub fn left_the_spool<'e>(&self, project: &str, events: impl Iterator<Item = &'e [u8]>) {
+    pub fn delivered_from_spool<'e>(&self, project: &str, events: impl Iterator<Item = &'e [u8]>) {
         if self.is_watched() {
             for event in events {
                 self.settle_event(project, event, FinalOutcome::Delivered);
@@ -202,8 +208,8 @@ impl Live {
         }
     }
 
-    /// Records an event that PostHog has refused for good: in the entry of its message, or in one
-    /// of its own, with the event instead of its message, which is gone.
+    /// Records an event that PostHog has rejected for good: in the entry of its message, or in a
+    /// new one, with the event instead of its message, which has been freed.
     pub fn refused_by_posthog(&self, project: &str, event: &[u8], refusal: &Refusal) {
         let outcome = FinalOutcome::RefusedByPostHog(refusal.clone());
         if !self.settle_event(project, event, outcome.clone()) {
@@ -212,7 +218,7 @@ impl Live {
                 ..MessageOrigin::default()
             };
             let fate = MessageOutcome::Refused(Fault::RefusedByPostHog);
-            // What has left may be shown.
+            // The event has been sent, so it may be shown.
             let came = (Visibility::Shown, event);
             let mut entry = LiveEntry::of_message(of, (self.clock)(), came, fate, None);
             entry.outcome = outcome;
@@ -220,8 +226,8 @@ impl Live {
         }
     }
 
-    /// The entries with a version above this one that are kept, in the order of their versions, and
-    /// the versions and entries there have been.
+    /// The entries of the ring with a version above this one, in the order of their versions, and
+    /// the number of versions and entries so far.
     fn after(&self, version: u64) -> (Vec<Arc<LiveEntry>>, u64, u64) {
         let ring = self.ring();
         let after = match version > ring.version() {
@@ -238,11 +244,11 @@ impl Live {
         (new, ring.version(), ring.last())
     }
 
-    /// What the page asks for: `{"latest":n,"recorded":n,"unseen":n,"entries":[row…]}`, a row for
-    /// each entry that is new or has changed since `version`. `recorded` counts entries, so that a
-    /// page knows how many it has missed; `unseen` counts events that came while no page asked. A
-    /// `latest` below what the page has seen means that the counting began again; then everything is
-    /// sent. With a text to find, each row says as `found` whether the entry holds it.
+    /// The page's request: `{"latest":n,"recorded":n,"unseen":n,"entries":[row…]}`, a row for each
+    /// entry that is new or has changed since `version`. `recorded` counts entries, so that a page
+    /// knows how many it has missed; `unseen` counts events that came while no page was open. If
+    /// `latest` is below the page's version, counting has started again; then everything is sent.
+    /// With a text to find, `found` of each row says whether the entry contains it.
     pub fn json_after(&self, version: u64, find: Option<&str>) -> String {
         let (entries, latest, recorded) = self.after(version);
         let row = |entry: &Arc<LiveEntry>| {
@@ -262,17 +268,17 @@ impl Live {
         .to_string()
     }
 
-    /// The answer to a request whose query says `after=NUMBER`, without it all that is kept, and
-    /// perhaps `find=TEXT`. From now on events are recorded for a while.
-    pub(crate) fn news(&self, query: Option<&str>) -> Response {
+    /// The answer to a request with the query `after=NUMBER` (without it, all entries of the ring),
+    /// and optionally `find=TEXT`. From now on events are recorded for a while.
+    pub(crate) fn updates(&self, query: Option<&str>) -> Response {
         self.look();
         let after = number("after", query).unwrap_or_default();
         let text = self.json_after(after, value("find", query).as_deref());
         no_store(Response::new(StatusCode::OK, "application/json", text))
     }
 
-    /// The answer to a request whose query says `number=NUMBER`: one entry with what came and what
-    /// left; 404 for one that is not kept any more.
+    /// The answer to a request with the query `number=NUMBER`: one entry with message and event;
+    /// 404 for an entry that is no longer in the ring.
     pub(crate) fn detail(&self, query: Option<&str>) -> Response {
         let entry = number("number", query).and_then(|number| self.ring().get(number).cloned());
         no_store(match entry {

@@ -70,7 +70,7 @@ pub(super) fn indent(text: &str) -> String {
     out
 }
 
-/// What stands in a string up to its end, and whether it has one.
+/// The content of a string up to its end, and whether it has an end.
 fn string(rest: &mut impl Iterator<Item = char>) -> (String, bool) {
     let mut string = String::new();
     let mut escaped = false;
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_json_comes_out_whole() {
+    fn text_that_is_not_json_is_unchanged() {
         for text in ["", "hello world", "}]}", "{\"a", "\"\\"] {
             let out = indent(text);
             let bare = |text: &str| text.replace(['\n', ' '], "");

@@ -1,15 +1,15 @@
-//! The original text of a message, for a configuration with something under `privacy`: what did not leave is
-//! not shown either. A value stands there only if the event has the same one, a name only if it is
-//! Segment's own or the event has it too.
+//! The original text of a message, for a configuration with a setting under `privacy`: parts that
+//! were not sent are not shown. A value appears only if the event has the same one, a name only if
+//! it is Segment's own or the event has it too.
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-/// What stands instead of a value.
+/// The replacement of a value.
 const HIDDEN: &str = "(hidden: privacy)";
 
-/// Names that Segment's own libraries write, in which nothing of a visitor can stand.
+/// Names that Segment's own libraries write, which cannot contain a visitor's data.
 const OWN: &[&str] = &[
     "type",
     "event",
@@ -60,7 +60,7 @@ pub(super) fn redacted(came: &[u8], event: Option<&[u8]>) -> String {
     let event = event.and_then(|event| serde_json::from_slice(event).ok());
     left.take(&event.unwrap_or_default());
     let shown = match serde_json::from_slice(came) {
-        Ok(came @ Value::Object(_)) => left.what_is_left_of(&came),
+        Ok(came @ Value::Object(_)) => left.redacted_message(&came),
         _ => Value::String(HIDDEN.to_owned()),
     };
     shown.to_string()
@@ -89,14 +89,14 @@ impl EventTexts {
         }
     }
 
-    fn what_is_left_of(&self, came: &Value) -> Value {
+    fn redacted_message(&self, came: &Value) -> Value {
         match came {
             Value::Object(object) => {
                 let mut shown = Map::new();
                 let mut hidden = 0;
                 for (name, value) in object {
                     if self.names.contains(name) || OWN.contains(&name.as_str()) {
-                        shown.insert(name.clone(), self.what_is_left_of(value));
+                        shown.insert(name.clone(), self.redacted_message(value));
                     } else {
                         hidden += 1;
                     }
@@ -109,7 +109,7 @@ impl EventTexts {
             }
             Value::Array(items) => items
                 .iter()
-                .map(|item| self.what_is_left_of(item))
+                .map(|item| self.redacted_message(item))
                 .collect(),
             Value::Null => Value::Null,
             leaf if self.values.contains(&leaf.to_string()) => leaf.clone(),
@@ -124,7 +124,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn only_what_left_can_be_seen_of_what_came() {
+    fn only_sent_parts_of_a_message_are_visible() {
         let came =
             br#"{"type":"track","event":"Bought","userId":"ada","context":{"ip":"203.0.113.77",
             "traits":{"email":"ada@example.com"},"page":{"url":"https://x.test/?token=s"}},

@@ -23,7 +23,7 @@ pub(super) struct Ring {
     version: u64,
     /// Their numbers have no gaps.
     entries: VecDeque<Arc<LiveEntry>>,
-    /// The newest entry of each uuid that is kept.
+    /// The newest entry of each uuid in the ring.
     by_uuid: HashMap<Uuid, u64>,
 }
 
@@ -112,7 +112,7 @@ fn uuid_of(entry: &LiveEntry) -> Option<Uuid> {
     }
 }
 
-/// The uuid of an event, which stands at its beginning.
+/// The uuid of an event, which is at its beginning.
 fn uuid(event: &[u8]) -> Option<Uuid> {
     let text = event.strip_prefix(b"{\"uuid\":\"")?.get(..36)?;
     text.try_into().ok()

@@ -2,7 +2,7 @@
 
 use super::{pretty, LiveEntry, RewriteResult};
 
-/// Below this width the two sides stand one above the other.
+/// Below this width the two sides are shown one above the other.
 const SIDE_BY_SIDE: usize = 60;
 
 /// The narrowest width that is drawn.
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn both_sides_stand_in_their_columns() {
+    fn both_sides_are_in_their_columns() {
         let entry = entry(
             r#"{"type":"track","event":"Hedge Bought"}"#,
             MessageOutcome::Event(br#"{"event":"Hedge Bought"}"#),

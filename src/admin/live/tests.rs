@@ -31,12 +31,12 @@ fn event(digit: u8) -> String {
     format!("{{\"uuid\":\"01234567-89ab-cdef-0123-456789abcde{digit}\",\"event\":\"a\"}}")
 }
 
-fn news(live: &Live, after: u64) -> Value {
+fn updates(live: &Live, after: u64) -> Value {
     serde_json::from_str(&live.json_after(after, None)).unwrap()
 }
 
 fn rows(live: &Live, after: u64) -> Vec<Value> {
-    news(live, after)["entries"].as_array().unwrap().clone()
+    updates(live, after)["entries"].as_array().unwrap().clone()
 }
 
 fn detail(live: &Live, number: u64) -> Value {
@@ -45,7 +45,7 @@ fn detail(live: &Live, number: u64) -> Value {
 }
 
 #[test]
-fn the_newest_entries_are_kept_and_a_page_can_tell_how_many_it_missed() {
+fn the_newest_entries_are_kept_and_a_page_knows_how_many_it_missed() {
     let live = live(3);
     for number in 1..=5 {
         add(
@@ -65,7 +65,7 @@ fn the_newest_entries_are_kept_and_a_page_can_tell_how_many_it_missed() {
     assert_eq!(numbers(5), [0u64; 0]);
     // A page that has seen more than there is starts over.
     assert_eq!(numbers(99), [3, 4, 5]);
-    assert_eq!(news(&live, 0)["recorded"], 5);
+    assert_eq!(updates(&live, 0)["recorded"], 5);
     assert_eq!(detail(&live, 5)["came"], "{\n  \"n\": 5\n}");
     assert_eq!(detail(&live, 2), Value::Null);
     assert_eq!(live.detail(Some("number=6")).status, StatusCode::NOT_FOUND);
@@ -83,7 +83,7 @@ fn no_more_bytes_are_kept_than_there_is_room_for() {
 }
 
 #[test]
-fn a_row_tells_what_it_was_and_became_and_its_detail_both_sides_and_why() {
+fn a_row_shows_message_and_event_and_its_detail_both_sides_with_the_reason() {
     let live = live(10);
     let came = br#"{"type":"page","name":"Shop","anonymousId":"a-1","price":1.50}"#;
     let left = br#"{"uuid":"01234567-89ab-cdef-0123-456789abcdef","event":"$pageview",
@@ -147,12 +147,12 @@ fn a_row_tells_what_it_was_and_became_and_its_detail_both_sides_and_why() {
     assert_eq!(advice["document"], "docs/repairs.md");
     assert_eq!(
         advice["says"],
-        "neither `userId` nor `anonymousId` can be used"
+        "neither `userId` nor `anonymousId` is usable"
     );
 }
 
 #[test]
-fn what_becomes_of_an_event_later_is_told_once_more_with_the_time_it_took() {
+fn the_final_outcome_of_an_event_is_sent_again_with_its_time() {
     let (live, now) = timed(10, Visibility::Shown, Recording::Always);
     let numbers: Vec<u64> = (b'0'..b'6')
         .filter_map(|digit| add(&live, b"{}", MessageOutcome::Event(event(digit).as_bytes())))
@@ -192,7 +192,7 @@ fn what_becomes_of_an_event_later_is_told_once_more_with_the_time_it_took() {
     let changed = event(b'3').replace("\"a\"", "\"a\",\"$ip\":\"192.0.2.1\"");
     assert!(!live.settle_event("other", changed.as_bytes(), FinalOutcome::Delivered));
     live.refused_by_posthog("shop", changed.as_bytes(), &refusal);
-    live.left_the_spool("shop", [event(b'2').as_bytes()].into_iter());
+    live.delivered_from_spool("shop", [event(b'2').as_bytes()].into_iter());
     live.settle(&numbers, &FinalOutcome::SentAgain("503".to_owned()));
     live.refused_by_posthog("shop", event(b'9').as_bytes(), &refusal);
     let refused = "refused_by_posthog";
@@ -216,7 +216,7 @@ fn what_becomes_of_an_event_later_is_told_once_more_with_the_time_it_took() {
 #[test]
 fn events_are_recorded_only_while_the_view_is_open_and_refusals_always() {
     let (live, now) = timed(10, Visibility::Shown, Recording::WhileWatched);
-    let unseen = |live: &Live| news(live, 0)["unseen"].as_u64().unwrap();
+    let unseen = |live: &Live| updates(live, 0)["unseen"].as_u64().unwrap();
     add(
         &live,
         b"{}",
@@ -228,7 +228,7 @@ fn events_are_recorded_only_while_the_view_is_open_and_refusals_always() {
         MessageOutcome::Refused(Fault::MissingDistinctId),
     );
     assert_eq!((rows(&live, 0).len(), unseen(&live)), (1, 1));
-    live.news(None);
+    live.updates(None);
     add(
         &live,
         b"{\"n\":1}",
@@ -270,7 +270,7 @@ fn with_privacy_configured_nothing_is_shown_that_did_not_leave() {
 }
 
 #[test]
-fn a_huge_message_is_cut_and_its_row_tells_as_much_as_any() {
+fn a_huge_message_is_cut_and_its_row_is_complete() {
     let live = live(2);
     add(
         &live,
@@ -311,7 +311,7 @@ fn a_search_looks_into_both_sides() {
         b"{\"plan\":\"none\"}",
         MessageOutcome::LeftOut(Omission::Rule),
     );
-    let answer = live.news(Some("after=0&find=CLUB"));
+    let answer = live.updates(Some("after=0&find=CLUB"));
     let news: Value = serde_json::from_slice(&answer.body).unwrap();
     let rows = news["entries"].as_array().unwrap().iter();
     let found: Vec<_> = rows.map(|row| row["found"].as_bool().unwrap()).collect();

@@ -1,5 +1,5 @@
-//! Metrics in Prometheus's text format (exposition format 0.0.4): one table says which there are,
-//! what each is for and where its values come from; the page of the reference is made of it too.
+//! Metrics in Prometheus's text format (exposition format 0.0.4): one table names them, with the
+//! meaning and the source of the values of each; the reference page is generated from it too.
 
 use prometheus::proto;
 use prometheus::TextEncoder;
@@ -16,22 +16,22 @@ pub use reference::reference;
 pub use table::metrics;
 pub use times::{DurationHistogram, Times};
 
-/// One metric: what it is called, what it means, and what to do about it.
+/// One metric: its name, its meaning, and what to do about it.
 pub struct Metric {
     /// Its name.
     pub name: &'static str,
-    /// What its values are.
+    /// The kind of its values.
     pub kind: MetricKind,
     /// The names of its labels, in their order.
     pub labels: &'static [&'static str],
-    /// What it says.
+    /// Its meaning.
     pub help: &'static str,
-    /// What an operator does with it.
+    /// What an operator should do.
     pub action: &'static str,
     read: fn(&ProxyState, &mut MetricSamples),
 }
 
-/// What the values of a metric are.
+/// The kind of a metric's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
     /// It only grows, and begins at zero with the process.
@@ -43,7 +43,7 @@ pub enum MetricKind {
 }
 
 impl MetricKind {
-    /// Prometheus's word for it.
+    /// Prometheus's name for it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Counter => "counter",

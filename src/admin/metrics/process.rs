@@ -1,4 +1,4 @@
-//! What the metrics say of the process itself.
+//! The metrics of the process itself.
 
 /// The process as its system sees it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

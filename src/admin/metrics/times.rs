@@ -44,7 +44,7 @@ impl DurationHistogram {
         }
     }
 
-    /// What has been counted.
+    /// The counts so far.
     pub fn read(&self) -> Times {
         Times(
             self.0
@@ -54,7 +54,7 @@ impl DurationHistogram {
     }
 }
 
-/// What a [`DurationHistogram`] has counted.
+/// The counts of a [`DurationHistogram`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Times(Option<proto::Histogram>);
 

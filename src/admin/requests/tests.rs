@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn each_kind_of_request_has_a_place_of_its_own() {
+fn each_kind_of_request_has_its_own_counter() {
     let routes = ["/hr/", "shop.test/"].map(|name| (name.to_owned(), Takes::Other));
     let requests = Requests::new(routes.into_iter());
     let mut number = 0;
@@ -79,7 +79,7 @@ fn routes_of_the_same_name_go_on_counting() {
 }
 
 #[test]
-fn every_fault_of_a_body_has_a_code_of_its_own() {
+fn every_fault_of_a_body_has_its_own_code() {
     use crate::rewrite::RewriteError::*;
     for error in [
         Empty,

@@ -1,7 +1,8 @@
 //! The JSON Schema of the YAML (`hedgerow schema`), for editors that complete and check.
 //!
-//! Keys are the reader's tables; words and bounds are those that the reader itself asks for while it
-//! reads an example that has every key; what a key means is its row in docs/configuration.md.
+//! Keys come from the reader's tables; words and bounds are those that the reader itself expects
+//! while it reads an example with every key; the meaning of a key is its row in
+//! docs/configuration.md.
 
 use std::collections::BTreeMap;
 use std::env::VarError;
@@ -19,8 +20,8 @@ use super::tree;
 
 /// The reference page.
 const PAGE: &str = include_str!("../../../docs/configuration.md");
-/// Every section, and where keys exclude each other, all of them: it is read for what the reader asks,
-/// not for what it makes of it. Keys whose words or bounds are the reader's are added to it.
+/// Every section, and all keys that exclude each other: it shows what the reader expects, and its
+/// result is not used. Keys whose words or bounds come from the reader are added to it.
 const EVERYTHING: &str = include_str!("everything.yaml");
 
 /// The schema (draft 2020-12).
@@ -49,7 +50,7 @@ pub fn json_schema() -> Value {
 
 type AcceptedByPath = BTreeMap<String, Accepted>;
 
-/// What the reader asks for, by the path of the value.
+/// The values that the reader expects, by path.
 fn seen() -> AcceptedByPath {
     let Ok(mut root) = tree::read(EVERYTHING) else {
         return AcceptedByPath::new();
@@ -57,8 +58,8 @@ fn seen() -> AcceptedByPath {
     for section in SECTIONS {
         let read = section.keys.iter().filter(|(_, shape)| shape.is_read());
         for (key, _) in read {
-            // What stands there is asked about, and no matter.
-            tree::add_where_missing(&mut root, section.at, key, "0");
+            // The value does not matter; only the reader's expectation counts.
+            tree::add_if_missing(&mut root, section.at, key, "0");
         }
     }
     let mut mistakes = Vec::new();
@@ -201,8 +202,8 @@ impl KeyType {
     }
 }
 
-/// What the reader asks for, as a schema. It takes text for everything, so a number may stand in
-/// quotes.
+/// The reader's expectation as a schema. The reader accepts text for everything, so a number may be
+/// in quotes.
 fn asked(seen: &Accepted) -> Value {
     match seen {
         Accepted::Words(words) => of_words(words),
@@ -242,7 +243,7 @@ fn of_words<W: AsRef<str>>(words: &[W]) -> Value {
 
 type Meanings<'p> = BTreeMap<(&'p str, &'p str), String>;
 
-/// What the reference page says of each key: section and key to meaning and default.
+/// The reference page's text about each key: section and key to meaning and default.
 fn meanings() -> Meanings<'static> {
     let mut meanings = Meanings::new();
     let mut section = "";

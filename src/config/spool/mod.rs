@@ -15,20 +15,19 @@ use super::schema;
 /// How a kind of spool is read from the value of its key.
 type SpoolReader = fn(&mut ConfigReader<'_>, &Field<'_>) -> Option<SpoolPlace>;
 
-/// The kinds of spool, by the key that says where one is.
+/// The kinds of spool, by their keys.
 const KINDS: [(&str, SpoolReader); 2] = [("path", folder::read), ("nats", nats::read)];
 
 /// Reads `delivery.spool`.
 pub(super) fn read(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<SpoolConfig> {
     const DAY: Duration = Duration::from_secs(86_400);
-    match field.text() {
-        Some("off") => return None,
-        Some(_) => {
-            let forms = KINDS.map(|(key, _)| format!("{{{key}, max_size, max_age}}"));
-            reader.wrong(field, format!("expected off, {}", forms.join(" or ")));
-            return None;
-        }
-        None => {}
+    if field.is_off() {
+        return None;
+    }
+    if field.text().is_some() {
+        let forms = KINDS.map(|(key, _)| format!("{{{key}, max_size, max_age}}"));
+        reader.wrong(field, format!("expected off, {}", forms.join(" or ")));
+        return None;
     }
     let section = reader.section(field, &schema::SPOOL)?;
     let place = place(reader, &section);
@@ -51,7 +50,7 @@ fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPl
         if !places.is_empty() {
             reader.wrong_key(
                 &field,
-                format!("a spool is in one place: {}, not both", keys()),
+                format!("a spool has one place: {}, not both", keys()),
             );
             return None;
         }
@@ -62,7 +61,7 @@ fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPl
             reader.wrong_key(
                 &field,
                 format!(
-                    "this build has no such spool: it was made without the cargo feature {feature}"
+                    "this build has no such spool: it was built without the cargo feature {feature}"
                 ),
             );
             return None;

@@ -48,7 +48,7 @@ fn place(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<NatsPlace> 
     })
 }
 
-/// What is there, if anything: nothing at all where it has a mistake.
+/// The client certificate, if there is one; `None` if it has a mistake.
 fn client_certificate(
     reader: &mut ConfigReader<'_>,
     section: &Section<'_>,
@@ -94,10 +94,10 @@ fn credentials(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<NatsL
         Ok(Ok(held)) if PARTS.iter().all(|part| held.contains(part)) => {
             return Some(NatsLogin::Credentials(held));
         }
-        Ok(Ok(held)) if WithoutSecrets::made_up(&held) => {
+        Ok(Ok(held)) if WithoutSecrets::is_placeholder(&held) => {
             return Some(NatsLogin::Credentials(held));
         }
-        Ok(_) => format!("{} holds no JWT of a user with its seed", path.display()),
+        Ok(_) => format!("{} does not hold a user's JWT and its seed", path.display()),
         Err(error) => format!("cannot read {}: {error}", path.display()),
     };
     reader.wrong(field, message);
@@ -120,7 +120,7 @@ fn login(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<NatsLog
     if let Some(field) = section.get("credentials") {
         let others = ["user", "password", "token"];
         if let Some(other) = others.iter().find_map(|key| section.get(key)) {
-            reader.wrong_key(other, "the `credentials` are a login already");
+            reader.wrong_key(other, "the `credentials` already are a login");
             return None;
         }
         return credentials(reader, field);
@@ -207,7 +207,7 @@ fn server(text: &str) -> Option<(NatsServer, Option<NatsLogin>)> {
     let Some((login, address)) = rest.rsplit_once('@') else {
         return Some((text.parse().ok()?, None));
     };
-    // These end what a URL says of its server.
+    // These characters end the server part of a URL.
     if login.contains(['/', '?', '#']) {
         return None;
     }

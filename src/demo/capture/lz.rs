@@ -62,7 +62,7 @@ pub(super) fn unpack(packed: &[u8], limit: usize) -> Result<String, LzFault> {
         if units.len() > limit {
             return Err(LzFault::TooLarge);
         }
-        // The last sequence and the head of this one stand side by side in the output.
+        // The last sequence and the head of this one are adjacent in the output.
         known.push((last.0, last.1 + 1));
         (room, width) = shrink(room, width);
         last = entry;
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lz_string_packed_comes_back() {
+    fn text_packed_by_lz_string_is_unpacked() {
         let json = r#"{"a":[1,2,3],"b":"hedge hedge hedge row row row"}"#;
         for (packed, expected) in [
             ("Q===", ""),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_and_huge_texts_are_told_apart() {
+    fn broken_and_huge_texts_have_different_errors() {
         assert_eq!(unpack(b"", 100), Err(LzFault::Broken));
         assert_eq!(unpack(b"IY", 100), Err(LzFault::Broken));
         assert_eq!(unpack(b"{\"a\":1}", 100), Err(LzFault::Broken));

@@ -4,10 +4,10 @@
 //! own rewriting: what both get wrong in the same way would otherwise look right. Source of the
 //! rules: posthog-ingestion, sections 1 to 3 and 5.
 //!
-//! What it leaves out: session replay (`/s`), flags, remote config, the AI and OTLP endpoints,
+//! It does not implement session replay (`/s`), flags, remote config, the AI and OTLP endpoints,
 //! quotas, the check of tokens against real projects, brotli and zstd on v1, and everything after
-//! the queue (persons, groups, sessions). A request is stored whole or not at all; the real queue
-//! may keep the first events of a batch that it refuses with 413.
+//! the queue (persons, groups, sessions). It stores a request completely or not at all; the real
+//! queue may store the first events of a batch that it rejects with 413.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +36,7 @@ pub use uuid::Uuid;
 /// Where the time comes from.
 pub type CaptureClock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
-/// A trouble that the stand-in makes on purpose.
+/// A failure that the stand-in causes on purpose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum InjectedFault {
     /// None.
@@ -44,7 +44,7 @@ pub enum InjectedFault {
     None,
     /// Every request is answered with this status, unread, with `Retry-After` in seconds if given.
     Status(StatusCode, Option<u32>),
-    /// The events are stored, but the answer is this: what a lost answer looks like to a sender.
+    /// The events are stored, but the answer is this, like a lost answer for a sender.
     StoredThen(StatusCode, Option<u32>),
     /// A request that holds an event of this name is refused with 400.
     Poison(String),
@@ -59,7 +59,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// An empty capture with this clock and room for this much.
+    /// An empty capture with this clock and this capacity.
     pub fn new(clock: CaptureClock, capacity: StoreCapacity) -> Self {
         Self {
             clock,
@@ -69,12 +69,12 @@ impl Capture {
         }
     }
 
-    /// All events that are kept, oldest first.
+    /// All stored events, oldest first.
     pub fn events(&self) -> Vec<Arc<StoredEvent>> {
         self.store.since(0)
     }
 
-    /// The events from this number on that are kept, oldest first.
+    /// The stored events from this number on, oldest first.
     pub fn since(&self, number: u64) -> Vec<Arc<StoredEvent>> {
         self.store.since(number)
     }
@@ -84,7 +84,7 @@ impl Capture {
         self.store.stored()
     }
 
-    /// How many requests came to an events endpoint, whatever the answer; preflights not counted.
+    /// The number of requests to an events endpoint, whatever the answer; preflights do not count.
     pub fn requests(&self) -> u64 {
         self.store.requests()
     }
@@ -99,7 +99,7 @@ impl Capture {
         self.store.refusals()
     }
 
-    /// Forgets events and refusals. The counts go on.
+    /// Deletes events and rejections. The counts stay.
     pub fn clear(&self) {
         self.store.clear();
     }

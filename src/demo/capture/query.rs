@@ -5,7 +5,7 @@ use chrono::{DateTime, Datelike, Utc};
 use super::CaptureRefusal;
 use crate::demo::http::pairs;
 
-/// What the query says.
+/// The content of the query.
 #[derive(Debug, Default)]
 pub(super) struct CaptureQuery {
     pub(super) data: Option<String>,
@@ -14,7 +14,7 @@ pub(super) struct CaptureQuery {
     pub(super) success: Success,
 }
 
-/// How success is told.
+/// The form of a success answer.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Success {
     /// 200 with a body.
@@ -43,7 +43,7 @@ impl Compression {
         }
     }
 
-    /// Reads a `Content-Encoding`, which is compared as it stands.
+    /// Reads a `Content-Encoding`, which is compared exactly.
     pub(super) fn from_content_encoding(value: &str) -> Option<Self> {
         if value.chars().any(|c| c.is_ascii_uppercase()) {
             return None;
@@ -75,7 +75,7 @@ impl CaptureQuery {
                     let millis = text.parse::<i64>();
                     let millis =
                         millis.map_err(|_| CaptureRefusal::Query("invalid digit in sent_at"))?;
-                    // A clock that shows 1970 says nothing about the skew.
+                    // A clock that shows 1970 does not show the skew.
                     DateTime::from_timestamp_millis(millis).filter(|time| time.year() > 2020)
                 }
                 None => None,

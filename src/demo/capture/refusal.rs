@@ -52,7 +52,7 @@ pub enum CaptureRefusal {
     TooLarge(&'static str),
 }
 
-/// What is wrong with a token (posthog-ingestion 1.3).
+/// The mistake of a token (posthog-ingestion 1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TokenFault {
     /// Nothing but white space.

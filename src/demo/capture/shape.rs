@@ -151,7 +151,7 @@ pub(super) fn parse(text: &str, path: &str) -> Result<CaptureBody, CaptureRefusa
     })
 }
 
-/// The events' own texts, digits and spaces untouched: what a test of a rewriting wants to see.
+/// The events' own texts, digits and spaces unchanged, for tests of a rewriting.
 fn array_texts(text: &str) -> Result<Vec<String>, CaptureRefusal> {
     let raw: Vec<&RawValue> =
         serde_json::from_str(text).map_err(|error| CaptureRefusal::Parse(error.to_string()))?;

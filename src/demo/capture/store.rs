@@ -1,4 +1,4 @@
-//! What the stand-in keeps of the requests it took.
+//! The stand-in's records of the accepted requests.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::plain::Request;
 use super::shape::Historical;
 use super::Uuid;
 
-/// How much is kept; the oldest events go first.
+/// How much is stored; the oldest events are dropped first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreCapacity {
     /// The most events.
@@ -79,7 +79,7 @@ pub enum UuidOrigin {
     Capture,
 }
 
-/// What is known of a request whose events were stored.
+/// The facts about a request whose events were stored.
 #[derive(Debug, Clone)]
 pub struct RequestFacts {
     /// Its number among all requests, from 0.
@@ -100,14 +100,14 @@ pub struct RequestFacts {
     pub at: DateTime<Utc>,
     /// The envelope's `sent_at` as it was sent.
     pub sent_at: Option<String>,
-    /// Whether the envelope says that the events are old.
+    /// Whether the envelope marks the events as old.
     pub historical: Historical,
     /// How many of its events were stored.
     pub events: usize,
 }
 
 impl RequestFacts {
-    /// What the request itself tells; of its envelope nothing yet.
+    /// The facts from the request itself, without its envelope.
     pub(super) fn of(request: &Request, number: u64, at: DateTime<Utc>) -> Self {
         Self {
             number,

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike, FixedOffset, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
-/// What an event says of its time.
+/// An event's own time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EventTime<'a> {
     pub(super) timestamp: Option<&'a str>,
@@ -41,7 +41,7 @@ pub(super) fn compute(now: DateTime<Utc>, said: EventTime<'_>) -> DateTime<Utc> 
 pub(super) fn parse_moment(text: &str) -> Option<DateTime<Utc>> {
     let moment = |text: &str| DateTime::parse_from_rfc3339(text).ok();
     let time: Option<DateTime<FixedOffset>> = moment(text).or_else(|| {
-        // `+03` alone is ISO 8601, not RFC 3339.
+        // `+03` without minutes is ISO 8601, not RFC 3339.
         let sign = text.len().checked_sub(3)?;
         let hours_only = text.get(sign..)?.starts_with(['+', '-']) && text.contains(['T', ' ']);
         if hours_only {
@@ -64,7 +64,7 @@ fn parse(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         .or_else(|| epoch(text))
         .or_else(|| without_zone(text))
         .or_else(|| {
-            // A date alone is given the time of day at which it arrives.
+            // A date without a time gets the time of day of its arrival.
             ["%Y-%m-%d", "%m/%d/%Y"].iter().find_map(|format| {
                 let date = NaiveDate::parse_from_str(text, format).ok()?;
                 Some(date.and_time(now.time()).and_utc())

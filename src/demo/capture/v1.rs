@@ -24,7 +24,7 @@ const WIRE_LIMIT: usize = 10 << 20;
 const INFLATED_LIMIT: usize = 50 << 20;
 const MESSAGE_LIMIT: usize = 1_000_000;
 
-/// What a v1 request must bring besides its authorization.
+/// The headers that a v1 request needs in addition to its authorization.
 const HEADERS: [&str; 5] = [
     "posthog-sdk-info",
     "posthog-attempt",
@@ -210,7 +210,7 @@ fn body_of(request: &Request) -> Result<Vec<u8>, Error> {
     let inflated = match request.header("content-encoding") {
         None | Some("") | Some("identity") => Ok(body.to_vec()),
         Some("gzip") => read(&mut GzDecoder::new(body)),
-        // Zlib by the book, raw by some senders.
+        // Zlib by the standard, raw by some senders.
         Some("deflate") => {
             read(&mut ZlibDecoder::new(body)).or_else(|_| read(&mut DeflateDecoder::new(body)))
         }

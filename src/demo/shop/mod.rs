@@ -1,10 +1,10 @@
 //! The demo shop: one page with buttons that track, a live list of what came of it, and a switch that
 //! takes PostHog away.
 //!
-//! It tracks with the real analytics.js when the files of the npm package
-//! `@segment/analytics-next` are at hand, else with plain requests of the same messages, and says
-//! on the page which of the two it is. The files are read once, when the shop is made: a request
-//! can only name what is in memory, so no path leads out of the folder.
+//! It tracks with the real analytics.js if the files of the npm package `@segment/analytics-next`
+//! are available, otherwise with plain requests of the same messages, and the page says which of
+//! the two it uses. The files are read once, when the shop is created: a request can only name
+//! files in memory, so no path leads out of the folder.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -62,8 +62,8 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// A shop whose page posts to `<host of the request><prefix>v1/…`, for example with the
-    /// prefix `/hr/`, shows `live`, and can take `capture` away. Without the folder of analytics.js, or
+    /// A shop whose page posts to `<host of the request><prefix>v1/…`, for example with the prefix
+    /// `/hr/`, shows `live`, and can switch `capture` off. Without the folder of analytics.js, or
     /// if its files cannot be read, the page falls back to plain requests.
     pub fn new(live: Arc<Live>, capture: Arc<Capture>, options: &DemoOptions) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl Shop {
         match path {
             "/" => return self.page(),
             "/favicon.ico" => return text("image/svg+xml", ICON),
-            "/live" => return self.live.news(request.query.as_deref()),
+            "/live" => return self.live.updates(request.query.as_deref()),
             "/live/message" => return self.live.detail(request.query.as_deref()),
             "/demo/posthog" => return self.posthog(),
             _ => {}
@@ -139,7 +139,7 @@ impl Shop {
             )
     }
 
-    /// What the stand-in has, for the page's count.
+    /// The stand-in's events, for the page's count.
     fn posthog(&self) -> Response {
         let is_away = matches!(self.capture.fault(), InjectedFault::Status(..));
         let text = json!({"has": self.capture.stored(), "away": is_away}).to_string();
@@ -170,8 +170,8 @@ impl Shop {
         }
     }
 
-    /// The least that analytics.js starts with (segment-tracking 3.3). `apiHost` has no scheme;
-    /// `protocol` stands beside it and is https unless it says otherwise.
+    /// The minimal settings for analytics.js (segment-tracking 3.3). `apiHost` has no scheme;
+    /// `protocol` is a separate key and defaults to https.
     fn settings(&self, request: &Request, write_key: &str) -> Response {
         let host = host_of(request);
         let settings = json!({
@@ -230,8 +230,8 @@ fn host_of(request: &Request) -> &str {
         .unwrap_or("localhost")
 }
 
-/// How the browser reached us: what a proxy in front says, else the page that asks, else plain
-/// text on the machine itself and TLS anywhere else.
+/// The browser's scheme: as a proxy in front reports it, otherwise that of the requesting page,
+/// otherwise http on the machine itself and https elsewhere.
 fn protocol_of(request: &Request, host: &str) -> &'static str {
     let said = request.header("x-forwarded-proto").or_else(|| {
         let (scheme, _) = request.header(header::REFERER)?.split_once("://")?;

@@ -68,7 +68,7 @@ impl AcmeHttpClient {
     }
 
     /// Until when the authority has asked to wait, if it has.
-    pub(super) fn told_to_wait(&self) -> Option<u64> {
+    pub(super) fn retry_after(&self) -> Option<u64> {
         let told = self.0.wait_until.lock();
         *told.unwrap_or_else(PoisonError::into_inner)
     }
@@ -130,7 +130,7 @@ impl ClientState {
                 Ok((_, BodyEnd::TooLarge)) => {
                     return Err(other(ClientFailure::TooLarge(path.to_owned())));
                 }
-                Err(broken) => return Err(trouble(broken.trouble())),
+                Err(broken) => return Err(trouble(broken.reason())),
             },
         };
         if status.is_client_error() || status.is_server_error() {
@@ -154,7 +154,7 @@ impl ClientState {
     /// The client for the host of an address. An authority may have several.
     fn client(&self, uri: &Uri) -> Result<Arc<Client>, ClientFailure> {
         let wrong = || ClientFailure::Address(uri.to_string());
-        // The answers over it decide what is ordered, so the host is always verified.
+        // The answers of the authority decide what is ordered, so its host is always verified.
         if uri.scheme() != Some(&http::uri::Scheme::HTTPS) {
             return Err(wrong());
         }
@@ -169,7 +169,7 @@ impl ClientState {
     }
 }
 
-/// The host of an address that is spoken to over TLS; none for one with a login.
+/// The host of an https address; `None` for an address with a login.
 fn host(uri: &Uri) -> Option<Host> {
     let authority = uri.authority()?;
     let name = authority.host();
@@ -189,17 +189,15 @@ fn host(uri: &Uri) -> Option<Host> {
 
 fn why(trouble: NoAnswerReason) -> &'static str {
     match trouble {
-        NoAnswerReason::Dns => {
-            "its name has no address; look at `directory`, and at this machine's DNS"
-        }
-        NoAnswerReason::Connect => "it cannot be connected to",
+        NoAnswerReason::Dns => "its name has no address; check `directory` and this machine's DNS",
+        NoAnswerReason::Connect => "no connection to it is possible",
         NoAnswerReason::Tls => {
             "its own certificate is not trusted for this name: install ca-certificates, or name a \
              private authority in `ca_file`"
         }
         NoAnswerReason::Timeout => "it took too long",
         NoAnswerReason::Closed => "the connection was closed",
-        NoAnswerReason::Overloaded => "too many requests to it are under way",
+        NoAnswerReason::Overloaded => "too many requests to it are in flight",
     }
 }
 
@@ -231,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_https_is_spoken_to_an_authority() {
+    fn an_authority_is_only_reached_over_https() {
         let acme = config::AcmeConfig {
             domains: vec!["shop.example".to_owned()],
             email: None,

@@ -1,8 +1,9 @@
 //! Certificates that are ordered and renewed here (`acme` of a listener's `tls`).
 //!
-//! The protocol is `instant-acme`'s, requests and challenge certificates are `rcgen`'s. This
-//! folder decides when to order, what is stored, what authorities are shown, and how a new certificate
-//! comes into use: listeners look it up at each handshake, so that open connections continue.
+//! `instant-acme` implements the protocol, `rcgen` creates requests and challenge certificates.
+//! This folder decides when to order, what is stored, which proofs authorities get, and how a new
+//! certificate comes into use: listeners look it up at each handshake, so open connections
+//! continue.
 
 mod client;
 mod order;
@@ -63,7 +64,7 @@ impl Acme {
         }
     }
 
-    /// What authorities are shown.
+    /// The proofs for authorities.
     pub(crate) fn proofs(&self) -> &Arc<Proofs> {
         &self.proofs
     }
@@ -120,6 +121,10 @@ impl Acme {
             let is_known = |one: &AtWork| one.ordered.settings == ordered.settings;
             let known = certificates.at_work.iter().any(is_known);
             if !known && wanted.contains(&&ordered.settings) {
+                // Other settings, such as another `ca_file`, may be what was wrong.
+                if self.runtime.get().is_some() {
+                    ordered.ask();
+                }
                 let task = None;
                 certificates.at_work.push(AtWork { ordered, task });
             }
@@ -127,16 +132,16 @@ impl Acme {
         let storages = certificates.at_work.iter();
         let storages = storages.map(|one| one.ordered.storage.clone()).collect();
         self.proofs.share(storages);
-        self.look_after(&mut certificates);
+        self.watch_health(&mut certificates);
     }
 
     /// Manages them on this runtime from now on.
     pub(crate) fn begin(&self, runtime: &Handle) {
         self.runtime.get_or_init(|| runtime.clone());
-        self.look_after(&mut self.certificates());
+        self.watch_health(&mut self.certificates());
     }
 
-    fn look_after(&self, certificates: &mut CertificateTasks) {
+    fn watch_health(&self, certificates: &mut CertificateTasks) {
         let Some(runtime) = self.runtime.get() else {
             return;
         };
@@ -193,8 +198,8 @@ impl Acme {
     }
 }
 
-/// What `hedgerow doctor` says about an ordered certificate. Reads its folder, which any process
-/// may be using.
+/// The findings of `hedgerow doctor` about an ordered certificate. Reads its folder, which any
+/// process may be using.
 pub(crate) fn examine(settings: &config::AcmeConfig) -> Vec<Finding> {
     let ordered = Ordered::new(settings.clone());
     let attempts = ordered.attempts();
@@ -209,7 +214,7 @@ pub(crate) fn examine(settings: &config::AcmeConfig) -> Vec<Finding> {
         complete: ordered.is_complete(),
         failures: attempts.failures,
         error: attempts.error.as_deref(),
-        next: attempts.next.max(attempts.told_to_wait),
+        next: attempts.next.max(attempts.retry_after),
         now,
     };
     doctor::acme::certificate(&seen)

@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The most characters of an authority's reason.
 const REASON: usize = 600;
 
-/// What an order is made with.
+/// The inputs of an order.
 pub(super) struct OrderContext<'a> {
     pub(super) settings: &'a config::AcmeConfig,
     pub(super) storage: &'a Storage,
@@ -80,7 +80,7 @@ impl From<Error> for OrderRefusal {
         match error {
             Error::Json(_) => Self::new(
                 failure,
-                "what `directory` leads to does not speak ACME: its answer is of another form",
+                "`directory` is not an ACME server: its answer has another form",
             ),
             Error::Api(problem) => {
                 let detail = problem.detail.as_deref().unwrap_or("without a reason");
@@ -119,7 +119,10 @@ impl OrderContext<'_> {
             Err(error) if is(&error, "accountDoesNotExist") => {
                 self.storage.forget_account().map_err(OrderRefusal::local)?;
                 let name = self.settings.name();
-                log::warn!("{name}: the authority does not know our account: another is made");
+                log::warn!(
+                    "{name}: the authority does not know this account: Hedgerow creates \
+                    another"
+                );
                 let account = self.account().await?;
                 let order = self.open(&account, replaced).await?;
                 (account, order)
@@ -146,7 +149,7 @@ impl OrderContext<'_> {
         Ok(format!("{}{chain}", key.serialize_pem()))
     }
 
-    /// What the authority says about the renewal of a certificate; nothing if it says nothing.
+    /// The authority's suggestion for the renewal of a certificate, if it gives one.
     pub(super) async fn suggestion(
         &self,
         identifier: &CertificateIdentifier<'static>,
@@ -174,12 +177,13 @@ impl OrderContext<'_> {
     /// The account that the folder holds.
     async fn known_account(&self) -> Result<Option<Account>, OrderRefusal> {
         let stored = self.storage.account();
-        let stored = stored.map_err(|error| self.unkept("account.json", &error))?;
+        let stored = stored.map_err(|error| self.storage_failed("account.json", &error))?;
         let Some(stored) = stored else {
             return Ok(None);
         };
         let credentials = serde_json::from_value::<AccountCredentials>(stored.credentials.clone());
-        let credentials = credentials.map_err(|error| self.unkept("account.json", &error))?;
+        let credentials =
+            credentials.map_err(|error| self.storage_failed("account.json", &error))?;
         let account = self.builder().from_credentials(credentials).await?;
         if stored.email != self.settings.email {
             let contact = self.contact();
@@ -190,7 +194,7 @@ impl OrderContext<'_> {
                 ..stored
             };
             let kept = self.storage.keep_account(&stored);
-            kept.map_err(|error| self.unkept("account.json", &error))?;
+            kept.map_err(|error| self.storage_failed("account.json", &error))?;
         }
         Ok(Some(account))
     }
@@ -224,7 +228,7 @@ impl OrderContext<'_> {
             credentials: serde_json::to_value(credentials).map_err(OrderRefusal::local)?,
         };
         let kept = self.storage.keep_account(&stored);
-        kept.map_err(|error| self.unkept("account.json", &error))?;
+        kept.map_err(|error| self.storage_failed("account.json", &error))?;
         Ok(account)
     }
 
@@ -233,12 +237,12 @@ impl OrderContext<'_> {
             match self.storage.try_lock_account() {
                 Ok(Some(lock)) => return Ok(lock),
                 Ok(None) => tokio::time::sleep(LOOK).await,
-                Err(error) => return Err(self.unkept("account.lock", &error)),
+                Err(error) => return Err(self.storage_failed("account.lock", &error)),
             }
         }
     }
 
-    fn unkept(&self, file: &str, error: &dyn std::fmt::Display) -> OrderRefusal {
+    fn storage_failed(&self, file: &str, error: &dyn std::fmt::Display) -> OrderRefusal {
         let storage = self.settings.storage.display();
         OrderRefusal::local(format!("{file} in {storage}: {error}"))
     }
@@ -301,11 +305,11 @@ impl OrderContext<'_> {
                 Challenge::Http01 => self
                     .proofs
                     .show_text(storage, &challenge.token, answer.as_str())
-                    .map_err(|error| self.unkept("challenges", &error))?,
+                    .map_err(|error| self.storage_failed("challenges", &error))?,
                 Challenge::TlsAlpn01 => self
                     .proofs
                     .show_certificate(storage, &name, answer.digest().as_ref())
-                    .map_err(|error| self.unkept("challenges", &error))?,
+                    .map_err(|error| self.storage_failed("challenges", &error))?,
             };
             proofs.push(proof);
             challenge.set_ready().await?;
@@ -313,8 +317,8 @@ impl OrderContext<'_> {
         Ok(proofs)
     }
 
-    /// Why an order did not become ready: what the authority says of each name that it could not see
-    /// was ours.
+    /// Why an order did not become ready: the authority's message about each name that it could not
+    /// verify.
     async fn unproven(&self, order: &mut Order, error: Option<Error>) -> OrderRefusal {
         let mut reasons = Vec::new();
         let mut authorizations = order.authorizations();
@@ -335,7 +339,7 @@ impl OrderContext<'_> {
                     _ => "another challenge",
                 };
                 let detail = error.detail.as_deref().unwrap_or("without a reason");
-                Some(format!("{name} is not proven by {kind}: {detail}"))
+                Some(format!("{name} could not be proven by {kind}: {detail}"))
             });
             reasons.extend(failed);
         }

@@ -1,4 +1,4 @@
-//! One ordered certificate: what is served of it now, and the attempts so far.
+//! One ordered certificate: the served certificate, and the attempts so far.
 
 use std::fmt;
 use std::io;
@@ -35,7 +35,7 @@ pub(crate) struct Ordered {
     pub(super) failed: AtomicU64,
 }
 
-/// What is known of the files.
+/// The known state of the files.
 #[derive(Default)]
 struct FileState {
     certificate: FileStamp,
@@ -43,7 +43,7 @@ struct FileState {
     attempts: Attempts,
 }
 
-/// What is served.
+/// The served certificate.
 #[derive(Debug)]
 pub(super) struct Served {
     key: Arc<CertifiedKey>,
@@ -70,7 +70,7 @@ impl UnusableCertificate {
 }
 
 impl Ordered {
-    /// With the certificate that its folder holds, if it is there.
+    /// With the certificate in its folder, if it exists.
     pub(super) fn new(settings: config::AcmeConfig) -> Self {
         let ordered = Self {
             storage: Storage::of(&settings),
@@ -109,7 +109,7 @@ impl Ordered {
         self.served.load_full()
     }
 
-    /// Whether what is served is for every name that it is to be for.
+    /// Whether the served certificate covers all configured names.
     pub(super) fn is_complete(&self) -> bool {
         let served = self.served.load();
         served.as_ref().is_some_and(|served| {
@@ -188,7 +188,7 @@ impl Ordered {
         self.asked.store(false, Ordering::Relaxed);
     }
 
-    /// When it ends, if it is there.
+    /// When it expires, if it exists.
     pub(super) fn state(&self) -> Option<CertificateState> {
         Some(CertificateState {
             file: self.storage.certificate().display().to_string(),

@@ -1,9 +1,9 @@
-//! What authorities are shown while an order is under way: a text over HTTP (RFC 8555, 8.3), a
-//! certificate over TLS (RFC 8737).
+//! The proofs for authorities during an order: a text over HTTP (RFC 8555, 8.3), a certificate over
+//! TLS (RFC 8737).
 //!
-//! The authority's question may reach another process than the one that orders: the successor in a
-//! hand-over, or another machine behind the same balancer. So the proofs are also in the shared folder,
-//! and are looked up there.
+//! The authority's request may reach another process than the one that orders: the successor in a
+//! hand-over, or another machine behind the same load balancer. So the proofs are also in the
+//! shared folder, and each process looks them up there.
 
 use std::collections::HashMap;
 use std::io;
@@ -92,9 +92,7 @@ impl Proofs {
         text: &str,
     ) -> io::Result<Proof> {
         if !is_token(token) {
-            return Err(io::Error::other(
-                "the token has characters that no token has",
-            ));
+            return Err(io::Error::other("the token has invalid characters"));
         }
         storage.show(token, text.as_bytes())?;
         locked(&self.by_token).insert(token.to_owned(), text.to_owned());
@@ -184,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_shows_what_another_one_orders_with_until_the_order_ends() {
+    async fn a_process_answers_the_challenges_of_another_ones_order() {
         pingora::tls::install_default_crypto_provider();
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::of(&settings(folder.path()));

@@ -13,7 +13,7 @@ const REFUSED: Duration = Duration::from_secs(300);
 const LONGEST: Duration = Duration::from_secs(3 * 3600);
 /// An authority that asks for a longer pause than this has a wrong clock.
 const MOST_PATIENCE: u64 = 7 * 24 * 3600;
-/// The shortest time between two certificates, whatever their dates say.
+/// The shortest time between two certificates, whatever dates they have.
 const AT_LEAST: i64 = 3600;
 /// A reload makes a failed attempt again at once, but not within this many seconds of the last one.
 const ASKED_AGAIN: u64 = 5;
@@ -34,7 +34,7 @@ pub(super) struct Life {
     pub(super) ends: i64,
 }
 
-/// What kind of failure it was.
+/// The kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FailureKind {
     /// The directory did not answer, or the folder cannot be written: nothing was refused.
@@ -55,7 +55,8 @@ impl Life {
         suggested.map_or(own, |suggested| suggested.min(latest))
     }
 
-    /// The same for a certificate issued at this time: a directory with wrong dates is not asked without end.
+    /// The same for a certificate issued at this time: a directory with wrong dates is not asked in
+    /// an endless loop.
     pub(super) fn renewed_after(self, suggested: Option<i64>, came: Option<i64>) -> i64 {
         let planned = self.renewed_from(suggested);
         let length = self.ends.saturating_sub(self.begins).max(0);
@@ -67,12 +68,13 @@ impl Life {
 }
 
 impl Attempts {
-    /// Notes an attempt before it is made, so that one that ends with its process counts as well.
+    /// Records an attempt before it starts, so that an attempt that ends with its process counts as
+    /// well.
     pub(super) fn begin(&mut self, settings: &str, now: u64, random: u128) {
         settings.clone_into(&mut self.settings);
         if self.begun > 0 {
             self.failures = self.failures.saturating_add(1);
-            self.error = Some("the process ended while the order was under way".to_owned());
+            self.error = Some("the process ended during the order".to_owned());
         } else if self.failures == 0 {
             self.since = now;
         }
@@ -99,7 +101,7 @@ impl Attempts {
         self.begun = 0;
         self.next = now.saturating_add(pause(failure, self.failures, random).as_secs());
         let told = wait_until.filter(|until| *until > now).unwrap_or(0);
-        self.told_to_wait = told.min(now.saturating_add(MOST_PATIENCE));
+        self.retry_after = told.min(now.saturating_add(MOST_PATIENCE));
     }
 
     /// Whether the next attempt may be made now. A time beyond every pause was written by a wrong clock.
@@ -114,12 +116,12 @@ impl Attempts {
 
     /// When the next attempt may be made, in seconds since 1970.
     pub(super) fn next_at(&self) -> u64 {
-        self.next.max(self.told_to_wait)
+        self.next.max(self.retry_after)
     }
 
     /// The same when an operator has asked for one.
     fn next_when_asked(&self) -> u64 {
-        self.told_to_wait
+        self.retry_after
             .max(self.last.saturating_add(ASKED_AGAIN).min(self.next))
     }
 }
@@ -144,7 +146,7 @@ mod tests {
     const DAY: i64 = 24 * 3600;
 
     #[test]
-    fn it_is_renewed_after_two_thirds_or_when_the_authority_says_but_not_at_its_end() {
+    fn a_certificate_is_renewed_after_two_thirds_or_when_the_authority_suggests() {
         let life = Life {
             begins: 0,
             ends: 90 * DAY,

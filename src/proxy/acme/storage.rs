@@ -1,7 +1,7 @@
 //! The folder that keeps an account, certificates and attempts, and that processes share.
 //!
-//! Below `storage` each directory has a folder of its own, so that a certificate of a staging
-//! directory is never taken for one of production:
+//! Each directory has its own folder below `storage`, so that a certificate of a staging directory
+//! is never used in production:
 //!
 //! ```text
 //! acme-v02.api.letsencrypt.org%2Fdirectory/
@@ -40,11 +40,11 @@ pub(super) struct Storage {
 /// Which file it is, and when it was changed last.
 pub(super) type FileStamp = Option<(u64, i64, i64, u64)>;
 
-/// An account as it is kept.
+/// A stored account.
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredAccount {
     pub(super) email: Option<String>,
-    /// What the library needs to use it: its address and its key.
+    /// The library's credentials: the account's address and key.
     pub(super) credentials: serde_json::Value,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Attempts {
     /// The earliest time of the next one.
     pub(super) next: u64,
     /// The earliest time that the authority itself has asked for.
-    pub(super) told_to_wait: u64,
+    pub(super) retry_after: u64,
 }
 
 /// A lock that is held until it is dropped or the process ends.
@@ -101,7 +101,7 @@ impl Storage {
         self.folder.join("challenges")
     }
 
-    /// Makes the folder, for this user alone.
+    /// Creates the folder, which only this user can read.
     fn make(&self) -> io::Result<()> {
         let mut folder = DirBuilder::new();
         folder.recursive(true).mode(0o700);
@@ -128,11 +128,11 @@ impl Storage {
         lock(&self.folder.join("account.lock"))
     }
 
-    /// The account, if there is one that can be read.
+    /// The account, if a readable one exists.
     ///
     /// # Errors
     ///
-    /// When the file is there and cannot be read: another account must not take its place.
+    /// When the file exists and cannot be read: another account must not replace it.
     pub(super) fn account(&self) -> io::Result<Option<StoredAccount>> {
         let bytes = match fs::read(self.folder.join("account.json")) {
             Ok(bytes) => bytes,
@@ -225,8 +225,8 @@ fn lock(path: &Path) -> io::Result<Option<Lock>> {
     }
 }
 
-/// Writes a file whole or not at all, for this user alone, and durably. The name beside it is this
-/// process's own, so that two which write at once do not mix.
+/// Writes a file completely or not at all, readable only by this user, and durably. The temporary
+/// name contains the process id, so that two processes that write at once do not mix.
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.new", std::process::id()));
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_for_this_user_alone_and_replaced_as_a_whole() {
+    fn keys_are_private_to_this_user_and_replaced_completely() {
         let folder = tempfile::tempdir().unwrap();
         let storage = storage(folder.path());
         storage.keep_certificate("first").unwrap();
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_record_is_none_and_a_broken_account_is_not_replaced() {
+    fn a_broken_record_is_ignored_and_a_broken_account_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let storage = storage(folder.path());
         assert_eq!(storage.attempts(), Attempts::default());

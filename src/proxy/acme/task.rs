@@ -20,7 +20,8 @@ use super::storage::Attempts;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a whole order may take.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// How often an authority is asked when to renew, unless it says; and the bounds for what it says.
+/// How often an authority is asked when to renew, unless it sets the interval; and the limits for
+/// that interval.
 const SUGGESTED_EVERY: Duration = Duration::from_secs(6 * 3600);
 const SUGGESTED_AT_LEAST: Duration = Duration::from_secs(3600);
 const SUGGESTED_AT_MOST: Duration = Duration::from_secs(24 * 3600);
@@ -38,7 +39,7 @@ pub(super) struct Task {
     pub(super) unsaved: Option<(String, Instant)>,
 }
 
-/// When the authority suggests that what is served be renewed.
+/// When the authority suggests to renew the served certificate.
 #[derive(Default)]
 pub(super) struct Suggested {
     /// For which certificate, and when to renew it.
@@ -111,7 +112,7 @@ impl Task {
         !self.ordered.is_complete() || i64::try_from(now).is_ok_and(|now| now >= from)
     }
 
-    /// What an order is made with.
+    /// The inputs of an order.
     fn order_context<'a>(&'a self, wire: &'a AcmeHttpClient) -> OrderContext<'a> {
         OrderContext {
             settings: &self.ordered.settings,
@@ -140,7 +141,7 @@ impl Task {
         attempts.begin(&self.settings_in_short(), now(), random_bits());
         if let Err(error) = self.ordered.keep(attempts.clone()) {
             // A certificate that cannot be stored would be ordered again after each start.
-            return self.failed(attempts, self.unkept(&error), None);
+            return self.failed(attempts, self.storage_failed(&error), None);
         }
         self.ordered.storage.clear();
         let wire = AcmeHttpClient::new(&self.ordered.settings);
@@ -165,14 +166,14 @@ impl Task {
         let outcome = outcome.and_then(|pem| self.take(&pem).map(|served| (served, pem)));
         match outcome {
             Ok((served, pem)) => self.succeeded(&before, &served, pem),
-            Err(refusal) => self.failed(attempts, refusal, wire.told_to_wait()),
+            Err(refusal) => self.failed(attempts, refusal, wire.retry_after()),
         }
     }
 
-    /// Serves what was issued, if it is what was ordered.
+    /// Serves the issued certificate, if it is the ordered one.
     fn take(&self, pem: &str) -> Result<Arc<Served>, OrderRefusal> {
         let useless = |why: String| {
-            let why = format!("what the authority issued cannot be used: {why}");
+            let why = format!("the certificate from the authority cannot be used: {why}");
             OrderRefusal::new(FailureKind::Refused, why)
         };
         let found = Served::of(pem.as_bytes()).map_err(|error| useless(error.to_string()))?;
@@ -195,11 +196,14 @@ impl Task {
             1 => "after 1 failed attempt ".to_owned(),
             many => format!("after {many} failed attempts "),
         };
-        log::info!("{name}: its certificate has come {after}and is served: it ends {ends} and is renewed from {from}");
+        log::info!(
+            "{name}: its certificate has come {after}and is served: it ends {ends}, and \
+            Hedgerow renews it from {from}"
+        );
         if let Err(error) = self.ordered.storage.keep_certificate(&pem) {
             log::error!(
-                "{name}: its certificate is served, but could not be written to {}: {error}. It is \
-                 tried again",
+                "{name}: its certificate is served, but could not be written to {}: {error}. \
+                 Hedgerow will retry",
                 self.ordered.storage.certificate().display()
             );
             self.unsaved = Some((pem, Instant::now() + SAVED_EVERY));
@@ -210,7 +214,7 @@ impl Task {
             ..Attempts::default()
         };
         if let Err(error) = self.ordered.keep(attempts) {
-            log::warn!("{name}: {}", self.unkept(&error).reason);
+            log::warn!("{name}: {}", self.storage_failed(&error).reason);
         }
     }
 
@@ -232,11 +236,12 @@ impl Task {
         let attempt = attempts.failures.saturating_add(1);
         let kept = self.ordered.keep(attempts);
         log::error!(
-            "{name}: no certificate could be ordered: {reason}. {serves}; attempt {attempt} is made in {}",
+            "{name}: no certificate could be ordered: {reason}. {serves}; attempt {attempt} \
+             follows in {}",
             words(pause)
         );
         if let Err(error) = kept {
-            let unkept = self.unkept(&error).reason;
+            let unkept = self.storage_failed(&error).reason;
             if unkept != reason {
                 log::warn!("{name}: {unkept}");
             }
@@ -248,10 +253,10 @@ impl Task {
         self.ordered.is_answered();
         let mut attempts = self.ordered.attempts();
         attempts.begin(&self.settings_in_short(), now(), random_bits());
-        self.failed(attempts, self.unkept(error), None);
+        self.failed(attempts, self.storage_failed(error), None);
     }
 
-    fn unkept(&self, error: &std::io::Error) -> OrderRefusal {
+    fn storage_failed(&self, error: &std::io::Error) -> OrderRefusal {
         let storage = self.ordered.settings.storage.display();
         let why = format!("nothing can be written to {storage}: {error}");
         OrderRefusal::new(FailureKind::Unreachable, why)
@@ -326,7 +331,7 @@ impl Suggested {
         self.at = Some((identifier, start.saturating_add(into)));
     }
 
-    /// When to renew this certificate, if the authority said so.
+    /// When to renew this certificate, if the authority has suggested a time.
     fn of(&self, served: &Served) -> Option<i64> {
         let (known, at) = self.at.as_ref()?;
         let identifier = served.identifier.as_ref()?.to_string();

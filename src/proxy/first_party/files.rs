@@ -80,7 +80,7 @@ impl Files {
         })
     }
 
-    /// What a path below the route's prefix asks for.
+    /// The file that a path below the route's prefix requests.
     pub(crate) fn recognise<'t>(&self, tail: &'t str) -> SiteFile<'t> {
         self.settings.layout.recognise(tail)
     }
@@ -170,7 +170,8 @@ impl Files {
     }
 }
 
-/// Host and scheme as the browser sees them: as a trusted proxy says, else as this process sees them.
+/// Host and scheme as the browser sees them: as a trusted proxy reports them, otherwise as this
+/// process sees them.
 pub(crate) fn home(
     headers: &HeaderMap,
     asked: Option<&str>,

@@ -49,12 +49,12 @@ pub enum FetchError {
         /// The answer.
         status: StatusCode,
     },
-    /// Another file than the configuration says. It is deleted.
-    #[error("{url} is not the file that is wanted: {source}")]
+    /// The file differs from the one in the configuration. It is deleted.
+    #[error("{url} is not the expected file: {source}")]
     Wrong {
         /// Its address.
         url: String,
-        /// What is wrong with it.
+        /// The mistake.
         source: LibraryError,
     },
     /// It cannot be written.
@@ -67,12 +67,12 @@ pub enum FetchError {
     },
 }
 
-/// Fetches the analytics.js archives that routes serve and that are not stored yet. Uses no network if
-/// all of them are there.
+/// Downloads the analytics.js archives that routes serve and that are not stored yet. Uses no
+/// network if all of them exist.
 ///
 /// # Errors
 ///
-/// The first archive that could not be fetched, or is not the one that is pinned.
+/// The first archive that could not be downloaded, or that has another hash.
 pub async fn fetch_libraries(config: &Config) -> Result<(), FetchError> {
     for (library, _) in libraries(config) {
         fetch(library, config.delivery.connect_timeout).await?;
@@ -114,7 +114,7 @@ async fn fetch(library: &LibraryFiles, connect: Duration) -> Result<(), FetchErr
         connect,
         exchange: PATIENCE,
     };
-    // Connections of its own: this may be the only request, on a runtime that ends with it.
+    // Separate connections: this may be the only request, on a runtime that ends with it.
     let connections = Pools::default().of(host, None)?;
     let source = FetchHost::new(host, connections, timeouts);
     let (headers, none) = (HeaderMap::new(), Bytes::new());
@@ -136,11 +136,11 @@ async fn fetch(library: &LibraryFiles, connect: Duration) -> Result<(), FetchErr
         path: kept.file(),
         source,
     })?;
-    log::info!("{url} was fetched and is kept in {}", kept.file().display());
+    log::info!("{url} was fetched and stored in {}", kept.file().display());
     Ok(())
 }
 
-/// Whether the right file is there. One that was damaged is fetched again.
+/// Whether the right file exists. A damaged one is downloaded again.
 fn is_kept(kept: &KeptArchive) -> bool {
     std::fs::read(kept.file()).is_ok_and(|bytes| Sha256::of(&bytes) == kept.sha256)
 }
@@ -198,7 +198,7 @@ fn load(
                 let read = read.map_err(failed(kept.file()))?;
                 if read.is_none() {
                     log::warn!(
-                        "{} is not there: pages from before the upgrade miss its chunks",
+                        "{} does not exist: pages from before the upgrade miss its chunks",
                         kept.file().display()
                     );
                 }
@@ -219,7 +219,7 @@ pub(crate) struct ServedLibrary {
     sessions: PageSessions,
     connect: Duration,
     loaded: ArcSwapOption<Library>,
-    /// What the files were when they were read.
+    /// The state of the files when they were read.
     marks: FileMarks,
     /// When the last fetch began.
     begun: Mutex<Option<Instant>>,
@@ -250,12 +250,12 @@ impl ServedLibrary {
         })
     }
 
-    /// What its files are now.
+    /// The current state of its files.
     pub(crate) fn marks(files: &LibraryFiles) -> FileMarks {
         FileMarks::of(files.paths())
     }
 
-    /// Whether it was made of these files as they are now.
+    /// Whether it was built from the current state of these files.
     pub(crate) fn is_of(
         &self,
         files: &LibraryFiles,

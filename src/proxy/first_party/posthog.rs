@@ -44,7 +44,7 @@ pub(crate) struct PostHogProxy {
     said: PostHogPassThrough,
     prefix: PathPrefix,
     timeouts: Timeouts,
-    /// Where PostHog's addresses stand on the site's host.
+    /// The path of PostHog's addresses on the site's host.
     below: Below,
     pub(crate) upstream: UpstreamHost,
     /// The client for requests that a host's call passes on.
@@ -122,7 +122,7 @@ impl PostHogProxy {
         &self.said.project.host
     }
 
-    /// Whether a route made of these settings would do the same.
+    /// Whether a route with these settings would behave the same.
     pub(crate) fn is_as_good(
         &self,
         prefix: &PathPrefix,
@@ -132,7 +132,7 @@ impl PostHogProxy {
         self.prefix == *prefix && self.said == *said && self.timeouts == timeouts
     }
 
-    /// Decides about a request whose path below the prefix, without its slash, is `tail`.
+    /// Chooses the action for a request whose path below the prefix, without its slash, is `tail`.
     pub(crate) async fn step(
         &self,
         session: &Session,
@@ -312,8 +312,8 @@ impl PostHogProxy {
 }
 
 impl PostHogProxy {
-    /// Removes headers from PostHog's answer that do not belong on the site's host, and rewrites its
-    /// addresses to lie below the route.
+    /// Removes headers from PostHog's answer that do not belong on the site's host, and rewrites
+    /// its addresses to paths below the route.
     pub(crate) fn clean(
         &self,
         passing: &ForwardedRequest,
@@ -389,7 +389,7 @@ pub(crate) fn own_answer(status: StatusCode, request: &HeaderMap) -> Answer {
     reply::answer(status, headers, body)
 }
 
-/// The certificates of a PEM file, whose blocks were decoded once when the configuration was read.
+/// The certificates of a PEM file, which was decoded once when the configuration was read.
 fn certificates(file: &CaFile) -> Arc<[WrappedX509]> {
     let decoded = CertificateDer::pem_slice_iter(&file.pem).filter_map(Result::ok);
     decoded

@@ -39,7 +39,7 @@ use crate::segment::Answer;
 
 /// The result of a request that was passed on.
 enum RelayResult<'a> {
-    /// An answer, whose body is still to be read.
+    /// An answer whose body has not been read yet.
     Answer(OpenAnswer<'a>),
     /// An answer that did not wait for the body; no more of the body is read.
     Early(AnswerHead),
@@ -338,7 +338,7 @@ fn request(
 ) -> Result<Template> {
     let mut request = RequestHeader::build(asked.method.clone(), b"/", None)?;
     for (name, value) in &end_to_end(&asked.headers) {
-        // This process has handled what the client expects of its next hop.
+        // This process handles the client's `Expect` itself, because it applies to the next hop.
         if *name != header::EXPECT {
             request.append_header(name, value)?;
         }

@@ -30,7 +30,7 @@ pub(crate) struct FinishedRequest<'h> {
 }
 
 impl<'h> FinishedRequest<'h> {
-    /// One whose body was read here.
+    /// A request whose body Hedgerow has read.
     pub(crate) fn exchange(exchange: &'h impl Exchange) -> Self {
         Self {
             head: exchange.head(),
@@ -39,7 +39,7 @@ impl<'h> FinishedRequest<'h> {
         }
     }
 
-    /// One of the framework's, of whose body this many bytes went on.
+    /// A request of the framework, with the number of body bytes that it passed on.
     pub(crate) fn session(session: &'h Session, received: u64) -> Self {
         let written = session.response_written();
         Self {

@@ -1,5 +1,6 @@
-//! A real Segment account beside PostHog: the original requests are forwarded to it, and its settings
-//! are fetched. Delivery to PostHog never waits for it; only the first settings of a page do.
+//! A real Segment account in addition to PostHog: Hedgerow forwards the original requests to it and
+//! downloads its settings. Delivery to PostHog never waits for it; only the first settings of a
+//! page do.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -34,7 +35,8 @@ const AT_ONCE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a page's first settings wait for the account's.
 const FIRST: Duration = Duration::from_secs(2);
-/// Write keys whose settings are kept: with `write_keys: any` each client may name one.
+/// Number of write keys whose settings are cached: with `write_keys: any` each client may name
+/// another key.
 const COPIES: usize = 64;
 /// The largest settings and the largest code of a destination, in bytes.
 const LARGEST: usize = 4 << 20;
@@ -71,7 +73,7 @@ impl SegmentAccounts {
         }
     }
 
-    /// Requests that are neither delivered nor given up yet.
+    /// Requests that are neither delivered nor dropped yet.
     pub(crate) fn under_way(&self) -> usize {
         self.under_way.load(Ordering::Acquire)
     }
@@ -108,7 +110,7 @@ pub(crate) struct Original {
     _place: QueuePermit,
 }
 
-/// A place in the queue for one request of this size; it is given back when this is dropped.
+/// A place in the queue for one request of this size. Dropping it releases the place.
 struct QueuePermit {
     account: Arc<SegmentAccount>,
     bytes: usize,
@@ -206,8 +208,8 @@ fn whole(mut pieces: Vec<Bytes>) -> Bytes {
 }
 
 impl Original {
-    /// The request that is forwarded for this call. `client` is the visitor's address as it may be
-    /// shown. `None` if the queue had no room, which is counted.
+    /// The request to forward for this call. `client` is the visitor's address, masked if
+    /// configured. `None` if the queue is full, which is counted.
     pub(crate) fn new(
         account: &SegmentAccount,
         call: Recognised,
@@ -277,7 +279,7 @@ impl SegmentAccount {
         self.forward.write_key.as_ref()
     }
 
-    /// Whether an account made of these settings would do the same.
+    /// Whether an account with these settings would behave the same.
     pub(crate) fn is_as_good(&self, forward: &Forward, connect: Duration) -> bool {
         self.forward == *forward && self.connect == connect
     }
@@ -286,7 +288,7 @@ impl SegmentAccount {
         self.forward.device_mode
     }
 
-    /// Counts a request, and tells the operator of one that is lost for Segment.
+    /// Counts a request, and logs one that is lost for Segment.
     pub(crate) fn count(&self, fate: CopyOutcome) {
         if let Some(counter) = self.accounts.counts.get(fate as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -294,7 +296,7 @@ impl SegmentAccount {
         let (kind, reason) = match fate {
             CopyOutcome::Delivered | CopyOutcome::Withheld => return,
             CopyOutcome::Refused => ("forward_refused", "it was refused"),
-            CopyOutcome::Expired => ("forward_expired", "Segment did not take it in time"),
+            CopyOutcome::Expired => ("forward_expired", "Segment did not accept it in time"),
             CopyOutcome::Full => ("forward_full", "too many requests wait for Segment"),
         };
         if let Some(more) = self.log_limit.pass("", kind) {
@@ -302,7 +304,7 @@ impl SegmentAccount {
         }
     }
 
-    /// Forwards a request in a task of its own, which the client does not wait for.
+    /// Forwards a request in a separate task, which the client does not wait for.
     pub(crate) fn send(self: &Arc<Self>, original: Original) {
         let account = Arc::clone(self);
         tokio::spawn(async move { account.deliver(&original).await });
@@ -350,8 +352,9 @@ impl SegmentAccount {
         }
     }
 
-    /// The account's settings for a key: the copy, which is refreshed in the background. The first time,
-    /// the caller waits a little for it; without any, the caller makes settings of its own.
+    /// The account's settings for a key: the cached copy, which is refreshed in the background. The
+    /// first time, the caller waits a little for it; without a copy, the caller generates settings
+    /// itself.
     pub(crate) async fn settings(self: &Arc<Self>, write_key: &str) -> Option<Value> {
         let copy = {
             let mut copies = lock(&self.copies);
@@ -368,7 +371,7 @@ impl SegmentAccount {
             if settings_copy(age, failed) == SettingsCopy::Fresh {
                 return before.settings;
             }
-            // One fetch at a time: a request that comes meanwhile gets the copy that is there.
+            // One download at a time: a request that comes meanwhile gets the cached copy.
             copy.failed = Some(Instant::now());
             before
         };

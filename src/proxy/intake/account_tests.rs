@@ -39,7 +39,7 @@ fn original(account: &Arc<SegmentAccount>, body: &'static [u8]) -> Option<Origin
 }
 
 #[test]
-fn the_queue_holds_no_more_than_it_may_and_counts_what_it_lets_go() {
+fn the_queue_keeps_its_limit_and_counts_released_requests() {
     let account = account(QueueBounds {
         requests: 2,
         bytes: 100,

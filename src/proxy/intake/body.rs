@@ -216,8 +216,8 @@ fn too_slow(session: &mut Session) -> Interrupted {
     Interrupted::Slow
 }
 
-/// Ends an answer of which the client reads nothing for `unread`, and stops reading the rest of a body
-/// whose answer did not wait for it. The framework would wait forever for both.
+/// Ends an answer that the client does not read for `unread`, and stops reading the rest of a body
+/// that the answer did not wait for. The framework would wait forever for both.
 pub(crate) fn end_when_stuck(session: &mut Session, unread: Duration) {
     session.set_write_timeout(Some(unread));
     session.set_total_drain_timeout(Some(LINGERING));

@@ -19,7 +19,7 @@ use crate::proxy::intake::body::{Incoming, Interrupted};
 use crate::proxy::reply;
 use crate::proxy::serving::Serving;
 
-/// What the connection itself says of a client.
+/// What the connection itself shows about a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectionFacts {
     /// The peer's address; none over a Unix socket.
@@ -59,7 +59,7 @@ pub(crate) trait Exchange: Send {
     /// The requested authority, with or without a port.
     fn authority(&self) -> Option<&str>;
 
-    /// What the connection itself says of the client.
+    /// What the connection itself shows about the client.
     fn wire(&self) -> ConnectionFacts;
 
     /// The next bytes of the body; nothing at its end.
@@ -100,7 +100,7 @@ pub(crate) struct Framed<'s> {
 }
 
 impl<'s> Framed<'s> {
-    /// Takes over a request, which comes and ends as this configuration says.
+    /// Takes over a request, with the limits of this configuration.
     pub(crate) fn new(session: &'s mut Session, serving: &Serving) -> Self {
         let idle = serving.lasting.idle_seconds;
         let incoming = Incoming::begin(session, idle, &serving.config.limits);

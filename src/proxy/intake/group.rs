@@ -1,9 +1,9 @@
 //! `mode: group`: the requests of a project leave together, and each client is answered when its
 //! events are safe.
 //!
-//! No task waits for requests: the first one sets a timer, and each group is sent by a task of
-//! its own, so that a client that hangs up does not end the delivery of other clients' events.
-//! One timer for all requests bounds how long a request may wait, so that none has a timer of its own.
+//! No task waits for requests: the first one sets a timer, and a separate task sends each group, so
+//! that a client that hangs up does not end the delivery of other clients' events. One timer for
+//! all requests limits how long a request may wait, so no request needs its own timer.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -23,7 +23,7 @@ use crate::posthog::{events_within, join, BatchFacts, BatchOutline, Envelope};
 use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::limits::log_limit::LogLimit;
-use crate::proxy::outbound::refused_events::{blames_events, deliver_without, RefusedEvent};
+use crate::proxy::outbound::refused_events::{deliver_without, is_about_events, RefusedEvent};
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::verdict::{BatchVerdict, Fallback, NoAnswerReason};
 use crate::proxy::spool::backlog::{Holder, ProjectSpool};
@@ -32,8 +32,8 @@ use crate::proxy::spool::backlog::{Holder, ProjectSpool};
 /// wait for their answers leave in larger groups afterwards.
 const UNDER_WAY: usize = 64;
 
-/// The outcome of a request. `Ok`: its events are safe, except those that PostHog refuses for good
-/// while it takes others of the group.
+/// The outcome of a request. `Ok`: its events are stored or accepted, except those that PostHog
+/// rejects for good while it accepts others of the group.
 type GroupOutcome = Result<(Holder, Vec<RefusedEvent>), UploadError>;
 
 /// The requests of one project that wait to leave together.
@@ -62,13 +62,13 @@ enum Timer {
 pub(crate) struct GroupedRequest {
     /// The batch in its envelope.
     pub(crate) batch: Bytes,
-    /// Where its events stand, if it was noted.
+    /// The positions of its events, if they were noted.
     pub(crate) outline: Option<BatchOutline>,
-    /// What is known of its events.
+    /// The facts about its events.
     pub(crate) bearing: BatchFacts,
-    /// When the request arrived, and from which address as PostHog may be told it.
+    /// When the request arrived, and its client's address as PostHog may see it.
     pub(crate) arrived: Received,
-    /// Its bytes in the budget of all requests; given back when they are gone.
+    /// Its share of the memory budget of all requests; released when its bytes are dropped.
     pub(crate) held: Reservation,
 }
 
@@ -78,7 +78,8 @@ struct QueuedRequest {
     ticket: PendingAnswer,
 }
 
-/// What is kept of a request once its events stand in a group: above all, where its answer goes.
+/// The part of a request that stays while its events are in a group: above all, the receiver of its
+/// answer.
 struct PendingAnswer {
     arrived: Received,
     outline: Option<BatchOutline>,
@@ -92,13 +93,13 @@ impl PendingAnswer {
         SpooledEvent::of_written(batch, self.outline.as_ref(), self.arrived)
     }
 
-    /// Tells the client the outcome of its request; one that has ended is told nothing.
+    /// Sends the client the outcome of its request, unless the client has gone.
     fn tell(self, outcome: GroupOutcome) {
         let _ = self.answer.send(outcome);
     }
 }
 
-/// One request of a group, and where its events stand in the group's batch.
+/// One request of a group, and the position of its events in the group's batch.
 struct GroupPart {
     place: Range<usize>,
     ticket: PendingAnswer,
@@ -141,16 +142,16 @@ impl Gathering {
 
     /// Lets a request leave with others and waits until its events are safe.
     ///
-    /// It waits for its turn no longer than for a place among the batches under way.
+    /// The request waits for its turn no longer than for a place among the batches in flight.
     pub(crate) async fn deliver(self: &Arc<Self>, request: GroupedRequest) -> GroupOutcome {
         let (answer, answered) = oneshot::channel();
         self.enter(request, answer);
-        // A group under way has time limits of its own.
+        // A group in flight has its own time limits.
         answered.await.unwrap_or_else(|_| Err(self.lost()))
     }
 
-    /// What happens to a request whose group ended silently, which only the end of the process
-    /// does.
+    /// The outcome of a request whose group ended silently, which happens only when the process
+    /// ends.
     fn lost(&self) -> UploadError {
         match self.spool {
             Some(_) => UploadError::Spool,
@@ -226,7 +227,7 @@ impl Gathering {
         }
         if let Some(due) = due {
             let alarm = TimerGuard(Some(Arc::clone(self)));
-            tokio::spawn(alarm.ring(due));
+            tokio::spawn(alarm.wait_until(due));
         }
         if let Some(since) = waiting_since {
             let patience = Patience(Arc::downgrade(self));
@@ -234,7 +235,7 @@ impl Gathering {
         }
     }
 
-    /// Takes out the requests whose turn has not come in time.
+    /// Removes the requests that have waited too long.
     fn give_up(self: &Arc<Self>, now: Instant) {
         let mut state = self.lock();
         state.patience = Timer::Idle;
@@ -247,7 +248,7 @@ impl Gathering {
         }
     }
 
-    /// A request whose turn did not come in time.
+    /// Answers a request that has waited too long.
     async fn waited_too_long(&self, entry: QueuedRequest) {
         let QueuedRequest { batch, ticket } = entry;
         let project = self.destination.project();
@@ -267,12 +268,12 @@ impl Gathering {
         ticket.tell(outcome);
     }
 
-    /// Brings a group to PostHog, or into the spool, and tells each client.
+    /// Sends a group to PostHog, or to the spool, and answers each client.
     async fn bring(&self, load: GroupBatch) {
         let Some(spool) = &self.spool else {
             return match self.stream(&load).await {
                 BatchVerdict::Accepted => load.tell(|_| Ok((Holder::PostHog, Vec::new()))),
-                verdict if blames_events(verdict) => self.halve(load, verdict).await,
+                verdict if is_about_events(verdict) => self.halve(load, verdict).await,
                 verdict => load.tell(|_| Err(UploadError::Verdict(verdict))),
             };
         };
@@ -288,7 +289,7 @@ impl Gathering {
         let sent = destination.deliver(&load.batch, Encoding::Identity, load.client);
         let verdict = sent.await.verdict;
         destination.note(verdict);
-        if !blames_events(verdict) {
+        if !is_about_events(verdict) {
             verdict.report(
                 destination.project(),
                 &self.log_limit,
@@ -298,7 +299,8 @@ impl Gathering {
         verdict
     }
 
-    /// What PostHog refuses as a whole and no spool can keep: each client is told of its own events.
+    /// Halves a group that PostHog rejects and no spool can store: each client gets the outcome of
+    /// its own events.
     async fn halve(&self, load: GroupBatch, verdict: BatchVerdict) {
         let destination = &self.destination;
         let without = deliver_without(destination, &load.batch, load.client, verdict);
@@ -332,7 +334,7 @@ impl Gathering {
     }
 }
 
-/// What the queue is checked for.
+/// The reason to check the queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum QueueCheck {
     WhoMayLeave,
@@ -343,7 +345,7 @@ enum QueueCheck {
 struct TimerGuard(Option<Arc<Gathering>>);
 
 impl TimerGuard {
-    async fn ring(mut self, due: Instant) {
+    async fn wait_until(mut self, due: Instant) {
         tokio::time::sleep_until(due.into()).await;
         if let Some(gathering) = self.0.take() {
             let mut state = gathering.lock();
@@ -362,7 +364,8 @@ impl Drop for TimerGuard {
 }
 
 /// The timer of requests that wait too long. It fires long after most of them have left, and keeps
-/// nothing alive for it: a waiting request is kept by the group that it waits for, or by the other timer.
+/// no request alive: a waiting request belongs to the group that it waits for, or to the other
+/// timer.
 struct Patience(Weak<Gathering>);
 
 impl Patience {
@@ -436,10 +439,10 @@ impl GroupBatch {
         }
     }
 
-    /// One request as a batch of its own.
+    /// One request as a separate batch.
     fn alone(&self, envelope: &Envelope, part: &GroupPart) -> Bytes {
         let events = self.batch.get(part.place.clone()).unwrap_or_default();
-        Bytes::from(envelope.around(events))
+        Bytes::from(envelope.wrap(events))
     }
 
     /// All events, each with when its request arrived.

@@ -60,7 +60,7 @@ impl<'s> Intake<'s> {
         }
     }
 
-    /// Answers a request on the route; what its path says below that begins at `tail_at`.
+    /// Answers a request on the route; the part of its path below the route begins at `tail_at`.
     pub(crate) async fn serve<E: Exchange>(self, exchange: &mut E, tail_at: usize) {
         let Self {
             serving,
@@ -147,8 +147,8 @@ impl<'s> Intake<'s> {
                 let pixel = self.pixel(&head.headers, &caller, kind, keys, message, copy.as_mut());
                 Box::pin(pixel).await
             }
-            Recognised::PixelHead => RequestEnd::well(Reply::Pixel),
-            Recognised::Telemetry => RequestEnd::well(Reply::Accepted),
+            Recognised::PixelHead => RequestEnd::ok(Reply::Pixel),
+            Recognised::Telemetry => RequestEnd::ok(Reply::Accepted),
             Recognised::Preflight => {
                 let requested_headers = head
                     .headers
@@ -157,7 +157,7 @@ impl<'s> Intake<'s> {
                     .map(str::to_owned);
                 RequestEnd {
                     answered: Answered::NoContent,
-                    ..RequestEnd::well(Reply::Preflight { requested_headers })
+                    ..RequestEnd::ok(Reply::Preflight { requested_headers })
                 }
             }
             Recognised::MethodNotAllowed(methods) => {
@@ -275,7 +275,7 @@ impl<'s> Intake<'s> {
             Ok(()) if upload.only_message_too_large() => {
                 RequestEnd::refused(RequestRefusal::TooLarge)
             }
-            Ok(()) => RequestEnd::well(Reply::Accepted),
+            Ok(()) => RequestEnd::ok(Reply::Accepted),
             Err(stop) => {
                 upload.abort(stop).await;
                 if stop == UploadError::Memory {
@@ -291,8 +291,8 @@ impl<'s> Intake<'s> {
         ended
     }
 
-    /// Prepares the upload of a body, before its first byte. It is a function of its own because the
-    /// future that waits for the body would otherwise hold these values as well.
+    /// Prepares the upload of a body, before its first byte. It is a separate function because
+    /// otherwise the future that waits for the body would hold these values as well.
     fn upload(
         self,
         arrival: Arrival,
@@ -319,9 +319,15 @@ impl<'s> Intake<'s> {
         copy: Option<&mut RequestCopy>,
     ) -> RequestEnd {
         let Some(message) = message else {
+            if let Some(more) = self.lasting.log_limit.pass("pixel", "query") {
+                log::warn!(
+                    "a pixel's message was lost: it has no query, one of more than 64 KiB, or `data` \
+                     that is not base64{more}"
+                );
+            }
             return RequestEnd {
                 answered: Answered::PixelLost,
-                ..RequestEnd::well(Reply::Pixel)
+                ..RequestEnd::ok(Reply::Pixel)
             };
         };
         let user_agent = headers
@@ -358,16 +364,16 @@ impl<'s> Intake<'s> {
                     _ => Answered::PixelLost,
                 },
                 key: upload.key_of_refusal(stop),
-                ..RequestEnd::well(Reply::Pixel)
+                ..RequestEnd::ok(Reply::Pixel)
             };
         }
         RequestEnd {
             set_cookie: set_cookie(&upload, caller.transport),
-            ..RequestEnd::well(Reply::Pixel)
+            ..RequestEnd::ok(Reply::Pixel)
         }
     }
 
-    /// What is known of a request before its body.
+    /// The facts about a request that are known before its body.
     fn arrival(&self, headers: &HeaderMap, caller: &Caller, call: Call) -> Arrival {
         let millis = (self.lasting.clock)()
             .duration_since(UNIX_EPOCH)
@@ -385,8 +391,8 @@ impl<'s> Intake<'s> {
     fn report_memory(&self) {
         if let Some(more) = self.lasting.log_limit.pass("", "memory") {
             log::warn!(
-                "requests hold {} bytes, so one was told to try again later; \
-                 `limits.memory` is the bound{more}",
+                "requests hold {} bytes, so one got 503 and will be retried; `limits.memory` is \
+                 the limit{more}",
                 self.lasting.budget.held()
             );
         }
@@ -431,7 +437,7 @@ struct RequestEnd {
 }
 
 impl RequestEnd {
-    fn well(reply: Reply) -> Self {
+    fn ok(reply: Reply) -> Self {
         Self {
             reply: Some(reply),
             answered: Answered::Well,
@@ -443,7 +449,7 @@ impl RequestEnd {
     fn refused(refusal: RequestRefusal) -> Self {
         Self {
             answered: of_refusal(refusal),
-            ..Self::well(Reply::Refused(refusal))
+            ..Self::ok(Reply::Refused(refusal))
         }
     }
 

@@ -35,7 +35,7 @@ pub(crate) struct Chosen<'a> {
     pub(crate) outlet: &'a Outlet,
     /// Where the key was found that decided.
     pub(crate) key: KeyFrom,
-    /// The key whose requests are counted, if they are.
+    /// The key whose requests are counted, if there is a limit.
     pub(crate) limited: Option<WriteKey>,
 }
 

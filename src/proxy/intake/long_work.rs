@@ -6,17 +6,17 @@ use std::thread::available_parallelism;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// Work on bodies of which more than this is held needs a permit, in bytes: the rewriting of 128 KiB
-/// takes a millisecond or two at worst.
+/// Work on a held body of more than this many bytes needs a permit: the rewriting of 128 KiB takes
+/// a millisecond or two at worst.
 pub(crate) const LONG: usize = 128 * 1024;
 
 /// Permits that are in use.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
-/// The permit to keep a thread while a body is rewritten; another thread takes over the requests of
-/// this one. There are as many permits as processors, so that many large bodies at once cannot take
-/// more threads from other requests. Without a permit the work is done in steps, and other requests
-/// have their turn between them.
+/// The permit to occupy a thread while a body is rewritten; another thread takes over the requests
+/// of this one. There are as many permits as processors, so that many large bodies at once cannot
+/// take more threads from other requests. Without a permit the work is done in steps, and other
+/// requests run in between.
 #[derive(Debug)]
 pub(crate) struct LongWorkPermit(());
 
@@ -31,7 +31,7 @@ impl LongWorkPermit {
         }
         let free = |taken: usize| (taken < permits).then_some(taken + 1);
         let taken = TAKEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, free);
-        // Not `then_some`: a permit that is made and dropped at once would give back another one.
+        // Not `then_some`: a permit that is created and dropped at once would release another one.
         taken.is_ok().then(|| Self(()))
     }
 
@@ -72,7 +72,7 @@ mod tests {
             permit.is_none_or(|permit| permit.work(|| told.recv().is_ok()))
         }));
         assert!(done.unwrap());
-        // Permits are given back; other tests may hold them for a moment.
+        // Permits are released; other tests may hold them for a moment.
         let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while several.block_on(async { LongWorkPermit::take() }).is_none() {
             assert!(std::time::Instant::now() < until, "no permit is given back");

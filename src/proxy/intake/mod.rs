@@ -11,8 +11,8 @@ pub(crate) mod long_work;
 pub(crate) mod refusals;
 
 pub(crate) mod stream;
-pub(crate) mod turn;
 pub(crate) mod upload;
 pub(crate) mod upload_error;
 mod upload_target;
 pub(crate) mod visitor;
+pub(crate) mod work_slice;

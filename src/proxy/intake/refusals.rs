@@ -11,7 +11,7 @@ use crate::site::head::HeadFault;
 use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::serving::Serving;
 
-/// One request, once its route is known.
+/// One request with a known route.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RoutedRequest {
     /// The number of its route, if it has one.
@@ -42,7 +42,7 @@ impl Serving {
         let name = self.requests.route(route);
         let end = key.map(|key| key_end(key.expose()));
         if !answered.is_refusal() {
-            self.tell_of_limit(asking, answered, end);
+            self.log_rate_limit(asking, answered, end);
             return;
         }
         if let Some(live) = self.admin.as_ref().and_then(|admin| admin.live()) {
@@ -73,7 +73,7 @@ impl Serving {
 
 impl Serving {
     /// Logs which limit a request met that may be sent again; `key` is the end of its write key.
-    fn tell_of_limit(&self, asking: RoutedRequest, answered: Answered, key: Option<String>) {
+    fn log_rate_limit(&self, asking: RoutedRequest, answered: Answered, key: Option<String>) {
         let limits = &self.config.limits;
         let many = |who: &str, most: Option<usize>, limit: &str| {
             let most = most.unwrap_or_default();
@@ -146,7 +146,7 @@ impl UploadError {
     }
 }
 
-/// A refusal for good, as it is counted.
+/// A permanent rejection, as it is counted.
 pub(crate) fn of_refusal(refusal: RequestRefusal) -> Answered {
     match refusal {
         RequestRefusal::Malformed { code, .. } => Answered::malformed(code),

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use crate::proxy::outbound::sender::{verdict, Destination, OpenBatch};
 use crate::proxy::outbound::verdict::BatchVerdict;
 
-/// One request to PostHog whose body is still being written. Dropping it without
-/// [`finish`](Self::finish) or [`abort`](Self::abort) closes the connection in mid-request.
+/// One request to PostHog whose body is still being written. If it is dropped without
+/// [`finish`](Self::finish) or [`abort`](Self::abort), the connection closes in the middle of the
+/// request.
 pub(crate) struct Outgoing<'a>(OpenBatch<'a>);
 
 impl<'a> Outgoing<'a> {
-    /// Opens a request over a new connection: what has been written cannot be sent again, so it
-    /// must not get a pooled connection that the peer has closed.
+    /// Opens a request over a new connection: it cannot be repeated after the first write, so it
+    /// must not use a pooled connection that the peer has closed.
     pub(crate) async fn open(
         destination: &'a Destination,
         client: Option<IpAddr>,

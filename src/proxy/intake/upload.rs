@@ -17,13 +17,13 @@ use crate::proxy::intake::group::GroupedRequest;
 use crate::proxy::intake::keys::RequestKeys;
 use crate::proxy::intake::long_work::{LongWorkPermit, LONG};
 use crate::proxy::intake::stream::Outgoing;
-use crate::proxy::intake::turn::Turn;
 use crate::proxy::intake::upload_error::UploadError;
 use crate::proxy::intake::upload_target::{fresh, LeftParts, UploadMode, UploadTarget};
+use crate::proxy::intake::work_slice::WorkSlice;
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::limits::rates::Pace;
 use crate::proxy::operator::watcher::Watcher;
-use crate::proxy::outbound::refused_events::{blames_events, deliver_without, RefusedEvent};
+use crate::proxy::outbound::refused_events::{deliver_without, is_about_events, RefusedEvent};
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::verdict::{BatchVerdict, Fallback};
 use crate::proxy::outbound::PIECE;
@@ -54,7 +54,7 @@ pub(crate) struct Upload<'a> {
     parts: LeftParts,
     /// Time that the rewriting has taken so far.
     rewriting: Duration,
-    turn: Turn,
+    slice: WorkSlice,
 }
 
 impl<'a> Upload<'a> {
@@ -96,7 +96,7 @@ impl<'a> Upload<'a> {
             target: None,
             parts: LeftParts::None,
             rewriting: Duration::ZERO,
-            turn: Turn::default(),
+            slice: WorkSlice::default(),
         }
     }
 
@@ -115,8 +115,8 @@ impl<'a> Upload<'a> {
 
     /// Sends the events that are ready while the body is still coming.
     pub(crate) async fn flow(&mut self) -> Result<(), UploadError> {
-        self.turn.piece();
-        self.turn.end_if_long().await;
+        self.slice.piece();
+        self.slice.yield_if_long().await;
         if self.flow == Flow::Held {
             return Ok(());
         }
@@ -135,7 +135,7 @@ impl<'a> Upload<'a> {
                 // The body is longer than the window, so all of this is needed most likely.
                 target.batch.expect(limit + EVENT);
             }
-            let pulled = self.pull_in_turn(limit).await?;
+            let pulled = self.pull_with_yields(limit).await?;
             // Of a body that leaves in batches, all that has been held so far is the first.
             let is_first = matches!(leaving, UploadMode::InBatches)
                 && self.parts == LeftParts::None
@@ -181,7 +181,7 @@ impl<'a> Upload<'a> {
                 .is_some_and(|target| target.outgoing.is_some());
             let limit = if streaming { PIECE } else { BATCH_LIMIT };
             let pulled = match streaming {
-                true => self.pull_in_turn(limit).await?,
+                true => self.pull_with_yields(limit).await?,
                 false => self.pull_long(limit).await?,
             };
             self.account()?;
@@ -241,29 +241,29 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Pulls until something else has to be done; other requests have their turn between the steps.
-    async fn pull_in_turn(&mut self, limit: usize) -> Result<Pulled, UploadError> {
+    /// Pulls until another step is needed; other requests run between the steps.
+    async fn pull_with_yields(&mut self, limit: usize) -> Result<Pulled, UploadError> {
         loop {
             match self.pull(limit)? {
-                Pulled::Paused => self.turn.end().await,
+                Pulled::Paused => self.slice.end().await,
                 pulled => {
-                    // What leaves now may find room at once, and wait for nothing.
-                    self.turn.end_if_long().await;
+                    // The write may succeed at once, without any wait.
+                    self.slice.yield_if_long().await;
                     return Ok(pulled);
                 }
             }
         }
     }
 
-    /// The same for a body that is there as a whole. One message of it alone may take some
-    /// milliseconds, which no step interrupts. A body that streams is worked on piece by piece, and
-    /// keeps to its thread and that thread's memory.
+    /// The same for a body that has arrived completely. A single message may take some
+    /// milliseconds, which no step interrupts. A body that streams is rewritten piece by piece, and
+    /// stays on its thread with that thread's memory.
     async fn pull_long(&mut self, limit: usize) -> Result<Pulled, UploadError> {
         let permit = (self.rewrite.held() > LONG)
             .then(LongWorkPermit::take)
             .flatten();
         match permit {
-            None => self.pull_in_turn(limit).await,
+            None => self.pull_with_yields(limit).await,
             Some(permit) => permit.work(|| loop {
                 match self.pull(limit) {
                     Ok(Pulled::Paused) => {}
@@ -291,7 +291,7 @@ impl<'a> Upload<'a> {
     fn worked(&mut self, began: Instant) {
         let time = began.elapsed();
         self.rewriting += time;
-        self.turn.worked(time);
+        self.slice.worked(time);
     }
 
     /// Where the events go; none while the key that decides may still come.
@@ -326,7 +326,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Sends what the batch holds, over a request that stays open until the batch is large.
+    /// Sends the events of the batch over a request that stays open until the batch is large.
     async fn write_piece(&mut self) -> Result<(), UploadError> {
         let Some(target) = &mut self.target else {
             return Ok(());
@@ -336,7 +336,7 @@ impl<'a> Upload<'a> {
             Some(outgoing) => outgoing,
             none => {
                 // A streamed batch waits for no other requests.
-                target.batch.take_bearing();
+                target.batch.take_facts();
                 let opened = Outgoing::open(destination, self.arrived.from).await;
                 none.insert(opened.map_err(UploadError::Verdict)?)
             }
@@ -379,7 +379,7 @@ impl<'a> Upload<'a> {
         if batch.events() == 0 {
             return Ok(());
         }
-        let (bearing, outline) = (batch.take_bearing(), batch.take_outline());
+        let (bearing, outline) = (batch.take_facts(), batch.take_outline());
         let body = Bytes::from(batch.close());
         let (holder, culprits) = match (&outlet.gathering, bearing, &outlet.spool) {
             (Some(gathering), Some(bearing), _) => {
@@ -399,7 +399,7 @@ impl<'a> Upload<'a> {
             (_, _, None) => self.stream(outlet, &body).await?,
         };
         for RefusedEvent { event, refusal } in culprits {
-            self.watcher.culprit(&event, &refusal);
+            self.watcher.rejected_event(&event, &refusal);
         }
         self.settled(holder);
         Ok(())
@@ -415,7 +415,7 @@ impl<'a> Upload<'a> {
         let said = destination.deliver(body, Encoding::Identity, from).await;
         let mut verdict = said.verdict;
         destination.note(verdict);
-        if blames_events(verdict) {
+        if is_about_events(verdict) {
             // Boxed: PostHog refuses few batches.
             let without = Box::pin(deliver_without(destination, body, from, verdict));
             match without.await {
@@ -440,7 +440,7 @@ impl<'a> Upload<'a> {
     ) -> Result<(), UploadError> {
         let (destination, lasting) = (&outlet.destination, &self.serving.lasting);
         let verdict = outgoing.finish(batch.close()).await;
-        if blames_events(verdict) {
+        if is_about_events(verdict) {
             lasting.cautions.begin(&destination.project().name);
         }
         destination.note(verdict);
@@ -468,7 +468,7 @@ impl Serving {
     /// PostHog's answer to an unfinished batch ends the request.
     fn refused_early(&self, destination: &Destination, verdict: BatchVerdict) -> UploadError {
         let (project, lasting) = (destination.project(), &self.lasting);
-        if blames_events(verdict) {
+        if is_about_events(verdict) {
             lasting.cautions.begin(&project.name);
         }
         verdict.report(project, &lasting.log_limit, Fallback::ClientRetries);

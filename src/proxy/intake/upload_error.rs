@@ -66,7 +66,7 @@ impl UploadError {
             Self::Client(Interrupted::Gone) => return None,
             Self::Client(Interrupted::Malformed) => RequestRefusal::Malformed {
                 code: "malformed_chunk",
-                message: "the chunks of the body are not as HTTP has them",
+                message: "the chunks of the body are not valid HTTP",
             },
             // Never 408, which Chromium itself repeats at once (segment-tracking 1.5).
             Self::Client(Interrupted::Slow) | Self::Memory => {
@@ -101,7 +101,7 @@ impl UploadError {
 }
 
 impl UploadError {
-    /// The code of a refusal for good, as the client gets it; none for what may succeed later.
+    /// The code of a permanent rejection, as the client gets it; `None` if a retry may succeed.
     pub(crate) fn refusal_code(self) -> Option<&'static str> {
         match self.reply()? {
             Reply::Refused(RequestRefusal::Malformed { code, .. }) => Some(code),

@@ -1,5 +1,5 @@
-//! What a request's headers say of its visitor: cookies, signals about tracking, and how the answer
-//! goes back.
+//! What the headers of a request show about its visitor: cookies, tracking signals, and the form of
+//! the answer.
 
 use std::net::IpAddr;
 
@@ -46,9 +46,9 @@ pub(crate) struct Caller {
     pub(crate) address: Option<IpAddr>,
     /// The same, as the receiver of the request may know it.
     pub(crate) shown: Option<IpAddr>,
-    /// What the visitor's browser says about being tracked, where that changes anything.
+    /// The tracking signals of the visitor's browser, if the configuration applies them.
     pub(crate) signals: Signals,
-    /// The browser's transport: as a trusted proxy says, else as this process sees it.
+    /// The browser's transport: as a trusted proxy reports it, otherwise as this process sees it.
     pub(crate) transport: Transport,
     /// Whether the proxies on the way agree about it.
     pub(crate) word: Agreement,
@@ -101,7 +101,7 @@ impl Caller {
 
     /// Whether these headers come from a proxy in front that should most likely be trusted, and is not. Clients on the open network write `X-Forwarded-For` as they like; from an inner address
     /// it is most often the proxy's.
-    pub(crate) fn seems_forgotten(&self, headers: &HeaderMap) -> bool {
+    pub(crate) fn is_probably_a_trusted_proxy(&self, headers: &HeaderMap) -> bool {
         self.trust == Trust::Untrusted
             && self.peer.is_some_and(is_inner)
             && headers.contains_key(X_FORWARDED_FOR)
@@ -127,12 +127,12 @@ fn signals(headers: &HeaderMap, privacy: &Privacy) -> Signals {
 pub(crate) enum Agreement {
     /// They do, or there is one at most.
     One,
-    /// They do not: the browser, or a proxy further out, said something else.
+    /// The proxies disagree: the browser, or a proxy further out, reported something else.
     Several,
 }
 
-/// The transport that `X-Forwarded-Proto` names. Each proxy that adds to the list says how the
-/// request came to it, so the first one tells of the browser.
+/// The transport in `X-Forwarded-Proto`. Each proxy that adds to the list reports how the request
+/// came to it, so the first value is the browser's.
 fn transport_in(headers: &HeaderMap) -> (Option<Transport>, Agreement) {
     let values = headers.get_all(X_FORWARDED_PROTO).iter();
     let mut said = values

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_fast_at_first_buys_no_long_silence_later() {
+    fn a_fast_start_does_not_allow_a_long_silence_later() {
         let mut tempo = tempo(100, 10);
         assert_eq!(tempo.note(SECOND * 10, 1_000_000), Ok(()));
         assert_eq!(tempo.patience(), Some(SECOND * 10));

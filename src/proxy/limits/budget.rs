@@ -14,7 +14,7 @@ pub(crate) struct Budget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UsedUp;
 
-/// The part of the budget that one request holds. It is given back when this is dropped.
+/// The part of the budget that one request holds. Dropping it releases the bytes.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budget: Arc<Budget>,
@@ -55,7 +55,7 @@ impl Budget {
 }
 
 impl Reservation {
-    /// Hands a part of what is held over to another reservation, or all if it is less.
+    /// Moves a part of the held bytes to another reservation, or all if it holds less.
     pub(crate) fn split_off(&mut self, bytes: usize) -> Self {
         let bytes = bytes.min(self.held);
         self.held -= bytes;
@@ -65,7 +65,7 @@ impl Reservation {
         }
     }
 
-    /// Changes what is held to `bytes`. Holding less never fails.
+    /// Changes the held bytes to `bytes`. Holding less never fails.
     pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), UsedUp> {
         if bytes <= self.held {
             self.budget
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_never_passes_the_limit_and_is_given_back() {
+    fn held_bytes_never_exceed_the_limit_and_are_released() {
         let budget = Budget::new(100);
         let mut one = budget.reserve();
         let mut two = budget.reserve();
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_is_handed_over_is_given_back_with_the_part() {
+    fn a_part_that_is_split_off_is_released_with_its_owner() {
         let budget = Budget::new(100);
         let mut one = budget.reserve();
         one.resize(60).unwrap();

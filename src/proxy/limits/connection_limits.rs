@@ -71,8 +71,8 @@ impl ConnectionBounds {
 /// However little `limits.memory` is, connections may hold this much, in bytes.
 const LEAST_MEMORY: usize = 4 << 20;
 
-/// What a client speaks on its connection, as far as it is known. A connection holds memory by that,
-/// also while it waits.
+/// The protocol of a client's connection, as far as it is known. The memory of a connection depends
+/// on it, also while it is idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Speaking {
     Http1,
@@ -84,13 +84,14 @@ pub(crate) enum Speaking {
 }
 
 impl Speaking {
-    /// What such a connection holds while it waits, in bytes. Measured (docs/hostile.md), and rounded up.
+    /// What such a connection holds while it waits, in bytes: what was measured (`scripts/idle`: 4, 28, 16 and
+    /// 41 kB; docs/hostile.md) and at least a sixth more, as bursts leave some memory behind that is shared.
     const fn holds(self) -> usize {
         match self {
-            Self::Http1 => 16 << 10,
-            Self::Http2 => 48 << 10,
-            Self::Http1OverTls => 32 << 10,
-            Self::Http2OverTls => 72 << 10,
+            Self::Http1 => 8 << 10,
+            Self::Http2 => 32 << 10,
+            Self::Http1OverTls => 20 << 10,
+            Self::Http2OverTls => 48 << 10,
         }
     }
 }
@@ -103,8 +104,8 @@ pub(crate) struct ConnectionPermit {
 }
 
 impl ConnectionPermit {
-    /// Notes what the client has turned out to speak.
-    pub(crate) fn speaks(&mut self, speaking: Speaking) {
+    /// Notes the protocol that the client uses.
+    pub(crate) fn set_protocol(&mut self, speaking: Speaking) {
         let held = &self.connection_limits.held;
         held.fetch_add(speaking.holds(), Ordering::AcqRel);
         held.fetch_sub(self.speaking.holds(), Ordering::AcqRel);
@@ -112,7 +113,7 @@ impl ConnectionPermit {
     }
 }
 
-/// What a client took too long for before its first request was complete.
+/// The part that took a client too long before its first request was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Slow {
     /// The head of a request, or the first bytes of HTTP/2.
@@ -164,8 +165,8 @@ impl ConnectionLimits {
 
     /// A permit for a connection from this address; none if there are too many.
     ///
-    /// Above seven eighths of a limit, each new connection closes the one that has been idle longest,
-    /// so that the limit is reached only if all of them are busy.
+    /// Above seven eighths of a limit, each new connection closes the one that has been idle
+    /// longest, so that the limit is reached only if all of them are busy.
     pub(crate) fn enter(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -189,8 +190,8 @@ impl ConnectionLimits {
                 counter.fetch_add(1, Ordering::Relaxed);
                 if let Some(more) = self.log_limit.pass("connections", kind) {
                     log::warn!(
-                        "a connection was refused: {open} are open, and `limits.{key}` is the \
-                         bound{more}"
+                        "a connection was refused: {open} are open, which is the limit \
+                         `limits.{key}`{more}"
                     );
                 }
                 None
@@ -222,7 +223,8 @@ impl ConnectionLimits {
         };
         let here = self.here.fetch_add(1, Ordering::AcqRel) + 1;
         let held = self.held.fetch_add(speaking.holds(), Ordering::AcqRel) + speaking.holds();
-        // Those that are about to end make room already, for as much as an average connection holds.
+        // Connections that are about to end count as free, each with the memory of an average
+        // connection.
         let leaving = self.leaving.load(Ordering::Acquire).min(here);
         let (stay, kept) = (here - leaving, held - held / here * leaving);
         if stay > bounds.most - bounds.most / 8 || kept > bounds.memory - bounds.memory / 8 {
@@ -249,7 +251,11 @@ impl ConnectionLimits {
                 &self.slow_heads,
                 "the head of its request did not come within `limits.head_timeout`",
             ),
-            Slow::Handshake => (&self.slow_handshakes, "its TLS handshake took a minute"),
+            Slow::Handshake => (
+                &self.slow_handshakes,
+                "its TLS handshake took longer than a \
+                minute",
+            ),
         };
         counter.fetch_add(1, Ordering::Relaxed);
         if let Some(more) = self.log_limit.pass("connections", slow.kind()) {
@@ -263,14 +269,14 @@ impl ConnectionLimits {
     }
 
     /// For a connection that waits for its next request: returns when it has to close.
-    pub(crate) async fn sent_away(&self) {
+    pub(crate) async fn asked_to_close(&self) {
         self.room.notified().await;
         self.closed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// For a connection that takes a while to end after it was sent away: until this is dropped, no other
     /// one is sent away in its stead.
-    pub(crate) fn leaves(&self) -> LeavingConnection<'_> {
+    pub(crate) fn start_leaving(&self) -> LeavingConnection<'_> {
         self.leaving.fetch_add(1, Ordering::AcqRel);
         LeavingConnection(self)
     }
@@ -319,8 +325,8 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// What counts as one client: an IPv4 address, or the 64 bits that one customer of a network has of
-/// an IPv6 address at least.
+/// The unit that counts as one client: an IPv4 address, or the first 64 bits of an IPv6 address,
+/// which one customer of a network has at least.
 pub(crate) fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {
@@ -357,16 +363,16 @@ mod tests {
         let mut leaving = Vec::new();
         for _ in 0..100 {
             permits.extend([enter(&limits, peer)].into_iter().filter(Option::is_some));
-            let sent = tokio::time::timeout(Duration::ZERO, limits.sent_away()).await;
-            leaving.extend(sent.ok().map(|()| limits.leaves()));
+            let sent = tokio::time::timeout(Duration::ZERO, limits.asked_to_close()).await;
+            leaving.extend(sent.ok().map(|()| limits.start_leaving()));
         }
         assert_eq!(permits.len(), 16);
-        // Two that came above seven eighths, and one that was refused.
+        // Two came above seven eighths, and one was refused.
         assert_eq!(leaving.len(), 3);
         permits.truncate(13);
         leaving.clear();
         permits.push(enter(&limits, peer));
-        let sent = tokio::time::timeout(Duration::ZERO, limits.sent_away()).await;
+        let sent = tokio::time::timeout(Duration::ZERO, limits.asked_to_close()).await;
         assert!(sent.is_err(), "there is room");
     }
 
@@ -401,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_connections_are_open_than_the_bound_says() {
+    fn no_more_connections_are_open_than_the_limit() {
         let connection_limits = connection_limits(10, 100, &[]);
         let address = "192.0.2.1".parse().unwrap();
         let mut places: Vec<_> = (0..10)
@@ -423,17 +429,17 @@ mod tests {
         let connection_limits = Arc::new(ConnectionLimits::new(&limits, &[], Arc::default()));
         let address = "192.0.2.1".parse().unwrap();
         for (speaking, most) in [
-            (Speaking::Http1, 1_024),
-            (Speaking::Http2, 341),
-            (Speaking::Http1OverTls, 512),
-            (Speaking::Http2OverTls, 227),
+            (Speaking::Http1, 2_048),
+            (Speaking::Http2, 512),
+            (Speaking::Http1OverTls, 819),
+            (Speaking::Http2OverTls, 341),
         ] {
             let enter = || connection_limits.enter(address, speaking);
-            let mut places: Vec<ConnectionPermit> = std::iter::from_fn(enter).take(2_000).collect();
+            let mut places: Vec<ConnectionPermit> = std::iter::from_fn(enter).take(3_000).collect();
             assert_eq!(places.len(), most, "{speaking:?}");
-            // A handshake that ends in HTTP/1 leaves room for others.
+            // A handshake that ends in HTTP/1 leaves memory for others.
             if let Some(place) = places.last_mut() {
-                place.speaks(Speaking::Http1);
+                place.set_protocol(Speaking::Http1);
             }
             let has_room = connection_limits.enter(address, Speaking::Http1).is_some();
             assert_eq!(has_room, speaking != Speaking::Http1, "{speaking:?}");

@@ -1,11 +1,12 @@
 //! One log line per subject and kind in ten seconds, with a count of those left out: an outage
-//! at a thousand requests a second must not fill a disk. Where no later line says the count, one of its
-//! own does.
+//! at a thousand requests a second must not fill a disk. Where no later line says the count, the last one
+//! that was left out does, or one of its own: what an operator reads last has to be true.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use log::Level;
 use tokio::runtime::Handle;
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -14,7 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
     lines: Arc<LineTable>,
-    /// What has been said once and for all: a few kinds for each project.
+    /// The lines that are written only once: a few kinds for each project.
     said: Mutex<Vec<(String, &'static str)>>,
 }
 
@@ -25,6 +26,15 @@ type LineTable = Mutex<HashMap<(String, &'static str), LineState>>;
 struct LineState {
     last: Instant,
     suppressed: u64,
+    /// The last of those that were left out, if it was kept.
+    kept: Option<(Level, String)>,
+}
+
+/// What was left out, and no line has said it.
+#[derive(Debug, PartialEq, Eq)]
+struct Overdue {
+    count: u64,
+    kept: Option<(Level, String)>,
 }
 
 impl LogLimit {
@@ -34,15 +44,23 @@ impl LogLimit {
         match self.pass_at(subject, kind, Instant::now()) {
             LinePermit::Yes(more) => Some(more),
             LinePermit::No(LeftOutLine::First) => {
-                self.tell_later(subject, kind);
+                self.log_omitted_later(subject, kind);
                 None
             }
             LinePermit::No(LeftOutLine::Another) => None,
         }
     }
 
+    /// Keeps a line that may not be written now; the last one is written when the interval is over.
+    pub(crate) fn keep(&self, subject: &str, kind: &'static str, level: Level, line: String) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = lines.get_mut(&(subject.to_owned(), kind)) {
+            state.kept = Some((level, line));
+        }
+    }
+
     /// Says how many were left out when the interval is over, unless a line has said it by then.
-    fn tell_later(&self, subject: &str, kind: &'static str) {
+    fn log_omitted_later(&self, subject: &str, kind: &'static str) {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
@@ -51,12 +69,9 @@ impl LogLimit {
             tokio::time::sleep(INTERVAL).await;
             let lines = lines.upgrade();
             let left_out = lines.and_then(|lines| overdue(&lines, &subject, kind, Instant::now()));
-            if let Some(count) = left_out {
-                let about = match subject.is_empty() {
-                    true => String::new(),
-                    false => format!(" about {subject}"),
-                };
-                log::warn!("{count} more lines{about} ({kind}) were left out");
+            if let Some(left_out) = left_out {
+                let (level, line) = left_out.line(&subject, kind);
+                log::log!(level, "{line}");
             }
         });
     }
@@ -80,6 +95,7 @@ impl LogLimit {
             let line = LineState {
                 last: now,
                 suppressed: 0,
+                kept: None,
             };
             lines.insert((subject.to_owned(), kind), line);
             return LinePermit::Yes(String::new());
@@ -92,6 +108,7 @@ impl LogLimit {
             });
         }
         line.last = now;
+        line.kept = None;
         match std::mem::take(&mut line.suppressed) {
             0 => LinePermit::Yes(String::new()),
             count => LinePermit::Yes(format!(" ({count} more like this since the last line)")),
@@ -99,28 +116,50 @@ impl LogLimit {
     }
 }
 
-/// Whether a line may be written, with what is to be added to it.
+/// Whether a line may be written, with the text to add to it.
 #[derive(Debug, PartialEq, Eq)]
 enum LinePermit {
     Yes(String),
     No(LeftOutLine),
 }
 
-/// Which of the lines since the last one that was written is left out.
+/// Which of the lines since the last written one is omitted.
 #[derive(Debug, PartialEq, Eq)]
 enum LeftOutLine {
     First,
     Another,
 }
 
-/// How many lines were left out, where the interval is over and no line has said it.
-fn overdue(lines: &LineTable, subject: &str, kind: &'static str, now: Instant) -> Option<u64> {
+impl Overdue {
+    fn line(self, subject: &str, kind: &str) -> (Level, String) {
+        let about = match subject.is_empty() {
+            true => String::new(),
+            false => format!(" about {subject}"),
+        };
+        match (self.count, self.kept) {
+            (1, Some(kept)) => kept,
+            (count, Some((level, line))) => (
+                level,
+                format!("{line} (the last of {count} lines like this that were left out)"),
+            ),
+            (count, None) => (
+                Level::Warn,
+                format!("{count} more lines{about} ({kind}) were left out"),
+            ),
+        }
+    }
+}
+
+/// The lines that were left out, where the interval is over and no line has said it.
+fn overdue(lines: &LineTable, subject: &str, kind: &'static str, now: Instant) -> Option<Overdue> {
     let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
     let line = lines.get_mut(&(subject.to_owned(), kind))?;
     if now.saturating_duration_since(line.last) < INTERVAL {
         return None;
     }
-    Some(std::mem::take(&mut line.suppressed)).filter(|count| *count > 0)
+    let kept = line.kept.take();
+    let count = std::mem::take(&mut line.suppressed);
+    (count > 0).then_some(Overdue { count, kept })
 }
 
 #[cfg(test)]
@@ -128,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_each_subject_and_kind_is_told_from_the_rest() {
+    fn the_first_line_of_each_subject_and_kind_is_written() {
         let log_limit = LogLimit::default();
         assert!(log_limit.first("shop", "unreadable_time"));
         assert!(!log_limit.first("shop", "unreadable_time"));
@@ -157,20 +196,52 @@ mod tests {
     }
 
     #[test]
-    fn what_no_later_line_tells_of_is_told_when_the_interval_is_over() {
+    fn omitted_lines_are_reported_when_the_interval_is_over() {
         let log_limit = LogLimit::default();
         let start = Instant::now();
         for _ in 0..17 {
             log_limit.pass_at("shop", "dead_lettered", start);
         }
-        let told = |at| overdue(&log_limit.lines, "shop", "dead_lettered", at);
+        let told = |at| {
+            overdue(&log_limit.lines, "shop", "dead_lettered", at).map(|left_out| left_out.count)
+        };
         assert_eq!(told(start), None);
         assert_eq!(told(start + INTERVAL), Some(16));
         assert_eq!(told(start + INTERVAL), None, "it is told once");
-        // What came in the meantime told of itself, and begins again.
+        // The line that came in the meantime reported the count, and counting starts again.
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
         assert_eq!(told(start + INTERVAL), None);
         assert_eq!(told(start + INTERVAL * 2), Some(1));
+    }
+
+    #[test]
+    fn the_last_line_that_was_kept_is_written_itself() {
+        let log_limit = LogLimit::default();
+        let start = Instant::now();
+        let mut written = Vec::new();
+        for kept in [&[][..], &["away"], &["away", "well again"]] {
+            log_limit.pass_at("shop", "posthog", start);
+            for line in kept {
+                log_limit.pass_at("shop", "posthog", start);
+                log_limit.keep("shop", "posthog", Level::Info, (*line).to_owned());
+            }
+            let left_out = overdue(&log_limit.lines, "shop", "posthog", start + INTERVAL);
+            written.push(left_out.map(|left_out| left_out.line("shop", "posthog")));
+            log_limit.lines.lock().unwrap().clear();
+        }
+        let last = "well again (the last of 2 lines like this that were left out)";
+        let info = |line: &str| Some((Level::Info, line.to_owned()));
+        assert_eq!(written, [None, info("away"), info(last)]);
+        // What has been told of since is not told again.
+        log_limit.pass_at("shop", "posthog", start);
+        log_limit.pass_at("shop", "posthog", start);
+        log_limit.keep("shop", "posthog", Level::Info, "away".to_owned());
+        log_limit.pass_at("shop", "posthog", start + INTERVAL);
+        log_limit.pass_at("shop", "posthog", start + INTERVAL);
+        let left_out = overdue(&log_limit.lines, "shop", "posthog", start + INTERVAL * 2);
+        let line = left_out.unwrap().line("shop", "posthog");
+        let expected = "1 more lines about shop (posthog) were left out".to_owned();
+        assert_eq!(line, (Level::Warn, expected));
     }
 }

@@ -1,4 +1,4 @@
-//! What a client, and all of them together, may take: requests, connections, memory.
+//! The limits of one client, and of all clients together: requests, connections, memory.
 
 pub(crate) mod body_rate;
 pub(crate) mod budget;

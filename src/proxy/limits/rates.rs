@@ -1,8 +1,8 @@
 //! How many requests a second one client and one write key may make.
 //!
-//! Counts are estimates in a fixed room: two clients are taken for one only when four hashes of theirs
-//! meet (pingora 6). So one of very many may be limited a second early, and none is let
-//! through beyond its bound.
+//! Counts are estimates in a table of fixed size: two clients count as one only if all four of
+//! their hashes collide (pingora 6). So among very many clients one may be limited a second early,
+//! and none exceeds its limit.
 
 use std::net::IpAddr;
 use std::sync::OnceLock;
@@ -16,7 +16,8 @@ use crate::segment::WriteKey;
 use crate::proxy::client::is_trusted;
 use crate::proxy::limits::connection_limits::network;
 
-/// The interval of counting. A client that waits a second, as the 429 says, is counted again.
+/// The interval of counting. A client that waits a second, as the 429 asks, starts with a new
+/// count.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// `Retry-After` of a 429, in seconds.
 pub(crate) const RETRY_AFTER: u32 = 1;

@@ -1,4 +1,4 @@
-//! Accepts connections, and determines the protocol that they speak.
+//! Accepts connections, and determines their protocol.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -34,7 +34,7 @@ use crate::proxy::listen::tls;
 const HANDSHAKE: Duration = Duration::from_secs(60);
 /// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
 const PREFACE: usize = 24;
-/// Before a listener is closed for good, connections are accepted until none comes for this time.
+/// Before a listener closes for good, it accepts connections until none comes for this time.
 const QUIET: Duration = Duration::from_millis(10);
 /// And for this time at most: clients that still come have come after the end.
 const EMPTYING: Duration = Duration::from_millis(200);
@@ -65,7 +65,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
                 _ = stage.wait_for(|stage| *stage != Stage::Serving) => break,
             };
             match came {
-                Ok((socket, peer)) => self.welcome(socket, peer),
+                Ok((socket, peer)) => self.handle_connection(socket, peer),
                 Err(error) => {
                     if let Some(more) = log_limit.pass("accept", "accept") {
                         log::warn!("a connection could not be accepted: {error}{more}");
@@ -81,18 +81,18 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
             }
         }
         if *self.connections.stage().borrow() == Stage::Stopping {
-            // Closing the socket would reset those who have come and stand in its queue.
+            // Closing the socket would reset the connections that wait in its queue.
             let end = Instant::now() + EMPTYING;
             while let Ok(Ok(Ok((socket, peer)))) =
                 timeout_at(end, timeout(QUIET, listener.accept())).await
             {
-                self.welcome(socket, peer);
+                self.handle_connection(socket, peer);
             }
         }
         Ok(())
     }
 
-    fn welcome(&self, socket: TcpStream, peer: SocketAddr) {
+    fn handle_connection(&self, socket: TcpStream, peer: SocketAddr) {
         let options = self.options.load_full();
         let arrival = AcceptedConnection {
             app: Arc::clone(&self.app),
@@ -129,7 +129,7 @@ struct AcceptedConnection<A> {
 impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
     /// When it ends, if there is a place for a client at this address.
     fn ends(&self, client: SocketAddr, options: &ListenerOptions) -> Option<Lifetime> {
-        // As much as it may come to hold, until it is known better.
+        // The most memory that it may need, until its protocol is known.
         let speaking = match (&options.tls, options.listener.h2c) {
             (Some(_), _) => Speaking::Http2OverTls,
             (None, H2c::On) => Speaking::Http2,
@@ -157,8 +157,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
         connection_limits.map_or(HEAD, |connection_limits| connection_limits.head())
     }
 
-    /// Learns from a balancer whose connection it is, and serves it. Places are for clients, so the
-    /// balancer itself takes none.
+    /// Reads from a load balancer whose connection it is, and serves it. Places are for clients, so
+    /// the balancer itself takes none.
     async fn through_a_balancer(
         self,
         mut socket: TcpStream,
@@ -185,8 +185,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
 
 /// One connection from its handshake to its end.
 ///
-/// While it waits, which is most of its life, it holds what this future has room for: so what is large is
-/// boxed, and nothing that is moved away later is borrowed here.
+/// While it is idle, which is most of the time, a connection uses the memory of this whole future:
+/// so large values are boxed, and no value that is moved away later is borrowed here.
 async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     socket: Box<L4Stream>,
     options: Arc<ListenerOptions>,
@@ -207,28 +207,28 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             };
             if let Some(speaks) = speaks {
                 if (h2c, speaks) == (H2c::On, Speaks::Http1) {
-                    ends.speaks(Speaking::Http1);
+                    ends.set_protocol(Speaking::Http1);
                 }
-                speak(stream, speaks, app, ends).await;
+                serve_stream(stream, speaks, app, ends).await;
             }
         }
         Some(tls) => {
-            let shaken = Box::pin(shake_hands(tls, *socket, &ends)).await;
+            let shaken = Box::pin(handshake(tls, *socket, &ends)).await;
             drop(options);
             if let Some((stream, speaks)) = shaken {
                 connection.ready();
                 if speaks == Speaks::Http1 {
-                    ends.speaks(Speaking::Http1OverTls);
+                    ends.set_protocol(Speaking::Http1OverTls);
                 }
-                speak(stream, speaks, app, ends).await;
+                serve_stream(stream, speaks, app, ends).await;
             }
         }
     }
     drop(connection);
 }
 
-/// What a client speaks over TLS; nothing where its connection ends with the handshake.
-async fn shake_hands(
+/// The protocol of a client over TLS; `None` if its connection ends with the handshake.
+async fn handshake(
     tls: &Acceptor,
     socket: L4Stream,
     ends: &Lifetime,
@@ -250,7 +250,7 @@ async fn shake_hands(
     let is_h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
     let stream = CoalescingStream::new(stream);
     Some(match is_h2 {
-        // The framework waits for the first bytes of HTTP/2 as long as they take.
+        // The framework waits for the first bytes of HTTP/2 without a limit.
         true => {
             let connection_limits = ends.connection_limits.clone();
             let stream = stream.begun_within(PREFACE, ends.head, connection_limits);
@@ -268,24 +268,28 @@ fn proves_a_name(stream: &impl Ssl) -> bool {
     }
 }
 
-/// Serves what is spoken on a stream until its end.
-async fn speak<A, S>(stream: Box<CoalescingStream<S>>, speaks: Speaks, app: Arc<A>, ends: Lifetime)
-where
+/// Serves the protocol of a stream until its end.
+async fn serve_stream<A, S>(
+    stream: Box<CoalescingStream<S>>,
+    speaks: Speaks,
+    app: Arc<A>,
+    ends: Lifetime,
+) where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,
 {
     match speaks {
-        // Boxed: connections over HTTP/1.x go without the room for it.
+        // Boxed, so that connections over HTTP/1.x do not include its memory.
         Speaks::Http2 => Box::pin(http2::serve(stream, app, ends)).await,
         Speaks::Http1 => connection::serve(stream, &app, &ends).await,
     }
 }
 
-/// What a client without TLS begins with; nothing where it does not begin before it has to go.
+/// The protocol of a client without TLS; `None` if it does not begin before it has to end.
 async fn beginning(socket: &mut L4Stream, ends: &Lifetime) -> Option<Speaks> {
-    let sent_away = async {
+    let asked_to_close = async {
         match &ends.connection_limits {
-            Some(connection_limits) => connection_limits.sent_away().await,
+            Some(connection_limits) => connection_limits.asked_to_close().await,
             None => std::future::pending().await,
         }
     };
@@ -294,7 +298,7 @@ async fn beginning(socket: &mut L4Stream, ends: &Lifetime) -> Option<Speaks> {
         biased; // what has come already is served
         begun = timeout(Duration::from_secs(ends.idle), begins(socket)) => begun.ok()?.ok(),
         _ = closing.wait_for(|closing| *closing) => None,
-        () = sent_away => None,
+        () = asked_to_close => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Connections that are accepted here, and a handler on a listener of its own.
+//! Accepted connections, and a handler on its own listener.
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ pub fn accepted(socket: TcpStream, peer: std::net::SocketAddr) -> Stream {
     // acknowledgement, some 40 ms. A socket that takes no options still works.
     let _ = socket.set_nodelay(true);
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-    // The digest is new, so nothing stands there yet.
+    // The digest is new, so the value is not set yet.
     let _ = digest.peer_addr.set(Some(SocketAddr::Inet(peer)));
     if let Err(error) = socket.set_nodelay(true) {
-        log::debug!("a connection was gone when it was accepted: {error}");
+        log::debug!("a connection had closed before it was accepted: {error}");
     }
     let mut stream = Stream::from(socket);
     stream.set_socket_digest(digest);

@@ -1,4 +1,4 @@
-//! The PROXY protocol: what a balancer in front says of a connection before it begins.
+//! The PROXY protocol: what a load balancer in front reports about a connection before it begins.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ const LONGEST_TEXT: usize = 107;
 /// The fixed part of version 2, and its signature.
 const BINARY: usize = 16;
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// What may follow it: addresses, and more than any balancer adds to them.
+/// The longest part that may follow: addresses, and more than any load balancer adds to them.
 const LONGEST_REST: usize = 4096;
 
 /// Reads the header that a balancer puts in front of a connection, and not a byte more. The client's
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What comes of these bytes, and what is left of them.
+    /// The result of these bytes, and the rest of them.
     fn read(mut bytes: &[u8]) -> (io::Result<Option<SocketAddr>>, &[u8]) {
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.build().unwrap();
@@ -123,7 +123,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_header_gives_its_source_and_leaves_what_follows(
+        fn each_header_gives_its_source_and_leaves_the_following_bytes(
             source: SocketAddr,
             rest: Vec<u8>,
             value in proptest::collection::vec(any::<u8>(), 0..40),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_source_has_none_and_what_is_no_header_is_refused() {
+    fn a_header_without_a_source_has_none_and_an_invalid_header_is_refused() {
         let source = "192.0.2.1:5".parse().unwrap();
         assert_eq!(read(b"PROXY UNKNOWN\r\n").0.unwrap(), None);
         assert_eq!(read(&version_2(0, source, &[])).0.unwrap(), None);

@@ -1,4 +1,4 @@
-//! A client's connection whose answers leave in one piece.
+//! A client's connection that sends each answer in one piece.
 //!
 //! The framework writes an answer's header and its body one after the other and flushes at the
 //! end. Its own listeners gather the two; a socket that was accepted elsewhere has no such buffer
@@ -31,23 +31,23 @@ use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
 /// A first write larger than this leaves at once: it is no header that something follows.
 const HEADER: usize = 16 * 1024;
 
-/// A stream that holds the first write after a flush back until the second, which takes it along,
-/// or until the next flush. What comes after these two leaves at once, so that a body that comes
-/// slowly is passed on as it comes.
+/// A stream that holds the first write after a flush back until the second, and sends both
+/// together, or until the next flush. Writes after these two leave at once, so that a slow body is
+/// passed on as it comes.
 #[derive(Debug)]
 pub struct CoalescingStream<S: IO> {
     stream: S,
     held: Vec<u8>,
     turn: WriteTurn,
-    /// What has to come within a time, if it has not come yet.
+    /// The bytes that have to come within a time, if they have not come yet.
     beginning: Option<Box<FirstBytes>>,
-    /// What of the bytes that come belongs to the request that is being read.
+    /// Which of the received bytes belong to the request that is being read.
     extent: RequestExtent,
-    /// What has come behind it.
+    /// The received bytes behind that request.
     ahead: BytesMut,
 }
 
-/// How the framework marks the answers that it writes by itself: to heads that it cannot read.
+/// The framework's mark on the answers that it writes by itself: to heads that it cannot read.
 const MARK: &[u8] = b"\r\nServer: Pingora\r\n";
 /// Such an answer is shorter.
 const ERROR: usize = 512;
@@ -82,7 +82,7 @@ enum WriteTurn {
 }
 
 impl<S: IO> CoalescingStream<S> {
-    /// Gathers what is written to this stream.
+    /// Collects the writes to this stream.
     pub fn new(stream: S) -> Self {
         Self {
             stream,
@@ -99,7 +99,7 @@ impl<S: IO> CoalescingStream<S> {
         &mut self.stream
     }
 
-    /// Takes what has come of the next request. From now on whatever comes is handed out.
+    /// Takes the received bytes of the next request. From now on all further bytes are handed out.
     pub(super) fn next_request(&mut self) -> BytesMut {
         self.extent = RequestExtent::Unknown;
         std::mem::take(&mut self.ahead)
@@ -117,8 +117,8 @@ impl<S: IO> CoalescingStream<S> {
         }
     }
 
-    /// Ends the connection when its first `bytes` do not come within this time, and says so to the
-    /// limits that it is counted with.
+    /// Ends the connection if its first `bytes` do not come within this time, and reports that to
+    /// its limits.
     pub(crate) fn begun_within(
         mut self,
         bytes: usize,
@@ -133,8 +133,8 @@ impl<S: IO> CoalescingStream<S> {
         self
     }
 
-    /// Writes what is held, and what comes behind it where the stream takes both; how much of the
-    /// latter it took.
+    /// Writes the held bytes, and the bytes behind them if the stream accepts both; returns how
+    /// many of the latter it wrote.
     fn poll_held(&mut self, context: &mut Context<'_>, behind: &[u8]) -> Poll<io::Result<usize>> {
         while !self.held.is_empty() {
             let both = [IoSlice::new(&self.held), IoSlice::new(behind)];
@@ -157,7 +157,7 @@ impl<S: IO> CoalescingStream<S> {
 }
 
 impl<S: IO> CoalescingStream<S> {
-    /// Reads what comes, as long as the connection has begun in time.
+    /// Reads from the stream, if the connection has begun in time.
     fn poll_stream(
         &mut self,
         context: &mut Context<'_>,
@@ -191,7 +191,7 @@ impl<S: IO> AsyncRead for CoalescingStream<S> {
     ) -> Poll<io::Result<()>> {
         let over = self.extent.is_over();
         if over && !self.ahead.is_empty() {
-            // The client is there still, and its next request has its turn after the answer.
+            // The client is still connected, and its next request follows after the answer.
             return Poll::Pending;
         }
         let before = buffer.filled().len();

@@ -2,8 +2,8 @@ use super::*;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-/// What the peer gets for these steps, write by write: a duplex stream keeps no boundaries,
-/// so it is read out between them.
+/// The peer's reads for these steps, write by write: a duplex stream keeps no boundaries, so the
+/// test reads it between the steps.
 async fn after_each(steps: &[StreamStep<'_>], room: usize) -> Vec<String> {
     let (ours, mut theirs) = tokio::io::duplex(room);
     let mut gathered = CoalescingStream::new(ours);
@@ -27,7 +27,7 @@ enum StreamStep<'a> {
     Flush,
 }
 
-/// What can be read now.
+/// The bytes that can be read now.
 fn there(stream: &mut DuplexStream) -> String {
     let mut bytes = [0; 64 * 1024];
     let mut buffer = ReadBuf::new(&mut bytes);
@@ -37,7 +37,7 @@ fn there(stream: &mut DuplexStream) -> String {
 }
 
 #[tokio::test]
-async fn a_header_leaves_with_what_follows_it_and_the_rest_as_it_comes() {
+async fn a_header_leaves_with_the_next_write_and_later_writes_at_once() {
     use StreamStep::{Flush, Write};
     let steps = [
         Write("header "),

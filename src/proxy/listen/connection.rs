@@ -1,9 +1,9 @@
 //! One connection of a client: its requests over HTTP/1.x one after the other, and few
 //! memory while it waits for the next.
 //!
-//! The framework waits for a request inside everything that a request may need. Here its first
-//! bytes are read on the stack, and the framework begins with them. It reads no request beyond its
-//! end, so what a client sends ahead is served in its turn.
+//! The framework waits for a request inside a future that includes everything that a request may
+//! need. Here the first bytes are read on the stack, and the framework begins with them. It reads
+//! no request beyond its end, so pipelined requests are served in order.
 
 use std::future::Future;
 use std::io;
@@ -27,8 +27,8 @@ use crate::proxy::listen::direct::{Direct, Follows, Taken};
 use crate::proxy::listen::extent::is_request_line;
 use crate::proxy::listen::idle_timer::IdleTimer;
 
-/// What is read at once while nothing is known of a request: most of them whole. No more than the
-/// framework would read, which loses what it has read beyond a body.
+/// The size of the first read of a request, which covers most requests. It is no more than the
+/// framework would read, because the framework loses bytes that it has read beyond a body.
 const FIRST: usize = 4 * 1024;
 
 /// The longest head that the framework takes, in bytes.
@@ -46,17 +46,17 @@ pub(crate) struct Lifetime {
     pub(crate) head: Duration,
     /// When others need its place.
     pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
-    /// What answers Segment's calls without the framework, where that is possible.
+    /// Answers Segment's calls without the framework, if possible.
     pub(crate) direct: Option<Direct>,
     /// Its place among the others.
     pub(crate) place: Option<ConnectionPermit>,
 }
 
 impl Lifetime {
-    /// Notes what the client has turned out to speak.
-    pub(super) fn speaks(&mut self, speaking: Speaking) {
+    /// Notes the protocol that the client uses.
+    pub(super) fn set_protocol(&mut self, speaking: Speaking) {
         if let Some(place) = &mut self.place {
-            place.speaks(speaking);
+            place.set_protocol(speaking);
         }
     }
 
@@ -69,16 +69,17 @@ impl Lifetime {
     }
 }
 
-/// The answer to a client whose head takes too long (RFC 9110, 15.5.9). Browsers and SDKs do not send
-/// such a request again; their heads never take this long.
+/// The answer to a client whose head takes too long (RFC 9110, 15.5.9). Browsers and SDKs do not
+/// retry such a request; their heads never take this long.
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 /// How long a client may take to read that.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Tells a client this, and ends the connection. What it sends meanwhile is read, as a connection that is closed
-/// with unread bytes is reset, and the client might not see why.
-async fn turn_away<S: IO>(stream: &mut CoalescingStream<S>, answer: &[u8]) {
+/// Sends a client this answer, and ends the connection. It reads what the client sends meanwhile,
+/// because closing a connection with unread bytes resets it, and the client might not see the
+/// answer.
+async fn reject_connection<S: IO>(stream: &mut CoalescingStream<S>, answer: &[u8]) {
     let told = async {
         stream.write_all(answer).await?;
         AsyncWriteExt::shutdown(stream).await?;
@@ -96,13 +97,13 @@ where
     S: IO + 'static,
 {
     let options = app.server_options();
-    // So many requests may still follow the one that is served.
+    // The number of requests that may still follow the current one.
     let mut left = options.and_then(|options| options.keepalive_request_limit);
     // Both are waited for before each request, and made once.
     let mut idle = IdleTimer::new(Duration::from_secs(ends.idle));
     let mut closing = ends.closing.clone();
     let mut closed = pin!(async move {
-        // Who could say it may be gone: then it ends as well.
+        // The sender may be gone: then this ends as well.
         let _ = closing.wait_for(|closing| *closing).await;
     });
     while let Some(mut begun) = request(&mut *stream, ends, &mut idle, closed.as_mut()).await {
@@ -122,10 +123,10 @@ where
                 Taken::Not(bytes) => begun = bytes,
             }
         }
-        // What is answered directly has been read more strictly.
+        // The direct path has checked the request line more strictly.
         if !is_request_line(&begun) {
             log::debug!("a request was refused for its first line");
-            turn_away(&mut *stream, bad_request().as_bytes()).await;
+            reject_connection(&mut *stream, bad_request().as_bytes()).await;
             return;
         }
         let keepalive = (!last).then_some(ends.idle);
@@ -134,7 +135,7 @@ where
             return;
         };
         let (reused, _): (Stream, _) = reused.consume();
-        // The framework gives back what it was given.
+        // The framework returns the same stream that it got.
         let Ok(same) = reused.into_any().downcast() else {
             return;
         };
@@ -143,8 +144,8 @@ where
     }
 }
 
-/// The framework's session for the request that begins with these bytes. Made apart, or a connection would
-/// hold the room for it all its life.
+/// The framework's session for the request that begins with these bytes. It is a separate function,
+/// because otherwise a connection would hold its memory for its whole life.
 fn session<S: IO + 'static>(
     mut stream: Box<CoalescingStream<S>>,
     mut begun: BytesMut,
@@ -159,7 +160,8 @@ fn session<S: IO + 'static>(
     session
 }
 
-/// What a head is answered whose first line is none, as the framework answers others that it cannot read.
+/// The answer to a head with an invalid first line, in the form of the framework's answers to other
+/// unreadable heads.
 fn bad_request() -> String {
     let now = httpdate::HttpDate::from(std::time::SystemTime::now());
     format!(
@@ -177,9 +179,9 @@ async fn request<S: IO>(
 ) -> Option<BytesMut> {
     let ahead = stream.next_request();
     let connection_limits = ends.connection_limits.as_deref();
-    let sent_away = async {
+    let asked_to_close = async {
         match connection_limits {
-            Some(connection_limits) => connection_limits.sent_away().await,
+            Some(connection_limits) => connection_limits.asked_to_close().await,
             None => std::future::pending().await,
         }
     };
@@ -191,16 +193,16 @@ async fn request<S: IO>(
             return None;
         }
         () = closed => return None,
-        () = sent_away => {
-            log::debug!("a client's idle connection was closed for others");
+        () = asked_to_close => {
+            log::debug!("an idle connection was closed to accept a new one");
             return None;
         }
     };
     match came {
         Ok(bytes) if is_whole(&bytes) => Some(bytes),
         Ok(bytes) if !bytes.is_empty() => {
-            // Boxed, so that a connection does not hold the room for it all its life.
-            let rest = rest_of_head(stream, bytes);
+            // Boxed, so that a connection does not hold its memory for its whole life.
+            let rest = read_rest_of_head(stream, bytes);
             let rest = Box::pin(tokio::time::timeout(ends.head, rest));
             match rest.await {
                 Ok(Ok(bytes)) => Some(bytes),
@@ -210,7 +212,7 @@ async fn request<S: IO>(
                 }
                 Err(_) => {
                     ends.too_slow(Slow::Head);
-                    turn_away(stream, TOO_SLOW).await;
+                    reject_connection(stream, TOO_SLOW).await;
                     None
                 }
             }
@@ -223,14 +225,14 @@ async fn request<S: IO>(
     }
 }
 
-/// Reads on until a head is whole, or longer than the framework takes one; it says so then. A
-/// client that has hung up is the framework's to answer as well.
-async fn rest_of_head<S: IO>(
+/// Reads until a head is complete, or longer than the framework accepts; then the framework answers
+/// it. The framework also handles a client that has hung up.
+async fn read_rest_of_head<S: IO>(
     stream: &mut CoalescingStream<S>,
     mut head: BytesMut,
 ) -> io::Result<BytesMut> {
     loop {
-        // Empty lines in front would be taken for its end.
+        // Empty lines in front would look like its end.
         let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
         drop(head.split_to(begins.unwrap_or(head.len())));
         let known = head.len();
@@ -241,7 +243,7 @@ async fn rest_of_head<S: IO>(
         head.extend_from_slice(&more);
         let ends = match known {
             0 => is_whole(&head),
-            known => ends_behind(&head, known.saturating_sub(3)),
+            known => has_empty_line_after(&head, known.saturating_sub(3)),
         };
         if ends || more.is_empty() || head.len() >= LONGEST {
             return Ok(head);
@@ -253,11 +255,11 @@ async fn rest_of_head<S: IO>(
 /// lines before it are passed over (RFC 9112, 2.2).
 fn is_whole(bytes: &[u8]) -> bool {
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
-    start.is_some_and(|start| ends_behind(bytes, start))
+    start.is_some_and(|start| has_empty_line_after(bytes, start))
 }
 
-/// Whether an empty line stands somewhere behind this place.
-fn ends_behind(bytes: &[u8], start: usize) -> bool {
+/// Whether an empty line follows after this position.
+fn has_empty_line_after(bytes: &[u8], start: usize) -> bool {
     let head = bytes.get(start..).unwrap_or_default();
     memchr::memchr_iter(b'\n', head).any(|end| {
         let next = head.get(end + 1..).unwrap_or_default();
@@ -265,7 +267,7 @@ fn ends_behind(bytes: &[u8], start: usize) -> bool {
     })
 }
 
-/// What has come ahead already, or else the next bytes.
+/// The bytes that have already come, or the next ones.
 async fn first_bytes<S: IO>(
     stream: &mut CoalescingStream<S>,
     ahead: BytesMut,

@@ -70,8 +70,8 @@ impl Direct {
     }
 
     /// Answers the request that begins with these bytes, which hold its whole head, if it is a call
-    /// on a Segment route. `follows` says whether the connection may be used again, and
-    /// `leaving` whether the server shuts down, so that each answer is the last.
+    /// on a Segment route. `follows` says whether the connection may be used again, and `leaving`
+    /// whether the server shuts down, so that each answer is the last.
     pub(crate) async fn take<S: IO>(
         &self,
         stream: &mut CoalescingStream<S>,

@@ -108,7 +108,7 @@ fn only_heads_that_can_be_read_in_one_way_are_taken() {
 }
 
 #[test]
-fn what_is_read_of_a_head_is_what_stands_in_it() {
+fn the_parsed_head_matches_its_text() {
     let call = read(
         "POST /hr/v1/t?writeKey=a HTTP/1.1\r\nHost: shop.example\r\nX-One: 1\r\n\
          content-length: 10\r\nx-one: 2",

@@ -1,5 +1,5 @@
-//! How a server shuts down, or closes one of its listeners: no new connections, what is under way ends,
-//! idle connections are closed, and no fixed time is waited for when there is nothing left to wait for.
+//! How a server shuts down, or closes one of its listeners: it accepts no new connections,
+//! completes the requests in flight, closes idle connections, and stops as soon as nothing is left.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -102,7 +102,8 @@ impl Drain {
                 .sum::<usize>()
         };
         log::info!(
-            "shutting down: {} connections are open, {} requests to Segment accounts under way; at most {} s",
+            "shutting down: {} connections are open, {} requests to Segment accounts in flight; \
+             at most {} s",
             here(),
             rest(),
             grace.as_secs()
@@ -131,7 +132,7 @@ impl Drain {
         }
     }
 
-    /// Closes one listener while the server goes on. Requests under way are completed.
+    /// Closes one listener while the server keeps running. Requests in flight are completed.
     pub(crate) async fn close(&self, listener: &Arc<ListenerConnections>) {
         let start = Instant::now();
         listener.begin(Stage::Stopping);

@@ -1,10 +1,10 @@
-//! Where the request that is being read ends on its connection, so that what a client sent behind it
-//! waits for its turn (RFC 9112, 9.3.2).
+//! Where the current request ends on its connection, so that a pipelined request waits for its turn
+//! (RFC 9112, 9.3.2).
 //!
-//! The framework reads as much as comes, answers `keep-alive`, and closes the connection where it has
-//! read a part of the next request. So the bytes that it may read are cut here. Only the framework
-//! decides what a request is: if the two do not agree, a cut that is too late changes nothing, and one
-//! that is too early makes the body time out.
+//! The framework reads all available bytes, answers `keep-alive`, and closes the connection if it
+//! has read a part of the next request. So the bytes that it may read are cut here. Only the
+//! framework decides what a request is: if the two do not agree, a cut that is too late changes
+//! nothing, and one that is too early makes the body time out.
 
 /// The most fields of a head that are parsed; the framework takes no more.
 const FIELDS: usize = 256;
@@ -12,7 +12,7 @@ const FIELDS: usize = 256;
 const DIGITS: u32 = 15;
 /// A byte that cannot begin a chunk.
 const NO_CHUNK: u8 = 0;
-/// A byte that cannot stand twice at the end of a line.
+/// A byte that cannot appear twice at the end of a line.
 const NO_LINE_END: u8 = b'\r';
 
 /// How many of the next bytes belong to the current request.
@@ -22,7 +22,7 @@ pub(super) enum RequestExtent {
     Unknown,
     /// This many.
     Bytes(u64),
-    /// As the chunks say; this is the state between two bytes.
+    /// By chunks; this is the state between two bytes.
     Chunks(ChunkState),
     /// The chunks are broken: each further byte is replaced by this one.
     Broken(u8),
@@ -49,7 +49,8 @@ pub(super) enum ChunkState {
     Field(LineEnd),
 }
 
-/// How much of a line's end has come. A line feed alone is none here: servers disagree about it.
+/// How much of a line's end has come. A line feed without a carriage return does not count, because
+/// servers disagree about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineEnd {
     Nothing,
@@ -116,7 +117,7 @@ impl RequestExtent {
                 let (next, taken) = chunk.over(bytes);
                 *self = next;
                 if let Self::Broken(stands_for_it) = next {
-                    // From the byte that cannot stand there.
+                    // From the invalid byte.
                     let wrong = bytes.get_mut(taken.saturating_sub(1)..);
                     wrong.unwrap_or_default().fill(stands_for_it);
                     return bytes.len();
@@ -154,7 +155,7 @@ impl ChunkState {
         (RequestExtent::Chunks(chunk), taken)
     }
 
-    /// What follows a byte that is no data.
+    /// The state after a byte that is not data.
     fn next(self, byte: u8) -> RequestExtent {
         use LineEnd::{Nothing, Return};
         let text = |byte: u8| byte >= b' ' && byte != 0x7f || byte == b'\t';
@@ -216,7 +217,7 @@ pub(super) fn is_request_line(head: &[u8]) -> bool {
     three && words.next().is_none()
 }
 
-/// A `Content-Length`; nothing for one that the framework may read in another way.
+/// The value of a `Content-Length`; `None` for one that the framework may read in another way.
 fn length(value: &[u8]) -> Option<u64> {
     let mut equal = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     let first = equal.next()?;
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_ends_where_its_head_says_however_it_comes() {
+    fn a_request_ends_where_its_head_says_for_every_cut() {
         const NEXT: &str = "GET /next HTTP/1.1\r\nHost: h\r\n\r\n";
         for request in [
             "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_could_read_in_another_way_is_not_cut() {
+    fn ambiguous_requests_are_not_cut() {
         for request in [
             "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde",
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_would_be_mended_is_no_request_line() {
+    fn a_line_that_would_need_repair_is_not_a_request_line() {
         for (line, fits) in [
             ("GET / HTTP/1.1\r\n", true),
             ("\r\n\nGET / HTTP/1.0\n", true),

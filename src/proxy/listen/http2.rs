@@ -1,4 +1,4 @@
-//! HTTP/2 connections of clients: they make room for others while nothing is under way on them.
+//! HTTP/2 connections of clients: they can be closed for others while no request is in flight.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::proxy::listen::connection::Lifetime;
 /// meanwhile is answered.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What serves one connection, and knows how many requests are under way on it.
+/// Serves one connection, and knows how many requests are in flight on it.
 struct OneConnection<A> {
     app: Arc<A>,
     requests: watch::Sender<usize>,
@@ -71,13 +71,13 @@ where
     let limits = ends.connection_limits.clone();
     let end = async {
         tokio::select! {
-            () = leaves(&mut ends.leaving) => {
+            () = shutdown_begins(&mut ends.leaving) => {
                 tell.send_replace(true);
                 pending().await
             }
-            () = sent_away(limits.as_deref(), &mut under_way) => {}
+            () = asked_to_close(limits.as_deref(), &mut under_way) => {}
         }
-        let _leaving = limits.as_deref().map(ConnectionLimits::leaves);
+        let _leaving = limits.as_deref().map(ConnectionLimits::start_leaving);
         tell.send_replace(true);
         loop {
             idle(&mut under_way).await;
@@ -88,12 +88,12 @@ where
     };
     tokio::select! {
         _ = connection.process_new(stream, &told) => {}
-        () = end => log::debug!("a client's idle connection was closed for others"),
+        () = end => log::debug!("an idle connection was closed to accept a new one"),
     }
 }
 
 /// Returns when others need the place of a connection on which nothing is under way.
-async fn sent_away(limits: Option<&ConnectionLimits>, under_way: &mut watch::Receiver<usize>) {
+async fn asked_to_close(limits: Option<&ConnectionLimits>, under_way: &mut watch::Receiver<usize>) {
     let Some(limits) = limits else {
         return pending().await;
     };
@@ -102,17 +102,17 @@ async fn sent_away(limits: Option<&ConnectionLimits>, under_way: &mut watch::Rec
         tokio::select! {
             biased;
             () = busy(under_way) => {}
-            () = limits.sent_away() => return,
+            () = limits.asked_to_close() => return,
         }
     }
 }
 
 /// Returns when the process leaves.
-async fn leaves(leaving: &mut ShutdownWatch) {
+async fn shutdown_begins(leaving: &mut ShutdownWatch) {
     let _ = leaving.wait_for(|leaving| *leaving).await;
 }
 
-// The sender lives as long as the connection, so that neither of these can fail.
+// The sender lives until the connection ends, so neither of these can fail.
 
 async fn idle(under_way: &mut watch::Receiver<usize>) {
     let _ = under_way.wait_for(|number| *number == 0).await;

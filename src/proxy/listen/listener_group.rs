@@ -1,5 +1,5 @@
-//! Hedgerow's own listeners: the framework's listening service closes them while connections wait in
-//! them, and cannot say whether any connection is left (pingora 2.5).
+//! Hedgerow's own listeners: the framework's listening service closes sockets while connections
+//! wait in them, and cannot say whether any connection is left (pingora 2.5).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -158,7 +158,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
         sockets.collect()
     }
 
-    /// Prepares these addresses; `enter` listens on one that is new.
+    /// Prepares these addresses; `enter` listens on a new one.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The three kinds of listeners: for clients, for the operator, and for health alone.
+//! The three kinds of listeners: for clients, for the operator, and only for health.
 
 use std::io;
 use std::net::SocketAddr;
@@ -102,7 +102,7 @@ impl ListenerSet {
     /// # Errors
     ///
     /// Those of [`plan`](Self::plan).
-    pub(crate) fn plan_anew(&self, config: &Config) -> Result<Plans, ServerError> {
+    pub(crate) fn plan_reload(&self, config: &Config) -> Result<Plans, ServerError> {
         self.plan(config, |address| {
             let mut tried = 0;
             loop {

@@ -1,4 +1,4 @@
-//! Listeners and their connections, before a request is there.
+//! Listeners and their connections, before a request arrives.
 
 mod accept_loop;
 pub(crate) mod accepted;

@@ -19,7 +19,7 @@ pub(crate) enum Speaks {
 ///
 /// # Errors
 ///
-/// When it ends before that is known.
+/// When it ends before the protocol is known.
 pub(crate) async fn begins(stream: &mut L4Stream) -> io::Result<Speaks> {
     let mut read = Vec::with_capacity(PREFACE.len());
     let begins = loop {

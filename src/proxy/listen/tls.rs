@@ -23,8 +23,8 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// The protocol by which an authority validates a name (RFC 8737, 6.2).
 pub(crate) const CHALLENGE: &[u8] = b"acme-tls/1";
 
-/// Answers TLS handshakes at a listener. The first certificate is for clients that name no host,
-/// or one that no certificate has.
+/// Answers TLS handshakes at a listener. The first certificate is for clients that name no host, or
+/// a host that no certificate has.
 ///
 /// # Errors
 ///
@@ -84,7 +84,7 @@ fn read(tls: &TlsFiles) -> Result<CertifiedKey, String> {
     let key = CertifiedKey::new(chain, key);
     match key.keys_match() {
         Ok(()) => Ok(key),
-        Err(error) => Err(error.to_string()),
+        Err(_) => Err(format!("{} is not its private key", text(&tls.key))),
     }
 }
 
@@ -144,7 +144,8 @@ impl ListenerCertificates {
         self.all.push(CertificateSource::File(key));
     }
 
-    /// Those for a name: its own, else those for every name beside it (RFC 9525, 6.3), else all.
+    /// The certificates for a name: its own, otherwise the wildcard ones that match it (RFC 9525,
+    /// 6.3), otherwise all.
     fn of(&self, name: Option<&str>) -> Fitting<'_> {
         let Some(name) = name.map(str::to_ascii_lowercase) else {
             return Fitting::Any;
@@ -176,7 +177,7 @@ impl ListenerCertificates {
 
 impl ResolvesServerCert for ListenerCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        if let (Some(proofs), true) = (&self.proofs, asks_for_proof(&hello)) {
+        if let (Some(proofs), true) = (&self.proofs, is_tls_alpn_challenge(&hello)) {
             return proofs.certificate(hello.server_name()?);
         }
         // Of an RSA and an ECDSA certificate for one name, the client may support only one.
@@ -202,7 +203,7 @@ impl ResolvesServerCert for ListenerCertificates {
 
 /// Whether a client offers only the protocol of authorities: other clients never get a challenge
 /// certificate.
-fn asks_for_proof(hello: &ClientHello<'_>) -> bool {
+fn is_tls_alpn_challenge(hello: &ClientHello<'_>) -> bool {
     let mut challenge = false;
     for protocol in hello.alpn().into_iter().flatten() {
         match protocol {

@@ -1,4 +1,4 @@
-//! What the admin page is told of the proxy.
+//! The proxy's state for the admin page.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
@@ -42,7 +42,7 @@ impl Hedgerow {
         });
     }
 
-    /// The state at this moment, as the admin page tells it.
+    /// The current state for the admin page.
     #[doc(hidden)]
     pub fn state(&self) -> ProxyState {
         self.current().state()
@@ -62,7 +62,7 @@ impl Serving {
                     true => PostHogCondition::Away,
                     false => PostHogCondition::Available,
                 };
-                let (trouble, last_error) = tally.troubles(now);
+                let (trouble, last_error) = tally.failure_state(now);
                 ProjectState {
                     trouble,
                     last_error,
@@ -156,7 +156,7 @@ impl Hedgerow {
         self.current().unready()
     }
 
-    /// Health on an address of its own, without what the admin page shows.
+    /// Health on a separate address, without the pages of the admin address.
     pub fn health(&self) -> Arc<Health> {
         let hedgerow = self.clone();
         Arc::new(Health::new(move || hedgerow.unready()))
@@ -201,12 +201,12 @@ pub(crate) struct AdminPages {
     pages: OnceLock<Arc<Admin>>,
     /// The ring of the live view, where something else shows it as well.
     ring: Option<Arc<Live>>,
-    /// What they tell of; known a moment after the first is made.
+    /// The reported proxy; set a moment after the first page is created.
     shared: Arc<OnceLock<Weak<HedgerowShared>>>,
 }
 
 impl AdminPages {
-    /// Pages that record in this ring, or in one of their own.
+    /// Pages that record in this ring, or in their own one.
     pub(crate) fn recording_in(ring: Option<Arc<Live>>) -> Self {
         Self {
             ring,
@@ -216,7 +216,7 @@ impl AdminPages {
 
     /// Tells of this Hedgerow.
     pub(crate) fn tell_of(&self, shared: Weak<HedgerowShared>) {
-        // It is told once.
+        // It is set once.
         let _ = self.shared.set(shared);
     }
 
@@ -234,7 +234,11 @@ impl AdminPages {
                 Arc::new(move || DateTime::<Utc>::from(clock()));
             let ring = self.ring.clone().unwrap_or_else(|| {
                 let recording = Recording::WhileWatched;
-                Arc::new(Live::new(Arc::clone(&now), came(config), recording))
+                Arc::new(Live::new(
+                    Arc::clone(&now),
+                    visibility_of(config),
+                    recording,
+                ))
             });
             let admin = Admin::new(state, ring, config.live.clone(), now);
             Arc::new(admin.configured_in(config.file.clone()))
@@ -242,15 +246,15 @@ impl AdminPages {
         Some(Arc::clone(pages))
     }
 
-    /// Shows no more than the active configuration lets it.
+    /// Shows only what the active configuration allows.
     pub(crate) fn settle(&self, config: &Config) {
         if let Some(pages) = self.pages.get() {
-            pages.show(config.live.clone(), came(config));
+            pages.show(config.live.clone(), visibility_of(config));
         }
     }
 }
 
-fn came(config: &Config) -> Visibility {
+fn visibility_of(config: &Config) -> Visibility {
     match config.mapping.privacy == Privacy::default() {
         true => Visibility::Shown,
         false => Visibility::Redacted,

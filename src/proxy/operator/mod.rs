@@ -1,4 +1,4 @@
-//! What the operator sees: admin pages, access log, counters, `doctor`.
+//! The operator's tools: admin pages, access log, counters, `doctor`.
 
 pub(crate) mod admin;
 #[cfg(feature = "server")]

@@ -7,8 +7,8 @@ use crate::admin::{CertificateOrders, CertificateState};
 use crate::config::Config;
 use crate::proxy::compile::LongLivedState;
 
-/// The process at this moment; nothing where the system has no `/proc`, and in a host proxy's build, whose
-/// process is its own.
+/// The current state of the process; `None` if the system has no `/proc`, and in a host proxy's
+/// build, because the process belongs to the host.
 #[cfg(all(feature = "server", target_os = "linux"))]
 pub(crate) fn state() -> Option<ProcessState> {
     use procfs::process::{LimitValue, Process};
@@ -73,7 +73,7 @@ pub(crate) fn certificates(config: &Config) -> Vec<CertificateState> {
     ends.collect()
 }
 
-/// None: a host proxy has listeners of its own.
+/// None: a host proxy has its own listeners.
 #[cfg(not(feature = "server"))]
 pub(crate) fn certificates(_config: &Config) -> Vec<CertificateState> {
     Vec::new()

@@ -1,4 +1,4 @@
-//! What the configuration of a running process says, asked at its admin address.
+//! The configuration of a running process, read from its admin address.
 
 use std::time::Duration;
 
@@ -23,11 +23,11 @@ const TIMEOUTS: Timeouts = Timeouts {
     exchange: Duration::from_secs(10),
 };
 
-/// What another configuration would change in a running process.
+/// The differences between another configuration and that of a running process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Running {
-    /// What would change.
+    /// The differences.
     pub differences: Vec<Difference>,
     /// The number of the active configuration.
     pub generation: u64,
@@ -35,7 +35,7 @@ pub struct Running {
     pub last_refusal: Option<(i64, String)>,
 }
 
-/// Why a running process did not say what its configuration is.
+/// Why a running process did not show its configuration.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RunningError {
@@ -50,10 +50,11 @@ pub enum RunningError {
     NoAnswer(&'static str),
     /// It wants the token of its live view.
     #[error(
-        "it needs the token of its `admin`, and this file has none or another one; give it with --token env:NAME"
+        "it needs the token of its `admin`, but this file has none or another one; set it with \
+         --token env:NAME"
     )]
     Token,
-    /// It says why it does not tell.
+    /// The process refuses, and gives the reason.
     #[error("it answers {status}: {says}")]
     Refused {
         /// Its status.
@@ -61,16 +62,16 @@ pub enum RunningError {
         /// The first line of its answer.
         says: String,
     },
-    /// What answers is something else.
-    #[error("what answers there is not the admin page of this version of Hedgerow")]
+    /// The answer comes from something else than Hedgerow.
+    #[error("the answer there is not that of this version of Hedgerow")]
     SomethingElse,
 }
 
-/// Asks the process whose `admin` is at `url` what this configuration would change in it.
+/// Asks the process whose `admin` is at `url` which changes this configuration would make.
 ///
 /// # Errors
 ///
-/// When it does not say.
+/// When the process does not answer the question.
 pub async fn compare_with_running(
     url: &Host,
     token: Option<&AccessToken>,

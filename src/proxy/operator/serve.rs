@@ -1,4 +1,4 @@
-//! Plain requests and answers over the framework, for what needs no proxy: the stand-in for
+//! Plain requests and answers over the framework, for the parts without a proxy: the stand-in for
 //! PostHog, the demo shop.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How many tasks are alive: one for each connection, and what runs beside them.
+//! The number of running tasks: one for each connection, and background tasks.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

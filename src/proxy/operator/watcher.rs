@@ -53,7 +53,7 @@ pub struct Counts {
     pub left_out_for: BTreeMap<&'static str, u64>,
     /// Messages that were refused, by the code of the reason.
     pub refused: BTreeMap<&'static str, u64>,
-    /// What else was noticed of messages and bodies, by its code.
+    /// Other notices about messages and bodies, by code.
     pub notices: BTreeMap<&'static str, u64>,
     /// Requests that were answered with an invitation to try again.
     pub busy: u64,
@@ -185,7 +185,7 @@ pub(crate) struct Watcher<'a> {
     /// Messages seen so far, and the last fault among them.
     pub(crate) seen: usize,
     pub(crate) fault: Option<Fault>,
-    /// The entries of the live view whose outcome is open, while the page is open.
+    /// The entries of the live view without a final outcome, while the page is open.
     pub(crate) open: Vec<u64>,
 }
 
@@ -201,15 +201,15 @@ impl Watcher<'_> {
         }
     }
 
-    /// An event that had left, and that PostHog refuses for good. What is shown of it is the event,
-    /// because its message is gone.
-    pub(crate) fn culprit(&mut self, event: &[u8], refusal: &Refusal) {
+    /// An event that was sent, and that PostHog rejects for good. The live view shows the event,
+    /// because its message has been freed.
+    pub(crate) fn rejected_event(&mut self, event: &[u8], refusal: &Refusal) {
         let fault = Fault::RefusedByPostHog;
         self.counters.refused.count(fault.code());
         if let Some(more) = self.log_limit.pass(self.project, fault.code()) {
             log::error!(
-                "project {}: PostHog refuses an event for good ({}: {}); it is left out, and the \
-                 others of its batch have arrived. The admin page shows it{more}",
+                "project {}: PostHog refuses an event for good ({}: {}); Hedgerow drops it, and \
+                 the others of its batch have arrived. The live view shows it{more}",
                 self.project,
                 refusal.status,
                 refusal.for_log()
@@ -260,8 +260,7 @@ impl Watch for Watcher<'_> {
                 {
                     log::warn!(
                         "project {}: `integrations` of messages (`All: false`, or `PostHog: false`) \
-                         exclude PostHog, so they are dropped and their clients get 200. \
-                         `mapping.integrations: ignore` would send them; this is logged once, and counted",
+                         exclude PostHog, so Hedgerow drops these messages and their clients get 200. `mapping.integrations: ignore` would send them; this line appears once",
                         self.project
                     );
                 }
@@ -283,13 +282,13 @@ impl Watch for Watcher<'_> {
     }
 
     fn explained(&mut self, index: usize, explanation: &[u8]) {
-        // A batch whose messages are taken back and done again is explained again.
+        // A batch whose messages are discarded and rewritten is explained again.
         self.explanations.retain(|(number, _)| *number != index);
         self.explanations.push((index, explanation.to_vec()));
     }
 
-    /// Counts each, and says each kind once for a project. The name in it is the sender's, and so
-    /// no matter for a log.
+    /// Counts each notice, and logs each kind once for a project. The name in it comes from the
+    /// sender, so it does not belong in the log.
     fn notice(&mut self, notice: Notice<'_>) {
         let code = notice.code();
         self.counters.notices.count(code);

@@ -24,7 +24,7 @@ pub(crate) struct NotHttp;
 /// Which fields of a head the caller looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WantedFields {
-    /// Only those that have fields of their own in [`AnswerHead`].
+    /// Only those with a field in [`AnswerHead`].
     Few,
     All,
 }
@@ -51,7 +51,7 @@ impl AnswerHead {
         }
     }
 
-    /// Notes a field that has a member of its own. The first of several counts.
+    /// Stores a header that has its own field. If there are several, the first one counts.
     pub(crate) fn note(&mut self, name: &str, value: &[u8]) {
         let value = value.trim_ascii();
         if name.eq_ignore_ascii_case("content-type") {
@@ -111,7 +111,7 @@ pub(crate) fn parse(received: &[u8], fields: WantedFields) -> Result<Option<Pars
     }))
 }
 
-/// What a head says about its body and its connection.
+/// The part of a head that describes its body and its connection.
 #[derive(Debug, Default)]
 struct HeadFraming {
     minor: u8,
@@ -215,7 +215,7 @@ enum Framing {
     End,
 }
 
-/// What the next bytes are.
+/// The kind of the next bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NextBytes {
     /// This many bytes of the body.
@@ -229,7 +229,7 @@ pub(crate) enum NextBytes {
 }
 
 impl AnswerBody {
-    /// Says what the beginning of the received bytes is. The caller removes them before it calls this
+    /// Returns the kind of the first received bytes. The caller removes them before it calls this
     /// again.
     pub(crate) fn next(&mut self, received: &[u8]) -> Result<NextBytes, NotHttp> {
         let (next, framing) = match self.framing {

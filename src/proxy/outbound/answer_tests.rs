@@ -1,7 +1,7 @@
 use super::*;
 
-/// What comes of an answer that arrives in these pieces: its head, its body, whether the
-/// connection goes on, and what is left over.
+/// The result of an answer that arrives in these pieces: its head, its body, whether the connection
+/// can be reused, and the remaining bytes.
 type ReadOutcome = Result<(u16, Vec<u8>, bool, Vec<u8>), &'static str>;
 
 fn read(pieces: &[&[u8]], closes: bool) -> ReadOutcome {
@@ -36,7 +36,7 @@ fn read(pieces: &[&[u8]], closes: bool) -> ReadOutcome {
 }
 
 #[test]
-fn an_answer_ends_where_its_head_says_in_whatever_pieces_it_comes() {
+fn an_answer_ends_where_its_head_says_for_every_cut() {
     let keeps = |body: &str| Ok((200, body.as_bytes().to_vec(), true, Vec::new()));
     let closes = |body: &str| Ok((200, body.as_bytes().to_vec(), false, Vec::new()));
     let cases: &[(&str, &str, ReadOutcome)] = &[
@@ -88,7 +88,7 @@ fn an_answer_ends_where_its_head_says_in_whatever_pieces_it_comes() {
 }
 
 #[test]
-fn what_the_verdict_hangs_on_is_read_from_the_head() {
+fn the_fields_that_decide_the_verdict_are_read_from_the_head() {
     let wire =
         b"HTTP/1.1 503 Busy\r\nCONTENT-TYPE: Text/HTML; charset=utf-8\r\nretry-after:  7 \r\n\
         Retry-After: 9\r\nX-A: b\r\nContent-Length: 0\r\n\r\n";

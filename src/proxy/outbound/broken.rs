@@ -29,7 +29,7 @@ impl BrokenExchange {
         }
     }
 
-    pub(crate) fn trouble(&self) -> NoAnswerReason {
+    pub(crate) fn reason(&self) -> NoAnswerReason {
         match self.how {
             How::Late => NoAnswerReason::Timeout,
             How::NotHttp | How::Closed => NoAnswerReason::Closed,

@@ -28,7 +28,7 @@ pub(crate) struct FetchHost {
     patience: Duration,
 }
 
-/// Why there is no answer. The log says what went wrong.
+/// Why there is no answer. The log has the details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FetchFailure {
     /// No connection, or it broke, or the answer is larger than allowed.
@@ -48,7 +48,7 @@ impl FetchHost {
         }
     }
 
-    /// Host and port, as they stand in the `Host` header.
+    /// Host and port, in the form of the `Host` header.
     pub(crate) fn authority(&self) -> &str {
         &self.authority
     }

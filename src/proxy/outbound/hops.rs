@@ -33,7 +33,7 @@ fn named(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// The headers that go on, without the length, which the writer of the body states.
+/// The headers that are passed on, without the length, which the writer of the body sets.
 pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let named = named(headers);
     let kept = headers.iter().filter(|(name, _)| {
@@ -43,8 +43,7 @@ pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         .collect()
 }
 
-/// Takes out of an answer what the server says to its own connection with us. The framing and
-/// upgrades are the framework's affair.
+/// Removes the hop-by-hop headers of a server's answer. The framework handles framing and upgrades.
 pub(crate) fn drop_from(response: &mut ResponseHeader) {
     for name in OWN.into_iter().chain(named(&response.headers)) {
         if !FRAMEWORKS.contains(&name) {
@@ -59,7 +58,8 @@ mod tests {
 
     use http::HeaderValue;
 
-    /// Headers that come, and whether each goes on whole and in an answer of the framework's.
+    /// Received headers, and whether each is passed on in a request and in an answer of the
+    /// framework.
     const CASES: [(&str, &str, bool, bool); 10] = [
         ("connection", "close, X-Own", false, true),
         ("x-own", "1", false, false),
@@ -74,7 +74,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_is_about_one_connection_ends_there() {
+    fn hop_by_hop_headers_are_removed() {
         let mut response = ResponseHeader::build(200, None).unwrap();
         for (name, value, ..) in CASES {
             response

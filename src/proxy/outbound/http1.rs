@@ -45,7 +45,7 @@ enum RequestWritten {
     Nothing,
     /// The head, and a body of this many bytes is not through.
     Bytes(usize),
-    /// The head, and chunks of a body that goes on.
+    /// The head, and chunks of a body of unknown length.
     Chunks,
     All,
 }
@@ -111,7 +111,7 @@ impl Http1 {
         }
     }
 
-    /// Writes the last piece of a body whose length was not known.
+    /// Writes the last piece of a body of unknown length.
     pub(crate) async fn last_piece(&mut self, piece: &[u8]) -> Result<(), BrokenExchange> {
         self.sent = RequestWritten::All;
         if piece.is_empty() {
@@ -147,8 +147,8 @@ impl Http1 {
         written
     }
 
-    /// Reads up to the head that is no interim one, unless it is there already. What has been read
-    /// of it stays when this is dropped.
+    /// Reads up to the final head, unless it has been read already. The bytes that have been read
+    /// stay when this is dropped.
     pub(crate) async fn read_head(&mut self, fields: WantedFields) -> Result<(), BrokenExchange> {
         while self.head.is_none() {
             match parse(&self.received, fields)? {

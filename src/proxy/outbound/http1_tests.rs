@@ -20,7 +20,7 @@ fn template() -> Template {
     Template::new(header).unwrap()
 }
 
-/// What arrives at the peer of a stream with so much room, until nothing more is written.
+/// The bytes that arrive at the peer of a stream with this much buffer, until the writer stops.
 async fn arrives(room: usize, length: Length, pieces: &[&[u8]]) -> Vec<u8> {
     let (mut session, mut theirs) = pair(room);
     let template = template();
@@ -141,7 +141,7 @@ async fn a_connection_is_used_again_only_after_a_whole_exchange_in_order() {
 }
 
 #[tokio::test]
-async fn a_body_past_its_limit_is_not_read_and_a_cut_one_is_no_body() {
+async fn a_body_beyond_its_limit_is_not_read_and_a_cut_one_is_an_error() {
     for (answer, limit, expected) in [
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nokay",
@@ -187,7 +187,7 @@ async fn a_body_past_its_limit_is_not_read_and_a_cut_one_is_no_body() {
 }
 
 #[tokio::test]
-async fn a_head_that_is_given_up_in_the_middle_is_not_lost() {
+async fn a_head_whose_read_is_cancelled_is_not_lost() {
     let (mut session, mut theirs) = pair(1 << 20);
     for part in [
         "HTTP/1.1 503 Bu",

@@ -12,11 +12,11 @@ use super::http1::Http1;
 /// How often connections that have waited too long or were closed are removed.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// The connections of one connector that speak HTTP/1.1 and have no request on them.
+/// The HTTP/1.1 connections of one connector that have no request.
 #[derive(Debug)]
 pub(crate) struct Idle {
     waiting: Mutex<IdleConnections>,
-    /// The most that are kept; beyond it, those that waited longest are closed.
+    /// The maximum number of idle connections; beyond it, those that waited longest are closed.
     room: usize,
 }
 
@@ -60,7 +60,7 @@ impl Idle {
         }
     }
 
-    /// Keeps a connection whose answer has been read.
+    /// Stores a connection whose answer has been read.
     pub(crate) fn put(
         self: &Arc<Self>,
         to: &Arc<str>,

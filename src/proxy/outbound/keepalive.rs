@@ -1,15 +1,16 @@
 //! How long an idle connection to a server is kept for the next request, and which requests may use
-//! one at all.
+//! an idle one at all.
 //!
-//! A server closes what has been idle for long. A request that crosses that closing gets no answer,
-//! and it is unknown whether the server has begun with it: a GET is sent again, an order is not.
+//! A server closes a connection that has been idle for long. A request that is sent at the same
+//! moment gets no answer, and it is unknown whether the server has begun with it: a GET is retried,
+//! an order is not.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{self, HeaderMap};
 
-/// For origins that are told nothing else: below the five seconds of Node.js.
+/// For origins without a setting: less than the five seconds of Node.js.
 const OF_ORIGINS: Duration = Duration::from_secs(4);
 
 /// The longest time that a server's own word is believed for.
@@ -25,13 +26,13 @@ pub(crate) enum Repeat {
     MayNot,
 }
 
-/// What is known of how long a server keeps an idle connection.
+/// The known facts about how long a server keeps an idle connection.
 #[derive(Debug)]
 pub(crate) struct KeepAlive {
     most: Duration,
-    /// Whether the operator says that the server keeps connections that long.
+    /// Whether the operator has set that the server keeps connections for this time.
     vouched: Vouched,
-    /// What the server itself has announced, less a margin; milliseconds.
+    /// The time that the server itself has announced, minus a margin; milliseconds.
     announced: AtomicU64,
     /// It has closed a connection earlier than it should have.
     closes_early: AtomicBool,
@@ -43,22 +44,23 @@ enum Vouched {
     No,
 }
 
-/// What happens to a request's connection.
+/// How a request uses connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pooling {
-    /// Taken from those that are kept, if there is one, and kept afterwards for this time.
+    /// It uses an idle connection, if there is one, and the connection is kept afterwards for this
+    /// time.
     Shared(Duration),
     /// Made for this request, and closed after it.
     Alone,
 }
 
 impl KeepAlive {
-    /// For a server whose ways are known: that long for all requests.
+    /// For a server with a known idle time: this time for all requests.
     pub(crate) fn fixed(most: Duration) -> Self {
         Self::new(most, Vouched::Yes)
     }
 
-    /// For a server of a site, with what the configuration says of it.
+    /// For a server of a site, with the value from the configuration.
     pub(crate) fn of_origin(configured: Option<Duration>) -> Self {
         match configured {
             Some(most) => Self::new(most, Vouched::Yes),
@@ -90,7 +92,7 @@ impl KeepAlive {
         self.closes_early.store(true, Ordering::Relaxed);
     }
 
-    /// What a request gets.
+    /// How a request may use connections.
     pub(crate) fn pooling(&self, repeat: Repeat) -> Pooling {
         let announced = match self.announced.load(Ordering::Relaxed) {
             UNKNOWN => None,
@@ -111,7 +113,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(UNKNOWN - 1)
 }
 
-/// The server counts from its answer's last byte, and what it closes takes a moment to be known here.
+/// The server counts from its answer's last byte, and its closing takes a moment to arrive here.
 fn less_a_margin(announced: Duration) -> Duration {
     announced.saturating_sub((announced / 2).min(Duration::from_secs(1)))
 }
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_announces_shortens_what_is_kept() {
+    fn a_servers_announcement_shortens_the_idle_time() {
         let millis = Duration::from_millis;
         for (said, expected) in [
             ("timeout=5", Pooling::Shared(millis(4_000))),
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_repeated_gets_a_connection_of_its_own_until_the_servers_ways_are_known() {
+    fn requests_that_must_not_be_repeated_use_a_new_connection_until_the_idle_time_is_known() {
         let known = KeepAlive::of_origin(None);
         for said in [
             "",

@@ -1,9 +1,9 @@
 //! The one client for all outgoing requests: batches, their replay, requests to Segment accounts,
-//! settings, scripts. It connects over the framework's connectors, whose TLS and HTTP/2
-//! it uses; it speaks HTTP/1.1 itself, because the framework writes a request in two packets.
+//! settings, scripts. It connects over the framework's connectors, and uses their TLS and HTTP/2.
+//! It implements HTTP/1.1 itself, because the framework writes a request in two packets.
 //!
-//! Its rules: three addresses are tried; a request whose pooled connection was closed by the
-//! peer is sent again over a new one, and nothing else is sent twice; each read and each write has a
+//! Its rules: it tries three addresses; it retries a request whose pooled connection was closed by
+//! the peer over a new connection, and sends nothing else twice; each read and each write has a
 //! timeout.
 
 mod answer;
@@ -51,9 +51,9 @@ pub(crate) use broken::{BrokenExchange, How};
 pub(crate) use request::{Template, UpstreamRequest};
 pub(crate) use session::PIECE;
 
-/// Addresses that are tried before a request is given up.
+/// The number of addresses that are tried before a request fails.
 pub(crate) const CONNECTS: usize = 3;
-/// Connections of one connector that are kept for reuse.
+/// The number of connections of one connector that are kept for reuse.
 pub(crate) const POOL: usize = 256;
 
 /// How to connect to hosts that are verified with the same authorities, and the idle connections to
@@ -86,7 +86,7 @@ pub(crate) struct Client {
     reused: AtomicU64,
 }
 
-/// What a client has used so far.
+/// The client's usage so far.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Used {
     /// Connections that were opened, and requests that found one.
@@ -138,7 +138,7 @@ impl Client {
         }
     }
 
-    /// What has been used so far.
+    /// The usage so far.
     pub(crate) fn used(&self) -> Used {
         let (resolved, unresolved) = self.upstream.lookups();
         Used {
@@ -176,8 +176,8 @@ impl Client {
             match line.session.whole(&request, body, fields).await {
                 Ok(written) => return self.answering(line, written),
                 Err(broken) => {
-                    // What a pooled connection shows that the peer has closed: neither lateness
-                    // nor an answer that is no HTTP.
+                    // The sign that the peer has closed a pooled connection: not a timeout and not
+                    // an answer that is not HTTP.
                     let stale = line.reused == Reused::Yes && broken.how == How::Closed;
                     self.abandon(line).await;
                     if stale {
@@ -186,14 +186,14 @@ impl Client {
                         continue;
                     }
                     log::debug!("no answer from {}: {}", self.to, broken);
-                    return Err(broken.trouble());
+                    return Err(broken.reason());
                 }
             }
         }
     }
 
-    /// Begins a request whose body is still being made, over a new connection: what has been
-    /// written cannot be sent again, so it must not get one that the peer has closed.
+    /// Begins a request whose body is not complete yet, over a new connection: it cannot be
+    /// repeated after the first write, so it must not use a connection that the peer has closed.
     pub(crate) async fn open(
         &self,
         request: UpstreamRequest<'_>,
@@ -209,7 +209,7 @@ impl Client {
             }),
             Err(broken) => {
                 self.abandon(line).await;
-                Err(broken.trouble())
+                Err(broken.reason())
             }
         }
     }
@@ -249,7 +249,7 @@ impl Client {
                 });
             }
         }
-        // Boxed: most requests find a connection and need no room for making one.
+        // Boxed: most requests find a connection and need no memory to open one.
         Box::pin(self.connect(&known, first, pool)).await
     }
 
@@ -303,7 +303,7 @@ impl Client {
         Err(trouble)
     }
 
-    /// Gives a connection whose answer has been read back to the pool.
+    /// Returns a connection whose answer has been read to the pool.
     async fn release(&self, line: ActiveConnection) {
         match line.session {
             UpstreamSession::Http1(session) if session.is_reusable() => {
@@ -328,7 +328,7 @@ impl Client {
         };
         Box::pin(session.shutdown()).await;
         if let HttpSession::H2(stream) = &*session {
-            // Other streams may go on; new ones get a new connection.
+            // Other streams may continue; new ones get a new connection.
             stream.conn.mark_shutdown();
         }
         let peer = self.upstream.peer(line.address);
@@ -337,7 +337,7 @@ impl Client {
     }
 }
 
-/// An answer whose head has been read. Dropping it closes its connection.
+/// An answer whose head has been read. If it is dropped, its connection closes.
 pub(crate) struct OpenAnswer<'a> {
     client: &'a Client,
     line: ActiveConnection,
@@ -402,7 +402,8 @@ impl OpenAnswer<'_> {
     }
 }
 
-/// A request whose body is still being written. Dropping it closes the connection in mid-request.
+/// A request whose body is still being written. If it is dropped, the connection closes in the
+/// middle of the request.
 pub(crate) struct Sending<'a> {
     client: &'a Client,
     line: ActiveConnection,
@@ -411,8 +412,8 @@ pub(crate) struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    /// Writes the next piece, waiting for the peer to take it. Says whether the answer is there already;
-    /// it is then a refusal, and the upstream reads no further.
+    /// Writes the next piece, and waits until the peer accepts it. Returns whether the answer has
+    /// come already; then it is a rejection, and the upstream reads no further.
     pub(crate) async fn write(
         &mut self,
         piece: Bytes,
@@ -425,7 +426,7 @@ impl<'a> Sending<'a> {
         };
         match written {
             Ok(()) => Ok(None),
-            Err(failed) => self.last_words(failed).await.map(Some),
+            Err(failed) => self.early_answer(failed).await.map(Some),
         }
     }
 
@@ -435,15 +436,15 @@ impl<'a> Sending<'a> {
         let session = &mut self.line.session;
         match session.refused(self.fields).await {
             Ok(()) => session.take_head().ok_or(NoAnswerReason::Closed),
-            Err(Failed::Read(broken) | Failed::Write(broken)) => Err(broken.trouble()),
+            Err(Failed::Read(broken) | Failed::Write(broken)) => Err(broken.reason()),
         }
     }
 
-    async fn last_words(&mut self, failed: Failed) -> Result<AnswerHead, NoAnswerReason> {
+    async fn early_answer(&mut self, failed: Failed) -> Result<AnswerHead, NoAnswerReason> {
         let session = &mut self.line.session;
-        match session.last_words(failed, self.fields).await {
+        match session.early_answer(failed, self.fields).await {
             Ok(_) => session.take_head().ok_or(NoAnswerReason::Closed),
-            Err(broken) => Err(broken.trouble()),
+            Err(broken) => Err(broken.reason()),
         }
     }
 
@@ -457,15 +458,15 @@ impl<'a> Sending<'a> {
                     .read_head(self.fields)
                     .await
                     .map(|()| BodyWritten::All),
-                Err(failed) => Box::pin(session.last_words(failed, self.fields)).await,
+                Err(failed) => Box::pin(session.early_answer(failed, self.fields)).await,
             },
-            Err(failed) => Box::pin(session.last_words(failed, self.fields)).await,
+            Err(failed) => Box::pin(session.early_answer(failed, self.fields)).await,
         };
         match written {
             Ok(written) => self.client.answering(self.line, written),
             Err(broken) => {
                 self.abort().await;
-                Err(broken.trouble())
+                Err(broken.reason())
             }
         }
     }

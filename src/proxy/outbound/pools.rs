@@ -23,8 +23,8 @@ pub(crate) struct Pools {
 }
 
 impl Pools {
-    /// The connections of the next configuration: those with the same authorities are kept, and the others
-    /// are closed when the last request that uses them has ended.
+    /// The connections of the next configuration: those with the same authorities stay, and the
+    /// others close when the last request that uses them has ended.
     pub(crate) fn after(before: &Self) -> Self {
         Self {
             now: HashMap::new(),

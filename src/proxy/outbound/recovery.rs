@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::proxy::limits::log_limit::LogLimit;
-use crate::proxy::outbound::refused_events::blames_events;
+use crate::proxy::outbound::refused_events::is_about_events;
 use crate::proxy::outbound::verdict::BatchVerdict;
 
 /// The failures of one project's PostHog.
@@ -31,7 +33,7 @@ struct Spell {
 pub(crate) struct Record {
     /// For how long batches have failed, and how many.
     pub(crate) trouble: Option<(Duration, u64)>,
-    /// How long ago it happened, and what it was.
+    /// When it happened, and the verdict.
     pub(crate) last_error: Option<(Duration, BatchVerdict)>,
 }
 
@@ -73,12 +75,14 @@ impl Recovery {
         let Some(OutageEnd { after, failed }) = self.noted(verdict, Instant::now()) else {
             return;
         };
-        if let Some(more) = self.log_limit.pass(project, "recovered") {
-            log::info!(
-                "project {project}: PostHog takes events again, after {}; {failed} batches did not \
-                 get through{more}",
-                spoken(after)
-            );
+        let line = format!(
+            "project {project}: PostHog takes events again, after {}; {failed} batches did not get \
+             through",
+            format_duration(after)
+        );
+        match self.log_limit.pass(project, "recovered") {
+            Some(more) => log::info!("{line}{more}"),
+            None => self.log_limit.keep(project, "recovered", Level::Info, line),
         }
     }
 
@@ -97,8 +101,8 @@ impl Recovery {
         }
         let last_error = self.last_error.lock();
         *last_error.unwrap_or_else(PoisonError::into_inner) = Some((now, verdict));
-        // A refused event says nothing about PostHog itself.
-        if !blames_events(verdict) {
+        // A rejected event does not describe the state of PostHog itself.
+        if !is_about_events(verdict) {
             let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
             let began = since.map_or(now, |spell| spell.began);
             *since = Some(Spell { began, last: now });
@@ -109,7 +113,7 @@ impl Recovery {
 }
 
 /// A duration in the two units that matter.
-pub(crate) fn spoken(duration: Duration) -> String {
+pub(crate) fn format_duration(duration: Duration) -> String {
     match duration.as_secs() {
         0 => format!("{} ms", duration.as_millis()),
         seconds @ 1..=59 => format!("{seconds} s"),
@@ -124,7 +128,7 @@ mod tests {
     use crate::proxy::outbound::verdict::NoAnswerReason;
 
     #[test]
-    fn the_end_of_a_trouble_is_told_once_with_its_length_and_cost() {
+    fn the_end_of_a_failure_is_reported_once_with_its_length_and_cost() {
         let recovery = Recovery::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
@@ -144,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_told_in_units_that_people_use() {
+    fn durations_are_printed_in_common_units() {
         for (millis, told) in [
             (0, "0 ms"),
             (999, "999 ms"),
@@ -153,7 +157,7 @@ mod tests {
             (3_600_000, "1 h 0 min"),
             (90_061_000, "25 h 1 min"),
         ] {
-            assert_eq!(spoken(Duration::from_millis(millis)), told);
+            assert_eq!(format_duration(Duration::from_millis(millis)), told);
         }
     }
 }

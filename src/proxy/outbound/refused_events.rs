@@ -1,5 +1,5 @@
-//! A batch that PostHog refuses for good, where no spool can keep it: it is halved at once, so that
-//! its good events arrive and the refused one is reported.
+//! A batch that PostHog rejects for good and no spool can store: it is halved at once, so that its
+//! good events arrive and the rejected one is reported.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,14 +21,14 @@ const REQUESTS: usize = 400;
 /// streamed batch cannot be halved, so the client sends it again.
 const CAUTION: Duration = Duration::from_secs(600);
 
-/// An event that PostHog refuses for good.
+/// An event that PostHog rejects for good.
 pub(crate) struct RefusedEvent {
     pub(crate) event: Bytes,
     pub(crate) refusal: Refusal,
 }
 
 /// Whether this verdict is about the events in the batch.
-pub(crate) fn blames_events(verdict: BatchVerdict) -> bool {
+pub(crate) fn is_about_events(verdict: BatchVerdict) -> bool {
     matches!(verdict, BatchVerdict::Refused(_))
 }
 
@@ -37,9 +37,9 @@ pub(crate) fn blames_events(verdict: BatchVerdict) -> bool {
 ///
 /// # Errors
 ///
-/// The final verdict, if the client has to send the batch again: PostHog failed meanwhile, the bounds
-/// on requests and time were reached, or it took nothing at all. Then the events may not be at fault,
-/// and none of them is given up.
+/// The final verdict, if the client has to retry the batch: PostHog failed meanwhile, the limits on
+/// requests and time were reached, or it accepted no event at all. Then the events may not be the
+/// cause, and none of them is dropped.
 pub(crate) async fn deliver_without(
     destination: &Destination,
     batch: &Bytes,

@@ -7,7 +7,7 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::v1::client::http_req_header_to_wire;
 use pingora::{BError, Error, ErrorType};
 
-/// What many requests have in common, written once.
+/// The common part of many requests, written once.
 #[derive(Debug)]
 pub(crate) struct Template {
     header: RequestHeader,
@@ -15,11 +15,11 @@ pub(crate) struct Template {
     lines: Vec<u8>,
 }
 
-/// One request: a template, and what only this one says.
+/// One request: a template, and the fields of this request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UpstreamRequest<'a> {
     pub(crate) template: &'a Template,
-    /// Names and values, which stand behind those of the template.
+    /// Names and values, which follow after those of the template.
     pub(crate) fields: &'a [(&'static str, &'a str)],
 }
 
@@ -69,7 +69,7 @@ impl UpstreamRequest<'_> {
         debug_assert!(written.is_ok(), "memory takes every byte");
     }
 
-    /// The request for HTTP/2, which frames a body of unknown length by itself.
+    /// The request for HTTP/2, which frames a body of unknown length itself.
     pub(crate) fn header(&self, length: Length) -> Result<Box<RequestHeader>, BError> {
         let mut header = Box::new(self.template.header.clone());
         for (name, value) in self.fields {

@@ -27,13 +27,13 @@ use crate::proxy::outbound::{
 };
 use crate::proxy::BuildError;
 
-/// Streaming batches of a project that are on their way at once. They are as slow as their
-/// clients, so they have a limit of their own and cannot use up that of the whole batches.
+/// The maximum of streaming batches of a project in flight. They are as slow as their clients, so
+/// they have a separate limit and cannot use up that of the whole batches.
 const STREAMS: usize = 64;
 /// The most that is read of an answer's body, so that the connection can be used again, in bytes. Capture's
 /// answers have a few dozen bytes.
 const ANSWER: usize = 64 * 1024;
-/// The bytes of a refusal that are kept as its reason.
+/// The bytes of a rejection that are stored as its reason.
 const WORDS: usize = 1024;
 /// The time for an answer's body. The status decides; a slow body must not keep the client waiting.
 const DRIPS: Duration = Duration::from_secs(2);
@@ -55,7 +55,7 @@ pub(crate) struct Destination {
     template: Template,
 }
 
-/// Counts of what was sent to PostHog, for the metrics.
+/// Counts of the data sent to PostHog, for the metrics.
 #[derive(Debug)]
 struct Traffic {
     times: DurationHistogram,
@@ -138,7 +138,7 @@ impl Destination {
         })
     }
 
-    /// Whether a destination made of these settings would do the same.
+    /// Whether a destination with these settings would behave the same.
     pub(crate) fn is_as_good(
         &self,
         project: &Project,
@@ -168,7 +168,7 @@ impl Destination {
         self.tally.note(&self.project.name, verdict);
     }
 
-    /// What PostHog said to batches so far.
+    /// PostHog's answers to batches so far.
     pub(crate) fn tally(&self) -> &Arc<BatchCounts> {
         &self.tally
     }
@@ -191,7 +191,7 @@ impl Destination {
         self.client.patience()
     }
 
-    /// Sends a whole batch and says what PostHog made of it.
+    /// Sends a whole batch and returns PostHog's verdict.
     ///
     /// If the peer has closed a pooled connection, the batch is sent again over a new one. Nothing is sent
     /// twice over new connections: without an answer the client decides whether to send again, and
@@ -219,7 +219,7 @@ impl Destination {
             Err(trouble) => return BatchVerdict::Unreachable(trouble).into(),
         };
         let (client, mut fields) = (client.map(|client| client.to_string()), Vec::new());
-        fields.extend(on_behalf_of(client.as_deref()));
+        fields.extend(forwarded_for(client.as_deref()));
         if encoding == Encoding::Gzip {
             fields.push(("Content-Encoding", "gzip"));
         }
@@ -241,7 +241,7 @@ impl Destination {
         let began = Instant::now();
         let place = self.place(&self.streams).await?;
         let client = client.map(|client| client.to_string());
-        let fields = on_behalf_of(client.as_deref());
+        let fields = forwarded_for(client.as_deref());
         let request = UpstreamRequest {
             template: &self.template,
             fields: fields.as_slice(),
@@ -271,7 +271,7 @@ impl Destination {
     }
 }
 
-/// A request whose batch is still being made. It holds its permit until it has ended.
+/// A request whose batch is not complete yet. It holds its permit until it has ended.
 pub(crate) struct OpenBatch<'a> {
     sending: Sending<'a>,
     traffic: &'a Traffic,
@@ -281,8 +281,8 @@ pub(crate) struct OpenBatch<'a> {
 }
 
 impl OpenBatch<'_> {
-    /// Writes the next piece, waiting for PostHog to take it. Returns the answer if it is there already; it
-    /// is then a refusal.
+    /// Writes the next piece, and waits until PostHog accepts it. Returns the answer if it has come
+    /// already; then it is a rejection.
     pub(crate) async fn write(
         &mut self,
         piece: Bytes,
@@ -316,11 +316,11 @@ impl OpenBatch<'_> {
 
 /// The header field with the client's address: nothing else of the client's own request is sent
 /// upstream (posthog-ingestion 2.1).
-fn on_behalf_of(client: Option<&str>) -> Option<(&'static str, &str)> {
+fn forwarded_for(client: Option<&str>) -> Option<(&'static str, &str)> {
     client.map(|client| ("X-Forwarded-For", client))
 }
 
-/// What PostHog says in its answer.
+/// The content of PostHog's answer.
 async fn said(answering: OpenAnswer<'_>) -> BatchAnswer {
     let verdict = verdict(&answering.head);
     let kept = match verdict {

@@ -1,4 +1,4 @@
-//! One request and its answer on a connection, whichever version of HTTP it speaks.
+//! One request and its answer on a connection, for both versions of HTTP.
 
 use std::future::{poll_fn, Future};
 use std::pin::pin;
@@ -14,15 +14,15 @@ use super::http1::Http1;
 use super::request::{Length, UpstreamRequest};
 use super::{BodyEnd, BrokenExchange, How};
 
-/// After each piece of this many bytes, the session checks whether the answer is there already.
+/// After each piece of this many bytes, the session checks whether the answer has come already.
 pub(crate) const PIECE: usize = 64 * 1024;
 /// How long an answer may take on a connection that cannot be written to any more.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A connection with one request on it; for HTTP/2, one stream of a connection.
 ///
-/// What the framework does for HTTP/2 is awaited in boxes: its futures are large, and every other
-/// request would hold the memory for them.
+/// The framework's HTTP/2 futures are large, so they are boxed: otherwise every other request would
+/// hold memory for them.
 pub(crate) enum UpstreamSession {
     Http1(Box<Http1>),
     /// The framework's session; never its HTTP/1.1.
@@ -37,7 +37,7 @@ pub(crate) enum BodyWritten {
     Answered,
 }
 
-/// What went wrong while a request was written.
+/// The error while a request was written.
 pub(crate) enum Failed {
     /// It could not be written. There may still be an answer.
     Write(BrokenExchange),
@@ -71,7 +71,7 @@ impl UpstreamSession {
                 Ok(BodyWritten::All)
             }
             Ok(BodyWritten::Answered) => Ok(BodyWritten::Answered),
-            Err(failed) => Box::pin(self.last_words(failed, fields)).await,
+            Err(failed) => Box::pin(self.early_answer(failed, fields)).await,
         }
     }
 
@@ -123,7 +123,7 @@ impl UpstreamSession {
         }
     }
 
-    /// Writes the next piece of a body that goes on.
+    /// Writes the next piece of a body of unknown length.
     pub(crate) async fn piece(&mut self, piece: Bytes) -> Result<(), Failed> {
         let written = match self {
             Self::Http1(session) => session.piece(&piece).await,
@@ -192,8 +192,9 @@ impl UpstreamSession {
         }
     }
 
-    /// The answer of an upstream that stopped reading: it may have said why before it closed.
-    pub(crate) async fn last_words(
+    /// The answer of an upstream that stopped reading: it may have sent the reason before it
+    /// closed.
+    pub(crate) async fn early_answer(
         &mut self,
         failed: Failed,
         fields: WantedFields,
@@ -210,7 +211,7 @@ impl UpstreamSession {
         }
     }
 
-    /// Reads up to the head that is no interim one, unless it is there already.
+    /// Reads up to the final head, unless it has been read already.
     pub(crate) async fn read_head(&mut self, fields: WantedFields) -> Result<(), BrokenExchange> {
         match self {
             Self::Http1(session) => session.read_head(fields).await,

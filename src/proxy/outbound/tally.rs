@@ -1,4 +1,4 @@
-//! What PostHog has answered to a project's batches, as the operator is told.
+//! PostHog's answers to a project's batches, for the operator.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,7 +8,7 @@ use crate::admin::{BatchAnswers, DeliveryFailure, LastError};
 use crate::proxy::outbound::recovery::Recovery;
 use crate::proxy::outbound::verdict::BatchVerdict;
 
-/// What PostHog said to the batches of a project.
+/// PostHog's answers to the batches of a project.
 #[derive(Debug, Default)]
 pub(crate) struct BatchCounts {
     accepted: AtomicU64,
@@ -20,7 +20,7 @@ pub(crate) struct BatchCounts {
 }
 
 impl BatchCounts {
-    /// Counts a batch of this project by its outcome, and tells when PostHog is well again.
+    /// Counts a batch of this project by its outcome, and logs when PostHog is healthy again.
     pub(crate) fn note(&self, project: &str, verdict: BatchVerdict) {
         self.recovery.note(project, verdict);
         let counter = match verdict {
@@ -38,7 +38,10 @@ impl BatchCounts {
     }
 
     /// The trouble that there is and the last error there was, for a moment that is `now`.
-    pub(crate) fn troubles(&self, now: SystemTime) -> (Option<DeliveryFailure>, Option<LastError>) {
+    pub(crate) fn failure_state(
+        &self,
+        now: SystemTime,
+    ) -> (Option<DeliveryFailure>, Option<LastError>) {
         let record = self.recovery.record();
         let before = |ago: Duration| {
             let at = now.checked_sub(ago)?.duration_since(UNIX_EPOCH).ok()?;

@@ -30,8 +30,8 @@ pub(crate) const IDLE: Duration = Duration::from_secs(40);
 /// The group key of a connection that no other request may use.
 const ALONE: u64 = 1 << 63;
 
-/// How long what the framework proxies may take for an answer. It counts this while the client is still
-/// uploading (pingora 2.4), so it must be longer than the slowest upload.
+/// How long the upstreams of proxied requests may take for an answer. The framework counts this
+/// while the client is still uploading (pingora 2.4), so it must be longer than the slowest upload.
 pub(crate) const SITE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// The timeouts of an upstream.
@@ -114,7 +114,7 @@ impl UpstreamHost {
         }
     }
 
-    /// What is known of how long its idle connections live.
+    /// The known lifetime of its idle connections.
     pub(crate) fn keepalive(&self) -> &KeepAlive {
         &self.keepalive
     }
@@ -132,8 +132,8 @@ impl UpstreamHost {
         self.timeouts
     }
 
-    /// The addresses as they are known now. Waits only when none are known, or for those that
-    /// are very old, and never longer than the connect timeout.
+    /// The current addresses. Waits only if none are known, or if they are very old, and never
+    /// longer than the connect timeout.
     pub(crate) async fn addresses(&self) -> Result<Arc<Addresses>, Unresolved> {
         match &self.names {
             HostNames::Literal(addresses) => Ok(Arc::clone(addresses)),
@@ -141,8 +141,8 @@ impl UpstreamHost {
         }
     }
 
-    /// The next address in turn that has not been tried and has not failed recently; one that has
-    /// failed if there is no other.
+    /// The next address in turn that has not been tried and has not failed recently; a failed one
+    /// if there is no other.
     pub(crate) fn pick(&self, addresses: &Addresses, tried: &[SocketAddr]) -> Option<SocketAddr> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let (before, after) = addresses.list.split_at(turn % addresses.list.len().max(1));
@@ -178,14 +178,14 @@ impl UpstreamHost {
             user_timeout: Duration::ZERO,
         });
         match self.http {
-            // Without TLS there is no negotiation, so it takes knowledge to speak HTTP/2.
+            // Without TLS there is no negotiation, so HTTP/2 has to be configured.
             UpstreamHttp::Auto if tls => options.set_http_version(2, 1),
             UpstreamHttp::Auto | UpstreamHttp::Http1 => options.set_http_version(1, 1),
             UpstreamHttp::Http2 => options.set_http_version(2, 2),
         }
         // The default of one stream would open a connection per request.
         options.max_h2_streams = 100;
-        // A connection whose peer is gone is found before the next batch needs it.
+        // The ping finds a dead connection before the next batch needs it.
         options.h2_ping_interval = Some(Duration::from_secs(15));
         peer
     }
@@ -193,8 +193,8 @@ impl UpstreamHost {
     /// The same for one request, over a pooled connection if that is safe.
     pub(crate) fn peer_for(&self, address: SocketAddr, repeat: Repeat) -> HttpPeer {
         let mut peer = self.peer(address);
-        // Connections of different groups are not mixed. So what was kept by an older rule is not
-        // used by a newer one.
+        // Connections of different groups are not mixed, so a newer rule does not use the
+        // connections of an older one.
         match self.keepalive.pooling(repeat) {
             Pooling::Shared(idle) => {
                 peer.options.idle_timeout = Some(idle);
@@ -225,13 +225,13 @@ impl Addresses {
         }
     }
 
-    /// Every address that is known.
+    /// Every known address.
     pub(crate) fn all(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.list.iter().map(|address| address.socket)
     }
 
     /// Whether none of them could be connected to recently: the name may have other addresses by now.
-    fn leads_nowhere(&self) -> bool {
+    fn has_no_reachable_address(&self) -> bool {
         let now = self.since.elapsed().as_millis() as u64;
         let avoided = |address: &ResolvedAddress| address.avoid_until.load(Ordering::Relaxed) > now;
         self.list.iter().all(avoided)
@@ -248,8 +248,8 @@ impl Addresses {
 
 /// Looks a name up and remembers the last good answer.
 ///
-/// It needs no task of its own that would have to be started and stopped with the host proxy:
-/// the first request after the answer has aged starts the next lookup, and uses the old answer.
+/// It needs no separate task that would have to be started and stopped with the host proxy: the
+/// first request after the answer has aged starts the next lookup, and uses the old answer.
 #[derive(Debug)]
 struct Resolver {
     name: String,
@@ -277,7 +277,7 @@ impl Resolver {
     async fn addresses(self: &Arc<Self>, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
         if let Some(known) = self.known.load_full() {
             let age = known.since.elapsed();
-            if age < known.fresh_for && !(age > DOUBTFUL && known.leads_nowhere()) {
+            if age < known.fresh_for && !(age > DOUBTFUL && known.has_no_reachable_address()) {
                 return Ok(known);
             }
             if age < STALE {

@@ -1,5 +1,5 @@
-//! What PostHog answered to a batch, how the client is answered then, and what the operator should
-//! do. This is the one place that decides all three.
+//! PostHog's answer to a batch, the answer to the client that follows from it, and the advice to
+//! the operator. This is the one place that decides all three.
 
 use std::time::Duration;
 
@@ -32,10 +32,10 @@ pub(crate) enum BatchVerdict {
     Unreachable(NoAnswerReason),
 }
 
-/// What happens to the events of a batch that PostHog did not take.
+/// What happens to the events of a batch that PostHog did not accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fallback {
-    /// Their client is told to send them again.
+    /// Their client gets 503 and retries.
     ClientRetries,
     /// They are in the spool, or go there.
     Spooled,
@@ -94,8 +94,8 @@ impl BatchVerdict {
         }
     }
 
-    /// The answer: 200 only if PostHog accepted. Anything else may succeed later, once PostHog or the
-    /// configuration is repaired, so no SDK is told to drop its events.
+    /// The answer: 200 only if PostHog accepted. All other requests may succeed later, when PostHog
+    /// or the configuration is repaired, so no SDK is made to drop its events.
     pub(crate) fn reply(self) -> Reply {
         let retry_after = match self {
             Self::Accepted => return Reply::Accepted,
@@ -133,16 +133,18 @@ impl BatchVerdict {
         let Some((kind, advice)) = self.advice() else {
             return;
         };
-        if let Some(more) = log_limit.pass(&project.name, kind) {
-            log::error!(
-                "project {}: {}: {advice}. {}{more}",
-                project.name,
-                project.host,
-                match then {
-                    Fallback::ClientRetries => "Clients are told to send again later",
-                    Fallback::Spooled => "The events wait in the spool",
-                },
-            );
+        let line = format!(
+            "project {}: {}: {advice}. {}",
+            project.name,
+            project.host,
+            match then {
+                Fallback::ClientRetries => "Clients are told to send again later",
+                Fallback::Spooled => "The events wait in the spool",
+            },
+        );
+        match log_limit.pass(&project.name, kind) {
+            Some(more) => log::error!("{line}{more}"),
+            None => log_limit.keep(&project.name, kind, log::Level::Error, line),
         }
     }
 
@@ -169,7 +171,7 @@ impl BatchVerdict {
                 "page",
                 format!(
                     "answered {status} with a web page, as log-in pages and portals do: this is \
-                     not PostHog's ingestion API. Check `host` and what stands in front of it"
+                     not PostHog's ingestion API. Check `host` and the server in front of it"
                 ),
             ),
             Self::Refused(status) => (
@@ -187,7 +189,7 @@ impl BatchVerdict {
             ),
             Self::Busy { status: 429, .. } => (
                 "limited",
-                "is limiting the rate (429). If it lasts, look at the project's quota".to_owned(),
+                "is limiting the rate (429). If it lasts, check the project's quota".to_owned(),
             ),
             Self::Busy { status, .. } => (
                 "busy",
@@ -229,7 +231,8 @@ impl NoAnswerReason {
             Self::Tls => (
                 "tls",
                 "no TLS connection. Its certificate must be valid today and for this name, and signed by an \
-                 authority this machine trusts: install ca-certificates, or set `ca_file`"
+                 authority this machine trusts: install ca-certificates, or set `ca_file`. A server without TLS \
+                 has http:// in `host`"
                     .to_owned(),
             ),
             Self::Timeout => (

@@ -36,7 +36,7 @@ pub(super) async fn refuse_head(session: &mut Session, fault: HeadFault) -> Resu
     write_page(session, fault.status().as_u16(), allowed).await
 }
 
-/// The methods that a refused `TRACE` or `CONNECT` is told of (RFC 9110, 15.5.6).
+/// The methods in the answer to a rejected `TRACE` or `CONNECT` (RFC 9110, 15.5.6).
 pub(super) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Tells a client of posthog-js's when to come back.

@@ -1,5 +1,6 @@
-//! What authorities fetch over HTTP before they issue a certificate (RFC 8555, 8.3): answered before any
-//! route and any redirect, while an order is under way. Any other path below it is the site's own.
+//! The challenges that authorities request over HTTP before they issue a certificate (RFC 8555,
+//! 8.3): answered before any route and any redirect during an order. Every other path below it
+//! belongs to the site.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};

@@ -1,4 +1,4 @@
-//! What HTTP's own documents ask of a proxy and the framework leaves to its user.
+//! What the HTTP standards require of a proxy and the framework does not do.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
@@ -10,12 +10,12 @@ use super::answers;
 use crate::proxy::outbound::hops;
 use crate::proxy::reply;
 
-/// What an answer that has no body, or is not the last one, says of none.
+/// The framing fields, which an answer without a body and an interim answer do not have.
 const FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 /// Whether `OPTIONS` asks about the server as a whole: also by a whole address without a path
 /// (RFC 9112, 3.2.4).
-pub(super) fn asks_about_the_server(request: &RequestHeader) -> bool {
+pub(super) fn is_about_the_server(request: &RequestHeader) -> bool {
     let whole = match request.raw_path() {
         b"*" => true,
         target => match crate::site::head::split_target(target) {
@@ -26,7 +26,7 @@ pub(super) fn asks_about_the_server(request: &RequestHeader) -> bool {
     whole && request.method == Method::OPTIONS
 }
 
-/// Says what the server can do (RFC 9110, 9.3.7).
+/// Answers with the abilities of the server (RFC 9110, 9.3.7).
 pub(super) async fn answer_about_the_server(session: &mut Session) -> Result<()> {
     let mut answer = http::Response::new(bytes::Bytes::new());
     let headers = answer.headers_mut();
@@ -34,10 +34,10 @@ pub(super) async fn answer_about_the_server(session: &mut Session) -> Result<()>
     reply::write(session, answer).await
 }
 
-/// Keeps to what a request says about its own connection.
+/// Obeys what a request sets for its own connection.
 pub(super) fn heed(session: &mut Session) {
     let request = session.req_header();
-    // The framework reads the first line of that name alone.
+    // The framework reads only the first line of that name.
     let closes = says(&request.headers, header::CONNECTION, b"close");
     let old = request.version <= Version::HTTP_10;
     if closes {
@@ -57,18 +57,18 @@ pub(super) fn expect_as_its_version_does(session: &Session, request: &mut Reques
     }
 }
 
-/// Makes the head of a server's answer one that is sent on.
+/// Changes the head of a server's answer so that it can be passed on.
 ///
 /// # Errors
 ///
 /// When its body is coded for the transfer in a way that the client did not ask for, and that cannot be
 /// taken off here (RFC 9112, 6.1).
-pub(super) fn put_right(response: &mut ResponseHeader) -> Result<()> {
+pub(super) fn make_conformant(response: &mut ResponseHeader) -> Result<()> {
     let codings = tokens(&response.headers, header::TRANSFER_ENCODING);
     if codings.iter().any(|coding| !is(coding, b"chunked")) {
         if !codings.iter().all(|coding| is(coding, b"identity")) {
             let status = ErrorType::HTTPStatus(502);
-            let why = "the server coded its answer for the transfer unasked";
+            let why = "the server used a transfer coding that was not requested";
             return Err(Error::explain(status, why).into_up());
         }
         response.remove_header(&header::TRANSFER_ENCODING);
@@ -85,7 +85,7 @@ pub(super) fn put_right(response: &mut ResponseHeader) -> Result<()> {
         }
     }
     if goes_on {
-        // The framework writes its own of the last answer alone.
+        // The framework writes only those of the last answer.
         hops::drop_from(response);
         response.remove_header(&header::CONNECTION);
         response.remove_header(&header::UPGRADE);
@@ -115,7 +115,7 @@ fn is(token: &[u8], word: &[u8]) -> bool {
     token.eq_ignore_ascii_case(word)
 }
 
-/// The words of a list that may stand in several lines (RFC 9110, 5.6.1).
+/// The words of a list that may be spread over several lines (RFC 9110, 5.6.1).
 fn tokens(headers: &HeaderMap, name: HeaderName) -> Vec<&[u8]> {
     let lines = headers.get_all(name).iter();
     lines
@@ -165,7 +165,7 @@ mod tests {
             (304, vec![length], vec!["content-length: 2"]),
         ] {
             let mut response = response(status, &fields);
-            put_right(&mut response).unwrap();
+            make_conformant(&mut response).unwrap();
             let found: Vec<String> = response
                 .headers
                 .iter()
@@ -184,7 +184,7 @@ mod tests {
             "chunked, gzip",
         ] {
             let mut response = response(200, &[("transfer-encoding", coding)]);
-            assert!(put_right(&mut response).is_err(), "{coding}");
+            assert!(make_conformant(&mut response).is_err(), "{coding}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of one request of a site, from its head to its end.
+//! The state of one request of a site, from its head to its end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::origin::Servers;
 use super::site_state::{SiteRoute, SiteState};
 use super::uploads::BodySpeed;
 
-/// What is known of one request of a site.
+/// The state of one request of a site.
 pub struct SiteContext {
     pub(super) began: Instant,
     /// The configuration that it began with.
@@ -22,7 +22,7 @@ pub struct SiteContext {
     /// Who asks, once its head has been looked at.
     pub(super) caller: Option<Caller>,
     pub(super) way: SiteTarget,
-    /// What an answer of our own to it was, instead of an upstream's.
+    /// The answer that Hedgerow gave itself, instead of an upstream.
     pub(super) answered: Option<Answered>,
     pub(super) upstream: ServerAnswer,
     pub(super) addresses: Option<Arc<Addresses>>,

@@ -1,4 +1,4 @@
-//! Who asks, as a site behind its proxy is told.
+//! The fields that tell a site behind its proxy who sent the request.
 
 use http::{header, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -17,7 +17,8 @@ use super::context::SiteContext;
 /// So much of a body the framework remembers for a second attempt.
 const REMEMBERED: usize = 64 << 10;
 
-/// Whether a request may be sent to a site again: by its method, and by what is left of its body.
+/// Whether a request may be sent to a site again: depends on its method, and on the rest of its
+/// body.
 pub(super) fn repeat(session: &mut Session) -> Repeat {
     let idempotent = session.req_header().method.is_idempotent();
     let length = session.req_header().headers.get(header::CONTENT_LENGTH);
@@ -33,9 +34,9 @@ pub(super) fn repeat(session: &mut Session) -> Repeat {
 }
 
 impl SiteContext {
-    /// Says in a request who sent it, to which host and how, and takes out what the client said of
-    /// itself, unless it is a proxy that is believed.
-    pub(super) fn say_who_asks(
+    /// Sets the fields in a request that name its sender, host and scheme, and removes those that
+    /// the client has set, unless it is a trusted proxy.
+    pub(super) fn set_forwarded_fields(
         &self,
         session: &Session,
         request: &mut RequestHeader,
@@ -105,15 +106,15 @@ pub(super) fn ask_for_path(request: &mut RequestHeader) -> Result<()> {
 }
 
 /// One length where equal ones are given several times.
-pub(super) fn say_length_once(request: &mut RequestHeader) -> Result<()> {
+pub(super) fn merge_equal_lengths(request: &mut RequestHeader) -> Result<()> {
     match one_length(&request.headers) {
         Some(length) => request.insert_header(header::CONTENT_LENGTH, length),
         None => Ok(()),
     }
 }
 
-/// The cookies of a request as one line: HTTP/2 may send them one by one, and a server that speaks
-/// HTTP/1.1 looks for one (RFC 9113, 8.2.3).
+/// The cookies of a request as one line: HTTP/2 may send them one by one, and an HTTP/1.1 server
+/// expects one line (RFC 9113, 8.2.3).
 pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
     let values: Vec<&[u8]> = request
         .headers
@@ -132,8 +133,8 @@ pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
     }
 }
 
-/// Lets an answer of unknown length end with its connection where the client knows no chunks
-/// (RFC 9112, 6.1): one that speaks HTTP/1.0 would take their sizes for a part of the page.
+/// Makes an answer of unknown length end with its connection if the client does not support chunks
+/// (RFC 9112, 6.1): an HTTP/1.0 client would read their sizes as a part of the page.
 pub(super) fn end_by_closing(session: &mut Session, response: &mut ResponseHeader) {
     let old = session.req_header().version <= http::Version::HTTP_10;
     let bodiless = matches!(

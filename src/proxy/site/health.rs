@@ -1,4 +1,4 @@
-//! `health` of a listener: what a load balancer asks where it sends its requests.
+//! `health` of a listener: the health check of a load balancer on the port of its requests.
 
 use http::Method;
 use pingora::proxy::Session;

@@ -44,7 +44,7 @@ use crate::site::head::HeadFault;
 use answers::{page, status};
 pub use context::SiteContext;
 use context::{PageState, ServerAnswer, SiteTarget};
-use forwarding::{ask_for_path, end_by_closing, join_cookies, repeat, say_length_once};
+use forwarding::{ask_for_path, end_by_closing, join_cookies, merge_equal_lengths, repeat};
 pub(in crate::proxy) use site_state::SiteState;
 use site_state::To;
 use uploads::BodySpeed;
@@ -79,10 +79,10 @@ impl Site {
         })
     }
 
-    /// Serves another configuration from now on. Requests that have begun end with the one they
-    /// began with; what stays the same (the spool, counters, connections, kept scripts) goes on.
-    /// Gives back what does not become active before a new process is started. Reads files, so
-    /// not to be called where requests are served.
+    /// Serves another configuration from now on. A request ends with the configuration that it
+    /// began with; everything that is equal (the spool, counters, connections, cached scripts)
+    /// stays. Returns the settings that need a new process. Reads files, so do not call it where
+    /// requests are served.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl Site {
         Ok(kept)
     }
 
-    /// Another configuration, made ready beside the one that is at work.
+    /// Prepares another configuration while the active one serves.
     pub(in crate::proxy) fn prepare(&self, config: Config) -> Result<Arc<SiteState>, BuildError> {
         let serving = self.shared.hedgerow.shared.prepare(config)?;
         let before = self.shared.site_state.load_full();
@@ -109,12 +109,12 @@ impl Site {
     }
 
     /// Looks after the health of origins' servers on the current runtime.
-    pub(in crate::proxy) fn look_after(&self) {
-        self.shared.site_state.load().look_after();
+    pub(in crate::proxy) fn watch_health(&self) {
+        self.shared.site_state.load().watch_health();
     }
 
-    /// What has to run as a background service where no [`Server`](crate::proxy::Server) runs it:
-    /// the balancers of origins with several servers.
+    /// The background services to run if no [`Server`](crate::proxy::Server) runs them: the
+    /// balancers of origins with several servers.
     pub fn balancers(&self) -> Vec<Arc<Balancer>> {
         self.shared.site_state.load().balancers()
     }
@@ -159,7 +159,7 @@ impl ProxyHttp for Site {
             return context.refuse_head(session, fault).await;
         }
         conformance::heed(session);
-        if conformance::asks_about_the_server(session.req_header()) {
+        if conformance::is_about_the_server(session.req_header()) {
             conformance::answer_about_the_server(session).await?;
             return Ok(true);
         }
@@ -184,7 +184,7 @@ impl ProxyHttp for Site {
         if let RouteAction::Segment(segment) = &route.does {
             let intake = Intake::new(serving, segment, route.number);
             let mut exchange = Framed::new(session, serving);
-            // Boxed: what is proxied goes without the room that this needs.
+            // Boxed: proxied requests do not hold the memory that this needs.
             Box::pin(intake.serve(&mut exchange, tail_at)).await;
             return Ok(true);
         }
@@ -299,7 +299,7 @@ impl ProxyHttp for Site {
         // A repeated attempt begins again.
         context.body = 0;
         context.speed = BodySpeed::new(context.site_state.serving.config.limits.body_rate);
-        say_length_once(request)?;
+        merge_equal_lengths(request)?;
         conformance::expect_as_its_version_does(session, request);
         if let SiteTarget::PostHog(_, passed, passing) = &context.way {
             let client = context.caller.and_then(|caller| caller.shown);
@@ -319,7 +319,7 @@ impl ProxyHttp for Site {
         };
         ask_for_path(request)?;
         join_cookies(request)?;
-        context.say_who_asks(session, request, underscores)
+        context.set_forwarded_fields(session, request, underscores)
     }
 
     async fn response_filter(
@@ -332,15 +332,15 @@ impl ProxyHttp for Site {
         if !response.status.is_informational()
             || response.status == http::StatusCode::SWITCHING_PROTOCOLS
         {
-            // What the client says after the answer has begun is a conversation.
+            // The client's bytes after the start of the answer are a conversation.
             context.speed = BodySpeed::new(None);
         }
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
             let status = ErrorType::HTTPStatus(502);
-            let why = "the server changed the protocol unasked";
+            let why = "the server changed the protocol without a request";
             return Err(Error::explain(status, why).into_up());
         }
-        conformance::put_right(response)?;
+        conformance::make_conformant(response)?;
         if let SiteTarget::PostHog(_, passed, passing) = &context.way {
             passed.clean(passing, response)?;
         }
@@ -358,8 +358,9 @@ impl ProxyHttp for Site {
         hops::drop_from(response);
         end_by_closing(session, response);
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
-            // The framework ends a WebSocket whose client is silent for a minute, however much the
-            // server says. A page that only listens is no fault; the server's silence counts.
+            // The framework ends a WebSocket whose client is silent for a minute, even if the
+            // server sends. A page that only listens is not a fault; only the server's silence
+            // counts.
             session.set_read_timeout(None);
         }
         Ok(())
@@ -464,9 +465,9 @@ impl ProxyHttp for Site {
     /// After the answer, ours or an upstream's.
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut SiteContext) {
         context.relayed(session);
-        // Recordings are large, and PostHog says no to a large one before it has ended.
+        // Recordings are large, and PostHog rejects a large one before it has ended.
         if matches!(context.way, SiteTarget::PostHog(..) | SiteTarget::Answered) {
-            // A client that expects a word first reads before it sends.
+            // A client that expects `100 Continue` reads before it sends.
             let waits = context.body == 0 && session.get_header(http::header::EXPECT).is_some();
             if !waits {
                 linger(session, 2 * posthog::BODY).await;
@@ -474,8 +475,8 @@ impl ProxyHttp for Site {
         }
     }
 
-    /// The framework's own line would hold what the server sent, cookies included, and a path in
-    /// which a project's key may stand; `Site::report` says what an operator needs.
+    /// The framework's own line would contain the server's answer, including cookies, and a path
+    /// that may contain a project's key; `Site::report` logs what an operator needs.
     fn suppress_error_log(&self, _: &Session, _: &SiteContext, _: &Error) -> bool {
         true
     }

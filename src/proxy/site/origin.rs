@@ -1,5 +1,5 @@
-//! The servers of a site: taken in turn, looked after by the framework's load balancer, and its
-//! pages on their way with the snippet.
+//! The servers of a site: the framework's load balancer chooses between them and watches their
+//! health, and their pages get the snippet while they stream.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -39,7 +39,7 @@ pub type Balancer = LoadBalancer<RoundRobin>;
 
 /// The servers of one origin.
 pub(crate) struct Servers {
-    /// What it was made of.
+    /// The settings that it was built from.
     made_of: (SiteOrigin, Timeouts, Option<String>),
     list: Vec<Arc<UpstreamHost>>,
     next: AtomicUsize,
@@ -53,7 +53,7 @@ pub(crate) struct Servers {
     underscores: Underscores,
 }
 
-/// What goes into a site's pages.
+/// The snippet for a site's pages.
 struct PageSnippet {
     page: Page,
     mark: String,
@@ -75,7 +75,7 @@ impl Drop for Servers {
 }
 
 impl Servers {
-    /// The servers of an origin, into whose pages this goes.
+    /// The servers of an origin, whose pages get this snippet.
     pub(crate) fn new(origin: &SiteOrigin, timeouts: Timeouts, page: Option<Page>) -> Self {
         let upstream = |host: &Host| {
             let keepalive = KeepAlive::of_origin(origin.keepalive);
@@ -118,7 +118,7 @@ impl Servers {
         self.balancer.as_ref()
     }
 
-    /// Whether it does what one made of these would do.
+    /// Whether an origin with these settings would behave the same.
     pub(crate) fn is_as_good(
         &self,
         origin: &SiteOrigin,
@@ -130,7 +130,7 @@ impl Servers {
     }
 
     /// Looks after the servers' health on the current runtime, until this is dropped.
-    pub(crate) fn look_after(&self) {
+    pub(crate) fn watch_health(&self) {
         let Some(balancer) = &self.balancer else {
             return;
         };
@@ -140,8 +140,8 @@ impl Servers {
         }
     }
 
-    /// The next healthy server; as long as nothing is known of their health, the next in turn
-    /// that has an address.
+    /// The next healthy server; while their health is unknown, the next one in turn that has an
+    /// address.
     pub(crate) async fn next(
         &self,
         tried: &[std::net::SocketAddr],
@@ -175,8 +175,8 @@ impl Servers {
         None
     }
 
-    /// Names a host in a request that has none. HTTP/1.0 needs none, as load balancers know that ask
-    /// for only a site's health; the request goes on as HTTP/1.1, which does.
+    /// Adds a host to a request that has none. HTTP/1.0 needs none, for example in health checks of
+    /// load balancers; the request continues as HTTP/1.1, which needs one.
     ///
     /// A target that is a whole address may name the host as well.
     pub(crate) fn name_host(&self, request: &mut RequestHeader, asked: Option<&str>) -> Result<()> {
@@ -221,8 +221,8 @@ impl Servers {
         replace(response, &headers)
     }
 
-    /// What puts the snippet into this answer, if it is a page that takes it; its headers are
-    /// changed then.
+    /// The injector of the snippet for this answer, if it is a suitable page; then its headers are
+    /// changed.
     pub(crate) fn page(
         &self,
         response: &mut ResponseHeader,
@@ -245,7 +245,7 @@ impl Servers {
         let (nonce, coding) = match inject::response(response.status, &response.headers) {
             inject::PageResponse::Inject { nonce, coding } => (nonce, coding),
             inject::PageResponse::Leave(reason) => {
-                log::debug!("a page was left as it is: {}", reason.name());
+                log::debug!("a page was not changed: {}", reason.name());
                 return Ok(None);
             }
         };
@@ -301,7 +301,7 @@ fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
 ///
 /// # Errors
 ///
-/// When a compressed page is broken. Then its answer ends early, so that it is not taken for whole.
+/// When a compressed page is broken. Then its answer ends early, so that it does not look complete.
 pub(crate) fn inject_into(
     page: &mut PageStream,
     body: &mut Option<Bytes>,

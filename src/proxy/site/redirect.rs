@@ -11,7 +11,7 @@ use crate::rewrite::enrich::edge_session::Transport;
 use super::challenges::CHALLENGE;
 use super::health::came_in;
 
-/// Where a request for the site is to be made instead, and the status that says so.
+/// The new address of a request for the site, and the status of the redirect.
 ///
 /// Only pages and files of a site are asked for here: a client of Segment's that is sent elsewhere
 /// loses its events.
@@ -39,7 +39,7 @@ pub(super) fn elsewhere(
     let query = query.unwrap_or_default();
     let status = match head.method {
         Method::GET | Method::HEAD => 301,
-        // The method stays, and so does what is sent.
+        // The method and the body stay.
         _ => 308,
     };
     let path = if path.is_empty() { "/" } else { path };

@@ -1,4 +1,4 @@
-//! What is reported about a site's requests: the log's lines, the counters, the end of each.
+//! The reports about a site's requests: the lines of the log, the counters, the end of each.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use crate::admin::{Answered, RequestKind};
 use crate::proxy::intake::access::FinishedRequest;
 use crate::proxy::intake::refusals::{of_head, RoutedRequest};
-use crate::proxy::outbound::recovery::spoken;
+use crate::proxy::outbound::recovery::format_duration;
 use crate::site::head::HeadFault;
 
 use super::answers::{page, refuse_head};
@@ -18,7 +18,7 @@ use super::route_health::RouteRecovered;
 use super::site_state::SiteRoute;
 
 impl SiteContext {
-    /// Answers a request that is refused for its head alone.
+    /// Answers a request that is rejected because of its head.
     pub(super) async fn refuse_head(
         &self,
         session: &mut Session,
@@ -73,7 +73,7 @@ impl SiteContext {
     }
 
     /// Tells the operator that the server behind a route answers again, if it did not before.
-    pub(super) fn tell_of_recovery(&self, route: &SiteRoute) {
+    pub(super) fn log_recovery(&self, route: &SiteRoute) {
         let mended = route.trouble.answered(Instant::now());
         let Some(RouteRecovered { after, failed }) = mended else {
             return;
@@ -85,7 +85,7 @@ impl SiteContext {
                 "route {route}: {} answers again, after {}; {failed} requests were not answered \
                  as they should be{more}",
                 self.way.words(),
-                spoken(after)
+                format_duration(after)
             );
         }
     }
@@ -126,7 +126,7 @@ impl SiteContext {
             });
             let well = self.upstream == ServerAnswer::Well && written.is_some();
             if let (true, Some(route)) = (well, self.way.route()) {
-                self.tell_of_recovery(route);
+                self.log_recovery(route);
             }
             serving.requests.count(asking.route, asking.asked, answered);
             answered
@@ -136,7 +136,7 @@ impl SiteContext {
     }
 }
 
-/// What went wrong, in words; in the framework's own where there are none.
+/// The reason in words; the framework's own words if there are none.
 fn fault(kind: &ErrorType) -> &'static str {
     use ErrorType::*;
     match kind {
@@ -147,17 +147,17 @@ fn fault(kind: &ErrorType) -> &'static str {
         TLSHandshakeFailure | TLSHandshakeTimedout | InvalidCert | HandshakeError
         | TLSWantX509Lookup => "no TLS connection: is its certificate valid for its name?",
         ReadTimedout => "no answer in time",
-        WriteTimedout => "it does not read the request",
+        WriteTimedout => "it does not accept the request",
         ReadError | WriteError | ConnectionClosed => "it closed the connection",
         InvalidHTTPHeader | H1Error | H2Error | InvalidH2 => "its answer is not HTTP",
         // Said where no address is left to be tried.
-        HTTPStatus(502) => "none of its addresses takes a connection",
+        HTTPStatus(502) => "none of its addresses accepts a connection",
         other => other.as_str(),
     }
 }
 
 impl SiteTarget {
-    /// What is behind the route, for the log.
+    /// The servers behind the route, for the log.
     fn servers(&self) -> String {
         match self {
             Self::Origin(_, servers) => servers.names(),
@@ -182,7 +182,7 @@ impl SiteTarget {
         }
     }
 
-    /// The same, and what it asks for.
+    /// The same, and what it requests.
     pub(super) fn asking(&self) -> Option<RoutedRequest> {
         match self {
             Self::Origin(route, _) => Some(route.asking(RequestKind::Site)),

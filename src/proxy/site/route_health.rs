@@ -1,4 +1,4 @@
-//! Says that the server behind a route answers again, as it was said that it did not.
+//! Logs that the server behind a route answers again, if its failure was logged.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_trouble_is_told_once_with_its_length_and_cost() {
+    fn the_end_of_a_failure_is_reported_once_with_its_length_and_cost() {
         let route_health = RouteHealth::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);

@@ -1,4 +1,4 @@
-//! What the routes of one configuration are proxied with; after a reload with all that stays the same.
+//! The state of the routes of one configuration; a reload keeps everything that is equal.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ pub(in crate::proxy) struct SiteState {
     routes: Vec<Arc<SiteRoute>>,
 }
 
-/// What the site knows of one route.
+/// The site's state of one route.
 pub(super) struct SiteRoute {
-    /// What it is called in logs.
+    /// Its name in logs.
     pub(super) path: String,
     /// Its place in the configuration.
     pub(super) number: usize,
@@ -123,9 +123,9 @@ impl SiteState {
     }
 
     /// Looks after the servers' health on the current runtime.
-    pub(super) fn look_after(&self) {
+    pub(super) fn watch_health(&self) {
         for servers in self.servers() {
-            servers.look_after();
+            servers.watch_health();
         }
     }
 
@@ -137,7 +137,7 @@ impl SiteState {
     }
 }
 
-/// What goes into the pages of an origin.
+/// The snippet for the pages of an origin.
 fn page_of(
     config: &Config,
     path: &PathPrefix,

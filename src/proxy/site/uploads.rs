@@ -8,8 +8,8 @@ use pingora::{Error, ErrorType, Result};
 use crate::config::BodyRate;
 use crate::proxy::limits::body_rate::BodyRateMeter;
 
-/// The framework itself ends a body whose client is silent for this time (pingora 2.5). A piece that
-/// comes later than that had to wait for the server behind the route, which reads slowly.
+/// The framework itself ends a body whose client is silent for this time (pingora 2.5). A piece
+/// that comes later than that had to wait for the server behind the route, which reads slowly.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The body of a request on its way to a server.

@@ -1,5 +1,5 @@
-//! The spool beside the live traffic: batches that PostHog does not take are kept, and the replay
-//! brings them to it over the same connections.
+//! The spool next to the live traffic: batches that PostHog does not accept are stored, and the
+//! replay sends them over the same connections.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -23,11 +23,11 @@ use crate::delivery::{
 use crate::posthog::{Batch, BatchOutline, Envelope};
 
 use crate::proxy::limits::log_limit::LogLimit;
-use crate::proxy::outbound::recovery::spoken;
+use crate::proxy::outbound::recovery::format_duration;
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::verdict::{BatchVerdict, Fallback};
 use crate::proxy::outbound::CONNECTS;
-use crate::proxy::spool::sharing::{give_way, wait_to_be_seen, SharedProjects, LOOK};
+use crate::proxy::spool::sharing::{follow_other_process, wait_until_known, SharedProjects, LOOK};
 use crate::proxy::Destinations;
 
 /// How long a live batch waits for the replay's last request.
@@ -64,7 +64,7 @@ pub(crate) struct Backlog {
     begun: AtomicBool,
     /// Whether this process is the leader by now.
     first: Arc<AtomicBool>,
-    /// Waits for the end of another process that drains the spool, and then for one that comes.
+    /// Waits for the end of another process that drains the spool, and then for the start of one.
     waiting: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -123,7 +123,7 @@ impl Backlog {
                 );
                 projects.all_through_the_spool();
                 if let Some(spool) = &folder {
-                    wait_to_be_seen(spool.as_ref());
+                    wait_until_known(spool.as_ref());
                 }
             }
             Leadership::Leader => projects.as_configured(),
@@ -173,16 +173,16 @@ impl Backlog {
 
     /// Appends all further events to the spool, if a successor does so too.
     ///
-    /// On a shared spool the successor is one proxy more and streams. It would overtake what it has
-    /// not heard of yet, so what PostHog takes goes there from here as well.
-    pub(crate) fn step_back(&self) {
+    /// On a shared spool the successor is one more proxy and streams. It would overtake events that
+    /// it does not know of yet, so this process also keeps streaming what PostHog accepts.
+    pub(crate) fn only_append(&self) {
         if self.folder.is_some() {
             self.projects.all_through_the_spool();
         }
     }
 
     /// Returns to the configured modes.
-    pub(crate) fn step_forward(&self) {
+    pub(crate) fn resume_streaming(&self) {
         self.projects.as_configured();
     }
 
@@ -192,8 +192,8 @@ impl Backlog {
         self.opened == Leadership::Leader || self.first.load(Ordering::Acquire)
     }
 
-    /// While another process uses the spool, this one only appends to it: neither knows what the other has
-    /// kept or is sending, so neither streams.
+    /// While another process uses the spool, this one only appends to it: neither knows which
+    /// events the other has stored or is sending, so neither streams.
     fn follow(&self) {
         let Some(spool) = self.folder.clone() else {
             return;
@@ -213,7 +213,7 @@ impl Backlog {
                 log::info!("the other process has handed the spool over to this one");
             }
             first.store(true, Ordering::Release);
-            give_way(spool.as_ref(), &projects).await;
+            follow_other_process(spool.as_ref(), &projects).await;
         });
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
     }
@@ -233,7 +233,7 @@ impl Backlog {
         self.begun.store(true, Ordering::Relaxed);
     }
 
-    /// Ends the replay for good.
+    /// Stops the replay for good.
     pub(crate) async fn stop(&self) {
         self.begun.store(true, Ordering::Relaxed);
         let course = {
@@ -268,7 +268,7 @@ impl Backlog {
     }
 }
 
-/// What a project's events need when PostHog does not take them.
+/// What a project's events need when PostHog does not accept them.
 pub(crate) struct ProjectSpool {
     backlog: Arc<Backlog>,
     project: ProjectDelivery,
@@ -276,7 +276,8 @@ pub(crate) struct ProjectSpool {
 }
 
 impl ProjectSpool {
-    /// An empty batch, which notes where its events stand if it will probably go into the spool.
+    /// An empty batch, which notes the positions of its events if it will probably go into the
+    /// spool.
     pub(crate) fn prepared(&self, batch: Batch) -> Batch {
         match self.project.likely_route() {
             BatchRoute::Spool => batch.outlined(),
@@ -284,11 +285,11 @@ impl ProjectSpool {
         }
     }
 
-    /// Sends a whole batch to PostHog or puts it into the spool, and says which. After `Ok` its events are
-    /// safe.
+    /// Sends a whole batch to PostHog or puts it into the spool, and returns which. After `Ok` its
+    /// events are stored or accepted.
     ///
-    /// A batch that PostHog refuses for good is kept as well: the replay finds the event that is
-    /// to blame, and delivers the others.
+    /// A batch that PostHog rejects for good is stored as well: the replay finds the rejected
+    /// event, and delivers the others.
     pub(crate) async fn deliver(
         &self,
         batch: Bytes,
@@ -299,7 +300,7 @@ impl ProjectSpool {
         self.bring(&batch, arrived.from, events).await
     }
 
-    /// The same for a batch whose events to keep are given by `events`.
+    /// The same for a batch whose events to store come from `events`.
     pub(crate) async fn bring(
         &self,
         batch: &Bytes,
@@ -325,7 +326,7 @@ impl ProjectSpool {
         kept
     }
 
-    /// Tells the operator what PostHog said, and what became of the events then.
+    /// Logs PostHog's answer, and what happened to the events.
     pub(crate) fn tell(&self, verdict: BatchVerdict, kept: &Result<Holder, NotSpooled>) {
         let then = match kept {
             Ok(_) => Fallback::Spooled,
@@ -351,7 +352,7 @@ impl ProjectSpool {
         let (then, result) = match error {
             // Events that can never be kept must not hold up the others of the request.
             SpoolError::TooLarge { events, of, .. } if events < of => {
-                ("They are dropped; the others are kept", Ok(Holder::Spool))
+                ("They are dropped; the others are stored", Ok(Holder::Spool))
             }
             SpoolError::TooLarge { .. } if self.project.mode() == DeliveryMode::Spool => {
                 ("They are refused", Err(NotSpooled::TooLarge))
@@ -405,7 +406,7 @@ impl Upstream for Carrier {
 
     fn delivered(&self, project: &str, events: &[QueuedEvent], waiting: u64) {
         if let Some(live) = self.live.get() {
-            live.left_the_spool(project, events.iter().map(|held| held.body.as_ref()));
+            live.delivered_from_spool(project, events.iter().map(|held| held.body.as_ref()));
         }
         // If all events go through the spool, it is empty again and again.
         let destinations = self.destinations.load();
@@ -425,12 +426,15 @@ impl Upstream for Carrier {
         let Some(Drained { since, events }) = drained.remove(project) else {
             return;
         };
-        if let Some(more) = self.log_limit.pass(project, "drained") {
-            log::info!(
-                "project {project}: the spool is empty again: {events} events have gone to PostHog \
-                 in {}{more}",
-                spoken(since.elapsed())
-            );
+        let line = format!(
+            "project {project}: the spool is empty again: {events} events have gone to PostHog in {}",
+            format_duration(since.elapsed())
+        );
+        match self.log_limit.pass(project, "drained") {
+            Some(more) => log::info!("{line}{more}"),
+            None => self
+                .log_limit
+                .keep(project, "drained", log::Level::Info, line),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The spool beside the live traffic, alone or with other processes.
+//! The spool next to the live traffic, used by one process or by several.
 
 pub(crate) mod backlog;
 pub(crate) mod sharing;

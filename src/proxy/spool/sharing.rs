@@ -15,7 +15,7 @@ pub(crate) const LOOK: Duration = Duration::from_millis(50);
 const SEEN: Duration = Duration::from_secs(2);
 
 /// Only appends while another process uses the spool.
-pub(crate) async fn give_way(spool: &dyn SharedFolder, projects: &SharedProjects) {
+pub(crate) async fn follow_other_process(spool: &dyn SharedFolder, projects: &SharedProjects) {
     let mut seen = false;
     loop {
         tokio::time::sleep(LOOK).await;
@@ -27,6 +27,9 @@ pub(crate) async fn give_way(spool: &dyn SharedFolder, projects: &SharedProjects
                 spool.acknowledge_follower();
             }
             (true, false) => {
+                log::info!(
+                    "the other process uses the spool no more: events are sent as configured"
+                );
                 projects.as_configured();
                 spool.resume_leading();
             }
@@ -37,8 +40,8 @@ pub(crate) async fn give_way(spool: &dyn SharedFolder, projects: &SharedProjects
 }
 
 /// Waits until the process that drains the spool knows of this one, so that its new events do not
-/// overtake those that are kept here. It does not wait long for a process that is stuck or older.
-pub(crate) fn wait_to_be_seen(spool: &dyn SharedFolder) {
+/// overtake those that are stored here. It does not wait long for a process that is stuck or older.
+pub(crate) fn wait_until_known(spool: &dyn SharedFolder) {
     spool.announce_follower();
     let until = Instant::now() + SEEN;
     while spool.leadership() == Leadership::Follower

@@ -1,15 +1,15 @@
-//! What an answer's headers allow (RFC 9111, 3 and 4.2; RFC 5861).
+//! The caching that an answer's headers allow (RFC 9111, 3 and 4.2; RFC 5861).
 
 use std::time::{Duration, SystemTime};
 
 use http::header::{self, HeaderMap};
 use http::StatusCode;
 
-/// The longest that an answer counts as fresh, whatever it says: a wrong header must not pin a
-/// script for a year.
+/// The longest time that an answer counts as fresh, whatever its headers: a wrong header must not
+/// pin a script for a year.
 const LONGEST_FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a copy that is no longer fresh is kept for the time when PostHog is unreachable.
+/// How long a stale copy is stored for the case that PostHog is unreachable.
 const LAST_GOOD_COPY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Whether an answer may be kept.
@@ -33,9 +33,9 @@ pub struct Freshness {
     pub age: Duration,
 }
 
-/// What the headers of an answer to a GET allow.
+/// The caching that the headers of an answer to a GET allow.
 ///
-/// Only a 200 is kept: a 404 or a 400 for a project key must not be served after it is corrected.
+/// Only a 200 is stored: a 404 or a 400 for a project key must not be served after it is corrected.
 pub fn freshness(status: StatusCode, headers: &HeaderMap) -> Storing {
     if status != StatusCode::OK || headers.contains_key(header::SET_COOKIE) {
         return Storing::Never;

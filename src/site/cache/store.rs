@@ -50,7 +50,7 @@ impl fmt::Debug for CacheKey {
 /// The headers of a request, as they are sent upstream.
 pub type RequestHeaders = HeaderMap;
 
-/// An answer that is kept.
+/// A stored answer.
 pub struct CachedAnswer {
     headers: HeaderMap,
     body: Bytes,
@@ -129,7 +129,7 @@ impl CachedAnswer {
     }
 }
 
-/// What the cache knows about a request.
+/// The cache's result for a request.
 #[derive(Debug, Clone)]
 pub enum CacheLookup {
     /// A copy that may be used as it is.
@@ -166,7 +166,7 @@ impl Cache {
         }
     }
 
-    /// What is held, in bytes.
+    /// The stored bytes.
     pub fn held(&self) -> usize {
         self.held
     }
@@ -192,8 +192,8 @@ impl Cache {
         }
     }
 
-    /// The last good copy, for the time when PostHog cannot be reached or answers with a 5xx: the
-    /// exact variant, else one that another page of the same site got.
+    /// The last good copy, for the case that PostHog cannot be reached or answers with a 5xx: the
+    /// exact variant, otherwise one that another page of the same site got.
     pub fn last_good(
         &self,
         key: &CacheKey,
@@ -350,7 +350,7 @@ fn oldest(slots: &[CacheSlot]) -> Option<usize> {
 }
 
 /// The request's values of the headers that the answer varies on. `Accept-Encoding` is always one
-/// of them: the body is kept in the encoding it came in.
+/// of them: the body is stored in the encoding that it came in.
 fn vary(headers: &HeaderMap, request: &RequestHeaders) -> Vec<(String, Option<HeaderValue>)> {
     let mut names: Vec<String> = headers
         .get_all(header::VARY)

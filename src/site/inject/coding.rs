@@ -72,8 +72,9 @@ impl Coding {
     }
 }
 
-/// `Accept-Encoding` for the server: what the browser takes and pages can be changed in. Dictionary
-/// codings and `*` are left out. `None` when the browser said nothing, so that nothing is said.
+/// `Accept-Encoding` for the server: the codings that the browser accepts and in which pages can be
+/// changed. Dictionary codings and `*` are omitted. `None` if the browser sent none, so that none
+/// is sent.
 pub fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter();
     let lists: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
@@ -132,12 +133,12 @@ impl PageStream {
         })
     }
 
-    /// The next bytes of the page as the server sends them; what can go on to the visitor. What
-    /// the server has sent so far is in it, so that a page that comes slowly is seen early.
+    /// Takes the next bytes of the page from the server and returns the bytes for the visitor. They
+    /// include everything that the server has sent so far, so that a slow page appears early.
     ///
     /// # Errors
     ///
-    /// When the bytes are not what the page's coding says.
+    /// When the bytes do not match the page's coding.
     pub fn feed(&mut self, chunk: Bytes) -> Result<Bytes, BrokenPage> {
         if chunk.is_empty() {
             return Ok(chunk);
@@ -158,7 +159,7 @@ impl PageStream {
     pub fn finish(&mut self) -> Result<Bytes, BrokenPage> {
         match std::mem::replace(&mut self.way, PageDecoder::Over) {
             PageDecoder::Plain(mut injector) => Ok(injector.finish()),
-            // Nothing at all is a page without bytes, whatever its header says.
+            // No bytes at all are an empty page, whatever its header.
             PageDecoder::Packed(_) if self.begun == Begun::No => Ok(Bytes::new()),
             PageDecoder::Packed(unpacker) => unpacker.finish().map_err(|_| BrokenPage),
             PageDecoder::Over => Err(BrokenPage),
@@ -302,7 +303,7 @@ impl Unpacker {
                     let taken = unpacker.write(rest)?;
                     rest = rest.get(taken..).unwrap_or_default();
                     if taken == 0 {
-                        // The page is over; browsers too ignore what stands behind it.
+                        // The page has ended; browsers also ignore the bytes behind it.
                         break;
                     }
                 }
@@ -329,13 +330,13 @@ impl Unpacker {
     }
 }
 
-/// What stands around the deflated bytes.
+/// The wrapper of the deflated bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DeflateFrame {
     Gzip,
     /// Said to be `deflate`, and not a byte of it seen.
     Unknown,
-    /// One byte of it seen: the other one tells zlib from none (RFC 1950, 2.2).
+    /// One byte has come; the second one shows whether it is zlib (RFC 1950, 2.2).
     Half(u8),
     Zlib,
     /// No frame at all.
@@ -353,7 +354,7 @@ struct Inflate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PageProgress {
     Within,
-    /// A whole page was there.
+    /// A whole page has come.
     Ended,
 }
 

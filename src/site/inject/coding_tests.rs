@@ -49,7 +49,7 @@ fn pack(how: &str, plain: &[u8]) -> Vec<u8> {
     packed
 }
 
-/// What can be read of it, and whether that is all.
+/// The readable part, and whether that is everything.
 fn unpack(coding: Coding, packed: &[u8]) -> (String, bool) {
     let mut plain = Vec::new();
     let whole = match coding {
@@ -99,7 +99,7 @@ fn a_page_in_any_coding_gets_the_snippet_however_it_is_cut() {
 }
 
 #[test]
-fn what_the_server_has_sent_can_be_shown_before_the_rest_comes() {
+fn received_parts_of_a_page_are_passed_on_before_the_rest() {
     let head = "<!doctype html><html><head></head><body><h1>Hello";
     let mut packer = GzEncoder::new(Vec::new(), Compression::default());
     packer.write_all(head.as_bytes()).unwrap();
@@ -112,7 +112,7 @@ fn what_the_server_has_sent_can_be_shown_before_the_rest_comes() {
 }
 
 #[test]
-fn a_page_that_breaks_off_or_is_not_what_it_says_has_no_end() {
+fn a_broken_or_wrongly_coded_page_has_no_end() {
     for (how, coding) in SENT {
         if coding == Coding::Identity {
             continue;
@@ -132,7 +132,7 @@ fn a_page_that_breaks_off_or_is_not_what_it_says_has_no_end() {
 }
 
 #[test]
-fn several_members_are_one_page_and_what_follows_the_end_is_ignored() {
+fn several_members_are_one_page_and_bytes_after_the_end_are_ignored() {
     let (first, second) = changed_halves();
     let mut packed = pack("gzip", first.as_bytes());
     packed.extend_from_slice(&pack("gzip", second.as_bytes()));
@@ -154,7 +154,7 @@ fn changed_halves() -> (String, String) {
 }
 
 #[test]
-fn what_inflates_enormously_is_never_held_as_a_whole() {
+fn a_page_that_inflates_enormously_is_never_held_completely() {
     let mut plain = b"<html><head></head>".to_vec();
     plain.resize(8 << 20, b' ');
     for (how, coding) in [
@@ -163,7 +163,7 @@ fn what_inflates_enormously_is_never_held_as_a_whole() {
         ("zstd", Coding::Zstd),
     ] {
         let packed = pack(how, &plain);
-        // What comes out of one piece is all that is held of it.
+        // The output of one piece is held completely.
         let out = through(coding, &packed, packed.len()).unwrap();
         assert!(out.len() < 1 << 20, "{how}: {}", out.len());
     }
@@ -177,7 +177,7 @@ fn nothing_at_all_stays_nothing() {
 }
 
 #[test]
-fn a_server_is_asked_for_what_both_sides_understand() {
+fn a_server_is_asked_for_codings_that_both_sides_support() {
     for (said, expected) in [
         (vec![], None),
         (
@@ -201,7 +201,7 @@ fn a_server_is_asked_for_what_both_sides_understand() {
 }
 
 #[test]
-fn a_coding_is_known_when_it_is_one_of_ours_alone() {
+fn only_a_single_supported_coding_is_recognised() {
     for (said, expected) in [
         (vec![], Some(Coding::Identity)),
         (vec!["identity"], Some(Coding::Identity)),

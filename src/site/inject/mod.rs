@@ -29,10 +29,10 @@ pub enum PageRequest {
 }
 
 /// Whether a request may lead to a page that is changed: a GET by a browser that navigates, or a
-/// HEAD, whose answer has the headers that the page would have (RFC 9110, 9.3.2).
+/// HEAD, whose answer has the headers of that page (RFC 9110, 9.3.2).
 ///
-/// What a script fetches is left alone even if it is HTML, since it is a part of a page that has
-/// the snippet already. Browsers that do not say (no `Sec-Fetch-Dest`) are known by `Accept`.
+/// A document that a script fetches is not changed even if it is HTML, because it is a part of a
+/// page that already has the snippet. Browsers without `Sec-Fetch-Dest` are recognised by `Accept`.
 pub fn request(method: &Method, headers: &HeaderMap) -> PageRequest {
     let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let navigates = match value("sec-fetch-dest") {
@@ -53,7 +53,7 @@ pub enum PageResponse {
     /// The snippet goes in, with this nonce if the page's policy has one. Call
     /// [`change_headers`].
     Inject {
-        /// The nonce, as it stands in the policy.
+        /// The nonce, as it is written in the policy.
         nonce: Option<String>,
         /// How the page is compressed.
         coding: Coding,
@@ -140,8 +140,8 @@ pub fn response(status: StatusCode, headers: &HeaderMap) -> PageResponse {
 
 /// The headers of a page that gets the snippet.
 ///
-/// Its length is not known any more, digests of its bytes do not hold, and its tag must change
-/// with the snippet. `mark` stands for the snippet's version: letters and digits.
+/// Its length is unknown now, digests of its bytes are wrong, and its tag must change with the
+/// snippet. `mark` identifies the snippet's version: letters and digits.
 pub fn change_headers(headers: &mut HeaderMap, mark: &str) {
     for name in [
         "content-length",
@@ -150,7 +150,7 @@ pub fn change_headers(headers: &mut HeaderMap, mark: &str) {
         "content-digest",
         "repr-digest",
         "accept-ranges",
-        // It would let a cache keep a page with yesterday's snippet.
+        // It would let a cache keep a page with an old snippet.
         "last-modified",
     ] {
         headers.remove(name);
@@ -162,8 +162,8 @@ pub fn change_headers(headers: &mut HeaderMap, mark: &str) {
     }
 }
 
-/// Says in an answer of a site whose pages get the snippet, if it is HTML, that the same address
-/// gives another answer to a script that fetches it. It has to stand in both.
+/// Marks an HTML answer of a site whose pages get the snippet: the same address gives another
+/// answer to a script that fetches it. Both answers need the mark.
 pub fn vary(status: StatusCode, headers: &mut HeaderMap) {
     let html = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
         value

@@ -2,10 +2,10 @@
 
 use http::header::{self, HeaderMap};
 
-/// What the page's policies say about an inline script.
+/// What the page's policies allow for an inline script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InlineScript {
-    /// It may stand there as it is.
+    /// It is allowed unchanged.
     Allowed,
     /// It needs this nonce.
     WithNonce(String),
@@ -85,8 +85,8 @@ fn rule<'a>(sources: &[&'a str]) -> InlineRule<'a> {
     }
 }
 
-/// The sources for script elements: of the most exact directive that the policy has, and of the
-/// first one if it stands there twice. `None` when it says nothing about scripts.
+/// The sources for script elements: of the most specific directive of the policy, and of the first
+/// one if it appears twice. `None` if the policy does not restrict scripts.
 fn script_sources(policy: &str) -> Option<Vec<&str>> {
     ["script-src-elem", "script-src", "default-src"]
         .iter()
@@ -154,7 +154,7 @@ mod tests {
                 nonce("b"),
             ),
             (&["script-src 'nonce-a'; script-src 'none'"], nonce("a")),
-            // What is no nonce by the grammar is none to a browser either.
+            // A nonce with invalid syntax is no nonce for a browser either.
             (&["script-src 'nonce-a&b'"], InlineScript::Forbidden),
             (
                 &["script-src 'unsafe-inline' 'nonce-{{n}}'"],

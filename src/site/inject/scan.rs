@@ -10,20 +10,20 @@ const FURTHEST: usize = 1024 * 1024;
 /// The longest name of a tag that matters (`noscript`, `textarea`).
 const LONGEST_NAME: usize = 8;
 
-/// Elements whose content is text to the end of the element: tags in it are none.
+/// Elements whose content is text to the end of the element: it contains no tags.
 const RAW: &[&str] = &[
     "script", "style", "title", "textarea", "noscript", "iframe", "xmp", "noembed", "noframes",
 ];
 
 /// Puts a snippet into one page as it streams.
 ///
-/// It goes in front of `</head>`: the page's title and canonical address are known there, and
-/// nothing of the body has been shown. A page may leave that tag out (HTML 13.1.2.4); then it goes
-/// in front of `<body`, else to the end of what began as a document. A fragment that is none of
-/// this passes as it is.
+/// The snippet comes before `</head>`: the page's title and canonical address are known there, and
+/// no part of the body has been shown. A page may omit that tag (HTML 13.1.2.4); then it comes
+/// before `<body`, otherwise at the end of a text that began as a document. A fragment without
+/// these passes unchanged.
 ///
-/// The output is the same however the page was cut into chunks, and what is held back is never
-/// more than the first ten bytes of a tag.
+/// The output is the same for every division of the page into chunks, and at most the first ten
+/// bytes of a tag are held back.
 #[derive(Debug)]
 pub struct Injector {
     /// Taken when it went in.
@@ -43,12 +43,12 @@ enum Document {
 
 #[derive(Debug, Clone, Copy)]
 enum ScanState {
-    /// At the very start: a byte order mark may say UTF-16.
+    /// At the very start: a byte order mark may announce UTF-16.
     Start,
     Text,
     /// After `<`, while the name is read: whether it closes, and how many bytes of it.
     Name,
-    /// In a tag that goes on, and the raw element that it opens.
+    /// In an unfinished tag, and the raw element that it opens.
     Tag {
         within: Within,
         raw: Option<&'static str>,
@@ -64,7 +64,7 @@ enum ScanState {
     Script(ScriptState),
 }
 
-/// What was just seen of a comment's end (HTML 13.2.5.43 to 13.2.5.52).
+/// The part of a comment's end that was just read (HTML 13.2.5.43 to 13.2.5.52).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CommentEnd {
     /// In front of the second dash of `<!--`.
@@ -108,7 +108,7 @@ impl Injector {
         self.snippet.is_none()
     }
 
-    /// The next bytes of the page; what can go on to the visitor.
+    /// Takes the next bytes of the page and returns the bytes for the visitor.
     pub fn feed(&mut self, chunk: Bytes) -> Bytes {
         if self.is_done() || self.gave_up() {
             return self.with_held(chunk);
@@ -221,17 +221,17 @@ impl Injector {
     }
 }
 
-/// What the name of a tag says, when the byte after its first bytes is known.
+/// The meaning of a tag's name, when the byte after its first bytes is known.
 enum TagName {
     Unfinished,
     /// `</head` or `<body`.
     Here,
-    /// `<!doctype` or `<html`, and where to go on.
+    /// `<!doctype` or `<html`, and the state to continue with.
     Document(ScanState),
     Other(ScanState),
 }
 
-/// `name` is what stands between `<` and `byte`.
+/// `name` is the text between `<` and `byte`.
 fn decide(name: &[u8], byte: u8) -> TagName {
     let tag = ScanState::Tag {
         within: Within::Names,

@@ -68,7 +68,7 @@ fn expected(page: &str) -> (String, String) {
 }
 
 #[test]
-fn the_snippet_stands_at_the_end_of_the_head_however_the_page_is_cut() {
+fn the_snippet_is_at_the_end_of_the_head_for_every_cut() {
     let mut wrong = Vec::new();
     for page in PAGES {
         let (page, expected) = expected(page);
@@ -117,7 +117,7 @@ fn a_page_without_an_end_of_its_head_passes_and_little_is_held_back() {
 }
 
 #[test]
-fn where_looking_stops_does_not_depend_on_the_chunks() {
+fn the_end_of_the_search_does_not_depend_on_the_chunks() {
     let page = |before: usize| {
         let mut page = b"<html>".to_vec();
         page.resize(before, b'x');

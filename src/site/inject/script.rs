@@ -14,11 +14,11 @@ enum ScriptComment {
     Outside,
     /// After `<!--`.
     Within,
-    /// After a `<script>` in it, whose end tag is not the element's.
+    /// After a `<script>` in it, whose end tag does not end the element.
     WithinInner,
 }
 
-/// What another byte leads to.
+/// The result of another byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Further {
     Within(ScriptState),

@@ -13,8 +13,8 @@ use thiserror::Error;
 
 use super::{is_wanted, LibraryError, MAX_FILE, MAX_FILES};
 
-/// Where the build for browsers lies in the package. Files outside are not looked at, so no path
-/// of an archive is ever used as a path.
+/// The folder of the build for browsers in the package. Files outside are ignored, so no path of an
+/// archive is ever used as a path.
 const BUILD: &str = "package/dist/umd/";
 
 /// The most that an archive may inflate to, in bytes; the real ones stay below a tenth of it.

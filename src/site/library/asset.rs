@@ -15,7 +15,8 @@ use sha1::{Digest, Sha1};
 pub enum CachePolicy {
     /// The address changes with the content: a year.
     Immutable,
-    /// The loader, whose address stays: 10 minutes, and a day when we are away.
+    /// The loader, whose address stays the same: 10 minutes, and a day while Hedgerow is
+    /// unreachable.
     Loader,
 }
 
@@ -55,7 +56,7 @@ enum AssetCoding {
 }
 
 impl AssetCoding {
-    /// What tells this encoding's ETag from the others'.
+    /// The part that distinguishes this encoding's ETag from the others'.
     fn mark(self) -> char {
         match self {
             Self::Brotli => 'r',

@@ -50,18 +50,18 @@ pub enum LibraryError {
     /// The folder or a file in it cannot be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// What was read.
+        /// The path that was read.
         path: PathBuf,
         /// The system's answer.
         source: std::io::Error,
     },
     /// There is no such folder.
     #[error(
-        "there is no folder {path}. In the folder of the configuration, `npm install \
-         @segment/analytics-next` makes it; or name another one in `library.folder`"
+        "the folder {path} does not exist. Run `npm install @segment/analytics-next` in the \
+         folder of the configuration, or name another one in `library.folder`"
     )]
     NoFolder {
-        /// What was looked for.
+        /// The missing path.
         path: PathBuf,
     },
     /// Not the package's build for browsers.
@@ -76,15 +76,15 @@ pub enum LibraryError {
         /// The file at which reading stopped.
         file: String,
     },
-    /// No gzipped tar, or one that no version of the package looks like.
+    /// Not a gzipped tar, or one without the files of the package.
     #[error("the archive cannot be used: {0}")]
     Archive(String),
-    /// The archive is another one than the configuration says. It is not looked into.
+    /// The archive has another hash than the configuration. Its content is not read.
     #[error("its SHA-256 is {found}, and `sha256` says {expected}")]
     Hash {
-        /// What the configuration pins.
+        /// The configured hash.
         expected: Sha256,
-        /// What the archive has.
+        /// The archive's hash.
         found: Sha256,
     },
     /// A file that is not text.
@@ -93,21 +93,24 @@ pub enum LibraryError {
         /// Its name.
         file: String,
     },
-    /// A literal that has to be rewritten does not stand where it should. Serving the file anyway
-    /// could send visitors' requests to a vendor's host, so it is refused.
-    #[error("this version of analytics.js is not known: expected {literal} exactly {expected} times in {file}, found {found}; versions 1.83.0 to 1.84.3 are known to work")]
+    /// A literal that has to be rewritten is missing at its place. Serving the file anyway could
+    /// send visitors' requests to a vendor's host, so it is refused.
+    #[error(
+        "this version of analytics.js is not supported: expected {literal} exactly {expected} \
+        times in {file}, found {found}; versions 1.83.0 to 1.84.3 work"
+    )]
     Literal {
-        /// The literal, as it stands in the file.
+        /// The literal, as it is in the file.
         literal: String,
         /// The file.
         file: String,
-        /// How often it should stand there.
+        /// How often it should appear.
         expected: usize,
         /// How often it does.
         found: usize,
     },
-    /// A host that this version of Hedgerow does not know stands in a file.
-    #[error("this version of analytics.js is not known: {file} names the host in {url:?}")]
+    /// A file contains a host that this version of Hedgerow does not know.
+    #[error("this version of analytics.js is not supported: {file} names the host in {url:?}")]
     UnknownHost {
         /// The address, up to its first quote.
         url: String,
@@ -122,7 +125,7 @@ impl Library {
     /// once, at start, and not on a thread that serves: it takes a second or so.
     ///
     /// # Errors
-    /// When the folder cannot be read, or holds a version whose literals are not the known ones.
+    /// When the folder cannot be read, or holds a version with unknown literals.
     pub fn load(
         folder: &Path,
         layout: &Layout,
@@ -131,7 +134,7 @@ impl Library {
         Self::from_files(&read_folder(folder)?, layout, sessions)
     }
 
-    /// The same from an npm package as one file, whose hash is looked at before anything else.
+    /// The same from an npm package as one file, whose hash is checked first.
     ///
     /// # Errors
     /// When the hash is another one, or the archive is not the package's, or as [`Library::load`].
@@ -201,7 +204,7 @@ impl Library {
         })
     }
 
-    /// The version of analytics.js, as the file itself says it.
+    /// The version of analytics.js, from the file itself.
     pub fn version(&self) -> &str {
         &self.version
     }

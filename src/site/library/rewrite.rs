@@ -1,7 +1,7 @@
 //! Takes the vendor's hosts, and what lists could match, out of analytics.js (adblock 7).
 //!
-//! Every literal is counted before it is replaced: a version that looks different is refused, since
-//! one that was missed would send requests to a blocked host.
+//! Every literal is counted before it is replaced: a version that looks different is refused,
+//! because a missed literal would send requests to a blocked host.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use super::{LibraryError, LOADER};
 /// The name under which the rewritten file knows where it came from. It must not be in use there.
 const HOME: &str = "servedFrom";
 
-/// What the package calls a chunk: `NAME.bundle.HASH.js`.
+/// The package's name of a chunk: `NAME.bundle.HASH.js`.
 pub(super) struct ChunkFile<'a> {
     pub(super) name: &'a str,
     pub(super) hash: &'a str,
@@ -104,7 +104,7 @@ pub(super) fn rewrite(
         version,
         loader: format!(
             "{}!function({HOME}){{{}\n}}({});\n",
-            sessions.in_front_of_the_loader(),
+            sessions.before_the_loader(),
             unanswered::counting(&code, HOME),
             home(layout, &calls)
         ),
@@ -112,7 +112,8 @@ pub(super) fn rewrite(
     })
 }
 
-/// What is replaced in the loader, and by what. All of it stands there once in 1.83.0 and 1.84.3.
+/// The replaced texts of the loader, and their replacements. Each appears there once in 1.83.0 and
+/// 1.84.3.
 fn literals(layout: &Layout) -> [(&'static str, String); 9] {
     let chunks = json(&format!("/{}/", layout.chunks()));
     [
@@ -147,8 +148,8 @@ fn literals(layout: &Layout) -> [(&'static str, String); 9] {
     ]
 }
 
-/// The expression that tells, in the browser, where the script came from: `base` is what Segment
-/// calls the CDN, `calls` the API host without its scheme.
+/// The expression that gives, in the browser, the origin of the script: `base` is Segment's CDN,
+/// `calls` the API host without its scheme.
 ///
 /// A script that runs from its own tag knows its address. One that does not (inlined, or evaluated
 /// by another script) is taken to belong to the page's host.
@@ -191,7 +192,7 @@ fn replace_once(code: &str, literal: &str, replacement: &str) -> Result<String, 
 }
 
 /// Replaces a chunk's name in the loader's table of names: `248:"auto-track"`. The same text may
-/// stand elsewhere, only an entry of the table follows a number.
+/// appear elsewhere; only an entry of the table follows a number.
 fn replace_name(code: &str, name: &str, neutral: &str) -> Result<String, LibraryError> {
     let literal = format!(":\"{name}\"");
     let entries: Vec<usize> = code
@@ -277,8 +278,8 @@ fn without_source_map(code: &str) -> &str {
     }
 }
 
-/// The version that the file carries, for the log and the live view: the only literal that is a
-/// version by itself.
+/// The version in the file, for the log and the live view: the only literal that consists of a
+/// version.
 fn version(loader: &str) -> Result<String, LibraryError> {
     let is_version = |text: &&str| {
         let mut parts = text.split('.');

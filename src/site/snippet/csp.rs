@@ -1,12 +1,12 @@
-//! What a page's Content-Security-Policy needs.
+//! The needs of a page's Content-Security-Policy.
 
 use super::{Page, ProxyAddress};
 
 /// The directives that the snippet needs, one a line. Directives that a page has already get these
 /// sources in addition.
 ///
-/// The inline script needs a nonce (or a file of its own). Replay compresses in a worker made from
-/// a blob; surveys bring inline styles.
+/// The inline script needs a nonce (or a separate file). Replay compresses in a worker created from
+/// a blob; surveys add inline styles.
 pub fn content_security_policy(page: &Page) -> String {
     let home = match &page.home {
         ProxyAddress::SameHost => "'self'",

@@ -3,13 +3,13 @@
 use super::super::unanswered;
 use super::{literal, options, AnalyticsPart, HandOver, Page, PostHogPart, Types};
 
-/// The methods of analytics.js that may be called before it is there (its `PreInitMethodName`).
+/// The methods of analytics.js that may be called before it has loaded (its `PreInitMethodName`).
 const ANALYTICS_METHODS: &str = "track page identify group alias screen ready on once off register \
      deregister user reset setAnonymousId trackLink trackForm trackClick trackSubmit pageview debug \
      addSourceMiddleware addDestinationMiddleware";
 
-/// The methods of posthog-js that a page may call before it is there: those of the vendor's own
-/// stubs (1.449.2 and before), but for `init` and `people`.
+/// The methods of posthog-js that a page may call before it has loaded: those of the vendor's own
+/// stubs (1.449.2 and before), except `init` and `people`.
 const POSTHOG_METHODS: &str = "addExceptionStep alias calculateEventProperties canRenderSurvey \
      canRenderSurveyAsync cancelPendingSurvey capture captureException captureLog \
      captureTraceFeedback captureTraceMetric clearIdentity clear_opt_in_out_capturing \
@@ -27,7 +27,7 @@ const POSTHOG_METHODS: &str = "addExceptionStep alias calculateEventProperties c
      stopSessionRecording unregister unregister_for_session unsetPersonProperties \
      updateEarlyAccessFeatureEnrollment updateFlags";
 
-/// The whole tag, to stand in a page's head. With a nonce it has one.
+/// The whole tag for a page's head. With a nonce it has one.
 pub fn tag(page: &Page, nonce: Option<&str>) -> String {
     let nonce = nonce
         .filter(|nonce| is_nonce(nonce))
@@ -35,15 +35,15 @@ pub fn tag(page: &Page, nonce: Option<&str>) -> String {
     format!("<script{nonce}>\n{}</script>\n", script(page))
 }
 
-/// The tag for a page that a program makes: `nonce` is a nonce, or what that program replaces by
-/// one, such as `{{ nonce }}`. `None` when it cannot stand between double quotes; a tag without it
-/// would be kept from running.
+/// The tag for a page that a program generates: `nonce` is a nonce, or the placeholder that the
+/// program replaces, such as `{{ nonce }}`. `None` if it is not valid between double quotes;
+/// browsers would not run a tag without it.
 pub fn tag_of_template(page: &Page, nonce: &str) -> Option<String> {
     let stands = !nonce.is_empty() && !nonce.contains(|one: char| one == '"' || one.is_control());
     stands.then(|| format!("<script nonce=\"{nonce}\">\n{}</script>\n", script(page)))
 }
 
-/// What a CSP allows as a nonce: the characters of base64 (CSP3, 2.3.1).
+/// The characters that CSP allows in a nonce: those of base64 (CSP3, 2.3.1).
 fn is_nonce(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| {
@@ -51,10 +51,10 @@ fn is_nonce(text: &str) -> bool {
         })
 }
 
-/// The script inside the tag, or in a file of its own.
+/// The script inside the tag, or in a separate file.
 ///
-/// Calls made before a library is there wait in its queue. With both libraries the first `page`
-/// waits for posthog-js, so that it carries the session; no longer than three seconds.
+/// Calls before a library has loaded wait in its queue. With both libraries the first `page` waits
+/// for posthog-js, so that it has the session, but no longer than three seconds.
 ///
 /// analytics.js asks for its settings once, and without them it never starts and its queue is lost
 /// (segment-tracking 3.3). So the script asks for them first, again and again if it must, and then
@@ -82,11 +82,11 @@ pub fn script(page: &Page) -> String {
     text
 }
 
-/// `load` adds a script to the page, with the nonce of the one that runs. `queue` gives `target` the
-/// methods of a library that is not there yet, which `said` remembers; `now` tells what stands in
-/// the library's place, and once that is the library, a method that the page has kept calls it.
-/// `insistent` gives a function that does something again later, and later still each time; it is told
-/// which URL has failed, and how.
+/// `load` adds a script to the page, with the nonce of the running one. `queue` gives `target` the
+/// methods of a library that has not loaded yet, which `said` stores; `now` returns the object in
+/// the library's place, and when that is the library, a method that the page has stored calls it.
+/// `insistent` returns a function that retries later, with growing pauses; its arguments are the
+/// URL that has failed, and the reason.
 const LOAD: &str = "  var self = document.currentScript
   function load(address, failed) {
     var script = document.createElement('script')
@@ -116,8 +116,8 @@ const LOAD: &str = "  var self = document.currentScript
   }
 ";
 
-/// The queue that analytics.js takes over, with the page as it was at the time of each call: in a
-/// site that changes pages by script the address may be another one when the library is there.
+/// The queue that analytics.js takes over, with the page's state at the time of each call: in a
+/// site that changes pages by script the address may differ when the library has loaded.
 fn analytics_part(page: &Page, analytics: &AnalyticsPart) -> String {
     let origin = page.home.origin();
     let methods = ANALYTICS_METHODS
@@ -165,11 +165,11 @@ fn analytics_part(page: &Page, analytics: &AnalyticsPart) -> String {
     )
 }
 
-/// The queue that posthog-js takes over, as its own loaders fill it: the calls in the list itself,
-/// those of `people` in a list of their own, and in `_i` what `init` was called with. What runs at
-/// once tells the page nothing yet, so that no flag counts as on.
+/// The queue that posthog-js takes over, in the form of its own loaders: the calls in the list
+/// itself, those of `people` in a separate list, and the arguments of `init` in `_i`. Methods that
+/// return at once return nothing yet, so that no flag counts as on.
 ///
-/// A list that is there already is another installation's, and left alone: `otherwise` runs.
+/// An existing list belongs to another installation, and stays unchanged: `otherwise` runs.
 fn posthog_stub(otherwise: &str) -> String {
     let methods = POSTHOG_METHODS
         .split_whitespace()
@@ -201,8 +201,8 @@ fn posthog_stub(otherwise: &str) -> String {
     )
 }
 
-/// The call that starts posthog-js once it is there. It stands in front of the page's own, so that
-/// a page that starts the same project again changes nothing.
+/// The call that starts posthog-js when it has loaded. It comes before the page's own, so that a
+/// page that starts the same project again changes nothing.
 fn init_call(posthog: &PostHogPart, options: &str) -> String {
     let key = literal(&posthog.api_key);
     format!("posthog._i.unshift([{key}, {options}, 'posthog'])")
@@ -231,10 +231,10 @@ fn alone(page: &Page, posthog: &PostHogPart) -> String {
     )
 }
 
-/// Both libraries: posthog-js runs when analytics.js has started, whose visitor it takes over. What
-/// was called before would be lost if it ran earlier and started later: up to 1.443 it looks into
-/// the queue once. So that it is not late for that, the browser gets its file beforehand; a preload
-/// would be complained of on the console wherever analytics.js takes its time.
+/// Both libraries: posthog-js runs when analytics.js has started, whose visitor it takes over. If
+/// it ran earlier and started later, earlier calls would be lost: up to 1.443 it reads the queue
+/// once. The browser loads its file in advance, so that it is not late; a preload would cause a
+/// warning on the console if analytics.js is slow.
 fn together(page: &Page, posthog: &PostHogPart) -> String {
     let hand_over = HandOver {
         analytics: "window.analytics",

@@ -1,7 +1,7 @@
-//! What goes on a page: the tag for plain HTML, and the modules for bundlers and frameworks.
+//! The content for a page: the tag for plain HTML, and the modules for bundlers and frameworks.
 //!
-//! Everything here is our own text. It names no vendor's host, except PostHog's app, which links
-//! and the toolbar open and which is never asked for by itself.
+//! All of this text is our own. It names no vendor's host, except PostHog's app, which links and
+//! the toolbar open and which is never requested otherwise.
 
 mod csp;
 mod html;
@@ -38,7 +38,7 @@ pub enum ProxyAddress {
 }
 
 impl ProxyAddress {
-    /// A host of its own: scheme and host and perhaps a port, and nothing else.
+    /// A separate host: scheme, host and optionally a port.
     pub fn other(text: &str) -> Option<Self> {
         let host = text.parse::<crate::posthog::Host>().ok()?;
         let plain = text.contains("://") && host.base_path().is_empty();
@@ -58,7 +58,7 @@ impl ProxyAddress {
         }
     }
 
-    /// What stands in front of a path: nothing on the page's own host.
+    /// The text before a path: empty on the page's own host.
     fn origin(&self) -> &str {
         match self {
             Self::SameHost => "",
@@ -77,8 +77,8 @@ pub struct AnalyticsPart {
     /// Whether events carry it; decides for pages that bundle the library and so ask for no
     /// settings.
     pub key_form: KeyForm,
-    /// Whether pages keep sessions; a page that bundles the library does it with what stands here,
-    /// every other one with what the library's loader brings.
+    /// Whether pages keep sessions; a page that bundles the library does it with this code, every
+    /// other one with the code in the library's loader.
     pub sessions: PageSessions,
 }
 
@@ -116,8 +116,8 @@ impl PostHogPart {
     }
 }
 
-/// A text as a literal of JavaScript in ASCII, so that a page's charset does not matter, that may
-/// also stand inside a script tag: `</script>` and `<!--` cannot appear in it.
+/// A text as a literal of JavaScript in ASCII, so that a page's charset does not matter. It is
+/// valid inside a script tag: `</script>` and `<!--` cannot appear in it.
 fn literal(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     let mut ascii = String::with_capacity(quoted.len());
@@ -136,7 +136,7 @@ fn literal(text: &str) -> String {
 
 /// The hand-over from analytics.js to posthog-js (posthog-ingestion 7).
 struct HandOver<'a> {
-    /// The expression that stands for analytics.js.
+    /// The expression for analytics.js.
     analytics: &'a str,
     /// The expression for its anonymous id; analytics.js has started when it is asked.
     anonymous_id: &'a str,

@@ -9,8 +9,8 @@ use super::{literal, options, AnalyticsPart, HandOver, Page, PostHogPart, ProxyA
 /// The module itself, in TypeScript: `@segment/analytics-next` and `posthog-js` from the site's own
 /// bundle, and `reportPage`, which starts them.
 ///
-/// The settings stand in the module, so that nothing has to be asked for before events can go, and
-/// no write key appears in an address.
+/// The settings are in the module, so that events need no earlier request, and no write key appears
+/// in an address.
 pub(super) fn module(page: &Page, more_imports: &str) -> String {
     format!(
         "{more_imports}{imports}
@@ -44,7 +44,7 @@ export function Analytics() {{
     )
 }
 
-/// The command that installs what the module imports.
+/// The command that installs the module's imports.
 pub(super) fn installs(page: &Page) -> String {
     let mut text = "npm install".to_owned();
     if page.analytics.is_some() {
@@ -67,8 +67,8 @@ fn imports(page: &Page) -> String {
     text
 }
 
-/// What counts failures, and what keeps the visitor's session; a bundled library has no loader of this process
-/// that does.
+/// The code that counts failures, and that keeps the visitor's session; a bundled library has no
+/// loader from this process that would do so.
 fn helpers(page: &Page) -> String {
     let mut text = format!("\n{}", unanswered::in_a_module());
     let module = page.analytics.as_ref().map(|part| part.sessions);
@@ -82,12 +82,12 @@ fn helpers(page: &Page) -> String {
 pub(super) fn page_report(page: &Page) -> &'static str {
     match (&page.analytics, &page.posthog) {
         (Some(_), _) => "start().then(() => analytics.page())",
-        // posthog-js alone sees pages by itself.
+        // posthog-js reports pages itself if it is the only library.
         _ => "start()",
     }
 }
 
-/// The function that starts everything once. Its promise is there when both libraries know the
+/// The function that starts everything once. Its promise resolves when both libraries know the
 /// visitor, after three seconds at the latest.
 fn start(page: &Page) -> String {
     let mut text = String::new();

@@ -1,10 +1,10 @@
-//! What goes on a page of each kind, and where: the tag and the modules, with a comment that names the
+//! The content for a page of each kind: the tag and the modules, with a comment that names the
 //! file.
 
 use super::modules::{installs, module, next_module, page_report};
 use super::{tag, Page};
 
-/// What a page is made with.
+/// The technology of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageKind {
     /// Plain HTML, or a program that writes it.
@@ -25,8 +25,8 @@ pub enum PageKind {
     WordPress,
 }
 
-/// What to paste for a kind of page. Where it goes stands in a comment of it, except in plain HTML,
-/// whose tag goes into the head.
+/// The text to paste for a kind of page. A comment in it names the place, except for plain HTML,
+/// whose tag belongs into the head.
 pub fn snippet_for(page: &Page, kind: PageKind) -> String {
     match kind {
         PageKind::Html => tag(page, None),
@@ -40,7 +40,7 @@ pub fn snippet_for(page: &Page, kind: PageKind) -> String {
     }
 }
 
-/// A module that reports the page by itself.
+/// A module that reports the page itself.
 fn npm(page: &Page) -> String {
     format!(
         "// Save this as src/analytics.ts, and import it once where the page's own script begins:

@@ -67,7 +67,7 @@ fn all_texts() -> Vec<(String, String)> {
 }
 
 #[test]
-fn no_text_names_a_vendors_host_except_posthogs_app_and_no_path_says_what_it_is() {
+fn no_text_names_a_vendors_host_except_posthogs_app_and_all_paths_are_neutral() {
     for (name, text) in all_texts() {
         for host in ["segment.com", "segment.io", "i.posthog.com", "cdnjs"] {
             assert!(!text.contains(host), "{name}: {host}");
@@ -84,7 +84,7 @@ fn no_text_names_a_vendors_host_except_posthogs_app_and_no_path_says_what_it_is(
 }
 
 #[test]
-fn each_text_has_what_its_libraries_need_and_nothing_of_the_other() {
+fn each_text_has_the_code_of_its_own_libraries_only() {
     let both = tag(&page(true, true, ProxyAddress::SameHost), None);
     for needed in [
         "analytics._writeKey = \"wk5t8d2z\"",
@@ -220,7 +220,7 @@ fn a_module_keeps_sessions_itself_and_a_tag_leaves_it_to_the_loader() {
 }
 
 #[test]
-fn the_policy_names_home_and_what_replay_needs() {
+fn the_policy_names_the_host_and_the_needs_of_replay() {
     let text = content_security_policy(&page(true, true, ProxyAddress::SameHost));
     assert_eq!(
         text,
@@ -250,7 +250,7 @@ fn the_app_of_a_project_is_known_for_the_clouds_and_the_same_host_elsewhere() {
 }
 
 #[test]
-fn a_page_says_once_which_address_does_not_answer() {
+fn a_page_reports_once_which_address_does_not_answer() {
     let both = tag(&page(true, true, ProxyAddress::SameHost), None);
     for needed in [
         "fails(url, url, why)",
@@ -268,11 +268,11 @@ fn a_page_says_once_which_address_does_not_answer() {
 }
 
 #[test]
-fn what_tag_manager_and_wordpress_read_themselves_is_not_in_the_tag() {
+fn the_tag_has_no_text_that_tag_manager_or_wordpress_interpret() {
     for posthog in [true, false] {
         let page = page(true, posthog, ProxyAddress::SameHost);
         let manager = snippet_for(&page, PageKind::Gtm);
-        // Tag Manager takes `{{name}}` for a variable of its own, and the oldest JavaScript only.
+        // Tag Manager reads `{{name}}` as its own variable, and accepts only the oldest JavaScript.
         for wrong in ["{{", "}}", "=>", "const ", "let ", "`"] {
             assert!(!manager.contains(wrong), "{wrong}: {manager}");
         }

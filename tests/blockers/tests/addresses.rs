@@ -226,7 +226,7 @@ fn no_address_of_two_hundred_installations_is_blocked() {
 }
 
 #[test]
-fn the_rules_that_the_demo_shows_stand_in_easyprivacy() {
+fn the_rules_that_the_demo_shows_are_in_easyprivacy() {
     let Some(lists) = lists() else {
         return missing("lists (HEDGEROW_BLOCKER_LISTS names their folder)");
     };

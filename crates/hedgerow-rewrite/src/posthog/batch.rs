@@ -38,7 +38,7 @@ impl Envelope {
     }
 
     /// A whole batch of these events, which are separated by commas.
-    pub fn around(&self, events: &[u8]) -> Vec<u8> {
+    pub fn wrap(&self, events: &[u8]) -> Vec<u8> {
         [self.head(), events, END].concat()
     }
 }
@@ -144,7 +144,7 @@ impl Batch {
         }
     }
 
-    /// Whether [`bear`](Self::bear) is to be reported about every event.
+    /// Whether [`add_facts`](Self::add_facts) is to be reported about every event.
     #[doc(hidden)]
     pub fn gathers(&self) -> bool {
         self.bearing.is_some()
@@ -152,7 +152,7 @@ impl Batch {
 
     /// Notes the event that was appended last.
     #[doc(hidden)]
-    pub fn bear(&mut self, event: EventFacts) {
+    pub fn add_facts(&mut self, event: EventFacts) {
         if let Some(bearing) = &mut self.bearing {
             // Most batches are of one person.
             if bearing.people.last() != Some(&event.person) {
@@ -167,7 +167,7 @@ impl Batch {
 
     /// Takes out what was noted of its events; nothing of a batch that takes no notes.
     #[doc(hidden)]
-    pub fn take_bearing(&mut self) -> Option<BatchFacts> {
+    pub fn take_facts(&mut self) -> Option<BatchFacts> {
         self.bearing.take()
     }
 
@@ -344,7 +344,7 @@ mod tests {
         assert!(written.ends_with(b"\"batch\":[{\"a\":1},{\"b\":2}]}"));
     }
     #[test]
-    fn batches_are_joined_in_order_and_can_be_told_apart_again() {
+    fn batches_are_joined_in_order_and_can_be_split_again() {
         let envelope = Envelope::new(&ApiKey::new("phc_a").unwrap());
         let batch = |events: &[&str]| {
             let mut batch = Batch::open(&envelope);
@@ -367,7 +367,7 @@ mod tests {
             batch(&["{\"a\":1}", "{\"b\":\"]}\"}", "{}", "{\"c\":3}"])
         );
         for (batch, place) in batches.iter().zip(&places) {
-            assert_eq!(envelope.around(&joined[place.clone()]), *batch);
+            assert_eq!(envelope.wrap(&joined[place.clone()]), *batch);
         }
         let alone = |batch: &Vec<u8>| batch[events_within(&envelope, batch)].to_vec();
         assert_eq!(
@@ -388,16 +388,16 @@ mod tests {
             address: Address::OfTheRequest,
         };
         let mut plain = Batch::open(&envelope);
-        plain.bear(event);
-        assert_eq!((plain.gathers(), plain.take_bearing()), (false, None));
+        plain.add_facts(event);
+        assert_eq!((plain.gathers(), plain.take_facts()), (false, None));
         let mut gathering = Batch::open_to_gather(&envelope);
-        gathering.bear(EventFacts {
+        gathering.add_facts(EventFacts {
             person: 3,
             joined: None,
             address: Address::InTheEvent,
         });
-        gathering.bear(event);
-        let bearing = gathering.take_bearing().unwrap();
+        gathering.add_facts(event);
+        let bearing = gathering.take_facts().unwrap();
         assert_eq!(bearing.people, [3, 1, 2]);
         assert_eq!(bearing.address, Address::OfTheRequest);
     }

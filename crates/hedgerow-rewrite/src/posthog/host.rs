@@ -202,8 +202,8 @@ impl Host {
         let is_ingestion = name.ends_with(".i.posthog.com") && !name.contains("-assets.");
         if is_posthogs && !is_ingestion {
             let what = match name.contains("-assets.") {
-                true => "the files of posthog-js; no events are taken there",
-                false => "PostHog's app; events are taken elsewhere",
+                true => "the files of posthog-js, which accepts no events",
+                false => "PostHog's app, which accepts no events",
             };
             return misdirection(format!("{name} has {what}"), region);
         }

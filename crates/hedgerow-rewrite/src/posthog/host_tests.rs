@@ -88,7 +88,7 @@ fn a_host_that_cannot_be_reached_by_name_is_refused() {
 }
 
 #[test]
-fn a_host_that_takes_no_events_is_known_with_what_to_write_instead() {
+fn a_host_without_ingestion_is_recognised_with_the_correct_host() {
     for (text, instead) in [
         ("us", None),
         ("eu", None),
@@ -144,7 +144,7 @@ fn a_host_that_takes_no_events_is_known_with_what_to_write_instead() {
     let host: Host = "https://us.posthog.com".parse().unwrap();
     assert_eq!(
         host.misdirection().unwrap().to_string(),
-        "us.posthog.com has PostHog's app; events are taken elsewhere: write `us`"
+        "us.posthog.com has PostHog's app, which accepts no events: write `us`"
     );
 }
 

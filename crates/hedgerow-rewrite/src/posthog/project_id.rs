@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn projects_are_told_apart_by_their_keys_and_show_none() {
+    fn project_ids_differ_by_key_and_show_no_key() {
         let id = |key: &str| ProjectId::of(&ApiKey::new(key).unwrap());
         assert_eq!(id("phc_a"), id("phc_a"));
         assert_ne!(id("phc_a"), id("phc_b"));

@@ -275,12 +275,12 @@ impl SplitBody {
             self.guess = Guess::Right;
             return None;
         }
-        self.begin_anew();
+        self.restart();
         Some(NextPart::Misjudged)
     }
 
     /// Begins with the body again, and follows `batch` to its end this time.
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.at = 0;
         self.state = BodyState::Open;
         self.key = Means::Nothing;
@@ -296,11 +296,11 @@ impl SplitBody {
         let next = self.advance();
         match (self.guess, &next) {
             (Guess::Made(_), Err(_)) => {
-                self.begin_anew();
+                self.restart();
                 self.advance()
             }
             (Guess::Relied(_), Err(_)) => {
-                self.begin_anew();
+                self.restart();
                 Ok(NextPart::Misjudged)
             }
             (Guess::Made(end), Ok(NextPart::MessageWithin(_))) => {

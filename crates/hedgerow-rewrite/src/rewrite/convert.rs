@@ -10,10 +10,10 @@ use std::sync::Arc;
 use simdutf8::basic::from_utf8;
 
 use super::json::Shape;
-use super::json::{repair, Cleanliness, Malformed, Scratch, Sheet, Workbench};
+use super::json::{repair, Cleanliness, EventBuffer, Malformed, Scratch, Workbench};
 use super::merge::{merge, MergeTree};
 use super::message::{Context, Message, MessagePart};
-use super::normalise::{passes_gate, MessageSource};
+use super::normalise::{is_enabled_for_posthog, MessageSource};
 use super::write::{ContextCache, ContextId};
 use super::{Fault, Integrations, NoEvent, Omission, Recipient, RewriteError};
 
@@ -44,7 +44,7 @@ pub(super) struct Converter {
     merged_text: String,
     aside: MessagePart,
     /// An event as it is written.
-    sheet: Sheet,
+    buffer: EventBuffer,
     /// An event out of which something had to be taken.
     scrubbed: Vec<u8>,
     /// Where the next body is held, while there is none.
@@ -85,7 +85,7 @@ impl Converter {
         texts
             + self.body.capacity()
             + self.workbench.held()
-            + self.sheet.held()
+            + self.buffer.held()
             + self.context_cache.held()
             + self.idle.as_ref().map_or(0, ClientContext::held)
             + self.scratch.held()
@@ -180,7 +180,7 @@ impl Converter {
         };
         let text = said.as_bytes();
         if rewriter.mapping.integrations == Integrations::Respect
-            && !passes_gate(
+            && !is_enabled_for_posthog(
                 (&self.message.integrations, text),
                 shared.map(|shared| (&shared.integrations, &*shared.integrations_text)),
             )
@@ -196,7 +196,7 @@ impl Converter {
         };
         let own_said = own.text(said);
         let own_text = own_said.as_bytes();
-        let (context_said, context, which) =
+        let (context_utf8, context, which) =
             match (own.value, shared.filter(|shared| shared.has_context())) {
                 (Some(_), None) => (own_said, own, ContextId::Own(own.generation())),
                 (None, None) => (own_said, own, ContextId::Absent),
@@ -232,14 +232,14 @@ impl Converter {
         let source = MessageSource {
             text,
             message: &self.message,
-            context_text: context_said.as_bytes(),
+            context_text: context_utf8.as_bytes(),
             context,
-            said,
-            context_said,
+            utf8: said,
+            context_utf8,
         };
         let memory = EventBuffers {
             behind,
-            sheet: &mut self.sheet,
+            buffer: &mut self.buffer,
             scrubbed: &mut self.scrubbed,
             context_cache: (which, &mut self.context_cache),
             aside: &mut self.aside,
@@ -271,7 +271,7 @@ impl Converter {
     }
 
     /// Scans a whole body, if it is one clean message and has no key that could make it a batch.
-    pub(super) fn see_alone(&mut self, text: &[u8]) -> Option<ScanResult> {
+    pub(super) fn scan_single(&mut self, text: &[u8]) -> Option<ScanResult> {
         let (cleanliness, length) = self.message.scan_first(text, &mut self.scratch).ok()?;
         let rest = text.get(length..).unwrap_or_default();
         // A key that is not clean may say anything.

@@ -182,7 +182,7 @@ impl Rewrite {
                 NextPart::Message(range) => Found::Message(range, TextEnd::Whole),
                 NextPart::MessageOrBatch(range) => {
                     let converter = self.converter.get_or_insert_default();
-                    let Some(seen) = converter.see_alone(self.body.bytes(range.clone())) else {
+                    let Some(seen) = converter.scan_single(self.body.bytes(range.clone())) else {
                         self.body.seek_batch();
                         continue;
                     };
@@ -267,13 +267,13 @@ impl Rewrite {
                 Ok(PullEnd::Misjudged) => true,
                 Ok(PullEnd::Pulled(_)) => self.body.settle().is_some(),
                 Err(_) if self.body.is_provisional() => {
-                    self.body.begin_anew();
+                    self.body.restart();
                     true
                 }
                 Err(_) => false,
             };
             if misjudged {
-                self.begin_anew(batch);
+                self.restart(batch);
                 continue;
             }
             self.noted.clear();
@@ -282,7 +282,7 @@ impl Rewrite {
             match pulled? {
                 PullEnd::Pulled(pulled) => {
                     if pulled == Pulled::Done {
-                        self.give_back();
+                        self.put_back();
                     }
                     return Ok(pulled);
                 }
@@ -307,18 +307,18 @@ impl Rewrite {
 
     /// Returns memory that is no longer needed. The batch may be under way for long, while other requests
     /// need the memory.
-    fn give_back(&mut self) {
+    fn put_back(&mut self) {
         if let Some(mut converter) = self.converter.take() {
             converter.body = self.body.take_memory();
             if let (Some(client), Some(context)) = (self.client, converter.end()) {
                 self.rewriter.contexts.put(client, context);
             }
-            self.rewriter.spare.give_back(converter);
+            self.rewriter.spare.put_back(converter);
         }
     }
 
     /// Discards all output of the messages so far.
-    fn begin_anew(&mut self, batch: &mut Batch) {
+    fn restart(&mut self, batch: &mut Batch) {
         if let Some(mark) = self.mark.take() {
             batch.rewind(mark);
         }
@@ -351,7 +351,7 @@ enum PullEnd {
 
 impl Drop for Rewrite {
     fn drop(&mut self) {
-        self.give_back();
+        self.put_back();
     }
 }
 

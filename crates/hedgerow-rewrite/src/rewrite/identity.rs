@@ -26,7 +26,7 @@ impl Id {
     }
 
     /// The same in a text that is known to be UTF-8.
-    pub(super) fn of_said(value: Option<Value>, text: &str, mode: Mode) -> Self {
+    pub(super) fn of_utf8(value: Option<Value>, text: &str, mode: Mode) -> Self {
         Self::read(value, text.as_bytes(), mode, |value| value.reads(text))
     }
 

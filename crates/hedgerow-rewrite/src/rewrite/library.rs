@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_library_runs_is_told_by_its_name_in_any_case() {
+    fn the_name_of_a_library_in_any_case_shows_where_it_runs() {
         for (name, expected) in [
             ("analytics.js", LibraryKind::Browser),
             ("Analytics.JS", LibraryKind::Browser),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_in_several_places_is_told_by_its_device_and_platform() {
+    fn device_and_platform_show_where_a_library_runs() {
         for (context, expected) in [
             (
                 r#""name":"analytics-kotlin"},"device":{"id":"d","type":"android"}"#,

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn untimed_messages_are_told_apart_by_their_request() {
+    fn untimed_messages_differ_by_their_request() {
         let beat = r#"{"event":"Heartbeat","userId":"u"}"#;
         assert_ne!(id(beat, 0, 1), id(beat, 0, 2));
         let blank = r#"{"event":"Heartbeat","timestamp":"","originalTimestamp":null}"#;

@@ -23,10 +23,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod bearing;
 mod body;
 mod convert;
 pub mod enrich;
+mod event_facts;
 mod explain;
 mod flow;
 mod group_types;

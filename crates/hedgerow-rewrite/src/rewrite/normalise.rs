@@ -24,8 +24,8 @@ pub(super) struct MessageSource<'t> {
     pub(super) context_text: &'t [u8],
     pub(super) context: &'t Context,
     /// The two texts again, as what they are: UTF-8.
-    pub(super) said: &'t str,
-    pub(super) context_said: &'t str,
+    pub(super) utf8: &'t str,
+    pub(super) context_utf8: &'t str,
 }
 
 /// What is settled about a message before it is mapped.
@@ -108,7 +108,7 @@ pub(super) fn settle<'t>(
 ) -> Settled<'t> {
     let MessageSource { text, message, .. } = source;
     let arrival = settling.arrival;
-    let message_id = match given(message.message_id, source.said, settling.mapping.mode) {
+    let message_id = match given(message.message_id, source.utf8, settling.mapping.mode) {
         Some(id) => id,
         None => Cow::Owned(made(
             message,
@@ -137,8 +137,8 @@ pub(super) fn settle<'t>(
         unusable_time: timing.unusable,
         sent_at: timing.sent_at,
         uuid,
-        user_id: Id::of_said(message.user_id, source.said, mode),
-        anonymous_id: Id::of_said(message.anonymous_id, source.said, mode),
+        user_id: Id::of_utf8(message.user_id, source.utf8, mode),
+        anonymous_id: Id::of_utf8(message.anonymous_id, source.utf8, mode),
         previous_id: match kind {
             Kind::Alias => other_id(message.previous_id, text, mode),
             _ => Id::default(),
@@ -162,8 +162,8 @@ pub(super) fn settle<'t>(
             source,
             || {
                 settled
-                    .visitor(source.said)
-                    .or_else(|| settled.user(source.said))
+                    .visitor(source.utf8)
+                    .or_else(|| settled.user(source.utf8))
             },
             (timing.clock, timing.moment),
             arrival,
@@ -208,7 +208,11 @@ fn v7(settling: &Settling<'_>, timing: &EventTiming, message_id: &str, kind: Kin
 
 /// Which call a message makes.
 pub(super) fn kind(source: MessageSource<'_>, naming: Naming) -> Result<Kind, Fault> {
-    let MessageSource { message, said, .. } = source;
+    let MessageSource {
+        message,
+        utf8: said,
+        ..
+    } = source;
     let named = match (naming, message.kind) {
         (Naming::ByPath(kind), _) | (Naming::ByMessage(Some(kind)), None) => return Ok(kind),
         (Naming::ByMessage(None), None) => return Err(Fault::MissingType),
@@ -257,7 +261,7 @@ fn timing(
     received_at: Option<Timestamp>,
     batch_sent_at: Option<Timestamp>,
 ) -> EventTiming {
-    let given = |value: Option<Value>| value.filter(|value| is_said(*value, text));
+    let given = |value: Option<Value>| value.filter(|value| has_content(*value, text));
     let said = |value: Value| moment(value, text).map(Reading::timestamp);
     let original = given(message.original_timestamp);
     let written = given(message.timestamp).or(original);
@@ -322,7 +326,7 @@ fn timing(
 }
 
 /// Whether something stands there; a blank text says no more than null.
-pub(super) fn is_said(value: Value, text: &[u8]) -> bool {
+pub(super) fn has_content(value: Value, text: &[u8]) -> bool {
     value.shape != Shape::Null && !is_blank(value, text)
 }
 
@@ -380,7 +384,7 @@ fn has_user_agent(source: MessageSource<'_>, mode: Mode) -> bool {
 ///
 /// As Segment's own reader has it (`enabled` of its package segmentio-facade): `All` in any
 /// spelling, the first one if there are several; the name of the destination exactly.
-pub(super) fn passes_gate(
+pub(super) fn is_enabled_for_posthog(
     own: (&MessagePart, &[u8]),
     batch: Option<(&MessagePart, &[u8])>,
 ) -> bool {

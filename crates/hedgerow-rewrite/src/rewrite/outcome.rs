@@ -34,7 +34,7 @@ pub enum Notice<'a> {
     /// `sentAt` stands behind `batch` in a body larger than `limits.window`: the messages have
     /// left by then, and it corrects none of them.
     #[error(
-        "sentAt stands behind batch in a body larger than limits.window, and does not correct the \
+        "sentAt comes after batch in a body larger than limits.window, and does not correct the \
          times of its messages"
     )]
     LateSentAt,
@@ -140,7 +140,7 @@ pub enum Fault {
     #[error("the type is none of {}", Kind::names())]
     UnknownType,
     /// Neither a usable `userId` nor a usable `anonymousId`.
-    #[error("neither userId nor anonymousId can be used")]
+    #[error("neither userId nor anonymousId is usable")]
     MissingDistinctId,
     /// A track call without an event name.
     #[error("a track call needs an event name")]
@@ -230,7 +230,7 @@ pub enum RewriteError {
     BatchNotAnArray,
     /// `context` or `integrations` behind `batch` in a body larger than `limits.window`.
     #[error(
-        "in a body larger than limits.window, context and integrations must stand before batch"
+        "in a body larger than limits.window, context and integrations must come before batch"
     )]
     LateBatchKey,
     /// So many of its messages were refused that the sender cannot mean it.
@@ -263,7 +263,7 @@ impl RewriteError {
             Self::NotAnObject => "the body is not a JSON object",
             Self::BatchNotAnArray => "batch is not an array",
             Self::LateBatchKey => {
-                "in a body this large, context and integrations must stand before batch"
+                "in a body of this size, context and integrations must come before batch"
             }
             Self::TooManyRefused => "too many messages of the body were refused",
             Self::TooLarge => {

@@ -140,7 +140,7 @@ impl<'p> EventPlan<'p> {
         mapping: &Mapping,
     ) -> Result<(), NoEvent> {
         let text = source.text;
-        if !self.kind.tells_an_event() {
+        if !self.kind.is_event_call() {
             self.check_profiles(source, mapping)?;
         }
         if self.event == Piece::Name("$identify") {
@@ -229,7 +229,7 @@ impl<'p> EventPlan<'p> {
 
     /// Whether the event says anything besides who the person is.
     pub(super) fn check_anonymous(&self, source: MessageSource<'_>) -> Result<(), NoEvent> {
-        if !self.kind.tells_an_event() || self.changes_persons(source) {
+        if !self.kind.is_event_call() || self.changes_persons(source) {
             return Err(Omission::Anonymous.into());
         }
         Ok(())

@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_pushes_out_what_is_oldest_and_nothing_grows() {
+    fn a_new_entry_replaces_the_oldest_and_the_table_does_not_grow() {
         let table = Table::new();
         // One place for all of them.
         let same_place = |number| Tag([0, number]);
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_from_try_to_try_is_left_out_wherever_it_stands() {
+    fn fields_that_change_between_tries_are_ignored_everywhere() {
         for (text, expected) in [
             (r#"{"a":1,"b":[2]}"#, r#"{"a":1,"b":[2]}"#),
             (r#"{"sentAt":"x","a":1}"#, r#"{"a":1}"#),

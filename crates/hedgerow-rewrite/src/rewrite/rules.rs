@@ -29,7 +29,7 @@ impl Rule {
     /// Whether the rule decides about an event.
     fn matches(&self, event: &str, kind: Kind) -> bool {
         let renames = matches!(self.action, RuleAction::Rename(_));
-        (kind.tells_an_event() || !renames) && self.event.matches(event)
+        (kind.is_event_call() || !renames) && self.event.matches(event)
     }
 }
 

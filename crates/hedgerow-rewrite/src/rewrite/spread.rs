@@ -3,12 +3,12 @@
 
 use std::collections::HashSet;
 
-use super::json::{write_string, Entry, Scanner, Scratch, Shape, Sink, Value};
+use super::json::{write_string, Entry, Output, Scanner, Scratch, Shape, Value};
 
 /// Writes what spreading a value that is not an object yields: an array's elements and a string's
 /// UTF-16 units by index, and nothing of anything else (mapping 1.8). What unknown_keys hold stays
 /// theirs. Each entry begins with its comma.
-pub(super) fn write_spread<S: Sink>(
+pub(super) fn write_spread<S: Output>(
     out: &mut S,
     (prefix, unknown_keys): (&[u8], &UnknownKeys<'_>),
     text: &[u8],

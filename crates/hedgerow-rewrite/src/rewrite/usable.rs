@@ -54,7 +54,7 @@ fn is_placeholder(text: &str) -> bool {
 /// otherwise.
 /// Most strings are told by this, without a look at what is between their ends.
 #[inline(always)]
-fn plainly_says(value: Value, source: &[u8]) -> bool {
+fn is_clear_text(value: Value, source: &[u8]) -> bool {
     let inside = match value.shape {
         Shape::Plain => inner(value.of(source)),
         _ => return false,
@@ -84,7 +84,7 @@ fn plainly_says(value: Value, source: &[u8]) -> bool {
 
 /// What a text says, if it says anything.
 pub(super) fn text(value: Value, source: &[u8]) -> Option<Cow<'_, str>> {
-    if plainly_says(value, source) {
+    if is_clear_text(value, source) {
         return Some(value.says(source));
     }
     let said = match value.shape {
@@ -96,7 +96,7 @@ pub(super) fn text(value: Value, source: &[u8]) -> Option<Cow<'_, str>> {
 
 /// The same in a text that is known to be UTF-8.
 pub(super) fn said(value: Value, source: &str) -> Option<Cow<'_, str>> {
-    if plainly_says(value, source.as_bytes()) {
+    if is_clear_text(value, source.as_bytes()) {
         return Some(value.reads(source));
     }
     text(value, source.as_bytes())
@@ -105,11 +105,11 @@ pub(super) fn said(value: Value, source: &str) -> Option<Cow<'_, str>> {
 /// Whether a value is a text that says something.
 #[inline]
 pub(super) fn is_text(value: Value, source: &[u8]) -> bool {
-    plainly_says(value, source) || says_after_all(value, source)
+    is_clear_text(value, source) || has_text(value, source)
 }
 
 #[inline(never)]
-fn says_after_all(value: Value, source: &[u8]) -> bool {
+fn has_text(value: Value, source: &[u8]) -> bool {
     text(value, source).is_some()
 }
 
@@ -120,19 +120,19 @@ pub(super) fn is_word(value: Value, source: &[u8]) -> bool {
 }
 
 /// Whether a value is a text that stands for nothing without being blank.
-pub(super) fn says_undefined(value: Value, source: &[u8]) -> bool {
-    value.is_string() && !plainly_says(value, source) && is_placeholder(value.says(source).trim())
+pub(super) fn is_undefined_text(value: Value, source: &[u8]) -> bool {
+    value.is_string() && !is_clear_text(value, source) && is_placeholder(value.says(source).trim())
 }
 
 /// Whether a value is null, or a text that says nothing.
 #[inline(always)]
 pub(super) fn is_missing(value: Value, source: &[u8]) -> bool {
-    !plainly_says(value, source) && is_missing_after_all(value, source)
+    !is_clear_text(value, source) && is_missing_after_all(value, source)
 }
 
 #[inline(never)]
 fn is_missing_after_all(value: Value, source: &[u8]) -> bool {
-    value.shape == Shape::Null || value.is_string() && !says_after_all(value, source)
+    value.shape == Shape::Null || value.is_string() && !has_text(value, source)
 }
 
 /// Whether a value is an object with something in it. PHP writes an empty one as `[]`.
@@ -146,10 +146,25 @@ pub(super) fn is_empty(value: Value, source: &[u8]) -> bool {
     matches!(value.shape, Shape::Array | Shape::Object) && inside.is_empty()
 }
 
-/// Whether a value is the address of a machine, of which PostHog can make a place.
+/// Whether a value is the address of a machine, of which PostHog can make a place. For 127.0.0.1 and
+/// 192.168.* it takes one in Sweden (posthog-ingestion 2.3), for other addresses of inner networks none.
 pub(super) fn is_address(value: Value, source: &[u8]) -> bool {
     let said = text(value, source);
-    said.is_some_and(|said| said.trim().parse::<IpAddr>().is_ok())
+    said.and_then(|said| said.trim().parse::<IpAddr>().ok())
+        .is_some_and(has_place)
+}
+
+fn has_place(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let inner = address.is_private() || address.is_loopback() || address.is_link_local();
+            !inner && !address.is_unspecified()
+        }
+        IpAddr::V6(address) => {
+            let inner = address.is_unique_local() || address.is_unicast_link_local();
+            !inner && !address.is_loopback() && !address.is_unspecified()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -163,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_languages_write_for_nothing_is_no_value() {
+    fn texts_for_a_missing_value_count_as_missing() {
         for nothing in [
             "null",
             "true",
@@ -207,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_by_the_ends_of_a_string_is_what_its_whole_says() {
+    fn the_check_of_a_strings_ends_matches_the_check_of_the_whole() {
         let words = NOTHING_IN_ANY_CASE.iter().chain(NOTHING).copied();
         let others = [
             "",
@@ -231,7 +246,7 @@ mod tests {
                         let expected = (!is_nothing(&said)).then_some(said.as_str());
                         assert_eq!(text.as_deref(), expected, "{json}");
                         let undefined = is_placeholder(said.trim());
-                        assert_eq!(says_undefined(value, source), undefined, "{json}");
+                        assert_eq!(is_undefined_text(value, source), undefined, "{json}");
                         let blank = crate::rewrite::json::is_blank(value, source);
                         assert_eq!(blank, said.trim().is_empty(), "{json}");
                     }
@@ -263,7 +278,19 @@ mod tests {
             (r#""203.0.113.7""#, true),
             (r#"" 203.0.113.7 ""#, true),
             (r#""2001:db8::7""#, true),
-            (r#""0.0.0.0""#, true),
+            (r#""::ffff:203.0.113.7""#, true),
+            (r#""172.32.0.1""#, true),
+            (r#""0.0.0.0""#, false),
+            (r#""127.0.0.1""#, false),
+            (r#"" 192.168.1.4""#, false),
+            (r#""10.0.0.1""#, false),
+            (r#""172.16.0.1""#, false),
+            (r#""169.254.1.1""#, false),
+            (r#""::1""#, false),
+            (r#""::""#, false),
+            (r#""::ffff:127.0.0.1""#, false),
+            (r#""fd00::1""#, false),
+            (r#""fe80::1""#, false),
             (r#""203.0.113.7:443""#, false),
             (r#""203.0.113.7, 10.0.0.1""#, false),
             (r#""unknown""#, false),

@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_between_members_is_none_of_the_body_wherever_it_is_cut() {
+    fn padding_between_gzip_members_is_ignored_for_every_cut() {
         let padded = [gzip(b"{"), vec![0; 40], gzip(b"}"), vec![0; 9]].concat();
         for chunk in 1..=padded.len() {
             let chunks: Vec<&[u8]> = padded.chunks(chunk).collect();
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_coding_leaves_it_to_the_first_bytes() {
+    fn for_an_unknown_coding_the_first_bytes_decide() {
         let plain = b" \n{\"type\":\"track\",\"event\":\"A\",\"userId\":\"u\"}";
         let packed = gzip(plain);
         for name in [
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_and_unknown_encodings_are_told_apart() {
+    fn damaged_and_unknown_encodings_have_different_errors() {
         let packed = gzip(b"{}");
         assert_eq!(
             decode(None, 100, &[&packed[..packed.len() - 1]]),

@@ -88,13 +88,13 @@ impl Reply {
             Self::Busy { retry_after } => later(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "try_again",
-                "the events could not be delivered yet; send them again later",
+                "the events could not be delivered yet; retry later",
                 *retry_after,
             ),
             Self::TooMany { retry_after } => later(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_requests",
-                "requests come too fast; send this one again later",
+                "requests come too fast; retry this one later",
                 *retry_after,
             ),
         };
@@ -122,7 +122,7 @@ impl Cors {
 }
 
 /// An answer of this type that no cache keeps.
-fn unkept(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+fn uncached(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
     let mut answer = Answer::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
@@ -133,7 +133,7 @@ fn unkept(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer
 }
 
 fn json(status: StatusCode, body: Bytes) -> Answer {
-    unkept(status, "application/json", body)
+    uncached(status, "application/json", body)
 }
 
 fn error(status: StatusCode, code: &str, message: &str) -> Answer {
@@ -143,7 +143,7 @@ fn error(status: StatusCode, code: &str, message: &str) -> Answer {
 }
 
 fn pixel() -> Answer {
-    unkept(StatusCode::OK, "image/gif", Bytes::from_static(GIF))
+    uncached(StatusCode::OK, "image/gif", Bytes::from_static(GIF))
 }
 
 fn later(status: StatusCode, code: &str, message: &str, retry_after: u32) -> Answer {
@@ -163,7 +163,7 @@ fn refused(refusal: RequestRefusal) -> Answer {
         RequestRefusal::UnknownWriteKey => error(
             StatusCode::UNAUTHORIZED,
             "unknown_write_key",
-            "the write key is missing or not accepted here",
+            "the write key is missing or not accepted",
         ),
         RequestRefusal::TooLarge => error(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -179,7 +179,7 @@ fn refused(refusal: RequestRefusal) -> Answer {
             let mut answer = error(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                "this call takes another method",
+                "this call needs another method",
             );
             let methods = HeaderValue::from_static(methods);
             answer.headers_mut().insert(header::ALLOW, methods);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn cors_headers_stand_on_every_reply_to_a_cross_origin_request() {
+    fn every_reply_to_a_cross_origin_request_has_cors_headers() {
         let origin = HeaderValue::from_static("https://shop.example.test");
         for reply in every_reply() {
             let answer = reply.answer(&Cors::from_origin(Some(&origin)));
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preflight_names_what_was_asked_for() {
+    fn a_preflight_names_the_requested_headers() {
         let reply = Reply::Preflight {
             requested_headers: Some("authorization,x-retry-count, X-Own,bad name".into()),
         };

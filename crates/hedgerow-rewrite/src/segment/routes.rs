@@ -76,7 +76,7 @@ kinds! {
 impl Kind {
     /// Whether the call tells something that happened, and not only who a person is. Only such an
     /// event can be renamed, and only such an event may do without a person's profile.
-    pub fn tells_an_event(self) -> bool {
+    pub fn is_event_call(self) -> bool {
         self.about() == About::Event
     }
 
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_segments_is_not_taken() {
+    fn paths_that_are_not_segments_are_not_recognised() {
         for tail in [
             "v2/t",
             "v1x",

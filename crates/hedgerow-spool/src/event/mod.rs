@@ -19,7 +19,7 @@ use stamp::{rfc3339, stamped, Stamp};
 pub use reading::events_of;
 pub(crate) use reading::{labels, Labels};
 
-/// A PostHog event as JSON text, with what a spool has to know of it.
+/// A PostHog event as JSON text, with the facts that a spool needs about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpooledEvent {
     body: Bytes,
@@ -27,8 +27,8 @@ pub struct SpooledEvent {
     dedup_key: u128,
 }
 
-/// When and from where the request of an event came: what capture itself would have taken from that
-/// request, and cannot take from the one that brings the event out of the spool.
+/// When and from where the request of an event came: the values that capture would have taken from
+/// that request, and cannot take from the request of the replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
     /// When it arrived.
@@ -38,7 +38,7 @@ pub struct Received {
     pub from: Option<IpAddr>,
 }
 
-/// At this moment, from an address that PostHog is not told.
+/// Now, from an address that PostHog must not see.
 impl From<SystemTime> for Received {
     fn from(at: SystemTime) -> Self {
         Self { at, from: None }
@@ -48,10 +48,10 @@ impl From<SystemTime> for Received {
 impl SpooledEvent {
     /// Takes one event as the rewriting wrote it, and when and from where its request came.
     ///
-    /// What capture would have taken from that request is written into the event here: the time,
-    /// if it has none of its own (posthog-ingestion 3.5), and the address, if it has no `$ip` and
-    /// does not ask for no location (posthog-ingestion 2.2, 2.3). So it lands where it would have
-    /// landed without the spool. Everything else stays byte for byte.
+    /// The values that capture would have taken from that request are written into the event here:
+    /// the time, if it has none (posthog-ingestion 3.5), and the address, if it has no `$ip` and no
+    /// `$geoip_disable` (posthog-ingestion 2.2, 2.3). So PostHog stores it as it would have done
+    /// without the spool. Everything else stays byte for byte.
     ///
     /// # Errors
     /// [`SpoolError::NotAnEvent`] for anything but a JSON object.
@@ -59,7 +59,7 @@ impl SpooledEvent {
         let received = received.into();
         let text = std::str::from_utf8(&body).map_err(|_| SpoolError::NotAnEvent)?;
         let start = reading::object(text).ok_or(SpoolError::NotAnEvent)?;
-        // An event that says a field twice is capture's to refuse; here it is only kept.
+        // Capture rejects an event with a repeated field; here it is only stored.
         let Some(read) = reading::read(text) else {
             return Ok(Self {
                 dedup_key: digest(&[&body]),
@@ -100,8 +100,8 @@ impl SpooledEvent {
         events.map(|event| Self::new(event, received)).collect()
     }
 
-    /// The same for a batch that the rewriting has just written, and of which it has noted where its
-    /// events stand: nothing is parsed but what the note leaves open. Without a note it is
+    /// The same for a batch that the rewriting has just written, with the noted positions of its
+    /// events: only the parts without a note are parsed. Without a note it is
     /// [`of_batch`](Self::of_batch).
     ///
     /// # Errors
@@ -202,8 +202,8 @@ impl<'t> EventTimestamp<'t> {
         time.get(..10).unwrap_or(time)
     }
 
-    /// What is written into the event, an object that begins at `start` and may have a null as its
-    /// time: the field must not stand there twice, because capture refuses that.
+    /// Writes the values into the event, an object that begins at `start` and may have a null as
+    /// its time: the field must not appear twice, because capture rejects that.
     fn stamp(&self, text: &str, start: usize, null: Option<Range<usize>>) -> Option<Stamp> {
         let Self::OfRequest(time) = self else {
             return None;
@@ -241,7 +241,7 @@ fn digest(parts: &[&[u8]]) -> u128 {
         .fold(0, |number, byte| number << 8 | u128::from(*byte))
 }
 
-/// Milliseconds since 1970; what lies before it counts as 0.
+/// Milliseconds since 1970; earlier times count as 0.
 pub(super) fn milliseconds(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| {
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

@@ -1,5 +1,5 @@
-//! What an event says of itself, read from its text: events that come out of a file or a stream, and
-//! batches of which the rewriting has noted nothing.
+//! Reads the facts about an event from its text: for events from a file or a stream, and for
+//! batches without notes of the rewriting.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -36,7 +36,7 @@ struct RawProperties<'a> {
     geoip_disable: Option<&'a RawValue>,
 }
 
-/// A value that is there, where plain serde takes null for one that is not.
+/// An existing value, including null, which plain serde treats as missing.
 fn also_null<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
@@ -63,14 +63,14 @@ pub fn events_of(body: &Bytes) -> Result<Vec<Bytes>, SpoolError> {
         .collect())
 }
 
-/// What was read of an event.
+/// The facts read from an event.
 pub(super) struct ReadEvent<'a> {
     pub(super) uuid: Option<Cow<'a, str>>,
     pub(super) event: Option<Cow<'a, str>>,
     /// As JSON text; empty if it has none.
     pub(super) distinct_id: &'a str,
     pub(super) timestamp: Option<Cow<'a, str>>,
-    /// Where a null stands as its time.
+    /// The position of a null as its time.
     pub(super) null_time: Option<Range<usize>>,
     properties: Option<(&'a RawValue, RawProperties<'a>)>,
 }
@@ -82,7 +82,7 @@ pub(super) fn object(text: &str) -> Option<usize> {
     is_object.then(|| place(object, text).start)
 }
 
-/// Reads an event; nothing of one that says a field twice, or a text as something else.
+/// Reads an event; `None` for one with a repeated field, or with a value of another type than text.
 pub(super) fn read(text: &str) -> Option<ReadEvent<'_>> {
     let fields: RawEventFields<'_> = serde_json::from_str(text).ok()?;
     let properties = match fields.properties {
@@ -156,13 +156,13 @@ fn is_truthy(value: &RawValue) -> bool {
     }
 }
 
-/// What an event is called.
+/// The name of an event.
 pub(crate) struct Labels {
     pub(crate) event: String,
     pub(crate) uuid: String,
 }
 
-/// What an event is called, for people; nothing for what is no event.
+/// The name of an event, for people; `None` for a text that is not an event.
 pub(crate) fn labels(body: &[u8]) -> Option<Labels> {
     let text = std::str::from_utf8(body).ok()?;
     object(text)?;

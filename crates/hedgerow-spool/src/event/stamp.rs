@@ -1,11 +1,11 @@
-//! What is written into an event's text while the rest of it stays byte for byte.
+//! Texts that are inserted into an event while the rest of it stays byte for byte.
 
 use std::ops::Range;
 use std::time::SystemTime;
 
 use serde_json::value::RawValue;
 
-/// A place in an event's text, and what is written there.
+/// A position in an event's text, and the text to insert there.
 pub(super) struct Stamp {
     pub(super) place: Range<usize>,
     pub(super) written: String,
@@ -26,7 +26,7 @@ impl Stamp {
     }
 }
 
-/// Where a value that was found in a text stands in it.
+/// The position of a parsed value in its text.
 pub(super) fn place(value: &RawValue, text: &str) -> Range<usize> {
     let start = (value.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
     start..start + value.get().len()

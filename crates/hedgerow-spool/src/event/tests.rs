@@ -1,4 +1,4 @@
-//! What an event is in the spool, read from its text and taken from the rewriting.
+//! The same event in the spool, read from its text and taken from the rewriting.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ fn an_event_without_a_timestamp_gets_that_of_its_first_arrival() {
 }
 
 #[test]
-fn a_time_that_is_null_gives_way_to_that_of_the_first_arrival_and_does_not_stand_there_twice() {
+fn a_null_time_is_replaced_by_the_first_arrival_and_does_not_appear_twice() {
     let arrival = UNIX_EPOCH + Duration::from_millis(1_795_467_600_000);
     let received = Received {
         at: arrival,
@@ -69,7 +69,7 @@ fn a_time_that_is_null_gives_way_to_that_of_the_first_arrival_and_does_not_stand
     }
 }
 
-/// What happens to an event with these properties that came from an address.
+/// The result for an event with these properties from this address.
 fn from(address: &str, properties: &str) -> String {
     let text = format!("{{\"timestamp\":\"t\",\"properties\":{properties},\"uuid\":\"a\"}}");
     let arrived = Received {
@@ -100,7 +100,7 @@ fn an_event_gets_the_address_that_capture_would_have_taken_from_its_request() {
             r#"{"$geoip_disable":false}"#,
             r#"{"$ip":"203.0.113.7","$geoip_disable":false}"#,
         ),
-        // An address of its own, or none at all, is the sender's decision.
+        // With its own address, or an empty one, the sender has decided.
         (r#"{"$ip":"1.2.3.4"}"#, r#"{"$ip":"1.2.3.4"}"#),
         (r#"{"$ip":"0.0.0.0"}"#, r#"{"$ip":"0.0.0.0"}"#),
         (r#"{"$geoip_disable":true}"#, r#"{"$geoip_disable":true}"#),
@@ -165,7 +165,7 @@ fn events_collapse_exactly_when_posthog_would_collapse_them() {
 }
 
 #[test]
-fn what_is_no_event_is_not_taken() {
+fn a_text_that_is_not_an_event_is_refused() {
     for text in ["", "[]", "\"a\"", "{\"a\":1", "nul"] {
         assert!(
             SpooledEvent::new(Bytes::copy_from_slice(text.as_bytes()), time_of(0)).is_err(),
@@ -175,7 +175,7 @@ fn what_is_no_event_is_not_taken() {
     assert!(SpooledEvent::of_batch(&Bytes::from_static(b"{}"), time_of(0)).is_err());
 }
 
-/// A batch of the rewriting, and where its events stand.
+/// A batch of the rewriting, and the positions of its events.
 fn written(
     mapping: Mapping,
     body: &str,
@@ -204,7 +204,7 @@ const MESSAGES: &str = r#"{"batch":[
     {"type":"alias","userId":"u-1","previousId":"u-0","messageId":"m-7"}]}"#;
 
 #[test]
-fn an_event_that_the_rewriting_has_noted_is_what_a_parser_would_have_made_of_it() {
+fn an_event_with_notes_of_the_rewriting_matches_a_parsed_one() {
     let address = "203.0.113.7".parse().unwrap();
     for mapping in [Mapping::reference(), Mapping::default()] {
         for client_ip in [None, Some(address)] {

@@ -19,7 +19,7 @@ pub struct NatsPlace {
     /// The authority that the servers' certificates are checked against, instead of the public
     /// ones: a PEM file.
     pub ca_file: Option<PathBuf>,
-    /// What the servers know us by, where they ask for a certificate.
+    /// The client certificate, if the servers ask for one.
     pub certificate: Option<NatsCertificate>,
     /// Copies of each message; without a number three in a cluster, else one.
     pub replicas: Option<usize>,
@@ -29,7 +29,7 @@ pub struct NatsPlace {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatsServer(Url);
 
-/// How a server is spoken to.
+/// The transport to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NatsTransport {
     /// In the clear, unless the server itself asks for TLS.
@@ -47,7 +47,7 @@ pub struct NatsServerError;
 const PORT: u16 = 4222;
 
 impl NatsServer {
-    /// How it is spoken to.
+    /// Its transport.
     pub fn transport(&self) -> NatsTransport {
         match self.0.scheme() {
             TLS => NatsTransport::Tls,
@@ -68,7 +68,7 @@ impl FromStr for NatsServer {
     type Err = NatsServerError;
 
     fn from_str(text: &str) -> Result<Self, NatsServerError> {
-        // A URL's reader passes over blanks, and writes what is no ASCII in another way.
+        // The URL parser ignores blanks, and changes characters that are not ASCII.
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(NatsServerError);
         }

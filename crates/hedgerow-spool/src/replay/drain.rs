@@ -24,7 +24,7 @@ const SPOOL_PAUSE: Duration = Duration::from_secs(1);
 /// A request is not made smaller than this, in bytes: below it, the event is at fault for a 413.
 const LEAST_BATCH: usize = 64 << 10;
 
-/// The pause of one that does not drain, until it asks again whether it should.
+/// The pause of a process that does not drain, until it checks again whether it should.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How many batches are compressed at once, of all projects.
@@ -37,7 +37,7 @@ pub(super) struct ProjectDrain {
     settings: ReplaySettings,
     state: watch::Receiver<RunState>,
     rate_limit: RateLimit,
-    /// The largest batch that PostHog takes, as far as it has said.
+    /// The largest batch that PostHog accepts, as far as it is known.
     most_bytes: usize,
     /// The next batch: smaller after a failure, larger again with each success.
     batch_bytes: usize,
@@ -91,7 +91,7 @@ impl ProjectDrain {
         *self.state.borrow() == RunState::Running
     }
 
-    /// Sleeps, unless the replay is told to stop meanwhile.
+    /// Sleeps, unless the replay is stopped meanwhile.
     async fn pause(&mut self, time: Duration) {
         let mut state = self.state.clone();
         let _ =
@@ -157,8 +157,8 @@ impl ProjectDrain {
                 return DrainStep::Done;
             }
         }
-        // What waits at this moment is sent whole. What arrives from now on waits for the end of
-        // it instead of going into the spool: so the spool runs empty under any load.
+        // All events that wait now are sent as a whole. New events wait for the end of that instead
+        // of going into the spool: so the spool runs empty under any load.
         let whole = admission == Admission::Go && taken.rest == Rest::Nothing;
         self.set_final_batch(if whole && self.project.mode() == DeliveryMode::Stream {
             FinalBatch::InFlight
@@ -200,8 +200,8 @@ impl ProjectDrain {
         if bytes >= self.batch_bytes / 2 {
             return None;
         }
-        // An arrival that is still to come is a clock that was put back: waiting for it could take
-        // as long as that.
+        // An arrival in the future means that the clock was set back: waiting for it could take
+        // that long.
         let age = SystemTime::now().duration_since(oldest).ok()?;
         self.settings
             .linger
@@ -209,8 +209,8 @@ impl ProjectDrain {
             .filter(|wait| !wait.is_zero())
     }
 
-    /// Sends events in their order. When PostHog refuses several for good, halves are sent until
-    /// the culprit stands alone; the rest is delivered, in order as well.
+    /// Sends events in their order. When PostHog rejects several for good, halves are sent until
+    /// the rejected event is alone; the rest is delivered, in order as well.
     async fn deliver(&mut self, envelope: &Envelope, held: Vec<QueuedEvent>) -> DrainOutcome {
         let mut halving = Halving::new(held);
         while let Some(part) = halving.next_part() {
@@ -226,8 +226,8 @@ impl ProjectDrain {
             };
             let bytes: usize = part.iter().map(|held| held.body.len()).sum();
             let before = self.project.condition();
-            // Each read and write has its timeout, but many slow ones add up: the process that leads
-            // after this process must not be overtaken by what it still sends.
+            // Each read and write has its timeout, but many slow ones add up: this process must not
+            // send after the next leader has begun.
             let sent = tokio::time::timeout(left, self.send(envelope, &part)).await;
             match sent.unwrap_or_else(|_| too_slow()) {
                 Verdict::Accepted => {
@@ -266,7 +266,7 @@ impl ProjectDrain {
                     if self.project.refused() >= self.settings.refused_in_row {
                         if before == BreakerState::Closed {
                             log::error!(
-                                "PostHog refuses every event of {}: they wait now",
+                                "PostHog refuses every event of {}: they wait in the spool",
                                 self.project.name()
                             );
                         }
@@ -287,7 +287,7 @@ impl ProjectDrain {
                         .failed(Instant::now(), retry_after, jitter());
                     if before == BreakerState::Closed {
                         log::warn!(
-                            "PostHog cannot take events of {} ({why}); {} wait",
+                            "PostHog does not accept events of {} ({why}); {} wait",
                             self.project.name(),
                             self.project.gauge().events()
                         );

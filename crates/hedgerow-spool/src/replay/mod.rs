@@ -32,8 +32,9 @@ pub struct ReplaySettings {
     /// The longest time that a delivery takes, its timeouts added up. A lead that ends earlier is
     /// not used.
     pub longest_delivery: Duration,
-    /// The number of events refused for good, none accepted between them, from which on the fault is
-    /// taken not to be in the events; then they wait instead of becoming dead letters.
+    /// The number of events rejected for good, without an accepted one between them, from which on
+    /// the cause is assumed not to be in the events; then they wait instead of becoming dead
+    /// letters.
     pub refused_in_row: u32,
 }
 
@@ -51,7 +52,7 @@ impl Default for ReplaySettings {
     }
 }
 
-/// Whether the replay goes on.
+/// Whether the replay continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RunState {
     Running,
@@ -77,8 +78,8 @@ impl Replay {
         Self { state, task }
     }
 
-    /// Ends the replay: what is under way is finished, nothing new begins, and another process may
-    /// take over. What still waits stays in the spool.
+    /// Ends the replay: it finishes the request in flight, starts nothing new, and another process
+    /// may take over. Waiting events stay in the spool.
     pub async fn stop(mut self) {
         let _ = self.state.send(RunState::Stopping);
         if (&mut self.task).await.is_err() {
@@ -87,7 +88,7 @@ impl Replay {
     }
 }
 
-/// A replay whose last handle is dropped ends as if it had been stopped, and is not waited for.
+/// A replay whose last handle is dropped ends as if it had been stopped, without waiting for it.
 impl Drop for Replay {
     fn drop(&mut self) {
         let _ = self.state.send(RunState::Stopping);

@@ -1,4 +1,4 @@
-//! How the thread keeps events: what has been asked for together goes into few transactions.
+//! How the thread stores events: appends that come together go into few transactions.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -34,12 +34,12 @@ impl Worker {
             match result {
                 Ok(()) => {
                     if self.failed.take().is_some() && self.room == AppendRoom::Available {
-                        self.tell_of_recovery();
+                        self.log_recovery();
                     }
                 }
                 Err(error) => {
                     if self.failed.is_none() {
-                        log::error!("the spool takes nothing at the moment: {error}");
+                        log::error!("the spool accepts no events at the moment: {error}");
                     }
                     if self
                         .failed
@@ -71,12 +71,12 @@ impl Worker {
                     outage.refused += events;
                 }
             }
-            // The answer has no receiver if the client has left; its events are kept all the same.
+            // The answer has no receiver if the client has left; its events are stored anyway.
             let _ = append.reply.send(result);
         }
     }
 
-    /// One transaction. What it refuses for lack of room is said in `results`.
+    /// One transaction. Events refused for lack of space are reported in `results`.
     fn append_pack(
         &mut self,
         appends: &[Append],
@@ -138,7 +138,7 @@ impl Worker {
                     );
                     self.begin_outage();
                 }
-                AppendRoom::Available => self.tell_of_recovery(),
+                AppendRoom::Available => self.log_recovery(),
             }
             self.room = room;
         }

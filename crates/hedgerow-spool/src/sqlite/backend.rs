@@ -1,4 +1,4 @@
-//! What is asked of a spool in a folder.
+//! A spool in a folder as a backend.
 
 use std::io::Write;
 use std::path::Path;
@@ -54,11 +54,11 @@ impl Backend for SqliteBackend<'_> {
         let found = match inspect_folder(self.0) {
             Ok(FolderState::Usable) => SpoolHealth::Well("is there and can be used".to_owned()),
             Ok(FolderState::Empty) => {
-                SpoolHealth::Well("is not there yet and can be made".to_owned())
+                SpoolHealth::Well("does not exist yet and can be created".to_owned())
             }
             Err(error) => SpoolHealth::Bad(SpoolTrouble {
                 what: error.to_string(),
-                advice: "give the user that Hedgerow runs as a folder it can write in",
+                advice: "set a folder in which Hedgerow's user can write",
             }),
         };
         vec![Examination {

@@ -1,21 +1,22 @@
 //! The spool's own time, by which its events grow old.
 //!
-//! The time of day can be set, and what was acknowledged a moment ago would be a year old. So age is
-//! the time that has passed while a process had the spool open. The file remembers it from time to
-//! time; while nothing runs, nothing grows older.
+//! The time of day can be set, and events acknowledged a moment ago would be a year old. So age is
+//! the time during which a process had the spool open. The file stores it from time to time; while
+//! no process runs, no event grows older.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::Clock;
 
-/// A difference of the two clocks within one look that is no jump: one that is slowly put right.
+/// A difference of the two clocks within one check that is not a jump: one that is corrected
+/// slowly.
 const TOLERANCE: Duration = Duration::from_secs(10);
 
-/// The spool's own time. It begins with the time of day when the file is made, and from then on goes
-/// on by itself.
+/// The spool's own time. It begins with the time of day when the file is created, and from then on
+/// continues independently.
 pub(super) struct SpoolClock {
     clock: Clock,
-    /// What it was then.
+    /// Its value then.
     base: (SystemTime, Instant),
     /// The time of day at the last look.
     seen: (SystemTime, Instant),
@@ -88,7 +89,7 @@ impl SpoolClock {
         }
     }
 
-    /// Whether the file is to be told again. What a crash forgets is a small part of `max_age`.
+    /// Whether the file has to be updated. A crash loses only a small part of `max_age`.
     pub(super) fn is_due(&self, max_age: Duration) -> bool {
         let every = (max_age / 100).clamp(Duration::from_secs(1), Duration::from_secs(3600));
         self.remembered.is_none_or(|at| at.elapsed() >= every)
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_on_where_the_file_was_left_whatever_the_time_of_day_is() {
+    fn the_clock_continues_from_the_file_at_any_time_of_day() {
         let (wall, left) = (UNIX_EPOCH + 20_000 * DAY, UNIX_EPOCH + 19_000 * DAY);
         let mut clock = SpoolClock::new(Arc::new(move || wall));
         clock.resume(Some(left));

@@ -1,6 +1,6 @@
-//! `hedgerow spool` on a spool in a folder. No line to the running proxy is needed: SQLite lets
-//! several processes into one file, each change is one transaction, and the replay finds a retried
-//! event within a second.
+//! `hedgerow spool` on a spool in a folder. It needs no connection to the running proxy: SQLite
+//! lets several processes use one file, each change is one transaction, and the replay finds a
+//! retried event within a second.
 
 use std::io::Write;
 use std::path::Path;

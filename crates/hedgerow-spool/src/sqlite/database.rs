@@ -19,7 +19,7 @@ use crate::{Leadership, SpoolError};
 
 pub(super) const FILE: &str = "spool.db";
 
-/// A page in the log, behind 24 bytes that say which one it is.
+/// A page in the log, after 24 bytes that identify it.
 const FRAME: usize = PAGE + 24;
 
 /// How long a statement waits for another process that is writing: the predecessor in an upgrade,
@@ -38,10 +38,10 @@ pub(crate) struct Database {
 /// Which kind of process opens a spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opener {
-    /// A proxy: what is missing is made, and what is old is brought up to date.
+    /// A proxy: missing parts are created, and old formats are converted.
     Proxy,
-    /// A command beside one: a missing spool is an error, and so is an old one that a proxy uses. That
-    /// proxy would not find its tables again.
+    /// A command that runs next to a proxy: a missing spool is an error, and so is an old one that
+    /// a proxy uses, because that proxy would no longer find its tables.
     Command,
 }
 
@@ -124,7 +124,7 @@ impl Database {
         &mut self,
         work: impl FnOnce(&mut Writing<'_>) -> Result<R, rusqlite::Error>,
     ) -> Result<R, SpoolError> {
-        // IMMEDIATE, because a transaction that begins by reading cannot wait for its turn later.
+        // IMMEDIATE, because a transaction that begins with a read cannot wait for its turn later.
         let result = self
             .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
@@ -156,14 +156,14 @@ impl Database {
         used(&self.connection).map_err(|error| self.fault(error))
     }
 
-    /// Moves what the log holds into the file, so that the log begins again. It fails when the file
-    /// has to grow and cannot; what the log holds stays safe in it.
+    /// Moves the log's content into the file, so that the log begins again. It fails when the file
+    /// has to grow and cannot; the content stays safe in the log.
     pub(crate) fn checkpoint(&self) -> Result<(), SpoolError> {
         self.each("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(NextRow::Row))
     }
 
-    /// Bytes of the log while it has not all been moved into the file. Every commit logs whole
-    /// pages, so this is many times what the events in it have.
+    /// Bytes of the log that have not been moved into the file. Every commit logs whole pages, so
+    /// this is many times the size of its events.
     pub(crate) fn logged(&self) -> Result<usize, SpoolError> {
         let mut frames = 0;
         self.each("PRAGMA wal_checkpoint(NOOP)", [], |row| {
@@ -220,7 +220,7 @@ impl Database {
     }
 }
 
-/// What was written is in the file itself afterwards, unless others use it or it cannot be written.
+/// Afterwards the data is in the file itself, unless others use it or it cannot be written.
 impl Drop for Database {
     fn drop(&mut self) {
         if let Err(error) = self.checkpoint() {
@@ -245,8 +245,8 @@ fn inode(file: &Path) -> io::Result<(u64, u64)> {
     Ok((about.dev(), about.ino()))
 }
 
-/// Makes the folder and an empty file, both for this user only: events hold personal data. SQLite
-/// gives the files beside it the same mode.
+/// Creates the folder and an empty file, both for this user only: events contain personal data.
+/// SQLite gives its other files the same mode.
 fn prepare(folder: &Path, file: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)

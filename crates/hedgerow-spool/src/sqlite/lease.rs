@@ -1,5 +1,5 @@
-//! Only one process drains a spool: the lock on a file says which. Two more say that a follower
-//! has come to it, and that the leader knows.
+//! Only one process drains a spool: the lock on a file says which. Two more locks say that a
+//! follower exists, and that the leader knows of it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -25,7 +25,7 @@ pub(super) struct FileLease {
     known: SharedLock,
 }
 
-/// A lock that tells other processes something while it is held. Several may hold it.
+/// A lock that informs other processes while it is held. Several may hold it.
 struct SharedLock {
     path: PathBuf,
     held: Mutex<Option<File>>,
@@ -75,7 +75,7 @@ impl FileLease {
         }
     }
 
-    /// Tells the leader that a follower is there.
+    /// Notifies the leader that a follower exists.
     pub(super) fn announce_follower(&self) {
         self.follower.hold();
     }
@@ -85,7 +85,7 @@ impl FileLease {
         self.follower.release();
     }
 
-    /// Whether a follower is there.
+    /// Whether a follower exists.
     pub(super) fn has_follower(&self) -> bool {
         self.follower.is_held()
     }
@@ -106,7 +106,8 @@ impl FileLease {
     }
 
     /// # Errors
-    /// When the file is there and cannot be opened or locked, so that it is unknown which process drains.
+    /// When the file exists and cannot be opened or locked, so that it is unknown which process
+    /// drains.
     pub(super) fn try_take(&self) -> Result<Lead, SpoolError> {
         let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_some() {
@@ -153,6 +154,6 @@ fn open(path: &Path) -> io::Result<File> {
         .write(true)
         .mode(0o600)
         .open(path)
-        // What waits on a disk that has become read-only can be sent all the same.
+        // Waiting events on a disk that has become read-only can still be sent.
         .or_else(|_| File::open(path))
 }

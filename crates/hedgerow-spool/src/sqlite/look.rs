@@ -28,7 +28,7 @@ pub(super) fn inspect_folder(folder: &Path) -> Result<FolderState, SpoolError> {
     let needed = Access::WRITE_OK | Access::EXEC_OK;
     let file = folder.join(FILE);
     if !file.exists() {
-        // The first folder above it that is there has to take the others.
+        // The first existing folder above it has to be writable.
         let there = folder.ancestors().find(|folder| folder.exists());
         let there = there.unwrap_or(Path::new("."));
         if !there.is_dir() {
@@ -62,7 +62,7 @@ mod tests {
     use crate::{SqliteSettings, SqliteSpool};
 
     #[test]
-    fn a_look_finds_what_opening_would_and_makes_nothing() {
+    fn an_inspection_matches_opening_and_creates_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let spool = folder.path().join("a/b");
         assert_eq!(inspect_folder(&spool).unwrap(), FolderState::Empty);

@@ -1,4 +1,4 @@
-//! What the spool does by itself once a second: age, the dead letters' share, the size of its file.
+//! The spool's own work once a second: age, the dead letters' share, the size of its file.
 
 use super::clock::ClockJump;
 use super::database::Database;
@@ -17,7 +17,7 @@ const STEPS: usize = 32;
 
 impl Worker {
     pub(super) fn tick(&mut self) {
-        self.look_at_the_clock();
+        self.check_the_clock();
         if let Err(error) = self.open() {
             log::debug!("the spool cannot be opened: {error}");
             return;
@@ -50,7 +50,7 @@ impl Worker {
         Ok(())
     }
 
-    fn look_at_the_clock(&mut self) {
+    fn check_the_clock(&mut self) {
         let (seconds, way) = match self.clock.look() {
             None => return,
             Some(ClockJump::Forward(by)) => (by.as_secs(), "forward"),
@@ -92,7 +92,7 @@ impl Worker {
         };
         match database.write(|writing| writing.evict_dead_letters(limit, most)) {
             Ok(number) => {
-                // What is left goes in the next round: appends wait meanwhile.
+                // The rest follows in the next round: appends wait meanwhile.
                 if number < most as u64 {
                     self.dead_letter_share = DeadLetterShare::Checked;
                 }
@@ -107,14 +107,14 @@ impl Worker {
         }
     }
 
-    /// What a round has dropped stands in the log: without an append it would only grow.
+    /// The rows that a round has dropped are in the log: without an append it would only grow.
     fn bound_the_log(&mut self) {
         let logged = self.database.as_ref().map(Database::logged);
         if let Some(Ok(logged)) = logged {
             self.logged = logged;
         }
         if let Err(error) = self.checkpoint() {
-            log::debug!("the spool's log stays beside it: {error}");
+            log::debug!("the spool's log could not be removed: {error}");
         }
     }
 

@@ -155,7 +155,7 @@ mod tests {
                 ..SqliteSettings::default()
             };
             let spool = SqliteSpool::open(path, always).unwrap();
-            // The second comes again, and is known; the third is new, and stands behind both.
+            // The second one is repeated, and known; the third one is new, and comes after both.
             spool
                 .append("shop", vec![event(2), event(3)])
                 .await
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_read_of_a_damaged_file_of_the_old_format_is_kept() {
+    fn the_readable_part_of_a_damaged_old_file_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         old_file(folder.path(), OLD_AGE);
         let (database, recovered) = recover(folder.path(), time_of(5_000)).unwrap();
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_leaves_an_old_file_alone_that_another_process_uses() {
+    fn a_command_does_not_convert_an_old_file_in_use() {
         let folder = tempfile::tempdir().unwrap();
         old_file(folder.path(), "");
         let running = FileLease::new(folder.path());

@@ -52,7 +52,7 @@ pub fn outlive_file_size_limit() -> std::io::Result<()> {
     tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ)).map(drop)
 }
 
-/// A spool on disk. Clones share it; the last one that goes closes it.
+/// A spool on disk. Clones share it; the last one that is dropped closes it.
 #[derive(Clone)]
 pub struct SqliteSpool {
     inner: Arc<SqliteSpoolInner>,
@@ -69,9 +69,9 @@ struct SqliteSpoolInner {
 impl SqliteSpool {
     /// Opens the spool in a folder, and makes both if they are not there.
     ///
-    /// A disk that is full or read-only, or a folder that cannot be made, is no error here: the
-    /// proxy has to serve all the same. Appends answer with the error of the moment, and the spool
-    /// tries again by itself. A damaged file is set aside, and what can be read of it is kept.
+    /// A disk that is full or read-only, or a folder that cannot be created, is not an error here:
+    /// the proxy has to serve anyway. Appends return the current error, and the spool retries by
+    /// itself. A damaged file is set aside, and its readable part is kept.
     ///
     /// # Errors
     /// [`SpoolError::Format`] if a newer version wrote it; [`SpoolError::Folder`] if no thread can
@@ -155,7 +155,7 @@ impl Store for SqliteSpool {
         })?;
         let found = answer.await.unwrap_or(Err(SpoolError::Closed))?;
         for position in found.damaged {
-            log::error!("an event in the spool is not what was written; it is a dead letter now");
+            log::error!("an event in the spool is damaged; it is a dead letter now");
             let refusal = Refusal {
                 status: 0,
                 reason: "its bytes were damaged on disk".to_owned(),
@@ -235,7 +235,7 @@ impl Drop for SqliteSpoolInner {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(thread) = thread {
-            // What was asked for before is done before: the thread works in order.
+            // Earlier requests are done first: the thread works in order.
             if thread.join().is_err() {
                 log::error!("the spool's thread ended in a panic");
             }

@@ -1,5 +1,5 @@
-//! How the thread opens its file, and what it reads from it first: also after damage, and on a disk
-//! that can only be read.
+//! How the thread opens its file, and what it reads first: also after damage, and on a read-only
+//! disk.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -104,7 +104,7 @@ impl Worker {
         }
     }
 
-    /// Brings the gauges of these projects up to date: what it costs is no matter of the others.
+    /// Updates the gauges of these projects only.
     pub(super) fn measure(&self, projects: &HashSet<Arc<str>>) {
         let Some(database) = &self.database else {
             return;

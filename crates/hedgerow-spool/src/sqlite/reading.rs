@@ -1,4 +1,4 @@
-//! What is read of the spool's tables.
+//! The reads of the spool's tables.
 
 use std::time::SystemTime;
 
@@ -10,7 +10,7 @@ use crate::event::time_of;
 use crate::store::{PeekLimit, Position, QueuedEvent, Rest};
 use crate::SpoolError;
 
-/// What waits for one project.
+/// The waiting events of one project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WaitingEvents {
     /// The project.
@@ -23,16 +23,16 @@ pub(crate) struct WaitingEvents {
     pub oldest: Option<SystemTime>,
 }
 
-/// What `take` found.
+/// The result of `take`.
 #[derive(Debug, Default)]
 pub(crate) struct TakenEvents {
     pub(crate) events: Vec<QueuedEvent>,
-    /// Their bytes are not what was written.
+    /// Their bytes are damaged.
     pub(crate) damaged: Vec<Position>,
     pub(crate) rest: Rest,
 }
 
-/// What there is of a project.
+/// The rows of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Total {
     pub(crate) project: String,
@@ -53,8 +53,7 @@ impl Total {
 }
 
 impl Database {
-    /// The oldest events of a project after a position, in order, and those whose bytes are not
-    /// what was written.
+    /// The oldest events of a project after a position, in order, and those with damaged bytes.
     pub(crate) fn peek(
         &self,
         project: &str,
@@ -115,7 +114,7 @@ impl Database {
         Ok(newest.map(time_of))
     }
 
-    /// What there is of all projects that were ever seen.
+    /// The totals of all projects that were ever seen.
     pub(crate) fn totals(&self) -> Result<Vec<Total>, SpoolError> {
         let mut totals = Vec::new();
         self.each(
@@ -129,7 +128,7 @@ impl Database {
         Ok(totals)
     }
 
-    /// What there is of one project, if it was ever seen.
+    /// The totals of one project, if it was ever seen.
     pub(crate) fn total(&self, project: &str) -> Result<Option<Total>, SpoolError> {
         let mut total = None;
         self.each(
@@ -143,7 +142,7 @@ impl Database {
         Ok(total)
     }
 
-    /// What waits, per project.
+    /// The waiting events of each project.
     pub(crate) fn waiting(&self) -> Result<Vec<WaitingEvents>, SpoolError> {
         let mut all = Vec::new();
         self.each(
@@ -172,7 +171,7 @@ impl Database {
     ) -> Result<(), SpoolError> {
         let mut totals = self.totals()?;
         totals.retain(|total| total.events > 0);
-        // What those with few events leave of their share is for the others.
+        // Projects with few events leave the rest of their share to the others.
         totals.sort_unstable_by_key(|total| total.events);
         let (mut left, mut projects) = (limit, totals.len());
         for Total { project, .. } in totals {

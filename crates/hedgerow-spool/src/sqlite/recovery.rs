@@ -13,7 +13,7 @@ use super::migration::{FIRST, FIRST_DEAD_LETTERS};
 use crate::event::milliseconds;
 use crate::{SpoolError, SpooledEvent};
 
-/// Positions in a row that cannot be read before the rest is given up.
+/// The number of unreadable positions in a row after which the rest is abandoned.
 const MOST_MISSES: u32 = 20_000;
 
 /// Rows that move in one transaction.
@@ -56,7 +56,7 @@ pub(crate) fn recover(
     Ok((database, recovered))
 }
 
-/// Copies everything from a database whose file has been deleted under it.
+/// Copies everything from a database whose file has been deleted while it is open.
 pub(crate) fn copy_deleted(
     source: &Database,
     folder: &Path,
@@ -92,7 +92,7 @@ fn copy_events(
     if let Some(last) = last(source, "event") {
         target.write(|writing| writing.begin_after(last))?;
     }
-    // By position, not by index: an index may be what is damaged.
+    // By position, not by index: the index may be damaged.
     scan(source, "event", |seq| {
         let found = source
             .prepare_cached(
@@ -174,7 +174,7 @@ fn copy_letters(source: &Connection, target: &mut Database) -> Result<u64, Spool
     Ok(copied)
 }
 
-/// Why a scan could not go on from a position.
+/// Why a scan could not continue from a position.
 enum ScanError {
     /// This row cannot be read.
     Source(rusqlite::Error),

@@ -1,4 +1,4 @@
-//! How the thread removes what has been delivered, and moves what PostHog refuses to the dead letters.
+//! How the thread removes delivered events, and moves rejected ones to the dead letters.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::{Refusal, SpoolError};
 pub(super) type DeadLetterRequest = (Position, Refusal, oneshot::Sender<Result<(), SpoolError>>);
 
 impl Worker {
-    /// Removes what has been delivered and moves what was refused.
+    /// Removes delivered events and moves rejected ones.
     pub(super) fn forget(&mut self, refused: Vec<DeadLetterRequest>) {
         let mut projects: HashSet<Arc<str>> = self.delivered.values().cloned().collect();
-        let mut result = self.forget_some(usize::MAX, &refused);
+        let mut result = self.remove_batch(usize::MAX, &refused);
         if matches!(result, Err(SpoolError::NoSpace)) {
-            result = self.forget_on_a_full_disk(&refused);
+            result = self.remove_on_a_full_disk(&refused);
         }
         let refused_of = result.as_deref().unwrap_or_default();
         projects.extend(
@@ -28,7 +28,7 @@ impl Worker {
         );
         let result = result.map(drop);
         if let Err(error) = &result {
-            // It is tried again each second: once is enough to say.
+            // It is retried each second: one line is enough.
             if self.failed.is_none() {
                 log::warn!("the spool cannot delete delivered events for now: {error}");
             }
@@ -40,23 +40,23 @@ impl Worker {
         }
     }
 
-    /// With the reserve given up the log can be moved into the file; from then on each small step
+    /// With the reserve deleted the log can be moved into the file; from then on each small step
     /// reuses the space of the log before it.
-    fn forget_on_a_full_disk(
+    fn remove_on_a_full_disk(
         &mut self,
         refused: &[DeadLetterRequest],
     ) -> Result<Vec<(String, u128)>, SpoolError> {
         self.reserve.release();
         while !self.delivered.is_empty() {
             self.logged = LOG_BYTES;
-            self.forget_some(SMALL_STEP, &[])?;
+            self.remove_batch(SMALL_STEP, &[])?;
         }
         self.logged = LOG_BYTES;
-        self.forget_some(0, refused)
+        self.remove_batch(0, refused)
     }
 
-    /// The projects and keys of what has become a dead letter.
-    fn forget_some(
+    /// The projects and keys of the new dead letters.
+    fn remove_batch(
         &mut self,
         most: usize,
         refused: &[DeadLetterRequest],
@@ -65,7 +65,7 @@ impl Worker {
         self.checkpoint()?;
         let now = self.clock.now();
         let mut leaving: Vec<Position> = self.delivered.keys().copied().collect();
-        // Neighbours lie on the same pages.
+        // Adjacent events are on the same pages.
         leaving.sort_unstable();
         leaving.truncate(most);
         let database = self.database.as_mut().ok_or(SpoolError::Closed)?;

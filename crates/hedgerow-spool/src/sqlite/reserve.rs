@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::transactions::PACK_BYTES;
 use super::worker::LOG_BYTES;
 
-/// What the file may have to grow by when the log is moved into it, and a little more.
+/// The space by which the file may have to grow when the log is moved into it, and a little more.
 const SIZE: usize = LOG_BYTES + PACK_BYTES + (1 << 19);
 
 /// A file of zeros. SQLite moves its log into its file before pages become free, and writes a log
@@ -29,7 +29,7 @@ impl Reserve {
         fs::metadata(&self.file).is_ok_and(|about| about.len() == SIZE as u64)
     }
 
-    /// Makes the file unless it is there.
+    /// Creates the file unless it exists.
     pub(super) fn keep(&self) -> io::Result<()> {
         if self.is_kept() {
             return Ok(());
@@ -51,7 +51,7 @@ impl Reserve {
     /// Gives the space to the write that needs it now.
     pub(super) fn release(&self) {
         if let Err(error) = fs::remove_file(&self.file) {
-            log::debug!("there is no reserve to give up: {error}");
+            log::debug!("there is no reserve to delete: {error}");
         }
     }
 }

@@ -6,8 +6,8 @@ pub(super) const FORMAT: i64 = 3;
 /// Bytes of a page.
 pub(super) const PAGE: usize = 8192;
 
-// `event_order` carries the deduplication key, so that what is known at the start is read without
-// the bodies. AUTOINCREMENT: a position is never given twice, so a late settle hits no other event.
+// `event_order` contains the deduplication key, so that the start reads the keys without the
+// bodies. AUTOINCREMENT: no position is used twice, so a late settle affects no other event.
 const TABLES: &str = "
     CREATE TABLE project (
         id INTEGER PRIMARY KEY,
@@ -40,9 +40,9 @@ const TABLES: &str = "
     );
 ";
 
-// The number of dead letters and the bytes of their JSON stand beside their project, because they are
-// asked for each second. By triggers: a process of an older version that still has the file open, and
-// a command, count as well.
+// The number of dead letters and the bytes of their JSON are stored with their project, because
+// they are read each second. Triggers update them: a process of an older version that still has the
+// file open, and a command, count as well.
 pub(super) const COUNT_DEAD_LETTERS: &str = "
     ALTER TABLE project ADD COLUMN dead_letters INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE project ADD COLUMN dead_letter_bytes INTEGER NOT NULL DEFAULT 0;
@@ -60,5 +60,5 @@ pub(super) const COUNT_DEAD_LETTERS: &str = "
     END;
 ";
 
-/// What makes a new file.
+/// The statements for a new file.
 pub(super) const NEW: [&str; 2] = [TABLES, COUNT_DEAD_LETTERS];

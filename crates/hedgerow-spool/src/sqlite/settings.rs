@@ -5,11 +5,11 @@ use std::time::Duration;
 /// Bounds of a spool on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SqliteSettings {
-    /// Bytes of disk in use at most, dead letters included. The log beside the file takes a few MiB
-    /// more, the reserve 2.5 MiB.
+    /// The maximum disk in use, including dead letters. The log takes a few MiB more, the reserve
+    /// 2.5 MiB.
     pub max_size: u64,
-    /// How long an event waits, or lies among the dead letters, before it is dropped and counted:
-    /// time that passes while a process has the spool open, also when the time of day is set.
+    /// How long an event or a dead letter is kept before it is dropped and counted: time during
+    /// which a process has the spool open, even if the time of day is set.
     pub max_age: Duration,
     /// After it was full, the spool takes events again once it is down to this many percent.
     pub low_water_percent: u8,
@@ -29,7 +29,7 @@ impl Default for SqliteSettings {
     }
 }
 
-/// What there is in a spool's folder.
+/// The content of a spool's folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FolderState {
     /// A spool that this version can use.

@@ -1,5 +1,5 @@
-//! What the spool asks of SQLite costs the same however much waits and however many dead letters there
-//! are: SQLite's own steps are counted, and its plans are read.
+//! The spool's queries cost the same for any number of waiting events and dead letters: the test
+//! counts SQLite's own steps and reads its plans.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ thread_local! {
 
 /// Counts the steps of a connection's statements.
 pub(super) fn watched(mut connection: Connection) -> Result<Connection, rusqlite::Error> {
-    // A statement that is kept counts on from run to run.
+    // A cached statement continues its count from run to run.
     let mut before: BTreeMap<String, i32> = BTreeMap::new();
     let count = move |event: TraceEvent<'_>| {
         if let TraceEvent::Profile(statement, _) = event {
@@ -139,7 +139,7 @@ fn a_day(folder: &Path) -> Vec<(&'static str, BTreeMap<String, i64>)> {
 }
 
 #[test]
-fn what_is_asked_costs_the_same_however_much_there_is() {
+fn queries_cost_the_same_for_any_number_of_events() {
     let (few, many) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     filled(few.path(), 200, 50);
     filled(many.path(), 4_000, 2_000);
@@ -221,7 +221,7 @@ fn dead_letters_are_counted_as_they_come_and_go() {
             .collect()
     };
     assert_eq!(counts(&database), [(1, 1), (0, 5), (0, 5)]);
-    // All are older than what is kept.
+    // All are older than `max_age`.
     let later = SystemTime::now() + Duration::from_secs(60);
     let gone = database.write(|writing| writing.expire(later, 8)).unwrap();
     assert_eq!((gone.events.len(), gone.letters), (1, 8));

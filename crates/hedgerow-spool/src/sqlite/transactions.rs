@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use crate::{SpoolError, SpooledEvent};
 
-/// Bytes of events that go into one transaction: with the log's size, what the file may have to
-/// grow by on a disk that has just become full.
+/// Bytes of events in one transaction: together with the log's size, the file may have to grow by
+/// this on a disk that has just become full.
 pub(super) const PACK_BYTES: usize = 1 << 20;
 
 /// One request to keep events.
@@ -23,8 +23,8 @@ pub(super) struct AppendPart {
     pub(super) events: Range<usize>,
 }
 
-/// Divides what was asked for into transactions. An append may be in several: it is answered when
-/// all of it is durable, and if a later part fails, the client sends all of it again.
+/// Divides appends into transactions. An append may be in several: it gets its answer when all of
+/// it is durable, and if a later part fails, the client sends all of it again.
 pub(super) fn pack(appends: &[Append]) -> Vec<Vec<AppendPart>> {
     let (mut packs, mut pack, mut bytes) = (Vec::new(), Vec::new(), 0);
     for (append, asked) in appends.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The thread that owns the file: every wait for the disk happens here, none on the async workers.
 //!
-//! Group commit: what was asked for while the disk was busy goes into the next
-//! transaction together, and one fsync answers all of it.
+//! Group commit: appends that came while the disk was busy go into the next transaction together,
+//! and one fsync answers all of them.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub(super) const LOG_BYTES: usize = 1 << 20;
 /// Events that are removed at a time on a full disk: each step needs little log.
 pub(super) const SMALL_STEP: usize = 100;
 
-/// What the thread is asked for.
+/// A request to the thread.
 pub(super) enum WorkerCommand {
     Append {
         project: String,
@@ -65,7 +65,7 @@ pub(super) enum WorkerCommand {
     Close,
 }
 
-/// What the thread shares with the handles.
+/// The state that the thread shares with the handles.
 #[derive(Default)]
 pub(super) struct WorkerShared {
     pub(super) gauges: Gauges,
@@ -76,7 +76,7 @@ pub(super) struct WorkerShared {
 }
 
 impl WorkerShared {
-    /// What the last look has found. From the first question on there is one each second.
+    /// The result of the last check. After the first call there is one each second.
     pub(super) fn availability(&self) -> Availability {
         self.asked.store(true, Ordering::Relaxed);
         match self.unavailable.load(Ordering::Relaxed) {
@@ -92,7 +92,7 @@ pub(super) struct Worker {
     pub(super) shared: Arc<WorkerShared>,
     pub(super) database: Option<Database>,
     pub(super) reserve: Reserve,
-    /// Waiting events, to recognise one that comes again.
+    /// Waiting events, to recognise a repeated one.
     pub(super) known: HashSet<u128>,
     /// Delivered, but not yet forgotten by the file.
     pub(super) delivered: HashMap<Position, Arc<str>>,
@@ -100,7 +100,7 @@ pub(super) struct Worker {
     /// Bytes of the log that are not in the file yet.
     pub(super) logged: usize,
     pub(super) failed: Option<(Instant, SpoolError)>,
-    /// The trouble that has been told, for the line that tells its end.
+    /// The logged failure, for the line that reports its end.
     pub(super) outage: Option<Outage>,
     pub(super) dead_letter_share: DeadLetterShare,
     pub(super) clock: SpoolClock,
@@ -146,7 +146,8 @@ impl Worker {
 
     pub(super) fn run(mut self, commands: &Receiver<WorkerCommand>) {
         let mut ticked = Instant::now();
-        // Looked at once by itself, so that a folder that cannot be used is said before it is needed.
+        // The thread checks once at its start, so that an unusable folder is reported before it is
+        // needed.
         let mut condition = None;
         loop {
             let first = match commands.recv_timeout(TICK.saturating_sub(ticked.elapsed())) {
@@ -182,7 +183,7 @@ impl Worker {
         }
     }
 
-    /// Looks whether events are taken, and tells the operator when that has changed.
+    /// Checks whether events are accepted, and logs a change.
     fn look(&mut self, before: Option<Availability>) -> Availability {
         let usable = self.usable();
         let flag = &self.shared.unavailable;
@@ -196,8 +197,8 @@ impl Worker {
             (Err(_), Some(Availability::Unavailable)) => Availability::Unavailable,
             (Err(error), _) => {
                 log::error!(
-                    "the spool {} cannot be written: {error}. What PostHog does not take is not \
-                     kept; clients are told to send it again",
+                    "the spool {} cannot be written: {error}. Events that PostHog does not accept \
+                     are not stored; clients get 503 and retry",
                     self.folder.display()
                 );
                 Availability::Unavailable
@@ -291,8 +292,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether an append would succeed: the file can be opened, there is room, and the disk takes
-    /// bytes. A disk that fails says so only when it is written to.
+    /// Whether an append would succeed: the file can be opened, there is space, and the disk
+    /// accepts bytes. A disk reports a failure only when it is written to.
     fn usable(&mut self) -> Result<(), SpoolError> {
         self.open()?;
         if self.room == AppendRoom::Full {
@@ -303,6 +304,10 @@ impl Worker {
             if used > low_water {
                 return Err(SpoolError::Full { used, max_size });
             }
+        }
+        // Nothing is appended where the reserve has no room: a disk that takes a little is full.
+        if self.outage.is_some() {
+            self.reserve.keep()?;
         }
         let probe = self.folder.join("probe");
         let written = std::fs::write(&probe, [0; 4096]);
@@ -318,18 +323,18 @@ impl Worker {
     }
 
     /// Tells that the spool takes events again, for how long it did not, and what that cost.
-    pub(super) fn tell_of_recovery(&mut self) {
+    pub(super) fn log_recovery(&mut self) {
         let Some(Outage { since, refused }) = self.outage.take() else {
             return;
         };
         log::info!(
-            "the spool takes events again, after {} s; {refused} events were not kept meanwhile",
+            "the spool accepts events again, after {} s; it refused {refused} events meanwhile",
             since.elapsed().as_secs()
         );
     }
 
-    /// After a failure the connection is made again, unless there is just no space: then SQLite has
-    /// rolled back and goes on.
+    /// After a failure the connection is opened again, unless there is just no space: then SQLite
+    /// has rolled back and continues.
     pub(super) fn failed(&mut self, error: &SpoolError) {
         self.begin_outage();
         self.failed = Some((Instant::now(), error.clone()));

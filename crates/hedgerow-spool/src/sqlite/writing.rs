@@ -1,4 +1,4 @@
-//! What is done to the tables within one transaction.
+//! The changes of the tables within one transaction.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -11,7 +11,7 @@ use crate::event::{milliseconds, time_of};
 use crate::store::Position;
 use crate::{Refusal, SpooledEvent};
 
-/// What left the spool.
+/// The events that left the spool.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Removed {
     /// Projects and deduplication keys.
@@ -157,7 +157,7 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Removes an event; its project and deduplication key if it was there.
+    /// Removes an event; returns its project and deduplication key if it existed.
     pub(crate) fn remove(
         &mut self,
         position: Position,
@@ -212,7 +212,7 @@ impl<'a> Writing<'a> {
         };
         let body = Bytes::from(Vec::<u8>::clone(&body));
         let bytes = size(&body);
-        // What is no event any more (its bytes were damaged) goes as it is; capture decides.
+        // A damaged text that is no longer an event is sent as it is; capture decides.
         let dedup_key =
             SpooledEvent::new(body.clone(), time_of(arrived)).map_or(0, |event| event.dedup_key());
         self.insert(project, arrived, now, dedup_key, &body)?;
@@ -245,7 +245,7 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Drops what has been kept since before `limit`, at most `most` events and letters each.
+    /// Drops rows from before `limit`, at most `most` events and letters each.
     pub(crate) fn expire(
         &mut self,
         limit: SystemTime,
@@ -346,7 +346,7 @@ pub(super) fn size(body: &[u8]) -> i64 {
     i64::try_from(body.len()).unwrap_or(i64::MAX)
 }
 
-/// What is written beside a body, so that bytes that are not what was written are noticed.
+/// The checksum of a body, to detect damaged bytes.
 pub(super) fn checksum(body: &[u8]) -> u32 {
     let mut crc = Crc::new();
     crc.update(body);

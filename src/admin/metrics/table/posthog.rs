@@ -9,7 +9,8 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_posthog_up",
         kind: Gauge,
         labels: &["project"],
-        help: "Whether PostHog is believed to take this project's batches (1) or not (0).",
+        help: "Whether PostHog accepts this project's batches, by its last answers (1), or not \
+            (0).",
         action: "0: the log's last line about the project says why",
         read: |state, samples| {
             for project in &state.projects {
@@ -45,8 +46,8 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_upstream_duration_seconds",
         kind: Histogram,
         labels: &["project"],
-        help: "Time from sending a batch to PostHog's answer, or to giving up.",
-        action: "PostHog, or the way to it, is slow; `delivery.timeout` bounds it",
+        help: "Time from sending a batch to PostHog's answer, or to the time limit.",
+        action: "PostHog, or the network, is slow; `delivery.timeout` limits it",
         read: |state, samples| {
             for project in &state.projects {
                 samples.times(&[&project.name], &project.upstream.times);
@@ -57,7 +58,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_sent_bytes_total",
         kind: Counter,
         labels: &["project"],
-        help: "Bytes of batches sent to PostHog, compressed or not, repeated ones included.",
+        help: "Bytes of batches sent to PostHog, compressed or not, including retries.",
         action: "capacity",
         read: |state, samples| {
             for project in &state.projects {
@@ -70,8 +71,8 @@ pub(super) const METRICS: &[Metric] = &[
         kind: Counter,
         labels: &["project"],
         help: "Connections opened to PostHog for batches.",
-        action: "should grow much more slowly than the next one; else something on the way closes \
-                 idle connections",
+        action: "should grow much more slowly than the next one; otherwise a device on the way \
+            closes idle connections",
         read: |state, samples| {
             for project in &state.projects {
                 samples.count(&[&project.name], project.upstream.opened);
@@ -82,7 +83,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_upstream_connections_reused_total",
         kind: Counter,
         labels: &["project"],
-        help: "Batches that found an open connection.",
+        help: "Batches that used an open connection.",
         action: "as above",
         read: |state, samples| {
             for project in &state.projects {
@@ -95,7 +96,7 @@ pub(super) const METRICS: &[Metric] = &[
         kind: Counter,
         labels: &["project", "outcome"],
         help: "Lookups of the name of a project's host.",
-        action: "`failed`: the spelling of `host`, or the name server of this machine",
+        action: "`failed`: check the spelling of `host` and the name server of this machine",
         read: |state, samples| {
             for project in &state.projects {
                 let upstream = &project.upstream;
@@ -108,7 +109,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_forwarded_requests_total",
         kind: Counter,
         labels: &["outcome"],
-        help: "Requests that were to go on to a Segment account (`forward`).",
+        help: "Requests for a Segment account (`forward`).",
         action: "`refused`, `expired` and `queue_full`: the log says why; `withheld`: the visitor \
                  asked not to be tracked",
         read: |state, samples| {

@@ -8,9 +8,10 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_tls_certificate_expiry_timestamp_seconds",
         kind: Gauge,
         labels: &["certificate"],
-        help: "When the certificate that is served, or the first of its chain, ends, in seconds \
-               since 1970; by its file.",
-        action: "days left: `(value - time()) / 86400`. Renew the file: it is taken up by itself, or with `hedgerow reload`",
+        help: "When the served certificate, or the first of its chain to expire, expires, in \
+            seconds since 1970; by its file.",
+        action: "days left: `(value - time()) / 86400`. Renew the file: Hedgerow loads it by \
+            itself, or after `hedgerow reload`",
         read: |state, samples| {
             for certificate in &state.certificates {
                 samples.add(&[&certificate.file], certificate.expires as f64);
@@ -22,7 +23,7 @@ pub(super) const METRICS: &[Metric] = &[
         kind: Counter,
         labels: &["outcome"],
         help: "Orders of certificates (`acme`): `issued`, or `failed`.",
-        action: "a failure is made good by itself after a pause; see hedgerow_acme_failing",
+        action: "Hedgerow retries a failed order after a pause; see hedgerow_acme_failing",
         read: |state, samples| {
             samples.count(&["issued"], state.orders.issued);
             samples.count(&["failed"], state.orders.failed);
@@ -32,7 +33,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_acme_failing",
         kind: Gauge,
         labels: &[],
-        help: "Certificates whose last order has failed, so that they are missing or will end.",
+        help: "Certificates whose last order has failed, so that they are missing or will expire.",
         action: "not 0 for hours: the log and `hedgerow doctor` say which and why; \
                  docs/certificates.md",
         read: |state, samples| samples.count(&[], state.orders.failing),
@@ -41,8 +42,8 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_log_lines_dropped_total",
         kind: Counter,
         labels: &[],
-        help: "Lines of the log that were dropped because nothing read them.",
-        action: "whatever standard error goes to is too slow or stands still",
+        help: "Lines of the log that were dropped because standard error was not read.",
+        action: "the reader of standard error is too slow or has stopped",
         read: |state, samples| samples.count(&[], state.log_dropped),
     },
     Metric {
@@ -62,7 +63,7 @@ pub(super) const METRICS: &[Metric] = &[
         kind: Gauge,
         labels: &[],
         help: "Memory of the process in RAM.",
-        action: "capacity; docs/operations.md tells what bounds it",
+        action: "capacity; docs/operations.md names its limits",
         read: |state, samples| {
             if let Some(process) = &state.process {
                 samples.count(&[], process.resident_bytes);
@@ -125,7 +126,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_tasks",
         kind: Gauge,
         labels: &[],
-        help: "Tasks of the runtimes that are alive: one for each connection, and what runs beside them.",
+        help: "Running tasks of the runtimes: one for each connection, and background tasks.",
         action: "nothing, if it rises and falls with `hedgerow_connections`; if it only rises, report it",
         read: |state, samples| {
             if let Some(process) = &state.process {

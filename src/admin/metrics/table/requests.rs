@@ -10,7 +10,7 @@ pub(super) const METRICS: &[Metric] = &[
         kind: Gauge,
         labels: &["version"],
         help: "The version that runs; the value is always 1.",
-        action: "join it to other metrics to see which version they are of",
+        action: "join it to other metrics to see their version",
         read: |_, samples| samples.count(&[env!("CARGO_PKG_VERSION")], 1),
     },
     Metric {
@@ -25,7 +25,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_config_generation",
         kind: Gauge,
         labels: &[],
-        help: "The configuration at work: 1 at the start, one more with each reload.",
+        help: "The number of the active configuration: 1 at the start, one more with each reload.",
         action: "compare it between machines that should have the same",
         read: |state, samples| samples.count(&[], state.config.generation),
     },
@@ -33,7 +33,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_config_last_reload_timestamp_seconds",
         kind: Gauge,
         labels: &[],
-        help: "When the configuration at work came into force.",
+        help: "When the active configuration became active.",
         action: "as above",
         read: |state, samples| samples.count(&[], state.config.since),
     },
@@ -41,8 +41,8 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_config_reloads_total",
         kind: Counter,
         labels: &["result"],
-        help: "Changes of the configuration, by whether they came into force.",
-        action: "`refused`: the log says why; the configuration before it is at work",
+        help: "Changes of the configuration, by result.",
+        action: "`refused`: the log says why; the previous configuration stays active",
         read: |state, samples| {
             samples.count(&["applied"], state.config.applied);
             samples.count(&["refused"], state.config.refused);
@@ -74,8 +74,8 @@ pub(super) const METRICS: &[Metric] = &[
         labels: &["route"],
         help: "Whole time of a request, from its head to the end of its answer.",
         action:
-            "compare it with `hedgerow_upstream_duration_seconds`: what is left is the client's \
-                 own sending and Hedgerow's work",
+            "compare it with `hedgerow_upstream_duration_seconds`: the difference is the client's \
+             upload and Hedgerow's work",
         read: |state, samples| {
             for route in &state.routes {
                 samples.times(&[&route.name], &route.times);
@@ -116,7 +116,7 @@ pub(super) const METRICS: &[Metric] = &[
             for (reason, number) in &state.left_out_for {
                 samples.count(&["dropped", reason], *number);
             }
-            // An alert watches it, and can tell the first one only from a zero before it.
+            // An alert watches it, and can detect the first one only after a zero.
             let of_posthog = Fault::RefusedByPostHog.code();
             if !state.refused.contains_key(of_posthog) {
                 samples.count(&["refused", of_posthog], 0);
@@ -130,8 +130,8 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_notices_total",
         kind: Counter,
         labels: &["code"],
-        help: "Messages and bodies that were taken although something was wrong with them.",
-        action: "docs/repairs.md tells what each code means for the event",
+        help: "Messages and bodies that were accepted with a fault.",
+        action: "docs/repairs.md explains each code",
         read: |state, samples| {
             for (code, number) in &state.notices {
                 samples.count(&[code], *number);
@@ -151,14 +151,14 @@ pub(super) const METRICS: &[Metric] = &[
         kind: Gauge,
         labels: &[],
         help: "Bytes of bodies that all requests together hold.",
-        action: "near its limit, requests get 503: see who is slow, or raise `limits.memory`",
+        action: "near its limit, requests get 503: find the slow clients, or raise `limits.memory`",
         read: |state, samples| samples.count(&[], state.held as u64),
     },
     Metric {
         name: "hedgerow_request_memory_limit_bytes",
         kind: Gauge,
         labels: &[],
-        help: "The bound on it, `limits.memory`.",
+        help: "Its limit, `limits.memory`.",
         action: "as above",
         read: |state, samples| samples.count(&[], state.held_limit as u64),
     },
@@ -167,14 +167,14 @@ pub(super) const METRICS: &[Metric] = &[
         kind: Gauge,
         labels: &[],
         help: "Open connections of clients.",
-        action: "near its limit, idle ones are closed for new ones",
+        action: "near its limit, Hedgerow closes idle connections to accept new ones",
         read: |state, samples| samples.count(&[], state.connections.open),
     },
     Metric {
         name: "hedgerow_connections_limit",
         kind: Gauge,
         labels: &[],
-        help: "The bound on them, `limits.connections`.",
+        help: "Their limit, `limits.connections`.",
         action: "as above",
         read: |state, samples| samples.count(&[], state.connections.limit),
     },
@@ -182,15 +182,15 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_connections_memory_bytes",
         kind: Gauge,
         labels: &[],
-        help: "What they hold while they wait, estimated by protocol.",
-        action: "near its limit, idle ones are closed for new ones",
+        help: "Memory of idle client connections, estimated by protocol.",
+        action: "near its limit, Hedgerow closes idle connections to accept new ones",
         read: |state, samples| samples.count(&[], state.connections.held),
     },
     Metric {
         name: "hedgerow_connections_memory_limit_bytes",
         kind: Gauge,
         labels: &[],
-        help: "The bound on it, as much as `limits.memory` again.",
+        help: "Its limit, equal to `limits.memory`.",
         action: "as above",
         read: |state, samples| samples.count(&[], state.connections.held_limit),
     },
@@ -198,7 +198,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_connections_refused_total",
         kind: Counter,
         labels: &["limit"],
-        help: "Connections of clients that were refused, by the limit that was reached.",
+        help: "Refused connections of clients, by the limit that was reached.",
         action: "`client`: one address opens too many, or is a proxy that is missing in \
                  `trusted_proxies`; `all`: raise `limits.connections` or `limits.memory`, as the log says",
         read: |state, samples| {
@@ -210,7 +210,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_connections_evicted_total",
         kind: Counter,
         labels: &[],
-        help: "Idle connections that were closed to make room for new ones.",
+        help: "Idle connections that were closed to accept new ones.",
         action: "if it grows steadily, raise `limits.connections`",
         read: |state, samples| samples.count(&[], state.connections.closed_for_room),
     },
@@ -218,11 +218,11 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_connections_timed_out_total",
         kind: Counter,
         labels: &["part"],
-        help: "Connections that were ended because the client took too long, by what it was at. \
-               Bodies that come too slowly are requests with the code `slow_body`.",
+        help: "Connections that were ended because the client was too slow, by the part that it \
+            sent. Slow bodies are requests with the code `slow_body`.",
         action:
-            "`head`: `limits.head_timeout`; many of them are an attack, or a balancer that opens \
-                 connections to check whether the port answers",
+            "`head`: `limits.head_timeout`; many of them mean an attack, or a load balancer that \
+             opens connections to check the port",
         read: |state, samples| {
             samples.count(&["handshake"], state.connections.slow_handshakes);
             samples.count(&["head"], state.connections.slow_heads);

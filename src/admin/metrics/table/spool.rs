@@ -33,8 +33,8 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_spool_oldest_event_age_seconds",
         kind: Gauge,
         labels: &["project"],
-        help: "How long ago the oldest event that waits arrived: the lag of the replay. 0 while \
-               nothing waits, and in a process that does not drain the spool.",
+        help: "Age of the oldest waiting event: the lag of the replay. 0 while no event waits, \
+            and in a process that does not drain the spool.",
         action: "at `delivery.spool.max_age` events are dropped",
         read: |state, samples| {
             of_spool(state, |project| {
@@ -47,9 +47,8 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_spool_not_draining_since_timestamp_seconds",
         kind: Gauge,
         labels: &["project"],
-        help: "Since when the spool does not let its events be drained, in seconds since 1970; 0 \
-               while it does.",
-        action: "`/health` and the log say why; PostHog is not to blame",
+        help: "Since when the spool cannot be drained, in seconds since 1970; 0 while it can.",
+        action: "`/health` and the log say why; the cause is not PostHog",
         read: |state, samples| {
             of_spool(state, |project| {
                 let since = project.stalled.as_ref().map_or(0, |stalled| stalled.since);
@@ -76,9 +75,8 @@ pub(super) const METRICS: &[Metric] = &[
         labels: &["outcome"],
         help: "Events of the spool, by outcome.",
         action:
-            "`replayed`: the rate of the replay; `deduplicated`: the same event waited already; \
-                 `expired` and `dead_letter_dropped`: lost for age or for room; `refused`: clients \
-                 got 503",
+            "`replayed`: the rate of the replay; `deduplicated`: the same event already waited; \
+             `expired` and `dead_letter_dropped`: dropped because of age or space; `refused`: clients got 503",
         read: |state, samples| {
             if let Some(spool) = &state.spool {
                 for (outcome, number) in spool_events(spool) {
@@ -91,7 +89,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_spool_writable",
         kind: Gauge,
         labels: &[],
-        help: "Whether the spool takes events (1) or not (0), looked at each second.",
+        help: "Whether the spool accepts events (1) or not (0), tested each second.",
         action: "0: disk full or read-only, `max_size` reached, or NATS away; the log says which",
         read: |state, samples| {
             if let Some(spool) = &state.spool {
@@ -104,7 +102,8 @@ pub(super) const METRICS: &[Metric] = &[
         kind: Gauge,
         labels: &[],
         help: "Bytes of disk in use by the spool in a folder, or by its stream on NATS.",
-        action: "at its limit clients get 503: make room, raise `max_size`, or repair what keeps PostHog unreachable",
+        action: "at its limit clients get 503: free some space, raise `max_size`, or make PostHog \
+            reachable again",
         read: |state, samples| {
             if let Some(size) = state.spool.as_ref().and_then(|spool| spool.size) {
                 samples.count(&[], size.used);
@@ -115,7 +114,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_spool_size_limit_bytes",
         kind: Gauge,
         labels: &[],
-        help: "The bound on it, `delivery.spool.max_size`.",
+        help: "Its limit, `delivery.spool.max_size`.",
         action: "as above",
         read: |state, samples| {
             if let Some(size) = state.spool.as_ref().and_then(|spool| spool.size) {
@@ -128,7 +127,7 @@ pub(super) const METRICS: &[Metric] = &[
         kind: Gauge,
         labels: &[],
         help: "Bytes that are free for this process on the disk of the spool's folder.",
-        action: "when it is used up, clients get 503: make room",
+        action: "when it is used up, clients get 503: free some space",
         read: |state, samples| {
             if let Some(free) = state.spool.as_ref().and_then(|spool| spool.disk_free) {
                 samples.count(&[], free);

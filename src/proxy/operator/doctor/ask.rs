@@ -24,7 +24,7 @@ pub(in crate::proxy::operator) struct Probe {
     base_path: String,
 }
 
-/// What it answered.
+/// The answer.
 pub(in crate::proxy::operator) struct ProbeAnswer {
     pub(in crate::proxy::operator) head: AnswerHead,
     pub(in crate::proxy::operator) body: String,

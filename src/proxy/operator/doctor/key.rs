@@ -1,6 +1,6 @@
-//! Whether PostHog has a project with a key. Its capture says yes to every key of the right form, so
-//! that events for a key of another region are taken and gone; the configuration that posthog-js asks
-//! for is there for real keys alone (posthog-ingestion 6.6).
+//! Whether PostHog has a project with a key. Its capture answers 200 to every key of the right
+//! form, and drops events with a key of another region. The configuration that posthog-js requests
+//! exists only for real keys (posthog-ingestion 6.6).
 
 use bytes::Bytes;
 
@@ -30,7 +30,7 @@ pub(super) async fn examine(project: &Project, config: &Config) -> Option<Findin
     Some(doctor::key(&project.name, here, elsewhere, place))
 }
 
-/// None where nothing can be said.
+/// `None` if the answer does not decide it.
 async fn known(project: &Project, host: &Host, config: &Config) -> Option<KeyKnown> {
     let key = project.api_key.expose();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -49,8 +49,8 @@ async fn known(project: &Project, host: &Host, config: &Config) -> Option<KeyKno
     }
 }
 
-/// What to say of projects whose key PostHog's cloud does not know. Hosts of other people's are not
-/// asked: an older PostHog has no such address.
+/// The warnings for projects whose key PostHog's cloud does not know. Self-hosted PostHogs are not
+/// asked, because older ones have no such address.
 pub async fn unknown_keys(config: &Config) -> Vec<String> {
     let mut said = Vec::new();
     for project in &config.projects {

@@ -1,4 +1,4 @@
-//! This machine: what a start would need, the disk, the certificates, the limits.
+//! This machine: the requirements of a start, the disk, the certificates, the limits.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,7 +22,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     }
     if start.refusals.is_empty() {
         let said = "`hedgerow run` would start with this configuration";
-        findings.push(Finding::well(START, said));
+        findings.push(Finding::ok(START, said));
     }
     match &config.delivery.spool {
         Some(spool) => findings.extend(self::spool(spool, config.bounds.event)),
@@ -49,7 +49,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// What to do where a start would end.
+/// The advice for a failed start.
 fn remedy(refusal: &ServerError) -> &'static str {
     match refusal {
         ServerError::Build(BuildError::Library { .. }) => {
@@ -72,7 +72,7 @@ fn remedy(refusal: &ServerError) -> &'static str {
 }
 
 fn spool(spool: &SpoolConfig, largest_event: usize) -> Vec<Finding> {
-    // A thread of its own: a shared spool is asked over a connection, which takes a runtime of its own.
+    // A separate thread: asking a shared spool needs a connection, which needs its own runtime.
     let examined = std::thread::scope(|scope| {
         let backend = || spool.place.backend().examine(spool.limits(), largest_event);
         scope.spawn(backend).join()
@@ -82,7 +82,7 @@ fn spool(spool: &SpoolConfig, largest_event: usize) -> Vec<Finding> {
         return vec![Finding::bad("spool", what, "report it")];
     };
     let finding = |Examination { about, found }| match found {
-        SpoolHealth::Well(well) => Finding::well(about, well),
+        SpoolHealth::Well(well) => Finding::ok(about, well),
         SpoolHealth::Unknown(SpoolTrouble { what, advice }) => Finding::odd(about, what, advice),
         SpoolHealth::Bad(SpoolTrouble { what, advice }) => Finding::bad(about, what, advice),
     };

@@ -1,5 +1,5 @@
-//! Looks at what an installation needs: the way to PostHog, the disk, the certificates, and the way
-//! from outside. What it finds is judged in [`crate::doctor`].
+//! Checks what an installation needs: the connection to PostHog, the disk, the certificates, and
+//! the path from outside. [`crate::doctor`] evaluates the results.
 
 pub(super) mod ask;
 mod key;
@@ -100,7 +100,7 @@ async fn reach(about: &str, host: &Host, config: &Config, findings: &mut Vec<Fin
     // An address needs no name server.
     if host.address().is_none() {
         let said = format!("{name} is {}{more}", first.ip());
-        findings.push(Finding::well(dns, said));
+        findings.push(Finding::ok(dns, said));
     }
     let tcp = format!("{about}, TCP");
     let mut reasons = Vec::new();
@@ -110,7 +110,7 @@ async fn reach(about: &str, host: &Host, config: &Config, findings: &mut Vec<Fin
             Ok(Ok(_)) => {
                 let took = milliseconds(began.elapsed());
                 let said = format!("connected to {address} in {took}");
-                findings.push(Finding::well(tcp, said));
+                findings.push(Finding::ok(tcp, said));
                 return true;
             }
             Ok(Err(error)) => reasons.push(format!("{address}: {error}")),
@@ -125,7 +125,7 @@ async fn reach(about: &str, host: &Host, config: &Config, findings: &mut Vec<Fin
     false
 }
 
-/// What PostHog says to one event.
+/// PostHog's answer to one event.
 async fn event(project: &Project, config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (tls, about) = (
@@ -172,12 +172,12 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
         }
     };
     if secure {
-        findings.push(Finding::well(tls, "its certificate is trusted"));
+        findings.push(Finding::ok(tls, "its certificate is trusted"));
     }
     let status = answer.head.status.as_u16();
     let verdict = BatchVerdict::from_response(status, answer.head.html, answer.head.retry_after);
     findings.push(match verdict.advice() {
-        None => Finding::well(
+        None => Finding::ok(
             about,
             format!(
                 "taken ({status}), as PostHog answers to every key of the right form: look for {TEST_EVENT} \

@@ -83,7 +83,7 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
             findings.push(Finding::bad("from outside, OPTIONS", said, advice));
         }
     }
-    let came = came_from(config, &asking, &track, key.as_deref()).await;
+    let came = client_address_seen(config, &asking, &track, key.as_deref()).await;
     findings.push(doctor::address(came.as_deref()));
     findings
 }
@@ -124,7 +124,7 @@ fn installation(config: &Config, url: &Host) -> Option<(Layout, Option<String>)>
 }
 
 /// The address that Hedgerow saw, read where its live view is. One event goes to PostHog.
-async fn came_from(
+async fn client_address_seen(
     config: &Config,
     outside: &Probe,
     track: &str,

@@ -77,7 +77,7 @@ impl SplitBody {
             }
             (None, Streaming::Yes) => self.state = BodyState::Done,
             // A second `batch`, which is no array, stands behind what was taken for the first.
-            (None, _) if self.is_provisional() => self.begin_anew(),
+            (None, _) if self.is_provisional() => self.restart(),
             (None, _) => {
                 // What looked like an envelope is the message: nothing stands above it.
                 self.heading = Heading {

@@ -1,9 +1,9 @@
 //! The steps behind the scan: from a message to its event.
 
-use super::super::bearing::bearing;
 use super::super::enrich::meta_ids::MetaIds;
+use super::super::event_facts::event_facts;
 use super::super::explain::Trace;
-use super::super::json::{Scratch, Sheet};
+use super::super::json::{EventBuffer, Scratch};
 use super::super::message::MessagePart;
 use super::super::normalise::{kind, settle, MessageSource, Naming, SentAt, Settling};
 use super::super::plan::{EventPlan, Piece};
@@ -68,7 +68,7 @@ pub(in crate::rewrite) struct Unreadable {
 pub(super) struct EventBuffers<'m> {
     /// How many bytes of other messages follow.
     pub(super) behind: usize,
-    pub(super) sheet: &'m mut Sheet,
+    pub(super) buffer: &'m mut EventBuffer,
     pub(super) scrubbed: &'m mut Vec<u8>,
     pub(super) context_cache: (ContextId, &'m mut ContextCache),
     pub(super) aside: &'m mut MessagePart,
@@ -156,7 +156,7 @@ pub(super) fn event(
     }
     let EventBuffers {
         behind,
-        sheet,
+        buffer,
         scrubbed,
         context_cache,
         aside,
@@ -175,7 +175,7 @@ pub(super) fn event(
     };
     let written = write_event(
         (
-            &mut *sheet,
+            &mut *buffer,
             WriteScratch {
                 part: aside,
                 scratch: &mut *scratch,
@@ -193,7 +193,7 @@ pub(super) fn event(
         sixth_group_type,
     } = written;
     request.sixth_group_type = sixth_group_type;
-    let mut written = sheet.written(parts.length as usize);
+    let mut written = buffer.written(parts.length as usize);
     if subject == Subject::Removed || mapping.privacy.scrubs() {
         let trace = request.trace.as_deref_mut();
         let shape = (plan.kind, request.rewriter.bounds.event);
@@ -222,7 +222,7 @@ pub(super) fn event(
         sent_at: settled.sent_at == SentAt::Unreadable,
     };
     if let Grouping::Yes(noted) = &mut request.bearing {
-        let mut event = bearing(&plan, &settled, source);
+        let mut event = event_facts(&plan, &settled, source);
         if subject == Subject::Removed || mapping.privacy.scrubs() {
             event.address = Address::OfTheRequest;
         }

@@ -4,7 +4,7 @@ use super::super::body::Heading;
 use super::super::json::{repair, Cleanliness, Scratch, Shape, Workbench};
 use super::super::merge::MergeTree;
 use super::super::message::{Context, MessagePart};
-use super::super::normalise::{is_said, moment, SentAt};
+use super::super::normalise::{has_content, moment, SentAt};
 use super::super::time::Reading;
 use super::super::{RewriteError, Timestamp};
 
@@ -49,7 +49,7 @@ impl BatchDefaults {
             let mut part = MessagePart::default();
             let text = tidy(text, scratch)?;
             part.scan_text(&text, scratch)?;
-            let said = part.value.filter(|value| is_said(*value, &text));
+            let said = part.value.filter(|value| has_content(*value, &text));
             shared.sent_at = said
                 .and_then(|value| moment(value, &text))
                 .map(Reading::timestamp);

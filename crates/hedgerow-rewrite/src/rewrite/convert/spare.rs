@@ -22,7 +22,7 @@ impl SpareBuffers {
         self.list().pop().unwrap_or_default()
     }
 
-    pub(in crate::rewrite) fn give_back(&self, mut converter: Box<Converter>) {
+    pub(in crate::rewrite) fn put_back(&self, mut converter: Box<Converter>) {
         converter.forget();
         if converter.held() <= Self::LARGEST {
             let mut list = self.list();

@@ -245,7 +245,7 @@ fn a_landing_page_view_has_its_session_however_far_the_clock_is_ahead() {
 }
 
 #[test]
-fn a_session_that_posthog_could_not_find_beside_its_event_is_left_out() {
+fn a_session_too_far_from_its_event_is_left_out() {
     let start = NOW;
     for (days, is_kept) in [(2, true), (-2, true), (4, false), (-4, false), (400, false)] {
         let shift = days * DAY;
@@ -276,7 +276,7 @@ fn a_time_that_segment_has_corrected_is_held_against_the_original_one() {
 }
 
 #[test]
-fn a_time_that_cannot_be_read_is_counted_and_kept_and_a_blank_one_is_none() {
+fn an_unreadable_time_is_counted_and_kept_and_a_blank_one_is_missing() {
     let time = "notice unreadable_time";
     let sent = "notice unreadable_sent_at";
     let arrival_time = "2026-11-23T12:00:00.000Z";

@@ -62,7 +62,7 @@ pub(super) fn recordings() -> Vec<(String, Call, Vec<u8>)> {
 }
 
 #[test]
-fn nothing_that_the_reference_says_is_changed_on_any_vector_or_recording() {
+fn the_enriched_mode_changes_no_reference_value_on_any_vector_or_recording() {
     let mut bodies: Vec<(String, Call, Vec<u8>)> = vectors()
         .into_iter()
         .map(|vector| (vector.name, Call::Batch, vector.message.into_bytes()))
@@ -206,7 +206,7 @@ fn a_servers_event_does_not_move_its_person_to_the_data_centre() {
 }
 
 #[test]
-fn what_the_caller_gives_is_never_overridden() {
+fn the_callers_properties_are_never_replaced() {
     let properties = properties(
         r#"{"type":"track","event":"A","userId":"u","properties":{"$browser":"Mine","$host":"h","$session_id":"s","title":7,"$os":null,"utm_source":"me","$is_identified":"x"},
         "context":{"page":{"url":"https://a.example/?utm_source=x","title":"T"},"userAgent":"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"}}"#,
@@ -225,7 +225,7 @@ fn what_the_caller_gives_is_never_overridden() {
 }
 
 #[test]
-fn placeholder_ids_are_not_taken_for_ids() {
+fn placeholder_ids_count_as_missing() {
     for id in [
         "\"undefined\"",
         "\"[object Object]\"",
@@ -265,7 +265,7 @@ fn an_alias_without_a_previous_id_means_the_visitor() {
 }
 
 #[test]
-fn profiles_are_made_for_whom_the_setting_says() {
+fn profiles_are_created_as_the_setting_says() {
     let anonymous = r#"{"type":"track","event":"A","anonymousId":"a"}"#;
     let setting = r#"{"type":"track","event":"A","anonymousId":"a","properties":{"$set":{"x":1}}}"#;
     let known = r#"{"type":"track","event":"A","userId":"u"}"#;
@@ -290,7 +290,7 @@ fn profiles_are_made_for_whom_the_setting_says() {
 }
 
 #[test]
-fn traits_of_the_context_stand_in_for_missing_ones() {
+fn traits_of_the_context_replace_missing_ones() {
     let body = r#"{"type":"identify","userId":"u","context":{"traits":{"plan":"pro"}}}"#;
     assert_eq!(properties(body)["$set"], json!({"plan": "pro"}));
     let track = r#"{"type":"track","event":"A","userId":"u","context":{"traits":{"plan":"pro"}}}"#;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn bodies_that_can_never_be_taken_are_told_apart() {
+fn each_permanently_invalid_body_has_its_own_error() {
     for (body, expected) in [
         ("", RewriteError::Empty),
         (" \n", RewriteError::Empty),
@@ -69,7 +69,7 @@ fn every_cut_and_every_window_gives_what_the_whole_body_gives() {
 }
 
 #[test]
-fn what_stands_behind_the_batch_counts_in_the_window_and_is_refused_past_it() {
+fn keys_after_the_batch_count_within_the_window_and_are_rejected_beyond_it() {
     for late in [
         r#""context":{"library":{"name":"analytics-java"}}"#,
         r#""integrations":{"All":false}"#,
@@ -229,7 +229,7 @@ fn a_batch_level_context_cannot_be_multiplied_without_end() {
 }
 
 #[test]
-fn a_body_of_refused_messages_comes_to_an_end() {
+fn a_body_with_too_many_refused_messages_is_rejected() {
     for (messages, refused, expected) in [
         (500, "1", Ok(())),
         (501, "1", Err(RewriteError::TooManyRefused)),
@@ -338,7 +338,7 @@ fn a_large_body_lets_others_have_their_turn() {
 
 /// What comes of a held body must not depend on where its batch seemed to end.
 #[test]
-fn what_stands_behind_the_batch_counts_however_its_end_is_found() {
+fn keys_after_the_batch_count_for_every_way_to_find_its_end() {
     let message = |id: &str| {
         format!(
             r#"{{"type":"track","event":"A","userId":"u","messageId":"{id}","context":{{"x":1}},"properties":{{"a":[1,[2]]}}}}"#
@@ -444,7 +444,7 @@ fn refused_messages_cannot_keep_a_worker_busy_with_the_batchs_values() {
 }
 
 #[test]
-fn a_large_context_of_a_single_message_is_no_batch_level_context() {
+fn a_large_context_of_a_single_message_is_not_a_batch_level_context() {
     let text = "c".repeat(100_000);
     let body = format!(
         r#"{{"type":"track","event":"A","userId":"u","messageId":"m","context":{{"x":"{text}"}}}}"#

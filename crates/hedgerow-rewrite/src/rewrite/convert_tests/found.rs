@@ -21,7 +21,7 @@ fn enriched(part: Json) -> Json {
 }
 
 #[test]
-fn what_is_no_id_is_taken_out_of_the_callers_groups_and_merges() {
+fn invalid_ids_are_removed_from_the_callers_groups_and_merges() {
     for unusable in [json!(null), json!(true), json!([]), json!({}), json!(" ")] {
         let groups = json!({"company": unusable, "team": "t"});
         let event = enriched(json!({"properties": {"$groups": groups}}));
@@ -33,7 +33,7 @@ fn what_is_no_id_is_taken_out_of_the_callers_groups_and_merges() {
 }
 
 #[test]
-fn a_group_of_the_callers_that_is_none_hides_no_group_of_the_context() {
+fn a_callers_group_without_an_id_does_not_hide_the_contexts_group() {
     for unusable in [json!(null), json!("undefined"), json!([])] {
         let groups = json!({"segment_group": unusable});
         let event =
@@ -62,7 +62,7 @@ fn a_trait_that_names_the_groups_type_is_taken_out_however_it_is_spelled() {
 }
 
 #[test]
-fn a_referrer_of_the_context_that_says_undefined_hides_none_of_the_pages_own() {
+fn an_undefined_referrer_of_the_context_does_not_hide_the_pages_own() {
     let event = enriched(json!({
         "type": "page",
         "properties": {"referrer": "https://duckduckgo.com/"},
@@ -92,7 +92,7 @@ fn a_caller_who_wants_a_profile_gets_metas_ids_into_it() {
 }
 
 #[test]
-fn a_version_of_the_user_agents_stands_only_beside_the_name_that_it_is_of() {
+fn a_version_of_the_user_agent_appears_only_with_its_own_name() {
     let chrome =
         "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) \
          Chrome/120.0.0.0 Safari/537.36";

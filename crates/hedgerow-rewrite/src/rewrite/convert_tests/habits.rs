@@ -180,7 +180,7 @@ fn a_key_that_is_given_twice_is_found_among_those_that_are_expected() {
 /// What is known of the library, the browser and Segment's books is found where it stands in each
 /// message, and only if it is the same.
 #[test]
-fn what_is_known_of_a_library_and_a_browser_is_found_where_it_stands_now() {
+fn a_recognised_library_and_browser_are_found_at_their_new_position() {
     let libraries = [
         r#"{"name":"analytics.js","version":"1"}"#,
         r#"{"name":"analytics.js","version":"2"}"#,

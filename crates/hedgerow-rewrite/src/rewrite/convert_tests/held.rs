@@ -50,7 +50,7 @@ fn write_keys_are_found_at_the_top_and_in_the_first_message() {
 }
 
 #[test]
-fn what_is_asked_of_a_held_body_costs_it_nothing() {
+fn calls_on_an_incomplete_body_do_not_change_its_result() {
     let bodies = [
         MIXED.to_owned(),
         // What changes all messages stands behind them.

@@ -152,7 +152,7 @@ fn comes_out(way: &IdField, id: &str) -> Option<String> {
 }
 
 #[test]
-fn an_id_has_one_form_wherever_it_stands() {
+fn an_id_has_one_form_in_every_place() {
     let long = "x".repeat(250);
     let hashed = crate::rewrite::enrich::ids::usable(&long)
         .unwrap()

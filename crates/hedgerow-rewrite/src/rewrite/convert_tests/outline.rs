@@ -38,7 +38,7 @@ pub(super) fn differences(outline: &BatchOutline, batch: &[u8], parsed: &Json) -
 
 /// Every vector in every mode that writes events differently, one by one and all in one batch.
 #[test]
-fn an_outline_says_what_a_parser_finds_in_every_vector() {
+fn an_outline_matches_a_parser_on_every_vector() {
     let scrubbing = |ip, click_ids| Mapping {
         privacy: Privacy {
             ip,
@@ -72,7 +72,7 @@ fn an_outline_says_what_a_parser_finds_in_every_vector() {
 }
 
 #[test]
-fn a_location_is_settled_where_the_event_says_it_or_wants_none() {
+fn a_location_is_settled_if_the_event_has_one_or_disables_it() {
     let of = |library: &str| {
         format!(
             r#"{{"type":"track","event":"E","userId":"u","context":{{"library":{{"name":"{library}"}}}},"properties":{{}}}}"#

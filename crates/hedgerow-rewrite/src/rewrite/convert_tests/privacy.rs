@@ -38,7 +38,7 @@ fn properties(privacy: Privacy, body: &str) -> Json {
 }
 
 #[test]
-fn without_addresses_every_event_says_so_itself() {
+fn without_addresses_every_event_disables_the_location() {
     let privacy = || Privacy {
         ip: IpMask::All,
         ..Privacy::default()
@@ -65,7 +65,7 @@ fn without_addresses_every_event_says_so_itself() {
 }
 
 #[test]
-fn a_secret_keys_the_hashes_and_what_posthog_needs_stays() {
+fn a_secret_keys_the_hashes_and_properties_that_posthog_needs_stay() {
     let secret = Secret::new(b"sixteen bytes and more").unwrap();
     let privacy = Privacy {
         hash: paths(&["**"]),
@@ -115,7 +115,7 @@ fn fate(privacy: &Privacy, signals: Signals, body: &str) -> String {
 }
 
 #[test]
-fn signals_and_consent_are_heeded_and_the_strictest_counts() {
+fn signals_and_consent_are_obeyed_and_the_strictest_counts() {
     use Treatment::{Anonymise, Drop, Send};
     let track = |consent: &str| {
         format!(
@@ -280,7 +280,7 @@ fn anonymising(pseudonym: Pseudonym) -> Privacy {
 }
 
 #[test]
-fn an_anonymised_event_says_what_happened_and_not_to_whom() {
+fn an_anonymised_event_shows_what_happened_but_not_to_whom() {
     let body = r#"{"type":"track","event":"Order Completed","messageId":"m-1","userId":"user-77","anonymousId":"anon-88",
         "timestamp":"2026-11-23T11:59:00.000Z","properties":{"total":9.50,"$set":{"email":"ada@example.com"},"$set_once":{"a":1},
         "$session_id":"0193-99","$window_id":"w","$device_id":"d","$groups":{"company":"c-1"},"$user_id":"user-77",
@@ -435,7 +435,7 @@ fn a_pseudonym_lasts_for_an_event_or_for_a_day() {
 }
 
 #[test]
-fn a_header_never_says_more_than_the_events() {
+fn a_header_never_shows_more_than_the_events() {
     let client = "203.0.113.77".parse().unwrap();
     let consent = |without| Privacy {
         consent: vec![("Analytics".to_owned(), without)],

@@ -33,7 +33,7 @@ fn profiles(person_profiles: PersonProfiles) -> Mapping {
 }
 
 #[test]
-fn what_changes_persons_never_carries_the_flag_for_which_posthog_drops_it() {
+fn events_that_change_persons_never_have_the_flag_for_which_posthog_drops_them() {
     for message in changes() {
         let mut flagged = message.clone();
         flagged["properties"][PROFILE] = json!(false);

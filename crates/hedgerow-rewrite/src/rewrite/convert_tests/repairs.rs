@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_capture_would_refuse_is_repaired_as_the_documents_say() {
+fn messages_that_capture_would_reject_are_repaired_as_documented() {
     let event =
         one(r#"{"type":"track","event":"A","userId":12345678901234567890123,"messageId":"m"}"#);
     assert_eq!(
@@ -129,7 +129,7 @@ fn the_clients_address_is_filled_in_for_devices_only() {
 }
 
 #[test]
-fn the_integrations_gate_is_segments() {
+fn integrations_are_read_like_segments_own_reader() {
     for (integrations, passes) in [
         ("{}", true),
         ("null", true),
@@ -192,7 +192,7 @@ fn values_that_are_only_passed_on_keep_their_bytes() {
 }
 
 #[test]
-fn values_that_are_no_objects_spread_as_in_javascript() {
+fn values_that_are_not_objects_spread_as_in_javascript() {
     let event = one(
         r#"{"type":"track","event":"A","userId":"u","messageId":"m","properties":"hé😀","context":["x",{"y":1}]}"#,
     );
@@ -214,7 +214,7 @@ fn values_that_are_no_objects_spread_as_in_javascript() {
 }
 
 #[test]
-fn what_is_spread_gives_way_to_the_callers_keys() {
+fn the_callers_keys_replace_spread_ones() {
     let event = one(
         r#"{"type":"track","event":"A","userId":"u","messageId":"m","properties":{"segment_1":"mine"},"context":["x","y","z"]}"#,
     );

@@ -88,7 +88,7 @@ fn pairs() -> Vec<MessagePair> {
 }
 
 #[test]
-fn what_comes_twice_leaves_with_the_same_id_name_person_and_time() {
+fn a_repeated_message_keeps_its_id_name_person_and_time() {
     let mut wrong = Vec::new();
     for event_uuid in [EventUuidForm::V5, EventUuidForm::V7] {
         for (name, first, second) in pairs() {

@@ -75,7 +75,7 @@ fn pulled(mapping: Mapping, recipient: Recipient, body: &str) -> (Json, Json) {
 }
 
 #[test]
-fn a_projects_constants_stand_on_every_event_and_give_way_to_everything_else() {
+fn every_event_has_the_projects_constants_unless_it_has_its_own() {
     let constants = [
         "environment",
         "name",

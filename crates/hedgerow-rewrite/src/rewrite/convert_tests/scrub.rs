@@ -119,7 +119,7 @@ pub(super) fn bodies() -> Vec<(String, Call, Vec<u8>)> {
 }
 
 #[test]
-fn the_pass_over_the_text_does_what_is_done_by_hand_to_a_parsed_event() {
+fn the_pass_over_the_text_matches_the_same_changes_on_a_parsed_event() {
     let privacies = [
         (vec![], vec![], IpMask::Off, ClickIds::Mask),
         (vec![], vec![], IpMask::LastOctet, ClickIds::Keep),

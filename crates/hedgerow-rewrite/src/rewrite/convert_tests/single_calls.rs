@@ -57,7 +57,7 @@ fn a_batch_on_the_path_of_one_call_is_a_batch_however_it_is_cut() {
 }
 
 #[test]
-fn one_message_that_says_batch_somewhere_is_one_message_however_it_is_cut() {
+fn one_message_that_contains_batch_is_one_message_for_every_cut() {
     for (body, event) in [
         (
             r#"{"event":"Baked","userId":"u","properties":{"batch":[{"event":"No"}]}}"#,
@@ -94,7 +94,7 @@ fn one_message_that_says_batch_somewhere_is_one_message_however_it_is_cut() {
 }
 
 #[test]
-fn what_is_no_message_is_the_same_with_and_without_a_window() {
+fn an_invalid_message_has_the_same_result_with_and_without_a_window() {
     for (body, expected) in [
         ("", Err(RewriteError::Empty)),
         (" \n", Err(RewriteError::Empty)),

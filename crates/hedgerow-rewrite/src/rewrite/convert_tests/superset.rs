@@ -127,7 +127,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_that_the_reference_says_of_any_message_is_lost(message in message()) {
+    fn no_reference_value_of_any_message_is_lost(message in message()) {
         let mut less = mapped(Mapping::reference(), &message);
         let more = mapped(Mapping::default(), &message);
         let odd = ["userId", "anonymousId", "previousId"].iter().any(|id| is_odd_id(&message[id]));

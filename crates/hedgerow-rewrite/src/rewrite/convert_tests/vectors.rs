@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::super::super::enrich::cache::UserAgents;
 use super::super::super::identity::Id;
-use super::super::super::json::{Scratch, Sheet, Value};
+use super::super::super::json::{EventBuffer, Scratch, Value};
 use super::super::super::message::MessagePart;
 use super::super::super::message_id::{self, EventUuid};
 use super::super::super::normalise::{HappenedAt, SentAt, Settled};
@@ -61,8 +61,8 @@ fn mapped(text: &str) -> Vec<u8> {
         message: &message,
         context_text: message.context.text(text).as_bytes(),
         context: &message.context,
-        said: text,
-        context_said: message.context.text(text),
+        utf8: text,
+        context_utf8: message.context.text(text),
     };
     let named = message.kind.unwrap().of(text.as_bytes());
     let message_id = message_id::given(message.message_id, text, Mode::Reference).unwrap();
@@ -85,7 +85,7 @@ fn mapped(text: &str) -> Vec<u8> {
         user_agent: None,
     };
     let plan = EventPlan::reference(source, &settled);
-    let (mut sheet, mut context_cache) = (Sheet::default(), ContextCache::default());
+    let (mut buffer, mut context_cache) = (EventBuffer::default(), ContextCache::default());
     let inputs = WriteInputs {
         mapping: &Mapping::reference(),
         user_agents: &UserAgents::default(),
@@ -99,8 +99,8 @@ fn mapped(text: &str) -> Vec<u8> {
         scratch: &mut Scratch::default(),
         context_cache: (ContextId::Absent, &mut context_cache),
     };
-    let written = write_event((&mut sheet, aside), inputs, &plan, &settled, source, None);
-    sheet.written(written.parts.length as usize).to_vec()
+    let written = write_event((&mut buffer, aside), inputs, &plan, &settled, source, None);
+    buffer.written(written.parts.length as usize).to_vec()
 }
 
 #[test]

@@ -202,7 +202,7 @@ fn metas_cookies_become_properties_of_the_person() {
 }
 
 #[test]
-fn metas_cookies_stay_here_where_click_ids_or_profiles_do() {
+fn metas_cookies_are_not_sent_if_click_ids_or_profiles_are_off() {
     let mut masked = Mapping::default();
     masked.privacy.click_ids = ClickIds::Mask;
     let profiles = |person_profiles| Mapping {

@@ -79,6 +79,9 @@ fn a_servers_event_without_a_usable_address_is_not_placed() {
         json!(true),
         json!("unknown"),
         json!("203.0.113.9:80"),
+        json!("127.0.0.1"),
+        json!("192.168.1.4"),
+        json!("::1"),
     ]);
     for ip in &ips {
         for name in ["analytics_elixir", "analytics-node", "analytics-kotlin"] {

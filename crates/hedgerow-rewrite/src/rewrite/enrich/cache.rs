@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_again_and_again_stays() {
+    fn frequently_used_entries_stay() {
         let memory = UserAgents::new(CacheCapacity {
             entries: 256,
             bytes: 1 << 20,

@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn placeholder_ids_are_not_taken_for_ids() {
+    fn placeholder_ids_count_as_missing() {
         for id in [
             "",
             " ",
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_everybody_has_is_no_device() {
+    fn a_placeholder_device_id_counts_as_missing() {
         for id in [
             "",
             "unknown",

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_looks_like_metas_ids_is_taken() {
+    fn only_well_formed_meta_ids_are_accepted() {
         let read = |header: &str| {
             MetaIds::in_cookies(header).map(|ids| {
                 let owned = |text: Option<&str>| text.map(str::to_owned);

@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_session_adds_nothing() {
+    fn an_invalid_session_adds_nothing() {
         for value in [
             "",
             "0",

@@ -199,7 +199,7 @@ impl Rewrite {
             (keep, converted)
         });
         if let Grouping::Yes(Some(event)) = request.bearing {
-            batch.bear(event);
+            batch.add_facts(event);
         }
         if let Some((parts, behind)) = request.parts {
             batch.outline(parts, behind);

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_is_told_apart_in_every_place() {
+    fn every_byte_is_recognised_in_every_position() {
         for byte in 0..=u8::MAX {
             for place in 0..BLOCK {
                 let mut block = [b'a'; BLOCK];
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_plain_bytes_ends_at_the_first_special_one_wherever_it_stands() {
+    fn a_run_of_plain_bytes_ends_at_the_first_special_one() {
         for length in 0..100 {
             for special in [b'"', b'\\', 0x1f, b'\n', 0] {
                 let mut text = vec![0xc3; length];

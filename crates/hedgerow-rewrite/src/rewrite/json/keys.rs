@@ -29,7 +29,7 @@ pub(super) fn word(block: &[u8; BLOCK], length: usize) -> Word {
 
 /// The word of a key, if it fits one.
 #[inline(always)]
-pub(super) fn word_of(key: &[u8]) -> Option<Word> {
+pub(super) fn known_word(key: &[u8]) -> Option<Word> {
     // The first and the last bytes overlap, and where they do they are the same.
     let behind = |last: Word, size: usize| last << (8 * (key.len() - size));
     Some(match (key.len(), key) {
@@ -74,7 +74,7 @@ pub(super) fn hash(key: &[u8]) -> u32 {
         state = mixed(state, Word::from_le_bytes(*block));
         rest = after;
     }
-    mixed(state, word_of(rest).unwrap_or_default())
+    mixed(state, known_word(rest).unwrap_or_default())
 }
 
 /// The same for constants.
@@ -196,11 +196,11 @@ mod tests {
     #[test]
     fn a_short_key_has_one_hash_however_it_is_read() {
         let text = b"abcdefghijklmnopqrstuvwxyz";
-        assert_eq!(word_of(text), None);
+        assert_eq!(known_word(text), None);
         for length in 0..=BLOCK {
             let word = word(text.first_chunk().unwrap(), length);
             assert_eq!(hash_of_word(word), hash(&text[..length]), "{length}");
-            assert_eq!(word_of(&text[..length]), Some(word), "{length}");
+            assert_eq!(known_word(&text[..length]), Some(word), "{length}");
         }
         let long = text.repeat(4);
         for length in 0..long.len() {

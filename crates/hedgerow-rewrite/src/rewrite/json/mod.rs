@@ -1,9 +1,9 @@
 //! JSON as slices: values are found, judged and copied, never built into a tree.
 
 mod block;
+mod event_writer;
 mod keys;
 mod names;
-mod pen;
 mod repair;
 mod scan;
 mod skim;
@@ -11,8 +11,8 @@ mod text;
 mod value;
 
 pub(super) use block::{either, BLOCK};
+pub(super) use event_writer::{EventBuffer, EventWriter, Output};
 pub(super) use names::{name, Chunk, Marks, Name, Names};
-pub(super) use pen::{Pen, Sheet, Sink};
 pub(super) use repair::{repair, Workbench};
 pub(super) use scan::{find_flat_key, Cleanliness, Key, Scanner, Scratch, Sought, Takes, Whose};
 pub(super) use skim::{Ended, Skim, Skimmed};

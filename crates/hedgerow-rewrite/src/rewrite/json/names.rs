@@ -4,7 +4,7 @@
 
 mod chunk;
 
-use super::keys::{hash, hash_of_constant, hash_of_word, word_of, Novelty, Word};
+use super::keys::{hash, hash_of_constant, hash_of_word, known_word, Novelty, Word};
 pub(in crate::rewrite) use chunk::Chunk;
 
 /// The name of a key, if it is a known one.
@@ -238,7 +238,7 @@ impl Name {
 
     /// The name of any text.
     pub(in crate::rewrite) fn said(text: &[u8]) -> Self {
-        match word_of(text) {
+        match known_word(text) {
             Some(word) => Self::of_word(word, hash_of_word(word)),
             None => Self::of(text, hash(text)),
         }

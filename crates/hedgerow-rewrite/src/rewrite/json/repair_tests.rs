@@ -36,7 +36,7 @@ fn each_defect_is_mended_and_the_rest_stays() {
 }
 
 #[test]
-fn what_cannot_be_mended_is_refused() {
+fn text_that_cannot_be_repaired_is_refused() {
     for text in [
         "{",
         "[1",

@@ -69,7 +69,7 @@ fn it_agrees_with_serde_json_on_what_json_is() {
 }
 
 #[test]
-fn what_capture_would_refuse_is_marked_unclean() {
+fn text_that_capture_would_reject_is_marked_unclean() {
     for text in [
         "NaN",
         "[-Infinity]",
@@ -131,7 +131,7 @@ fn entries(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn whatever_stands_on_the_border_of_a_block_is_scanned_as_anywhere_else() {
+fn values_on_the_border_of_a_block_are_scanned_like_all_others() {
     for length in 0..70 {
         let pad = "x".repeat(length);
         for special in [

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_value_is_said() {
+    fn an_impossible_value_is_reported() {
         for text in ["", "  ", "}", ",1", "{\"a\":1", "\"abc"] {
             assert_eq!(
                 Skim::default().follow(text.as_bytes(), Ended::Yes),

@@ -1,7 +1,7 @@
 //! Strings and truth values as JavaScript sees them, and escaping.
 
 use super::block::plain_run;
-use super::pen::Sink;
+use super::event_writer::Output;
 use super::value::{Shape, Value};
 
 /// Whether JavaScript takes the value for true (mapping 1.8).
@@ -78,7 +78,7 @@ pub(in crate::rewrite) fn unescape(string: &[u8]) -> std::borrow::Cow<'_, str> {
 }
 
 /// Appends a text as a JSON string, escaping only what must be escaped.
-pub(in crate::rewrite) fn write_string(out: &mut impl Sink, text: &str) {
+pub(in crate::rewrite) fn write_string(out: &mut impl Output, text: &str) {
     out.push(b'"');
     write_escaped(out, text);
     out.push(b'"');
@@ -86,7 +86,7 @@ pub(in crate::rewrite) fn write_string(out: &mut impl Sink, text: &str) {
 
 /// Appends a control character, escaped.
 #[inline(always)]
-pub(super) fn write_control(out: &mut impl Sink, control: u8) {
+pub(super) fn write_control(out: &mut impl Output, control: u8) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let digit = |value: u8| HEX.get(usize::from(value)).copied().unwrap_or(b'0');
     let escape = [
@@ -100,7 +100,7 @@ pub(super) fn write_control(out: &mut impl Sink, control: u8) {
     out.extend_from_slice(&escape);
 }
 
-pub(super) fn write_escaped(out: &mut impl Sink, text: &str) {
+pub(super) fn write_escaped(out: &mut impl Output, text: &str) {
     let mut rest = text.as_bytes();
     loop {
         // Most texts need no escape at all: they are copied in one piece.

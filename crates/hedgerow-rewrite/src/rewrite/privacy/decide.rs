@@ -100,6 +100,6 @@ pub(super) fn says(key: &[u8]) -> std::borrow::Cow<'_, str> {
 }
 
 /// Whether a value is a string or number, so that there is something to hash or mask in it.
-pub(super) fn is_said(value: Value) -> bool {
+pub(super) fn has_content(value: Value) -> bool {
     value.is_string() || value.shape == Shape::Number
 }

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_documents_list_is_what_is_done() {
+    fn the_documents_list_matches_the_code() {
         let document = include_str!("../../../../../docs/privacy.md");
         let names = PROTECTED.iter().chain(IDENTITY).chain(OPEN_CONTEXT);
         let names = names.chain(crate::rewrite::rules::PERSON_EVENTS);

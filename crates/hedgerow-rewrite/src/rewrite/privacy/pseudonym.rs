@@ -41,8 +41,8 @@ impl Settled<'_> {
         recipient: &Recipient,
         moment: Option<Timestamp>,
     ) -> String {
-        let visitor = self.visitor(source.said);
-        let visitor = visitor.or_else(|| self.user(source.said));
+        let visitor = self.visitor(source.utf8);
+        let visitor = visitor.or_else(|| self.user(source.utf8));
         mapping.privacy.anonymised_id(PseudonymSource {
             visitor: visitor.as_deref(),
             moment,
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_anonymised_id_for_each_event_depends_on_the_message_alone() {
+    fn an_anonymised_id_for_each_event_depends_only_on_the_message() {
         let privacy = Privacy::default();
         let first = anonymised_id(&privacy, "ada", 1, "m-1");
         assert_eq!(first, anonymised_id(&privacy, "bob", 99, "m-1"));

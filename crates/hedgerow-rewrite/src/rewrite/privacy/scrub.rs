@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::decide::is_said;
+use super::decide::has_content;
 use super::edit::{Edit, Entries};
 use super::names::{IDENTITY, OPEN_CONTEXT, PROTECTED};
 use super::{ClickIds, IpMask, Privacy};
@@ -384,7 +384,7 @@ impl<'p> Scrub<'p> {
 
     #[inline(always)]
     fn scalar(&self, value: Value, edit: &mut Edit<'_, '_>, (place, name): (ScrubPosition, &[u8])) {
-        if !is_said(value) && !place.hashed {
+        if !has_content(value) && !place.hashed {
             return;
         }
         let raw = value.of(edit.text);

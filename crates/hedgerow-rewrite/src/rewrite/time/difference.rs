@@ -163,7 +163,7 @@ const EXPLAINED: [(&str, Differs, &[&str]); 20] = [
 ];
 
 #[test]
-fn times_are_read_as_segment_reads_them_but_for_what_is_explained() {
+fn times_are_read_as_segment_reads_them_with_explained_exceptions() {
     let mut forms = BTreeSet::new();
     let mut seen = BTreeSet::new();
     let mut unexplained = Vec::new();
@@ -208,7 +208,7 @@ fn times_are_read_as_segment_reads_them_but_for_what_is_explained() {
 
 /// What is read only here is right: the moment is in the form's own data.
 #[test]
-fn one_moment_is_the_same_in_every_form_that_tells_it() {
+fn one_moment_is_the_same_in_every_form() {
     let mut moments: BTreeMap<&str, Option<i64>> = BTreeMap::new();
     for (json, expected) in [
         (

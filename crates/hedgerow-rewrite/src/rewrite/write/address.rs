@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::super::json::Sink;
+use super::super::json::Output;
 
 /// Appends an address. An IPv4 one without the machinery of formatting, which takes many times as
 /// long, and nearly every event of a browser has one twice.
-pub(super) fn write_address(out: &mut impl Sink, address: IpAddr) {
+pub(super) fn write_address(out: &mut impl Output, address: IpAddr) {
     let IpAddr::V4(address) = address else {
         return out.extend_from_slice(address.to_string().as_bytes());
     };

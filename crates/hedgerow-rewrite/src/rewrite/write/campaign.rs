@@ -55,7 +55,7 @@ impl Properties<'_, '_, '_, '_> {
                 CampaignPass::Left => {
                     let is_left =
                         property == Name::OTHER || !taken.is_some_and(|taken| taken.has(property));
-                    gives_way && is_left && !usable::says_undefined(entry.value, text)
+                    gives_way && is_left && !usable::is_undefined_text(entry.value, text)
                 }
             };
             if !is_due || twice || outdone {

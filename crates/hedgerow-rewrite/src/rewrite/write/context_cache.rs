@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use super::presence::Mapped;
 use super::{Mode, Prefixed, Properties};
 use crate::rewrite::enrich::url::PARAMETER_NAMES;
-use crate::rewrite::json::{Name, Names, Sink};
+use crate::rewrite::json::{Name, Names, Output};
 use crate::segment::Kind;
 
 /// Which context a message has. Two of the same request that are equal here are the same text.

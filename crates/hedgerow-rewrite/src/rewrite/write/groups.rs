@@ -6,8 +6,8 @@ use super::super::explain::ValueOrigin;
 use super::super::group_types::NewGroupTypes;
 use super::super::identity::Id;
 use super::super::json::{
-    find_flat_key, name, unescape, write_string, Entry, Name, Pen, Scratch, Shape, Sink, Sought,
-    Value,
+    find_flat_key, name, unescape, write_string, Entry, EventWriter, Name, Output, Scratch, Shape,
+    Sought, Value,
 };
 use super::super::library::LibraryKind;
 use super::super::message::{named, MessagePart};
@@ -46,7 +46,7 @@ impl<'p> VisitorGroup<'p> {
             let id = Id::as_written(group_id, text);
             return id.if_truthy(text).is_some().then_some(Self::Context(id));
         }
-        let id = Id::of_said(group_id, source.context_said, mode);
+        let id = Id::of_utf8(group_id, source.context_utf8, mode);
         if id.value().is_some() {
             return Some(Self::Context(id));
         }
@@ -75,7 +75,7 @@ fn says(key: &[u8], name: &str) -> bool {
 
 /// A group's key in `$groups` in the one form of an id; without a value for what names no group.
 fn group_key(value: Value, text: &str) -> Id {
-    Id::of_said(Some(value), text, Mode::Enriched)
+    Id::of_utf8(Some(value), text, Mode::Enriched)
 }
 
 /// Whether a number stays the same in every program that reads it as a double.
@@ -94,7 +94,7 @@ fn is_respelled(id: &Id, text: &[u8]) -> bool {
 
 /// Writes a group's key. PostHog makes a text of a number; a number with more digits than a double
 /// holds is written as text, so that it keeps every digit.
-fn write_group_key(out: &mut Pen<'_>, id: &Id, text: &[u8]) {
+fn write_group_key(out: &mut EventWriter<'_>, id: &Id, text: &[u8]) {
     match id.value() {
         Some(value) if id.spelled().is_none() && is_safe(value, text) => {
             out.extend_from_slice(value.of(text));
@@ -158,7 +158,7 @@ impl Properties<'_, '_, '_, '_> {
         let given = self
             .callers(name!("$groups"))
             .filter(|given| self.is_enriched() && given.shape == Shape::Object);
-        let given_said = given.map_or("", |given| given.part_of(self.source.said));
+        let given_said = given.map_or("", |given| given.part_of(self.source.utf8));
         let given_text = given_said.as_bytes();
         let callers = self.look_into(given);
         self.key(name!("$groups"), origin);
@@ -208,7 +208,7 @@ impl Properties<'_, '_, '_, '_> {
         let Some(given) = given.filter(|given| given.shape == Shape::Object) else {
             return false;
         };
-        let said = given.part_of(self.source.said);
+        let said = given.part_of(self.source.utf8);
         let text = said.as_bytes();
         let groups = self.look_into(Some(given));
         let respells = groups
@@ -270,14 +270,14 @@ impl Properties<'_, '_, '_, '_> {
         }
         let given = self.callers(name!("$groups"))?;
         if self.looked_into != Some(Some(given)) {
-            let text = self.source.said.get(given.span.start()..);
+            let text = self.source.utf8.get(given.span.start()..);
             match find_flat_key(text.unwrap_or_default(), is_sixth) {
                 Sought::Found(name) => return Some(name.to_owned()),
                 Sought::Absent => return None,
                 Sought::NotFlat => {}
             }
         }
-        let groups = given.part_of(self.source.said);
+        let groups = given.part_of(self.source.utf8);
         let part = self.look_into(Some(given));
         let sixth = part.entries.iter().find_map(|entry| {
             let key = entry.key.part_of(groups);
@@ -319,7 +319,7 @@ impl Properties<'_, '_, '_, '_> {
         self.out.extend_from_slice(b"true");
         self.key(
             name!("$group_type"),
-            ValueOrigin::Fixed("mapping.group_type, or traits where it may"),
+            ValueOrigin::Fixed("mapping.group_type, or the traits if allowed"),
         );
         write_string(self.out, &group_type);
         self.write_own_group_key();

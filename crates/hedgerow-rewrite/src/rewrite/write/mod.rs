@@ -20,7 +20,8 @@ use super::enrich::meta_ids::MetaIds;
 use super::explain::{Trace, ValueOrigin};
 use super::group_types::GroupTypes;
 use super::json::{
-    is_truthy, name, write_string, Chunk, Entry, Name, Names, Pen, Scratch, Sheet, Sink, Value,
+    is_truthy, name, write_string, Chunk, Entry, EventBuffer, EventWriter, Name, Names, Output,
+    Scratch, Value,
 };
 use super::library::LibraryKind;
 use super::message::{find, named, MessagePart};
@@ -65,7 +66,7 @@ pub(super) struct Written {
 
 /// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`.
 pub(super) fn write_event(
-    (sheet, aside): (&mut Sheet, WriteScratch<'_>),
+    (buffer, aside): (&mut EventBuffer, WriteScratch<'_>),
     inputs: WriteInputs<'_>,
     plan: &EventPlan<'_>,
     settled: &Settled<'_>,
@@ -75,7 +76,7 @@ pub(super) fn write_event(
     let text = source.text;
     static PROPERTIES: Chunk = Chunk::of([b",", b"\"properties\":", b""]);
     // Most of a message is written unchanged, some of it twice.
-    let mut out = Pen::new(sheet, text.len() + text.len() / 2 + 1024);
+    let mut out = EventWriter::new(buffer, text.len() + text.len() / 2 + 1024);
     let mut head: [u8; 9 + 37] = *b"{\"uuid\":\"........-....-....-....-............\"";
     head[9..45].copy_from_slice(&settled.uuid.text());
     out.array(&head);
@@ -121,7 +122,7 @@ pub(super) fn write_event(
     }
 }
 
-fn write_piece(out: &mut Pen<'_>, piece: Piece<'_>, text: &[u8]) {
+fn write_piece(out: &mut EventWriter<'_>, piece: Piece<'_>, text: &[u8]) {
     match piece {
         Piece::Absent => {}
         Piece::Raw(value) => out.span(text, value.span),
@@ -152,7 +153,7 @@ struct Yielding {
 
 /// The properties of one event while they are written.
 struct Properties<'o, 'b, 'p, 't> {
-    out: &'o mut Pen<'b>,
+    out: &'o mut EventWriter<'b>,
     aside: WriteScratch<'o>,
     inputs: WriteInputs<'p>,
     plan: &'p EventPlan<'p>,
@@ -221,7 +222,7 @@ impl Prefixed {
 impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     #[inline(always)]
     fn open(
-        (out, aside): (&'o mut Pen<'b>, WriteScratch<'o>),
+        (out, aside): (&'o mut EventWriter<'b>, WriteScratch<'o>),
         inputs: WriteInputs<'p>,
         plan: &'p EventPlan<'p>,
         settled: &'p Settled<'t>,

@@ -31,7 +31,7 @@ impl Mapped {
         self.written & 1 << target as u8 != 0
     }
 
-    pub(super) fn give_way(&mut self, target: ContextValue) {
+    pub(super) fn follow_other_process(&mut self, target: ContextValue) {
         self.given_way |= 1 << target as u8;
     }
 

@@ -1,7 +1,7 @@
 //! The properties of PostHog's own Segment destination, value for value (mapping, section 1).
 
 use super::super::explain::ValueOrigin;
-use super::super::json::{name, Entry, Marks, Name, Names, Shape, Sink, Value};
+use super::super::json::{name, Entry, Marks, Name, Names, Output, Shape, Value};
 use super::super::message::{named, ContextObject};
 use super::super::plan::Piece;
 use super::super::spread::{write_spread, UnknownKeys};
@@ -319,7 +319,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             let written = self.out.since(before);
             trace.note_all(
                 written,
-                ValueOrigin::Fixed("a part of a value that is no object"),
+                ValueOrigin::Fixed("a part of a value that is not an object"),
             );
         }
     }
@@ -333,7 +333,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 continue;
             };
             if self.is_enriched() && self.gives_way(target, value) {
-                self.mapped.give_way(target);
+                self.mapped.follow_other_process(target);
                 continue;
             }
             let property = target.property();
@@ -396,7 +396,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             ContextValue::Pathname | ContextValue::Os | ContextValue::DeviceType => {
                 !usable::is_text(value, text)
             }
-            _ => usable::says_undefined(value, text),
+            _ => usable::is_undefined_text(value, text),
         }
     }
 
@@ -417,7 +417,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 continue;
             }
             let value = self.mapped_value(path, self.literals());
-            if let Some(value) = value.filter(|value| !usable::says_undefined(*value, text)) {
+            if let Some(value) = value.filter(|value| !usable::is_undefined_text(*value, text)) {
                 self.note(target);
                 self.key(property, ValueOrigin::Under("context", literal.as_bytes()));
                 self.out.span(text, value.span);
@@ -454,7 +454,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             self.copy(
                 ORIGINAL_TIMESTAMP,
                 Some(time),
-                ValueOrigin::Fixed("timestamp, which no one can read"),
+                ValueOrigin::Fixed("timestamp, which cannot be read"),
             );
         }
     }

@@ -116,8 +116,13 @@ fn address(message: &Message, expected: &mut Expected) {
             expected.properties.insert("$ip".into(), other.clone());
         }
     }
-    let can_be_looked_up = says(expected.properties.get("$ip"))
-        .is_some_and(|ip| ip.trim().parse::<std::net::IpAddr>().is_ok());
+    let can_be_looked_up = says(expected.properties.get("$ip")).is_some_and(|ip| {
+        let inner = [
+            "127.", "10.", "192.168.", "169.254.", "0.0.0.0", "::1", "fe80:", "fd",
+        ];
+        let ip = ip.trim();
+        ip.parse::<std::net::IpAddr>().is_ok() && !inner.iter().any(|net| ip.starts_with(net))
+    });
     if message.library == Library::Server && !can_be_looked_up {
         expected.add("$geoip_disable", true);
     }

@@ -1,4 +1,4 @@
-//! What is asked of a spool on NATS.
+//! A spool on NATS as a backend.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -12,12 +12,12 @@ use crate::backend::{
 };
 use crate::{CommandError, ListFormat, NatsLogin, NatsPlace, SpoolCommand, SpoolError};
 
-/// The largest event in bytes that a NATS server takes unless its own configuration says otherwise
-/// (`max_payload`): 1 MiB, the headers included. What it does take is known when it is connected.
+/// The largest event in bytes that a NATS server accepts by default (`max_payload`): 1 MiB,
+/// including the headers. The real limit is known after connecting.
 const TAKEN: usize = (1 << 20) - (4 << 10);
 
-/// How long a process that starts waits for the servers to say what waits in them: longer than a
-/// connection that was lost needs to come back.
+/// How long a starting process waits for the servers to report the waiting events: longer than a
+/// lost connection needs to come back.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// A spool on NATS.
@@ -42,7 +42,7 @@ impl Backend for NatsBackend<'_> {
             ..self.settings(terms.limits)
         };
         Ok(OpenedSpool {
-            store: Arc::new(NatsSpool::open_and_look(settings, FIRST_LOOK)?),
+            store: Arc::new(NatsSpool::open_and_wait(settings, FIRST_LOOK)?),
             folder: None,
         })
     }
@@ -70,7 +70,7 @@ impl Backend for NatsBackend<'_> {
         let there = match listed {
             Ok(()) => "answers, and has its streams",
             Err(CommandError::Spool(SpoolError::NoStream(_))) => {
-                "answers; the first proxy makes the streams"
+                "answers; the first proxy creates the streams"
             }
             Err(error) => {
                 let found = SpoolHealth::Bad(SpoolTrouble {
@@ -83,15 +83,15 @@ impl Backend for NatsBackend<'_> {
         };
         let size = match self.settings(limits).ask_largest_event() {
             Ok(Some(most)) if most < largest_event => SpoolHealth::Bad(SpoolTrouble {
-                what: format!("`limits.event` is {largest_event} bytes, and NATS takes {most}"),
+                what: format!("`limits.event` is {largest_event} bytes, and NATS accepts {most}"),
                 advice:
                     "raise the servers' `max_payload` (or the stream's largest message), or lower \
-                         `limits.event`: what is larger is refused when the spool is needed",
+                     `limits.event`: the spool refuses larger events",
             }),
             Ok(most) => {
                 let most = most.map_or("any size".to_owned(), |most| format!("up to {most} bytes"));
                 SpoolHealth::Well(format!(
-                    "NATS takes {most}, `limits.event` is {largest_event}"
+                    "NATS accepts {most}, `limits.event` is {largest_event}"
                 ))
             }
             Err(error) => SpoolHealth::Unknown(SpoolTrouble {
@@ -127,9 +127,8 @@ impl Backend for NatsBackend<'_> {
 
     fn warning_of_large_events(&self, largest: usize) -> Option<Cow<'static, str>> {
         (largest > TAKEN).then_some(Cow::Borrowed(
-            "`event` is above the 1 MiB that NATS servers take by default: unless their \
-             `max_payload` is larger, such events are refused when the spool is needed; `hedgerow \
-             doctor` asks them",
+            "`event` is above the 1 MiB that NATS servers accept by default: unless their \
+             `max_payload` is larger, the spool refuses such events; `hedgerow doctor` asks the servers",
         ))
     }
 }

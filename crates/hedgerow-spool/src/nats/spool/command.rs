@@ -1,4 +1,5 @@
-//! `hedgerow spool` on a distributed spool: the streams are asked directly, and the proxies go on.
+//! `hedgerow spool` on a distributed spool: the command asks the streams directly, and the proxies
+//! keep running.
 
 use std::io::Write;
 use std::time::{Duration, SystemTime};
@@ -20,8 +21,8 @@ use crate::{CommandError, DeadLetter, Refusal, Selection, SpoolCommand, SpoolErr
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl NatsSettings {
-    /// The largest event in bytes that the servers (`max_payload`) and the stream, if it is there,
-    /// take; none where they set no bound.
+    /// The largest event in bytes that the servers (`max_payload`) and the stream, if it exists,
+    /// accept; `None` without a limit.
     ///
     /// # Errors
     ///
@@ -44,11 +45,11 @@ impl NatsSettings {
 }
 
 impl SpoolCommand {
-    /// Works on the spool on NATS, and writes the answer as lines. The number of a dead letter is
-    /// that of its message. What waits is counted in messages, which hold an event or more.
+    /// Works on the spool on NATS, and writes the result as lines. The number of a dead letter is
+    /// that of its message. Waiting events are counted in messages, which hold one event or more.
     ///
-    /// `retry` and `drop` go from letter to letter: after an error in the middle, those before it
-    /// are done, and the answer says how many.
+    /// `retry` and `drop` process one letter after the other: after an error in the middle, the
+    /// earlier ones are done, and the result says how many.
     ///
     /// # Errors
     /// [`SpoolError::Away`] when no server answers, [`SpoolError::NoStream`] where no proxy has
@@ -99,7 +100,7 @@ impl SpoolCommand {
     }
 }
 
-/// What is done with a dead letter.
+/// The action on a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DeadLetterAction {
     Retry,

@@ -1,5 +1,5 @@
-//! The connection to the servers, on a thread of its own: it outlives the runtimes that use it, and
-//! can be opened where there is none.
+//! The connection to the servers, on a separate thread: it outlives the runtimes that use it, and
+//! can be opened without one.
 
 use std::sync::{mpsc, Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::denials::Denials;
 use super::{remote, NatsSettings, ANSWER};
 use crate::SpoolError;
 
-/// What is known of the connection, and the way to it.
+/// The state of the connection, and access to it.
 pub(super) struct NatsConnection {
     pub(super) client: Client,
     pub(super) context: Context,
@@ -29,7 +29,7 @@ pub(super) struct ThreadGuard {
     _thread: oneshot::Sender<()>,
 }
 
-/// Whether the servers are there.
+/// Whether the servers are connected.
 struct ServerPresence {
     away_since: Mutex<Option<Instant>>,
     trouble: Mutex<Option<String>>,
@@ -37,7 +37,7 @@ struct ServerPresence {
 }
 
 impl NatsConnection {
-    /// Begins to connect, and tries again for as long as it lives.
+    /// Starts to connect, and retries until it is dropped.
     pub(super) fn open(settings: &NatsSettings) -> Result<(Self, ThreadGuard), SpoolError> {
         let servers = settings.servers()?;
         let options = settings.options()?;
@@ -75,7 +75,7 @@ impl NatsConnection {
                     }));
                     let _ = ended.await;
                 });
-                // Not one that blocks: a look-up of a name may hang.
+                // Not a blocking shutdown: a name look-up may hang.
                 runtime.shutdown_background();
             })
             .map_err(|error| remote("start its thread", error))?;
@@ -114,7 +114,7 @@ impl NatsConnection {
         }
     }
 
-    /// What the servers forbid.
+    /// The operations that the servers forbid.
     pub(super) fn denials(&self) -> &Denials {
         &self.presence.denials
     }

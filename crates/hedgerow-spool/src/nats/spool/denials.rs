@@ -1,4 +1,5 @@
-//! What the servers forbid: they say so beside the answers, and give none to what they forbid.
+//! The operations that the servers forbid: they report this apart from the answers, and do not
+//! answer a forbidden operation.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,10 +9,10 @@ use thiserror::Error;
 /// How often a publication that waits for its answer looks whether it is forbidden.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// For this time a denial is taken for the reason of an answer that did not come.
+/// For this time a denial counts as the reason of a missing answer.
 const RECENT: Duration = Duration::from_secs(10);
 
-/// What the servers have forbidden lately.
+/// The recent denials of the servers.
 #[derive(Debug, Default)]
 pub(super) struct Denials(Mutex<Option<Denial>>);
 
@@ -20,20 +21,20 @@ struct Denial {
     at: Instant,
     /// The servers' words.
     words: String,
-    /// When the log was told of it.
+    /// When it was logged.
     told: Instant,
 }
 
-/// The login may not do what was asked for.
+/// The login lacks a right for the operation.
 #[derive(Debug, Clone, Error)]
-#[error("the servers forbid it to this login: {0}")]
+#[error("the servers deny this to the login: {0}")]
 pub(super) struct Denied(String);
 
-/// How often the same is said again.
+/// The interval of repeated log lines.
 const REMINDER: Duration = Duration::from_secs(60);
 
 impl Denials {
-    /// Takes note of what a server has said, if it is a refusal.
+    /// Notes a server's message, if it is a denial.
     pub(super) fn note(&self, words: &str) {
         if !words.to_ascii_lowercase().contains("permissions violation") {
             return;
@@ -67,7 +68,7 @@ impl Denials {
         }
     }
 
-    /// What was forbidden a moment ago, as the reason of an answer that did not come.
+    /// The most recent denial, as the reason of a missing answer.
     pub(super) fn recent(&self) -> Option<Denied> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A subscription is asked for once; without that of the answers, none ever comes.
@@ -78,7 +79,7 @@ impl Denials {
         last.map(|last| Denied(last.words.clone()))
     }
 
-    /// Begins anew with another connection, which may have another login's rights.
+    /// Resets for another connection, which may have another login's rights.
     pub(super) fn forget(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

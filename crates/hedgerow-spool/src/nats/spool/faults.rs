@@ -1,4 +1,4 @@
-//! What the servers' errors mean for what was asked.
+//! The meaning of the servers' errors for an operation.
 
 use std::error::Error;
 
@@ -26,7 +26,7 @@ pub(super) enum PublishFault {
 /// Why a publication was not acknowledged.
 #[derive(Debug, Error)]
 pub(super) enum NotPublished {
-    /// What the client library or JetStream said.
+    /// The error of the client library or of JetStream.
     #[error(transparent)]
     Failed(#[from] PublishError),
     /// The servers forbid it.
@@ -34,7 +34,7 @@ pub(super) enum NotPublished {
     Denied(#[from] Denied),
 }
 
-/// The fault that an error of a publication stands for.
+/// The fault behind an error of a publication.
 pub(super) fn of(error: &NotPublished) -> PublishFault {
     let error = match error {
         NotPublished::Failed(error) => error,
@@ -59,7 +59,7 @@ pub(super) fn of(error: &NotPublished) -> PublishFault {
     }
 }
 
-/// What JetStream itself said.
+/// JetStream's own error.
 fn told<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e jetstream::Error> {
     error.source()?.downcast_ref()
 }

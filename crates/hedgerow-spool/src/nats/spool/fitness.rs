@@ -1,9 +1,9 @@
-//! Whether a stream that an operator has made keeps what is acknowledged.
+//! Whether a stream that an operator has created keeps acknowledged messages.
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use thiserror::Error;
 
-/// What a stream is for.
+/// The purpose of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// It holds what waits: nothing may leave it before it was delivered.
@@ -20,7 +20,7 @@ pub(super) struct Unfit {
     why: String,
 }
 
-/// Looks whether a stream takes this subject and keeps what it takes.
+/// Checks whether a stream accepts this subject and keeps its messages.
 pub(super) fn check(config: &Config, subject: &str, purpose: Purpose) -> Result<(), Unfit> {
     let unfit = |why: String| {
         Err(Unfit {
@@ -42,7 +42,9 @@ pub(super) fn check(config: &Config, subject: &str, purpose: Purpose) -> Result<
     }
     if config.retention != RetentionPolicy::WorkQueue {
         return unfit(
-            "is no work queue (retention): it may drop what was not delivered".to_owned(),
+            "is not a work queue (retention): it may drop messages that were not \
+             delivered"
+                .to_owned(),
         );
     }
     let bounds = [
@@ -55,7 +57,7 @@ pub(super) fn check(config: &Config, subject: &str, purpose: Purpose) -> Result<
     }
     if config.storage == StorageType::Memory {
         log::warn!(
-            "the stream {} is kept in memory: what waits in it is gone with its servers",
+            "the stream {} is in memory: its waiting events are lost with its servers",
             config.name
         );
     }
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_may_drop_what_it_has_taken_is_none_for_what_waits() {
+    fn a_stream_that_may_drop_messages_is_not_used_for_waiting_events() {
         let unfit = [
             Config {
                 retention: RetentionPolicy::Interest,
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_covers_what_it_takes() {
+    fn a_subject_covers_its_matches() {
         for (own, subject, expected) in [
             ("H.events.*", "H.events.*", true),
             ("H.*.*", "H.events.*", true),

@@ -1,4 +1,4 @@
-//! What one message of the stream holds: a run of events of one append, in their order.
+//! The content of one message of the stream: a run of events of one append, in their order.
 //!
 //! Several events to a message, because a run in one message always keeps its order: of
 //! two messages published one after the other, a change of the stream's leader can lose the first
@@ -23,14 +23,14 @@ pub(super) const REASON: &str = "Hedgerow-Reason";
 pub(super) struct Run {
     /// A JSON array of the events, their texts unchanged.
     pub(super) payload: Bytes,
-    /// The same for the same events, whenever they come: the stream drops what it has just seen.
+    /// The same for the same events at any time: the stream drops a message that it has just seen.
     pub(super) id: String,
     pub(super) first_arrival: i64,
     pub(super) events: u64,
     pub(super) bytes: u64,
 }
 
-/// Divides events into runs of at most `limit` bytes; an event larger than that is a run alone.
+/// Divides events into runs of at most `limit` bytes; a larger event is a separate run.
 pub(super) fn runs(events: &[SpooledEvent], limit: usize) -> Vec<Run> {
     let mut runs = Vec::new();
     let mut rest = events;
@@ -73,7 +73,7 @@ fn pack(events: &[SpooledEvent]) -> Option<Run> {
     })
 }
 
-/// The payload of a message that holds this event alone.
+/// The payload of a message with only this event.
 pub(super) fn alone(event: &[u8]) -> Bytes {
     [b"[", event, b"]"].concat().into()
 }

@@ -37,11 +37,11 @@ pub use settings::NatsSettings;
 /// How long one answer of the server is waited for.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// How long an append is tried again: about what a cluster takes to replace a server that is gone.
+/// How long an append is retried: about the time that a cluster needs to replace a lost server.
 const APPEND: Duration = Duration::from_secs(10);
 
-/// This long after an append that was tried in vain the next ones are tried once: what is wrong is wrong
-/// for them as well, and their clients would wait for the same answer.
+/// For this time after an append that failed, later ones are tried only once: they meet the same
+/// problem, and their clients would wait for the same answer.
 const IN_VAIN: Duration = Duration::from_secs(30);
 
 /// The pause between two tries.
@@ -84,8 +84,8 @@ struct NatsSpoolInner {
 }
 
 impl NatsSpool {
-    /// Begins to connect to the servers, from a thread of its own. When none answers, the spool
-    /// answers with errors until one does.
+    /// Starts to connect to the servers, from a separate thread. While no server answers, the spool
+    /// returns errors.
     ///
     /// # Errors
     /// [`SpoolError::Remote`] for a URL that is none, or when no thread can be started.
@@ -93,27 +93,27 @@ impl NatsSpool {
         Self::begin(settings).map(|(spool, _)| spool)
     }
 
-    /// The same, and waits until it is known what waits in the streams, up to this long: a process that
-    /// begins to serve before lets what arrives overtake it.
+    /// The same, and waits until the waiting events of the streams are known, up to this long: if a
+    /// process serves earlier, new events overtake them.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
-    pub(super) fn open_and_look(
+    pub(super) fn open_and_wait(
         settings: NatsSettings,
         patience: Duration,
     ) -> Result<Self, SpoolError> {
         let (spool, looked) = Self::begin(settings)?;
         if looked.recv_timeout(patience).is_err() {
             log::warn!(
-                "the distributed spool has not said in {} s what waits in it: events that arrive \
-                 now are not held behind it",
+                "the distributed spool did not report its waiting events within {} s: events that \
+                 arrive now may overtake them",
                 patience.as_secs()
             );
         }
         Ok(spool)
     }
 
-    /// A spool, and what is told once its streams have been looked at.
+    /// A spool, and a channel that reports when its streams have been checked.
     fn begin(settings: NatsSettings) -> Result<(Self, Receiver<()>), SpoolError> {
         let (connection, ending) = NatsConnection::open(&settings)?;
         let inner = Arc::new(NatsSpoolInner {
@@ -167,7 +167,7 @@ impl NatsSpoolInner {
             .replace(now.clone())
             .is_some_and(|before| before != now)
         {
-            log::error!("the spool's stream was deleted, with what waited in it");
+            log::error!("the spool's stream was deleted, with its waiting events");
             // The numbers of its messages begin again.
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
             own.clear();
@@ -182,7 +182,7 @@ impl NatsSpoolInner {
             return result;
         };
         self.forget_streams().await;
-        // What is forbidden is not answered.
+        // A forbidden operation gets no answer.
         match self.connection.denials().recent() {
             Some(denied) => Err(remote(doing, denied)),
             None => Err(SpoolError::Remote { doing, source }),
@@ -210,7 +210,7 @@ impl NatsSpoolInner {
         *self.streams.lock().await = None;
     }
 
-    /// The largest event that fits into a message; unknown as long as no server has been there.
+    /// The largest event that fits into a message; unknown until a server has answered.
     async fn largest_event(&self) -> Option<usize> {
         let servers = Some(self.connection.client.server_info().max_payload);
         let servers = servers.filter(|most| *most > 0);
@@ -223,7 +223,7 @@ impl NatsSpoolInner {
 
     fn leads(&self, project: &str) -> bool {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that is busy now is one that drains.
+        // A busy project is one that drains.
         queues
             .get(project)
             .is_some_and(|queue| queue.try_lock().map_or(true, |queue| queue.leads()))
@@ -235,7 +235,7 @@ impl Store for NatsSpool {
     async fn append(&self, project: &str, events: Vec<SpooledEvent>) -> Result<(), SpoolError> {
         let inner = Arc::clone(&self.inner);
         let project = project.to_owned();
-        // A task of its own: it goes on when the client has left.
+        // A separate task: it continues when the client has left.
         let task = self.inner.connection.runtime.spawn(async move {
             let limit = match inner.connection.client.server_info().max_payload {
                 0 => RUN_BYTES,
@@ -261,7 +261,7 @@ impl Store for NatsSpool {
                 inner.note(&published);
                 match published {
                     Ok(()) => {}
-                    // It never fits; what is behind it does.
+                    // It never fits; the events behind it do.
                     Err(SpoolError::TooLarge { events, .. }) => too_large += events,
                     Err(error) => {
                         Counters::add(&inner.counters.refused, of);
@@ -320,7 +320,7 @@ impl Store for NatsSpool {
         match self.inner.recheck(put).await? {
             DeadLetterResult::Kept => Counters::add(&self.inner.counters.dead_lettered, 1),
             DeadLetterResult::TooLarge => {
-                // It must not hold up what is behind it.
+                // It must not delay the events behind it.
                 log::error!(
                     "project {project}: an event that PostHog refuses is larger than a dead letter \
                      may be; it is dropped"

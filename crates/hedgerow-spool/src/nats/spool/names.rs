@@ -14,7 +14,7 @@ pub(super) fn token(project: &str) -> String {
     token
 }
 
-/// The project that a token stands for; nothing for what is no token.
+/// The project of a token; `None` for an invalid token.
 pub(super) fn project(token: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(token.len());
     let mut parts = token.split('=');

@@ -1,4 +1,4 @@
-//! What this process has taken of one project, while it has the lead.
+//! The events that this process has taken of one project, while it has the lead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -17,7 +17,7 @@ use crate::SpoolError;
 /// How long the next message of those that were asked for may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// After this, what is here is enough: the lead goes on running.
+/// After this time the taken events are enough: the lead keeps expiring.
 const LONGEST_TAKE: Duration = Duration::from_secs(1);
 
 /// Messages that are asked for at once.
@@ -40,13 +40,14 @@ pub(super) struct ProjectQueue {
     feed: Option<ConsumerFeed>,
     messages: BTreeMap<i64, PulledMessage>,
     done: BTreeSet<i64>,
-    /// What had been added from here when the stream was last found to hold no more than is here.
+    /// The number of events appended by this process when the stream was last found to hold only
+    /// those that have been taken.
     complete: Option<u64>,
     /// The latest message that was ever here.
     through: i64,
 }
 
-/// The consumer, and what it gives out.
+/// The consumer, and its messages.
 struct ConsumerFeed {
     consumer: Consumer<pull::Config>,
     /// The stream that it belongs to.
@@ -74,7 +75,7 @@ impl ConsumerFeed {
 
     /// Whether the stream may have more although it has just given nothing: a server that may not
     /// give out many waits for acknowledgements first.
-    async fn withholds(&self) -> Result<bool, SpoolError> {
+    async fn may_have_more(&self) -> Result<bool, SpoolError> {
         if self.most >= GIVEN_OUT as usize {
             return Ok(false);
         }
@@ -84,7 +85,7 @@ impl ConsumerFeed {
     }
 }
 
-/// What the stream gave.
+/// The result of a fetch from the stream.
 enum Fetched {
     Some,
     /// Nothing, because it holds no more than is here.
@@ -127,7 +128,7 @@ impl ProjectQueue {
                     self.forget();
                     return Ok(Lead::Theirs);
                 }
-                // Not renewed this time, but still ours for what is left of it.
+                // It was not renewed this time, but is still valid for the remaining time.
                 Err(error) => before.ok_or(error)?,
             },
         };
@@ -135,7 +136,7 @@ impl ProjectQueue {
         self.lead = Some(lead);
         let made = streams::created(&streams.waiting);
         if !held || self.feed.as_ref().is_none_or(|feed| feed.made != made) {
-            // What happened since is unknown: begin with the oldest that is there.
+            // The changes since then are unknown: begin with the oldest existing event.
             self.forget();
             self.feed = Some(ConsumerFeed::new(streams.consumer(project).await?, made));
         }
@@ -182,11 +183,11 @@ impl ProjectQueue {
                 Ok(Fetched::NothingYet) => {
                     // It has been given out, and is not here. A new consumer begins again.
                     self.feed = None;
-                    let why = "its consumer gives nothing out although something waits";
+                    let why = "its consumer delivers nothing although events wait";
                     return Err(SpoolError::Away(why.to_owned()));
                 }
                 Err(error) => {
-                    // It may be gone for good: the next lead makes it again.
+                    // It may be deleted: the next lead creates it again.
                     self.feed = None;
                     return Err(error);
                 }
@@ -226,7 +227,7 @@ impl ProjectQueue {
     /// Asks the stream for more; whether it gave messages that were not here yet.
     async fn fetch(&mut self) -> Result<Fetched, SpoolError> {
         let Some(feed) = &self.feed else {
-            return Err(SpoolError::Away("its consumer is not there".to_owned()));
+            return Err(SpoolError::Away("its consumer does not exist".to_owned()));
         };
         let failed = |error| SpoolError::Remote {
             doing: "give out events",
@@ -265,7 +266,10 @@ impl ProjectQueue {
                 continue;
             }
             let Some(events) = unpack(&message.payload) else {
-                log::error!("a message in the spool's stream is not one of ours; it is left out");
+                log::error!(
+                    "a message in the spool's stream was not written by Hedgerow; it is \
+                    ignored"
+                );
                 acknowledge(&acker).await;
                 continue;
             };
@@ -287,7 +291,7 @@ impl ProjectQueue {
         }
         match (new, &self.feed) {
             (1.., _) => Ok(Fetched::Some),
-            (0, Some(feed)) if feed.withholds().await? => Ok(Fetched::NothingYet),
+            (0, Some(feed)) if feed.may_have_more().await? => Ok(Fetched::NothingYet),
             _ => Ok(Fetched::Nothing),
         }
     }
@@ -302,14 +306,14 @@ impl ProjectQueue {
         })
     }
 
-    /// Says that nothing is left, if that is known.
+    /// Reports that no event is left, if that is known.
     fn tell(&self, gauge: &Gauge) {
         if let (true, Some(additions)) = (self.messages.is_empty(), self.complete) {
             gauge.correct(additions, |_| 0);
         }
     }
 
-    /// Forgets events, and acknowledges messages of which none is left.
+    /// Removes events, and acknowledges messages whose events are all removed.
     pub(super) async fn acknowledge(&mut self, positions: Vec<Position>, gauge: &Gauge) {
         let number = positions.len() as u64;
         let mut bytes = 0;

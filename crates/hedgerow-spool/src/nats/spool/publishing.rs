@@ -1,4 +1,4 @@
-//! What the streams are given: runs of events, and dead letters.
+//! Publishes to the streams: runs of events, and dead letters.
 
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -20,8 +20,8 @@ pub(super) enum DeadLetterResult {
 }
 
 impl NatsSpoolInner {
-    /// Publishes one run until the stream has said that it has it. A repeated try is recognised by
-    /// its id, so it is there once however often it is tried.
+    /// Publishes one run until the stream confirms it. The stream recognises a repeated try by its
+    /// id, so it stores it once.
     pub(super) async fn publish(
         &self,
         project: &str,
@@ -48,8 +48,8 @@ impl NatsSpoolInner {
             }
             tries += 1;
         };
-        // Known at the first try: a client has sent it again, and it is counted already. Known at a
-        // later one: it is the try before whose answer was lost.
+        // If the stream knows it at the first try, a client has sent it again, and it is counted
+        // already. At a later try, the answer of an earlier try was lost.
         {
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
             let latest = own.entry(project.to_owned()).or_default();

@@ -18,7 +18,7 @@ pub struct NatsSettings {
     /// The authority that the servers' certificates are checked against, instead of the system's:
     /// a PEM file.
     pub ca_file: Option<PathBuf>,
-    /// What the servers know us by, where they ask for a certificate.
+    /// The client certificate, if the servers ask for one.
     pub certificate: Option<NatsCertificate>,
     /// The stream's name, and the first token of its subjects. Two more streams have this name with
     /// `_DEAD` and `_LEAD` at its end.
@@ -33,7 +33,7 @@ pub struct NatsSettings {
     /// How long a proxy that has died keeps the others from draining in its place. Streams with a
     /// shorter lead are changed; see [`lead_for`](Self::lead_for).
     pub lead: Duration,
-    /// The largest event that may come, in bytes: the log says once if the servers take less.
+    /// The largest event that may come, in bytes: the log reports once if the servers accept less.
     pub largest_event: Option<usize>,
 }
 
@@ -67,8 +67,8 @@ impl NatsSettings {
         }
     }
 
-    /// The lead for deliveries that take at most `longest_delivery`. It is renewed when a sixth of it is gone,
-    /// and what is left then is enough for a delivery.
+    /// The lead for deliveries that take at most `longest_delivery`. It is renewed after a sixth of
+    /// its time, and the remaining time is enough for a delivery.
     #[must_use]
     pub fn lead_for(longest_delivery: Duration) -> Duration {
         longest_delivery * 3 / 2 + Duration::from_secs(1)

@@ -44,7 +44,8 @@ pub(super) struct Streams {
     leads: Option<Stream>,
 }
 
-/// When a stream was made: one that was deleted and made again holds nothing of what the one before held.
+/// When a stream was created: a stream that was deleted and created again does not hold the earlier
+/// messages.
 pub(super) type Created = String;
 
 /// When this stream was made.
@@ -67,7 +68,7 @@ impl HeldLead {
         self.until.saturating_duration_since(Instant::now())
     }
 
-    /// Whether it still means something: it is not over, and its stream is there.
+    /// Whether it is still valid: it has not expired, and its stream exists.
     pub(super) fn is_valid(&self, streams: &Streams) -> bool {
         !self.left().is_zero() && self.made == streams.leads.as_ref().map(created)
     }
@@ -105,7 +106,8 @@ impl Streams {
             None => most_bytes(context, max_bytes).await,
         };
         let waiting = Config {
-            // What has been delivered leaves the stream; what does not fit is refused, not dropped.
+            // Delivered messages leave the stream; messages that do not fit are refused, not
+            // dropped.
             retention: RetentionPolicy::WorkQueue,
             discard: DiscardPolicy::New,
             max_bytes,
@@ -127,9 +129,9 @@ impl Streams {
             duplicate_window: settings.lead,
             ..base("_LEAD", "lead")
         };
-        let waiting = find_or_make(context, waiting, Purpose::Waiting).await?;
-        let dead = find_or_make(context, dead, Purpose::Rest).await?;
-        let lead = find_or_make(context, lead, Purpose::Rest).await?;
+        let waiting = find_or_create(context, waiting, Purpose::Waiting).await?;
+        let dead = find_or_create(context, dead, Purpose::Rest).await?;
+        let lead = find_or_create(context, lead, Purpose::Rest).await?;
         let mut kept = lead.cached_info().config.clone();
         if kept.max_age < settings.lead {
             // Made for shorter deliveries than ours: with that, we could never lead.
@@ -142,13 +144,13 @@ impl Streams {
             waiting,
             dead,
             name: settings.stream.clone(),
-            // What the stream says counts, whichever process made it.
+            // The stream's own value counts, whichever process created it.
             lead: kept.max_age,
             leads: Some(lead),
         })
     }
 
-    /// Finds the streams, or says which one is not there.
+    /// Finds the streams, or returns which one is missing.
     pub(super) async fn find(
         connection: &NatsConnection,
         settings: &NatsSettings,
@@ -171,9 +173,8 @@ impl Streams {
         })
     }
 
-    /// Whether all of them are still there, and the same. What was known of one that has been
-    /// deleted is void.
-    pub(super) async fn are_there(&self) -> Result<bool, SpoolError> {
+    /// Whether all of them still exist, unchanged. The facts about a deleted one are void.
+    pub(super) async fn all_exist(&self) -> Result<bool, SpoolError> {
         for known in [Some(&self.waiting), Some(&self.dead), self.leads.as_ref()] {
             let Some(known) = known else { continue };
             let found = find(&self.context, &known.cached_info().config.name).await?;
@@ -184,7 +185,8 @@ impl Streams {
         Ok(true)
     }
 
-    /// The largest message, its headers included, that the stream of what waits takes by itself.
+    /// The largest message, including its headers, that the stream of waiting events accepts by its
+    /// own limit.
     pub(super) fn largest_message(&self) -> Option<usize> {
         let bound = self.waiting.cached_info().config.max_message_size;
         usize::try_from(bound).ok().filter(|bound| *bound > 0)
@@ -202,7 +204,7 @@ impl Streams {
         format!("{}.lead.{}", self.name, names::token(project))
     }
 
-    /// Where the one that drains tells the others about its end.
+    /// The subject on which the leader notifies the others about its end.
     pub(super) fn end_of(&self, project: &str) -> String {
         format!("{}.end.{}", self.name, names::token(project))
     }
@@ -232,9 +234,8 @@ impl Streams {
 
     /// Takes the lead of a project, or renews it; nothing if another process has it.
     ///
-    /// The last message of a subject is the lead, and it vanishes by its age. To be published, a
-    /// new one has to name the number of the one before, or 0 for none: the server lets only one
-    /// of two that try pass.
+    /// The last message of a subject is the lead, and it expires by its age. A new one has to name
+    /// the number of the one before, or 0 for none: of two that try, the server accepts only one.
     pub(super) async fn lead(
         &self,
         project: &str,
@@ -279,8 +280,9 @@ impl Streams {
         Ok(())
     }
 
-    /// The durable consumer of a project. A new leader makes it again: what the one before had taken
-    /// and not acknowledged then comes first again, instead of after everything else.
+    /// The durable consumer of a project. A new leader creates it again: then messages that the
+    /// previous leader had taken and not acknowledged come first again, instead of after everything
+    /// else.
     pub(super) async fn consumer(
         &self,
         project: &str,
@@ -324,8 +326,8 @@ fn is_over_limit(kind: &ConsumerErrorKind) -> bool {
     }
 }
 
-/// What an account allows; zero or less is no bound. Older servers say less than the client library
-/// wants to know.
+/// The limits of an account; zero or less means no limit. Older servers send fewer fields than the
+/// client library expects.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct AccountLimits {
@@ -340,7 +342,7 @@ struct AccountInfo {
     limits: AccountLimits,
 }
 
-/// What the account allows, as far as the server says it.
+/// The limits of the account, as far as the server reports them.
 async fn allowed(context: &Context) -> AccountLimits {
     match context.request("INFO", &serde_json::json!({})).await {
         Ok(Response::Ok(AccountInfo { limits })) => limits,
@@ -364,14 +366,14 @@ async fn most_bytes(context: &Context, wanted: i64) -> i64 {
     let most = bounds.into_iter().filter(|bound| *bound > 0).min();
     match most {
         Some(most) if most < wanted => {
-            log::warn!("the account has room for {most} bytes of events, less than `max_size`");
+            log::warn!("the account has space for {most} bytes of events, less than `max_size`");
             most
         }
         _ => wanted,
     }
 }
 
-async fn find_or_make(
+async fn find_or_create(
     context: &Context,
     config: Config,
     purpose: Purpose,
@@ -386,7 +388,7 @@ async fn find_or_make(
     let name = config.name.clone();
     let made = context.create_stream(config).await;
     let made = made.map_err(|error| remote("make its streams", error))?;
-    log::info!("the stream {name} was not there; it is made");
+    log::info!("the stream {name} did not exist and has been created");
     Ok(made)
 }
 

@@ -1,8 +1,9 @@
-//! What the other proxies do: how much waits in the shared stream, and when it is empty.
+//! The activity of the other proxies: how many events wait in the shared stream, and when it is
+//! empty.
 //!
-//! The proxy that drains tells the others when it is about to send all that waits. They hold what
-//! arrives for a moment, as it does itself; when nothing is left, it tells them that as well, and
-//! all of them stream again. Without that, a project with steady traffic would never be through.
+//! The leader notifies the others when it is about to send all waiting events. They hold new events
+//! for a moment, as the leader does; when nothing is left, it notifies them again, and all of them
+//! stream again. Without that, the drain of a project with steady traffic would never end.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -21,10 +22,10 @@ use crate::SpoolError;
 /// How often the streams are asked what waits.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The longest time between being told of an end that is near and being told that it is there.
+/// The longest time between the notice that the end is near and the notice that it has come.
 const NEAR: Duration = Duration::from_secs(2);
 
-/// What the one that drains tells the others.
+/// The leader's notice to the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LeaderNotice {
     /// It is sending all that waits.
@@ -58,7 +59,7 @@ enum Usability {
     /// The last look found nothing, which may be a change of the leader.
     Doubtful,
     Usable,
-    /// It has been told, since then.
+    /// It has been reported, since then.
     Reported(Instant),
 }
 
@@ -84,7 +85,7 @@ impl Usability {
     }
 }
 
-/// Looks until the task is ended, and tells of the first look that found the streams.
+/// Checks until the task ends, and reports the first check that found the streams.
 pub(super) async fn look(inner: Arc<NatsSpoolInner>, tell: SyncSender<()>) {
     let mut tell = Some(tell);
     let mut near: HashMap<String, Instant> = HashMap::new();
@@ -135,7 +136,7 @@ pub(super) async fn look(inner: Arc<NatsSpoolInner>, tell: SyncSender<()>) {
 }
 
 impl NatsSpoolInner {
-    /// Tells the others; a process that misses it goes on as before.
+    /// Notifies the others; a process that misses it continues as before.
     pub(super) async fn tell(&self, project: &str, end: LeaderNotice) {
         let Ok(streams) = self.streams().await else {
             return;
@@ -177,7 +178,8 @@ impl NatsSpoolInner {
                 near.insert(project, Instant::now() + NEAR);
             }
             LeaderNotice::QueueEmpty { through } => {
-                // In this order: what is added after the first line makes the last one void.
+                // In this order: an event that is added after the first line makes the last one
+                // void.
                 let additions = gauge.additions();
                 let own = self
                     .own
@@ -204,9 +206,8 @@ impl NatsSpoolInner {
         };
         if seen.replace(largest) != Some(largest) && largest < wanted {
             log::warn!(
-                "`limits.event` lets events of {wanted} bytes through, and the distributed spool \
-                 takes none above {largest}: they are refused when it is needed. Its servers' \
-                 `max_payload` bounds that"
+                "`limits.event` allows events of {wanted} bytes, but the distributed spool \
+                 refuses events above {largest} bytes, the limit of its servers' `max_payload`"
             );
         }
     }
@@ -215,7 +216,7 @@ impl NatsSpoolInner {
     async fn measure(&self) -> Result<(), SpoolError> {
         let seen = self.gauges.snapshot();
         let mut streams = self.streams().await?;
-        if !streams.are_there().await? {
+        if !streams.all_exist().await? {
             self.forget_streams().await;
             streams = self.streams().await?;
         }
@@ -252,7 +253,7 @@ impl NatsSpoolInner {
         if let Ok(limit) = u64::try_from(info.config.max_bytes) {
             self.gauges.set_size(info.state.bytes, limit);
         }
-        // What cannot be counted is no reason to take the spool for unusable.
+        // A count that fails does not make the spool unusable.
         if let Err(error) = self.count_dead_letters(&streams).await {
             log::debug!("{error}");
         }

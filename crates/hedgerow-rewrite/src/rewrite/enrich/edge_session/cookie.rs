@@ -19,21 +19,34 @@ pub struct SessionCookie {
     domain: Option<String>,
 }
 
+/// The longest name, in bytes: browsers store at most 4,096 of name and value.
+const LONGEST_NAME: usize = 128;
+
 impl SessionCookie {
     /// A cookie of this name. Without a domain it is the answering host's alone; with one all of
     /// the domain's hosts share the visitor's session.
     pub fn new(name: &str, domain: Option<&str>) -> Result<Self, EdgeSessionError> {
-        let is_plain = |text: &str, extra: &[u8]| {
-            !text.is_empty()
+        let is_plain = |text: &str, extra: &[u8], longest: usize| {
+            (1..=longest).contains(&text.len())
                 && text
                     .bytes()
                     .all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte))
         };
-        if !is_plain(name, b"-_.") {
+        // Browsers ignore a dot in front.
+        let is_domain = |domain: &str| {
+            let domain = domain.strip_prefix('.').unwrap_or(domain);
+            domain.len() <= 253 && domain.split('.').all(|label| is_plain(label, b"-", 63))
+        };
+        if !is_plain(name, b"-_.", LONGEST_NAME) {
             return Err(EdgeSessionError::CookieName);
         }
-        if domain.is_some_and(|domain| !is_plain(domain, b"-.")) {
+        if domain.is_some_and(|domain| !is_domain(domain)) {
             return Err(EdgeSessionError::CookieDomain);
+        }
+        let prefix = name.get(.."__Host-".len());
+        let is_of_one_host = prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case("__Host-"));
+        if is_of_one_host && domain.is_some() {
+            return Err(EdgeSessionError::HostCookieDomain);
         }
         Ok(Self {
             name: name.to_owned(),

@@ -109,11 +109,14 @@ pub enum EdgeSessionError {
     #[error("a secret for sessions has at least {SECRET_BYTES} bytes")]
     ShortSecret,
     /// Not a name that a cookie can have.
-    #[error("a cookie's name has letters, digits and -_. only")]
+    #[error("a cookie's name has letters, digits and -_. only, at most 128 of them")]
     CookieName,
     /// Not a domain that a cookie can have.
-    #[error("a cookie's domain has letters, digits, dots and hyphens only")]
+    #[error("a cookie's domain has letters, digits, dots and hyphens only, as example.com has")]
     CookieDomain,
+    /// Browsers store no cookie of this name that has a domain.
+    #[error("browsers refuse a cookie named __Host-… that has a domain")]
+    HostCookieDomain,
 }
 
 impl EdgeSessions {

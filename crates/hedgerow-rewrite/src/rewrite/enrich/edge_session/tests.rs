@@ -240,14 +240,23 @@ fn the_cookie_is_first_party_out_of_scripts_reach_and_secure_over_tls() {
         "hr_s=abc; Path=/; Max-Age=1800; HttpOnly; SameSite=Lax; Domain=example.test"
     );
     assert_eq!(own.find("a=b; hr_s=abc; hr_s=later"), Some("abc"));
-    for name in ["", "a b", "a=b", "a;b", "é", "a\r\nb"] {
+    let long = "x".repeat(129);
+    for name in ["", "a b", "a=b", "a;b", "é", "a\r\nb", &long] {
         let refused = SessionCookie::new(name, None);
         assert_eq!(refused, Err(EdgeSessionError::CookieName), "{name:?}");
     }
-    for domain in ["", "a b", "a;b", "a\nb"] {
+    let label = format!("{}.example", "x".repeat(64));
+    let name = format!("{}example", "x.".repeat(128));
+    for domain in [
+        "", ".", "a b", "a;b", "a\nb", "a..b", "a.", "..a", &label, &name,
+    ] {
         let refused = SessionCookie::new("s", Some(domain));
         assert_eq!(refused, Err(EdgeSessionError::CookieDomain), "{domain:?}");
     }
+    assert!(SessionCookie::new("s", Some(".example.com")).is_ok());
+    assert!(SessionCookie::new("__Host-s", None).is_ok());
+    let refused = SessionCookie::new("__host-s", Some("example.com"));
+    assert_eq!(refused, Err(EdgeSessionError::HostCookieDomain));
 }
 
 #[test]

@@ -103,7 +103,7 @@ impl PatternMatcher {
     }
 
     fn add(&mut self, name: &NamePattern, bit: Bit) {
-        if name.tells_numbers_apart() {
+        if name.distinguishes_numbers() {
             self.indexes = Indexes::Different;
         }
         match name.plain() {
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_that_are_followed_together_say_what_each_says_alone() {
+    fn patterns_matched_together_give_the_result_of_each_one() {
         let paths = |texts: &[String]| -> Vec<PathPattern> {
             texts.iter().map(|text| text.parse().unwrap()).collect()
         };

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_without_click_ids_is_left_alone() {
+    fn a_url_without_click_ids_is_unchanged() {
         for url in [
             "",
             "?",

@@ -129,7 +129,7 @@ impl NamePattern {
     }
 
     /// Whether it may match one number and not another.
-    pub(super) fn tells_numbers_apart(&self) -> bool {
+    pub(super) fn distinguishes_numbers(&self) -> bool {
         let mut signs = self.text.chars().filter(|sign| *sign != '*').peekable();
         signs.peek().is_some() && signs.all(|sign| sign.is_ascii_digit())
     }

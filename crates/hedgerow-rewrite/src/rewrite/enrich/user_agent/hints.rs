@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn frozen_system_versions_are_told_by_the_hints() {
+    fn frozen_system_versions_come_from_the_hints() {
         let cases = [
             (WINDOWS, "Windows", "15.0.0", "Windows", Some("11")),
             (WINDOWS, "Windows", "10.0.0", "Windows", Some("10")),
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_model_is_taken_where_there_is_one() {
+    fn the_model_is_used_if_there_is_one() {
         let parsed = UserAgent::parse(ANDROID);
         for (model, expected) in [("Pixel 9", Some("Pixel 9")), ("", None)] {
             let hints = ClientHints {

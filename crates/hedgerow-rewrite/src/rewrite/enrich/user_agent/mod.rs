@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_said_of_no_user_agent() {
+    fn an_empty_user_agent_adds_nothing() {
         assert_eq!(UserAgent::parse(""), UserAgent::default());
     }
 

@@ -3,7 +3,7 @@ use super::super::keys::word;
 use super::*;
 
 #[test]
-fn every_name_is_told_and_no_other_key_is() {
+fn every_name_is_recognised_and_no_other_key_is() {
     assert!(NAMES.len() <= 256);
     for (index, name) in NAMES.iter().enumerate().skip(1) {
         let told = Name(index as u8);

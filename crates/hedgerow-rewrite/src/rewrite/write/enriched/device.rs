@@ -104,9 +104,9 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     pub(super) fn write_device_id(&mut self) {
-        let said = self.source.context_said;
+        let said = self.source.context_utf8;
         let id = self.inner(ContextObject::Device, name!("id"));
-        let id = Id::of_said(id, said, Mode::Enriched);
+        let id = Id::of_utf8(id, said, Mode::Enriched);
         let id = id.says(said);
         if let Some(id) = id.as_deref().and_then(usable_device) {
             return self.add_any(
@@ -116,7 +116,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             );
         }
         if self.library == LibraryKind::Browser {
-            if let Some(anonymous_id) = self.settled.visitor(self.source.said) {
+            if let Some(anonymous_id) = self.settled.visitor(self.source.utf8) {
                 let escapes = Escapes::of(&anonymous_id);
                 self.add(
                     name!("$device_id"),

@@ -5,7 +5,7 @@
 
 use super::super::super::enrich::url::Query;
 use super::super::super::explain::ValueOrigin;
-use super::super::super::json::{name, write_string, Shape, Sink};
+use super::super::super::json::{name, write_string, Output, Shape};
 use super::super::super::library::LibraryKind;
 use super::super::super::message::find;
 use super::Properties;
@@ -13,14 +13,13 @@ use super::Properties;
 impl Properties<'_, '_, '_, '_> {
     /// `$set` with the ids on calls that have none of their own.
     pub(super) fn write_meta_ids(&mut self) {
-        let tells_an_event = self.plan.kind.tells_an_event();
+        let is_event_call = self.plan.kind.is_event_call();
         let is_identified = self.settled.user_id.value().is_some();
         // PostHog drops an event that sets something without a profile, or ignores the change.
         let refused = self.callers(name!("$process_person_profile"));
         let has_profile = refused.is_none_or(|refused| refused.shape != Shape::False)
             && !self.wants_no_profile(is_identified);
-        if !tells_an_event || !has_profile || self.has(name!("$set")) || self.sets_context_traits()
-        {
+        if !is_event_call || !has_profile || self.has(name!("$set")) || self.sets_context_traits() {
             return;
         }
         self.set_meta_ids();

@@ -11,7 +11,7 @@ mod web;
 use std::borrow::Cow;
 
 use super::super::explain::ValueOrigin;
-use super::super::json::{name, write_string, Name, Shape, Sink, Value};
+use super::super::json::{name, write_string, Name, Output, Shape, Value};
 use super::super::message::{named, ContextObject};
 use super::super::{usable, Mode};
 use super::presence::ContextValue;
@@ -188,14 +188,14 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     /// A text of the context's first level that says something.
     pub(super) fn context_text_of(&self, key: Name) -> Option<Cow<'t, str>> {
-        let context_said: &'t str = self.source.context_said;
+        let context_utf8: &'t str = self.source.context_utf8;
         let value = self.source.context.named(key)?;
-        usable::said(value, context_said)
+        usable::said(value, context_utf8)
     }
 
     /// A text of one of the context's objects that says something.
     pub(super) fn inner_text(&self, inner: ContextObject, key: Name) -> Option<Cow<'t, str>> {
-        let context_said: &'t str = self.source.context_said;
-        usable::said(self.inner(inner, key)?, context_said)
+        let context_utf8: &'t str = self.source.context_utf8;
+        usable::said(self.inner(inner, key)?, context_utf8)
     }
 }

@@ -110,13 +110,13 @@ impl Properties<'_, '_, '_, '_> {
     /// Whether the context's traits set person properties on a call of this kind.
     fn traits_count(&self) -> bool {
         self.inputs.mapping.context_traits == ContextTraits::Always
-            && self.plan.kind.tells_an_event()
+            && self.plan.kind.is_event_call()
     }
 
     /// Whether the event must not change persons. An event that changes them never has the flag: PostHog would drop
     /// it (posthog-ingestion 4.4).
     pub(super) fn wants_no_profile(&self, is_identified: bool) -> bool {
-        if self.changes_persons || !self.plan.kind.tells_an_event() {
+        if self.changes_persons || !self.plan.kind.is_event_call() {
             return false;
         }
         match self.inputs.mapping.person_profiles {

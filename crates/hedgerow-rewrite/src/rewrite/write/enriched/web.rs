@@ -120,7 +120,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     /// The URL that `$current_url` says in the end.
     pub(super) fn current_url(&self) -> Option<Cow<'t, str>> {
-        let said: &'t str = self.source.said;
+        let said: &'t str = self.source.utf8;
         let own = |value: Value| value.is_string().then(|| value.reads(said));
         if let Some(url) = self.given.url {
             return own(url);
@@ -128,24 +128,24 @@ impl<'t> Properties<'_, '_, '_, 't> {
         if let Some(url) = self.callers(name!("$current_url")) {
             return own(url);
         }
-        let context_said: &'t str = self.source.context_said;
+        let context_utf8: &'t str = self.source.context_utf8;
         let literal = self.source.context.named(name!("page.url"));
         let url = literal.or_else(|| self.inner(ContextObject::Page, name!("url")))?;
-        url.is_string().then(|| url.reads(context_said))
+        url.is_string().then(|| url.reads(context_utf8))
     }
 
     /// What `$referrer` says in the end; a page call's own referrer is added if there is no other.
     fn referrer(&mut self) -> Option<Cow<'t, str>> {
-        let said: &'t str = self.source.said;
+        let said: &'t str = self.source.utf8;
         if let Some(referrer) = self.callers(name!("$referrer")) {
             return referrer.is_string().then(|| referrer.reads(said));
         }
-        let context_said: &'t str = self.source.context_said;
+        let context_utf8: &'t str = self.source.context_utf8;
         let literal = self.source.context.named(name!("page.referrer"));
         let of_page = literal.or_else(|| self.inner(ContextObject::Page, name!("referrer")));
-        let of_page = of_page.filter(|it| !usable::says_undefined(*it, context_said.as_bytes()));
+        let of_page = of_page.filter(|it| !usable::is_undefined_text(*it, context_utf8.as_bytes()));
         if let Some(referrer) = of_page {
-            return referrer.is_string().then(|| referrer.reads(context_said));
+            return referrer.is_string().then(|| referrer.reads(context_utf8));
         }
         if self.plan.kind != Kind::Page {
             return None;

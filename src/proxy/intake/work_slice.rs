@@ -1,7 +1,7 @@
 //! When a request with much work yields to others.
 //!
-//! A thread of the runtime works on one request until that request waits for something. A body whose bytes have all
-//! arrived, sent to a PostHog that takes them all, waits for nothing.
+//! A thread of the runtime works on one request until that request waits. A body that has arrived
+//! completely, sent to a PostHog that accepts it at once, never waits.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ const MANY: u16 = 256;
 
 /// The work of one request since it last yielded.
 #[derive(Debug, Default)]
-pub(crate) struct Turn {
+pub(crate) struct WorkSlice {
     worked: Duration,
     pieces: u16,
 }
 
-impl Turn {
+impl WorkSlice {
     /// Notes that the request has worked for this time.
     pub(crate) fn worked(&mut self, time: Duration) {
         self.worked += time;
@@ -30,7 +30,7 @@ impl Turn {
     }
 
     /// Yields to others if it is time.
-    pub(crate) async fn end_if_long(&mut self) {
+    pub(crate) async fn yield_if_long(&mut self) {
         if self.worked >= LONG || self.pieces >= MANY {
             self.end().await;
         }
@@ -47,13 +47,13 @@ impl Turn {
 mod tests {
     use super::*;
 
-    /// Whether others have their turn.
-    async fn ends(turn: &mut Turn) -> bool {
+    /// Whether others have their slice.
+    async fn ends(slice: &mut WorkSlice) -> bool {
         use std::sync::atomic::{AtomicBool, Ordering};
         static OTHER: AtomicBool = AtomicBool::new(false);
         OTHER.store(false, Ordering::Relaxed);
         let other = tokio::spawn(async { OTHER.store(true, Ordering::Relaxed) });
-        turn.end_if_long().await;
+        slice.yield_if_long().await;
         let had = OTHER.load(Ordering::Relaxed);
         other.await.unwrap();
         had
@@ -61,16 +61,16 @@ mod tests {
 
     #[tokio::test]
     async fn others_have_their_turn_after_much_work_or_many_pieces_and_not_before() {
-        let mut turn = Turn::default();
-        turn.worked(LONG / 2);
-        (1..MANY).for_each(|_| turn.piece());
-        assert!(!ends(&mut turn).await, "half as long, one piece too few");
-        turn.piece();
-        assert!(ends(&mut turn).await, "many pieces");
-        assert!(!ends(&mut turn).await, "nothing since");
-        turn.worked(LONG / 2);
-        assert!(!ends(&mut turn).await, "half as long, after a turn");
-        turn.worked(LONG / 2);
-        assert!(ends(&mut turn).await, "long");
+        let mut slice = WorkSlice::default();
+        slice.worked(LONG / 2);
+        (1..MANY).for_each(|_| slice.piece());
+        assert!(!ends(&mut slice).await, "half as long, one piece too few");
+        slice.piece();
+        assert!(ends(&mut slice).await, "many pieces");
+        assert!(!ends(&mut slice).await, "nothing since");
+        slice.worked(LONG / 2);
+        assert!(!ends(&mut slice).await, "half as long, after a slice");
+        slice.worked(LONG / 2);
+        assert!(ends(&mut slice).await, "long");
     }
 }

@@ -18,12 +18,12 @@ pub struct ProcessSignals {
 }
 
 impl ProcessSignals {
-    /// Catches `SIGTERM`, `SIGINT` and `SIGQUIT` from now on, and lets the process outlive those that
-    /// tools send to every service ([`outlive_signals`]). Call it first, and once.
+    /// Catches `SIGTERM`, `SIGINT` and `SIGQUIT` from now on, and lets the process survive the
+    /// signals that tools send to every service ([`outlive_signals`]). Call it first, and once.
     ///
     /// # Errors
     ///
-    /// When the system does not let the process catch signals, or starts no thread for it.
+    /// When the system does not let the process catch signals, or starts no thread for them.
     pub fn catch() -> io::Result<Self> {
         outlive_signals()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -43,7 +43,7 @@ impl ProcessSignals {
         })
     }
 
-    /// Whether the process has been told to stop since the last call.
+    /// Whether the process was told to stop since the last call.
     pub fn stopped(&mut self) -> bool {
         self.told.get_mut().try_recv().is_ok()
     }
@@ -70,7 +70,7 @@ impl ShutdownSignalWatch for ProcessSignals {
     async fn recv(&self) -> ShutdownSignal {
         match self.told.lock().await.recv().await {
             Some(said) => said,
-            // The thread lives as long as this.
+            // The thread lives until this is dropped.
             None => std::future::pending().await,
         }
     }
@@ -89,7 +89,12 @@ impl IgnoredSignals {
     async fn answer(kind: SignalKind, name: &'static str) {
         let mut signals = match signal(kind) {
             Ok(signals) => signals,
-            Err(error) => return log::warn!("{name} would end this process: {error}"),
+            Err(error) => {
+                return log::warn!(
+                    "{name} cannot be handled and would end this process: \
+                {error}"
+                )
+            }
         };
         while signals.recv().await.is_some() {
             log::warn!("{name} changes nothing: SIGHUP reads the configuration again");

@@ -19,7 +19,7 @@ const JOINING: [(&str, &str); 3] = [
 ];
 
 /// What is known of an event that is written as its plan says.
-pub(super) fn bearing(
+pub(super) fn event_facts(
     plan: &EventPlan<'_>,
     settled: &Settled<'_>,
     source: MessageSource<'_>,
@@ -90,7 +90,7 @@ mod tests {
         let mut batch = Batch::open_to_gather(&envelope);
         let pulled = rewrite.pull(&mut batch, usize::MAX, &mut ()).unwrap();
         assert_eq!(pulled, Pulled::Done);
-        batch.take_bearing().unwrap()
+        batch.take_facts().unwrap()
     }
 
     fn people(messages: &str, mode: Mode) -> BTreeSet<u64> {

@@ -12,13 +12,13 @@ use super::support::recorder::{distinct_id, refused_port};
 use super::support::running::Ended;
 use super::support::DEADLINE;
 
-pub struct House {
+pub struct Setup {
     pub address: SocketAddr,
     process: Ended,
     folder: tempfile::TempDir,
 }
 
-impl House {
+impl Setup {
     /// Starts it in this world, with an event route at `/hr/` and a site for the rest.
     pub async fn start(wrapper: &[String], posthog: &str, site: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -48,19 +48,19 @@ impl House {
             .stderr(log)
             .spawn()
             .expect("it is there");
-        let mut house = Self {
+        let mut setup = Self {
             address,
             process: Ended(process),
             folder,
         };
         let start = Instant::now();
         while TcpStream::connect(address).await.is_err() {
-            let ended = house.process.0.try_wait().expect("our own process");
-            assert!(ended.is_none(), "it ended: {ended:?}\n{}", house.log());
-            assert!(start.elapsed() < DEADLINE, "{}", house.log());
+            let ended = setup.process.0.try_wait().expect("our own process");
+            assert!(ended.is_none(), "it ended: {ended:?}\n{}", setup.log());
+            assert!(start.elapsed() < DEADLINE, "{}", setup.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        house
+        setup
     }
 
     /// Wrappers become what they wrap, so this is the proxy itself.

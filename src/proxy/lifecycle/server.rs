@@ -20,9 +20,9 @@ use crate::config::{Action, Config};
 use crate::plain::Handler;
 use crate::posthog::Scheme;
 
-use crate::proxy::life::reload::{ConfigFile, ReloadHandle, Reloader, Reloading};
-use crate::proxy::life::signals::IgnoredSignals;
-use crate::proxy::life::upgrade::{UpgradeClient, UpgradeServer};
+use crate::proxy::lifecycle::reload::{ConfigFile, ReloadHandle, Reloader, Reloading};
+use crate::proxy::lifecycle::signals::IgnoredSignals;
+use crate::proxy::lifecycle::upgrade::{UpgradeClient, UpgradeServer};
 use crate::proxy::listen::drain::{Drain, Stage};
 use crate::proxy::listen::listener_group::{
     BoundSocket, ListenerGroup, ListenerOptions, ListenerService,
@@ -40,7 +40,7 @@ const IDLE: Duration = Duration::from_secs(60);
 const TRIES: usize = 4;
 /// How often this process checks whether a predecessor has ended.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long a server that is told to stop at its start waits for its own listeners.
+/// How long a server that is stopped during its start waits for its own listeners.
 const OPENING: Duration = Duration::from_secs(5);
 
 /// A server that is ready to run: it listens, and its certificates have been read. The `hedgerow` binary
@@ -77,13 +77,13 @@ pub enum ServerError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// The system has no resources for the sockets.
     #[error("the listening sockets: {source}")]
     Sockets {
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// No successor can be served at `server.upgrade_socket`.
@@ -91,18 +91,20 @@ pub enum ServerError {
     UpgradeSocket {
         /// The socket.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The mistake.
         source: std::io::Error,
     },
     /// The process that serves now does not hand its sockets over.
-    #[error("no hand-over at {path}: {source}")]
+    #[error(
+        "no hand-over at {path}: {source}. If no process serves there, start without --upgrade"
+    )]
     HandOver {
         /// Its `server.upgrade_socket`.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// The configuration does not say where the process that serves now can be asked.
+    /// The configuration has no socket to reach the running process.
     #[error("an upgrade needs server.upgrade_socket in the configuration")]
     NoUpgradeSocket,
     /// The certificate and the key do not belong together, or are none.
@@ -110,14 +112,14 @@ pub enum ServerError {
     Certificate {
         /// The file.
         certificate: String,
-        /// What the TLS library says.
+        /// The TLS library's message.
         reason: String,
     },
 }
 
 impl Server {
-    /// A server for this Hedgerow and the site around it, as its configuration says. From now on
-    /// clients can connect; they are served when it runs.
+    /// A server for this Hedgerow and the site around it, as its configuration defines it. From now
+    /// on clients can connect; they get answers when the server runs.
     ///
     /// # Errors
     ///
@@ -135,7 +137,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Those of [`new`](Self::new), and when there is no such process or it does not give up its
+    /// Those of [`new`](Self::new), and when no such process exists or it does not hand over its
     /// sockets. It then keeps serving.
     pub fn take_over(hedgerow: Hedgerow) -> Result<Self, ServerError> {
         let path = hedgerow.config().server.upgrade_socket.clone();
@@ -246,8 +248,8 @@ impl Server {
         })
     }
 
-    /// Reads this file again when it, or one that it names, has changed, on `SIGHUP`, and when
-    /// `hedgerow reload` asks for it; it is the one that the configuration was read from.
+    /// Reads this file again when it, or a file that it names, has changed, on `SIGHUP`, and for
+    /// `hedgerow reload`. It must be the file that the configuration was read from.
     #[doc(hidden)]
     pub fn follow(&mut self, file: ConfigFile) {
         self.reloader.follow(file);
@@ -259,7 +261,7 @@ impl Server {
         &self.addresses
     }
 
-    /// Serves a handler of whole requests on an address of its own.
+    /// Serves a handler of whole requests on a separate address.
     ///
     /// # Errors
     ///
@@ -285,9 +287,9 @@ impl Server {
         Ok(address)
     }
 
-    /// Runs until the process is told to stop. `SIGTERM` and `SIGQUIT` let requests under way end
-    /// within the grace period, `SIGINT` does not. A successor that asks for the sockets has the
-    /// effect of `SIGTERM`.
+    /// Runs until the process is stopped. `SIGTERM` and `SIGQUIT` let requests in flight end within
+    /// the grace period, `SIGINT` does not. A successor that asks for the sockets has the effect of
+    /// `SIGTERM`.
     pub fn run(self) {
         self.run_until(Box::new(UnixShutdownSignalWatch));
     }
@@ -361,7 +363,7 @@ impl ShutdownSignalWatch for Shutdown {
 }
 
 impl Shutdown {
-    /// Returns when the server is told to stop; `None` if at once.
+    /// Returns when the server has to stop; `None` if at once.
     async fn stopped(&self) -> Option<Stage> {
         match self.signal.recv().await {
             ShutdownSignal::FastShutdown => None,
@@ -371,7 +373,7 @@ impl Shutdown {
         }
     }
 
-    /// Returns when a server that is shutting down is told to stop at once.
+    /// Returns when a server that is shutting down has to stop at once.
     async fn hurried(&self) {
         while self.stopped().await.is_some() {}
     }
@@ -384,10 +386,11 @@ impl Shutdown {
         while !self.hedgerow.is_first() {
             tokio::time::sleep(LOOK).await;
         }
-        // While both serve, what comes to either goes into the spool: it alone knows the order.
+        // While both serve, all events of both go into the spool, because only the spool knows
+        // their order.
         let (before, undo) = (
-            || self.hedgerow.step_back(),
-            || self.hedgerow.step_forward(),
+            || self.hedgerow.only_append(),
+            || self.hedgerow.resume_streaming(),
         );
         let reload = || async {
             match self.asking.reload().await {
@@ -395,7 +398,9 @@ impl Shutdown {
                 Err(error) => format!("refused: {error}"),
             }
         };
-        upgrade_server.handed_over(before, undo, reload).await;
+        upgrade_server
+            .successor_is_ready(before, undo, reload)
+            .await;
         log::info!("a successor serves now");
     }
 
@@ -412,7 +417,7 @@ impl Shutdown {
             upgrade_server.close();
         }
         self.hedgerow.set_leaving();
-        let rest = || self.hedgerow.forwards_under_way();
+        let rest = || self.hedgerow.forwards_in_flight();
         let start = Instant::now();
         self.drain.leave(stage, grace, rest).await;
         // Last: when the replay ends, another process drains the spool, and none of its events may overtake
@@ -442,11 +447,11 @@ pub(crate) fn secure_origin(config: &Config) -> Option<String> {
     })
 }
 
-/// The framework's own settings. What is not named here keeps the framework's default.
+/// The framework's own settings. Settings that are not named here keep the framework's default.
 fn conf(config: &Config, verifies: bool) -> ServerConf {
     ServerConf {
         threads: config.server.threads,
-        // The server has left before the framework is told to stop.
+        // The server has stopped before the framework is told to stop.
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(1),
         max_retries: TRIES,

@@ -1,5 +1,5 @@
-//! Another configuration while requests are served: it is read, checked and built beside the active
-//! one, and replaces it as a whole, or is refused as a whole.
+//! Another configuration while requests are served: it is read, checked and built while the active
+//! one serves, and replaces it as a whole, or is refused as a whole.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,8 @@ use hedgerow_spool::aside;
 use crate::config::{Config, ConfigError, FileMarks, Warning, Watching};
 
 use crate::proxy::first_party::library::{fetch_libraries, FetchError};
-use crate::proxy::life::descriptors::allow_descriptors;
-use crate::proxy::life::upgrade::UpgradeServer;
+use crate::proxy::lifecycle::descriptors::allow_descriptors;
+use crate::proxy::lifecycle::upgrade::UpgradeServer;
 use crate::proxy::listen::listener_set::{ListenerSet, Plans};
 use crate::proxy::reloads::keep_fixed;
 use crate::proxy::site::{Site, SiteState};
@@ -75,7 +75,7 @@ fn mistakes(error: &ConfigError) -> String {
     }
 }
 
-/// A configuration file, and what it and the files it names were when they were read.
+/// A configuration file, and the state of it and of the files that it names when they were read.
 #[derive(Debug)]
 pub struct ConfigFile {
     path: PathBuf,
@@ -96,7 +96,7 @@ impl ConfigFile {
     }
 }
 
-/// What asks for another configuration.
+/// The reason for a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
     Signal,
@@ -122,7 +122,7 @@ type ReloadRequest = oneshot::Sender<Result<String, ReloadError>>;
 pub(crate) struct ReloadHandle(mpsc::Sender<ReloadRequest>);
 
 impl ReloadHandle {
-    /// What `hedgerow reload` prints: that the configuration is active, or why not.
+    /// The output of `hedgerow reload`: that the configuration is active, or why it is not.
     pub(crate) async fn reload(&self) -> Result<String, ReloadError> {
         let (answer, answered) = oneshot::channel();
         let sent = self.0.send(answer).await;
@@ -166,7 +166,7 @@ impl Reloader {
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
     }
 
-    /// Reads the file again and activates it, or says why not.
+    /// Reads the file again and activates it, or returns why it did not.
     async fn reload(
         &self,
         cause: Cause,
@@ -182,14 +182,14 @@ impl Reloader {
                 if !kept.is_empty() {
                     let kept = kept.join(", ");
                     let words =
-                        "changed as well: it takes a new process (`hedgerow run --upgrade`)";
+                        "changed as well: it needs a new process (`hedgerow run --upgrade`)";
                     log::warn!("{kept} {words}");
                     said.push_str(&format!("; {kept} {words}"));
                 }
                 Ok(said)
             }
             Err(error) => {
-                log::error!("{cause}: the configuration stays as it was: {error}");
+                log::error!("{cause}: the configuration stays unchanged: {error}");
                 reloads.refuse(error.to_string());
                 Err(error)
             }
@@ -217,7 +217,7 @@ impl Reloader {
         }
         self.listener_set.adopt(plans)?;
         self.site.adopt(site_state);
-        self.site.look_after();
+        self.site.watch_health();
         self.hedgerow
             .shared
             .lasting
@@ -272,7 +272,7 @@ fn prepare(
     listener_set: &ListenerSet,
     config: Config,
 ) -> Result<(Arc<SiteState>, Plans), ServerError> {
-    let plans = listener_set.plan_anew(&config)?;
+    let plans = listener_set.plan_reload(&config)?;
     let site_state = site.prepare(config).map_err(ServerError::from)?;
     Ok((site_state, plans))
 }
@@ -301,7 +301,12 @@ impl Hangup {
         let signals = signal(SignalKind::hangup());
         Self(
             signals
-                .map_err(|error| log::warn!("SIGHUP would end this process: {error}"))
+                .map_err(|error| {
+                    log::warn!(
+                        "SIGHUP cannot be handled and would end this process: \
+                    {error}"
+                    )
+                })
                 .ok(),
         )
     }
@@ -323,7 +328,7 @@ pub(crate) struct Reloading(pub(crate) Arc<Reloader>);
 #[async_trait]
 impl BackgroundService for Reloading {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        self.0.site.look_after();
+        self.0.site.watch_health();
         let acme = &self.0.hedgerow.shared.lasting.acme;
         acme.begin(&Handle::current());
         tokio::select! {

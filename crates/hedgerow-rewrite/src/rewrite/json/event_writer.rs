@@ -7,14 +7,14 @@ use super::names::Chunk;
 use super::value::Span;
 
 /// Where text is written to.
-pub(in crate::rewrite) trait Sink {
+pub(in crate::rewrite) trait Output {
     /// Appends a byte.
     fn push(&mut self, byte: u8);
     /// Appends bytes.
     fn extend_from_slice(&mut self, bytes: &[u8]);
 }
 
-impl Sink for Vec<u8> {
+impl Output for Vec<u8> {
     fn push(&mut self, byte: u8) {
         self.push(byte);
     }
@@ -29,47 +29,47 @@ const BLOCK: usize = 32;
 
 /// Memory that is overwritten from text to text.
 #[derive(Debug, Default)]
-pub(in crate::rewrite) struct Sheet(Vec<u8>);
+pub(in crate::rewrite) struct EventBuffer(Vec<u8>);
 
-impl Sheet {
+impl EventBuffer {
     /// The memory it holds, in bytes.
     pub(in crate::rewrite) fn held(&self) -> usize {
         self.0.capacity()
     }
 
-    /// The text that was written last, with the length that the pen has reported.
+    /// The text that was written last, with the length that the writer has reported.
     pub(in crate::rewrite) fn written(&self, length: usize) -> &[u8] {
         self.0.get(..length).unwrap_or_default()
     }
 }
 
-/// A position on a sheet. The bytes behind it are free.
+/// A position on a buffer. The bytes behind it are free.
 #[derive(Debug)]
-pub(in crate::rewrite) struct Pen<'o> {
-    sheet: &'o mut Sheet,
-    /// The sheet's while it is written on, so that there is one step less to each place of it.
+pub(in crate::rewrite) struct EventWriter<'o> {
+    buffer: &'o mut EventBuffer,
+    /// The buffer's while it is written on, so that there is one step less to each place of it.
     bytes: Vec<u8>,
     at: usize,
 }
 
-impl Drop for Pen<'_> {
+impl Drop for EventWriter<'_> {
     fn drop(&mut self) {
-        self.sheet.0 = std::mem::take(&mut self.bytes);
+        self.buffer.0 = std::mem::take(&mut self.bytes);
     }
 }
 
-impl<'o> Pen<'o> {
-    /// A pen at the beginning of a sheet, for a text of about this many bytes.
-    pub(in crate::rewrite) fn new(sheet: &'o mut Sheet, bytes: usize) -> Self {
-        let mut pen = Self {
-            bytes: std::mem::take(&mut sheet.0),
-            sheet,
+impl<'o> EventWriter<'o> {
+    /// A writer at the beginning of a buffer, for a text of about this many bytes.
+    pub(in crate::rewrite) fn new(buffer: &'o mut EventBuffer, bytes: usize) -> Self {
+        let mut writer = Self {
+            bytes: std::mem::take(&mut buffer.0),
+            buffer,
             at: 0,
         };
-        if pen.bytes.len() < bytes {
-            pen.make_room(bytes);
+        if writer.bytes.len() < bytes {
+            writer.make_room(bytes);
         }
-        pen
+        writer
     }
 
     /// Its position.
@@ -216,7 +216,7 @@ impl<'o> Pen<'o> {
     }
 }
 
-impl Sink for Pen<'_> {
+impl Output for EventWriter<'_> {
     #[inline(always)]
     fn push(&mut self, byte: u8) {
         match self.bytes.get_mut(self.at) {
@@ -276,48 +276,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_in_place_is_what_would_be_appended_however_little_room_there_is() {
+    fn writing_in_place_matches_appending_for_every_buffer_size() {
         let text: Vec<u8> = (0..200).map(|byte| b'a' + byte % 26).collect();
         for room in [0, 1, 31, 32, 47, 48, 100, 5000, 100_000] {
             let mut expected = b"before".to_vec();
-            let mut sheet = Sheet(vec![b'?'; room]);
-            let mut pen = Pen::new(&mut sheet, 0);
-            pen.extend_from_slice(b"before");
+            let mut buffer = EventBuffer(vec![b'?'; room]);
+            let mut writer = EventWriter::new(&mut buffer, 0);
+            writer.extend_from_slice(b"before");
             for length in 0..60 {
                 for start in [0, 100, 200 - length] {
                     let span = Span::new(start, start + length);
-                    pen.span(&text, span);
+                    writer.span(&text, span);
                     expected.extend_from_slice(span.of(&text));
-                    pen.push(b'-');
+                    writer.push(b'-');
                     expected.push(b'-');
-                    pen.extend_from_slice(span.of(&text));
+                    writer.extend_from_slice(span.of(&text));
                     expected.extend_from_slice(span.of(&text));
                     let chunk = Chunk::of([b",\"", b"name", b"\":"]);
-                    pen.chunk(&chunk);
+                    writer.chunk(&chunk);
                     expected.extend_from_slice(b",\"name\":");
-                    pen.quoted(span.of(&text));
+                    writer.quoted(span.of(&text));
                     expected.extend([b"\"", span.of(&text), b"\""].concat());
-                    pen.short(b"0123456789abcdef", 7);
+                    writer.short(b"0123456789abcdef", 7);
                     expected.extend_from_slice(b"0123456");
-                    pen.short_and_span((b"0123456789abcdef", 9), (&text, span));
+                    writer.short_and_span((b"0123456789abcdef", 9), (&text, span));
                     expected.extend_from_slice(b"012345678");
                     expected.extend_from_slice(span.of(&text));
-                    pen.array(b"an array");
+                    writer.array(b"an array");
                     expected.extend_from_slice(b"an array");
                 }
             }
-            pen.put_over(0, b'B');
+            writer.put_over(0, b'B');
             let first = expected.first_mut().unwrap();
             *first = b'B';
-            assert_eq!(pen.since(6), &expected[6..]);
-            pen.insert(3, b"between");
+            assert_eq!(writer.since(6), &expected[6..]);
+            writer.insert(3, b"between");
             expected.splice(3..3, *b"between");
-            pen.again(3..10);
+            writer.again(3..10);
             expected.extend_from_within(3..10);
-            let length = pen.at();
-            drop(pen);
+            let length = writer.at();
+            drop(writer);
             assert_eq!(length, expected.len());
-            assert_eq!(sheet.written(length), expected, "{room}");
+            assert_eq!(buffer.written(length), expected, "{room}");
         }
     }
 }

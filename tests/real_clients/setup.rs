@@ -24,7 +24,7 @@ pub const WRITE_KEY: &str = "wk_real_clients";
 /// comes is given up.
 pub const PATIENCE: Duration = Duration::from_secs(150);
 
-pub struct House {
+pub struct Setup {
     pub capture: Arc<Capture>,
     pub posthog: SocketAddr,
     pub hedgerow: SocketAddr,
@@ -36,7 +36,7 @@ pub struct House {
     served: Vec<JoinHandle<()>>,
 }
 
-impl House {
+impl Setup {
     /// Hedgerow at `/hr/`, taking any key or none, with this site behind it. The site is made
     /// when Hedgerow's address is known.
     pub async fn open(site: impl FnOnce(SocketAddr) -> Arc<dyn Handler>) -> Self {
@@ -60,7 +60,7 @@ impl House {
         }
     }
 
-    /// A house without a site: for clients that are no browsers.
+    /// A setup without a site: for clients that are no browsers.
     pub async fn without_site() -> Self {
         Self::open(|_| Arc::new(NoSite)).await
     }
@@ -85,7 +85,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for Setup {
     fn drop(&mut self) {
         for task in &self.served {
             task.abort();

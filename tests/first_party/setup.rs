@@ -93,7 +93,7 @@ pub const USUAL: Plan<'static> = Plan {
     speaks: Speaks::Plainly,
 };
 
-pub struct House {
+pub struct Setup {
     pub stand_in: Arc<StandIn>,
     pub pages: Arc<Site>,
     pub yaml: PathBuf,
@@ -107,7 +107,7 @@ pub struct House {
     site: JoinHandle<()>,
 }
 
-impl House {
+impl Setup {
     pub async fn open(plan: Plan<'_>) -> Self {
         let stand_in = stand_in(plan.posthog_js);
         let (posthog, serving) = start(Arc::clone(&stand_in) as _).await;
@@ -178,7 +178,7 @@ impl House {
     }
 
     /// PostHog goes away, and with it the connections that are open.
-    pub fn posthog_leaves(&self) {
+    pub fn take_posthog_away(&self) {
         self.to_posthog.set(Line::Refuses);
     }
 
@@ -191,7 +191,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for Setup {
     fn drop(&mut self) {
         self.serving.abort();
         self.site.abort();

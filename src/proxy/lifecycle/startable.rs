@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use crate::config::{Config, SpoolConfig};
 
 use crate::proxy::acme;
-use crate::proxy::life::server::secure_origin;
+use crate::proxy::lifecycle::server::secure_origin;
 use crate::proxy::listen::tls;
 use crate::proxy::site::Site;
 use crate::proxy::{check_authorities, BuildError, Hedgerow, ServerError};
@@ -16,7 +16,7 @@ use crate::proxy::{check_authorities, BuildError, Hedgerow, ServerError};
 pub struct Startable {
     /// Why it would fail; empty if it would not.
     pub refusals: Vec<ServerError>,
-    /// What would be wrong although it starts.
+    /// Problems that do not prevent a start.
     pub warnings: Vec<String>,
 }
 
@@ -48,8 +48,8 @@ pub fn check_server(mut config: Config) -> Startable {
         if let Some(reason) = acme::unwritable(&settings.storage) {
             let (name, storage) = (settings.name(), settings.storage.display());
             found.warnings.push(format!(
-                "tls.acme: the certificate for {name} cannot be kept in {storage} ({reason}), so \
-                 none is ordered"
+                "tls.acme: the certificate for {name} cannot be stored in {storage} ({reason}), \
+                 so Hedgerow orders none"
             ));
         }
     }
@@ -68,8 +68,8 @@ pub fn check_server(mut config: Config) -> Startable {
     found
 }
 
-/// A spool of a newer version keeps the process from starting; one that cannot be written now does
-/// not, and its events get 503.
+/// A spool of a newer version prevents a start. A spool that cannot be written now does not; its
+/// events get 503.
 fn look(spool: &SpoolConfig, found: &mut Startable) {
     let backend = spool.place.backend();
     match backend.check() {

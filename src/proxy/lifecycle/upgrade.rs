@@ -1,13 +1,13 @@
 //! The listening sockets go from an old process to a new one, over a Unix socket that only their
 //! user can open.
 //!
-//! The framework has a hand-over of its own (pingora 2.5). There the old process shuts down whatever
-//! becomes of the new one, waits five seconds, and each user may open the socket. Here the old one
-//! stops when the new one has said that it is ready, and keeps serving otherwise.
+//! The framework has its own hand-over (pingora 2.5). There the old process shuts down even if the
+//! new one fails, waits five seconds, and each user may open the socket. Here the old process stops
+//! when the new one has reported that it is ready, and otherwise keeps serving.
 //!
 //! New: connects. Old: `hedgerow 1`, a line for each address, an empty line, with the sockets in
-//! the same order. New: `ready`. Old: `go`, from when on the new one takes connections.
-//! `hedgerow reload` says `reload` instead of `ready`, and gets one answer.
+//! the same order. New: `ready`. Old: `go`; from then on the new process accepts connections.
+//! `hedgerow reload` sends `reload` instead of `ready`, and gets one answer.
 
 use std::collections::HashMap;
 use std::fs;
@@ -38,7 +38,7 @@ const RELOAD: [u8; READY.len()] = *b"reload";
 /// The longest answer to it, in bytes.
 const ANSWER: u64 = 1 << 20;
 
-/// What another process asks for.
+/// The request of another process.
 enum HandOverRequest {
     Sockets,
     Reload,
@@ -106,7 +106,9 @@ impl UpgradeServer {
         private_folder(path)?;
         let other = fs::symlink_metadata(path).is_ok_and(|about| !about.file_type().is_socket());
         if other {
-            return Err(io::Error::other("there is something else at this path"));
+            return Err(io::Error::other(
+                "this path is something else than a socket",
+            ));
         }
         let mut new = path.as_os_str().to_owned();
         new.push(format!(".{}", std::process::id()));
@@ -133,7 +135,7 @@ impl UpgradeServer {
     /// to serve, and `undo` if it does not begin.
     ///
     /// A process that asks for a reload here instead gets the answer of `reload`.
-    pub(crate) async fn handed_over<R: Future<Output = String>>(
+    pub(crate) async fn successor_is_ready<R: Future<Output = String>>(
         &self,
         before: impl Fn(),
         undo: impl Fn(),
@@ -157,7 +159,7 @@ impl UpgradeServer {
                 Ok(Ok(HandOverRequest::Sockets)) => return,
                 Ok(Ok(HandOverRequest::Reload)) => continue,
                 Ok(Err(error)) => log::error!(
-                    "the sockets were not handed over, this process goes on serving: {error}"
+                    "the sockets were not handed over, and this process continues to serve: {error}"
                 ),
                 Err(_) => log::error!("a successor did not say in time that it is ready"),
             }
@@ -199,7 +201,7 @@ impl UpgradeServer {
             return Ok(HandOverRequest::Reload);
         }
         if said != READY {
-            return Err(io::Error::other("the successor is no Hedgerow"));
+            return Err(io::Error::other("the successor is not Hedgerow"));
         }
         before();
         stream.write_all(GO).await?;
@@ -258,7 +260,7 @@ impl UpgradeClient {
         let (text, sockets) = receive(&stream)?;
         let list = text
             .strip_prefix(GREETING)
-            .ok_or_else(|| io::Error::other("the other process is no Hedgerow"))?;
+            .ok_or_else(|| io::Error::other("the other process is not Hedgerow"))?;
         let addresses: Result<Vec<SocketAddr>, _> = list
             .lines()
             .take_while(|line| !line.is_empty())
@@ -316,7 +318,7 @@ fn receive(from: &UnixStream) -> io::Result<(String, Vec<OwnedFd>)> {
     let (mut text, mut sockets) = (Vec::new(), Vec::new());
     while !text.ends_with(b"\n\n") {
         if text.len() > LIST {
-            return Err(io::Error::other("the other process is no Hedgerow"));
+            return Err(io::Error::other("the other process is not Hedgerow"));
         }
         let mut bytes = [0; 4096];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
@@ -423,7 +425,7 @@ mod tests {
             let path = path.clone();
             std::thread::spawn(move || UpgradeClient::ask(&path).and_then(UpgradeClient::ready))
         };
-        old.handed_over(|| {}, || {}, || async { String::new() })
+        old.successor_is_ready(|| {}, || {}, || async { String::new() })
             .await;
         asks.join().unwrap().unwrap();
         let place = identity(&path).unwrap();
