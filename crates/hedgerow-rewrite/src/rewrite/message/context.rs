@@ -70,6 +70,9 @@ macro_rules! inners {
     };
 }
 
+// Each has its place among the forms that the scanner remembers.
+const _: () = assert!(ContextObject::NUMBER == Whose::INNERS);
+
 inners! {
     Page = "page",
     Os = "os",

@@ -15,7 +15,7 @@ use super::Work;
 pub(in crate::rewrite) struct Whose(u8);
 
 /// The number of kinds that are remembered.
-const KINDS: usize = 4 + 9;
+const KINDS: usize = 4 + Whose::INNERS;
 
 impl Whose {
     pub(in crate::rewrite) const MESSAGE: Self = Self(0);
@@ -24,6 +24,9 @@ impl Whose {
     pub(in crate::rewrite) const INTEGRATIONS: Self = Self(3);
     /// Any other, which is not remembered.
     pub(in crate::rewrite) const OTHER: Self = Self(u8::MAX);
+
+    /// How many of the context's objects there are.
+    pub(in crate::rewrite) const INNERS: usize = 9;
 
     /// One of the context's, of this number.
     pub(in crate::rewrite) const fn inner(number: u8) -> Self {
