@@ -12,7 +12,8 @@ pub fn config_parse(data: &[u8]) {
         return;
     };
     if let Err(problems) = hedgerow::Config::parse(text, &NoSecrets) {
-        let lines = text.split('\n').count();
+        // A line ends with LF, CR LF or CR (YAML 1.2, 5.4).
+        let lines = text.replace("\r\n", "\n").split(['\n', '\r']).count();
         assert!(problems.count() > 0, "neither read nor refused");
         for problem in problems.iter() {
             let place = problem.place;

@@ -101,6 +101,11 @@ fn the_fuzzers_finds_match_the_independent_implementation() {
             [1 | 1 << 5, 0],
             r#"{"event":"E","userId":"u","context":{"traits":{"plan":"pro"}},"properties":{"$set":0}}"#,
         ),
+        // A URL with a line end in its query.
+        (
+            [1, 0],
+            r#"{"event":"E","userId":"u","context":{"page":{"url":"https://a.test/?a=b\nc&utm_source=mail"}}}"#,
+        ),
         // A language that begins with its hyphen.
         (
             [0x33, 0x31],

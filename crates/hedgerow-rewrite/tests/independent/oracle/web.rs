@@ -139,7 +139,9 @@ pub fn parameter(url: &str, name: &str) -> String {
 fn query(url: &str) -> &str {
     let without_hash = url.split('#').next().unwrap_or_default();
     let query = without_hash.split_once('?').map_or("", |(_, query)| query);
-    query.trim_start_matches('?')
+    // The expression that finds it does not go beyond the line.
+    let line = query.split(['\n', '\r', '\u{2028}', '\u{2029}']).next();
+    line.unwrap_or_default().trim_start_matches('?')
 }
 
 /// `decodeURIComponent`, or the text as it is where that throws.
