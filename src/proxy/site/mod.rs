@@ -334,13 +334,12 @@ impl ProxyHttp for Site {
         context: &mut SiteContext,
     ) -> Result<()> {
         context.site_state.serving.close_when_leaving(session);
-        if !response.status.is_informational()
-            || response.status == http::StatusCode::SWITCHING_PROTOCOLS
-        {
+        let switches = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
+        if !response.status.is_informational() || switches {
             // The client's bytes after the start of the answer are a conversation.
             context.speed = BodySpeed::new(None);
         }
-        if response.status == http::StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
+        if switches && !session.is_upgrade_req() {
             let why = "it changed the protocol without a request";
             return Err(Error::new(ErrorType::Custom(why)).into_up());
         }
@@ -363,7 +362,7 @@ impl ProxyHttp for Site {
         }
         hops::drop_from(response);
         end_by_closing(session, response);
-        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        if switches {
             // The framework ends a WebSocket whose client is silent for a minute, even if the
             // server sends. A page that only listens is not a fault; only the server's silence
             // counts.
