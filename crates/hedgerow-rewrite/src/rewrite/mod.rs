@@ -46,6 +46,7 @@ pub mod privacy;
 mod repeats;
 pub mod rules;
 mod session;
+mod sha1_blocks;
 mod spread;
 mod time;
 mod usable;
