@@ -126,7 +126,7 @@ pub enum Underscores {
     Keep,
 }
 
-/// Whether a peer's claims about a request's origin are trusted.
+/// Whether the headers in which a peer describes a request's origin are believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerTrust {
     /// It is in `trusted_proxies`.
