@@ -30,7 +30,7 @@ mod dns;
 mod hostile;
 #[path = "soak/installation.rs"]
 mod installation;
-#[path = "leaving/process.rs"]
+#[path = "shutdown/process.rs"]
 #[allow(dead_code)]
 mod process;
 #[path = "outage/relay.rs"]
@@ -61,7 +61,7 @@ use dice::Dice;
 use dns::Resolver;
 use hedgerow::demo::capture::StoreCapacity;
 use installation::Installation;
-use process::Surroundings;
+use process::ProcessEnvironment;
 use relay::Relay;
 use run::{Plan, PATIENCE};
 use samples::Samples;
@@ -106,7 +106,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
     let folder = tempfile::tempdir().unwrap();
     let (time, resolver) = (TimeOfDay::right(folder.path()), Resolver::start());
     let mut nats = Server::single().filter(|_| cfg!(feature = "nats"));
-    let around = Surroundings {
+    let around = ProcessEnvironment {
         wrapper: resolver.as_ref().map(Resolver::wrapper).unwrap_or_default(),
         variables: time.as_ref().map(TimeOfDay::variables).unwrap_or_default(),
     };

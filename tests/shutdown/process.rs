@@ -10,7 +10,7 @@ use super::support::recorder::refused_port;
 /// What a process finds around it: the words before its command (each becomes what it runs), and
 /// variables.
 #[derive(Default, Clone)]
-pub struct Surroundings {
+pub struct ProcessEnvironment {
     pub wrapper: Vec<String>,
     pub variables: Vec<(&'static str, String)>,
 }
@@ -19,7 +19,7 @@ pub struct Process {
     pub address: SocketAddr,
     pub file: PathBuf,
     pub socket: PathBuf,
-    around: Surroundings,
+    around: ProcessEnvironment,
     child: Child,
 }
 
@@ -33,11 +33,16 @@ impl Drop for Process {
 impl Process {
     /// Starts it: `listen` and `rest` are pieces of YAML, `{address}` stands for a free port.
     pub async fn start(folder: &Path, listen: &str, rest: &str) -> Self {
-        Self::start_in(Surroundings::default(), folder, listen, rest).await
+        Self::start_in(ProcessEnvironment::default(), folder, listen, rest).await
     }
 
     /// The same in these surroundings, in which its successors are started as well.
-    pub async fn start_in(around: Surroundings, folder: &Path, listen: &str, rest: &str) -> Self {
+    pub async fn start_in(
+        around: ProcessEnvironment,
+        folder: &Path,
+        listen: &str,
+        rest: &str,
+    ) -> Self {
         let address = refused_port().await;
         let file = folder.join("hedgerow.yaml");
         let socket = folder.join("run").join("upgrade.sock");
@@ -126,7 +131,7 @@ pub fn write(file: &Path, address: SocketAddr, socket: &Path, listen: &str, rest
     std::fs::write(file, yaml).expect("the folder is ours");
 }
 
-fn run(around: &Surroundings, file: &Path, more: &[&str]) -> Child {
+fn run(around: &ProcessEnvironment, file: &Path, more: &[&str]) -> Child {
     command_in(around, file, more)
         // The test's own: what a process says before it ends is the reason to look for.
         .stderr(Stdio::inherit())
@@ -136,10 +141,10 @@ fn run(around: &Surroundings, file: &Path, more: &[&str]) -> Child {
 
 /// `hedgerow run` with these flags.
 pub fn command(file: &Path, more: &[&str]) -> Command {
-    command_in(&Surroundings::default(), file, more)
+    command_in(&ProcessEnvironment::default(), file, more)
 }
 
-fn command_in(around: &Surroundings, file: &Path, more: &[&str]) -> Command {
+fn command_in(around: &ProcessEnvironment, file: &Path, more: &[&str]) -> Command {
     let mut words = around.wrapper.iter().map(String::as_str);
     let program = env!("CARGO_BIN_EXE_hedgerow");
     let mut command = Command::new(words.next().unwrap_or(program));

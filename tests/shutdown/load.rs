@@ -26,11 +26,11 @@ pub struct Tally {
     pub in_the_gap: AtomicUsize,
     pub failures: Mutex<Vec<String>>,
     over: AtomicBool,
-    gaps: Mutex<Vec<Gap>>,
+    gaps: Mutex<Vec<DownTime>>,
 }
 
 /// While the process is stopped and nothing has taken its place.
-struct Gap {
+struct DownTime {
     began: Instant,
     ended: Option<Instant>,
 }
@@ -101,7 +101,7 @@ impl Tally {
 
     /// The process is told to stop in a moment.
     pub fn stops(&self) {
-        self.gaps().push(Gap {
+        self.gaps().push(DownTime {
             began: Instant::now(),
             ended: None,
         });
@@ -114,7 +114,7 @@ impl Tally {
         }
     }
 
-    fn gaps(&self) -> std::sync::MutexGuard<'_, Vec<Gap>> {
+    fn gaps(&self) -> std::sync::MutexGuard<'_, Vec<DownTime>> {
         self.gaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -8,19 +8,19 @@
     clippy::indexing_slicing
 )]
 
-#[path = "leaving/early.rs"]
+#[path = "shutdown/early.rs"]
 mod early;
-#[path = "leaving/load.rs"]
+#[path = "shutdown/load.rs"]
 mod load;
 #[allow(dead_code)]
-#[path = "leaving/process.rs"]
+#[path = "shutdown/process.rs"]
 mod process;
-#[path = "leaving/secure.rs"]
+#[path = "shutdown/secure.rs"]
 mod secure;
-#[path = "leaving/single.rs"]
+#[path = "shutdown/single.rs"]
 mod single;
 mod support;
-#[path = "leaving/two.rs"]
+#[path = "shutdown/two.rs"]
 mod two;
 
 use std::collections::{BTreeMap, BTreeSet};

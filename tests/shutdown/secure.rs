@@ -13,7 +13,7 @@ use pingora::upstreams::peer::HttpPeer;
 
 use super::process::Process;
 use super::support::proxy::{yaml, PostHog};
-use super::support::tls::{Certificates, Offers};
+use super::support::tls::{AlpnOffer, Certificates};
 use super::support::{say, track};
 
 #[derive(Default)]
@@ -69,14 +69,14 @@ async fn client(
     number: usize,
     address: SocketAddr,
     authority: String,
-    offers: Offers,
+    offers: AlpnOffer,
     tally: Arc<Tally>,
 ) -> Vec<String> {
     let mut options = ConnectorOptions::new(4);
     options.ca_file = Some(authority);
     let connector = Connector::new(Some(options));
     let mut peer = HttpPeer::new(address, true, "localhost".to_owned());
-    if offers == Offers::Both {
+    if offers == AlpnOffer::Both {
         peer.options.set_http_version(2, 1);
     }
     let mut failures = Vec::new();
@@ -122,7 +122,7 @@ async fn hand_overs_under_tls_fail_no_request_of_either_http_version() {
     let tally = Arc::new(Tally::default());
     let clients: Vec<_> = (0..8)
         .map(|number| {
-            let offers = [Offers::Http1, Offers::Both][number % 2];
+            let offers = [AlpnOffer::Http1, AlpnOffer::Both][number % 2];
             let (address, authority) = (process.address, file("ca.pem"));
             tokio::spawn(client(
                 number,
