@@ -326,7 +326,7 @@ fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> DocumentedEvent
 }
 
 /// The new or different properties with a field.
-fn difference(with: &DocumentedEvent, without: &EventOrigin) -> BTreeSet<String> {
+fn difference(with: &DocumentedEvent, without: &DocumentedEvent) -> BTreeSet<String> {
     let changed = with
         .values
         .iter()

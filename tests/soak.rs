@@ -55,7 +55,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use books::Books;
+use books::ArrivedEvents;
 use crowd::Crowd;
 use dice::Dice;
 use dns::Resolver;
@@ -140,7 +140,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
         });
     }
     let done = AtomicBool::new(false);
-    let mut books = Books::default();
+    let mut books = ArrivedEvents::default();
     let mut samples: Vec<Samples> = proxies.iter().map(|_| Samples::default()).collect();
     let watched: Vec<_> = proxies
         .iter()
@@ -221,7 +221,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
 }
 
 /// Waits until all is at PostHog; what it refused while it was in trouble goes again.
-async fn settle(files: &[&Path], books: &mut Books, posthog: &PostHog, sent: usize) {
+async fn settle(files: &[&Path], books: &mut ArrivedEvents, posthog: &PostHog, sent: usize) {
     let (mut there, mut since) = (0, Instant::now());
     loop {
         let mut empty = 0;
