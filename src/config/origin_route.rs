@@ -7,7 +7,7 @@ use super::reader::{ConfigReader, Field};
 use super::shape::{KeyType, SectionSchema, PATH, PLAIN, SERVER_URL};
 use super::tree::NodeKind;
 use crate::posthog::{Host, Scheme};
-use crate::site::claims::Underscores;
+use crate::site::forwarding_headers::Underscores;
 use crate::site::PathPrefix;
 
 /// The default interval of health checks.

@@ -28,9 +28,9 @@ struct OneConnection<A> {
 }
 
 /// One request among them.
-struct UnderWay<'a>(&'a watch::Sender<usize>);
+struct RequestGuard<'a>(&'a watch::Sender<usize>);
 
-impl Drop for UnderWay<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|number| *number -= 1);
     }
@@ -44,7 +44,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for OneConnection<A
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         self.requests.send_modify(|number| *number += 1);
-        let _under_way = UnderWay(&self.requests);
+        let _under_way = RequestGuard(&self.requests);
         self.app.process_new_http(session, shutdown).await
     }
 

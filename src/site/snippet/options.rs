@@ -73,7 +73,7 @@ pub(super) enum Types {
     TypeScript,
 }
 
-/// The function that posthog-js from 1.416.0 asks about every address; [`PathNames::restore`] is
+/// The function that posthog-js from 1.416.0 asks about every address; [`PathNames::to_real`] is
 /// its inverse.
 fn rewrite_request_path(posthog: &PostHogPart, names: &PathNames, types: Types) -> String {
     let table = names

@@ -51,6 +51,7 @@ mod repeats;
 pub mod rules;
 mod scrub;
 mod session;
+mod sha1_blocks;
 mod spread;
 mod time;
 mod usable;
