@@ -272,7 +272,7 @@ impl ProxyHttp for Site {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut SiteContext,
@@ -283,7 +283,7 @@ impl ProxyHttp for Site {
                 let status = ErrorType::HTTPStatus(413);
                 return Err(Error::explain(status, "a body over 64 MB").into_down());
             }
-            context.speed.piece(body.len())?;
+            context.speed.piece(session, body.len())?;
         }
         // An HTTP/2 client may end its body with an empty frame. Sent on as an empty chunk it
         // would end the body twice, and the second end would begin the next request on that
@@ -304,6 +304,7 @@ impl ProxyHttp for Site {
         context.body = 0;
         context.interim = 0;
         context.speed = BodySpeed::new(context.site_state.serving.config.limits.body_rate);
+        context.speed.limit_wait(session);
         merge_equal_lengths(request)?;
         conformance::expect_as_its_version_does(session, request);
         if let SiteTarget::PostHog(_, passed, passing) = &context.way {
@@ -336,8 +337,7 @@ impl ProxyHttp for Site {
         context.site_state.serving.close_when_leaving(session);
         let switches = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
         if !response.status.is_informational() || switches {
-            // The client's bytes after the start of the answer are a conversation.
-            context.speed = BodySpeed::new(None);
+            context.speed.end(session);
         }
         if switches && !session.is_upgrade_req() {
             let why = "it changed the protocol without a request";
