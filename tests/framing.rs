@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow::proxy::Plain;
+use hedgerow::proxy::HandlerApp;
 use hedgerow::Hedgerow;
 use support::client::{chunk, post, Client};
 use support::proxy::{config, yaml, yaml_http2, PostHog, Proxy, Speaks};
@@ -378,7 +378,7 @@ async fn posthogs_certificate_must_be_valid_for_its_name_and_signed_by_a_trusted
     ] {
         for offers in [Offers::Http1, Offers::Both] {
             let posthog = PostHog::start().await;
-            let app = Plain::new(Arc::clone(&posthog.capture) as _);
+            let app = HandlerApp::new(Arc::clone(&posthog.capture) as _);
             let secure = Secure::start(app, certificates, offers).await;
             let yaml = yaml(&format!("https://{host}:{}", secure.address.port())).replace(
                 "api_key: phc_test",

@@ -16,8 +16,8 @@ use super::tree::NodeKind;
 use super::{schema, secret};
 use crate::posthog::{Host, Scheme};
 use crate::segment::{WriteKey, WriteKeys};
-use crate::site::claims::Underscores;
 use crate::site::forward::Region;
+use crate::site::forwarding_headers::Underscores;
 use crate::site::PathPrefix;
 use crate::site::{DeviceMode, KeyForm, Layout, PathNames, Settings};
 

@@ -1,6 +1,6 @@
 //! The keys and values of a configuration, read from its tree.
 
-use crate::admin::outline::{Outline, Shown};
+use crate::admin::outline::{Outline, ValueVisibility};
 
 use super::problem::Problems;
 use super::source::{holds_login, is_secret_key};
@@ -59,8 +59,8 @@ fn add(values: &mut Outline, path: String, held: String, secret: bool) {
     let named = held == "any" || ["env:", "file:"].iter().any(|how| held.starts_with(how));
     let pasted = held.contains("-----BEGIN") || holds_login(&held);
     let shown = match pasted || (secret && !named) {
-        true => Shown::Hidden,
-        false => Shown::AsItIs,
+        true => ValueVisibility::Hidden,
+        false => ValueVisibility::AsItIs,
     };
     values.add(path, held, shown);
 }

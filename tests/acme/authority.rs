@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
 use hedgerow::demo::http::{Handler, Request, Response};
-use hedgerow::proxy::Plain;
+use hedgerow::proxy::HandlerApp;
 use http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use http::StatusCode;
 use serde_json::{json, Value};
@@ -33,7 +33,7 @@ impl Authority {
     pub async fn start() -> Self {
         let certificates = Certificates::new(&["127.0.0.1"]);
         let asked = Arc::<Asked>::default();
-        let app = Plain::new(Arc::new(Answers(Arc::clone(&asked))));
+        let app = HandlerApp::new(Arc::new(Answers(Arc::clone(&asked))));
         Self {
             server: Secure::start(app, &certificates, Offers::Http1).await,
             certificates,

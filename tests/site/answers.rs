@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hedgerow::demo::http::{Handler, Request, Response};
-use hedgerow::proxy::Plain;
+use hedgerow::proxy::HandlerApp;
 
 use super::support::client::{post, Client};
 use super::support::proxy::Proxy;
@@ -241,7 +241,7 @@ async fn posthogs_certificate_is_verified_for_posthog_js_too() {
         ("an unknown authority", &unknown, &ca, "localhost", 502),
     ] {
         for http in ["auto", "2"] {
-            let app = Plain::new(Arc::new(Echo));
+            let app = HandlerApp::new(Arc::new(Echo));
             let secure = Secure::start(app, certificates, Offers::Both).await;
             let url = format!("https://{host}:{}", secure.address.port());
             let yaml = yaml(&url, "http://127.0.0.1:9").replace(

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{watch, Notify};
 
-use super::by_project::ByProject;
-use super::{SpoolError, SpooledEvent};
+use crate::by_project::ByProject;
+use crate::error::SpoolError;
+use crate::event::SpooledEvent;
 
 /// The position of an event in its spool; a larger one is later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -17,7 +17,7 @@ use crate::proxy::build_error::BuildError;
 use crate::proxy::client::X_FORWARDED_HOST;
 use crate::proxy::first_party::library::ServedLibrary;
 use crate::proxy::reply;
-use crate::proxy::request::visitor::{Agreement, Caller, Trust};
+use crate::proxy::request::visitor::{Caller, ProxyAgreement, Trust};
 use crate::proxy::sending::account::SegmentAccount;
 
 /// The files that a Segment route serves.
@@ -186,7 +186,7 @@ pub(crate) fn home(
     let asked = asked.and_then(|host| RequestHost::new(host).ok());
     let kept_by = match &told {
         Some(told) if Some(told) != asked.as_ref() => KeptBy::Browser,
-        _ if caller.word == Agreement::Several => KeptBy::Browser,
+        _ if caller.word == ProxyAgreement::Several => KeptBy::Browser,
         _ => KeptBy::Anybody,
     };
     Some(BrowserOrigin {

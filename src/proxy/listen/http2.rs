@@ -29,9 +29,9 @@ struct OneConnection<A> {
 }
 
 /// One request among them.
-struct UnderWay<'a>(&'a watch::Sender<usize>);
+struct RequestGuard<'a>(&'a watch::Sender<usize>);
 
-impl Drop for UnderWay<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|number| *number -= 1);
     }
@@ -45,7 +45,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for OneConnection<A
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         self.requests.send_modify(|number| *number += 1);
-        let _under_way = UnderWay(&self.requests);
+        let _under_way = RequestGuard(&self.requests);
         let session = match session {
             ServerSession::H2(framed) => {
                 ServerSession::new_custom(Box::new(Http2Session::new(framed)))

@@ -51,7 +51,7 @@ pub(crate) struct Caller {
     /// The browser's transport: as a trusted proxy reports it, otherwise as this process sees it.
     pub(crate) transport: Transport,
     /// Whether the proxies on the way agree about it.
-    pub(crate) word: Agreement,
+    pub(crate) word: ProxyAgreement,
 }
 
 /// Whether the headers of a peer are believed.
@@ -86,7 +86,7 @@ impl Caller {
         let signals = signals(headers, privacy);
         let (told, word) = match trust {
             Trust::Trusted => transport_in(headers),
-            Trust::Untrusted => (None, Agreement::One),
+            Trust::Untrusted => (None, ProxyAgreement::One),
         };
         Self {
             peer,
@@ -124,7 +124,7 @@ fn signals(headers: &HeaderMap, privacy: &Privacy) -> Signals {
 
 /// Whether the proxies on a request's way agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Agreement {
+pub(crate) enum ProxyAgreement {
     /// They do, or there is one at most.
     One,
     /// The proxies disagree: the browser, or a proxy further out, reported something else.
@@ -133,7 +133,7 @@ pub(crate) enum Agreement {
 
 /// The transport in `X-Forwarded-Proto`. Each proxy that adds to the list reports how the request
 /// came to it, so the first value is the browser's.
-fn transport_in(headers: &HeaderMap) -> (Option<Transport>, Agreement) {
+fn transport_in(headers: &HeaderMap) -> (Option<Transport>, ProxyAgreement) {
     let values = headers.get_all(X_FORWARDED_PROTO).iter();
     let mut said = values
         .filter_map(|value| value.to_str().ok())
@@ -144,11 +144,11 @@ fn transport_in(headers: &HeaderMap) -> (Option<Transport>, Agreement) {
             _ => None,
         });
     let Some(first) = said.next() else {
-        return (None, Agreement::One);
+        return (None, ProxyAgreement::One);
     };
     match said.all(|other| other == first) {
-        true => (first, Agreement::One),
-        false => (first, Agreement::Several),
+        true => (first, ProxyAgreement::One),
+        false => (first, ProxyAgreement::Several),
     }
 }
 
@@ -161,15 +161,15 @@ mod tests {
     fn the_first_scheme_that_proxies_name_is_the_browsers() {
         use Transport::{Plain, Tls};
         for (lines, expected) in [
-            (&[][..], (None, Agreement::One)),
-            (&["https"], (Some(Tls), Agreement::One)),
-            (&["HTTPS , https"], (Some(Tls), Agreement::One)),
-            (&["https, http"], (Some(Tls), Agreement::Several)),
-            (&["https", "http"], (Some(Tls), Agreement::Several)),
-            (&["http,https"], (Some(Plain), Agreement::Several)),
-            (&["wss"], (None, Agreement::One)),
-            (&[""], (None, Agreement::One)),
-            (&["on, https"], (None, Agreement::Several)),
+            (&[][..], (None, ProxyAgreement::One)),
+            (&["https"], (Some(Tls), ProxyAgreement::One)),
+            (&["HTTPS , https"], (Some(Tls), ProxyAgreement::One)),
+            (&["https, http"], (Some(Tls), ProxyAgreement::Several)),
+            (&["https", "http"], (Some(Tls), ProxyAgreement::Several)),
+            (&["http,https"], (Some(Plain), ProxyAgreement::Several)),
+            (&["wss"], (None, ProxyAgreement::One)),
+            (&[""], (None, ProxyAgreement::One)),
+            (&["on, https"], (None, ProxyAgreement::Several)),
         ] {
             let mut headers = HeaderMap::new();
             for line in lines {

@@ -9,7 +9,7 @@ use crate::proxy::client::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO}
 use crate::proxy::outbound::keepalive::Repeat;
 use crate::proxy::request::exchange::authority;
 use crate::proxy::request::visitor::Trust;
-use crate::site::claims::{forged, Peer, Underscores};
+use crate::site::forwarding_headers::{forged, PeerTrust, Underscores};
 
 use super::conformance::one_length;
 use super::context::SiteContext;
@@ -46,8 +46,8 @@ impl SiteContext {
         let trust = self.caller.map_or(Trust::Untrusted, |caller| caller.trust);
         let trusted = trust == Trust::Trusted;
         let word = match trust {
-            Trust::Trusted => Peer::Trusted,
-            Trust::Untrusted => Peer::Untrusted,
+            Trust::Trusted => PeerTrust::Trusted,
+            Trust::Untrusted => PeerTrust::Untrusted,
         };
         for name in forged(&request.headers, underscores, word) {
             request.remove_header(&name);

@@ -109,7 +109,7 @@ impl PostHogPart {
     /// The address that this part of posthog-js's paths has on the page.
     fn address(&self, home: &ProxyAddress, path: &str) -> String {
         let path = match &self.names {
-            Some(names) => names.disguise(path).into_owned(),
+            Some(names) => names.to_neutral(path).into_owned(),
             None => path.to_owned(),
         };
         format!("{}{}{path}", home.origin(), self.prefix)

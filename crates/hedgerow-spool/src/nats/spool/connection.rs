@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::denials::Denials;
 use super::{remote, NatsSettings, ANSWER};
-use crate::SpoolError;
+use crate::error::SpoolError;
 
 /// The state of the connection, and access to it.
 pub(super) struct NatsConnection {

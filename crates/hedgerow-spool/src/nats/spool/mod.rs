@@ -25,8 +25,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use crate::error::SpoolError;
+use crate::event::SpooledEvent;
+use crate::store::Refusal;
 use crate::store::{Availability, Counters, Gauges, Lead, PeekLimit, Peeked, Position, Store};
-use crate::{Refusal, SpoolError, SpooledEvent};
 use connection::{NatsConnection, ThreadGuard};
 use project_queue::ProjectQueue;
 use publishing::DeadLetterResult;

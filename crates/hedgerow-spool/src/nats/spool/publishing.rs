@@ -9,8 +9,9 @@ use async_nats::jetstream::publish::PublishAck;
 use super::faults::{self, NotPublished, PublishFault};
 use super::message::{self, Run};
 use super::{names, remote, NatsSpoolInner, ANSWER, HEADERS, PAUSE};
+use crate::error::SpoolError;
+use crate::store::Refusal;
 use crate::store::{Counters, QueuedEvent};
-use crate::{Refusal, SpoolError};
 
 /// The outcome of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

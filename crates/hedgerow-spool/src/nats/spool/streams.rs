@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::connection::NatsConnection;
 use super::fitness::{self, Purpose};
 use super::{names, remote, NatsSettings};
-use crate::SpoolError;
+use crate::error::SpoolError;
 
 /// The server gives a message out again after this, unless it has been acknowledged. A new leader
 /// makes the consumer again and need not wait for it.

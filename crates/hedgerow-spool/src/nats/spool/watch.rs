@@ -16,8 +16,8 @@ use futures_util::StreamExt;
 
 use super::streams::Streams;
 use super::{remote, NatsSpoolInner};
+use crate::error::SpoolError;
 use crate::store::FinalBatch;
-use crate::SpoolError;
 
 /// How often the streams are asked what waits.
 const LOOK: Duration = Duration::from_secs(1);

@@ -32,8 +32,10 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+use crate::error::SpoolError;
+use crate::event::SpooledEvent;
 use crate::store::{Availability, Counters, Gauges, Lead, PeekLimit, Peeked, Position, Store};
-use crate::{Clock, Refusal, SpoolError, SpooledEvent};
+use crate::store::{Clock, Refusal};
 use lease::FileLease;
 use worker::{Worker, WorkerCommand, WorkerShared};
 

@@ -18,8 +18,10 @@ use super::reading::TakenEvents;
 use super::reserve::{Reserve, LOG_BYTES};
 use super::transactions::Append;
 use super::SqliteSettings;
+use crate::error::SpoolError;
+use crate::event::SpooledEvent;
 use crate::store::{Availability, Counters, Gauges, PeekLimit, Position};
-use crate::{Clock, Refusal, SpoolError, SpooledEvent};
+use crate::store::{Clock, Refusal};
 
 /// How often age, free pages and other processes' work are looked at.
 pub(super) const TICK: Duration = Duration::from_secs(1);

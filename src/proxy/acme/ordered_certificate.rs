@@ -19,14 +19,14 @@ use crate::config;
 
 use crate::proxy::certificate::{names, CertificateMatch};
 
-use super::schedule::Life;
+use super::schedule::Validity;
 use super::storage::{mark, Attempts, FileStamp, Storage};
 
 /// A certificate that is ordered.
-pub(crate) struct Ordered {
+pub(crate) struct OrderedCertificate {
     pub(super) settings: config::AcmeConfig,
     pub(super) storage: Storage,
-    served: ArcSwapOption<Served>,
+    served: ArcSwapOption<ServedCertificate>,
     seen: Mutex<FileState>,
     /// Whether an operator has asked for another attempt.
     asked: AtomicBool,
@@ -45,11 +45,11 @@ struct FileState {
 
 /// The served certificate.
 #[derive(Debug)]
-pub(super) struct Served {
+pub(super) struct ServedCertificate {
     key: Arc<CertifiedKey>,
     /// Lower case.
     pub(super) names: Vec<String>,
-    pub(super) life: Life,
+    pub(super) validity: Validity,
     /// Its identifier at the authority (RFC 9773, 4.1).
     pub(super) identifier: Option<CertificateIdentifier<'static>>,
 }
@@ -64,12 +64,12 @@ pub(super) enum UnusableCertificate {
 }
 
 impl UnusableCertificate {
-    pub(super) fn wrong(why: impl fmt::Display) -> Self {
+    pub(super) fn new(why: impl fmt::Display) -> Self {
         Self::Wrong(why.to_string())
     }
 }
 
-impl Ordered {
+impl OrderedCertificate {
     /// With the certificate in its folder, if it exists.
     pub(super) fn new(settings: config::AcmeConfig) -> Self {
         let ordered = Self {
@@ -81,7 +81,7 @@ impl Ordered {
             issued: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         };
-        ordered.look();
+        ordered.reload_if_changed();
         ordered
     }
 
@@ -105,7 +105,7 @@ impl Ordered {
         served.as_ref().map(|served| Arc::clone(&served.key))
     }
 
-    pub(super) fn served(&self) -> Option<Arc<Served>> {
+    pub(super) fn served(&self) -> Option<Arc<ServedCertificate>> {
         self.served.load_full()
     }
 
@@ -119,13 +119,13 @@ impl Ordered {
     }
 
     /// Reads changes in the folder: another process may have ordered.
-    pub(super) fn look(&self) {
+    pub(super) fn reload_if_changed(&self) {
         let file = self.storage.certificate();
         let found = mark(&file);
         let mut seen = self.seen();
         if found.is_some() && found != seen.certificate {
             let read = std::fs::read(&file).map_err(UnusableCertificate::Unreadable);
-            match read.and_then(|pem| Served::of(&pem)) {
+            match read.and_then(|pem| ServedCertificate::of(&pem)) {
                 Ok(served) => self.served.store(Some(Arc::new(served))),
                 Err(error) => {
                     log::warn!("{} cannot be used: {error}", file.display());
@@ -141,7 +141,7 @@ impl Ordered {
     }
 
     /// Serves a certificate that was just issued.
-    pub(super) fn serve(&self, served: Served) -> Arc<Served> {
+    pub(super) fn serve(&self, served: ServedCertificate) -> Arc<ServedCertificate> {
         let served = Arc::new(served);
         self.served.store(Some(Arc::clone(&served)));
         served
@@ -167,7 +167,7 @@ impl Ordered {
     /// # Errors
     ///
     /// When it cannot be written. This process still remembers it.
-    pub(super) fn keep(&self, attempts: Attempts) -> io::Result<()> {
+    pub(super) fn set_attempts(&self, attempts: Attempts) -> io::Result<()> {
         let mut seen = self.seen();
         seen.attempts = attempts;
         let kept = self.storage.keep_attempts(&seen.attempts);
@@ -176,15 +176,15 @@ impl Ordered {
     }
 
     /// Makes a failed attempt due again soon.
-    pub(super) fn ask(&self) {
+    pub(super) fn request_attempt(&self) {
         self.asked.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_asked(&self) -> bool {
+    pub(super) fn is_attempt_requested(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
 
-    pub(super) fn is_answered(&self) {
+    pub(super) fn clear_request(&self) {
         self.asked.store(false, Ordering::Relaxed);
     }
 
@@ -192,7 +192,7 @@ impl Ordered {
     pub(super) fn state(&self) -> Option<CertificateState> {
         Some(CertificateState {
             file: self.storage.certificate().display().to_string(),
-            expires: self.served()?.life.ends,
+            expires: self.served()?.validity.ends,
         })
     }
 
@@ -201,35 +201,37 @@ impl Ordered {
     }
 }
 
-impl fmt::Debug for Ordered {
+impl fmt::Debug for OrderedCertificate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.settings.name();
         formatter.debug_tuple("Ordered").field(&name).finish()
     }
 }
 
-impl Served {
+impl ServedCertificate {
     pub(super) fn of(pem: &[u8]) -> Result<Self, UnusableCertificate> {
         let key = Arc::new(pair(pem)?);
-        let lives: Vec<Life> = key
+        let lives: Vec<Validity> = key
             .cert
             .iter()
             .filter_map(|der| {
                 let (_, parsed) = X509Certificate::from_der(der).ok()?;
                 let valid = parsed.validity();
-                Some(Life {
+                Some(Validity {
                     begins: valid.not_before.timestamp(),
                     ends: valid.not_after.timestamp(),
                 })
             })
             .collect();
         // The first of a chain to expire counts; an added root may be older than all.
-        let begins = lives.first().map(|life| life.begins);
-        let ends = lives.iter().map(|life| life.ends).min();
-        let life = begins.zip(ends).map(|(begins, ends)| Life { begins, ends });
+        let begins = lives.first().map(|validity| validity.begins);
+        let ends = lives.iter().map(|validity| validity.ends).min();
+        let validity = begins
+            .zip(ends)
+            .map(|(begins, ends)| Validity { begins, ends });
         Ok(Self {
             names: names(&key),
-            life: life.ok_or_else(|| UnusableCertificate::wrong("no certificate"))?,
+            validity: validity.ok_or_else(|| UnusableCertificate::new("no certificate"))?,
             identifier: identifier(&key),
             key,
         })
@@ -252,7 +254,7 @@ fn identifier(key: &CertifiedKey) -> Option<CertificateIdentifier<'static>> {
 /// A key and its chain from PEM, proven to be a pair.
 fn pair(pem: &[u8]) -> Result<CertifiedKey, UnusableCertificate> {
     let key = certified(pem)?;
-    key.keys_match().map_err(UnusableCertificate::wrong)?;
+    key.keys_match().map_err(UnusableCertificate::new)?;
     Ok(key)
 }
 
@@ -260,21 +262,20 @@ fn pair(pem: &[u8]) -> Result<CertifiedKey, UnusableCertificate> {
 pub(super) fn certified(pem: &[u8]) -> Result<CertifiedKey, UnusableCertificate> {
     let (mut chain, mut key) = (Vec::new(), None);
     for block in Pem::iter_from_buffer(pem) {
-        let block = block.map_err(UnusableCertificate::wrong)?;
+        let block = block.map_err(UnusableCertificate::new)?;
         match block.label.as_str() {
             "CERTIFICATE" => chain.push(block.contents.into()),
             label if label.ends_with("PRIVATE KEY") => key = Some(block.contents),
             _ => {}
         }
     }
-    let key = key.ok_or_else(|| UnusableCertificate::wrong("no private key"))?;
-    let key = PrivateKeyDer::try_from(key).map_err(UnusableCertificate::wrong)?;
+    let key = key.ok_or_else(|| UnusableCertificate::new("no private key"))?;
+    let key = PrivateKeyDer::try_from(key).map_err(UnusableCertificate::new)?;
     let provider = CryptoProvider::get_default();
-    let provider =
-        provider.ok_or_else(|| UnusableCertificate::wrong("no cryptography is there"))?;
+    let provider = provider.ok_or_else(|| UnusableCertificate::new("no cryptography is there"))?;
     let key = provider.key_provider.load_private_key(key);
     Ok(CertifiedKey::new(
         chain,
-        key.map_err(UnusableCertificate::wrong)?,
+        key.map_err(UnusableCertificate::new)?,
     ))
 }

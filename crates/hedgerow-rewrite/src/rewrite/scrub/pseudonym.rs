@@ -3,10 +3,13 @@
 use ring::digest::{digest, SHA256};
 use ring::hmac;
 
-use super::{Privacy, Pseudonym, Secret};
 use crate::posthog::ProjectId;
-use crate::rewrite::normalise::{MessageSource, Settled};
-use crate::rewrite::{Mapping, Recipient, Timestamp};
+use crate::rewrite::arrival::Recipient;
+use crate::rewrite::mapping::Mapping;
+use crate::rewrite::message_source::MessageSource;
+use crate::rewrite::normalise::Settled;
+use crate::rewrite::privacy::{Privacy, Pseudonym, Secret};
+use crate::rewrite::time::Timestamp;
 
 /// The beginning of every such id. PostHog refuses merges with `anonymous` alone, and takes
 /// this (posthog-ingestion 3.3).
@@ -174,7 +177,7 @@ mod tests {
         }
     }
 
-    const SECRET: usize = super::super::SECRET_BYTES;
+    const SECRET: usize = crate::rewrite::privacy::SECRET_BYTES;
 
     #[test]
     fn a_hash_is_the_standards_without_a_secret_and_keyed_with_one() {
@@ -188,7 +191,7 @@ mod tests {
         assert_ne!(keyed, daily(&[8; SECRET]).hashed("abc"));
         assert_eq!(
             Secret::new(&[7; SECRET - 1]),
-            Err(super::super::ShortSecret)
+            Err(crate::rewrite::privacy::ShortSecret)
         );
         assert!(!format!("{:?}", daily(b"secret-secret-secret")).contains("secret-"));
     }

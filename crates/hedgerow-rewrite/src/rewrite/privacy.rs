@@ -1,8 +1,4 @@
-//! What may leave of a visitor: the settings of `privacy:`, who they count for, and the pass over
-//! a written event that carries them out.
-//!
-//! All of it is off by default and costs nothing then: an event is looked at a second time only
-//! where something has to be taken out of it.
+//! What may leave of a visitor: the settings of `privacy:`, and what a request's signals make of them.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,17 +6,21 @@ use std::net::IpAddr;
 use ring::hmac;
 use thiserror::Error;
 
-use super::Omission;
-
-mod decide;
-mod edit;
-mod names;
-mod pseudonym;
-mod scrub;
+use super::outcome::Omission;
 
 pub use super::enrich::privacy::{IpMask, NamePattern, PathPattern, PatternError};
-pub use names::PROTECTED;
-pub(super) use scrub::{Scrub, Subject};
+
+/// Without these PostHog would refuse an event or take it for another one; `drop` and `hash` do
+/// not reach them.
+pub const PROTECTED: &[&str] = &[
+    "distinct_id",
+    "$anon_distinct_id",
+    "$lib",
+    "$process_person_profile",
+    "$geoip_disable",
+    "$group_type",
+    "$group_key",
+];
 
 /// The settings of `privacy:`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -85,7 +85,7 @@ pub const SECRET_BYTES: usize = 16;
 #[derive(Clone)]
 pub struct Secret {
     bytes: Vec<u8>,
-    key: hmac::Key,
+    pub(super) key: hmac::Key,
 }
 
 /// A secret that can be guessed.
@@ -159,6 +159,31 @@ impl Privacy {
         self.global_privacy_control != Treatment::Send || self.do_not_track != Treatment::Send
     }
 
+    /// What the signals of a request make of its messages.
+    pub(super) fn of_request(&self, signals: Signals) -> Decision {
+        let mut decision = Decision {
+            treatment: Treatment::Send,
+            reason: Omission::GlobalPrivacyControl,
+        };
+        for (signal, treatment, reason) in [
+            (
+                signals.global_privacy_control,
+                self.global_privacy_control,
+                Omission::GlobalPrivacyControl,
+            ),
+            (
+                signals.do_not_track,
+                self.do_not_track,
+                Omission::DoNotTrack,
+            ),
+        ] {
+            if signal == Signal::Given {
+                decision.tighten(treatment, reason);
+            }
+        }
+        decision
+    }
+
     /// What the signals of a request make of it as a whole.
     pub fn treatment(&self, signals: Signals) -> Treatment {
         self.of_request(signals).treatment
@@ -182,4 +207,13 @@ pub(super) struct Decision {
     pub(super) treatment: Treatment,
     /// What it is called if the message is left out.
     pub(super) reason: Omission,
+}
+
+impl Decision {
+    /// Takes another treatment if it is stricter.
+    pub(super) fn tighten(&mut self, treatment: Treatment, reason: Omission) {
+        if treatment > self.treatment {
+            *self = Self { treatment, reason };
+        }
+    }
 }

@@ -12,14 +12,14 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How a plain connection begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Speaks {
+pub(crate) enum DetectedProtocol {
     Http1,
     Http2,
 }
 
 /// Why it is not known how a connection begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unbegun {
+pub(crate) enum NoProtocol {
     /// The client sent nothing in its time, or hung up.
     Nothing,
     /// It has begun, and the rest of its first bytes did not come in time.
@@ -32,28 +32,28 @@ pub(crate) enum Unbegun {
 /// # Errors
 ///
 /// When it ends before that is known.
-pub(crate) async fn begins(
+pub(crate) async fn detect_protocol(
     stream: &mut L4Stream,
     idle: Duration,
     within: Duration,
-) -> Result<Speaks, Unbegun> {
+) -> Result<DetectedProtocol, NoProtocol> {
     let mut read = Vec::with_capacity(PREFACE.len());
-    let nothing = |_| Unbegun::Nothing;
-    let first = timeout(idle, more(stream, &mut read)).await;
-    let first = first.map_err(|_| Unbegun::Nothing)?.map_err(nothing)?;
-    let begins = match known(&read, first) {
+    let nothing = |_| NoProtocol::Nothing;
+    let first = timeout(idle, read_more(stream, &mut read)).await;
+    let first = first.map_err(|_| NoProtocol::Nothing)?.map_err(nothing)?;
+    let begins = match protocol_of(&read, first) {
         Some(speaks) => speaks,
         None => {
             let rest = async {
                 loop {
-                    let came = more(stream, &mut read).await?;
-                    if let Some(speaks) = known(&read, came) {
+                    let came = read_more(stream, &mut read).await?;
+                    if let Some(speaks) = protocol_of(&read, came) {
                         return Ok::<_, io::Error>(speaks);
                     }
                 }
             };
             let rest = timeout(within, rest).await;
-            rest.map_err(|_| Unbegun::Slow)?.map_err(nothing)?
+            rest.map_err(|_| NoProtocol::Slow)?.map_err(nothing)?
         }
     };
     stream.rewind(&read);
@@ -61,16 +61,16 @@ pub(crate) async fn begins(
 }
 
 /// What these first bytes say, of which so many have just come; nothing while they may become both.
-fn known(read: &[u8], came: usize) -> Option<Speaks> {
+fn protocol_of(read: &[u8], came: usize) -> Option<DetectedProtocol> {
     if read == PREFACE {
-        return Some(Speaks::Http2);
+        return Some(DetectedProtocol::Http2);
     }
     let both = PREFACE.starts_with(read) && came > 0;
-    (!both).then_some(Speaks::Http1)
+    (!both).then_some(DetectedProtocol::Http1)
 }
 
 /// Reads on, no further than the preface goes.
-async fn more(stream: &mut L4Stream, read: &mut Vec<u8>) -> io::Result<usize> {
+async fn read_more(stream: &mut L4Stream, read: &mut Vec<u8>) -> io::Result<usize> {
     let mut piece = [0; PREFACE.len()];
     let room = piece.get_mut(read.len()..).unwrap_or_default();
     let came = stream.read(room).await?;

@@ -1,37 +1,12 @@
-//! Who the settings count for: the request's signals and each message's consent.
+//! What a message's consent makes of it, beside the request's signals.
 
-use super::{Decision, Privacy, Signal, Signals, Treatment};
 use crate::rewrite::json::{unescape, Scratch, Shape, Value};
 use crate::rewrite::message::MessagePart;
-use crate::rewrite::normalise::MessageSource;
-use crate::rewrite::Omission;
+use crate::rewrite::message_source::MessageSource;
+use crate::rewrite::outcome::Omission;
+use crate::rewrite::privacy::{Decision, Privacy, Signals, Treatment};
 
 impl Privacy {
-    /// What the signals of a request make of its messages.
-    pub(in crate::rewrite) fn of_request(&self, signals: Signals) -> Decision {
-        let mut decision = Decision {
-            treatment: Treatment::Send,
-            reason: Omission::GlobalPrivacyControl,
-        };
-        for (signal, treatment, reason) in [
-            (
-                signals.global_privacy_control,
-                self.global_privacy_control,
-                Omission::GlobalPrivacyControl,
-            ),
-            (
-                signals.do_not_track,
-                self.do_not_track,
-                Omission::DoNotTrack,
-            ),
-        ] {
-            if signal == Signal::Given {
-                decision.tighten(treatment, reason);
-            }
-        }
-        decision
-    }
-
     /// What the signals of a request and a message's consent make of the message.
     pub(in crate::rewrite) fn of_message(
         &self,
@@ -71,14 +46,6 @@ impl Privacy {
             .map(|(_, without)| *without)
             .max()
             .unwrap_or_default()
-    }
-}
-
-impl Decision {
-    fn tighten(&mut self, treatment: Treatment, reason: Omission) {
-        if treatment > self.treatment {
-            *self = Self { treatment, reason };
-        }
     }
 }
 

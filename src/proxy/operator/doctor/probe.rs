@@ -11,7 +11,7 @@ use crate::posthog::Host;
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
 use crate::proxy::outbound::verdict::NoAnswerReason;
 use crate::proxy::outbound::{
-    AnswerHead, Client, Connections, Template, UpstreamRequest, WantedFields,
+    AnswerHead, Client, ConnectionPool, Template, UpstreamRequest, WantedFields,
 };
 
 /// The most of an answer that is read, in bytes: the live view's answers are the largest.
@@ -40,7 +40,7 @@ impl ProbeAnswer {
 impl Probe {
     pub(in crate::proxy::operator) fn new(
         host: &Host,
-        connections: Arc<Connections>,
+        connections: Arc<ConnectionPool>,
         timeouts: Timeouts,
     ) -> Self {
         let upstream = UpstreamHost::new(host, UpstreamHttp::Http1, timeouts);

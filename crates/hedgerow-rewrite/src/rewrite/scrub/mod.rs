@@ -1,21 +1,30 @@
 //! One pass over a written event that removes from its properties what must not leave, whether it is
 //! the sender's or ours. The text is scanned and copied, never built into a tree: what stays is copied
 //! in runs as long as nothing is taken out.
+//!
+//! All of it is off by default and costs nothing then: an event is looked at a second time only
+//! where something has to be taken out of it.
+
+mod decide;
+mod edit;
+mod names;
+mod pseudonym;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::decide::has_content;
-use super::edit::{Edit, Entries};
-use super::names::{IDENTITY, OPEN_CONTEXT, PROTECTED};
-use super::{ClickIds, IpMask, Privacy};
+use decide::has_content;
+use edit::{Edit, Entries};
+use names::{IDENTITY, OPEN_CONTEXT};
+
 use crate::posthog::EventParts;
 use crate::rewrite::enrich::privacy::{
     is_click_id, mask_click_ids, Indexes, PatternMatcher, MASKED,
 };
 use crate::rewrite::explain::{Trace, ValueOrigin};
 use crate::rewrite::json::{unescape, write_string, Malformed, Scanner, Scratch, Value};
-use crate::rewrite::Fault;
+use crate::rewrite::outcome::Fault;
+use crate::rewrite::privacy::{ClickIds, IpMask, Privacy, PROTECTED};
 use crate::segment::Kind;
 
 /// Whether an event keeps who it happened to.
@@ -436,7 +445,7 @@ fn differ(was: &[u8], is: &[u8]) -> bool {
 fn says(key: &[u8]) -> Cow<'_, [u8]> {
     match memchr::memchr(b'\\', key) {
         None => Cow::Borrowed(key),
-        Some(_) => Cow::Owned(super::decide::says(key).into_owned().into_bytes()),
+        Some(_) => Cow::Owned(decide::says(key).into_owned().into_bytes()),
     }
 }
 

@@ -13,24 +13,24 @@ use crate::proxy::outbound::verdict::BatchVerdict;
 
 /// The failures of one project's PostHog.
 #[derive(Debug, Default)]
-pub(crate) struct Recovery {
+pub(crate) struct OutageTracker {
     /// Batches that failed since the outage began; zero when there is none.
     failed: AtomicU64,
-    since: Mutex<Option<Spell>>,
+    since: Mutex<Option<OutageSpan>>,
     last_error: Mutex<Option<(Instant, BatchVerdict)>>,
     log_limit: LogLimit,
 }
 
 /// When an outage began, and when it last showed.
 #[derive(Debug, Clone, Copy)]
-struct Spell {
+struct OutageSpan {
     began: Instant,
     last: Instant,
 }
 
 /// An outage that has not ended, and the last error.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Record {
+pub(crate) struct OutageRecord {
     /// For how long batches have failed, and how many.
     pub(crate) trouble: Option<(Duration, u64)>,
     /// When it happened, and the verdict.
@@ -50,7 +50,7 @@ struct OutageEnd {
     failed: u64,
 }
 
-impl Recovery {
+impl OutageTracker {
     /// Whether the next batch would most likely fail too.
     pub(crate) fn is_away(&self) -> bool {
         let spell = self.since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,12 +59,12 @@ impl Recovery {
     }
 
     /// The outage and the last error, for the operator.
-    pub(crate) fn record(&self) -> Record {
+    pub(crate) fn record(&self) -> OutageRecord {
         let spell = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
         let last_error = self.last_error.lock();
         let last_error = *last_error.unwrap_or_else(PoisonError::into_inner);
         let failed = self.failed.load(Ordering::Relaxed);
-        Record {
+        OutageRecord {
             trouble: spell.map(|spell| (spell.began.elapsed(), failed)),
             last_error: last_error.map(|(at, verdict)| (at.elapsed(), verdict)),
         }
@@ -105,7 +105,7 @@ impl Recovery {
         if !is_about_events(verdict) {
             let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
             let began = since.map_or(now, |spell| spell.began);
-            *since = Some(Spell { began, last: now });
+            *since = Some(OutageSpan { began, last: now });
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
         None
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_failure_is_reported_once_with_its_length_and_cost() {
-        let recovery = Recovery::default();
+        let recovery = OutageTracker::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(recovery.noted(BatchVerdict::Accepted, at(0)), None);

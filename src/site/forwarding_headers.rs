@@ -103,7 +103,7 @@ const NAMES: [&str; 28] = [
     "sourceip",
 ];
 
-/// Those that are claims only behind `X-`, in the same form.
+/// Those that are claims only behind `XPrefix-`, in the same form.
 const BEHIND_X: [&str; 9] = [
     "certificate",
     "host",
@@ -128,7 +128,7 @@ pub enum Underscores {
 
 /// Whether a peer's claims about a request's origin are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
+pub enum PeerTrust {
     /// It is in `trusted_proxies`.
     Trusted,
     /// Any other peer.
@@ -136,12 +136,12 @@ pub enum Peer {
 }
 
 /// The fields that must not reach a site from this peer.
-pub fn forged(headers: &HeaderMap, underscores: Underscores, peer: Peer) -> Vec<HeaderName> {
+pub fn forged(headers: &HeaderMap, underscores: Underscores, peer: PeerTrust) -> Vec<HeaderName> {
     let is_forged = |name: &&HeaderName| {
         let name = name.as_str();
         let underscored = name.contains('_');
         (underscored && underscores == Underscores::Drop)
-            || (peer == Peer::Untrusted && is_claim(name))
+            || (peer == PeerTrust::Untrusted && is_claim(name))
             // A trusted proxy sets its own fields, with dashes; a client's fields would be added to
             // them.
             || (underscored && is_claim(name))
@@ -159,21 +159,21 @@ fn is_claim(name: &str) -> bool {
     let bare = form.words.replace('-', "");
     PREFIXES.iter().any(|prefix| form.words.starts_with(prefix))
         || NAMES.binary_search(&bare.as_str()).is_ok()
-        || (form.x == X::Before && BEHIND_X.contains(&bare.as_str()))
+        || (form.x == XPrefix::Before && BEHIND_X.contains(&bare.as_str()))
 }
 
-/// Whether a name begins with `X-`.
+/// Whether a name begins with `XPrefix-`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum X {
+enum XPrefix {
     Before,
     None,
 }
 
 /// A name in the form for comparison: its words with one dash between them, without the `HTTP` that
-/// CGI puts before it, and without the `X`.
+/// CGI puts before it, and without the `XPrefix`.
 struct FieldName {
     words: String,
-    x: X,
+    x: XPrefix,
 }
 
 impl FieldName {
@@ -186,8 +186,8 @@ impl FieldName {
             all => all,
         };
         let (words, x) = match words {
-            ["x", rest @ ..] if !rest.is_empty() => (rest, X::Before),
-            all => (all, X::None),
+            ["x", rest @ ..] if !rest.is_empty() => (rest, XPrefix::Before),
+            all => (all, XPrefix::None),
         };
         Self {
             words: words.join("-"),
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn kept(names: &[&'static str], underscores: Underscores, peer: Peer) -> Vec<String> {
+    fn kept(names: &[&'static str], underscores: Underscores, peer: PeerTrust) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for name in names {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
@@ -332,11 +332,11 @@ mod tests {
             "x_forwarded_for",
             "x-forwarded_for",
         ];
-        let untrusted = kept(&all, Underscores::Drop, Peer::Untrusted);
+        let untrusted = kept(&all, Underscores::Drop, PeerTrust::Untrusted);
         assert_eq!(untrusted, ["accept", "x-forwarded-for"]);
-        let allowed = kept(&all, Underscores::Keep, Peer::Untrusted);
+        let allowed = kept(&all, Underscores::Keep, PeerTrust::Untrusted);
         assert_eq!(allowed, ["accept", "x-forwarded-for", "x_custom"]);
-        let trusted = kept(&all, Underscores::Keep, Peer::Trusted);
+        let trusted = kept(&all, Underscores::Keep, PeerTrust::Trusted);
         let dropped = [
             "x_forwarded_host",
             "x-forwarded_proto",

@@ -14,32 +14,32 @@ use pingora::tls::sign::CertifiedKey;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use tokio::sync::Semaphore;
 
-use super::ordered::{certified, UnusableCertificate};
+use super::ordered_certificate::{certified, UnusableCertificate};
 use super::storage::Storage;
 
 /// The proofs of the orders under way.
 #[derive(Default)]
-pub(crate) struct Proofs {
+pub(crate) struct ChallengeResponses {
     by_token: Mutex<HashMap<String, String>>,
     by_name: Mutex<HashMap<String, Arc<CertifiedKey>>>,
     /// The folders in which other processes store their proofs.
     shared: ArcSwap<Vec<Storage>>,
 }
 
-impl std::fmt::Debug for Proofs {
+impl std::fmt::Debug for ChallengeResponses {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Proofs").finish_non_exhaustive()
     }
 }
 
 /// One proof. It is shown until this is dropped.
-pub(super) struct Proof {
-    proofs: Arc<Proofs>,
+pub(super) struct ChallengeResponse {
+    responses: Arc<ChallengeResponses>,
     storage: Storage,
-    what: What,
+    what: ChallengeKey,
 }
 
-enum What {
+enum ChallengeKey {
     Token(String),
     Name(String),
 }
@@ -47,7 +47,7 @@ enum What {
 /// How many look into shared folders at once.
 static LOOKING: Semaphore = Semaphore::const_new(4);
 
-impl Proofs {
+impl ChallengeResponses {
     /// Looks into these folders too from now on.
     pub(super) fn share(&self, storages: Vec<Storage>) {
         self.shared.store(Arc::new(storages));
@@ -90,13 +90,13 @@ impl Proofs {
         storage: &Storage,
         token: &str,
         text: &str,
-    ) -> io::Result<Proof> {
+    ) -> io::Result<ChallengeResponse> {
         if !is_token(token) {
             return Err(io::Error::other("the token has invalid characters"));
         }
         storage.show(token, text.as_bytes())?;
         locked(&self.by_token).insert(token.to_owned(), text.to_owned());
-        Ok(self.shown(storage, What::Token(token.to_owned())))
+        Ok(self.shown(storage, ChallengeKey::Token(token.to_owned())))
     }
 
     /// Shows a certificate with this digest for a name.
@@ -105,33 +105,33 @@ impl Proofs {
         storage: &Storage,
         name: &str,
         digest: &[u8],
-    ) -> Result<Proof, UnusableCertificate> {
-        let pem = challenge_certificate(name, digest).map_err(UnusableCertificate::wrong)?;
+    ) -> Result<ChallengeResponse, UnusableCertificate> {
+        let pem = challenge_certificate(name, digest).map_err(UnusableCertificate::new)?;
         let key = Arc::new(certified(pem.as_bytes())?);
         let shown = storage.show(&tls_file(name), pem.as_bytes());
         shown.map_err(UnusableCertificate::Unreadable)?;
         locked(&self.by_name).insert(name.to_owned(), key);
-        Ok(self.shown(storage, What::Name(name.to_owned())))
+        Ok(self.shown(storage, ChallengeKey::Name(name.to_owned())))
     }
 
-    fn shown(self: &Arc<Self>, storage: &Storage, what: What) -> Proof {
-        Proof {
-            proofs: Arc::clone(self),
+    fn shown(self: &Arc<Self>, storage: &Storage, what: ChallengeKey) -> ChallengeResponse {
+        ChallengeResponse {
+            responses: Arc::clone(self),
             storage: storage.clone(),
             what,
         }
     }
 }
 
-impl Drop for Proof {
+impl Drop for ChallengeResponse {
     fn drop(&mut self) {
         match &self.what {
-            What::Token(token) => {
-                locked(&self.proofs.by_token).remove(token);
+            ChallengeKey::Token(token) => {
+                locked(&self.responses.by_token).remove(token);
                 self.storage.hide(token);
             }
-            What::Name(name) => {
-                locked(&self.proofs.by_name).remove(name);
+            ChallengeKey::Name(name) => {
+                locked(&self.responses.by_name).remove(name);
                 self.storage.hide(&tls_file(name));
             }
         }
@@ -187,11 +187,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::of(&settings(folder.path()));
         storage.keep_certificate("none").unwrap();
-        let [orders, other] = [(); 2].map(|()| Arc::<Proofs>::default());
+        let [orders, other] = [(); 2].map(|()| Arc::<ChallengeResponses>::default());
         other.share(vec![storage.clone()]);
         let token = "token-1_";
         assert_eq!(orders.answer(token).await, None);
-        let proofs = [
+        let responses = [
             orders
                 .show_text(&storage, "token-1_", "token-1_.thumb")
                 .unwrap(),
@@ -199,10 +199,10 @@ mod tests {
                 .show_certificate(&storage, "shop.example", &[7; 32])
                 .unwrap(),
         ];
-        for proofs in [&orders, &other] {
-            let answer = proofs.answer(token).await.unwrap();
+        for responses in [&orders, &other] {
+            let answer = responses.answer(token).await.unwrap();
             assert_eq!(answer, b"token-1_.thumb");
-            let key = proofs.certificate("Shop.example").unwrap();
+            let key = responses.certificate("Shop.example").unwrap();
             let (_, shown) = X509Certificate::from_der(&key.cert[0]).unwrap();
             let identifier = x509_parser::oid_registry::asn1_rs::oid!(1.3.6 .1 .5 .5 .7 .1 .31);
             let extension = shown.get_extension_unique(&identifier).unwrap().unwrap();
@@ -210,14 +210,14 @@ mod tests {
             assert_eq!(extension.value[..2], [4, 32]);
             assert_eq!(extension.value[2..], [7; 32]);
             for token in ["", "other", "shop.example.pem", "../account.json"] {
-                assert_eq!(proofs.answer(token).await, None, "{token}");
+                assert_eq!(responses.answer(token).await, None, "{token}");
             }
-            assert!(proofs.certificate("other.example").is_none());
+            assert!(responses.certificate("other.example").is_none());
         }
-        drop(proofs);
-        for proofs in [&orders, &other] {
-            assert_eq!(proofs.answer(token).await, None);
-            assert!(proofs.certificate("shop.example").is_none());
+        drop(responses);
+        for responses in [&orders, &other] {
+            assert_eq!(responses.answer(token).await, None);
+            assert!(responses.certificate("shop.example").is_none());
         }
         assert!(orders.show_text(&storage, "../x", "text").is_err());
     }

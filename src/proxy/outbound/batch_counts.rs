@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::admin::{BatchAnswers, DeliveryFailure, LastError};
 
-use crate::proxy::outbound::recovery::Recovery;
+use crate::proxy::outbound::outage_tracker::OutageTracker;
 use crate::proxy::outbound::verdict::BatchVerdict;
 
 /// PostHog's answers to the batches of a project.
@@ -16,7 +16,7 @@ pub(crate) struct BatchCounts {
     refused: AtomicU64,
     busy: AtomicU64,
     unreachable: AtomicU64,
-    recovery: Recovery,
+    recovery: OutageTracker,
 }
 
 impl BatchCounts {

@@ -10,15 +10,15 @@ use crate::admin::{Admin, CertificateState, Requests};
 use crate::config::Config;
 use crate::rewrite::Rewriter;
 
-use super::lasting::LongLivedState;
-use super::outbound::pools::Pools;
+use super::long_lived_state::LongLivedState;
+use super::outbound::pools::ConnectionPools;
 use super::outbound::sender::Destinations;
-use super::request::exchange::{ConnectionFacts, Framing};
+use super::request::exchange::{ConnectionFacts, ReadLimits};
 use super::request::visitor::Caller;
 use super::routes::Routes;
 
 /// An active configuration. A request holds the one that it began with.
-pub(crate) struct Serving {
+pub(crate) struct ActiveConfig {
     pub(crate) config: Arc<Config>,
     pub(crate) routes: Routes,
     pub(crate) rewriter: Arc<Rewriter>,
@@ -27,18 +27,18 @@ pub(crate) struct Serving {
     /// Those that the listeners serve, as they were when this was built.
     pub(crate) certificates: Vec<CertificateState>,
     pub(crate) admin: Option<Arc<Admin>>,
-    pub(crate) pools: Pools,
+    pub(crate) pools: ConnectionPools,
     /// The state that existed before it and stays after it.
-    pub(crate) lasting: Arc<LongLivedState>,
+    pub(crate) long_lived: Arc<LongLivedState>,
     /// Whether its background tasks have started.
     pub(crate) begun: AtomicBool,
 }
 
-impl Serving {
+impl ActiveConfig {
     /// How the framework reads requests under this configuration.
-    pub(crate) fn framing(&self) -> Framing<'_> {
-        Framing {
-            idle_seconds: self.lasting.idle_seconds,
+    pub(crate) fn framing(&self) -> ReadLimits<'_> {
+        ReadLimits {
+            idle_seconds: self.long_lived.idle_seconds,
             limits: &self.config.limits,
         }
     }
@@ -61,7 +61,7 @@ impl Serving {
     /// Says once that a proxy in front seems not to be believed.
     fn log_untrusted_proxy(&self, caller: &Caller) {
         let Some(peer) = caller.peer else { return };
-        if self.lasting.log_limit.first("", "untrusted_proxy") {
+        if self.long_lived.log_limit.first("", "untrusted_proxy") {
             log::warn!(
                 "X-Forwarded-For comes from {peer}, which is not in `trusted_proxies`: if that is \
                  the proxy in front, every visitor gets its address in PostHog permanently. Add it there; this line appears once"
@@ -72,7 +72,7 @@ impl Serving {
     /// Lets the connection end with this answer when the process is about to leave, whether the
     /// server is ours or another's.
     pub(crate) fn close_when_leaving(&self, session: &mut Session) {
-        let leaving = self.lasting.leaving.load(Ordering::Relaxed);
+        let leaving = self.long_lived.leaving.load(Ordering::Relaxed);
         if leaving || session.is_process_shutting_down() {
             session.set_keepalive(None);
         }

@@ -9,7 +9,7 @@ use hedgerow_spool::Clock;
 use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 
 #[cfg(feature = "server")]
-use crate::proxy::acme::Acme;
+use crate::proxy::acme::CertificateManager;
 use crate::proxy::limits::budget::Budget;
 use crate::proxy::limits::connection_limits::ConnectionLimits;
 use crate::proxy::limits::log_limit::LogLimit;
@@ -25,7 +25,7 @@ use crate::proxy::telemetry::watcher::{EventCounters, Observer};
 pub(crate) struct LongLivedState {
     /// Certificates that are ordered for listeners of ours.
     #[cfg(feature = "server")]
-    pub(crate) acme: Arc<Acme>,
+    pub(crate) acme: Arc<CertificateManager>,
     pub(crate) backlog: Option<Arc<Backlog>>,
     pub(crate) counters: EventCounters,
     pub(crate) budget: Arc<Budget>,

@@ -1,17 +1,5 @@
 //! Properties that privacy knows by name.
 
-/// Without these PostHog would refuse an event or take it for another one; `drop` and `hash` do
-/// not reach them.
-pub const PROTECTED: &[&str] = &[
-    "distinct_id",
-    "$anon_distinct_id",
-    "$lib",
-    "$process_person_profile",
-    "$geoip_disable",
-    "$group_type",
-    "$group_key",
-];
-
 /// What says who a visitor is, or ties an event to other events of the same visitor.
 pub(super) const IDENTITY: &[&str] = &[
     "$set",
@@ -52,6 +40,7 @@ pub(super) const OPEN_CONTEXT: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rewrite::privacy::PROTECTED;
 
     #[test]
     fn the_documents_list_matches_the_code() {

@@ -9,31 +9,31 @@ use http::{header, HeaderValue, Response as HttpResponse, StatusCode};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
-use crate::plain::{Handler, Request, Response};
+use crate::handler::{Handler, Request, Response};
 
 /// The largest body that a handler gets, in bytes: more than capture takes (posthog-ingestion 5.1).
 const BODY: usize = 32 << 20;
 
 /// A handler as an application of the framework.
-pub struct Plain {
+pub struct HandlerApp {
     handler: Arc<dyn Handler>,
 }
 
-impl Plain {
+impl HandlerApp {
     /// Serves this handler.
     pub fn new(handler: Arc<dyn Handler>) -> Self {
         Self { handler }
     }
 }
 
-impl std::fmt::Debug for Plain {
+impl std::fmt::Debug for HandlerApp {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Plain").finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl ServeHttp for Plain {
+impl ServeHttp for HandlerApp {
     async fn response(&self, session: &mut ServerSession) -> HttpResponse<Vec<u8>> {
         let response = match read(session).await {
             Some(request) => self.handler.handle(&request),

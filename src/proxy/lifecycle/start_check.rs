@@ -16,7 +16,7 @@ use crate::proxy::site::Site;
 
 /// How a start would end.
 #[derive(Debug, Default)]
-pub struct Startable {
+pub struct StartCheck {
     /// Why it would fail; empty if it would not.
     pub refusals: Vec<ServerError>,
     /// Problems that do not prevent a start.
@@ -25,10 +25,10 @@ pub struct Startable {
 
 /// Builds what [`Server::new`](crate::proxy::Server::new) builds, and drops it. Reads the files that the
 /// configuration names, and opens no connection.
-pub fn check_server(mut config: Config) -> Startable {
-    let mut found = Startable::default();
+pub fn check_server(mut config: Config) -> StartCheck {
+    let mut found = StartCheck::default();
     if let Some(spool) = config.delivery.spool.take() {
-        look(&spool, &mut found);
+        check_spool(&spool, &mut found);
     }
     let addresses = config.listen.iter().map(|listener| listener.address);
     for address in addresses.chain(config.admin).chain(config.health) {
@@ -81,7 +81,7 @@ pub fn check_server(mut config: Config) -> Startable {
 
 /// A spool of a newer version prevents a start. A spool that cannot be written now does not; its
 /// events get 503.
-fn look(spool: &SpoolConfig, found: &mut Startable) {
+fn check_spool(spool: &SpoolConfig, found: &mut StartCheck) {
     let backend = spool.place.backend();
     match backend.check() {
         Ok(()) => {}
