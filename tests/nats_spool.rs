@@ -14,12 +14,14 @@
 mod binaries;
 #[path = "outage/binary.rs"]
 mod binary;
+#[path = "nats_spool/lasting.rs"]
+mod lasting;
 #[path = "nats_spool/ledger.rs"]
 mod ledger;
 #[path = "nats_spool/limits.rs"]
 mod limits;
 #[allow(dead_code)]
-#[path = "leaving/process.rs"]
+#[path = "shutdown/process.rs"]
 mod process;
 #[allow(dead_code)]
 #[path = "outage/relay.rs"]

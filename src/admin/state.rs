@@ -47,7 +47,7 @@ pub struct ProxyState {
     /// The counts of the spool, if there is one.
     pub spool: Option<SpoolState>,
     /// The outcome of requests that went on to a Segment account.
-    pub forwarded: Forwarded,
+    pub forwarded: ForwardCounts,
     /// The certificates that listeners serve.
     pub certificates: Vec<CertificateState>,
     /// The orders of certificates by ACME.
@@ -252,7 +252,7 @@ pub struct BatchAnswers {
 }
 
 /// The spool's counts, in events.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpoolState {
     /// Made durable.
     pub appended: u64,
@@ -270,6 +270,8 @@ pub struct SpoolState {
     pub refused: u64,
     /// Whether it takes events.
     pub writable: bool,
+    /// Why it takes none, in words.
+    pub trouble: Option<String>,
     /// The disk that it uses, if known.
     pub size: Option<SpoolSize>,
     /// Bytes that are free on the disk of its folder.
@@ -287,7 +289,7 @@ pub struct SpoolSize {
 
 /// Requests that went on to a Segment account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Forwarded {
+pub struct ForwardCounts {
     /// Segment took them.
     pub delivered: u64,
     /// Segment rejected them for good.

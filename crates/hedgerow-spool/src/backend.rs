@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Clock, CommandError, Leadership, SpoolCommand, SpoolError, Store};
+use crate::command::{CommandError, SpoolCommand};
+use crate::error::SpoolError;
+use crate::store::{Clock, Leadership, Store};
 
 /// The bounds of a spool, of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use thiserror::Error;
 
-use super::listing::Listing;
-use super::SpoolError;
+use crate::error::SpoolError;
+use crate::listing::Listing;
 
 /// A command of `hedgerow spool`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::SpoolError;
+use crate::error::SpoolError;
 
 /// A trouble that is over by then is not logged: a cluster that changes its leader.
 const REPORT_AFTER: Duration = Duration::from_secs(1);

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::backend::Backend;
-use super::settings::{SettingForm, SettingMistake, SpoolSettings};
+use crate::backend::Backend;
+use crate::settings::{SettingForm, SettingMistake, SpoolSettings};
 
 /// A kind of spool.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use super::event::{labels, Labels};
-use super::DeadLetter;
+use crate::event::{labels, Labels};
+use crate::store::DeadLetter;
 
 /// A spool's content, without the events' own.
 #[derive(Debug, Default, Serialize)]

@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::breaker::{Admission, Breaker, BreakerSettings, BreakerState};
-use super::by_project::ByProject;
-use super::drain_state::{DrainState, Draining};
-use super::store::{FinalBatch, Gauge, Store};
-use super::{SpoolError, SpooledEvent, Verdict};
+use crate::breaker::{Admission, Breaker, BreakerSettings, BreakerState};
+use crate::by_project::ByProject;
+use crate::drain_state::{DrainState, Draining};
+use crate::error::SpoolError;
+use crate::event::SpooledEvent;
+use crate::store::{FinalBatch, Gauge, Store};
+use crate::upstream::Verdict;
 
 /// When a project's events are acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,8 +4,11 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::backend::{Backend, SpoolLimits, Terms};
+use crate::error::SpoolError;
+use crate::event::SpooledEvent;
+use crate::store::Refusal;
 use crate::store::{Availability, Lead, PeekLimit, Rest, Store};
-use crate::{Backend, Refusal, SpoolError, SpoolLimits, SpooledEvent, Terms};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{watch, Notify};
 
-use super::by_project::ByProject;
-use super::{SpoolError, SpooledEvent};
+use crate::by_project::ByProject;
+use crate::error::SpoolError;
+use crate::event::SpooledEvent;
 
 /// The position of an event in its spool; a larger one is later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,6 +189,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether appends succeed, as far as it is known without one: at most a few seconds old.
     fn availability(&self) -> Availability;
+
+    /// Why it takes no events, in words for an operator, while
+    /// [`availability`](Self::availability) says so.
+    fn trouble(&self) -> Option<String>;
 
     /// The waiting events of each project; up to date when an append has returned.
     fn gauges(&self) -> &Gauges;

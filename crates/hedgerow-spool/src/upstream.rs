@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hedgerow_rewrite::posthog::Envelope;
 
-use super::{QueuedEvent, Refusal};
+use crate::store::{QueuedEvent, Refusal};
 
 /// The maximum number of characters of a stored answer.
 const REASON: usize = 200;

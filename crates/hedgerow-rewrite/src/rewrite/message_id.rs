@@ -8,10 +8,11 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::enrich::uuid7::{hyphenated, Uuid7};
 use super::json::Value;
+use super::mapping::Mode;
 use super::message::Message;
-use super::normalise::moment;
+use super::moment::moment;
 use super::sha1_blocks::add_blocks;
-use super::{usable, Mode};
+use super::usable;
 
 /// UUID v5 of the name "PostHog" in the nil namespace.
 const NAMESPACE: [u8; 16] = [

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use hedgerow_rewrite::posthog::{BatchOutline, EventView, Location};
 use sha1::{Digest, Sha1};
 
-use super::SpoolError;
+use crate::error::SpoolError;
 use stamp::{rfc3339, stamped, Stamp};
 
 pub use reading::events_of;

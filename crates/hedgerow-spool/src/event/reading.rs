@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::stamp::{place, Stamp};
-use crate::SpoolError;
+use crate::error::SpoolError;
 
 #[derive(Deserialize, Default)]
 struct RawEventFields<'a> {

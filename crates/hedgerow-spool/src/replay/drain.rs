@@ -13,10 +13,12 @@ use tokio::sync::{watch, Semaphore};
 use super::{ReplaySettings, RunState};
 use crate::aside::aside;
 use crate::breaker::{Admission, BreakerState};
+use crate::error::SpoolError;
+use crate::halving::{Halving, RefusedPart};
 use crate::live::{jitter, DeliveryMode, ProjectDelivery};
 use crate::rate_limit::RateLimit;
 use crate::store::{FinalBatch, Lead, PeekLimit, QueuedEvent, Rest, Store};
-use crate::{Encoding, Halving, OutgoingBatch, RefusedPart, SpoolError, Upstream, Verdict};
+use crate::upstream::{Encoding, OutgoingBatch, Upstream, Verdict};
 
 /// The wait after the spool itself could not be read or written.
 const SPOOL_PAUSE: Duration = Duration::from_secs(1);

@@ -10,7 +10,9 @@ use hedgerow_rewrite::posthog::BATCH_LIMIT;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Delivery, Encoding, Upstream, REFUSED_IN_ROW};
+use crate::halving::REFUSED_IN_ROW;
+use crate::live::Delivery;
+use crate::upstream::{Encoding, Upstream};
 use drain::ProjectDrain;
 
 /// How often the spool is looked at without being asked: other processes append as well.

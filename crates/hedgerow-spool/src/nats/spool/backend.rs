@@ -11,7 +11,8 @@ use super::{NatsSettings, NatsSpool};
 use crate::backend::{
     Backend, Examination, OpenedSpool, SpoolHealth, SpoolLimits, SpoolTrouble, Terms,
 };
-use crate::{CommandError, ListFormat, SpoolCommand, SpoolError};
+use crate::command::{CommandError, ListFormat, SpoolCommand};
+use crate::error::SpoolError;
 
 /// The largest event in bytes that a NATS server accepts by default (`max_payload`): 1 MiB,
 /// including the headers. The real limit is known after connecting.

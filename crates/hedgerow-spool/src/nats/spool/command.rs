@@ -14,8 +14,10 @@ use super::connection::NatsConnection;
 use super::message::{alone, arrival, FIRST_ARRIVAL, REASON, STATUS};
 use super::streams::Streams;
 use super::{event_in, names, remote, NatsSettings};
+use crate::command::{CommandError, Selection, SpoolCommand};
+use crate::error::SpoolError;
 use crate::listing::{time, Amount, Listing, WaitingRow};
-use crate::{CommandError, DeadLetter, Refusal, Selection, SpoolCommand, SpoolError};
+use crate::store::{DeadLetter, Refusal};
 
 /// How long a server is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);

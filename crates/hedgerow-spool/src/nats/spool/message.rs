@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use crate::event::SpooledEvent;
 use crate::event::{milliseconds, time_of};
-use crate::SpooledEvent;
 
 /// The header with the first arrival, in milliseconds since 1970.
 pub(super) const FIRST_ARRIVAL: &str = "Hedgerow-First-Arrival";

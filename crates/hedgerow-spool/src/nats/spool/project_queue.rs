@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::message::{arrival, unpack, FIRST_ARRIVAL};
 use super::streams::{self, Created, Streams, GIVEN_OUT};
+use crate::error::SpoolError;
 use crate::store::{Gauge, Lead, PeekLimit, Peeked, Position, QueuedEvent, Rest};
-use crate::SpoolError;
 
 /// How long the next message of those that were asked for may take.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -7,7 +7,8 @@ use async_nats::{ConnectOptions, ServerAddr};
 
 use super::place::{NatsCertificate, NatsLogin, NatsPlace, NatsServer};
 use super::{remote, ANSWER};
-use crate::{SpoolError, SpoolLimits};
+use crate::backend::SpoolLimits;
+use crate::error::SpoolError;
 
 /// Where a distributed spool is, and its bounds.
 #[derive(Clone)]

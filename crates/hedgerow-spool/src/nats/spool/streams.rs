@@ -14,9 +14,10 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::connection::NatsConnection;
+use super::faults::NotPublished;
 use super::fitness::{self, Purpose};
 use super::{names, remote, NatsSettings};
-use crate::SpoolError;
+use crate::error::SpoolError;
 
 /// The server gives a message out again after this, unless it has been acknowledged. A new leader
 /// makes the consumer again and need not wait for it.
@@ -82,6 +83,14 @@ impl Streams {
     /// Finds the streams, or makes those that are not there. Streams that an operator has made are
     /// used as they are.
     pub(super) async fn open(
+        connection: &NatsConnection,
+        settings: &NatsSettings,
+    ) -> Result<Self, SpoolError> {
+        let opened = Self::open_all(connection, settings).await;
+        opened.map_err(|error| connection.explain(error))
+    }
+
+    async fn open_all(
         connection: &NatsConnection,
         settings: &NatsSettings,
     ) -> Result<Self, SpoolError> {
@@ -152,6 +161,14 @@ impl Streams {
 
     /// Finds the streams, or returns which one is missing.
     pub(super) async fn find(
+        connection: &NatsConnection,
+        settings: &NatsSettings,
+    ) -> Result<Self, SpoolError> {
+        let found = Self::find_all(connection, settings).await;
+        found.map_err(|error| connection.explain(error))
+    }
+
+    async fn find_all(
         connection: &NatsConnection,
         settings: &NatsSettings,
     ) -> Result<Self, SpoolError> {
@@ -261,7 +278,7 @@ impl Streams {
                 renew: self.lead / 6 * 5,
             })),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
-            Err(error) => Err(remote("take the lead", error)),
+            Err(error) => Err(remote("take the lead", NotPublished::from(error))),
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::transactions::{pack, Append, AppendPart};
 use super::worker::{AppendRoom, Worker};
+use crate::error::SpoolError;
 use crate::store::Counters;
-use crate::SpoolError;
 
 /// How long appends are refused without a try after a failed write: a full disk is not to be asked
 /// a thousand times a second.

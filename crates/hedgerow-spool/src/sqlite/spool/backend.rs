@@ -14,8 +14,10 @@ use super::{SqliteSettings, SqliteSpool};
 use crate::backend::{
     Backend, Examination, OpenedSpool, SharedFolder, SpoolHealth, SpoolLimits, SpoolTrouble, Terms,
 };
+use crate::command::{CommandError, SpoolCommand};
+use crate::error::SpoolError;
 use crate::settings::{SettingMistake, SpoolSettings};
-use crate::{CommandError, Leadership, SpoolCommand, SpoolError};
+use crate::store::Leadership;
 
 /// A spool in a folder.
 pub(crate) struct SqliteBackend(PathBuf);

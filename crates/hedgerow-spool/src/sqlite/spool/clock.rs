@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::Clock;
+use crate::store::Clock;
 
 /// A difference of the two clocks within one check that is not a jump: one that is corrected
 /// slowly.

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::database::{Database, Opener};
+use crate::command::{CommandError, Selection, SpoolCommand};
+use crate::error::SpoolError;
 use crate::listing::{time, Amount, DeadRow, Listing, WaitingRow};
-use crate::{CommandError, Selection, SpoolCommand, SpoolError};
 
 impl SpoolCommand {
     /// Works on the spool in `folder`, and writes the answer as lines.

@@ -15,7 +15,8 @@ use super::lease::FileLease;
 use super::migration;
 use super::schema::{self, FORMAT, PAGE};
 use super::writing::{used, Writing};
-use crate::{Leadership, SpoolError};
+use crate::error::SpoolError;
+use crate::store::Leadership;
 
 pub(super) const FILE: &str = "spool.db";
 

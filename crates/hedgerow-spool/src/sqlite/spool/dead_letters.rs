@@ -3,8 +3,9 @@
 use rusqlite::{params, Row};
 
 use super::database::{Database, NextRow};
+use crate::error::SpoolError;
 use crate::event::time_of;
-use crate::{DeadLetter, Refusal, SpoolError};
+use crate::store::{DeadLetter, Refusal};
 
 impl Database {
     /// Hands out the dead letters in the order of their numbers, one at a time: together they may be a

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::error::SpoolError;
 use crate::store::{Lead, Leadership};
-use crate::SpoolError;
 
 /// The lock is held until it is released or the process ends, however it ends.
 const HELD: Duration = Duration::from_secs(365 * 24 * 3600);

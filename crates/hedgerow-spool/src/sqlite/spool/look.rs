@@ -12,7 +12,7 @@ use super::database::FILE;
 use super::migration;
 use super::schema::FORMAT;
 use super::settings::FolderState;
-use crate::SpoolError;
+use crate::error::SpoolError;
 
 /// Whether [`SqliteSpool::open`](super::SqliteSpool::open) would have a spool to work with in this folder.
 /// Makes and changes nothing.
@@ -58,8 +58,9 @@ pub(super) fn inspect_folder(folder: &Path) -> Result<FolderState, SpoolError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::SqliteSettings;
+    use super::super::SqliteSpool;
     use super::*;
-    use crate::{SqliteSettings, SqliteSpool};
 
     #[test]
     fn an_inspection_matches_opening_and_creates_nothing() {

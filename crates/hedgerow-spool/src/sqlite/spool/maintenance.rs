@@ -4,8 +4,8 @@ use super::clock::ClockJump;
 use super::database::Database;
 use super::reserve::LOG_BYTES;
 use super::worker::{DeadLetterShare, Worker, SMALL_STEP};
+use crate::error::SpoolError;
 use crate::store::Counters;
-use crate::SpoolError;
 
 /// Events, and dead letters, that one round drops for their age or their share.
 const GONE_AT_ONCE: usize = 10_000;

@@ -46,12 +46,14 @@ mod tests {
     use super::super::look::inspect_folder;
     use super::super::recovery::recover;
     use super::super::settings::FolderState;
+    use super::super::settings::SqliteSettings;
     use super::super::writing::checksum;
+    use super::super::SqliteSpool;
+    use crate::command::{CommandError, ListFormat, Selection, SpoolCommand};
+    use crate::error::SpoolError;
     use crate::event::time_of;
-    use crate::{
-        CommandError, Leadership, ListFormat, PeekLimit, Selection, SpoolCommand, SpoolError,
-        SpooledEvent, SqliteSettings, SqliteSpool, Store,
-    };
+    use crate::event::SpooledEvent;
+    use crate::store::{Leadership, PeekLimit, Store};
 
     /// The tables as they were made in the old format; `age` came with the first second of use.
     const OLD_SCHEMA: &str = "

@@ -9,7 +9,7 @@ use super::database::{Database, Opener};
 use super::reading::Total;
 use super::recovery::{copy_deleted, recover};
 use super::worker::Worker;
-use crate::SpoolError;
+use crate::error::SpoolError;
 
 impl Worker {
     /// Opens the file if it is not open. Its error is that of the moment: the next call tries

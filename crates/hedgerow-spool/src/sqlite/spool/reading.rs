@@ -6,9 +6,9 @@ use rusqlite::{params, Row};
 
 use super::database::{Database, NextRow};
 use super::writing::checksum;
+use crate::error::SpoolError;
 use crate::event::time_of;
 use crate::store::{PeekLimit, Position, QueuedEvent, Rest};
-use crate::SpoolError;
 
 /// The waiting events of one project.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use rusqlite::{params, Connection, OpenFlags};
 
 use super::database::{Database, Opener};
 use super::migration::{FIRST, FIRST_DEAD_LETTERS};
+use crate::error::SpoolError;
 use crate::event::milliseconds;
-use crate::{SpoolError, SpooledEvent};
+use crate::event::SpooledEvent;
 
 /// The number of unreadable positions in a row after which the rest is abandoned.
 const MOST_MISSES: u32 = 20_000;

@@ -7,8 +7,9 @@ use tokio::sync::oneshot;
 
 use super::reserve::LOG_BYTES;
 use super::worker::{DeadLetterShare, Worker, SMALL_STEP};
+use crate::error::SpoolError;
+use crate::store::Refusal;
 use crate::store::{Counters, Position};
-use crate::{Refusal, SpoolError};
 
 /// An event that becomes a dead letter, why, and who waits for it.
 pub(super) type DeadLetterRequest = (Position, Refusal, oneshot::Sender<Result<(), SpoolError>>);

@@ -16,8 +16,9 @@ use super::transactions::Append;
 use super::worker::{Worker, WorkerShared};
 use super::SqliteSettings;
 use crate::event::milliseconds;
+use crate::event::SpooledEvent;
+use crate::store::Refusal;
 use crate::store::{PeekLimit, Position};
-use crate::{Refusal, SpooledEvent};
 
 thread_local! {
     /// Each statement that this thread has run, with the steps of all of its runs.

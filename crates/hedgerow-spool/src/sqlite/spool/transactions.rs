@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use tokio::sync::oneshot;
 
-use crate::{SpoolError, SpooledEvent};
+use crate::error::SpoolError;
+use crate::event::SpooledEvent;
 
 /// Bytes of events in one transaction: together with the log's size, the file may have to grow by
 /// this on a disk that has just become full.

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use flate2::Crc;
 use rusqlite::{params, Connection, OptionalExtension, Transaction};
 
+use crate::event::SpooledEvent;
 use crate::event::{milliseconds, time_of};
 use crate::store::Position;
-use crate::{Refusal, SpooledEvent};
+use crate::store::Refusal;
 
 /// The events that left the spool.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
