@@ -7,7 +7,8 @@
 use super::super::block::plain_run;
 use super::super::keys::{hash, Novelty, Seen, Word};
 use super::super::names::{Name, Names};
-use super::super::value::{Entry, Shape, Span, Value};
+use super::super::span::Span;
+use super::super::value::{Entry, Shape, Value};
 use super::asked::Asked;
 use super::forms::{window, with_scalar, Form, Literal, LONGEST as LONGEST_LITERAL, MOST_PARTS};
 use super::Work;
