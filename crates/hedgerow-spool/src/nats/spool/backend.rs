@@ -44,7 +44,7 @@ impl Backend for NatsBackend {
             ..self.settings(terms.limits)
         };
         Ok(OpenedSpool {
-            store: Arc::new(NatsSpool::open_and_wait(settings, FIRST_LOOK)?),
+            store: Arc::new(NatsSpool::open_and_wait(settings, FIRST_LOOK, terms.clock)?),
             folder: None,
         })
     }
