@@ -64,7 +64,7 @@ pub mod rewrite;
 pub mod segment;
 // Requests and answers of the admin pages and the demo, as values.
 #[doc(hidden)]
-pub mod plain;
+pub mod handler;
 // The code that names the framework; its public items are shown below.
 #[doc(hidden)]
 pub mod proxy;
@@ -77,12 +77,12 @@ pub use config::{
     Config, ConfigError, Environment, Place, Problem, Problems, SecretSource, Warning,
     WithoutSecrets,
 };
+pub use handler::Handler;
 pub use hedgerow_rewrite::{Fault, MessageOutcome, Omission, Rewriter};
 pub use hedgerow_spool::SpoolError;
-pub use plain::Handler;
 pub use proxy::{
-    fetch_libraries, BuildError, Builder, Counts, FetchError, ForwardCounts, Hedgerow, Observer,
-    Plain,
+    fetch_libraries, BuildError, Builder, Counts, FetchError, ForwardCounts, HandlerApp, Hedgerow,
+    Observer,
 };
 #[cfg(feature = "server")]
 pub use proxy::{Server, ServerError};

@@ -149,7 +149,7 @@ fn write(mut out: impl Write, queue: &Receiver<WriterCommand>) {
 
 /// Limits the lines that one place of the code writes, and reports how many were omitted. This
 /// applies only to information, warnings and errors: a filter for lower levels shows every line.
-pub struct Bounded<L> {
+pub struct LimitedLog<L> {
     log: L,
     /// Its own lines about the start are never left out.
     exempt: &'static str,
@@ -171,7 +171,7 @@ struct SuppressedLine {
     text: String,
 }
 
-impl<L: Log> Bounded<L> {
+impl<L: Log> LimitedLog<L> {
     /// Bounds what this logger gets, except from targets that begin with `exempt`.
     pub fn new(log: L, exempt: &'static str) -> Self {
         Self {
@@ -216,20 +216,20 @@ impl<L: Log> Bounded<L> {
     }
 }
 
-impl<L: Log> Bounded<L> {
+impl<L: Log> LimitedLog<L> {
     /// Reports how many lines were omitted if no later line has done so, when their interval is
-    /// over or, with [`Tell::All`], now. Call it from time to time, and at the end.
-    pub fn log_omitted(&self, tell: Tell) {
+    /// over or, with [`OmittedLines::All`], now. Call it from time to time, and at the end.
+    pub fn log_omitted(&self, tell: OmittedLines) {
         self.log_omitted_at(tell, Instant::now());
     }
 
-    fn log_omitted_at(&self, tell: Tell, now: Instant) {
+    fn log_omitted_at(&self, tell: OmittedLines, now: Instant) {
         let untold: Vec<(SuppressedLine, u64)> = {
             let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
             let over = |place: &CallSite| now.saturating_duration_since(place.since) >= INTERVAL;
             let due = places
                 .values_mut()
-                .filter(|place| tell == Tell::All || over(place));
+                .filter(|place| tell == OmittedLines::All || over(place));
             due.filter_map(|place| Some((place.last.take()?, std::mem::take(&mut place.left_out))))
                 .collect()
         };
@@ -257,14 +257,14 @@ impl<L: Log> Bounded<L> {
 
 /// The places whose omitted lines are reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tell {
+pub enum OmittedLines {
     /// Those where the interval is over.
     Over,
     /// All.
     All,
 }
 
-impl<L: Log> Log for Bounded<L> {
+impl<L: Log> Log for LimitedLog<L> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         self.log.enabled(metadata)
     }
@@ -296,7 +296,7 @@ impl<L: Log> Log for Bounded<L> {
     }
 }
 
-impl<L> std::fmt::Debug for Bounded<L> {
+impl<L> std::fmt::Debug for LimitedLog<L> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Bounded").finish_non_exhaustive()
     }
@@ -307,9 +307,9 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    struct Nowhere;
+    struct NullLog;
 
-    impl Log for Nowhere {
+    impl Log for NullLog {
         fn enabled(&self, _: &Metadata<'_>) -> bool {
             true
         }
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn omitted_lines_are_reported_even_if_no_line_follows() {
-        let bounded = Bounded::new(KeptLines::default(), "hedgerow::cli");
+        let bounded = LimitedLog::new(KeptLines::default(), "hedgerow::cli");
         let start = Instant::now();
         for number in 0..17 {
             bounded.log(
@@ -352,15 +352,15 @@ mod tests {
             bounded.log.0.lock().unwrap().clone()
         };
         assert_eq!(bounded.log.0.lock().unwrap().len() as u64, LINES);
-        assert!(told(Tell::Over, start).is_empty());
+        assert!(told(OmittedLines::Over, start).is_empty());
         let text = "dead letter 16 (the last of 12 lines like this that were left out)";
-        assert_eq!(told(Tell::Over, Instant::now() + INTERVAL), [text]);
-        assert!(told(Tell::All, Instant::now() + INTERVAL).is_empty());
+        assert_eq!(told(OmittedLines::Over, Instant::now() + INTERVAL), [text]);
+        assert!(told(OmittedLines::All, Instant::now() + INTERVAL).is_empty());
     }
 
     #[test]
     fn one_place_writes_a_few_lines_in_an_interval_and_reports_the_omitted_ones() {
-        let bounded = Bounded::new(Nowhere, "hedgerow::cli");
+        let bounded = LimitedLog::new(NullLog, "hedgerow::cli");
         let start = Instant::now();
         let pass = |level, target: &str, line, at| {
             let record = Record::builder()
@@ -385,9 +385,9 @@ mod tests {
     }
 
     /// A file that takes nothing.
-    struct Full;
+    struct FullWriter;
 
-    impl Write for Full {
+    impl Write for FullWriter {
         fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
             Err(io::ErrorKind::StorageFull.into())
         }
@@ -397,9 +397,9 @@ mod tests {
     }
 
     /// A reader that does not read until it is released.
-    struct Stuck(Arc<Mutex<Vec<u8>>>);
+    struct StuckWriter(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Stuck {
+    impl Write for StuckWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             all.extend_from_slice(bytes);
@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn an_unread_log_blocks_no_writer_and_reports_the_lost_lines() {
         let all = Arc::new(Mutex::new(Vec::new()));
-        let (mut writer, last) = LineWriter::start(Stuck(Arc::clone(&all))).unwrap();
+        let (mut writer, last) = LineWriter::start(StuckWriter(Arc::clone(&all))).unwrap();
         let unread = all.lock().unwrap();
         let sent = QUEUE * 3;
         for number in 0..sent {
@@ -431,7 +431,7 @@ mod tests {
         assert!(text.contains(&said), "{said}: {}", text.len());
 
         // A disk that is full.
-        let (mut writer, last) = LineWriter::start(Full).unwrap();
+        let (mut writer, last) = LineWriter::start(FullWriter).unwrap();
         writer.write_all(b"a line\n").unwrap();
         drop(last);
         assert_eq!(dropped(), lost + 1);

@@ -25,7 +25,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
 use edge::Place;
 use pebble::Pebble;
-use secure::Trust;
+use secure::TrustedAuthorities;
 use support::running::{get, until};
 
 /// A certificate of an authority of this test, with its key, that has so many days behind and before it.
@@ -147,7 +147,7 @@ async fn a_renewal_swaps_the_certificate_under_open_connections() {
     pebble.directory.cut();
     let place = Place::seen_by(&pebble).await;
     let edge = place.start(&pebble.acme(storage.path(), NAMES)).await;
-    let old = Trust::in_pem(root.as_bytes());
+    let old = TrustedAuthorities::in_pem(root.as_bytes());
     let mut open = edge.connected(&old, "shop.example").await;
     assert!(open.get("/up").await.is_ok());
     let line = edge.logs("no certificate could be ordered").await;
@@ -351,7 +351,7 @@ async fn the_authoritys_times_for_renewal_and_retry_are_obeyed() {
     let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
     let wait = kept["retry_after"].as_u64().unwrap() - kept["last"].as_u64().unwrap();
     assert!((89_900..=90_100).contains(&wait), "{kept}");
-    let old = Trust::in_pem(root.as_bytes());
+    let old = TrustedAuthorities::in_pem(root.as_bytes());
     edge.connected(&old, "shop.example").await;
 }
 

@@ -9,21 +9,21 @@
 
 #[path = "command_line/first_hour.rs"]
 mod first_hour;
-#[path = "command_line/startable.rs"]
-mod startable;
+#[path = "command_line/start_check.rs"]
+mod start_check;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-struct Ended {
+struct CommandOutput {
     code: Option<i32>,
     out: String,
     err: String,
 }
 
-fn hedgerow(arguments: &[&str], input: &str) -> Ended {
+fn hedgerow(arguments: &[&str], input: &str) -> CommandOutput {
     let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
         .args(arguments)
         .stdin(Stdio::piped())
@@ -38,7 +38,7 @@ fn hedgerow(arguments: &[&str], input: &str) -> Ended {
         .write_all(input.as_bytes())
         .unwrap();
     let output = child.wait_with_output().unwrap();
-    Ended {
+    CommandOutput {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),

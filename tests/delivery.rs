@@ -10,12 +10,12 @@
 
 #[path = "delivery/answers.rs"]
 mod answers;
-#[path = "delivery/culprits.rs"]
-mod culprits;
-#[path = "delivery/doors.rs"]
-mod doors;
-#[path = "delivery/gate.rs"]
-mod gate;
+#[path = "delivery/consent.rs"]
+mod consent;
+#[path = "delivery/lenient.rs"]
+mod lenient;
+#[path = "delivery/refused_events.rs"]
+mod refused_events;
 mod support;
 
 use std::collections::BTreeMap;

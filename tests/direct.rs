@@ -24,34 +24,34 @@ use support::{batch, gzip, track};
 use tokio::sync::Notify;
 
 /// A server with its own listeners, which reads calls itself. It ends with the test.
-struct Own {
+struct DirectServer {
     address: SocketAddr,
     stop: Arc<Notify>,
 }
 
-struct Told(Arc<Notify>);
+struct TestSignal(Arc<Notify>);
 
 #[async_trait]
-impl ShutdownSignalWatch for Told {
+impl ShutdownSignalWatch for TestSignal {
     async fn recv(&self) -> ShutdownSignal {
         self.0.notified().await;
         ShutdownSignal::FastShutdown
     }
 }
 
-impl Own {
+impl DirectServer {
     fn start(yaml: &str) -> Self {
         let yaml = format!("listen: 127.0.0.1:0\nserver: {{threads: 2}}\n{yaml}");
         let server = Server::new(Hedgerow::new(config(&yaml)).unwrap()).unwrap();
         let address = server.addresses()[0];
         let stop = Arc::new(Notify::new());
-        let told = Box::new(Told(Arc::clone(&stop)));
+        let told = Box::new(TestSignal(Arc::clone(&stop)));
         std::thread::spawn(move || server.run_until(told));
         Self { address, stop }
     }
 }
 
-impl Drop for Own {
+impl Drop for DirectServer {
     fn drop(&mut self) {
         self.stop.notify_one();
     }
@@ -212,7 +212,7 @@ fn told(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_readers_answer_a_call_alike_and_send_posthog_the_same() {
     let (here, there) = (Recorder::start().await, Recorder::start().await);
-    let own = Own::start(&yaml(&here.url()));
+    let own = DirectServer::start(&yaml(&here.url()));
     let framework = Proxy::start(&yaml(&there.url())).await;
     let mut mismatches = 0;
     for (what, request) in requests() {
@@ -249,7 +249,7 @@ async fn both_readers_answer_a_call_alike_and_send_posthog_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_follow_each_other_on_a_connection_however_they_are_cut() {
     let posthog = Recorder::start().await;
-    let own = Own::start(&yaml(&posthog.url()));
+    let own = DirectServer::start(&yaml(&posthog.url()));
     let mut client = Client::connect(own.address).await;
     let mut expected = Vec::new();
     for (number, bytes) in [200, 5_000, 200, 90_000, 200].into_iter().enumerate() {
@@ -290,7 +290,7 @@ async fn calls_follow_each_other_on_a_connection_however_they_are_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_breaks_off_brings_nothing_to_posthog() {
     let posthog = Recorder::start().await;
-    let own = Own::start(&yaml(&posthog.url()));
+    let own = DirectServer::start(&yaml(&posthog.url()));
     let request = post("/hr/v1/b", "", batch(400, 1000).as_bytes());
     for cut in [request.len() - 1, request.len() / 2, 200] {
         let mut client = Client::connect(own.address).await;

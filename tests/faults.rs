@@ -28,9 +28,9 @@ use support::recorder::{response, Act, Recorder};
 use support::{eventually, h2, track};
 
 /// Panics at one event, and sees all others.
-struct Panicking;
+struct PanickingObserver;
 
-impl Observer for Panicking {
+impl Observer for PanickingObserver {
     fn message(&self, came: &[u8], _: MessageOutcome<'_>) {
         let text = String::from_utf8_lossy(came);
         assert!(!text.contains("u-panic"), "this event was to panic");
@@ -45,7 +45,7 @@ async fn a_panic_in_one_request_harms_no_other() {
         "delivery:",
         &format!("  - {{path: /, origin: \"{}\"}}\ndelivery:", site.url()),
     );
-    let hedgerow = Hedgerow::builder(config(&yaml)).watch(Arc::new(Panicking));
+    let hedgerow = Hedgerow::builder(config(&yaml)).watch(Arc::new(PanickingObserver));
     let proxy = Proxy::of(hedgerow.build().unwrap(), Speaks::Both).await;
     let mut kept = Client::connect(proxy.address).await;
     let mut shared = h2::Client::connect(proxy.address).await;
@@ -230,7 +230,7 @@ async fn a_silent_broken_or_lying_dns_loses_no_event_and_stops_no_page() {
             assert_eq!(page.status, 200, "{mood:?}");
         }
         assert_eq!(posthog.capture.stored(), 0, "{mood:?}");
-        resolver.now(dns::Mood::Well);
+        resolver.now(dns::AnswerMode::Well);
         setup.all_arrive(&posthog.capture, &ids).await;
         assert!(resolver.asked() > 0, "{mood:?}: it was asked");
     }

@@ -259,12 +259,12 @@ fn bare(kind: Kind) -> Value {
 
 /// The content of an event, and the origin of each property.
 #[derive(Default)]
-struct Said {
+struct DocumentedEvent {
     values: BTreeMap<String, Value>,
     origins: Value,
 }
 
-fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> Said {
+fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> DocumentedEvent {
     let mut message = bare(kind);
     let mut arrival = Arrival {
         // The minimal message has no time: the clock's value is not compared.
@@ -308,7 +308,7 @@ fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> Said {
     rewrite.pull(&mut batch, usize::MAX, &mut ()).unwrap();
     let sent: Value = serde_json::from_slice(&batch.close()).unwrap();
     let Some(event) = sent["batch"].get(0) else {
-        return Said::default();
+        return DocumentedEvent::default();
     };
     let mut values = BTreeMap::new();
     for (key, value) in event.as_object().unwrap() {
@@ -319,14 +319,14 @@ fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> Said {
     for (key, value) in event["properties"].as_object().unwrap() {
         values.insert(format!("`properties.{key}`"), value.clone());
     }
-    Said {
+    DocumentedEvent {
         values,
         origins: serde_json::from_str(&rewrite.explanation()).unwrap(),
     }
 }
 
 /// The new or different properties with a field.
-fn difference(with: &Said, without: &Said) -> BTreeSet<String> {
+fn difference(with: &DocumentedEvent, without: &DocumentedEvent) -> BTreeSet<String> {
     let changed = with
         .values
         .iter()

@@ -32,14 +32,14 @@ fn plain(log: &str) -> String {
     log.replace('`', "")
 }
 
-struct Played {
+struct ReplayedSession {
     folder: tempfile::TempDir,
     address: SocketAddr,
     prefix: String,
     process: Option<Child>,
 }
 
-impl Drop for Played {
+impl Drop for ReplayedSession {
     fn drop(&mut self) {
         if let Some(process) = &mut self.process {
             let _ = process.kill();
@@ -55,7 +55,7 @@ fn free() -> SocketAddr {
         .unwrap()
 }
 
-impl Played {
+impl ReplayedSession {
     /// A file as `init` writes it for this host, without a library of scripts, and changed.
     fn with(host: &str, change: impl Fn(String) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -193,12 +193,12 @@ const PAGE: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/h
 
 #[test]
 fn problems_that_prevent_a_start_are_reported_at_once() {
-    let played = Played::with("us", |yaml| yaml);
+    let played = ReplayedSession::with("us", |yaml| yaml);
     let mut command = played.command(&["run"]);
     command.env_remove("POSTHOG_API_KEY");
     played.ends("`POSTHOG_API_KEY` is not set", command);
     played.ends("analytics.js is not there", played.command(&["run"]));
-    let played = Played::with("us", without_library);
+    let played = ReplayedSession::with("us", without_library);
     let _taken = TcpListener::bind(played.address).unwrap();
     played.ends("the port is taken", played.command(&["run"]));
 }
@@ -210,7 +210,7 @@ fn wrong_answers_from_posthogs_address_are_reported_with_the_first_event() {
         ("another web server answers at PostHog's address", PAGE),
     ] {
         let host = format!("http://{}", answering(answer));
-        let mut played = Played::with(&host, without_library);
+        let mut played = ReplayedSession::with(&host, without_library);
         played.runs("wk_first");
         played.says(failure);
     }
@@ -255,7 +255,7 @@ fn a_missing_connection_to_posthog_is_reported_with_the_first_event() {
             format!("http://{}", silent.0),
         ),
     ] {
-        let mut played = Played::with(&host, |yaml| {
+        let mut played = ReplayedSession::with(&host, |yaml| {
             without_library(yaml).replace("timeout: 15s", "timeout: 2s")
         });
         played.runs("wk_first");
@@ -278,7 +278,7 @@ fn expired(folder: &Path) {
 #[test]
 fn an_expired_certificate_is_reported_on_both_sides() {
     // As PostHog's own: a Hedgerow that serves with it.
-    let mut theirs = Played::with("us", without_library);
+    let mut theirs = ReplayedSession::with("us", without_library);
     expired(theirs.path());
     let listen = theirs.address.to_string();
     let yaml = std::fs::read_to_string(theirs.path().join("hedgerow.yaml")).unwrap();
@@ -293,7 +293,7 @@ fn an_expired_certificate_is_reported_on_both_sides() {
     assert!(bad.any(of_it), "{found}");
     theirs.process = Some(theirs.command(&["run"]).spawn().unwrap());
     let ca = theirs.path().join("old.pem").display().to_string();
-    let mut ours = Played::with(
+    let mut ours = ReplayedSession::with(
         &format!("https://localhost:{}", theirs.address.port()),
         |yaml| {
             let key = "api_key: env:POSTHOG_API_KEY";
@@ -307,7 +307,7 @@ fn an_expired_certificate_is_reported_on_both_sides() {
 #[test]
 fn an_unknown_key_and_an_untrusted_proxy_are_reported() {
     let host = format!("http://{}", answering(REFUSED));
-    let mut played = Played::with(&host, |yaml| {
+    let mut played = ReplayedSession::with(&host, |yaml| {
         without_library(yaml).replace("[127.0.0.1, \"::1\"]", "[]")
     });
     played.runs("wk_of_another_source");

@@ -14,12 +14,12 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow::proxy::Plain;
+use hedgerow::proxy::HandlerApp;
 use hedgerow::Hedgerow;
 use support::client::{chunk, post, Client};
 use support::proxy::{config, yaml, yaml_http2, PostHog, Proxy, Speaks};
 use support::recorder::{distinct_id, response, Act, Recorder, OK};
-use support::tls::{Certificates, Offers, Secure};
+use support::tls::{AlpnOffer, Certificates, Secure};
 use support::{batch, h2, track, within};
 
 /// The batch limit of one upstream request, and an event or two more (posthog-ingestion 5.1).
@@ -376,9 +376,9 @@ async fn posthogs_certificate_must_be_valid_for_its_name_and_signed_by_a_trusted
         ),
         ("an unknown authority", &unknown, &ca, "localhost", 503),
     ] {
-        for offers in [Offers::Http1, Offers::Both] {
+        for offers in [AlpnOffer::Http1, AlpnOffer::Both] {
             let posthog = PostHog::start().await;
-            let app = Plain::new(Arc::clone(&posthog.capture) as _);
+            let app = HandlerApp::new(Arc::clone(&posthog.capture) as _);
             let secure = Secure::start(app, certificates, offers).await;
             let yaml = yaml(&format!("https://{host}:{}", secure.address.port())).replace(
                 "api_key: phc_test",

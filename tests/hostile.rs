@@ -20,7 +20,7 @@ mod edge;
 
 use broken::{broken, texts, whole_and_broken, Numbers};
 use hedgerow::site::inject as scan;
-use hedgerow::site::{claims, head};
+use hedgerow::site::{forwarding_headers, head};
 
 #[test]
 fn mistakes_of_any_configuration_have_a_place() {

@@ -24,7 +24,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
 
-use secrets::{Out, Sink};
+use secrets::{Output, Sink};
 use support::client::{Answer, Client};
 use support::recorder::{refused_port, Act, Recorder, OK};
 use support::{eventually, DEADLINE};
@@ -34,7 +34,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_hedgerow");
 /// How an upstream behaves.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Mood {
+enum AnswerMode {
     Well,
     /// 503 with a cookie, and a page that repeats the request.
     Away,
@@ -53,7 +53,7 @@ struct Upstream {
 
 impl Upstream {
     async fn start() -> Self {
-        let mood = Arc::new(AtomicU8::new(Mood::Well as u8));
+        let mood = Arc::new(AtomicU8::new(AnswerMode::Well as u8));
         let now = Arc::clone(&mood);
         let recorder = Recorder::that(move |request| {
             let mood = now.load(Ordering::SeqCst);
@@ -66,18 +66,18 @@ impl Upstream {
                 format!("HTTP/1.1 {status}\r\n{cookie}Content-Length: {length}\r\n\r\n{body}")
             };
             match mood {
-                _ if mood == Mood::Away as u8 => Act::Answer(page("503 Away", &echo).into_bytes()),
-                _ if mood == Mood::Refuses as u8 => {
+                _ if mood == AnswerMode::Away as u8 => Act::Answer(page("503 Away", &echo).into_bytes()),
+                _ if mood == AnswerMode::Refuses as u8 => {
                     Act::Answer(page("400 Bad Request", &echo).into_bytes())
                 }
-                _ if mood == Mood::Babbles as u8 => Act::AnswerAndClose(
+                _ if mood == AnswerMode::Babbles as u8 => Act::AnswerAndClose(
                     format!(
                         "HTTP/1.1 200 OK\r\nSet-Cookie: up={0}\r\nno colon {0} {echo}\r\n\u{1}\r\n\r\n",
                         secrets::UPSTREAM_COOKIE
                     )
                     .into_bytes(),
                 ),
-                _ if mood == Mood::HangsUp as u8 => Act::Close,
+                _ if mood == AnswerMode::HangsUp as u8 => Act::Close,
                 _ => Act::Answer(OK.to_vec()),
             }
         })
@@ -85,7 +85,7 @@ impl Upstream {
         Self { recorder, mood }
     }
 
-    fn now(&self, mood: Mood) {
+    fn now(&self, mood: AnswerMode) {
         self.mood.store(mood as u8, Ordering::SeqCst);
     }
 
@@ -111,7 +111,7 @@ fn inflated(body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The binary, its neighbours, and all that it has said.
-struct World {
+struct LeakSetup {
     process: Child,
     folder: tempfile::TempDir,
     address: SocketAddr,
@@ -121,17 +121,17 @@ struct World {
     posthog: Upstream,
     site: Upstream,
     segment: Upstream,
-    outs: Vec<Out>,
+    outs: Vec<Output>,
 }
 
-impl Drop for World {
+impl Drop for LeakSetup {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-impl World {
+impl LeakSetup {
     /// Starts it with this filter for the log, the default for none.
     async fn start(filter: Option<&str>) -> Self {
         let (posthog, site, segment) = (
@@ -231,7 +231,7 @@ impl World {
         let answer = client.next().await;
         if let Some(answer) = &answer {
             let said = [answer.head.as_bytes(), &answer.body].concat();
-            self.outs.push(Out::new(sink, said));
+            self.outs.push(Output::new(sink, said));
         }
         answer
     }
@@ -242,7 +242,7 @@ impl World {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.admin);
         let answer = client.exchange(request.as_bytes()).await;
         let said = String::from_utf8_lossy(&answer.body).into_owned();
-        self.outs.push(Out::new(sink, said.clone().into_bytes()));
+        self.outs.push(Output::new(sink, said.clone().into_bytes()));
         said
     }
 
@@ -262,7 +262,7 @@ impl World {
         let output = output.unwrap();
         let said = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&said).into_owned();
-        self.outs.push(Out::new(sink, said));
+        self.outs.push(Output::new(sink, said));
         text
     }
 
@@ -291,14 +291,16 @@ impl World {
         eventually("its end", || process.try_wait().unwrap()).await;
         let log = self.log();
         self.outs
-            .push(Out::new(Sink::Log, log.clone().into_bytes()));
+            .push(Output::new(Sink::Log, log.clone().into_bytes()));
         for file in files(&self.folder.path().join("spool")) {
             self.outs
-                .push(Out::new(Sink::Disk, std::fs::read(file).unwrap()));
+                .push(Output::new(Sink::Disk, std::fs::read(file).unwrap()));
         }
-        self.outs.push(Out::new(Sink::PostHog, self.posthog.got()));
-        self.outs.push(Out::new(Sink::Site, self.site.got()));
-        self.outs.push(Out::new(Sink::Segment, self.segment.got()));
+        self.outs
+            .push(Output::new(Sink::PostHog, self.posthog.got()));
+        self.outs.push(Output::new(Sink::Site, self.site.got()));
+        self.outs
+            .push(Output::new(Sink::Segment, self.segment.got()));
         let leaks = secrets::leaks(&self.outs);
         assert!(leaks.is_empty(), "\n{}", leaks.join("\n"));
         let missing = secrets::missing(&self.outs);
@@ -316,7 +318,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 async fn drive(filter: Option<&str>) {
-    let mut world = World::start(filter).await;
+    let mut world = LeakSetup::start(filter).await;
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", world.process.id())).unwrap();
     let core = limits
         .lines()

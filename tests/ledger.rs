@@ -42,9 +42,9 @@ fn events() -> usize {
 }
 
 /// A disk that is as large as it needs to be, and whole.
-struct Sound;
+struct HealthyDisk;
 
-impl Disk for Sound {}
+impl Disk for HealthyDisk {}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_event_is_there_in_the_end_and_nothing_else() {
@@ -58,7 +58,7 @@ async fn every_acknowledged_event_is_there_in_the_end_and_nothing_else() {
         kills: 10.max(events() / 10_000),
         mode: "stream",
     };
-    run::run(plan, folder.path(), &Sound).await;
+    run::run(plan, folder.path(), &HealthyDisk).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,13 +70,13 @@ async fn acknowledged_before_they_are_sent_and_there_in_the_end_all_the_same() {
         mode: "spool",
         ..Plan::short()
     };
-    run::run(plan, folder.path(), &Sound).await;
+    run::run(plan, folder.path(), &HealthyDisk).await;
 }
 
 /// Each time the proxy is gone, the log of its database gets a tail that no transaction ended.
-struct Torn;
+struct TornLog;
 
-impl Disk for Torn {
+impl Disk for TornLog {
     fn while_it_is_down(&self, spool: &Path, dice: &mut dice::Dice) {
         let log = spool.join("spool.db-wal");
         let mut tail = std::fs::read(&log).unwrap_or_default();
@@ -99,13 +99,13 @@ async fn a_torn_tail_of_the_log_costs_nothing_that_was_acknowledged() {
         kills: 6,
         ..Plan::short()
     };
-    run::run(plan, folder.path(), &Torn).await;
+    run::run(plan, folder.path(), &TornLog).await;
 }
 
 /// A disk that another program fills to the last byte, again and again.
-struct Filled(SmallDisk);
+struct FillingDisk(SmallDisk);
 
-impl Disk for Filled {
+impl Disk for FillingDisk {
     fn turn_bad(&self) {
         let mut other = std::fs::File::create(self.0.at.join("other")).unwrap();
         while other.write_all(&[0; 512]).is_ok() {}
@@ -127,7 +127,7 @@ async fn a_disk_that_is_full_again_and_again_costs_nothing_that_was_acknowledged
         name: "full disk",
         ..Plan::short()
     };
-    let refused = run::run(plan, &folder, &Filled(disk)).await;
+    let refused = run::run(plan, &folder, &FillingDisk(disk)).await;
     assert!(refused > 0, "the disk was never full");
 }
 

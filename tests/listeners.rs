@@ -10,7 +10,7 @@
 )]
 
 #[allow(dead_code)]
-#[path = "leaving/process.rs"]
+#[path = "shutdown/process.rs"]
 mod process;
 #[path = "reload/running.rs"]
 mod running;

@@ -23,7 +23,7 @@ mod ledger;
 #[path = "nats_spool/limits.rs"]
 mod limits;
 #[allow(dead_code)]
-#[path = "leaving/process.rs"]
+#[path = "shutdown/process.rs"]
 mod process;
 #[allow(dead_code)]
 #[path = "outage/relay.rs"]

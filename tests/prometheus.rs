@@ -7,10 +7,10 @@
     clippy::indexing_slicing
 )]
 
+#[path = "prometheus/alerts.rs"]
+mod alerts;
 #[path = "prometheus/dashboard.rs"]
 mod dashboard;
-#[path = "prometheus/evening.rs"]
-mod evening;
 #[path = "prometheus/rules.rs"]
 mod rules;
 mod support;

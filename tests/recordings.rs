@@ -211,14 +211,14 @@ impl Mismatches {
     }
 }
 
-struct Bench {
+struct RecordingSetup {
     posthog: PostHog,
     proxy: Proxy,
     wrong: Mismatches,
     stored: u64,
 }
 
-impl Bench {
+impl RecordingSetup {
     async fn start() -> Self {
         let posthog = PostHog::start().await;
         let yaml = format!(
@@ -405,7 +405,7 @@ fn check_answer(wrong: &mut Mismatches, named: &str, recording: &Recording, answ
 async fn every_recorded_request_arrives_as_the_documents_say() {
     let recordings = recordings();
     assert_eq!(recordings.len(), 62);
-    let mut bench = Bench::start().await;
+    let mut bench = RecordingSetup::start().await;
     for recording in &recordings {
         let mut client = Client::connect(bench.proxy.address).await;
         let sent = Utc::now();

@@ -10,11 +10,11 @@
 
 #[path = "reload/against.rs"]
 mod against;
-#[path = "leaving/load.rs"]
+#[path = "shutdown/load.rs"]
 #[allow(dead_code)]
 mod load;
 #[allow(dead_code)]
-#[path = "leaving/process.rs"]
+#[path = "shutdown/process.rs"]
 mod process;
 #[path = "reload/running.rs"]
 mod running;

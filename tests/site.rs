@@ -39,7 +39,7 @@ use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use support::client::{chunk, post, Client};
 use support::proxy::{config, yaml, PostHog, Proxy, Speaks};
 use support::recorder::{dead_url, refused_port, response, Act, Recorder};
-use support::tls::{Certificates, Offers};
+use support::tls::{AlpnOffer, Certificates};
 use support::{eventually, track};
 
 /// Segment's calls to PostHog, and everything of one host to the site.
@@ -379,10 +379,10 @@ async fn web_socket_site() -> String {
 }
 
 /// A signal that a test gives.
-struct Told(std::sync::Mutex<mpsc::Receiver<()>>);
+struct TestSignal(std::sync::Mutex<mpsc::Receiver<()>>);
 
 #[async_trait]
-impl ShutdownSignalWatch for Told {
+impl ShutdownSignalWatch for TestSignal {
     async fn recv(&self) -> ShutdownSignal {
         loop {
             if self.0.lock().unwrap().try_recv().is_ok() {
@@ -408,7 +408,7 @@ async fn a_stopping_server_completes_the_request_in_flight() {
     let server = Server::new(Hedgerow::new(config(&yaml)).unwrap()).unwrap();
     let address = server.addresses()[0];
     let (stop, told) = mpsc::channel();
-    let running = std::thread::spawn(move || server.run_until(Box::new(Told(told.into()))));
+    let running = std::thread::spawn(move || server.run_until(Box::new(TestSignal(told.into()))));
     eventually("it listens", || std::net::TcpStream::connect(address).ok()).await;
     let mut client = Client::connect(address).await;
     client
@@ -444,9 +444,9 @@ async fn a_listener_with_tls_serves_both_http_versions() {
     let server = Server::new(Hedgerow::new(config(&yaml)).unwrap()).unwrap();
     let address = server.addresses()[0];
     let (stop, told) = mpsc::channel();
-    let running = std::thread::spawn(move || server.run_until(Box::new(Told(told.into()))));
+    let running = std::thread::spawn(move || server.run_until(Box::new(TestSignal(told.into()))));
     eventually("it listens", || std::net::TcpStream::connect(address).ok()).await;
-    for offers in [Offers::Http1, Offers::Both] {
+    for offers in [AlpnOffer::Http1, AlpnOffer::Both] {
         let body =
             r#"{"event":"A","anonymousId":"a","context":{"library":{"name":"analytics.js"}}}"#;
         let (head, version) =
@@ -454,7 +454,7 @@ async fn a_listener_with_tls_serves_both_http_versions() {
         assert_eq!(head.status.as_u16(), 200);
         let cookie = head.headers["set-cookie"].to_str().unwrap();
         assert!(cookie.ends_with("; Secure"), "{cookie}");
-        assert_eq!(version == http::Version::HTTP_2, offers == Offers::Both);
+        assert_eq!(version == http::Version::HTTP_2, offers == AlpnOffer::Both);
     }
     assert_eq!(posthog.events(2).await.len(), 2);
     stop.send(()).unwrap();

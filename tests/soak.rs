@@ -30,7 +30,7 @@ mod dns;
 mod hostile;
 #[path = "soak/installation.rs"]
 mod installation;
-#[path = "leaving/process.rs"]
+#[path = "shutdown/process.rs"]
 #[allow(dead_code)]
 mod process;
 #[path = "outage/relay.rs"]
@@ -55,13 +55,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use books::Books;
+use books::ArrivedEvents;
 use crowd::Crowd;
 use dice::Dice;
 use dns::Resolver;
 use hedgerow::demo::capture::StoreCapacity;
 use installation::Installation;
-use process::Surroundings;
+use process::ProcessEnvironment;
 use relay::Relay;
 use run::{Plan, PATIENCE};
 use samples::Samples;
@@ -106,7 +106,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
     let folder = tempfile::tempdir().unwrap();
     let (time, resolver) = (TimeOfDay::right(folder.path()), Resolver::start());
     let mut nats = Server::single().filter(|_| cfg!(feature = "nats"));
-    let around = Surroundings {
+    let around = ProcessEnvironment {
         wrapper: resolver.as_ref().map(Resolver::wrapper).unwrap_or_default(),
         variables: time.as_ref().map(TimeOfDay::variables).unwrap_or_default(),
     };
@@ -140,7 +140,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
         });
     }
     let done = AtomicBool::new(false);
-    let mut books = Books::default();
+    let mut books = ArrivedEvents::default();
     let mut samples: Vec<Samples> = proxies.iter().map(|_| Samples::default()).collect();
     let watched: Vec<_> = proxies
         .iter()
@@ -221,7 +221,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
 }
 
 /// Waits until all is at PostHog; what it refused while it was in trouble goes again.
-async fn settle(files: &[&Path], books: &mut Books, posthog: &PostHog, sent: usize) {
+async fn settle(files: &[&Path], books: &mut ArrivedEvents, posthog: &PostHog, sent: usize) {
     let (mut there, mut since) = (0, Instant::now());
     loop {
         let mut empty = 0;

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use serde_json::Value;
 
 use super::balancer::proxied;
-use super::claims::{forged, Peer, Underscores};
+use super::forwarding_headers::{forged, PeerTrust, Underscores};
 use super::head::{has_dot_segment, split_target, RequestHead};
 use super::scan::Injector;
 
@@ -43,7 +43,7 @@ pub fn heads(data: &[u8]) {
         }
     }
     let mut left = headers.clone();
-    for name in forged(&headers, Underscores::Drop, Peer::Untrusted) {
+    for name in forged(&headers, Underscores::Drop, PeerTrust::Untrusted) {
         left.remove(name);
     }
     for name in left.keys().map(HeaderName::as_str) {

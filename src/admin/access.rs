@@ -8,7 +8,7 @@ use http::header;
 use ring::digest::{digest, SHA256};
 use ring::hmac;
 
-use crate::plain::{pairs, Request};
+use crate::handler::{pairs, Request};
 
 /// The cookie of a client that has given the token.
 const COOKIE: &str = "hedgerow_live";
@@ -48,7 +48,7 @@ impl AccessToken {
     pub(super) fn admit(&self, form: &[u8]) -> Option<String> {
         let form = String::from_utf8_lossy(form);
         let given = pairs(&form).into_iter().find(|(name, _)| name == "token")?;
-        same(given.1.trim(), &self.0).then(|| {
+        equal_in_constant_time(given.1.trim(), &self.0).then(|| {
             format!(
                 "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict",
                 self.pass()
@@ -57,10 +57,10 @@ impl AccessToken {
     }
 
     /// Whether a request shows the token (`Authorization: Bearer`) or the cookie.
-    pub(super) fn lets_in(&self, request: &Request) -> bool {
+    pub(super) fn allows(&self, request: &Request) -> bool {
         let bearer = request.header(header::AUTHORIZATION);
         let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
-        if bearer.is_some_and(|given| same(given.trim(), &self.0)) {
+        if bearer.is_some_and(|given| equal_in_constant_time(given.trim(), &self.0)) {
             return true;
         }
         let pass = self.pass();
@@ -70,13 +70,14 @@ impl AccessToken {
             .flat_map(|value| value.split(';'));
         cookies.any(|cookie| {
             let named = cookie.trim().split_once('=');
-            named.is_some_and(|(name, value)| name == COOKIE && same(value, &pass))
+            named
+                .is_some_and(|(name, value)| name == COOKIE && equal_in_constant_time(value, &pass))
         })
     }
 }
 
 /// Compares in a time that does not depend on where they differ.
-fn same(one: &str, other: &str) -> bool {
+fn equal_in_constant_time(one: &str, other: &str) -> bool {
     let (one, other) = (
         digest(&SHA256, one.as_bytes()),
         digest(&SHA256, other.as_bytes()),

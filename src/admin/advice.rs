@@ -45,7 +45,7 @@ fn row(text: &'static str, code: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::Answered;
+    use crate::admin::RequestOutcome;
     use crate::rewrite::{Fault, Omission};
 
     #[test]
@@ -77,7 +77,9 @@ mod tests {
         ];
         let mut codes: Vec<_> = left_out.map(|one| ("left_out", one.code())).to_vec();
         codes.extend(refused.map(|fault| ("refused", fault.code())));
-        let answered = Answered::ALL.iter().filter(|answer| answer.is_refusal());
+        let answered = RequestOutcome::ALL
+            .iter()
+            .filter(|answer| answer.is_refusal());
         codes.extend(answered.map(|answer| ("rejected", answer.code())));
         codes.push(("event", "try_again"));
         codes.retain(|(fate, code)| of(fate, code).is_none());

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::state::ConfigState;
-use crate::plain::{pairs, Response};
+use crate::handler::{pairs, Response};
 
 /// The least and the most characters of a salt.
 const SALT: std::ops::RangeInclusive<usize> = 16..=128;
@@ -30,7 +30,7 @@ pub(super) fn running(state: &ConfigState, file: Option<&Path>, query: Option<&s
     };
     let values = match salt {
         Some(salt) => outline.sealed(salt.as_bytes()),
-        None => outline.shown(),
+        None => outline.without_digests(),
     };
     let text = json!({
         "generation": state.generation,

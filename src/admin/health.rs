@@ -6,7 +6,7 @@ use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::plain::{Handler, Request, Response};
+use crate::handler::{Handler, Request, Response};
 
 /// Why a process should get no requests now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

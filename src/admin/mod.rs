@@ -14,7 +14,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::plain::{Handler, Request, Response};
+use crate::handler::{Handler, Request, Response};
 
 mod access;
 mod advice;
@@ -38,13 +38,14 @@ use live::{Live, UtcClock, Visibility};
 #[cfg(feature = "demo")]
 pub(crate) use page::SHARED;
 pub use requests::{
-    key_end, Answered, RejectedRequest, RequestCount, RequestKind, Requests, RouteState, Takes,
+    key_end, RejectedRequest, RequestCount, RequestKind, RequestOutcome, Requests, RoutePurpose,
+    RouteState,
 };
 use samples::SampleHistory;
 pub use samples::EVERY as SAMPLED_EVERY;
 pub use state::{
     BatchAnswers, CertificateOrders, CertificateState, ConfigRefusal, ConfigState,
-    ConnectionCounts, DeliveryFailure, Forwarded, LastError, PostHogCondition, ProjectState,
+    ConnectionCounts, DeliveryFailure, ForwardCounts, LastError, PostHogCondition, ProjectState,
     ProxyState, SpoolSize, SpoolState, Stalled, UpstreamState,
 };
 
@@ -108,7 +109,7 @@ impl Admin {
 
     /// Notes how long a request of a Segment route took until its answer.
     pub fn took(&self, took: Duration) {
-        self.samples.answered(took);
+        self.samples.observe(took);
     }
 
     /// Takes a sample of the state for the plots. The owner calls it every [`SAMPLED_EVERY`]
@@ -134,15 +135,15 @@ impl Admin {
                 "text/plain; version=0.0.4; charset=utf-8",
                 metrics::render(&(self.state)()),
             ),
-            "/" => self.shown(request, |_| page::page()),
-            "/live" => self.shown(request, |admin| {
+            "/" => self.if_allowed(request, |_| page::page()),
+            "/live" => self.if_allowed(request, |admin| {
                 admin.live.updates(request.query.as_deref())
             }),
             "/live/message" => {
-                self.shown(request, |admin| admin.live.detail(request.query.as_deref()))
+                self.if_allowed(request, |admin| admin.live.detail(request.query.as_deref()))
             }
-            "/live/state" => self.shown(request, Self::overview),
-            "/config" => self.shown(request, |admin| {
+            "/live/state" => self.if_allowed(request, Self::overview),
+            "/config" => self.if_allowed(request, |admin| {
                 let (state, file) = ((admin.state)().config, admin.file.as_deref());
                 configuration::running(&state, file, request.query.as_deref())
             }),
@@ -155,12 +156,12 @@ impl Admin {
     }
 
     /// An answer of the live view, for those who may see it.
-    fn shown(&self, request: &Request, answer: impl Fn(&Self) -> Response) -> Response {
+    fn if_allowed(&self, request: &Request, answer: impl Fn(&Self) -> Response) -> Response {
         match &**self.view.load() {
-            LiveView::Off => page::off(),
+            LiveView::Off => page::live_view_off(),
             // The data about visitors is only served on the configured address.
-            LiveView::Open if !names_an_address(request) => page::elsewhere(),
-            LiveView::Token(token) if !token.lets_in(request) => match request.path.as_str() {
+            LiveView::Open if !names_an_address(request) => page::live_view_elsewhere(),
+            LiveView::Token(token) if !token.allows(request) => match request.path.as_str() {
                 "/" => page::token(page::TokenPrompt::First),
                 _ => Response::empty(StatusCode::UNAUTHORIZED),
             },

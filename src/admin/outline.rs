@@ -17,7 +17,7 @@ pub struct Outline(BTreeMap<String, OutlineValue>);
 
 /// Whether a value may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shown {
+pub(crate) enum ValueVisibility {
     AsItIs,
     Hidden,
 }
@@ -38,21 +38,21 @@ impl fmt::Debug for Outline {
 /// An outline that may leave the process: a hidden value is a digest, which is equal for equal
 /// values under the same salt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SealedOutline(pub(crate) BTreeMap<String, Sealed>);
+pub struct SealedOutline(pub(crate) BTreeMap<String, SealedValue>);
 
 /// A value that may be shown, or its replacement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sealed {
+pub struct SealedValue {
     pub(crate) shown: String,
     digest: Option<String>,
 }
 
 impl Outline {
     /// Takes a value in: as it is, and whether it may be shown.
-    pub(crate) fn add(&mut self, path: String, held: String, visibility: Shown) {
+    pub(crate) fn add(&mut self, path: String, held: String, visibility: ValueVisibility) {
         let shown = match visibility {
-            Shown::Hidden => HIDDEN.to_owned(),
-            Shown::AsItIs => held.escape_debug().to_string(),
+            ValueVisibility::Hidden => HIDDEN.to_owned(),
+            ValueVisibility::AsItIs => held.escape_debug().to_string(),
         };
         self.0.insert(path, OutlineValue { shown, held });
     }
@@ -75,12 +75,12 @@ impl Outline {
     }
 
     /// The part that may be shown, without digests.
-    pub fn shown(&self) -> SealedOutline {
+    pub fn without_digests(&self) -> SealedOutline {
         let values = self.0.iter().map(|(path, value)| {
             let shown = value.shown.clone();
             (
                 path.clone(),
-                Sealed {
+                SealedValue {
                     shown,
                     digest: None,
                 },
@@ -99,7 +99,7 @@ impl Outline {
                 HEXLOWER.encode(digest.as_ref())
             });
             let shown = value.shown.clone();
-            (path.clone(), Sealed { shown, digest })
+            (path.clone(), SealedValue { shown, digest })
         });
         SealedOutline(values.collect())
     }
@@ -123,7 +123,7 @@ impl SealedOutline {
         let entries = json.as_array()?.iter().map(|entry| {
             let text = |name: &str| Some(entry.get(name)?.as_str()?.to_owned());
             let (shown, digest) = (text("value")?, text("digest"));
-            Some((text("path")?, Sealed { shown, digest }))
+            Some((text("path")?, SealedValue { shown, digest }))
         });
         Some(Self(entries.collect::<Option<_>>()?))
     }

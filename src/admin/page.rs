@@ -3,7 +3,7 @@
 use http::header::{self, HeaderValue};
 use http::StatusCode;
 
-use crate::plain::Response;
+use crate::handler::Response;
 
 /// The page runs its own scripts and talks to its own address, nothing else.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -80,7 +80,7 @@ fn plain(status: StatusCode, text: &'static str) -> Response {
 }
 
 /// There is no live view.
-pub(super) fn off() -> Response {
+pub(super) fn live_view_off() -> Response {
     plain(
         StatusCode::NOT_FOUND,
         "The live view is off. On an address that other machines can reach it needs a token:\n\
@@ -90,7 +90,7 @@ pub(super) fn off() -> Response {
 }
 
 /// The request was made to a name.
-pub(super) fn elsewhere() -> Response {
+pub(super) fn live_view_elsewhere() -> Response {
     plain(
         StatusCode::MISDIRECTED_REQUEST,
         "The live view accepts only an IP address or localhost as its host.\n",

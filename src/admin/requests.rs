@@ -81,11 +81,11 @@ macro_rules! answered {
     ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal $result:ident,)*) => {
         /// The outcome of a request: one status and one code each.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Answered {
+        pub enum RequestOutcome {
             $($(#[$doc])* $name,)*
         }
 
-        impl Answered {
+        impl RequestOutcome {
             pub(super) const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// Everything that can become of a request.
@@ -218,7 +218,7 @@ answered! {
     Other = "other" "other" MayRepeat,
 }
 
-impl Answered {
+impl RequestOutcome {
     /// Whether the request succeeded.
     pub fn is_well(self) -> bool {
         self.result() == AnswerResult::AsAsked
@@ -273,7 +273,7 @@ impl Answered {
 #[derive(Debug)]
 struct RouteCounts {
     route: String,
-    takes: Takes,
+    takes: RoutePurpose,
     counts: Box<[AtomicU64]>,
     times: DurationHistogram,
     received: AtomicU64,
@@ -281,7 +281,7 @@ struct RouteCounts {
 
 /// The purpose of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
+pub enum RoutePurpose {
     /// Segment's calls. Counters that alerts watch are shown from the start, at zero: an alert
     /// detects the first one only on an existing counter.
     Calls,
@@ -315,14 +315,14 @@ pub struct RequestCount {
     /// Their call.
     pub asked: RequestKind,
     /// Their answer.
-    pub answered: Answered,
+    pub answered: RequestOutcome,
     /// How many.
     pub number: u64,
 }
 
 impl RouteCounts {
-    fn new(route: String, takes: Takes) -> Self {
-        let places = RequestKind::NUMBER * Answered::ALL.len();
+    fn new(route: String, takes: RoutePurpose) -> Self {
+        let places = RequestKind::NUMBER * RequestOutcome::ALL.len();
         Self {
             route,
             takes,
@@ -333,22 +333,22 @@ impl RouteCounts {
     }
 
     /// Whether a kind of request is shown before the first one has come.
-    fn is_shown_at_zero(&self, asked: RequestKind, answered: Answered) -> bool {
+    fn is_shown_at_zero(&self, asked: RequestKind, answered: RequestOutcome) -> bool {
         let is_call = matches!(asked, RequestKind::One(_) | RequestKind::Batch);
         let is_watched = matches!(
             answered,
-            Answered::Well
-                | Answered::UnknownWriteKey
-                | Answered::PostHog
-                | Answered::Spool
-                | Answered::Memory
+            RequestOutcome::Well
+                | RequestOutcome::UnknownWriteKey
+                | RequestOutcome::PostHog
+                | RequestOutcome::Spool
+                | RequestOutcome::Memory
         );
-        self.takes == Takes::Calls && is_call && is_watched
+        self.takes == RoutePurpose::Calls && is_call && is_watched
     }
 
-    fn count(&self, asked: RequestKind, answered: Answered) {
+    fn count(&self, asked: RequestKind, answered: RequestOutcome) {
         let call = RequestKind::all().position(|one| one == asked);
-        let place = call.map(|call| call * Answered::ALL.len() + answered as usize);
+        let place = call.map(|call| call * RequestOutcome::ALL.len() + answered as usize);
         if let Some(count) = place.and_then(|place| self.counts.get(place)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -356,7 +356,7 @@ impl RouteCounts {
 
     fn read(&self, into: &mut Vec<RequestCount>) {
         let kinds = RequestKind::all().flat_map(|asked| {
-            let answered = Answered::ALL.iter();
+            let answered = RequestOutcome::ALL.iter();
             answered.map(move |answered| (asked, *answered))
         });
         for ((asked, answered), count) in kinds.zip(&self.counts) {
@@ -375,20 +375,20 @@ impl RouteCounts {
 
 impl Requests {
     /// Counters for these routes, in the order of the configuration.
-    pub fn new(routes: impl Iterator<Item = (String, Takes)>) -> Self {
+    pub fn new(routes: impl Iterator<Item = (String, RoutePurpose)>) -> Self {
         Self {
             routes: routes
                 .map(|(name, takes)| Arc::new(RouteCounts::new(name, takes)))
                 .collect(),
-            nowhere: Arc::new(RouteCounts::new("none".to_owned(), Takes::Other)),
+            nowhere: Arc::new(RouteCounts::new("none".to_owned(), RoutePurpose::Other)),
         }
     }
 
     /// Counters for the routes of the next configuration: routes of the same name keep their
     /// counts.
-    pub fn after(before: &Self, routes: impl Iterator<Item = (String, Takes)>) -> Self {
+    pub fn after(before: &Self, routes: impl Iterator<Item = (String, RoutePurpose)>) -> Self {
         let mut left = before.routes.clone();
-        let tally = |(name, takes): (String, Takes)| {
+        let tally = |(name, takes): (String, RoutePurpose)| {
             let known = |known: &Arc<RouteCounts>| known.route == name && known.takes == takes;
             match left.iter().position(known) {
                 Some(place) => left.swap_remove(place),
@@ -423,7 +423,7 @@ impl Requests {
     }
 
     /// Counts a request on the route of this number, or on none.
-    pub fn count(&self, route: Option<usize>, asked: RequestKind, answered: Answered) {
+    pub fn count(&self, route: Option<usize>, asked: RequestKind, answered: RequestOutcome) {
         self.tally(route).count(asked, answered);
     }
 
@@ -456,7 +456,7 @@ pub struct RejectedRequest<'r> {
     /// Its call.
     pub asked: RequestKind,
     /// Its answer.
-    pub answered: Answered,
+    pub answered: RequestOutcome,
     /// Its method.
     pub method: &'r str,
     /// Its path, without the query.

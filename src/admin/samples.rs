@@ -119,7 +119,7 @@ struct SampleBuffer {
 
 impl SampleHistory {
     /// Notes how long a request took until its answer.
-    pub(super) fn answered(&self, took: Duration) {
+    pub(super) fn observe(&self, took: Duration) {
         self.latencies.note(took);
     }
 
@@ -241,7 +241,7 @@ mod tests {
     fn an_hour_is_kept_as_rates_and_five_minutes_of_refusals() {
         let samples = SampleHistory::default();
         for number in 0..400 {
-            samples.answered(Duration::from_millis(4));
+            samples.observe(Duration::from_millis(4));
             samples.sample(&state(number * 50, number, 0), number as i64 * 10);
         }
         let hour = samples.hour();

@@ -47,7 +47,7 @@ pub struct ProxyState {
     /// The counts of the spool, if there is one.
     pub spool: Option<SpoolState>,
     /// The outcome of requests that went on to a Segment account.
-    pub forwarded: Forwarded,
+    pub forwarded: ForwardCounts,
     /// The certificates that listeners serve.
     pub certificates: Vec<CertificateState>,
     /// The orders of certificates by ACME.
@@ -289,7 +289,7 @@ pub struct SpoolSize {
 
 /// Requests that went on to a Segment account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Forwarded {
+pub struct ForwardCounts {
     /// Segment took them.
     pub delivered: u64,
     /// Segment rejected them for good.

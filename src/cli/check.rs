@@ -49,7 +49,7 @@ pub(super) fn check(config: Option<&Path>, options: &CheckArgs) -> CommandEnd {
                 Some(other) => against(other, &path, &config, options.token.as_deref()),
             };
             match startable(config.clone()) {
-                Ok(()) if options.online => doctor::look(&config, None),
+                Ok(()) if options.online => doctor::run(&config, None),
                 Ok(()) => printed,
                 Err(reasons) => {
                     for reason in reasons {
@@ -87,7 +87,7 @@ fn against_file(before: &Path, after: &Path) -> CommandEnd {
         Ok(found) => print(&config::render_differences(&found)),
         Err(problems) => {
             let name = before.display().to_string();
-            super::remark(&config::render_problems(&problems, &name));
+            super::print_lines(&config::render_problems(&problems, &name));
             CommandEnd::Unable
         }
     }

@@ -18,8 +18,8 @@ use hedgerow::rewrite::{
 };
 use hedgerow::segment::{Call, Kind, WriteKey, WriteKeys};
 
+use super::input_texts::{unpacked, ArrayPosition, InputTexts};
 use super::output::complain;
-use super::texts::{unpacked, ArrayPosition, InputTexts};
 use super::{CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]

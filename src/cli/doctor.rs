@@ -36,13 +36,13 @@ pub(super) fn doctor(config: Option<&Path>, options: &DoctorArgs) -> CommandEnd 
     let loaded = file::find(config, options.file.as_deref())
         .and_then(|path| super::load(&path, KeyLookup::Needed));
     match loaded {
-        Ok(config) => look(&config, options.url.as_ref()),
+        Ok(config) => run(&config, options.url.as_ref()),
         Err(end) => end,
     }
 }
 
 /// The same for a configuration that has been read.
-pub(super) fn look(config: &Config, url: Option<&Host>) -> CommandEnd {
+pub(super) fn run(config: &Config, url: Option<&Host>) -> CommandEnd {
     let mut findings = Vec::new();
     if let Err(error) = super::fetch(config) {
         let advice = "check `library.url` and `sha256`, and that this machine may connect there";

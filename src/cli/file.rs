@@ -27,11 +27,11 @@ pub(super) fn find(option: Option<&Path>, argument: Option<&Path>) -> Result<Pat
             Err(CommandEnd::Unable)
         }
         (Some(named), _) | (None, Some(named)) => Ok(named.to_owned()),
-        (None, None) => look(),
+        (None, None) => find_default(),
     }
 }
 
-fn look() -> Result<PathBuf, CommandEnd> {
+fn find_default() -> Result<PathBuf, CommandEnd> {
     let named = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
     if let Some(named) = named {
         return Ok(named.into());

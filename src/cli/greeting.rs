@@ -50,7 +50,7 @@ pub(super) fn lines(hedgerow: &Hedgerow, addresses: &[SocketAddr]) -> Vec<String
             });
         }
     }
-    lines.extend(trial(&config, addresses));
+    lines.extend(trial_call(&config, addresses));
     lines
 }
 
@@ -88,7 +88,7 @@ fn purpose(route: &Route) -> String {
 }
 
 /// A command that sends an event over the first Segment route.
-fn trial(config: &Config, addresses: &[SocketAddr]) -> Option<String> {
+fn trial_call(config: &Config, addresses: &[SocketAddr]) -> Option<String> {
     let is_segment = |route: &&Route| matches!(route.action, Action::Segment { .. });
     let route = config.routes.iter().find(is_segment)?;
     let (listener, address) = config.listen.iter().zip(addresses).next()?;

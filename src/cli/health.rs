@@ -37,7 +37,7 @@ struct HealthAddress {
 pub(super) fn health(config: Option<&Path>, options: &HealthArgs) -> CommandEnd {
     // Warnings are not repeated at every check.
     let loaded = file::find(config, options.file.as_deref())
-        .and_then(|path| super::told(&path, Config::load_without_secrets(&path)));
+        .and_then(|path| super::or_print_problems(&path, Config::load_without_secrets(&path)));
     let (config, _) = match loaded {
         Ok(loaded) => loaded,
         Err(end) => return end,
@@ -49,7 +49,7 @@ pub(super) fn health(config: Option<&Path>, options: &HealthArgs) -> CommandEnd 
         );
         return CommandEnd::Unable;
     };
-    match ask(&health_address) {
+    match ask_health(&health_address) {
         Ok((200, answer)) => print(&format!("{answer}\n")),
         Ok((status, answer)) => {
             complain!(
@@ -73,7 +73,7 @@ fn health_address(config: &Config, ready: bool) -> Option<HealthAddress> {
     if let Some(address) = config.health.or(config.admin) {
         let path = if ready { "/readyz" } else { "/healthz" };
         return Some(HealthAddress {
-            address: from_here(address),
+            address: loopback_of(address),
             path: path.to_owned(),
         });
     }
@@ -82,14 +82,14 @@ fn health_address(config: &Config, ready: bool) -> Option<HealthAddress> {
         let path = path.trim_end_matches('/');
         let question = if ready { "ready" } else { "live" };
         listener.tls.is_none().then(|| HealthAddress {
-            address: from_here(listener.address),
+            address: loopback_of(listener.address),
             path: format!("{path}/{question}"),
         })
     })
 }
 
 /// A listening address, changed into one to which a client can connect.
-fn from_here(mut address: SocketAddr) -> SocketAddr {
+fn loopback_of(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
@@ -100,7 +100,7 @@ fn from_here(mut address: SocketAddr) -> SocketAddr {
 }
 
 /// The status, and the answer's first line.
-fn ask(health_address: &HealthAddress) -> io::Result<(u16, String)> {
+fn ask_health(health_address: &HealthAddress) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&health_address.address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

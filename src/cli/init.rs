@@ -102,7 +102,7 @@ pub(super) fn init(options: &InitArgs) -> CommandEnd {
             }
         }
         Err(problems) => {
-            tell(&problems);
+            print_problems(&problems);
             return CommandEnd::Unable;
         }
     }
@@ -128,7 +128,7 @@ pub(super) fn init(options: &InitArgs) -> CommandEnd {
 }
 
 /// Copies a file to a name that no other file has: its path names are in pages that are out there.
-fn keep(file: &Path) -> io::Result<PathBuf> {
+fn keep_copy(file: &Path) -> io::Result<PathBuf> {
     for number in 1.. {
         let mut name = file.as_os_str().to_owned();
         name.push(".old");
@@ -156,7 +156,7 @@ fn keep(file: &Path) -> io::Result<PathBuf> {
 }
 
 /// Names the flags, which the user has written, rather than lines of a file that was never written.
-fn tell(problems: &Problems) {
+fn print_problems(problems: &Problems) {
     let mut told = Vec::new();
     for problem in problems {
         let line = format!("hedgerow: {}{}", flag(&problem.path), problem.message);
@@ -206,7 +206,7 @@ fn write(path: &Path, text: &[u8]) -> io::Result<Option<PathBuf>> {
         file.write_all(text)?;
         file.sync_all()?;
         let kept = match there.is_some_and(|there| there.len() > 0) {
-            true => Some(keep(&target)?),
+            true => Some(keep_copy(&target)?),
             false => None,
         };
         fs::rename(&beside, &target)?;

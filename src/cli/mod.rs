@@ -9,15 +9,15 @@ mod file;
 mod greeting;
 mod health;
 mod init;
+mod input_texts;
+mod man_pages;
 mod output;
-mod pages;
 mod reload;
 mod run;
 mod schema;
 mod snippet;
 mod spool;
 mod supervisor;
-mod texts;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use hedgerow::config::{self, Config, ConfigError};
-use hedgerow::logging::{self, Bounded, LastLines, LineWriter, Tell};
+use hedgerow::logging::{self, LastLines, LimitedLog, LineWriter, OmittedLines};
 use hedgerow::proxy::{fetch_libraries, FetchError};
 
 use colour::Colour;
@@ -35,7 +35,7 @@ use output::complain;
 
 /// Takes Segment's traffic on a site's own domain, rewrites it in flight and streams it to PostHog.
 #[derive(Debug, Parser)]
-#[command(name = "hedgerow", version, about, max_term_width = 100, after_help = pages::AFTER_HELP)]
+#[command(name = "hedgerow", version, about, max_term_width = 100, after_help = man_pages::AFTER_HELP)]
 struct Cli {
     /// The configuration: without it $HEDGEROW_CONFIG, ./hedgerow.yaml, ./conf/hedgerow.yaml or
     /// /etc/hedgerow/hedgerow.yaml.
@@ -48,45 +48,45 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve.
-    #[command(after_help = pages::RUN)]
+    #[command(after_help = man_pages::RUN)]
     Run(run::RunArgs),
     /// Make the running process read its configuration again, and print the result.
-    #[command(after_help = pages::RELOAD)]
+    #[command(after_help = man_pages::RELOAD)]
     Reload(reload::ReloadArgs),
     /// Check a configuration: print every mistake with line and column, or else the routes.
-    #[command(after_help = pages::CHECK)]
+    #[command(after_help = man_pages::CHECK)]
     Check(check::CheckArgs),
     /// Check whether events would arrive: the connection to PostHog, the disk, certificates, and
     /// with --url the site from outside. Sends an event named hedgerow_doctor.
-    #[command(after_help = pages::DOCTOR)]
+    #[command(after_help = man_pages::DOCTOR)]
     Doctor(doctor::DoctorArgs),
     /// Ask the proxy on this machine for its health: for health checks without curl.
-    #[command(after_help = pages::HEALTH)]
+    #[command(after_help = man_pages::HEALTH)]
     Health(health::HealthArgs),
     /// Rewrite messages, from files or standard input, to events on standard output.
-    #[command(after_help = pages::CONVERT)]
+    #[command(after_help = man_pages::CONVERT)]
     Convert(convert::ConvertArgs),
     /// Show the events that wait for PostHog and the dead letters; works while the proxy runs.
-    #[command(after_help = pages::SPOOL)]
+    #[command(after_help = man_pages::SPOOL)]
     Spool(spool::SpoolArgs),
-    #[command(after_help = pages::DEMO)]
+    #[command(after_help = man_pages::DEMO)]
     /// Run a demo on this machine: a shop, the proxy and a stand-in for PostHog.
     Demo(demo::DemoArgs),
     /// Make a complete configuration with fresh neutral paths.
-    #[command(after_help = pages::INIT)]
+    #[command(after_help = man_pages::INIT)]
     Init(init::InitArgs),
     /// Print the snippet for the pages of a configuration.
-    #[command(after_help = pages::SNIPPET)]
+    #[command(after_help = man_pages::SNIPPET)]
     Snippet(snippet::SnippetArgs),
     /// Print the JSON Schema of the configuration, for editors that complete and check it.
-    #[command(after_help = pages::SCHEMA)]
+    #[command(after_help = man_pages::SCHEMA)]
     Schema,
     /// Print the completions for a shell.
-    #[command(after_help = pages::COMPLETIONS)]
-    Completions(pages::Completions),
+    #[command(after_help = man_pages::COMPLETIONS)]
+    Completions(man_pages::Completions),
     /// Print the man page, or write those of all commands into a folder.
-    #[command(after_help = pages::MAN)]
-    Man(pages::Man),
+    #[command(after_help = man_pages::MAN)]
+    Man(man_pages::Man),
 }
 
 /// How a command ends.
@@ -130,19 +130,23 @@ pub fn main() -> ExitCode {
         Command::Convert(options) => convert::convert(config, &options),
         Command::Spool(options) => spool::spool(config, &options),
         Command::Snippet(options) => snippet::snippet(config, &options),
-        Command::Demo(options) => without(config, "demo", || demo::demo(&options)),
-        Command::Init(options) => without(config, "init", || init::init(&options)),
-        Command::Schema => without(config, "schema", schema::schema),
+        Command::Demo(options) => without_config(config, "demo", || demo::demo(&options)),
+        Command::Init(options) => without_config(config, "init", || init::init(&options)),
+        Command::Schema => without_config(config, "schema", schema::schema),
         Command::Completions(options) => {
-            without(config, "completions", || pages::completions(&options))
+            without_config(config, "completions", || man_pages::completions(&options))
         }
-        Command::Man(options) => without(config, "man", || pages::man(&options)),
+        Command::Man(options) => without_config(config, "man", || man_pages::man(&options)),
     }
     .into()
 }
 
 /// Runs a command that reads no configuration. A configuration that is named anyway is an error.
-fn without(config: Option<&Path>, command: &str, run: impl FnOnce() -> CommandEnd) -> CommandEnd {
+fn without_config(
+    config: Option<&Path>,
+    command: &str,
+    run: impl FnOnce() -> CommandEnd,
+) -> CommandEnd {
     match (config, command) {
         (None, _) => run(),
         (Some(_), "init") => {
@@ -188,7 +192,7 @@ fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     });
     let logger = builder.build();
     let most = logger.filter();
-    let bounded = Arc::new(Bounded::new(logger, "hedgerow::cli"));
+    let bounded = Arc::new(LimitedLog::new(logger, "hedgerow::cli"));
     // It is set once, here.
     if log::set_boxed_logger(Box::new(Arc::clone(&bounded))).is_ok() {
         log::set_max_level(most);
@@ -199,7 +203,7 @@ fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     // If the system starts no thread, the next line of the kind reports it.
     let _ = telling.spawn(move || {
         while let Some(bounded) = teller.upgrade() {
-            bounded.log_omitted(Tell::Over);
+            bounded.log_omitted(OmittedLines::Over);
             drop(bounded);
             std::thread::sleep(TELLING);
         }
@@ -215,13 +219,13 @@ const TELLING: Duration = Duration::from_secs(2);
 
 /// Reports left-out lines and waits for the last lines when it is dropped.
 struct LogEnd {
-    bounded: Arc<Bounded<env_logger::Logger>>,
+    bounded: Arc<LimitedLog<env_logger::Logger>>,
     _last: LastLines,
 }
 
 impl Drop for LogEnd {
     fn drop(&mut self) {
-        self.bounded.log_omitted(Tell::All);
+        self.bounded.log_omitted(OmittedLines::All);
     }
 }
 
@@ -308,24 +312,24 @@ enum KeyLookup {
 /// Loads a configuration. Mistakes and warnings go to standard error.
 fn load(path: &Path, keys: KeyLookup) -> Result<Config, CommandEnd> {
     let name = path.display().to_string();
-    let (config, warnings) = told(
+    let (config, warnings) = or_print_problems(
         path,
         match keys {
             KeyLookup::Needed => Config::load(path),
             KeyLookup::Spared => Config::load_without_secrets(path),
         },
     )?;
-    remark(&config::render_warnings(&warnings, &name));
+    print_lines(&config::render_warnings(&warnings, &name));
     Ok(config)
 }
 
 /// Prints the mistakes.
-fn told<T>(path: &Path, loaded: Result<T, ConfigError>) -> Result<T, CommandEnd> {
+fn or_print_problems<T>(path: &Path, loaded: Result<T, ConfigError>) -> Result<T, CommandEnd> {
     let name = path.display().to_string();
     match loaded {
         Ok(loaded) => Ok(loaded),
         Err(ConfigError::Invalid { problems, .. }) => {
-            remark(&config::render_problems(&problems, &name));
+            print_lines(&config::render_problems(&problems, &name));
             Err(CommandEnd::Unable)
         }
         Err(error) => {
@@ -336,7 +340,7 @@ fn told<T>(path: &Path, loaded: Result<T, ConfigError>) -> Result<T, CommandEnd>
 }
 
 /// Writes lines to standard error.
-fn remark(lines: &str) {
+fn print_lines(lines: &str) {
     if !lines.is_empty() {
         complain!("{}", lines.trim_end());
     }

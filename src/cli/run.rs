@@ -57,10 +57,11 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
         Ok(path) => path,
         Err(end) => return end,
     };
-    let (followed, config, warnings) = match super::told(&path, ConfigFile::load(&path)) {
-        Ok(loaded) => loaded,
-        Err(end) => return end,
-    };
+    let (followed, config, warnings) =
+        match super::or_print_problems(&path, ConfigFile::load(&path)) {
+            Ok(loaded) => loaded,
+            Err(end) => return end,
+        };
     for warning in &warnings {
         log::warn!("{}:{warning}", path.display());
     }

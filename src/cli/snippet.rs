@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use hedgerow::config::{page_paths, Config, Libraries, PageHost, Reach, SiteHost};
-use hedgerow::site::hand_over::{nginx, Here, SiteTls};
+use hedgerow::site::hand_over::{nginx, LocalAddress, SiteTls};
 use hedgerow::site::snippet::{
     content_security_policy, snippet_for, tag_of_template, Page, PageKind, ProxyAddress,
 };
@@ -180,7 +180,7 @@ fn print_next_steps(config: &Config, page: &Page, host: PageHost<'_>) {
                 "hedgerow: the page sends requests to its own host for {listed}; the host must \
                  pass them on to this Hedgerow, or no event arrives."
             );
-            let here = config.listen.first().map(|listener| Here {
+            let here = config.listen.first().map(|listener| LocalAddress {
                 address: listener.address,
                 tls: match listener.tls {
                     None => SiteTls::Plain,

@@ -23,7 +23,7 @@ pub mod capture;
 pub mod shop;
 
 pub use crate::admin::live;
-pub use crate::plain as http;
+pub use crate::handler as http;
 
 /// The project key of the demo's configuration. The stand-in accepts any well-formed key.
 pub const API_KEY: &str = "phc_demo";

@@ -11,16 +11,16 @@ use crate::admin::live::Live;
 use crate::config::{Action, Config, Route};
 
 #[cfg(feature = "server")]
-use super::acme::Acme;
+use super::acme::CertificateManager;
 use super::build_error::BuildError;
 use super::compile::destinations;
 use super::hedgerow::{Hedgerow, HedgerowShared};
-use super::lasting::LongLivedState;
 use super::limits::budget::Budget;
 use super::limits::connection_limits::ConnectionLimits;
 use super::limits::log_limit::LogLimit;
 use super::limits::rates::Rates;
-use super::outbound::pools::Pools;
+use super::long_lived_state::LongLivedState;
+use super::outbound::pools::ConnectionPools;
 use super::outbound::refused_events::WholeBatchProjects;
 use super::reloads::Reloads;
 use super::spool::backlog::Backlog;
@@ -118,9 +118,9 @@ impl Builder {
             Arc::clone(&log_limit),
         );
         let leaving = Arc::<AtomicBool>::default();
-        let lasting = LongLivedState {
+        let long_lived = LongLivedState {
             #[cfg(feature = "server")]
-            acme: Arc::new(Acme::leaving_with(&leaving)),
+            acme: Arc::new(CertificateManager::leaving_with(&leaving)),
             backlog: None,
             counters: EventCounters::default(),
             budget: Budget::new(self.config.limits.memory),
@@ -139,14 +139,14 @@ impl Builder {
             admin: AdminPages::recording_in(self.live),
             is_placeholder: OnceLock::new(),
         };
-        lasting.build(self.config)
+        long_lived.build(self.config)
     }
 }
 
 impl LongLivedState {
     /// The first configuration of a process. Opens the spool.
     fn build(mut self, config: Config) -> Result<Hedgerow, BuildError> {
-        let mut pools = Pools::default();
+        let mut pools = ConnectionPools::default();
         let destinations = Arc::new(destinations(&config, None, &mut pools)?);
         if let Some(spool) = &config.delivery.spool {
             let backlog = Backlog::open(
@@ -159,17 +159,17 @@ impl LongLivedState {
             );
             self.backlog = Some(Arc::new(backlog?));
         }
-        let lasting = Arc::new(self);
-        let serving = lasting.serving(config, destinations, pools, None)?;
+        let long_lived = Arc::new(self);
+        let active = long_lived.active(config, destinations, pools, None)?;
         let shared = Arc::new(HedgerowShared {
-            current: ArcSwap::from_pointee(serving),
-            lasting,
+            current: ArcSwap::from_pointee(active),
+            long_lived,
         });
         let told = Arc::downgrade(&shared);
-        shared.lasting.admin.tell_of(Box::new(move || {
+        shared.long_lived.admin.set_source(Box::new(move || {
             let shared = told.upgrade();
-            let serving = shared.map(|shared| shared.current.load_full());
-            serving.map(|serving| serving.state()).unwrap_or_default()
+            let active = shared.map(|shared| shared.current.load_full());
+            active.map(|active| active.state()).unwrap_or_default()
         }));
         shared.settle();
         Ok(Hedgerow { shared })

@@ -5,39 +5,39 @@ use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin::{Requests, Takes};
+use crate::admin::{Requests, RoutePurpose};
 use crate::config::{Action, Config, Forward, Project, RouteTable, SegmentFiles, SessionMode};
 use crate::rewrite::enrich::edge_session::SECRET_BYTES;
 use crate::rewrite::Rewriter;
 use crate::segment::WriteKeys;
 
+use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::build_error::BuildError;
 use crate::proxy::first_party::files::Files;
 use crate::proxy::first_party::posthog::PostHogProxy;
-use crate::proxy::lasting::LongLivedState;
-use crate::proxy::outbound::pools::Pools;
+use crate::proxy::long_lived_state::LongLivedState;
+use crate::proxy::outbound::pools::ConnectionPools;
 use crate::proxy::outbound::sender::{Destination, Destinations};
 use crate::proxy::outbound::upstream::Timeouts;
-use crate::proxy::routes::{CompiledRoute, Outlet, RouteAction, Routes, SegmentRoute};
+use crate::proxy::routes::{CompiledRoute, ProjectSink, RouteAction, Routes, SegmentRoute};
 use crate::proxy::sending::account::SegmentAccount;
-use crate::proxy::sending::group::Gathering;
-use crate::proxy::serving::Serving;
+use crate::proxy::sending::group::RequestGrouper;
 use crate::proxy::telemetry::process;
 
 impl LongLivedState {
     /// An active configuration with these destinations.
-    pub(super) fn serving(
+    pub(super) fn active(
         self: &Arc<Self>,
         config: Config,
         destinations: Arc<Destinations>,
-        mut pools: Pools,
-        before: Option<&Serving>,
-    ) -> Result<Serving, BuildError> {
+        mut pools: ConnectionPools,
+        before: Option<&ActiveConfig>,
+    ) -> Result<ActiveConfig, BuildError> {
         let routes = self.routes(&config, &destinations, &mut pools, before)?;
         let taken = config.routes.iter().map(|route| {
             let takes = match route.action {
-                Action::Segment { .. } => Takes::Calls,
-                Action::PostHog(_) | Action::Origin(_) => Takes::Other,
+                Action::Segment { .. } => RoutePurpose::Calls,
+                Action::PostHog(_) | Action::Origin(_) => RoutePurpose::Other,
             };
             (route.name(), takes)
         });
@@ -45,7 +45,7 @@ impl LongLivedState {
             None => Requests::new(taken),
             Some(before) => Requests::after(&before.requests, taken),
         };
-        Ok(Serving {
+        Ok(ActiveConfig {
             rewriter: Arc::new(self.rewriter(&config, before)?),
             routes,
             destinations,
@@ -53,7 +53,7 @@ impl LongLivedState {
             certificates: process::certificates(&config),
             admin: self.admin.of(&config, &self.clock),
             pools: pools.settled(),
-            lasting: Arc::clone(self),
+            long_lived: Arc::clone(self),
             begun: AtomicBool::new(false),
             config: Arc::new(config),
         })
@@ -64,13 +64,13 @@ impl LongLivedState {
         &self,
         config: &Config,
         destinations: &Destinations,
-        pools: &mut Pools,
-        before: Option<&Serving>,
+        pools: &mut ConnectionPools,
+        before: Option<&ActiveConfig>,
     ) -> Result<Routes, BuildError> {
         let timeouts = timeouts(config);
-        let outlets: HashMap<&str, Arc<Outlet>> = destinations
+        let outlets: HashMap<&str, Arc<ProjectSink>> = destinations
             .iter()
-            .map(|(name, destination)| (name.as_str(), self.outlet(config, destination)))
+            .map(|(name, destination)| (name.as_str(), self.sink(config, destination)))
             .collect();
         let named = before.map(|before| before.routes.by_name());
         let mut list = Vec::with_capacity(config.routes.len());
@@ -115,12 +115,12 @@ impl LongLivedState {
     }
 
     /// Where the events of a project go.
-    fn outlet(&self, config: &Config, destination: &Arc<Destination>) -> Arc<Outlet> {
+    fn sink(&self, config: &Config, destination: &Arc<Destination>) -> Arc<ProjectSink> {
         let spool = || self.backlog.as_ref().map(|spool| spool.of(destination));
         let log_limit = &self.log_limit;
-        Arc::new(Outlet {
+        Arc::new(ProjectSink {
             destination: Arc::clone(destination),
-            gathering: Gathering::of(&config.delivery, destination, spool(), log_limit),
+            grouper: RequestGrouper::of(&config.delivery, destination, spool(), log_limit),
             spool: spool(),
         })
     }
@@ -130,7 +130,7 @@ impl LongLivedState {
         config: &Config,
         said: &SegmentFiles,
         known: Option<&Files>,
-        pools: &mut Pools,
+        pools: &mut ConnectionPools,
     ) -> Result<Files, BuildError> {
         let connect = config.delivery.connect_timeout;
         let account = match &said.forward {
@@ -147,7 +147,7 @@ impl LongLivedState {
         &self,
         forward: &Forward,
         known: Option<&Arc<SegmentAccount>>,
-        pools: &mut Pools,
+        pools: &mut ConnectionPools,
         connect: Duration,
     ) -> Result<Arc<SegmentAccount>, BuildError> {
         let hosts = [pools.of(&forward.api, None)?, pools.of(&forward.cdn, None)?];
@@ -165,7 +165,11 @@ impl LongLivedState {
     }
 
     /// The rewriting that a configuration asks for.
-    fn rewriter(&self, config: &Config, before: Option<&Serving>) -> Result<Rewriter, BuildError> {
+    fn rewriter(
+        &self,
+        config: &Config,
+        before: Option<&ActiveConfig>,
+    ) -> Result<Rewriter, BuildError> {
         let mut rewriter = Rewriter::new(config.mapping.clone(), config.bounds).remembering();
         if let Some(before) = before {
             rewriter = rewriter.with_memory_of(&before.rewriter);
@@ -190,8 +194,8 @@ impl LongLivedState {
 /// Every project that events can go to.
 pub(super) fn destinations(
     config: &Config,
-    before: Option<&Serving>,
-    pools: &mut Pools,
+    before: Option<&ActiveConfig>,
+    pools: &mut ConnectionPools,
 ) -> Result<Destinations, BuildError> {
     let timeouts = timeouts(config);
     let mut destinations = HashMap::new();
@@ -214,19 +218,19 @@ pub(super) fn destinations(
 /// The keys of a route, each with the outlet of its project.
 fn keys(
     said: &WriteKeys<Arc<Project>>,
-    outlets: &HashMap<&str, Arc<Outlet>>,
-) -> Result<WriteKeys<Arc<Outlet>>, BuildError> {
-    let outlet = |project: &Arc<Project>| {
-        let outlet = outlets.get(project.name.as_str());
-        outlet.cloned().ok_or_else(|| BuildError::NoProject {
+    outlets: &HashMap<&str, Arc<ProjectSink>>,
+) -> Result<WriteKeys<Arc<ProjectSink>>, BuildError> {
+    let sink = |project: &Arc<Project>| {
+        let sink = outlets.get(project.name.as_str());
+        sink.cloned().ok_or_else(|| BuildError::NoProject {
             project: project.name.clone(),
         })
     };
     Ok(match said {
-        WriteKeys::Any(project) => WriteKeys::Any(outlet(project)?),
+        WriteKeys::Any(project) => WriteKeys::Any(sink(project)?),
         WriteKeys::Listed(keys) => WriteKeys::Listed(
             keys.iter()
-                .map(|(key, project)| Ok((key.clone(), outlet(project)?)))
+                .map(|(key, project)| Ok((key.clone(), sink(project)?)))
                 .collect::<Result<_, BuildError>>()?,
         ),
     })

@@ -9,22 +9,22 @@ use bytes::Bytes;
 use http::{header, HeaderMap, HeaderValue, StatusCode};
 use pingora::proxy::Session;
 
-use crate::admin::{Forwarded as ForwardCounts, SAMPLED_EVERY};
+use crate::admin::{ForwardCounts, SAMPLED_EVERY};
 use crate::config::Config;
 use crate::site::head::HeadFault;
 
+use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::build_error::BuildError;
 use crate::proxy::compile::destinations;
 use crate::proxy::intake::intercept::Intake;
 use crate::proxy::intake::refusals::{of_head, RoutedRequest};
-use crate::proxy::lasting::LongLivedState;
-use crate::proxy::outbound::pools::Pools;
+use crate::proxy::long_lived_state::LongLivedState;
+use crate::proxy::outbound::pools::ConnectionPools;
 use crate::proxy::relay::Relay;
 use crate::proxy::reloads::keep_fixed;
 use crate::proxy::reply;
-use crate::proxy::request::exchange::{self, authority, Framed};
+use crate::proxy::request::exchange::{self, authority, FrameworkRequest};
 use crate::proxy::routes::RouteAction;
-use crate::proxy::serving::Serving;
 use crate::proxy::telemetry::watcher::Counts;
 
 /// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
@@ -56,8 +56,8 @@ pub struct Hedgerow {
 
 /// Shared by all clones: the active configuration, and the state that outlives it.
 pub(crate) struct HedgerowShared {
-    pub(super) current: ArcSwap<Serving>,
-    pub(super) lasting: Arc<LongLivedState>,
+    pub(super) current: ArcSwap<ActiveConfig>,
+    pub(super) long_lived: Arc<LongLivedState>,
 }
 
 impl Hedgerow {
@@ -70,11 +70,11 @@ impl Hedgerow {
     /// When PostHog's answer to posthog-js ends early in its middle, so that the connection ends
     /// with it. Every other failure of such a request is answered here.
     pub async fn intercept(&self, session: &mut Session) -> pingora::Result<bool> {
-        let serving = self.current();
-        self.begin(&serving);
+        let active = self.current();
+        self.begin(&active);
         let head = session.req_header();
         let (authority, path) = (authority(head), head.uri.path());
-        let Some((route, tail)) = serving.routes.find(authority, path) else {
+        let Some((route, tail)) = active.routes.find(authority, path) else {
             return Ok(false);
         };
         let tail_at = path.len() - tail.len();
@@ -82,15 +82,15 @@ impl Hedgerow {
             RouteAction::Origin => return Ok(false),
             RouteAction::Segment(segment) => {
                 if let Err(fault) = exchange::head(session).check() {
-                    refuse_head(&serving, session, fault).await?;
+                    refuse_head(&active, session, fault).await?;
                     return Ok(true);
                 }
-                let intake = Intake::new(&serving, segment, route.number);
-                let mut exchange = Framed::new(session, serving.framing());
+                let intake = Intake::new(&active, segment, route.number);
+                let mut exchange = FrameworkRequest::new(session, active.framing());
                 intake.serve(&mut exchange, tail_at).await;
             }
             RouteAction::PostHog(passed) => {
-                let relay = Relay::new(&serving, passed, route);
+                let relay = Relay::new(&active, passed, route);
                 let tail = tail.to_owned();
                 // Boxed: a Segment call does not hold the memory for this.
                 Box::pin(relay.answer(session, &tail)).await?;
@@ -108,13 +108,13 @@ impl Hedgerow {
     }
 
     /// Starts the background tasks of a configuration, once.
-    pub(super) fn begin(&self, serving: &Serving) {
-        if serving.begun.load(Ordering::Relaxed) {
+    pub(super) fn begin(&self, active: &ActiveConfig) {
+        if active.begun.load(Ordering::Relaxed) {
             return;
         }
-        serving.begun.store(true, Ordering::Relaxed);
-        self.start_sampling(serving);
-        if let Some(backlog) = &self.shared.lasting.backlog {
+        active.begun.store(true, Ordering::Relaxed);
+        self.start_sampling(active);
+        if let Some(backlog) = &self.shared.long_lived.backlog {
             backlog.start();
         }
     }
@@ -122,7 +122,7 @@ impl Hedgerow {
     /// Ends the replay for good, once its request in flight has ended. Waiting events stay in the
     /// spool; batches that PostHog does not accept are still stored.
     pub async fn stop_replay(&self) {
-        if let Some(backlog) = &self.shared.lasting.backlog {
+        if let Some(backlog) = &self.shared.long_lived.backlog {
             backlog.stop().await;
         }
     }
@@ -132,49 +132,52 @@ impl Hedgerow {
         Arc::clone(&self.current().config)
     }
 
-    pub(super) fn current(&self) -> Arc<Serving> {
+    pub(super) fn current(&self) -> Arc<ActiveConfig> {
         self.shared.current.load_full()
     }
 
     /// The outcomes of requests that were forwarded to real Segment accounts, all routes together.
     pub fn forward_counts(&self) -> ForwardCounts {
-        self.shared.lasting.accounts.counts()
+        self.shared.long_lived.accounts.counts()
     }
 
     /// Lets connections end with their next answer.
     pub(super) fn set_leaving(&self) {
-        self.shared.lasting.leaving.store(true, Ordering::Relaxed);
+        self.shared
+            .long_lived
+            .leaving
+            .store(true, Ordering::Relaxed);
     }
 
     /// Requests on their way to real Segment accounts, in the background.
     pub(super) fn forwards_in_flight(&self) -> usize {
-        self.shared.lasting.accounts.under_way()
+        self.shared.long_lived.accounts.under_way()
     }
 
     /// Whether no predecessor uses the spool any more.
     pub(super) fn is_first(&self) -> bool {
-        let backlog = self.shared.lasting.backlog.as_ref();
+        let backlog = self.shared.long_lived.backlog.as_ref();
         backlog.is_none_or(|backlog| backlog.is_first())
     }
 
     /// Appends all further events to the spool.
     pub(super) fn only_append(&self) {
-        if let Some(backlog) = &self.shared.lasting.backlog {
+        if let Some(backlog) = &self.shared.long_lived.backlog {
             backlog.only_append();
         }
     }
 
     /// Takes that back: there is no successor after all.
     pub(super) fn resume_streaming(&self) {
-        if let Some(backlog) = &self.shared.lasting.backlog {
+        if let Some(backlog) = &self.shared.long_lived.backlog {
             backlog.resume_streaming();
         }
     }
 
     /// How many messages there were since the start.
     pub fn counts(&self) -> Counts {
-        let lasting = &self.shared.lasting;
-        lasting.counters.read(lasting.budget.held())
+        let long_lived = &self.shared.long_lived;
+        long_lived.counters.read(long_lived.budget.held())
     }
 }
 
@@ -187,14 +190,14 @@ impl std::fmt::Debug for Hedgerow {
 /// Answers a call whose head alone is refused; the connection ends, as it is not known where its next request
 /// begins.
 async fn refuse_head(
-    serving: &Serving,
+    active: &ActiveConfig,
     session: &mut Session,
     fault: HeadFault,
 ) -> pingora::Result<()> {
     log::debug!("a request was refused for its head: {fault:?}");
     session.set_keepalive(None);
     let asking = RoutedRequest::NOTHING;
-    serving.answered(session.req_header(), asking, of_head(fault), None);
+    active.record_outcome(session.req_header(), asking, of_head(fault), None);
     let mut headers = HeaderMap::new();
     if fault.status() == StatusCode::METHOD_NOT_ALLOWED {
         let allowed = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
@@ -207,8 +210,8 @@ async fn refuse_head(
 impl Hedgerow {
     /// Takes a sample of the state from time to time, for the plots of the live view. The first call
     /// on a Tokio runtime begins it.
-    fn start_sampling(&self, serving: &Serving) {
-        let admin = serving.admin.clone();
+    fn start_sampling(&self, active: &ActiveConfig) {
+        let admin = active.admin.clone();
         let Some(admin) = admin.filter(|admin| admin.begins_sampling()) else {
             return;
         };
@@ -234,45 +237,45 @@ impl Hedgerow {
     pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>, BuildError> {
         let kept = keep_fixed(&mut config, &self.config());
         let next = self.shared.prepare(config)?;
-        self.shared.adopt(next);
-        self.shared.lasting.reloads.apply();
+        self.shared.activate(next);
+        self.shared.long_lived.reloads.apply();
         Ok(kept)
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
-        self.shared.lasting.leaving.load(Ordering::Relaxed)
+        self.shared.long_lived.leaving.load(Ordering::Relaxed)
     }
 }
 
 impl HedgerowShared {
     /// Prepares another configuration while the active one serves. Reads files.
-    pub(crate) fn prepare(&self, config: Config) -> Result<Arc<Serving>, BuildError> {
+    pub(crate) fn prepare(&self, config: Config) -> Result<Arc<ActiveConfig>, BuildError> {
         let before = self.current.load_full();
-        let mut pools = Pools::after(&before.pools);
+        let mut pools = ConnectionPools::after(&before.pools);
         let destinations = destinations(&config, Some(&before), &mut pools)?;
-        let (lasting, destinations) = (&self.lasting, Arc::new(destinations));
-        let serving = lasting.serving(config, destinations, pools, Some(&before));
-        serving.map(Arc::new)
+        let (long_lived, destinations) = (&self.long_lived, Arc::new(destinations));
+        let active = long_lived.active(config, destinations, pools, Some(&before));
+        active.map(Arc::new)
     }
 
     /// Replaces the active configuration.
-    pub(crate) fn adopt(&self, next: Arc<Serving>) {
+    pub(crate) fn activate(&self, next: Arc<ActiveConfig>) {
         self.current.store(next);
         self.settle();
     }
 
     /// Applies the active configuration to the state that outlives it.
     pub(super) fn settle(&self) {
-        let (serving, lasting) = (self.current.load(), &self.lasting);
-        let config = &serving.config;
-        lasting.budget.set_limit(config.limits.memory);
-        lasting
+        let (active, long_lived) = (self.current.load(), &self.long_lived);
+        let config = &active.config;
+        long_lived.budget.set_limit(config.limits.memory);
+        long_lived
             .connection_limits
             .bound(&config.limits, &config.trusted_proxies);
-        lasting.admin.settle(config);
-        if let Some(backlog) = &lasting.backlog {
-            backlog.serve(Arc::clone(&serving.destinations));
-            if let Some(live) = serving.admin.as_ref().and_then(|admin| admin.live()) {
+        long_lived.admin.settle(config);
+        if let Some(backlog) = &long_lived.backlog {
+            backlog.serve(Arc::clone(&active.destinations));
+            if let Some(live) = active.admin.as_ref().and_then(|admin| admin.live()) {
                 backlog.show_to(Arc::clone(live));
             }
         }

@@ -10,6 +10,7 @@ mod acme;
 #[cfg(all(feature = "server", not(feature = "acme")))]
 #[path = "acme/off.rs"]
 mod acme;
+mod active_config;
 mod build;
 mod build_error;
 #[cfg(feature = "server")]
@@ -17,17 +18,17 @@ mod certificate;
 mod client;
 mod compile;
 mod first_party;
+mod handler_app;
 mod hedgerow;
 mod intake;
-mod lasting;
 #[cfg(feature = "server")]
 mod lifecycle;
 mod limits;
 #[cfg(feature = "server")]
 mod listen;
+mod long_lived_state;
 mod operator;
 mod outbound;
-mod plain;
 mod random;
 mod relay;
 mod reloads;
@@ -37,19 +38,18 @@ mod routes;
 mod sending;
 #[cfg(feature = "server")]
 mod server_error;
-mod serving;
 #[cfg(feature = "server")]
 mod site;
 mod spool;
 mod state;
 mod telemetry;
 
-pub use crate::admin::Forwarded as ForwardCounts;
+pub use crate::admin::ForwardCounts;
 pub use build::Builder;
 pub use build_error::BuildError;
 pub use first_party::library::{check_libraries, fetch_libraries, FetchError};
+pub use handler_app::HandlerApp;
 pub use hedgerow::Hedgerow;
-pub use plain::Plain;
 #[cfg(feature = "server")]
 pub use server_items::*;
 pub use telemetry::watcher::{Counts, Observer};
@@ -61,7 +61,7 @@ mod server_items {
     pub use crate::proxy::lifecycle::reload::{ConfigFile, ReloadError};
     pub use crate::proxy::lifecycle::server::Server;
     pub use crate::proxy::lifecycle::signals::{outlive_signals, ProcessSignals};
-    pub use crate::proxy::lifecycle::startable::{check_server, Startable};
+    pub use crate::proxy::lifecycle::start_check::{check_server, StartCheck};
     pub use crate::proxy::lifecycle::upgrade::ask_to_reload;
     pub use crate::proxy::listen::accepted::{accepted, serve};
     pub use crate::proxy::listen::coalescing::CoalescingStream;

@@ -16,25 +16,25 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
-use crate::admin::{Answered, RequestKind};
+use crate::admin::{RequestKind, RequestOutcome};
 
+use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::first_party::posthog::{
     own_answer, ForwardedRequest, PostHogProxy, RequestPlan, BODY,
 };
 use crate::proxy::intake::access::FinishedRequest;
 use crate::proxy::intake::refusals::{of_head, RoutedRequest};
-use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
+use crate::proxy::limits::rates::{RateDecision, RETRY_AFTER};
 use crate::proxy::outbound::hops::end_to_end;
 use crate::proxy::outbound::verdict::NoAnswerReason;
 use crate::proxy::outbound::{
     AnswerHead, OpenAnswer, Template, UpstreamRequest, WantedFields, PIECE,
 };
 use crate::proxy::reply;
-use crate::proxy::request::body::{Incoming, Interrupted};
+use crate::proxy::request::body::{BodyInterruption, IncomingBody};
 use crate::proxy::request::exchange::head;
 use crate::proxy::request::exchange::ConnectionFacts;
 use crate::proxy::routes::CompiledRoute;
-use crate::proxy::serving::Serving;
 use crate::segment::Answer;
 
 /// The result of a request that was passed on.
@@ -44,14 +44,14 @@ enum RelayResult<'a> {
     /// An answer that did not wait for the body; no more of the body is read.
     Early(AnswerHead),
     /// No answer; the client gets this status.
-    Refused(StatusCode, Answered),
+    Refused(StatusCode, RequestOutcome),
     /// The client hung up.
     ClientGone,
 }
 
 impl RelayResult<'_> {
     fn refused(status: StatusCode) -> Self {
-        Self::Refused(status, Answered::of_status(status.as_u16()))
+        Self::Refused(status, RequestOutcome::of_status(status.as_u16()))
     }
 }
 
@@ -60,13 +60,13 @@ struct RelayedRequest {
     /// The number of its route.
     number: usize,
     /// Its answer; `ClientGone` until another one is known.
-    answered: Answered,
+    answered: RequestOutcome,
     /// Bytes of its body.
     received: u64,
 }
 
 impl RelayedRequest {
-    fn asking(&self) -> RoutedRequest {
+    fn route_request(&self) -> RoutedRequest {
         RoutedRequest {
             route: Some(self.number),
             asked: RequestKind::PostHog,
@@ -74,15 +74,17 @@ impl RelayedRequest {
     }
 }
 
-impl From<Interrupted> for RelayResult<'_> {
-    fn from(interrupted: Interrupted) -> Self {
+impl From<BodyInterruption> for RelayResult<'_> {
+    fn from(interrupted: BodyInterruption) -> Self {
         match interrupted {
-            Interrupted::Gone => Self::ClientGone,
-            Interrupted::Malformed => {
-                Self::Refused(StatusCode::BAD_REQUEST, Answered::MalformedChunk)
+            BodyInterruption::Gone => Self::ClientGone,
+            BodyInterruption::Malformed => {
+                Self::Refused(StatusCode::BAD_REQUEST, RequestOutcome::MalformedChunk)
             }
             // Never 408, which Chromium itself repeats at once (segment-tracking 1.5).
-            Interrupted::Slow => Self::Refused(StatusCode::SERVICE_UNAVAILABLE, Answered::SlowBody),
+            BodyInterruption::Slow => {
+                Self::Refused(StatusCode::SERVICE_UNAVAILABLE, RequestOutcome::SlowBody)
+            }
         }
     }
 }
@@ -90,19 +92,19 @@ impl From<Interrupted> for RelayResult<'_> {
 /// Answers the requests of one `posthog` route.
 #[derive(Clone, Copy)]
 pub(crate) struct Relay<'s> {
-    serving: &'s Serving,
+    active: &'s ActiveConfig,
     passed: &'s PostHogProxy,
     route: &'s CompiledRoute,
 }
 
 impl<'s> Relay<'s> {
     pub(crate) fn new(
-        serving: &'s Serving,
+        active: &'s ActiveConfig,
         passed: &'s PostHogProxy,
         route: &'s CompiledRoute,
     ) -> Self {
         Self {
-            serving,
+            active,
             passed,
             route,
         }
@@ -118,13 +120,13 @@ impl<'s> Relay<'s> {
         let began = Instant::now();
         let mut course = RelayedRequest {
             number: self.route.number,
-            answered: Answered::ClientGone,
+            answered: RequestOutcome::ClientGone,
             received: 0,
         };
         let passed = self.pass(session, &mut course, tail).await;
         let through = FinishedRequest::session(session, course.received);
-        let (asking, answered) = (course.asking(), course.answered);
-        self.serving.ended(&through, asking, answered, began);
+        let (asking, answered) = (course.route_request(), course.answered);
+        self.active.ended(&through, asking, answered, began);
         passed
     }
 
@@ -135,20 +137,18 @@ impl<'s> Relay<'s> {
         course: &mut RelayedRequest,
         tail: &str,
     ) -> Result<()> {
-        let Self {
-            serving, passed, ..
-        } = *self;
-        let lasting = &serving.lasting;
+        let Self { active, passed, .. } = *self;
+        let long_lived = &active.long_lived;
         if let Err(fault) = head(session).check() {
             session.set_keepalive(None);
-            self.becomes(session, course, of_head(fault));
+            self.finish_as(session, course, of_head(fault));
             let answer = own_answer(fault.status(), &session.req_header().headers);
             return self.write_own(session, answer).await;
         }
-        let caller = serving.caller(ConnectionFacts::of(session), &session.req_header().headers);
-        let pace = lasting.rates.of_client(&serving.config, caller.address);
-        if pace == Pace::TooFast {
-            self.becomes(session, course, Answered::ClientRate);
+        let caller = active.caller(ConnectionFacts::of(session), &session.req_header().headers);
+        let pace = long_lived.rates.of_client(&active.config, caller.address);
+        if pace == RateDecision::TooFast {
+            self.finish_as(session, course, RequestOutcome::ClientRate);
             let status = StatusCode::TOO_MANY_REQUESTS;
             let mut answer = own_answer(status, &session.req_header().headers);
             answer
@@ -159,15 +159,15 @@ impl<'s> Relay<'s> {
         }
         let client = caller.shown;
         let step = passed.step(session, tail, client).await;
-        let limits = &serving.config.limits;
-        let mut incoming = Incoming::begin(session, lasting.idle_seconds, limits);
+        let limits = &active.config.limits;
+        let mut incoming = IncomingBody::begin(session, long_lived.idle_seconds, limits);
         let passing = match step {
             RequestPlan::Pass(passing) => passing,
             RequestPlan::Answer(answer) => {
-                self.becomes(
+                self.finish_as(
                     session,
                     course,
-                    Answered::of_status(answer.status().as_u16()),
+                    RequestOutcome::of_status(answer.status().as_u16()),
                 );
                 incoming.discard(session, 2 * BODY).await;
                 return self.write_own(session, answer).await;
@@ -178,7 +178,7 @@ impl<'s> Relay<'s> {
             Err(error) => {
                 log::debug!("a request cannot go to PostHog: {error}");
                 let status = StatusCode::BAD_REQUEST;
-                self.becomes(session, course, Answered::of_status(400));
+                self.finish_as(session, course, RequestOutcome::of_status(400));
                 let answer = own_answer(status, &session.req_header().headers);
                 return self.write_own(session, answer).await;
             }
@@ -201,13 +201,13 @@ impl<'s> Relay<'s> {
         match relayed {
             RelayResult::Answer(answering) => {
                 let status = answering.head.status.as_u16();
-                self.becomes(session, course, Answered::relayed(status));
+                self.finish_as(session, course, RequestOutcome::relayed(status));
                 incoming.discard(session, 2 * BODY).await;
                 self.pass_on(session, passed, &passing, answering).await
             }
             RelayResult::Early(early) => {
                 let status = early.status;
-                self.becomes(session, course, Answered::relayed(status.as_u16()));
+                self.finish_as(session, course, RequestOutcome::relayed(status.as_u16()));
                 incoming.discard(session, 2 * BODY).await;
                 session.set_keepalive(None);
                 let headers = end_to_end(&early.fields);
@@ -216,14 +216,14 @@ impl<'s> Relay<'s> {
                     .await
             }
             RelayResult::Refused(status, answered) => {
-                self.becomes(session, course, answered);
+                self.finish_as(session, course, answered);
                 incoming.discard(session, 2 * BODY).await;
                 session.set_keepalive(None);
                 let answer = own_answer(status, &session.req_header().headers);
                 self.write_own(session, answer).await
             }
             RelayResult::ClientGone => {
-                self.becomes(session, course, Answered::ClientGone);
+                self.finish_as(session, course, RequestOutcome::ClientGone);
                 session.set_keepalive(None);
                 Ok(())
             }
@@ -231,17 +231,17 @@ impl<'s> Relay<'s> {
     }
 
     /// Counts the request by its answer.
-    fn becomes(&self, session: &Session, course: &mut RelayedRequest, answered: Answered) {
+    fn finish_as(&self, session: &Session, course: &mut RelayedRequest, answered: RequestOutcome) {
         course.answered = answered;
-        let (asking, head) = (course.asking(), session.req_header());
-        self.serving.answered(head, asking, answered, None);
+        let (asking, head) = (course.route_request(), session.req_header());
+        self.active.record_outcome(head, asking, answered, None);
     }
 
     /// Writes an answer that is here as a whole. A client that hangs up is no failure of the host's.
     async fn write_own(&self, session: &mut Session, answer: Answer) -> Result<()> {
-        self.serving.close_when_leaving(session);
+        self.active.close_when_leaving(session);
         if let Err(error) = reply::write(session, answer).await {
-            gone(session, &error);
+            log_client_gone(session, &error);
         }
         Ok(())
     }
@@ -254,7 +254,7 @@ impl<'s> Relay<'s> {
         passing: &ForwardedRequest,
         mut answering: OpenAnswer<'_>,
     ) -> Result<()> {
-        self.serving.close_when_leaving(session);
+        self.active.close_when_leaving(session);
         let status = answering.head.status;
         let bodiless = session.req_header().method == Method::HEAD
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -280,7 +280,7 @@ impl<'s> Relay<'s> {
             .write_response_header(Box::new(head), bodiless)
             .await;
         if let Err(error) = written {
-            gone(session, &error);
+            log_client_gone(session, &error);
             answering.give_up().await;
             return Ok(());
         }
@@ -302,14 +302,14 @@ impl<'s> Relay<'s> {
                 }
             };
             if let Err(error) = session.write_response_body(Some(piece), false).await {
-                gone(session, &error);
+                log_client_gone(session, &error);
                 answering.give_up().await;
                 return Ok(());
             }
         }
-        answering.through().await;
+        answering.read_to_end().await;
         if let Err(error) = session.write_response_body(None, true).await {
-            gone(session, &error);
+            log_client_gone(session, &error);
         }
         Ok(())
     }
@@ -317,14 +317,14 @@ impl<'s> Relay<'s> {
     fn report(&self, trouble: NoAnswerReason) {
         let (kind, advice) = trouble.advice();
         let (route, host) = (&self.route.name, self.passed.host());
-        let log_limit = &self.serving.lasting.log_limit;
+        let log_limit = &self.active.long_lived.log_limit;
         if let Some(more) = log_limit.pass(&format!("{route} {kind}"), "route") {
             log::warn!("route {route}: PostHog ({host}): {advice}{more}");
         }
     }
 }
 
-fn gone(session: &mut Session, error: &Error) {
+fn log_client_gone(session: &mut Session, error: &Error) {
     log::debug!("the client hung up before its answer: {error}");
     session.set_keepalive(None);
 }
@@ -370,7 +370,7 @@ fn length(fields: &HeaderMap) -> Option<u64> {
 /// Sends the request to PostHog and reads the head of the answer.
 async fn exchange<'a>(
     session: &mut Session,
-    incoming: &mut Incoming,
+    incoming: &mut IncomingBody,
     passed: &'a PostHogProxy,
     template: &Template,
 ) -> std::result::Result<RelayResult<'a>, NoAnswerReason> {

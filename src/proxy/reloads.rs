@@ -12,25 +12,25 @@ use crate::config::Config;
 pub(crate) fn keep_fixed(config: &mut Config, running: &Config) -> Vec<&'static str> {
     let mut kept = Vec::new();
     let (said, stays) = (&mut config.server, &running.server);
-    keep(
+    keep_running(
         &mut said.threads,
         &stays.threads,
         "server.threads",
         &mut kept,
     );
     let (socket, running_socket) = (&mut said.upgrade_socket, &stays.upgrade_socket);
-    keep(socket, running_socket, "server.upgrade_socket", &mut kept);
+    keep_running(socket, running_socket, "server.upgrade_socket", &mut kept);
     let (said, stays) = (&mut config.delivery, &running.delivery);
-    keep(&mut said.spool, &stays.spool, "delivery.spool", &mut kept);
+    keep_running(&mut said.spool, &stays.spool, "delivery.spool", &mut kept);
     if stays.spool.is_some() {
         // The time for which one process may hold drained events is computed from these.
         let (timeout, connect) = (&mut said.timeout, &mut said.connect_timeout);
         if *timeout > stays.timeout {
-            keep(timeout, &stays.timeout, "delivery.timeout", &mut kept);
+            keep_running(timeout, &stays.timeout, "delivery.timeout", &mut kept);
         }
         if *connect > stays.connect_timeout {
             let name = "delivery.connect_timeout";
-            keep(connect, &stays.connect_timeout, name, &mut kept);
+            keep_running(connect, &stays.connect_timeout, name, &mut kept);
         }
     }
     if let (Some(said), Some(running)) = (&config.outline, &running.outline) {
@@ -40,7 +40,7 @@ pub(crate) fn keep_fixed(config: &mut Config, running: &Config) -> Vec<&'static 
     kept
 }
 
-fn keep<T: Clone + PartialEq>(
+fn keep_running<T: Clone + PartialEq>(
     said: &mut T,
     running: &T,
     name: &'static str,

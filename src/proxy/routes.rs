@@ -9,7 +9,7 @@ use crate::segment::WriteKeys;
 use crate::proxy::first_party::files::Files;
 use crate::proxy::first_party::posthog::PostHogProxy;
 use crate::proxy::outbound::sender::Destination;
-use crate::proxy::sending::group::Gathering;
+use crate::proxy::sending::group::RequestGrouper;
 use crate::proxy::spool::backlog::ProjectSpool;
 
 /// All routes, found by the host and path of a request.
@@ -38,17 +38,17 @@ pub(crate) enum RouteAction {
 /// A route that takes Segment's calls.
 pub(crate) struct SegmentRoute {
     /// The keys that it takes, each with where the events go.
-    pub(crate) keys: WriteKeys<Arc<Outlet>>,
+    pub(crate) keys: WriteKeys<Arc<ProjectSink>>,
     pub(crate) files: Files,
 }
 
 /// Where the events of a project go.
-pub(crate) struct Outlet {
+pub(crate) struct ProjectSink {
     pub(crate) destination: Arc<Destination>,
     /// Stores events that PostHog does not accept.
     pub(crate) spool: Option<ProjectSpool>,
     /// Where whole batches wait for others.
-    pub(crate) gathering: Option<Arc<Gathering>>,
+    pub(crate) grouper: Option<Arc<RequestGrouper>>,
 }
 
 impl Routes {

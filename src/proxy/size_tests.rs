@@ -11,7 +11,7 @@ use crate::delivery::Encoding;
 
 use super::hedgerow::Hedgerow;
 use super::intake::intercept::Intake;
-use super::request::exchange::Framed;
+use super::request::exchange::FrameworkRequest;
 use super::routes::RouteAction;
 
 fn hedgerow() -> Hedgerow {
@@ -30,16 +30,16 @@ async fn a_requests_future_stays_small() {
     other.write_all(asked).await.unwrap();
     let mut session = Session::new_h1(Box::new(stream));
     session.read_request().await.unwrap();
-    let serving = hedgerow.current();
-    let destination = serving.destinations.get("shop").unwrap();
+    let active = hedgerow.current();
+    let destination = active.destinations.get("shop").unwrap();
     let body = bytes::Bytes::new();
     let delivery = size_of_val(&destination.deliver(&body, Encoding::Identity, None));
-    let (route, _) = serving.routes.find(None, "/hr/").unwrap();
+    let (route, _) = active.routes.find(None, "/hr/").unwrap();
     let RouteAction::Segment(segment) = &route.does else {
         panic!("the route takes no calls");
     };
-    let intake = Intake::new(&serving, segment, route.number);
-    let mut exchange = Framed::new(&mut session, serving.framing());
+    let intake = Intake::new(&active, segment, route.number);
+    let mut exchange = FrameworkRequest::new(&mut session, active.framing());
     let request = size_of_val(&intake.serve(&mut exchange, 4));
     assert!(delivery < 3 << 10, "{delivery} bytes for a delivery");
     assert!(request < 7 << 10, "{request} bytes in all");

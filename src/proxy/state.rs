@@ -9,15 +9,15 @@ use crate::admin::{
 };
 use crate::delivery::{self, Availability};
 
-use crate::proxy::lasting::LongLivedState;
-use crate::proxy::serving::Serving;
+use crate::proxy::active_config::ActiveConfig;
+use crate::proxy::long_lived_state::LongLivedState;
 use crate::proxy::telemetry::process;
 
-impl Serving {
+impl ActiveConfig {
     /// The state at this moment.
     pub(crate) fn state(&self) -> ProxyState {
-        let counts = self.lasting.counters.read(self.lasting.budget.held());
-        let now = (self.lasting.clock)();
+        let counts = self.long_lived.counters.read(self.long_lived.budget.held());
+        let now = (self.long_lived.clock)();
         let mut projects: Vec<ProjectState> = self
             .destinations
             .iter()
@@ -37,7 +37,7 @@ impl Serving {
             })
             .collect();
         projects.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        let spool = self.lasting.backlog.as_ref().map(|backlog| {
+        let spool = self.long_lived.backlog.as_ref().map(|backlog| {
             for status in backlog.delivery().status() {
                 let known = projects
                     .iter_mut()
@@ -47,7 +47,7 @@ impl Serving {
                 project.waiting = status.events;
                 project.waiting_bytes = status.bytes;
                 project.oldest = status.oldest.map(|oldest| {
-                    (self.lasting.clock)()
+                    (self.long_lived.clock)()
                         .duration_since(oldest)
                         .unwrap_or_default()
                 });
@@ -73,7 +73,7 @@ impl Serving {
                 refused: counters.refused.load(Ordering::Relaxed),
             }
         });
-        let (ordered, orders) = ordered(&self.lasting);
+        let (ordered, orders) = ordered(&self.long_lived);
         ProxyState {
             events: counts.events,
             left_out: counts.left_out,
@@ -82,23 +82,23 @@ impl Serving {
             notices: counts.notices,
             requests: self.requests.read(),
             routes: self.requests.routes(),
-            rewrite_times: self.lasting.counters.rewriting().read(),
-            session_cookies: self.lasting.counters.session_cookies(),
+            rewrite_times: self.long_lived.counters.rewriting().read(),
+            session_cookies: self.long_lived.counters.session_cookies(),
             busy: counts.busy,
             held: counts.held,
-            held_limit: self.lasting.budget.limit(),
+            held_limit: self.long_lived.budget.limit(),
             log_dropped: crate::logging::dropped(),
-            connections: self.lasting.connection_limits.counts(),
+            connections: self.long_lived.connection_limits.counts(),
             unready: self.unready(),
             projects,
             spool,
-            forwarded: self.lasting.accounts.counts(),
+            forwarded: self.long_lived.accounts.counts(),
             certificates: self.certificates.iter().cloned().chain(ordered).collect(),
             orders,
             process: process::state(),
             config: ConfigState {
                 outline: self.config.outline.clone(),
-                ..self.lasting.reloads.state()
+                ..self.long_lived.reloads.state()
             },
         }
     }
@@ -116,14 +116,14 @@ fn stalled(draining: delivery::Draining) -> Option<Stalled> {
     }
 }
 
-impl Serving {
+impl ActiveConfig {
     /// Why no requests should come here now; empty when they should.
     pub(crate) fn unready(&self) -> Vec<Unready> {
         let mut reasons = Vec::new();
-        if self.lasting.leaving.load(Ordering::Relaxed) {
+        if self.long_lived.leaving.load(Ordering::Relaxed) {
             reasons.push(Unready::Leaving);
         }
-        let (keeps, any_there) = match &self.lasting.backlog {
+        let (keeps, any_there) = match &self.long_lived.backlog {
             Some(backlog) => {
                 let delivery = backlog.delivery();
                 let keeps = delivery.store().availability() == Availability::Available;
@@ -151,8 +151,8 @@ impl Serving {
 
 /// The certificates that are ordered, and what became of their orders.
 #[cfg(feature = "server")]
-fn ordered(lasting: &LongLivedState) -> (Vec<CertificateState>, CertificateOrders) {
-    (lasting.acme.states(), lasting.acme.orders())
+fn ordered(long_lived: &LongLivedState) -> (Vec<CertificateState>, CertificateOrders) {
+    (long_lived.acme.states(), long_lived.acme.orders())
 }
 
 /// None, for the same reason.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 /// Where the web server reaches this proxy, seen from the same machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Here {
+pub struct LocalAddress {
     /// A listener of the configuration.
     pub address: SocketAddr,
     /// Whether it uses TLS.
@@ -20,7 +20,7 @@ pub enum SiteTls {
     Spoken,
 }
 
-impl Here {
+impl LocalAddress {
     /// Its URL. An address that stands for all addresses of the machine becomes a loopback address.
     pub fn url(self) -> String {
         let scheme = match self.tls {
@@ -43,7 +43,7 @@ impl Here {
 ///
 /// `$host` has no port, and `$http_host` is empty over HTTP/3, where nginx then omits the header.
 /// So each is used where the other one is not enough.
-pub fn nginx(paths: &[String], here: Here) -> String {
+pub fn nginx(paths: &[String], here: LocalAddress) -> String {
     let url = here.url();
     let mut text = String::new();
     for path in paths {
@@ -78,7 +78,10 @@ mod tests {
             ("10.0.0.7:80", SiteTls::Plain, "http://10.0.0.7:80"),
         ] {
             let address = address.parse().unwrap();
-            let text = nginx(&["/a/".to_owned(), "/b/".to_owned()], Here { address, tls });
+            let text = nginx(
+                &["/a/".to_owned(), "/b/".to_owned()],
+                LocalAddress { address, tls },
+            );
             for path in ["/a/", "/b/"] {
                 let start = format!("location ^~ {path} {{\n    proxy_pass {url};\n");
                 assert!(text.contains(&start), "{text}");

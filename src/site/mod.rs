@@ -7,8 +7,8 @@
 //! to 9, segment-tracking 1.6 and 3, posthog-ingestion 6 and 7.
 
 pub mod cache;
-pub mod claims;
 pub mod forward;
+pub mod forwarding_headers;
 pub mod hand_over;
 pub mod head;
 pub mod init;
@@ -35,7 +35,7 @@ pub use page_sessions::PageSessions;
 pub use path_names::{PathNames, PathNamesError};
 pub use path_prefix::PathPrefix;
 pub use posthog_headers::{keeps_request_header, keeps_response_header};
-pub use posthog_location::Below;
+pub use posthog_location::HostPrefix;
 pub use posthog_routes::{
     method_rule, posthog_route, Authorization, Caching, MethodRule, PostHogRoute, TargetHost,
 };

@@ -147,7 +147,7 @@ pub fn derive(seed: &str, word: &str) -> String {
         hash.update([0]);
         hash.update(word.as_bytes());
         hash.update(attempt.to_be_bytes());
-        let name = spell(&hash.finalize(), 7);
+        let name = encode(&hash.finalize(), 7);
         if forbidden_word(&name).is_none() {
             return name;
         }
@@ -156,7 +156,7 @@ pub fn derive(seed: &str, word: &str) -> String {
 }
 
 /// The first bytes of a digest in the alphabet of names; the first character is a letter.
-fn spell(digest: &[u8], length: usize) -> String {
+fn encode(digest: &[u8], length: usize) -> String {
     digest
         .iter()
         .take(length)

@@ -153,12 +153,12 @@ impl PathNames {
 
     /// The real path and query of a page's request. Every part that is not a neutral name stays as
     /// it is, so plain paths work as well.
-    pub fn restore<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
+    pub fn to_real<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
         replace(path_and_query, &self.words, &self.key_name, &self.key)
     }
 
-    /// The page's neutral form of a real path and query: the inverse of [`PathNames::restore`].
-    pub fn disguise<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
+    /// The page's neutral form of a real path and query: the inverse of [`PathNames::to_real`].
+    pub fn to_neutral<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
         replace(path_and_query, &self.names, &self.key, &self.key_name)
     }
 
@@ -271,8 +271,8 @@ mod tests {
     fn every_path_of_posthog_js_is_restored_exactly_and_is_neutral_in_between() {
         for path in PATHS {
             let names = names();
-            let neutral = names.disguise(path).into_owned();
-            assert_eq!(names.restore(&neutral), *path, "{neutral}");
+            let neutral = names.to_neutral(path).into_owned();
+            assert_eq!(names.to_real(&neutral), *path, "{neutral}");
             assert_eq!(forbidden_word(&neutral), None, "{path}: {neutral}");
             assert!(
                 !["static", "array", "loader"]
@@ -291,11 +291,13 @@ mod tests {
                 .copied()
                 .chain(["/", "", "/new/thing.js?x=%20", "//e//", "/e?a&b=&c=d=e"])
         {
-            assert_eq!(names().restore(path), path);
+            assert_eq!(names().to_real(path), path);
         }
-        let neutral = names().disguise("/static/2.0.0/new-thing.js").into_owned();
+        let neutral = names()
+            .to_neutral("/static/2.0.0/new-thing.js")
+            .into_owned();
         assert!(neutral.ends_with("/2.0.0/new-thing.js"), "{neutral}");
-        assert_eq!(names().restore(&neutral), "/static/2.0.0/new-thing.js");
+        assert_eq!(names().to_real(&neutral), "/static/2.0.0/new-thing.js");
     }
 
     #[test]
@@ -324,8 +326,8 @@ mod tests {
             ("/static/loader.js", "/dvrckd9/vdhs676.js"),
             ("/static/loader-bootstrap.js", "/dvrckd9/r95vj6q.js"),
         ] {
-            assert_eq!(names().disguise(path), neutral);
-            assert_eq!(names().restore(neutral), path);
+            assert_eq!(names().to_neutral(path), neutral);
+            assert_eq!(names().to_real(neutral), path);
         }
     }
 

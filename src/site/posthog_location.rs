@@ -4,11 +4,12 @@ use url::Url;
 
 use crate::posthog::{Host, Scheme};
 
-use super::{PathNames, PathPrefix};
+use super::path_names::PathNames;
+use super::path_prefix::PathPrefix;
 
 /// One `posthog` route as the prefix of a project's hosts.
 #[derive(Debug, Clone)]
-pub struct Below {
+pub struct HostPrefix {
     /// Without a slash at its end.
     prefix: String,
     /// The API host, and the one for assets.
@@ -16,7 +17,7 @@ pub struct Below {
     names: Option<PathNames>,
 }
 
-impl Below {
+impl HostPrefix {
     /// The place of this project's hosts below `prefix`, under these names.
     pub fn new(prefix: &PathPrefix, host: &Host, names: Option<&PathNames>) -> Self {
         Self {
@@ -50,7 +51,7 @@ impl Below {
             real.push_str(query);
         }
         let shown = match &self.names {
-            Some(names) => names.disguise(&real),
+            Some(names) => names.to_neutral(&real),
             None => real.as_str().into(),
         };
         let mut location = format!("{}{shown}", self.prefix);
@@ -81,14 +82,14 @@ mod tests {
     const SEED: &str = "k3v9x2mnq7";
     const KEY: &str = "phc_abcdefghijklmnop";
 
-    fn below(prefix: &str, host: &str, names: Option<&PathNames>) -> Below {
+    fn below(prefix: &str, host: &str, names: Option<&PathNames>) -> HostPrefix {
         let yaml = format!(
             "projects: {{p: {{host: us, api_key: phc_test}}}}\nroutes:\n  - path: {prefix}\n    \
              posthog: {{project: p}}\n"
         );
         let (config, _) =
             crate::Config::parse(&yaml, &crate::config::Environment::new(".")).unwrap();
-        Below::new(&config.routes[0].path, &host.parse().unwrap(), names)
+        HostPrefix::new(&config.routes[0].path, &host.parse().unwrap(), names)
     }
 
     #[test]
@@ -153,9 +154,9 @@ mod tests {
         let route = below("/k3v9/", "us", Some(&names));
         let real = format!("/array/{KEY}/config.js?token={KEY}");
         let shown = route.location("/static/array.js", &real).unwrap();
-        assert_eq!(shown, format!("/k3v9{}", names.disguise(&real)));
+        assert_eq!(shown, format!("/k3v9{}", names.to_neutral(&real)));
         assert!(!shown.contains("array") && !shown.contains(KEY), "{shown}");
-        let restored = names.restore(shown.strip_prefix("/k3v9").unwrap());
+        let restored = names.to_real(shown.strip_prefix("/k3v9").unwrap());
         assert_eq!(restored, real);
     }
 }

@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
 use hedgerow::demo::http::{Handler, Request, Response};
-use hedgerow::proxy::Plain;
+use hedgerow::proxy::HandlerApp;
 use http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use http::StatusCode;
 use serde_json::{json, Value};
 
-use super::support::tls::{Certificates, Offers, Secure};
+use super::support::tls::{AlpnOffer, Certificates, Secure};
 
 /// Its requests: paths, and the ordered names.
 #[derive(Default)]
-pub struct Asked {
+pub struct AuthorityRequests {
     pub paths: Mutex<Vec<String>>,
     pub orders: Mutex<Vec<Value>>,
 }
@@ -24,18 +24,18 @@ pub struct Asked {
 pub struct Authority {
     pub server: Secure,
     pub certificates: Certificates,
-    pub asked: Arc<Asked>,
+    pub asked: Arc<AuthorityRequests>,
 }
 
-struct Answers(Arc<Asked>);
+struct Answers(Arc<AuthorityRequests>);
 
 impl Authority {
     pub async fn start() -> Self {
         let certificates = Certificates::new(&["127.0.0.1"]);
-        let asked = Arc::<Asked>::default();
-        let app = Plain::new(Arc::new(Answers(Arc::clone(&asked))));
+        let asked = Arc::<AuthorityRequests>::default();
+        let app = HandlerApp::new(Arc::new(Answers(Arc::clone(&asked))));
         Self {
-            server: Secure::start(app, &certificates, Offers::Http1).await,
+            server: Secure::start(app, &certificates, AlpnOffer::Http1).await,
             certificates,
             asked,
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use super::pebble::Pebble;
-use super::secure::{Connection, Trust};
+use super::secure::{Connection, TrustedAuthorities};
 use super::support::recorder::refused_port;
 use super::support::running::{get, until, Running};
 
@@ -46,10 +46,10 @@ impl Place {
         )
     }
 
-    pub async fn start(self, tls: &str) -> Edge {
+    pub async fn start(self, tls: &str) -> AcmeServer {
         let yaml = self.yaml(tls);
         let running = Running::start(self.folder.path(), &yaml, &[], self.admin).await;
-        Edge {
+        AcmeServer {
             running,
             place: self,
         }
@@ -57,12 +57,12 @@ impl Place {
 }
 
 /// A server with a listener for each kind of client.
-pub struct Edge {
+pub struct AcmeServer {
     pub running: Running,
     pub place: Place,
 }
 
-impl Edge {
+impl AcmeServer {
     /// Ends it, and starts it again.
     pub async fn start_again(self, tls: &str) -> Self {
         drop(self.running);
@@ -110,7 +110,7 @@ impl Edge {
     }
 
     /// A connection to a name, once there is a certificate for it.
-    pub async fn connected(&self, trust: &Trust, name: &str) -> Connection {
+    pub async fn connected(&self, trust: &TrustedAuthorities, name: &str) -> Connection {
         until("a certificate", || async {
             let connection = trust.connect(self.place.https, name).await;
             connection.map_err(|error| format!("{name}: {error}\n{}", self.running.log()))
@@ -119,7 +119,7 @@ impl Edge {
     }
 
     /// The same, where an attempt has to be made again for it.
-    pub async fn recovers(&self, trust: &Trust, name: &str) -> Connection {
+    pub async fn recovers(&self, trust: &TrustedAuthorities, name: &str) -> Connection {
         let mut round = 0;
         until("a certificate after a reload", || {
             // Twenty looks a second; a reload each second.

@@ -11,7 +11,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::secure::Trust;
+use super::secure::TrustedAuthorities;
 use super::support::recorder::refused_port;
 use super::support::running::{until, Ended};
 use super::support::tls::Certificates;
@@ -227,14 +227,14 @@ impl Pebble {
     }
 
     /// Trust in its certificates.
-    pub async fn trust(&self) -> Trust {
+    pub async fn trust(&self) -> TrustedAuthorities {
         let own = std::fs::read(self.certificates.file("ca.pem")).unwrap();
-        let own = Trust::in_pem(&own);
+        let own = TrustedAuthorities::in_pem(&own);
         let pem = until("its root", || async {
             let mut connection = own.connect(self.management, "localhost").await?;
             connection.get("/roots/0").await
         });
-        Trust::in_pem(pem.await.as_bytes())
+        TrustedAuthorities::in_pem(pem.await.as_bytes())
     }
 }
 

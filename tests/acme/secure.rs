@@ -13,7 +13,7 @@ use x509_parser::pem::Pem;
 
 /// The authorities that a client trusts.
 #[derive(Clone)]
-pub struct Trust(Arc<ClientConfig>);
+pub struct TrustedAuthorities(Arc<ClientConfig>);
 
 /// A connection whose certificate was valid for its name.
 pub struct Connection {
@@ -21,7 +21,7 @@ pub struct Connection {
     host: String,
 }
 
-impl Trust {
+impl TrustedAuthorities {
     /// In the certificates of this text.
     pub fn in_pem(pem: &[u8]) -> Self {
         install_default_crypto_provider();

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{hedgerow, Ended};
+use super::{hedgerow, CommandOutput};
 
 /// Runs it in this folder, with these variables and without the test's own.
-fn there(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
+fn there(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> CommandOutput {
     let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
         .args(arguments)
         .current_dir(folder)
@@ -16,7 +16,7 @@ fn there(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    Ended {
+    CommandOutput {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),

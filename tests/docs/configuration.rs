@@ -10,9 +10,9 @@ use super::{code, file, rows};
 const CONFIGURATION: &str = "docs/configuration.md";
 
 /// Has every variable and every file.
-struct Everything;
+struct AllSecrets;
 
-impl SecretSource for Everything {
+impl SecretSource for AllSecrets {
     fn variable(&self, _: &str) -> Result<String, VarError> {
         Ok("phc_docs_and_long_enough_for_a_secret".to_owned())
     }
@@ -45,7 +45,7 @@ fn read(yaml: &str) -> Config {
 
 /// With a warning that the document gives itself; none for an empty text.
 fn read_with(yaml: &str, meant: &str) -> Config {
-    match Config::parse(yaml, &Everything) {
+    match Config::parse(yaml, &AllSecrets) {
         Ok((config, mut warnings)) => {
             warnings.retain(|warning| meant.is_empty() || !warning.message.contains(meant));
             assert!(warnings.is_empty(), "{yaml}\n{warnings:?}");
@@ -97,7 +97,7 @@ fn the_defaults_that_are_written_out_are_the_defaults() {
 
 /// The keys of a section, from the mistakes of one that it does not have.
 fn keys(yaml: &str) -> BTreeSet<String> {
-    let Err(problems) = Config::parse(yaml, &Everything) else {
+    let Err(problems) = Config::parse(yaml, &AllSecrets) else {
         panic!("{yaml}");
     };
     let expected = problems

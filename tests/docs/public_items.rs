@@ -32,7 +32,7 @@ fn the_public_items_are_the_committed_ones_few_and_documented() {
     let mut examples = BTreeSet::new();
     for (package, manifest) in libraries() {
         let document = serde_json::from_str(&rustdoc_json(&package, &manifest)).unwrap();
-        let face = Face::of(&package, &document);
+        let face = PublicItems::of(&package, &document);
         let mut list = String::new();
         writeln!(
             list,
@@ -102,7 +102,7 @@ fn difference(known: &str, found: &str) -> String {
 }
 
 /// The public items of one crate.
-struct Face<'a> {
+struct PublicItems<'a> {
     index: &'a Map<String, Value>,
     lines: Vec<String>,
     /// The items themselves, each once.
@@ -112,7 +112,7 @@ struct Face<'a> {
     examples: BTreeSet<String>,
 }
 
-impl<'a> Face<'a> {
+impl<'a> PublicItems<'a> {
     fn of(package: &str, document: &'a Value) -> Self {
         let index = document["index"].as_object();
         let mut face = Self {

@@ -33,8 +33,8 @@ fn blocks(heading: &str, language: &str) -> Vec<String> {
 /// The recipe and the command have the same lines.
 #[test]
 fn the_recipe_for_nginx_has_the_lines_that_snippet_prints() {
-    use hedgerow::site::hand_over::{nginx, Here, SiteTls};
-    let here = Here {
+    use hedgerow::site::hand_over::{nginx, LocalAddress, SiteTls};
+    let here = LocalAddress {
         address: ([127, 0, 0, 1], 8080).into(),
         tls: SiteTls::Plain,
     };

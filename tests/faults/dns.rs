@@ -9,7 +9,7 @@ use super::setup::with_file_instead;
 /// How it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Mood {
+pub enum AnswerMode {
     Well,
     Silent,
     /// Bytes that are no answer.
@@ -24,13 +24,13 @@ pub enum Mood {
     Circling,
 }
 
-pub const TROUBLES: [Mood; 6] = [
-    Mood::Silent,
-    Mood::Babbling,
-    Mood::Denying,
-    Mood::Failing,
-    Mood::Lying,
-    Mood::Circling,
+pub const TROUBLES: [AnswerMode; 6] = [
+    AnswerMode::Silent,
+    AnswerMode::Babbling,
+    AnswerMode::Denying,
+    AnswerMode::Failing,
+    AnswerMode::Lying,
+    AnswerMode::Circling,
 ];
 
 pub struct Resolver {
@@ -71,7 +71,7 @@ impl Resolver {
         })
     }
 
-    pub fn now(&self, mood: Mood) {
+    pub fn now(&self, mood: AnswerMode) {
         self.mood.store(mood as u8, Ordering::SeqCst);
     }
 
@@ -105,12 +105,12 @@ fn answer(question: &[u8], mood: u8) -> Option<Vec<u8>> {
         _ => head(0, 0),
     };
     Some(match mood {
-        mood if mood == Mood::Well as u8 => address([127, 0, 0, 1]),
-        mood if mood == Mood::Silent as u8 => return None,
-        mood if mood == Mood::Babbling as u8 => [&question[..2], &[0xff; 300]].concat(),
-        mood if mood == Mood::Denying as u8 => head(3, 0),
-        mood if mood == Mood::Failing as u8 => head(2, 0),
-        mood if mood == Mood::Lying as u8 => address([127, 66, 66, 66]),
+        mood if mood == AnswerMode::Well as u8 => address([127, 0, 0, 1]),
+        mood if mood == AnswerMode::Silent as u8 => return None,
+        mood if mood == AnswerMode::Babbling as u8 => [&question[..2], &[0xff; 300]].concat(),
+        mood if mood == AnswerMode::Denying as u8 => head(3, 0),
+        mood if mood == AnswerMode::Failing as u8 => head(2, 0),
+        mood if mood == AnswerMode::Lying as u8 => address([127, 66, 66, 66]),
         _ => {
             let record = [0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 1, 0, 2, 0xc0, 12];
             [&head(0, 1)[..], &record].concat()

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::line::{Line, Way};
+use super::line::{Line, PathFate};
 use super::setup::{Plan, Setup, PATIENCE, USUAL};
 use super::visitor::{Visitor, ANALYTICS, POSTHOG, TURN};
 use super::visits::{is_here, page, OLDER};
@@ -49,8 +49,8 @@ async fn kept_settings(test: &str, plan: Plan<'_>) {
     both_say(&mut visitor, "Before", "before").await;
     all_come(&setup, &["Before", "before"]).await;
     for (away, track, capture) in [
-        (Way::Fails, "While it fails", "while it fails"),
-        (Way::Cut, "While it is cut", "while it is cut"),
+        (PathFate::Fails, "While it fails", "while it fails"),
+        (PathFate::Cut, "While it is cut", "while it is cut"),
     ] {
         line.set(away);
         visitor.open(&format!("{page}plain")).await;
@@ -64,7 +64,7 @@ async fn kept_settings(test: &str, plan: Plan<'_>) {
 }
 
 /// A new visitor comes while settings and posthog-js are away, and stays until they are back.
-async fn come_back(test: &str, plan: Plan<'_>, away: Way) {
+async fn come_back(test: &str, plan: Plan<'_>, away: PathFate) {
     if !is_here(test, plan.version) {
         return;
     }
@@ -83,7 +83,7 @@ async fn come_back(test: &str, plan: Plan<'_>, away: Way) {
     for library in [ANALYTICS, POSTHOG] {
         assert_ne!(visitor.run(library).await, true, "{library}");
     }
-    line.set(Way::Passes);
+    line.set(PathFate::Passes);
     // The page is not reloaded: its calls wait there.
     visitor.until(ANALYTICS).await;
     visitor.until(POSTHOG).await;
@@ -173,13 +173,13 @@ async fn a_page_with_version_1_83_whose_settings_were_kept_does_without_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_wait_on_the_page_for_settings_that_fail() {
     let test = "calls_wait_on_the_page_for_settings_that_fail";
-    come_back(test, USUAL, Way::Fails).await;
+    come_back(test, USUAL, PathFate::Fails).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_wait_on_the_page_for_settings_whose_connections_are_cut() {
     let test = "calls_wait_on_the_page_for_settings_whose_connections_are_cut";
-    come_back(test, OLDER, Way::Cut).await;
+    come_back(test, OLDER, PathFate::Cut).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::setup::Setup;
 use super::stand_in::StandIn;
-use super::visitor::{Report, Stay};
+use super::visitor::{Report, VisitorIds};
 
 /// Requests of Chromium itself at its start, which fail here: no page makes them.
 const BROWSERS_OWN: [&str; 2] = ["//update.googleapis.com/", "//accounts.google.com/"];
@@ -22,7 +22,7 @@ const EVENTS: [&str; 6] = [
 ];
 
 /// Waits until everything has come that a visitor who stays causes.
-pub async fn all_comes(setup: &Setup, stay: &Stay) {
+pub async fn all_comes(setup: &Setup, stay: &VisitorIds) {
     setup
         .until("every event and a recording", |stand_in| {
             let events = stand_in.capture.events();
@@ -33,7 +33,7 @@ pub async fn all_comes(setup: &Setup, stay: &Stay) {
 }
 
 /// How many pieces of the visit's recording have come.
-fn pieces(stand_in: &StandIn, stay: &Stay) -> usize {
+fn pieces(stand_in: &StandIn, stay: &VisitorIds) -> usize {
     let recordings = stand_in.recordings.lock().unwrap();
     let of_the_session = recordings.iter().filter(|piece| {
         let session = piece["properties"]["$session_id"].as_str();
@@ -50,7 +50,7 @@ pub struct Addresses {
 }
 
 /// Everything that must hold of a visit with both libraries.
-pub fn check(setup: &Setup, stay: &Stay, report: &Report, addresses: &Addresses) {
+pub fn check(setup: &Setup, stay: &VisitorIds, report: &Report, addresses: &Addresses) {
     let mut wrong = Vec::new();
     let Addresses { page, own } = addresses;
     let ours = |url: &str| url.starts_with(own) || url.starts_with(page);
@@ -81,7 +81,7 @@ pub fn check(setup: &Setup, stay: &Stay, report: &Report, addresses: &Addresses)
     for error in &report.errors {
         wrong.push(format!("console: {error}"));
     }
-    let Stay {
+    let VisitorIds {
         before,
         after,
         flag,

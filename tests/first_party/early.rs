@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hedgerow::demo::capture::StoredEvent;
 use serde_json::{json, Value};
 
-use super::installed::{all_here, Needed, PostHogJs, Version};
+use super::installed::{all_here, PostHogJs, Prerequisite, Version};
 use super::setup::{Libraries, Plan, Setup, USUAL};
 use super::visitor::{Visitor, POSTHOG, TURN};
 use super::visits::page;
@@ -15,11 +15,11 @@ const VERSIONS: [PostHogJs; 3] = [PostHogJs::V1_418, PostHogJs::V1_442, PostHogJ
 
 fn is_here(test: &str, posthog_js: PostHogJs) -> bool {
     let needed = [
-        Needed::Node,
-        Needed::Playwright,
-        Needed::Chromium,
-        Needed::PostHogJs(posthog_js),
-        Needed::AnalyticsJs(Version::Newest),
+        Prerequisite::Node,
+        Prerequisite::Playwright,
+        Prerequisite::Chromium,
+        Prerequisite::PostHogJs(posthog_js),
+        Prerequisite::AnalyticsJs(Version::Newest),
     ];
     all_here(test, &needed)
 }
@@ -232,7 +232,9 @@ async fn the_queue_takes_every_call_that_the_vendors_own_takes() {
     }
     let mut methods = BTreeSet::new();
     for version in VERSIONS {
-        let file = Needed::PostHogJs(version).path().join("dist/loader.js");
+        let file = Prerequisite::PostHogJs(version)
+            .path()
+            .join("dist/loader.js");
         // 1.418 has none yet.
         let Ok(text) = std::fs::read_to_string(file) else {
             continue;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{json, Value};
 
-use super::installed::{all_here, clients, Needed, PostHogJs, Version};
+use super::installed::{all_here, clients, PostHogJs, Prerequisite, Version};
 use super::setup::{Setup, API_KEY, PATIENCE, USUAL};
 use super::visitor::{Visitor, TURN};
 use super::visits::is_here;
@@ -29,7 +29,7 @@ fn hedgerow(folder: &Path, arguments: &[&str]) -> String {
 /// The findings of `modules.mjs` about the modules of a folder, which it compiles to JavaScript
 /// files next to them.
 fn looked_at(folder: &Path) -> Value {
-    let output = Command::new(Needed::Node.path())
+    let output = Command::new(Prerequisite::Node.path())
         .arg("modules.mjs")
         .arg(json!({ "folder": folder }).to_string())
         .current_dir(clients())
@@ -50,10 +50,10 @@ fn lines_for_another_file(module: &str) -> String {
 #[test]
 fn modules_for_bundlers_compile_in_a_strict_project() {
     let needed = [
-        Needed::Node,
-        Needed::TypeScript,
-        Needed::AnalyticsJs(Version::Newest),
-        Needed::PostHogJs(PostHogJs::Newest),
+        Prerequisite::Node,
+        Prerequisite::TypeScript,
+        Prerequisite::AnalyticsJs(Version::Newest),
+        Prerequisite::PostHogJs(PostHogJs::Newest),
     ];
     let test = "modules_for_bundlers_compile_in_a_strict_project";
     if !all_here(test, &needed) {
@@ -182,11 +182,11 @@ fn site(yaml: &Path) -> BTreeMap<String, (&'static str, String)> {
         std::fs::write(folder.join(format!("{kind}.{ending}")), module).unwrap();
     }
     assert_eq!(looked_at(folder)["wrong"], json!([]));
-    let package = |needed: Needed, file: &str| {
+    let package = |needed: Prerequisite, file: &str| {
         std::fs::read_to_string(needed.path().join("dist").join(file)).unwrap()
     };
-    let segment = package(Needed::AnalyticsJs(Version::Newest), "umd/index.js");
-    let posthog = package(Needed::PostHogJs(PostHogJs::Newest), "module.js");
+    let segment = package(Prerequisite::AnalyticsJs(Version::Newest), "umd/index.js");
+    let posthog = package(Prerequisite::PostHogJs(PostHogJs::Newest), "module.js");
     let mut files = BTreeMap::from([
         ("/m/umd.js".to_owned(), (SCRIPT, segment)),
         ("/m/posthog.mjs".to_owned(), (SCRIPT, posthog)),
@@ -214,7 +214,7 @@ fn site(yaml: &Path) -> BTreeMap<String, (&'static str, String)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_each_framework_is_reported_once_with_its_session() {
     let test = "a_page_of_each_framework_is_reported_once_with_its_session";
-    if !is_here(test, Version::Newest) || !all_here(test, &[Needed::TypeScript]) {
+    if !is_here(test, Version::Newest) || !all_here(test, &[Prerequisite::TypeScript]) {
         return;
     }
     let _turn = TURN.lock().await;

@@ -46,7 +46,7 @@ pub fn calls(yaml: &Path) -> String {
 pub fn settings_and_posthog_js(yaml: &Path) -> [String; 2] {
     let text = std::fs::read_to_string(yaml).unwrap();
     let own = installation(&text);
-    let script = own.names.disguise("/static/array.js").into_owned();
+    let script = own.names.to_neutral("/static/array.js").into_owned();
     [
         own.layout.settings_path(&own.write_key.unwrap()),
         format!("/{}{script}", own.posthog),
@@ -58,7 +58,7 @@ pub fn posthog_calls(yaml: &Path) -> (String, Vec<String>) {
     let text = std::fs::read_to_string(yaml).unwrap();
     let own = installation(&text);
     let calls = ["/e/", "/i/v0/e/", "/flags/", "/s/"];
-    let calls = calls.map(|path| own.names.disguise(path).into_owned());
+    let calls = calls.map(|path| own.names.to_neutral(path).into_owned());
     (format!("/{}/", own.posthog), calls.to_vec())
 }
 
@@ -104,8 +104,8 @@ fn installation(text: &str) -> Installation {
 /// A path and query without its first slash.
 fn moved(own: &Installation, other: &Installation, path: &str) -> String {
     if let Some(tail) = path.strip_prefix(&own.posthog) {
-        let real = own.names.restore(tail).into_owned();
-        return format!("{}{}", other.posthog, other.names.disguise(&real));
+        let real = own.names.to_real(tail).into_owned();
+        return format!("{}{}", other.posthog, other.names.to_neutral(&real));
     }
     let prefix = format!("{}/", own.layout.prefix().trim_matches('/'));
     let tail = path

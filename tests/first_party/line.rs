@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 /// What happens to requests for these paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum PathFate {
     Passes,
     /// A server on the way answers 503.
     Fails,
@@ -27,7 +27,7 @@ pub struct Line {
     pub address: SocketAddr,
     /// How many requests did not pass.
     pub held_up: Arc<AtomicUsize>,
-    way: watch::Sender<Way>,
+    way: watch::Sender<PathFate>,
     accepting: JoinHandle<()>,
 }
 
@@ -42,7 +42,7 @@ impl Line {
     pub async fn to(address: SocketAddr, ends: Vec<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap();
-        let (way, watching) = watch::channel(Way::Passes);
+        let (way, watching) = watch::channel(PathFate::Passes);
         let held_up = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&held_up);
         let accepting = tokio::spawn(async move {
@@ -62,7 +62,7 @@ impl Line {
         }
     }
 
-    pub fn set(&self, way: Way) {
+    pub fn set(&self, way: PathFate) {
         self.way.send_replace(way);
     }
 }
@@ -72,7 +72,7 @@ async fn carry(
     mut socket: TcpStream,
     to: SocketAddr,
     ends: &[String],
-    way: &watch::Receiver<Way>,
+    way: &watch::Receiver<PathFate>,
     held_up: &AtomicUsize,
 ) -> std::io::Result<()> {
     let mut bytes = Vec::new();
@@ -88,13 +88,13 @@ async fn carry(
     let target = text.split(' ').nth(1).unwrap_or_default();
     let path = target.split('?').next().unwrap_or_default();
     let now = *way.borrow();
-    if now != Way::Passes && ends.iter().any(|end| path.ends_with(end)) {
+    if now != PathFate::Passes && ends.iter().any(|end| path.ends_with(end)) {
         held_up.fetch_add(1, Ordering::SeqCst);
         let (status, kind) = match now {
-            Way::Fails => ("503 Service Unavailable", "text/plain"),
-            Way::NotThere => ("404 Not Found", "text/html"),
-            Way::APage => ("200 OK", "text/html"),
-            Way::Cut | Way::Passes => return socket.shutdown().await,
+            PathFate::Fails => ("503 Service Unavailable", "text/plain"),
+            PathFate::NotThere => ("404 Not Found", "text/html"),
+            PathFate::APage => ("200 OK", "text/html"),
+            PathFate::Cut | PathFate::Passes => return socket.shutdown().await,
         };
         let answer = format!(
             "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: 4\r\n\

@@ -7,7 +7,7 @@ use hedgerow::demo::capture::StoredEvent;
 use hedgerow::rewrite::enrich::uuid7::Uuid7;
 use serde_json::{json, Value};
 
-use super::installed::{all_here, Needed, Version};
+use super::installed::{all_here, Prerequisite, Version};
 use super::setup::{Libraries, Plan, Setup, Tag, USUAL};
 use super::visitor::{Visitor, ANALYTICS, TURN};
 use super::visits::{self, page};
@@ -22,11 +22,11 @@ const ALONE: Plan<'static> = Plan {
 
 fn is_here(test: &str) -> bool {
     let needed = [
-        Needed::Node,
-        Needed::Playwright,
-        Needed::Chromium,
-        Needed::AnalyticsJs(Version::Newest),
-        Needed::AnalyticsJs(Version::V1_83),
+        Prerequisite::Node,
+        Prerequisite::Playwright,
+        Prerequisite::Chromium,
+        Prerequisite::AnalyticsJs(Version::Newest),
+        Prerequisite::AnalyticsJs(Version::V1_83),
     ];
     all_here(test, &needed)
 }

@@ -11,7 +11,7 @@ use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
-use super::installed::{Needed, PostHogJs, Version};
+use super::installed::{PostHogJs, Prerequisite, Version};
 use super::setup::{self, API_KEY};
 use super::stand_in::StandIn;
 use super::visitor::{Visitor, ANALYTICS, POSTHOG, TURN};
@@ -108,7 +108,7 @@ impl Reader {
             if line == "npm install @segment/analytics-next" {
                 let scope = self.path("node_modules/@segment");
                 std::fs::create_dir_all(&scope).unwrap();
-                let package = Needed::AnalyticsJs(Version::Newest).path();
+                let package = Prerequisite::AnalyticsJs(Version::Newest).path();
                 std::os::unix::fs::symlink(package, scope.join("analytics-next")).unwrap();
                 continue;
             }

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use super::installed::{Needed, PostHogJs, Version};
+use super::installed::{PostHogJs, Prerequisite, Version};
 use super::pages::{Site, NONCE};
 use super::relay::{Line, Relay};
 use super::stand_in::StandIn;
@@ -26,7 +26,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where Hedgerow is, seen from the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Where {
+pub enum ProxyLocation {
     SameHost,
     Subdomain,
     OtherSite,
@@ -58,7 +58,7 @@ pub enum Libraries {
 
 /// How the page connects to the site.
 #[derive(Debug, Clone, Copy)]
-pub enum Speaks<'f> {
+pub enum PageProtocol<'f> {
     Plainly,
     /// With this certificate and its key.
     Tls {
@@ -70,7 +70,7 @@ pub enum Speaks<'f> {
 /// The parts of the setup.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'f> {
-    pub place: Where,
+    pub place: ProxyLocation,
     pub key: Key,
     pub tag: Tag,
     pub version: Version,
@@ -78,19 +78,19 @@ pub struct Plan<'f> {
     pub libraries: Libraries,
     /// The code of the page's own script, right after the snippet.
     pub early: &'f str,
-    pub speaks: Speaks<'f>,
+    pub speaks: PageProtocol<'f>,
 }
 
 /// Both libraries in their newest versions on the page's own host.
 pub const USUAL: Plan<'static> = Plan {
-    place: Where::SameHost,
+    place: ProxyLocation::SameHost,
     key: Key::Sent,
     tag: Tag::InThePage,
     version: Version::Newest,
     posthog_js: PostHogJs::Newest,
     libraries: Libraries::Both,
     early: "",
-    speaks: Speaks::Plainly,
+    speaks: PageProtocol::Plainly,
 };
 
 pub struct Setup {
@@ -119,9 +119,9 @@ impl Setup {
         let (process, address) = listening(folder.path(), &text, plan.speaks).await;
         let yaml = folder.path().join("hedgerow.yaml");
         let home = match plan.place {
-            Where::SameHost => None,
-            Where::Subdomain => Some(format!("http://t.shop.test:{}", address.port())),
-            Where::OtherSite => Some(format!("http://other.test:{}", address.port())),
+            ProxyLocation::SameHost => None,
+            ProxyLocation::Subdomain => Some(format!("http://t.shop.test:{}", address.port())),
+            ProxyLocation::OtherSite => Some(format!("http://other.test:{}", address.port())),
         };
         let mut flags = vec!["snippet", "-c", yaml.to_str().unwrap(), "--nonce", NONCE];
         if let Some(home) = &home {
@@ -230,7 +230,9 @@ fn old_tag(yaml: &str, early: &str) -> String {
 /// The output of `hedgerow init`, changed by the plan. The address is still the one that it
 /// chooses.
 async fn configuration(plan: Plan<'_>, posthog: SocketAddr, origin: SocketAddr) -> String {
-    let library = Needed::AnalyticsJs(plan.version).path().join("dist/umd");
+    let library = Prerequisite::AnalyticsJs(plan.version)
+        .path()
+        .join("dist/umd");
     let mut text = hedgerow(&[
         "init",
         "--host",
@@ -256,11 +258,11 @@ async fn configuration(plan: Plan<'_>, posthog: SocketAddr, origin: SocketAddr) 
 }
 
 /// Runs the binary, and waits until it listens.
-async fn listening(folder: &Path, text: &str, speaks: Speaks<'_>) -> (Child, SocketAddr) {
+async fn listening(folder: &Path, text: &str, speaks: PageProtocol<'_>) -> (Child, SocketAddr) {
     let any = "127.0.0.1:0";
     let listen = match speaks {
-        Speaks::Plainly => any.to_owned(),
-        Speaks::Tls { certificate, key } => {
+        PageProtocol::Plainly => any.to_owned(),
+        PageProtocol::Tls { certificate, key } => {
             let (certificate, key) = (certificate.display(), key.display());
             format!("{{address: \"{any}\", tls: {{certificate: {certificate}, key: {key}}}}}")
         }
@@ -303,7 +305,7 @@ async fn hedgerow(arguments: &[&str]) -> String {
 pub fn stand_in(posthog_js: PostHogJs) -> Arc<StandIn> {
     Arc::new(StandIn {
         capture: Arc::new(Capture::new(Arc::new(Utc::now), StoreCapacity::UNBOUNDED)),
-        scripts: Needed::PostHogJs(posthog_js).path().join("dist"),
+        scripts: Prerequisite::PostHogJs(posthog_js).path().join("dist"),
         recordings: Default::default(),
         seen: Default::default(),
     })

@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::line::{Line, Way};
+use super::line::{Line, PathFate};
 use super::setup::{Libraries, Plan, Setup, PATIENCE, USUAL};
 use super::visitor::{Visitor, ANALYTICS, POSTHOG, TURN};
 use super::visits::{is_here, OLDER};
 
 /// One thing that fails, and how.
-struct Failing {
+struct FailureCase {
     ends: Vec<String>,
-    way: Way,
+    way: PathFate,
     /// The named path, and the message about it.
     said: (String, &'static str),
     calls: Calls,
@@ -24,42 +24,54 @@ enum Calls {
     Waiting,
 }
 
-fn failures(setup: &Setup) -> Vec<Failing> {
+fn failures(setup: &Setup) -> Vec<FailureCase> {
     let [settings, posthog_js] = super::installations::settings_and_posthog_js(&setup.yaml);
     let script = super::installations::script(&setup.yaml);
     let calls = super::installations::calls(&setup.yaml);
-    let one = |path: &str, way, said| Failing {
+    let one = |path: &str, way, said| FailureCase {
         ends: vec![path.to_owned()],
         way,
         said: (path.to_owned(), said),
         calls: Calls::Waiting,
     };
-    let call = |way, said| Failing {
+    let call = |way, said| FailureCase {
         ends: vec![format!("{calls}/p"), format!("{calls}/t")],
         way,
         said: (calls.clone(), said),
         calls: Calls::OfAnalyticsJs,
     };
     let (posthog, ends) = super::installations::posthog_calls(&setup.yaml);
-    let posthogs_own = Failing {
+    let posthogs_own = FailureCase {
         ends,
-        way: Way::NotThere,
+        way: PathFate::NotThere,
         said: (posthog, "with status 404"),
         calls: Calls::OfPostHogJs,
     };
     vec![
         posthogs_own,
-        one(&settings, Way::NotThere, "with status 404"),
-        one(&settings, Way::Fails, "with status 503"),
-        one(&settings, Way::Cut, "without an answer"),
-        one(&settings, Way::APage, "with something else for an answer"),
-        one(&script, Way::NotThere, "without a script for an answer"),
-        one(&script, Way::Cut, "without a script for an answer"),
-        one(&posthog_js, Way::Fails, "without a script for an answer"),
-        call(Way::NotThere, "with status 404"),
-        call(Way::Fails, "with status 503"),
-        call(Way::Cut, "without an answer"),
-        call(Way::APage, "with a web page for an answer"),
+        one(&settings, PathFate::NotThere, "with status 404"),
+        one(&settings, PathFate::Fails, "with status 503"),
+        one(&settings, PathFate::Cut, "without an answer"),
+        one(
+            &settings,
+            PathFate::APage,
+            "with something else for an answer",
+        ),
+        one(
+            &script,
+            PathFate::NotThere,
+            "without a script for an answer",
+        ),
+        one(&script, PathFate::Cut, "without a script for an answer"),
+        one(
+            &posthog_js,
+            PathFate::Fails,
+            "without a script for an answer",
+        ),
+        call(PathFate::NotThere, "with status 404"),
+        call(PathFate::Fails, "with status 503"),
+        call(PathFate::Cut, "without an answer"),
+        call(PathFate::APage, "with a web page for an answer"),
     ]
 }
 
@@ -170,7 +182,7 @@ async fn a_page_with_only_posthog_js_reports_that_it_does_not_load() {
     let setup = Setup::open(plan).await;
     let [_, posthog_js] = super::installations::settings_and_posthog_js(&setup.yaml);
     let line = Line::to(setup.address, vec![posthog_js.clone()]).await;
-    line.set(Way::NotThere);
+    line.set(PathFate::NotThere);
     let mut visitor = Visitor::with_chromium().await;
     let page = format!("http://shop.test:{}", line.address.port());
     visitor.open(&format!("{page}/")).await;

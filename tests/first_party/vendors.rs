@@ -8,7 +8,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::{json, Value};
 
-use super::installed::{Needed, Version};
+use super::installed::{Prerequisite, Version};
 use super::setup::API_KEY;
 use super::stand_in::StandIn;
 
@@ -45,7 +45,9 @@ impl Vendors {
     pub fn new(posthog: Arc<StandIn>) -> Self {
         Self {
             posthog,
-            analytics_js: Needed::AnalyticsJs(Version::Newest).path().join("dist/umd"),
+            analytics_js: Prerequisite::AnalyticsJs(Version::Newest)
+                .path()
+                .join("dist/umd"),
             asked: Mutex::default(),
         }
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{json, Value};
 use tokio::sync::Mutex;
 
-use super::installed::Needed;
+use super::installed::Prerequisite;
 use super::script::{Script, WhenDropped};
 
 /// One browser at a time: several of them on a small machine only wait for each other.
@@ -44,7 +44,7 @@ impl Visitor {
     pub async fn with_chromium() -> Self {
         Self::with(json!({
             "browser": "chromium",
-            "executable": Needed::Chromium.path(),
+            "executable": Prerequisite::Chromium.path(),
             "map": MAP,
         }))
         .await
@@ -54,7 +54,7 @@ impl Visitor {
     pub async fn with_a_clock() -> Self {
         Self::with(json!({
             "browser": "chromium",
-            "executable": Needed::Chromium.path(),
+            "executable": Prerequisite::Chromium.path(),
             "map": MAP,
             "clock": true,
         }))
@@ -157,14 +157,14 @@ impl Ids {
 
 /// What a visitor of a page with both libraries has been.
 #[derive(Debug)]
-pub struct Stay {
+pub struct VisitorIds {
     pub before: Ids,
     pub after: Ids,
     pub flag: Value,
 }
 
 /// Everything that a visitor can do on the page that is open.
-pub async fn stay(visitor: &mut Visitor) -> Stay {
+pub async fn stay(visitor: &mut Visitor) -> VisitorIds {
     let before = Ids::of(visitor).await;
     visitor
         .until("window.posthog.isFeatureEnabled('beta') !== undefined")
@@ -184,7 +184,7 @@ pub async fn stay(visitor: &mut Visitor) -> Stay {
         )
         .await;
     visitor.click("#buy").await;
-    Stay {
+    VisitorIds {
         before,
         after: Ids::of(visitor).await,
         flag,

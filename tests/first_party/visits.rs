@@ -5,17 +5,17 @@ use std::path::Path;
 use serde_json::{json, Value};
 
 use super::check::{all_comes, check, Addresses};
-use super::installed::{all_here, Needed, PostHogJs, Version};
-use super::setup::{Key, Plan, Setup, Tag, Where, USUAL};
+use super::installed::{all_here, PostHogJs, Prerequisite, Version};
+use super::setup::{Key, Plan, ProxyLocation, Setup, Tag, USUAL};
 use super::visitor::{stay, Report, Visitor, ANALYTICS, TURN};
 
 pub fn is_here(test: &str, version: Version) -> bool {
     let needed = [
-        Needed::Node,
-        Needed::Playwright,
-        Needed::Chromium,
-        Needed::PostHogJs(PostHogJs::Newest),
-        Needed::AnalyticsJs(version),
+        Prerequisite::Node,
+        Prerequisite::Playwright,
+        Prerequisite::Chromium,
+        Prerequisite::PostHogJs(PostHogJs::Newest),
+        Prerequisite::AnalyticsJs(version),
     ];
     all_here(test, &needed)
 }
@@ -38,14 +38,14 @@ async fn whole(test: &str, plan: Plan<'_>) {
     let report = visitor.leave().await;
     let port = setup.address.port();
     let own = match plan.place {
-        Where::SameHost => page.clone(),
-        Where::Subdomain => format!("http://t.shop.test:{port}/"),
-        Where::OtherSite => format!("http://other.test:{port}/"),
+        ProxyLocation::SameHost => page.clone(),
+        ProxyLocation::Subdomain => format!("http://t.shop.test:{port}/"),
+        ProxyLocation::OtherSite => format!("http://other.test:{port}/"),
     };
     check(&setup, &stay, &report, &Addresses { page, own });
     check_preflights(plan, &setup, &report);
     let newest = plan.posthog_js == PostHogJs::Newest;
-    if plan.place == Where::SameHost && plan.tag == Tag::InThePage && newest {
+    if plan.place == ProxyLocation::SameHost && plan.tag == Tag::InThePage && newest {
         write_addresses(&setup, &report);
     }
 }
@@ -60,7 +60,7 @@ fn check_preflights(plan: Plan<'_>, setup: &Setup, report: &Report) {
     assert!(of("POST") >= 4, "{:#?}", report.requests);
     // 1.83.0 sends no `Authorization` (segment-tracking 1.6).
     let authorized = plan.key == Key::Sent && matches!(plan.version, Version::Newest);
-    let asked = plan.place != Where::SameHost && authorized;
+    let asked = plan.place != ProxyLocation::SameHost && authorized;
     assert_eq!(of("OPTIONS") > 0, asked, "{:#?}", report.requests);
 }
 
@@ -100,25 +100,25 @@ whole_visits! {
     both_libraries_work_with_posthog_js_1_442: Plan { posthog_js: PostHogJs::V1_442, ..USUAL };
     the_snippet_is_put_into_a_sites_own_pages: Plan { tag: Tag::Injected, ..USUAL };
     both_libraries_work_from_a_subdomain_with_a_preflight: Plan {
-        place: Where::Subdomain, ..USUAL
+        place: ProxyLocation::Subdomain, ..USUAL
     };
     both_libraries_work_from_a_subdomain_without_a_preflight: Plan {
-        place: Where::Subdomain, key: Key::LeftOut, ..USUAL
+        place: ProxyLocation::Subdomain, key: Key::LeftOut, ..USUAL
     };
     version_1_83_needs_no_preflight_from_a_subdomain: Plan {
-        place: Where::Subdomain, ..OLDER
+        place: ProxyLocation::Subdomain, ..OLDER
     };
     both_libraries_work_from_another_site_with_a_preflight: Plan {
-        place: Where::OtherSite, ..USUAL
+        place: ProxyLocation::OtherSite, ..USUAL
     };
     both_libraries_work_from_another_site_without_a_preflight: Plan {
-        place: Where::OtherSite, key: Key::LeftOut, ..USUAL
+        place: ProxyLocation::OtherSite, key: Key::LeftOut, ..USUAL
     };
     version_1_83_needs_no_preflight_from_another_site: Plan {
-        place: Where::OtherSite, ..OLDER
+        place: ProxyLocation::OtherSite, ..OLDER
     };
     version_1_83_without_a_key_works_from_another_site: Plan {
-        place: Where::OtherSite, key: Key::LeftOut, ..OLDER
+        place: ProxyLocation::OtherSite, key: Key::LeftOut, ..OLDER
     };
 }
 
@@ -203,17 +203,17 @@ going_and_coming! {
     leaves the_last_calls_of_a_page_that_is_left_arrive: USUAL;
     leaves the_last_calls_of_a_page_with_version_1_83_arrive: OLDER;
     leaves the_last_calls_arrive_on_another_site_with_a_preflight: Plan {
-        place: Where::OtherSite, ..USUAL
+        place: ProxyLocation::OtherSite, ..USUAL
     };
     leaves the_last_calls_arrive_on_another_site_without_a_preflight: Plan {
-        place: Where::OtherSite, key: Key::LeftOut, ..USUAL
+        place: ProxyLocation::OtherSite, key: Key::LeftOut, ..USUAL
     };
     leaves the_last_calls_of_version_1_83_arrive_on_a_subdomain: Plan {
-        place: Where::Subdomain, ..OLDER
+        place: ProxyLocation::Subdomain, ..OLDER
     };
     comes_back a_page_from_the_back_forward_cache_goes_on_sending: USUAL;
     comes_back a_kept_page_with_version_1_83_goes_on_sending: OLDER;
     comes_back a_kept_page_goes_on_sending_to_another_site: Plan {
-        place: Where::OtherSite, ..USUAL
+        place: ProxyLocation::OtherSite, ..USUAL
     };
 }

@@ -3,8 +3,8 @@
 use super::secrets::{
     Sink, ADDRESS, COOKIE, CREDENTIALS, FORM, PERSON, PROJECT_KEY, QUERY, UNKNOWN_KEY, WRITE_KEY,
 };
-use super::support::tls::{exchange_with, Offers};
-use super::{Mood, World};
+use super::support::tls::{exchange_with, AlpnOffer};
+use super::{AnswerMode, LeakSetup};
 
 /// The id of the message at which a debug build panics, with all of the message in what it says.
 pub const PANICS: &str = "m-panics";
@@ -109,7 +109,7 @@ fn heads() -> Vec<Vec<u8>> {
 }
 
 /// Requests of posthog-js, and of pages: answers that are ones are passed on.
-async fn pass(world: &mut World, sink: Sink) {
+async fn pass(world: &mut LeakSetup, sink: Sink) {
     let credentials = format!("Authorization: Bearer {CREDENTIALS}\r\n");
     let event = format!("{{\"api_key\":\"{PROJECT_KEY}\",\"batch\":[{{\"event\":\"{PERSON}\"}}]}}");
     for bytes in [
@@ -150,7 +150,7 @@ async fn pass(world: &mut World, sink: Sink) {
     while client.next().await.is_some() {}
 }
 
-async fn call(world: &mut World, round: &str, wanted: &[u16]) {
+async fn call(world: &mut LeakSetup, round: &str, wanted: &[u16]) {
     let mut wrong = Vec::new();
     for (what, bytes) in calls(round) {
         let status = world
@@ -165,7 +165,7 @@ async fn call(world: &mut World, round: &str, wanted: &[u16]) {
 }
 
 /// A request in which the code panics: its client is told nothing, and the log only where.
-async fn panic(world: &mut World) {
+async fn panic(world: &mut LeakSetup) {
     if cfg!(not(debug_assertions)) {
         println!("SKIPPED: only a debug build can be made to panic");
         return;
@@ -187,7 +187,7 @@ async fn panic(world: &mut World) {
 }
 
 /// A call and a page over TLS and HTTP/2.
-async fn secure(world: &mut World) {
+async fn secure(world: &mut LeakSetup) {
     for (path, body) in [
         (
             "/hr/v1/i".to_owned(),
@@ -204,11 +204,19 @@ async fn secure(world: &mut World) {
             ("x-forwarded-for", ADDRESS.to_owned()),
         ];
         let (secure, certificates) = (world.secure, &world.certificates);
-        exchange_with(secure, certificates, Offers::Both, &path, &headers, &body).await;
+        exchange_with(
+            secure,
+            certificates,
+            AlpnOffer::Both,
+            &path,
+            &headers,
+            &body,
+        )
+        .await;
     }
 }
 
-pub async fn drive(world: &mut World) {
+pub async fn drive(world: &mut LeakSetup) {
     // With the live view open, messages are kept for it.
     world.admin("/live?after=0", Sink::Live).await;
     let answered = [200, 204, 400, 401, 404, 405, 413, 415, 503];
@@ -220,9 +228,9 @@ pub async fn drive(world: &mut World) {
     }
     pass(world, Sink::Passed).await;
     for (mood, round, passed) in [
-        (Mood::Away, "away", Sink::Passed),
-        (Mood::Babbles, "babbles", Sink::Answer),
-        (Mood::HangsUp, "hangs up", Sink::Answer),
+        (AnswerMode::Away, "away", Sink::Passed),
+        (AnswerMode::Babbles, "babbles", Sink::Answer),
+        (AnswerMode::HangsUp, "hangs up", Sink::Answer),
     ] {
         for upstream in [&world.posthog, &world.site, &world.segment] {
             upstream.now(mood);
@@ -234,16 +242,16 @@ pub async fn drive(world: &mut World) {
         world.run(&["spool", "ls"], Sink::SpoolList);
     }
     // What waits is refused for good, and becomes dead letters.
-    world.posthog.now(Mood::Refuses);
-    world.site.now(Mood::Refuses);
-    world.segment.now(Mood::Refuses);
+    world.posthog.now(AnswerMode::Refuses);
+    world.site.now(AnswerMode::Refuses);
+    world.segment.now(AnswerMode::Refuses);
     world.dead_letter().await;
     call(world, "refused", &answered).await;
     pass(world, Sink::Passed).await;
     world.run(&["spool", "ls"], Sink::SpoolList);
     world.run(&["spool", "ls", "--json"], Sink::SpoolList);
     for upstream in [&world.posthog, &world.site, &world.segment] {
-        upstream.now(Mood::Well);
+        upstream.now(AnswerMode::Well);
     }
     call(world, "again", &answered).await;
     world.live().await;

@@ -46,12 +46,12 @@ pub enum Sink {
 }
 
 /// Something that left.
-pub struct Out {
+pub struct Output {
     sink: Sink,
     bytes: Vec<u8>,
 }
 
-impl Out {
+impl Output {
     pub fn new(sink: Sink, bytes: Vec<u8>) -> Self {
         Self { sink, bytes }
     }
@@ -127,7 +127,7 @@ fn holds(bytes: &[u8], secret: &str) -> Option<usize> {
 }
 
 /// What was seen where it must not be.
-pub fn leaks(outs: &[Out]) -> Vec<String> {
+pub fn leaks(outs: &[Output]) -> Vec<String> {
     let mut leaks = Vec::new();
     for (secret, may) in MAY {
         for out in outs {
@@ -148,7 +148,7 @@ pub fn leaks(outs: &[Out]) -> Vec<String> {
 }
 
 /// What was not seen where it has to be.
-pub fn missing(outs: &[Out]) -> Vec<String> {
+pub fn missing(outs: &[Output]) -> Vec<String> {
     let mut missing = Vec::new();
     for (secret, may) in MAY {
         for (sink, _) in may.iter().filter(|(_, must)| *must) {

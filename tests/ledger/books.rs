@@ -10,7 +10,7 @@ use hedgerow::demo::capture::{Capture, StoredEvent, UuidOrigin};
 use super::crowd::{Sent, When};
 
 /// An event as it was seen first.
-struct First {
+struct FirstArrival {
     uuid: String,
     at: u64,
     timestamp: DateTime<Utc>,
@@ -21,15 +21,15 @@ struct First {
 
 /// Everything that arrived, by person and number.
 #[derive(Default)]
-pub struct Books {
+pub struct ArrivedEvents {
     read: u64,
-    first: HashMap<(usize, usize), First>,
+    first: HashMap<(usize, usize), FirstArrival>,
     duplicates: usize,
     wrong: Vec<String>,
     shifts: Vec<TimeDelta>,
 }
 
-impl Books {
+impl ArrivedEvents {
     /// By how much the proxy's time of day was ever off.
     #[allow(dead_code)]
     pub fn forgive(&mut self, shifts: Vec<TimeDelta>) {
@@ -62,7 +62,7 @@ impl Books {
         if event.uuid_origin != UuidOrigin::Sender {
             self.wrong.push(format!("no uuid: {}", event.raw));
         }
-        let seen = First {
+        let seen = FirstArrival {
             uuid: event.uuid.to_string(),
             at: event.number,
             timestamp: event.timestamp,

@@ -35,7 +35,7 @@ pub struct Sent {
 
 /// What the clients went through.
 #[derive(Debug, Default)]
-pub struct Tries {
+pub struct ClientOutcomes {
     pub requests: AtomicUsize,
     /// Answers of 503.
     pub refused: AtomicUsize,
@@ -45,7 +45,7 @@ pub struct Tries {
 
 pub struct Crowd {
     clients: Vec<JoinHandle<Vec<Sent>>>,
-    pub tries: Arc<Tries>,
+    pub tries: Arc<ClientOutcomes>,
 }
 
 impl Crowd {
@@ -57,7 +57,7 @@ impl Crowd {
         address: SocketAddr,
         dice: &mut Dice,
     ) -> Self {
-        let tries = Arc::new(Tries::default());
+        let tries = Arc::new(ClientOutcomes::default());
         let each = events / clients.len();
         let clients = clients
             .map(|number| {
@@ -93,7 +93,7 @@ struct Client {
     /// Kept alive from request to request.
     stream: Option<TcpStream>,
     dice: Dice,
-    tries: Arc<Tries>,
+    tries: Arc<ClientOutcomes>,
 }
 
 impl Client {

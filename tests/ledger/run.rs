@@ -9,7 +9,7 @@ use hedgerow::demo::capture::{InjectedFault, StoreCapacity};
 use http::StatusCode;
 
 use super::binary::{self, Binary};
-use super::books::Books;
+use super::books::ArrivedEvents;
 use super::crowd::Crowd;
 use super::dice::Dice;
 use super::relay::{Line, Relay};
@@ -99,7 +99,7 @@ pub async fn run(plan: Plan, folder: &Path, disk: &dyn Disk) -> usize {
         binary.address,
         &mut dice,
     );
-    let mut books = Books::default();
+    let mut books = ArrivedEvents::default();
     let done = AtomicBool::new(false);
     let (killing, troubling, spoiling) = (dice.split(1), dice.split(2), dice.split(3));
     tokio::join!(

@@ -26,10 +26,10 @@ struct Running {
     stop: std::sync::Arc<Notify>,
 }
 
-struct Told(std::sync::Arc<Notify>);
+struct TestSignal(std::sync::Arc<Notify>);
 
 #[async_trait]
-impl ShutdownSignalWatch for Told {
+impl ShutdownSignalWatch for TestSignal {
     async fn recv(&self) -> ShutdownSignal {
         self.0.notified().await;
         ShutdownSignal::FastShutdown
@@ -43,7 +43,7 @@ impl Running {
         let server = Server::new(hedgerow.clone()).unwrap();
         let address = server.addresses()[0];
         let stop = std::sync::Arc::new(Notify::new());
-        let told = Box::new(Told(std::sync::Arc::clone(&stop)));
+        let told = Box::new(TestSignal(std::sync::Arc::clone(&stop)));
         std::thread::spawn(move || server.run_until(told));
         Self {
             address,

@@ -307,29 +307,29 @@ async fn a_cluster_loses_nothing_when_a_server_is_killed() {
 
 /// PostHog that never comes to an end with the first request, and takes the others.
 #[derive(Default)]
-struct Dripping {
+struct SlowPostHog {
     begun: AtomicUsize,
     under_way: AtomicUsize,
     most: AtomicUsize,
 }
 
-struct UnderWay<'a>(&'a AtomicUsize);
+struct RequestGuard<'a>(&'a AtomicUsize);
 
-impl Drop for UnderWay<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 #[async_trait]
-impl Upstream for Dripping {
+impl Upstream for SlowPostHog {
     fn envelope(&self, _project: &str) -> Option<Envelope> {
         Some(Envelope::new(&ApiKey::new("phc_a").unwrap()))
     }
 
     async fn deliver(&self, _project: &str, _parcel: OutgoingBatch) -> Verdict {
         let now = self.under_way.fetch_add(1, Ordering::AcqRel) + 1;
-        let _under_way = UnderWay(&self.under_way);
+        let _under_way = RequestGuard(&self.under_way);
         self.most.fetch_max(now, Ordering::AcqRel);
         if self.begun.fetch_add(1, Ordering::AcqRel) == 0 {
             std::future::pending::<()>().await;
@@ -343,7 +343,7 @@ async fn a_request_that_outlasts_the_lead_is_abandoned_before_another_proxy_drai
     let Some(server) = Server::single() else {
         return;
     };
-    let upstream = Arc::new(Dripping::default());
+    let upstream = Arc::new(SlowPostHog::default());
     let proxies = [
         Proxy::start(&server.url(), &upstream).await,
         Proxy::start(&server.url(), &upstream).await,

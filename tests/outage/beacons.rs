@@ -13,7 +13,7 @@ use super::{impatient, ls};
 
 /// How a page goes.
 #[derive(Debug, Clone, Copy)]
-enum Leaving {
+enum PageExit {
     /// The connection is closed.
     Closes,
     /// The connection is reset.
@@ -25,24 +25,24 @@ enum Leaving {
 }
 
 /// Sends a body to its last byte and leaves as soon as the proxy has it.
-async fn unload(proxy: &Proxy, leaving: Leaving, body: String) {
+async fn unload(proxy: &Proxy, leaving: PageExit, body: String) {
     let arrived = || (proxy.hedgerow.counts().held > 0).then_some(());
     match leaving {
-        Leaving::Closes | Leaving::Resets => {
+        PageExit::Closes | PageExit::Resets => {
             let mut stream = TcpStream::connect(proxy.address).await.unwrap();
             let request = post("/hr/v1/t", "", body.as_bytes());
             stream.write_all(&request).await.unwrap();
             eventually("the event has arrived", arrived).await;
-            if let Leaving::Resets = leaving {
+            if let PageExit::Resets = leaving {
                 stream.set_zero_linger().unwrap();
             }
         }
-        Leaving::Cancels | Leaving::Disconnects => {
+        PageExit::Cancels | PageExit::Disconnects => {
             let mut client = h2::Client::connect(proxy.address).await;
             let (response, mut stream) = client.post("/hr/v1/t", &[]).await;
             stream.send_data(Bytes::from(body), true).unwrap();
             eventually("the event has arrived", arrived).await;
-            if let Leaving::Cancels = leaving {
+            if let PageExit::Cancels = leaving {
                 drop((response, stream));
                 // Its connection goes on with something else.
                 let (other, _stream) = client.post("/elsewhere", &[]).await;
@@ -68,10 +68,10 @@ async fn a_beacon_whose_page_is_gone_is_delivered_also_by_way_of_the_spool() {
         ),
     ] {
         for leaving in [
-            Leaving::Closes,
-            Leaving::Resets,
-            Leaving::Cancels,
-            Leaving::Disconnects,
+            PageExit::Closes,
+            PageExit::Resets,
+            PageExit::Cancels,
+            PageExit::Disconnects,
         ] {
             // So that the page leaves in the middle, every time.
             relay.set(Line::Hangs);

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::installed::{all_here, Needed, Version};
+use super::installed::{all_here, Prerequisite, Version};
 use super::script::{Script, WhenDropped};
 
 /// One browser at a time: several of them on a small machine only wait for each other.
@@ -37,7 +37,7 @@ pub struct Browser {
 impl Browser {
     pub fn open(url: &str, scenario: &str) -> Self {
         let argument = json!({
-            "chromium": Needed::Chromium.path(),
+            "chromium": Prerequisite::Chromium.path(),
             "url": url,
             "scenario": scenario,
         });
@@ -59,10 +59,10 @@ impl Browser {
 /// Whether everything is installed that a browser with this analytics.js needs.
 pub fn is_here(test: &str, version: Version) -> bool {
     let needed = [
-        Needed::Node,
-        Needed::Playwright,
-        Needed::Chromium,
-        Needed::AnalyticsJs(version),
+        Prerequisite::Node,
+        Prerequisite::Playwright,
+        Prerequisite::Chromium,
+        Prerequisite::AnalyticsJs(version),
     ];
     all_here(test, &needed)
 }

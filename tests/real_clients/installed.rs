@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// One thing that a test needs and Cargo does not bring.
 #[derive(Debug, Clone, Copy)]
-pub enum Needed {
+pub enum Prerequisite {
     Node,
     AnalyticsNode,
     /// The package `analytics-node`, which `@segment/analytics-node` has followed.
@@ -60,7 +60,7 @@ pub fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
 
-impl Needed {
+impl Prerequisite {
     /// Where it is, or would be.
     pub fn path(self) -> PathBuf {
         let deps = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps");
@@ -104,7 +104,7 @@ fn on_path(program: &str) -> PathBuf {
 
 /// Whether all of this is here. What is missing is said loudly, past the test runner's capture,
 /// and is a failure where `make test` has promised it.
-pub fn all_here(test: &str, needed: &[Needed]) -> bool {
+pub fn all_here(test: &str, needed: &[Prerequisite]) -> bool {
     let missing: Vec<_> = needed.iter().filter(|one| !one.path().exists()).collect();
     if missing.is_empty() {
         return true;
@@ -115,8 +115,8 @@ pub fn all_here(test: &str, needed: &[Needed]) -> bool {
         .collect();
     let list = list.join(", ");
     let excused = missing.iter().all(|one| {
-        matches!(one, Needed::RustClient) && unbuildable()
-            || matches!(one, Needed::Firefox | Needed::UBlock) && unfetched()
+        matches!(one, Prerequisite::RustClient) && unbuildable()
+            || matches!(one, Prerequisite::Firefox | Prerequisite::UBlock) && unfetched()
     });
     let required = std::env::var("HEDGEROW_CLIENTS").is_ok_and(|value| value == "required");
     assert!(!required || excused, "{test}: not installed: {list}");

@@ -12,13 +12,20 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::chromium::TURN;
-use super::installed::{all_here, Needed};
+use super::installed::{all_here, Prerequisite};
 use super::page::Page;
 use super::support::client::{post, Client};
 use super::support::proxy::{PostHog, Proxy};
 
 pub(super) fn is_here(test: &str) -> bool {
-    all_here(test, &[Needed::Node, Needed::Playwright, Needed::Chromium])
+    all_here(
+        test,
+        &[
+            Prerequisite::Node,
+            Prerequisite::Playwright,
+            Prerequisite::Chromium,
+        ],
+    )
 }
 
 /// A proxy whose live view is served, in front of a stand-in for PostHog.

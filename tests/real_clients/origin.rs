@@ -7,7 +7,7 @@ use hedgerow::demo::http::{Handler, Request, Response};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::installed::{clients, Needed, Version};
+use super::installed::{clients, Prerequisite, Version};
 
 /// The pages of `tests/clients/pages`, one version of analytics.js, and its settings.
 pub struct Origin {
@@ -19,7 +19,7 @@ impl Origin {
     /// `settings` is what analytics.js asks for when it starts (segment-tracking 3.3).
     pub fn new(version: Version, settings: Value) -> Self {
         Self {
-            scripts: Needed::AnalyticsJs(version).path().join("dist/umd"),
+            scripts: Prerequisite::AnalyticsJs(version).path().join("dist/umd"),
             settings,
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{json, Value};
 
-use super::installed::Needed;
+use super::installed::Prerequisite;
 use super::script::{Script, WhenDropped};
 
 pub struct Page {
@@ -19,7 +19,7 @@ pub fn pictures() -> PathBuf {
 
 impl Page {
     pub async fn open(url: &str) -> Self {
-        let argument = json!({"chromium": Needed::Chromium.path()});
+        let argument = json!({"chromium": Prerequisite::Chromium.path()});
         let script = Script::start("page.mjs", &argument, WhenDropped::Killed);
         let mut page = Self { script };
         page.tell(json!(["open", url])).await;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::installed::{clients, Needed};
+use super::installed::{clients, Prerequisite};
 
 /// More than the scripts' own patience, so that what they waited for is heard from them.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -30,7 +30,7 @@ pub struct Script {
 impl Script {
     /// Starts it with this as its one argument.
     pub fn start(name: &'static str, argument: &Value, when_dropped: WhenDropped) -> Self {
-        let mut process = Command::new(Needed::Node.path())
+        let mut process = Command::new(Prerequisite::Node.path())
             .arg(name)
             .arg(argument.to_string())
             .current_dir(clients())

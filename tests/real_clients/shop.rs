@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::chromium::{is_here, Browser, Report, TURN};
 use super::events::{check, expected, Copies, Library};
-use super::installed::{Needed, Version};
+use super::installed::{Prerequisite, Version};
 use super::page::Page;
 use super::setup::{Setup, PATIENCE, WRITE_KEY};
 
@@ -26,7 +26,7 @@ async fn the_demo_shops_buttons_send_their_events() {
     }
     let _turn = TURN.lock().await;
     let demo = Demo::new(&DemoOptions {
-        analytics_js: Some(Needed::AnalyticsJs(Version::Newest).path()),
+        analytics_js: Some(Prerequisite::AnalyticsJs(Version::Newest).path()),
         write_key: WRITE_KEY.to_owned(),
         ..DemoOptions::default()
     });
@@ -175,7 +175,7 @@ async fn the_demo_shows_each_event_as_it_came_and_as_it_left() {
         return;
     }
     let _turn = TURN.lock().await;
-    let report = demo(&Needed::AnalyticsJs(Version::Newest).path()).await;
+    let report = demo(&Prerequisite::AnalyticsJs(Version::Newest).path()).await;
     assert_eq!(report.note, None, "{report:#?}");
 }
 
@@ -209,7 +209,7 @@ async fn in_the_demo_posthog_goes_away_and_comes_back_and_nothing_is_lost() {
         return;
     }
     let _turn = TURN.lock().await;
-    let running = run(&Needed::AnalyticsJs(Version::Newest).path()).await;
+    let running = run(&Prerequisite::AnalyticsJs(Version::Newest).path()).await;
     let mut page = Page::open(&running.url).await;
     told(&mut page, "1 1 0 0 0").await;
 

@@ -12,7 +12,7 @@ use serde_json::{json, Value};
 use tokio::net::TcpListener;
 
 use super::chromium::{is_here, TURN};
-use super::installed::{Needed, Version};
+use super::installed::{Prerequisite, Version};
 use super::origin::Origin;
 use super::script::{Script, WhenDropped};
 use super::support::proxy::{config, PostHog, Proxy, Speaks};
@@ -24,7 +24,7 @@ struct Tabs {
 
 impl Tabs {
     fn open() -> Self {
-        let argument = json!({"chromium": Needed::Chromium.path()});
+        let argument = json!({"chromium": Prerequisite::Chromium.path()});
         let script = Script::start("tabs.mjs", &argument, WhenDropped::Killed);
         Self { script }
     }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use hedgerow::demo::http::{Handler, Request, Response};
-use hedgerow::proxy::Plain;
+use hedgerow::proxy::HandlerApp;
 
 use super::support::client::{post, Client};
 use super::support::proxy::Proxy;
 use super::support::recorder::{dead_url, response, Act, Recorder};
-use super::support::tls::{Certificates, Offers, Secure};
+use super::support::tls::{AlpnOffer, Certificates, Secure};
 use super::support::{h2, track};
 use super::{get, site};
 
@@ -241,8 +241,8 @@ async fn posthogs_certificate_is_verified_for_posthog_js_too() {
         ("an unknown authority", &unknown, &ca, "localhost", 502),
     ] {
         for http in ["auto", "2"] {
-            let app = Plain::new(Arc::new(Echo));
-            let secure = Secure::start(app, certificates, Offers::Both).await;
+            let app = HandlerApp::new(Arc::new(Echo));
+            let secure = Secure::start(app, certificates, AlpnOffer::Both).await;
             let url = format!("https://{host}:{}", secure.address.port());
             let yaml = yaml(&url, "http://127.0.0.1:9").replace(
                 "api_key: phc_test",

@@ -16,20 +16,20 @@ const NO_POSTHOG: &str = "http://127.0.0.1:9";
 
 /// A server that closes a connection that has been idle for this long, and says `header` with each
 /// answer.
-struct Short {
+struct ShortKeepAlive {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
     orders: Arc<AtomicUsize>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for Short {
+impl Drop for ShortKeepAlive {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-impl Short {
+impl ShortKeepAlive {
     async fn start(idle: Duration, header: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -93,7 +93,7 @@ fn order(size: usize) -> Vec<u8> {
 
 /// Sends orders about as far apart as the server's patience, with pages between them. How many were
 /// not answered with 200, and what the server counted.
-async fn rush(server: &Short, origin: &str, apart: Duration, orders: usize) -> usize {
+async fn rush(server: &ShortKeepAlive, origin: &str, apart: Duration, orders: usize) -> usize {
     let proxy = Proxy::start(&with_site(NO_POSTHOG, origin)).await;
     let mut client = Client::connect(proxy.address).await;
     let mut failed = 0;
@@ -125,7 +125,7 @@ async fn no_order_fails_at_a_server_that_closes_idle_connections_soon() {
         "Keep-Alive: timeout=0\r\n",
         "Connection: keep-alive\r\n",
     ] {
-        let server = Short::start(idle, header).await;
+        let server = ShortKeepAlive::start(idle, header).await;
         let origin = format!("\"http://{}\"", server.address);
         assert_eq!(rush(&server, &origin, apart, 120).await, 0, "{header}");
         assert_eq!(server.orders.load(Ordering::SeqCst), 120, "{header}");
@@ -138,7 +138,7 @@ async fn a_server_that_announces_its_idle_time_gets_posts_over_kept_connections(
         "Keep-Alive: timeout=1\r\n",
         "keep-alive: Timeout=1, max=50\r\n",
     ] {
-        let server = Short::start(Duration::from_secs(1), header).await;
+        let server = ShortKeepAlive::start(Duration::from_secs(1), header).await;
         let origin = format!("{{servers: \"http://{}\"}}", server.address);
         // At once: they share one connection, after the page that brought the news.
         assert_eq!(rush(&server, &origin, Duration::ZERO, 30).await, 0);
@@ -155,15 +155,15 @@ async fn a_server_that_announces_its_idle_time_gets_posts_over_kept_connections(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_idle_time_of_a_servers_connections_is_what_the_configuration_says() {
     // Kept for orders too, because the operator answers for the server.
-    let server = Short::start(Duration::from_secs(60), "").await;
+    let server = ShortKeepAlive::start(Duration::from_secs(60), "").await;
     let origin = format!("{{servers: \"http://{}\", keepalive: 50s}}", server.address);
     assert_eq!(rush(&server, &origin, Duration::ZERO, 20).await, 0);
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
-    let server = Short::start(Duration::from_secs(60), "").await;
+    let server = ShortKeepAlive::start(Duration::from_secs(60), "").await;
     let origin = format!("{{servers: \"http://{}\", keepalive: off}}", server.address);
     assert_eq!(rush(&server, &origin, Duration::ZERO, 10).await, 0);
     assert_eq!(server.connections.load(Ordering::SeqCst), 20);
-    let server = Short::start(Duration::from_secs(60), "").await;
+    let server = ShortKeepAlive::start(Duration::from_secs(60), "").await;
     let origin = format!(
         "{{servers: \"http://{}\", keepalive: 20ms}}",
         server.address

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::dice::Dice;
-use super::process::{self, Process, Surroundings};
+use super::process::{self, Process, ProcessEnvironment};
 use super::run::Plan;
 use super::support::recorder::refused_port;
 use super::support::tls::Certificates;
@@ -56,7 +56,7 @@ impl Installation {
     /// Starts one that brings events to `posthog`, asks `site` for pages, and keeps events in `spool`.
     pub async fn start(
         name: &'static str,
-        around: Surroundings,
+        around: ProcessEnvironment,
         [posthog, site, spool]: [&str; 3],
     ) -> Self {
         let doors = Doors {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::dice::Dice;
-use super::dns::{Mood, Resolver, TROUBLES};
+use super::dns::{AnswerMode, Resolver, TROUBLES};
 use super::server::Server;
 use super::support::disk::SmallDisk;
 
@@ -61,7 +61,7 @@ pub async fn mislead(resolver: Option<&Resolver>, mut dice: Dice, done: &AtomicB
         times += 1;
         resolver.now(TROUBLES[dice.below(TROUBLES.len() as u64) as usize]);
         pause(&mut dice, 200, 3_000).await;
-        resolver.now(Mood::Well);
+        resolver.now(AnswerMode::Well);
     }
     times
 }

@@ -5,9 +5,9 @@ use std::sync::{Mutex, Once};
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static INSTALL: Once = Once::new();
 
-struct Keeper;
+struct TestLog;
 
-impl log::Log for Keeper {
+impl log::Log for TestLog {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
@@ -25,7 +25,7 @@ impl log::Log for Keeper {
 /// Keeps what is logged from here on at the level that people run with.
 pub fn keep() {
     INSTALL.call_once(|| {
-        log::set_logger(&Keeper).expect("there is no other");
+        log::set_logger(&TestLog).expect("there is no other");
         log::set_max_level(log::LevelFilter::Info);
     });
 }

@@ -73,13 +73,13 @@ impl Drop for Secure {
 
 /// Which HTTP versions are offered.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Offers {
+pub enum AlpnOffer {
     Http1,
     Both,
 }
 
 impl Secure {
-    pub async fn start<A>(app: A, certificates: &Certificates, offers: Offers) -> Self
+    pub async fn start<A>(app: A, certificates: &Certificates, offers: AlpnOffer) -> Self
     where
         A: ServerApp + Send + Sync + 'static,
     {
@@ -87,7 +87,7 @@ impl Secure {
         let certificate = text(&certificates.file("certificate.pem"));
         let key = text(&certificates.file("key.pem"));
         let mut settings = TlsSettings::intermediate(&certificate, &key).expect("files");
-        if offers == Offers::Both {
+        if offers == AlpnOffer::Both {
             settings.enable_h2();
         }
         let acceptor = Arc::new(settings.build());
@@ -114,7 +114,7 @@ impl Secure {
 pub async fn exchange(
     address: SocketAddr,
     certificates: &Certificates,
-    offers: Offers,
+    offers: AlpnOffer,
     path: &str,
     body: &str,
 ) -> (ResponseHeader, http::Version) {
@@ -127,7 +127,7 @@ pub async fn exchange(
 pub async fn exchange_with(
     address: SocketAddr,
     certificates: &Certificates,
-    offers: Offers,
+    offers: AlpnOffer,
     path: &str,
     headers: &[(&'static str, String)],
     body: &str,
@@ -136,7 +136,7 @@ pub async fn exchange_with(
     options.ca_file = certificates.file("ca.pem").to_str().map(str::to_owned);
     let connector = Connector::new(Some(options));
     let mut peer = HttpPeer::new(address, true, "localhost".to_owned());
-    if offers == Offers::Both {
+    if offers == AlpnOffer::Both {
         peer.options.set_http_version(2, 1);
     }
     let (mut session, _) = connector.get_http_session(&peer).await.expect("a session");

@@ -4,7 +4,7 @@
 use super::support::client::Client;
 use super::support::proxy::Proxy;
 use super::support::recorder::{dead_url, response, Act, Recorder};
-use super::{routes, House};
+use super::{routes, RunningServer};
 
 /// What a server answers, and the head that its client gets: without date and connection, and in lower
 /// case, with the answers before it.
@@ -197,7 +197,7 @@ async fn interim_answers_without_an_end_are_ended() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_is_taken_at_its_word_about_its_connection() {
-    let house = House::open().await;
+    let house = RunningServer::open().await;
     let mut wrong = Vec::new();
     for path in ["/hr/v1/track", "/ph/e/", "/public/x", "/shelf"] {
         for words in [
@@ -225,7 +225,7 @@ async fn a_request_is_taken_at_its_word_about_its_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_client_is_not_told_to_continue() {
-    let house = House::open().await;
+    let house = RunningServer::open().await;
     for path in ["/public/x", "/ph/e/", "/hr/v1/track"] {
         let mut client = Client::connect(house.proxy.address).await;
         let body = "{\"userId\":\"u\",\"event\":\"E\"}";
@@ -248,7 +248,7 @@ async fn an_old_client_is_not_told_to_continue() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_as_a_whole_says_what_it_can() {
-    let house = House::open().await;
+    let house = RunningServer::open().await;
     let mut client = Client::connect(house.proxy.address).await;
     for target in ["*", "http://a"] {
         let request = format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -262,7 +262,7 @@ async fn the_server_as_a_whole_says_what_it_can() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_that_is_another_routes_once_it_is_decoded_is_refused() {
-    let house = House::open().await;
+    let house = RunningServer::open().await;
     let mut wrong = Vec::new();
     for path in [
         "/%70ublic/x",
@@ -343,7 +343,7 @@ const CLAIMS: &[&str] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_claim_of_a_stranger_reaches_a_site_however_its_name_is_written() {
-    let house = House::open().await;
+    let house = RunningServer::open().await;
     let claims = CLAIMS.iter().map(|name| format!("{name}: forged\r\n"));
     let claims: String = claims.collect();
     // What a client names here would be taken out again behind the proxy's own words: refused.

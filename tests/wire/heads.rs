@@ -10,7 +10,7 @@ const STREAM_CLOSED: u32 = 5;
 
 /// What a request may come to.
 #[derive(Debug, Clone, Copy)]
-enum Want {
+enum ExpectedResult {
     /// The request is malformed: a stream error, or 400 (RFC 9113, 8.1.1).
     Malformed,
     /// The whole connection may be ended as well.
@@ -20,7 +20,7 @@ enum Want {
     Served,
 }
 
-impl Want {
+impl ExpectedResult {
     fn is(self, outcome: Outcome) -> bool {
         match self {
             Self::Malformed => matches!(
@@ -42,7 +42,7 @@ impl Want {
 /// A request that is right but for one thing: its fields, and what follows them.
 struct Case {
     name: &'static str,
-    want: Want,
+    want: ExpectedResult,
     fields: Fields,
     /// Frames behind the head; nothing where the head ends the stream.
     behind: Vec<Vec<u8>>,
@@ -65,7 +65,7 @@ fn data(bytes: &[u8], flags: u8) -> Vec<u8> {
 
 /// Everything that is tried at a path.
 fn cases(method: &str, path: &str) -> Vec<Case> {
-    use Want::{Broken, Malformed, Served, Status};
+    use ExpectedResult::{Broken, Malformed, Served, Status};
     let right = || right(method, path);
     let without = |name: &str| {
         let mut fields = right();
@@ -366,7 +366,10 @@ async fn each_malformed_http2_request_gets_the_answer_that_the_rfc_names_on_ever
                 let mut frames = doors.frames(way).await;
                 let before = doors.reached();
                 let alone = case.behind.is_empty();
-                let refused = matches!(case.want, Want::Malformed | Want::Status(_));
+                let refused = matches!(
+                    case.want,
+                    ExpectedResult::Malformed | ExpectedResult::Status(_)
+                );
                 let ends = match alone && (method == "GET" || refused) {
                     true => END_STREAM,
                     false => 0,

@@ -6,7 +6,7 @@ use super::support::track;
 
 /// What a request may come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Want {
+enum ExpectedResult {
     /// Refused with one of these, and the connection ends.
     Refused(&'static [u16]),
     /// Served once; what follows it is not taken for a request.
@@ -15,16 +15,16 @@ enum Want {
     Served,
 }
 
-const BAD: Want = Want::Refused(&[400]);
-const LARGE: Want = Want::Refused(&[400, 414, 431]);
-const CODING: Want = Want::Refused(&[400, 501]);
-const METHOD: Want = Want::Refused(&[400, 405]);
-const VERSION: Want = Want::Refused(&[400, 505]);
+const BAD: ExpectedResult = ExpectedResult::Refused(&[400]);
+const LARGE: ExpectedResult = ExpectedResult::Refused(&[400, 414, 431]);
+const CODING: ExpectedResult = ExpectedResult::Refused(&[400, 501]);
+const METHOD: ExpectedResult = ExpectedResult::Refused(&[400, 405]);
+const VERSION: ExpectedResult = ExpectedResult::Refused(&[400, 505]);
 
 /// The rest of a request that must never be served: what stands in a body, or behind a refused head.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: shop.example.com\r\n\r\n";
 
-fn cases(method: &str, path: &str) -> Vec<(&'static str, Want, String)> {
+fn cases(method: &str, path: &str) -> Vec<(&'static str, ExpectedResult, String)> {
     let event = track("wire", 200);
     let length = event.len();
     let host = "Host: shop.example.com\r\n";
@@ -32,10 +32,10 @@ fn cases(method: &str, path: &str) -> Vec<(&'static str, Want, String)> {
     let head = |fields: &str| format!("{line}{host}{fields}\r\n");
     let chunks = format!("{length:x}\r\n{event}\r\n0\r\n\r\n");
     let mut cases = vec![
-        ("nothing is wrong", Want::Served, head("")),
+        ("nothing is wrong", ExpectedResult::Served, head("")),
         (
             "empty lines before it",
-            Want::Served,
+            ExpectedResult::Served,
             format!("\r\n\r\n{}", head("")),
         ),
         ("a folded field", BAD, head("X-A: 1\r\n 2\r\n")),
@@ -142,12 +142,12 @@ fn cases(method: &str, path: &str) -> Vec<(&'static str, Want, String)> {
         ),
         (
             "the same host in the target, otherwise written",
-            Want::Served,
+            ExpectedResult::Served,
             format!("{method} HTTP://Shop.example.com:80{path} HTTP/1.1\r\n{host}\r\n"),
         ),
         (
             "the same host with its port in the field",
-            Want::Served,
+            ExpectedResult::Served,
             format!(
                 "{method} http://shop.example.com{path} HTTP/1.1\r\nhost:SHOP.example.com:80\r\n\r\n"
             ),
@@ -231,10 +231,14 @@ fn cases(method: &str, path: &str) -> Vec<(&'static str, Want, String)> {
     cases.extend([
         (
             "a body",
-            Want::Served,
+            ExpectedResult::Served,
             fixed(&format!("Content-Length: {length}\r\n")),
         ),
-        ("a body in chunks", Want::Served, chunked(CHUNKED, &chunks)),
+        (
+            "a body in chunks",
+            ExpectedResult::Served,
+            chunked(CHUNKED, &chunks),
+        ),
         (
             "a length with a sign",
             BAD,
@@ -317,12 +321,12 @@ fn cases(method: &str, path: &str) -> Vec<(&'static str, Want, String)> {
         ),
         (
             "length and chunks",
-            Want::ServedAlone,
+            ExpectedResult::ServedAlone,
             chunked(&format!("Content-Length: 5\r\n{CHUNKED}"), &chunks),
         ),
         (
             "chunks and length",
-            Want::ServedAlone,
+            ExpectedResult::ServedAlone,
             chunked(&format!("{CHUNKED}Content-Length: 5\r\n"), &chunks),
         ),
     ]);
@@ -343,14 +347,18 @@ async fn each_malformed_http1_request_gets_the_answer_that_the_rfc_names_on_ever
             let first = client.next().await.map(|answer| answer.status);
             let second = client.next().await.map(|answer| answer.status);
             let fits = match want {
-                Want::Refused(statuses) => {
+                ExpectedResult::Refused(statuses) => {
                     second.is_none()
                         && first.is_some_and(|status| statuses.contains(&status))
                         && doors.reached() == reached
                 }
                 // A page instead of an event is refused for what it is.
-                Want::ServedAlone => first.is_some_and(|status| status < 500) && second.is_none(),
-                Want::Served => first.is_some_and(|status| status < 500) && second == Some(200),
+                ExpectedResult::ServedAlone => {
+                    first.is_some_and(|status| status < 500) && second.is_none()
+                }
+                ExpectedResult::Served => {
+                    first.is_some_and(|status| status < 500) && second == Some(200)
+                }
             };
             if !fits {
                 wrong.push(format!(

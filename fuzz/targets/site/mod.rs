@@ -3,8 +3,8 @@
 
 #[path = "../../../src/proxy/listen/balancer.rs"]
 mod balancer;
-#[path = "../../../src/site/claims.rs"]
-mod claims;
+#[path = "../../../src/site/forwarding_headers.rs"]
+mod forwarding_headers;
 #[path = "../../properties/edge.rs"]
 pub mod edge;
 #[path = "../../../src/site/head.rs"]

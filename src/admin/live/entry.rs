@@ -56,7 +56,7 @@ pub struct LiveEntry {
     pub settled: Option<DateTime<Utc>>,
     /// Grows with each new entry and each change of one: the state that a page has seen.
     pub version: u64,
-    brief: OnceLock<Brief>,
+    brief: OnceLock<RowSummary>,
 }
 
 /// The outcome of a message here.
@@ -106,7 +106,7 @@ impl FinalOutcome {
 
 /// The part of the two sides that a row shows, without keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Brief {
+struct RowSummary {
     call: Option<String>,
     name: Option<String>,
     becomes: Option<String>,
@@ -134,7 +134,7 @@ impl LiveEntry {
         let brief = OnceLock::new();
         if came.len() > SIDE_LIMIT || event.is_some_and(|event| event.len() > SIDE_LIMIT) {
             // Text that is cut cannot be parsed later.
-            let _ = brief.set(Brief::of(came, event));
+            let _ = brief.set(RowSummary::of(came, event));
         }
         let left = match fate {
             MessageOutcome::Event(event) => RewriteResult::Event(cut(event)),
@@ -188,9 +188,9 @@ impl LiveEntry {
             outcome: FinalOutcome::DroppedHere,
             settled: None,
             version: 0,
-            brief: OnceLock::from(Brief {
+            brief: OnceLock::from(RowSummary {
                 name: Some(shortened(&line)),
-                ..Brief::default()
+                ..RowSummary::default()
             }),
         }
     }
@@ -217,7 +217,7 @@ impl LiveEntry {
     }
 
     /// Whether a text appears in one of the two sides, ignoring case.
-    pub(super) fn holds(&self, text: &str) -> bool {
+    pub(super) fn contains(&self, text: &str) -> bool {
         let left = match &self.left {
             RewriteResult::Event(text)
             | RewriteResult::LeftOut(_, text)
@@ -269,7 +269,7 @@ impl LiveEntry {
     }
 
     /// The type of the message: by the path of its request, otherwise by the message itself.
-    fn kind<'e>(&'e self, brief: &'e Brief) -> &'e str {
+    fn kind<'e>(&'e self, brief: &'e RowSummary) -> &'e str {
         match (self.call.as_str(), &brief.call) {
             ("" | "batch" | "pixel", Some(call)) => call,
             (call, _) => call,
@@ -283,7 +283,7 @@ impl LiveEntry {
                 RewriteResult::Event(event) => Some(event.as_bytes()),
                 _ => None,
             };
-            Brief::of(self.came.as_bytes(), event)
+            RowSummary::of(self.came.as_bytes(), event)
         });
         let took = self
             .settled
@@ -338,7 +338,7 @@ impl LiveEntry {
     }
 }
 
-impl Brief {
+impl RowSummary {
     /// The contents of the two sides; nothing for a part that cannot be parsed.
     fn of(came: &[u8], event: Option<&[u8]>) -> Self {
         let came: Value = serde_json::from_slice(came).unwrap_or_default();

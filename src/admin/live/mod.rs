@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::{json, Value};
 
 use crate::delivery::Refusal;
-use crate::plain::{pairs, Response};
+use crate::handler::{pairs, Response};
 use crate::rewrite::{Fault, MessageOutcome};
 
 use super::requests::RejectedRequest;
@@ -127,7 +127,7 @@ impl Live {
         }
     }
 
-    fn look(&self) {
+    fn page_opened(&self) {
         let until = (self.clock)().timestamp().saturating_add(WATCHED);
         self.watched
             .store(u64::try_from(until).unwrap_or(0), Ordering::Relaxed);
@@ -254,7 +254,7 @@ impl Live {
         let row = |entry: &Arc<LiveEntry>| {
             let mut row = entry.row();
             if let (Some(text), Some(row)) = (find, row.as_object_mut()) {
-                row.insert("found".to_owned(), json!(entry.holds(text)));
+                row.insert("found".to_owned(), json!(entry.contains(text)));
             }
             row
         };
@@ -271,7 +271,7 @@ impl Live {
     /// The answer to a request with the query `after=NUMBER` (without it, all entries of the ring),
     /// and optionally `find=TEXT`. From now on events are recorded for a while.
     pub(crate) fn updates(&self, query: Option<&str>) -> Response {
-        self.look();
+        self.page_opened();
         let after = number("after", query).unwrap_or_default();
         let text = self.json_after(after, value("find", query).as_deref());
         no_store(Response::new(StatusCode::OK, "application/json", text))

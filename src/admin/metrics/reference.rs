@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::metrics;
-use crate::admin::requests::{Answered, RequestKind};
+use crate::admin::requests::{RequestKind, RequestOutcome};
 
 /// The metrics, and the values of the labels of `hedgerow_requests_total`, as tables in Markdown.
 pub fn reference() -> String {
@@ -48,11 +48,15 @@ pub fn reference() -> String {
         ),
         (
             "status",
-            quoted(&mut Answered::all().iter().map(|answered| answered.status())),
+            quoted(
+                &mut RequestOutcome::all()
+                    .iter()
+                    .map(|answered| answered.status()),
+            ),
         ),
         (
             "code",
-            quoted(&mut Answered::all().iter().map(|answered| answered.code())),
+            quoted(&mut RequestOutcome::all().iter().map(|answered| answered.code())),
         ),
     ] {
         let _ = writeln!(page, "| `{label}` | {values} |");

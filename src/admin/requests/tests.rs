@@ -2,11 +2,11 @@ use super::*;
 
 #[test]
 fn each_kind_of_request_has_its_own_counter() {
-    let routes = ["/hr/", "shop.test/"].map(|name| (name.to_owned(), Takes::Other));
+    let routes = ["/hr/", "shop.test/"].map(|name| (name.to_owned(), RoutePurpose::Other));
     let requests = Requests::new(routes.into_iter());
     let mut number = 0;
     for asked in RequestKind::all() {
-        for answered in Answered::ALL {
+        for answered in RequestOutcome::ALL {
             for route in [Some(0), Some(1), None] {
                 number += 1;
                 for _ in 0..number % 3 {
@@ -39,12 +39,12 @@ fn each_kind_of_request_has_its_own_counter() {
 
 #[test]
 fn a_refused_write_key_is_there_to_be_watched_before_the_first_one() {
-    let requests = Requests::new([("/hr/".to_owned(), Takes::Calls)].into_iter());
+    let requests = Requests::new([("/hr/".to_owned(), RoutePurpose::Calls)].into_iter());
     let counts = requests.read();
     assert!(counts.iter().all(|count| count.number == 0), "{counts:?}");
     let keys = counts
         .iter()
-        .filter(|count| count.answered == Answered::UnknownWriteKey);
+        .filter(|count| count.answered == RequestOutcome::UnknownWriteKey);
     // The calls of one message, and the batch.
     let calls = Kind::ALL.len() + 1;
     assert_eq!(keys.count(), calls, "{counts:?}");
@@ -57,12 +57,14 @@ fn a_refused_write_key_is_there_to_be_watched_before_the_first_one() {
 #[test]
 fn routes_of_the_same_name_go_on_counting() {
     let routes = |names: &[&str]| {
-        let named = names.iter().map(|name| (name.to_string(), Takes::Other));
+        let named = names
+            .iter()
+            .map(|name| (name.to_string(), RoutePurpose::Other));
         named.collect::<Vec<_>>()
     };
     let before = Requests::new(routes(&["/a/", "/b/"]).into_iter());
     let count = |requests: &Requests, route| {
-        requests.count(Some(route), RequestKind::Batch, Answered::Well);
+        requests.count(Some(route), RequestKind::Batch, RequestOutcome::Well);
     };
     count(&before, 0);
     count(&before, 1);
@@ -91,9 +93,9 @@ fn every_fault_of_a_body_has_its_own_code() {
         LateBatchKey,
         TooManyRefused,
     ] {
-        assert_eq!(Answered::malformed(error.code()).code(), error.code());
+        assert_eq!(RequestOutcome::malformed(error.code()).code(), error.code());
     }
-    assert_eq!(Answered::malformed("new"), Answered::Malformed);
+    assert_eq!(RequestOutcome::malformed("new"), RequestOutcome::Malformed);
 }
 
 #[test]

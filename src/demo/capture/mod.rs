@@ -136,7 +136,7 @@ impl Capture {
         (self.clock)()
     }
 
-    fn mint(&self, time: DateTime<Utc>) -> Uuid {
+    fn next_uuid(&self, time: DateTime<Utc>) -> Uuid {
         let millis = time.timestamp_millis().max(0).unsigned_abs();
         // Unique among those minted here, not random.
         let mut counted = [0; 10];

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value};
 
-use crate::plain::Request;
+use crate::handler::Request;
 
 use super::shape::Historical;
 use super::Uuid;

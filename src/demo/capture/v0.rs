@@ -94,7 +94,7 @@ impl Capture {
         );
         let (uuid, uuid_origin) = match event.uuid {
             Some(uuid) => (uuid, UuidOrigin::Sender),
-            None => (self.mint(timestamp), UuidOrigin::Capture),
+            None => (self.next_uuid(timestamp), UuidOrigin::Capture),
         };
         let queued = Queued::new(&event, &distinct_id, uuid, token, timestamp, facts);
         if queued.size() > MESSAGE_LIMIT {

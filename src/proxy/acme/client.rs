@@ -20,7 +20,7 @@ use crate::proxy::outbound::retry_after;
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
 use crate::proxy::outbound::verdict::NoAnswerReason;
 use crate::proxy::outbound::{
-    BodyEnd, Client, Connections, Template, UpstreamRequest, WantedFields,
+    BodyEnd, Client, ConnectionPool, Template, UpstreamRequest, WantedFields,
 };
 
 /// The most of an answer that is read, in bytes: a chain of certificates is the largest.
@@ -51,7 +51,7 @@ pub(super) enum ClientFailure {
 pub(super) struct AcmeHttpClient(Arc<ClientState>);
 
 struct ClientState {
-    connections: Arc<Connections>,
+    connections: Arc<ConnectionPool>,
     clients: Mutex<HashMap<Host, Arc<Client>>>,
     /// Until when the authority has asked to wait, in seconds since 1970.
     wait_until: Mutex<Option<u64>>,
@@ -61,7 +61,7 @@ impl AcmeHttpClient {
     pub(super) fn new(acme: &config::AcmeConfig) -> Self {
         let authorities = acme.ca_file.as_ref().map(|file| file.path.as_path());
         Self(Arc::new(ClientState {
-            connections: Arc::new(Connections::new(authorities)),
+            connections: Arc::new(ConnectionPool::new(authorities)),
             clients: Mutex::default(),
             wait_until: Mutex::default(),
         }))

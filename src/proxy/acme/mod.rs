@@ -5,10 +5,10 @@
 //! certificate comes into use: listeners look it up at each handshake, so open connections
 //! continue.
 
+mod challenge_responses;
 mod client;
 mod order;
-mod ordered;
-mod proofs;
+mod ordered_certificate;
 mod schedule;
 mod storage;
 mod task;
@@ -25,15 +25,15 @@ use crate::config::{self, Config};
 use crate::doctor::{self, Finding};
 use crate::proxy::build_error::{check_authorities, BuildError};
 
-pub(crate) use ordered::Ordered;
-pub(crate) use proofs::Proofs;
+pub(crate) use challenge_responses::ChallengeResponses;
+pub(crate) use ordered_certificate::OrderedCertificate;
 
-use task::{Suggested, Task};
+use task::{CertificateTask, RenewalPlan};
 
 /// Every certificate that is ordered, and what authorities are shown.
 #[derive(Default)]
-pub(crate) struct Acme {
-    proofs: Arc<Proofs>,
+pub(crate) struct CertificateManager {
+    responses: Arc<ChallengeResponses>,
     certificates: Mutex<CertificateTasks>,
     /// Where they are managed, once the server runs.
     runtime: OnceLock<Handle>,
@@ -45,17 +45,17 @@ pub(crate) struct Acme {
 
 #[derive(Default)]
 struct CertificateTasks {
-    at_work: Vec<AtWork>,
+    at_work: Vec<ManagedCertificate>,
     /// Those of a configuration that may become active.
-    planned: Vec<Weak<Ordered>>,
+    planned: Vec<Weak<OrderedCertificate>>,
 }
 
-struct AtWork {
-    ordered: Arc<Ordered>,
+struct ManagedCertificate {
+    ordered: Arc<OrderedCertificate>,
     task: Option<AbortHandle>,
 }
 
-impl Acme {
+impl CertificateManager {
     /// With the sign that the process shuts down.
     pub(crate) fn leaving_with(leaving: &Arc<AtomicBool>) -> Self {
         Self {
@@ -65,8 +65,8 @@ impl Acme {
     }
 
     /// The proofs for authorities.
-    pub(crate) fn proofs(&self) -> &Arc<Proofs> {
-        &self.proofs
+    pub(crate) fn responses(&self) -> &Arc<ChallengeResponses> {
+        &self.responses
     }
 
     /// The certificate with these settings, for a configuration that may become active. Listeners
@@ -78,7 +78,7 @@ impl Acme {
     pub(crate) fn certificate(
         &self,
         settings: &config::AcmeConfig,
-    ) -> Result<Arc<Ordered>, BuildError> {
+    ) -> Result<Arc<OrderedCertificate>, BuildError> {
         let authorities = settings.ca_file.as_ref().map(|file| file.path.as_path());
         check_authorities(authorities, &settings.directory)?;
         let mut certificates = self.certificates();
@@ -89,7 +89,7 @@ impl Acme {
             return Ok(known);
         }
         drop(known);
-        let ordered = Arc::new(Ordered::new(settings.clone()));
+        let ordered = Arc::new(OrderedCertificate::new(settings.clone()));
         certificates.planned.retain(|one| one.strong_count() > 0);
         certificates.planned.push(Arc::downgrade(&ordered));
         Ok(ordered)
@@ -97,7 +97,7 @@ impl Acme {
 
     /// Manages the certificates of this configuration from now on, and after no other. Attempts
     /// that have failed are made again.
-    pub(crate) fn adopt(&self, config: &Config) {
+    pub(crate) fn activate(&self, config: &Config) {
         let listeners = config.listen.iter();
         let wanted = listeners.flat_map(|listener| listener.ordered_certificates());
         let wanted: Vec<&config::AcmeConfig> = wanted.collect();
@@ -106,7 +106,7 @@ impl Acme {
         let before = std::mem::take(&mut certificates.at_work);
         for gone in before {
             if wanted.contains(&&gone.ordered.settings) {
-                gone.ordered.ask();
+                gone.ordered.request_attempt();
                 certificates.at_work.push(gone);
                 continue;
             }
@@ -118,20 +118,22 @@ impl Acme {
             self.failed_before.fetch_add(failed, Ordering::Relaxed);
         }
         for ordered in planned.iter().filter_map(Weak::upgrade) {
-            let is_known = |one: &AtWork| one.ordered.settings == ordered.settings;
+            let is_known = |one: &ManagedCertificate| one.ordered.settings == ordered.settings;
             let known = certificates.at_work.iter().any(is_known);
             if !known && wanted.contains(&&ordered.settings) {
                 // Other settings, such as another `ca_file`, may be what was wrong.
                 if self.runtime.get().is_some() {
-                    ordered.ask();
+                    ordered.request_attempt();
                 }
                 let task = None;
-                certificates.at_work.push(AtWork { ordered, task });
+                certificates
+                    .at_work
+                    .push(ManagedCertificate { ordered, task });
             }
         }
         let storages = certificates.at_work.iter();
         let storages = storages.map(|one| one.ordered.storage.clone()).collect();
-        self.proofs.share(storages);
+        self.responses.share(storages);
         self.watch_health(&mut certificates);
     }
 
@@ -147,11 +149,11 @@ impl Acme {
         };
         for one in &mut certificates.at_work {
             if one.task.is_none() {
-                let task = Task {
+                let task = CertificateTask {
                     ordered: Arc::clone(&one.ordered),
-                    proofs: Arc::clone(&self.proofs),
+                    responses: Arc::clone(&self.responses),
                     leaving: Arc::clone(&self.leaving),
-                    suggested: Suggested::default(),
+                    suggested: RenewalPlan::default(),
                     unsaved: None,
                 };
                 one.task = Some(runtime.spawn(task.run()).abort_handle());
@@ -201,16 +203,16 @@ impl Acme {
 /// The findings of `hedgerow doctor` about an ordered certificate. Reads its folder, which any
 /// process may be using.
 pub(crate) fn examine(settings: &config::AcmeConfig) -> Vec<Finding> {
-    let ordered = Ordered::new(settings.clone());
+    let ordered = OrderedCertificate::new(settings.clone());
     let attempts = ordered.attempts();
     let now = task::now();
-    let life = ordered.served().map(|served| served.life);
+    let validity = ordered.served().map(|served| served.validity);
     let seen = doctor::acme::CertificateFacts {
         domains: &settings.domains,
         directory: &settings.directory,
         storage: &settings.storage,
         unwritable: unwritable(&settings.storage),
-        life: life.map(|life| (life.begins, life.ends)),
+        life: validity.map(|validity| (validity.begins, validity.ends)),
         complete: ordered.is_complete(),
         failures: attempts.failures,
         error: attempts.error.as_deref(),
@@ -222,6 +224,6 @@ pub(crate) fn examine(settings: &config::AcmeConfig) -> Vec<Finding> {
 
 /// Why certificates cannot be kept in a folder; nothing if they can.
 pub(crate) fn unwritable(storage: &Path) -> Option<String> {
-    let looked = storage::look(storage);
+    let looked = storage::check_folder(storage);
     looked.err().map(|error| error.to_string())
 }

@@ -16,19 +16,19 @@ use crate::proxy::certificate::CertificateMatch;
 
 /// No certificates.
 #[derive(Default)]
-pub(crate) struct Acme {
-    proofs: Arc<Proofs>,
+pub(crate) struct CertificateManager {
+    responses: Arc<ChallengeResponses>,
 }
 
 /// No proofs for authorities.
 #[derive(Debug, Default)]
-pub(crate) struct Proofs;
+pub(crate) struct ChallengeResponses;
 
 /// An ordered certificate, which cannot exist in this build.
 #[derive(Debug)]
-pub(crate) enum Ordered {}
+pub(crate) enum OrderedCertificate {}
 
-impl Ordered {
+impl OrderedCertificate {
     pub(crate) fn holding(&self, _name: &str) -> CertificateMatch {
         match *self {}
     }
@@ -38,7 +38,7 @@ impl Ordered {
     }
 }
 
-impl Proofs {
+impl ChallengeResponses {
     pub(crate) async fn answer(&self, _token: &str) -> Option<Vec<u8>> {
         None
     }
@@ -48,13 +48,13 @@ impl Proofs {
     }
 }
 
-impl Acme {
+impl CertificateManager {
     pub(crate) fn leaving_with(_leaving: &Arc<AtomicBool>) -> Self {
         Self::default()
     }
 
-    pub(crate) fn proofs(&self) -> &Arc<Proofs> {
-        &self.proofs
+    pub(crate) fn responses(&self) -> &Arc<ChallengeResponses> {
+        &self.responses
     }
 
     /// # Errors
@@ -63,11 +63,11 @@ impl Acme {
     pub(crate) fn certificate(
         &self,
         _settings: &config::AcmeConfig,
-    ) -> Result<Arc<Ordered>, BuildError> {
+    ) -> Result<Arc<OrderedCertificate>, BuildError> {
         Err(BuildError::NoAcme)
     }
 
-    pub(crate) fn adopt(&self, _config: &Config) {}
+    pub(crate) fn activate(&self, _config: &Config) {}
 
     pub(crate) fn begin(&self, _runtime: &Handle) {}
 

@@ -12,10 +12,10 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
 use crate::config::{self, Challenge};
 
+use super::challenge_responses::{ChallengeResponse, ChallengeResponses};
 use super::client::{AcmeHttpClient, ClientFailure};
-use super::proofs::{Proof, Proofs};
 use super::schedule::FailureKind;
-use super::storage::{Lock, Storage, StoredAccount};
+use super::storage::{Storage, StorageLock, StoredAccount};
 
 /// How long an authority may take to validate, and to issue.
 const POLLING: RetryPolicy = RetryPolicy::new()
@@ -31,7 +31,7 @@ const REASON: usize = 600;
 pub(super) struct OrderContext<'a> {
     pub(super) settings: &'a config::AcmeConfig,
     pub(super) storage: &'a Storage,
-    pub(super) proofs: &'a Arc<Proofs>,
+    pub(super) responses: &'a Arc<ChallengeResponses>,
     pub(super) wire: &'a AcmeHttpClient,
 }
 
@@ -100,7 +100,7 @@ impl From<Error> for OrderRefusal {
 
 /// When an authority suggests that a certificate be renewed, in seconds since 1970, and when to ask
 /// again.
-pub(super) struct Suggestion {
+pub(super) struct RenewalSuggestion {
     pub(super) window: (i64, i64),
     pub(super) ask_again: Duration,
 }
@@ -129,9 +129,9 @@ impl OrderContext<'_> {
             }
             opened => (account, opened?),
         };
-        let proofs = self.prove(&mut order, turn).await?;
+        let responses = self.prove(&mut order, turn).await?;
         let ready = order.poll_ready(&POLLING).await;
-        drop(proofs);
+        drop(responses);
         match ready {
             Ok(OrderStatus::Ready | OrderStatus::Valid) => {}
             Ok(_) | Err(Error::Api(_)) => return Err(self.unproven(&mut order, ready.err()).await),
@@ -153,14 +153,14 @@ impl OrderContext<'_> {
     pub(super) async fn suggestion(
         &self,
         identifier: &CertificateIdentifier<'static>,
-    ) -> Result<Option<Suggestion>, OrderRefusal> {
+    ) -> Result<Option<RenewalSuggestion>, OrderRefusal> {
         let Some(account) = self.known_account().await? else {
             return Ok(None);
         };
         match account.renewal_info(identifier).await {
             Ok((info, ask_again)) => {
                 let window = info.suggested_window;
-                Ok(Some(Suggestion {
+                Ok(Some(RenewalSuggestion {
                     window: (window.start.unix_timestamp(), window.end.unix_timestamp()),
                     ask_again,
                 }))
@@ -232,7 +232,7 @@ impl OrderContext<'_> {
         Ok(account)
     }
 
-    async fn account_lock(&self) -> Result<Lock, OrderRefusal> {
+    async fn account_lock(&self) -> Result<StorageLock, OrderRefusal> {
         loop {
             match self.storage.try_lock_account() {
                 Ok(Some(lock)) => return Ok(lock),
@@ -273,11 +273,15 @@ impl OrderContext<'_> {
     }
 
     /// Proves to the authority that this server controls each name, and asks it to validate.
-    async fn prove(&self, order: &mut Order, turn: u32) -> Result<Vec<Proof>, OrderRefusal> {
+    async fn prove(
+        &self,
+        order: &mut Order,
+        turn: u32,
+    ) -> Result<Vec<ChallengeResponse>, OrderRefusal> {
         let challenges = &self.settings.challenges;
         let first = turn as usize % challenges.len().max(1);
         let in_turn = || challenges.iter().cycle().skip(first).take(challenges.len());
-        let mut proofs = Vec::new();
+        let mut responses = Vec::new();
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization?;
@@ -303,18 +307,18 @@ impl OrderContext<'_> {
             let storage = self.storage;
             let proof = match chosen {
                 Challenge::Http01 => self
-                    .proofs
+                    .responses
                     .show_text(storage, &challenge.token, answer.as_str())
                     .map_err(|error| self.storage_failed("challenges", &error))?,
                 Challenge::TlsAlpn01 => self
-                    .proofs
+                    .responses
                     .show_certificate(storage, &name, answer.digest().as_ref())
                     .map_err(|error| self.storage_failed("challenges", &error))?,
             };
-            proofs.push(proof);
+            responses.push(proof);
             challenge.set_ready().await?;
         }
-        Ok(proofs)
+        Ok(responses)
     }
 
     /// Why an order did not become ready: the authority's message about each name that it could not

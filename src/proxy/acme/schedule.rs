@@ -20,7 +20,7 @@ const ASKED_AGAIN: u64 = 5;
 
 /// Who asks for another attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum AttemptReason {
     /// The schedule.
     Scheduled,
     /// An operator, by a reload or by other settings.
@@ -29,7 +29,7 @@ pub(super) enum Wish {
 
 /// The life of a certificate, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Life {
+pub(super) struct Validity {
     pub(super) begins: i64,
     pub(super) ends: i64,
 }
@@ -45,7 +45,7 @@ pub(super) enum FailureKind {
     AccountGone,
 }
 
-impl Life {
+impl Validity {
     /// When it is renewed: after two thirds of it (Let's Encrypt's advice), or when the authority
     /// suggests (RFC 9773), but never in its last tenth.
     pub(super) fn renewed_from(self, suggested: Option<i64>) -> i64 {
@@ -79,7 +79,7 @@ impl Attempts {
             self.since = now;
         }
         (self.begun, self.last) = (now, now);
-        let pause = pause(
+        let pause = wait_after(
             FailureKind::Refused,
             self.failures.saturating_add(1),
             random,
@@ -99,16 +99,16 @@ impl Attempts {
         self.error = Some(error);
         self.failures = self.failures.saturating_add(1);
         self.begun = 0;
-        self.next = now.saturating_add(pause(failure, self.failures, random).as_secs());
+        self.next = now.saturating_add(wait_after(failure, self.failures, random).as_secs());
         let told = wait_until.filter(|until| *until > now).unwrap_or(0);
         self.retry_after = told.min(now.saturating_add(MOST_PATIENCE));
     }
 
     /// Whether the next attempt may be made now. A time beyond every pause was written by a wrong clock.
-    pub(super) fn may_begin(&self, now: u64, wish: Wish) -> bool {
-        let next = match wish {
-            Wish::Scheduled => self.next_at(),
-            Wish::Asked => self.next_when_asked(),
+    pub(super) fn may_begin(&self, now: u64, reason: AttemptReason) -> bool {
+        let next = match reason {
+            AttemptReason::Scheduled => self.next_at(),
+            AttemptReason::Asked => self.next_when_asked(),
         };
         let farthest = MOST_PATIENCE.saturating_add(2 * LONGEST.as_secs());
         next <= now || next > now.saturating_add(farthest)
@@ -128,7 +128,7 @@ impl Attempts {
 
 /// The pause after this many failures: twice as long each time, and up to a quarter more, so that
 /// machines that failed together do not come back together.
-fn pause(failure: FailureKind, failures: u32, random: u128) -> Duration {
+fn wait_after(failure: FailureKind, failures: u32, random: u128) -> Duration {
     let first = match failure {
         FailureKind::Unreachable => UNREACHABLE,
         FailureKind::Refused | FailureKind::AccountGone => REFUSED,
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_certificate_is_renewed_after_two_thirds_or_when_the_authority_suggests() {
-        let life = Life {
+        let validity = Validity {
             begins: 0,
             ends: 90 * DAY,
         };
@@ -159,7 +159,7 @@ mod tests {
             (Some(89 * DAY), 81 * DAY),
             (Some(i64::MAX), 81 * DAY),
         ] {
-            assert_eq!(life.renewed_from(suggested), expected, "{suggested:?}");
+            assert_eq!(validity.renewed_from(suggested), expected, "{suggested:?}");
         }
         // One that is due as soon as it comes is not ordered again at once.
         for (ends, came, expected) in [
@@ -168,8 +168,8 @@ mod tests {
             (0, 5, 6),
             (90 * DAY, 0, 60 * DAY),
         ] {
-            let life = Life { begins: 0, ends };
-            assert_eq!(life.renewed_after(None, Some(came)), expected, "{ends}");
+            let validity = Validity { begins: 0, ends };
+            assert_eq!(validity.renewed_after(None, Some(came)), expected, "{ends}");
         }
     }
 
@@ -222,14 +222,18 @@ mod tests {
             (400, false, true),
             (401, true, true),
         ] {
-            assert_eq!(waiting.may_begin(now, Wish::Scheduled), scheduled, "{now}");
-            assert_eq!(waiting.may_begin(now, Wish::Asked), asked, "{now}");
+            assert_eq!(
+                waiting.may_begin(now, AttemptReason::Scheduled),
+                scheduled,
+                "{now}"
+            );
+            assert_eq!(waiting.may_begin(now, AttemptReason::Asked), asked, "{now}");
         }
         let from_a_wrong_clock = Attempts {
             next: 90 * DAY as u64,
             ..Attempts::default()
         };
-        assert!(from_a_wrong_clock.may_begin(1_000, Wish::Scheduled));
+        assert!(from_a_wrong_clock.may_begin(1_000, AttemptReason::Scheduled));
         // Two processes with different settings on one folder do not trigger each other's orders.
         attempts.begin("new", 200, 0);
         assert_eq!((attempts.failures, attempts.since), (3, 100));

@@ -70,7 +70,7 @@ pub(super) struct Attempts {
 }
 
 /// A lock that is held until it is dropped or the process ends.
-pub(super) struct Lock {
+pub(super) struct StorageLock {
     _file: File,
 }
 
@@ -113,7 +113,7 @@ impl Storage {
     /// # Errors
     ///
     /// When nothing can be written here.
-    pub(super) fn try_lock(&self) -> io::Result<Option<Lock>> {
+    pub(super) fn try_lock(&self) -> io::Result<Option<StorageLock>> {
         self.make()?;
         lock(&self.file("lock"))
     }
@@ -123,7 +123,7 @@ impl Storage {
     /// # Errors
     ///
     /// When nothing can be written here.
-    pub(super) fn try_lock_account(&self) -> io::Result<Option<Lock>> {
+    pub(super) fn try_lock_account(&self) -> io::Result<Option<StorageLock>> {
         self.make()?;
         lock(&self.folder.join("account.lock"))
     }
@@ -214,12 +214,12 @@ pub(super) fn mark(path: &Path) -> FileStamp {
     Some((about.ino(), about.mtime(), about.mtime_nsec(), about.size()))
 }
 
-fn lock(path: &Path) -> io::Result<Option<Lock>> {
+fn lock(path: &Path) -> io::Result<Option<StorageLock>> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true).mode(0o600);
     let file = options.open(path)?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(Lock { _file: file })),
+        Ok(()) => Ok(Some(StorageLock { _file: file })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
@@ -254,7 +254,7 @@ fn write_beside(path: &Path, content: &[u8]) -> io::Result<()> {
 /// # Errors
 ///
 /// Why not.
-pub(super) fn look(storage: &Path) -> io::Result<()> {
+pub(super) fn check_folder(storage: &Path) -> io::Result<()> {
     let there = storage.ancestors().find(|folder| folder.exists());
     let there = match there {
         Some(there) if there.as_os_str().is_empty() => Path::new("."),
@@ -355,8 +355,8 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_yet_is_judged_by_the_one_above() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(look(&folder.path().join("a/b")).is_ok());
+        assert!(check_folder(&folder.path().join("a/b")).is_ok());
         fs::write(folder.path().join("file"), "").unwrap();
-        assert!(look(&folder.path().join("file/b")).is_err());
+        assert!(check_folder(&folder.path().join("file/b")).is_err());
     }
 }

@@ -9,11 +9,11 @@ use tokio::time::{sleep, timeout, Instant};
 
 use crate::proxy::random::random_bits;
 
+use super::challenge_responses::ChallengeResponses;
 use super::client::AcmeHttpClient;
 use super::order::{OrderContext, OrderRefusal};
-use super::ordered::{Ordered, Served};
-use super::proofs::Proofs;
-use super::schedule::{FailureKind, Wish};
+use super::ordered_certificate::{OrderedCertificate, ServedCertificate};
+use super::schedule::{AttemptReason, FailureKind};
 use super::storage::Attempts;
 
 /// How often this process checks whether there is something to do.
@@ -29,26 +29,26 @@ const SUGGESTED_AT_MOST: Duration = Duration::from_secs(24 * 3600);
 const SAVED_EVERY: Duration = Duration::from_secs(60);
 
 /// Manages one certificate until it is aborted.
-pub(super) struct Task {
-    pub(super) ordered: Arc<Ordered>,
-    pub(super) proofs: Arc<Proofs>,
+pub(super) struct CertificateTask {
+    pub(super) ordered: Arc<OrderedCertificate>,
+    pub(super) responses: Arc<ChallengeResponses>,
     /// Whether the process shuts down: it begins no order then.
     pub(super) leaving: Arc<AtomicBool>,
-    pub(super) suggested: Suggested,
+    pub(super) suggested: RenewalPlan,
     /// A certificate that could not be written yet, and when to try again.
     pub(super) unsaved: Option<(String, Instant)>,
 }
 
 /// When the authority suggests to renew the served certificate.
 #[derive(Default)]
-pub(super) struct Suggested {
+pub(super) struct RenewalPlan {
     /// For which certificate, and when to renew it.
     at: Option<(String, i64)>,
     /// When to ask again; at once if unset.
     ask_again: Option<Instant>,
 }
 
-impl Task {
+impl CertificateTask {
     pub(super) async fn run(mut self) {
         let settings = &self.ordered.settings;
         if self.ordered.served().is_none() {
@@ -61,10 +61,10 @@ impl Task {
         }
         // An attempt that failed with other settings may succeed with these.
         if self.ordered.attempts().settings != self.settings_in_short() {
-            self.ordered.ask();
+            self.ordered.request_attempt();
         }
         loop {
-            self.ordered.look();
+            self.ordered.reload_if_changed();
             self.save();
             self.ask_when_to_renew().await;
             if self.is_due() && !self.leaving.load(Ordering::Relaxed) {
@@ -93,11 +93,11 @@ impl Task {
         if !self.is_wanted(now, &attempts) {
             return false;
         }
-        let wish = match self.ordered.is_asked() {
-            true => Wish::Asked,
-            false => Wish::Scheduled,
+        let reason = match self.ordered.is_attempt_requested() {
+            true => AttemptReason::Asked,
+            false => AttemptReason::Scheduled,
         };
-        attempts.may_begin(now, wish)
+        attempts.may_begin(now, reason)
     }
 
     fn is_wanted(&self, now: u64, attempts: &Attempts) -> bool {
@@ -108,7 +108,9 @@ impl Task {
         let came = (1..=now).contains(&attempts.last).then_some(attempts.last);
         let came = came.filter(|_| attempts.failures == 0);
         let came = came.and_then(|came| i64::try_from(came).ok());
-        let from = served.life.renewed_after(self.suggested.of(&served), came);
+        let from = served
+            .validity
+            .renewed_after(self.suggested.of(&served), came);
         !self.ordered.is_complete() || i64::try_from(now).is_ok_and(|now| now >= from)
     }
 
@@ -117,7 +119,7 @@ impl Task {
         OrderContext {
             settings: &self.ordered.settings,
             storage: &self.ordered.storage,
-            proofs: &self.proofs,
+            responses: &self.responses,
             wire,
         }
     }
@@ -131,15 +133,15 @@ impl Task {
             Err(error) => return self.cannot_keep(&error),
         };
         // Another process may have ordered before the lock was taken.
-        self.ordered.look();
+        self.ordered.reload_if_changed();
         if !self.is_due() {
             return;
         }
-        self.ordered.is_answered();
+        self.ordered.clear_request();
         let before = self.ordered.attempts();
         let mut attempts = before.clone();
         attempts.begin(&self.settings_in_short(), now(), random_bits());
-        if let Err(error) = self.ordered.keep(attempts.clone()) {
+        if let Err(error) = self.ordered.set_attempts(attempts.clone()) {
             // A certificate that cannot be stored would be ordered again after each start.
             return self.failed(attempts, self.storage_failed(&error), None);
         }
@@ -171,12 +173,13 @@ impl Task {
     }
 
     /// Serves the issued certificate, if it is the ordered one.
-    fn take(&self, pem: &str) -> Result<Arc<Served>, OrderRefusal> {
+    fn take(&self, pem: &str) -> Result<Arc<ServedCertificate>, OrderRefusal> {
         let useless = |why: String| {
             let why = format!("the certificate from the authority cannot be used: {why}");
             OrderRefusal::new(FailureKind::Refused, why)
         };
-        let found = Served::of(pem.as_bytes()).map_err(|error| useless(error.to_string()))?;
+        let found =
+            ServedCertificate::of(pem.as_bytes()).map_err(|error| useless(error.to_string()))?;
         let domains = &self.ordered.settings.domains;
         if let Some(missing) = domains.iter().find(|domain| !found.names.contains(domain)) {
             return Err(useless(format!("{missing} is not in it")));
@@ -184,13 +187,13 @@ impl Task {
         Ok(self.ordered.serve(found))
     }
 
-    fn succeeded(&mut self, before: &Attempts, served: &Served, pem: String) {
+    fn succeeded(&mut self, before: &Attempts, served: &ServedCertificate, pem: String) {
         let name = self.ordered.settings.name();
         let now = now();
         self.ordered.issued.fetch_add(1, Ordering::Relaxed);
-        self.suggested = Suggested::default();
-        let from = served.life.renewed_after(None, i64::try_from(now).ok());
-        let (ends, from) = (date(served.life.ends), date(from));
+        self.suggested = RenewalPlan::default();
+        let from = served.validity.renewed_after(None, i64::try_from(now).ok());
+        let (ends, from) = (date(served.validity.ends), date(from));
         let after = match before.failures {
             0 => String::new(),
             1 => "after 1 failed attempt ".to_owned(),
@@ -213,7 +216,7 @@ impl Task {
             last: now,
             ..Attempts::default()
         };
-        if let Err(error) = self.ordered.keep(attempts) {
+        if let Err(error) = self.ordered.set_attempts(attempts) {
             log::warn!("{name}: {}", self.storage_failed(&error).reason);
         }
     }
@@ -228,13 +231,13 @@ impl Task {
         let pause = Duration::from_secs(next.saturating_sub(now));
         let serves = match self.ordered.served() {
             None => "TLS connections for it fail".to_owned(),
-            Some(served) if served.life.ends <= now as i64 => {
+            Some(served) if served.validity.ends <= now as i64 => {
                 "the one that is served has ended".to_owned()
             }
-            Some(served) => format!("the one that is served ends {}", date(served.life.ends)),
+            Some(served) => format!("the one that is served ends {}", date(served.validity.ends)),
         };
         let attempt = attempts.failures.saturating_add(1);
-        let kept = self.ordered.keep(attempts);
+        let kept = self.ordered.set_attempts(attempts);
         log::error!(
             "{name}: no certificate could be ordered: {reason}. {serves}; attempt {attempt} \
              follows in {}",
@@ -250,7 +253,7 @@ impl Task {
 
     /// Nothing can be written: no order is begun, because its certificate could not be stored.
     fn cannot_keep(&self, error: &std::io::Error) {
-        self.ordered.is_answered();
+        self.ordered.clear_request();
         let mut attempts = self.ordered.attempts();
         attempts.begin(&self.settings_in_short(), now(), random_bits());
         self.failed(attempts, self.storage_failed(error), None);
@@ -316,9 +319,9 @@ impl Task {
     }
 }
 
-impl Suggested {
+impl RenewalPlan {
     /// A random time in the window, chosen once, until the window no longer holds it.
-    fn choose(&mut self, served: &Served, window: (i64, i64)) {
+    fn choose(&mut self, served: &ServedCertificate, window: (i64, i64)) {
         let (start, end) = window;
         let identifier = served.identifier.as_ref().map(ToString::to_string);
         let Some(identifier) = identifier else { return };
@@ -332,7 +335,7 @@ impl Suggested {
     }
 
     /// When to renew this certificate, if the authority has suggested a time.
-    fn of(&self, served: &Served) -> Option<i64> {
+    fn of(&self, served: &ServedCertificate) -> Option<i64> {
         let (known, at) = self.at.as_ref()?;
         let identifier = served.identifier.as_ref()?.to_string();
         (*known == identifier).then_some(*at)

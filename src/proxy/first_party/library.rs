@@ -17,7 +17,7 @@ use crate::site::{Layout, Library, LibraryError, PageSessions, Sha256, LARGEST_A
 
 use crate::proxy::build_error::BuildError;
 use crate::proxy::outbound::fetch::FetchHost;
-use crate::proxy::outbound::pools::Pools;
+use crate::proxy::outbound::pools::ConnectionPools;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::random::random_bits;
 
@@ -116,7 +116,7 @@ async fn fetch(library: &LibraryFiles, connect: Duration) -> Result<(), FetchErr
         exchange: PATIENCE,
     };
     // Separate connections: this may be the only request, on a runtime that ends with it.
-    let connections = Pools::default().of(host, None)?;
+    let connections = ConnectionPools::default().of(host, None)?;
     let source = FetchHost::new(host, connections, timeouts);
     let (headers, none) = (HeaderMap::new(), Bytes::new());
     let fetched = source.fetch("GET", "", &headers, none, LARGEST_ARCHIVE);
@@ -133,7 +133,7 @@ async fn fetch(library: &LibraryFiles, connect: Duration) -> Result<(), FetchErr
         let source = LibraryError::Hash { expected, found };
         return Err(FetchError::Wrong { url, source });
     }
-    keep(kept, fetched.body()).map_err(|source| FetchError::Keep {
+    store(kept, fetched.body()).map_err(|source| FetchError::Keep {
         path: kept.file(),
         source,
     })?;
@@ -147,7 +147,7 @@ fn is_kept(kept: &KeptArchive) -> bool {
 }
 
 /// Writes the file as a whole or not at all.
-fn keep(kept: &KeptArchive, bytes: &[u8]) -> std::io::Result<()> {
+fn store(kept: &KeptArchive, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(&kept.folder)?;
     let file = kept.file();
     // Several routes and processes may write it at once.

@@ -22,8 +22,8 @@ use crate::posthog::Host;
 use crate::segment::Answer;
 use crate::site::cache::{Cache, CacheKey, CacheLookup, CachedAnswer};
 use crate::site::{
-    keeps_request_header, keeps_response_header, method_rule, posthog_route, Authorization, Below,
-    Caching, MethodRule, PathPrefix, PostHogRoute, TargetHost as To,
+    keeps_request_header, keeps_response_header, method_rule, posthog_route, Authorization,
+    Caching, HostPrefix, MethodRule, PathPrefix, PostHogRoute, TargetHost as To,
 };
 
 use crate::proxy::client::X_FORWARDED_FOR;
@@ -31,7 +31,7 @@ use crate::proxy::first_party::files::joined;
 use crate::proxy::outbound::fetch::{FetchFailure, FetchHost};
 use crate::proxy::outbound::hops::end_to_end;
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost, SITE_PATIENCE};
-use crate::proxy::outbound::{Client, Connections};
+use crate::proxy::outbound::{Client, ConnectionPool};
 use crate::proxy::reply;
 
 /// The largest body, as PostHog's documents ask for (posthog-ingestion 6.3).
@@ -45,7 +45,7 @@ pub(crate) struct PostHogProxy {
     prefix: PathPrefix,
     timeouts: Timeouts,
     /// The path of PostHog's addresses on the site's host.
-    below: Below,
+    below: HostPrefix,
     pub(crate) upstream: UpstreamHost,
     /// The client for requests that a host's call passes on.
     pub(crate) client: Client,
@@ -85,7 +85,7 @@ impl PostHogProxy {
     pub(crate) fn new(
         prefix: &PathPrefix,
         said: &PostHogPassThrough,
-        connections: Arc<Connections>,
+        connections: Arc<ConnectionPool>,
         timeouts: Timeouts,
     ) -> Self {
         let host = &said.project.host;
@@ -102,7 +102,7 @@ impl PostHogProxy {
             said: said.clone(),
             prefix: prefix.clone(),
             timeouts,
-            below: Below::new(prefix, host, said.names.as_ref()),
+            below: HostPrefix::new(prefix, host, said.names.as_ref()),
             upstream: UpstreamHost::new(host, http, patient),
             client: Client::new(
                 UpstreamHost::new(host, http, patient),
@@ -155,7 +155,7 @@ impl PostHogProxy {
             None => format!("/{tail}"),
         };
         let path_and_query = match &self.said.names {
-            Some(names) => names.restore(&asked).into_owned(),
+            Some(names) => names.to_real(&asked).into_owned(),
             None => asked,
         };
         let route = posthog_route(head.method.as_str(), &path_and_query);
@@ -165,7 +165,9 @@ impl PostHogProxy {
                 authorization: route.authorization,
             }),
             Caching::AsItsHeadersSay => {
-                let answer = self.kept(head, &path_and_query, route, client).await;
+                let answer = self
+                    .cached_or_fetched(head, &path_and_query, route, client)
+                    .await;
                 match answer {
                     Ok(answer) => RequestPlan::Answer(answer),
                     Err(FetchFailure::Failed) => error(StatusCode::BAD_GATEWAY, head),
@@ -177,7 +179,7 @@ impl PostHogProxy {
 
     /// A script or remote config: the copy while it is fresh, else PostHog's answer, else the last
     /// good copy.
-    async fn kept(
+    async fn cached_or_fetched(
         &self,
         head: &RequestHeader,
         path_and_query: &str,
@@ -324,7 +326,7 @@ impl PostHogProxy {
                 response.headers.get_all(&name).iter().cloned().collect();
             let kept = values
                 .iter()
-                .filter_map(|value| self.shown(&passing.path_and_query, &name, value));
+                .filter_map(|value| self.for_page(&passing.path_and_query, &name, value));
             let kept: Vec<HeaderValue> = kept.collect();
             if kept != values {
                 response.remove_header(&name);
@@ -340,12 +342,12 @@ impl PostHogProxy {
     pub(crate) fn filtered(&self, asked: &str, headers: &HeaderMap) -> HeaderMap {
         let kept = headers
             .iter()
-            .filter_map(|(name, value)| Some((name.clone(), self.shown(asked, name, value)?)));
+            .filter_map(|(name, value)| Some((name.clone(), self.for_page(asked, name, value)?)));
         kept.collect()
     }
 
     /// A header of PostHog's answer to this path and query as the page sees it, unless it is removed.
-    fn shown(&self, asked: &str, name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
+    fn for_page(&self, asked: &str, name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
         let text = String::from_utf8_lossy(value.as_bytes());
         if matches!(*name, header::LOCATION | header::CONTENT_LOCATION) {
             if let Some(location) = self.below.location(asked, &text) {

@@ -7,13 +7,13 @@ use http::StatusCode;
 use log::Level;
 use pingora::proxy::Session;
 
-use crate::admin::Answered;
+use crate::admin::RequestOutcome;
 use crate::logging::ACCESS;
 use crate::site::trace::trace_id;
 
+use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::intake::refusals::RoutedRequest;
 use crate::proxy::request::exchange::Exchange;
-use crate::proxy::serving::Serving;
 
 /// The methods that are named in a line; any other one is the client's own text.
 const METHODS: [&str; 8] = [
@@ -50,13 +50,13 @@ impl<'h> FinishedRequest<'h> {
     }
 }
 
-impl Serving {
+impl ActiveConfig {
     /// Notes the end of a request that began then.
     pub(crate) fn ended(
         &self,
         through: &FinishedRequest<'_>,
         asking: RoutedRequest,
-        answered: Answered,
+        answered: RequestOutcome,
         began: Instant,
     ) {
         let took = began.elapsed();

@@ -5,7 +5,7 @@ use std::time::{Instant, UNIX_EPOCH};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::admin::{Answered, RequestKind};
+use crate::admin::{RequestKind, RequestOutcome};
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::privacy::Treatment;
 use crate::rewrite::{Arrival, Timestamp};
@@ -17,21 +17,21 @@ use crate::segment::{
 use crate::site::forward::path_for;
 use crate::site::SiteFile;
 
+use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::first_party::files::{self, joined};
 use crate::proxy::intake::access::FinishedRequest;
 use crate::proxy::intake::keys::{KeySearch, RequestKeys};
 use crate::proxy::intake::refusals::{of_refusal, RoutedRequest};
 use crate::proxy::intake::upload::Upload;
-use crate::proxy::lasting::LongLivedState;
-use crate::proxy::limits::rates::{Pace, RETRY_AFTER};
+use crate::proxy::limits::rates::{RateDecision, RETRY_AFTER};
+use crate::proxy::long_lived_state::LongLivedState;
 use crate::proxy::random::random_bits;
 use crate::proxy::request::body::AnnouncedLength;
 use crate::proxy::request::exchange::{ClientGone, Exchange};
 use crate::proxy::request::visitor::{self, Caller};
 use crate::proxy::routes::SegmentRoute;
-use crate::proxy::sending::account::{CopyOutcome, Original, RequestCopy};
+use crate::proxy::sending::account::{CopyOutcome, OriginalRequest, RequestCopy};
 use crate::proxy::sending::upload_error::UploadError;
-use crate::proxy::serving::Serving;
 
 /// A chunk is inflated in slices of this many bytes. Gzip turns one byte into at most 1032, so
 /// this bounds how far a hostile slice can grow before the budget is checked again.
@@ -43,18 +43,18 @@ const EXPECTED: usize = 64 * 1024;
 /// Takes the calls of one Segment route.
 #[derive(Clone, Copy)]
 pub(crate) struct Intake<'s> {
-    serving: &'s Serving,
-    lasting: &'s LongLivedState,
+    active: &'s ActiveConfig,
+    long_lived: &'s LongLivedState,
     route: &'s SegmentRoute,
     /// The route's place in the configuration.
     number: usize,
 }
 
 impl<'s> Intake<'s> {
-    pub(crate) fn new(serving: &'s Serving, route: &'s SegmentRoute, number: usize) -> Self {
+    pub(crate) fn new(active: &'s ActiveConfig, route: &'s SegmentRoute, number: usize) -> Self {
         Self {
-            serving,
-            lasting: &serving.lasting,
+            active,
+            long_lived: &active.long_lived,
             route,
             number,
         }
@@ -63,14 +63,14 @@ impl<'s> Intake<'s> {
     /// Answers a request on the route; the part of its path below the route begins at `tail_at`.
     pub(crate) async fn serve<E: Exchange>(self, exchange: &mut E, tail_at: usize) {
         let Self {
-            serving,
+            active,
             route,
             number,
             ..
         } = self;
         let began = Instant::now();
         let head = exchange.head();
-        let caller = serving.caller(exchange.wire(), &head.headers);
+        let caller = active.caller(exchange.wire(), &head.headers);
         let tail = head.uri.path().get(tail_at..).unwrap_or_default();
         let tail = &*single_slashes(tail);
         let tail = match route.files.recognise(tail) {
@@ -85,12 +85,12 @@ impl<'s> Intake<'s> {
                     asked: RequestKind::File,
                 };
                 let answered = match answer.status().as_u16() {
-                    503 => Answered::NotYet,
-                    status => Answered::of_status(status),
+                    503 => RequestOutcome::NotYet,
+                    status => RequestOutcome::of_status(status),
                 };
-                serving.answered(head, asking, answered, None);
+                active.record_outcome(head, asking, answered, None);
                 self.answer(exchange, answer).await;
-                return serving.ended(
+                return active.ended(
                     &FinishedRequest::exchange(exchange),
                     asking,
                     answered,
@@ -105,14 +105,14 @@ impl<'s> Intake<'s> {
         };
         let cors = Cors::from_origin(head.headers.get(header::ORIGIN));
         if self.is_too_fast(&caller, recognised) {
-            serving.answered(head, asking, Answered::ClientRate, None);
+            active.record_outcome(head, asking, RequestOutcome::ClientRate, None);
             let too_many = Reply::TooMany {
                 retry_after: RETRY_AFTER,
             };
-            exchange.discard(serving.config.limits.body).await;
+            exchange.discard(active.config.limits.body).await;
             self.answer(exchange, too_many.answer(&cors)).await;
             let through = FinishedRequest::exchange(exchange);
-            return serving.ended(&through, asking, Answered::ClientRate, began);
+            return active.ended(&through, asking, RequestOutcome::ClientRate, began);
         }
         let account = route.files.account.as_ref();
         let mut copy = account
@@ -156,7 +156,7 @@ impl<'s> Intake<'s> {
                     .and_then(|value| value.to_str().ok())
                     .map(str::to_owned);
                 RequestEnd {
-                    answered: Answered::NoContent,
+                    answered: RequestOutcome::NoContent,
                     ..RequestEnd::ok(Reply::Preflight { requested_headers })
                 }
             }
@@ -165,13 +165,13 @@ impl<'s> Intake<'s> {
             }
             Recognised::Unknown => RequestEnd::refused(RequestRefusal::UnknownPath),
         };
-        serving.answered(exchange.head(), asking, answered, key.as_ref());
-        if let Some(admin) = &serving.admin {
+        active.record_outcome(exchange.head(), asking, answered, key.as_ref());
+        if let Some(admin) = &active.admin {
             admin.took(began.elapsed());
         }
         let Some(reply) = reply else {
             exchange.end_connection();
-            return serving.ended(
+            return active.ended(
                 &FinishedRequest::exchange(exchange),
                 asking,
                 answered,
@@ -179,26 +179,19 @@ impl<'s> Intake<'s> {
             );
         };
         // Twice the limit, as capture does for its own clients (posthog-ingestion 5.1).
-        let bound = self.serving.config.limits.body.saturating_mul(2);
+        let bound = self.active.config.limits.body.saturating_mul(2);
         exchange.discard(bound).await;
         if matches!(reply, Reply::Busy { .. }) {
-            self.lasting.counters.busy();
+            self.long_lived.counters.busy();
         }
         // A request that the client will send again is forwarded when it is accepted.
         let taken = matches!(reply, Reply::Accepted | Reply::Pixel);
         if let (Some(account), Some(copy), true) = (account, copy, taken) {
             let head = exchange.head();
             // A forwarded request cannot be made anonymous, so it is not forwarded.
-            if self
-                .serving
-                .config
-                .mapping
-                .privacy
-                .treatment(caller.signals)
-                != Treatment::Send
-            {
+            if self.active.config.mapping.privacy.treatment(caller.signals) != Treatment::Send {
                 account.count(CopyOutcome::Withheld);
-            } else if let Some(original) = Original::new(
+            } else if let Some(original) = OriginalRequest::new(
                 account,
                 recognised,
                 head.uri.query(),
@@ -212,12 +205,12 @@ impl<'s> Intake<'s> {
         let mut answer = reply.answer(&cors);
         if taken {
             if set_cookie.is_some() {
-                self.lasting.counters.session_cookie();
+                self.long_lived.counters.session_cookie();
             }
             answer.headers_mut().extend(set_cookie);
         }
         self.answer(exchange, answer).await;
-        serving.ended(
+        active.ended(
             &FinishedRequest::exchange(exchange),
             asking,
             answered,
@@ -228,12 +221,12 @@ impl<'s> Intake<'s> {
     /// Whether this is an event of a client that sends too many.
     fn is_too_fast(&self, caller: &Caller, recognised: Recognised) -> bool {
         let counts = matches!(recognised, Recognised::Ingest(_) | Recognised::Pixel(_));
-        let (config, rates) = (&self.serving.config, &self.lasting.rates);
-        counts && rates.of_client(config, caller.address) == Pace::TooFast
+        let (config, rates) = (&self.active.config, &self.long_lived.rates);
+        counts && rates.of_client(config, caller.address) == RateDecision::TooFast
     }
 
     async fn answer<E: Exchange>(&self, exchange: &mut E, answer: Answer) {
-        if self.lasting.leaving.load(Ordering::Relaxed) || exchange.is_leaving() {
+        if self.long_lived.leaving.load(Ordering::Relaxed) || exchange.is_leaving() {
             exchange.end_connection();
         }
         if let Err(ClientGone(error)) = exchange.answer(answer).await {
@@ -253,7 +246,7 @@ impl<'s> Intake<'s> {
         keys: RequestKeys<'s>,
         mut copy: Option<&mut RequestCopy>,
     ) -> RequestEnd {
-        let limit = self.serving.config.limits.body;
+        let limit = self.active.config.limits.body;
         let encoding = joined(&exchange.head().headers, &header::CONTENT_ENCODING);
         let length = AnnouncedLength::of(&exchange.head().headers, encoding.as_deref());
         if length.sent().is_some_and(|length| length > limit) {
@@ -265,11 +258,11 @@ impl<'s> Intake<'s> {
         };
         let arrival = self.arrival(&exchange.head().headers, caller, call);
         let mut upload = self.upload(arrival, length, caller, keys);
-        let through = through(exchange, &mut decoder, &mut upload, copy.as_deref_mut());
+        let through = transfer(exchange, &mut decoder, &mut upload, copy.as_deref_mut());
         let outcome = through.await;
         upload.time();
         if let Some(copy) = copy {
-            copy.found(upload.key());
+            copy.set_key(upload.key());
         }
         let mut ended = match outcome {
             Ok(()) if upload.only_message_too_large() => {
@@ -300,12 +293,12 @@ impl<'s> Intake<'s> {
         caller: &Caller,
         keys: RequestKeys<'s>,
     ) -> Upload<'s> {
-        let mut rewrite = self.serving.rewriter.begin(arrival);
+        let mut rewrite = self.active.rewriter.begin(arrival);
         rewrite.expect(length.sent().unwrap_or_default().min(EXPECTED));
         if let AnnouncedLength::OfBody(length) = length {
             rewrite.announce(length);
         }
-        Upload::new(self.serving, keys, caller.shown, rewrite)
+        Upload::new(self.active, keys, caller.shown, rewrite)
     }
 
     /// Delivers the message of a pixel. The answer is the picture in every case.
@@ -319,14 +312,14 @@ impl<'s> Intake<'s> {
         copy: Option<&mut RequestCopy>,
     ) -> RequestEnd {
         let Some(message) = message else {
-            if let Some(more) = self.lasting.log_limit.pass("pixel", "query") {
+            if let Some(more) = self.long_lived.log_limit.pass("pixel", "query") {
                 log::warn!(
                     "a pixel's message was lost: it has no query, one of more than 64 KiB, or `data` \
                      that is not base64{more}"
                 );
             }
             return RequestEnd {
-                answered: Answered::PixelLost,
+                answered: RequestOutcome::PixelLost,
                 ..RequestEnd::ok(Reply::Pixel)
             };
         };
@@ -339,10 +332,10 @@ impl<'s> Intake<'s> {
             ..self.arrival(headers, caller, Call::One(kind))
         };
         let mut upload = Upload::new(
-            self.serving,
+            self.active,
             keys,
             caller.shown,
-            self.serving.rewriter.begin(arrival),
+            self.active.rewriter.begin(arrival),
         );
         let mut outcome = upload.push(&message);
         if outcome.is_ok() {
@@ -350,18 +343,18 @@ impl<'s> Intake<'s> {
         }
         upload.time();
         if let Some(copy) = copy {
-            copy.found(upload.key());
+            copy.set_key(upload.key());
         }
         if let Err(stop) = outcome {
             upload.abort(stop).await;
-            if let Some(more) = self.lasting.log_limit.pass("pixel", "pixel") {
+            if let Some(more) = self.long_lived.log_limit.pass("pixel", "pixel") {
                 let reason = stop.refusal_code().unwrap_or("not delivered");
                 log::warn!("a pixel's message was lost: {reason}{more}");
             }
             return RequestEnd {
                 answered: match stop {
-                    UploadError::UnknownWriteKey => Answered::PixelUnknownKey,
-                    _ => Answered::PixelLost,
+                    UploadError::UnknownWriteKey => RequestOutcome::PixelUnknownKey,
+                    _ => RequestOutcome::PixelLost,
                 },
                 key: upload.key_of_refusal(stop),
                 ..RequestEnd::ok(Reply::Pixel)
@@ -375,7 +368,7 @@ impl<'s> Intake<'s> {
 
     /// The facts about a request that are known before its body.
     fn arrival(&self, headers: &HeaderMap, caller: &Caller, call: Call) -> Arrival {
-        let millis = (self.lasting.clock)()
+        let millis = (self.long_lived.clock)()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis());
         Arrival {
@@ -389,18 +382,18 @@ impl<'s> Intake<'s> {
     }
 
     fn report_memory(&self) {
-        if let Some(more) = self.lasting.log_limit.pass("", "memory") {
+        if let Some(more) = self.long_lived.log_limit.pass("", "memory") {
             log::warn!(
                 "requests hold {} bytes, so one got 503 and will be retried; `limits.memory` is \
                  the limit{more}",
-                self.lasting.budget.held()
+                self.long_lived.budget.held()
             );
         }
     }
 }
 
 /// Reads, rewrites and sends the body piece by piece. The client is read only as fast as PostHog takes the events.
-async fn through<E: Exchange>(
+async fn transfer<E: Exchange>(
     exchange: &mut E,
     decoder: &mut Decoder,
     upload: &mut Upload<'_>,
@@ -430,7 +423,7 @@ async fn through<E: Exchange>(
 struct RequestEnd {
     /// The answer; none when the client is gone.
     reply: Option<Reply>,
-    answered: Answered,
+    answered: RequestOutcome,
     set_cookie: Option<SetCookie>,
     /// The write key of a request that was refused for it.
     key: Option<WriteKey>,
@@ -440,7 +433,7 @@ impl RequestEnd {
     fn ok(reply: Reply) -> Self {
         Self {
             reply: Some(reply),
-            answered: Answered::Well,
+            answered: RequestOutcome::Well,
             set_cookie: None,
             key: None,
         }
@@ -456,7 +449,7 @@ impl RequestEnd {
     fn stopped(stop: UploadError) -> Self {
         Self {
             reply: stop.reply(),
-            answered: stop.answered(),
+            answered: stop.record_outcome(),
             set_cookie: None,
             key: None,
         }

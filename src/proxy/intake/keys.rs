@@ -7,13 +7,13 @@ use crate::rewrite::{Rewrite, WrittenKey};
 use crate::segment::{KeyFrom, WriteKey, WriteKeys};
 
 use crate::proxy::intake::refusals::RoutedRequest;
-use crate::proxy::routes::Outlet;
+use crate::proxy::routes::ProjectSink;
 use crate::proxy::sending::upload_error::UploadError;
 
 /// The keys of a request in the order in which they count (segment-tracking 1.3). The key in the body
 /// comes between the two.
 pub(crate) struct RequestKeys<'a> {
-    pub(crate) route: &'a WriteKeys<Arc<Outlet>>,
+    pub(crate) route: &'a WriteKeys<Arc<ProjectSink>>,
     pub(crate) header: Option<WriteKey>,
     pub(crate) query: Option<WriteKey>,
     pub(crate) search: KeySearch,
@@ -31,8 +31,8 @@ pub(crate) enum KeySearch {
 }
 
 /// Where the events of a request go, and why.
-pub(crate) struct Chosen<'a> {
-    pub(crate) outlet: &'a Outlet,
+pub(crate) struct KeyChoice<'a> {
+    pub(crate) sink: &'a ProjectSink,
     /// Where the key was found that decided.
     pub(crate) key: KeyFrom,
     /// The key whose requests are counted, if there is a limit.
@@ -52,10 +52,10 @@ impl<'a> RequestKeys<'a> {
         &self,
         limits: &RequestLimits,
         rewrite: &mut Rewrite,
-    ) -> Result<Option<Chosen<'a>>, UploadError> {
+    ) -> Result<Option<KeyChoice<'a>>, UploadError> {
         let route = self.route;
         let of = |key: &Option<WriteKey>| key.as_ref().and_then(|key| route.target(Some(key)));
-        let mut found = of(&self.header).map(|outlet| (outlet, KeyFrom::Header));
+        let mut found = of(&self.header).map(|sink| (sink, KeyFrom::Header));
         let limited = limits.requests_per_key.is_some();
         let wants_key =
             limited || self.search == KeySearch::ForTheAccount || route.depends_on_key();
@@ -67,20 +67,18 @@ impl<'a> RequestKeys<'a> {
                 WrittenKey::Missing => None,
             };
             let query = || Some((of(&self.query)?, KeyFrom::Query));
-            found = of(&body)
-                .map(|outlet| (outlet, KeyFrom::Body))
-                .or_else(query);
+            found = of(&body).map(|sink| (sink, KeyFrom::Body)).or_else(query);
             named = match &found {
                 Some((_, KeyFrom::Body)) => body,
                 Some(_) => self.query.clone(),
                 None => None,
             };
         }
-        let (outlet, key) = found
+        let (sink, key) = found
             .or_else(|| Some((route.target(None)?, KeyFrom::Nowhere)))
             .ok_or(UploadError::UnknownWriteKey)?;
-        Ok(Some(Chosen {
-            outlet,
+        Ok(Some(KeyChoice {
+            sink,
             key,
             limited: named.filter(|_| limited),
         }))

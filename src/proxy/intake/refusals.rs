@@ -4,13 +4,13 @@
 use http::request::Parts;
 
 use crate::admin::live::FinalOutcome;
-use crate::admin::{key_end, Answered, RejectedRequest, RequestKind};
+use crate::admin::{key_end, RejectedRequest, RequestKind, RequestOutcome};
 use crate::segment::{Reply, RequestRefusal, WriteKey};
 use crate::site::head::HeadFault;
 
-use crate::proxy::request::body::Interrupted;
+use crate::proxy::active_config::ActiveConfig;
+use crate::proxy::request::body::BodyInterruption;
 use crate::proxy::sending::upload_error::UploadError;
-use crate::proxy::serving::Serving;
 
 /// One request with a known route.
 #[derive(Debug, Clone, Copy)]
@@ -28,14 +28,14 @@ impl RoutedRequest {
     };
 }
 
-impl Serving {
+impl ActiveConfig {
     /// Counts a request by its answer. A request that a Segment route refused is also logged and shown;
     /// `key` is the write key that it came with.
-    pub(crate) fn answered(
+    pub(crate) fn record_outcome(
         &self,
         head: &Parts,
         asking: RoutedRequest,
-        answered: Answered,
+        answered: RequestOutcome,
         key: Option<&WriteKey>,
     ) {
         let RoutedRequest { route, asked } = asking;
@@ -62,7 +62,7 @@ impl Serving {
         }
         let (call, status, code) = (asked.word(), answered.status(), answered.code());
         if let Some(more) = self
-            .lasting
+            .long_lived
             .log_limit
             .pass(&format!("{name} {call} {status}"), code)
         {
@@ -72,28 +72,28 @@ impl Serving {
     }
 }
 
-impl Serving {
+impl ActiveConfig {
     /// Logs which limit a request met that may be sent again; `key` is the end of its write key.
-    fn log_rate_limit(&self, asking: RoutedRequest, answered: Answered, key: Option<String>) {
+    fn log_rate_limit(&self, asking: RoutedRequest, answered: RequestOutcome, key: Option<String>) {
         let limits = &self.config.limits;
         let many = |who: &str, most: Option<usize>, limit: &str| {
             let most = most.unwrap_or_default();
             format!("{who} makes more than {most} requests a second (`limits.{limit}`)")
         };
         let words = match answered {
-            Answered::ClientRate => many(
+            RequestOutcome::ClientRate => many(
                 "an address",
                 limits.requests_per_client,
                 "requests_per_client",
             ),
-            Answered::KeyRate => {
+            RequestOutcome::KeyRate => {
                 let who = key.map_or_else(
                     || "a write key".to_owned(),
                     |key| format!("write key {key}"),
                 );
                 many(&who, limits.requests_per_key, "requests_per_key")
             }
-            Answered::SlowBody | Answered::SlowUpload => {
+            RequestOutcome::SlowBody | RequestOutcome::SlowUpload => {
                 let bound = match limits.body_rate {
                     Some(least) => format!("less than {} bytes a second", least.bytes),
                     None => "`limits.body_rate` is off".to_owned(),
@@ -106,7 +106,11 @@ impl Serving {
         };
         let (name, call) = (self.requests.route(asking.route), asking.asked.word());
         let (status, code) = (answered.status(), answered.code());
-        if let Some(more) = self.lasting.log_limit.pass(&format!("{name} {call}"), code) {
+        if let Some(more) = self
+            .long_lived
+            .log_limit
+            .pass(&format!("{name} {call}"), code)
+        {
             log::warn!("route {name}: {call} was answered {status} {code}: {words}{more}");
         }
     }
@@ -126,50 +130,50 @@ impl UploadError {
                     format!("no answer: {kind}")
                 }
             },
-            stop => stop.answered().code().to_owned(),
+            stop => stop.record_outcome().code().to_owned(),
         })
     }
 
     /// The answer to a request that stopped with this error, for the counters.
-    pub(crate) fn answered(self) -> Answered {
+    pub(crate) fn record_outcome(self) -> RequestOutcome {
         match self {
-            Self::Client(Interrupted::Slow) => Answered::SlowBody,
-            Self::Memory => Answered::Memory,
-            Self::KeyRate => Answered::KeyRate,
-            Self::Verdict(_) => Answered::PostHog,
-            Self::Spool => Answered::Spool,
-            Self::Client(Interrupted::Gone | Interrupted::Malformed)
+            Self::Client(BodyInterruption::Slow) => RequestOutcome::SlowBody,
+            Self::Memory => RequestOutcome::Memory,
+            Self::KeyRate => RequestOutcome::KeyRate,
+            Self::Verdict(_) => RequestOutcome::PostHog,
+            Self::Spool => RequestOutcome::Spool,
+            Self::Client(BodyInterruption::Gone | BodyInterruption::Malformed)
             | Self::UnknownWriteKey
             | Self::Encoding(_)
             | Self::Rewrite(_) => match self.reply() {
-                None => Answered::ClientGone,
+                None => RequestOutcome::ClientGone,
                 Some(Reply::Refused(refusal)) => of_refusal(refusal),
-                Some(_) => Answered::Other,
+                Some(_) => RequestOutcome::Other,
             },
         }
     }
 }
 
 /// A permanent rejection, as it is counted.
-pub(crate) fn of_refusal(refusal: RequestRefusal) -> Answered {
+pub(crate) fn of_refusal(refusal: RequestRefusal) -> RequestOutcome {
     match refusal {
-        RequestRefusal::Malformed { code, .. } => Answered::malformed(code),
-        RequestRefusal::UnknownWriteKey => Answered::UnknownWriteKey,
-        RequestRefusal::TooLarge => Answered::TooLarge,
-        RequestRefusal::UnknownPath => Answered::UnknownPath,
-        RequestRefusal::MethodNotAllowed(_) => Answered::MethodNotAllowed,
+        RequestRefusal::Malformed { code, .. } => RequestOutcome::malformed(code),
+        RequestRefusal::UnknownWriteKey => RequestOutcome::UnknownWriteKey,
+        RequestRefusal::TooLarge => RequestOutcome::TooLarge,
+        RequestRefusal::UnknownPath => RequestOutcome::UnknownPath,
+        RequestRefusal::MethodNotAllowed(_) => RequestOutcome::MethodNotAllowed,
     }
 }
 
 /// A head that is refused before a route is chosen.
-pub(crate) fn of_head(fault: HeadFault) -> Answered {
+pub(crate) fn of_head(fault: HeadFault) -> RequestOutcome {
     match fault {
-        HeadFault::Target | HeadFault::TwoRoutes => Answered::BadTarget,
-        HeadFault::DotSegment => Answered::DotSegment,
-        HeadFault::NoHost => Answered::NoHost,
-        HeadFault::Host => Answered::BadHost,
-        HeadFault::Trace => Answered::Trace,
-        HeadFault::Connect => Answered::Connect,
-        HeadFault::TransferCoding => Answered::TransferCoding,
+        HeadFault::Target | HeadFault::TwoRoutes => RequestOutcome::BadTarget,
+        HeadFault::DotSegment => RequestOutcome::DotSegment,
+        HeadFault::NoHost => RequestOutcome::NoHost,
+        HeadFault::Host => RequestOutcome::BadHost,
+        HeadFault::Trace => RequestOutcome::Trace,
+        HeadFault::Connect => RequestOutcome::Connect,
+        HeadFault::TransferCoding => RequestOutcome::TransferCoding,
     }
 }

@@ -13,22 +13,22 @@ use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::{Fault, Flow, Pulled, Rewrite};
 use crate::segment::{KeyFrom, WriteKey};
 
+use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::intake::keys::RequestKeys;
 use crate::proxy::intake::long_work::{LongWorkPermit, LONG};
 use crate::proxy::intake::upload_target::{fresh, LeftParts, UploadMode, UploadTarget};
 use crate::proxy::intake::work_slice::WorkSlice;
 use crate::proxy::limits::budget::Reservation;
-use crate::proxy::limits::rates::Pace;
+use crate::proxy::limits::rates::RateDecision;
 use crate::proxy::outbound::refused_events::{deliver_without, RefusedEvent};
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::verdict::{is_about_events, BatchVerdict, Fallback};
 use crate::proxy::outbound::PIECE;
-use crate::proxy::routes::Outlet;
+use crate::proxy::routes::ProjectSink;
 use crate::proxy::sending::group::GroupedRequest;
 use crate::proxy::sending::stream::Outgoing;
 use crate::proxy::sending::upload_error::UploadError;
-use crate::proxy::serving::Serving;
-use crate::proxy::spool::backlog::Holder;
+use crate::proxy::spool::backlog::AcceptedBy;
 use crate::proxy::telemetry::watcher::Watcher;
 
 /// The size of the batches that a large body becomes when there is a spool, in bytes.
@@ -40,7 +40,7 @@ const EVENT: usize = 16 << 10;
 /// One body on its way. The bytes come in with [`push`](Self::push), the batches leave with
 /// [`flow`](Self::flow) and [`finish`](Self::finish).
 pub(crate) struct Upload<'a> {
-    serving: &'a Serving,
+    active: &'a ActiveConfig,
     keys: RequestKeys<'a>,
     /// When the request arrived, and from which address as PostHog may see it.
     arrived: Received,
@@ -59,29 +59,29 @@ pub(crate) struct Upload<'a> {
 
 impl<'a> Upload<'a> {
     pub(crate) fn new(
-        serving: &'a Serving,
+        active: &'a ActiveConfig,
         keys: RequestKeys<'a>,
         client: Option<IpAddr>,
         mut rewrite: Rewrite,
     ) -> Self {
-        let lasting = &serving.lasting;
-        let live = serving.admin.as_ref().and_then(|admin| admin.live());
+        let long_lived = &active.long_lived;
+        let live = active.admin.as_ref().and_then(|admin| admin.live());
         if live.is_some_and(|live| live.is_watched()) {
             rewrite.explain();
         }
         Self {
-            serving,
+            active,
             arrived: Received {
-                at: (lasting.clock)(),
+                at: (long_lived.clock)(),
                 from: client,
             },
             rewrite,
             watcher: Watcher {
-                counters: &lasting.counters,
-                log_limit: &lasting.log_limit,
-                observer: lasting.observer.as_ref(),
+                counters: &long_lived.counters,
+                log_limit: &long_lived.log_limit,
+                observer: long_lived.observer.as_ref(),
                 live,
-                route: serving.requests.route(keys.asking.route),
+                route: active.requests.route(keys.asking.route),
                 call: keys.asking.asked.word(),
                 explanations: Vec::new(),
                 project: "?",
@@ -90,7 +90,7 @@ impl<'a> Upload<'a> {
                 open: Vec::new(),
             },
             keys,
-            reservation: lasting.budget.reserve(),
+            reservation: long_lived.budget.reserve(),
             flow: Flow::Held,
             key: KeyFrom::Nowhere,
             target: None,
@@ -108,7 +108,7 @@ impl<'a> Upload<'a> {
         }
         let began = Instant::now();
         let flow = self.rewrite.push(piece);
-        self.worked(began);
+        self.add_work(began);
         self.flow = flow?;
         self.account()
     }
@@ -121,7 +121,7 @@ impl<'a> Upload<'a> {
             return Ok(());
         }
         loop {
-            let leaving = self.leaving()?;
+            let leaving = self.upload_mode()?;
             let limit = match leaving {
                 UploadMode::NotYet => break,
                 UploadMode::InBatches => KEEPABLE,
@@ -155,16 +155,16 @@ impl<'a> Upload<'a> {
 
     /// How the events of an unfinished body leave. A streamed batch can neither be kept nor halved, so with
     /// a spool, and for some time after a refusal, only whole batches leave.
-    fn leaving(&mut self) -> Result<UploadMode, UploadError> {
-        let cautions = &self.serving.lasting.cautions;
+    fn upload_mode(&mut self) -> Result<UploadMode, UploadError> {
+        let cautions = &self.active.long_lived.cautions;
         let Some(target) = self.target()? else {
             return Ok(UploadMode::NotYet);
         };
-        let Outlet {
+        let ProjectSink {
             destination, spool, ..
-        } = target.outlet;
+        } = target.sink;
         let streams = target.outgoing.is_some();
-        let careful = || cautions.hold(&destination.project().name);
+        let careful = || cautions.applies_to(&destination.project().name);
         Ok(match spool.is_some() || (!streams && careful()) {
             true => UploadMode::InBatches,
             false => UploadMode::InPieces,
@@ -213,8 +213,8 @@ impl<'a> Upload<'a> {
 
     /// Notes how long the rewriting of this body took, once it has ended.
     pub(crate) fn time(&self) {
-        self.serving
-            .lasting
+        self.active
+            .long_lived
             .counters
             .rewriting()
             .observe(self.rewriting);
@@ -284,28 +284,28 @@ impl<'a> Upload<'a> {
         let pulled = self
             .rewrite
             .pull(&mut target.batch, limit, &mut self.watcher);
-        self.worked(began);
+        self.add_work(began);
         Ok(pulled?)
     }
 
-    fn worked(&mut self, began: Instant) {
+    fn add_work(&mut self, began: Instant) {
         let time = began.elapsed();
         self.rewriting += time;
-        self.slice.worked(time);
+        self.slice.add_work(time);
     }
 
     /// Where the events go; none while the key that decides may still come.
     fn target(&mut self) -> Result<Option<&mut UploadTarget<'a>>, UploadError> {
         if self.target.is_none() {
-            let Some(outlet) = self.choose()? else {
+            let Some(sink) = self.choose()? else {
                 return Ok(None);
             };
-            let destination = &outlet.destination;
+            let destination = &sink.destination;
             self.watcher.project = &destination.project().name;
             self.rewrite.address_to(Arc::clone(destination.recipient()));
             self.target = Some(UploadTarget {
-                batch: fresh(outlet),
-                outlet,
+                batch: fresh(sink),
+                sink,
                 outgoing: None,
             });
         }
@@ -313,16 +313,18 @@ impl<'a> Upload<'a> {
     }
 
     /// Where the events go by the request's keys; none while the key that decides may still come.
-    fn choose(&mut self) -> Result<Option<&'a Outlet>, UploadError> {
-        let config = &self.serving.config;
+    fn choose(&mut self) -> Result<Option<&'a ProjectSink>, UploadError> {
+        let config = &self.active.config;
         let Some(chosen) = self.keys.choose(&config.limits, &mut self.rewrite)? else {
             return Ok(None);
         };
         self.key = chosen.key;
-        let rates = &self.serving.lasting.rates;
+        let rates = &self.active.long_lived.rates;
         match chosen.limited {
-            Some(key) if rates.of_key(config, &key) == Pace::TooFast => Err(UploadError::KeyRate),
-            _ => Ok(Some(chosen.outlet)),
+            Some(key) if rates.of_key(config, &key) == RateDecision::TooFast => {
+                Err(UploadError::KeyRate)
+            }
+            _ => Ok(Some(chosen.sink)),
         }
     }
 
@@ -331,7 +333,7 @@ impl<'a> Upload<'a> {
         let Some(target) = &mut self.target else {
             return Ok(());
         };
-        let destination = &*target.outlet.destination;
+        let destination = &*target.sink.destination;
         let outgoing = match &mut target.outgoing {
             Some(outgoing) => outgoing,
             none => {
@@ -342,7 +344,7 @@ impl<'a> Upload<'a> {
             }
         };
         if let Err(verdict) = outgoing.write(target.batch.take()).await {
-            return Err(self.serving.refused_early(destination, verdict));
+            return Err(self.active.refused_early(destination, verdict));
         }
         if target.batch.size() >= BATCH_LIMIT {
             return self.close_batch().await;
@@ -361,8 +363,8 @@ impl<'a> Upload<'a> {
         };
         // Boxed: few bodies stream.
         let verdict = Box::pin(outgoing.refused()).await;
-        let destination = &target.outlet.destination;
-        self.serving.refused_early(destination, verdict)
+        let destination = &target.sink.destination;
+        self.active.refused_early(destination, verdict)
     }
 
     /// Ends the batch and waits until its events are safe; an empty one is not sent.
@@ -370,19 +372,19 @@ impl<'a> Upload<'a> {
         let Some(target) = &mut self.target else {
             return Ok(());
         };
-        let outlet = target.outlet;
-        let mut batch = std::mem::replace(&mut target.batch, fresh(outlet));
+        let sink = target.sink;
+        let mut batch = std::mem::replace(&mut target.batch, fresh(sink));
         if let Some(outgoing) = target.outgoing.take() {
             // Boxed: few bodies stream.
-            return Box::pin(self.end(outlet, outgoing, batch)).await;
+            return Box::pin(self.end(sink, outgoing, batch)).await;
         }
         if batch.events() == 0 {
             return Ok(());
         }
         let (bearing, outline) = (batch.take_facts(), batch.take_outline());
         let body = Bytes::from(batch.close());
-        let (holder, culprits) = match (&outlet.gathering, bearing, &outlet.spool) {
-            (Some(gathering), Some(bearing), _) => {
+        let (accepted_by, culprits) = match (&sink.grouper, bearing, &sink.spool) {
+            (Some(grouper), Some(bearing), _) => {
                 let request = GroupedRequest {
                     held: self.reservation.split_off(body.len()),
                     batch: body,
@@ -390,28 +392,28 @@ impl<'a> Upload<'a> {
                     bearing,
                     arrived: self.arrived,
                 };
-                gathering.deliver(request).await?
+                grouper.deliver(request).await?
             }
             (_, _, Some(spool)) => {
-                let holder = spool.deliver(body, outline, self.arrived).await?;
-                (holder, Vec::new())
+                let accepted_by = spool.deliver(body, outline, self.arrived).await?;
+                (accepted_by, Vec::new())
             }
-            (_, _, None) => self.stream(outlet, &body).await?,
+            (_, _, None) => self.stream(sink, &body).await?,
         };
         for RefusedEvent { event, refusal } in culprits {
             self.watcher.rejected_event(&event, &refusal);
         }
-        self.settled(holder);
+        self.settled(accepted_by);
         Ok(())
     }
 
     /// Brings a whole batch to PostHog where nothing could keep it.
     async fn stream(
         &mut self,
-        outlet: &Outlet,
+        sink: &ProjectSink,
         body: &Bytes,
-    ) -> Result<(Holder, Vec<RefusedEvent>), UploadError> {
-        let (destination, from) = (&outlet.destination, self.arrived.from);
+    ) -> Result<(AcceptedBy, Vec<RefusedEvent>), UploadError> {
+        let (destination, from) = (&sink.destination, self.arrived.from);
         let said = destination.deliver(body, Encoding::Identity, from).await;
         let mut verdict = said.verdict;
         destination.note(verdict);
@@ -419,14 +421,14 @@ impl<'a> Upload<'a> {
             // Boxed: PostHog refuses few batches.
             let without = Box::pin(deliver_without(destination, body, from, verdict));
             match without.await {
-                Ok(culprits) => return Ok((Holder::PostHog, culprits)),
+                Ok(culprits) => return Ok((AcceptedBy::PostHog, culprits)),
                 Err(stands) => verdict = stands,
             }
         }
-        let log_limit = &self.serving.lasting.log_limit;
+        let log_limit = &self.active.long_lived.log_limit;
         verdict.report(destination.project(), log_limit, Fallback::ClientRetries);
         match verdict {
-            BatchVerdict::Accepted => Ok((Holder::PostHog, Vec::new())),
+            BatchVerdict::Accepted => Ok((AcceptedBy::PostHog, Vec::new())),
             verdict => Err(UploadError::Verdict(verdict)),
         }
     }
@@ -434,52 +436,52 @@ impl<'a> Upload<'a> {
     /// Ends a batch that was streamed while it was made.
     async fn end(
         &mut self,
-        outlet: &Outlet,
+        sink: &ProjectSink,
         outgoing: Outgoing<'_>,
         batch: Batch,
     ) -> Result<(), UploadError> {
-        let (destination, lasting) = (&outlet.destination, &self.serving.lasting);
+        let (destination, long_lived) = (&sink.destination, &self.active.long_lived);
         let verdict = outgoing.finish(batch.close()).await;
         if is_about_events(verdict) {
-            lasting.cautions.begin(&destination.project().name);
+            long_lived.cautions.begin(&destination.project().name);
         }
         destination.note(verdict);
         verdict.report(
             destination.project(),
-            &lasting.log_limit,
+            &long_lived.log_limit,
             Fallback::ClientRetries,
         );
         match verdict {
             BatchVerdict::Accepted => {
-                self.settled(Holder::PostHog);
+                self.settled(AcceptedBy::PostHog);
                 Ok(())
             }
             verdict => Err(UploadError::Verdict(verdict)),
         }
     }
 
-    fn settled(&mut self, holder: Holder) {
-        self.watcher.settle(outcome_of(holder));
+    fn settled(&mut self, accepted_by: AcceptedBy) {
+        self.watcher.settle(outcome_of(accepted_by));
         self.rewrite.confirm();
     }
 }
 
-impl Serving {
+impl ActiveConfig {
     /// PostHog's answer to an unfinished batch ends the request.
     fn refused_early(&self, destination: &Destination, verdict: BatchVerdict) -> UploadError {
-        let (project, lasting) = (destination.project(), &self.lasting);
+        let (project, long_lived) = (destination.project(), &self.long_lived);
         if is_about_events(verdict) {
-            lasting.cautions.begin(&project.name);
+            long_lived.cautions.begin(&project.name);
         }
-        verdict.report(project, &lasting.log_limit, Fallback::ClientRetries);
+        verdict.report(project, &long_lived.log_limit, Fallback::ClientRetries);
         UploadError::Verdict(verdict)
     }
 }
 
 /// Where the events of a batch are, as the live view has it.
-fn outcome_of(holder: Holder) -> &'static FinalOutcome {
-    match holder {
-        Holder::PostHog => &FinalOutcome::Delivered,
-        Holder::Spool => &FinalOutcome::InSpool,
+fn outcome_of(accepted_by: AcceptedBy) -> &'static FinalOutcome {
+    match accepted_by {
+        AcceptedBy::PostHog => &FinalOutcome::Delivered,
+        AcceptedBy::Spool => &FinalOutcome::InSpool,
     }
 }

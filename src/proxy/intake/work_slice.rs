@@ -20,7 +20,7 @@ pub(crate) struct WorkSlice {
 
 impl WorkSlice {
     /// Notes that the request has worked for this time.
-    pub(crate) fn worked(&mut self, time: Duration) {
+    pub(crate) fn add_work(&mut self, time: Duration) {
         self.worked += time;
     }
 
@@ -62,15 +62,15 @@ mod tests {
     #[tokio::test]
     async fn others_have_their_turn_after_much_work_or_many_pieces_and_not_before() {
         let mut slice = WorkSlice::default();
-        slice.worked(LONG / 2);
+        slice.add_work(LONG / 2);
         (1..MANY).for_each(|_| slice.piece());
         assert!(!ends(&mut slice).await, "half as long, one piece too few");
         slice.piece();
         assert!(ends(&mut slice).await, "many pieces");
         assert!(!ends(&mut slice).await, "nothing since");
-        slice.worked(LONG / 2);
+        slice.add_work(LONG / 2);
         assert!(!ends(&mut slice).await, "half as long, after a slice");
-        slice.worked(LONG / 2);
+        slice.add_work(LONG / 2);
         assert!(ends(&mut slice).await, "long");
     }
 }

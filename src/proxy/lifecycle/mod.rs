@@ -4,5 +4,5 @@ pub(crate) mod descriptors;
 pub(crate) mod reload;
 pub(crate) mod server;
 pub(crate) mod signals;
-pub(crate) mod startable;
+pub(crate) mod start_check;
 pub(crate) mod upgrade;

@@ -99,13 +99,13 @@ impl ConfigFile {
 
 /// The reason for a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
+enum ReloadCause {
     Signal,
     File,
     Command,
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for ReloadCause {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Signal => "SIGHUP",
@@ -170,11 +170,11 @@ impl Reloader {
     /// Reads the file again and activates it, or returns why it did not.
     async fn reload(
         &self,
-        cause: Cause,
+        cause: ReloadCause,
         file: Option<&mut ConfigFile>,
     ) -> Result<String, ReloadError> {
         let outcome = self.try_reload(file).await;
-        let reloads = &self.hedgerow.shared.lasting.reloads;
+        let reloads = &self.hedgerow.shared.long_lived.reloads;
         match outcome {
             Ok(kept) => {
                 let generation = reloads.apply();
@@ -216,17 +216,17 @@ impl Reloader {
         if self.hedgerow.is_leaving() {
             return Err(ReloadError::Leaving);
         }
-        self.listener_set.adopt(plans)?;
-        self.site.adopt(site_state);
+        self.listener_set.activate(plans)?;
+        self.site.activate(site_state);
         self.site.watch_health();
         self.hedgerow
             .shared
-            .lasting
+            .long_lived
             .acme
-            .adopt(&self.hedgerow.config());
+            .activate(&self.hedgerow.config());
         allow_descriptors(self.hedgerow.config().limits.connections);
         if let Some(upgrade_server) = &self.upgrade_server {
-            upgrade_server.hold(self.listener_set.sockets()?);
+            upgrade_server.offer(self.listener_set.sockets()?);
         }
         for warning in warnings {
             log::warn!("{}:{warning}", file.path.display());
@@ -249,11 +249,11 @@ impl Reloader {
         loop {
             let watching = self.hedgerow.config().server.watch == Watching::On;
             let (cause, question) = tokio::select! {
-                () = hangup.recv() => (Cause::Signal, None),
-                Some(question) = questions.recv() => (Cause::Command, Some(question)),
+                () = hangup.recv() => (ReloadCause::Signal, None),
+                Some(question) = questions.recv() => (ReloadCause::Command, Some(question)),
                 () = tokio::time::sleep(LOOK), if watching && file.is_some() => {
                     match changed(file.as_ref(), &mut seen).await {
-                        true => (Cause::File, None),
+                        true => (ReloadCause::File, None),
                         false => continue,
                     }
                 }
@@ -324,13 +324,13 @@ impl Hangup {
 }
 
 /// The reloader as a service of the framework.
-pub(crate) struct Reloading(pub(crate) Arc<Reloader>);
+pub(crate) struct ReloadService(pub(crate) Arc<Reloader>);
 
 #[async_trait]
-impl BackgroundService for Reloading {
+impl BackgroundService for ReloadService {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         self.0.site.watch_health();
-        let acme = &self.0.hedgerow.shared.lasting.acme;
+        let acme = &self.0.hedgerow.shared.long_lived.acme;
         acme.begin(&Handle::current());
         tokio::select! {
             () = self.0.run() => {}

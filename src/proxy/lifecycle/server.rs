@@ -15,19 +15,19 @@ use pingora::server::{
 use pingora::services::background::{background_service, BackgroundService};
 
 use crate::config::{Action, Config};
-use crate::plain::Handler;
+use crate::handler::Handler;
 use crate::posthog::Scheme;
 
 use crate::proxy::build_error::{check_authorities, NO_AUTHORITIES};
+use crate::proxy::handler_app::HandlerApp;
 use crate::proxy::hedgerow::Hedgerow;
-use crate::proxy::lifecycle::reload::{ConfigFile, ReloadHandle, Reloader, Reloading};
+use crate::proxy::lifecycle::reload::{ConfigFile, ReloadHandle, ReloadService, Reloader};
 use crate::proxy::lifecycle::signals::IgnoredSignals;
 use crate::proxy::lifecycle::upgrade::{UpgradeClient, UpgradeServer};
 use crate::proxy::listen::accept_loop::ListenerOptions;
-use crate::proxy::listen::drain::{Drain, Stage};
+use crate::proxy::listen::drain::{Drain, ShutdownStage};
 use crate::proxy::listen::listener_group::{BoundSocket, ListenerGroup, ListenerService};
 use crate::proxy::listen::listener_set::ListenerSet;
-use crate::proxy::plain::Plain;
 use crate::proxy::server_error::ServerError;
 use crate::proxy::site::Site;
 
@@ -135,7 +135,10 @@ impl Server {
         server.bootstrap();
         let conf = Arc::clone(&server.configuration);
         let drain = Drain::new();
-        server.add_service(background_service("replay", Replaying(hedgerow.clone())));
+        server.add_service(background_service(
+            "replay",
+            ReplayService(hedgerow.clone()),
+        ));
         server.add_service(background_service("signals", IgnoredSignals));
         let site = Site::new(hedgerow.clone())?;
         let mut proxy = http_proxy(&conf, site.clone());
@@ -151,8 +154,8 @@ impl Server {
             }
         })?;
         let system = |source| ServerError::Sockets { source };
-        listener_set.adopt(plans).map_err(system)?;
-        hedgerow.shared.lasting.acme.adopt(&config);
+        listener_set.activate(plans).map_err(system)?;
+        hedgerow.shared.long_lived.acme.activate(&config);
         server.add_service(ListenerService::new("site", Arc::clone(&listener_set.site)));
         // A later configuration may have an address for these.
         server.add_service(ListenerService::new(
@@ -182,7 +185,7 @@ impl Server {
             upgrade_server.clone(),
         );
         let reloader = Arc::new(reloader);
-        let service = Reloading(Arc::clone(&reloader));
+        let service = ReloadService(Arc::clone(&reloader));
         server.add_service(background_service("reload", service));
         Ok(Self {
             server,
@@ -220,13 +223,13 @@ impl Server {
         handler: Arc<dyn Handler>,
     ) -> Result<SocketAddr, ServerError> {
         let drain = Arc::clone(&self.drain);
-        let idle = self.hedgerow.shared.lasting.idle_seconds;
-        let group = ListenerGroup::new(Plain::new(handler), drain, idle);
+        let idle = self.hedgerow.shared.long_lived.idle_seconds;
+        let group = ListenerGroup::new(HandlerApp::new(handler), drain, idle);
         let plan = group.plan(
             vec![(address, ListenerOptions::plain(address))],
             BoundSocket::open,
         )?;
-        let adopted = group.adopt(plan);
+        let adopted = group.activate(plan);
         adopted.map_err(|source| ServerError::Sockets { source })?;
         let address = group.addresses().first().copied().unwrap_or(address);
         self.server
@@ -243,7 +246,7 @@ impl Server {
 
     /// The same, stopped by something else than the process's signals.
     pub fn run_until(self, signal: Box<dyn ShutdownSignalWatch + Send + Sync>) {
-        let leaving = Shutdown {
+        let leaving = ShutdownService {
             signal,
             hedgerow: self.hedgerow,
             drain: self.drain,
@@ -267,10 +270,10 @@ impl std::fmt::Debug for Server {
 }
 
 /// Begins to send what waits in the spool. It ends when the server shuts down.
-struct Replaying(Hedgerow);
+struct ReplayService(Hedgerow);
 
 #[async_trait]
-impl BackgroundService for Replaying {
+impl BackgroundService for ReplayService {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         self.0.start_replay();
         // An error means that the sender is gone.
@@ -280,7 +283,7 @@ impl BackgroundService for Replaying {
 
 /// Tells the framework to stop when everything has ended. It would wait for its whole grace
 /// period, and close its sockets with connections in them (pingora 2.5).
-struct Shutdown {
+struct ShutdownService {
     signal: Box<dyn ShutdownSignalWatch + Send + Sync>,
     hedgerow: Hedgerow,
     drain: Arc<Drain>,
@@ -290,11 +293,11 @@ struct Shutdown {
 }
 
 #[async_trait]
-impl ShutdownSignalWatch for Shutdown {
+impl ShutdownSignalWatch for ShutdownService {
     async fn recv(&self) -> ShutdownSignal {
         let stage = tokio::select! {
             stage = self.stopped() => stage,
-            () = self.succeeded() => Some(Stage::HandedOver),
+            () = self.successor_took_over() => Some(ShutdownStage::HandedOver),
         };
         let Some(stage) = stage else {
             if let Some(upgrade_server) = &self.upgrade_server {
@@ -304,29 +307,29 @@ impl ShutdownSignalWatch for Shutdown {
         };
         tokio::select! {
             () = self.leave(stage) => ShutdownSignal::GracefulTerminate,
-            () = self.hurried() => ShutdownSignal::FastShutdown,
+            () = self.told_to_stop_now() => ShutdownSignal::FastShutdown,
         }
     }
 }
 
-impl Shutdown {
+impl ShutdownService {
     /// Returns when the server has to stop; `None` if at once.
-    async fn stopped(&self) -> Option<Stage> {
+    async fn stopped(&self) -> Option<ShutdownStage> {
         match self.signal.recv().await {
             ShutdownSignal::FastShutdown => None,
             ShutdownSignal::GracefulTerminate | ShutdownSignal::GracefulUpgrade => {
-                Some(Stage::Stopping)
+                Some(ShutdownStage::Stopping)
             }
         }
     }
 
     /// Returns when a server that is shutting down has to stop at once.
-    async fn hurried(&self) {
+    async fn told_to_stop_now(&self) {
         while self.stopped().await.is_some() {}
     }
 
     /// Returns when a successor has the sockets.
-    async fn succeeded(&self) {
+    async fn successor_took_over(&self) {
         let Some(upgrade_server) = &self.upgrade_server else {
             return std::future::pending().await;
         };
@@ -351,7 +354,7 @@ impl Shutdown {
         log::info!("a successor serves now");
     }
 
-    async fn leave(&self, stage: Stage) {
+    async fn leave(&self, stage: ShutdownStage) {
         let grace = self.hedgerow.config().server.grace;
         // Told to stop while it starts: clients wait in the sockets already.
         let opening = async {
@@ -366,11 +369,11 @@ impl Shutdown {
         self.hedgerow.set_leaving();
         let rest = || self.hedgerow.forwards_in_flight();
         let start = Instant::now();
-        self.drain.leave(stage, grace, rest).await;
+        self.drain.drain(stage, grace, rest).await;
         // Last: when the replay ends, another process drains the spool, and none of its events may overtake
         // those that were under way here.
         let left = match stage {
-            Stage::HandedOver => grace,
+            ShutdownStage::HandedOver => grace,
             _ => grace.saturating_sub(start.elapsed()),
         };
         let _ = tokio::time::timeout(left, self.hedgerow.stop_replay()).await;

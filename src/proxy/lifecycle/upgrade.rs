@@ -203,7 +203,7 @@ impl UpgradeServer {
     }
 
     /// Offers these sockets from now on.
-    pub(crate) fn hold(&self, sockets: Vec<(SocketAddr, OwnedFd)>) {
+    pub(crate) fn offer(&self, sockets: Vec<(SocketAddr, OwnedFd)>) {
         *lock(&self.sockets) = sockets;
     }
 

@@ -12,7 +12,7 @@ pub(crate) struct Budget {
 
 /// The budget is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct UsedUp;
+pub(crate) struct BudgetExhausted;
 
 /// The part of the budget that one request holds. Dropping it releases the bytes.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Reservation {
     }
 
     /// Changes the held bytes to `bytes`. Holding less never fails.
-    pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), UsedUp> {
+    pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
         if bytes <= self.held {
             self.budget
                 .held
@@ -78,7 +78,7 @@ impl Reservation {
         let before = self.budget.held.fetch_add(more, Ordering::Relaxed);
         if before.saturating_add(more) > self.budget.limit.load(Ordering::Relaxed) {
             self.budget.held.fetch_sub(more, Ordering::Relaxed);
-            return Err(UsedUp);
+            return Err(BudgetExhausted);
         }
         self.held = bytes;
         Ok(())
@@ -101,7 +101,7 @@ mod tests {
         let mut one = budget.reserve();
         let mut two = budget.reserve();
         assert_eq!(one.resize(60), Ok(()));
-        assert_eq!(two.resize(41), Err(UsedUp));
+        assert_eq!(two.resize(41), Err(BudgetExhausted));
         assert_eq!(budget.held(), 60);
         assert_eq!(two.resize(40), Ok(()));
         assert_eq!(one.resize(10), Ok(()));

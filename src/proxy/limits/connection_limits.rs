@@ -74,7 +74,7 @@ const LEAST_MEMORY: usize = 4 << 20;
 /// The protocol of a client's connection, as far as it is known. The memory of a connection depends
 /// on it, also while it is idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Speaking {
+pub(crate) enum ClientProtocol {
     Http1,
     /// HTTP/2 without TLS, or perhaps HTTP/1.
     Http2,
@@ -83,7 +83,7 @@ pub(crate) enum Speaking {
     Http2OverTls,
 }
 
-impl Speaking {
+impl ClientProtocol {
     /// What such a connection holds while it waits, in bytes: what was measured (`scripts/idle`: 4, 28, 16 and
     /// 41 kB; docs/hostile.md) and at least a sixth more, as bursts leave some memory behind that is shared.
     const fn holds(self) -> usize {
@@ -100,12 +100,12 @@ impl Speaking {
 pub(crate) struct ConnectionPermit {
     connection_limits: Arc<ConnectionLimits>,
     client: Option<IpAddr>,
-    speaking: Speaking,
+    speaking: ClientProtocol,
 }
 
 impl ConnectionPermit {
     /// Notes the protocol that the client uses.
-    pub(crate) fn set_protocol(&mut self, speaking: Speaking) {
+    pub(crate) fn set_protocol(&mut self, speaking: ClientProtocol) {
         let held = &self.connection_limits.held;
         held.fetch_add(speaking.holds(), Ordering::AcqRel);
         held.fetch_sub(self.speaking.holds(), Ordering::AcqRel);
@@ -115,7 +115,7 @@ impl ConnectionPermit {
 
 /// The part that took a client too long before its first request was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Slow {
+pub(crate) enum SlowStep {
     /// The head of a request, or the first bytes of HTTP/2.
     Head,
     /// The handshake of TLS.
@@ -130,7 +130,7 @@ enum NoPermit {
     OneTooMany,
 }
 
-impl Slow {
+impl SlowStep {
     fn kind(self) -> &'static str {
         match self {
             Self::Head => "slow_head",
@@ -170,7 +170,7 @@ impl ConnectionLimits {
     pub(crate) fn enter(
         self: &Arc<Self>,
         peer: IpAddr,
-        speaking: Speaking,
+        speaking: ClientProtocol,
     ) -> Option<ConnectionPermit> {
         let bounds = self.bounds.load();
         match self.try_enter(peer, speaking, &bounds) {
@@ -202,7 +202,7 @@ impl ConnectionLimits {
     fn try_enter(
         self: &Arc<Self>,
         peer: IpAddr,
-        speaking: Speaking,
+        speaking: ClientProtocol,
         bounds: &ConnectionBounds,
     ) -> Result<ConnectionPermit, NoPermit> {
         let client =
@@ -245,13 +245,13 @@ impl ConnectionLimits {
     }
 
     /// Notes a client whose connection ends because it was too slow.
-    pub(crate) fn too_slow(&self, slow: Slow) {
+    pub(crate) fn too_slow(&self, slow: SlowStep) {
         let (counter, words) = match slow {
-            Slow::Head => (
+            SlowStep::Head => (
                 &self.slow_heads,
                 "the head of its request did not come within `limits.head_timeout`",
             ),
-            Slow::Handshake => (
+            SlowStep::Handshake => (
                 &self.slow_handshakes,
                 "its TLS handshake took longer than a \
                 minute",
@@ -352,7 +352,7 @@ mod tests {
     }
 
     fn enter(connection_limits: &Arc<ConnectionLimits>, peer: IpAddr) -> Option<ConnectionPermit> {
-        connection_limits.enter(peer, Speaking::Http1)
+        connection_limits.enter(peer, ClientProtocol::Http1)
     }
 
     #[tokio::test]
@@ -429,20 +429,22 @@ mod tests {
         let connection_limits = Arc::new(ConnectionLimits::new(&limits, &[], Arc::default()));
         let address = "192.0.2.1".parse().unwrap();
         for (speaking, most) in [
-            (Speaking::Http1, 2_048),
-            (Speaking::Http2, 512),
-            (Speaking::Http1OverTls, 819),
-            (Speaking::Http2OverTls, 341),
+            (ClientProtocol::Http1, 2_048),
+            (ClientProtocol::Http2, 512),
+            (ClientProtocol::Http1OverTls, 819),
+            (ClientProtocol::Http2OverTls, 341),
         ] {
             let enter = || connection_limits.enter(address, speaking);
             let mut places: Vec<ConnectionPermit> = std::iter::from_fn(enter).take(3_000).collect();
             assert_eq!(places.len(), most, "{speaking:?}");
             // A handshake that ends in HTTP/1 leaves memory for others.
             if let Some(place) = places.last_mut() {
-                place.set_protocol(Speaking::Http1);
+                place.set_protocol(ClientProtocol::Http1);
             }
-            let has_room = connection_limits.enter(address, Speaking::Http1).is_some();
-            assert_eq!(has_room, speaking != Speaking::Http1, "{speaking:?}");
+            let has_room = connection_limits
+                .enter(address, ClientProtocol::Http1)
+                .is_some();
+            assert_eq!(has_room, speaking != ClientProtocol::Http1, "{speaking:?}");
         }
         assert_eq!(connection_limits.held.load(Ordering::Relaxed), 0);
     }

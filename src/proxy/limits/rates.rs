@@ -31,7 +31,7 @@ pub(crate) struct Rates {
 
 /// Whether a request is within its bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pace {
+pub(crate) enum RateDecision {
     Within,
     TooFast,
 }
@@ -39,30 +39,30 @@ pub(crate) enum Pace {
 impl Rates {
     /// Counts a request of this client. Those of `trusted_proxies` are many clients', and have no
     /// bound.
-    pub(crate) fn of_client(&self, config: &Config, client: Option<IpAddr>) -> Pace {
+    pub(crate) fn of_client(&self, config: &Config, client: Option<IpAddr>) -> RateDecision {
         let (Some(most), Some(client)) = (config.limits.requests_per_client, client) else {
-            return Pace::Within;
+            return RateDecision::Within;
         };
         if is_trusted(client.to_canonical(), &config.trusted_proxies) {
-            return Pace::Within;
+            return RateDecision::Within;
         }
         count(&self.by_client, &network(client), most)
     }
 
     /// Counts a request with this write key.
-    pub(crate) fn of_key(&self, config: &Config, key: &WriteKey) -> Pace {
+    pub(crate) fn of_key(&self, config: &Config, key: &WriteKey) -> RateDecision {
         let Some(most) = config.limits.requests_per_key else {
-            return Pace::Within;
+            return RateDecision::Within;
         };
         count(&self.by_key, &key.expose(), most)
     }
 }
 
-fn count<T: std::hash::Hash>(rate: &OnceLock<Rate>, of: &T, most: usize) -> Pace {
+fn count<T: std::hash::Hash>(rate: &OnceLock<Rate>, of: &T, most: usize) -> RateDecision {
     let rate = rate.get_or_init(|| Rate::new(INTERVAL));
     let now = usize::try_from(rate.observe(of, 1)).unwrap_or_default();
     match now > most {
-        true => Pace::TooFast,
-        false => Pace::Within,
+        true => RateDecision::TooFast,
+        false => RateDecision::Within,
     }
 }

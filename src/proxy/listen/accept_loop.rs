@@ -17,16 +17,16 @@ use tokio::time::{timeout, timeout_at, Instant};
 
 use crate::config::{H2c, Listener};
 use crate::proxy::client::is_trusted;
-use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow, Speaking};
+use crate::proxy::limits::connection_limits::{ClientProtocol, ConnectionLimits, SlowStep};
 use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::listen::accepted::accepted;
 use crate::proxy::listen::balancer::proxied;
 use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::connection::{self, Lifetime};
-use crate::proxy::listen::direct::Direct;
-use crate::proxy::listen::drain::{ClientConnection, ListenerConnections, Stage};
+use crate::proxy::listen::detect_protocol::{detect_protocol, DetectedProtocol, NoProtocol};
+use crate::proxy::listen::direct::DirectIntake;
+use crate::proxy::listen::drain::{ClientConnection, ListenerConnections, ShutdownStage};
 use crate::proxy::listen::http2;
-use crate::proxy::listen::preamble::{begins, Speaks, Unbegun};
 use crate::proxy::listen::tls;
 
 /// How long a TLS handshake may take.
@@ -63,7 +63,7 @@ pub(super) struct AcceptLoop<A> {
     pub(super) connections: Arc<ListenerConnections>,
     pub(super) idle: u64,
     pub(super) connection_limits: Option<Arc<ConnectionLimits>>,
-    pub(super) direct: Option<Direct>,
+    pub(super) direct: Option<DirectIntake>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
@@ -75,7 +75,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
         loop {
             let came = tokio::select! {
                 came = listener.accept() => came,
-                _ = stage.wait_for(|stage| *stage != Stage::Serving) => break,
+                _ = stage.wait_for(|stage| *stage != ShutdownStage::Serving) => break,
             };
             match came {
                 Ok((socket, peer)) => self.handle_connection(socket, peer),
@@ -93,7 +93,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
                 }
             }
         }
-        if *self.connections.stage().borrow() == Stage::Stopping {
+        if *self.connections.stage().borrow() == ShutdownStage::Stopping {
             // Closing the socket would reset the connections that wait in its queue.
             let end = Instant::now() + EMPTYING;
             while let Ok(Ok(Ok((socket, peer)))) =
@@ -136,7 +136,7 @@ struct AcceptedConnection<A> {
     closing: watch::Receiver<bool>,
     leaving: ShutdownWatch,
     connection_limits: Option<Arc<ConnectionLimits>>,
-    direct: Option<Direct>,
+    direct: Option<DirectIntake>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
@@ -144,9 +144,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
     fn ends(&self, client: SocketAddr, options: &ListenerOptions) -> Option<Lifetime> {
         // The most memory that it may need, until its protocol is known.
         let speaking = match (&options.tls, options.listener.h2c) {
-            (Some(_), _) => Speaking::Http2OverTls,
-            (None, H2c::On) => Speaking::Http2,
-            (None, H2c::Off) => Speaking::Http1,
+            (Some(_), _) => ClientProtocol::Http2OverTls,
+            (None, H2c::On) => ClientProtocol::Http2,
+            (None, H2c::Off) => ClientProtocol::Http1,
         };
         let connection_limits = self.connection_limits.as_ref();
         let place = match connection_limits {
@@ -216,11 +216,11 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             let speaks = match h2c {
                 // Boxed, as handshakes are.
                 H2c::On => Box::pin(beginning(stream.inner(), &ends)).await,
-                H2c::Off => Some(Speaks::Http1),
+                H2c::Off => Some(DetectedProtocol::Http1),
             };
             if let Some(speaks) = speaks {
-                if (h2c, speaks) == (H2c::On, Speaks::Http1) {
-                    ends.set_protocol(Speaking::Http1);
+                if (h2c, speaks) == (H2c::On, DetectedProtocol::Http1) {
+                    ends.set_protocol(ClientProtocol::Http1);
                 }
                 serve_stream(stream, speaks, app, ends).await;
             }
@@ -230,8 +230,8 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             drop(options);
             if let Some((stream, speaks)) = shaken {
                 connection.ready();
-                if speaks == Speaks::Http1 {
-                    ends.set_protocol(Speaking::Http1OverTls);
+                if speaks == DetectedProtocol::Http1 {
+                    ends.set_protocol(ClientProtocol::Http1OverTls);
                 }
                 serve_stream(stream, speaks, app, ends).await;
             }
@@ -245,7 +245,7 @@ async fn handshake(
     tls: &Acceptor,
     socket: L4Stream,
     ends: &Lifetime,
-) -> Option<(Box<CoalescingStream<impl IO + 'static>>, Speaks)> {
+) -> Option<(Box<CoalescingStream<impl IO + 'static>>, DetectedProtocol)> {
     let stream = match timeout(HANDSHAKE, tls.tls_handshake(socket)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -253,7 +253,7 @@ async fn handshake(
             return None;
         }
         Err(_) => {
-            ends.too_slow(Slow::Handshake);
+            ends.too_slow(SlowStep::Handshake);
             return None;
         }
     };
@@ -261,8 +261,8 @@ async fn handshake(
         return None;
     }
     let speaks = match stream.selected_alpn_proto() == Some(ALPN::H2) {
-        true => Speaks::Http2,
-        false => Speaks::Http1,
+        true => DetectedProtocol::Http2,
+        false => DetectedProtocol::Http1,
     };
     Some((Box::new(CoalescingStream::new(stream)), speaks))
 }
@@ -278,7 +278,7 @@ fn proves_a_name(stream: &impl Ssl) -> bool {
 /// Serves the protocol of a stream until its end.
 async fn serve_stream<A, S>(
     mut stream: Box<CoalescingStream<S>>,
-    speaks: Speaks,
+    speaks: DetectedProtocol,
     app: Arc<A>,
     ends: Lifetime,
 ) where
@@ -286,18 +286,18 @@ async fn serve_stream<A, S>(
     S: IO + 'static,
 {
     match speaks {
-        Speaks::Http2 => {
+        DetectedProtocol::Http2 => {
             // The framework waits for a head as long as it takes.
             stream.bound_heads(ends.head, ends.connection_limits.clone());
             // Boxed, so that connections over HTTP/1.x do not include its memory.
             Box::pin(http2::serve(stream, app, ends)).await;
         }
-        Speaks::Http1 => connection::serve(stream, &app, &ends).await,
+        DetectedProtocol::Http1 => connection::serve(stream, &app, &ends).await,
     }
 }
 
 /// The protocol of a client without TLS; `None` if it does not begin before it has to end.
-async fn beginning(socket: &mut L4Stream, ends: &Lifetime) -> Option<Speaks> {
+async fn beginning(socket: &mut L4Stream, ends: &Lifetime) -> Option<DetectedProtocol> {
     let asked_to_close = async {
         match &ends.connection_limits {
             Some(connection_limits) => connection_limits.asked_to_close().await,
@@ -307,9 +307,9 @@ async fn beginning(socket: &mut L4Stream, ends: &Lifetime) -> Option<Speaks> {
     let mut closing = ends.closing.clone();
     tokio::select! {
         biased; // what has come already is served
-        begun = begins(socket, Duration::from_secs(ends.idle), ends.head) => {
-            if begun == Err(Unbegun::Slow) {
-                ends.too_slow(Slow::Head);
+        begun = detect_protocol(socket, Duration::from_secs(ends.idle), ends.head) => {
+            if begun == Err(NoProtocol::Slow) {
+                ends.too_slow(SlowStep::Head);
             }
             begun.ok()
         }
@@ -322,9 +322,9 @@ async fn beginning(socket: &mut L4Stream, ends: &Lifetime) -> Option<Speaks> {
 mod tests {
     use super::*;
 
-    use crate::plain::{Handler, Request, Response};
+    use crate::handler::{Handler, Request, Response};
+    use crate::proxy::handler_app::HandlerApp;
     use crate::proxy::listen::drain::Drain;
-    use crate::proxy::plain::Plain;
 
     struct Nothing;
 
@@ -341,7 +341,7 @@ mod tests {
         let socket = TcpStream::connect(address).await.unwrap();
         let listener = Drain::new().listener(listener.into());
         let arrival = AcceptedConnection {
-            app: Arc::new(Plain::new(Arc::new(Nothing))),
+            app: Arc::new(HandlerApp::new(Arc::new(Nothing))),
             connection: listener.connection(),
             idle: 60,
             closing: listener.when_closing(),

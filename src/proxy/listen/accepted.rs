@@ -10,9 +10,9 @@ use pingora::protocols::{GetSocketDigest, SocketDigest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::plain::Handler;
+use crate::handler::Handler;
+use crate::proxy::handler_app::HandlerApp;
 use crate::proxy::listen::coalescing::CoalescingStream;
-use crate::proxy::plain::Plain;
 
 /// An accepted connection as the framework's own listeners hand it on: with its addresses.
 pub fn accepted(socket: TcpStream, peer: std::net::SocketAddr) -> Stream {
@@ -32,7 +32,7 @@ pub fn accepted(socket: TcpStream, peer: std::net::SocketAddr) -> Stream {
 
 /// Serves a handler on a listener until the future is dropped.
 pub async fn serve(listener: TcpListener, handler: Arc<dyn Handler>) {
-    let app = Arc::new(Plain::new(handler));
+    let app = Arc::new(HandlerApp::new(handler));
     let (_stop, shutdown) = watch::channel(false);
     loop {
         match listener.accept().await {

@@ -21,9 +21,11 @@ use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 
-use crate::proxy::limits::connection_limits::{ConnectionLimits, ConnectionPermit, Slow, Speaking};
+use crate::proxy::limits::connection_limits::{
+    ClientProtocol, ConnectionLimits, ConnectionPermit, SlowStep,
+};
 use crate::proxy::listen::coalescing::CoalescingStream;
-use crate::proxy::listen::direct::{Direct, Follows, Taken};
+use crate::proxy::listen::direct::{DirectIntake, DirectResult, NextRequest};
 use crate::proxy::listen::extent::is_request_line;
 use crate::proxy::listen::idle_timer::IdleTimer;
 use crate::proxy::listen::same_host::name_one_host;
@@ -48,21 +50,21 @@ pub(crate) struct Lifetime {
     /// When others need its place.
     pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
     /// Answers Segment's calls without the framework, if possible.
-    pub(crate) direct: Option<Direct>,
+    pub(crate) direct: Option<DirectIntake>,
     /// Its place among the others.
     pub(crate) place: Option<ConnectionPermit>,
 }
 
 impl Lifetime {
     /// Notes the protocol that the client uses.
-    pub(super) fn set_protocol(&mut self, speaking: Speaking) {
+    pub(super) fn set_protocol(&mut self, speaking: ClientProtocol) {
         if let Some(place) = &mut self.place {
             place.set_protocol(speaking);
         }
     }
 
     /// Notes that it ends because its client was too slow.
-    pub(super) fn too_slow(&self, slow: Slow) {
+    pub(super) fn too_slow(&self, slow: SlowStep) {
         match &self.connection_limits {
             Some(connection_limits) => connection_limits.too_slow(slow),
             None => log::debug!("a connection was ended: {slow:?} took too long"),
@@ -111,17 +113,17 @@ where
         let last = left == Some(0) || *ends.leaving.borrow();
         if let Some(direct) = &ends.direct {
             let follows = match last {
-                true => Follows::None,
-                false => Follows::Another,
+                true => NextRequest::None,
+                false => NextRequest::Another,
             };
             let taken = direct.take(&mut *stream, begun, follows, &ends.leaving);
             match taken.await {
-                Taken::Answered => {
+                DirectResult::Answered => {
                     left = left.map(|left| left.saturating_sub(1));
                     continue;
                 }
-                Taken::Last => return,
-                Taken::Not(bytes) => begun = bytes,
+                DirectResult::Last => return,
+                DirectResult::Not(bytes) => begun = bytes,
             }
         }
         // The direct path has checked the request line more strictly.
@@ -214,7 +216,7 @@ async fn request<S: IO>(
                     None
                 }
                 Err(_) => {
-                    ends.too_slow(Slow::Head);
+                    ends.too_slow(SlowStep::Head);
                     reject_connection(stream, TOO_SLOW).await;
                     None
                 }

@@ -26,7 +26,7 @@ use crate::proxy::intake::intercept::Intake;
 use crate::proxy::limits::body_rate::BodyRateMeter;
 use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::reply::has_body;
-use crate::proxy::request::body::{Interrupted, DISCARD_TIME, SILENCE, WHOLE};
+use crate::proxy::request::body::{BodyInterruption, DISCARD_TIME, SILENCE, WHOLE};
 use crate::proxy::request::exchange::{ClientGone, ConnectionFacts, Exchange};
 use crate::proxy::routes::RouteAction;
 use crate::segment::Answer;
@@ -43,12 +43,12 @@ const READ: usize = 64 * 1024;
 
 /// Serves such calls.
 #[derive(Clone)]
-pub(crate) struct Direct {
+pub(crate) struct DirectIntake {
     hedgerow: Hedgerow,
 }
 
 /// How the beginning of a request was handled.
-pub(crate) enum Taken {
+pub(crate) enum DirectResult {
     /// It was such a call and has been answered; the next request may come.
     Answered,
     /// The same, and the connection ends.
@@ -59,12 +59,12 @@ pub(crate) enum Taken {
 
 /// Whether another request may follow on the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Follows {
+pub(crate) enum NextRequest {
     Another,
     None,
 }
 
-impl Direct {
+impl DirectIntake {
     pub(crate) fn new(hedgerow: Hedgerow) -> Self {
         Self { hedgerow }
     }
@@ -76,29 +76,29 @@ impl Direct {
         &self,
         stream: &mut CoalescingStream<S>,
         begun: BytesMut,
-        follows: Follows,
+        follows: NextRequest,
         leaving: &ShutdownWatch,
-    ) -> Taken {
+    ) -> DirectResult {
         if !begun.starts_with(b"POST ") {
-            return Taken::Not(begun);
+            return DirectResult::Not(begun);
         }
         let begun = begun.freeze();
         let Some(call) = DirectCall::read(&begun) else {
-            return Taken::Not(begun.into());
+            return DirectResult::Not(begun.into());
         };
-        let serving = self.hedgerow.current();
+        let active = self.hedgerow.current();
         let path = call.parts.uri.path();
-        let Some((route, tail)) = serving.routes.find(call.host(), path) else {
+        let Some((route, tail)) = active.routes.find(call.host(), path) else {
             drop(call);
-            return Taken::Not(begun.into());
+            return DirectResult::Not(begun.into());
         };
         let RouteAction::Segment(segment) = &route.does else {
             drop(call);
-            return Taken::Not(begun.into());
+            return DirectResult::Not(begun.into());
         };
         let tail_at = path.len() - tail.len();
         drop(begun);
-        self.hedgerow.begin(&serving);
+        self.hedgerow.begin(&active);
         let mut exchange = DirectExchange {
             left: call.length,
             parts: call.parts,
@@ -106,20 +106,20 @@ impl Direct {
             stream,
             received: 0,
             until: None,
-            tempo: BodyRateMeter::new(serving.config.limits.body_rate),
-            unread: serving.lasting.unread,
+            tempo: BodyRateMeter::new(active.config.limits.body_rate),
+            unread: active.long_lived.unread,
             follows,
             leaving,
             status: None,
         };
         // Boxed: idle connections do not hold the memory for a request.
-        let intake = Intake::new(&serving, segment, route.number);
+        let intake = Intake::new(&active, segment, route.number);
         Box::pin(intake.serve(&mut exchange, tail_at)).await;
         match exchange.follows {
-            Follows::Another => Taken::Answered,
-            Follows::None => {
+            NextRequest::Another => DirectResult::Answered,
+            NextRequest::None => {
                 Shutdown::shutdown(stream).await;
-                Taken::Last
+                DirectResult::Last
             }
         }
     }
@@ -217,14 +217,14 @@ struct DirectExchange<'c, S: IO> {
     tempo: BodyRateMeter,
     /// How long the client may read nothing of its answer.
     unread: Duration,
-    follows: Follows,
+    follows: NextRequest,
     leaving: &'c ShutdownWatch,
     /// The status of the answer, once it was written.
     status: Option<StatusCode>,
 }
 
 impl<S: IO> DirectExchange<'_, S> {
-    async fn read(&mut self) -> Result<Bytes, Interrupted> {
+    async fn read(&mut self) -> Result<Bytes, BodyInterruption> {
         let room = self.left.min(READ);
         let mut bytes = BytesMut::with_capacity(room);
         let asked = Instant::now();
@@ -235,17 +235,17 @@ impl<S: IO> DirectExchange<'_, S> {
         }
         let mut limited = bytes::BufMut::limit(&mut bytes, room);
         match timeout(patience, self.stream.read_buf(&mut limited)).await {
-            Ok(Ok(0)) => Err(Interrupted::Gone),
+            Ok(Ok(0)) => Err(BodyInterruption::Gone),
             Ok(Ok(_)) => {
                 let noted = self.tempo.note(asked.elapsed(), bytes.len());
-                noted.map_err(|_| Interrupted::Slow)?;
+                noted.map_err(|_| BodyInterruption::Slow)?;
                 Ok(bytes.freeze())
             }
             Ok(Err(error)) => {
                 log::debug!("a client's connection broke in the body of a request: {error}");
-                Err(Interrupted::Gone)
+                Err(BodyInterruption::Gone)
             }
-            Err(_) => Err(Interrupted::Slow),
+            Err(_) => Err(BodyInterruption::Slow),
         }
     }
 
@@ -268,8 +268,8 @@ impl<S: IO> DirectExchange<'_, S> {
         out.extend_from_slice(b"Date: ");
         out.extend_from_slice(date().as_bytes());
         out.extend_from_slice(match self.follows {
-            Follows::Another => b"\r\nConnection: keep-alive\r\n",
-            Follows::None => b"\r\nConnection: close\r\n",
+            NextRequest::Another => b"\r\nConnection: keep-alive\r\n",
+            NextRequest::None => b"\r\nConnection: close\r\n",
         });
         if has_body(status) {
             out.extend_from_slice(b"Content-Length: ");
@@ -323,7 +323,7 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
         ConnectionFacts::new(peer, self.stream.get_ssl_digest().is_some())
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>, Interrupted> {
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyInterruption> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -334,7 +334,7 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
                 Ok(piece) => piece,
                 Err(interrupted) => {
                     // It is no longer known where the next request would begin.
-                    self.follows = Follows::None;
+                    self.follows = NextRequest::None;
                     return Err(interrupted);
                 }
             },
@@ -367,12 +367,12 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
             log::debug!("a refused body was not read to its end");
         }
         if self.left > 0 {
-            self.follows = Follows::None;
+            self.follows = NextRequest::None;
         }
     }
 
     fn end_connection(&mut self) {
-        self.follows = Follows::None;
+        self.follows = NextRequest::None;
     }
 
     fn is_leaving(&self) -> bool {

@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// The stage of a shutdown. Later stages are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
+pub(crate) enum ShutdownStage {
     Serving,
     /// Another process has the listening sockets, and takes the connections that wait in them.
     HandedOver,
@@ -37,7 +37,7 @@ pub(crate) struct Drain {
 
 /// A listener, and the connections that came in there.
 pub(crate) struct ListenerConnections {
-    stage: watch::Sender<Stage>,
+    stage: watch::Sender<ShutdownStage>,
     /// The framework's own signal: answers close their connections once it is true.
     leaving: watch::Sender<bool>,
     /// A receiver that has seen nothing yet, so that its copies report a shutdown that began before them.
@@ -75,7 +75,7 @@ impl Drain {
     pub(crate) fn listener(&self, socket: OwnedFd) -> Arc<ListenerConnections> {
         let (leaving, unaware) = watch::channel(false);
         let listener = Arc::new(ListenerConnections {
-            stage: watch::Sender::new(Stage::Serving),
+            stage: watch::Sender::new(ShutdownStage::Serving),
             leaving,
             unaware,
             closing: watch::Sender::new(false),
@@ -91,14 +91,19 @@ impl Drain {
     }
 
     /// Shuts down within `grace` at most. It waits for connections and for what `rest` counts.
-    pub(crate) async fn leave(&self, stage: Stage, grace: Duration, rest: impl Fn() -> usize) {
+    pub(crate) async fn drain(
+        &self,
+        stage: ShutdownStage,
+        grace: Duration,
+        rest: impl Fn() -> usize,
+    ) {
         let start = Instant::now();
         let end = start + grace;
         let listeners = self.listeners().clone();
         let here = || {
             listeners
                 .iter()
-                .map(|listener| listener.here())
+                .map(|listener| listener.number_open())
                 .sum::<usize>()
         };
         log::info!(
@@ -135,7 +140,7 @@ impl Drain {
     /// Closes one listener while the server keeps running. Requests in flight are completed.
     pub(crate) async fn close(&self, listener: &Arc<ListenerConnections>) {
         let start = Instant::now();
-        listener.begin(Stage::Stopping);
+        listener.begin(ShutdownStage::Stopping);
         while !listener.is_empty() {
             if listener.has_called(start) {
                 listener.closing.send_replace(true);
@@ -155,7 +160,7 @@ impl Drain {
 
 impl ListenerConnections {
     /// Returns once the listener must not wait for connections any longer.
-    pub(crate) fn stage(&self) -> watch::Receiver<Stage> {
+    pub(crate) fn stage(&self) -> watch::Receiver<ShutdownStage> {
         self.stage.subscribe()
     }
 
@@ -196,18 +201,18 @@ impl ListenerConnections {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, stage: Stage) {
+    fn begin(&self, stage: ShutdownStage) {
         *self.held_socket() = None;
         self.leaving.send_replace(true);
         self.stage.send_replace(stage);
     }
 
-    fn here(&self) -> usize {
+    fn number_open(&self) -> usize {
         self.connections.load(Ordering::Acquire)
     }
 
     fn is_empty(&self) -> bool {
-        !self.open.load(Ordering::Acquire) && self.here() == 0
+        !self.open.load(Ordering::Acquire) && self.number_open() == 0
     }
 
     /// Whether every connection has had time for one more request since the shutdown began.

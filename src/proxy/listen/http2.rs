@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::proxy::limits::connection_limits::ConnectionLimits;
 use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::connection::Lifetime;
+use crate::proxy::listen::http2_session::Http2Session;
 
 /// How long a client has to take note that its idle connection ends: a request that it has sent
 /// meanwhile is answered.
@@ -28,9 +29,9 @@ struct OneConnection<A> {
 }
 
 /// One request among them.
-struct UnderWay<'a>(&'a watch::Sender<usize>);
+struct RequestGuard<'a>(&'a watch::Sender<usize>);
 
-impl Drop for UnderWay<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|number| *number -= 1);
     }
@@ -44,7 +45,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for OneConnection<A
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         self.requests.send_modify(|number| *number += 1);
-        let _under_way = UnderWay(&self.requests);
+        let _under_way = RequestGuard(&self.requests);
+        let session = match session {
+            ServerSession::H2(framed) => {
+                ServerSession::new_custom(Box::new(Http2Session::new(framed)))
+            }
+            other => other,
+        };
         self.app.process_new_http(session, shutdown).await
     }
 

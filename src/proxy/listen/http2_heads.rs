@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, Sleep};
 
-use crate::proxy::limits::connection_limits::{ConnectionLimits, Slow};
+use crate::proxy::limits::connection_limits::{ConnectionLimits, SlowStep};
 
 /// The first bytes of a connection (RFC 9113, 3.4).
 const PREFACE: u32 = 24;
@@ -23,7 +23,7 @@ const END_HEADERS: u8 = 4;
 /// The heads that come over one connection.
 #[derive(Debug)]
 pub(super) struct Http2Heads {
-    place: Place,
+    place: FramePosition,
     /// When the head that is under way has taken too long.
     until: Option<Pin<Box<Sleep>>>,
     time: Duration,
@@ -32,24 +32,24 @@ pub(super) struct Http2Heads {
 
 /// What the next byte belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    next: Next,
-    head: Head,
+struct FramePosition {
+    next: FramePart,
+    head: HeadState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
+enum FramePart {
     /// The greeting, of which so much is missing.
     Preface(u32),
     /// A frame's head, of which so much is known.
     Frame([u8; FRAME], usize),
     /// So much of a frame's content, and whether a head ends with it.
-    Content(u32, Head),
+    Content(u32, HeadState),
 }
 
 /// Whether the head of a request is under way. The greeting is one too, with the first frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Head {
+enum HeadState {
     Begun,
     Over,
 }
@@ -58,7 +58,7 @@ impl Http2Heads {
     /// For a connection that has just begun.
     pub(super) fn new(time: Duration, connection_limits: Option<Arc<ConnectionLimits>>) -> Self {
         Self {
-            place: Place::START,
+            place: FramePosition::START,
             until: Some(Box::pin(sleep(time))),
             time,
             connection_limits,
@@ -71,7 +71,7 @@ impl Http2Heads {
     ///
     /// When it has.
     pub(super) fn note(&mut self, came: &[u8], context: &mut Context<'_>) -> io::Result<()> {
-        if self.place.pass(came) == Passed::SomeHead {
+        if self.place.pass(came) == PassedHeads::SomeHead {
             self.until = None;
         }
         if !self.place.is_within_a_head() {
@@ -84,7 +84,7 @@ impl Http2Heads {
             return Ok(());
         }
         if let Some(connection_limits) = &self.connection_limits {
-            connection_limits.too_slow(Slow::Head);
+            connection_limits.too_slow(SlowStep::Head);
         }
         Err(io::ErrorKind::TimedOut.into())
     }
@@ -92,47 +92,47 @@ impl Http2Heads {
 
 /// What ended among some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Passed {
+enum PassedHeads {
     NoHead,
     SomeHead,
 }
 
-impl Place {
+impl FramePosition {
     const START: Self = Self {
-        next: Next::Preface(PREFACE),
-        head: Head::Begun,
+        next: FramePart::Preface(PREFACE),
+        head: HeadState::Begun,
     };
 
     /// Whether a head has begun and not ended, as far as is known: it may be that of any frame.
     fn is_within_a_head(self) -> bool {
-        self.head == Head::Begun || matches!(self.next, Next::Frame(_, 1..))
+        self.head == HeadState::Begun || matches!(self.next, FramePart::Frame(_, 1..))
     }
 
-    fn pass(&mut self, mut bytes: &[u8]) -> Passed {
-        let mut passed = Passed::NoHead;
+    fn pass(&mut self, mut bytes: &[u8]) -> PassedHeads {
+        let mut passed = PassedHeads::NoHead;
         loop {
-            if let Next::Content(0, head) = self.next {
-                if (self.head, head) == (Head::Begun, Head::Over) {
-                    passed = Passed::SomeHead;
+            if let FramePart::Content(0, head) = self.next {
+                if (self.head, head) == (HeadState::Begun, HeadState::Over) {
+                    passed = PassedHeads::SomeHead;
                 }
                 self.head = head;
-                self.next = Next::Frame([0; FRAME], 0);
+                self.next = FramePart::Frame([0; FRAME], 0);
             }
             let Some((first, rest)) = bytes.split_first() else {
                 return passed;
             };
             match &mut self.next {
-                Next::Preface(left) | Next::Content(left, _) => {
+                FramePart::Preface(left) | FramePart::Content(left, _) => {
                     let taken = bytes
                         .len()
                         .min(usize::try_from(*left).unwrap_or(usize::MAX));
                     *left -= u32::try_from(taken).unwrap_or(*left);
                     bytes = bytes.get(taken..).unwrap_or_default();
-                    if self.next == Next::Preface(0) {
-                        self.next = Next::Frame([0; FRAME], 0);
+                    if self.next == FramePart::Preface(0) {
+                        self.next = FramePart::Frame([0; FRAME], 0);
                     }
                 }
-                Next::Frame(frame, known) => {
+                FramePart::Frame(frame, known) => {
                     if let Some(byte) = frame.get_mut(*known) {
                         *byte = *first;
                     }
@@ -152,13 +152,13 @@ impl Place {
         let [high, middle, low, kind, flags, ..] = frame;
         let length = u32::from_be_bytes([0, high, middle, low]);
         let after = match kind {
-            HEADERS | CONTINUATION if flags & END_HEADERS == 0 => Head::Begun,
-            _ => Head::Over,
+            HEADERS | CONTINUATION if flags & END_HEADERS == 0 => HeadState::Begun,
+            _ => HeadState::Over,
         };
         if matches!(kind, HEADERS | CONTINUATION) {
-            self.head = Head::Begun;
+            self.head = HeadState::Begun;
         }
-        self.next = Next::Content(length, after);
+        self.next = FramePart::Content(length, after);
     }
 }
 
@@ -188,7 +188,7 @@ mod tests {
             (frame(CONTINUATION, END_HEADERS, b""), false),
         ];
         for step in 1..40 {
-            let mut place = Place::START;
+            let mut place = FramePosition::START;
             for (bytes, within) in &pieces {
                 for piece in bytes.chunks(step) {
                     place.pass(piece);
@@ -196,7 +196,7 @@ mod tests {
                 assert_eq!(place.is_within_a_head(), *within, "{bytes:?} by {step}");
             }
             // All of it but a byte of the next head.
-            let mut place = Place::START;
+            let mut place = FramePosition::START;
             let all = pieces.iter().flat_map(|(bytes, _)| bytes.clone());
             let all: Vec<u8> = all.chain([0]).collect();
             for piece in all.chunks(step) {
@@ -208,13 +208,13 @@ mod tests {
 
     #[test]
     fn a_head_that_has_ended_takes_no_time_from_the_next() {
-        let mut place = Place::START;
+        let mut place = FramePosition::START;
         place.pass(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-        assert_eq!(place.pass(&frame(4, 0, b"")), Passed::SomeHead);
-        assert_eq!(place.pass(&frame(HEADERS, 0, b"x")), Passed::NoHead);
+        assert_eq!(place.pass(&frame(4, 0, b"")), PassedHeads::SomeHead);
+        assert_eq!(place.pass(&frame(HEADERS, 0, b"x")), PassedHeads::NoHead);
         let mut both = frame(CONTINUATION, END_HEADERS, b"y");
         both.extend(frame(HEADERS, 0, b"z"));
-        assert_eq!(place.pass(&both), Passed::SomeHead);
+        assert_eq!(place.pass(&both), PassedHeads::SomeHead);
         assert!(place.is_within_a_head());
     }
 }

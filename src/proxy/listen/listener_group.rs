@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use crate::proxy::limits::connection_limits::ConnectionLimits;
 use crate::proxy::listen::accept_loop::{AcceptLoop, ListenerOptions};
-use crate::proxy::listen::direct::Direct;
+use crate::proxy::listen::direct::DirectIntake;
 use crate::proxy::listen::drain::{Drain, ListenerConnections};
 use crate::proxy::server_error::ServerError;
 use crate::proxy::telemetry::tasks::CountedRuntime;
@@ -60,7 +60,7 @@ pub(crate) struct ListenerGroup<A> {
     /// The limits of connections; none for the operator's listeners.
     connection_limits: Option<Arc<ConnectionLimits>>,
     /// Answers Segment's calls without the framework; none for the operator's listeners.
-    direct: Option<Direct>,
+    direct: Option<DirectIntake>,
     listeners: Mutex<Vec<OpenListener>>,
     /// The runtime that serves its connections, once the server runs.
     runtime: OnceLock<Handle>,
@@ -119,7 +119,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
     }
 
     /// Answers Segment's calls with this if they do not need the framework.
-    pub(crate) fn directly(mut self, direct: Direct) -> Self {
+    pub(crate) fn directly(mut self, direct: DirectIntake) -> Self {
         self.direct = Some(direct);
         self
     }
@@ -179,7 +179,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
     /// # Errors
     ///
     /// When the system has no descriptor left for a new listener. The ones before it are then open.
-    pub(crate) fn adopt(&self, plan: ListenerPlan) -> io::Result<()> {
+    pub(crate) fn activate(&self, plan: ListenerPlan) -> io::Result<()> {
         let mut listeners = self.listeners();
         let mut before = std::mem::take(&mut *listeners);
         let mut failed = None;
@@ -299,7 +299,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Service for ListenerService<A> {
         // every later request would panic. So it is started before the first client.
         pingora::time::sleep(Duration::from_millis(1)).await;
         self.group.begin(&Handle::current());
-        let _counted = CountedRuntime::this();
+        let _counted = CountedRuntime::of_this_thread();
         tokio::select! {
             () = self.group.drain.closing() => {}
             _ = shutdown.wait_for(|over| *over) => {}

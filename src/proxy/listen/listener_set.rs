@@ -10,16 +10,16 @@ use http::StatusCode;
 use pingora::proxy::HttpProxy;
 
 use crate::config::Config;
-use crate::plain::{Handler, Request, Response};
+use crate::handler::{Handler, Request, Response};
 
-use crate::proxy::acme::Acme;
+use crate::proxy::acme::CertificateManager;
+use crate::proxy::handler_app::HandlerApp;
 use crate::proxy::hedgerow::Hedgerow;
 use crate::proxy::listen::accept_loop::ListenerOptions;
-use crate::proxy::listen::direct::Direct;
+use crate::proxy::listen::direct::DirectIntake;
 use crate::proxy::listen::drain::Drain;
 use crate::proxy::listen::listener_group::{BoundSocket, ListenerGroup, ListenerPlan};
 use crate::proxy::listen::tls;
-use crate::proxy::plain::Plain;
 use crate::proxy::server_error::ServerError;
 use crate::proxy::site::Site;
 
@@ -30,9 +30,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// All listeners of a server.
 pub(crate) struct ListenerSet {
     pub(crate) site: Arc<ListenerGroup<HttpProxy<Site>>>,
-    pub(crate) admin: Arc<ListenerGroup<Plain>>,
-    pub(crate) health: Arc<ListenerGroup<Plain>>,
-    acme: Arc<Acme>,
+    pub(crate) admin: Arc<ListenerGroup<HandlerApp>>,
+    pub(crate) health: Arc<ListenerGroup<HandlerApp>>,
+    acme: Arc<CertificateManager>,
 }
 
 /// The planned listeners.
@@ -45,23 +45,23 @@ pub(crate) struct Plans {
 impl ListenerSet {
     /// No listeners yet.
     pub(crate) fn new(app: HttpProxy<Site>, hedgerow: &Hedgerow, drain: &Arc<Drain>) -> Self {
-        let lasting = &hedgerow.shared.lasting;
-        let idle = lasting.idle_seconds;
+        let long_lived = &hedgerow.shared.long_lived;
+        let idle = long_lived.idle_seconds;
         let plain = |handler| {
-            let group = ListenerGroup::new(Plain::new(handler), Arc::clone(drain), idle);
+            let group = ListenerGroup::new(HandlerApp::new(handler), Arc::clone(drain), idle);
             Arc::new(group)
         };
-        let limits = Arc::clone(&lasting.connection_limits);
-        let direct = Direct::new(hedgerow.clone());
+        let limits = Arc::clone(&long_lived.connection_limits);
+        let direct = DirectIntake::new(hedgerow.clone());
         Self {
             site: Arc::new(
                 ListenerGroup::new(app, Arc::clone(drain), idle)
                     .bounded(limits)
                     .directly(direct),
             ),
-            admin: plain(Arc::new(Pages(hedgerow.clone()))),
+            admin: plain(Arc::new(AdminHandler(hedgerow.clone()))),
             health: plain(hedgerow.health()),
-            acme: Arc::clone(&lasting.acme),
+            acme: Arc::clone(&long_lived.acme),
         }
     }
 
@@ -122,10 +122,10 @@ impl ListenerSet {
     /// # Errors
     ///
     /// When the system has no descriptor left.
-    pub(crate) fn adopt(&self, plans: Plans) -> io::Result<()> {
-        self.site.adopt(plans.site)?;
-        self.admin.adopt(plans.admin)?;
-        self.health.adopt(plans.health)
+    pub(crate) fn activate(&self, plans: Plans) -> io::Result<()> {
+        self.site.activate(plans.site)?;
+        self.admin.activate(plans.admin)?;
+        self.health.activate(plans.health)
     }
 
     /// A duplicate of every socket, for a successor.
@@ -138,9 +138,9 @@ impl ListenerSet {
 }
 
 /// The admin pages, while the configuration has them.
-struct Pages(Hedgerow);
+struct AdminHandler(Hedgerow);
 
-impl Handler for Pages {
+impl Handler for AdminHandler {
     fn handle(&self, request: &Request) -> Response {
         match self.0.admin() {
             Some(admin) => admin.handle(request),

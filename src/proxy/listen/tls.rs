@@ -14,7 +14,7 @@ use pingora::tls::{ClientHello, ResolvesServerCert};
 
 use crate::config::{Certificate, Challenge, TlsFiles};
 
-use crate::proxy::acme::{Acme, Ordered, Proofs};
+use crate::proxy::acme::{CertificateManager, ChallengeResponses, OrderedCertificate};
 use crate::proxy::certificate::{names, CertificateMatch};
 use crate::proxy::server_error::ServerError;
 
@@ -31,7 +31,7 @@ pub(crate) const CHALLENGE: &[u8] = b"acme-tls/1";
 /// When a certificate and its key cannot be used.
 pub(crate) fn acceptor<'t>(
     certificates: impl Iterator<Item = &'t Certificate>,
-    acme: &Acme,
+    acme: &CertificateManager,
 ) -> Result<Acceptor, ServerError> {
     install_default_crypto_provider();
     let mut chosen = ListenerCertificates::default();
@@ -42,8 +42,9 @@ pub(crate) fn acceptor<'t>(
             Certificate::Acme(settings) => {
                 let ordered = acme.certificate(settings)?;
                 chosen.all.push(CertificateSource::Ordered(ordered));
-                if settings.challenges.contains(&Challenge::TlsAlpn01) && chosen.proofs.is_none() {
-                    chosen.proofs = Some(Arc::clone(acme.proofs()));
+                if settings.challenges.contains(&Challenge::TlsAlpn01) && chosen.responses.is_none()
+                {
+                    chosen.responses = Some(Arc::clone(acme.responses()));
                     protocols.push(CHALLENGE.to_vec());
                 }
             }
@@ -103,14 +104,14 @@ struct ListenerCertificates {
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
     all: Vec<CertificateSource>,
     /// The proofs for authorities, if a certificate is proven over TLS.
-    proofs: Option<Arc<Proofs>>,
+    responses: Option<Arc<ChallengeResponses>>,
 }
 
 /// The source of a certificate.
 #[derive(Debug)]
 enum CertificateSource {
     File(Arc<CertifiedKey>),
-    Ordered(Arc<Ordered>),
+    Ordered(Arc<OrderedCertificate>),
 }
 
 impl CertificateSource {
@@ -124,7 +125,7 @@ impl CertificateSource {
 
 /// Which certificates fit a name.
 #[derive(Debug)]
-enum Fitting<'a> {
+enum CertificateChoice<'a> {
     /// These, for one name.
     Files(&'a [Arc<CertifiedKey>]),
     /// This one.
@@ -146,12 +147,12 @@ impl ListenerCertificates {
 
     /// The certificates for a name: its own, otherwise the wildcard ones that match it (RFC 9525,
     /// 6.3), otherwise all.
-    fn of(&self, name: Option<&str>) -> Fitting<'_> {
+    fn of(&self, name: Option<&str>) -> CertificateChoice<'_> {
         let Some(name) = name.map(str::to_ascii_lowercase) else {
-            return Fitting::Any;
+            return CertificateChoice::Any;
         };
         if let Some(found) = self.by_name.get(&name) {
-            return Fitting::Files(found);
+            return CertificateChoice::Files(found);
         }
         let mut awaited = false;
         for source in &self.all {
@@ -159,7 +160,7 @@ impl ListenerCertificates {
                 continue;
             };
             match ordered.holding(&name) {
-                CertificateMatch::Key(key) => return Fitting::One(key),
+                CertificateMatch::Key(key) => return CertificateChoice::One(key),
                 CertificateMatch::Awaited => awaited = true,
                 CertificateMatch::Foreign => {}
             }
@@ -168,17 +169,17 @@ impl ListenerCertificates {
             .split_once('.')
             .map(|(_, domain)| format!("*.{domain}"));
         match wild.and_then(|wild| self.by_name.get(&wild)) {
-            Some(found) => Fitting::Files(found),
-            None if awaited => Fitting::Awaited,
-            None => Fitting::Any,
+            Some(found) => CertificateChoice::Files(found),
+            None if awaited => CertificateChoice::Awaited,
+            None => CertificateChoice::Any,
         }
     }
 }
 
 impl ResolvesServerCert for ListenerCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        if let (Some(proofs), true) = (&self.proofs, is_tls_alpn_challenge(&hello)) {
-            return proofs.certificate(hello.server_name()?);
+        if let (Some(responses), true) = (&self.responses, is_tls_alpn_challenge(&hello)) {
+            return responses.certificate(hello.server_name()?);
         }
         // Of an RSA and an ECDSA certificate for one name, the client may support only one.
         let signs = |key: &Arc<CertifiedKey>| {
@@ -186,13 +187,13 @@ impl ResolvesServerCert for ListenerCertificates {
             scheme.is_some()
         };
         match self.of(hello.server_name()) {
-            Fitting::Files(keys) => {
+            CertificateChoice::Files(keys) => {
                 let mut fitting = keys.iter();
                 fitting.find(|key| signs(key)).or(keys.first()).cloned()
             }
-            Fitting::One(key) => Some(key),
-            Fitting::Awaited => None,
-            Fitting::Any => {
+            CertificateChoice::One(key) => Some(key),
+            CertificateChoice::Awaited => None,
+            CertificateChoice::Any => {
                 let mut keys = self.all.iter().filter_map(CertificateSource::key);
                 let found = keys.find(signs);
                 found.or_else(|| self.all.iter().find_map(CertificateSource::key))
@@ -255,8 +256,8 @@ mod tests {
             (Some("a.b.shop.example"), 0),
         ] {
             let found = match chosen.of(name) {
-                Fitting::Files(keys) => Arc::clone(&keys[0]),
-                Fitting::Any => chosen.all[0].key().unwrap(),
+                CertificateChoice::Files(keys) => Arc::clone(&keys[0]),
+                CertificateChoice::Any => chosen.all[0].key().unwrap(),
                 other => panic!("{name:?}: {other:?}"),
             };
             let expected = chosen.all[expected].key().unwrap();

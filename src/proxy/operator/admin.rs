@@ -8,7 +8,7 @@ use crate::proxy::hedgerow::Hedgerow;
 
 impl Hedgerow {
     /// The pages of `admin`, unless it is off. The `hedgerow` binary serves them on their address;
-    /// another proxy does it with [`Plain`](crate::proxy::Plain), where it wants them.
+    /// another proxy does it with [`HandlerApp`](crate::proxy::Plain), where it wants them.
     pub fn admin(&self) -> Option<Arc<Admin>> {
         self.current().admin.clone()
     }

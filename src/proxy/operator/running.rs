@@ -12,10 +12,10 @@ use crate::admin::AccessToken;
 use crate::config::{differences_of, Difference};
 use crate::posthog::Host;
 use crate::proxy::build_error::BuildError;
-use crate::proxy::outbound::pools::Pools;
+use crate::proxy::outbound::pools::ConnectionPools;
 use crate::proxy::outbound::upstream::Timeouts;
 
-use super::doctor::ask::Probe;
+use super::doctor::probe::Probe;
 
 /// How long the other process may take.
 const TIMEOUTS: Timeouts = Timeouts {
@@ -80,7 +80,7 @@ pub async fn compare_with_running(
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|error| RunningError::Random(error.to_string()))?;
     let salt = HEXLOWER.encode(&bits);
-    let asking = Probe::new(url, Pools::default().of(url, None)?, TIMEOUTS);
+    let asking = Probe::new(url, ConnectionPools::default().of(url, None)?, TIMEOUTS);
     let bearer = token.map(AccessToken::bearer);
     let fields = bearer
         .iter()

@@ -154,16 +154,16 @@ impl HeadFraming {
         let bodiless = status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let framing = if bodiless {
-            Framing::End
+            BodyFraming::End
         } else if self.chunked {
-            Framing::ChunkLine
+            BodyFraming::ChunkLine
         } else if self.coded {
-            Framing::UntilClose
+            BodyFraming::UntilClose
         } else {
             match self.length {
-                Some(0) => Framing::End,
-                Some(left) => Framing::Length(left),
-                None => Framing::UntilClose,
+                Some(0) => BodyFraming::End,
+                Some(left) => BodyFraming::Length(left),
+                None => BodyFraming::UntilClose,
             }
         };
         let keeps = match self.minor {
@@ -173,7 +173,7 @@ impl HeadFraming {
         };
         // Two ways to end one body are used to smuggle requests.
         let doubtful = self.coded && self.length.is_some();
-        let persistent = keeps && !doubtful && framing != Framing::UntilClose;
+        let persistent = keeps && !doubtful && framing != BodyFraming::UntilClose;
         AnswerBody {
             framing,
             persistence: if persistent {
@@ -195,12 +195,12 @@ enum Persistence {
 /// The body of an answer: which of the received bytes belong to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AnswerBody {
-    framing: Framing,
+    framing: BodyFraming,
     persistence: Persistence,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Framing {
+enum BodyFraming {
     /// This many bytes are left of it.
     Length(u64),
     /// A chunk's length comes next.
@@ -233,41 +233,41 @@ impl AnswerBody {
     /// again.
     pub(crate) fn next(&mut self, received: &[u8]) -> Result<NextBytes, NotHttp> {
         let (next, framing) = match self.framing {
-            Framing::End => return Ok(NextBytes::End),
+            BodyFraming::End => return Ok(NextBytes::End),
             _ if received.is_empty() => return Ok(NextBytes::Starved),
-            Framing::UntilClose => return Ok(NextBytes::Data(received.len())),
-            Framing::Length(left) => {
+            BodyFraming::UntilClose => return Ok(NextBytes::Data(received.len())),
+            BodyFraming::Length(left) => {
                 let taken = at_most(received.len(), left);
                 (
                     NextBytes::Data(taken),
-                    left_of(left, taken, Framing::Length, Framing::End),
+                    left_of(left, taken, BodyFraming::Length, BodyFraming::End),
                 )
             }
-            Framing::Chunk(left) => {
+            BodyFraming::Chunk(left) => {
                 let taken = at_most(received.len(), left);
                 (
                     NextBytes::Data(taken),
-                    left_of(left, taken, Framing::Chunk, Framing::ChunkEnd),
+                    left_of(left, taken, BodyFraming::Chunk, BodyFraming::ChunkEnd),
                 )
             }
-            Framing::ChunkEnd => match received {
-                [b'\r', b'\n', ..] => (NextBytes::Framing(2), Framing::ChunkLine),
+            BodyFraming::ChunkEnd => match received {
+                [b'\r', b'\n', ..] => (NextBytes::Framing(2), BodyFraming::ChunkLine),
                 [b'\r'] => return Ok(NextBytes::Starved),
                 _ => return Err(NotHttp),
             },
-            Framing::ChunkLine => match httparse::parse_chunk_size(received) {
+            BodyFraming::ChunkLine => match httparse::parse_chunk_size(received) {
                 Ok(Status::Complete((taken, 0))) => {
-                    (NextBytes::Framing(taken), Framing::Trailers(0))
+                    (NextBytes::Framing(taken), BodyFraming::Trailers(0))
                 }
                 Ok(Status::Complete((taken, size))) => {
-                    (NextBytes::Framing(taken), Framing::Chunk(size))
+                    (NextBytes::Framing(taken), BodyFraming::Chunk(size))
                 }
                 Ok(Status::Partial) if received.len() < LONGEST_CHUNK_LINE => {
                     return Ok(NextBytes::Starved)
                 }
                 Ok(Status::Partial) | Err(_) => return Err(NotHttp),
             },
-            Framing::Trailers(before) => {
+            BodyFraming::Trailers(before) => {
                 let end = received.iter().position(|&byte| byte == b'\n');
                 let Some(end) = end.map(|at| at + 1) else {
                     let short = before + received.len() < LONGEST;
@@ -275,8 +275,8 @@ impl AnswerBody {
                 };
                 let line = received.get(..end).unwrap_or_default();
                 let framing = match line {
-                    b"\r\n" | b"\n" => Framing::End,
-                    _ if before + end < LONGEST => Framing::Trailers(before + end),
+                    b"\r\n" | b"\n" => BodyFraming::End,
+                    _ if before + end < LONGEST => BodyFraming::Trailers(before + end),
                     _ => return Err(NotHttp),
                 };
                 (NextBytes::Framing(end), framing)
@@ -289,8 +289,8 @@ impl AnswerBody {
     /// The connection was closed; whether the body is whole.
     pub(crate) fn closed(&mut self) -> Result<(), NotHttp> {
         match self.framing {
-            Framing::UntilClose | Framing::End => {
-                self.framing = Framing::End;
+            BodyFraming::UntilClose | BodyFraming::End => {
+                self.framing = BodyFraming::End;
                 Ok(())
             }
             _ => Err(NotHttp),
@@ -299,7 +299,7 @@ impl AnswerBody {
 
     /// Whether the next request may go over the same connection.
     pub(crate) fn is_reusable(&self) -> bool {
-        self.framing == Framing::End && self.persistence == Persistence::Keeps
+        self.framing == BodyFraming::End && self.persistence == Persistence::Keeps
     }
 }
 
@@ -307,7 +307,12 @@ fn at_most(here: usize, left: u64) -> usize {
     usize::try_from(left).map_or(here, |left| left.min(here))
 }
 
-fn left_of(left: u64, taken: usize, more: fn(u64) -> Framing, done: Framing) -> Framing {
+fn left_of(
+    left: u64,
+    taken: usize,
+    more: fn(u64) -> BodyFraming,
+    done: BodyFraming,
+) -> BodyFraming {
     match left - taken as u64 {
         0 => done,
         left => more(left),

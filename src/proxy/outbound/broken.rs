@@ -6,13 +6,13 @@ use crate::proxy::outbound::verdict::NoAnswerReason;
 /// An exchange that failed.
 #[derive(Debug)]
 pub(crate) struct BrokenExchange {
-    pub(crate) how: How,
+    pub(crate) how: ExchangeFailure,
     why: String,
 }
 
 /// How an exchange failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
+pub(crate) enum ExchangeFailure {
     /// Nothing could be read or written in time.
     Late,
     /// The received bytes were no HTTP.
@@ -22,7 +22,7 @@ pub(crate) enum How {
 }
 
 impl BrokenExchange {
-    pub(super) fn new(how: How, why: impl Into<String>) -> Self {
+    pub(super) fn new(how: ExchangeFailure, why: impl Into<String>) -> Self {
         Self {
             how,
             why: why.into(),
@@ -31,8 +31,8 @@ impl BrokenExchange {
 
     pub(crate) fn reason(&self) -> NoAnswerReason {
         match self.how {
-            How::Late => NoAnswerReason::Timeout,
-            How::NotHttp | How::Closed => NoAnswerReason::Closed,
+            ExchangeFailure::Late => NoAnswerReason::Timeout,
+            ExchangeFailure::NotHttp | ExchangeFailure::Closed => NoAnswerReason::Closed,
         }
     }
 }
@@ -45,6 +45,6 @@ impl std::fmt::Display for BrokenExchange {
 
 impl From<NotHttp> for BrokenExchange {
     fn from(_: NotHttp) -> Self {
-        Self::new(How::NotHttp, "no answer in HTTP")
+        Self::new(ExchangeFailure::NotHttp, "no answer in HTTP")
     }
 }

@@ -15,7 +15,7 @@ use crate::segment::Answer;
 use crate::proxy::outbound::hops::end_to_end;
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
 use crate::proxy::outbound::{
-    BodyEnd, Client, Connections, Template, UpstreamRequest, WantedFields,
+    BodyEnd, Client, ConnectionPool, Template, UpstreamRequest, WantedFields,
 };
 use crate::proxy::reply;
 
@@ -38,7 +38,7 @@ pub(crate) enum FetchFailure {
 }
 
 impl FetchHost {
-    pub(crate) fn new(host: &Host, connections: Arc<Connections>, timeouts: Timeouts) -> Self {
+    pub(crate) fn new(host: &Host, connections: Arc<ConnectionPool>, timeouts: Timeouts) -> Self {
         let upstream = UpstreamHost::new(host, UpstreamHttp::Http1, timeouts);
         Self {
             client: Client::new(upstream, connections),

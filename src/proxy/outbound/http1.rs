@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::answer::{parse, AnswerBody, AnswerHead, NextBytes, NotHttp, WantedFields};
 use super::request::{Length, UpstreamRequest};
-use super::{BodyEnd, BrokenExchange, How};
+use super::{BodyEnd, BrokenExchange, ExchangeFailure};
 
 /// The first read of an answer, in bytes; capture's answers have a few hundred.
 const READ: usize = 4 * 1024;
@@ -201,7 +201,7 @@ impl Http1 {
                 }
                 NextBytes::Starved => match self.read(READ_BODY).await {
                     Ok(()) => {}
-                    Err(broken) if broken.how == How::Closed => {
+                    Err(broken) if broken.how == ExchangeFailure::Closed => {
                         body_closed(&mut self.body, broken)?
                     }
                     Err(broken) => return Err(broken),
@@ -220,7 +220,7 @@ impl Http1 {
                 NextBytes::Data(bytes) => return Ok(Some(self.received.split_to(bytes).freeze())),
                 NextBytes::Starved => match self.read(READ_BODY).await {
                     Ok(()) => {}
-                    Err(broken) if broken.how == How::Closed => {
+                    Err(broken) if broken.how == ExchangeFailure::Closed => {
                         body_closed(&mut self.body, broken)?
                     }
                     Err(broken) => return Err(broken),
@@ -238,13 +238,16 @@ impl Http1 {
         received.reserve(room);
         let read = within(self.patience, "reading", stream.read_buf(received)).await?;
         match read {
-            0 => Err(BrokenExchange::new(How::Closed, "closed by the peer")),
+            0 => Err(BrokenExchange::new(
+                ExchangeFailure::Closed,
+                "closed by the peer",
+            )),
             _ => Ok(()),
         }
     }
 
     /// Frees what an idle connection does not need.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn free_buffer(&mut self) {
         if self.received.capacity() > STAYS {
             self.received = BytesMut::new();
         }
@@ -294,11 +297,11 @@ async fn within<T>(
     match timeout(patience, what).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(BrokenExchange::new(
-            How::Closed,
+            ExchangeFailure::Closed,
             format!("{doing}: {error}"),
         )),
         Err(_) => Err(BrokenExchange::new(
-            How::Late,
+            ExchangeFailure::Late,
             format!("{doing}: nothing in {patience:?}"),
         )),
     }

@@ -157,17 +157,17 @@ async fn a_body_beyond_its_limit_is_not_read_and_a_cut_one_is_an_error() {
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nokay",
             9,
-            Err(How::Closed),
+            Err(ExchangeFailure::Closed),
         ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nokay",
             9,
-            Err(How::Closed),
+            Err(ExchangeFailure::Closed),
         ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nokay",
             9,
-            Err(How::NotHttp),
+            Err(ExchangeFailure::NotHttp),
         ),
     ] {
         let (mut session, mut theirs) = pair(1 << 20);
@@ -223,5 +223,8 @@ async fn silence_is_late_and_not_a_closed_connection() {
     let (mut session, _theirs) = pair(100);
     session.begin(Duration::from_millis(20));
     let late = session.read_head(WantedFields::Few).await;
-    assert_eq!(late.map_err(|broken| broken.how), Err(How::Late));
+    assert_eq!(
+        late.map_err(|broken| broken.how),
+        Err(ExchangeFailure::Late)
+    );
 }

@@ -67,7 +67,7 @@ impl Idle {
         address: SocketAddr,
         mut session: Box<Http1>,
     ) {
-        session.rest();
+        session.free_buffer();
         let mut waiting = self.lock();
         waiting.connections.push_back(IdleConnection {
             to: Arc::clone(to),

@@ -7,20 +7,20 @@
 //! timeout.
 
 mod answer;
+pub(crate) mod batch_counts;
 mod broken;
 pub(crate) mod fetch;
 pub(crate) mod hops;
 mod http1;
 mod idle;
 pub(crate) mod keepalive;
+pub(crate) mod outage_tracker;
 pub(crate) mod pools;
-pub(crate) mod recovery;
 pub(crate) mod refused_events;
 mod request;
 pub(crate) mod retry_after;
 pub(crate) mod sender;
 mod session;
-pub(crate) mod tally;
 pub(crate) mod upstream;
 pub(crate) mod verdict;
 
@@ -44,10 +44,10 @@ use crate::proxy::outbound::verdict::NoAnswerReason;
 use http1::Http1;
 use idle::Idle;
 use request::Length;
-use session::{BodyWritten, Failed, UpstreamSession};
+use session::{BodyWritten, RequestFailure, UpstreamSession};
 
 pub(crate) use answer::{AnswerHead, WantedFields};
-pub(crate) use broken::{BrokenExchange, How};
+pub(crate) use broken::{BrokenExchange, ExchangeFailure};
 pub(crate) use request::{Template, UpstreamRequest};
 pub(crate) use session::PIECE;
 
@@ -58,12 +58,12 @@ pub(crate) const POOL: usize = 256;
 
 /// How to connect to hosts that are verified with the same authorities, and the idle connections to
 /// them.
-pub(crate) struct Connections {
+pub(crate) struct ConnectionPool {
     connector: Connector,
     idle: Arc<Idle>,
 }
 
-impl Connections {
+impl ConnectionPool {
     /// With the authorities of this file, else the machine's.
     pub(crate) fn new(authorities: Option<&Path>) -> Self {
         let mut options = ConnectorOptions::new(POOL);
@@ -78,7 +78,7 @@ impl Connections {
 /// A client of one host.
 pub(crate) struct Client {
     upstream: UpstreamHost,
-    connections: Arc<Connections>,
+    connections: Arc<ConnectionPool>,
     /// The target: scheme, name and port.
     to: Arc<str>,
     /// Connections that were opened, and requests that found one.
@@ -88,7 +88,7 @@ pub(crate) struct Client {
 
 /// The client's usage so far.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Used {
+pub(crate) struct UpstreamUse {
     /// Connections that were opened, and requests that found one.
     pub(crate) opened: u64,
     pub(crate) reused: u64,
@@ -107,7 +107,7 @@ pub(crate) enum BodyEnd {
 
 /// Whether a connection may come from the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pool {
+enum ConnectionChoice {
     /// A connection that waits there is taken.
     Shared,
     /// Always a new connection: it cannot have been closed by the peer meanwhile.
@@ -128,7 +128,7 @@ enum Reused {
 }
 
 impl Client {
-    pub(crate) fn new(upstream: UpstreamHost, connections: Arc<Connections>) -> Self {
+    pub(crate) fn new(upstream: UpstreamHost, connections: Arc<ConnectionPool>) -> Self {
         Self {
             to: upstream.identity().into(),
             upstream,
@@ -139,9 +139,9 @@ impl Client {
     }
 
     /// The usage so far.
-    pub(crate) fn used(&self) -> Used {
+    pub(crate) fn used(&self) -> UpstreamUse {
         let (resolved, unresolved) = self.upstream.lookups();
-        Used {
+        UpstreamUse {
             opened: self.opened.load(Ordering::Relaxed),
             reused: self.reused.load(Ordering::Relaxed),
             resolved,
@@ -169,20 +169,20 @@ impl Client {
         body: &Bytes,
         fields: WantedFields,
     ) -> Result<OpenAnswer<'_>, NoAnswerReason> {
-        let mut pool = Pool::Shared;
+        let mut pool = ConnectionChoice::Shared;
         loop {
             let mut line = self.line(pool).await?;
             line.session.begin(self.patience());
-            match line.session.whole(&request, body, fields).await {
-                Ok(written) => return self.answering(line, written),
+            match line.session.send_whole(&request, body, fields).await {
+                Ok(written) => return self.open_answer(line, written),
                 Err(broken) => {
                     // The sign that the peer has closed a pooled connection: not a timeout and not
                     // an answer that is not HTTP.
-                    let stale = line.reused == Reused::Yes && broken.how == How::Closed;
+                    let stale = line.reused == Reused::Yes && broken.how == ExchangeFailure::Closed;
                     self.abandon(line).await;
                     if stale {
                         log::debug!("a pooled connection was stale; a new one is used");
-                        pool = Pool::Fresh;
+                        pool = ConnectionChoice::Fresh;
                         continue;
                     }
                     log::debug!("no answer from {}: {}", self.to, broken);
@@ -199,7 +199,7 @@ impl Client {
         request: UpstreamRequest<'_>,
         fields: WantedFields,
     ) -> Result<Sending<'_>, NoAnswerReason> {
-        let mut line = self.line(Pool::Fresh).await?;
+        let mut line = self.line(ConnectionChoice::Fresh).await?;
         line.session.begin(self.patience());
         match line.session.send(&request, Length::Unknown).await {
             Ok(()) => Ok(Sending {
@@ -214,7 +214,7 @@ impl Client {
         }
     }
 
-    fn answering(
+    fn open_answer(
         &self,
         mut line: ActiveConnection,
         written: BodyWritten,
@@ -229,7 +229,7 @@ impl Client {
     }
 
     /// A connection, from the pool or new, trying one address after the other.
-    async fn line(&self, pool: Pool) -> Result<ActiveConnection, NoAnswerReason> {
+    async fn line(&self, pool: ConnectionChoice) -> Result<ActiveConnection, NoAnswerReason> {
         let known = self
             .upstream
             .addresses()
@@ -239,7 +239,7 @@ impl Client {
             .upstream
             .pick(&known, &[])
             .ok_or(NoAnswerReason::Connect)?;
-        if pool == Pool::Shared {
+        if pool == ConnectionChoice::Shared {
             if let Some(session) = self.connections.idle.take(&self.to, first) {
                 self.count(Reused::Yes);
                 return Ok(ActiveConnection {
@@ -257,14 +257,14 @@ impl Client {
         &self,
         known: &Addresses,
         first: SocketAddr,
-        mut pool: Pool,
+        mut pool: ConnectionChoice,
     ) -> Result<ActiveConnection, NoAnswerReason> {
         let mut tried = Vec::new();
         let mut next = Some(first);
         let mut trouble = NoAnswerReason::Connect;
         while let Some(address) = next {
             let mut peer = self.upstream.peer(address);
-            if pool == Pool::Fresh {
+            if pool == ConnectionChoice::Fresh {
                 // The framework's pool of HTTP/2 connections is keyed by this too, so nothing in it
                 // can match. One stream per connection keeps it out of that pool.
                 peer.group_key = random_bits() as u64 | 1;
@@ -287,7 +287,9 @@ impl Client {
                     });
                 }
                 // A pooled HTTP/2 connection that has ended: the address is not to blame.
-                Err(error) if pool == Pool::Shared && is_http2_error(&error) => pool = Pool::Fresh,
+                Err(error) if pool == ConnectionChoice::Shared && is_http2_error(&error) => {
+                    pool = ConnectionChoice::Fresh
+                }
                 Err(error) => {
                     log::debug!("no connection to {address}: {error}");
                     trouble = NoAnswerReason::from_error(&error);
@@ -361,7 +363,12 @@ impl OpenAnswer<'_> {
         }
         let reading = self.line.session.read_body(&mut body, kept, limit);
         let read = timeout(patience, reading).await;
-        match read.unwrap_or_else(|_| Err(BrokenExchange::new(How::Late, "a body that drips"))) {
+        match read.unwrap_or_else(|_| {
+            Err(BrokenExchange::new(
+                ExchangeFailure::Late,
+                "a body that drips",
+            ))
+        }) {
             Ok(BodyEnd::Whole) => {
                 self.client.release(self.line).await;
                 Ok((body, BodyEnd::Whole))
@@ -389,7 +396,7 @@ impl OpenAnswer<'_> {
     }
 
     /// Keeps the connection for the next request, once the body has been read to its end.
-    pub(crate) async fn through(self) {
+    pub(crate) async fn read_to_end(self) {
         match self.written {
             BodyWritten::Answered => self.client.abandon(self.line).await,
             BodyWritten::All => self.client.release(self.line).await,
@@ -436,11 +443,13 @@ impl<'a> Sending<'a> {
         let session = &mut self.line.session;
         match session.refused(self.fields).await {
             Ok(()) => session.take_head().ok_or(NoAnswerReason::Closed),
-            Err(Failed::Read(broken) | Failed::Write(broken)) => Err(broken.reason()),
+            Err(RequestFailure::Read(broken) | RequestFailure::Write(broken)) => {
+                Err(broken.reason())
+            }
         }
     }
 
-    async fn early_answer(&mut self, failed: Failed) -> Result<AnswerHead, NoAnswerReason> {
+    async fn early_answer(&mut self, failed: RequestFailure) -> Result<AnswerHead, NoAnswerReason> {
         let session = &mut self.line.session;
         match session.early_answer(failed, self.fields).await {
             Ok(_) => session.take_head().ok_or(NoAnswerReason::Closed),
@@ -463,7 +472,7 @@ impl<'a> Sending<'a> {
             Err(failed) => Box::pin(session.early_answer(failed, self.fields)).await,
         };
         match written {
-            Ok(written) => self.client.answering(self.line, written),
+            Ok(written) => self.client.open_answer(self.line, written),
             Err(broken) => {
                 self.abort().await;
                 Err(broken.reason())

@@ -9,7 +9,7 @@ use ring::digest::{digest, SHA256};
 use crate::posthog::{Host, Scheme};
 
 use crate::proxy::build_error::{check_authorities, BuildError, NO_AUTHORITIES};
-use crate::proxy::outbound::Connections;
+use crate::proxy::outbound::ConnectionPool;
 
 /// A file of authorities and the hash of its content; without a file the machine's own authorities,
 /// which a process reads once.
@@ -17,12 +17,12 @@ type Authorities = (Option<PathBuf>, Vec<u8>);
 
 /// Connections by the authorities that their hosts are verified with.
 #[derive(Default)]
-pub(crate) struct Pools {
-    now: HashMap<Authorities, Arc<Connections>>,
-    before: HashMap<Authorities, Arc<Connections>>,
+pub(crate) struct ConnectionPools {
+    now: HashMap<Authorities, Arc<ConnectionPool>>,
+    before: HashMap<Authorities, Arc<ConnectionPool>>,
 }
 
-impl Pools {
+impl ConnectionPools {
     /// The connections of the next configuration: those with the same authorities stay, and the
     /// others close when the last request that uses them has ended.
     pub(crate) fn after(before: &Self) -> Self {
@@ -47,7 +47,7 @@ impl Pools {
         &mut self,
         host: &Host,
         authorities: Option<&Path>,
-    ) -> Result<Arc<Connections>, BuildError> {
+    ) -> Result<Arc<ConnectionPool>, BuildError> {
         let file = match host.scheme() {
             Scheme::Http => Some(PathBuf::from(NO_AUTHORITIES)),
             Scheme::Https => authorities.map(Path::to_owned),
@@ -62,7 +62,7 @@ impl Pools {
             None => {
                 // The framework panics on what this checks first.
                 check_authorities(key.0.as_deref(), &host.to_string())?;
-                Arc::new(Connections::new(key.0.as_deref()))
+                Arc::new(ConnectionPool::new(key.0.as_deref()))
             }
         };
         self.now.insert(key, Arc::clone(&connections));

@@ -101,7 +101,7 @@ impl WholeBatchProjects {
         list.insert(project.to_owned(), Instant::now() + CAUTION);
     }
 
-    pub(crate) fn hold(&self, project: &str) -> bool {
+    pub(crate) fn applies_to(&self, project: &str) -> bool {
         let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         list.get(project)
             .is_some_and(|until| Instant::now() < *until)

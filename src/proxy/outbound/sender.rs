@@ -20,12 +20,12 @@ use crate::posthog::{Envelope, BATCH_PATH};
 use crate::rewrite::Recipient;
 
 use crate::proxy::build_error::BuildError;
-use crate::proxy::outbound::tally::BatchCounts;
+use crate::proxy::outbound::batch_counts::BatchCounts;
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
 use crate::proxy::outbound::verdict::{BatchVerdict, NoAnswerReason};
 use crate::proxy::outbound::{
-    AnswerHead, Client, Connections, OpenAnswer, Sending, Template, UpstreamRequest, WantedFields,
-    POOL,
+    AnswerHead, Client, ConnectionPool, OpenAnswer, Sending, Template, UpstreamRequest,
+    WantedFields, POOL,
 };
 
 /// The maximum of streaming batches of a project in flight. They are as slow as their clients, so
@@ -53,7 +53,7 @@ pub(crate) struct Destination {
     streams: Semaphore,
     tally: Arc<BatchCounts>,
     traffic: Arc<Traffic>,
-    connections: Arc<Connections>,
+    connections: Arc<ConnectionPool>,
     timeouts: Timeouts,
     /// The request without what depends on the batch: its length and the client's address.
     template: Template,
@@ -111,7 +111,7 @@ impl Destination {
     /// With counts that continue those of `before`.
     pub(crate) fn new(
         project: &Arc<Project>,
-        connections: Arc<Connections>,
+        connections: Arc<ConnectionPool>,
         timeouts: Timeouts,
         before: Option<&Self>,
     ) -> Result<Self, BuildError> {
@@ -147,7 +147,7 @@ impl Destination {
         &self,
         project: &Project,
         timeouts: Timeouts,
-        connections: &Arc<Connections>,
+        connections: &Arc<ConnectionPool>,
     ) -> bool {
         *self.project == *project
             && self.timeouts == timeouts
@@ -232,7 +232,7 @@ impl Destination {
             fields: &fields,
         };
         match self.client.send(request, batch, WantedFields::Few).await {
-            Ok(answering) => said(answering).await,
+            Ok(answering) => read_answer(answering).await,
             Err(trouble) => BatchVerdict::Unreachable(trouble).into(),
         }
     }
@@ -304,7 +304,7 @@ impl OpenBatch<'_> {
     pub(crate) async fn finish(self, piece: Bytes) -> BatchVerdict {
         let bytes = self.bytes + piece.len();
         let verdict = match self.sending.finish(piece).await {
-            Ok(answering) => said(answering).await.verdict,
+            Ok(answering) => read_answer(answering).await.verdict,
             Err(trouble) => BatchVerdict::Unreachable(trouble),
         };
         self.traffic.note(self.began, bytes);
@@ -325,7 +325,7 @@ fn forwarded_for(client: Option<&str>) -> Option<(&'static str, &str)> {
 }
 
 /// The content of PostHog's answer.
-async fn said(answering: OpenAnswer<'_>) -> BatchAnswer {
+async fn read_answer(answering: OpenAnswer<'_>) -> BatchAnswer {
     let verdict = verdict(&answering.head);
     let kept = match verdict {
         BatchVerdict::Accepted => 0,

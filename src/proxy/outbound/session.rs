@@ -12,7 +12,7 @@ use pingora::protocols::http::client::HttpSession;
 use super::answer::{AnswerHead, WantedFields};
 use super::http1::Http1;
 use super::request::{Length, UpstreamRequest};
-use super::{BodyEnd, BrokenExchange, How};
+use super::{BodyEnd, BrokenExchange, ExchangeFailure};
 
 /// After each piece of this many bytes, the session checks whether the answer has come already.
 pub(crate) const PIECE: usize = 64 * 1024;
@@ -38,7 +38,7 @@ pub(crate) enum BodyWritten {
 }
 
 /// The error while a request was written.
-pub(crate) enum Failed {
+pub(crate) enum RequestFailure {
     /// It could not be written. There may still be an answer.
     Write(BrokenExchange),
     /// The answer could not be read, and the request cannot be sent again.
@@ -59,7 +59,7 @@ impl UpstreamSession {
     }
 
     /// Sends a request with its whole body and reads up to the head of the answer.
-    pub(crate) async fn whole(
+    pub(crate) async fn send_whole(
         &mut self,
         request: &UpstreamRequest<'_>,
         body: &Bytes,
@@ -80,12 +80,14 @@ impl UpstreamSession {
         request: &UpstreamRequest<'_>,
         body: &Bytes,
         fields: WantedFields,
-    ) -> Result<BodyWritten, Failed> {
+    ) -> Result<BodyWritten, RequestFailure> {
         let length = match body.len() {
             0 => Length::Nothing,
             bytes => Length::Bytes(bytes),
         };
-        self.send(request, length).await.map_err(Failed::Write)?;
+        self.send(request, length)
+            .await
+            .map_err(RequestFailure::Write)?;
         let mut rest = body.clone();
         while rest.len() > PIECE {
             self.piece(rest.split_to(PIECE)).await?;
@@ -95,10 +97,12 @@ impl UpstreamSession {
         }
         match (self, length) {
             (_, Length::Nothing) => {}
-            (Self::Http1(session), _) => session.piece(&rest).await.map_err(Failed::Write)?,
+            (Self::Http1(session), _) => {
+                session.piece(&rest).await.map_err(RequestFailure::Write)?
+            }
             (Self::Http2(session, _), _) => {
                 let written = Box::pin(session.write_request_body(rest, true)).await;
-                written.map_err(|error| Failed::Write(error.into()))?;
+                written.map_err(|error| RequestFailure::Write(error.into()))?;
             }
         }
         Ok(BodyWritten::All)
@@ -124,7 +128,7 @@ impl UpstreamSession {
     }
 
     /// Writes the next piece of a body of unknown length.
-    pub(crate) async fn piece(&mut self, piece: Bytes) -> Result<(), Failed> {
+    pub(crate) async fn piece(&mut self, piece: Bytes) -> Result<(), RequestFailure> {
         let written = match self {
             Self::Http1(session) => session.piece(&piece).await,
             Self::Http2(session, _) => {
@@ -132,11 +136,11 @@ impl UpstreamSession {
                 written.map_err(BrokenExchange::from)
             }
         };
-        written.map_err(Failed::Write)
+        written.map_err(RequestFailure::Write)
     }
 
     /// Writes the last piece of a body of unknown length.
-    pub(crate) async fn last_piece(&mut self, piece: Bytes) -> Result<(), Failed> {
+    pub(crate) async fn last_piece(&mut self, piece: Bytes) -> Result<(), RequestFailure> {
         let written = match self {
             Self::Http1(session) => session.last_piece(&piece).await,
             Self::Http2(session, _) => {
@@ -144,38 +148,44 @@ impl UpstreamSession {
                 written.map_err(BrokenExchange::from)
             }
         };
-        written.map_err(Failed::Write)
+        written.map_err(RequestFailure::Write)
     }
 
     /// Whether a refusal has come while the body is still being written. An acceptance of half a body
     /// counts only when the body has ended.
-    pub(crate) fn refused_early(&mut self, fields: WantedFields) -> Result<bool, Failed> {
+    pub(crate) fn refused_early(&mut self, fields: WantedFields) -> Result<bool, RequestFailure> {
         // Dropping the read loses nothing: the part of a head that was read stays in the session.
         if let Some(read) = poll_once(self.read_head(fields)) {
-            read.map_err(Failed::Read)?;
+            read.map_err(RequestFailure::Read)?;
         }
         Ok(self.head().is_some_and(|head| !head.status.is_success()))
     }
 
     /// Waits for a refusal, or for the end of the connection, while nothing is written; without a time
     /// limit. Dropping this future loses nothing.
-    pub(super) async fn refused(&mut self, fields: WantedFields) -> Result<(), Failed> {
+    pub(super) async fn refused(&mut self, fields: WantedFields) -> Result<(), RequestFailure> {
         let read = loop {
             match self {
                 Self::Http1(session) => match session.read_head(fields).await {
                     // An answer to half a request cannot be late.
-                    Err(broken) if broken.how == How::Late => {}
+                    Err(broken) if broken.how == ExchangeFailure::Late => {}
                     read => break read,
                 },
                 Self::Http2(session, head) => {
                     let HttpSession::H2(stream) = &mut **session else {
-                        break Err(BrokenExchange::new(How::NotHttp, "another protocol"));
+                        break Err(BrokenExchange::new(
+                            ExchangeFailure::NotHttp,
+                            "another protocol",
+                        ));
                     };
                     if head.is_none() {
                         let read = poll_fn(|context| stream.poll_read_response_header(context));
                         let read = read.await;
                         read.map_err(|error| {
-                            Failed::Read(BrokenExchange::new(How::Closed, error.to_string()))
+                            RequestFailure::Read(BrokenExchange::new(
+                                ExchangeFailure::Closed,
+                                error.to_string(),
+                            ))
                         })?;
                         let header = session.response_header();
                         *head = header.and_then(|header| head_of(header, fields));
@@ -184,7 +194,7 @@ impl UpstreamSession {
                 }
             }
         };
-        read.map_err(Failed::Read)?;
+        read.map_err(RequestFailure::Read)?;
         match self.head() {
             Some(head) if !head.status.is_success() => Ok(()),
             // An acceptance of half a body counts when the body has ended.
@@ -196,12 +206,12 @@ impl UpstreamSession {
     /// closed.
     pub(crate) async fn early_answer(
         &mut self,
-        failed: Failed,
+        failed: RequestFailure,
         fields: WantedFields,
     ) -> Result<BodyWritten, BrokenExchange> {
         let broken = match failed {
-            Failed::Read(broken) => return Err(broken),
-            Failed::Write(broken) => broken,
+            RequestFailure::Read(broken) => return Err(broken),
+            RequestFailure::Write(broken) => broken,
         };
         let read = tokio::time::timeout(LAST_WORDS, self.read_head(fields)).await;
         let refused = self.head().is_some_and(|head| !head.status.is_success());
@@ -301,9 +311,9 @@ impl From<pingora::BError> for BrokenExchange {
     fn from(error: pingora::BError) -> Self {
         use pingora::ErrorType::{InvalidHTTPHeader, ReadTimedout, WriteTimedout};
         let how = match error.etype() {
-            ReadTimedout | WriteTimedout => How::Late,
-            InvalidHTTPHeader => How::NotHttp,
-            _ => How::Closed,
+            ReadTimedout | WriteTimedout => ExchangeFailure::Late,
+            InvalidHTTPHeader => ExchangeFailure::NotHttp,
+            _ => ExchangeFailure::Closed,
         };
         Self::new(how, error.to_string())
     }

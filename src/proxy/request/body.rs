@@ -30,7 +30,7 @@ const INVALID_CHUNKS: [&str; 2] = ["InvalidChunk", "InvalidTrailerEnd"];
 
 /// Why a body did not arrive as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Interrupted {
+pub(crate) enum BodyInterruption {
     /// The client went away.
     Gone,
     /// The chunks of its body are not as HTTP has them.
@@ -72,7 +72,7 @@ impl AnnouncedLength {
 }
 
 /// The body of a request that this process reads.
-pub(crate) struct Incoming {
+pub(crate) struct IncomingBody {
     expects: Expects,
     deadline: Instant,
     tempo: BodyRateMeter,
@@ -88,7 +88,7 @@ enum Expects {
     Continue,
 }
 
-impl Incoming {
+impl IncomingBody {
     /// Takes over a request. Only its body is read from here on, so a client that hangs up right
     /// after it, as browsers do when a page closes, causes no error.
     ///
@@ -125,7 +125,7 @@ impl Incoming {
     pub(crate) async fn next(
         &mut self,
         session: &mut Session,
-    ) -> Result<Option<Bytes>, Interrupted> {
+    ) -> Result<Option<Bytes>, BodyInterruption> {
         if self.expects == Expects::Continue {
             self.expects = Expects::Nothing;
             session
@@ -211,9 +211,9 @@ pub(crate) fn end_when_idle(session: &mut Session, seconds: u64) {
 }
 
 /// Ends the connection of a client that is too slow with the answer to it.
-fn too_slow(session: &mut Session) -> Interrupted {
+fn too_slow(session: &mut Session) -> BodyInterruption {
     session.set_keepalive(None);
-    Interrupted::Slow
+    BodyInterruption::Slow
 }
 
 /// Ends an answer that the client does not read for `unread`, and stops reading the rest of a body
@@ -223,10 +223,10 @@ pub(crate) fn end_when_stuck(session: &mut Session, unread: Duration) {
     session.set_total_drain_timeout(Some(LINGERING));
 }
 
-fn interrupted(error: &Error) -> Interrupted {
+fn interrupted(error: &Error) -> BodyInterruption {
     match error.etype() {
-        ErrorType::ReadTimedout => Interrupted::Slow,
-        kind if INVALID_CHUNKS.contains(&kind.as_str()) => Interrupted::Malformed,
-        _ => Interrupted::Gone,
+        ErrorType::ReadTimedout => BodyInterruption::Slow,
+        kind if INVALID_CHUNKS.contains(&kind.as_str()) => BodyInterruption::Malformed,
+        _ => BodyInterruption::Gone,
     }
 }

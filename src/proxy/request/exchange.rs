@@ -17,7 +17,7 @@ use crate::segment::Answer;
 use crate::site::head::{split_target, RequestHead};
 
 use crate::proxy::reply;
-use crate::proxy::request::body::{Incoming, Interrupted};
+use crate::proxy::request::body::{BodyInterruption, IncomingBody};
 
 /// What the connection itself shows about a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub(crate) trait Exchange: Send {
     /// # Errors
     ///
     /// When the body does not arrive as a whole.
-    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Interrupted>> + Send;
+    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyInterruption>> + Send;
 
     /// Bytes of the body so far, before inflation.
     fn received(&self) -> u64;
@@ -95,7 +95,7 @@ pub(crate) struct ClientGone(pub(crate) String);
 
 /// How the framework reads a request.
 #[derive(Clone, Copy)]
-pub(crate) struct Framing<'a> {
+pub(crate) struct ReadLimits<'a> {
     /// How long its connection waits for the next one, in seconds.
     pub(crate) idle_seconds: u64,
     /// How fast and how large it has to be.
@@ -103,20 +103,20 @@ pub(crate) struct Framing<'a> {
 }
 
 /// A request that the framework has read.
-pub(crate) struct Framed<'s> {
+pub(crate) struct FrameworkRequest<'s> {
     session: &'s mut Session,
-    incoming: Incoming,
+    incoming: IncomingBody,
 }
 
-impl<'s> Framed<'s> {
+impl<'s> FrameworkRequest<'s> {
     /// Takes over a request, which comes and ends like this.
-    pub(crate) fn new(session: &'s mut Session, framing: Framing<'_>) -> Self {
-        let incoming = Incoming::begin(session, framing.idle_seconds, framing.limits);
+    pub(crate) fn new(session: &'s mut Session, framing: ReadLimits<'_>) -> Self {
+        let incoming = IncomingBody::begin(session, framing.idle_seconds, framing.limits);
         Self { session, incoming }
     }
 }
 
-impl Exchange for Framed<'_> {
+impl Exchange for FrameworkRequest<'_> {
     fn head(&self) -> &Parts {
         self.session.req_header()
     }
@@ -129,7 +129,7 @@ impl Exchange for Framed<'_> {
         ConnectionFacts::of(self.session)
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>, Interrupted> {
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyInterruption> {
         self.incoming.next(self.session).await
     }
 

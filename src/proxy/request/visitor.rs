@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::doctor::is_inner;
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::privacy::{Privacy, Signal, Signals};
+use crate::site::forwarding_headers::PeerTrust;
 
 use crate::proxy::client::{self, X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use crate::proxy::request::exchange::ConnectionFacts;
@@ -41,7 +42,7 @@ pub(crate) struct Caller {
     /// The peer's address, if it has one.
     pub(crate) peer: Option<IpAddr>,
     /// Whether the peer's headers about its clients are believed.
-    pub(crate) trust: Trust,
+    pub(crate) trust: PeerTrust,
     /// The client's address; none over a Unix socket.
     pub(crate) address: Option<IpAddr>,
     /// The same, as the receiver of the request may know it.
@@ -51,15 +52,7 @@ pub(crate) struct Caller {
     /// The browser's transport: as a trusted proxy reports it, otherwise as this process sees it.
     pub(crate) transport: Transport,
     /// Whether the proxies on the way agree about it.
-    pub(crate) word: Agreement,
-}
-
-/// Whether the headers of a peer are believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trust {
-    /// It is one of `trusted_proxies`.
-    Trusted,
-    Untrusted,
+    pub(crate) word: ProxyAgreement,
 }
 
 impl Caller {
@@ -72,12 +65,12 @@ impl Caller {
     ) -> Self {
         let ConnectionFacts { peer, transport } = wire;
         let trust = match peer.is_some_and(|peer| client::is_trusted(peer, trusted)) {
-            true => Trust::Trusted,
-            false => Trust::Untrusted,
+            true => PeerTrust::Trusted,
+            false => PeerTrust::Untrusted,
         };
         let address = peer.map(|peer| match trust {
-            Trust::Untrusted => peer,
-            Trust::Trusted => {
+            PeerTrust::Untrusted => peer,
+            PeerTrust::Trusted => {
                 let forwarded = headers.get_all(X_FORWARDED_FOR).iter();
                 let values = forwarded.map(|value| value.to_str().unwrap_or("not an address"));
                 client::address(peer, values, trusted)
@@ -85,8 +78,8 @@ impl Caller {
         });
         let signals = signals(headers, privacy);
         let (told, word) = match trust {
-            Trust::Trusted => transport_in(headers),
-            Trust::Untrusted => (None, Agreement::One),
+            PeerTrust::Trusted => transport_in(headers),
+            PeerTrust::Untrusted => (None, ProxyAgreement::One),
         };
         Self {
             peer,
@@ -102,7 +95,7 @@ impl Caller {
     /// Whether these headers come from a proxy in front that should most likely be trusted, and is not. Clients on the open network write `X-Forwarded-For` as they like; from an inner address
     /// it is most often the proxy's.
     pub(crate) fn is_probably_a_trusted_proxy(&self, headers: &HeaderMap) -> bool {
-        self.trust == Trust::Untrusted
+        self.trust == PeerTrust::Untrusted
             && self.peer.is_some_and(is_inner)
             && headers.contains_key(X_FORWARDED_FOR)
     }
@@ -124,7 +117,7 @@ fn signals(headers: &HeaderMap, privacy: &Privacy) -> Signals {
 
 /// Whether the proxies on a request's way agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Agreement {
+pub(crate) enum ProxyAgreement {
     /// They do, or there is one at most.
     One,
     /// The proxies disagree: the browser, or a proxy further out, reported something else.
@@ -133,7 +126,7 @@ pub(crate) enum Agreement {
 
 /// The transport in `X-Forwarded-Proto`. Each proxy that adds to the list reports how the request
 /// came to it, so the first value is the browser's.
-fn transport_in(headers: &HeaderMap) -> (Option<Transport>, Agreement) {
+fn transport_in(headers: &HeaderMap) -> (Option<Transport>, ProxyAgreement) {
     let values = headers.get_all(X_FORWARDED_PROTO).iter();
     let mut said = values
         .filter_map(|value| value.to_str().ok())
@@ -144,11 +137,11 @@ fn transport_in(headers: &HeaderMap) -> (Option<Transport>, Agreement) {
             _ => None,
         });
     let Some(first) = said.next() else {
-        return (None, Agreement::One);
+        return (None, ProxyAgreement::One);
     };
     match said.all(|other| other == first) {
-        true => (first, Agreement::One),
-        false => (first, Agreement::Several),
+        true => (first, ProxyAgreement::One),
+        false => (first, ProxyAgreement::Several),
     }
 }
 
@@ -161,15 +154,15 @@ mod tests {
     fn the_first_scheme_that_proxies_name_is_the_browsers() {
         use Transport::{Plain, Tls};
         for (lines, expected) in [
-            (&[][..], (None, Agreement::One)),
-            (&["https"], (Some(Tls), Agreement::One)),
-            (&["HTTPS , https"], (Some(Tls), Agreement::One)),
-            (&["https, http"], (Some(Tls), Agreement::Several)),
-            (&["https", "http"], (Some(Tls), Agreement::Several)),
-            (&["http,https"], (Some(Plain), Agreement::Several)),
-            (&["wss"], (None, Agreement::One)),
-            (&[""], (None, Agreement::One)),
-            (&["on, https"], (None, Agreement::Several)),
+            (&[][..], (None, ProxyAgreement::One)),
+            (&["https"], (Some(Tls), ProxyAgreement::One)),
+            (&["HTTPS , https"], (Some(Tls), ProxyAgreement::One)),
+            (&["https, http"], (Some(Tls), ProxyAgreement::Several)),
+            (&["https", "http"], (Some(Tls), ProxyAgreement::Several)),
+            (&["http,https"], (Some(Plain), ProxyAgreement::Several)),
+            (&["wss"], (None, ProxyAgreement::One)),
+            (&[""], (None, ProxyAgreement::One)),
+            (&["on, https"], (None, ProxyAgreement::Several)),
         ] {
             let mut headers = HeaderMap::new();
             for line in lines {

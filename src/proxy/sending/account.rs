@@ -13,7 +13,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::admin::Forwarded as ForwardCounts;
+use crate::admin::ForwardCounts;
 use crate::config::Forward;
 use crate::segment::{Answer, KeyFrom, Recognised, WriteKey};
 use crate::site::forward::{
@@ -25,7 +25,7 @@ use crate::site::{keeps_response_header, DeviceMode};
 use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::outbound::fetch::FetchHost;
 use crate::proxy::outbound::upstream::Timeouts;
-use crate::proxy::outbound::Connections;
+use crate::proxy::outbound::ConnectionPool;
 use crate::proxy::random::random_bits;
 use crate::proxy::reply;
 
@@ -90,18 +90,18 @@ pub(crate) struct SegmentAccount {
     connect: Duration,
     accounts: Arc<SegmentAccounts>,
     log_limit: Arc<LogLimit>,
-    copies: Mutex<HashMap<String, Copied>>,
+    copies: Mutex<HashMap<String, CopiedSettings>>,
 }
 
 #[derive(Clone, Default)]
-struct Copied {
+struct CopiedSettings {
     settings: Option<Value>,
     fetched: Option<Instant>,
     failed: Option<Instant>,
 }
 
 /// A request as the client sent it.
-pub(crate) struct Original {
+pub(crate) struct OriginalRequest {
     method: &'static str,
     path: String,
     headers: HeaderMap,
@@ -189,12 +189,12 @@ impl RequestCopy {
     }
 
     /// Says where the request had its key.
-    pub(crate) fn found(&mut self, key: KeyFrom) {
+    pub(crate) fn set_key(&mut self, key: KeyFrom) {
         self.key = key;
     }
 }
 
-fn whole(mut pieces: Vec<Bytes>) -> Bytes {
+fn joined(mut pieces: Vec<Bytes>) -> Bytes {
     match pieces.as_slice() {
         [_] => pieces.pop().unwrap_or_default(),
         pieces => {
@@ -207,7 +207,7 @@ fn whole(mut pieces: Vec<Bytes>) -> Bytes {
     }
 }
 
-impl Original {
+impl OriginalRequest {
     /// The request to forward for this call. `client` is the visitor's address, masked if
     /// configured. `None` if the queue is full, which is counted.
     pub(crate) fn new(
@@ -240,7 +240,7 @@ impl Original {
             method,
             path,
             headers,
-            body: whole(copy.pieces),
+            body: joined(copy.pieces),
             arrived: Instant::now(),
             _place: place,
         })
@@ -251,7 +251,7 @@ impl SegmentAccount {
     /// With the connections to its two hosts.
     pub(crate) fn new(
         forward: &Forward,
-        [api, cdn]: [Arc<Connections>; 2],
+        [api, cdn]: [Arc<ConnectionPool>; 2],
         connect: Duration,
         accounts: Arc<SegmentAccounts>,
         log_limit: Arc<LogLimit>,
@@ -305,12 +305,12 @@ impl SegmentAccount {
     }
 
     /// Forwards a request in a separate task, which the client does not wait for.
-    pub(crate) fn send(self: &Arc<Self>, original: Original) {
+    pub(crate) fn send(self: &Arc<Self>, original: OriginalRequest) {
         let account = Arc::clone(self);
         tokio::spawn(async move { account.deliver(&original).await });
     }
 
-    async fn deliver(&self, original: &Original) {
+    async fn deliver(&self, original: &OriginalRequest) {
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -328,11 +328,11 @@ impl SegmentAccount {
         }
     }
 
-    async fn attempt(&self, original: &Original) -> AttemptOutcome {
+    async fn attempt(&self, original: &OriginalRequest) -> AttemptOutcome {
         let Ok(_place) = self.places.acquire().await else {
             return AttemptOutcome::Failed;
         };
-        let Original {
+        let OriginalRequest {
             method,
             path,
             headers,
@@ -406,7 +406,7 @@ impl SegmentAccount {
         };
         let mut copies = lock(&self.copies);
         let copy = copies.entry(write_key.to_owned()).or_default();
-        *copy = Copied {
+        *copy = CopiedSettings {
             settings: Some(settings.clone()),
             fetched: Some(Instant::now()),
             failed: None,

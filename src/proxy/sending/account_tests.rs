@@ -9,7 +9,7 @@ fn account(bounds: QueueBounds) -> Arc<SegmentAccount> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let host = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let connections = Connections::new(Some("/dev/null".as_ref()));
+    let connections = ConnectionPool::new(Some("/dev/null".as_ref()));
     let connections = Arc::new(connections);
     let forward = Forward {
         api: host.parse().unwrap(),
@@ -29,13 +29,13 @@ fn account(bounds: QueueBounds) -> Arc<SegmentAccount> {
     Arc::new(SegmentAccount { bounds, ..account })
 }
 
-fn original(account: &Arc<SegmentAccount>, body: &'static [u8]) -> Option<Original> {
+fn original(account: &Arc<SegmentAccount>, body: &'static [u8]) -> Option<OriginalRequest> {
     let mut copy = RequestCopy::new(account);
     for piece in body.chunks(10) {
         copy.push(&Bytes::from_static(piece));
     }
     let call = recognise("POST", "t");
-    Original::new(account, call, None, &HeaderMap::new(), None, copy)
+    OriginalRequest::new(account, call, None, &HeaderMap::new(), None, copy)
 }
 
 #[test]
@@ -66,9 +66,9 @@ fn the_queue_keeps_its_limit_and_counts_released_requests() {
 async fn the_last_good_settings_are_served_while_the_account_is_away() {
     let account = account(QueueBounds::default());
     let known = json!({"integrations": {}});
-    let copied = Copied {
+    let copied = CopiedSettings {
         settings: Some(known.clone()),
-        ..Copied::default()
+        ..CopiedSettings::default()
     };
     lock(&account.copies).insert("key".to_owned(), copied);
     for _ in 0..3 {

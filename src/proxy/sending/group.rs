@@ -26,7 +26,7 @@ use crate::proxy::outbound::refused_events::{deliver_without, RefusedEvent};
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::verdict::{is_about_events, BatchVerdict, Fallback, NoAnswerReason};
 use crate::proxy::sending::upload_error::UploadError;
-use crate::proxy::spool::backlog::{Holder, ProjectSpool};
+use crate::proxy::spool::backlog::{AcceptedBy, ProjectSpool};
 
 /// Groups of a project under way at once. Requests that come while this many groups
 /// wait for their answers leave in larger groups afterwards.
@@ -34,17 +34,17 @@ const UNDER_WAY: usize = 64;
 
 /// The outcome of a request. `Ok`: its events are stored or accepted, except those that PostHog
 /// rejects for good while it accepts others of the group.
-type GroupOutcome = Result<(Holder, Vec<RefusedEvent>), UploadError>;
+type GroupOutcome = Result<(AcceptedBy, Vec<RefusedEvent>), UploadError>;
 
 /// The requests of one project that wait to leave together.
-pub(crate) struct Gathering {
+pub(crate) struct RequestGrouper {
     destination: Arc<Destination>,
     spool: Option<ProjectSpool>,
     log_limit: Arc<LogLimit>,
-    state: Mutex<GatheringState>,
+    state: Mutex<GrouperState>,
 }
 
-struct GatheringState {
+struct GrouperState {
     queue: Queue<QueuedRequest>,
     /// Fires when the next request is due.
     timer: Timer,
@@ -94,7 +94,7 @@ impl PendingAnswer {
     }
 
     /// Sends the client the outcome of its request, unless the client has gone.
-    fn tell(self, outcome: GroupOutcome) {
+    fn answer_all(self, outcome: GroupOutcome) {
         let _ = self.answer.send(outcome);
     }
 }
@@ -112,7 +112,7 @@ struct GroupBatch {
     client: Option<IpAddr>,
 }
 
-impl Gathering {
+impl RequestGrouper {
     /// The requests of this project, if its mode is `group`.
     pub(crate) fn of(
         delivery: &config::DeliveryConfig,
@@ -132,7 +132,7 @@ impl Gathering {
             destination: Arc::clone(destination),
             spool,
             log_limit: Arc::clone(log_limit),
-            state: Mutex::new(GatheringState {
+            state: Mutex::new(GrouperState {
                 queue: Queue::new(bounds),
                 timer: Timer::Idle,
                 patience: Timer::Idle,
@@ -147,12 +147,12 @@ impl Gathering {
         let (answer, answered) = oneshot::channel();
         self.enter(request, answer);
         // A group in flight has its own time limits.
-        answered.await.unwrap_or_else(|_| Err(self.lost()))
+        answered.await.unwrap_or_else(|_| Err(self.no_answer()))
     }
 
     /// The outcome of a request whose group ended silently, which happens only when the process
     /// ends.
-    fn lost(&self) -> UploadError {
+    fn no_answer(&self) -> UploadError {
         match self.spool {
             Some(_) => UploadError::Spool,
             None => UploadError::Verdict(BatchVerdict::Unreachable(NoAnswerReason::Closed)),
@@ -182,16 +182,16 @@ impl Gathering {
         } else {
             QueueCheck::WhenToLook
         };
-        self.go_on(state, looks, now);
+        self.send_due(state, looks, now);
     }
 
     /// Sends every group that may leave, and sets the timer for those that still wait.
     ///
     /// Nothing is spawned under the lock: a runtime that ends drops a task at once, and a group
     /// that is dropped takes the lock.
-    fn go_on(
+    fn send_due(
         self: &Arc<Self>,
-        mut state: MutexGuard<'_, GatheringState>,
+        mut state: MutexGuard<'_, GrouperState>,
         looks: QueueCheck,
         now: Instant,
     ) {
@@ -220,17 +220,17 @@ impl Gathering {
             let client = group.client;
             let (entries, finished) = group.part();
             let landing = GroupDelivery {
-                gathering: Arc::clone(self),
+                grouper: Arc::clone(self),
                 finished: Some(finished),
             };
-            tokio::spawn(landing.carry(entries, client));
+            tokio::spawn(landing.deliver(entries, client));
         }
         if let Some(due) = due {
             let alarm = TimerGuard(Some(Arc::clone(self)));
             tokio::spawn(alarm.wait_until(due));
         }
         if let Some(since) = waiting_since {
-            let patience = Patience(Arc::downgrade(self));
+            let patience = LingerTimer(Arc::downgrade(self));
             tokio::spawn(patience.end(since + self.destination.patience()));
         }
     }
@@ -241,10 +241,10 @@ impl Gathering {
         state.patience = Timer::Idle;
         let late = state.queue.withdraw(self.destination.patience(), now);
         // Those that are left are managed again.
-        self.go_on(state, QueueCheck::WhenToLook, now);
+        self.send_due(state, QueueCheck::WhenToLook, now);
         for entry in late {
-            let gathering = Arc::clone(self);
-            tokio::spawn(async move { gathering.waited_too_long(entry).await });
+            let grouper = Arc::clone(self);
+            tokio::spawn(async move { grouper.waited_too_long(entry).await });
         }
     }
 
@@ -260,27 +260,32 @@ impl Gathering {
             }
             Some(spool) => {
                 let kept = spool.keep(ticket.events(&batch)).await;
-                spool.tell(verdict, &kept);
-                kept.map(|holder| (holder, Vec::new()))
+                spool.log_outcome(verdict, &kept);
+                kept.map(|accepted_by| (accepted_by, Vec::new()))
                     .map_err(UploadError::from)
             }
         };
-        ticket.tell(outcome);
+        ticket.answer_all(outcome);
     }
 
     /// Sends a group to PostHog, or to the spool, and answers each client.
-    async fn bring(&self, load: GroupBatch) {
+    async fn deliver_or_store(&self, load: GroupBatch) {
         let Some(spool) = &self.spool else {
             return match self.stream(&load).await {
-                BatchVerdict::Accepted => load.tell(|_| Ok((Holder::PostHog, Vec::new()))),
+                BatchVerdict::Accepted => {
+                    load.answer_all(|_| Ok((AcceptedBy::PostHog, Vec::new())))
+                }
                 verdict if is_about_events(verdict) => self.halve(load, verdict).await,
-                verdict => load.tell(|_| Err(UploadError::Verdict(verdict))),
+                verdict => load.answer_all(|_| Err(UploadError::Verdict(verdict))),
             };
         };
         let events = || load.events(self.destination.envelope());
-        match spool.bring(&load.batch, load.client, events).await {
-            Ok(holder) => load.tell(|_| Ok((holder, Vec::new()))),
-            Err(unkept) => load.tell(|_| Err(UploadError::from(unkept))),
+        match spool
+            .deliver_or_store(&load.batch, load.client, events)
+            .await
+        {
+            Ok(accepted_by) => load.answer_all(|_| Ok((accepted_by, Vec::new()))),
+            Err(unkept) => load.answer_all(|_| Err(UploadError::from(unkept))),
         }
     }
 
@@ -308,14 +313,14 @@ impl Gathering {
             Ok(culprits) => {
                 let mut culprits = culprits.into_iter().peekable();
                 let batch = load.batch.clone();
-                load.tell(|part| {
+                load.answer_all(|part| {
                     let is_of_it = |culprit: &RefusedEvent| {
                         let place = culprit.event.as_ptr() as usize;
                         part.contains(&place.wrapping_sub(batch.as_ptr() as usize))
                     };
                     // They come in the order of their events.
                     let own = std::iter::from_fn(|| culprits.next_if(is_of_it));
-                    Ok((Holder::PostHog, own.collect()))
+                    Ok((AcceptedBy::PostHog, own.collect()))
                 });
             }
             Err(verdict) => {
@@ -324,12 +329,12 @@ impl Gathering {
                     &self.log_limit,
                     Fallback::ClientRetries,
                 );
-                load.tell(|_| Err(UploadError::Verdict(verdict)));
+                load.answer_all(|_| Err(UploadError::Verdict(verdict)));
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, GatheringState> {
+    fn lock(&self) -> MutexGuard<'_, GrouperState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -342,23 +347,23 @@ enum QueueCheck {
 }
 
 /// The timer that sends groups. However its task ends, the timer is marked idle again.
-struct TimerGuard(Option<Arc<Gathering>>);
+struct TimerGuard(Option<Arc<RequestGrouper>>);
 
 impl TimerGuard {
     async fn wait_until(mut self, due: Instant) {
         tokio::time::sleep_until(due.into()).await;
-        if let Some(gathering) = self.0.take() {
-            let mut state = gathering.lock();
+        if let Some(grouper) = self.0.take() {
+            let mut state = grouper.lock();
             state.timer = Timer::Idle;
-            gathering.go_on(state, QueueCheck::WhoMayLeave, Instant::now());
+            grouper.send_due(state, QueueCheck::WhoMayLeave, Instant::now());
         }
     }
 }
 
 impl Drop for TimerGuard {
     fn drop(&mut self) {
-        if let Some(gathering) = self.0.take() {
-            gathering.lock().timer = Timer::Idle;
+        if let Some(grouper) = self.0.take() {
+            grouper.lock().timer = Timer::Idle;
         }
     }
 }
@@ -366,37 +371,37 @@ impl Drop for TimerGuard {
 /// The timer of requests that wait too long. It fires long after most of them have left, and keeps
 /// no request alive: a waiting request belongs to the group that it waits for, or to the other
 /// timer.
-struct Patience(Weak<Gathering>);
+struct LingerTimer(Weak<RequestGrouper>);
 
-impl Patience {
+impl LingerTimer {
     async fn end(mut self, at: Instant) {
         tokio::time::sleep_until(at.into()).await;
-        if let Some(gathering) = std::mem::take(&mut self.0).upgrade() {
-            gathering.give_up(Instant::now());
+        if let Some(grouper) = std::mem::take(&mut self.0).upgrade() {
+            grouper.give_up(Instant::now());
         }
     }
 }
 
-impl Drop for Patience {
+impl Drop for LingerTimer {
     fn drop(&mut self) {
-        if let Some(gathering) = self.0.upgrade() {
-            gathering.lock().patience = Timer::Idle;
+        if let Some(grouper) = self.0.upgrade() {
+            grouper.lock().patience = Timer::Idle;
         }
     }
 }
 
 /// A group under way. However it ends, requests that wait for its persons may leave afterwards.
 struct GroupDelivery {
-    gathering: Arc<Gathering>,
+    grouper: Arc<RequestGrouper>,
     finished: Option<Finished>,
 }
 
 impl GroupDelivery {
-    async fn carry(self, entries: Vec<QueuedRequest>, client: Option<IpAddr>) {
-        let gathering = &self.gathering;
-        let envelope = gathering.destination.envelope();
+    async fn deliver(self, entries: Vec<QueuedRequest>, client: Option<IpAddr>) {
+        let grouper = &self.grouper;
+        let envelope = grouper.destination.envelope();
         let load = GroupBatch::new(envelope, entries, client);
-        gathering.bring(load).await;
+        grouper.deliver_or_store(load).await;
     }
 }
 
@@ -405,12 +410,12 @@ impl Drop for GroupDelivery {
         let Some(finished) = self.finished.take() else {
             return;
         };
-        let mut state = self.gathering.lock();
+        let mut state = self.grouper.lock();
         state.queue.finish(finished);
         // The runtime ends: nothing can be sent any more.
         if tokio::runtime::Handle::try_current().is_ok() {
-            self.gathering
-                .go_on(state, QueueCheck::WhoMayLeave, Instant::now());
+            self.grouper
+                .send_due(state, QueueCheck::WhoMayLeave, Instant::now());
         }
     }
 }
@@ -440,7 +445,7 @@ impl GroupBatch {
     }
 
     /// One request as a separate batch.
-    fn alone(&self, envelope: &Envelope, part: &GroupPart) -> Bytes {
+    fn batch_of(&self, envelope: &Envelope, part: &GroupPart) -> Bytes {
         let events = self.batch.get(part.place.clone()).unwrap_or_default();
         Bytes::from(envelope.wrap(events))
     }
@@ -449,16 +454,16 @@ impl GroupBatch {
     fn events(&self, envelope: &Envelope) -> Result<Vec<SpooledEvent>, SpoolError> {
         let mut all = Vec::new();
         for part in &self.parts {
-            let batch = self.alone(envelope, part);
+            let batch = self.batch_of(envelope, part);
             all.extend(part.ticket.events(&batch)?);
         }
         Ok(all)
     }
 
     /// Tells the clients, in order, the outcome of the events in their place.
-    fn tell(self, mut outcome: impl FnMut(&Range<usize>) -> GroupOutcome) {
+    fn answer_all(self, mut outcome: impl FnMut(&Range<usize>) -> GroupOutcome) {
         for GroupPart { place, ticket } in self.parts {
-            ticket.tell(outcome(&place));
+            ticket.answer_all(outcome(&place));
         }
     }
 }

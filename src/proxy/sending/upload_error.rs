@@ -3,16 +3,16 @@
 use crate::rewrite::RewriteError;
 use crate::segment::{BodyError, Reply, RequestRefusal};
 
-use crate::proxy::limits::budget::UsedUp;
+use crate::proxy::limits::budget::BudgetExhausted;
 use crate::proxy::limits::rates::RETRY_AFTER;
 use crate::proxy::outbound::verdict::BatchVerdict;
-use crate::proxy::request::body::Interrupted;
+use crate::proxy::request::body::BodyInterruption;
 use crate::proxy::spool::backlog::NotSpooled;
 
 /// Why an upload stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UploadError {
-    Client(Interrupted),
+    Client(BodyInterruption),
     Encoding(BodyError),
     Rewrite(RewriteError),
     UnknownWriteKey,
@@ -38,8 +38,8 @@ impl From<RewriteError> for UploadError {
     }
 }
 
-impl From<Interrupted> for UploadError {
-    fn from(interrupted: Interrupted) -> Self {
+impl From<BodyInterruption> for UploadError {
+    fn from(interrupted: BodyInterruption) -> Self {
         Self::Client(interrupted)
     }
 }
@@ -53,8 +53,8 @@ impl From<NotSpooled> for UploadError {
     }
 }
 
-impl From<UsedUp> for UploadError {
-    fn from(_: UsedUp) -> Self {
+impl From<BudgetExhausted> for UploadError {
+    fn from(_: BudgetExhausted) -> Self {
         Self::Memory
     }
 }
@@ -63,13 +63,13 @@ impl UploadError {
     /// The answer; none when the client is gone.
     pub(crate) fn reply(self) -> Option<Reply> {
         let refusal = match self {
-            Self::Client(Interrupted::Gone) => return None,
-            Self::Client(Interrupted::Malformed) => RequestRefusal::Malformed {
+            Self::Client(BodyInterruption::Gone) => return None,
+            Self::Client(BodyInterruption::Malformed) => RequestRefusal::Malformed {
                 code: "malformed_chunk",
                 message: "the chunks of the body are not valid HTTP",
             },
             // Never 408, which Chromium itself repeats at once (segment-tracking 1.5).
-            Self::Client(Interrupted::Slow) | Self::Memory => {
+            Self::Client(BodyInterruption::Slow) | Self::Memory => {
                 return Some(Reply::Busy { retry_after: 5 })
             }
             Self::Verdict(verdict) => return Some(verdict.reply()),

@@ -7,21 +7,21 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use pingora::proxy::Session;
 
+use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::reply;
-use crate::proxy::serving::Serving;
 use crate::segment::Answer;
 
 /// How the paths begin.
 pub(super) const CHALLENGE: &str = "/.well-known/acme-challenge/";
 
 /// The answer, if the request asks for the token of an order that is under way.
-pub(super) async fn asked(serving: &Serving, session: &Session) -> Option<Answer> {
+pub(super) async fn challenge_answer(active: &ActiveConfig, session: &Session) -> Option<Answer> {
     let head = session.req_header();
     let token = head.uri.path().strip_prefix(CHALLENGE)?;
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return None;
     }
-    let text = serving.lasting.acme.proofs().answer(token).await?;
+    let text = active.long_lived.acme.responses().answer(token).await?;
     let kind = HeaderValue::from_static("application/octet-stream");
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, kind);

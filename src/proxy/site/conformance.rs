@@ -35,10 +35,10 @@ pub(super) async fn answer_about_the_server(session: &mut Session) -> Result<()>
 }
 
 /// Obeys what a request sets for its own connection.
-pub(super) fn heed(session: &mut Session) {
+pub(super) fn apply_connection_header(session: &mut Session) {
     let request = session.req_header();
     // The framework reads only the first line of that name.
-    let closes = says(&request.headers, header::CONNECTION, b"close");
+    let closes = has_token(&request.headers, header::CONNECTION, b"close");
     let old = request.version <= Version::HTTP_10;
     if closes {
         session.set_keepalive(None);
@@ -59,7 +59,7 @@ pub(super) fn expect_as_its_version_does(session: &Session, request: &mut Reques
 
 /// How a client learns where an answer of unknown length ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(super) enum AnswerEnd {
     /// By chunks, or by the frames of HTTP/2.
     Chunks,
     /// By the end of its connection, or there is no body.
@@ -67,11 +67,11 @@ pub(super) enum Framing {
 }
 
 /// How it is for the answer to this request.
-pub(super) fn framing(request: &RequestHeader, status: StatusCode) -> Framing {
+pub(super) fn framing(request: &RequestHeader, status: StatusCode) -> AnswerEnd {
     let bodiless = request.method == Method::HEAD || !reply::has_body(status);
     match bodiless || request.version <= Version::HTTP_10 {
-        true => Framing::Close,
-        false => Framing::Chunks,
+        true => AnswerEnd::Close,
+        false => AnswerEnd::Chunks,
     }
 }
 
@@ -100,7 +100,7 @@ pub(super) fn count_interim(count: &mut u32, status: StatusCode) -> Result<()> {
 ///
 /// When its body is coded for the transfer in a way that the client did not ask for, and that cannot be
 /// taken off here (RFC 9112, 6.1).
-pub(super) fn make_conformant(response: &mut ResponseHeader, framing: Framing) -> Result<()> {
+pub(super) fn make_conformant(response: &mut ResponseHeader, framing: AnswerEnd) -> Result<()> {
     let codings = tokens(&response.headers, header::TRANSFER_ENCODING);
     if codings.iter().any(|coding| !is(coding, b"chunked")) {
         if !codings.iter().all(|coding| is(coding, b"identity")) {
@@ -108,7 +108,7 @@ pub(super) fn make_conformant(response: &mut ResponseHeader, framing: Framing) -
             return Err(Error::new(ErrorType::Custom(why)).into_up());
         }
         response.remove_header(&header::TRANSFER_ENCODING);
-        if framing == Framing::Chunks && !response.headers.contains_key(header::CONTENT_LENGTH) {
+        if framing == AnswerEnd::Chunks && !response.headers.contains_key(header::CONTENT_LENGTH) {
             // Its end is that of the server's connection, and not of the client's.
             response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
         }
@@ -154,7 +154,7 @@ pub(super) fn one_length(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Whether one of the words of a list is this one.
-fn says(headers: &HeaderMap, name: HeaderName, word: &[u8]) -> bool {
+fn has_token(headers: &HeaderMap, name: HeaderName, word: &[u8]) -> bool {
     tokens(headers, name).iter().any(|token| is(token, word))
 }
 
@@ -212,7 +212,7 @@ mod tests {
             (304, vec![length], vec!["content-length: 2"]),
         ] {
             let mut response = response(status, &fields);
-            make_conformant(&mut response, Framing::Close).unwrap();
+            make_conformant(&mut response, AnswerEnd::Close).unwrap();
             let found: Vec<String> = response
                 .headers
                 .iter()
@@ -232,7 +232,7 @@ mod tests {
         ] {
             let mut response = response(200, &[("transfer-encoding", coding)]);
             assert!(
-                make_conformant(&mut response, Framing::Chunks).is_err(),
+                make_conformant(&mut response, AnswerEnd::Chunks).is_err(),
                 "{coding}"
             );
         }

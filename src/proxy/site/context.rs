@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::admin::Answered;
+use crate::admin::RequestOutcome;
 use crate::proxy::first_party::posthog::{ForwardedRequest, PostHogProxy};
 use crate::proxy::outbound::upstream::{Addresses, UpstreamHost};
 use crate::proxy::request::visitor::Caller;
@@ -23,7 +23,7 @@ pub struct SiteContext {
     pub(super) caller: Option<Caller>,
     pub(super) way: SiteTarget,
     /// The answer that Hedgerow gave itself, instead of an upstream.
-    pub(super) answered: Option<Answered>,
+    pub(super) answered: Option<RequestOutcome>,
     pub(super) upstream: ServerAnswer,
     pub(super) addresses: Option<Arc<Addresses>>,
     /// The server of the site that has the request now.

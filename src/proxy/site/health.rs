@@ -5,13 +5,13 @@ use pingora::proxy::Session;
 
 use crate::admin::HealthCheck;
 use crate::config::Listener;
+use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::reply;
-use crate::proxy::serving::Serving;
 use crate::segment::Answer;
 
 /// The answer, if the request asks for health at a listener that has a path for it.
-pub(super) fn asked(serving: &Serving, session: &Session) -> Option<Answer> {
-    let listeners = &serving.config.listen;
+pub(super) fn health_answer(active: &ActiveConfig, session: &Session) -> Option<Answer> {
+    let listeners = &active.config.listen;
     if listeners.iter().all(|listener| listener.health.is_none()) {
         return None;
     }
@@ -24,7 +24,7 @@ pub(super) fn asked(serving: &Serving, session: &Session) -> Option<Answer> {
         let question = HealthCheck::below(listener.health.as_ref()?.tail(path)?)?;
         came_in(session, listener).then_some(question)
     });
-    let response = asked.next()?.answer(|| serving.unready());
+    let response = asked.next()?.answer(|| active.unready());
     Some(reply::answer(
         response.status,
         response.headers,

@@ -25,21 +25,21 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result, RetryType};
 
-use crate::admin::{Answered, RequestKind};
+use crate::admin::{RequestKind, RequestOutcome};
 use crate::config::Config;
 use crate::proxy::build_error::BuildError;
 use crate::proxy::first_party::posthog::{self, RequestPlan};
 use crate::proxy::hedgerow::Hedgerow;
 use crate::proxy::intake::intercept::Intake;
-use crate::proxy::limits::rates::Pace;
+use crate::proxy::limits::rates::RateDecision;
 use crate::proxy::outbound::{hops, CONNECTS};
 use crate::proxy::reloads::keep_fixed;
 use crate::proxy::reply;
 use crate::proxy::request::body::{end_when_idle, end_when_stuck, linger};
-use crate::proxy::request::exchange::{authority, head, ConnectionFacts, Framed};
+use crate::proxy::request::exchange::{authority, head, ConnectionFacts, FrameworkRequest};
 use crate::proxy::routes::RouteAction;
 use crate::proxy::site::origin::{inject_into, Balancer};
-use crate::site::claims::Underscores;
+use crate::site::forwarding_headers::Underscores;
 use crate::site::head::HeadFault;
 
 use answers::{not_proxied, status};
@@ -47,8 +47,8 @@ pub use context::SiteContext;
 use context::{PageState, ServerAnswer, SiteTarget};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, merge_equal_lengths, repeat};
 use reporting::ClientGot;
+use site_state::RouteUpstream;
 pub(in crate::proxy) use site_state::SiteState;
-use site_state::To;
 use uploads::BodySpeed;
 
 /// The site proxy: Segment routes are Hedgerow's, `posthog` and `origin` routes are proxied, the
@@ -92,21 +92,21 @@ impl Site {
     pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>, BuildError> {
         let kept = keep_fixed(&mut config, &self.shared.hedgerow.config());
         let next = self.prepare(config)?;
-        self.adopt(next);
+        self.activate(next);
         Ok(kept)
     }
 
     /// Prepares another configuration while the active one serves.
     pub(in crate::proxy) fn prepare(&self, config: Config) -> Result<Arc<SiteState>, BuildError> {
-        let serving = self.shared.hedgerow.shared.prepare(config)?;
+        let active = self.shared.hedgerow.shared.prepare(config)?;
         let before = self.shared.site_state.load_full();
-        Ok(Arc::new(SiteState::new(serving, Some(&before))?))
+        Ok(Arc::new(SiteState::new(active, Some(&before))?))
     }
 
     /// Puts it instead of the other.
-    pub(in crate::proxy) fn adopt(&self, next: Arc<SiteState>) {
+    pub(in crate::proxy) fn activate(&self, next: Arc<SiteState>) {
         let hedgerow = &self.shared.hedgerow.shared;
-        hedgerow.adopt(Arc::clone(&next.serving));
+        hedgerow.activate(Arc::clone(&next.active));
         self.shared.site_state.store(next);
     }
 
@@ -130,7 +130,7 @@ impl ProxyHttp for Site {
         let site_state = self.shared.site_state.load_full();
         SiteContext {
             began: Instant::now(),
-            speed: BodySpeed::new(site_state.serving.config.limits.body_rate),
+            speed: BodySpeed::new(site_state.active.config.limits.body_rate),
             site_state,
             caller: None,
             way: SiteTarget::default(),
@@ -155,72 +155,79 @@ impl ProxyHttp for Site {
         context: &mut SiteContext,
     ) -> Result<bool> {
         let site_state = Arc::clone(&context.site_state);
-        let serving = &site_state.serving;
-        end_when_idle(session, serving.lasting.idle_seconds);
-        end_when_stuck(session, serving.lasting.unread);
+        let active = &site_state.active;
+        end_when_idle(session, active.long_lived.idle_seconds);
+        end_when_stuck(session, active.long_lived.unread);
         // A client that has ended its half waits for its answer (RFC 9112, 9.6); and a page that closes
         // has sent its last events all the same.
         session.set_abort_on_close(false);
         if let Err(fault) = head(session).check() {
             return context.refuse_head(session, fault).await;
         }
-        conformance::heed(session);
+        conformance::apply_connection_header(session);
         if conformance::is_about_the_server(session.req_header()) {
             conformance::answer_about_the_server(session).await?;
             return Ok(true);
         }
-        if let Some(answer) = challenges::asked(serving, session).await {
+        if let Some(answer) = challenges::challenge_answer(active, session).await {
             reply::write(session, answer).await?;
             return Ok(true);
         }
-        if let Some(answer) = health::asked(serving, session) {
+        if let Some(answer) = health::health_answer(active, session) {
             reply::write(session, answer).await?;
             return Ok(true);
         }
-        self.shared.hedgerow.begin(serving);
+        self.shared.hedgerow.begin(active);
         let head = session.req_header();
         let path = head.uri.path();
-        if serving.routes.is_ambiguous(authority(head), path) {
+        if active.routes.is_ambiguous(authority(head), path) {
             return context.refuse_head(session, HeadFault::TwoRoutes).await;
         }
-        let Some((route, tail)) = serving.routes.find(authority(head), path) else {
+        let Some((route, tail)) = active.routes.find(authority(head), path) else {
             return context.nowhere(session).await;
         };
         let tail_at = path.len() - tail.len();
         if let RouteAction::Segment(segment) = &route.does {
-            let intake = Intake::new(serving, segment, route.number);
-            let mut exchange = Framed::new(session, serving.framing());
+            let intake = Intake::new(active, segment, route.number);
+            let mut exchange = FrameworkRequest::new(session, active.framing());
             // Boxed: proxied requests do not hold the memory that this needs.
             Box::pin(intake.serve(&mut exchange, tail_at)).await;
             return Ok(true);
         }
-        let caller = serving.caller(ConnectionFacts::of(session), &head.headers);
+        let caller = active.caller(ConnectionFacts::of(session), &head.headers);
         context.caller = Some(caller);
         let Some(route) = site_state.route(route.number) else {
             return context.nowhere(session).await;
         };
         match &route.to {
-            Some(To::Origin(servers)) => {
-                if let Some((status, location)) = redirect::elsewhere(serving, session, &caller) {
+            Some(RouteUpstream::Origin(servers)) => {
+                if let Some((status, location)) =
+                    redirect::redirect_target(active, session, &caller)
+                {
                     answers::redirect(session, status, &location).await?;
-                    let asking = route.asking(RequestKind::Site);
-                    let answered = Answered::relayed(status);
-                    serving.requests.count(asking.route, asking.asked, answered);
+                    let asking = route.route_request(RequestKind::Site);
+                    let answered = RequestOutcome::relayed(status);
+                    active.requests.count(asking.route, asking.asked, answered);
                     context.ended(session, asking, answered);
                     return Ok(true);
                 }
                 context.way = SiteTarget::Origin(Arc::clone(route), Arc::clone(servers));
                 Ok(false)
             }
-            Some(To::PostHog(passed)) => {
-                let asking = route.asking(RequestKind::PostHog);
-                let lasting = &serving.lasting;
-                let pace = lasting.rates.of_client(&serving.config, caller.address);
-                if pace == Pace::TooFast {
+            Some(RouteUpstream::PostHog(passed)) => {
+                let asking = route.route_request(RequestKind::PostHog);
+                let long_lived = &active.long_lived;
+                let pace = long_lived.rates.of_client(&active.config, caller.address);
+                if pace == RateDecision::TooFast {
                     context.way = SiteTarget::Answered;
-                    serving.answered(session.req_header(), asking, Answered::ClientRate, None);
+                    active.record_outcome(
+                        session.req_header(),
+                        asking,
+                        RequestOutcome::ClientRate,
+                        None,
+                    );
                     answers::too_many(session).await?;
-                    context.ended(session, asking, Answered::ClientRate);
+                    context.ended(session, asking, RequestOutcome::ClientRate);
                     return Ok(true);
                 }
                 let tail = tail.to_owned();
@@ -232,8 +239,8 @@ impl ProxyHttp for Site {
                     }
                     RequestPlan::Answer(answer) => {
                         context.way = SiteTarget::Answered;
-                        let answered = Answered::of_status(answer.status().as_u16());
-                        serving.answered(session.req_header(), asking, answered, None);
+                        let answered = RequestOutcome::of_status(answer.status().as_u16());
+                        active.record_outcome(session.req_header(), asking, answered, None);
                         reply::write(session, answer).await?;
                         context.ended(session, asking, answered);
                         Ok(true)
@@ -272,7 +279,7 @@ impl ProxyHttp for Site {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut SiteContext,
@@ -283,7 +290,7 @@ impl ProxyHttp for Site {
                 let status = ErrorType::HTTPStatus(413);
                 return Err(Error::explain(status, "a body over 64 MB").into_down());
             }
-            context.speed.piece(body.len())?;
+            context.speed.piece(session, body.len())?;
         }
         // An HTTP/2 client may end its body with an empty frame. Sent on as an empty chunk it
         // would end the body twice, and the second end would begin the next request on that
@@ -303,7 +310,8 @@ impl ProxyHttp for Site {
         // A repeated attempt begins again.
         context.body = 0;
         context.interim = 0;
-        context.speed = BodySpeed::new(context.site_state.serving.config.limits.body_rate);
+        context.speed = BodySpeed::new(context.site_state.active.config.limits.body_rate);
+        context.speed.limit_wait(session);
         merge_equal_lengths(request)?;
         conformance::expect_as_its_version_does(session, request);
         if let SiteTarget::PostHog(_, passed, passing) = &context.way {
@@ -333,11 +341,10 @@ impl ProxyHttp for Site {
         response: &mut ResponseHeader,
         context: &mut SiteContext,
     ) -> Result<()> {
-        context.site_state.serving.close_when_leaving(session);
+        context.site_state.active.close_when_leaving(session);
         let switches = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
         if !response.status.is_informational() || switches {
-            // The client's bytes after the start of the answer are a conversation.
-            context.speed = BodySpeed::new(None);
+            context.speed.end(session);
         }
         if switches && !session.is_upgrade_req() {
             let why = "it changed the protocol without a request";
@@ -438,7 +445,7 @@ impl ProxyHttp for Site {
         if matches!((code, &context.way), (408, SiteTarget::PostHog(..))) {
             // Chromium itself repeats 408 at once (segment-tracking 1.5).
             code = 503;
-            context.answered = Some(Answered::SlowBody);
+            context.answered = Some(RequestOutcome::SlowBody);
         }
         // The interim ones before it are none.
         let begun = session.response_written();

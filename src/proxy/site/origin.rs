@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::config::{ServerHealthCheck, SiteOrigin, UpstreamHttp};
 use crate::posthog::{Host, Scheme};
-use crate::site::claims::Underscores;
+use crate::site::forwarding_headers::Underscores;
 use crate::site::inject::{self, PageStream};
 use crate::site::snippet::{self, Page};
 

@@ -3,9 +3,9 @@
 use http::Method;
 use pingora::proxy::Session;
 
+use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::request::exchange::authority;
 use crate::proxy::request::visitor::Caller;
-use crate::proxy::serving::Serving;
 use crate::rewrite::enrich::edge_session::Transport;
 
 use super::challenges::CHALLENGE;
@@ -15,12 +15,12 @@ use super::health::came_in;
 ///
 /// Only pages and files of a site are asked for here: a client of Segment's that is sent elsewhere
 /// loses its events.
-pub(super) fn elsewhere(
-    serving: &Serving,
+pub(super) fn redirect_target(
+    active: &ActiveConfig,
     session: &Session,
     caller: &Caller,
 ) -> Option<(u16, String)> {
-    let mut listeners = serving.config.listen.iter();
+    let mut listeners = active.config.listen.iter();
     let redirect = listeners.find_map(|listener| {
         let redirect = listener.redirect?;
         came_in(session, listener).then_some(redirect)

@@ -6,10 +6,10 @@ use std::time::Instant;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
-use crate::admin::{Answered, RequestKind};
+use crate::admin::{RequestKind, RequestOutcome};
 use crate::proxy::intake::access::FinishedRequest;
 use crate::proxy::intake::refusals::{of_head, RoutedRequest};
-use crate::proxy::outbound::recovery::format_duration;
+use crate::proxy::outbound::outage_tracker::format_duration;
 use crate::site::head::HeadFault;
 
 use super::answers::{page, refuse_head};
@@ -44,8 +44,8 @@ impl SiteContext {
     ) -> Result<bool> {
         log::debug!("a request was refused for its head: {fault:?}");
         let (asking, answered) = (RoutedRequest::NOTHING, of_head(fault));
-        let serving = &self.site_state.serving;
-        serving.answered(session.req_header(), asking, answered, None);
+        let active = &self.site_state.active;
+        active.record_outcome(session.req_header(), asking, answered, None);
         refuse_head(session, fault).await?;
         self.ended(session, asking, answered);
         Ok(true)
@@ -53,9 +53,9 @@ impl SiteContext {
 
     /// Answers a request that no route has.
     pub(super) async fn nowhere(&self, session: &mut Session) -> Result<bool> {
-        let (asking, answered) = (RoutedRequest::NOTHING, Answered::NoRoute);
-        let serving = &self.site_state.serving;
-        serving.answered(session.req_header(), asking, answered, None);
+        let (asking, answered) = (RoutedRequest::NOTHING, RequestOutcome::NoRoute);
+        let active = &self.site_state.active;
+        active.record_outcome(session.req_header(), asking, answered, None);
         page(session, 404).await?;
         self.ended(session, asking, answered);
         Ok(true)
@@ -76,8 +76,8 @@ impl SiteContext {
         let kind = error.etype().as_str();
         if let Some(more) = self
             .site_state
-            .serving
-            .lasting
+            .active
+            .long_lived
             .log_limit
             .pass(&format!("{route} {kind}"), "route")
         {
@@ -97,7 +97,7 @@ impl SiteContext {
             return;
         };
         let route = &route.path;
-        let log_limit = &self.site_state.serving.lasting.log_limit;
+        let log_limit = &self.site_state.active.long_lived.log_limit;
         if let Some(more) = log_limit.pass(route, "route recovered") {
             log::info!(
                 "route {route}: {} answers again, after {}; {failed} requests were not answered \
@@ -110,20 +110,20 @@ impl SiteContext {
 
     /// Counts a request that could not be proxied.
     pub(super) fn count(&mut self, session: &Session, code: u16) {
-        let Some(asking) = self.way.asking() else {
+        let Some(asking) = self.way.route_request() else {
             return;
         };
-        let answered = self.answered.unwrap_or(Answered::of_status(code));
+        let answered = self.answered.unwrap_or(RequestOutcome::of_status(code));
         self.answered = Some(answered);
         self.site_state
-            .serving
-            .answered(session.req_header(), asking, answered, None);
+            .active
+            .record_outcome(session.req_header(), asking, answered, None);
     }
 
     /// Notes the end of a request that was answered from here.
-    pub(super) fn ended(&self, session: &Session, asking: RoutedRequest, answered: Answered) {
-        let serving = &self.site_state.serving;
-        serving.ended(
+    pub(super) fn ended(&self, session: &Session, asking: RoutedRequest, answered: RequestOutcome) {
+        let active = &self.site_state.active;
+        active.ended(
             &FinishedRequest::session(session, 0),
             asking,
             answered,
@@ -133,24 +133,24 @@ impl SiteContext {
 
     /// Notes the end of a request that was proxied, and counts it unless that has been done.
     pub(super) fn relayed(&self, session: &Session) {
-        let Some(asking) = self.way.asking() else {
+        let Some(asking) = self.way.route_request() else {
             return;
         };
-        let serving = &self.site_state.serving;
+        let active = &self.site_state.active;
         let answered = self.answered.unwrap_or_else(|| {
             let written = session.response_written();
-            let answered = written.map_or(Answered::ClientGone, |response| {
-                Answered::relayed(response.status.as_u16())
+            let answered = written.map_or(RequestOutcome::ClientGone, |response| {
+                RequestOutcome::relayed(response.status.as_u16())
             });
             let well = self.upstream == ServerAnswer::Well && written.is_some();
             if let (true, Some(route)) = (well, self.way.route()) {
                 self.log_recovery(route);
             }
-            serving.requests.count(asking.route, asking.asked, answered);
+            active.requests.count(asking.route, asking.asked, answered);
             answered
         });
         let through = FinishedRequest::session(session, self.body as u64);
-        serving.ended(&through, asking, answered, self.began);
+        active.ended(&through, asking, answered, self.began);
     }
 }
 
@@ -203,10 +203,10 @@ impl SiteTarget {
     }
 
     /// The same, and what it requests.
-    pub(super) fn asking(&self) -> Option<RoutedRequest> {
+    pub(super) fn route_request(&self) -> Option<RoutedRequest> {
         match self {
-            Self::Origin(route, _) => Some(route.asking(RequestKind::Site)),
-            Self::PostHog(route, ..) => Some(route.asking(RequestKind::PostHog)),
+            Self::Origin(route, _) => Some(route.route_request(RequestKind::Site)),
+            Self::PostHog(route, ..) => Some(route.route_request(RequestKind::PostHog)),
             Self::Nowhere | Self::Answered => None,
         }
     }
@@ -214,7 +214,7 @@ impl SiteTarget {
 
 impl SiteRoute {
     /// A request on it that asks for this.
-    pub(super) fn asking(&self, asked: RequestKind) -> RoutedRequest {
+    pub(super) fn route_request(&self, asked: RequestKind) -> RoutedRequest {
         RoutedRequest {
             route: Some(self.number),
             asked,

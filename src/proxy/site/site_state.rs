@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::{Action, Config, Libraries, PageHost, SiteHost, SiteOrigin};
+use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::build_error::BuildError;
 use crate::proxy::first_party::posthog::PostHogProxy;
 use crate::proxy::outbound::upstream::{Timeouts, SITE_PATIENCE};
 use crate::proxy::routes::RouteAction;
-use crate::proxy::serving::Serving;
 use crate::proxy::site::origin::{Balancer, Servers};
 use crate::site::snippet::{Page, ProxyAddress};
 use crate::site::PathPrefix;
@@ -17,7 +17,7 @@ use super::route_health::RouteHealth;
 
 /// An active configuration, with its site. A request holds the one that it began with.
 pub(in crate::proxy) struct SiteState {
-    pub(in crate::proxy) serving: Arc<Serving>,
+    pub(in crate::proxy) active: Arc<ActiveConfig>,
     /// In the order of the configuration.
     routes: Vec<Arc<SiteRoute>>,
 }
@@ -29,13 +29,13 @@ pub(super) struct SiteRoute {
     /// Its place in the configuration.
     pub(super) number: usize,
     /// Its requests' way through the framework; none where they are answered before.
-    pub(super) to: Option<To>,
+    pub(super) to: Option<RouteUpstream>,
     /// The troubles of the servers behind it.
     pub(super) trouble: Arc<RouteHealth>,
 }
 
 /// Where the framework brings the requests of a route.
-pub(super) enum To {
+pub(super) enum RouteUpstream {
     Origin(Arc<Servers>),
     PostHog(Arc<PostHogProxy>),
 }
@@ -60,20 +60,25 @@ impl SiteState {
     ///
     /// When the snippet for an origin's pages has no route, or there is
     /// nothing to verify PostHog's host with.
-    pub(super) fn new(serving: Arc<Serving>, before: Option<&Self>) -> Result<Self, BuildError> {
-        let config = &serving.config;
+    pub(super) fn new(
+        active: Arc<ActiveConfig>,
+        before: Option<&Self>,
+    ) -> Result<Self, BuildError> {
+        let config = &active.config;
         let timeouts = Timeouts {
             connect: config.delivery.connect_timeout,
             exchange: SITE_PATIENCE,
         };
         let named = before.map(|before| before.by_name());
         let mut routes = Vec::with_capacity(config.routes.len());
-        for (route, compiled) in config.routes.iter().zip(serving.routes.iter()) {
+        for (route, compiled) in config.routes.iter().zip(active.routes.iter()) {
             let known = named
                 .as_ref()
                 .and_then(|named| named.get(compiled.name.as_str()));
             let to = match (&compiled.does, &route.action) {
-                (RouteAction::PostHog(passed), _) => Some(To::PostHog(Arc::clone(passed))),
+                (RouteAction::PostHog(passed), _) => {
+                    Some(RouteUpstream::PostHog(Arc::clone(passed)))
+                }
                 (RouteAction::Origin, Action::Origin(origin)) => {
                     let page = match &origin.inject {
                         None => None,
@@ -83,7 +88,7 @@ impl SiteState {
                         let mut known = before.servers();
                         known.find(|known| known.is_as_good(origin, timeouts, page.as_ref()))
                     });
-                    Some(To::Origin(match known {
+                    Some(RouteUpstream::Origin(match known {
                         Some(known) => Arc::clone(known),
                         None => Arc::new(Servers::new(origin, timeouts, page)),
                     }))
@@ -99,7 +104,7 @@ impl SiteState {
                     .unwrap_or_default(),
             }));
         }
-        Ok(Self { serving, routes })
+        Ok(Self { active, routes })
     }
 
     /// The route of this number.
@@ -108,7 +113,7 @@ impl SiteState {
     }
 
     fn by_name(&self) -> HashMap<&str, &SiteRoute> {
-        let names = self.serving.routes.iter().map(|route| route.name.as_str());
+        let names = self.active.routes.iter().map(|route| route.name.as_str());
         let named = names.zip(self.routes.iter().map(AsRef::as_ref));
         // Of equal names the first.
         let named: Vec<_> = named.collect();
@@ -117,8 +122,8 @@ impl SiteState {
 
     fn servers(&self) -> impl Iterator<Item = &Arc<Servers>> {
         self.routes.iter().filter_map(|route| match &route.to {
-            Some(To::Origin(servers)) => Some(servers),
-            Some(To::PostHog(_)) | None => None,
+            Some(RouteUpstream::Origin(servers)) => Some(servers),
+            Some(RouteUpstream::PostHog(_)) | None => None,
         })
     }
 

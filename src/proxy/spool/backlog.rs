@@ -23,7 +23,7 @@ use crate::delivery::{
 use crate::posthog::{Batch, BatchOutline, Envelope};
 
 use crate::proxy::limits::log_limit::LogLimit;
-use crate::proxy::outbound::recovery::format_duration;
+use crate::proxy::outbound::outage_tracker::format_duration;
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::sender::Destinations;
 use crate::proxy::outbound::verdict::{BatchVerdict, Fallback};
@@ -35,7 +35,7 @@ const HOLD: Duration = Duration::from_secs(2);
 
 /// Who has stored a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Holder {
+pub(crate) enum AcceptedBy {
     PostHog,
     Spool,
 }
@@ -58,7 +58,7 @@ pub(crate) struct Backlog {
     folder: Option<Arc<dyn SharedFolder>>,
     /// Whether another process drained the spool when this one opened it.
     opened: Leadership,
-    carrier: Arc<Carrier>,
+    carrier: Arc<ReplaySender>,
     settings: ReplaySettings,
     replay: Mutex<ReplayState>,
     begun: AtomicBool,
@@ -76,17 +76,17 @@ enum ReplayState {
 }
 
 /// Sends the batches of the replay to PostHog.
-struct Carrier {
+struct ReplaySender {
     destinations: ArcSwap<Destinations>,
     log_limit: Arc<LogLimit>,
     /// The live view, which is made later.
     live: OnceLock<Arc<Live>>,
     /// Events that have left the spool since it was last empty, by project.
-    drained: Mutex<HashMap<String, Drained>>,
+    drained: Mutex<HashMap<String, DrainProgress>>,
 }
 
 /// Events of a project that have left the spool since it was last empty.
-struct Drained {
+struct DrainProgress {
     since: Instant,
     events: u64,
 }
@@ -133,7 +133,7 @@ impl Backlog {
             projects: Arc::new(projects),
             folder,
             opened,
-            carrier: Arc::new(Carrier {
+            carrier: Arc::new(ReplaySender {
                 destinations: ArcSwap::new(destinations),
                 log_limit,
                 live: OnceLock::new(),
@@ -295,18 +295,18 @@ impl ProjectSpool {
         batch: Bytes,
         outline: Option<BatchOutline>,
         arrived: Received,
-    ) -> Result<Holder, NotSpooled> {
+    ) -> Result<AcceptedBy, NotSpooled> {
         let events = || SpooledEvent::of_written(&batch, outline.as_ref(), arrived);
-        self.bring(&batch, arrived.from, events).await
+        self.deliver_or_store(&batch, arrived.from, events).await
     }
 
     /// The same for a batch whose events to store come from `events`.
-    pub(crate) async fn bring(
+    pub(crate) async fn deliver_or_store(
         &self,
         batch: &Bytes,
         from: Option<IpAddr>,
         events: impl FnOnce() -> Result<Vec<SpooledEvent>, SpoolError>,
-    ) -> Result<Holder, NotSpooled> {
+    ) -> Result<AcceptedBy, NotSpooled> {
         let destination = &self.destination;
         let mut refusal = None;
         if self.project.admit().await == BatchRoute::Stream {
@@ -314,20 +314,20 @@ impl ProjectSpool {
             destination.note(said.verdict);
             self.project.report(&said.for_delivery());
             if said.verdict == BatchVerdict::Accepted {
-                return Ok(Holder::PostHog);
+                return Ok(AcceptedBy::PostHog);
             }
             refusal = Some(said.verdict);
         }
         // Boxed: PostHog nearly always takes it.
         let kept = Box::pin(self.keep(events())).await;
         if let Some(verdict) = refusal {
-            self.tell(verdict, &kept);
+            self.log_outcome(verdict, &kept);
         }
         kept
     }
 
     /// Logs PostHog's answer, and what happened to the events.
-    pub(crate) fn tell(&self, verdict: BatchVerdict, kept: &Result<Holder, NotSpooled>) {
+    pub(crate) fn log_outcome(&self, verdict: BatchVerdict, kept: &Result<AcceptedBy, NotSpooled>) {
         let then = match kept {
             Ok(_) => Fallback::Spooled,
             Err(_) => Fallback::ClientRetries,
@@ -340,20 +340,21 @@ impl ProjectSpool {
     pub(crate) async fn keep(
         &self,
         events: Result<Vec<SpooledEvent>, SpoolError>,
-    ) -> Result<Holder, NotSpooled> {
+    ) -> Result<AcceptedBy, NotSpooled> {
         let name = &self.destination.project().name;
         let kept = match events {
             Ok(events) => self.project.keep(events).await,
             Err(error) => Err(error),
         };
         let Err(error) = kept else {
-            return Ok(Holder::Spool);
+            return Ok(AcceptedBy::Spool);
         };
         let (then, result) = match error {
             // Events that can never be kept must not hold up the others of the request.
-            SpoolError::TooLarge { events, of, .. } if events < of => {
-                ("They are dropped; the others are stored", Ok(Holder::Spool))
-            }
+            SpoolError::TooLarge { events, of, .. } if events < of => (
+                "They are dropped; the others are stored",
+                Ok(AcceptedBy::Spool),
+            ),
             SpoolError::TooLarge { .. } if self.project.mode() == DeliveryMode::Spool => {
                 ("They are refused", Err(NotSpooled::TooLarge))
             }
@@ -376,7 +377,7 @@ impl Drop for Backlog {
 }
 
 #[async_trait]
-impl Upstream for Carrier {
+impl Upstream for ReplaySender {
     fn envelope(&self, project: &str) -> Option<Envelope> {
         let destinations = self.destinations.load();
         Some(destinations.get(project)?.envelope().clone())
@@ -415,7 +416,7 @@ impl Upstream for Carrier {
             return;
         }
         let mut drained = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = drained.entry(project.to_owned()).or_insert(Drained {
+        let known = drained.entry(project.to_owned()).or_insert(DrainProgress {
             since: Instant::now(),
             events: 0,
         });
@@ -423,7 +424,7 @@ impl Upstream for Carrier {
         if waiting > 0 {
             return;
         }
-        let Some(Drained { since, events }) = drained.remove(project) else {
+        let Some(DrainProgress { since, events }) = drained.remove(project) else {
             return;
         };
         let line = format!(

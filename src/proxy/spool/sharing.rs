@@ -72,14 +72,14 @@ enum SpoolDetour {
 
 impl SharedProjects {
     pub(crate) fn as_configured(&self) {
-        self.go(SpoolDetour::None);
+        self.set_detour(SpoolDetour::None);
     }
 
     pub(crate) fn all_through_the_spool(&self) {
-        self.go(SpoolDetour::ThroughTheSpool);
+        self.set_detour(SpoolDetour::ThroughTheSpool);
     }
 
-    fn go(&self, way: SpoolDetour) {
+    fn set_detour(&self, way: SpoolDetour) {
         let mut modes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         modes.way = way;
         modes.set();

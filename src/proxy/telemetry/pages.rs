@@ -33,7 +33,7 @@ impl AdminPages {
     }
 
     /// Tells what this says.
-    pub(crate) fn tell_of(&self, source: StateSource) {
+    pub(crate) fn set_source(&self, source: StateSource) {
         // It is set once.
         let _ = self.source.set(source);
     }

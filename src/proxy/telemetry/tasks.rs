@@ -12,7 +12,7 @@ pub(crate) struct CountedRuntime(Id);
 
 impl CountedRuntime {
     /// Counts the tasks of this runtime. To be called on it.
-    pub(crate) fn this() -> Self {
+    pub(crate) fn of_this_thread() -> Self {
         let handle = Handle::current();
         let id = handle.id();
         runtimes().push(handle);

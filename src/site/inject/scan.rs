@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::script::{Further, ScriptState};
+use super::script::{ScriptState, ScriptStep};
 
 /// How far into a page the head's end is looked for, in bytes.
 const FURTHEST: usize = 1024 * 1024;
@@ -50,7 +50,7 @@ enum ScanState {
     Name,
     /// In an unfinished tag, and the raw element that it opens.
     Tag {
-        within: Within,
+        within: TagPosition,
         raw: Option<&'static str>,
     },
     /// In `<!…>` that is no comment.
@@ -82,7 +82,7 @@ enum CommentEnd {
 /// Where in a tag. A quote means something only where a value begins (HTML 13.2.5.37): pages are
 /// full of tags such as `<meta content="a 5" screen">`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Within {
+enum TagPosition {
     Names,
     /// After `=`.
     BeforeValue,
@@ -234,7 +234,7 @@ enum TagName {
 /// `name` is the text between `<` and `byte`.
 fn decide(name: &[u8], byte: u8) -> TagName {
     let tag = ScanState::Tag {
-        within: Within::Names,
+        within: TagPosition::Names,
         raw: None,
     };
     if name.is_empty() {
@@ -275,7 +275,7 @@ fn decide(name: &[u8], byte: u8) -> TagName {
         return TagName::Document(step(tag, byte));
     }
     let raw = RAW.iter().copied().find(|raw| !closes && is(raw));
-    let within = Within::Names;
+    let within = TagPosition::Names;
     TagName::Other(ScanState::Tag { within, raw })
 }
 
@@ -324,10 +324,10 @@ fn step(state: ScanState, byte: u8) -> ScanState {
         }),
         ScanState::Raw { name, matched } => raw(name, matched, byte),
         ScanState::Script(script) => match script.step(byte) {
-            Further::Within(script) => ScanState::Script(script),
-            Further::Ended if byte == b'>' => ScanState::Text,
-            Further::Ended => ScanState::Tag {
-                within: Within::Names,
+            ScriptStep::Within(script) => ScanState::Script(script),
+            ScriptStep::Ended if byte == b'>' => ScanState::Text,
+            ScriptStep::Ended => ScanState::Tag {
+                within: TagPosition::Names,
                 raw: None,
             },
         },
@@ -335,10 +335,10 @@ fn step(state: ScanState, byte: u8) -> ScanState {
 }
 
 /// One byte further in a tag.
-fn tag(within: Within, raw: Option<&'static str>, byte: u8) -> ScanState {
+fn tag(within: TagPosition, raw: Option<&'static str>, byte: u8) -> ScanState {
     let within = match (within, byte) {
-        (Within::Quoted(open), _) if byte == open => Within::Names,
-        (Within::Quoted(_), _) => within,
+        (TagPosition::Quoted(open), _) if byte == open => TagPosition::Names,
+        (TagPosition::Quoted(_), _) => within,
         (_, b'>') => {
             return match raw {
                 None => ScanState::Text,
@@ -346,12 +346,12 @@ fn tag(within: Within, raw: Option<&'static str>, byte: u8) -> ScanState {
                 Some(name) => ScanState::Raw { name, matched: 0 },
             }
         }
-        (Within::Names, b'=') => Within::BeforeValue,
-        (Within::Names, _) => Within::Names,
-        (Within::BeforeValue, b'"' | b'\'') => Within::Quoted(byte),
-        (Within::BeforeValue, _) if byte.is_ascii_whitespace() => within,
-        (Within::Unquoted, _) if byte.is_ascii_whitespace() => Within::Names,
-        (Within::BeforeValue | Within::Unquoted, _) => Within::Unquoted,
+        (TagPosition::Names, b'=') => TagPosition::BeforeValue,
+        (TagPosition::Names, _) => TagPosition::Names,
+        (TagPosition::BeforeValue, b'"' | b'\'') => TagPosition::Quoted(byte),
+        (TagPosition::BeforeValue, _) if byte.is_ascii_whitespace() => within,
+        (TagPosition::Unquoted, _) if byte.is_ascii_whitespace() => TagPosition::Names,
+        (TagPosition::BeforeValue | TagPosition::Unquoted, _) => TagPosition::Unquoted,
     };
     ScanState::Tag { within, raw }
 }
@@ -374,7 +374,7 @@ fn raw(name: &'static str, matched: usize, byte: u8) -> ScanState {
             Some(_) => again,
             None if byte == b'>' => ScanState::Text,
             None if byte.is_ascii_whitespace() || byte == b'/' => ScanState::Tag {
-                within: Within::Names,
+                within: TagPosition::Names,
                 raw: None,
             },
             None => again,

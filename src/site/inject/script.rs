@@ -20,7 +20,7 @@ enum ScriptComment {
 
 /// The result of another byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Further {
+pub(super) enum ScriptStep {
     Within(ScriptState),
     /// The byte after the name of the end tag.
     Ended,
@@ -34,12 +34,12 @@ impl ScriptState {
         }
     }
 
-    pub(super) fn step(self, byte: u8) -> Further {
+    pub(super) fn step(self, byte: u8) -> ScriptStep {
         let mut comment = self.comment;
         if byte.is_ascii_whitespace() || matches!(byte, b'/' | b'>') {
             let ends = self.ends_with(b"</script");
             match comment {
-                ScriptComment::Outside | ScriptComment::Within if ends => return Further::Ended,
+                ScriptComment::Outside | ScriptComment::Within if ends => return ScriptStep::Ended,
                 ScriptComment::Within if self.ends_with(b"<script") => {
                     comment = ScriptComment::WithinInner
                 }
@@ -56,7 +56,7 @@ impl ScriptState {
         } else if comment == ScriptComment::Outside && next.ends_with(b"<!--") {
             next.comment = ScriptComment::Within;
         }
-        Further::Within(next)
+        ScriptStep::Within(next)
     }
 
     /// At most eight bytes.

@@ -1,7 +1,9 @@
 //! The tag for plain HTML.
 
 use super::super::unanswered;
-use super::{literal, options, AnalyticsPart, HandOver, Page, PostHogPart, Types};
+use super::literal::literal;
+use super::options::{options, HandOver, Types};
+use super::page::{AnalyticsPart, Page, PostHogPart};
 
 /// The methods of analytics.js that may be called before it has loaded (its `PreInitMethodName`).
 const ANALYTICS_METHODS: &str = "track page identify group alias screen ready on once off register \
@@ -69,12 +71,12 @@ pub fn script(page: &Page) -> String {
     match (&page.analytics, &page.posthog) {
         (Some(_), Some(posthog)) => {
             text.push_str(&posthog_stub(" analytics.page()"));
-            text.push_str(&together(page, posthog));
+            text.push_str(&html_with_hand_over(page, posthog));
         }
         (Some(_), None) => text.push_str("  analytics.page()\n"),
         (None, Some(posthog)) => {
             text.push_str(&posthog_stub(""));
-            text.push_str(&alone(page, posthog));
+            text.push_str(&html_without_hand_over(page, posthog));
         }
         (None, None) => {}
     }
@@ -216,7 +218,7 @@ fn watch(page: &Page, posthog: &PostHogPart) -> String {
     )
 }
 
-fn alone(page: &Page, posthog: &PostHogPart) -> String {
+fn html_without_hand_over(page: &Page, posthog: &PostHogPart) -> String {
     format!(
         "  {init}
 {watch}  function loadPostHog() {{
@@ -235,7 +237,7 @@ fn alone(page: &Page, posthog: &PostHogPart) -> String {
 /// it ran earlier and started later, earlier calls would be lost: up to 1.443 it reads the queue
 /// once. The browser loads its file in advance, so that it is not late; a preload would cause a
 /// warning on the console if analytics.js is slow.
-fn together(page: &Page, posthog: &PostHogPart) -> String {
+fn html_with_hand_over(page: &Page, posthog: &PostHogPart) -> String {
     let hand_over = HandOver {
         analytics: "window.analytics",
         anonymous_id: "window.analytics.user().anonymousId()",

@@ -18,8 +18,9 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
+use super::arrival::Bounds;
 use super::json::{Ended, Skim, Skimmed};
-use super::{Bounds, RewriteError};
+use super::outcome::RewriteError;
 use crate::segment::Call;
 
 use parts::{BodyState, EnvelopeGuess, Guess, Item, Means, Streaming};

@@ -1,6 +1,7 @@
 //! One message through all its steps, with memory that is used again for the next.
 
 mod client_contexts;
+mod conversion;
 mod event;
 mod shared;
 mod spare;
@@ -9,15 +10,19 @@ use std::sync::Arc;
 
 use simdutf8::basic::from_utf8;
 
+use super::arrival::Recipient;
 use super::json::Shape;
 use super::json::{repair, Cleanliness, EventBuffer, Malformed, Scratch, Workbench};
+use super::mapping::Integrations;
 use super::merge::{merge, MergeTree};
 use super::message::{Context, Message, MessagePart};
-use super::normalise::{is_enabled_for_posthog, MessageSource};
+use super::message_source::MessageSource;
+use super::normalise::is_enabled_for_posthog;
+use super::outcome::{Fault, NoEvent, Omission, RewriteError};
 use super::write::{ContextCache, ContextId};
-use super::{Fault, Integrations, NoEvent, Omission, Recipient, RewriteError};
 
 pub(super) use client_contexts::{ClientContext, ClientContexts, ClientSlot};
+pub(super) use conversion::Conversion;
 use event::{event, EventBuffers};
 pub(super) use event::{Grouping, RequestContext, Unreadable};
 pub(super) use shared::BatchDefaults;
@@ -143,7 +148,7 @@ impl Converter {
         (text, extent, index): (&[u8], TextEnd, usize),
         out: &mut Vec<u8>,
     ) -> Result<Converted, RewriteError> {
-        let (rewriter, shared) = (request.rewriter, request.shared);
+        let (conversion, shared) = (request.conversion, request.shared);
         let (length, scanned) = match extent {
             TextEnd::Scanned(seen) => (seen.length, seen.scanned),
             _ => self.scan(text, extent)?,
@@ -164,7 +169,7 @@ impl Converter {
             None => {
                 // What it has kept may be no text.
                 self.message.context.forget();
-                if text.len() > rewriter.bounds.event.saturating_mul(2) {
+                if text.len() > conversion.bounds.event.saturating_mul(2) {
                     return Ok(refused(length, Fault::TooLarge));
                 }
                 self.repaired.clear();
@@ -179,7 +184,7 @@ impl Converter {
             }
         };
         let text = said.as_bytes();
-        if rewriter.mapping.integrations == Integrations::Respect
+        if conversion.mapping.integrations == Integrations::Respect
             && !is_enabled_for_posthog(
                 (&self.message.integrations, text),
                 shared.map(|shared| (&shared.integrations, &*shared.integrations_text)),

@@ -6,7 +6,8 @@ use std::hash::{DefaultHasher, Hasher};
 
 use super::json::name;
 use super::message::Message;
-use super::normalise::{MessageSource, Settled};
+use super::message_source::MessageSource;
+use super::normalise::Settled;
 use super::plan::{EventPlan, Piece};
 use crate::posthog::{Address, EventFacts};
 

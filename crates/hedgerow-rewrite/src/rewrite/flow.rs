@@ -6,6 +6,7 @@ mod steps;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::arrival::{Arrival, Bounds, Recipient};
 use super::body::{NextPart, SplitBody};
 use super::convert::{BatchDefaults, ClientSlot, Converter, TextEnd};
 use super::enrich::edge_session::Transport;
@@ -13,9 +14,9 @@ use super::enrich::meta_ids::MetaIds;
 use super::explain::Trace;
 use super::held_back::HeldBack;
 use super::json::unescape;
+use super::outcome::{RewriteError, Watch};
 use super::repeats::Tag;
 use super::session::RequestSessions;
-use super::{Arrival, Bounds, Recipient, RewriteError, Watch};
 use crate::posthog::{Batch, Mark};
 use crate::segment::Call;
 
@@ -235,7 +236,7 @@ impl Rewrite {
     /// Says that everything pulled so far is safe: PostHog has accepted it, or will get it from
     /// where it is kept now. Only such messages are ever suppressed as repeats.
     pub fn confirm(&mut self) {
-        let repeats = self.rewriter.repeats.as_ref();
+        let repeats = self.rewriter.conversion.repeats.as_ref();
         if let (Some(repeats), Some(now)) = (repeats, self.arrival.received_at) {
             for content in self.unconfirmed.drain(..) {
                 repeats.accept(content, now);
@@ -331,7 +332,7 @@ impl Rewrite {
         self.sessions = RequestSessions::new(self.rewriter.sessions.clone());
         self.unconfirmed.clear();
         for tag in self.noted.drain(..) {
-            if let Some(repeats) = &self.rewriter.repeats {
+            if let Some(repeats) = &self.rewriter.conversion.repeats {
                 repeats.forget(tag);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{MessageOutcome, NoEvent, Notice, Watch};
+use super::outcome::{MessageOutcome, NoEvent, Notice, Watch};
 use crate::posthog::Batch;
 
 /// Something to be told.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::enrich::ids::{number_as_text, usable};
 use super::json::{is_blank, is_truthy, Shape, Value};
-use super::Mode;
+use super::mapping::Mode;
 
 /// An id of a message.
 #[derive(Debug, Clone, Default)]

@@ -4,18 +4,7 @@ use super::json::{name, unescape};
 use super::message::{find, named, Context, ContextObject};
 use super::usable;
 
-/// Where a library runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LibraryKind {
-    /// In a visitor's browser.
-    Browser,
-    /// On a visitor's phone, or another device of theirs.
-    Mobile,
-    /// On a machine of the sender's.
-    Server,
-    /// The message does not say.
-    Unknown,
-}
+pub(super) use super::library_kind::LibraryKind;
 
 /// What a library's name says of where it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,11 +109,6 @@ impl LibraryKind {
                 }
             }
         }
-    }
-
-    /// Whether the client's address is the user's.
-    pub(super) fn runs_on_a_device(self) -> bool {
-        matches!(self, Self::Browser | Self::Mobile)
     }
 }
 

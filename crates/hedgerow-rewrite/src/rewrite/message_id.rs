@@ -3,14 +3,16 @@
 
 use std::hash::Hasher;
 
-use sha1::{compress, Digest, Sha1};
+use sha1::{Digest, Sha1};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::enrich::uuid7::{hyphenated, Uuid7};
 use super::json::Value;
+use super::mapping::Mode;
 use super::message::Message;
-use super::normalise::moment;
-use super::{usable, Mode};
+use super::moment::moment;
+use super::sha1_blocks::add_blocks;
+use super::usable;
 
 /// UUID v5 of the name "PostHog" in the nil namespace.
 const NAMESPACE: [u8; 16] = [
@@ -70,8 +72,6 @@ fn hashed(name: &[u8]) -> [u8; 16] {
     if let Some(place) = last.and_then(|last| last.last_chunk_mut()) {
         *place = (length as u64 * 8).to_be_bytes();
     }
-    let [first, second] = [0, 64].map(|at| text.get(at..).and_then(|text| text.first_chunk()));
-    let blocks = [first, second].map(|block| block.copied().unwrap_or([0; 64]).into());
     // As the standard has them.
     let mut state = [
         0x6745_2301,
@@ -80,7 +80,7 @@ fn hashed(name: &[u8]) -> [u8; 16] {
         0x1032_5476,
         0xc3d2_e1f0,
     ];
-    compress(&mut state, blocks.get(..number).unwrap_or_default());
+    add_blocks(&mut state, blocks.get(..number).unwrap_or_default());
     let [a, b, c, d, _] = state.map(u32::to_be_bytes);
     let mut hashed = [0; 16];
     for (place, word) in hashed.as_chunks_mut().0.iter_mut().zip([a, b, c, d]) {

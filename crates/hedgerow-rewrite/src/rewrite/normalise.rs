@@ -3,30 +3,23 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use super::arrival::{Arrival, Recipient};
 use super::enrich::uuid7::{event_uuid, Uuid7};
 use super::identity::Id;
-use super::json::{inner, is_blank, is_truthy, name, unescape, Shape, Value};
+use super::json::{is_truthy, name, unescape, Shape, Value};
 use super::library::LibraryKind;
-use super::message::{Context, Message, MessagePart};
+use super::mapping::{EventUuidForm, Mapping, Mode};
+use super::message::{Message, MessagePart};
 use super::message_id::{given, made, EventUuid, MessagePosition};
+use super::message_source::MessageSource;
+use super::moment::{has_content, moment};
+use super::outcome::Fault;
 use super::repeats::{SeenMessages, Tag};
 use super::session::{RequestSessions, SenderClock};
-use super::time::{read, read_number, read_plain, Reading};
+use super::time::Reading;
+use super::time::Timestamp;
 use super::usable;
-use super::{Arrival, EventUuidForm, Fault, Mapping, Mode, Recipient, Timestamp};
 use crate::segment::Kind;
-
-/// A message and the context that counts for it: its own, the batch's, or both merged.
-#[derive(Clone, Copy)]
-pub(super) struct MessageSource<'t> {
-    pub(super) text: &'t [u8],
-    pub(super) message: &'t Message,
-    pub(super) context_text: &'t [u8],
-    pub(super) context: &'t Context,
-    /// The two texts again, as what they are: UTF-8.
-    pub(super) utf8: &'t str,
-    pub(super) context_utf8: &'t str,
-}
 
 /// What is settled about a message before it is mapped.
 #[derive(Debug)]
@@ -322,21 +315,6 @@ fn timing(
                 ..at(received_at, Some(written))
             },
         },
-    }
-}
-
-/// Whether something stands there; a blank text says no more than null.
-pub(super) fn has_content(value: Value, text: &[u8]) -> bool {
-    value.shape != Shape::Null && !is_blank(value, text)
-}
-
-/// The moment that a text or a number says.
-pub(super) fn moment(value: Value, text: &[u8]) -> Option<Reading> {
-    match value.shape {
-        Shape::Number => read_number(value.of(text)),
-        Shape::Plain => read_plain(inner(value.of(text))),
-        _ if value.is_string() => read(&value.says(text)),
-        _ => None,
     }
 }
 

@@ -4,14 +4,15 @@
 
 use super::identity::Id;
 use super::json::{inner, is_blank, name, Shape, Value};
+use super::mapping::{Mapping, Mode, PersonProfiles, SameAnonymousId, SecondIdentify};
 use super::message::Message;
-use super::normalise::{moment, HappenedAt, MessageSource, Settled};
+use super::message_source::MessageSource;
+use super::moment::moment;
+use super::normalise::{HappenedAt, Settled};
+use super::outcome::{Fault, NoEvent, Omission};
 use super::rules::{decide, Rule, RuleAction, PERSON_EVENTS};
 use super::time::Reading;
-use super::{
-    Fault, Mapping, Mode, NoEvent, Omission, PersonProfiles, SameAnonymousId, SecondIdentify,
-    Timestamp,
-};
+use super::time::Timestamp;
 use crate::posthog::NESTING_LIMIT;
 use crate::segment::Kind;
 

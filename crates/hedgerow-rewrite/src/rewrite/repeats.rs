@@ -20,8 +20,8 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::json::Value;
 use super::message::Message;
-use super::normalise::MessageSource;
-use super::Timestamp;
+use super::message_source::MessageSource;
+use super::time::Timestamp;
 use crate::posthog::ProjectId;
 use crate::segment::Kind;
 

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::arrival::{Arrival, Recipient};
 use super::enrich::edge_session::{CookieValue, EdgeSessions, SessionCookie};
 pub(super) use super::enrich::session::SenderClock;
 use super::enrich::session::{
@@ -12,8 +13,8 @@ use super::enrich::uuid7::Uuid7;
 use super::json::{name, Scratch, Shape, Value};
 use super::library::LibraryKind;
 use super::message::MessagePart;
-use super::normalise::MessageSource;
-use super::{Arrival, Recipient, Timestamp};
+use super::message_source::MessageSource;
+use super::time::Timestamp;
 
 /// Sessions that the edge keeps itself: `sessions: cookie`.
 #[derive(Debug)]

@@ -8,16 +8,16 @@ use crate::config::{Config, Project};
 use crate::doctor::{self, Finding, KeyKnown};
 use crate::posthog::Host;
 
-use super::ask::Probe;
+use super::probe::Probe;
 use super::timeouts;
-use crate::proxy::outbound::pools::Pools;
+use crate::proxy::outbound::pools::ConnectionPools;
 
 /// Asks for a project's key where its events go and, if it is not known there, in the other region.
 pub(super) async fn examine(project: &Project, config: &Config) -> Option<Finding> {
-    let here = known(project, &project.host, config).await?;
+    let here = look_up_key(project, &project.host, config).await?;
     let other = project.host.other_cloud();
     let elsewhere = match (&other, here) {
-        (Some((name, host)), KeyKnown::No) => match known(project, host, config).await {
+        (Some((name, host)), KeyKnown::No) => match look_up_key(project, host, config).await {
             Some(KeyKnown::Yes) => Some(*name),
             _ => None,
         },
@@ -31,14 +31,14 @@ pub(super) async fn examine(project: &Project, config: &Config) -> Option<Findin
 }
 
 /// `None` if the answer does not decide it.
-async fn known(project: &Project, host: &Host, config: &Config) -> Option<KeyKnown> {
+async fn look_up_key(project: &Project, host: &Host, config: &Config) -> Option<KeyKnown> {
     let key = project.api_key.expose();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if !key.bytes().all(plain) {
         return None;
     }
     let authorities = project.ca_file.as_ref().map(|file| file.path.as_path());
-    let connections = Pools::default().of(host, authorities).ok()?;
+    let connections = ConnectionPools::default().of(host, authorities).ok()?;
     let asking = Probe::new(host, connections, timeouts(config));
     let path = format!("/array/{key}/config");
     let answer = asking.ask("GET", &path, &[], Bytes::new()).await.ok()?;

@@ -11,7 +11,7 @@ use crate::doctor::{self, Finding};
 
 use crate::proxy::acme;
 use crate::proxy::build_error::BuildError;
-use crate::proxy::lifecycle::startable::check_server;
+use crate::proxy::lifecycle::start_check::check_server;
 use crate::proxy::server_error::ServerError;
 
 /// Looks at it. Opens no connection, except to a spool that several machines share.

@@ -1,10 +1,10 @@
 //! Checks what an installation needs: the connection to PostHog, the disk, the certificates, and
 //! the path from outside. [`crate::doctor`] evaluates the results.
 
-pub(super) mod ask;
 mod key;
 mod machine;
 mod outside;
+pub(super) mod probe;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -20,11 +20,11 @@ use crate::config::{Action, Config, Project};
 use crate::doctor::{self, milliseconds, Finding};
 use crate::posthog::{Batch, Envelope, Host, BATCH_PATH};
 
-use crate::proxy::outbound::pools::Pools;
+use crate::proxy::outbound::pools::ConnectionPools;
 use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::outbound::verdict::{BatchVerdict, NoAnswerReason};
 use crate::proxy::random::random_bits;
-use ask::Probe;
+use probe::Probe;
 
 pub use key::unknown_keys;
 
@@ -42,7 +42,7 @@ pub async fn examine(config: &Config, url: Option<&Host>) -> Vec<Finding> {
             &project.host,
         ));
         let about = format!("project {}", project.name);
-        if reach(&about, &project.host, config, &mut findings).await {
+        if examine_connection(&about, &project.host, config, &mut findings).await {
             findings.extend(event(project, config).await);
             findings.extend(key::examine(project, config).await);
         }
@@ -53,13 +53,13 @@ pub async fn examine(config: &Config, url: Option<&Host>) -> Vec<Finding> {
                 let hosts = files.forward.iter().flat_map(|to| [&to.api, &to.cdn]);
                 for host in hosts {
                     let about = format!("forward of {}", route.path);
-                    reach(&about, host, config, &mut findings).await;
+                    examine_connection(&about, host, config, &mut findings).await;
                 }
             }
             Action::Origin(origin) => {
                 for server in &origin.servers {
                     let about = format!("origin of {}", route.path);
-                    reach(&about, server, config, &mut findings).await;
+                    examine_connection(&about, server, config, &mut findings).await;
                 }
             }
             Action::PostHog(_) => {}
@@ -79,7 +79,12 @@ fn timeouts(config: &Config) -> Timeouts {
 }
 
 /// The addresses of a name, and a connection to one of them. Whether there was one.
-async fn reach(about: &str, host: &Host, config: &Config, findings: &mut Vec<Finding>) -> bool {
+async fn examine_connection(
+    about: &str,
+    host: &Host,
+    config: &Config,
+    findings: &mut Vec<Finding>,
+) -> bool {
     let (name, port) = (host.name(), host.port());
     let patience = config.delivery.connect_timeout;
     let dns = format!("{about}, DNS");
@@ -133,7 +138,7 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
         format!("project {}, event", project.name),
     );
     let authorities = project.ca_file.as_ref().map(|file| file.path.as_path());
-    let mut known = Pools::default();
+    let mut known = ConnectionPools::default();
     let connections = match known.of(&project.host, authorities) {
         Ok(connections) => connections,
         Err(error) => {

@@ -12,9 +12,9 @@ use crate::posthog::{Host, Scheme};
 use crate::segment::WriteKeys;
 use crate::site::Layout;
 
-use super::ask::{Probe, ProbeAnswer};
+use super::probe::{Probe, ProbeAnswer};
 use super::{timeouts, uuid, TEST_EVENT};
-use crate::proxy::outbound::pools::Pools;
+use crate::proxy::outbound::pools::ConnectionPools;
 
 /// Text as pages send it, and as the web's caches see it.
 const JSON: (&str, &str) = ("content-type", "text/plain");
@@ -27,7 +27,7 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
         let advice = "give the URL that visitors use, or name its host in a route";
         return vec![Finding::bad(ABOUT, said, advice)];
     };
-    let connections = match Pools::default().of(url, None) {
+    let connections = match ConnectionPools::default().of(url, None) {
         Ok(connections) => connections,
         Err(error) => {
             let advice = "install ca-certificates";
@@ -138,7 +138,7 @@ async fn client_address_seen(
         });
     }
     let host = Host::at(Scheme::Http, admin);
-    let connections = Pools::default().of(&host, None).ok()?;
+    let connections = ConnectionPools::default().of(&host, None).ok()?;
     let live = Probe::new(&host, connections, timeouts(config));
     let bearer = match &config.live {
         LiveView::Off => return None,

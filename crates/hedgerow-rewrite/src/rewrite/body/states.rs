@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::json::{Ended, Malformed, Scanner, Scratch, Skim, Skimmed};
-use super::super::RewriteError;
+use super::super::outcome::RewriteError;
 use super::parts::{
     key_of, BodyState, EnvelopeGuess, Guess, Heading, Item, Means, NextPart, Streaming,
 };

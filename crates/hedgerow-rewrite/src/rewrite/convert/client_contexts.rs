@@ -7,9 +7,9 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::super::arrival::Recipient;
 use super::super::message::Context;
 use super::super::write::ContextCache;
-use super::super::Recipient;
 
 /// A context and the properties that it gives.
 #[derive(Debug, Default)]

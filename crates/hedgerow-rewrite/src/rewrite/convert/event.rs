@@ -1,20 +1,25 @@
 //! The steps behind the scan: from a message to its event.
 
+use super::super::arrival::{Arrival, Recipient};
 use super::super::enrich::meta_ids::MetaIds;
 use super::super::event_facts::event_facts;
 use super::super::explain::Trace;
 use super::super::json::{EventBuffer, Scratch};
+use super::super::mapping::Mode;
 use super::super::message::MessagePart;
-use super::super::normalise::{kind, settle, MessageSource, Naming, SentAt, Settling};
+use super::super::message_source::MessageSource;
+use super::super::normalise::{kind, settle, Naming, SentAt, Settling};
+use super::super::outcome::{Fault, NoEvent, Omission};
 use super::super::plan::{EventPlan, Piece};
-use super::super::privacy::{ClickIds, Scrub, Subject, Treatment};
+use super::super::privacy::{ClickIds, Treatment};
 use super::super::repeats::Tag;
+use super::super::scrub::{Scrub, Subject};
 use super::super::session::RequestSessions;
 use super::super::spread::spreads_beyond;
 use super::super::write::{
     write_event, ContextCache, ContextId, WriteInputs, WriteScratch, Written,
 };
-use super::super::{Arrival, Fault, Mode, NoEvent, Omission, Recipient, Rewriter};
+use super::conversion::Conversion;
 use super::BatchDefaults;
 use crate::posthog::{Address, EventFacts, EventParts};
 
@@ -27,7 +32,7 @@ pub(in crate::rewrite) enum Grouping {
 
 /// What is the same for all messages of a body.
 pub(in crate::rewrite) struct RequestContext<'r> {
-    pub(in crate::rewrite) rewriter: &'r Rewriter,
+    pub(in crate::rewrite) conversion: &'r Conversion,
     pub(in crate::rewrite) arrival: &'r Arrival,
     pub(in crate::rewrite) naming: Naming,
     pub(in crate::rewrite) recipient: &'r Recipient,
@@ -83,7 +88,7 @@ pub(super) fn event(
     out: &mut Vec<u8>,
     memory: EventBuffers<'_>,
 ) -> Result<(), NoEvent> {
-    let mapping = &request.rewriter.mapping;
+    let mapping = &request.conversion.mapping;
     let decision = mapping.privacy.of_message(request.arrival.signals, source);
     let subject = match decision.treatment {
         Treatment::Send => Subject::Kept,
@@ -92,7 +97,7 @@ pub(super) fn event(
     };
     // A visitor who stays anonymous has no session, and gets no cookie.
     let mut no_sessions = RequestSessions::default();
-    let repeats = request.rewriter.repeats.as_deref();
+    let repeats = request.conversion.repeats.as_deref();
     let kind = kind(source, request.naming)?;
     let settled = settle(
         kind,
@@ -139,7 +144,7 @@ pub(super) fn event(
     if values
         .into_iter()
         .flatten()
-        .any(|value| spreads_beyond(value, request.rewriter.bounds.event))
+        .any(|value| spreads_beyond(value, request.conversion.bounds.event))
     {
         return Err(Fault::TooLarge.into());
     }
@@ -164,9 +169,9 @@ pub(super) fn event(
     } = memory;
     let inputs = WriteInputs {
         mapping,
-        user_agents: &request.rewriter.user_agents,
+        user_agents: &request.conversion.user_agents,
         recipient: request.recipient,
-        group_types: (subject == Subject::Kept).then_some(&request.rewriter.group_types),
+        group_types: (subject == Subject::Kept).then_some(&request.conversion.group_types),
         group_cookie: request.group_cookie.filter(|_| subject == Subject::Kept),
         // They are what `click_ids` is about.
         meta_ids: request
@@ -196,13 +201,13 @@ pub(super) fn event(
     let mut written = buffer.written(parts.length as usize);
     if subject == Subject::Removed || mapping.privacy.scrubs() {
         let trace = request.trace.as_deref_mut();
-        let shape = (plan.kind, request.rewriter.bounds.event);
-        let settings = (&mapping.privacy, &request.rewriter.patterns);
+        let shape = (plan.kind, request.conversion.bounds.event);
+        let settings = (&mapping.privacy, &request.conversion.patterns);
         let scrub = Scrub::new(settings, subject, shape, trace);
         parts = scrub.run((written, parts), scrubbed, scratch)?;
         written = scrubbed;
     }
-    if is_too_large(written, request.rewriter.bounds.event) {
+    if is_too_large(written, request.conversion.bounds.event) {
         return Err(Fault::TooLarge.into());
     }
     if out.capacity() - out.len() < written.len() {

@@ -4,9 +4,11 @@ use super::super::body::Heading;
 use super::super::json::{repair, Cleanliness, Scratch, Shape, Workbench};
 use super::super::merge::MergeTree;
 use super::super::message::{Context, MessagePart};
-use super::super::normalise::{has_content, moment, SentAt};
+use super::super::moment::{has_content, moment};
+use super::super::normalise::SentAt;
+use super::super::outcome::RewriteError;
 use super::super::time::Reading;
-use super::super::{RewriteError, Timestamp};
+use super::super::time::Timestamp;
 
 /// The batch's own values, ready to be used for every message of it.
 #[derive(Debug, Default)]

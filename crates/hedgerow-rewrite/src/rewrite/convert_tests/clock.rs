@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::rewrite::enrich::edge_session::{EdgeSessions, SessionCookie, Transport};
-use crate::rewrite::SessionKeeper;
+use crate::rewrite::session::SessionKeeper;
 
 const SECOND: i64 = 1000;
 const MINUTE: i64 = 60 * SECOND;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::rewrite::{ContextTraits, DeviceTypes};
+use crate::rewrite::mapping::{ContextTraits, DeviceTypes};
 
 /// What a caller gives, some of it in the way of what the context gives.
 const CALLERS: [&str; 24] = [

@@ -1,23 +1,15 @@
 //! The enriched mode: more than the reference, and never less.
 
-use super::superset::allow_exceptions;
+use super::bodies::recordings;
+use super::superset::{allow_exceptions, is_superset};
 use super::vectors::vectors;
 use super::*;
 use crate::rewrite::enrich::edge_session::{EdgeSessions, SessionCookie};
-use crate::rewrite::{
+use crate::rewrite::mapping::{
     Bookkeeping, ContextTraits, DeviceTypes, EventUuidForm, GroupTypeFrom, Noise, PersonProfiles,
-    PostHogJs, SameAnonymousId, SecondIdentify, SessionKeeper,
+    PostHogJs, SameAnonymousId, SecondIdentify,
 };
-
-/// Whether `more` has all that `less` has. Objects may gain keys; nothing else may change.
-pub(super) fn is_superset(more: &Json, less: &Json) -> bool {
-    match (more, less) {
-        (Json::Object(more), Json::Object(less)) => less
-            .iter()
-            .all(|(key, value)| more.get(key).is_some_and(|other| is_superset(other, value))),
-        _ => same(more, less),
-    }
-}
+use crate::rewrite::session::SessionKeeper;
 
 fn events(mapping: &Mapping, call: Call, received_at: Option<&str>, body: &[u8]) -> Vec<Json> {
     let rewriter = Rewriter::new(mapping.clone(), Bounds::default());
@@ -33,32 +25,6 @@ fn event_with(mapping: &Mapping, body: &str) -> Json {
 
 fn properties(body: &str) -> Json {
     event_with(&Mapping::default(), body)["properties"].clone()
-}
-
-/// Bodies recorded from real SDKs, with the call that their path names.
-pub(super) fn recordings() -> Vec<(String, Call, Vec<u8>)> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/recordings");
-    let mut recordings = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        let file: Json = serde_json::from_str(&text).unwrap();
-        let (Some(path), Some(body)) = (file["path"].as_str(), file["body"].as_str()) else {
-            continue;
-        };
-        let tail = path.rsplit('/').next().unwrap();
-        let call = match tail {
-            "batch" | "b" | "import" => Call::Batch,
-            "m" => continue,
-            name => match Kind::of_path(name) {
-                Some(kind) => Call::One(kind),
-                None => continue,
-            },
-        };
-        if !body.is_empty() {
-            recordings.push((path.to_owned(), call, body.as_bytes().to_vec()));
-        }
-    }
-    recordings
 }
 
 #[test]

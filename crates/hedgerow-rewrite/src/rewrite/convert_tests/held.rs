@@ -2,7 +2,7 @@
 
 use super::flow::MIXED;
 use super::*;
-use crate::rewrite::WrittenKey;
+use crate::rewrite::flow::WrittenKey;
 
 #[test]
 fn write_keys_are_found_at_the_top_and_in_the_first_message() {

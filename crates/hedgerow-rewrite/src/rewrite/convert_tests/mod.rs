@@ -15,6 +15,7 @@ use super::*;
 use crate::posthog::{ApiKey, Batch, Envelope, ProjectId};
 use crate::segment::{Call, Kind};
 
+mod bodies;
 mod clock;
 mod context_cache;
 mod enriched;

@@ -1,7 +1,6 @@
 //! What may leave of a visitor, on whole messages.
 
-use super::enriched::recordings;
-use super::scrub::bodies;
+use super::bodies::{bodies, recordings};
 use super::*;
 use crate::rewrite::privacy::{
     IpMask, PathPattern, Privacy, Pseudonym, Secret, Signal, Signals, Treatment,

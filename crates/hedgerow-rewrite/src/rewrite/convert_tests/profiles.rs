@@ -2,7 +2,7 @@
 
 use super::who::{event_of, properties_of, run, track, NOW};
 use super::*;
-use crate::rewrite::PersonProfiles;
+use crate::rewrite::mapping::PersonProfiles;
 
 const PROFILE: &str = "$process_person_profile";
 

@@ -1,7 +1,7 @@
 //! The same message delivered twice, as browsers and SDKs do (segment-tracking 1.8 and 2.4).
 
 use super::*;
-use crate::rewrite::{EventUuidForm, Repeats};
+use crate::rewrite::mapping::{EventUuidForm, Repeats};
 
 fn recording(name: &str) -> (Call, String) {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/recordings");

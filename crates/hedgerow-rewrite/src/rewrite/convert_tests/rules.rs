@@ -160,7 +160,7 @@ fn every_property_of_every_vector_and_recording_is_explained() {
     const SPREAD: &str =
         r#"{"type":"page","userId":"u","properties":"ab","context":["x",{"y":1}]}"#;
     let mut wrong = Vec::new();
-    let mut bodies = super::scrub::bodies();
+    let mut bodies = super::bodies::bodies();
     bodies.push(("spread".to_owned(), Call::Batch, SPREAD.into()));
     for (name, call, body) in bodies {
         for mapping in [Mapping::default(), Mapping::reference()] {

@@ -1,8 +1,7 @@
 //! The pass over a written event, against the same done by hand to a parsed one.
 
-use super::enriched::recordings;
+use super::bodies::bodies;
 use super::privacy::{mapping, outcome, paths};
-use super::vectors::vectors;
 use super::*;
 use crate::rewrite::enrich::privacy::{is_click_id, mask_click_ids, Hit};
 use crate::rewrite::privacy::{ClickIds, IpMask, PathPattern, Privacy, Signals, PROTECTED};
@@ -100,22 +99,6 @@ fn alike(found: &Json, expected: &Json) -> bool {
         }
         _ => same(found, expected),
     }
-}
-
-/// Every body that real clients or the reference's vectors have, and one that is nasty.
-pub(super) fn bodies() -> Vec<(String, Call, Vec<u8>)> {
-    const NASTY: &str = r#"{"type":"track","event":"a?gclid=1","userId":"u","messageId":"m","properties":{
-        "a" : [ { "b" :[1,2,{"c":"x"}], "email":"e1"} ,[], {}, [[{"email":null}]] ],"empty":"","nil":null,"n":-1.50,"t":true,
-        "q\"uo\\te":{"email":"e2","a.b":3},"url":"https:\/\/a.test\/?x=1\u0026gclid=G\u003f#h","gclid":"G2","$ip":"198.51.100.9",
-        "ip":"not one","net":{"ip":" 198.51.100.10 ","ips":["198.51.100.11"]},"$set":{"$initial_gclid":"G3","email":"e3"},
-        "é":{"ü":{"email":"e4"}},"deep":{"deep":{"deep":{"deep":{"email":"e5"}}}}},"context":{"ip":"203.0.113.9","traits":{"email":"e6"}}}"#;
-    let mut bodies: Vec<_> = vectors()
-        .into_iter()
-        .map(|vector| (vector.name, Call::Batch, vector.message.into_bytes()))
-        .collect();
-    bodies.extend(recordings());
-    bodies.push(("nasty".to_owned(), Call::Batch, NASTY.into()));
-    bodies
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The paths that name one call: what they take is one message, or a batch after all.
 
 use super::*;
-use crate::rewrite::WrittenKey;
+use crate::rewrite::flow::WrittenKey;
 
 const RECEIVED: Option<&str> = Some("2026-11-23T11:00:06.000Z");
 

@@ -1,8 +1,8 @@
 //! What posthog-js says of a page and its visitor, from what Segment's libraries send.
 
 use super::*;
+use crate::rewrite::mapping::PersonProfiles;
 use crate::rewrite::privacy::{ClickIds, Privacy, Signals, Treatment};
-use crate::rewrite::PersonProfiles;
 use crate::segment::Kind;
 
 fn converted(mapping: &Mapping, cookies: Option<&str>, body: &Json) -> Json {

@@ -2,7 +2,7 @@
 //! two places.
 
 use super::*;
-use crate::rewrite::ContextTraits;
+use crate::rewrite::mapping::ContextTraits;
 
 pub(super) const NOW: &str = "2026-11-23T21:00:00Z";
 

@@ -4,7 +4,7 @@
 //! property a value becomes; a source that is missing or makes no sense yields nothing, and
 //! never an error (mapping 5, rule 3).
 
-use super::Timestamp;
+use super::time::Timestamp;
 
 pub mod cache;
 pub mod edge_session;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::millis;
 use super::uuid7::{Uuid7, SESSION_LIMIT};
 use crate::posthog::ProjectId;
-use crate::rewrite::Timestamp;
+use crate::rewrite::time::Timestamp;
 
 /// How long a session lives without activity, in milliseconds, as in posthog-js.
 pub const IDLE_LIMIT: i64 = 30 * 60 * 1000;

@@ -11,7 +11,7 @@ use std::fmt;
 use sha1::{Digest, Sha1};
 
 use super::millis;
-use crate::rewrite::Timestamp;
+use crate::rewrite::time::Timestamp;
 
 /// How long events may carry one session id, from its time part on, in milliseconds.
 pub const SESSION_LIMIT: i64 = 24 * 60 * 60 * 1000;

@@ -9,7 +9,7 @@ use super::super::convert::{
 use super::super::explain::Trace;
 use super::super::held_back::HeldOutcome;
 use super::super::normalise::{Naming, SentAt};
-use super::super::{Fault, MessageOutcome, NoEvent, Notice, RewriteError, Watch};
+use super::super::outcome::{Fault, MessageOutcome, NoEvent, Notice, RewriteError, Watch};
 use super::{Found, Heads, PullEnd, Pulled, Rewrite};
 use crate::posthog::{Batch, Keep};
 use crate::segment::Call;
@@ -118,7 +118,7 @@ impl Rewrite {
         }
         let converter = self.converter.get_or_insert_default();
         let mut request = RequestContext {
-            rewriter: &self.rewriter,
+            conversion: &self.rewriter.conversion,
             arrival: &self.arrival,
             naming: match (self.arrival.call, self.body.is_batch()) {
                 (Call::One(kind), false) => Naming::ByPath(kind),

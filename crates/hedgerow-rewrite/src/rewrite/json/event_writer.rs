@@ -4,25 +4,8 @@
 //! few bytes, and those calls cost more than the bytes.
 
 use super::names::Chunk;
-use super::value::Span;
-
-/// Where text is written to.
-pub(in crate::rewrite) trait Output {
-    /// Appends a byte.
-    fn push(&mut self, byte: u8);
-    /// Appends bytes.
-    fn extend_from_slice(&mut self, bytes: &[u8]);
-}
-
-impl Output for Vec<u8> {
-    fn push(&mut self, byte: u8) {
-        self.push(byte);
-    }
-
-    fn extend_from_slice(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
-    }
-}
+use super::output::Output;
+use super::span::Span;
 
 /// The bytes that are copied in one step.
 const BLOCK: usize = 32;

@@ -15,7 +15,8 @@ mod scalars;
 
 use super::keys::{hash_of_word, Hashes, Novelty, Seen};
 use super::names::{Name, Names};
-use super::value::{Entry, Malformed, Shape, Span, Value};
+use super::span::Span;
+use super::value::{Entry, Malformed, Shape, Value};
 use crate::posthog::NESTING_LIMIT;
 
 use asked::{plain_key, Asked};

@@ -8,7 +8,7 @@ use super::super::json::{
     Value, Whose,
 };
 use super::super::known::KnownObject;
-use super::super::library::LibraryKind;
+use super::super::library_kind::LibraryKind;
 use super::{find, named, ObjectNovelty};
 
 /// The context, with those of its objects that are looked into. It is an index of its own text, not

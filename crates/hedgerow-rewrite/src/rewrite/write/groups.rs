@@ -10,10 +10,11 @@ use super::super::json::{
     Sought, Value,
 };
 use super::super::library::LibraryKind;
+use super::super::mapping::{GroupTypeFrom, Mode};
 use super::super::message::{named, MessagePart};
-use super::super::normalise::MessageSource;
+use super::super::message_source::MessageSource;
 use super::super::plan::Piece;
-use super::super::{usable, GroupTypeFrom, Mode};
+use super::super::usable;
 use super::enriched::is_set;
 use super::{write_piece, Properties};
 use crate::segment::Kind;

@@ -15,6 +15,7 @@ mod prefix;
 mod presence;
 mod reference;
 
+use super::arrival::Recipient;
 use super::enrich::cache::UserAgents;
 use super::enrich::meta_ids::MetaIds;
 use super::explain::{Trace, ValueOrigin};
@@ -24,10 +25,11 @@ use super::json::{
     Scratch, Value,
 };
 use super::library::LibraryKind;
+use super::mapping::{Mapping, Mode};
 use super::message::{find, named, MessagePart};
-use super::normalise::{HappenedAt, MessageSource, Settled};
+use super::message_source::MessageSource;
+use super::normalise::{HappenedAt, Settled};
 use super::plan::{EventPlan, Piece};
-use super::{Mapping, Mode, Recipient};
 use crate::posthog::{EventParts, Location};
 use context_cache::ContextWriting;
 pub(super) use context_cache::{ContextCache, ContextId};

@@ -2,10 +2,11 @@
 
 use super::super::explain::ValueOrigin;
 use super::super::json::{name, Entry, Marks, Name, Names, Output, Shape, Value};
+use super::super::mapping::{DeviceTypes, Noise};
 use super::super::message::{named, ContextObject};
 use super::super::plan::Piece;
 use super::super::spread::{write_spread, UnknownKeys};
-use super::super::{usable, DeviceTypes, Noise};
+use super::super::usable;
 use super::address::write_address;
 use super::campaign::CampaignPass;
 use super::presence::ContextValue;

@@ -39,7 +39,7 @@ use thiserror::Error;
 use super::millis;
 use super::session::IDLE_LIMIT;
 use super::uuid7::{Uuid7, SESSION_LIMIT};
-use crate::rewrite::Timestamp;
+use crate::rewrite::time::Timestamp;
 
 mod checked;
 mod cookie;

@@ -2,7 +2,8 @@
 
 use super::super::keys::{hash_of_word, Novelty};
 use super::super::names::{Name, Names};
-use super::super::value::{Entry, Shape, Span, Value};
+use super::super::span::Span;
+use super::super::value::{Entry, Shape, Value};
 use super::asked::{behind_quoted, plain_key, Asked};
 use super::habits::{Named, Whose};
 use super::{After, Key, Scanner};

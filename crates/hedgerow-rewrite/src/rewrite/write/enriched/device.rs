@@ -10,8 +10,9 @@ use super::super::super::explain::ValueOrigin;
 use super::super::super::identity::Id;
 use super::super::super::json::{name, Names, Scanner, Scratch, Shape, Value};
 use super::super::super::library::LibraryKind;
+use super::super::super::mapping::{DeviceTypes, Mode};
 use super::super::super::message::{find, ContextObject};
-use super::super::super::{usable, DeviceTypes, Mode};
+use super::super::super::usable;
 use super::super::presence::ContextValue;
 use super::{Escapes, Properties};
 

@@ -12,8 +12,9 @@ use std::borrow::Cow;
 
 use super::super::explain::ValueOrigin;
 use super::super::json::{name, write_string, Name, Output, Shape, Value};
+use super::super::mapping::Mode;
 use super::super::message::{named, ContextObject};
-use super::super::{usable, Mode};
+use super::super::usable;
 use super::presence::ContextValue;
 use super::Properties;
 pub(super) use person::is_set;

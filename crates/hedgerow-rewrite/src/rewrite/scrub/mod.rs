@@ -1,0 +1,463 @@
+//! One pass over a written event that removes from its properties what must not leave, whether it is
+//! the sender's or ours. The text is scanned and copied, never built into a tree: what stays is copied
+//! in runs as long as nothing is taken out.
+//!
+//! All of it is off by default and costs nothing then: an event is looked at a second time only
+//! where something has to be taken out of it.
+
+mod decide;
+mod edit;
+mod names;
+mod pseudonym;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use decide::has_content;
+use edit::{Edit, Entries};
+use names::{IDENTITY, OPEN_CONTEXT};
+
+use crate::posthog::EventParts;
+use crate::rewrite::enrich::privacy::{
+    is_click_id, mask_click_ids, Indexes, PatternMatcher, MASKED,
+};
+use crate::rewrite::explain::{Trace, ValueOrigin};
+use crate::rewrite::json::{unescape, write_string, Malformed, Scanner, Scratch, Value};
+use crate::rewrite::outcome::Fault;
+use crate::rewrite::privacy::{ClickIds, IpMask, Privacy, PROTECTED};
+use crate::segment::Kind;
+
+/// Whether an event keeps who it happened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rewrite) enum Subject {
+    Kept,
+    /// It is anonymised.
+    Removed,
+}
+
+impl Privacy {
+    /// Whether there is anything to do for an event that keeps its subject.
+    pub(in crate::rewrite) fn scrubs(&self) -> bool {
+        !self.drop.is_empty()
+            || !self.hash.is_empty()
+            || self.ip != IpMask::Off
+            || self.click_ids != ClickIds::Keep
+    }
+}
+
+/// The pass over one event.
+pub(in crate::rewrite) struct Scrub<'p> {
+    privacy: &'p Privacy,
+    patterns: &'p PatternMatcher,
+    subject: Subject,
+    ip: IpMask,
+    click_ids: ClickIds,
+    kind: Kind,
+    trace: Option<&'p mut Trace>,
+    /// The largest event: hashes are longer than what they stand for.
+    limit: usize,
+    /// How far the patterns have come, a row for each level.
+    rows: Vec<u64>,
+    /// Where the `distinct_id` stands now.
+    distinct_id: (usize, usize),
+}
+
+/// What stands around a value.
+#[derive(Debug, Clone, Copy)]
+struct ScrubPosition {
+    /// Where the row of the patterns begins that counts for it.
+    from: usize,
+    /// Whether a pattern may still mean something in it.
+    watched: bool,
+    /// Whether it is within something that is hashed.
+    hashed: bool,
+}
+
+impl<'p> Scrub<'p> {
+    pub(in crate::rewrite) fn new(
+        (privacy, patterns): (&'p Privacy, &'p PatternMatcher),
+        subject: Subject,
+        (kind, limit): (Kind, usize),
+        trace: Option<&'p mut Trace>,
+    ) -> Self {
+        let is_removed = subject == Subject::Removed;
+        Self {
+            privacy,
+            patterns,
+            subject,
+            ip: if is_removed { IpMask::All } else { privacy.ip },
+            click_ids: match is_removed {
+                true => ClickIds::Mask,
+                false => privacy.click_ids,
+            },
+            kind,
+            trace,
+            limit,
+            rows: Vec::new(),
+            distinct_id: (0, 0),
+        }
+    }
+
+    /// Writes `event`, an event as it is written, without what must not leave, and says where its
+    /// parts stand then. One that cannot be looked through must not leave at all.
+    pub(in crate::rewrite) fn run(
+        self,
+        (event, parts): (&[u8], EventParts),
+        out: &mut Vec<u8>,
+        scratch: &mut Scratch,
+    ) -> Result<EventParts, Fault> {
+        out.clear();
+        let limit = self.limit;
+        let copied = self.copy(Edit::new(event, out), scratch);
+        let (from, to) = copied.map_err(|_| match out.len() > limit {
+            true => Fault::TooLarge,
+            false => Fault::TooDeep,
+        })?;
+        // What stands before the properties stays, and a location that is settled stays so: an
+        // address is masked, never taken away.
+        Ok(EventParts {
+            length: out.len() as u32,
+            distinct_id: (from as u32, to as u32),
+            ..parts
+        })
+    }
+
+    fn copy(
+        mut self,
+        mut edit: Edit<'_, '_>,
+        scratch: &mut Scratch,
+    ) -> Result<(usize, usize), Malformed> {
+        let mut scanner = Scanner::new(edit.text, scratch);
+        scanner.object(|scanner, key| {
+            if key.of(edit.text) != b"properties" {
+                return scanner.value().map(drop);
+            }
+            self.properties(scanner, &mut edit)
+        })?;
+        edit.finish();
+        Ok(self.distinct_id)
+    }
+
+    fn properties(
+        &mut self,
+        scanner: &mut Scanner<'_, '_>,
+        edit: &mut Edit<'_, '_>,
+    ) -> Result<(), Malformed> {
+        self.patterns.begin(&mut self.rows);
+        let place = ScrubPosition {
+            from: 0,
+            watched: !self.rows.is_empty(),
+            hashed: false,
+        };
+        let mut has_ip = false;
+        let mut entries = Entries::default();
+        scanner.peek();
+        let begin = scanner.position() + 1;
+        scanner.object(|scanner, key| {
+            let raw = key.of(edit.text);
+            let start = key.start() - 1;
+            entries.begin(edit, start);
+            let name = says(raw);
+            if self.is_forced(&name) || self.is_identity(&name) {
+                self.forget(raw);
+                scanner.value()?;
+                entries.cut(edit, start..scanner.position());
+                return Ok(());
+            }
+            if self.is_protected(&name) {
+                let value = scanner.value()?;
+                if *name == *b"distinct_id" {
+                    let (from, to) = (value.span.start(), value.span.end());
+                    self.distinct_id = (edit.at(from), edit.at(to));
+                }
+                entries.keep(scanner.position());
+                return Ok(());
+            }
+            let (inner, drops) = self.enter(place, &name);
+            has_ip |= *name == *b"$ip";
+            if drops && *name != *b"$ip" {
+                self.rows.truncate(inner.from);
+                self.forget(raw);
+                scanner.value()?;
+                entries.cut(edit, start..scanner.position());
+                return Ok(());
+            }
+            scanner.peek();
+            let from = scanner.position();
+            let to = self.trace.is_some().then(|| edit.flush(from));
+            let result = match self.address_mask(&name, drops, inner) {
+                Some(mask) => scanner
+                    .value()
+                    .map(|value| write_address(edit, mask, value)),
+                None => self.value(scanner, edit, (inner, &name)),
+            };
+            self.rows.truncate(inner.from);
+            result?;
+            entries.keep(scanner.position());
+            if let (Some(trace), Some(to)) = (&mut self.trace, to) {
+                edit.flush(scanner.position());
+                let was = edit.text.get(from..scanner.position());
+                if differ(was.unwrap_or_default(), edit.since(to)) {
+                    trace.amend(raw, ", then changed by privacy");
+                }
+            }
+            Ok(())
+        })?;
+        self.force(has_ip, (&mut entries, begin), edit);
+        Ok(())
+    }
+
+    /// The values that an event without an address, or without a subject, has to have.
+    fn force(
+        &mut self,
+        has_ip: bool,
+        (entries, begin): (&mut Entries, usize),
+        edit: &mut Edit<'_, '_>,
+    ) {
+        let mut force = |key: &'static str, value: &str, origin: &'static str| {
+            entries.add(edit, begin, (key, value));
+            if let Some(trace) = &mut self.trace {
+                trace.note(b"", key.as_bytes(), ValueOrigin::Fixed(origin));
+            }
+        };
+        if self.ip == IpMask::All {
+            if !has_ip {
+                force("$ip", "\"0.0.0.0\"", "privacy: no address leaves");
+            }
+            force("$geoip_disable", "true", "privacy: no address leaves");
+        }
+        if self.subject == Subject::Removed {
+            let origin = "privacy: the visitor stays anonymous";
+            force("$process_person_profile", "false", origin);
+        }
+    }
+
+    fn is_forced(&self, name: &[u8]) -> bool {
+        match name {
+            b"$geoip_disable" => self.ip == IpMask::All,
+            b"$process_person_profile" => self.subject == Subject::Removed,
+            _ => false,
+        }
+    }
+
+    fn is_identity(&self, name: &[u8]) -> bool {
+        if self.subject == Subject::Kept {
+            return false;
+        }
+        let among =
+            |names: &[&str], name: &[u8]| names.iter().any(|known| known.as_bytes() == name);
+        match name.strip_prefix(b"segment_") {
+            Some(b"ip") => false,
+            Some(key) => !among(OPEN_CONTEXT, key),
+            None => among(IDENTITY, name),
+        }
+    }
+
+    /// Whether it is one that no pattern reaches.
+    fn is_protected(&self, name: &[u8]) -> bool {
+        match name {
+            b"alias" => self.kind == Kind::Alias,
+            // What all of them begin with.
+            [b'$' | b'd', ..] => PROTECTED.iter().any(|known| known.as_bytes() == name),
+            _ => false,
+        }
+    }
+
+    /// How a property that is the client's address is masked; none if it is none or stays. PostHog
+    /// would fill in an address that is missing (posthog-ingestion 2.2), so it cannot be dropped.
+    fn address_mask(&self, name: &[u8], drops: bool, place: ScrubPosition) -> Option<IpMask> {
+        match name {
+            b"$ip" if drops || place.hashed => Some(IpMask::All),
+            b"$ip" | b"segment_ip" => Some(self.ip).filter(|mask| *mask != IpMask::Off),
+            _ => None,
+        }
+    }
+
+    /// One name further down: what the patterns say of the value there, and whether it goes.
+    #[inline(always)]
+    fn enter(&mut self, place: ScrubPosition, name: &[u8]) -> (ScrubPosition, bool) {
+        let from = self.rows.len();
+        let mut inner = ScrubPosition {
+            from,
+            watched: false,
+            hashed: place.hashed,
+        };
+        if !place.watched {
+            return (inner, false);
+        }
+        let reached = self.patterns.follow(&mut self.rows, place.from, name);
+        inner.watched = reached.goes_on;
+        inner.hashed |= reached.hashes;
+        (inner, reached.drops)
+    }
+
+    /// Writes a value. The recursion goes as deep as the event nests, which has been checked.
+    fn value(
+        &mut self,
+        scanner: &mut Scanner<'_, '_>,
+        edit: &mut Edit<'_, '_>,
+        (place, name): (ScrubPosition, &[u8]),
+    ) -> Result<(), Malformed> {
+        let looks_within = place.watched
+            || place.hashed
+            || self.ip != IpMask::Off
+            || self.click_ids == ClickIds::Mask;
+        match scanner.peek() {
+            Some(b'{') if looks_within => self.object(scanner, edit, place),
+            Some(b'[') if looks_within => self.array(scanner, edit, place),
+            _ => {
+                let value = scanner.value()?;
+                self.scalar(value, edit, (place, name));
+                // Only what is written again can be longer than it was.
+                match edit.at(value.span.end()) > self.limit {
+                    true => {
+                        edit.flush(value.span.end());
+                        Err(Malformed::TooDeep)
+                    }
+                    false => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn object(
+        &mut self,
+        scanner: &mut Scanner<'_, '_>,
+        edit: &mut Edit<'_, '_>,
+        place: ScrubPosition,
+    ) -> Result<(), Malformed> {
+        let mut entries = Entries::default();
+        scanner.object(|scanner, key| {
+            let start = key.start() - 1;
+            entries.begin(edit, start);
+            let name = says(key.of(edit.text));
+            let (inner, drops) = self.enter(place, &name);
+            let result = match drops {
+                true => scanner.value().map(drop),
+                false => self.value(scanner, edit, (inner, &name)),
+            };
+            self.rows.truncate(inner.from);
+            result?;
+            match drops {
+                true => entries.cut(edit, start..scanner.position()),
+                false => entries.keep(scanner.position()),
+            }
+            Ok(())
+        })
+    }
+
+    /// An element's name in a path is its index.
+    fn array(
+        &mut self,
+        scanner: &mut Scanner<'_, '_>,
+        edit: &mut Edit<'_, '_>,
+        place: ScrubPosition,
+    ) -> Result<(), Malformed> {
+        let mut entries = Entries::default();
+        let base = self.rows.len();
+        let alike = match place.watched && self.patterns.indexes() == Indexes::Different {
+            true => None,
+            false => Some(self.enter(place, b"0")),
+        };
+        scanner.expect(b'[')?;
+        let mut index = 0_usize;
+        while scanner.peek() != Some(b']') {
+            if index > 0 {
+                scanner.expect(b',')?;
+                scanner.peek();
+            }
+            let start = scanner.position();
+            entries.begin(edit, start);
+            let (inner, drops) = match alike {
+                Some(entered) => entered,
+                None => {
+                    self.rows.truncate(base);
+                    self.enter(place, index.to_string().as_bytes())
+                }
+            };
+            match drops {
+                true => {
+                    scanner.value()?;
+                    entries.cut(edit, start..scanner.position());
+                }
+                false => {
+                    self.value(scanner, edit, (inner, b""))?;
+                    entries.keep(scanner.position());
+                }
+            }
+            index += 1;
+        }
+        self.rows.truncate(base);
+        scanner.expect(b']')
+    }
+
+    #[inline(always)]
+    fn scalar(&self, value: Value, edit: &mut Edit<'_, '_>, (place, name): (ScrubPosition, &[u8])) {
+        if !has_content(value) && !place.hashed {
+            return;
+        }
+        let raw = value.of(edit.text);
+        let is_empty = raw == b"\"\"" || raw == b"null";
+        if is_empty {
+            return;
+        }
+        if place.hashed {
+            let said = match value.is_string() {
+                true => unescape(raw),
+                false => String::from_utf8_lossy(raw),
+            };
+            return edit.replace(value, |out| write_string(out, &self.privacy.hashed(&said)));
+        }
+        if self.click_ids == ClickIds::Mask {
+            if std::str::from_utf8(name).is_ok_and(is_click_id) {
+                return edit.replace(value, |out| write_string(out, MASKED));
+            }
+            // Only these can make a question mark.
+            if value.is_string() && memchr::memchr2(b'?', b'\\', raw).is_some() {
+                if let Cow::Owned(masked) = mask_click_ids(&unescape(raw)) {
+                    return edit.replace(value, |out| write_string(out, &masked));
+                }
+            }
+        }
+        if self.ip != IpMask::Off && name == b"ip" && value.is_string() {
+            let said = unescape(raw);
+            if said.trim().parse::<IpAddr>().is_ok() {
+                edit.replace(value, |out| write_string(out, &self.ip.apply(&said)));
+            }
+        }
+    }
+
+    fn forget(&mut self, key: &[u8]) {
+        if let Some(trace) = &mut self.trace {
+            trace.forget(key);
+        }
+    }
+}
+
+/// Whether two JSON texts differ in more than their spaces. Only asked for `--explain`.
+fn differ(was: &[u8], is: &[u8]) -> bool {
+    let read = |text| serde_json::from_slice::<serde_json::Value>(text).ok();
+    was != is && read(was) != read(is)
+}
+
+/// What a key says.
+#[inline(always)]
+fn says(key: &[u8]) -> Cow<'_, [u8]> {
+    match memchr::memchr(b'\\', key) {
+        None => Cow::Borrowed(key),
+        Some(_) => Cow::Owned(decide::says(key).into_owned().into_bytes()),
+    }
+}
+
+/// An address of the event's own. PostHog takes an empty one for a missing one and fills it in
+/// from the header, which is masked as well.
+fn write_address(edit: &mut Edit<'_, '_>, mask: IpMask, value: Value) {
+    let raw = value.of(edit.text);
+    let said = match mask {
+        IpMask::Off => return,
+        IpMask::LastOctet if matches!(raw, b"null" | b"\"\"") => return,
+        IpMask::LastOctet if value.is_string() => unescape(raw),
+        IpMask::All | IpMask::LastOctet => Cow::Borrowed(""),
+    };
+    edit.replace(value, |out| write_string(out, &mask.apply(&said)));
+}

@@ -1,0 +1,198 @@
+//! Hashes that stand for values, and anonymous ids that stand for people.
+
+use ring::digest::{digest, SHA256};
+use ring::hmac;
+
+use crate::posthog::ProjectId;
+use crate::rewrite::arrival::Recipient;
+use crate::rewrite::mapping::Mapping;
+use crate::rewrite::message_source::MessageSource;
+use crate::rewrite::normalise::Settled;
+use crate::rewrite::privacy::{Privacy, Pseudonym, Secret};
+use crate::rewrite::time::Timestamp;
+
+/// The beginning of every such id. PostHog refuses merges with `anonymous` alone, and takes
+/// this (posthog-ingestion 3.3).
+const ANONYMOUS_PREFIX: &str = "anonymous:";
+
+/// What a value is hashed for, so that a property's hash is never a person's pseudonym.
+const OF_VALUE: &[u8] = b"hedgerow value\0";
+const OF_VISITOR: &[u8] = b"hedgerow visitor\0";
+
+/// How much of a hash is enough to tell visitors of one day apart, in bytes.
+const VISITOR_BYTES: usize = 16;
+
+/// What a pseudonym is made from.
+#[derive(Debug, Clone, Copy)]
+struct PseudonymSource<'a> {
+    /// The id that the visitor's device or account has.
+    visitor: Option<&'a str>,
+    /// When the event happened.
+    moment: Option<Timestamp>,
+    /// The project: one visitor has different pseudonyms in two of them.
+    project: &'a ProjectId,
+    /// The message's id, which a retry has too.
+    message_id: &'a str,
+}
+
+impl Settled<'_> {
+    /// The distinct id of an anonymised event.
+    pub(in crate::rewrite) fn anonymised_id(
+        &self,
+        source: MessageSource<'_>,
+        mapping: &Mapping,
+        recipient: &Recipient,
+        moment: Option<Timestamp>,
+    ) -> String {
+        let visitor = self.visitor(source.utf8);
+        let visitor = visitor.or_else(|| self.user(source.utf8));
+        mapping.privacy.anonymised_id(PseudonymSource {
+            visitor: visitor.as_deref(),
+            moment,
+            project: &recipient.project,
+            message_id: &self.message_id,
+        })
+    }
+}
+
+impl Privacy {
+    /// The distinct id of an anonymised event: the same for every try of a message.
+    fn anonymised_id(&self, traces: PseudonymSource<'_>) -> String {
+        let mut id = String::with_capacity(ANONYMOUS_PREFIX.len() + 64);
+        id.push_str(ANONYMOUS_PREFIX);
+        match (self.pseudonym, &self.secret, traces.visitor, traces.moment) {
+            (Pseudonym::Day, Some(secret), Some(visitor), Some(moment)) => {
+                const DAY: i64 = 24 * 60 * 60 * 1000;
+                let day = moment.millis().div_euclid(DAY).to_be_bytes();
+                let project = [traces.project.as_bytes(), b"\0"].concat();
+                let tag = secret.tag(&[OF_VISITOR, &day, &project, visitor.as_bytes()]);
+                let tag = tag.as_ref();
+                write_hex(&mut id, tag.get(..VISITOR_BYTES).unwrap_or(tag));
+            }
+            _ => {
+                let hash = digest(&SHA256, traces.message_id.as_bytes());
+                let hash = hash.as_ref();
+                write_hex(&mut id, hash.get(..VISITOR_BYTES).unwrap_or(hash));
+            }
+        }
+        id
+    }
+
+    /// What stands for a value that is hashed.
+    pub(super) fn hashed(&self, value: &str) -> String {
+        let mut hash = String::with_capacity(12 + 64);
+        match &self.secret {
+            Some(secret) => {
+                hash.push_str("hmac-sha256:");
+                write_hex(
+                    &mut hash,
+                    secret.tag(&[OF_VALUE, value.as_bytes()]).as_ref(),
+                );
+            }
+            None => {
+                hash.push_str("sha256:");
+                write_hex(&mut hash, digest(&SHA256, value.as_bytes()).as_ref());
+            }
+        }
+        hash
+    }
+}
+
+impl Secret {
+    fn tag(&self, parts: &[&[u8]]) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.key);
+        for part in parts {
+            context.update(part);
+        }
+        context.sign()
+    }
+}
+
+fn write_hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or('0');
+    for byte in bytes {
+        out.push(digit(byte >> 4));
+        out.push(digit(byte & 15));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::posthog::ApiKey;
+
+    fn project(name: &str) -> ProjectId {
+        ProjectId::of(&ApiKey::new(name).unwrap())
+    }
+
+    const HOUR: i64 = 60 * 60 * 1000;
+
+    fn anonymised_id(privacy: &Privacy, visitor: &str, hour: i64, message_id: &str) -> String {
+        privacy.anonymised_id(PseudonymSource {
+            visitor: Some(visitor),
+            moment: Some(Timestamp::from_millis(hour * HOUR)),
+            project: &project("shop"),
+            message_id,
+        })
+    }
+
+    fn daily(secret: &[u8]) -> Privacy {
+        Privacy {
+            secret: Some(Secret::new(secret).unwrap()),
+            pseudonym: Pseudonym::Day,
+            ..Privacy::default()
+        }
+    }
+
+    #[test]
+    fn an_anonymised_id_for_each_event_depends_only_on_the_message() {
+        let privacy = Privacy::default();
+        let first = anonymised_id(&privacy, "ada", 1, "m-1");
+        assert_eq!(first, anonymised_id(&privacy, "bob", 99, "m-1"));
+        assert_ne!(first, anonymised_id(&privacy, "ada", 1, "m-2"));
+        assert!(first.starts_with("anonymous:") && !first.contains("ada"));
+    }
+
+    #[test]
+    fn an_anonymised_id_for_each_day_is_one_for_a_day_and_needs_the_secret() {
+        let privacy = daily(&[7; SECRET]);
+        let today = anonymised_id(&privacy, "ada", 0, "m-1");
+        assert_eq!(today, anonymised_id(&privacy, "ada", 23, "m-2"));
+        for other in [
+            anonymised_id(&privacy, "ada", 24, "m-1"),
+            anonymised_id(&privacy, "ada", -1, "m-1"),
+            anonymised_id(&privacy, "bob", 0, "m-1"),
+            anonymised_id(&daily(&[8; SECRET]), "ada", 0, "m-1"),
+            privacy.anonymised_id(PseudonymSource {
+                visitor: Some("ada"),
+                moment: Some(Timestamp::from_millis(0)),
+                project: &project("blog"),
+                message_id: "m-1",
+            }),
+        ] {
+            assert_ne!(today, other);
+        }
+    }
+
+    const SECRET: usize = crate::rewrite::privacy::SECRET_BYTES;
+
+    #[test]
+    fn a_hash_is_the_standards_without_a_secret_and_keyed_with_one() {
+        // FIPS 180-2, appendix B.1.
+        assert_eq!(
+            Privacy::default().hashed("abc"),
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        let keyed = daily(&[7; SECRET]).hashed("abc");
+        assert!(keyed.starts_with("hmac-sha256:"), "{keyed}");
+        assert_ne!(keyed, daily(&[8; SECRET]).hashed("abc"));
+        assert_eq!(
+            Secret::new(&[7; SECRET - 1]),
+            Err(crate::rewrite::privacy::ShortSecret)
+        );
+        assert!(!format!("{:?}", daily(b"secret-secret-secret")).contains("secret-"));
+    }
+}

@@ -1,0 +1,80 @@
+//! One configuration at work.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use http::HeaderMap;
+use pingora::proxy::Session;
+
+use crate::admin::{Admin, CertificateState, Requests};
+use crate::config::Config;
+use crate::rewrite::Rewriter;
+
+use super::long_lived_state::LongLivedState;
+use super::outbound::pools::ConnectionPools;
+use super::outbound::sender::Destinations;
+use super::request::exchange::{ConnectionFacts, ReadLimits};
+use super::request::visitor::Caller;
+use super::routes::Routes;
+
+/// An active configuration. A request holds the one that it began with.
+pub(crate) struct ActiveConfig {
+    pub(crate) config: Arc<Config>,
+    pub(crate) routes: Routes,
+    pub(crate) rewriter: Arc<Rewriter>,
+    pub(crate) destinations: Arc<Destinations>,
+    pub(crate) requests: Requests,
+    /// Those that the listeners serve, as they were when this was built.
+    pub(crate) certificates: Vec<CertificateState>,
+    pub(crate) admin: Option<Arc<Admin>>,
+    pub(crate) pools: ConnectionPools,
+    /// The state that existed before it and stays after it.
+    pub(crate) long_lived: Arc<LongLivedState>,
+    /// Whether its background tasks have started.
+    pub(crate) begun: AtomicBool,
+}
+
+impl ActiveConfig {
+    /// How the framework reads requests under this configuration.
+    pub(crate) fn framing(&self) -> ReadLimits<'_> {
+        ReadLimits {
+            idle_seconds: self.long_lived.idle_seconds,
+            limits: &self.config.limits,
+        }
+    }
+
+    /// Who sends these headers over a connection like this.
+    pub(crate) fn caller(&self, wire: ConnectionFacts, headers: &HeaderMap) -> Caller {
+        let config = &self.config;
+        let caller = Caller::new(
+            wire,
+            headers,
+            &config.trusted_proxies,
+            &config.mapping.privacy,
+        );
+        if caller.is_probably_a_trusted_proxy(headers) {
+            self.log_untrusted_proxy(&caller);
+        }
+        caller
+    }
+
+    /// Says once that a proxy in front seems not to be believed.
+    fn log_untrusted_proxy(&self, caller: &Caller) {
+        let Some(peer) = caller.peer else { return };
+        if self.long_lived.log_limit.first("", "untrusted_proxy") {
+            log::warn!(
+                "X-Forwarded-For comes from {peer}, which is not in `trusted_proxies`: if that is \
+                 the proxy in front, every visitor gets its address in PostHog permanently. Add it there; this line appears once"
+            );
+        }
+    }
+
+    /// Lets the connection end with this answer when the process is about to leave, whether the
+    /// server is ours or another's.
+    pub(crate) fn close_when_leaving(&self, session: &mut Session) {
+        let leaving = self.long_lived.leaving.load(Ordering::Relaxed);
+        if leaving || session.is_process_shutting_down() {
+            session.set_keepalive(None);
+        }
+    }
+}

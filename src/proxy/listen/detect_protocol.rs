@@ -1,0 +1,79 @@
+//! The bytes before the first request of a plain connection: the preface of HTTP/2, or none.
+
+use std::io;
+use std::time::Duration;
+
+use pingora::protocols::l4::stream::Stream as L4Stream;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+/// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How a plain connection begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DetectedProtocol {
+    Http1,
+    Http2,
+}
+
+/// Why it is not known how a connection begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoProtocol {
+    /// The client sent nothing in its time, or hung up.
+    Nothing,
+    /// It has begun, and the rest of its first bytes did not come in time.
+    Slow,
+}
+
+/// Determines how a connection begins. The bytes that were read for it are put back. `idle` is how long the
+/// client may send nothing, `within` how long the rest of the first bytes may take.
+///
+/// # Errors
+///
+/// When it ends before that is known.
+pub(crate) async fn detect_protocol(
+    stream: &mut L4Stream,
+    idle: Duration,
+    within: Duration,
+) -> Result<DetectedProtocol, NoProtocol> {
+    let mut read = Vec::with_capacity(PREFACE.len());
+    let nothing = |_| NoProtocol::Nothing;
+    let first = timeout(idle, read_more(stream, &mut read)).await;
+    let first = first.map_err(|_| NoProtocol::Nothing)?.map_err(nothing)?;
+    let begins = match protocol_of(&read, first) {
+        Some(speaks) => speaks,
+        None => {
+            let rest = async {
+                loop {
+                    let came = read_more(stream, &mut read).await?;
+                    if let Some(speaks) = protocol_of(&read, came) {
+                        return Ok::<_, io::Error>(speaks);
+                    }
+                }
+            };
+            let rest = timeout(within, rest).await;
+            rest.map_err(|_| NoProtocol::Slow)?.map_err(nothing)?
+        }
+    };
+    stream.rewind(&read);
+    Ok(begins)
+}
+
+/// What these first bytes say, of which so many have just come; nothing while they may become both.
+fn protocol_of(read: &[u8], came: usize) -> Option<DetectedProtocol> {
+    if read == PREFACE {
+        return Some(DetectedProtocol::Http2);
+    }
+    let both = PREFACE.starts_with(read) && came > 0;
+    (!both).then_some(DetectedProtocol::Http1)
+}
+
+/// Reads on, no further than the preface goes.
+async fn read_more(stream: &mut L4Stream, read: &mut Vec<u8>) -> io::Result<usize> {
+    let mut piece = [0; PREFACE.len()];
+    let room = piece.get_mut(read.len()..).unwrap_or_default();
+    let came = stream.read(room).await?;
+    read.extend_from_slice(room.get(..came).unwrap_or_default());
+    Ok(came)
+}

@@ -1,0 +1,83 @@
+//! One request and its whole answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pingora::http::RequestHeader;
+
+use crate::config::UpstreamHttp;
+use crate::posthog::Host;
+
+use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
+use crate::proxy::outbound::verdict::NoAnswerReason;
+use crate::proxy::outbound::{
+    AnswerHead, Client, ConnectionPool, Template, UpstreamRequest, WantedFields,
+};
+
+/// The most of an answer that is read, in bytes: the live view's answers are the largest.
+const LIMIT: usize = 8 << 20;
+
+/// A host that is asked.
+pub(in crate::proxy::operator) struct Probe {
+    client: Client,
+    authority: String,
+    base_path: String,
+}
+
+/// The answer.
+pub(in crate::proxy::operator) struct ProbeAnswer {
+    pub(in crate::proxy::operator) head: AnswerHead,
+    pub(in crate::proxy::operator) body: String,
+}
+
+impl ProbeAnswer {
+    /// A header field that is text.
+    pub(in crate::proxy::operator) fn field(&self, name: &str) -> Option<&str> {
+        self.head.fields.get(name)?.to_str().ok()
+    }
+}
+
+impl Probe {
+    pub(in crate::proxy::operator) fn new(
+        host: &Host,
+        connections: Arc<ConnectionPool>,
+        timeouts: Timeouts,
+    ) -> Self {
+        let upstream = UpstreamHost::new(host, UpstreamHttp::Http1, timeouts);
+        Self {
+            client: Client::new(upstream, connections),
+            authority: host.authority(),
+            base_path: host.base_path().to_owned(),
+        }
+    }
+
+    /// Asks once, and does not follow where an answer leads.
+    pub(in crate::proxy::operator) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        fields: &[(&'static str, &str)],
+        body: Bytes,
+    ) -> Result<ProbeAnswer, NoAnswerReason> {
+        let path = format!("{}{path}", self.base_path);
+        let header = RequestHeader::build(method, path.as_bytes(), None);
+        let header = header.and_then(|mut header| {
+            header.insert_header("Host", self.authority.as_str())?;
+            Ok(header)
+        });
+        let template = header.and_then(Template::new);
+        let template = template.map_err(|error| NoAnswerReason::from_error(&error))?;
+        let request = UpstreamRequest {
+            template: &template,
+            fields,
+        };
+        let answering = self.client.send(request, &body, WantedFields::All).await?;
+        let head = answering.head.clone();
+        let read = answering.body(LIMIT, LIMIT, self.client.patience()).await;
+        let (body, _) = read.map_err(|_| NoAnswerReason::Closed)?;
+        Ok(ProbeAnswer {
+            head,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! Logs when PostHog takes batches again after it did not: how long that took, and how many batches
+//! failed meanwhile.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::Level;
+
+use crate::proxy::limits::log_limit::LogLimit;
+use crate::proxy::outbound::verdict::is_about_events;
+use crate::proxy::outbound::verdict::BatchVerdict;
+
+/// The failures of one project's PostHog.
+#[derive(Debug, Default)]
+pub(crate) struct OutageTracker {
+    /// Batches that failed since the outage began; zero when there is none.
+    failed: AtomicU64,
+    since: Mutex<Option<OutageSpan>>,
+    last_error: Mutex<Option<(Instant, BatchVerdict)>>,
+    log_limit: LogLimit,
+}
+
+/// When an outage began, and when it last showed.
+#[derive(Debug, Clone, Copy)]
+struct OutageSpan {
+    began: Instant,
+    last: Instant,
+}
+
+/// An outage that has not ended, and the last error.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OutageRecord {
+    /// For how long batches have failed, and how many.
+    pub(crate) trouble: Option<(Duration, u64)>,
+    /// When it happened, and the verdict.
+    pub(crate) last_error: Option<(Duration, BatchVerdict)>,
+}
+
+/// This many failures in a row are no accident.
+const IN_ROW: u64 = 3;
+/// For this time a failure is a sign that the next batch fails too. Without a limit, a process that gets
+/// no requests because it is not ready would never become ready again.
+const TELLING: Duration = Duration::from_secs(10);
+
+/// The end of an outage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct OutageEnd {
+    after: Duration,
+    failed: u64,
+}
+
+impl OutageTracker {
+    /// Whether the next batch would most likely fail too.
+    pub(crate) fn is_away(&self) -> bool {
+        let spell = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let telling = spell.is_some_and(|spell| spell.last.elapsed() < TELLING);
+        telling && self.failed.load(Ordering::Relaxed) >= IN_ROW
+    }
+
+    /// The outage and the last error, for the operator.
+    pub(crate) fn record(&self) -> OutageRecord {
+        let spell = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_error = self.last_error.lock();
+        let last_error = *last_error.unwrap_or_else(PoisonError::into_inner);
+        let failed = self.failed.load(Ordering::Relaxed);
+        OutageRecord {
+            trouble: spell.map(|spell| (spell.began.elapsed(), failed)),
+            last_error: last_error.map(|(at, verdict)| (at.elapsed(), verdict)),
+        }
+    }
+
+    /// Notes the outcome of a batch, and logs the end of an outage.
+    pub(crate) fn note(&self, project: &str, verdict: BatchVerdict) {
+        let Some(OutageEnd { after, failed }) = self.noted(verdict, Instant::now()) else {
+            return;
+        };
+        let line = format!(
+            "project {project}: PostHog takes events again, after {}; {failed} batches did not get \
+             through",
+            format_duration(after)
+        );
+        match self.log_limit.pass(project, "recovered") {
+            Some(more) => log::info!("{line}{more}"),
+            None => self.log_limit.keep(project, "recovered", Level::Info, line),
+        }
+    }
+
+    fn noted(&self, verdict: BatchVerdict, now: Instant) -> Option<OutageEnd> {
+        if verdict == BatchVerdict::Accepted {
+            // A successful batch costs only this.
+            if self.failed.load(Ordering::Relaxed) == 0 {
+                return None;
+            }
+            let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+            let began = since.take()?.began;
+            return Some(OutageEnd {
+                after: now.saturating_duration_since(began),
+                failed: self.failed.swap(0, Ordering::Relaxed),
+            });
+        }
+        let last_error = self.last_error.lock();
+        *last_error.unwrap_or_else(PoisonError::into_inner) = Some((now, verdict));
+        // A rejected event does not describe the state of PostHog itself.
+        if !is_about_events(verdict) {
+            let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+            let began = since.map_or(now, |spell| spell.began);
+            *since = Some(OutageSpan { began, last: now });
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        None
+    }
+}
+
+/// A duration in the two units that matter.
+pub(crate) fn format_duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => format!("{} ms", duration.as_millis()),
+        seconds @ 1..=59 => format!("{seconds} s"),
+        seconds @ 60..=3599 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::outbound::verdict::NoAnswerReason;
+
+    #[test]
+    fn the_end_of_a_failure_is_reported_once_with_its_length_and_cost() {
+        let recovery = OutageTracker::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(recovery.noted(BatchVerdict::Accepted, at(0)), None);
+        // A fault of an event is no outage, and does not end one.
+        assert_eq!(recovery.noted(BatchVerdict::Refused(400), at(1)), None);
+        assert_eq!(recovery.noted(BatchVerdict::Accepted, at(2)), None);
+        let away = BatchVerdict::Unreachable(NoAnswerReason::Connect);
+        let key = BatchVerdict::KeyRefused(401);
+        for (second, verdict) in [(3, away), (4, BatchVerdict::Refused(400)), (5, key)] {
+            assert_eq!(recovery.noted(verdict, at(second)), None);
+        }
+        let (after, failed) = (Duration::from_secs(90), 2);
+        let over = Some(OutageEnd { after, failed });
+        assert_eq!(recovery.noted(BatchVerdict::Accepted, at(93)), over);
+        assert_eq!(recovery.noted(BatchVerdict::Accepted, at(94)), None);
+    }
+
+    #[test]
+    fn durations_are_printed_in_common_units() {
+        for (millis, told) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (59_999, "59 s"),
+            (61_000, "1 min 1 s"),
+            (3_600_000, "1 h 0 min"),
+            (90_061_000, "25 h 1 min"),
+        ] {
+            assert_eq!(format_duration(Duration::from_millis(millis)), told);
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Header fields in which a request names its sender, transport and address: only a proxy in front may
+//! send them to a site.
+
+use http::{HeaderMap, HeaderName};
+
+/// How the names of such fields begin, in the form that [`FieldName`] gives them.
+const PREFIXES: [&str; 62] = [
+    "accel-",
+    "akamai-",
+    "amzn-mtls-",
+    "amzn-oidc-",
+    "appengine-",
+    "arr-",
+    "auth-request-",
+    "authelia-",
+    "authenticated-",
+    "authentik-",
+    "azure-",
+    "cdn-real-",
+    "cdn-src-",
+    "cf-",
+    "client-address",
+    "client-cert",
+    "client-dn",
+    "client-geo-",
+    "client-ssl",
+    "client-verify",
+    "cloudfront-",
+    "consumer-",
+    "credential-",
+    "envoy-",
+    "fastly-",
+    "fly-",
+    "forward-",
+    // -For, -Host, -Proto, -Protocol, -Port, -Prefix, -Scheme, -Server, -Ssl, -User, -Client-Cert …
+    "forwarded-",
+    "front-end-",
+    "geoip-",
+    "goog-authenticated-",
+    "goog-iap-",
+    "incap-",
+    "invoke-",
+    "mellon-",
+    "middleware-",
+    "ms-client-principal",
+    "ms-token-",
+    "oidc-claim-",
+    "original-",
+    "originating-",
+    "pomerium-",
+    "proxy-",
+    "proxyuser-",
+    "real-",
+    "remote-",
+    "rewrite-",
+    "script-name",
+    "sendfile-",
+    "shib-",
+    "ssl-",
+    "sucuri-",
+    "tailscale-",
+    "tls-",
+    "token-subject",
+    "true-",
+    "url-scheme",
+    "vercel-",
+    "vouch-",
+    "waws-",
+    "webauth-",
+    "wl-proxy-",
+];
+
+/// Further ones, in that form and without dashes, in order.
+const NAMES: [&str; 28] = [
+    "alicdnrealip",
+    "anonymousconsumer",
+    "backendhost",
+    "clienthost",
+    "clientip",
+    "clientport",
+    "clientproto",
+    "clientprotocol",
+    "clientscheme",
+    "clusterclientip",
+    "comingfrom",
+    "customipauthorization",
+    "disguisedhost",
+    "doconnectingip",
+    "forwarded",
+    "forwardedfor",
+    "forwardedhost",
+    "forwardedproto",
+    "httphostoverride",
+    "https",
+    "matchedpath",
+    "nfclientconnectionip",
+    "overrideurl",
+    "pathinfo",
+    // CGI programs see it as HTTP_PROXY, which many libraries use as their own setting.
+    "proxy",
+    "realip",
+    "requesturi",
+    "sourceip",
+];
+
+/// Those that are claims only behind `X-`, in the same form.
+const BEHIND_X: [&str; 9] = [
+    "certificate",
+    "host",
+    "ip",
+    "ipaddress",
+    "iptrail",
+    "proto",
+    "protocol",
+    "scheme",
+    "secure",
+];
+
+/// Names with underscores: CGI and WSGI read them as if they had dashes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Underscores {
+    /// They are dropped.
+    #[default]
+    Drop,
+    /// They pass, unless they are a claim of the client.
+    Keep,
+}
+
+/// Whether the headers in which a peer describes a request's origin are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerTrust {
+    /// It is in `trusted_proxies`.
+    Trusted,
+    /// Any other peer.
+    Untrusted,
+}
+
+/// The fields that must not reach a site from this peer.
+pub fn forged(headers: &HeaderMap, underscores: Underscores, peer: PeerTrust) -> Vec<HeaderName> {
+    let is_forged = |name: &&HeaderName| {
+        let name = name.as_str();
+        let underscored = name.contains('_');
+        (underscored && underscores == Underscores::Drop)
+            || (peer == PeerTrust::Untrusted && is_claim(name))
+            // A trusted proxy sets its own fields, with dashes; a client's fields would be added to
+            // them.
+            || (underscored && is_claim(name))
+    };
+    headers.keys().filter(is_forged).cloned().collect()
+}
+
+/// Whether a field, however its name is written, is a claim.
+fn is_claim(name: &str) -> bool {
+    if name == "x-forwarded-for" {
+        // The proxy writes this one again in any case.
+        return false;
+    }
+    let form = FieldName::of(name);
+    let bare = form.words.replace('-', "");
+    PREFIXES.iter().any(|prefix| form.words.starts_with(prefix))
+        || NAMES.binary_search(&bare.as_str()).is_ok()
+        || (form.x == XPrefix::Before && BEHIND_X.contains(&bare.as_str()))
+}
+
+/// Whether a name begins with `X-`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum XPrefix {
+    Before,
+    None,
+}
+
+/// A name in the form for comparison: its words with one dash between them, without the `HTTP` that
+/// CGI puts before it, and without the `X`.
+struct FieldName {
+    words: String,
+    x: XPrefix,
+}
+
+impl FieldName {
+    /// That of a name in lower case.
+    fn of(name: &str) -> Self {
+        let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        let words = match words.as_slice() {
+            ["http", rest @ ..] if !rest.is_empty() => rest,
+            all => all,
+        };
+        let (words, x) = match words {
+            ["x", rest @ ..] if !rest.is_empty() => (rest, XPrefix::Before),
+            all => (all, XPrefix::None),
+        };
+        Self {
+            words: words.join("-"),
+            x,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn kept(names: &[&'static str], underscores: Underscores, peer: PeerTrust) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for name in names {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        for name in forged(&headers, underscores, peer) {
+            headers.remove(name);
+        }
+        let mut kept: Vec<String> = headers.keys().map(ToString::to_string).collect();
+        kept.sort();
+        kept
+    }
+
+    #[test]
+    fn the_names_are_in_order() {
+        assert!(NAMES.is_sorted());
+        assert!(PREFIXES.is_sorted());
+    }
+
+    /// Names as clients may write them; the second ones do not describe the origin of a request.
+    #[test]
+    fn a_claim_is_known_however_its_name_is_written_and_nothing_else_is_one() {
+        let claims = [
+            "x-clientip",
+            "x-realip",
+            "x.real.ip",
+            "x--forwarded--host",
+            "http-x-real-ip",
+            "http-forwarded",
+            "http-client-ip",
+            "x-original-uri",
+            "x-originating-ip",
+            "x-forwarded-ssl",
+            "forwarded-for",
+            "x-forward-for",
+            "x-true-client-ip",
+            "fastly-client",
+            "x-envoy-original-path",
+            "x-azure-socketip",
+            "client-cert-chain",
+            "x-client-verify",
+            "cf-access-jwt-assertion",
+            "x-amzn-oidc-identity",
+            "x-goog-iap-jwt-assertion",
+            "x-ms-client-principal-name",
+            "x-auth-request-email",
+            "remote-email",
+            "x-webauth-user",
+            "tailscale-user-login",
+            "x-middleware-subrequest",
+            "x-sendfile-type",
+            "x-accel-mapping",
+            "x-tls-client-cert",
+            "x-host",
+            "x-proto",
+            "https",
+            "proxy-host",
+            "wl-proxy-ssl",
+            "x-script-name",
+        ];
+        let innocent = [
+            "host",
+            "accept",
+            "accept-encoding",
+            "authorization",
+            "cookie",
+            "date",
+            "dnt",
+            "expect",
+            "forward",
+            "from",
+            "http2-settings",
+            "if-match",
+            "max-forwards",
+            "origin",
+            "priority",
+            "range",
+            "referer",
+            "sec-fetch-site",
+            "sec-websocket-protocol",
+            "traceparent",
+            "upgrade-insecure-requests",
+            "user-agent",
+            "via",
+            "x-amzn-trace-id",
+            "x-api-key",
+            "x-auth-token",
+            "x-client-data",
+            "x-client-info",
+            "x-client-version",
+            "x-csrf-token",
+            "x-http-method-override",
+            "x-request-id",
+            "x-requested-with",
+            "x-xsrf-token",
+            "x",
+            "http",
+            "-",
+        ];
+        let wrong = claims.iter().filter(|name| !is_claim(name));
+        let wrong: Vec<_> = wrong
+            .chain(innocent.iter().filter(|name| is_claim(name)))
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_claim_passes_from_a_trusted_proxy_alone_and_never_with_underscores() {
+        let all = [
+            "accept",
+            "x_custom",
+            "x-forwarded-host",
+            "x_forwarded_host",
+            "x-forwarded_proto",
+            "x-real-ip",
+            "x-real-port",
+            "x_real_ip",
+            "true-client-ip",
+            "cf-connecting-ip",
+            "x-client-ip",
+            "x-cluster-client-ip",
+            "x-forwarded-protocol",
+            "x-url-scheme",
+            "front-end-https",
+            "forwarded",
+            "proxy",
+            "x-forwarded-for",
+            "remote_user",
+            "x_forwarded_for",
+            "x-forwarded_for",
+        ];
+        let untrusted = kept(&all, Underscores::Drop, PeerTrust::Untrusted);
+        assert_eq!(untrusted, ["accept", "x-forwarded-for"]);
+        let allowed = kept(&all, Underscores::Keep, PeerTrust::Untrusted);
+        assert_eq!(allowed, ["accept", "x-forwarded-for", "x_custom"]);
+        let trusted = kept(&all, Underscores::Keep, PeerTrust::Trusted);
+        let dropped = [
+            "x_forwarded_host",
+            "x-forwarded_proto",
+            "x_real_ip",
+            "remote_user",
+            "x_forwarded_for",
+            "x-forwarded_for",
+        ];
+        let mut expected: Vec<&str> = all
+            .into_iter()
+            .filter(|name| !dropped.contains(name))
+            .collect();
+        expected.sort_unstable();
+        assert_eq!(trusted, expected);
+    }
+}

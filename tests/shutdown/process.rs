@@ -1,0 +1,164 @@
+//! The real binary as a line of processes: each is told to stop, or succeeded by the next.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::support::eventually;
+use super::support::recorder::refused_port;
+
+/// What a process finds around it: the words before its command (each becomes what it runs), and
+/// variables.
+#[derive(Default, Clone)]
+pub struct ProcessEnvironment {
+    pub wrapper: Vec<String>,
+    pub variables: Vec<(&'static str, String)>,
+}
+
+pub struct Process {
+    pub address: SocketAddr,
+    pub file: PathBuf,
+    pub socket: PathBuf,
+    around: ProcessEnvironment,
+    child: Child,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    /// Starts it: `listen` and `rest` are pieces of YAML, `{address}` stands for a free port.
+    pub async fn start(folder: &Path, listen: &str, rest: &str) -> Self {
+        Self::start_in(ProcessEnvironment::default(), folder, listen, rest).await
+    }
+
+    /// The same in these surroundings, in which its successors are started as well.
+    pub async fn start_in(
+        around: ProcessEnvironment,
+        folder: &Path,
+        listen: &str,
+        rest: &str,
+    ) -> Self {
+        let address = refused_port().await;
+        let file = folder.join("hedgerow.yaml");
+        let socket = folder.join("run").join("upgrade.sock");
+        write(&file, address, &socket, listen, rest);
+        let process = Self {
+            child: run(&around, &file, &[]),
+            around,
+            address,
+            file,
+            socket,
+        };
+        process.serving().await;
+        process
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([name, &pid]).status();
+        assert!(sent.expect("there is a kill").success());
+    }
+
+    /// Its exit code, once it has ended.
+    pub async fn end(&mut self) -> Option<i32> {
+        let child = &mut self.child;
+        let status = eventually("its end", || child.try_wait().expect("our child")).await;
+        status.code()
+    }
+
+    /// Whether it runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("our child").is_none()
+    }
+
+    /// Starts it again after its end.
+    pub async fn start_again(&mut self) {
+        self.child = run(&self.around, &self.file, &[]);
+        self.serving().await;
+    }
+
+    /// Starts a successor, and waits until the old one has ended well.
+    pub async fn hand_over(&mut self) {
+        let successor = run(&self.around, &self.file, &["--upgrade"]);
+        let mut old = std::mem::replace(&mut self.child, successor);
+        let new = &mut self.child;
+        let status = eventually("the old one's end", || {
+            let ended = new.try_wait().expect("our child");
+            assert!(ended.is_none(), "the new one has ended: {ended:?}");
+            old.try_wait().expect("our child")
+        })
+        .await;
+        assert_eq!(status.code(), Some(0));
+        self.serving().await;
+    }
+
+    /// Waits until it serves and catches signals: it can be connected to some time before.
+    async fn serving(&self) {
+        let status = format!("/proc/{}/status", self.child.id());
+        eventually("it catches signals", || {
+            let status = std::fs::read_to_string(&status).expect("it runs");
+            let caught = status.split("SigCgt:").nth(1)?.split_whitespace().next()?;
+            let caught = u64::from_str_radix(caught, 16).expect("a number");
+            // SIGINT, SIGQUIT and SIGTERM: 2, 3 and 15.
+            let wanted = 1 << 1 | 1 << 2 | 1 << 14;
+            (caught & wanted == wanted).then_some(())
+        })
+        .await;
+        eventually("it listens", || {
+            std::net::TcpStream::connect(self.address).ok()
+        })
+        .await;
+    }
+}
+
+/// Writes a configuration for such a process.
+pub fn write(file: &Path, address: SocketAddr, socket: &Path, listen: &str, rest: &str) {
+    let yaml = format!(
+        "listen: {}\n{rest}server: {{grace: 120s, upgrade_socket: \"{}\"}}\n",
+        listen.replace("{address}", &format!("\"{address}\"")),
+        socket.display()
+    );
+    std::fs::write(file, yaml).expect("the folder is ours");
+}
+
+fn run(around: &ProcessEnvironment, file: &Path, more: &[&str]) -> Child {
+    command_in(around, file, more)
+        // The test's own: what a process says before it ends is the reason to look for.
+        .stderr(Stdio::inherit())
+        .spawn()
+        .expect("it is built")
+}
+
+/// `hedgerow run` with these flags.
+pub fn command(file: &Path, more: &[&str]) -> Command {
+    command_in(&ProcessEnvironment::default(), file, more)
+}
+
+fn command_in(around: &ProcessEnvironment, file: &Path, more: &[&str]) -> Command {
+    let mut words = around.wrapper.iter().map(String::as_str);
+    let program = env!("CARGO_BIN_EXE_hedgerow");
+    let mut command = Command::new(words.next().unwrap_or(program));
+    if !around.wrapper.is_empty() {
+        command.args(words).arg(program);
+    }
+    command
+        .arg("run")
+        .args(more)
+        .arg("-c")
+        .arg(file)
+        .env("RUST_LOG", "warn")
+        .envs(around.variables.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command
+}
