@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::connection::NatsConnection;
 use super::faults::NotPublished;
-use super::fitness::{self, Purpose};
+use super::fitness::{self, Purpose, Unfit};
 use super::{names, remote, NatsSettings};
 use crate::error::SpoolError;
 
@@ -192,6 +192,36 @@ impl Streams {
             leads: None,
             replicas: 1,
         })
+    }
+
+    /// Whether a process could use the streams: those that are there are fit, and the others can be made,
+    /// as far as that is known without making them.
+    pub(super) async fn examine(
+        connection: &NatsConnection,
+        settings: &NatsSettings,
+    ) -> Result<(), SpoolError> {
+        let context = &connection.context;
+        let unfit = |unfit: Unfit| remote("use its streams", unfit);
+        for (suffix, subject, purpose) in [
+            ("", "events.*", Purpose::Waiting),
+            ("_DEAD", "dead.*", Purpose::Rest),
+            ("_LEAD", "lead.*", Purpose::Rest),
+            ("_AGE", "age", Purpose::Rest),
+        ] {
+            let name = format!("{}{suffix}", settings.stream);
+            let subject = format!("{}.{subject}", settings.stream);
+            if let Some(stream) = find(context, &name).await? {
+                let config = &stream.cached_info().config;
+                fitness::check(config, &subject, purpose).map_err(unfit)?;
+            } else if let Ok(other) = context.stream_by_subject(&subject).await {
+                return Err(unfit(Unfit::takes_subject(other, &subject)));
+            } else if settings.replicas.is_some_and(|replicas| replicas > 1)
+                && connection.client.server_info().cluster.is_none()
+            {
+                return Err(unfit(Unfit::without_cluster(name)));
+            }
+        }
+        Ok(())
     }
 
     /// Whether all of them still exist, unchanged. The facts about a deleted one are void.

@@ -127,8 +127,10 @@ pub(super) async fn look(
                 Err(_) => (outlook == Outlook::Lasting).then_some(FirstLook::Hopeless),
             };
             if let (Some(first), Some(tell)) = (first, tell.take_if(|_| first.is_some())) {
-                // Only a process that begins to serve waits for it.
-                let _ = tell.try_send(first);
+                // A process that begins to serve waits for it, but not for ever.
+                if tell.try_send(first).is_err() && first == FirstLook::Done {
+                    log::info!("the distributed spool has reported its waiting events");
+                }
             }
             condition = condition.after(&measured, outlook);
             let is_reported = matches!(condition, Usability::Reported(_));
