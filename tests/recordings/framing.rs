@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compression_and_framing_change_nothing() {
-    let mut bench = Bench::start().await;
+    let mut bench = RecordingSetup::start().await;
     // All on one connection: what is left of a body would spoil the next request.
     let mut client = Client::connect(bench.proxy.address).await;
     for recording in recordings() {
@@ -42,7 +42,7 @@ async fn compression_and_framing_change_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_2_changes_nothing() {
-    let mut bench = Bench::start().await;
+    let mut bench = RecordingSetup::start().await;
     let mut client = h2::Client::connect(bench.proxy.address).await;
     for recording in recordings() {
         if recording.method != "POST" {

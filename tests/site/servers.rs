@@ -12,7 +12,7 @@ use super::support::client::{chunk, find, post, Client};
 use super::support::proxy::{config, Proxy};
 use super::support::recorder::{refused_port, response, Act, Recorder};
 use super::support::{eventually, h2, log, within};
-use super::{get, site, with_site, Told};
+use super::{get, site, with_site, TestSignal};
 
 const NO_POSTHOG: &str = "http://127.0.0.1:9";
 
@@ -43,7 +43,7 @@ async fn a_server_that_is_not_well_gets_no_requests_until_it_is() {
     let server = Server::new(Hedgerow::new(config(&yaml)).unwrap()).unwrap();
     let address = server.addresses()[0];
     let (stop, told) = mpsc::channel();
-    let running = std::thread::spawn(move || server.run_until(Box::new(Told(told.into()))));
+    let running = std::thread::spawn(move || server.run_until(Box::new(TestSignal(told.into()))));
     eventually("it listens", || std::net::TcpStream::connect(address).ok()).await;
     // Who answers ten requests in a row.
     let ten = || async {
