@@ -14,6 +14,8 @@
 mod binaries;
 #[path = "outage/binary.rs"]
 mod binary;
+#[path = "nats_spool/lasting.rs"]
+mod lasting;
 #[path = "nats_spool/ledger.rs"]
 mod ledger;
 #[path = "nats_spool/limits.rs"]

@@ -10,6 +10,8 @@
 
 #[path = "wire/answers.rs"]
 mod answers;
+#[path = "wire/bodies_in_time.rs"]
+mod bodies_in_time;
 #[path = "wire/broken_frames.rs"]
 mod broken_frames;
 #[path = "wire/connections.rs"]

@@ -212,7 +212,10 @@ fn imports_lead_down_the_floors_of_the_design() {
     const REWRITING: &str = "crates/hedgerow-rewrite/src";
     let wrong: Vec<String> = [
         Floors::of("src", &[]),
+        Floors::of("src", &["config"]),
         Floors::of("src", &["proxy"]),
+        Floors::of("src", &["site"]),
+        Floors::of("src", &["site", "snippet"]),
         Floors::of(REWRITING, &[]),
         Floors::of(REWRITING, &["rewrite"]),
     ]

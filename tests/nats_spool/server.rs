@@ -77,6 +77,12 @@ impl Server {
         Some(server)
     }
 
+    /// Keeps nothing.
+    #[allow(dead_code)]
+    pub fn without_jetstream(&mut self) {
+        drop(self.arguments.drain(4..7));
+    }
+
     pub fn single() -> Option<Self> {
         let mut server = Self::prepare(&[])?;
         server.start();

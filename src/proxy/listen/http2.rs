@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::proxy::limits::connection_limits::ConnectionLimits;
 use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::connection::Lifetime;
+use crate::proxy::listen::http2_session::Http2Session;
 
 /// How long a client has to take note that its idle connection ends: a request that it has sent
 /// meanwhile is answered.
@@ -45,6 +46,12 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for OneConnection<A
     ) -> Option<ReusedHttpStream> {
         self.requests.send_modify(|number| *number += 1);
         let _under_way = RequestGuard(&self.requests);
+        let session = match session {
+            ServerSession::H2(framed) => {
+                ServerSession::new_custom(Box::new(Http2Session::new(framed)))
+            }
+            other => other,
+        };
         self.app.process_new_http(session, shutdown).await
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod drain;
 mod extent;
 mod http2;
 mod http2_heads;
+mod http2_session;
 mod idle_timer;
 pub(crate) mod listener_group;
 pub(crate) mod listener_set;

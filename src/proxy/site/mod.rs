@@ -279,7 +279,7 @@ impl ProxyHttp for Site {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut SiteContext,
@@ -290,7 +290,7 @@ impl ProxyHttp for Site {
                 let status = ErrorType::HTTPStatus(413);
                 return Err(Error::explain(status, "a body over 64 MB").into_down());
             }
-            context.speed.piece(body.len())?;
+            context.speed.piece(session, body.len())?;
         }
         // An HTTP/2 client may end its body with an empty frame. Sent on as an empty chunk it
         // would end the body twice, and the second end would begin the next request on that
@@ -311,6 +311,7 @@ impl ProxyHttp for Site {
         context.body = 0;
         context.interim = 0;
         context.speed = BodySpeed::new(context.site_state.active.config.limits.body_rate);
+        context.speed.limit_wait(session);
         merge_equal_lengths(request)?;
         conformance::expect_as_its_version_does(session, request);
         if let SiteTarget::PostHog(_, passed, passing) = &context.way {
@@ -343,8 +344,7 @@ impl ProxyHttp for Site {
         context.site_state.active.close_when_leaving(session);
         let switches = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
         if !response.status.is_informational() || switches {
-            // The client's bytes after the start of the answer are a conversation.
-            context.speed = BodySpeed::new(None);
+            context.speed.end(session);
         }
         if switches && !session.is_upgrade_req() {
             let why = "it changed the protocol without a request";

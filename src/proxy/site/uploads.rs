@@ -1,8 +1,10 @@
 //! How fast the body of a proxied request comes. The framework reads it, so that it is seen piece by
-//! piece.
+//! piece; how long it waits for the next one is set before each.
 
 use std::time::{Duration, Instant};
 
+use http::Version;
+use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use crate::config::BodyRate;
@@ -28,12 +30,30 @@ impl BodySpeed {
         }
     }
 
-    /// Notes the next piece.
+    /// Lets the framework wait for the next piece as long as this client has left.
+    pub(super) fn limit_wait(&self, session: &mut Session) {
+        if let Some(left) = self.tempo.patience() {
+            session.set_read_timeout(Some(left.min(SILENCE)));
+        }
+    }
+
+    /// Measures no more: what a client sends after the start of its answer is a conversation.
+    pub(super) fn end(&mut self, session: &mut Session) {
+        *self = Self::new(None);
+        // Over HTTP/2 such a client may be silent for as long as its server speaks.
+        let conversation = match session.req_header().version {
+            Version::HTTP_2 => None,
+            _ => Some(SILENCE),
+        };
+        session.set_read_timeout(conversation);
+    }
+
+    /// Notes the next piece, and lets the framework wait for the one behind it.
     ///
     /// # Errors
     ///
     /// 408 for a client that is too slow.
-    pub(super) fn piece(&mut self, bytes: usize) -> Result<()> {
+    pub(super) fn piece(&mut self, session: &mut Session, bytes: usize) -> Result<()> {
         let now = Instant::now();
         let waited = now.duration_since(self.last);
         self.last = now;
@@ -44,6 +64,8 @@ impl BodySpeed {
         self.tempo.note(waited, bytes).map_err(|_| {
             let why = "the body came too slowly";
             Error::explain(ErrorType::HTTPStatus(408), why).into_down()
-        })
+        })?;
+        self.limit_wait(session);
+        Ok(())
     }
 }

@@ -10,14 +10,15 @@ mod given;
 mod message;
 mod names;
 mod place;
+mod presence;
 mod project_queue;
 mod publishing;
 mod settings;
 mod streams;
+mod trouble;
 mod watch;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{sync_channel, Receiver};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,7 +34,8 @@ use connection::{NatsConnection, ThreadGuard};
 use project_queue::ProjectQueue;
 use publishing::DeadLetterResult;
 use streams::Streams;
-use watch::LeaderNotice;
+use trouble::Outlook;
+use watch::{FirstLook, LeaderNotice};
 
 pub(crate) use backend::NatsBackend;
 pub use place::{NatsCertificate, NatsLogin, NatsServer};
@@ -82,10 +84,10 @@ struct NatsSpoolInner {
     own: std::sync::Mutex<HashMap<String, i64>>,
     gauges: Gauges,
     counters: Counters,
-    /// Whether the last looks found no stream.
-    unusable: AtomicBool,
-    /// When an append was last tried in vain; none since one succeeded.
-    in_vain: std::sync::Mutex<Option<Instant>>,
+    /// Why the last looks found no stream, if they found none.
+    unusable: std::sync::Mutex<Option<String>>,
+    /// When an append was last tried in vain, and why; none since one succeeded.
+    in_vain: std::sync::Mutex<Option<(Instant, String)>>,
 }
 
 impl NatsSpool {
@@ -99,7 +101,7 @@ impl NatsSpool {
     }
 
     /// The same, and waits until the waiting events of the streams are known, up to this long: if a
-    /// process serves earlier, new events overtake them.
+    /// process serves earlier, new events overtake them. It does not wait for what only an operator ends.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
@@ -108,18 +110,23 @@ impl NatsSpool {
         patience: Duration,
     ) -> Result<Self, SpoolError> {
         let (spool, looked) = Self::begin(settings)?;
-        if looked.recv_timeout(patience).is_err() {
-            log::warn!(
+        match looked.recv_timeout(patience) {
+            Ok(FirstLook::Done) => {}
+            Ok(FirstLook::Hopeless) => log::warn!(
+                "the distributed spool's waiting events are not known, and waiting does not help: \
+                 events that arrive now may overtake them"
+            ),
+            Err(_) => log::warn!(
                 "the distributed spool did not report its waiting events within {} s: events that \
                  arrive now may overtake them",
                 patience.as_secs()
-            );
+            ),
         }
         Ok(spool)
     }
 
     /// A spool, and a channel that reports when its streams have been checked.
-    fn begin(settings: NatsSettings) -> Result<(Self, Receiver<()>), SpoolError> {
+    fn begin(settings: NatsSettings) -> Result<(Self, Receiver<FirstLook>), SpoolError> {
         let (connection, ending) = NatsConnection::open(&settings)?;
         let inner = Arc::new(NatsSpoolInner {
             connection,
@@ -130,7 +137,7 @@ impl NatsSpool {
             own: std::sync::Mutex::default(),
             gauges: Gauges::default(),
             counters: Counters::default(),
-            unusable: AtomicBool::new(false),
+            unusable: std::sync::Mutex::default(),
             in_vain: std::sync::Mutex::default(),
         });
         let (tell, looked) = sync_channel(1);
@@ -164,6 +171,10 @@ impl NatsSpoolInner {
         if let Some(streams) = &*streams {
             return Ok(Arc::clone(streams));
         }
+        // Without its answers, everything that is asked ends with a timeout.
+        if let Some(denied) = self.connection.denials().of_answers() {
+            return Err(remote("find its streams", denied));
+        }
         let opened = Arc::new(Streams::open(&self.connection, &self.settings).await?);
         *streams = Some(Arc::clone(&opened));
         let now = streams::created(&opened.waiting);
@@ -194,6 +205,14 @@ impl NatsSpoolInner {
         }
     }
 
+    /// Whether waiting may help after this error.
+    fn outlook(&self, error: &SpoolError) -> Outlook {
+        match error {
+            SpoolError::Away(_) => self.connection.outlook(),
+            error => faults::outlook(error),
+        }
+    }
+
     /// Takes note of what became of an append.
     fn note(&self, appended: &Result<(), SpoolError>) {
         let mut in_vain = self.in_vain.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,14 +220,21 @@ impl NatsSpoolInner {
             Ok(()) => *in_vain = None,
             // Of this one the others are none the worse.
             Err(SpoolError::TooLarge { .. }) => {}
-            Err(_) => *in_vain = Some(Instant::now()),
+            Err(error) => *in_vain = Some((Instant::now(), error.to_string())),
         }
     }
 
-    /// Whether an append was tried in vain a moment ago.
-    fn refuses(&self) -> bool {
+    /// Why an append was tried in vain a moment ago.
+    fn refuses(&self) -> Option<String> {
         let in_vain = self.in_vain.lock().unwrap_or_else(PoisonError::into_inner);
-        in_vain.is_some_and(|at| at.elapsed() < IN_VAIN)
+        let recent = in_vain.as_ref().filter(|(at, _)| at.elapsed() < IN_VAIN);
+        recent.map(|(_, error)| error.clone())
+    }
+
+    /// Why the spool takes no events, if it takes none.
+    fn trouble(&self) -> Option<String> {
+        let unusable = self.unusable.lock().unwrap_or_else(PoisonError::into_inner);
+        unusable.clone().or_else(|| self.refuses())
     }
 
     async fn forget_streams(&self) {
@@ -249,7 +275,7 @@ impl Store for NatsSpool {
             // Servers that have been away for long will not be back for this one.
             let patience = match inner.connection.away() {
                 away if away > APPEND => Duration::ZERO,
-                _ if inner.refuses() => Duration::ZERO,
+                _ if inner.refuses().is_some() => Duration::ZERO,
                 _ => APPEND,
             };
             let until = Instant::now() + patience;
@@ -381,10 +407,14 @@ impl Store for NatsSpool {
     }
 
     fn availability(&self) -> Availability {
-        match self.inner.unusable.load(Ordering::Relaxed) || self.inner.refuses() {
-            true => Availability::Unavailable,
-            false => Availability::Available,
+        match self.inner.trouble() {
+            Some(_) => Availability::Unavailable,
+            None => Availability::Available,
         }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
     }
 
     fn gauges(&self) -> &Gauges {

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::connection::NatsConnection;
+use super::faults::NotPublished;
 use super::fitness::{self, Purpose};
 use super::{names, remote, NatsSettings};
 use crate::error::SpoolError;
@@ -85,6 +86,14 @@ impl Streams {
         connection: &NatsConnection,
         settings: &NatsSettings,
     ) -> Result<Self, SpoolError> {
+        let opened = Self::open_all(connection, settings).await;
+        opened.map_err(|error| connection.explain(error))
+    }
+
+    async fn open_all(
+        connection: &NatsConnection,
+        settings: &NatsSettings,
+    ) -> Result<Self, SpoolError> {
         let (client, context) = (&connection.client, &connection.context);
         let base = |suffix: &str, subject: &str| Config {
             name: format!("{}{suffix}", settings.stream),
@@ -152,6 +161,14 @@ impl Streams {
 
     /// Finds the streams, or returns which one is missing.
     pub(super) async fn find(
+        connection: &NatsConnection,
+        settings: &NatsSettings,
+    ) -> Result<Self, SpoolError> {
+        let found = Self::find_all(connection, settings).await;
+        found.map_err(|error| connection.explain(error))
+    }
+
+    async fn find_all(
         connection: &NatsConnection,
         settings: &NatsSettings,
     ) -> Result<Self, SpoolError> {
@@ -261,7 +278,7 @@ impl Streams {
                 renew: self.lead / 6 * 5,
             })),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
-            Err(error) => Err(remote("take the lead", error)),
+            Err(error) => Err(remote("take the lead", NotPublished::from(error))),
         }
     }
 
