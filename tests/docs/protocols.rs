@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where comments and documents are.
+/// The folders with comments and documents.
 const PLACES: [&str; 7] = [
     "src", "crates", "tests", "docs", "benches", "examples", "fuzz",
 ];
 const FACTS: &str = "docs/protocols";
-/// Words that name one fact of a section.
+/// Words before the number of a fact.
 const POINTS: [&str; 7] = ["point", "points", "rule", "rules", "shape", "step", "steps"];
 
-/// A document of facts.
+/// A document with facts.
 #[derive(Default)]
 struct Document {
-    /// The number of facts in each section; chapters are sections without a dot.
+    /// The number of facts in each section; a chapter is a section without a dot.
     sections: BTreeMap<Number, usize>,
     /// The mistakes of the document itself.
     mistakes: Vec<String>,
