@@ -77,7 +77,7 @@ export async function launch(options) {
       'network.proxy.ssl': '127.0.0.1',
       'network.proxy.ssl_port': port,
       'network.proxy.no_proxies_on': '',
-      // Only the empty profile's policies and extensions, and none of the machine.
+      // Only the extensions of the profile, not those of the machine.
       'extensions.enabledScopes': 1,
     },
   });

@@ -1,4 +1,5 @@
-//! What arrived at the stand-in for PostHog, and how it compares with what was acknowledged.
+//! The events that arrived at the stand-in for PostHog, and their comparison with the acknowledged
+//! ones.
 
 use std::collections::hash_map::Entry;
 use std::collections::HashMap;
@@ -9,17 +10,17 @@ use hedgerow::demo::capture::{Capture, StoredEvent, UuidOrigin};
 
 use super::crowd::{Sent, When};
 
-/// An event as it was seen first.
+/// The first arrival of an event.
 struct FirstArrival {
     uuid: String,
     at: u64,
     timestamp: DateTime<Utc>,
-    /// As it was sent: capture does not believe every future.
+    /// The timestamp as it was sent: capture corrects some timestamps in the future.
     sent: Option<DateTime<Utc>>,
     poison: bool,
 }
 
-/// Everything that arrived, by person and number.
+/// All events that arrived, by person and number.
 #[derive(Default)]
 pub struct ArrivedEvents {
     read: u64,
@@ -30,13 +31,13 @@ pub struct ArrivedEvents {
 }
 
 impl ArrivedEvents {
-    /// By how much the proxy's time of day was ever off.
+    /// The largest error of the proxy's clock in the run.
     #[allow(dead_code)]
     pub fn forgive(&mut self, shifts: Vec<TimeDelta>) {
         self.shifts = shifts;
     }
 
-    /// Writes down what came since the last time.
+    /// Records what has arrived since the last call.
     pub fn read(&mut self, capture: &Capture) {
         for event in capture.since(self.read) {
             assert_eq!(event.number, self.read, "the stand-in forgot events");
@@ -45,7 +46,7 @@ impl ArrivedEvents {
         }
     }
 
-    /// How many different events have arrived.
+    /// The number of different events that have arrived.
     pub fn events(&self) -> usize {
         self.first.len()
     }
@@ -86,12 +87,13 @@ impl ArrivedEvents {
         }
     }
 
-    /// Compares: every event once, at its time, in the order of its person; prints every mismatch.
+    /// Compares the two: every event arrives once, with its time, in its person's order. Prints
+    /// every mismatch.
     pub fn close(mut self, sent: &[Sent]) -> Closed {
         let mut lost = 0;
         let mut last: HashMap<usize, u64> = HashMap::new();
         let mut uuids = HashMap::new();
-        // A person's events stand in `sent` in the order in which they were acknowledged.
+        // In `sent`, a person's events are in the order of their acknowledgements.
         for Sent {
             client,
             number,
@@ -106,7 +108,7 @@ impl ArrivedEvents {
             let right = match when {
                 When::Said(at) => first.timestamp == *at,
                 When::Arrived(from, to) => {
-                    // Milliseconds are what events carry.
+                    // Events carry milliseconds.
                     let slack = TimeDelta::milliseconds(1);
                     let within = |time| *from - slack <= time && time <= *to;
                     let sent = first.sent.unwrap_or(first.timestamp);
@@ -121,7 +123,7 @@ impl ArrivedEvents {
                 let text = format!("u-{client} {number} has the uuid of {other:?}");
                 self.wrong.push(text);
             }
-            // What PostHog refused for a while comes later, on demand.
+            // Events that PostHog rejected for a while come later, by `requeue`.
             if !first.poison {
                 let before = last.insert(*client, first.at);
                 if before.is_some_and(|before| before > first.at) {
@@ -146,7 +148,7 @@ impl ArrivedEvents {
     }
 }
 
-/// The end of the comparison.
+/// The last line of the comparison.
 #[derive(Debug)]
 pub struct Closed {
     pub arrived: u64,

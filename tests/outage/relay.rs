@@ -1,4 +1,4 @@
-//! A line between the proxy and PostHog that can be cut.
+//! A line between the proxy and PostHog that the test can cut.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use tokio::task::JoinHandle;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
     Passes,
-    /// Every connection ends at once.
+    /// Ends every connection at once.
     Refuses,
-    /// Every connection ends in the middle of a request.
+    /// Ends every connection in the middle of a request.
     Cuts,
     /// Connections open and nothing comes.
     Hangs,
