@@ -43,7 +43,7 @@ impl Floors {
         }
     }
 
-    /// The mistakes in the imports of one file, which is the module `place`.
+    /// The mistakes in the imports of one file, whose module path is `module`.
     fn mistakes(&self, module: &[String], text: &str) -> Vec<String> {
         let depth = self.base.len();
         let Some(own) = module.get(depth) else {

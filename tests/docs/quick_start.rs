@@ -83,7 +83,7 @@ fn the_plug_in_of_the_readme_is_the_example_and_its_dependencies_are_ours() {
     assert!(said.contains("hedgerow = {"), "{said}");
 }
 
-/// Starts `hedgerow` in this folder; the process ends with the test.
+/// The process that the next test starts: the plug-in of the README.
 #[test]
 #[ignore = "runs until it is ended"]
 fn the_plug_in_itself() {
