@@ -1,5 +1,5 @@
 //! A request over HTTP/2 whose body has to come in time. The framework's own session waits for the next
-//! piece of a body as long as its connection lives (pingora 0.9); over HTTP/1.1 it has a time for it, which
+//! piece of a body as long as its connection lives; over HTTP/1.1 it has a time for it, which
 //! [`set_read_timeout`](Session::set_read_timeout) sets, and here that is so as well. Everything else is the
 //! framework's session.
 
