@@ -1,11 +1,12 @@
-//! Everything at once, for as long as is asked: fifty clients of two proxies, one with its spool on a disk and
-//! one with it on NATS; PostHog in all its troubles, `kill -9`, hand-overs, reloads, certificates that are
-//! swapped, a disk that is full at times, a NATS server that is killed or hangs, a DNS that is silent or
-//! lies, a time of day that jumps, and hostile connections. What was acknowledged is there in the end;
-//! memory, descriptors and threads stay flat.
+//! Everything at once, for as long as you choose: fifty clients send through two proxies, one with
+//! its spool on a disk and one on NATS. Meanwhile PostHog fails in many ways, processes get `kill
+//! -9`, hand-overs, reloads and new certificates, a disk is full at times, a NATS server is killed
+//! or hangs, DNS is silent or gives wrong answers, the clock jumps, and hostile connections come.
+//! In the end every acknowledged event has arrived, and memory, descriptors and threads have not
+//! grown.
 //!
-//! `HEDGEROW_SOAK_SECONDS` is how long the clients send (20), `HEDGEROW_SOAK_RATE` how many events a second
-//! (300), `HEDGEROW_LEDGER_SEED` repeats the choices. `make soak` is an hour of it.
+//! `HEDGEROW_SOAK_SECONDS` is how long the clients send (20), `HEDGEROW_SOAK_RATE` the events a
+//! second (300); `HEDGEROW_LEDGER_SEED` repeats the random choices. `make soak` runs an hour.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -76,7 +77,7 @@ use support::recorder::{response, Act, Recorder};
 use support::say;
 use troubles::TimeOfDay;
 
-/// Of the proxy with a disk, and of the one with NATS.
+/// For the proxy with a disk, and for the proxy with NATS.
 const CLIENTS: [usize; 2] = [38, 12];
 
 fn asked(name: &str, otherwise: u64) -> u64 {
@@ -95,14 +96,14 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
     println!("HEDGEROW_LEDGER_SEED={seed}");
     let mut dice = Dice::new(seed);
     let posthog = PostHog::with(StoreCapacity {
-        // They are read five times a second.
+        // The test reads them five times a second.
         events: 200_000,
         bytes: usize::MAX,
     })
     .await;
     let relay = Relay::start(posthog.address).await;
     let site = Recorder::early(|_| Some(Act::AnswerAndClose(response("200 OK", "", "page")))).await;
-    // What a longer run lets wait while PostHog is in trouble has to fit.
+    // Large enough for the events that wait in a longer run while PostHog fails.
     let disk = SmallDisk::mount(match span > Duration::from_secs(60) {
         true => "1g",
         false => "96m",
@@ -115,7 +116,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
         variables: time.as_ref().map(TimeOfDay::variables).unwrap_or_default(),
         log: None,
     };
-    // A name, so that lookups are a part of it.
+    // A host name, so that the run includes lookups.
     let name = match resolver {
         Some(_) => "posthog.hedgerow.example",
         None => "localhost",
@@ -246,7 +247,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
     }
 }
 
-/// Waits until all is at PostHog; what it refused while it was in trouble goes again.
+/// Waits until PostHog has all events; sends those again that it rejected while it failed.
 async fn settle(files: &[&Path], books: &mut ArrivedEvents, posthog: &PostHog, sent: usize) {
     let (mut there, mut since) = (0, Instant::now());
     loop {
@@ -260,7 +261,7 @@ async fn settle(files: &[&Path], books: &mut ArrivedEvents, posthog: &PostHog, s
         }
         books.read(&posthog.capture);
         let settled = books.events() >= sent && empty == files.len();
-        // After an hour much may wait.
+        // After an hour, many events may wait.
         if books.events() > there {
             (there, since) = (books.events(), Instant::now());
         }

@@ -1,5 +1,5 @@
-//! Requests that are not as HTTP has them, on each kind of route, over real sockets: which answer
-//! each gets, that nothing of it reaches a server behind, and that ordinary clients are served.
+//! Malformed HTTP requests on each kind of route, over real sockets: which answer each gets, that
+//! nothing of it reaches an upstream, and that ordinary clients get service.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -82,7 +82,7 @@ impl RunningServer {
         }
     }
 
-    /// The status of the answer to these bytes; 0 for a connection that ends without one.
+    /// The status of the answer to these bytes; 0 if the connection ends without one.
     async fn status(&self, request: &[u8]) -> u16 {
         let mut client = Client::connect(self.proxy.address).await;
         client.send(request).await;

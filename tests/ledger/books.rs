@@ -1,4 +1,5 @@
-//! What arrived at the stand-in for PostHog, and how it compares with what was acknowledged.
+//! The events that arrived at the stand-in for PostHog, and their comparison with the acknowledged
+//! ones.
 
 use std::collections::hash_map::Entry;
 use std::collections::HashMap;
@@ -11,17 +12,17 @@ use hedgerow::demo::capture::{Capture, StoredEvent, UuidOrigin};
 
 use super::crowd::{Sent, When};
 
-/// An event as it was seen first.
+/// The first arrival of an event.
 struct FirstArrival {
     uuid: String,
     at: u64,
     timestamp: DateTime<Utc>,
-    /// As it was sent: capture does not believe every future.
+    /// The timestamp as it was sent: capture corrects some timestamps in the future.
     sent: Option<DateTime<Utc>>,
     poison: bool,
 }
 
-/// Everything that arrived, by person and number.
+/// All events that arrived, by person and number.
 #[derive(Default)]
 pub struct ArrivedEvents {
     read: u64,
@@ -48,7 +49,7 @@ impl Excuses {
 }
 
 impl ArrivedEvents {
-    /// By how much the proxy's time of day was ever off.
+    /// The largest error of the proxy's clock in the run.
     #[allow(dead_code)]
     pub fn forgive(&mut self, shifts: Vec<TimeDelta>) {
         self.shifts = shifts;
@@ -60,7 +61,7 @@ impl ArrivedEvents {
         self.excuses = Some(excuses);
     }
 
-    /// Writes down what came since the last time.
+    /// Records what has arrived since the last call.
     pub fn read(&mut self, capture: &Capture) {
         for event in capture.since(self.read) {
             assert_eq!(event.number, self.read, "the stand-in forgot events");
@@ -69,7 +70,7 @@ impl ArrivedEvents {
         }
     }
 
-    /// How many different events have arrived.
+    /// The number of different events that have arrived.
     pub fn events(&self) -> usize {
         self.first.len()
     }
@@ -110,12 +111,13 @@ impl ArrivedEvents {
         }
     }
 
-    /// Compares: every event once, at its time, in the order of its person; prints every mismatch.
+    /// Compares the two: every event arrives once, with its time, in its person's order. Prints
+    /// every mismatch.
     pub fn close(mut self, sent: &[Sent]) -> Closed {
         let mut lost = 0;
         let mut last: HashMap<usize, u64> = HashMap::new();
         let mut uuids = HashMap::new();
-        // A person's events stand in `sent` in the order in which they were acknowledged.
+        // In `sent`, a person's events are in the order of their acknowledgements.
         let mut excused = 0;
         for event in sent {
             let Sent {
@@ -132,7 +134,7 @@ impl ArrivedEvents {
             let right = match when {
                 When::Said(at) => first.timestamp == *at,
                 When::Arrived(from, to) => {
-                    // Milliseconds are what events carry.
+                    // Events carry milliseconds.
                     let slack = TimeDelta::milliseconds(1);
                     let within = |time| *from - slack <= time && time <= *to;
                     let sent = first.sent.unwrap_or(first.timestamp);
@@ -147,7 +149,7 @@ impl ArrivedEvents {
                 let text = format!("u-{client} {number} has the uuid of {other:?}");
                 self.wrong.push(text);
             }
-            // What PostHog refused for a while comes later, on demand.
+            // Events that PostHog rejected for a while come later, by `requeue`.
             if !first.poison {
                 let latest = last.entry(*client).or_default();
                 if *latest <= first.at {
@@ -177,7 +179,7 @@ impl ArrivedEvents {
     }
 }
 
-/// The end of the comparison.
+/// The last line of the comparison.
 #[derive(Debug)]
 pub struct Closed {
     pub arrived: u64,

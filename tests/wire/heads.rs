@@ -1,4 +1,4 @@
-//! HTTP/2 requests that are not as RFC 9113 has them, on each kind of route, without TLS and with it.
+//! HTTP/2 requests that break RFC 9113, on each kind of route, with and without TLS.
 
 use super::doors::{Doors, ROUTES, WAYS};
 use super::support::frames::{block, fields, frame, Fields, Outcome};
@@ -8,15 +8,15 @@ use super::support::frames::{DATA, END_HEADERS, END_STREAM, HEADERS};
 const PROTOCOL_ERROR: u32 = 1;
 const STREAM_CLOSED: u32 = 5;
 
-/// What a request may come to.
+/// The allowed outcomes of a request.
 #[derive(Debug, Clone, Copy)]
 enum ExpectedResult {
     /// The request is malformed: a stream error, or 400 (RFC 9113, 8.1.1).
     Malformed,
-    /// The whole connection may be ended as well.
+    /// The connection may end as well.
     Broken(u32),
     Status(u16),
-    /// It is served.
+    /// The request is served.
     Served,
 }
 
@@ -39,12 +39,12 @@ impl ExpectedResult {
     }
 }
 
-/// A request that is right but for one thing: its fields, and what follows them.
+/// A request with one fault: its fields, and the frames after them.
 struct Case {
     name: &'static str,
     want: ExpectedResult,
     fields: Fields,
-    /// Frames behind the head; nothing where the head ends the stream.
+    /// Frames after the head; empty if the head ends the stream.
     behind: Vec<Vec<u8>>,
 }
 
@@ -63,7 +63,7 @@ fn data(bytes: &[u8], flags: u8) -> Vec<u8> {
     frame(DATA, flags, 1, bytes)
 }
 
-/// Everything that is tried at a path.
+/// All requests for one path.
 fn cases(method: &str, path: &str) -> Vec<Case> {
     use ExpectedResult::{Broken, Malformed, Served, Status};
     let right = || right(method, path);
@@ -121,7 +121,7 @@ fn cases(method: &str, path: &str) -> Vec<Case> {
             Malformed,
             instead(":path", "/public/%2e%2e/private"),
         ),
-        // The library leaves it out before it is seen (http 1), so that no one behind gets it either.
+        // The library drops it (http 1), so no upstream gets it either.
         (
             "a fragment in :path",
             Served,
@@ -326,7 +326,7 @@ fn cases(method: &str, path: &str) -> Vec<Case> {
             right(),
             vec![data(EVENT, 0), trailers(&[("x-sum", "1")], 0)],
         ),
-        // Read over by the library (h2 0.4); no trailer goes on anyway.
+        // The library ignores it (h2 0.4); Hedgerow passes no trailers on anyway.
         (
             "a pseudo-header in trailers",
             Served,
@@ -384,7 +384,7 @@ async fn each_malformed_http2_request_gets_the_answer_that_the_rfc_names_on_ever
                 if !case.want.is(outcome) {
                     wrong.push(format!("{name}: {outcome:?}, not {:?}", case.want));
                 }
-                // A body that turns out wrong may have been on its way already.
+                // The body that turns out malformed may have been on its way already.
                 let reached = doors.reached() - before;
                 if reached > 0 && refused && alone {
                     wrong.push(format!("{name}: it reached a server behind"));

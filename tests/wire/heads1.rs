@@ -1,17 +1,17 @@
-//! HTTP/1.1 requests that are not as RFC 9112 has them, on each kind of route of the real binary.
+//! HTTP/1.1 requests that break RFC 9112, on each kind of route of the real binary.
 
 use super::doors::{Doors, ROUTES};
 use super::support::client::Client;
 use super::support::track;
 
-/// What a request may come to.
+/// The allowed outcomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ExpectedResult {
     /// Refused with one of these, and the connection ends.
     Refused(&'static [u16]),
-    /// Served once; what follows it is not taken for a request.
+    /// Served once; the bytes after it are not taken for a request.
     ServedAlone,
-    /// Served, and the connection goes on.
+    /// Served, and the connection stays open.
     Served,
 }
 
@@ -21,7 +21,7 @@ const CODING: ExpectedResult = ExpectedResult::Refused(&[400, 501]);
 const METHOD: ExpectedResult = ExpectedResult::Refused(&[400, 405]);
 const VERSION: ExpectedResult = ExpectedResult::Refused(&[400, 505]);
 
-/// The rest of a request that must never be served: what stands in a body, or behind a refused head.
+/// A request that must never be served: it is in a body, or follows a refused head.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: shop.example.com\r\n\r\n";
 
 fn cases(method: &str, path: &str) -> Vec<(&'static str, ExpectedResult, String)> {
@@ -352,7 +352,7 @@ async fn each_malformed_http1_request_gets_the_answer_that_the_rfc_names_on_ever
                         && first.is_some_and(|status| statuses.contains(&status))
                         && doors.reached() == reached
                 }
-                // A page instead of an event is refused for what it is.
+                // A page in the place of an event is refused with that reason.
                 ExpectedResult::ServedAlone => {
                     first.is_some_and(|status| status < 500) && second.is_none()
                 }
@@ -379,8 +379,7 @@ async fn each_malformed_http1_request_gets_the_answer_that_the_rfc_names_on_ever
     );
 }
 
-/// Bodies whose chunks are not as HTTP has them: never served as if they were whole, and nothing behind
-/// them is a request.
+/// Bodies with malformed chunks: never taken for whole, and no bytes after them become a request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_chunks_end_their_connection_on_every_kind_of_route() {
     let doors = Doors::open().await;
