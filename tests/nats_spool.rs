@@ -10,6 +10,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "nats_spool/age.rs"]
+mod age;
 #[path = "nats_spool/binaries.rs"]
 mod binaries;
 #[path = "outage/binary.rs"]

@@ -218,6 +218,7 @@ fn imports_lead_down_the_floors_of_the_design() {
         Floors::of("src", &["site", "snippet"]),
         Floors::of(REWRITING, &[]),
         Floors::of(REWRITING, &["rewrite"]),
+        Floors::of("crates/hedgerow-spool/src", &[]),
     ]
     .iter()
     .flat_map(mistakes_below)

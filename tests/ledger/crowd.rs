@@ -32,6 +32,8 @@ pub struct Sent {
     pub client: usize,
     pub number: usize,
     pub when: When,
+    /// From when to when the try took that was acknowledged.
+    pub taken: (Instant, Instant),
 }
 
 /// The errors that the clients met.
@@ -133,11 +135,12 @@ impl Client {
             _ => post(path, "", body.as_bytes()),
         };
         let first = Utc::now();
-        loop {
+        let taken = loop {
+            let tried = Instant::now();
             self.tries.requests.fetch_add(1, Ordering::Relaxed);
             let talk = tokio::time::timeout(DEADLINE, self.exchange(&request));
             match talk.await.ok().flatten() {
-                Some(200) => break,
+                Some(200) => break (tried, Instant::now()),
                 Some(503) => {
                     self.tries.refused.fetch_add(1, Ordering::Relaxed);
                 }
@@ -148,7 +151,7 @@ impl Client {
                 }
             }
             tokio::time::sleep(Duration::from_millis(self.dice.between(20, 200))).await;
-        }
+        };
         let last = Utc::now();
         let when = |number| match silent {
             true => When::Arrived(first, last),
@@ -159,6 +162,7 @@ impl Client {
                 client: self.number,
                 number,
                 when: when(number),
+                taken,
             })
             .collect()
     }

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
 
 use super::support::eventually;
 use super::support::recorder::refused_port;
@@ -13,7 +14,11 @@ use super::support::recorder::refused_port;
 pub struct ProcessEnvironment {
     pub wrapper: Vec<String>,
     pub variables: Vec<(&'static str, String)>,
+    /// Reads what the process says; else it goes to the test's own standard error.
+    pub log: Option<LogReader>,
 }
+
+pub type LogReader = Arc<dyn Fn(ChildStderr) + Send + Sync>;
 
 pub struct Process {
     pub address: SocketAddr,
@@ -133,11 +138,17 @@ pub fn write(file: &Path, address: SocketAddr, socket: &Path, listen: &str, rest
 }
 
 fn run(around: &ProcessEnvironment, file: &Path, more: &[&str]) -> Child {
-    command_in(around, file, more)
-        // Through the test's own output, because a failing process names its reason there.
-        .stderr(Stdio::inherit())
-        .spawn()
-        .expect("it is built")
+    let mut command = command_in(around, file, more);
+    // Through the test's own output, because a failing process names its reason there.
+    command.stderr(match around.log {
+        Some(_) => Stdio::piped(),
+        None => Stdio::inherit(),
+    });
+    let mut child = command.spawn().expect("it is built");
+    if let (Some(read), Some(said)) = (&around.log, child.stderr.take()) {
+        read(said);
+    }
+    child
 }
 
 /// `hedgerow run` with these flags.

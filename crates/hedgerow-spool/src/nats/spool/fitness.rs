@@ -20,6 +20,20 @@ pub(super) struct Unfit {
     why: String,
 }
 
+impl Unfit {
+    /// Another stream has subjects of ours, so ours cannot be made.
+    pub(super) fn takes_subject(stream: String, subject: &str) -> Self {
+        let why = format!("takes the subjects {subject}, which the spool needs");
+        Self { stream, why }
+    }
+
+    /// A single server holds no copies.
+    pub(super) fn without_cluster(stream: String) -> Self {
+        let why = "cannot have `replicas`: the server is in no cluster".to_owned();
+        Self { stream, why }
+    }
+}
+
 /// Checks whether a stream accepts this subject and keeps its messages.
 pub(super) fn check(config: &Config, subject: &str, purpose: Purpose) -> Result<(), Unfit> {
     let unfit = |why: String| {
