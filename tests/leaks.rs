@@ -1,6 +1,6 @@
-//! What is secret goes where it must and nowhere else: cookies, credentials, keys and personal data are
-//! planted in requests, answers and the configuration of the real binary, every path is driven, and
-//! all that leaves the process is searched for them.
+//! Secrets go only where they must. The test puts cookies, credentials, keys and personal data into
+//! requests, answers and the configuration of the real binary, uses every path, and searches all
+//! output for them.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -31,21 +31,21 @@ use support::{eventually, DEADLINE};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_hedgerow");
 
-/// How an upstream behaves.
+/// How an upstream answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum AnswerMode {
     Well,
-    /// 503 with a cookie, and a page that repeats the request.
+    /// With 503, a cookie, and a page that repeats the request.
     Away,
-    /// 400, and a text that repeats the request.
+    /// With 400 and a text that repeats the request.
     Refuses,
-    /// An answer that is none, with a cookie in it.
+    /// With bytes that are no HTTP answer, and a cookie in them.
     Babbles,
     HangsUp,
 }
 
-/// An upstream whose mood can be changed.
+/// An upstream whose answers the test can change.
 struct Upstream {
     recorder: Recorder,
     mood: Arc<AtomicU8>,
@@ -93,7 +93,7 @@ impl Upstream {
         self.recorder.url()
     }
 
-    /// All that it was sent.
+    /// Everything that the upstream received.
     fn got(&self) -> Vec<u8> {
         let requests = self.recorder.seen().into_iter();
         requests
@@ -110,7 +110,7 @@ fn inflated(body: &[u8]) -> Option<Vec<u8>> {
     Some(plain)
 }
 
-/// The binary, its neighbours, and all that it has said.
+/// The binary, its upstreams, and everything that the binary has printed.
 struct LeakSetup {
     process: Child,
     folder: tempfile::TempDir,
@@ -132,7 +132,7 @@ impl Drop for LeakSetup {
 }
 
 impl LeakSetup {
-    /// Starts it with this filter for the log, the default for none.
+    /// Starts the binary with this log filter; `None` is the default.
     async fn start(filter: Option<&str>) -> Self {
         let (posthog, site, segment) = (
             Upstream::start().await,
@@ -205,7 +205,7 @@ impl LeakSetup {
         }
     }
 
-    /// The binary with the secrets of its configuration.
+    /// The binary, with secrets in its configuration.
     fn command(folder: &Path) -> Command {
         let mut command = Command::new(BINARY);
         command
@@ -224,7 +224,7 @@ impl LeakSetup {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// Sends these bytes, and keeps what comes back until the connection ends or has answered.
+    /// Sends these bytes and stores the answer.
     async fn send(&mut self, sink: Sink, bytes: &[u8]) -> Option<Answer> {
         let mut client = Client::connect(self.address).await;
         client.send(bytes).await;
@@ -236,7 +236,7 @@ impl LeakSetup {
         answer
     }
 
-    /// What a path of the admin address says.
+    /// The answer of the admin address at this path.
     async fn admin(&mut self, path: &str, sink: Sink) -> String {
         let mut client = Client::connect(self.admin).await;
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.admin);
@@ -246,7 +246,7 @@ impl LeakSetup {
         said
     }
 
-    /// What the live view shows: the rows, and each message with both sides.
+    /// The live view: the rows, and both sides of each message.
     async fn live(&mut self) {
         let rows = self.admin("/live?after=0", Sink::Live).await;
         let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();
@@ -256,7 +256,7 @@ impl LeakSetup {
         }
     }
 
-    /// What another command of the binary says of the same configuration.
+    /// The output of another command with the same configuration.
     fn run(&mut self, arguments: &[&str], sink: Sink) -> String {
         let output = Self::command(self.folder.path()).args(arguments).output();
         let output = output.unwrap();
@@ -266,7 +266,7 @@ impl LeakSetup {
         text
     }
 
-    /// Waits until an event has been refused for good.
+    /// Waits until an event has become a dead letter.
     async fn dead_letter(&mut self) {
         let start = std::time::Instant::now();
         while !self
@@ -282,7 +282,7 @@ impl LeakSetup {
         }
     }
 
-    /// Ends the process, gathers what is left, and looks for secrets in all of it.
+    /// Stops the process, collects the rest of its output, and searches everything for secrets.
     async fn judge(mut self) {
         let pid = self.process.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status();

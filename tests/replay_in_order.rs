@@ -1,5 +1,5 @@
-//! What waits in a spool reaches PostHog: in order, once, and without the events PostHog refuses.
-//! The spool is a real one on disk; PostHog is a script here, and a socket in other tests.
+//! The events in a spool reach PostHog in order, once, and without those that PostHog rejects. The
+//! spool is on a real disk; PostHog is a script here, and a socket in other tests.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -28,7 +28,7 @@ use hedgerow::delivery::{
 };
 use hedgerow::posthog::{ApiKey, Envelope};
 
-/// What PostHog answers to a batch with these ids; the number counts the batches.
+/// PostHog's answer to a batch with these ids; the number counts the batches.
 type Script = Box<dyn Fn(usize, &[String]) -> Verdict + Send + Sync>;
 
 struct ScriptedPostHog {
@@ -287,7 +287,7 @@ async fn live_batches_never_overtake_waiting_events_and_the_spool_empties_under_
         }
     });
     let replay = setup.replay(&upstream, ReplaySettings::default());
-    // Twenty clients without a pause between their batches, until some of them stream.
+    // Twenty clients send batch after batch, until some of them stream.
     let mut clients = tokio::task::JoinSet::new();
     for client in 0..20 {
         let (project, upstream) = (setup.delivery.project("shop"), Arc::clone(&upstream));
@@ -300,7 +300,7 @@ async fn live_batches_never_overtake_waiting_events_and_the_spool_empties_under_
                     BatchRoute::Spool => project.keep(vec![event(&id, 100)]).await.unwrap(),
                     BatchRoute::Stream => {
                         streamed += 1;
-                        // What the sender does; recorded as one of the arrivals.
+                        // As the sender does; the test records it as an arrival.
                         tokio::time::sleep(Duration::from_millis(1)).await;
                         upstream.batches.lock().unwrap().push(Batch {
                             project: "shop".to_owned(),
@@ -421,7 +421,7 @@ async fn a_stopped_replay_finishes_its_request_and_its_successor_goes_on() {
         ..ReplaySettings::default()
     };
     let upstream = ScriptedPostHog::slow(Duration::from_millis(30), |_, _| Verdict::Accepted);
-    // The successor is there before the predecessor shuts down, as in an upgrade.
+    // As in an upgrade, the successor starts before the predecessor shuts down.
     let first = setup.replay(&upstream, settings);
     setup
         .until("it has begun", || !upstream.batches().is_empty())

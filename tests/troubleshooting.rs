@@ -1,5 +1,5 @@
-//! The table of docs/troubleshooting.md: each trouble is played against the real binary, and its log,
-//! metrics, health and live view say what stands there.
+//! The table of docs/troubleshooting.md: the tests cause each trouble with the real binary, and its
+//! log, metrics, health and live view must match the table.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! A directory of this test, for behaviour that pebble does not have: it suggests when to renew
-//! (RFC 9773), and asks to wait (RFC 8555, 6.6).
+//! An ACME directory for behaviour that pebble does not have: it suggests when to renew (RFC 9773),
+//! and asks to wait (RFC 8555, 6.6).
 
 use std::sync::{Arc, Mutex};
 
@@ -13,14 +13,14 @@ use serde_json::{json, Value};
 
 use super::support::tls::{AlpnOffer, Certificates, Secure};
 
-/// Its requests: paths, and the ordered names.
+/// The requests that it got: their paths, and the ordered names.
 #[derive(Default)]
 pub struct AuthorityRequests {
     pub paths: Mutex<Vec<String>>,
     pub orders: Mutex<Vec<Value>>,
 }
 
-/// It knows every account, and takes no order.
+/// It accepts every account and refuses every order.
 pub struct Authority {
     pub server: Secure,
     pub certificates: Certificates,

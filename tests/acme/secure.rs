@@ -1,4 +1,4 @@
-//! Clients over TLS that look at the certificate they are shown.
+//! TLS clients that check the certificate they get.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Connection {
 }
 
 impl TrustedAuthorities {
-    /// In the certificates of this text.
+    /// The authorities in this PEM text.
     pub fn in_pem(pem: &[u8]) -> Self {
         install_default_crypto_provider();
         let mut store = RootCertStore::empty();
@@ -33,7 +33,7 @@ impl TrustedAuthorities {
         Self(Arc::new(config.with_no_client_auth()))
     }
 
-    /// Connects to a name at an address; else why not.
+    /// Connects to a name at an address. The error says what was wrong.
     pub async fn connect(&self, address: SocketAddr, name: &str) -> Result<Connection, String> {
         let socket = TcpStream::connect(address).await;
         let socket = socket.map_err(|error| error.to_string())?;

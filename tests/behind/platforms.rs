@@ -1,5 +1,5 @@
-//! Platforms that cannot run here: the recipe's own code or rules in a stand-in
-//! (`tests/clients/behind.mjs`), or the form of its file.
+//! Platforms that cannot run here. A stand-in (`tests/clients/behind.mjs`) runs the recipe's code
+//! or rules; other recipes are checked for their form.
 
 use std::net::SocketAddr;
 
@@ -51,7 +51,7 @@ platforms! {
     a_route_of_nuxt_hands_over_a_path_as_its_recipe_says: "nuxt", "js", &[Prerequisite::Node, Prerequisite::H3];
 }
 
-/// The YAML blocks of a recipe for what cannot be run, as JSON.
+/// The YAML blocks of a recipe, as JSON.
 fn forms(name: &str, language: &str) -> Vec<Value> {
     let path = format!("{}/docs/behind/{name}.md", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
@@ -123,7 +123,7 @@ fn the_files_for_other_platforms_have_the_right_form() {
     assert_eq!(behaviour["AllowedMethods"].as_array().unwrap().len(), 7);
 }
 
-/// Hedgerow's own block of the recipes whose servers cannot run here.
+/// Hedgerow's block of the recipes whose servers cannot run here.
 #[tokio::test(flavor = "multi_thread")]
 async fn hedgerow_accepts_calls_with_the_other_documented_configurations() {
     for name in ["traefik", "kubernetes", "cloudfront"] {

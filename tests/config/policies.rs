@@ -51,7 +51,7 @@ fn privacy_rules_and_constants_are_read_and_shown() {
 
 #[test]
 fn each_mistake_in_privacy_and_rules_has_its_place() {
-    // Each follows the five lines of the shortest file.
+    // Each piece follows the five lines of the smallest file.
     let rows: &[Row] = &[
         (
             "privacy: {drop: [a..b, email, distinct_id, $ip, [x]]}",
@@ -110,7 +110,7 @@ fn each_mistake_in_privacy_and_rules_has_its_place() {
             &[
                 (6, 28, "rules[0].rename", "would change persons"),
                 (6, 48, "rules[1].event", "must not be empty"),
-                (6, 86, "rules[2].rename", "expected a name"),
+                (6, 86, "rules[2].rename", "has nothing but blanks"),
             ],
         ),
         (

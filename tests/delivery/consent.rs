@@ -1,4 +1,4 @@
-//! The first hour of an installation whose consent manager blocks every event has a clear message.
+//! An installation whose consent manager blocks every event gets a clear message.
 
 use super::support::client::{post, Client};
 use super::support::log;

@@ -8,10 +8,10 @@ use super::setup::Setup;
 use super::stand_in::StandIn;
 use super::visitor::{Report, VisitorIds};
 
-/// Requests of Chromium itself at its start, which fail here: no page makes them.
+/// Requests that Chromium itself makes at its start. They fail here.
 const BROWSERS_OWN: [&str; 2] = ["//update.googleapis.com/", "//accounts.google.com/"];
 
-/// The expected events of `stay`, and posthog-js's additions.
+/// The events of a visit with `stay`, and posthog-js's own.
 const EVENTS: [&str; 6] = [
     "$pageview",
     "Bought",
@@ -21,7 +21,7 @@ const EVENTS: [&str; 6] = [
     "$autocapture",
 ];
 
-/// Waits until everything has come that a visitor who stays causes.
+/// Waits until every event of such a visit has arrived.
 pub async fn all_comes(setup: &Setup, stay: &VisitorIds) {
     setup
         .until("every event and a recording", |stand_in| {
@@ -32,7 +32,7 @@ pub async fn all_comes(setup: &Setup, stay: &VisitorIds) {
         .await;
 }
 
-/// How many pieces of the visit's recording have come.
+/// The number of pieces of the visit's recording that have arrived.
 fn pieces(stand_in: &StandIn, stay: &VisitorIds) -> usize {
     let recordings = stand_in.recordings.lock().unwrap();
     let of_the_session = recordings.iter().filter(|piece| {
@@ -42,14 +42,14 @@ fn pieces(stand_in: &StandIn, stay: &VisitorIds) -> usize {
     of_the_session.count()
 }
 
-/// Where a visit goes: the start of the page's addresses, and of those that it sends to.
+/// Where a visit goes: how the page's addresses begin, and how those begin to which it sends.
 #[derive(Debug)]
 pub struct Addresses {
     pub page: String,
     pub own: String,
 }
 
-/// Everything that must hold of a visit with both libraries.
+/// The requirements for a visit with both libraries.
 pub fn check(setup: &Setup, stay: &VisitorIds, report: &Report, addresses: &Addresses) {
     let mut wrong = Vec::new();
     let Addresses { page, own } = addresses;
@@ -72,7 +72,7 @@ pub fn check(setup: &Setup, stay: &VisitorIds, report: &Report, addresses: &Addr
             }
         }
     }
-    // The browser's own log, which knows of requests that no page made.
+    // The browser's own log also has requests that no page made.
     let browsers_own = |url: &str| BROWSERS_OWN.iter().any(|host| url.contains(host));
     let foreign = report.asked.iter().filter(|url| !ours(url));
     for url in foreign.filter(|url| !browsers_own(url)) {

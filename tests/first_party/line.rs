@@ -1,4 +1,4 @@
-//! The line between the visitor and Hedgerow, on which some paths can fail.
+//! The line between the visitor and Hedgerow; some paths can fail on it.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,19 +13,19 @@ use tokio::task::JoinHandle;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathFate {
     Passes,
-    /// A server on the way answers 503.
+    /// A server between them answers 503.
     Fails,
     /// The connection ends without an answer.
     Cut,
-    /// A web server without a rule for the path answers 404.
+    /// A web server that has no rule for the path answers 404.
     NotThere,
-    /// One that answers every path with the site's first page.
+    /// A web server answers every path with the site's first page.
     APage,
 }
 
 pub struct Line {
     pub address: SocketAddr,
-    /// How many requests did not pass.
+    /// The number of requests that did not pass.
     pub held_up: Arc<AtomicUsize>,
     way: watch::Sender<PathFate>,
     accepting: JoinHandle<()>,
@@ -38,7 +38,7 @@ impl Drop for Line {
 }
 
 impl Line {
-    /// A line to this address. When it fails, paths with these ends fail.
+    /// A line to this address. Paths with these ends fail while the line is set to fail.
     pub async fn to(address: SocketAddr, ends: Vec<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap();
@@ -49,7 +49,7 @@ impl Line {
             while let Ok((socket, _)) = listener.accept().await {
                 let (ends, watching, count) = (ends.clone(), watching.clone(), Arc::clone(&count));
                 tokio::spawn(async move {
-                    // A browser that closes a connection ends no test.
+                    // A closed connection of the browser does not end the test.
                     let _ = carry(socket, address, &ends, &watching, &count).await;
                 });
             }
@@ -67,7 +67,7 @@ impl Line {
     }
 }
 
-/// One request a connection, so that each is looked at.
+/// One request for each connection, so that the line sees every path.
 async fn carry(
     mut socket: TcpStream,
     to: SocketAddr,

@@ -1,4 +1,4 @@
-//! The page's message on the console when one of its requests gets no answer.
+//! The page writes a message on the console when its requests get no answer.
 
 use std::time::{Duration, Instant};
 
@@ -7,16 +7,16 @@ use super::setup::{Libraries, Plan, Setup, PATIENCE, USUAL};
 use super::visitor::{Visitor, ANALYTICS, POSTHOG, TURN};
 use super::visits::{is_here, OLDER};
 
-/// One thing that fails, and how.
+/// A request that fails, and how.
 struct FailureCase {
     ends: Vec<String>,
     way: PathFate,
-    /// The named path, and the message about it.
+    /// The path that fails, and the path that the message names.
     said: (String, &'static str),
     calls: Calls,
 }
 
-/// Whether a library runs, and is called.
+/// Whether a library runs, and gets calls.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Calls {
     OfAnalyticsJs,
@@ -83,7 +83,7 @@ async fn each_is_said_once(test: &str, plan: Plan<'_>) {
     let setup = Setup::open(plan).await;
     let mut visitor = Visitor::with_chromium().await;
     let mut lines = Vec::new();
-    // Each on a separate line, so that each page has its own storage.
+    // Each case has its own line, so that each page has its own storage.
     for (tab, failing) in failures(&setup).into_iter().enumerate() {
         let line = Line::to(setup.address, failing.ends.clone()).await;
         line.set(failing.way);
@@ -100,14 +100,14 @@ async fn each_is_said_once(test: &str, plan: Plan<'_>) {
             }
             Calls::OfPostHogJs => {
                 visitor.until(POSTHOG).await;
-                // It sends several calls at once.
+                // The library sends several calls at once.
                 let calls = "void setInterval(() => window.posthog.capture('said'), 500)";
                 visitor.run(calls).await;
             }
         }
         lines.push((line, page, failing));
     }
-    // One where all is well.
+    // A page without a failure.
     let well = Line::to(setup.address, Vec::new()).await;
     visitor.tab(lines.len()).await;
     let page = format!("http://shop.test:{}/", well.address.port());
@@ -130,7 +130,7 @@ async fn each_is_said_once(test: &str, plan: Plan<'_>) {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    // Until each has failed again and again: it is not said a second time.
+    // Waits until each has failed several times: the message appears once.
     for (line, ..) in &lines {
         while line.held_up.load(std::sync::atomic::Ordering::SeqCst) < 4
             && Instant::now() < deadline

@@ -1,4 +1,4 @@
-//! What visitors do, and what arrives of it.
+//! What visitors do, and which events arrive.
 
 use std::path::Path;
 
@@ -50,7 +50,7 @@ async fn whole(test: &str, plan: Plan<'_>) {
     }
 }
 
-/// Segment's calls are asked about beforehand where they must be, and nowhere else.
+/// Browsers send a preflight for Segment's calls where they must, and nowhere else.
 fn check_preflights(plan: Plan<'_>, setup: &Setup, report: &Report) {
     let calls = super::installations::calls(&setup.yaml);
     let of = |method: &str| {
@@ -64,7 +64,7 @@ fn check_preflights(plan: Plan<'_>, setup: &Setup, report: &Report) {
     assert_eq!(of("OPTIONS") > 0, asked, "{:#?}", report.requests);
 }
 
-/// What the tests against blockers' lists take: every address that the libraries asked for.
+/// Writes every address that the libraries requested, for the tests against blockers' lists.
 fn write_addresses(setup: &Setup, report: &Report) {
     let page = page(setup);
     let below = report.requests.iter().filter_map(|sent| {
@@ -122,7 +122,7 @@ whole_visits! {
     };
 }
 
-/// How often events of this name came.
+/// The number of events with this name.
 fn count(setup: &Setup, name: &str) -> usize {
     let events = setup.stand_in.capture.events();
     events.iter().filter(|event| event.event == name).count()
@@ -152,7 +152,7 @@ async fn leaves(test: &str, plan: Plan<'_>) {
     setup.until("the last calls", |_| came()).await;
     let report = visitor.leave().await;
     assert_eq!(report.errors, [""; 0]);
-    // A page that goes sends again what it has no answer to; the id is the same.
+    // A page that closes sends again what has no answer yet; the id stays the same.
     let events = setup.stand_in.capture.events();
     for name in names {
         let same = events.iter().filter(|event| event.event == name);
@@ -173,7 +173,7 @@ async fn comes_back(test: &str, plan: Plan<'_>) {
     visitor.run("void window.analytics.track('Went')").await;
     visitor.open(&format!("{page}plain")).await;
     visitor.back().await;
-    // Only a page that was kept says so: made again, it would say that it was not.
+    // Only a page from the back-forward cache says so; a new page would say no.
     visitor.until("window.fromCache === true").await;
     visitor.until(ANALYTICS).await;
     visitor

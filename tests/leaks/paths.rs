@@ -1,4 +1,4 @@
-//! Every path that a request can take, with secrets in all that it brings.
+//! Every path of a request, with secrets in all its parts.
 
 use super::secrets::{
     Sink, ADDRESS, COOKIE, CREDENTIALS, FORM, PERSON, PROJECT_KEY, QUERY, UNKNOWN_KEY, WRITE_KEY,
@@ -6,10 +6,10 @@ use super::secrets::{
 use super::support::tls::{exchange_with, AlpnOffer};
 use super::{AnswerMode, LeakSetup};
 
-/// The id of the message at which a debug build panics, with all of the message in what it says.
+/// A debug build panics at the message with this id, and the panic's text has the whole message.
 pub const PANICS: &str = "m-panics";
 
-/// What a browser on the site sends along.
+/// What a browser on the site sends with each request.
 fn browser() -> String {
     format!(
         "Cookie: sid={COOKIE}; ajs_anonymous_id={COOKIE}\r\nX-Forwarded-For: {ADDRESS}\r\n\
@@ -43,7 +43,7 @@ fn message(kind: &str, id: &str, key: &str) -> String {
     )
 }
 
-/// What each request is, and the request. All of them are answered by Hedgerow itself.
+/// The requests with their names. Hedgerow answers all of them itself.
 fn calls(round: &str) -> Vec<(&'static str, Vec<u8>)> {
     let known = message("identify", &format!("m1-{round}"), WRITE_KEY);
     let track = message("track", &format!("m2-{round}"), WRITE_KEY);
@@ -81,7 +81,7 @@ fn calls(round: &str) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Heads that are refused before a route is chosen, or that never end.
+/// Heads that are refused before the search for a route, or that never end.
 fn heads() -> Vec<Vec<u8>> {
     let head = |line: &str, more: &str| {
         format!("{line}\r\nHost: h\r\n{}{more}\r\n\r\n", browser()).into_bytes()
@@ -108,7 +108,7 @@ fn heads() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Requests of posthog-js, and of pages: answers that are ones are passed on.
+/// Requests of posthog-js and of pages; valid answers reach the client.
 async fn pass(world: &mut LeakSetup, sink: Sink) {
     let credentials = format!("Authorization: Bearer {CREDENTIALS}\r\n");
     let event = format!("{{\"api_key\":\"{PROJECT_KEY}\",\"batch\":[{{\"event\":\"{PERSON}\"}}]}}");
@@ -142,7 +142,7 @@ async fn pass(world: &mut LeakSetup, sink: Sink) {
     ] {
         world.send(sink, &bytes).await;
     }
-    // One that hangs up in the middle.
+    // The client hangs up in the middle.
     let mut client = super::Client::connect(world.address).await;
     let whole = request("POST", &format!("/account?q={QUERY}"), &credentials, FORM);
     client.send(&whole[..whole.len() - 4]).await;
@@ -164,7 +164,7 @@ async fn call(world: &mut LeakSetup, round: &str, wanted: &[u16]) {
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), world.log());
 }
 
-/// A request in which the code panics: its client is told nothing, and the log only where.
+/// The code panics at this request. The client gets no text, and the log only the place.
 async fn panic(world: &mut LeakSetup) {
     if cfg!(not(debug_assertions)) {
         println!("SKIPPED: only a debug build can be made to panic");
@@ -196,7 +196,7 @@ async fn secure(world: &mut LeakSetup) {
         (format!("/page?q={QUERY}"), FORM.to_owned()),
         (format!("/a/../b?q={QUERY}"), FORM.to_owned()),
     ] {
-        // A page's password goes with every request to its host, calls included.
+        // A browser sends a page's password with every request to its host, calls included.
         let password = base64(&format!("{CREDENTIALS}:password"));
         let headers = [
             ("cookie", format!("sid={COOKIE}")),
@@ -217,7 +217,7 @@ async fn secure(world: &mut LeakSetup) {
 }
 
 pub async fn drive(world: &mut LeakSetup) {
-    // With the live view open, messages are kept for it.
+    // While the live view is open, it records messages.
     world.admin("/live?after=0", Sink::Live).await;
     let answered = [200, 204, 400, 401, 404, 405, 413, 415, 503];
     call(world, "well", &answered).await;
@@ -241,7 +241,7 @@ pub async fn drive(world: &mut LeakSetup) {
         world.admin("/health", Sink::Health).await;
         world.run(&["spool", "ls"], Sink::SpoolList);
     }
-    // What waits is refused for good, and becomes dead letters.
+    // PostHog rejects the waiting events, which become dead letters.
     world.posthog.now(AnswerMode::Refuses);
     world.site.now(AnswerMode::Refuses);
     world.segment.now(AnswerMode::Refuses);

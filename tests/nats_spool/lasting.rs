@@ -178,8 +178,16 @@ async fn streams_that_would_lose_what_they_acknowledge_are_not_used() {
         retention: RetentionPolicy::Interest,
         ..StreamConfig::default()
     };
+    let dead = StreamConfig {
+        storage: async_nats::jetstream::stream::StorageType::Memory,
+        retention: RetentionPolicy::Limits,
+        name: "FORGOTTEN_DEAD".to_owned(),
+        subjects: vec!["FORGOTTEN.dead.*".to_owned()],
+        ..StreamConfig::default()
+    };
     let mut wrong = Vec::new();
     for (config, stream, words) in [
+        (dead, "FORGOTTEN", "in memory"),
         (memory, "MEMORY", "in memory"),
         (last, "LAST", "max_msgs_per_subject"),
         (old, "OLD", "discard: old"),
@@ -193,7 +201,35 @@ async fn streams_that_would_lose_what_they_acknowledge_are_not_used() {
         };
         wrong.extend(is_said_at_once(settings, words).await.err());
     }
+    // Doctor finds the same without making a stream.
+    let posthog = PostHog::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    for (more, words) in [
+        ("stream: MEMORY", "in memory"),
+        (
+            "stream: FOREIGN",
+            "the stream OTHER takes the subjects FOREIGN.events.*",
+        ),
+        ("stream: INTEREST", "retention: interest"),
+        ("stream: NEW, replicas: 3", "the server is in no cluster"),
+        ("stream: NEW", "the first proxy creates the streams"),
+    ] {
+        let nats = format!("{{url: \"{}\", {more}}}", server.url());
+        let file = folder.path().join("doctor.yaml");
+        std::fs::write(&file, sharing(&posthog.url(), &nats)).unwrap();
+        let said = doctor(&file);
+        if !said.contains(words) {
+            wrong.push(format!("doctor, {more}: {said}"));
+        }
+    }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What `hedgerow doctor` says.
+fn doctor(file: &std::path::Path) -> String {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hedgerow"));
+    let output = command.arg("doctor").arg(file).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,12 +290,7 @@ async fn clients_and_operators_of_a_wrong_password_are_told_at_once() {
         .expect("it answers");
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(answer.to_lowercase().contains("retry-after: "), "{answer}");
-    let doctor = std::process::Command::new(env!("CARGO_BIN_EXE_hedgerow"))
-        .arg("doctor")
-        .arg(&binary.file)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&doctor.stdout);
+    let said = doctor(&binary.file);
     assert!(said.contains("the server refuses the login"), "{said}");
     assert_eq!(binary.terminate().await, Some(0));
 }

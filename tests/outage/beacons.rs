@@ -1,4 +1,4 @@
-//! A page that unloads sends what it has and is gone before any answer.
+//! A page that unloads sends its events and closes before any answer.
 
 use bytes::Bytes;
 use hedgerow::demo::capture::InjectedFault;
@@ -11,20 +11,20 @@ use super::support::proxy::{PostHog, Proxy};
 use super::support::{eventually, h2, track};
 use super::{impatient, ls};
 
-/// How a page goes.
+/// How a page leaves.
 #[derive(Debug, Clone, Copy)]
 enum PageExit {
-    /// The connection is closed.
+    /// The connection closes.
     Closes,
     /// The connection is reset.
     Resets,
-    /// HTTP/2: the one stream is reset, as an aborted fetch does it.
+    /// HTTP/2: only the stream is reset, as an aborted fetch does.
     Cancels,
-    /// HTTP/2: the whole connection is closed.
+    /// HTTP/2: the whole connection closes.
     Disconnects,
 }
 
-/// Sends a body to its last byte and leaves as soon as the proxy has it.
+/// Sends a whole body and leaves as soon as the proxy has it.
 async fn unload(proxy: &Proxy, leaving: PageExit, body: String) {
     let arrived = || (proxy.hedgerow.counts().held > 0).then_some(());
     match leaving {
@@ -44,7 +44,7 @@ async fn unload(proxy: &Proxy, leaving: PageExit, body: String) {
             eventually("the event has arrived", arrived).await;
             if let PageExit::Cancels = leaving {
                 drop((response, stream));
-                // Its connection goes on with something else.
+                // The connection continues with another request.
                 let (other, _stream) = client.post("/elsewhere", &[]).await;
                 drop(other);
                 tokio::task::yield_now().await;
@@ -73,7 +73,7 @@ async fn a_beacon_whose_page_is_gone_is_delivered_also_by_way_of_the_spool() {
             PageExit::Cancels,
             PageExit::Disconnects,
         ] {
-            // So that the page leaves in the middle, every time.
+            // Makes every page leave in the middle.
             relay.set(Line::Hangs);
             let id = format!("{}", sent.len());
             unload(&proxy, leaving, track(&id, 500)).await;

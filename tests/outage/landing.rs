@@ -1,5 +1,5 @@
-//! An event lands in one place, whichever way it went: with the request of its client, or later out
-//! of the spool with those of others.
+//! An event gets the same location with its client's request as later from the spool, together with
+//! other clients' events.
 
 use std::io::Read;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::support::recorder::{response, Act, Recorder, OK};
 
 const FROM: &str = "X-Forwarded-For: 203.0.113.77\r\n";
 
-/// The way of an event.
+/// How an event reaches PostHog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EventRoute {
     Streamed,
@@ -21,7 +21,7 @@ enum EventRoute {
     AfterAnOutage,
 }
 
-/// Where PostHog places an event (posthog-ingestion 2.2, 2.3), and its other properties.
+/// The location that PostHog gives an event (posthog-ingestion 2.2, 2.3), and its other properties.
 #[derive(Debug, PartialEq, Eq)]
 struct Landing {
     address: Option<String>,
@@ -45,7 +45,7 @@ fn configured(posthog: &str, folder: &Path, way: EventRoute, more: &str) -> Stri
     format!("{yaml}trusted_proxies: [127.0.0.1]\n{more}\n")
 }
 
-/// Where this message lands.
+/// The location of this message's event.
 async fn landing(way: EventRoute, more: &str, headers: &str, message: &str) -> Landing {
     let folder = tempfile::tempdir().unwrap();
     let posthog = Recorder::that(

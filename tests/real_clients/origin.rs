@@ -1,4 +1,4 @@
-//! A site with analytics.js on its pages: what a customer's own web server would serve.
+//! A site with analytics.js on its pages, as a customer's web server would serve it.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// `settings` is what analytics.js asks for when it starts (segment-tracking 3.3).
+    /// `settings` is the answer to analytics.js's first request (segment-tracking 3.3).
     pub fn new(version: Version, settings: Value) -> Self {
         Self {
             scripts: Prerequisite::AnalyticsJs(version).path().join("dist/umd"),
@@ -24,7 +24,7 @@ impl Origin {
         }
     }
 
-    /// The file behind a path, if the path is a plain name.
+    /// The file of a path, if the path is a plain name.
     fn file(&self, path: &str) -> Option<PathBuf> {
         if path.ends_with("/analytics.min.js") {
             return Some(self.scripts.join("standalone.js"));

@@ -1,4 +1,4 @@
-//! One page in headless Chromium, driven step by step through `tests/clients/page.mjs`.
+//! One page in headless Chromium, controlled step by step through `tests/clients/page.mjs`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ pub struct Page {
     script: Script,
 }
 
-/// Where pictures go, to be looked at.
+/// The folder for screenshots, for a person to look at.
 pub fn pictures() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
     target.expect("it is below target").join("screenshots")
@@ -64,19 +64,19 @@ impl Page {
         self.tell(json!(["width", width])).await;
     }
 
-    /// Takes pictures under this name, 1280 and 390 wide, light and dark. Fails where a text is too
-    /// faint to be read or the page is wider than the window.
+    /// Takes screenshots under this name, 1280 and 390 wide, light and dark. Fails if a text has
+    /// too little contrast or the page is wider than the window.
     pub async fn pictures(&mut self, name: &str) {
         let amiss = self.tell(json!(["pictures", pictures(), name])).await;
         assert_eq!(amiss, json!([]), "{amiss:#}");
     }
 
-    /// Ends it; none of the page's scripts has failed.
+    /// Ends the browser. Fails if a script of the page has failed.
     pub async fn close(self) {
         self.close_after("no message says this").await;
     }
 
-    /// The same, where errors with these words were to be expected.
+    /// The same, but errors with these words are expected.
     pub async fn close_after(mut self, expected: &str) {
         let errors = self.tell(json!(["errors"])).await;
         let is_expected =

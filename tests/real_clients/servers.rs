@@ -7,7 +7,7 @@ use super::events::{check, six_calls_of_a_server, Copies, Library};
 use super::installed::{all_here, clients, Prerequisite};
 use super::setup::{Setup, PATIENCE};
 
-/// Runs a client to its end and looks at what came.
+/// Runs a client to its end and checks the events.
 async fn sends_six_calls(mut client: Command, setup: &Setup, library: &Library) {
     let begun = Utc::now();
     client.kill_on_drop(true).current_dir(clients());
@@ -61,7 +61,7 @@ async fn the_older_analytics_node(line: &str, version: &'static str) {
     let setup = Setup::without_site().await;
     let mut client = Command::new(Prerequisite::Node.path());
     client.args(["analytics_node.mjs", line]);
-    // It knows no `path`, so the prefix belongs into the host.
+    // This library has no setting for a path, so its host contains the prefix.
     client.arg(format!("http://{}/hr", setup.hedgerow));
     let library = Library::Server {
         name: "analytics-node",

@@ -1,4 +1,4 @@
-//! When PostHog is asked again, and how fast.
+//! When the replay asks PostHog again, and how fast it sends.
 
 use super::*;
 
@@ -62,7 +62,7 @@ async fn the_rate_of_a_recovery_is_bounded() {
     replay.stop().await;
     let batches = upstream.batches();
     let took = batches[batches.len() - 1].at - batches[0].at;
-    // The first second's worth is free.
+    // The first second's events have no limit.
     assert!(took >= Duration::from_millis(1_850), "{took:?}");
     assert_eq!(upstream.accepted(), names(0..300));
 }

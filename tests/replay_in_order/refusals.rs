@@ -1,4 +1,4 @@
-//! What PostHog refuses for good.
+//! Events that PostHog rejects for good.
 
 use super::*;
 
@@ -65,7 +65,7 @@ async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
         .until("the retried arrive", || upstream.accepted().len() == 3)
         .await;
     assert_eq!(upstream.accepted(), ["n3", "n0", "n1"]);
-    // Received is not yet settled: for a moment they are still listed as waiting.
+    // An accepted batch is not settled yet: for a moment its events are still listed as waiting.
     setup
         .until("only the third is left", || {
             let listed = setup.command(&SpoolCommand::Ls(ListFormat::Lines));

@@ -1,19 +1,24 @@
-//! The real binary as a line of processes: each is told to stop, or succeeded by the next.
+//! A series of processes of the real binary: each is stopped, or hands over to the next.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
 
 use super::support::eventually;
 use super::support::recorder::refused_port;
 
-/// What a process finds around it: the words before its command (each becomes what it runs), and
-/// variables.
+/// How a process is started: wrapper commands (each replaces itself with its command) and
+/// environment variables.
 #[derive(Default, Clone)]
 pub struct ProcessEnvironment {
     pub wrapper: Vec<String>,
     pub variables: Vec<(&'static str, String)>,
+    /// Reads what the process says; else it goes to the test's own standard error.
+    pub log: Option<LogReader>,
 }
+
+pub type LogReader = Arc<dyn Fn(ChildStderr) + Send + Sync>;
 
 pub struct Process {
     pub address: SocketAddr,
@@ -31,12 +36,13 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// Starts it: `listen` and `rest` are pieces of YAML, `{address}` stands for a free port.
+    /// Starts the binary. `listen` and `rest` are YAML, in which `{address}` stands for a free
+    /// address.
     pub async fn start(folder: &Path, listen: &str, rest: &str) -> Self {
         Self::start_in(ProcessEnvironment::default(), folder, listen, rest).await
     }
 
-    /// The same in these surroundings, in which its successors are started as well.
+    /// The same in this environment, which later processes of the series share.
     pub async fn start_in(
         around: ProcessEnvironment,
         folder: &Path,
@@ -69,7 +75,7 @@ impl Process {
         assert!(sent.expect("there is a kill").success());
     }
 
-    /// Its exit code, once it has ended.
+    /// Its exit code, as soon as it has ended.
     pub async fn end(&mut self) -> Option<i32> {
         let child = &mut self.child;
         let status = eventually("its end", || child.try_wait().expect("our child")).await;
@@ -87,7 +93,7 @@ impl Process {
         self.serving().await;
     }
 
-    /// Starts a successor, and waits until the old one has ended well.
+    /// Starts a successor, and waits until the old process has ended with success.
     pub async fn hand_over(&mut self) {
         let successor = run(&self.around, &self.file, &["--upgrade"]);
         let mut old = std::mem::replace(&mut self.child, successor);
@@ -102,7 +108,7 @@ impl Process {
         self.serving().await;
     }
 
-    /// Waits until it serves and catches signals: it can be connected to some time before.
+    /// Waits until it serves and handles signals; it accepts connections a moment earlier.
     async fn serving(&self) {
         let status = format!("/proc/{}/status", self.child.id());
         eventually("it catches signals", || {
@@ -132,11 +138,17 @@ pub fn write(file: &Path, address: SocketAddr, socket: &Path, listen: &str, rest
 }
 
 fn run(around: &ProcessEnvironment, file: &Path, more: &[&str]) -> Child {
-    command_in(around, file, more)
-        // The test's own: what a process says before it ends is the reason to look for.
-        .stderr(Stdio::inherit())
-        .spawn()
-        .expect("it is built")
+    let mut command = command_in(around, file, more);
+    // Through the test's own output, because a failing process names its reason there.
+    command.stderr(match around.log {
+        Some(_) => Stdio::piped(),
+        None => Stdio::inherit(),
+    });
+    let mut child = command.spawn().expect("it is built");
+    if let (Some(read), Some(said)) = (&around.log, child.stderr.take()) {
+        read(said);
+    }
+    child
 }
 
 /// `hedgerow run` with these flags.

@@ -1,4 +1,4 @@
-//! Hand-overs under TLS, with clients of both HTTP versions that keep their connections.
+//! Hand-overs with TLS, and clients of both HTTP versions that reuse their connections.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,7 +24,8 @@ struct Tally {
     over: AtomicBool,
 }
 
-/// One request over any connection; whether it was used before, and whether a 200 came.
+/// One request over any connection; returns whether the connection was reused, and whether the
+/// answer was 200.
 async fn exchange(
     connector: &Connector,
     peer: &HttpPeer,
@@ -92,7 +93,7 @@ async fn client(
                     tally.http2.fetch_add(usize::from(http2), Ordering::SeqCst);
                     break;
                 }
-                // As with every client: a used connection may have ended meanwhile.
+                // As with every client, a reused connection may have ended meanwhile.
                 Err(_) if used => {
                     tally.resent.fetch_add(1, Ordering::SeqCst);
                 }

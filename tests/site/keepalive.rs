@@ -1,4 +1,4 @@
-//! Servers of a site that close idle connections soon: no order may be lost to that.
+//! Servers of a site that soon close idle connections: no order may get lost.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,8 +14,7 @@ use super::{get, with_site};
 
 const NO_POSTHOG: &str = "http://127.0.0.1:9";
 
-/// A server that closes a connection that has been idle for this long, and says `header` with each
-/// answer.
+/// A server that closes a connection after this idle time, and sends `header` with each answer.
 struct ShortKeepAlive {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -91,8 +90,8 @@ fn order(size: usize) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Sends orders about as far apart as the server's patience, with pages between them. How many were
-/// not answered with 200, and what the server counted.
+/// Sends orders with pauses close to the server's idle time, with pages between them. Returns how
+/// many got no 200, and the server's counts.
 async fn rush(server: &ShortKeepAlive, origin: &str, apart: Duration, orders: usize) -> usize {
     let proxy = Proxy::start(&with_site(NO_POSTHOG, origin)).await;
     let mut client = Client::connect(proxy.address).await;
@@ -100,7 +99,7 @@ async fn rush(server: &ShortKeepAlive, origin: &str, apart: Duration, orders: us
     for number in 0..orders {
         let page = client.exchange(&get("/", "")).await;
         assert_eq!(page.status, 200, "{page:?}");
-        // Around the moment at which the server closes, earlier and later.
+        // Shortly before and after the server closes.
         tokio::time::sleep(apart + Duration::from_micros(number as u64 * 200 % 4_000)).await;
         let answer = client.exchange(&order(3)).await;
         failed += usize::from(answer.status != 200);
@@ -140,7 +139,7 @@ async fn a_server_that_announces_its_idle_time_gets_posts_over_kept_connections(
     ] {
         let server = ShortKeepAlive::start(Duration::from_secs(1), header).await;
         let origin = format!("{{servers: \"http://{}\"}}", server.address);
-        // At once: they share one connection, after the page that brought the news.
+        // At once: they share a connection, after the page whose answer had the header.
         assert_eq!(rush(&server, &origin, Duration::ZERO, 30).await, 0);
         assert!(server.connections.load(Ordering::SeqCst) <= 3, "{header}");
         // At the moment when the server closes.
@@ -154,7 +153,7 @@ async fn a_server_that_announces_its_idle_time_gets_posts_over_kept_connections(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_idle_time_of_a_servers_connections_is_what_the_configuration_says() {
-    // Kept for orders too, because the operator answers for the server.
+    // Orders use kept connections too, because the operator guarantees it.
     let server = ShortKeepAlive::start(Duration::from_secs(60), "").await;
     let origin = format!("{{servers: \"http://{}\", keepalive: 50s}}", server.address);
     assert_eq!(rush(&server, &origin, Duration::ZERO, 20).await, 0);

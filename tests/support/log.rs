@@ -1,4 +1,4 @@
-//! What the process logs, kept for a test to read.
+//! Records this process's log for a test.
 
 use std::sync::{Mutex, Once};
 
@@ -22,7 +22,7 @@ impl log::Log for TestLog {
     fn flush(&self) {}
 }
 
-/// Keeps what is logged from here on at the level that people run with.
+/// Records the log from here on, at the default level.
 pub fn keep() {
     INSTALL.call_once(|| {
         log::set_logger(&TestLog).expect("there is no other");
@@ -30,7 +30,7 @@ pub fn keep() {
     });
 }
 
-/// All lines so far that hold this text.
+/// All lines with this text so far.
 pub fn lines(text: &str) -> Vec<String> {
     let lines = LINES.lock().expect("no test has failed");
     let found = lines.iter().filter(|line| line.contains(text));

@@ -1,4 +1,4 @@
-//! Certificates made on the spot, and the stand-in for PostHog behind TLS.
+//! Certificates made for a test, and the stand-in for PostHog behind TLS.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How many authorities there are.
+/// The number of authorities so far.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
-/// An authority, and a certificate that it signed.
+/// An authority, and a certificate that it has signed.
 pub struct Certificates {
     folder: tempfile::TempDir,
 }
@@ -71,7 +71,7 @@ impl Drop for Secure {
     }
 }
 
-/// Which HTTP versions are offered.
+/// The offered HTTP versions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum AlpnOffer {
     Http1,
@@ -110,7 +110,7 @@ impl Secure {
     }
 }
 
-/// One POST over TLS: the head of its answer, and the version that was spoken.
+/// One POST over TLS: the head of its answer, and the HTTP version.
 pub async fn exchange(
     address: SocketAddr,
     certificates: &Certificates,
@@ -123,7 +123,7 @@ pub async fn exchange(
         .expect("an answer")
 }
 
-/// The same with these further headers; nothing if the connection ends without an answer.
+/// The same with these further headers; `None` if the connection ends without an answer.
 pub async fn exchange_with(
     address: SocketAddr,
     certificates: &Certificates,

@@ -19,7 +19,7 @@ use super::support::{track, DEADLINE};
 
 type Play = fn() -> Pin<Box<dyn Future<Output = Option<Trouble>>>>;
 
-/// By the name that the table has; none comes where this machine lacks what it takes.
+/// By the name in the table; `None` where this machine lacks something for it.
 pub const TROUBLES: &[(&str, Play)] = &[
     ("PostHog is away", || Box::pin(away())),
     ("PostHog is slow", || Box::pin(slow())),
@@ -51,7 +51,7 @@ pub const TROUBLES: &[(&str, Play)] = &[
 pub struct Trouble {
     running: Running,
     admin: SocketAddr,
-    /// What has to last as long.
+    /// What has to live as long as the trouble.
     _kept: Vec<Box<dyn std::any::Any>>,
 }
 
@@ -60,7 +60,7 @@ impl Trouble {
         self.running.log()
     }
 
-    /// What of the row does not hold by the deadline.
+    /// The parts of the row that do not match by the deadline.
     pub async fn waits_for(&self, row: &Row) -> Vec<String> {
         let start = Instant::now();
         loop {
@@ -142,7 +142,7 @@ impl Plan {
         }
     }
 
-    /// Starts it, with the live view open.
+    /// Starts it with the live view open.
     async fn start(self, mut kept: Vec<Box<dyn std::any::Any>>) -> (SocketAddr, Trouble) {
         let yaml = format!(
             "listen: [{}]\nadmin: \"{}\"\n\
@@ -164,14 +164,14 @@ impl Plan {
     }
 }
 
-/// Sends an event with this key; the status of the answer.
+/// Sends an event with this key; returns the status of the answer.
 async fn send(site: SocketAddr, id: &str, key: &str) -> u16 {
     let key = format!("{{\"writeKey\":\"{key}\",");
     let body = track(id, 300).replacen('{', &key, 1);
     call(site, "/hr/v1/t", "", &body).await.status
 }
 
-/// Sends events until PostHog is believed to be away.
+/// Sends events until Hedgerow takes PostHog for down.
 async fn send_some(site: SocketAddr) {
     for id in ["1", "2", "3", "4"] {
         assert_eq!(send(site, id, "wk_right").await, 200, "it is kept");
@@ -225,7 +225,7 @@ async fn disk_full() -> Option<Trouble> {
     let mut other = std::fs::File::create(disk.at.join("other")).expect("ours");
     let (site, trouble) = plan.start(vec![Box::new(disk)]).await;
     assert_eq!(send(site, "1", "wk_right").await, 200);
-    // Another program's file takes what there is, while PostHog is away.
+    // Another program's file fills the disk while PostHog is away.
     while other.write_all(&[0; 512]).is_ok() {}
     posthog.stop();
     let start = Instant::now();
@@ -268,7 +268,7 @@ async fn certificate_ended() -> Option<Trouble> {
     let key = rcgen::KeyPair::generate().expect("a key");
     let names = vec!["localhost".to_owned()];
     let mut parameters = rcgen::CertificateParams::new(names).expect("a name");
-    // At the beginning of that day: a little more than two days ago.
+    // At the start of that day, a little more than two days ago.
     parameters.not_after = rcgen::date_time_ymd(end.year(), end.month() as u8, end.day() as u8);
     let certificate = parameters.self_signed(&key).expect("it is signed");
     let file = |name: &str| -> PathBuf { plan.folder.path().join(name) };
@@ -282,7 +282,7 @@ async fn certificate_ended() -> Option<Trouble> {
     Some(trouble)
 }
 
-/// An authority that is not there.
+/// The authority does not exist.
 #[cfg(feature = "acme")]
 async fn no_certificate() -> Option<Trouble> {
     let posthog = StandIn::start().await;
@@ -307,7 +307,7 @@ async fn no_certificate() -> Option<Trouble> {
     None
 }
 
-/// Debian's library that tells a process another time.
+/// Debian's library that gives a process another time.
 fn faketime() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?;
     let libraries = folders.filter_map(|folder| {

@@ -1,11 +1,13 @@
 //! The connection to the servers, on a separate thread: it outlives the runtimes that use it, and
 //! can be opened without one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{mpsc, Arc};
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::Context;
 use async_nats::Client;
 use tokio::runtime::{Builder, Handle};
@@ -25,6 +27,8 @@ pub(super) struct NatsConnection {
     /// The runtime of the connection's own thread.
     pub(super) runtime: Handle,
     presence: Arc<ServerPresence>,
+    /// Whether it has been logged that a stream keeps its age limit.
+    is_age_said: AtomicBool,
 }
 
 /// Ends the connection's thread with the last handle.
@@ -84,6 +88,7 @@ impl NatsConnection {
             context,
             runtime,
             presence,
+            is_age_said: AtomicBool::new(false),
         };
         Ok((connection, ThreadGuard { _thread: ending }))
     }
@@ -125,6 +130,29 @@ impl NatsConnection {
                 }
                 other => return other,
             }
+        }
+    }
+
+    /// Takes the age limit from a stream that an older version has made: servers apply it by their own
+    /// clock, which can be set. Without the right to do so the stream is used as it is.
+    pub(super) async fn remove_max_age(&self, stream: &Stream) {
+        let mut config = stream.cached_info().config.clone();
+        if config.max_age.is_zero() {
+            return;
+        }
+        let seconds = std::mem::take(&mut config.max_age).as_secs();
+        match self.context.update_stream(&config).await {
+            Ok(_) => log::info!(
+                "the stream {} had max_age {seconds} s by its servers' clock, and has none now: \
+                 Hedgerow drops what is too old, by the time that passed",
+                config.name
+            ),
+            Err(error) if !self.is_age_said.swap(true, Ordering::Relaxed) => log::warn!(
+                "the stream {} keeps its max_age of {seconds} s, so a server whose clock is set \
+                 forward drops events: {error}",
+                config.name
+            ),
+            Err(error) => log::debug!("{}: {error}", config.name),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The spool on NATS JetStream: shared by all proxies, and replicated where NATS is a cluster.
 
+mod age;
+mod ageing;
 mod backend;
 mod command;
 mod connection;
@@ -19,17 +21,21 @@ mod trouble;
 mod watch;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{sync_channel, Receiver};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use crate::clock_watch::ClockWatch;
 use crate::error::SpoolError;
 use crate::event::SpooledEvent;
 use crate::store::Refusal;
-use crate::store::{Availability, Counters, Gauges, Lead, PeekLimit, Peeked, Position, Store};
+use crate::store::{
+    Availability, Clock, Counters, Gauges, Lead, PeekLimit, Peeked, Position, Store,
+};
 use connection::{NatsConnection, ThreadGuard};
 use project_queue::ProjectQueue;
 use publishing::DeadLetterResult;
@@ -84,6 +90,10 @@ struct NatsSpoolInner {
     own: std::sync::Mutex<HashMap<String, i64>>,
     gauges: Gauges,
     counters: Counters,
+    /// Messages up to this number were too old and have been dropped.
+    expired: AtomicI64,
+    /// Whether nothing is known to keep this process from storing the age of its events.
+    age_is_shared: AtomicBool,
     /// Why the last looks found no stream, if they found none.
     unusable: std::sync::Mutex<Option<String>>,
     /// When an append was last tried in vain, and why; none since one succeeded.
@@ -97,7 +107,7 @@ impl NatsSpool {
     /// # Errors
     /// [`SpoolError::Remote`] for a URL that is none, or when no thread can be started.
     pub fn open(settings: NatsSettings) -> Result<Self, SpoolError> {
-        Self::begin(settings).map(|(spool, _)| spool)
+        Self::begin(settings, Arc::new(SystemTime::now)).map(|(spool, _)| spool)
     }
 
     /// The same, and waits until the waiting events of the streams are known, up to this long: if a
@@ -108,8 +118,9 @@ impl NatsSpool {
     pub(super) fn open_and_wait(
         settings: NatsSettings,
         patience: Duration,
+        clock: Clock,
     ) -> Result<Self, SpoolError> {
-        let (spool, looked) = Self::begin(settings)?;
+        let (spool, looked) = Self::begin(settings, clock)?;
         match looked.recv_timeout(patience) {
             Ok(FirstLook::Done) => {}
             Ok(FirstLook::Hopeless) => log::warn!(
@@ -126,7 +137,10 @@ impl NatsSpool {
     }
 
     /// A spool, and a channel that reports when its streams have been checked.
-    fn begin(settings: NatsSettings) -> Result<(Self, Receiver<FirstLook>), SpoolError> {
+    fn begin(
+        settings: NatsSettings,
+        clock: Clock,
+    ) -> Result<(Self, Receiver<FirstLook>), SpoolError> {
         let (connection, ending) = NatsConnection::open(&settings)?;
         let inner = Arc::new(NatsSpoolInner {
             connection,
@@ -137,11 +151,13 @@ impl NatsSpool {
             own: std::sync::Mutex::default(),
             gauges: Gauges::default(),
             counters: Counters::default(),
+            expired: AtomicI64::new(0),
+            age_is_shared: AtomicBool::new(true),
             unusable: std::sync::Mutex::default(),
             in_vain: std::sync::Mutex::default(),
         });
         let (tell, looked) = sync_channel(1);
-        let looking = watch::look(Arc::clone(&inner), tell);
+        let looking = watch::look(Arc::clone(&inner), tell, ClockWatch::new(clock));
         inner.connection.runtime.spawn(looking);
         let spool = Self {
             inner,
@@ -317,6 +333,7 @@ impl Store for NatsSpool {
     async fn peek(&self, project: &str, limit: PeekLimit) -> Result<Peeked, SpoolError> {
         let queue = self.queue(project);
         let mut queue = queue.lock().await;
+        queue.drop_expired(self.inner.expired.load(Ordering::Relaxed));
         let taken = queue.peek(limit, &self.inner.gauges.of(project)).await;
         self.inner.recheck(taken).await
     }

@@ -16,6 +16,7 @@ use futures_util::StreamExt;
 use super::streams::Streams;
 use super::trouble::Outlook;
 use super::{remote, NatsSpoolInner};
+use crate::clock_watch::ClockWatch;
 use crate::error::SpoolError;
 use crate::store::FinalBatch;
 
@@ -100,7 +101,11 @@ pub(super) enum FirstLook {
 
 /// Checks until the task ends, and reports the first check that found the streams, or that finds none
 /// until an operator changes something.
-pub(super) async fn look(inner: Arc<NatsSpoolInner>, tell: SyncSender<FirstLook>) {
+pub(super) async fn look(
+    inner: Arc<NatsSpoolInner>,
+    tell: SyncSender<FirstLook>,
+    mut clock: ClockWatch,
+) {
     let mut tell = Some(tell);
     let mut near: HashMap<String, Instant> = HashMap::new();
     let mut ends: Option<Subscriber> = None;
@@ -108,6 +113,7 @@ pub(super) async fn look(inner: Arc<NatsSpoolInner>, tell: SyncSender<FirstLook>
     let mut condition = Usability::Unknown;
     let mut payload = None;
     let mut anew = Instant::now();
+    let mut book = None;
     loop {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             let measured = inner.measure().await;
@@ -121,8 +127,10 @@ pub(super) async fn look(inner: Arc<NatsSpoolInner>, tell: SyncSender<FirstLook>
                 Err(_) => (outlook == Outlook::Lasting).then_some(FirstLook::Hopeless),
             };
             if let (Some(first), Some(tell)) = (first, tell.take_if(|_| first.is_some())) {
-                // Only a process that begins to serve waits for it.
-                let _ = tell.try_send(first);
+                // A process that begins to serve waits for it, but not for ever.
+                if tell.try_send(first).is_err() && first == FirstLook::Done {
+                    log::info!("the distributed spool has reported its waiting events");
+                }
             }
             condition = condition.after(&measured, outlook);
             let is_reported = matches!(condition, Usability::Reported(_));
@@ -133,6 +141,12 @@ pub(super) async fn look(inner: Arc<NatsSpoolInner>, tell: SyncSender<FirstLook>
                 anew = Instant::now();
                 if let Err(error) = inner.connection.client.force_reconnect().await {
                     log::debug!("the connection could not be made anew: {error}");
+                }
+            }
+            clock.look();
+            if !is_reported {
+                if let Err(error) = inner.age(&mut book).await {
+                    log::debug!("what is too old may still be there: {error}");
                 }
             }
             inner.compare_sizes(&mut payload).await;
