@@ -13,6 +13,15 @@ mod key;
 
 pub use key::{key, Installation, KeyKnown};
 
+/// The `User-Agent` of the requests that `hedgerow doctor` sends, by which a Hedgerow knows that no client has
+/// sent one that it refuses.
+pub const USER_AGENT: &str = concat!("hedgerow-doctor/", env!("CARGO_PKG_VERSION"));
+
+/// Whether a request is such a one, of whatever version.
+pub fn is_own_request(user_agent: Option<&[u8]>) -> bool {
+    user_agent.is_some_and(|name| name.starts_with(b"hedgerow-doctor/"))
+}
+
 /// How well a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CheckStatus {

@@ -231,12 +231,13 @@ fn certificate(folder: &Path, name: &str, until: i32) {
     std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
 }
 
-/// The real binary in this folder.
+/// The real binary in this folder, whose log goes to `run.log`.
 fn run(folder: &Path, file: &str) -> Child {
+    let log = std::fs::File::create(folder.join("run.log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_hedgerow"))
         .args(["run", file])
         .current_dir(folder)
-        .stderr(Stdio::null())
+        .stderr(log)
         .kill_on_drop(true)
         .spawn()
         .unwrap()
@@ -313,6 +314,10 @@ async fn the_way_from_outside_is_followed_to_this_hedgerow() {
     }
     // The event that tests the project, and the event sent to the URL.
     posthog.events(2).await;
+    // The way is tried with a call that is refused; that is no trouble of a client's.
+    let log = std::fs::read_to_string(folder.join("run.log")).unwrap();
+    assert!(log.contains("listening on"), "{log}");
+    assert!(!log.contains("WARN") && !log.contains("refused"), "{log}");
     let ours = "{\"success\":false,\"code\":\"not_json\"}";
     let closed = refused_port().await;
     let rows = [

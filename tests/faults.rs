@@ -25,7 +25,7 @@ use setup::Setup;
 use support::client::{post, Client};
 use support::proxy::{config, yaml, PostHog, Proxy, Speaks};
 use support::recorder::{response, Act, Recorder};
-use support::{eventually, h2, track};
+use support::{batch, eventually, h2, track};
 
 /// An observer that panics at one event and records all others.
 struct PanickingObserver;
@@ -193,7 +193,22 @@ async fn without_threads_events_wait_a_changed_file_too_and_nothing_ends() {
             .await;
         assert_eq!(page.status, 200);
     }
+    // Bodies for which the other requests of their thread are handed to another one.
+    let body = batch(600, 500);
+    let mut large = Vec::new();
+    for _ in 0..4 {
+        let mut client = Client::connect(setup.address).await;
+        client.send(&post("/hr/v1/b", "", body.as_bytes())).await;
+        large.push(client);
+    }
+    for mut client in large {
+        assert_eq!(client.answer().await.status, 200, "{}", setup.log());
+    }
+    ids.extend((0..600).map(|number| format!("u-{number}")));
     assert_eq!(posthog.capture.stored(), 0, "no name could be looked up");
+    let lines = setup.log();
+    let lines = lines.matches("starts no more threads").count();
+    assert_eq!(lines, 1, "{}", setup.log());
     limit(&wrapper, setup.id(), "--nproc=1000:");
     setup.all_arrive(&posthog.capture, &ids).await;
     eventually("the file is read", || {

@@ -28,13 +28,19 @@ mod heads;
 mod heads1;
 #[path = "wire/heads_in_time.rs"]
 mod heads_in_time;
+#[path = "wire/in_a_host.rs"]
+mod in_a_host;
 #[path = "support/package.rs"]
 mod package;
+#[path = "wire/pages.rs"]
+mod pages;
 #[path = "wire/pipelined.rs"]
 mod pipelined;
 #[allow(dead_code)]
 #[path = "shutdown/process.rs"]
 mod process;
+#[path = "wire/resets.rs"]
+mod resets;
 #[path = "reload/running.rs"]
 mod running;
 mod support;
@@ -95,33 +101,89 @@ impl RunningServer {
     }
 }
 
+/// Behind a route's prefix: what a server behind may resolve to a path that is not below it.
+const DOTS: [&str; 20] = [
+    "/../private/secret.txt",
+    "/%2e%2e/private",
+    "/.%2e/private",
+    "/%2E%2E/private",
+    "/..%2fprivate",
+    "/..%5cprivate",
+    "/..\\private",
+    "/..;/private",
+    "/..%3b/private",
+    "/%c0%2e%c0%2e/private",
+    "/%e0%80%ae%e0%80%ae/private",
+    "/%ef%bc%8e%ef%bc%8e/private",
+    "/..%u2215private",
+    "/..%20/private",
+    "/..%0d%0a/private",
+    "/x%00y",
+    "/x/../../private",
+    "/./x",
+    "/..",
+    "/..?x=1",
+];
+
+/// Heads that are refused on every route, with the status that the RFC names; `{}` stands for the path.
+const HEADS: &[(u16, &str, &str)] = &[
+    (400, "no host", "GET {} HTTP/1.1\r\n\r\n"),
+    (
+        400,
+        "two hosts",
+        "GET {} HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n",
+    ),
+    (400, "an empty host", "GET {} HTTP/1.1\r\nHost:\r\n\r\n"),
+    (
+        400,
+        "a host with a space",
+        "GET {} HTTP/1.1\r\nHost: a b\r\n\r\n",
+    ),
+    (
+        400,
+        "a host with a comma",
+        "GET {} HTTP/1.1\r\nHost: a,b\r\n\r\n",
+    ),
+    (
+        400,
+        "a host with a path",
+        "GET {} HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    ),
+    (400, "two blanks", "GET  {} HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (
+        400,
+        "a whole address alone",
+        "GET http://a{} HTTP/1.1\r\n\r\n",
+    ),
+    (
+        400,
+        "another host in the address",
+        "GET http://b{} HTTP/1.1\r\nHost: a\r\n\r\n",
+    ),
+    (405, "TRACE", "TRACE {} HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (
+        501,
+        "another transfer coding",
+        "POST {} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        400,
+        "two lengths",
+        "POST {} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    ),
+    (
+        400,
+        "chunks in HTTP/1.0",
+        "POST {} HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_that_a_server_would_resolve_leaves_no_route() {
     let house = RunningServer::open().await;
     let mut wrong = Vec::new();
     for prefix in ["/public", "/ph", "/hr", "/shelf"] {
-        for way in [
-            "/../private/secret.txt",
-            "/%2e%2e/private",
-            "/.%2e/private",
-            "/%2E%2E/private",
-            "/..%2fprivate",
-            "/..%5cprivate",
-            "/..\\private",
-            "/..;/private",
-            "/..%3b/private",
-            "/%c0%2e%c0%2e/private",
-            "/%e0%80%ae%e0%80%ae/private",
-            "/%ef%bc%8e%ef%bc%8e/private",
-            "/..%u2215private",
-            "/..%20/private",
-            "/..%0d%0a/private",
-            "/x%00y",
-            "/x/../../private",
-            "/./x",
-            "/..",
-            "/..?x=1",
-        ] {
+        for way in DOTS {
             let path = format!("{prefix}{way}");
             let request = format!("GET {path} HTTP/1.1\r\nHost: shop.example.com\r\n\r\n");
             let status = house.status(request.as_bytes()).await;
@@ -165,60 +227,9 @@ async fn h2_client(house: &RunningServer) -> Option<h2::Client> {
 async fn each_malformed_head_gets_the_answer_that_the_rfc_names_on_every_kind_of_route() {
     let house = RunningServer::open().await;
     let mut ordinary = Client::connect(house.proxy.address).await;
-    let rows: &[(u16, &str, &str)] = &[
-        (400, "no host", "GET {} HTTP/1.1\r\n\r\n"),
-        (
-            400,
-            "two hosts",
-            "GET {} HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n",
-        ),
-        (400, "an empty host", "GET {} HTTP/1.1\r\nHost:\r\n\r\n"),
-        (
-            400,
-            "a host with a space",
-            "GET {} HTTP/1.1\r\nHost: a b\r\n\r\n",
-        ),
-        (
-            400,
-            "a host with a comma",
-            "GET {} HTTP/1.1\r\nHost: a,b\r\n\r\n",
-        ),
-        (
-            400,
-            "a host with a path",
-            "GET {} HTTP/1.1\r\nHost: a/b\r\n\r\n",
-        ),
-        (400, "two blanks", "GET  {} HTTP/1.1\r\nHost: a\r\n\r\n"),
-        (
-            400,
-            "a whole address alone",
-            "GET http://a{} HTTP/1.1\r\n\r\n",
-        ),
-        (
-            400,
-            "another host in the address",
-            "GET http://b{} HTTP/1.1\r\nHost: a\r\n\r\n",
-        ),
-        (405, "TRACE", "TRACE {} HTTP/1.1\r\nHost: a\r\n\r\n"),
-        (
-            501,
-            "another transfer coding",
-            "POST {} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-        ),
-        (
-            400,
-            "two lengths",
-            "POST {} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        ),
-        (
-            400,
-            "chunks in HTTP/1.0",
-            "POST {} HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        ),
-    ];
     let mut wrong = Vec::new();
     for path in ["/hr/v1/track", "/ph/e/", "/public/x", "/shelf"] {
-        for (expected, name, head) in rows {
+        for (expected, name, head) in HEADS {
             let status = house.status(head.replace("{}", path).as_bytes()).await;
             if status != *expected {
                 wrong.push(format!("{name} at {path}: {status}, not {expected}"));

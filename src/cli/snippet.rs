@@ -1,5 +1,6 @@
 //! `hedgerow snippet`: the snippet for the pages of a configuration.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -193,9 +194,20 @@ fn print_next_steps(config: &Config, page: &Page, host: PageHost<'_>) {
                     nginx(&paths, here)
                 );
             }
+            // A web server on the same machine comes from there.
+            let local = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            let known = |address: &IpAddr| {
+                let mut trusted = config.trusted_proxies.iter();
+                trusted.any(|known| known.contains(address))
+            };
+            let trust = match (local.iter().any(known), config.trusted_proxies.is_empty()) {
+                (true, _) => "",
+                (false, true) => "Put its address into `trusted_proxies`. ",
+                (false, false) => "Its address has to be among `trusted_proxies`. ",
+            };
             complain!(
-                "Put its address into `trusted_proxies`. If Hedgerow is in front of the site \
-                 itself, use an `origin` route; if it has its own host, `home` of the routes, or --home."
+                "{trust}If Hedgerow is in front of the site itself, use an `origin` route; if it has \
+                 its own host, `home` of the routes, or --home."
             );
         }
     }

@@ -235,6 +235,13 @@ impl<'a> ConfigReader<'a> {
             );
             return None;
         }
+        if !text.is_empty() && text.trim().is_empty() {
+            self.wrong(
+                field,
+                format!("has nothing but blanks; expected {expected}"),
+            );
+            return None;
+        }
         Some(text)
     }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{header, HeaderMap, HeaderValue, StatusCode};
+use http::{header, HeaderMap, HeaderValue, Method, StatusCode};
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::admin::{ForwardCounts, SAMPLED_EVERY};
 use crate::config::Config;
-use crate::site::head::HeadFault;
+use crate::site::head::{split_target, HeadFault};
 
 use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::build_error::BuildError;
@@ -62,8 +63,10 @@ pub(crate) struct HedgerowShared {
 
 impl Hedgerow {
     /// The one call for a host proxy, in its `request_filter`: `true` means that the request was
-    /// on one of the `segment` or `posthog` routes and has been answered. Any other request is left
-    /// untouched.
+    /// on one of the `segment` or `posthog` routes and has been answered. Two kinds of requests get 400
+    /// wherever they are for: those whose target is neither a path nor an `http` address, and those whose path
+    /// is of another route once it is decoded (`/hr%2Fv1/track`), which servers differ about. Any other request
+    /// is left untouched.
     ///
     /// # Errors
     ///
@@ -73,6 +76,10 @@ impl Hedgerow {
         let active = self.current();
         self.begin(&active);
         let head = session.req_header();
+        if let Some(fault) = fault_on_any_route(&active, head) {
+            refuse_head(&active, session, fault).await?;
+            return Ok(true);
+        }
         let (authority, path) = (authority(head), head.uri.path());
         let Some((route, tail)) = active.routes.find(authority, path) else {
             return Ok(false);
@@ -185,6 +192,19 @@ impl std::fmt::Debug for Hedgerow {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Hedgerow").finish_non_exhaustive()
     }
+}
+
+/// What is wrong with a request for whatever route it is: the host's server could read a path of ours in it, or
+/// the other way round.
+fn fault_on_any_route(active: &ActiveConfig, head: &RequestHeader) -> Option<HeadFault> {
+    let target = head.raw_path();
+    let is_target = target == b"*" || split_target(target).is_some();
+    // The framework lets some through that HTTP does not know, such as one with a blank before its path.
+    if !is_target && head.method != Method::CONNECT {
+        return Some(HeadFault::Target);
+    }
+    let ambiguous = active.routes.is_ambiguous(authority(head), head.uri.path());
+    ambiguous.then_some(HeadFault::TwoRoutes)
 }
 
 /// Answers a call whose head alone is refused; the connection ends, as it is not known where its next request

@@ -200,6 +200,8 @@ pub fn is_same_host(one: &[u8], other: &[u8], scheme: &[u8]) -> bool {
         // Within brackets a colon begins no port.
         let port = port.filter(|place| !host.get(*place..).unwrap_or_default().contains(&b']'));
         let (name, port) = host.split_at(port.unwrap_or(host.len()));
+        // The name with its root (RFC 1034, 3.1).
+        let name = name.strip_suffix(b".").unwrap_or(name);
         let plain = port.is_empty() || port == b":" || port.get(1..) == Some(default);
         let port = if plain { &[][..] } else { port };
         (name.to_ascii_lowercase(), port.to_vec())
@@ -313,22 +315,23 @@ pub fn normal(path: &str) -> Option<String> {
     if !path.contains('%') && !path.contains("//") {
         return None;
     }
-    let mut normal = String::with_capacity(path.len());
-    let mut rest = path;
-    while let Some(first) = rest.chars().next() {
-        let (_, behind) = rest.split_at_checked(first.len_utf8())?;
-        let encoded = rest.strip_prefix('%').and_then(|digits| {
-            let (value, after) = hex(digits.as_bytes(), 2)?;
-            let value = char::from(u8::try_from(value).ok()?);
-            let plain = value.is_ascii_alphanumeric() || matches!(value, '-' | '.' | '_' | '~');
-            (plain || value == '/').then_some((value, std::str::from_utf8(after).ok()?))
+    let mut normal = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let encoded = (*first == b'%').then(|| hex(behind, 2)).flatten();
+        let decoded = encoded.and_then(|(value, after)| {
+            let value = u8::try_from(value).ok()?;
+            let plain = value.is_ascii_alphanumeric() || b"-._~/".contains(&value);
+            plain.then_some((value, after))
         });
-        let (character, after) = encoded.unwrap_or((first, behind));
-        if character != '/' || !normal.ends_with('/') {
-            normal.push(character);
+        let (byte, after) = decoded.unwrap_or((*first, behind));
+        if byte != b'/' || normal.last() != Some(&b'/') {
+            normal.push(byte);
         }
         rest = after;
     }
+    // Only ASCII has come or gone.
+    let normal = String::from_utf8(normal).ok()?;
     (normal != path).then_some(normal)
 }
 

@@ -95,6 +95,17 @@ fn a_path_that_the_server_behind_would_resolve_is_found_however_it_is_written() 
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// Each escape used to be followed by a look at all the rest of the path, which is hundreds of billions of bytes
+/// here; `scripts/costs` shows what a request costs by it.
+#[test]
+fn a_path_of_escapes_is_read_once() {
+    let path = "/%61é".repeat(150_000);
+    let expected = "/aé".repeat(150_000);
+    assert_eq!(normal(&path), Some(expected));
+    assert!(!has_dot_segment(path.as_bytes()));
+    assert_eq!(normal(&"/".repeat(1_000_000)), Some("/".to_owned()));
+}
+
 #[test]
 fn a_path_has_one_normal_form() {
     for (path, expected) in [

@@ -114,6 +114,18 @@ fn each_kind_of_mistake_has_its_place() {
             &[(6, 16, "limits.body", "env: and file: are not possible here")],
         ),
         (
+            "mapping: {group_type: ' '}",
+            &[(6, 23, "mapping.group_type", "has nothing but blanks")],
+        ),
+        (
+            "delivery: {spool: {path: \"\\t \"}}",
+            &[(6, 26, "delivery.spool.path", "has nothing but blanks")],
+        ),
+        (
+            "listen: {address: 127.0.0.1:1, tls: {certificate: ' ', key: k.pem}}",
+            &[(6, 51, "listen.tls.certificate", "has nothing but blanks")],
+        ),
+        (
             "listen: {address: 127.0.0.1:1, tls: {certificate: missing.pem}}",
             &[
                 (6, 37, "listen.tls", "`key` is missing"),

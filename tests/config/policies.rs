@@ -110,7 +110,7 @@ fn each_mistake_in_privacy_and_rules_has_its_place() {
             &[
                 (6, 28, "rules[0].rename", "would change persons"),
                 (6, 48, "rules[1].event", "must not be empty"),
-                (6, 86, "rules[2].rename", "expected a name"),
+                (6, 86, "rules[2].rename", "has nothing but blanks"),
             ],
         ),
         (

@@ -121,7 +121,7 @@ impl Doors {
 }
 
 /// Writes a folder with the package of analytics.js.
-fn write_library(folder: &Path) {
+pub fn write_library(folder: &Path) {
     for (name, text) in files("two()") {
         std::fs::write(folder.join(name), text).expect("the folder is ours");
     }

@@ -1,8 +1,9 @@
 //! HTTP/2 requests that break RFC 9113, on each kind of route, with and without TLS.
 
 use super::doors::{Doors, ROUTES, WAYS};
-use super::support::frames::{block, fields, frame, Fields, Outcome};
+use super::support::frames::{block, fields, frame, Fields, Frames, Outcome};
 use super::support::frames::{DATA, END_HEADERS, END_STREAM, HEADERS};
+use super::support::recorder::Recorder;
 
 /// Stream errors of RFC 9113, 7.
 const PROTOCOL_ERROR: u32 = 1;
@@ -10,7 +11,7 @@ const STREAM_CLOSED: u32 = 5;
 
 /// The allowed outcomes of a request.
 #[derive(Debug, Clone, Copy)]
-enum ExpectedResult {
+pub enum ExpectedResult {
     /// The request is malformed: a stream error, or 400 (RFC 9113, 8.1.1).
     Malformed,
     /// The connection may end as well.
@@ -40,8 +41,8 @@ impl ExpectedResult {
 }
 
 /// A request with one fault: its fields, and the frames after them.
-struct Case {
-    name: &'static str,
+pub struct Case {
+    pub name: &'static str,
     want: ExpectedResult,
     fields: Fields,
     /// Frames after the head; empty if the head ends the stream.
@@ -64,7 +65,7 @@ fn data(bytes: &[u8], flags: u8) -> Vec<u8> {
 }
 
 /// All requests for one path.
-fn cases(method: &str, path: &str) -> Vec<Case> {
+pub fn cases(method: &str, path: &str) -> Vec<Case> {
     use ExpectedResult::{Broken, Malformed, Served, Status};
     let right = || right(method, path);
     let without = |name: &str| {
@@ -354,6 +355,57 @@ fn cases(method: &str, path: &str) -> Vec<Case> {
     cases
 }
 
+/// What is wrong with the answer to such a request on a connection of its own; `reached` counts what reached the
+/// servers behind.
+pub async fn trouble(
+    frames: &mut Frames,
+    path: &str,
+    method: &str,
+    case: &Case,
+    reached: &(dyn Fn() -> usize + Sync),
+) -> Option<String> {
+    let name = format!("{} at {path}", case.name);
+    let before = reached();
+    let alone = case.behind.is_empty();
+    let refused = matches!(
+        case.want,
+        ExpectedResult::Malformed | ExpectedResult::Status(_)
+    );
+    let ends = match alone && (method == "GET" || refused) {
+        true => END_STREAM,
+        false => 0,
+    };
+    let mut bytes = frame(HEADERS, END_HEADERS | ends, 1, &block(&case.fields));
+    bytes.extend(case.behind.concat());
+    if ends == 0 && alone {
+        bytes.extend(data(EVENT, END_STREAM));
+    }
+    frames.send(&bytes).await;
+    let outcome = frames.outcome(1).await;
+    if !case.want.is(outcome) {
+        return Some(format!("{name}: {outcome:?}, not {:?}", case.want));
+    }
+    // A body that turns out wrong may have been on its way already.
+    let reached = reached() - before;
+    let through = reached > 0 && refused && alone;
+    through.then(|| format!("{name}: it reached a server behind"))
+}
+
+/// What reached these servers of the parts that must not.
+pub fn smuggled(servers: &[&Recorder]) -> Vec<String> {
+    let seen = servers.iter().flat_map(|server| server.seen());
+    let heads = seen.map(|seen| seen.head);
+    let bad = |head: &String| {
+        ["private", "#", "x-sum", ".."]
+            .iter()
+            .any(|part| head.contains(part))
+    };
+    heads
+        .filter(bad)
+        .map(|head| format!("it reached a server behind: {head}"))
+        .collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_malformed_http2_request_gets_the_answer_that_the_rfc_names_on_every_kind_of_route() {
     let doors = Doors::open().await;
@@ -362,46 +414,16 @@ async fn each_malformed_http2_request_gets_the_answer_that_the_rfc_names_on_ever
     for way in WAYS {
         for (path, method) in ROUTES {
             for case in cases(method, path) {
-                let name = format!("{} at {path} over {way:?}", case.name);
                 let mut frames = doors.frames(way).await;
-                let before = doors.reached();
-                let alone = case.behind.is_empty();
-                let refused = matches!(
-                    case.want,
-                    ExpectedResult::Malformed | ExpectedResult::Status(_)
-                );
-                let ends = match alone && (method == "GET" || refused) {
-                    true => END_STREAM,
-                    false => 0,
-                };
-                let mut bytes = frame(HEADERS, END_HEADERS | ends, 1, &block(&case.fields));
-                bytes.extend(case.behind.concat());
-                if ends == 0 && alone {
-                    bytes.extend(data(EVENT, END_STREAM));
-                }
-                frames.send(&bytes).await;
-                let outcome = frames.outcome(1).await;
-                if !case.want.is(outcome) {
-                    wrong.push(format!("{name}: {outcome:?}, not {:?}", case.want));
-                }
-                // The body that turns out malformed may have been on its way already.
-                let reached = doors.reached() - before;
-                if reached > 0 && refused && alone {
-                    wrong.push(format!("{name}: it reached a server behind"));
-                }
+                let found = trouble(&mut frames, path, method, &case, &|| doors.reached()).await;
+                wrong.extend(found.map(|found| format!("over {way:?}: {found}")));
             }
             if let Err(trouble) = ordinary.served().await {
                 wrong.push(format!("beside {path} over {way:?}: {trouble}"));
             }
         }
     }
-    let all = [doors.posthog.seen(), doors.site.seen()].concat();
-    let smuggled = ["private", "#", "x-sum", ".."];
-    for head in all.iter().map(|seen| &seen.head) {
-        if smuggled.iter().any(|part| head.contains(part)) {
-            wrong.push(format!("it reached a server behind: {head}"));
-        }
-    }
+    wrong.extend(smuggled(&[&doors.posthog, &doors.site]));
     assert!(
         wrong.is_empty(),
         "{} of them:\n{}",

@@ -12,8 +12,9 @@ use http::{header, HeaderValue, Method, Uri};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use pingora::http::RequestHeader;
 use thiserror::Error;
+use x509_parser::pem::Pem;
 
-use crate::config::{self, UpstreamHttp};
+use crate::config::{self, CaFile, UpstreamHttp};
 use crate::posthog::{Host, Scheme};
 use crate::proxy::outbound::hops::end_to_end;
 use crate::proxy::outbound::retry_after;
@@ -51,6 +52,8 @@ pub(super) enum ClientFailure {
 pub(super) struct AcmeHttpClient(Arc<ClientState>);
 
 struct ClientState {
+    /// What is said of a certificate that is not trusted.
+    untrusted: &'static str,
     connections: Arc<ConnectionPool>,
     clients: Mutex<HashMap<Host, Arc<Client>>>,
     /// Until when the authority has asked to wait, in seconds since 1970.
@@ -61,6 +64,7 @@ impl AcmeHttpClient {
     pub(super) fn new(acme: &config::AcmeConfig) -> Self {
         let authorities = acme.ca_file.as_ref().map(|file| file.path.as_path());
         Self(Arc::new(ClientState {
+            untrusted: untrusted(acme.ca_file.as_ref()),
             connections: Arc::new(ConnectionPool::new(authorities)),
             clients: Mutex::default(),
             wait_until: Mutex::default(),
@@ -113,7 +117,7 @@ impl ClientState {
         };
         let trouble = |trouble| {
             let authority = authority.to_owned();
-            let why = why(trouble);
+            let why = self.why(trouble);
             other(ClientFailure::Trouble { authority, why })
         };
         let answering = client.send(request, &body, WantedFields::All).await;
@@ -149,6 +153,19 @@ impl ClientState {
         *response.status_mut() = status;
         *response.headers_mut() = fields;
         Ok(response.into())
+    }
+
+    fn why(&self, trouble: NoAnswerReason) -> &'static str {
+        match trouble {
+            NoAnswerReason::Dns => {
+                "its name has no address; check `directory` and this machine's DNS"
+            }
+            NoAnswerReason::Connect => "no connection to it is possible",
+            NoAnswerReason::Tls => self.untrusted,
+            NoAnswerReason::Timeout => "it took too long",
+            NoAnswerReason::Closed => "the connection was closed",
+            NoAnswerReason::Overloaded => "too many requests to it are in flight",
+        }
     }
 
     /// The client for the host of an address. An authority may have several.
@@ -187,17 +204,23 @@ fn host(uri: &Uri) -> Option<Host> {
     Host::new(Scheme::Https, bare.unwrap_or(name), port).ok()
 }
 
-fn why(trouble: NoAnswerReason) -> &'static str {
-    match trouble {
-        NoAnswerReason::Dns => "its name has no address; check `directory` and this machine's DNS",
-        NoAnswerReason::Connect => "no connection to it is possible",
-        NoAnswerReason::Tls => {
-            "its own certificate is not trusted for this name: install ca-certificates, or name a \
-             private authority in `ca_file`"
+/// What is said of a directory's certificate that is not trusted, with these authorities.
+fn untrusted(ca_file: Option<&CaFile>) -> &'static str {
+    let Some(ca_file) = ca_file else {
+        return "its own certificate is not trusted for this name: install ca-certificates, or name a \
+                private authority in `ca_file`";
+    };
+    let mut blocks = Pem::iter_from_buffer(&ca_file.pem).filter_map(Result::ok);
+    let is_authority = |block: Pem| block.parse_x509().is_ok_and(|found| found.is_ca());
+    match blocks.any(is_authority) {
+        true => {
+            "its own certificate is not signed by an authority in `ca_file`, or is for another name. A \
+             server's own certificate there does not count, even if it has signed itself: name the \
+             one that has signed it"
         }
-        NoAnswerReason::Timeout => "it took too long",
-        NoAnswerReason::Closed => "the connection was closed",
-        NoAnswerReason::Overloaded => "too many requests to it are in flight",
+        false => {
+            "`ca_file` has a server's own certificate and no authority's: name the one that has signed it"
+        }
     }
 }
 
@@ -227,6 +250,37 @@ fn until(value: &HeaderValue) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_servers_own_certificate_in_the_place_of_its_authority_is_named() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = |is_ca| {
+            let mut parameters =
+                rcgen::CertificateParams::new(vec!["ca.example".to_owned()]).unwrap();
+            parameters.is_ca = is_ca;
+            parameters.self_signed(&key).unwrap().pem()
+        };
+        let own = pem(rcgen::IsCa::ExplicitNoCa);
+        let old = pem(rcgen::IsCa::NoCa);
+        let authority = pem(rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
+        for (text, expected) in [
+            (&own, "has a server's own certificate and no authority's"),
+            (&old, "has a server's own certificate and no authority's"),
+            (&authority, "is not signed by an authority in `ca_file`"),
+            (
+                &format!("{own}{authority}"),
+                "is not signed by an authority in `ca_file`",
+            ),
+        ] {
+            let file = CaFile {
+                path: "/ca.pem".into(),
+                pem: text.clone().into_bytes(),
+            };
+            let said = untrusted(Some(&file));
+            assert!(said.contains(expected), "{said}\n{text}");
+        }
+        assert!(untrusted(None).contains("install ca-certificates"));
+    }
 
     #[test]
     fn an_authority_is_only_reached_over_https() {

@@ -1,6 +1,6 @@
 //! Permits for long work on one body, so that it does not delay other requests.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
@@ -12,6 +12,9 @@ pub(crate) const LONG: usize = 128 * 1024;
 
 /// Permits that are in use.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether the log says already that the system starts no threads.
+static SAID: AtomicBool = AtomicBool::new(false);
 
 /// The permit to occupy a thread while a body is rewritten; another thread takes over the requests
 /// of this one. There are as many permits as processors, so that many large bodies at once cannot
@@ -32,13 +35,30 @@ impl LongWorkPermit {
         let free = |taken: usize| (taken < permits).then_some(taken + 1);
         let taken = TAKEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, free);
         // Not `then_some`: a permit that is created and dropped at once would release another one.
-        taken.is_ok().then(|| Self(()))
+        let permit = taken.is_ok().then(|| Self(()))?;
+        starts_threads().then_some(permit)
     }
 
     /// Does the work, and gives the permit back.
     pub(crate) fn work<R>(self, work: impl FnOnce() -> R) -> R {
         tokio::task::block_in_place(work)
     }
+}
+
+/// Whether the system starts a thread now. `block_in_place` needs one to hand the other requests to, and panics
+/// without (tokio 1.54); to start one takes a hundredth of the time of long work.
+fn starts_threads() -> bool {
+    let started = std::thread::Builder::new()
+        .name("long-work".to_owned())
+        .spawn(|| ());
+    let before = SAID.swap(started.is_err(), Ordering::Relaxed);
+    if let (Err(error), false) = (&started, before) {
+        log::warn!(
+            "the system starts no more threads ({error}; `ulimit -u`, or the limit of a container): large \
+             bodies are worked on where other requests wait for them"
+        );
+    }
+    started.is_ok()
 }
 
 impl Drop for LongWorkPermit {

@@ -1,10 +1,12 @@
 //! How a request was answered, and above all why it was refused: counted by route, call and code,
 //! logged, and shown in the live view.
 
+use http::header;
 use http::request::Parts;
 
 use crate::admin::live::FinalOutcome;
 use crate::admin::{key_end, RejectedRequest, RequestKind, RequestOutcome};
+use crate::doctor;
 use crate::segment::{Reply, RequestRefusal, WriteKey};
 use crate::site::head::HeadFault;
 
@@ -61,6 +63,12 @@ impl ActiveConfig {
             return;
         }
         let (call, status, code) = (asked.word(), answered.status(), answered.code());
+        // It asks for the refusal, and tells by it who has answered.
+        let user_agent = head.headers.get(header::USER_AGENT);
+        if doctor::is_own_request(user_agent.map(|name| name.as_bytes())) {
+            log::debug!("route {name}: `hedgerow doctor` was here, and got {status} {code}");
+            return;
+        }
         if let Some(more) = self
             .long_lived
             .log_limit

@@ -26,6 +26,7 @@ use crate::site::forwarding_headers::Underscores;
 use crate::site::inject::{self, PageStream};
 use crate::site::snippet::{self, Page};
 
+use crate::proxy::intake::long_work::LongWorkPermit;
 use crate::proxy::outbound::keepalive::KeepAlive;
 use crate::proxy::outbound::upstream::{Addresses, Timeouts, UpstreamHost};
 
@@ -297,6 +298,9 @@ fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
     Ok(())
 }
 
+/// A packed piece of a page that is larger than this may be long work: it inflates a thousandfold at worst.
+const LONG_PIECE: usize = 1024;
+
 /// The bytes of a page with the snippet in them.
 ///
 /// # Errors
@@ -312,7 +316,16 @@ pub(crate) fn inject_into(
         pingora::Error::explain(reason, error.to_string()).into_up()
     };
     let mut out = match body.take() {
-        Some(piece) => page.feed(piece).map_err(broken)?,
+        Some(piece) => {
+            // The framework asks for the whole piece at once, so another thread takes the other requests.
+            let long = page.is_packed() && piece.len() > LONG_PIECE;
+            let permit = long.then(LongWorkPermit::take).flatten();
+            let fed = match permit {
+                Some(permit) => permit.work(|| page.feed(piece)),
+                None => page.feed(piece),
+            };
+            fed.map_err(broken)?
+        }
         None => Bytes::new(),
     };
     if end {

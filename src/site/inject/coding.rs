@@ -25,6 +25,13 @@ const ZSTD_WINDOW: u32 = 23;
 /// Plain bytes that are processed at once. However large a piece inflates, no more is held.
 const SLICE: usize = 16 * 1024;
 
+/// What a page may inflate to, in bytes, and how many times its own size beyond that. Real pages of this size are
+/// a tenth of it or more, packed; each byte is unpacked and packed again while other requests wait.
+const FREE: u64 = 8 << 20;
+const RATIO: u64 = 100;
+/// What a member of gzip counts for, however little is in it: each has tables of its own.
+const MEMBER: u64 = 4 << 10;
+
 /// A content coding that pages can be changed in (RFC 9110, 8.4.1; RFC 7932; RFC 8878).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Coding {
@@ -95,10 +102,10 @@ pub fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(&list).ok()
 }
 
-/// The declared compression is wrong, or the data ends too early. Its answer must not end as if it were
-/// whole.
+/// The declared compression is wrong, the data ends too early, or it inflates beyond all measure. Its answer must
+/// not end as if it were whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the page's compressed bytes are broken")]
+#[error("the page's compressed bytes are broken, or inflate beyond all measure")]
 pub struct BrokenPage;
 
 /// One page on its way to the visitor, with the snippet in it.
@@ -151,6 +158,11 @@ impl PageStream {
         }
     }
 
+    /// Whether the page is unpacked and packed again, so that few bytes may be much work.
+    pub fn is_packed(&self) -> bool {
+        matches!(self.way, PageDecoder::Packed(_))
+    }
+
     /// The end of the page; the last bytes of it.
     ///
     /// # Errors
@@ -180,10 +192,15 @@ impl fmt::Debug for PageStream {
 struct Editor {
     injector: Injector,
     packer: Packer,
+    /// Bytes of the packed page so far.
+    came: u64,
+    /// What they have inflated to.
+    inflated: u64,
 }
 
 impl Write for Editor {
     fn write(&mut self, plain: &[u8]) -> io::Result<usize> {
+        self.count(plain.len() as u64)?;
         let changed = self.injector.feed(Bytes::copy_from_slice(plain));
         self.packer.write_all(&changed)?;
         Ok(plain.len())
@@ -195,6 +212,16 @@ impl Write for Editor {
 }
 
 impl Editor {
+    /// Counts what the bytes so far inflate to.
+    fn count(&mut self, more: u64) -> io::Result<()> {
+        self.inflated = self.inflated.saturating_add(more);
+        let most = self.came.saturating_mul(RATIO).saturating_add(FREE);
+        match self.inflated > most {
+            true => Err(io::ErrorKind::InvalidData.into()),
+            false => Ok(()),
+        }
+    }
+
     fn finish(mut self) -> io::Result<Bytes> {
         let last = self.injector.finish();
         self.packer.write_all(&last)?;
@@ -274,7 +301,12 @@ impl Unpacker {
             }
             Coding::Zstd => Packer::Zstd(zstd::stream::write::Encoder::new(out, ZSTD_LEVEL)?),
         };
-        let editor = Editor { injector, packer };
+        let editor = Editor {
+            injector,
+            packer,
+            came: 0,
+            inflated: 0,
+        };
         Ok(Ok(match coding {
             Coding::Brotli => {
                 Self::Brotli(Box::new(brotli::DecompressorWriter::new(editor, SLICE)))
@@ -291,7 +323,17 @@ impl Unpacker {
         }))
     }
 
+    fn editor(&mut self) -> &mut Editor {
+        match self {
+            Self::Inflate(inflate) => &mut inflate.editor,
+            Self::Brotli(unpacker) => unpacker.get_mut(),
+            Self::Zstd(unpacker) => unpacker.get_mut(),
+        }
+    }
+
     fn feed(&mut self, packed: &[u8]) -> io::Result<Bytes> {
+        let editor = self.editor();
+        editor.came = editor.came.saturating_add(packed.len() as u64);
         match self {
             Self::Inflate(inflate) => {
                 inflate.feed(packed)?;
@@ -401,6 +443,7 @@ impl Inflate {
                 if self.frame != DeflateFrame::Gzip || packed.first() != Some(&0x1f) {
                     return Ok(());
                 }
+                self.editor.count(MEMBER)?;
                 self.inflate = Decompress::new_gzip(15);
                 self.progress = PageProgress::Within;
             }

@@ -221,3 +221,38 @@ fn only_a_single_supported_coding_is_recognised() {
         assert_eq!(Coding::of(&headers), expected, "{said:?}");
     }
 }
+
+#[test]
+fn a_page_that_inflates_beyond_all_measure_is_broken_and_a_large_real_one_is_not() {
+    let mut bomb = page().into_bytes();
+    bomb.resize((8 << 20) + (2 << 20), b' ');
+    for (how, coding) in SENT {
+        let packed = match coding {
+            Coding::Identity => continue,
+            // At its best it takes a minute for this.
+            Coding::Brotli => {
+                let mut packer = brotli::CompressorWriter::new(Vec::new(), 4096, 4, 22);
+                packer.write_all(&bomb).unwrap();
+                packer.into_inner()
+            }
+            _ => pack(how, &bomb),
+        };
+        assert!(packed.len() < 20_000, "{how}: {}", packed.len());
+        assert_eq!(through(coding, &packed, 8 << 10), Err(BrokenPage), "{how}");
+    }
+    let rows: String = (0..170_000)
+        .map(|row| {
+            format!(
+                "<tr class=\"row\"><td>{row}</td><td>{}</td></tr>\n",
+                row * 7919
+            )
+        })
+        .collect();
+    let large = page().replace("</body>", &format!("<table>{rows}</table></body>"));
+    assert!(large.len() > 8 << 20, "{}", large.len());
+    let packed = pack("zstd", large.as_bytes());
+    assert!(through(Coding::Zstd, &packed, 8 << 10).is_ok());
+    // Each member of gzip counts, however little is in it.
+    let members = pack("gzip", b"").repeat(20_000);
+    assert_eq!(through(Coding::Gzip, &members, 8 << 10), Err(BrokenPage));
+}

@@ -24,7 +24,7 @@ use super::write::{ContextCache, ContextId};
 pub(super) use client_contexts::{ClientContext, ClientContexts, ClientSlot};
 pub(super) use conversion::Conversion;
 use event::{event, EventBuffers};
-pub(super) use event::{Grouping, RequestContext, Unreadable};
+pub(super) use event::{Grouping, RequestContext};
 pub(super) use shared::BatchDefaults;
 pub(super) use spare::SpareBuffers;
 

@@ -41,6 +41,9 @@ impl HeldBack {
             Notice::UnreadableTime => Told::Other(Notice::UnreadableTime),
             Notice::UnreadableSentAt => Told::Other(Notice::UnreadableSentAt),
             Notice::LateSentAt => Told::Other(Notice::LateSentAt),
+            Notice::FutureTime => Told::Other(Notice::FutureTime),
+            Notice::GroupWithoutId => Told::Other(Notice::GroupWithoutId),
+            Notice::AliasWithoutPreviousId => Told::Other(Notice::AliasWithoutPreviousId),
         });
     }
 

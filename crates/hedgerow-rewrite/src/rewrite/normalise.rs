@@ -30,6 +30,7 @@ pub(super) struct Settled<'t> {
     /// A time that could not be used, to be kept as a property.
     pub(super) unusable_time: Option<Value>,
     pub(super) sent_at: SentAt,
+    pub(super) future: FutureCheck,
     pub(super) uuid: EventUuid,
     pub(super) user_id: Id,
     pub(super) anonymous_id: Id,
@@ -66,6 +67,29 @@ pub(super) enum SentAt {
     Fine,
     /// It is there and cannot be read.
     Unreadable,
+}
+
+/// What PostHog makes of a time that is ahead of its own (posthog-ingestion 3.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FutureCheck {
+    /// It takes it, or there is no arrival to go by.
+    Taken,
+    /// It puts that of the arrival in its place.
+    TooFarAhead,
+}
+
+impl FutureCheck {
+    const MOST_MILLIS: i64 = 23 * 3_600_000;
+
+    fn of(moment: Option<Timestamp>, received_at: Option<Timestamp>) -> Self {
+        let (Some(moment), Some(received_at)) = (moment, received_at) else {
+            return Self::Taken;
+        };
+        match moment.millis().saturating_sub(received_at.millis()) > Self::MOST_MILLIS {
+            true => Self::TooFarAhead,
+            false => Self::Taken,
+        }
+    }
 }
 
 /// What says which call a message makes.
@@ -129,6 +153,7 @@ pub(super) fn settle<'t>(
         time: timing.time,
         unusable_time: timing.unusable,
         sent_at: timing.sent_at,
+        future: FutureCheck::of(timing.moment, arrival.received_at),
         uuid,
         user_id: Id::of_utf8(message.user_id, source.utf8, mode),
         anonymous_id: Id::of_utf8(message.anonymous_id, source.utf8, mode),

@@ -46,6 +46,17 @@ pub enum Notice<'a> {
     /// A `sentAt` cannot be read; the times of its messages are not corrected.
     #[error("sentAt cannot be read; times are not corrected by the sender's clock")]
     UnreadableSentAt,
+    /// The time of an event is more than 23 hours after its arrival (posthog-ingestion 3.5).
+    #[error(
+        "the time of a message is more than 23 hours ahead; PostHog puts the time of the event's arrival in its place"
+    )]
+    FutureTime,
+    /// A group call names no group.
+    #[error("a group call has no groupId; PostHog changes no group for its event")]
+    GroupWithoutId,
+    /// An alias call names no other id, and the visitor has none that could take its place.
+    #[error("an alias call has no previousId; PostHog merges nobody for its event")]
+    AliasWithoutPreviousId,
 }
 
 impl Notice<'_> {
@@ -56,6 +67,9 @@ impl Notice<'_> {
             Self::LateSentAt => "late_sent_at",
             Self::UnreadableTime => "unreadable_time",
             Self::UnreadableSentAt => "unreadable_sent_at",
+            Self::FutureTime => "future_time",
+            Self::GroupWithoutId => "group_without_id",
+            Self::AliasWithoutPreviousId => "alias_without_previous_id",
         }
     }
 }

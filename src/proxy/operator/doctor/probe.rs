@@ -6,6 +6,7 @@ use bytes::Bytes;
 use pingora::http::RequestHeader;
 
 use crate::config::UpstreamHttp;
+use crate::doctor;
 use crate::posthog::Host;
 
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
@@ -63,6 +64,7 @@ impl Probe {
         let header = RequestHeader::build(method, path.as_bytes(), None);
         let header = header.and_then(|mut header| {
             header.insert_header("Host", self.authority.as_str())?;
+            header.insert_header("User-Agent", doctor::USER_AGENT)?;
             Ok(header)
         });
         let template = header.and_then(Template::new);

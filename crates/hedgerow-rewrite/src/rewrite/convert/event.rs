@@ -8,8 +8,8 @@ use super::super::json::{EventBuffer, Scratch};
 use super::super::mapping::Mode;
 use super::super::message::MessagePart;
 use super::super::message_source::MessageSource;
-use super::super::normalise::{kind, settle, Naming, SentAt, Settling};
-use super::super::outcome::{Fault, NoEvent, Omission};
+use super::super::normalise::{kind, settle, FutureCheck, Naming, SentAt, Settled, Settling};
+use super::super::outcome::{Fault, NoEvent, Notice, Omission};
 use super::super::plan::{EventPlan, Piece};
 use super::super::privacy::{ClickIds, Treatment};
 use super::super::repeats::Tag;
@@ -22,6 +22,7 @@ use super::super::write::{
 use super::conversion::Conversion;
 use super::BatchDefaults;
 use crate::posthog::{Address, EventFacts, EventParts};
+use crate::segment::Kind;
 
 /// Whether events leave together with those of other requests, and what was noted of the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,20 +54,13 @@ pub(in crate::rewrite) struct RequestContext<'r> {
     pub(in crate::rewrite) trace: Option<&'r mut Trace>,
     /// The type of groups that is one too many.
     pub(in crate::rewrite) sixth_group_type: Option<String>,
-    /// What its times had that could not be read.
-    pub(in crate::rewrite) unreadable: Unreadable,
+    /// What else an operator should know of the message.
+    pub(in crate::rewrite) notices: Vec<Notice<'static>>,
     /// What has to be known of the event to send it together with others', where that is done.
     pub(in crate::rewrite) bearing: Grouping,
     /// Where the event's parts stand, once it has been written, and how many bytes of other messages
     /// follow.
     pub(in crate::rewrite) parts: Option<(EventParts, usize)>,
-}
-
-/// Times of one message that could not be read.
-#[derive(Debug, Clone, Copy, Default)]
-pub(in crate::rewrite) struct Unreadable {
-    pub(in crate::rewrite) time: bool,
-    pub(in crate::rewrite) sent_at: bool,
 }
 
 /// Where one message's event is made.
@@ -222,10 +216,7 @@ pub(super) fn event(
     }
     out.extend_from_slice(written);
     request.parts = Some((parts, behind));
-    request.unreadable = Unreadable {
-        time: settled.unusable_time.is_some(),
-        sent_at: settled.sent_at == SentAt::Unreadable,
-    };
+    note(&mut request.notices, source, &settled, &plan);
     if let Grouping::Yes(noted) = &mut request.bearing {
         let mut event = event_facts(&plan, &settled, source);
         if subject == Subject::Removed || mapping.privacy.scrubs() {
@@ -237,6 +228,35 @@ pub(super) fn event(
         .unconfirmed
         .extend(content.map(|(content, _)| content));
     Ok(())
+}
+
+/// Notes what an operator should know of a message whose event leaves.
+fn note(
+    notices: &mut Vec<Notice<'static>>,
+    source: MessageSource<'_>,
+    settled: &Settled<'_>,
+    plan: &EventPlan<'_>,
+) {
+    if settled.unusable_time.is_some() {
+        notices.push(Notice::UnreadableTime);
+    }
+    if settled.sent_at == SentAt::Unreadable {
+        notices.push(Notice::UnreadableSentAt);
+    }
+    if settled.future == FutureCheck::TooFarAhead {
+        notices.push(Notice::FutureTime);
+    }
+    let is_empty = |id: Piece<'_>| {
+        let id = id.digits();
+        id.says(source.text).is_none_or(|id| id.is_empty())
+    };
+    match plan.kind {
+        Kind::Group if is_empty(Piece::of(&settled.group_id)) => {
+            notices.push(Notice::GroupWithoutId);
+        }
+        Kind::Alias if is_empty(plan.alias) => notices.push(Notice::AliasWithoutPreviousId),
+        _ => {}
+    }
 }
 
 /// Capture's queue holds an event as a JSON string, in which each quote and backslash takes one

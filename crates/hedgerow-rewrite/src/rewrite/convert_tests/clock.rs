@@ -374,6 +374,71 @@ fn an_unreadable_time_is_counted_and_kept_and_a_blank_one_is_missing() {
 }
 
 #[test]
+fn a_time_that_posthog_replaces_is_counted_and_leaves_as_it_came() {
+    let future = ["notice future_time"];
+    let said = |time: &str| format!(r#""timestamp":"{time}""#);
+    for (time, sent_at, noticed) in [
+        // To the millisecond, 23 hours after the arrival.
+        ("2026-11-24T11:00:00.000Z", "", false),
+        ("2026-11-24T11:00:00.001Z", "", true),
+        ("2126-11-23T12:00:00.000Z", "", true),
+        ("1926-11-23T12:00:00.000Z", "", false),
+        ("2126-11-23T12:00:00.000Z", "2026-11-23T12:00:00.000Z", true),
+    ] {
+        let sent_at = match sent_at {
+            "" => String::new(),
+            sent_at => format!(r#","sentAt":"{sent_at}""#),
+        };
+        let times = said(time);
+        let body = format!(
+            r#"{{"type":"track","event":"A","userId":"u","messageId":"m",{times}{sent_at}}}"#
+        );
+        let outcome = rewrite(Call::Batch, Some("2026-11-23T12:00:00Z"), body.as_bytes()).unwrap();
+        let expected = if noticed { &future[..] } else { &[] };
+        assert_eq!(outcome.left, expected, "{body}");
+        assert_eq!(outcome.events[0]["timestamp"], time, "{body}");
+    }
+    // A sender whose whole clock is ahead is corrected, and nothing is wrong then.
+    let body = r#"{"type":"track","event":"A","userId":"u","messageId":"m",
+        "timestamp":"2126-11-23T11:59:59.000Z","sentAt":"2126-11-23T12:00:00.000Z"}"#;
+    let outcome = rewrite(Call::Batch, Some("2026-11-23T12:00:00Z"), body.as_bytes()).unwrap();
+    assert_eq!(outcome.left, [""; 0]);
+    assert_eq!(outcome.events[0]["timestamp"], "2026-11-23T11:59:59.000Z");
+}
+
+#[test]
+fn a_group_and_an_alias_call_that_change_nothing_are_sent_and_counted() {
+    let group = Some("notice group_without_id");
+    let alias = Some("notice alias_without_previous_id");
+    for (message, notice) in [
+        (json!({"type": "group"}), group),
+        (json!({"type": "group", "groupId": null}), group),
+        (json!({"type": "group", "groupId": ""}), group),
+        (json!({"type": "group", "groupId": "g"}), None),
+        (json!({"type": "group", "groupId": 5}), None),
+        (json!({"type": "alias"}), alias),
+        (json!({"type": "alias", "previousId": null}), alias),
+        (json!({"type": "alias", "previousId": ""}), alias),
+        (json!({"type": "alias", "previousId": "p"}), None),
+        (json!({"type": "alias", "previousId": 7}), None),
+        (json!({"type": "track", "event": "A"}), None),
+    ] {
+        let mut message = message;
+        message["userId"] = json!("u");
+        message["messageId"] = json!("m");
+        let body = message.to_string();
+        for mapping in [Mapping::reference(), Mapping::default()] {
+            let rewriter = Rewriter::new(mapping, Bounds::default());
+            let arrival = arrival(Call::Batch, None);
+            let outcome = rewrite_as(rewriter, arrival, &[body.as_bytes()]).unwrap();
+            let left: Vec<&str> = notice.into_iter().collect();
+            assert_eq!(outcome.left, left, "{body}");
+            assert_eq!(outcome.events.len(), 1, "{body}");
+        }
+    }
+}
+
+#[test]
 fn a_number_leaves_as_a_text_even_where_nothing_is_corrected() {
     for (time, expected) in [
         ("1700000000", json!("2023-11-14T22:13:20.000Z")),

@@ -7,7 +7,7 @@ use super::super::super::identity::Id;
 use super::super::super::json::{EventBuffer, Scratch, Value};
 use super::super::super::message::MessagePart;
 use super::super::super::message_id::{self, EventUuid};
-use super::super::super::normalise::{HappenedAt, SentAt, Settled};
+use super::super::super::normalise::{FutureCheck, HappenedAt, SentAt, Settled};
 use super::super::super::write::{ContextCache, ContextId, WriteScratch};
 use super::*;
 
@@ -75,6 +75,7 @@ fn mapped(text: &str) -> Vec<u8> {
             .map_or(HappenedAt::Unknown, HappenedAt::AsWritten),
         unusable_time: None::<Value>,
         sent_at: SentAt::default(),
+        future: FutureCheck::Taken,
         user_id: Id::as_written(message.user_id, text.as_bytes()),
         anonymous_id: Id::as_written(message.anonymous_id, text.as_bytes()),
         previous_id: Id::as_written(message.previous_id, text.as_bytes()),

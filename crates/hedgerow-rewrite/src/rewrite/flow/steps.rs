@@ -3,9 +3,7 @@
 use std::ops::Range;
 
 use super::super::body::NextPart;
-use super::super::convert::{
-    BatchDefaults, Converted, Grouping, RequestContext, TextEnd, Unreadable,
-};
+use super::super::convert::{BatchDefaults, Converted, Grouping, RequestContext, TextEnd};
 use super::super::explain::Trace;
 use super::super::held_back::HeldOutcome;
 use super::super::normalise::{Naming, SentAt};
@@ -135,7 +133,7 @@ impl Rewrite {
             noted: &mut self.noted,
             trace: self.trace.as_mut(),
             sixth_group_type: None,
-            unreadable: Unreadable::default(),
+            notices: Vec::new(),
             bearing: if batch.gathers() {
                 Grouping::Yes(None)
             } else {
@@ -159,11 +157,8 @@ impl Rewrite {
             if let Some(group_type) = &request.sixth_group_type {
                 notice(Notice::SixthGroupType { group_type });
             }
-            if request.unreadable.time {
-                notice(Notice::UnreadableTime);
-            }
-            if request.unreadable.sent_at {
-                notice(Notice::UnreadableSentAt);
+            for told in &request.notices {
+                notice(*told);
             }
             let Ok(Converted { length, verdict }) = &converted else {
                 return (Keep::Nothing, converted);
