@@ -25,10 +25,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
 use edge::Place;
 use pebble::Pebble;
-use secure::Trust;
+use secure::TrustedAuthorities;
 use support::running::{get, until};
 
-/// A certificate of an authority of this test, with its key, that has so many days behind and before it.
+/// A certificate that this test issues itself, with its key. `behind` and `ahead` are the days
+/// since it began and until it ends.
 fn made(names: &[&str], behind: u64, before: u64) -> (String, String) {
     const DAY: u64 = 24 * 3600;
     let authority_key = rcgen::KeyPair::generate().unwrap();
@@ -75,7 +76,7 @@ async fn each_challenge_brings_a_certificate_for_every_name() {
         assert!(other.is_err());
         assert_eq!(edge.issued().await, 1.0);
         assert_eq!(edge.metric("hedgerow_acme_failing").await, 0.0);
-        // A token of no order goes the way of any other path: to the site, which is not there.
+        // The site is not there, so a token without an order gets the answer of any other path.
         let path = "/.well-known/acme-challenge/";
         for token in ["", "unknown", "account.json"] {
             let answer = get(edge.place.http, &format!("{path}{token}")).await;
@@ -105,7 +106,7 @@ async fn without_the_directory_all_else_is_served_and_a_restart_orders_nothing_a
     assert_eq!(edge.metric("hedgerow_acme_failing").await, 1.0);
     let refused = edge.metric("hedgerow_acme_orders_total{outcome=\"failed\"}");
     assert_eq!(refused.await, 1.0);
-    // Plain listeners serve, a handshake is answered with a no, and the server is ready.
+    // Meanwhile plain listeners serve, TLS handshakes are refused, and the server is ready.
     assert_eq!(get(edge.place.http, "/up").await.status, 200);
     assert_eq!(get(edge.place.admin, "/readyz").await.status, 200);
     for name in ["shop.example", "other.example"] {
@@ -126,7 +127,7 @@ async fn without_the_directory_all_else_is_served_and_a_restart_orders_nothing_a
     let first = edge.recovers(&trust, "shop.example").await.certificate();
     edge.logs("its certificate has come after").await;
     assert_eq!(edge.metric("hedgerow_acme_failing").await, 0.0);
-    // An existing certificate needs no authority.
+    // With a valid certificate Hedgerow does not ask the authority.
     pebble.directory.cut();
     let edge = edge.start_again(&tls).await;
     let again = edge.connected(&trust, "www.shop.example").await;
@@ -147,7 +148,7 @@ async fn a_renewal_swaps_the_certificate_under_open_connections() {
     pebble.directory.cut();
     let place = Place::seen_by(&pebble).await;
     let edge = place.start(&pebble.acme(storage.path(), NAMES)).await;
-    let old = Trust::in_pem(root.as_bytes());
+    let old = TrustedAuthorities::in_pem(root.as_bytes());
     let mut open = edge.connected(&old, "shop.example").await;
     assert!(open.get("/up").await.is_ok());
     let line = edge.logs("no certificate could be ordered").await;
@@ -156,7 +157,7 @@ async fn a_renewal_swaps_the_certificate_under_open_connections() {
     let trust = pebble.trust().await;
     let new = edge.recovers(&trust, "www.shop.example").await;
     assert_ne!(new.certificate(), open.certificate());
-    // The connection began with the old certificate, and continues.
+    // A connection from before the renewal continues with the old certificate.
     assert!(open.get("/up").await.is_ok());
     assert!(old.connect(edge.place.https, "shop.example").await.is_err());
     assert_eq!(edge.issued().await, 1.0);
@@ -186,7 +187,7 @@ async fn a_refused_order_is_reported_and_delays_no_other_certificate() {
     assert!(line.contains("could not be proven by http-01"), "{line}");
     assert_eq!(edge.metric("hedgerow_acme_failing").await, 2.0);
     assert_eq!(edge.issued().await, 1.0);
-    // A name whose certificate is awaited does not get that of another name.
+    // Hedgerow never shows the certificate of another name in place of the awaited one.
     let shown = trust.connect(edge.place.https, "blocked.example").await;
     let Err(error) = shown else {
         panic!("there is a certificate for blocked.example");
@@ -203,7 +204,7 @@ async fn processes_with_one_folder_order_once_and_answer_for_each_other() {
     let storage = tempfile::tempdir().unwrap();
     let both = pebble.acme(storage.path(), NAMES);
     let alone = pebble.acme(storage.path(), &format!("{NAMES}, challenge: http-01"));
-    // The first process has failed and waits, so the other one orders.
+    // The first process waits after its failure, so the other one orders.
     pebble.directory.cut();
     let asked = Place::seen_by(&pebble).await.start(&both).await;
     asked.logs("no certificate could be ordered").await;
@@ -236,7 +237,7 @@ async fn a_reload_with_another_name_orders_for_it_while_the_old_one_is_served() 
     let one = pebble.acme(storage.path(), ", domains: shop.example");
     let edge = place.start(&one).await;
     let mut open = edge.connected(&trust, "shop.example").await;
-    // An authority that has forgotten the account: another one is made.
+    // The authority has forgotten the account, so Hedgerow makes another one.
     pebble.start_anew().await;
     edge.change(&pebble.acme(storage.path(), NAMES));
     let new_trust = pebble.trust().await;
@@ -245,7 +246,7 @@ async fn a_reload_with_another_name_orders_for_it_while_the_old_one_is_served() 
     edge.logs("does not know this account").await;
     assert!(open.get("/up").await.is_ok());
     assert_eq!(edge.issued().await, 2.0);
-    // A name less needs no other certificate.
+    // A certificate with one name too many is still good.
     edge.change(&one);
     edge.logs("generation 3").await;
     edge.connected(&new_trust, "shop.example").await;
@@ -258,7 +259,7 @@ async fn an_account_is_bound_to_one_that_the_authority_knows() {
     let extra = format!(
         ",\"externalAccountBindingRequired\":true,\"externalAccountMACKeys\":{{\"kid-1\":\"{key}\"}}"
     );
-    // It refuses each fifth nonce, and asks for no proof that it has seen.
+    // Pebble refuses each fifth nonce and does not ask again for a challenge that it has seen.
     let strange = [
         ("PEBBLE_WFE_NONCEREJECT", "20"),
         ("PEBBLE_AUTHZREUSE", "100"),
@@ -316,7 +317,7 @@ async fn the_authoritys_times_for_renewal_and_retry_are_obeyed() {
         .path()
         .join(format!("127.0.0.1%3A{}%2Fdirectory", address.port()));
     std::fs::create_dir_all(&folder).unwrap();
-    // By its dates it would be renewed in weeks.
+    // By its dates, the certificate would be renewed in weeks.
     let (pem, root) = made(&["shop.example"], 10, 80);
     std::fs::write(folder.join("shop.example.pem"), &pem).unwrap();
     let directory = format!("https://{address}/directory");
@@ -337,7 +338,7 @@ async fn the_authoritys_times_for_renewal_and_retry_are_obeyed() {
         line.contains("too many certificates (rateLimited)"),
         "{line}"
     );
-    // It has asked for 25 hours, where the pause would be five minutes.
+    // The authority asked to wait for 25 hours; Hedgerow's own wait would be five minutes.
     let patient = ["follows in 25 h", "follows in 24 h 59 min"];
     assert!(patient.iter().any(|words| line.contains(words)), "{line}");
     let known = identifier(&pem);
@@ -351,7 +352,7 @@ async fn the_authoritys_times_for_renewal_and_retry_are_obeyed() {
     let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
     let wait = kept["retry_after"].as_u64().unwrap() - kept["last"].as_u64().unwrap();
     assert!((89_900..=90_100).contains(&wait), "{kept}");
-    let old = Trust::in_pem(root.as_bytes());
+    let old = TrustedAuthorities::in_pem(root.as_bytes());
     edge.connected(&old, "shop.example").await;
 }
 
@@ -387,7 +388,7 @@ async fn a_corrected_ca_file_is_tried_at_once_however_long_the_pause_was() {
     };
     let trust = pebble.trust().await;
     let storage = tempfile::tempdir().unwrap();
-    // It has failed again and again, and waits for an hour.
+    // After many failures it waits for an hour.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap().as_secs();
     let failed = serde_json::json!({

@@ -1,4 +1,4 @@
-//! The admin address of the real binary's proxy: what happens is counted and can be seen.
+//! The admin address of the real binary counts and shows what happens.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -34,7 +34,7 @@ async fn get(address: SocketAddr, path: &str) -> Answer {
     client.exchange(request.as_bytes()).await
 }
 
-/// The value of this line of the metrics.
+/// The value of one line of the metrics.
 async fn metric(address: SocketAddr, name: &str) -> u64 {
     let answer = get(address, "/metrics").await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -52,7 +52,7 @@ async fn events_are_counted_shown_and_logged() {
     let spool = format!("{{path: {:?}}}", folder.path().join("spool"));
     let text = yaml(&posthog.url()).replace("\"off\"", &spool);
     let mut binary = Binary::new(folder.path(), &format!("admin: \"{admin}\"\n{text}"), "").await;
-    // The live view is opened.
+    // Opens the live view.
     assert_eq!(get(admin, "/").await.status, 200);
     assert_eq!(get(admin, "/live?after=0").await.json()["latest"], 0);
     let mut client = Client::connect(binary.address).await;
@@ -84,7 +84,7 @@ async fn events_are_counted_shown_and_logged() {
     assert_eq!(detail["explain"]["distinct_id"], "userId", "{detail}");
     let left = detail["left"].as_str().unwrap();
     assert!(left.contains("\"distinct_id\": \"u-1\""), "{left}");
-    // PostHog goes away, and it shows.
+    // The pages show that PostHog is away.
     posthog
         .capture
         .set_fault(InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, None));
@@ -104,7 +104,7 @@ async fn events_are_counted_shown_and_logged() {
         metric(admin, "hedgerow_spool_events_total{outcome=\"stored\"}").await,
         4
     );
-    // None of it on the site's own address.
+    // The site's own address serves none of these pages.
     let mut outside = Client::connect(binary.address).await;
     let request = b"GET /metrics HTTP/1.1\r\nHost: shop.example.com\r\n\r\n";
     assert_eq!(outside.exchange(request).await.status, 404);
@@ -120,7 +120,7 @@ async fn times_that_differ_from_the_senders_intent_are_counted_and_logged_once()
     let text = yaml(&posthog.url()).replace("routes:", "limits: {window: 64KiB}\nroutes:");
     let proxy = Proxy::start(&text).await;
     let mut client = Client::connect(proxy.address).await;
-    // More than a window, with `sentAt` where analytics.js has it.
+    // A body larger than the window, with `sentAt` at the end as analytics.js writes it.
     let messages: Vec<_> = (0..300).map(|id| track(&id.to_string(), 500)).collect();
     let messages = messages.join(",");
     for key in ["sentAt", "writeKey", "timestamp"] {
@@ -149,7 +149,7 @@ async fn times_that_differ_from_the_senders_intent_are_counted_and_logged_once()
         let lines = support::log::lines(&format!("project shop: {code}: "));
         assert_eq!(lines.len(), 1, "{lines:?}");
     }
-    // Of a context that comes as late, the first messages know nothing.
+    // Messages that left before the context of the batch came do not have it.
     let body = format!(r#"{{"batch":[{messages}],"context":{{"ip":"192.0.2.1"}}}}"#);
     let answer = client
         .exchange(&post("/hr/v1/batch", "", body.as_bytes()))

@@ -1,6 +1,6 @@
-//! The recipes of docs/behind with the real web servers in front of the real binary, and with
-//! stand-ins for platforms that are not available. A server that is not installed is skipped with a
-//! message; with `HEDGEROW_CLIENTS=required` its test fails instead.
+//! The recipes of docs/behind: real web servers in front of the real binary, and stand-ins for the
+//! platforms that cannot be installed. A missing server skips its test with a message; with
+//! `HEDGEROW_CLIENTS=required` the test fails instead.
 #![allow(
     missing_docs,
     dead_code,
@@ -29,7 +29,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
 
-/// A block of a recipe, by its language.
+/// The block of a recipe in this language.
 fn block(recipe: &str, language: &str) -> String {
     let path = format!("{}/docs/behind/{recipe}.md", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
@@ -38,7 +38,7 @@ fn block(recipe: &str, language: &str) -> String {
     rest.split("```").next().unwrap().to_owned()
 }
 
-/// Where the program is; Debian keeps it where only root's path looks.
+/// The path of the program. Debian installs some in folders that only root searches.
 fn server(name: &str) -> Option<String> {
     let found = [name.to_owned(), format!("/usr/sbin/{name}")];
     let found = found.into_iter().find(|program| {
@@ -65,7 +65,7 @@ fn start(program: &str, arguments: &[&str], folder: &Path) -> Child {
         .args(arguments)
         .current_dir(folder)
         .env("POSTHOG_API_KEY", "phc_behind")
-        // Caddy keeps its files there.
+        // Caddy stores its files in this folder.
         .env("HOME", folder)
         .stdout(Stdio::null())
         .stderr(log)
@@ -82,11 +82,11 @@ async fn until_it_listens(address: SocketAddr) {
     }
 }
 
-/// Hedgerow with the configuration of the recipe, and this stand-in.
+/// Hedgerow with the configuration of the recipe and this stand-in for PostHog.
 async fn hedgerow(recipe: &str, posthog: &PostHog, folder: &Path) -> (Child, SocketAddr) {
     let address = refused_port().await;
     let yaml = block(recipe, "yaml");
-    // TLS, and the addresses of the server in front, belong to the recipe's own machine.
+    // The recipe's TLS settings and server addresses are those of another machine.
     let (listen, rest) = yaml.split_once('\n').unwrap();
     assert!(listen.starts_with("listen: "), "{yaml}");
     let (trusted, rest) = rest.split_once("projects:").unwrap();
@@ -99,14 +99,14 @@ async fn hedgerow(recipe: &str, posthog: &PostHog, folder: &Path) -> (Child, Soc
     (child, address)
 }
 
-/// A visitor's connection, from an address that is no proxy's.
+/// A visitor's connection. Its address is not one of the proxy.
 async fn visitor(front: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
     socket.connect(front).await.unwrap()
 }
 
-/// One exchange on a connection that stays open: the head and the body of the answer.
+/// One request on a connection that stays open; returns the head and the body of the answer.
 async fn exchange(stream: &mut TcpStream, head: &str, body: &[u8]) -> (String, String) {
     let head = format!(
         "{head} HTTP/1.1\r\nHost: shop.example.com\r\nOrigin: https://shop.example.com\r\n\
@@ -115,7 +115,7 @@ async fn exchange(stream: &mut TcpStream, head: &str, body: &[u8]) -> (String, S
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    // An answer may come before the whole body is sent; then the rest fails.
+    // An early answer may end the sending of the body.
     let _ = stream.write_all(body).await;
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
@@ -142,10 +142,10 @@ async fn exchange(stream: &mut TcpStream, head: &str, body: &[u8]) -> (String, S
     }
 }
 
-/// The requirements for every web server.
+/// What every web server must pass on.
 async fn holds(front: SocketAddr, posthog: &PostHog) {
     let mut stream = visitor(front).await;
-    // One connection for all of them.
+    // All requests use one connection.
     let (head, _) = exchange(&mut stream, "OPTIONS /hr/v1/t", b"").await;
     assert!(head.starts_with("HTTP/1.1 204"), "{head}");
     let allowed = "access-control-allow-origin: https://shop.example.com";
@@ -165,14 +165,14 @@ async fn holds(front: SocketAddr, posthog: &PostHog) {
             "the visitor's, not a claim and not the proxy's"
         );
     }
-    // analytics.js learns to send its calls to the page's own host.
+    // The settings tell analytics.js to send its calls to the page's own host.
     let (head, settings) = exchange(&mut stream, "GET /hr/v1/projects/any/settings", b"").await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     assert!(
         settings.contains("\"apiHost\":\"shop.example.com/hr"),
         "{settings}"
     );
-    // A recording's body: the stand-in's answer comes back, and no earlier limit stops it.
+    // A recording with a body of this size passes every limit of the server in front.
     let recording = vec![b'x'; 20 << 20];
     let (head, _) = exchange(&mut stream, "POST /hr/ph/s/", &recording).await;
     let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -201,7 +201,7 @@ async fn nginx_passes_a_path_on_as_documented() {
         .map(|kind| format!("{kind}_temp_path {place}/{kind};\n"))
         .concat();
     let whole = format!(
-        // One process: a worker would outlive a first process that is killed.
+        // Without workers, killing the process ends the whole server.
         "daemon off;\nmaster_process off;\npid {place}/pid;\nerror_log stderr;\nevents {{}}\n\
          http {{\naccess_log off;\n{temporary}{server}}}\n"
     );
@@ -262,7 +262,7 @@ async fn an_untrusted_proxy_in_front_is_reported_once() {
     let folder = tempfile::tempdir().unwrap();
     let (mut served, address) = hedgerow("nginx", &posthog, folder.path()).await;
     let message = br#"{"event":"Behind","userId":"u-1"}"#;
-    // 127.0.0.2 is no proxy of the file's; 127.0.0.1 is.
+    // The configuration trusts 127.0.0.1 and not 127.0.0.2.
     let mut trusted = TcpStream::connect(address).await.unwrap();
     exchange(&mut trusted, "POST /hr/v1/t", message).await;
     let log = || std::fs::read_to_string(folder.path().join("log")).unwrap();

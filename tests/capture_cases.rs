@@ -1,7 +1,7 @@
-//! The stand-in for PostHog answers as capture does.
+//! The stand-in for PostHog answers as PostHog's capture does.
 //!
-//! The cases are our own data, written from capture's rules (posthog-ingestion 8); none was run
-//! against PostHog itself.
+//! The cases follow capture's rules (posthog-ingestion 8). They are our own; PostHog itself was not
+//! asked.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -79,7 +79,7 @@ fn capture() -> Capture {
     Capture::new(Arc::new(move || now), StoreCapacity::UNBOUNDED)
 }
 
-/// Sends the cases of one profile to a fresh capture each and returns how many there were.
+/// Sends the cases of one profile to new stand-ins and returns their number.
 fn run(profile: &str) -> usize {
     let mut ran = 0;
     let mut wrong = Vec::new();
@@ -128,8 +128,7 @@ fn every_v1_case_is_answered_as_capture_answers() {
 fn every_accepted_case_stores_its_events() {
     let mut wrong = Vec::new();
     for case in cases() {
-        // Preflights bring no event, capture throws performance events away, and one v1 event
-        // has no name.
+        // Preflights have no event, capture drops performance events, and one v1 event has no name.
         let expected = match case.name.as_str() {
             _ if case.expect_status >= 300 => 0,
             "ok-options-preflight" | "ok-performance-event-only" => 0,

@@ -23,7 +23,7 @@ use serde_json::Value as Json;
 
 const RECEIVED_AT: &str = "2026-11-23T12:00:01.500Z";
 
-/// The batch that a message becomes, and how many events are in it.
+/// The batch that a message becomes, and the number of its events.
 fn rewritten(mapping: Mapping, message: &Json) -> (Vec<u8>, usize) {
     let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
     let mut rewrite = rewriter.begin(Arrival {
@@ -44,7 +44,7 @@ fn rewritten(mapping: Mapping, message: &Json) -> (Vec<u8>, usize) {
     (batch.close(), events)
 }
 
-/// Capture's answer to a batch that it does not accept completely.
+/// Capture's answer, unless it accepts the whole batch.
 fn refusal(batch: Vec<u8>, events: usize) -> Option<String> {
     let now = DateTime::parse_from_rfc3339(RECEIVED_AT).unwrap().to_utc();
     let capture = Capture::new(Arc::new(move || now), StoreCapacity::UNBOUNDED);

@@ -1,4 +1,4 @@
-//! The commands as a user meets them: what they print where, and how they end.
+//! The commands as a user meets them: what they print, to which stream, and their exit codes.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -9,21 +9,21 @@
 
 #[path = "command_line/first_hour.rs"]
 mod first_hour;
-#[path = "command_line/startable.rs"]
-mod startable;
+#[path = "command_line/start_check.rs"]
+mod start_check;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-struct Ended {
+struct CommandOutput {
     code: Option<i32>,
     out: String,
     err: String,
 }
 
-fn hedgerow(arguments: &[&str], input: &str) -> Ended {
+fn hedgerow(arguments: &[&str], input: &str) -> CommandOutput {
     let mut child = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
         .args(arguments)
         .stdin(Stdio::piped())
@@ -38,7 +38,7 @@ fn hedgerow(arguments: &[&str], input: &str) -> Ended {
         .write_all(input.as_bytes())
         .unwrap();
     let output = child.wait_with_output().unwrap();
-    Ended {
+    CommandOutput {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
@@ -66,7 +66,7 @@ fn convert_prints_one_event_a_line_in_order_and_reports_refusals() {
     let names: Vec<&Value> = events.iter().map(|event| &event["event"]).collect();
     assert_eq!(names, ["One", "$pageview"], "{}", ended.err);
     assert_eq!(events[0]["properties"]["distinct_id"], "42");
-    // No arrival was given, so the time is the message's own.
+    // The command got no arrival time, so the event has the message's own.
     assert_eq!(events[0]["timestamp"], "2026-11-23T10:00:00+02:00");
     assert_eq!(ended.code, Some(1));
     for said in [
@@ -149,7 +149,7 @@ fn convert_chooses_the_project_by_the_messages_key_as_run_does() {
             format!(r#"{{"batch":[{}]}}"#, message(r#","writeKey":"wk_blog""#)),
             "blog",
         ),
-        // A nested key does not count, and a key may be in a header.
+        // A nested key does not count; a key in a header does.
         (message(r#","properties":{"writeKey":"wk_blog"}"#), "shop"),
         (item.clone(), "shop"),
         (message(r#","writeKey":"""#), "shop"),
@@ -277,7 +277,7 @@ fn check_prints_the_routes_of_a_good_file_and_no_key() {
     assert!(!format!("{}{}", ended.out, ended.err).contains("secret_word"));
 }
 
-/// Two sites on one prefix, each with its own project.
+/// Two sites with the same prefix and a project each.
 fn two_sites(folder: &std::path::Path) -> String {
     let mut yaml = String::from(
         "projects:\n  a: {host: eu, api_key: phc_aaaaaaaaaaaa}\n  b: {host: eu, api_key: phc_bbbbbbbbbbbb}\nroutes:\n",

@@ -1,5 +1,5 @@
-//! Requirements for a configuration file: every mistake is reported at once and in place, no secret
-//! is ever shown, and the result has the file's values.
+//! Reading a configuration file reports every mistake at once and at its place, shows no secret,
+//! and gives the file's values.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 
 use hedgerow::config::{Config, Problems, SecretSource, Warning};
 
-/// Answers for every variable and file, except those whose names ask for something else.
+/// Answers for every variable and every file, except for some special names.
 pub struct Answers;
 
 pub const VARIABLE: &str = "phc_fromTheEnvironment";
@@ -78,7 +78,7 @@ pub fn read(text: &str) -> Result<(Config, Vec<Warning>), Problems> {
     Config::parse(text, &Answers)
 }
 
-/// The shortest useful file: one project, one route.
+/// The smallest file that works: one project, one route.
 pub const SHORTEST: &str = "\
 projects:
   shop: {host: us, api_key: env:KEY}
@@ -87,7 +87,7 @@ routes:
     segment: {project: shop}
 ";
 
-/// That file and more.
+/// The smallest file with more behind it.
 pub fn with(more: &str) -> String {
     format!("{SHORTEST}{more}")
 }

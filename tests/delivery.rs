@@ -10,12 +10,12 @@
 
 #[path = "delivery/answers.rs"]
 mod answers;
-#[path = "delivery/culprits.rs"]
-mod culprits;
-#[path = "delivery/doors.rs"]
-mod doors;
-#[path = "delivery/gate.rs"]
-mod gate;
+#[path = "delivery/consent.rs"]
+mod consent;
+#[path = "delivery/lenient.rs"]
+mod lenient;
+#[path = "delivery/refused_events.rs"]
+mod refused_events;
 mod support;
 
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ async fn an_event_arrives_once_and_the_client_gets_200() {
     assert_eq!(events[0].distinct_id, "u-1");
     assert_eq!(events[0].token, "phc_test");
     assert!(events[0].raw.contains("1.50"), "{}", events[0].raw);
-    // The connection is as good as before.
+    // The connection stays usable.
     let second = TRACK.replace("m-1", "m-2");
     let answer = client.exchange(&post("/hr/t", "", second.as_bytes())).await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -84,7 +84,7 @@ async fn every_route_of_every_sdk_is_served() {
         sent += 1;
         assert_eq!(posthog.events(sent).await.len() as u64, sent, "{path}");
     }
-    // Telemetry of the SDKs is swallowed.
+    // Hedgerow accepts the SDKs' telemetry and drops it.
     let answer = client
         .exchange(&post("/hr/v1/m", "", b"{\"series\":[]}"))
         .await;
@@ -109,7 +109,7 @@ async fn bodies_arrive_in_every_encoding_and_framing() {
         let answer = client.exchange(&post("/hr/v1/b", headers, body)).await;
         assert_eq!(answer.status, 200, "{name}: {answer:?}");
     }
-    // Kotlin: gzip, chunked, no length; cut anywhere.
+    // Kotlin: gzip, chunked, without a length; cut at any byte.
     client
         .send(b"POST /hr/v1/b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n\r\n")
         .await;
@@ -358,7 +358,7 @@ async fn a_client_that_hangs_up_after_its_body_has_its_events_delivered() {
         expected += messages as u64;
         posthog.events(expected).await;
     }
-    // One that hangs up in the middle has sent nothing whole, and nothing of it arrives.
+    // A client that hangs up in the middle of its body delivers no event.
     let body = batch(10, 300);
     let mut client = Client::connect(proxy.address).await;
     let request = post("/hr/v1/batch", "", body.as_bytes());
@@ -387,7 +387,7 @@ async fn http2_clients_are_served_with_an_empty_frame_at_the_end() {
     assert_eq!(answer.body, b"{\"success\":true}");
     assert_eq!(answer.headers["access-control-allow-origin"], "null");
     assert_eq!(posthog.events(5).await.len(), 5);
-    // A route for one host only is found by :authority.
+    // Over HTTP/2, `:authority` finds the route of one host.
     let yaml = yaml(&posthog.url()).replace("- path", "- host: shop.example.com\n    path");
     let proxy = Proxy::start_h2c(&yaml).await;
     let mut client = h2::Client::connect(proxy.address).await;

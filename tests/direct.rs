@@ -1,5 +1,5 @@
-//! Calls that the server reads itself get the same answers as those that the framework reads, and
-//! the framework reads every unclear head.
+//! Calls that Hedgerow reads itself get the same answers as calls that the framework reads, and the
+//! framework reads every ambiguous head.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -23,35 +23,35 @@ use support::recorder::Recorder;
 use support::{batch, gzip, track};
 use tokio::sync::Notify;
 
-/// A server with its own listeners, which reads calls itself. It ends with the test.
-struct Own {
+/// A server with its own listeners that reads calls itself. It stops at the end of the test.
+struct DirectServer {
     address: SocketAddr,
     stop: Arc<Notify>,
 }
 
-struct Told(Arc<Notify>);
+struct TestSignal(Arc<Notify>);
 
 #[async_trait]
-impl ShutdownSignalWatch for Told {
+impl ShutdownSignalWatch for TestSignal {
     async fn recv(&self) -> ShutdownSignal {
         self.0.notified().await;
         ShutdownSignal::FastShutdown
     }
 }
 
-impl Own {
+impl DirectServer {
     fn start(yaml: &str) -> Self {
         let yaml = format!("listen: 127.0.0.1:0\nserver: {{threads: 2}}\n{yaml}");
         let server = Server::new(Hedgerow::new(config(&yaml)).unwrap()).unwrap();
         let address = server.addresses()[0];
         let stop = Arc::new(Notify::new());
-        let told = Box::new(Told(Arc::clone(&stop)));
+        let told = Box::new(TestSignal(Arc::clone(&stop)));
         std::thread::spawn(move || server.run_until(told));
         Self { address, stop }
     }
 }
 
-impl Drop for Own {
+impl Drop for DirectServer {
     fn drop(&mut self) {
         self.stop.notify_one();
     }
@@ -69,7 +69,7 @@ fn yaml(posthog: &str) -> String {
     )
 }
 
-/// Requests of clients, each with its purpose.
+/// Clients' requests, each with its purpose.
 fn requests() -> Vec<(&'static str, Vec<u8>)> {
     let event = track("u-1", 300);
     let plain = event.as_bytes();
@@ -201,7 +201,7 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Everything of an answer that a client sees, except the time.
+/// The parts of an answer that a client sees, without the time.
 fn told(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
     let mut lines: Vec<String> = answer.head.lines().map(str::to_ascii_lowercase).collect();
     lines.retain(|line| !line.starts_with("date:") && !line.is_empty());
@@ -212,7 +212,7 @@ fn told(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_readers_answer_a_call_alike_and_send_posthog_the_same() {
     let (here, there) = (Recorder::start().await, Recorder::start().await);
-    let own = Own::start(&yaml(&here.url()));
+    let own = DirectServer::start(&yaml(&here.url()));
     let framework = Proxy::start(&yaml(&there.url())).await;
     let mut mismatches = 0;
     for (what, request) in requests() {
@@ -228,7 +228,7 @@ async fn both_readers_answer_a_call_alike_and_send_posthog_the_same() {
         }
         let sent = |all: Vec<support::recorder::Recorded>, from: usize| {
             let of = |sent: &support::recorder::Recorded| {
-                // A request that is passed on to the site is not a batch.
+                // A request for the site is not a call.
                 let ids = match sent.head.contains("/batch") {
                     true => sent.ids(),
                     false => Vec::new(),
@@ -249,14 +249,14 @@ async fn both_readers_answer_a_call_alike_and_send_posthog_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_follow_each_other_on_a_connection_however_they_are_cut() {
     let posthog = Recorder::start().await;
-    let own = Own::start(&yaml(&posthog.url()));
+    let own = DirectServer::start(&yaml(&posthog.url()));
     let mut client = Client::connect(own.address).await;
     let mut expected = Vec::new();
     for (number, bytes) in [200, 5_000, 200, 90_000, 200].into_iter().enumerate() {
         let body = track(&number.to_string(), bytes);
         let request = post("/hr/v1/t", "", body.as_bytes());
         expected.push(format!("u-{number}"));
-        // In the middle of the head, at its end, in the middle of the body.
+        // Cuts in the head, at its end, and in the body.
         let head = request
             .windows(4)
             .position(|end| end == b"\r\n\r\n")
@@ -276,7 +276,7 @@ async fn calls_follow_each_other_on_a_connection_however_they_are_cut() {
         let answer = client.answer().await;
         assert_eq!(answer.status, 200, "{number}: {answer:?}");
         assert_eq!(answer.header("connection"), "keep-alive");
-        // One that the framework reads, between them.
+        // A request between them that the framework reads.
         let answer = client
             .exchange(b"GET /hr/v1/x HTTP/1.1\r\nHost: a\r\n\r\n")
             .await;
@@ -290,7 +290,7 @@ async fn calls_follow_each_other_on_a_connection_however_they_are_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_breaks_off_brings_nothing_to_posthog() {
     let posthog = Recorder::start().await;
-    let own = Own::start(&yaml(&posthog.url()));
+    let own = DirectServer::start(&yaml(&posthog.url()));
     let request = post("/hr/v1/b", "", batch(400, 1000).as_bytes());
     for cut in [request.len() - 1, request.len() / 2, 200] {
         let mut client = Client::connect(own.address).await;

@@ -42,8 +42,8 @@ pub fn file(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The rows of all tables below this heading (any heading for none): their cells, without the
-/// head and the rule below it.
+/// The rows of all tables below this heading, or of all tables for `None`: their cells, without the
+/// header rows.
 pub fn rows(document: &str, heading: Option<&str>) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     let mut here = heading.is_none();
@@ -75,7 +75,7 @@ pub fn rows(document: &str, heading: Option<&str>) -> Vec<Vec<String>> {
     rows
 }
 
-/// The text between a cell's backquotes, if that is all of the cell.
+/// The text between a cell's backquotes, if the cell has nothing else.
 pub fn code(cell: &str) -> Option<&str> {
     let inner = cell.strip_prefix('`')?.strip_suffix('`')?;
     (!inner.contains('`')).then_some(inner)
@@ -100,7 +100,7 @@ impl Watch for Seen {
     }
 }
 
-/// Rewrites a body as if it had arrived now that the documents name.
+/// Rewrites a body with the arrival time of the documents.
 pub fn rewritten(body: &str, mapping: Mapping) -> Result<Seen, RewriteError> {
     let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
     let mut rewrite = rewriter.begin(Arrival {
@@ -117,7 +117,7 @@ pub fn rewritten(body: &str, mapping: Mapping) -> Result<Seen, RewriteError> {
     Ok(seen)
 }
 
-/// A part of `part` that `whole` lacks; `None` if it has everything.
+/// The entries of `part` that `whole` lacks; `None` if there are none.
 pub fn lacking(whole: &Value, part: &Value) -> Option<String> {
     match (whole, part) {
         (Value::Object(whole), Value::Object(part)) => part.iter().find_map(|(key, part)| {

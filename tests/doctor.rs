@@ -1,5 +1,5 @@
-//! `hedgerow doctor` names what prevents events from arriving, and what to do, for every broken
-//! peer; and finds nothing broken if all work.
+//! `hedgerow doctor` names what prevents events from arriving and the remedy, for every kind of
+//! broken peer. It reports nothing if everything works.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -118,8 +118,8 @@ async fn with_a_working_setup_doctor_reports_nothing_broken() {
     );
 }
 
-/// Capture accepts every key; only a project's own configuration distinguishes a real one from
-/// others.
+/// Capture accepts every key. Only the endpoint for a project's configuration distinguishes real
+/// keys.
 #[tokio::test(flavor = "multi_thread")]
 async fn whether_posthog_has_a_project_with_the_key_is_asked() {
     let folder = tempfile::tempdir().unwrap();
@@ -219,7 +219,7 @@ async fn each_broken_peer_is_named_with_the_solution() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A self-signed certificate for localhost and its key, valid up to this year.
+/// A self-signed certificate for localhost and its key, valid until this year.
 fn certificate(folder: &Path, name: &str, until: i32) {
     let key = rcgen::KeyPair::generate().unwrap();
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
@@ -260,7 +260,7 @@ async fn an_expired_certificate_is_seen_on_both_sides() {
     let listen = format!(
         "listen: [{{address: '{address}', tls: {{certificate: old.pem, key: old.key}}}}]\n"
     );
-    // One that serves with it, as PostHog would.
+    // A server that uses the certificate, in the place of PostHog.
     write(folder, &listen, "http://127.0.0.1:1", "");
     std::fs::rename(folder.join("hedgerow.yaml"), folder.join("served.yaml")).unwrap();
     let _served = run(folder, "served.yaml");
@@ -279,7 +279,7 @@ async fn an_expired_certificate_is_seen_on_both_sides() {
         "{said}"
     );
     assert!(said.contains("renew it"), "{said}");
-    // A key that is another certificate's.
+    // The key of another certificate.
     certificate(folder, "other", 2102);
     std::fs::copy(folder.join("other.key"), folder.join("old.key")).unwrap();
     let (code, said) = doctor(folder, &["doctor", "served.yaml"]).await;
@@ -312,7 +312,7 @@ async fn the_way_from_outside_is_followed_to_this_hedgerow() {
             "{line} is not in\n{said}"
         );
     }
-    // The event of the project itself, and the one over the URL.
+    // The event that tests the project, and the event sent to the URL.
     posthog.events(2).await;
     // The way is tried with a call that is refused; that is no trouble of a client's.
     let log = std::fs::read_to_string(folder.join("run.log")).unwrap();

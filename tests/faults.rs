@@ -1,6 +1,6 @@
-//! Internal faults: a panic in the middle of a request, no descriptors left, no threads left, a DNS
-//! server that is silent, broken or lies. Ordinary clients are served before, as far as possible
-//! meanwhile, and after; no acknowledged event is lost.
+//! Internal faults: a panic in a request, no free file descriptors or threads, a DNS server that is
+//! silent, broken or lies. Ordinary clients get service before, during (as far as possible) and
+//! after the fault; no acknowledged event is lost.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -27,10 +27,10 @@ use support::proxy::{config, yaml, PostHog, Proxy, Speaks};
 use support::recorder::{response, Act, Recorder};
 use support::{batch, eventually, h2, track};
 
-/// Panics at one event, and sees all others.
-struct Panicking;
+/// An observer that panics at one event and records all others.
+struct PanickingObserver;
 
-impl Observer for Panicking {
+impl Observer for PanickingObserver {
     fn message(&self, came: &[u8], _: MessageOutcome<'_>) {
         let text = String::from_utf8_lossy(came);
         assert!(!text.contains("u-panic"), "this event was to panic");
@@ -45,13 +45,13 @@ async fn a_panic_in_one_request_harms_no_other() {
         "delivery:",
         &format!("  - {{path: /, origin: \"{}\"}}\ndelivery:", site.url()),
     );
-    let hedgerow = Hedgerow::builder(config(&yaml)).watch(Arc::new(Panicking));
+    let hedgerow = Hedgerow::builder(config(&yaml)).watch(Arc::new(PanickingObserver));
     let proxy = Proxy::of(hedgerow.build().unwrap(), Speaks::Both).await;
     let mut kept = Client::connect(proxy.address).await;
     let mut shared = h2::Client::connect(proxy.address).await;
     let mut sent = 0;
     for round in 0..10 {
-        // Over HTTP/1.1 its connection ends, over HTTP/2 its stream.
+        // The panic ends the connection over HTTP/1.1 and the stream over HTTP/2.
         let mut client = Client::connect(proxy.address).await;
         let event = track("panic", 300);
         client
@@ -61,7 +61,7 @@ async fn a_panic_in_one_request_harms_no_other() {
         let (answer, mut body) = shared.post("/hr/v1/track", &[]).await;
         h2::send(&mut body, event.as_bytes(), true).await;
         assert!(support::within("its end", answer).await.is_err());
-        // Others on the same connections, and on all routes.
+        // Other requests on the same connections and on all routes.
         let event = track(&format!("ordinary-{round}"), 300);
         let one = kept
             .exchange(&post("/hr/v1/track", "", event.as_bytes()))
@@ -75,14 +75,14 @@ async fn a_panic_in_one_request_harms_no_other() {
         sent += 2;
     }
     assert_eq!(posthog.capture.stored(), sent, "what panicked was not sent");
-    // Nothing of what panicked is held any more.
+    // The request that panicked holds no memory any more.
     eventually("the memory is given back", || {
         (proxy.hedgerow.counts().held == 0).then_some(())
     })
     .await;
 }
 
-/// Sets a limit of a process that runs, as its own user.
+/// Sets a limit of a running process, as the user of that process.
 fn limit(wrapper: &[String], process: u32, what: &str) {
     let id = process.to_string();
     let mut words: Vec<&str> = wrapper.iter().map(String::as_str).collect();
@@ -91,7 +91,8 @@ fn limit(wrapper: &[String], process: u32, what: &str) {
     assert!(status.expect("util-linux has it").success(), "{what}");
 }
 
-/// The status of the answer to a client that comes again when it was closed for others.
+/// The status of the answer; the client tries again if the server closed its connection to make
+/// room.
 async fn served(setup: &Setup, request: &[u8]) -> u16 {
     let start = std::time::Instant::now();
     loop {
@@ -125,13 +126,13 @@ async fn without_descriptors_those_who_ask_have_their_turn_and_no_event_is_lost(
             .status,
         200
     );
-    // Not one more than it has open now.
+    // The limit is the number of descriptors that are open now.
     let open = setup.descriptors();
     limit(&[], setup.id(), &format!("--nofile={open}:"));
     let crowd: Vec<_> = (0..60)
         .map(|_| std::net::TcpStream::connect(setup.address).unwrap())
         .collect();
-    // Idle connections are closed; a connection with a request is served.
+    // The server closes idle connections and serves connections with a request.
     for _ in 0..5 {
         assert_eq!(served(&setup, &event("during")).await, 200);
     }
@@ -139,7 +140,7 @@ async fn without_descriptors_those_who_ask_have_their_turn_and_no_event_is_lost(
     for _ in 0..5 {
         assert_eq!(served(&setup, &event("spooled")).await, 200);
     }
-    // A site cannot be reached without a descriptor: that is logged.
+    // Without a descriptor the site cannot be reached, and the log says so.
     let page = served(&setup, b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(page == 200 || page == 502, "{page}");
     let said = setup.log().lines().count();
@@ -164,14 +165,14 @@ async fn without_descriptors_those_who_ask_have_their_turn_and_no_event_is_lost(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_threads_events_wait_a_changed_file_too_and_nothing_ends() {
-    // Limits of threads are a user's, and root has none.
+    // The system limits a user's threads, but not root's.
     let Some(wrapper) = setup::unprivileged() else {
         println!("SKIPPED: this user can become no other, whose threads are limited");
         return;
     };
     let posthog = PostHog::start().await;
     let site = Recorder::that(|_| Act::Answer(response("200 OK", "", "page"))).await;
-    // A name, so that a lookup needs a thread.
+    // A host name, because its lookup needs a thread.
     let named = posthog.url().replace("127.0.0.1", "localhost");
     let setup = Setup::start(&wrapper, &named, &site.url()).await;
     let mut there = Client::connect(setup.address).await;
@@ -245,7 +246,7 @@ async fn a_silent_broken_or_lying_dns_loses_no_event_and_stops_no_page() {
             assert_eq!(page.status, 200, "{mood:?}");
         }
         assert_eq!(posthog.capture.stored(), 0, "{mood:?}");
-        resolver.now(dns::Mood::Well);
+        resolver.now(dns::AnswerMode::Well);
         setup.all_arrive(&posthog.capture, &ids).await;
         assert!(resolver.asked() > 0, "{mood:?}: it was asked");
     }

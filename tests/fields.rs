@@ -1,5 +1,5 @@
-//! `docs/fields.md` describes every field of a Segment message correctly: its table matches the
-//! rewriting of a message that has one field more than another.
+//! `docs/fields.md` describes every field of a Segment message correctly: the test compares its
+//! table with the rewriting of a message with the field and one without.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -17,15 +17,15 @@ use hedgerow::rewrite::{Arrival, Bounds, Mapping, Recipient, Rewriter, Timestamp
 use hedgerow::segment::{Call, Kind};
 use serde_json::{json, Value};
 
-/// The place of a value.
+/// Where a field stands.
 enum Place {
     /// Below these keys of the message.
     Message(&'static str),
     /// In a cookie of this name.
     Cookie(&'static str),
-    /// It is the client's address.
+    /// The client's address.
     Address,
-    /// It is the `User-Agent` header of a pixel's request.
+    /// The `User-Agent` header of a pixel's request.
     UserAgent,
 }
 use Place::{Address, Cookie, Message, UserAgent};
@@ -48,8 +48,7 @@ fn own(path: &'static str, value: Value) -> Field {
     (path, Message(path), value)
 }
 
-/// The fields by section. Fields that appear only in the context's `segment_*` copy are not
-/// repeated.
+/// The fields by section, without those that appear only in the context's `segment_*` copy.
 fn sections() -> Vec<(&'static str, Vec<Field>)> {
     vec![
         (
@@ -244,7 +243,7 @@ fn sections() -> Vec<(&'static str, Vec<Field>)> {
     ]
 }
 
-/// A message of a browser that has next to nothing in it.
+/// A browser's message with as little as possible.
 fn bare(kind: Kind) -> Value {
     let mut message = json!({
         "messageId": "m-1",
@@ -257,17 +256,17 @@ fn bare(kind: Kind) -> Value {
     message
 }
 
-/// The content of an event, and the origin of each property.
+/// An event's properties, and where each comes from.
 #[derive(Default)]
-struct Said {
+struct DocumentedEvent {
     values: BTreeMap<String, Value>,
     origins: Value,
 }
 
-fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> Said {
+fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> DocumentedEvent {
     let mut message = bare(kind);
     let mut arrival = Arrival {
-        // The minimal message has no time: the clock's value is not compared.
+        // The minimal message has no time, so the clock's value is not compared.
         received_at: Timestamp::parse_rfc3339("2025-11-23T12:00:00.000Z"),
         ..Arrival::new(Call::One(kind))
     };
@@ -308,7 +307,7 @@ fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> Said {
     rewrite.pull(&mut batch, usize::MAX, &mut ()).unwrap();
     let sent: Value = serde_json::from_slice(&batch.close()).unwrap();
     let Some(event) = sent["batch"].get(0) else {
-        return Said::default();
+        return DocumentedEvent::default();
     };
     let mut values = BTreeMap::new();
     for (key, value) in event.as_object().unwrap() {
@@ -319,14 +318,14 @@ fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> Said {
     for (key, value) in event["properties"].as_object().unwrap() {
         values.insert(format!("`properties.{key}`"), value.clone());
     }
-    Said {
+    DocumentedEvent {
         values,
         origins: serde_json::from_str(&rewrite.explanation()).unwrap(),
     }
 }
 
-/// The new or different properties with a field.
-fn difference(with: &Said, without: &Said) -> BTreeSet<String> {
+/// The properties that a field adds or changes.
+fn difference(with: &DocumentedEvent, without: &DocumentedEvent) -> BTreeSet<String> {
     let changed = with
         .values
         .iter()
@@ -339,7 +338,7 @@ fn difference(with: &Said, without: &Said) -> BTreeSet<String> {
     changed.chain(gone.map(|key| format!("no {key}"))).collect()
 }
 
-/// The table's text about a field in one kind of call.
+/// The table's text about a field for one kind of call.
 type Cells = (String, String);
 
 fn cells(field: &Field, kind: Kind) -> Cells {
@@ -350,7 +349,7 @@ fn cells(field: &Field, kind: Kind) -> Cells {
     });
     let short = |key: &str| key.replace("`properties.", "`");
     let first: Vec<String> = reference.0.iter().map(|key| short(key)).collect();
-    // By where they came from, which goes without saying if it is the field itself.
+    // By origin; the table does not name the field itself as an origin.
     let mut added: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for key in enriched.0.difference(&reference.0) {
         let name = key.trim_matches('`').strip_prefix("properties.");

@@ -1,5 +1,5 @@
-//! Each failure of docs/first-hour.md that Hedgerow reports itself, caused with the real binary on
-//! loopback: the log has the document's words, within the time of a test.
+//! Causes each failure of docs/first-hour.md that Hedgerow reports itself, with the real binary on
+//! loopback. The log must have the document's words.
 #![allow(
     missing_docs,
     dead_code,
@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The text of the first table of the document about a failure.
+/// The text about a failure in the document's first table.
 fn said_of(failure: &str) -> String {
     let path = format!("{}/docs/first-hour.md", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
@@ -27,19 +27,19 @@ fn said_of(failure: &str) -> String {
     row.split('`').next().unwrap().to_owned()
 }
 
-/// As the document has it: without the marks around names.
+/// A log line as the document writes it, without Markdown around names.
 fn plain(log: &str) -> String {
     log.replace('`', "")
 }
 
-struct Played {
+struct ReplayedSession {
     folder: tempfile::TempDir,
     address: SocketAddr,
     prefix: String,
     process: Option<Child>,
 }
 
-impl Drop for Played {
+impl Drop for ReplayedSession {
     fn drop(&mut self) {
         if let Some(process) = &mut self.process {
             let _ = process.kill();
@@ -55,8 +55,8 @@ fn free() -> SocketAddr {
         .unwrap()
 }
 
-impl Played {
-    /// A file as `init` writes it for this host, without a library of scripts, and changed.
+impl ReplayedSession {
+    /// A file as `init` writes it for this host, without the library and with changes.
     fn with(host: &str, change: impl Fn(String) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = free();
@@ -99,7 +99,7 @@ impl Played {
         plain(&std::fs::read_to_string(self.path().join("log")).unwrap())
     }
 
-    /// Runs, and sends one event with this key.
+    /// Starts the binary and sends one event with this key.
     fn runs(&mut self, key: &str) {
         self.process = Some(self.command(&["run"]).spawn().unwrap());
         let deadline = Instant::now() + support::DEADLINE;
@@ -129,7 +129,7 @@ impl Played {
         );
     }
 
-    /// Waits for the words of this failure's row.
+    /// Waits for the words in this failure's row.
     fn says(&self, failure: &str) {
         let said = said_of(failure);
         let deadline = Instant::now() + support::DEADLINE;
@@ -156,14 +156,14 @@ impl Played {
     }
 }
 
-/// The route serves no scripts: the test follows the path of an event.
+/// The route serves no scripts; the test only sends events.
 fn without_library(yaml: String) -> String {
     let start = yaml.find("      library:\n").unwrap();
     let end = yaml.find("      # Left out:").unwrap();
     format!("{}{}", &yaml[..start], &yaml[end..])
 }
 
-/// A peer that answers every request with this text without reading it.
+/// A peer that answers every connection with this text and reads nothing.
 fn answering(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -193,12 +193,12 @@ const PAGE: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/h
 
 #[test]
 fn problems_that_prevent_a_start_are_reported_at_once() {
-    let played = Played::with("us", |yaml| yaml);
+    let played = ReplayedSession::with("us", |yaml| yaml);
     let mut command = played.command(&["run"]);
     command.env_remove("POSTHOG_API_KEY");
     played.ends("`POSTHOG_API_KEY` is not set", command);
     played.ends("analytics.js is not there", played.command(&["run"]));
-    let played = Played::with("us", without_library);
+    let played = ReplayedSession::with("us", without_library);
     let _taken = TcpListener::bind(played.address).unwrap();
     played.ends("the port is taken", played.command(&["run"]));
 }
@@ -210,7 +210,7 @@ fn wrong_answers_from_posthogs_address_are_reported_with_the_first_event() {
         ("another web server answers at PostHog's address", PAGE),
     ] {
         let host = format!("http://{}", answering(answer));
-        let mut played = Played::with(&host, without_library);
+        let mut played = ReplayedSession::with(&host, without_library);
         played.runs("wk_first");
         played.says(failure);
     }
@@ -218,10 +218,10 @@ fn wrong_answers_from_posthogs_address_are_reported_with_the_first_event() {
 
 #[test]
 fn a_missing_connection_to_posthog_is_reported_with_the_first_event() {
-    // Takes connections into its queue, and no program there takes them out.
+    // The system accepts connections into the queue, and no program takes them out.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = (silent.local_addr().unwrap(), silent);
-    // Its queue is full, so that a connection is neither taken nor refused.
+    // The queue is full, so the system neither accepts nor refuses a connection.
     let dropping = rustix::net::socket(
         rustix::net::AddressFamily::INET,
         rustix::net::SocketType::STREAM,
@@ -255,7 +255,7 @@ fn a_missing_connection_to_posthog_is_reported_with_the_first_event() {
             format!("http://{}", silent.0),
         ),
     ] {
-        let mut played = Played::with(&host, |yaml| {
+        let mut played = ReplayedSession::with(&host, |yaml| {
             without_library(yaml).replace("timeout: 15s", "timeout: 2s")
         });
         played.runs("wk_first");
@@ -263,7 +263,7 @@ fn a_missing_connection_to_posthog_is_reported_with_the_first_event() {
     }
 }
 
-/// A certificate for localhost that has expired, and its key.
+/// An expired certificate for localhost, and its key.
 fn expired(folder: &Path) {
     let key = rcgen::KeyPair::generate().unwrap();
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
@@ -277,8 +277,8 @@ fn expired(folder: &Path) {
 
 #[test]
 fn an_expired_certificate_is_reported_on_both_sides() {
-    // As PostHog's own: a Hedgerow that serves with it.
-    let mut theirs = Played::with("us", without_library);
+    // A Hedgerow with this certificate stands in for PostHog.
+    let mut theirs = ReplayedSession::with("us", without_library);
     expired(theirs.path());
     let listen = theirs.address.to_string();
     let yaml = std::fs::read_to_string(theirs.path().join("hedgerow.yaml")).unwrap();
@@ -293,7 +293,7 @@ fn an_expired_certificate_is_reported_on_both_sides() {
     assert!(bad.any(of_it), "{found}");
     theirs.process = Some(theirs.command(&["run"]).spawn().unwrap());
     let ca = theirs.path().join("old.pem").display().to_string();
-    let mut ours = Played::with(
+    let mut ours = ReplayedSession::with(
         &format!("https://localhost:{}", theirs.address.port()),
         |yaml| {
             let key = "api_key: env:POSTHOG_API_KEY";
@@ -307,7 +307,7 @@ fn an_expired_certificate_is_reported_on_both_sides() {
 #[test]
 fn an_unknown_key_and_an_untrusted_proxy_are_reported() {
     let host = format!("http://{}", answering(REFUSED));
-    let mut played = Played::with(&host, |yaml| {
+    let mut played = ReplayedSession::with(&host, |yaml| {
         without_library(yaml).replace("[127.0.0.1, \"::1\"]", "[]")
     });
     played.runs("wk_of_another_source");
@@ -331,7 +331,7 @@ fn the_words_for_the_page_are_those_of_the_page() {
         let Some((_, words)) = words.split_once("the last one ") else {
             continue;
         };
-        // A status is a number there.
+        // The document has a number in the place of the status.
         let words = words.trim_end_matches(", to");
         let words = words.trim_end_matches(|one: char| one.is_ascii_digit());
         assert!(spoken.contains(words.trim()), "{words}");

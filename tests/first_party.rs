@@ -1,9 +1,9 @@
 //! The real analytics.js and the real posthog-js in headless Chromium, and in Firefox with the real
-//! uBlock Origin, on pages served through the real binary with what `hedgerow init` and
-//! `hedgerow snippet` print.
+//! uBlock Origin. The real binary serves the pages with the output of `hedgerow init` and `hedgerow
+//! snippet`.
 //!
-//! `make test` installs the libraries and a browser. Without them these tests say that they were
-//! skipped; with `HEDGEROW_CLIENTS=required` they fail instead.
+//! `make test` installs the libraries and the browsers. Without them these tests print that they
+//! were skipped; with `HEDGEROW_CLIENTS=required` they fail.
 #![allow(
     missing_docs,
     dead_code,

@@ -1,4 +1,4 @@
-//! What PostHog sees on the wire: exact lengths, whole streams, no half requests, no duplicates.
+//! What PostHog sees on the wire: exact lengths, complete streams, no cut requests, no duplicates.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -19,10 +19,10 @@ use hedgerow::Hedgerow;
 use support::client::{chunk, post, Client};
 use support::proxy::{config, yaml, yaml_http2, PostHog, Proxy, Speaks};
 use support::recorder::{distinct_id, response, Act, Recorder, OK};
-use support::tls::{Certificates, Offers, Secure};
+use support::tls::{AlpnOffer, Certificates, Secure};
 use support::{batch, h2, track, within};
 
-/// The batch limit of one upstream request, and an event or two more (posthog-ingestion 5.1).
+/// The size limit of one request to PostHog, and an event or two (posthog-ingestion 5.1).
 const BATCH: usize = (4 << 20) + (1 << 20);
 
 fn ids(messages: usize) -> BTreeSet<String> {
@@ -140,7 +140,8 @@ async fn both_http_versions_carry_small_and_large_bodies_on_both_sides() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_pooled_connection_loses_no_event_and_makes_no_duplicate() {
-    // It answers the first request of each connection and hangs up on the second, unread or read.
+    // The server answers the first request of each connection and closes on the second, before or
+    // after reading it.
     let stale = Recorder::early(|request| match request.nth {
         0 => None,
         _ => Some(Act::Close),
@@ -159,7 +160,7 @@ async fn a_stale_pooled_connection_loses_no_event_and_makes_no_duplicate() {
             let answer = client.exchange(&post("/hr/t", "", body.as_bytes())).await;
             assert_eq!(answer.status, 200, "{number}: {answer:?}");
         }
-        // A body that streams cannot be sent again, so it does not meet such a connection.
+        // Hedgerow cannot send a streaming body again, so it uses no such connection for it.
         let answer = client
             .exchange(&post("/hr/v1/b", "", batch(1500, 1000).as_bytes()))
             .await;
@@ -245,10 +246,10 @@ async fn an_answer_to_a_streaming_body_is_passed_on_before_the_client_has_sent_i
     let body = batch(8000, 1000);
     let request = post("/hr/v1/b", "", body.as_bytes());
     let mut client = Client::connect(proxy.address).await;
-    // Past the window, and far from the end of the first batch.
+    // Past the window, and long before the end of the first batch.
     client.send(&request[..1_500_000]).await;
     upstream.requests(1).await;
-    // The next piece finds the answer there.
+    // Hedgerow sees the answer when it sends the next piece.
     client.send(&request[1_500_000..2_000_000]).await;
     let answer = client.answer().await;
     assert_eq!(answer.status, 503, "{answer:?}");
@@ -260,8 +261,8 @@ async fn an_early_200_to_half_a_body_is_not_accepted() {
     for (name, messages) in [("whole", 900), ("streaming", 8000)] {
         let upstream = Recorder::early(|_| Some(Act::AnswerAndClose(OK.to_vec()))).await;
         let proxy = Proxy::start(&yaml(&upstream.url())).await;
-        // It says yes at the head of the request already. The client must not hear of it before
-        // its whole body has ended.
+        // The server answers 200 at the head of the request. The client must not get that before
+        // its whole body has arrived.
         let mut client = Client::connect(proxy.address).await;
         let body = batch(messages, 1000);
         let request = post("/hr/v1/b", "", body.as_bytes());
@@ -299,7 +300,7 @@ async fn a_body_that_turns_out_wrong_while_it_streams_is_cut_off_and_not_ended()
         };
         assert!(!complete, "what was sent must not be stored");
 
-        // A client that hangs up in the middle: the same.
+        // The same for a client that hangs up in the middle.
         let mut client = Client::connect(proxy.address).await;
         let request = post("/hr/v1/b", "", batch(2500, 1000).as_bytes());
         client.send(&request[..request.len() - 1000]).await;
@@ -325,7 +326,7 @@ async fn a_slow_upload_does_not_run_into_posthogs_timeout() {
             .await;
         for piece in body.as_bytes().chunks(body.len() / 3 + 1) {
             client.send(&chunk(piece)).await;
-            // Longer in all than PostHog is given for an answer.
+            // The whole body takes longer than PostHog may take for an answer.
             tokio::time::sleep(Duration::from_millis(600)).await;
         }
         client.send(b"0\r\n\r\n").await;
@@ -349,7 +350,7 @@ async fn a_connection_that_is_not_used_again_is_closed() {
         assert_eq!(answer.header("connection"), "keep-alive", "{answer:?}");
     }
     assert!(client.ends().await);
-    // The client's own wish comes first.
+    // The client's own priority counts first.
     let mut client = Client::connect(proxy.address).await;
     let request = post("/hr/t", "Connection: close\r\n", track("2", 200).as_bytes());
     let answer = client.exchange(&request).await;
@@ -376,7 +377,7 @@ async fn posthogs_certificate_must_be_valid_for_its_name_and_signed_by_a_trusted
         ),
         ("an unknown authority", &unknown, &ca, "localhost", 503),
     ] {
-        for offers in [Offers::Http1, Offers::Both] {
+        for offers in [AlpnOffer::Http1, AlpnOffer::Both] {
             let posthog = PostHog::start().await;
             let app = HandlerApp::new(Arc::clone(&posthog.capture) as _);
             let secure = Secure::start(app, certificates, offers).await;
@@ -400,7 +401,7 @@ async fn posthogs_certificate_must_be_valid_for_its_name_and_signed_by_a_trusted
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upstream_that_does_not_read_holds_the_client_back() {
-    // Nothing is read, so PostHog's side of the connection fills up.
+    // PostHog reads nothing, so its connection fills up.
     let stuck = stuck_upstream().await;
     let proxy =
         Proxy::start(&yaml(&format!("http://{stuck}")).replace("timeout: 5s", "timeout: 2s")).await;
@@ -428,7 +429,7 @@ async fn an_upstream_that_does_not_read_holds_the_client_back() {
     assert!(most <= 5 << 19, "{most} bytes were held");
 }
 
-/// It accepts connections and never reads.
+/// A server that accepts connections and never reads.
 async fn stuck_upstream() -> std::net::SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! `mode: group`: requests of a project leave together, and no client's events suffer for it. Real
+//! `mode: group`: requests of a project leave together, and no client's events suffer. Real
 //! sockets, and the real binary where a process has to end.
 #![allow(
     missing_docs,
@@ -8,7 +8,7 @@
     clippy::indexing_slicing
 )]
 
-// The tests of outages have more use for it.
+// More of this module is used by the tests of outages.
 #[allow(dead_code)]
 #[path = "outage/binary.rs"]
 mod binary;
@@ -25,7 +25,7 @@ use support::client::{post, Answer, Client};
 use support::proxy::{yaml, Proxy};
 use support::recorder::{Recorded, Recorder};
 
-/// A shop in this mode at this host, with this in its `delivery` besides.
+/// A configuration in this mode with this host and these further lines in `delivery`.
 fn grouping(host: &str, more: &str) -> String {
     yaml(host).replace(
         "spool: \"off\"",
@@ -39,12 +39,12 @@ fn grouping_and_spooling(host: &str, folder: &Path) -> String {
     grouping(host, "").replace("\"off\"", &spool)
 }
 
-/// One track call of this person.
+/// A track call of this person.
 fn call(person: &str, id: &str) -> String {
     format!("{{\"event\":\"Order\",\"userId\":\"{person}\",\"messageId\":\"{id}\"}}")
 }
 
-/// Sends these bodies, each on a connection of its own, all at once, and gives their answers.
+/// Sends these bodies at once, each over its own connection, and returns the answers.
 async fn all_at_once(proxy: &Proxy, bodies: Vec<String>) -> Vec<Answer> {
     let address = proxy.address;
     let clients = bodies.into_iter().map(|body| {
@@ -62,7 +62,7 @@ async fn all_at_once(proxy: &Proxy, bodies: Vec<String>) -> Vec<Answer> {
     answers
 }
 
-/// The ids in the messages' events, in the order in which they arrived.
+/// The ids of the messages, in the order in which their events arrived.
 fn uuids(requests: &[Recorded]) -> Vec<String> {
     let mut all = Vec::new();
     for request in requests {
@@ -110,7 +110,7 @@ async fn sixty_four_connections_become_a_twentieth_of_the_requests() {
         "{} requests: {sizes:?}",
         sizes.len()
     );
-    // Each is one whole batch of the project.
+    // Each group is one batch of the project.
     for request in &requests {
         assert_eq!(request.json()["api_key"], "phc_test");
         assert_eq!(request.header("transfer-encoding"), None);
@@ -139,7 +139,7 @@ async fn a_group_keeps_its_limit_and_full_groups_do_not_linger() {
     for request in &requests {
         assert!(request.body.len() <= 4_000, "{}", request.body.len());
     }
-    // Two fit, so all but the last had no need to wait.
+    // Two requests may be under way, so all but the last left without waiting.
     assert!(
         sizes.iter().filter(|size| **size == 2).count() >= 19,
         "{sizes:?}"
@@ -189,7 +189,8 @@ async fn posthog_gets_a_clients_address_only_with_that_clients_events() {
         + "trusted_proxies: [127.0.0.1]\nmapping: {mode: reference}\n";
     let proxy = Proxy::start(&yaml).await;
     let address = proxy.address;
-    // A server's events carry no address, so PostHog looks at the request's; a browser's do.
+    // Events of a server have no address, so PostHog takes that of the request; browsers' events
+    // have one.
     let clients = (0..12).map(|number| {
         tokio::spawn(async move {
             let library = ["analytics.js", "analytics-node"][number % 2];

@@ -1,5 +1,6 @@
-//! What the fuzz targets hold of a configuration, of heads, pages and the spool's records against
-//! any bytes, on seeds and their broken variants. Those of bodies are tests of `hedgerow-rewrite`.
+//! The properties that the fuzz targets check (for the configuration, heads, pages and the spool's
+//! records), on the seeds and broken variants of them. The properties of bodies are tests of
+//! `hedgerow-rewrite`.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -24,7 +25,7 @@ use hedgerow::site::{forwarding_headers, head};
 
 #[test]
 fn mistakes_of_any_configuration_have_a_place() {
-    // A carriage return alone ends a line of YAML.
+    // In YAML, a carriage return alone ends a line.
     config::config_parse(b"projects: {}\r\r\r\r\r\runknown: [");
     let mut numbers = Numbers(0xbeef);
     for text in texts("conf") {

@@ -1,6 +1,6 @@
-//! What is secret goes where it must and nowhere else: cookies, credentials, keys and personal data are
-//! planted in requests, answers and the configuration of the real binary, every path is driven, and
-//! all that leaves the process is searched for them.
+//! Secrets go only where they must. The test puts cookies, credentials, keys and personal data into
+//! requests, answers and the configuration of the real binary, uses every path, and searches all
+//! output for them.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -24,28 +24,28 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
 
-use secrets::{Out, Sink};
+use secrets::{Output, Sink};
 use support::client::{Answer, Client};
 use support::recorder::{refused_port, Act, Recorder, OK};
 use support::{eventually, DEADLINE};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_hedgerow");
 
-/// How an upstream behaves.
+/// How an upstream answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Mood {
+enum AnswerMode {
     Well,
-    /// 503 with a cookie, and a page that repeats the request.
+    /// With 503, a cookie, and a page that repeats the request.
     Away,
-    /// 400, and a text that repeats the request.
+    /// With 400 and a text that repeats the request.
     Refuses,
-    /// An answer that is none, with a cookie in it.
+    /// With bytes that are no HTTP answer, and a cookie in them.
     Babbles,
     HangsUp,
 }
 
-/// An upstream whose mood can be changed.
+/// An upstream whose answers the test can change.
 struct Upstream {
     recorder: Recorder,
     mood: Arc<AtomicU8>,
@@ -53,7 +53,7 @@ struct Upstream {
 
 impl Upstream {
     async fn start() -> Self {
-        let mood = Arc::new(AtomicU8::new(Mood::Well as u8));
+        let mood = Arc::new(AtomicU8::new(AnswerMode::Well as u8));
         let now = Arc::clone(&mood);
         let recorder = Recorder::that(move |request| {
             let mood = now.load(Ordering::SeqCst);
@@ -66,18 +66,18 @@ impl Upstream {
                 format!("HTTP/1.1 {status}\r\n{cookie}Content-Length: {length}\r\n\r\n{body}")
             };
             match mood {
-                _ if mood == Mood::Away as u8 => Act::Answer(page("503 Away", &echo).into_bytes()),
-                _ if mood == Mood::Refuses as u8 => {
+                _ if mood == AnswerMode::Away as u8 => Act::Answer(page("503 Away", &echo).into_bytes()),
+                _ if mood == AnswerMode::Refuses as u8 => {
                     Act::Answer(page("400 Bad Request", &echo).into_bytes())
                 }
-                _ if mood == Mood::Babbles as u8 => Act::AnswerAndClose(
+                _ if mood == AnswerMode::Babbles as u8 => Act::AnswerAndClose(
                     format!(
                         "HTTP/1.1 200 OK\r\nSet-Cookie: up={0}\r\nno colon {0} {echo}\r\n\u{1}\r\n\r\n",
                         secrets::UPSTREAM_COOKIE
                     )
                     .into_bytes(),
                 ),
-                _ if mood == Mood::HangsUp as u8 => Act::Close,
+                _ if mood == AnswerMode::HangsUp as u8 => Act::Close,
                 _ => Act::Answer(OK.to_vec()),
             }
         })
@@ -85,7 +85,7 @@ impl Upstream {
         Self { recorder, mood }
     }
 
-    fn now(&self, mood: Mood) {
+    fn now(&self, mood: AnswerMode) {
         self.mood.store(mood as u8, Ordering::SeqCst);
     }
 
@@ -93,7 +93,7 @@ impl Upstream {
         self.recorder.url()
     }
 
-    /// All that it was sent.
+    /// Everything that the upstream received.
     fn got(&self) -> Vec<u8> {
         let requests = self.recorder.seen().into_iter();
         requests
@@ -110,8 +110,8 @@ fn inflated(body: &[u8]) -> Option<Vec<u8>> {
     Some(plain)
 }
 
-/// The binary, its neighbours, and all that it has said.
-struct World {
+/// The binary, its upstreams, and everything that the binary has printed.
+struct LeakSetup {
     process: Child,
     folder: tempfile::TempDir,
     address: SocketAddr,
@@ -121,18 +121,18 @@ struct World {
     posthog: Upstream,
     site: Upstream,
     segment: Upstream,
-    outs: Vec<Out>,
+    outs: Vec<Output>,
 }
 
-impl Drop for World {
+impl Drop for LeakSetup {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-impl World {
-    /// Starts it with this filter for the log, the default for none.
+impl LeakSetup {
+    /// Starts the binary with this log filter; `None` is the default.
     async fn start(filter: Option<&str>) -> Self {
         let (posthog, site, segment) = (
             Upstream::start().await,
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// The binary with the secrets of its configuration.
+    /// The binary, with secrets in its configuration.
     fn command(folder: &Path) -> Command {
         let mut command = Command::new(BINARY);
         command
@@ -224,29 +224,29 @@ impl World {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    /// Sends these bytes, and keeps what comes back until the connection ends or has answered.
+    /// Sends these bytes and stores the answer.
     async fn send(&mut self, sink: Sink, bytes: &[u8]) -> Option<Answer> {
         let mut client = Client::connect(self.address).await;
         client.send(bytes).await;
         let answer = client.next().await;
         if let Some(answer) = &answer {
             let said = [answer.head.as_bytes(), &answer.body].concat();
-            self.outs.push(Out::new(sink, said));
+            self.outs.push(Output::new(sink, said));
         }
         answer
     }
 
-    /// What a path of the admin address says.
+    /// The answer of the admin address at this path.
     async fn admin(&mut self, path: &str, sink: Sink) -> String {
         let mut client = Client::connect(self.admin).await;
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.admin);
         let answer = client.exchange(request.as_bytes()).await;
         let said = String::from_utf8_lossy(&answer.body).into_owned();
-        self.outs.push(Out::new(sink, said.clone().into_bytes()));
+        self.outs.push(Output::new(sink, said.clone().into_bytes()));
         said
     }
 
-    /// What the live view shows: the rows, and each message with both sides.
+    /// The live view: the rows, and both sides of each message.
     async fn live(&mut self) {
         let rows = self.admin("/live?after=0", Sink::Live).await;
         let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();
@@ -256,17 +256,17 @@ impl World {
         }
     }
 
-    /// What another command of the binary says of the same configuration.
+    /// The output of another command with the same configuration.
     fn run(&mut self, arguments: &[&str], sink: Sink) -> String {
         let output = Self::command(self.folder.path()).args(arguments).output();
         let output = output.unwrap();
         let said = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&said).into_owned();
-        self.outs.push(Out::new(sink, said));
+        self.outs.push(Output::new(sink, said));
         text
     }
 
-    /// Waits until an event has been refused for good.
+    /// Waits until an event has become a dead letter.
     async fn dead_letter(&mut self) {
         let start = std::time::Instant::now();
         while !self
@@ -282,7 +282,7 @@ impl World {
         }
     }
 
-    /// Ends the process, gathers what is left, and looks for secrets in all of it.
+    /// Stops the process, collects the rest of its output, and searches everything for secrets.
     async fn judge(mut self) {
         let pid = self.process.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status();
@@ -291,14 +291,16 @@ impl World {
         eventually("its end", || process.try_wait().unwrap()).await;
         let log = self.log();
         self.outs
-            .push(Out::new(Sink::Log, log.clone().into_bytes()));
+            .push(Output::new(Sink::Log, log.clone().into_bytes()));
         for file in files(&self.folder.path().join("spool")) {
             self.outs
-                .push(Out::new(Sink::Disk, std::fs::read(file).unwrap()));
+                .push(Output::new(Sink::Disk, std::fs::read(file).unwrap()));
         }
-        self.outs.push(Out::new(Sink::PostHog, self.posthog.got()));
-        self.outs.push(Out::new(Sink::Site, self.site.got()));
-        self.outs.push(Out::new(Sink::Segment, self.segment.got()));
+        self.outs
+            .push(Output::new(Sink::PostHog, self.posthog.got()));
+        self.outs.push(Output::new(Sink::Site, self.site.got()));
+        self.outs
+            .push(Output::new(Sink::Segment, self.segment.got()));
         let leaks = secrets::leaks(&self.outs);
         assert!(leaks.is_empty(), "\n{}", leaks.join("\n"));
         let missing = secrets::missing(&self.outs);
@@ -316,7 +318,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 async fn drive(filter: Option<&str>) {
-    let mut world = World::start(filter).await;
+    let mut world = LeakSetup::start(filter).await;
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", world.process.id())).unwrap();
     let core = limits
         .lines()

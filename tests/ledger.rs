@@ -1,7 +1,9 @@
-//! The ledger: fifty clients, PostHog in all its troubles, the proxy killed at random moments, and
-//! the disk full, read-only or torn. What was acknowledged is compared with what arrived.
+//! The ledger: fifty clients, PostHog with all kinds of outages, a proxy killed at random moments,
+//! and a disk that is full, read-only or damaged. The test compares the acknowledged events with
+//! those that arrived.
 //!
-//! `HEDGEROW_LEDGER_EVENTS` makes the first run longer; `HEDGEROW_LEDGER_SEED` repeats its choices.
+//! `HEDGEROW_LEDGER_EVENTS` makes the first run longer; `HEDGEROW_LEDGER_SEED` repeats its random
+//! choices.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -32,19 +34,19 @@ use std::time::Duration;
 use run::{Disk, Plan};
 use support::disk::SmallDisk;
 
-/// One run at a time: each of them needs the machine for itself.
+/// One run at a time: each of them needs the whole machine.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// Events of the long run.
+/// The number of events in the long run.
 fn events() -> usize {
     let asked = std::env::var("HEDGEROW_LEDGER_EVENTS").ok();
     asked.map_or(100_000, |text| text.parse().expect("a number of events"))
 }
 
-/// A disk that is as large as it needs to be, and whole.
-struct Sound;
+/// A disk that works and has enough space.
+struct HealthyDisk;
 
-impl Disk for Sound {}
+impl Disk for HealthyDisk {}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_event_is_there_in_the_end_and_nothing_else() {
@@ -53,12 +55,12 @@ async fn every_acknowledged_event_is_there_in_the_end_and_nothing_else() {
     let plan = Plan {
         name: "all troubles",
         events: events(),
-        // 1,300 events a second on average, so that the clients are always in the middle of something.
+        // 1,300 events a second on average, so that clients always have requests under way.
         span: Duration::from_millis(events() as u64 * 3 / 4),
         kills: 10.max(events() / 10_000),
         mode: "stream",
     };
-    run::run(plan, folder.path(), &Sound).await;
+    run::run(plan, folder.path(), &HealthyDisk).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,17 +72,18 @@ async fn acknowledged_before_they_are_sent_and_there_in_the_end_all_the_same() {
         mode: "spool",
         ..Plan::short()
     };
-    run::run(plan, folder.path(), &Sound).await;
+    run::run(plan, folder.path(), &HealthyDisk).await;
 }
 
-/// Each time the proxy is gone, the log of its database gets a tail that no transaction ended.
-struct Torn;
+/// Whenever the proxy is down, appends the start of an unfinished transaction to its database's
+/// log.
+struct TornLog;
 
-impl Disk for Torn {
+impl Disk for TornLog {
     fn while_it_is_down(&self, spool: &Path, dice: &mut dice::Dice) {
         let log = spool.join("spool.db-wal");
         let mut tail = std::fs::read(&log).unwrap_or_default();
-        // Something that looks like the beginning of more, and something that does not.
+        // Bytes that look like the start of a record, and bytes that do not.
         tail.truncate(32 + dice.below(4_000) as usize);
         tail.extend((0..dice.below(2_000)).map(|_| dice.below(256) as u8));
         let file = std::fs::OpenOptions::new().append(true).open(&log);
@@ -99,13 +102,13 @@ async fn a_torn_tail_of_the_log_costs_nothing_that_was_acknowledged() {
         kills: 6,
         ..Plan::short()
     };
-    run::run(plan, folder.path(), &Torn).await;
+    run::run(plan, folder.path(), &TornLog).await;
 }
 
-/// A disk that another program fills to the last byte, again and again.
-struct Filled(SmallDisk);
+/// A disk that another program repeatedly fills to the last byte.
+struct FillingDisk(SmallDisk);
 
-impl Disk for Filled {
+impl Disk for FillingDisk {
     fn turn_bad(&self) {
         let mut other = std::fs::File::create(self.0.at.join("other")).unwrap();
         while other.write_all(&[0; 512]).is_ok() {}
@@ -127,11 +130,11 @@ async fn a_disk_that_is_full_again_and_again_costs_nothing_that_was_acknowledged
         name: "full disk",
         ..Plan::short()
     };
-    let refused = run::run(plan, &folder, &Filled(disk)).await;
+    let refused = run::run(plan, &folder, &FillingDisk(disk)).await;
     assert!(refused > 0, "the disk was never full");
 }
 
-/// A disk that is read-only when the proxy comes back, and writable a while later.
+/// A disk that is read-only when the proxy starts again, and writable later.
 struct ReadOnly(SmallDisk);
 
 impl Disk for ReadOnly {

@@ -1,4 +1,4 @@
-//! Hostile and heavy traffic costs bounded memory.
+//! Hostile and heavy traffic uses bounded memory.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -35,7 +35,7 @@ use tokio::net::TcpListener;
 use tokio::process::Child;
 use tokio::sync::Mutex;
 
-/// Memory is the process's, so one test at a time.
+/// The tests measure the memory of the process, so only one runs at a time.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// A value of this process's status, in bytes.
@@ -51,13 +51,13 @@ fn status_of(process: &str, name: &str) -> usize {
     kilobytes.parse::<usize>().unwrap() << 10
 }
 
-/// Forgets the peak, and says what is used now.
+/// Resets the peak, and returns the memory in use.
 fn settle() -> usize {
     fs::write("/proc/self/clear_refs", "5").unwrap();
     status("VmRSS:")
 }
 
-/// A PostHog that takes everything and keeps nothing.
+/// A stand-in for PostHog that accepts everything and stores nothing.
 async fn forgetful() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -85,7 +85,7 @@ async fn forgetful() -> String {
     format!("http://{address}")
 }
 
-/// `hedgerow run` with this file, and where it listens.
+/// `hedgerow run` with this file, and its address.
 async fn run(folder: &Path, yaml: &str) -> (Child, SocketAddr) {
     let (file, log) = (folder.join("h.yaml"), folder.join("log"));
     fs::write(&file, format!("listen: \"127.0.0.1:0\"\n{yaml}")).unwrap();
@@ -100,7 +100,7 @@ async fn a_batch_of_ten_mebibytes_streams_in_less_than_four() {
     let proxy = Proxy::start(&yaml(&forgetful().await)).await;
     let item = track("1", 1000);
     let mut client = Client::connect(proxy.address).await;
-    // Idle means: everything has been used once.
+    // Idle here means that everything has been used once.
     let warm = client.exchange(&post("/hr/t", "", item.as_bytes())).await;
     assert_eq!(warm.status, 200);
     let idle = settle();
@@ -204,7 +204,7 @@ async fn a_gzip_bomb_is_refused_before_it_has_grown() {
     let posthog = PostHog::start().await;
     let proxy = Proxy::start(&yaml(&posthog.url())).await;
     let bombs = [
-        // White space, one enormous string, and a great many small messages.
+        // White space, one huge string, and very many small messages.
         vec![b' '; 200 << 20],
         [&b"{\"event\":\""[..], &vec![b'a'; 200 << 20]].concat(),
     ];
@@ -238,7 +238,7 @@ async fn a_connection_that_waits_holds_little_and_a_second_burst_takes_no_more_t
             client
         }
     };
-    // What is made once is there before the first burst.
+    // The first burst begins after the allocations that happen once.
     for _ in 0..50 {
         exchange(Client::connect(address).await).await;
     }
@@ -253,7 +253,7 @@ async fn a_connection_that_waits_holds_little_and_a_second_burst_takes_no_more_t
                 _ => exchange(client).await,
             });
         }
-        // All of them are served: the last one too.
+        // The server answers all of them, the last one too.
         let last = exchange(clients.pop().unwrap()).await;
         held.push(status_of(&pid, "RssAnon:").saturating_sub(before) / CONNECTIONS);
         drop((clients, last));

@@ -1,6 +1,6 @@
-//! What listeners do before a request is looked at: certificates by name, changed while clients come;
-//! the PROXY protocol; HTTP/2 without TLS; requests that are sent to TLS; and answers that name
-//! no product. Real processes and sockets.
+//! What listeners do before they read a request: certificates by name, changed while clients
+//! connect; the PROXY protocol; HTTP/2 without TLS; redirects to TLS; and answers that name no
+//! product. Real processes and sockets.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
 )]
 
 #[allow(dead_code)]
-#[path = "leaving/process.rs"]
+#[path = "shutdown/process.rs"]
 mod process;
 #[path = "reload/running.rs"]
 mod running;
@@ -26,7 +26,7 @@ use support::proxy::{yaml, PostHog};
 use support::recorder::{refused_port, response, Act, Recorder};
 use support::{h2, say, track};
 
-/// A proxy with a site behind it, and these listeners beside its plain one.
+/// A proxy with a site, and these listeners in addition to its plain one.
 async fn setup(posthog: &PostHog, site: &Recorder, more: &str) -> Running {
     let rest = yaml(&posthog.url()).replace(
         "delivery:",
@@ -71,7 +71,7 @@ async fn a_balancers_word_is_taken_from_a_balancer_only() {
     let mut wrong = Vec::new();
     for header in [text.into_bytes(), version_2(source)] {
         let mut client = Client::connect(ours).await;
-        // The header alone, then two requests on the connection.
+        // Only the header, then two requests on the connection.
         client.send(&header).await;
         for _ in 0..2 {
             assert_eq!(client.exchange(page.as_bytes()).await.status, 200);
@@ -89,10 +89,10 @@ async fn a_balancers_word_is_taken_from_a_balancer_only() {
         assert_eq!(answer.status, 200);
     }
     for (at, bytes, expected) in [
-        // A balancer that does not say it, in whatever way.
+        // Wrong headers of a load balancer.
         (ours, page.as_bytes().to_vec(), None),
         (ours, b"PROXY TCP4 broken\r\n".to_vec(), None),
-        // One who is none.
+        // A peer that is no load balancer.
         (
             foreign,
             [version_2(source), page.into()].concat(),
@@ -104,7 +104,7 @@ async fn a_balancers_word_is_taken_from_a_balancer_only() {
             Some(400),
         ),
         (foreign, page.as_bytes().to_vec(), Some(200)),
-        // A connection of the balancer's own.
+        // A connection of the load balancer itself.
         (
             ours,
             format!("PROXY UNKNOWN\r\n{page}").into_bytes(),
@@ -139,7 +139,7 @@ async fn http_2_without_tls_works_if_switched_on() {
     assert_eq!(answer.status, 200);
     let (answer, complete) = two.get("/page", &[]).await;
     assert_eq!((answer.status, complete), (200, true));
-    // Shorter than the preface of HTTP/2, and one that begins like it.
+    // Shorter than the preface of HTTP/2, and a request that begins like it.
     for request in [
         "GET / HTTP/1.0\r\n\r\n",
         "PRI / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -152,11 +152,11 @@ async fn http_2_without_tls_works_if_switched_on() {
         let request = post("/hr/v1/t", "", track(id, 200).as_bytes());
         assert_eq!(client.exchange(&request).await.status, 200);
     }
-    // The other listener does not.
+    // The other listener has no HTTP/2.
     let mut plain = Client::connect(running.process.address).await;
     plain.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     assert!(plain.next().await.is_none_or(|answer| answer.status >= 400));
-    // One that says nothing does not hold a leaving process up.
+    // A silent connection does not delay the shutdown.
     let mut silent = Client::connect(both).await;
     let mut third = Client::connect(both).await;
     let request = post("/hr/v1/t", "", track("three", 200).as_bytes());
@@ -303,7 +303,7 @@ async fn no_answer_names_the_framework_or_this_proxy() {
             if ends {
                 client.half_close().await;
             } else {
-                // Whatever comes of the first, this ends the connection.
+                // Either answer to the first request closes the connection.
                 client
                     .send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
                     .await;

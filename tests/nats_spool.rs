@@ -1,6 +1,6 @@
-//! The spool on NATS JetStream, against real servers: one, and three in a cluster of which one is
-//! killed. Without the program `nats-server` (Debian package of this name) every test here is
-//! skipped, and says so; with `HEDGEROW_CLIENTS=required` it fails instead.
+//! The spool on NATS JetStream, with real servers: one, and a cluster of three of which one is
+//! killed. Without the program `nats-server` (Debian package of the same name) every test here
+//! prints that it was skipped; with `HEDGEROW_CLIENTS=required` it fails.
 #![cfg(feature = "nats")]
 #![allow(
     missing_docs,
@@ -10,16 +10,20 @@
     clippy::indexing_slicing
 )]
 
+#[path = "nats_spool/age.rs"]
+mod age;
 #[path = "nats_spool/binaries.rs"]
 mod binaries;
 #[path = "outage/binary.rs"]
 mod binary;
+#[path = "nats_spool/lasting.rs"]
+mod lasting;
 #[path = "nats_spool/ledger.rs"]
 mod ledger;
 #[path = "nats_spool/limits.rs"]
 mod limits;
 #[allow(dead_code)]
-#[path = "leaving/process.rs"]
+#[path = "shutdown/process.rs"]
 mod process;
 #[allow(dead_code)]
 #[path = "outage/relay.rs"]
@@ -46,7 +50,7 @@ const EVERYTHING: PeekLimit = PeekLimit {
     bytes: usize::MAX,
 };
 
-/// Those of servers with commas between them.
+/// The servers' addresses with commas between them.
 fn settings(urls: &str) -> NatsSettings {
     let servers = urls.split(',').map(|url| url.parse().unwrap());
     NatsSettings {
@@ -88,7 +92,7 @@ async fn until<F: std::future::Future<Output = bool>>(what: &str, mut done: impl
     }
 }
 
-/// Appends as soon as the servers take it.
+/// Appends, and repeats until the servers accept it.
 async fn append(spool: &NatsSpool, ids: &[String]) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while let Err(error) = spool.append("shop", events(ids)).await {
@@ -103,7 +107,7 @@ async fn lead(spool: &NatsSpool) {
     .await;
 }
 
-/// Everything that waits, once as much as expected is there.
+/// All waiting events, as soon as there are as many as expected.
 async fn take(spool: &NatsSpool, least: usize) -> Vec<QueuedEvent> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {

@@ -1,5 +1,5 @@
-//! A 200 means that the event is safe: PostHog away, in trouble or refusing, the proxy killed, the
-//! disk full. Real sockets, real files, and the real binary where a process has to die.
+//! A 200 means that the event is safe: PostHog is away, fails or refuses, the proxy is killed, the
+//! disk is full. Real sockets, real files, and the real binary where a process has to die.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ mod beacons;
 mod binary;
 #[path = "outage/landing.rs"]
 mod landing;
-// The ledger has more use for it.
+// More of this module is used by the ledger.
 #[allow(dead_code)]
 #[path = "outage/relay.rs"]
 mod relay;
@@ -34,8 +34,8 @@ use support::client::{post, Client};
 use support::proxy::{yaml, PostHog, Proxy};
 use support::{batch, eventually, track};
 
-/// The configuration of a shop at this host with a spool in this folder, with a patience that a busy
-/// machine does not exceed: what is sent twice arrives twice.
+/// A configuration with this host and a spool in this folder. Its timeouts are longer than a busy
+/// machine needs, because a batch that is sent twice arrives twice.
 fn spooling(host: &str, folder: &Path) -> String {
     let spool = format!("{{path: \"{}\"}}", folder.join("spool").display());
     yaml(host)
@@ -43,12 +43,12 @@ fn spooling(host: &str, folder: &Path) -> String {
         .replace("timeout: 5s", "timeout: 30s")
 }
 
-/// The same, which gives up soon on a line that hangs.
+/// The same with short timeouts, for a line that hangs.
 fn impatient(host: &str, folder: &Path) -> String {
     spooling(host, folder).replace("timeout: 30s", "timeout: 1s")
 }
 
-/// What `hedgerow spool ls` says.
+/// The output of `hedgerow spool ls`.
 fn ls(folder: &Path) -> String {
     let mut said = Vec::new();
     let listed = SpoolCommand::Ls(Default::default()).run(&folder.join("spool"), &mut said);
@@ -102,7 +102,7 @@ async fn events_that_posthog_does_not_accept_are_stored_and_delivered_unchanged(
         assert_eq!((events.len(), uuids.len()), (3, 3), "{name}");
         for event in &events {
             assert_eq!(event.uuid_origin, UuidOrigin::Sender, "{name}");
-            // Milliseconds are what the events carry.
+            // Events carry milliseconds.
             let slack = chrono::Duration::milliseconds(1);
             assert!(
                 before - slack <= event.timestamp && event.timestamp <= after,
@@ -116,7 +116,7 @@ async fn events_that_posthog_does_not_accept_are_stored_and_delivered_unchanged(
             (!ls(folder.path()).contains("waiting")).then_some(())
         })
         .await;
-        // And now it streams again.
+        // Now it streams again.
         let answer = client
             .exchange(&post("/hr/v1/track", "", bare("m-4").as_bytes()))
             .await;
@@ -190,8 +190,8 @@ async fn a_poisoned_event_keeps_none_of_the_others_back_and_can_be_sent_again() 
     assert_eq!(posthog.capture.stored(), 100);
 }
 
-/// Waits until PostHog has the events of all of them. On a slow machine it answers too late, and is sent
-/// some of them twice meanwhile.
+/// Waits until PostHog has all events. On a slow machine PostHog answers too late, and some events
+/// arrive twice.
 async fn all_arrive(posthog: &PostHog, acknowledged: &BTreeSet<String>) {
     let what = format!("all of {} acknowledged events", acknowledged.len());
     eventually(&what, || {
@@ -249,7 +249,7 @@ async fn a_full_disk_is_a_503_and_nothing_acknowledged_is_lost() {
     let relay = Relay::start(posthog.address).await;
     relay.set(Line::Refuses);
     let yaml = spooling(&relay.url(), folder.path());
-    // No file may grow beyond 4 MiB or 8 MiB, by the shell's unit.
+    // The shell limits files to 4 MiB or 8 MiB, depending on its unit.
     let mut binary = Binary::new(folder.path(), &yaml, "ulimit -f 8192;").await;
     let mut acknowledged = BTreeSet::new();
     let mut refused = None;
@@ -273,7 +273,7 @@ async fn a_full_disk_is_a_503_and_nothing_acknowledged_is_lost() {
     assert!(acknowledged.len() > 5, "{acknowledged:?}");
     relay.set(Line::Passes);
     all_arrive(&posthog, &acknowledged).await;
-    // It recovers by itself.
+    // The process recovers by itself.
     let start = std::time::Instant::now();
     while send(binary.address, track("again", 300), String::new())
         .await

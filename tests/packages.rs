@@ -1,5 +1,5 @@
-//! What is shipped beside the binary: the unit, settings, manifests, and the command that asks a
-//! running process how it is.
+//! What packages contain beside the binary: the unit, the settings, the manifests, and the command
+//! for health checks.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The one call in a host proxy serves all routes of the file: Segment's, and posthog-js's as well.
+//! `intercept` in a host proxy serves all routes of the file: Segment's and posthog-js's.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -32,7 +32,7 @@ fn yaml(host: &str) -> String {
     )
 }
 
-/// A foreign proxy with its site, and Hedgerow in its `request_filter`.
+/// A host proxy with a site, and Hedgerow in its `request_filter`.
 async fn host(posthog: &str, site: &Recorder, speaks: Speaks) -> Proxy {
     let hedgerow = Hedgerow::in_a_host(config(&yaml(posthog))).expect("the call serves it all");
     let shop = Shop {
@@ -65,7 +65,7 @@ async fn every_route_of_the_file_is_served_and_all_else_is_the_hosts() {
     let headers = "Cookie: s=1\r\nConnection: keep-alive, X-Own\r\nX-Own: 1\r\n\
         X-Forwarded-For: 1.2.3.4\r\nContent-Type: text/plain\r\n";
     let body = b"\x1f\x8bnot really gzip\x00\xff";
-    // All over one connection, one after the other.
+    // All requests use one connection, one after the other.
     for path in ["/i/v0/e/?x=%2F", "/flags/?v=2", "/e", "/new/thing/"] {
         let asked = post(&format!("/ph{path}"), headers, body);
         let answer = client.exchange(&asked).await;
@@ -139,7 +139,7 @@ async fn bodies_of_every_size_and_framing_arrive_byte_for_byte() {
     assert_eq!(posthog.seen().pop().unwrap().body, b"{}");
 }
 
-/// An upstream that says the rest of its answer when it is told to.
+/// An upstream that sends the rest of its answer when the test says so.
 async fn two_halves(rest: &'static [u8]) -> (String, oneshot::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -261,8 +261,8 @@ async fn a_client_that_stops_in_mid_upload_gets_the_answer_that_came_early() {
     }
 }
 
-/// Requests that are not as HTTP has them, in a proxy that is not ours: on our routes they get what they get in
-/// the binary, and nothing of them reaches PostHog or the site.
+/// Malformed requests in a host proxy: on Hedgerow's routes they get the binary's answers, and
+/// nothing of them reaches PostHog or the site.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_requests_are_refused_on_our_routes_in_a_proxy_of_others_too() {
     let posthog = Recorder::start().await;

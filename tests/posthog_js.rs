@@ -1,4 +1,4 @@
-//! The `posthog` route: bytes, headers, big bodies and PostHog's absence.
+//! The `posthog` route: bytes, headers, large bodies, and PostHog away.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -114,7 +114,7 @@ async fn credentials_pass_only_as_a_bearer_token_without_a_token_in_the_query() 
     }
 }
 
-/// What the site's own domain, its proxies and its visitors put into a request.
+/// What the site's own domain, its proxies and its visitors add to a request.
 const FOREIGN: &str = "X-PostHog-Client-IP: 1.2.3.4\r\nX-PostHog-Client-IP-Signature: x\r\n\
     X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-User: ada\r\n\
     Forwarded: for=1.2.3.4\r\nTrue-Client-IP: 1.2.3.4\r\nCF-Connecting-IP: 1.2.3.4\r\n\
@@ -260,7 +260,7 @@ async fn scripts_are_kept_and_outlive_posthog() {
     assert_eq!((answer.status, answer.body.len()), (304, 0));
     let config = get("/ph/array/phc_test/config.js", "");
     assert_eq!(client.exchange(&config).await.status, 200);
-    // PostHog is away: what was kept stays, the rest says so and may be asked again.
+    // PostHog is away: Hedgerow serves its copies; other requests get an error and may be repeated.
     away.store(true, Ordering::SeqCst);
     for asked in [known, config] {
         let answer = client.exchange(&asked).await;
@@ -298,7 +298,7 @@ async fn a_recording_of_more_than_64_megabytes_is_refused_before_it_is_sent() {
     assert!(posthog.seen().is_empty());
 }
 
-/// A PostHog that answers 413 once it has read `bound` bytes, if it gets so many, and hangs up.
+/// A stand-in for PostHog that answers 413 and hangs up when it has read `bound` bytes.
 async fn refusing_above(bound: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = format!("http://{}", listener.local_addr().unwrap());
@@ -319,7 +319,7 @@ async fn refusing_above(bound: usize) -> String {
     host
 }
 
-/// What a client reads that sends the whole of a body of this many bytes before it looks.
+/// The answer that a client reads after it has sent a whole body of this many bytes.
 async fn sent_first(proxy: &Proxy, framing: &str, length: usize) -> String {
     let mut client = TcpStream::connect(proxy.address).await.unwrap();
     let head = format!(

@@ -1,5 +1,5 @@
-//! What must not leave does not shut down: on the wire to PostHog, in the log, and from the command
-//! line, which does the same to a message.
+//! Values that `privacy:` removes leave neither to PostHog nor to the log nor through the command
+//! line, which treats a message as the proxy does.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use support::client::{post, Client};
 use support::proxy::{yaml, Proxy};
 use support::recorder::Recorder;
 
-/// A browser's message, from an address that a proxy on this machine vouches for.
+/// A browser's message. A trusted proxy on this machine names the browser's address.
 const TRACK: &str = r#"{"event":"Order Completed","userId":"u-1","anonymousId":"anon-1","messageId":"m-1",
 "properties":{"email":"ada@example.com","total":1.50},"context":{"library":{"name":"analytics.js"}}}"#;
 
@@ -28,7 +28,7 @@ fn configured(posthog: &str, more: &str) -> String {
     format!("{}trusted_proxies: [127.0.0.1]\n{more}\n", yaml(posthog))
 }
 
-/// What PostHog gets of one message: the header with the address, and the event.
+/// What PostHog gets for one message: the header with the address, and the event.
 async fn arrived(more: &str, headers: &str) -> (Option<String>, Json) {
     let posthog = Recorder::start().await;
     let proxy = Proxy::start(&configured(&posthog.url(), more)).await;

@@ -7,10 +7,10 @@
     clippy::indexing_slicing
 )]
 
+#[path = "prometheus/alerts.rs"]
+mod alerts;
 #[path = "prometheus/dashboard.rs"]
 mod dashboard;
-#[path = "prometheus/evening.rs"]
-mod evening;
 #[path = "prometheus/rules.rs"]
 mod rules;
 mod support;
@@ -18,8 +18,8 @@ mod support;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// A program of Debian's package, or nothing where it is not installed; then the test is left out,
-/// and says so.
+/// A program of Debian's package; `None` if it is not installed, with a message that the test is
+/// skipped.
 fn installed(program: &'static str) -> Option<&'static str> {
     let mut asking = Command::new(program);
     asking
@@ -44,7 +44,7 @@ fn file(name: &str) -> String {
     std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Runs `promtool` with these words; what it says if it is content.
+/// Runs `promtool` with these arguments and returns its output if it succeeds.
 fn promtool(words: &[&str], input: &str) -> Option<String> {
     use std::io::Write;
     let mut child = Command::new(installed("promtool")?)

@@ -1,8 +1,8 @@
-//! Segment's real libraries send their six calls through the real binary, and the events that
-//! reach the stand-in for PostHog are looked at one by one.
+//! Segment's real libraries make their six calls through the real binary, and the tests check each
+//! event that reaches the stand-in for PostHog.
 //!
-//! `make test` installs the libraries and a browser. Without them these tests say that they were
-//! skipped; with `HEDGEROW_CLIENTS=required` they fail instead.
+//! `make test` installs the libraries and a browser. Without them these tests print that they were
+//! skipped; with `HEDGEROW_CLIENTS=required` they fail.
 #![allow(
     missing_docs,
     dead_code,

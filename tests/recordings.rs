@@ -1,9 +1,9 @@
-//! Requests that were recorded from real SDKs (segment-tracking, section 9), each sent as it was
-//! over a socket: every message arrives at PostHog once and rightly mapped, the SDK is told what
-//! it understands, and nothing else arrives.
+//! Requests recorded from real SDKs (segment-tracking, section 9), each sent as recorded: every
+//! message arrives at PostHog once and correctly mapped, the SDK gets an answer that it
+//! understands, and nothing else arrives.
 //!
-//! The expected events were derived from the documents (mapping 1.1 to 1.8 and 1.11), not from
-//! what Hedgerow gives.
+//! The expected events are derived from the documents (mapping 1.1 to 1.8 and 1.11), not from
+//! Hedgerow's output.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -30,11 +30,12 @@ use support::client::{chunk, Answer, Client};
 use support::proxy::{PostHog, Proxy};
 use support::{eventually, gzip, h2};
 
-/// The client, as the trusted proxy in front says it, and what the client itself claimed to be.
+/// The client's address as the trusted proxy names it, and the address that the client itself
+/// claims.
 const CLIENT: &str = "203.0.113.7";
 const FORWARDED: &str = "198.51.100.99, 203.0.113.7";
 
-/// What may stand in a request to PostHog; nothing of the visitor's is among it.
+/// The only headers that a request to PostHog may have; none is the visitor's.
 const UPSTREAM_HEADERS: [&str; 9] = [
     "accept",
     "accept-encoding",
@@ -50,10 +51,10 @@ const UPSTREAM_HEADERS: [&str; 9] = [
 struct Recording {
     name: String,
     method: String,
-    /// Below `/hr`; the prefix that a recorded site had is gone.
+    /// The path below `/hr`, without the prefix of the recorded site.
     path: String,
     headers: Vec<(String, String)>,
-    /// As it was on the wire, without the framing.
+    /// The body as on the wire, without chunks.
     body: Vec<u8>,
     expected: Value,
 }
@@ -71,7 +72,7 @@ impl Recording {
         self.expected["events"].as_array().unwrap()
     }
 
-    /// The body without its compression.
+    /// The body, decompressed.
     fn plain(&self) -> Vec<u8> {
         if self.header("content-encoding").is_none() {
             return self.body.clone();
@@ -92,7 +93,7 @@ impl Recording {
         })
     }
 
-    /// The request line and headers of an HTTP/1.1 request that frames its body like this.
+    /// The request line and headers of an HTTP/1.1 request whose body has this framing.
     fn head(&self, framing: &str) -> Vec<u8> {
         let mut head = format!("{} /hr{} HTTP/1.1\r\n", self.method, self.path);
         head.push_str("Host: shop.example.com\r\n");
@@ -103,7 +104,7 @@ impl Recording {
         head.into_bytes()
     }
 
-    /// The request as it was recorded, but for its host and its prefix.
+    /// The request as recorded, except its host and prefix.
     fn as_recorded(&self) -> Vec<u8> {
         let mut framing = String::new();
         for name in ["Content-Encoding", "Content-Length", "Transfer-Encoding"] {
@@ -123,7 +124,7 @@ impl Recording {
         request
     }
 
-    /// The other ways in which an SDK, or a proxy in front, could have sent the same body.
+    /// Other ways in which an SDK or a proxy could have sent the same body.
     fn variations(&self) -> Vec<(&'static str, Vec<u8>)> {
         let plain = self.plain();
         let packed = gzip(&plain);
@@ -194,7 +195,7 @@ fn recordings() -> Vec<Recording> {
     names.into_iter().map(recording).collect()
 }
 
-/// What differs from what is expected, in words.
+/// The differences from the expected values, in words.
 #[derive(Default)]
 struct Mismatches(Vec<String>);
 
@@ -211,14 +212,14 @@ impl Mismatches {
     }
 }
 
-struct Bench {
+struct RecordingSetup {
     posthog: PostHog,
     proxy: Proxy,
     wrong: Mismatches,
     stored: u64,
 }
 
-impl Bench {
+impl RecordingSetup {
     async fn start() -> Self {
         let posthog = PostHog::start().await;
         let yaml = format!(
@@ -237,7 +238,7 @@ impl Bench {
         }
     }
 
-    /// What a request that lay between these moments left at PostHog.
+    /// What PostHog got between these two moments.
     async fn arrived(
         &mut self,
         named: &str,
@@ -282,7 +283,7 @@ impl Bench {
                     )
                 });
             }
-            // An id of the client's makes a certain uuid; one of this process is any of version 5.
+            // An id of the client's gives one uuid; without an id, any uuid of version 5.
             let uuid = got["uuid"].as_str().unwrap();
             wrong.check(
                 expected["uuid"] == *uuid || expected["uuid"].is_null() && &uuid[14..15] == "5",
@@ -312,7 +313,7 @@ impl Bench {
         );
     }
 
-    /// Ends with all mismatches there were, and with proof that nothing came besides.
+    /// Ends with all mismatches, and checks that nothing else arrived.
     fn end(mut self) {
         let capture = &self.posthog.capture;
         let (stored, expected) = (capture.stored(), self.stored);
@@ -386,7 +387,8 @@ fn check_answer(wrong: &mut Mismatches, named: &str, recording: &Recording, answ
                 tell,
             );
         }
-        // Served or not, which is for the site's own tests; never a redirect or a failure.
+        // Whether the site answers is checked by the site's own tests; here it must not redirect or
+        // fail.
         "file" => wrong.check(matches!(answer.status, 200 | 404), tell),
         other => panic!("{named}: {other}"),
     }
@@ -405,7 +407,7 @@ fn check_answer(wrong: &mut Mismatches, named: &str, recording: &Recording, answ
 async fn every_recorded_request_arrives_as_the_documents_say() {
     let recordings = recordings();
     assert_eq!(recordings.len(), 62);
-    let mut bench = Bench::start().await;
+    let mut bench = RecordingSetup::start().await;
     for recording in &recordings {
         let mut client = Client::connect(bench.proxy.address).await;
         let sent = Utc::now();

@@ -1,5 +1,5 @@
-//! Another configuration while clients never stop: it becomes active as a whole or not at all, and
-//! no request fails by it. Real processes, real files, real signals.
+//! Reloads while clients send: a configuration becomes active as a whole or not at all, and no
+//! request fails. Real processes, real files, real signals.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -10,11 +10,11 @@
 
 #[path = "reload/against.rs"]
 mod against;
-#[path = "leaving/load.rs"]
+#[path = "shutdown/load.rs"]
 #[allow(dead_code)]
 mod load;
 #[allow(dead_code)]
-#[path = "leaving/process.rs"]
+#[path = "shutdown/process.rs"]
 mod process;
 #[path = "reload/running.rs"]
 mod running;
@@ -32,7 +32,7 @@ use support::proxy::{yaml, PostHog};
 use support::recorder::{refused_port, response, Act, Recorder};
 use support::{say, track};
 
-/// Reloads and requests of the test under load; `HEDGEROW_RELOADS=100,20000` makes it a long one.
+/// Reloads and requests of the test under load; `HEDGEROW_RELOADS=100,20000` sets more.
 fn load_of_the_test() -> (usize, usize) {
     let said = std::env::var("HEDGEROW_RELOADS").unwrap_or_else(|_| "20,4000".to_owned());
     let (reloads, requests) = said.split_once(',').expect("two numbers");
@@ -40,7 +40,7 @@ fn load_of_the_test() -> (usize, usize) {
     (number(reloads), number(requests))
 }
 
-/// A configuration with something new in every section that a reload takes up.
+/// A configuration with a change in every section that a reload takes over.
 fn variant(posthog: &str, round: usize) -> String {
     let project = format!("  shop: {{host: \"{posthog}\", api_key: phc_test");
     let changed = yaml(posthog)
@@ -75,7 +75,8 @@ async fn reloads_under_load_fail_no_request() {
         load.reaches(round * requests / (reloads + 1)).await;
         let text = variant(&posthog.url(), round);
         match round % 3 {
-            // A link to it is swapped, or it is written in place: both are seen silently.
+            // Swaps a link to the file, or writes the file in place. Hedgerow notices both without
+            // a signal.
             0 => running.replace(&text),
             1 => {
                 running.replace(&text);
@@ -118,7 +119,7 @@ async fn reloads_under_load_fail_no_request() {
     assert!(now < then + (32 << 10), "memory grows: {memory:?}");
 }
 
-/// What makes a file bad, each of another kind.
+/// Mistakes of every kind.
 fn spoiled(good: &str, number: usize, folder: &Path) -> String {
     let taken = "listen: [\"192.0.2.1:80\"]\n";
     let listen = good.lines().next().unwrap_or_default();
@@ -164,7 +165,7 @@ async fn bad_files_are_refused_as_a_whole_with_a_reason() {
     let mut wrong = Vec::new();
     for number in 0..files {
         let bad = spoiled(&good, number, running.folder.path());
-        // With a route that a file taken in part would bring.
+        // With a route that would exist if a part of the file became active.
         let bad = bad.replace(
             "routes:\n",
             "routes:\n  - {path: /bad/, segment: {project: shop}}\n",
@@ -222,7 +223,7 @@ async fn listeners_open_and_close_while_the_others_serve() {
     assert_eq!(half.answer().await.status, 200);
     assert!(half.ends().await && idle.ends().await);
     assert_eq!(new.exchange(&request("still")).await.status, 200);
-    // The same address again, at once.
+    // The same address again at once.
     running.listen(&[first, second]);
     assert_eq!(running.reload().0, Some(0));
     let mut again = Client::connect(first).await;
@@ -249,14 +250,14 @@ async fn a_request_ends_with_the_configuration_that_it_began_with() {
     let upload = post("/upload", "", &[b'x'; 1000]);
     let mut page = Client::connect(address).await;
     page.send(&upload[..upload.len() - 100]).await;
-    // It has begun when it is on its way to the site's server.
+    // The request is on its way to the site's server.
     support::eventually("a connection to the site", || {
         let begun = site.connections.load(std::sync::atomic::Ordering::SeqCst);
         (begun > 0).then_some(())
     })
     .await;
 
-    // No route for either, and another project.
+    // Without a route for either, and with another project.
     let next = yaml(&posthog.url())
         .replace("shop", "other")
         .replace("/hr/", "/new/");
@@ -348,7 +349,7 @@ async fn a_swapped_link_a_written_file_and_a_secret_file_are_seen() {
             .metric("hedgerow_config_reloads_total{result=\"applied\"}")
             .await
     };
-    // As Kubernetes does it: the name is a link into a folder that a link names.
+    // As Kubernetes does it: the file is a link into a folder, which is itself a link.
     let file = fs::read_to_string(&running.process.file).unwrap();
     for version in ["v1", "v2"] {
         fs::create_dir(folder.join(version)).unwrap();
@@ -371,7 +372,7 @@ async fn a_swapped_link_a_written_file_and_a_secret_file_are_seen() {
     )
     .unwrap();
     running.applied(5).await;
-    // The file is not watched any more, so only a command reloads it: five and one.
+    // Hedgerow no longer watches the file, so only a command reloads it: five and one.
     fs::write(folder.join("secret/key"), "phc_third").unwrap();
     assert_eq!(running.reload().0, Some(0));
     assert_eq!(applied().await, 6);

@@ -1,5 +1,5 @@
-//! What waits in a spool reaches PostHog: in order, once, and without the events PostHog refuses.
-//! The spool is a real one on disk; PostHog is a script here, and a socket in other tests.
+//! The events in a spool reach PostHog in order, once, and without those that PostHog rejects. The
+//! spool is on a real disk; PostHog is a script here, and a socket in other tests.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -28,10 +28,10 @@ use hedgerow::delivery::{
 };
 use hedgerow::posthog::{ApiKey, Envelope};
 
-/// What PostHog answers to a batch with these ids; the number counts the batches.
+/// PostHog's answer to a batch with these ids; the number counts the batches.
 type Script = Box<dyn Fn(usize, &[String]) -> Verdict + Send + Sync>;
 
-struct Scripted {
+struct ScriptedPostHog {
     script: Script,
     batches: Mutex<Vec<Batch>>,
     under_way: Mutex<HashMap<String, usize>>,
@@ -49,7 +49,7 @@ struct Batch {
     json: usize,
 }
 
-impl Scripted {
+impl ScriptedPostHog {
     fn new(script: impl Fn(usize, &[String]) -> Verdict + Send + Sync + 'static) -> Arc<Self> {
         Self::slow(Duration::from_millis(1), script)
     }
@@ -81,7 +81,7 @@ impl Scripted {
 }
 
 #[async_trait]
-impl Upstream for Scripted {
+impl Upstream for ScriptedPostHog {
     fn envelope(&self, project: &str) -> Option<Envelope> {
         (project != "unknown").then(|| Envelope::new(&ApiKey::new("phc_a").unwrap()))
     }
@@ -176,7 +176,7 @@ impl Setup {
         self.delivery.project("shop").keep(events).await.unwrap();
     }
 
-    fn replay(&self, upstream: &Arc<Scripted>, settings: ReplaySettings) -> Replay {
+    fn replay(&self, upstream: &Arc<ScriptedPostHog>, settings: ReplaySettings) -> Replay {
         let upstream: Arc<dyn Upstream> = Arc::clone(upstream) as _;
         Replay::start(Arc::clone(&self.delivery), upstream, settings)
     }
@@ -222,7 +222,7 @@ async fn everything_arrives_in_order_through_failures_of_all_kinds() {
     for some in ids.chunks(100) {
         setup.keep(some, 200).await;
     }
-    let upstream = Scripted::new(|number, _| match number % 10 {
+    let upstream = ScriptedPostHog::new(|number, _| match number % 10 {
         0 => later(),
         1 => Verdict::of_status(429, "", Some(Duration::from_millis(1))),
         4 => Verdict::TryLater {
@@ -250,7 +250,7 @@ async fn batches_are_large_bounded_and_compressed() {
     for some in ids.chunks(1_000) {
         setup.keep(some, 1_000).await;
     }
-    let upstream = Scripted::new(|_, _| Verdict::Accepted);
+    let upstream = ScriptedPostHog::new(|_, _| Verdict::Accepted);
     let settings = ReplaySettings {
         events_per_second: 1_000_000,
         ..ReplaySettings::default()
@@ -279,7 +279,7 @@ async fn live_batches_never_overtake_waiting_events_and_the_spool_empties_under_
     let first = names(0..200);
     setup.keep(&first, 100).await;
     let slow = Duration::from_millis(15);
-    let upstream = Scripted::slow(slow, |number, _| {
+    let upstream = ScriptedPostHog::slow(slow, |number, _| {
         if number < 4 {
             later()
         } else {
@@ -287,7 +287,7 @@ async fn live_batches_never_overtake_waiting_events_and_the_spool_empties_under_
         }
     });
     let replay = setup.replay(&upstream, ReplaySettings::default());
-    // Twenty clients without a pause between their batches, until some of them stream.
+    // Twenty clients send batch after batch, until some of them stream.
     let mut clients = tokio::task::JoinSet::new();
     for client in 0..20 {
         let (project, upstream) = (setup.delivery.project("shop"), Arc::clone(&upstream));
@@ -300,7 +300,7 @@ async fn live_batches_never_overtake_waiting_events_and_the_spool_empties_under_
                     BatchRoute::Spool => project.keep(vec![event(&id, 100)]).await.unwrap(),
                     BatchRoute::Stream => {
                         streamed += 1;
-                        // What the sender does; recorded as one of the arrivals.
+                        // As the sender does; the test records it as an arrival.
                         tokio::time::sleep(Duration::from_millis(1)).await;
                         upstream.batches.lock().unwrap().push(Batch {
                             project: "shop".to_owned(),
@@ -343,7 +343,7 @@ async fn spool_mode_forwards_fewer_and_larger_batches() {
     let setup = Setup::new();
     let project = setup.delivery.project("shop");
     project.set_mode(DeliveryMode::Spool);
-    let upstream = Scripted::new(|_, _| Verdict::Accepted);
+    let upstream = ScriptedPostHog::new(|_, _| Verdict::Accepted);
     let replay = setup.replay(&upstream, ReplaySettings::default());
     let ids = names(0..200);
     for id in &ids {
@@ -363,7 +363,7 @@ async fn an_event_that_arrived_before_the_clock_was_put_back_does_not_wait_for_i
     let setup = Setup::new();
     let project = setup.delivery.project("shop");
     project.set_mode(DeliveryMode::Spool);
-    let upstream = Scripted::new(|_, _| Verdict::Accepted);
+    let upstream = ScriptedPostHog::new(|_, _| Verdict::Accepted);
     let replay = setup.replay(&upstream, ReplaySettings::default());
     let body = event("n0", 50).body().clone();
     let later = SystemTime::now() + Duration::from_secs(3_600);
@@ -381,7 +381,7 @@ async fn projects_do_not_wait_for_each_other_and_an_unknown_one_is_kept() {
         let events = vec![event(project, 1)];
         setup.delivery.project(project).keep(events).await.unwrap();
     }
-    let upstream = Scripted::new(|_, ids| {
+    let upstream = ScriptedPostHog::new(|_, ids| {
         if ids[0] == "down" {
             later()
         } else {
@@ -420,8 +420,8 @@ async fn a_stopped_replay_finishes_its_request_and_its_successor_goes_on() {
         batch_events: 10,
         ..ReplaySettings::default()
     };
-    let upstream = Scripted::slow(Duration::from_millis(30), |_, _| Verdict::Accepted);
-    // The successor is there before the predecessor shuts down, as in an upgrade.
+    let upstream = ScriptedPostHog::slow(Duration::from_millis(30), |_, _| Verdict::Accepted);
+    // As in an upgrade, the successor starts before the predecessor shuts down.
     let first = setup.replay(&upstream, settings);
     setup
         .until("it has begun", || !upstream.batches().is_empty())
@@ -473,7 +473,7 @@ async fn a_batch_that_posthog_answers_too_late_is_sent_in_smaller_ones() {
     for some in ids.chunks(100) {
         setup.keep(some, 1_000).await;
     }
-    let upstream = Scripted::new(|_, ids| match ids.len() {
+    let upstream = ScriptedPostHog::new(|_, ids| match ids.len() {
         0..=100 => Verdict::Accepted,
         _ => Verdict::TryLater {
             retry_after: None,

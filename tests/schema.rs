@@ -1,5 +1,5 @@
-//! The JSON Schema of the configuration, judged by a validator and a reader of YAML that share no
-//! code with ours.
+//! The JSON Schema of the configuration, checked by a validator and a YAML reader that share no
+//! code with Hedgerow.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ fn value(yaml: &str) -> Value {
     serde_saphyr::from_str(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"))
 }
 
-/// What the validator says against a file.
+/// The validator's errors for a file.
 fn faults(validator: &Validator, yaml: &str) -> Vec<String> {
     let value = value(yaml);
     let errors = validator.iter_errors(&value);
@@ -54,7 +54,7 @@ fn the_command_prints_a_schema_of_the_draft_that_it_names() {
         "https://json-schema.org/draft/2020-12/schema"
     );
     jsonschema::meta::validate(&printed).expect("a valid schema");
-    // An editor has something to say of each key.
+    // An editor can show a text for each key.
     let host = &printed["$defs"]["projects"]["properties"]["host"];
     assert!(
         host["description"]
@@ -123,7 +123,7 @@ fn every_shipped_file_and_every_block_of_the_documents_is_valid() {
     assert!(looked_at >= 25, "{looked_at}");
 }
 
-/// A file in which one thing is to be changed.
+/// A file with one place for changes.
 const FILE: &str = "listen: [\"127.0.0.1:8080\"]
 admin: \"off\"
 trusted_proxies: [10.0.0.0/8, \"::1\"]
@@ -152,7 +152,7 @@ fn the_schema_agrees_with_the_reader() {
     assert_eq!(both(FILE), (true, true), "{:?}", faults(&validator, FILE));
     let mut wrong = Vec::new();
     for (from, to, is_right) in [
-        // Right in another form.
+        // Correct, in another form.
         ("listen: [\"127.0.0.1:8080\"]", "listen: \"[::1]:80\"", true),
         ("timeout: 3s", "timeout: 500ms", true),
         ("connections: 100", "connections: \"100\"", true),
@@ -175,7 +175,7 @@ fn the_schema_agrees_with_the_reader() {
             true,
         ),
         ("spool: {path: spool, max_age: 7d}", "spool: \"off\"", true),
-        // Unknown keys, in every kind of section.
+        // Unknown keys in every kind of section.
         ("admin:", "admn:", false),
         (
             "admin: \"off\"",
@@ -207,7 +207,7 @@ fn the_schema_agrees_with_the_reader() {
         ("timeout: 3s", "timeout: 3s, time: 3s", false),
         ("path: spool", "path: spool, pth: a", false),
         ("threads: 2", "threads: 2, thread: 2", false),
-        // Words that are none.
+        // Words that no key accepts.
         ("mode: enriched", "mode: enriching", false),
         ("sessions: page", "sessions: pages", false),
         ("ip: last_octet", "ip: first_octet", false),
@@ -215,7 +215,7 @@ fn the_schema_agrees_with_the_reader() {
         ("action: drop", "action: remove", false),
         ("http: 2", "http: 3", false),
         ("admin: \"off\"", "admin: \"of\"", false),
-        // Values of another kind.
+        // Values of another type.
         ("timeout: 3s", "timeout: 3", false),
         ("timeout: 3s", "timeout: three", false),
         ("max_age: 7d", "max_age: 7 days", false),
@@ -244,7 +244,7 @@ fn the_schema_agrees_with_the_reader() {
         ("consent: {Ads: drop}", "consent: [drop]", false),
         ("write_keys: [a, b]", "write_keys: some", false),
         ("write_keys: [a, b]", "write_keys: []", false),
-        // What is missing, and what excludes each other.
+        // Missing keys, and keys that exclude each other.
         ("host: us, ", "", false),
         (", api_key: phc_test", "", false),
         ("path: /hr/, ", "", false),
@@ -296,7 +296,7 @@ fn the_schema_agrees_with_the_reader() {
             ));
         }
     }
-    // Readers of YAML 1.1 take a bare `off` for false.
+    // YAML 1.1 readers take a bare `off` for false.
     assert!(validator.is_valid(&json!({
         "admin": false,
         "routes": [{"path": "/", "origin": "http://127.0.0.1:1"}],

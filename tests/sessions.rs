@@ -1,5 +1,5 @@
-//! Sessions, groups and repeats over real sockets: what the cookies of a visitor's browser say
-//! reaches PostHog, and nothing is stored on a visitor's device unless the settings ask for it.
+//! Sessions, groups and repeats over real sockets. The values in a visitor's cookies reach PostHog,
+//! and Hedgerow stores nothing on the visitor's device unless the settings ask for it.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use support::proxy::{config, yaml, PostHog, Proxy, Speaks};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// A clock that stands still until it is moved.
+/// A clock that the test moves.
 #[derive(Clone)]
 struct Clock {
     start: SystemTime,
@@ -124,7 +124,7 @@ async fn a_session_lasts_until_thirty_minutes_pass_without_a_message() {
     ] {
         assert!(header.contains(part), "{header}");
     }
-    // In the clear a browser would not keep a Secure cookie.
+    // Without TLS, a browser would refuse a Secure cookie.
     assert!(!header.contains("Secure"), "{header}");
     clock.advance(29);
     let second = send(&proxy, &cookie(&first), &page("m-2", "a", &clock)).await;
@@ -156,7 +156,7 @@ async fn first_requests_to_several_proxies_are_one_session() {
     for sent in sending {
         last = cookie(&sent.await);
     }
-    // Each proxy goes on with what the other one began.
+    // Each proxy continues the session that the other began.
     send(&one, &last, &page("n-1", "a", &clock)).await;
     send(&two, &last, &page("n-2", "a", &clock)).await;
     let events = posthog.events(10).await;
@@ -231,7 +231,7 @@ async fn posthog_js_session_of_the_same_site_is_used_without_any_setting() {
     let answer = send(&proxy, &cookie, &page("m-1", "a", &clock)).await;
     assert_eq!(answer.header("set-cookie"), "");
     assert_eq!(session(&posthog.events(1).await[0]), id);
-    // Thirty minutes later it has ended.
+    // It has ended thirty minutes later.
     clock.advance(31);
     send(&proxy, &cookie, &page("m-2", "a", &clock)).await;
     let ended = &posthog.events(2).await[1];
@@ -299,7 +299,7 @@ async fn the_visitors_cookies_stay_at_the_edge() {
 async fn the_cookie_is_secure_if_the_browser_uses_tls() {
     let posthog = PostHog::start().await;
     let clock = Clock::new();
-    // A trusted proxy says so.
+    // A trusted proxy reports TLS.
     let mapping = cookie_sessions();
     let trusting = format!(
         "{}trusted_proxies: [127.0.0.0/8]\n",

@@ -1,4 +1,4 @@
-//! The site around Hedgerow: routes to its origin, and a foreign proxy that gains Hedgerow.
+//! The site around Hedgerow: routes to its origin, and a host proxy with Hedgerow inside.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -39,10 +39,10 @@ use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use support::client::{chunk, post, Client};
 use support::proxy::{config, yaml, PostHog, Proxy, Speaks};
 use support::recorder::{dead_url, refused_port, response, Act, Recorder};
-use support::tls::{Certificates, Offers};
+use support::tls::{AlpnOffer, Certificates};
 use support::{eventually, track};
 
-/// Segment's calls to PostHog, and everything of one host to the site.
+/// Segment's calls go to PostHog, and all requests of one host to the site.
 fn with_site(posthog: &str, sites: &str) -> String {
     yaml(posthog).replace(
         "delivery:",
@@ -54,7 +54,7 @@ fn get(path: &str, headers: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: shop.example.com\r\n{headers}\r\n").into_bytes()
 }
 
-/// A site that says where it is and what it runs on.
+/// A site whose answers name its own address and software.
 async fn site(body: &'static str) -> Recorder {
     Recorder::that(move |_| {
         let headers = "Server: Shop/1\r\nKeep-Alive: timeout=5\r\nSet-Cookie: s=1\r\n";
@@ -203,7 +203,7 @@ async fn settings_for_a_host_that_only_a_header_names_are_not_kept_for_others() 
             "https",
             "public",
         ),
-        // The first of several is the browser's, as for the cookie.
+        // The browser's own value is the first of several, as for the cookie.
         (
             "X-Forwarded-Proto: https, http\r\n",
             "shop.example.com/",
@@ -262,7 +262,7 @@ async fn a_request_without_a_route_gets_a_plain_404_that_names_no_product() {
         !text.contains("pingora") && !text.contains("hedgerow"),
         "{text}"
     );
-    // A host and a path that are the site's, but a site that is away.
+    // A host and a path of the site, which is away.
     let yaml = with_site("http://127.0.0.1:9", &dead_url());
     let proxy = Proxy::start(&yaml).await;
     let mut client = Client::connect(proxy.address).await;
@@ -307,16 +307,16 @@ async fn a_stale_connection_to_the_site_is_tried_again_for_what_may_be_repeated(
         orders.count()
     };
     let order = post("/order", "", b"one");
-    // The operator says that the site keeps its connections, and it does not.
+    // The operator declares that the site keeps connections, but the site does not.
     let sites = format!("{{servers: \"{}\", keepalive: 30s}}", site.url());
     let proxy = Proxy::start(&with_site("http://127.0.0.1:9", &sites)).await;
-    // One client, so that a connection to the site is back in the pool before the next request.
+    // With one client, the connection to the site is back in the pool before the next request.
     let mut client = Client::connect(proxy.address).await;
     assert_eq!(client.exchange(&get("/1", "")).await.status, 200);
-    // An order must not be placed twice: its outcome is for its sender to find out.
+    // Hedgerow must not place an order twice: only its sender can find out what happened.
     assert_eq!(client.exchange(&order).await.status, 502);
     assert_eq!(orders(), 1);
-    // From then on orders get connections of their own, and pages are asked for again.
+    // After that, orders get new connections, and pages are requested again.
     let mut client = Client::connect(proxy.address).await;
     for placed in 2..5 {
         assert_eq!(client.exchange(&get("/2", "")).await.status, 200);
@@ -345,7 +345,7 @@ async fn a_web_socket_passes_in_both_directions() {
     }
 }
 
-/// It upgrades, and says back what it hears.
+/// A server that upgrades the connection and echoes.
 async fn web_socket_site() -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -361,8 +361,8 @@ async fn web_socket_site() -> String {
                         _ => return,
                     }
                 }
-                // The framework ends a web socket at once when the answer overtakes the end of the
-                // request's empty body inside it, which takes an answer within microseconds.
+                // The framework ends a web socket at once if the answer overtakes the end of the
+                // request's empty body. That takes an answer within microseconds.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
                     Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
@@ -378,11 +378,11 @@ async fn web_socket_site() -> String {
     format!("http://{address}")
 }
 
-/// A signal that a test gives.
-struct Told(std::sync::Mutex<mpsc::Receiver<()>>);
+/// A signal from a test.
+struct TestSignal(std::sync::Mutex<mpsc::Receiver<()>>);
 
 #[async_trait]
-impl ShutdownSignalWatch for Told {
+impl ShutdownSignalWatch for TestSignal {
     async fn recv(&self) -> ShutdownSignal {
         loop {
             if self.0.lock().unwrap().try_recv().is_ok() {
@@ -408,7 +408,7 @@ async fn a_stopping_server_completes_the_request_in_flight() {
     let server = Server::new(Hedgerow::new(config(&yaml)).unwrap()).unwrap();
     let address = server.addresses()[0];
     let (stop, told) = mpsc::channel();
-    let running = std::thread::spawn(move || server.run_until(Box::new(Told(told.into()))));
+    let running = std::thread::spawn(move || server.run_until(Box::new(TestSignal(told.into()))));
     eventually("it listens", || std::net::TcpStream::connect(address).ok()).await;
     let mut client = Client::connect(address).await;
     client
@@ -444,9 +444,9 @@ async fn a_listener_with_tls_serves_both_http_versions() {
     let server = Server::new(Hedgerow::new(config(&yaml)).unwrap()).unwrap();
     let address = server.addresses()[0];
     let (stop, told) = mpsc::channel();
-    let running = std::thread::spawn(move || server.run_until(Box::new(Told(told.into()))));
+    let running = std::thread::spawn(move || server.run_until(Box::new(TestSignal(told.into()))));
     eventually("it listens", || std::net::TcpStream::connect(address).ok()).await;
-    for offers in [Offers::Http1, Offers::Both] {
+    for offers in [AlpnOffer::Http1, AlpnOffer::Both] {
         let body =
             r#"{"event":"A","anonymousId":"a","context":{"library":{"name":"analytics.js"}}}"#;
         let (head, version) =
@@ -454,7 +454,7 @@ async fn a_listener_with_tls_serves_both_http_versions() {
         assert_eq!(head.status.as_u16(), 200);
         let cookie = head.headers["set-cookie"].to_str().unwrap();
         assert!(cookie.ends_with("; Secure"), "{cookie}");
-        assert_eq!(version == http::Version::HTTP_2, offers == Offers::Both);
+        assert_eq!(version == http::Version::HTTP_2, offers == AlpnOffer::Both);
     }
     assert_eq!(posthog.events(2).await.len(), 2);
     stop.send(()).unwrap();

@@ -1,9 +1,9 @@
-//! The real analytics.js packages, rewritten: nothing of the vendor's is left that a browser could
-//! ask for, and every part of the library is found.
+//! The real analytics.js packages, rewritten: no address of the vendor is left that a browser could
+//! request, and the library finds each of its parts.
 //!
 //! `HEDGEROW_ANALYTICS_JS` names one or more folders `dist/umd` of the npm package
 //! `@segment/analytics-next` (`npm pack @segment/analytics-next@1.84.3`, unpacked), separated by
-//! colons. Without it the tests say that they were skipped.
+//! colons. Without it the tests print that they were skipped.
 
 #![allow(
     missing_docs,

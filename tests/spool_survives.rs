@@ -1,4 +1,4 @@
-//! What the spool has acknowledged is there afterwards: real files, real processes, real signals.
+//! The spool's acknowledged events survive: real files, real processes, real signals.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -56,7 +56,7 @@ fn ids(held: &[QueuedEvent]) -> Vec<String> {
     held.iter().map(id).collect()
 }
 
-/// Events `a`, `b` and `c` of one project, of which the first is a dead letter.
+/// The events `a`, `b` and `c` of one project; the first is a dead letter.
 async fn keep_three_and_refuse_the_first(spool: &SqliteSpool) {
     let events = vec![event("a", 1), event("b", 1), event("c", 1)];
     spool.append("shop", events).await.unwrap();
@@ -72,7 +72,7 @@ async fn all(spool: &SqliteSpool) -> Vec<QueuedEvent> {
     spool.peek("shop", EVERYTHING).await.unwrap().events
 }
 
-/// Tries again until it works, because a spool recovers by itself and not at once.
+/// Repeats until it works, because a spool recovers by itself after a moment.
 async fn append_until_taken(spool: &SqliteSpool, id: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -84,8 +84,8 @@ async fn append_until_taken(spool: &SqliteSpool, id: &str) {
     }
 }
 
-/// Runs this test binary again as a process of its own that appends and prints what was
-/// acknowledged.
+/// Runs this test binary again as a separate process that appends and prints the acknowledged
+/// events.
 fn child(folder: &Path, round: usize, shell_prefix: &str) -> Child {
     let binary = std::env::current_exe().unwrap();
     Command::new("sh")
@@ -102,7 +102,8 @@ fn child(folder: &Path, round: usize, shell_prefix: &str) -> Child {
         .unwrap()
 }
 
-/// The other process: eight writers, each one a person, append until killed or refused.
+/// The other process: eight writers with a person each append until the process is killed or
+/// refused.
 #[test]
 fn the_child_appends() {
     let Some(folder) = std::env::var_os("SPOOL_CHILD") else {
@@ -136,7 +137,8 @@ fn the_child_appends() {
                         println!("refused {}", error.code());
                         return;
                     }
-                    // One write a line, so that a kill cannot cut one that was acknowledged short.
+                    // One write for each line, so that a kill cannot cut the line of an
+                    // acknowledged event.
                     let line = ids
                         .iter()
                         .map(|id| format!("acknowledged {id}\n"))
@@ -150,8 +152,8 @@ fn the_child_appends() {
     });
 }
 
-/// Kills the child after it has acknowledged so many events, and a random moment later. Returns
-/// what it acknowledged.
+/// Kills the child a random moment after it has acknowledged so many events. Returns the
+/// acknowledged events.
 fn kill_after(mut child: Child, least: usize) -> BTreeSet<String> {
     let mut byte = [0];
     getrandom::fill(&mut byte).unwrap();
@@ -263,7 +265,7 @@ async fn an_event_that_comes_again_while_it_waits_is_kept_once() {
         ["a"],
         "another project's event is another event"
     );
-    // Once it is gone it may come again: PostHog collapses that.
+    // A sent event may come again: PostHog removes the duplicate.
     spool.acknowledge("shop", vec![held[0].position]).await;
     spool.append("shop", vec![event("a", 1)]).await.unwrap();
     assert_eq!(ids(&all(&spool).await), ["b", "a"]);

@@ -1,5 +1,5 @@
-//! The table of docs/troubleshooting.md: each trouble is played against the real binary, and its log,
-//! metrics, health and live view say what stands there.
+//! The table of docs/troubleshooting.md: the tests cause each trouble with the real binary, and its
+//! log, metrics, health and live view must match the table.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -44,11 +44,11 @@ async fn each_failure_is_shown_as_the_table_says() {
         let Some((_, play)) = TROUBLES.iter().find(|(name, _)| *name == row.trouble) else {
             continue;
         };
-        let Some(evening) = Box::pin(play()).await else {
+        let Some(trouble) = Box::pin(play()).await else {
             println!("SKIPPED: {}", row.trouble);
             continue;
         };
-        let missing = evening.waits_for(&row).await;
+        let missing = trouble.waits_for(&row).await;
         println!(
             "{}: {}",
             row.trouble,
@@ -59,7 +59,7 @@ async fn each_failure_is_shown_as_the_table_says() {
             }
         );
         if !missing.is_empty() {
-            let log = evening.log();
+            let log = trouble.log();
             wrong.push(format!("{}: {missing:#?}\n{log}", row.trouble));
         }
     }

@@ -1,4 +1,5 @@
-//! Hedgerow reads URLs and referrers as posthog-js does: the frozen result of `scripts/urls`.
+//! Hedgerow reads URLs and referrers as posthog-js does. The expected values come from
+//! `scripts/urls`.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -55,7 +56,7 @@ fn urls_and_referrers_are_read_as_posthog_js_reads_them() {
     assert!(count >= 50, "{count} cases are too few");
 }
 
-/// What Node makes of generated URLs: the frozen ones, or those of the file that `URLS` names.
+/// How Node parses generated URLs: the stored results, or those in the file that `URLS` names.
 fn generated() -> String {
     match std::env::var("URLS") {
         Ok(path) => std::fs::read_to_string(path).unwrap(),

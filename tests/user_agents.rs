@@ -1,4 +1,5 @@
-//! Hedgerow reads user agents as posthog-js does: the frozen result of `scripts/user_agents`.
+//! Hedgerow reads user agents as posthog-js does. The expected values come from
+//! `scripts/user_agents`.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -12,9 +13,9 @@ use std::collections::BTreeSet;
 use hedgerow::rewrite::enrich::user_agent::UserAgent;
 use serde_json::{json, Value};
 
-/// Different names of browsers, systems, devices and kinds of devices.
+/// The number of different browsers, systems, devices and device types.
 const NAMES: usize = 56;
-/// Different names of apps with a browser of their own.
+/// The number of different apps with a browser of their own.
 const APPS: usize = 17;
 
 #[test]
@@ -43,7 +44,7 @@ fn user_agents_are_read_as_posthog_js_reads_them() {
         ];
         let same = ours.iter().zip(&expected).all(|(ours, theirs)| {
             match (ours.as_f64(), theirs.as_f64()) {
-                // 120 and 120.0 are one number.
+                // 120 and 120.0 are the same number.
                 (Some(ours), Some(theirs)) => ours == theirs,
                 _ => ours == theirs,
             }
@@ -62,7 +63,7 @@ fn user_agents_are_read_as_posthog_js_reads_them() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(count >= 1000, "{count} user agents are too few");
-    // Every name that posthog-js's rules can give occurs. Some are browser, system and device alike.
+    // Every name in posthog-js's rules occurs. Some are browser, system and device at once.
     assert_eq!(names.len(), NAMES, "{names:?}");
     assert_eq!(apps.len(), APPS, "{apps:?}");
 }

@@ -1,5 +1,5 @@
-//! Requests that are not as HTTP has them, on each kind of route, over real sockets: which answer
-//! each gets, that nothing of it reaches a server behind, and that ordinary clients are served.
+//! Malformed HTTP requests on each kind of route, over real sockets: which answer each gets, that
+//! nothing of it reaches an upstream, and that ordinary clients get service.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -37,7 +37,7 @@ mod pages;
 #[path = "wire/pipelined.rs"]
 mod pipelined;
 #[allow(dead_code)]
-#[path = "leaving/process.rs"]
+#[path = "shutdown/process.rs"]
 mod process;
 #[path = "wire/resets.rs"]
 mod resets;
@@ -67,14 +67,14 @@ async fn site(body: &'static str) -> Recorder {
     Recorder::that(move |_| Act::Answer(response("200 OK", "", body))).await
 }
 
-struct House {
+struct RunningServer {
     posthog: PostHog,
     public: Recorder,
     private: Recorder,
     proxy: Proxy,
 }
 
-impl House {
+impl RunningServer {
     async fn open() -> Self {
         let posthog = PostHog::start().await;
         let (public, private) = (site("public").await, site("private").await);
@@ -88,7 +88,7 @@ impl House {
         }
     }
 
-    /// The status of the answer to these bytes; 0 for a connection that ends without one.
+    /// The status of the answer to these bytes; 0 if the connection ends without one.
     async fn status(&self, request: &[u8]) -> u16 {
         let mut client = Client::connect(self.proxy.address).await;
         client.send(request).await;
@@ -180,7 +180,7 @@ const HEADS: &[(u16, &str, &str)] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_that_a_server_would_resolve_leaves_no_route() {
-    let house = House::open().await;
+    let house = RunningServer::open().await;
     let mut wrong = Vec::new();
     for prefix in ["/public", "/ph", "/hr", "/shelf"] {
         for way in DOTS {
@@ -211,7 +211,7 @@ async fn a_path_that_a_server_would_resolve_leaves_no_route() {
 }
 
 /// Without TLS the server speaks HTTP/1.1 only; the test's own proxy can speak HTTP/2.
-async fn h2_client(house: &House) -> Option<h2::Client> {
+async fn h2_client(house: &RunningServer) -> Option<h2::Client> {
     let yaml = routes(
         &house.posthog.url(),
         &house.public.url(),
@@ -225,7 +225,7 @@ async fn h2_client(house: &House) -> Option<h2::Client> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_malformed_head_gets_the_answer_that_the_rfc_names_on_every_kind_of_route() {
-    let house = House::open().await;
+    let house = RunningServer::open().await;
     let mut ordinary = Client::connect(house.proxy.address).await;
     let mut wrong = Vec::new();
     for path in ["/hr/v1/track", "/ph/e/", "/public/x", "/shelf"] {
@@ -252,7 +252,7 @@ async fn each_malformed_head_gets_the_answer_that_the_rfc_names_on_every_kind_of
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_malformed_chunk_is_told_where_the_body_is_read_here() {
-    let house = House::open().await;
+    let house = RunningServer::open().await;
     let head = "POST /hr/v1/track HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     for body in [
         "zz\r\n{}\r\n0\r\n\r\n",
@@ -273,7 +273,7 @@ async fn a_malformed_chunk_is_told_where_the_body_is_read_here() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn equal_lengths_go_on_as_one_and_an_unasked_upgrade_does_not() {
-    let house = House::open().await;
+    let house = RunningServer::open().await;
     let request =
         b"POST /shelf HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab";
     assert_eq!(house.status(request).await, 200);

@@ -199,7 +199,9 @@ impl Admin {
             Some((project.name.clone(), said))
         });
         let stalled: serde_json::Map<_, _> = stalled.collect();
-        let writable = state.spool.as_ref().map(|spool| spool.writable);
+        let spool = state.spool.as_ref();
+        let writable = spool.map(|spool| spool.writable);
+        let trouble = spool.and_then(|spool| spool.trouble.as_deref());
         let status = match (stalled.is_empty(), writable) {
             (false, _) => "not_draining",
             (true, Some(false)) => "spool_not_writable",
@@ -208,6 +210,7 @@ impl Admin {
         let text = json!({
             "status": status,
             "spool_writable": writable,
+            "spool_trouble": trouble,
             "not_draining": stalled,
             "waiting": waiting,
             "config": {

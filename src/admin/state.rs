@@ -252,7 +252,7 @@ pub struct BatchAnswers {
 }
 
 /// The spool's counts, in events.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpoolState {
     /// Made durable.
     pub appended: u64,
@@ -270,6 +270,8 @@ pub struct SpoolState {
     pub refused: u64,
     /// Whether it takes events.
     pub writable: bool,
+    /// Why it takes none, in words.
+    pub trouble: Option<String>,
     /// The disk that it uses, if known.
     pub size: Option<SpoolSize>,
     /// Bytes that are free on the disk of its folder.

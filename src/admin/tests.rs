@@ -103,11 +103,15 @@ fn health_shows_waiting_events_and_failures() {
     let mut admin = admin;
     admin.state = Box::new(|| {
         let mut state = state();
-        state.spool = Some(SpoolState::default());
+        state.spool = Some(SpoolState {
+            trouble: Some("no space".to_owned()),
+            ..SpoolState::default()
+        });
         state
     });
     let answer: Value = serde_json::from_str(&body(&get(&admin, "/health", "x"))).unwrap();
     assert_eq!(answer["status"], "spool_not_writable");
+    assert_eq!(answer["spool_trouble"], "no space");
 }
 
 #[test]

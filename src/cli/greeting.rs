@@ -35,15 +35,18 @@ pub(super) fn lines(hedgerow: &Hedgerow, addresses: &[SocketAddr]) -> Vec<String
         None => lines.push("no spool: clients get 503 while PostHog accepts no events".to_owned()),
         Some(spool) => {
             let place = spool.place.backend().describe();
-            let projects = hedgerow.state().projects;
-            let waiting: Vec<String> = projects
+            let state = hedgerow.state();
+            let waiting: Vec<String> = state
+                .projects
                 .iter()
                 .filter(|project| project.waiting > 0)
                 .map(|project| format!("{} events of {}", project.waiting, project.name))
                 .collect();
-            lines.push(match waiting.is_empty() {
-                true => format!("spool {place}: nothing waits"),
-                false => format!("spool {place}: {} wait", waiting.join(", ")),
+            let trouble = state.spool.and_then(|spool| spool.trouble);
+            lines.push(match (waiting.is_empty(), trouble) {
+                (true, None) => format!("spool {place}: nothing waits"),
+                (true, Some(trouble)) => format!("spool {place}: {trouble}"),
+                (false, _) => format!("spool {place}: {} wait", waiting.join(", ")),
             });
         }
     }

@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use base64::Engine;
 
-use super::listeners::{Certificate, Listener};
-use super::model::CaFile;
-use super::pem::{pem, PemContent};
+use super::pem::{pem, CaFile, PemContent};
 use super::reader::{did_you_mean, ConfigReader, Field, Section};
-use super::tree::NodeKind;
-use super::{schema, secret};
+use super::references;
+use super::shape::{KeyType, SectionSchema, PLAIN, SECRET};
 
 /// Let's Encrypt's directory, where browsers trust the certificates.
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -19,12 +17,46 @@ const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 const LETS_ENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
 /// The most names of a certificate; Let's Encrypt takes as many.
 const DOMAINS: usize = 100;
-/// Where authorities ask for HTTP-01 (RFC 8555, 8.3) and for TLS-ALPN-01 (RFC 8737, 3).
-const HTTP: u16 = 80;
-const HTTPS: u16 = 443;
 
 const DOMAIN: &str = "a host name such as shop.example.com";
 const DIRECTORY: &str = "letsencrypt, letsencrypt-staging or a URL that begins with https://";
+
+/// A name that can be proven over HTTP or TLS.
+const DOMAIN_FORM: KeyType = KeyType::Pattern(r"^[^*:/\s]+$");
+
+/// `acme` of `tls`.
+pub(super) const ACME: SectionSchema = SectionSchema {
+    name: "acme",
+    label: "`acme` of `tls`",
+    at: "listen[0].tls.acme",
+    required: &["storage"],
+    keys: &[
+        ("domains", KeyType::OneOrMore(&DOMAIN_FORM)),
+        ("email", KeyType::Pattern("^[^@ ]+@[^@ ]+$")),
+        (
+            "directory",
+            KeyType::Pattern("^(letsencrypt|letsencrypt-staging|https://.+)$"),
+        ),
+        ("storage", KeyType::Text),
+        (
+            "challenge",
+            KeyType::OneOrMore(&KeyType::Words(&["tls-alpn-01", "http-01"])),
+        ),
+        ("ca_file", KeyType::Text),
+        ("external_account", KeyType::Section("external_account")),
+    ],
+    ..PLAIN
+};
+
+/// The `external_account` of `acme`.
+pub(super) const EXTERNAL_ACCOUNT: SectionSchema = SectionSchema {
+    name: "external_account",
+    label: "`external_account` of `acme`",
+    at: "listen[0].tls.acme.external_account",
+    required: &["key_id", "hmac_key"],
+    keys: &[("key_id", SECRET), ("hmac_key", SECRET)],
+    ..PLAIN
+};
 
 /// A certificate that is ordered from an authority by ACME (RFC 8555), and renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +132,7 @@ pub(super) fn read(
     field: &Field<'_>,
     hosts: &[String],
 ) -> Option<AcmeConfig> {
-    let section = reader.section(field, &schema::ACME)?;
+    let section = reader.section(field, &ACME)?;
     let domains = match section.get("domains") {
         Some(field) => domains(reader, field),
         None if hosts.is_empty() => {
@@ -333,10 +365,10 @@ fn challenges(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Vec<Ch
 }
 
 fn external_account(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<ExternalAccount> {
-    let section = reader.section(field, &schema::EXTERNAL_ACCOUNT)?;
+    let section = reader.section(field, &EXTERNAL_ACCOUNT)?;
     let key_id = section.require(reader, "key_id").cloned();
     let key_id = key_id.and_then(|field| {
-        let (text, origin) = secret::named(
+        let (text, origin) = references::named(
             reader,
             &field,
             "the name that the authority has given \
@@ -352,7 +384,7 @@ fn external_account(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<
     let hmac_key = section.require(reader, "hmac_key").cloned();
     let hmac_key = hmac_key.and_then(|field| {
         const EXPECTED: &str = "the key that the authority has given you, in base64url";
-        let (text, origin) = secret::named(reader, &field, EXPECTED)?;
+        let (text, origin) = references::named(reader, &field, EXPECTED)?;
         let text = text.trim();
         let key = URL_SAFE_NO_PAD
             .decode(text)
@@ -377,9 +409,9 @@ pub(super) fn hosts(top: &Section<'_>) -> Vec<String> {
     let mut hosts = Vec::new();
     let routes = top.get("routes").map(Field::each).unwrap_or_default();
     for route in &routes {
-        let host = below(route, "host");
+        let host = route.below("host");
         let host = host.and_then(|field| domain(field.text()?).ok());
-        let home = below(route, "home");
+        let home = route.below("home");
         let home = home.and_then(|field| {
             let url = url::Url::parse(field.text()?).ok()?;
             domain(url.host_str().filter(|_| url.scheme() == "https")?).ok()
@@ -391,80 +423,6 @@ pub(super) fn hosts(top: &Section<'_>) -> Vec<String> {
         }
     }
     hosts
-}
-
-fn below<'n>(field: &Field<'n>, key: &str) -> Option<Field<'n>> {
-    let mut entries = field.entries().iter();
-    let entry = entries.find(|entry| entry.key == key)?;
-    Some(field.entry(entry))
-}
-
-/// The checks that need every listener.
-pub(super) fn check(reader: &mut ConfigReader<'_>, top: &Section<'_>, listen: &[Listener]) {
-    let mut files: Vec<(Field<'_>, &AcmeConfig)> = Vec::new();
-    let listens = top.get("listen").map(Field::each).unwrap_or_default();
-    let plain = listen
-        .iter()
-        .any(|listener| listener.tls.is_none() && listener.address.port() == HTTP);
-    let mut warned = false;
-    // An entry with a mistake is not a listener, and these checks follow when it is corrected.
-    if listens.len() != listen.len() {
-        return;
-    }
-    for (entry, listener) in listens.iter().zip(listen) {
-        let certificates = match below(entry, "tls") {
-            Some(field) if matches!(field.node.kind, NodeKind::List(_)) => field.each(),
-            Some(field) => vec![field],
-            None => continue,
-        };
-        for (field, certificate) in certificates.iter().zip(listener.certificates()) {
-            let (Certificate::Acme(acme), Some(field)) = (certificate, below(field, "acme")) else {
-                continue;
-            };
-            let same_file = |(_, other): &&(Field<'_>, &AcmeConfig)| {
-                other.name() == acme.name()
-                    && other.storage == acme.storage
-                    && other.directory == acme.directory
-            };
-            match files.iter().find(same_file) {
-                Some((_, other)) if *other == acme => continue,
-                Some((other, _)) => {
-                    let message = format!(
-                        "{} (line {}) keeps another certificate of {} in the same `storage`: give \
-                         both the same settings, or another first name",
-                        other.path,
-                        other.node.span.start.line,
-                        acme.name()
-                    );
-                    reader.wrong_key(&field, message);
-                    continue;
-                }
-                None => {}
-            }
-            let (http, alpn) = (Challenge::Http01, Challenge::TlsAlpn01);
-            let secure = listener.address.port() == HTTPS;
-            let words = match acme.challenges.as_slice() {
-                [only] if *only == http && !plain => Some(
-                    "authorities request http-01 on port 80, but no listener without `tls` has \
-                     that port: this works only if it is forwarded to such a listener",
-                ),
-                [only] if *only == alpn && !secure => Some(
-                    "authorities request tls-alpn-01 on port 443: this works only if that port is \
-                     forwarded to this listener",
-                ),
-                [_, _] if !plain && !secure => Some(
-                    "authorities request port 80 (http-01, on a listener without `tls`) or port \
-                     443 (tls-alpn-01): this works only if one of them is forwarded to Hedgerow",
-                ),
-                _ => None,
-            };
-            if let (Some(words), false) = (words, warned) {
-                reader.warn(&field, words);
-                warned = true;
-            }
-            files.push((field, acme));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,13 +2,26 @@
 
 use std::net::SocketAddr;
 
-use super::listeners::Listener;
-use super::listeners::{address, overlap};
+use super::listeners::{address, overlap, Listener};
 use super::reader::{ConfigReader, Field, Section};
-use super::schema;
-use super::secret;
+use super::references;
+use super::shape::{KeyType, SectionSchema, ADDRESS, PLAIN, SECRET};
 use super::tree::NodeKind;
 use crate::admin::{AccessToken, LiveView};
+
+/// An `admin` that is more than an address.
+pub(super) const ADMIN: SectionSchema = SectionSchema {
+    name: "admin",
+    label: "`admin`",
+    at: "admin",
+    required: &["address"],
+    keys: &[
+        ("address", ADDRESS),
+        ("live", KeyType::Read),
+        ("token", SECRET),
+    ],
+    ..PLAIN
+};
 
 /// Whether the live view has been asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +83,7 @@ fn section<'t>(
     reader: &mut ConfigReader<'_>,
     field: &Field<'t>,
 ) -> Option<(Field<'t>, LiveViewWanted, Option<AccessToken>)> {
-    let section = reader.section(field, &schema::ADMIN)?;
+    let section = reader.section(field, &ADMIN)?;
     let address = section.require(reader, "address").cloned();
     let choices = [("on", LiveViewWanted::Yes), ("off", LiveViewWanted::No)];
     let wanted = match section.get("live") {
@@ -86,7 +99,7 @@ fn section<'t>(
 
 fn token(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<AccessToken> {
     const EXPECTED: &str = "env:NAME, file:PATH or the token itself";
-    let (text, origin) = secret::named(reader, field, EXPECTED)?;
+    let (text, origin) = references::named(reader, field, EXPECTED)?;
     match AccessToken::new(text.trim()) {
         Ok(token) => Some(token),
         Err(message) => {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use hedgerow_spool::DeliveryMode;
 
-use super::model::DeliveryConfig;
 use super::reader::{ConfigReader, Section};
-use super::{schema, spool};
+use super::shape::{KeyType, SectionSchema, PLAIN};
+use super::spool::{self, SpoolConfig};
 use crate::posthog::BATCH_LIMIT;
 
 const MODES: [(&str, DeliveryMode); 3] = [
@@ -14,6 +14,64 @@ const MODES: [(&str, DeliveryMode); 3] = [
     ("group", DeliveryMode::Group),
     ("spool", DeliveryMode::Spool),
 ];
+
+/// `delivery`.
+pub(super) const DELIVERY: SectionSchema = SectionSchema {
+    name: "delivery",
+    label: "`delivery`",
+    at: "delivery",
+    keys: &[
+        ("connect_timeout", KeyType::Read),
+        ("timeout", KeyType::Read),
+        ("mode", KeyType::Read),
+        ("linger", KeyType::Read),
+        ("group_size", KeyType::Read),
+        (
+            "spool",
+            KeyType::AnyOf(&[KeyType::Off, KeyType::Section("spool")]),
+        ),
+    ],
+    ..PLAIN
+};
+
+/// `delivery` of a project.
+pub(super) const PROJECT_DELIVERY: SectionSchema = SectionSchema {
+    name: "delivery of a project",
+    label: "`delivery` of a project",
+    at: "projects.shop.delivery",
+    keys: &[("mode", KeyType::Read)],
+    ..PLAIN
+};
+
+/// How long PostHog may take, and what happens when it takes longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryConfig {
+    /// For a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// For the answer to a batch.
+    pub timeout: Duration,
+    /// When clients get their 200, unless their project has its own mode.
+    pub mode: DeliveryMode,
+    /// In the mode `group`, how long a request waits for others.
+    pub linger: Duration,
+    /// In the mode `group`, the size in bytes from which on requests wait for no others.
+    pub group_size: usize,
+    /// Where batches wait for PostHog to come back; none when turned off.
+    pub spool: Option<SpoolConfig>,
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(3),
+            timeout: Duration::from_secs(15),
+            mode: DeliveryMode::Stream,
+            linger: Duration::from_millis(5),
+            group_size: 1 << 20,
+            spool: None,
+        }
+    }
+}
 
 /// Whether a file has a spool, with or without mistakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +86,7 @@ pub(super) fn read(
     top: &Section<'_>,
 ) -> (DeliveryConfig, SpoolNamed) {
     let mut delivery = DeliveryConfig::default();
-    let Some(section) = reader.optional_section(top, "delivery", &schema::DELIVERY) else {
+    let Some(section) = reader.optional_section(top, "delivery", &DELIVERY) else {
         return (delivery, SpoolNamed::No);
     };
     let range = Duration::from_millis(1)..=Duration::from_secs(600);
@@ -64,7 +122,7 @@ pub(super) fn of_project(
     project: &Section<'_>,
     named: SpoolNamed,
 ) -> Option<DeliveryMode> {
-    let section = reader.optional_section(project, "delivery", &schema::PROJECT_DELIVERY)?;
+    let section = reader.optional_section(project, "delivery", &PROJECT_DELIVERY)?;
     mode(reader, &section, named)
 }
 

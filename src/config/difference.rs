@@ -1,6 +1,6 @@
 //! The differences between two configurations, key by key. Secrets are named and not shown.
 
-use super::model::DeliveryConfig;
+use super::delivery::DeliveryConfig;
 use super::outline::outline_of;
 use super::problem::Problems;
 use super::units;

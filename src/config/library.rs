@@ -3,9 +3,46 @@
 use std::path::{Path, PathBuf};
 
 use super::reader::{ConfigReader, Field, Section};
+use super::shape::{KeyType, SectionSchema, PLAIN};
 use crate::posthog::Host;
 use crate::site::PathPrefix;
 use crate::site::{Layout, Sha256};
+
+const SHA256: &str = "^[0-9A-Fa-f]{64}$";
+
+/// `library` of `segment`.
+pub(super) const LIBRARY: SectionSchema = SectionSchema {
+    name: "library",
+    label: "`library` of `segment`",
+    at: "routes[0].segment.library",
+    required: &["script", "settings", "chunks", "calls"],
+    one_of: &[&["folder", "url"]],
+    needs: &[
+        ("url", "sha256"),
+        ("url", "keep"),
+        ("sha256", "url"),
+        ("keep", "url"),
+    ],
+    keys: &[
+        ("folder", KeyType::Text),
+        ("url", KeyType::Pattern("^https?://.+/.+")),
+        ("sha256", KeyType::Pattern(SHA256)),
+        ("keep", KeyType::Text),
+        (
+            "previous",
+            KeyType::AnyOf(&[
+                KeyType::Text,
+                KeyType::ListOf(&KeyType::Text, 0, 8),
+                KeyType::Nothing,
+            ]),
+        ),
+        ("script", KeyType::Text),
+        ("settings", KeyType::Text),
+        ("chunks", KeyType::Text),
+        ("calls", KeyType::Text),
+    ],
+    ..PLAIN
+};
 
 /// The most versions from before an upgrade.
 const PREVIOUS: usize = 8;

@@ -8,11 +8,51 @@ use ipnet::IpNet;
 use super::acme::{self, AcmeConfig};
 use super::pem::{pem, PemContent};
 use super::reader::{ConfigReader, Field, Section};
-use super::schema;
+use super::shape::{KeyType, SectionSchema, ADDRESS as ADDRESS_FORM, NETWORK, PLAIN};
 use super::tree::NodeKind;
 use crate::site::PathPrefix;
 
 const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080 (IPv6 in quotes: \"[::1]:80\")";
+
+/// An entry of `listen` that is more than an address.
+pub(super) const LISTENER: SectionSchema = SectionSchema {
+    name: "listen",
+    label: "an entry of `listen`",
+    at: "listen[0]",
+    required: &["address"],
+    excludes: &[("h2c", "tls"), ("redirect", "tls")],
+    keys: &[
+        ("address", ADDRESS_FORM),
+        ("tls", KeyType::OneOrMore(&KeyType::Section("tls"))),
+        ("health", KeyType::Pattern("^/.")),
+        (
+            "proxy_protocol",
+            KeyType::AnyOf(&[
+                KeyType::OneOrMore(&NETWORK),
+                KeyType::ListOf(&NETWORK, 0, 0),
+                KeyType::Nothing,
+            ]),
+        ),
+        ("h2c", KeyType::Read),
+        ("redirect", KeyType::Pattern("^https(:[0-9]{1,5})?$")),
+    ],
+    ..PLAIN
+};
+
+/// `tls` of a listener.
+pub(super) const TLS: SectionSchema = SectionSchema {
+    name: "tls",
+    label: "`tls` of a listener",
+    at: "listen[0].tls",
+    one_of: &[&["certificate", "acme"]],
+    needs: &[("certificate", "key"), ("key", "certificate")],
+    keys: &[
+        ("certificate", KeyType::Text),
+        ("key", KeyType::Text),
+        ("acme", KeyType::Section("acme")),
+    ],
+    ..PLAIN
+};
 
 /// The address on which Hedgerow accepts requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +184,6 @@ pub(super) fn listen(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<Li
         }
         listeners.push(listener);
     }
-    acme::check(reader, top, &listeners);
     listeners
 }
 
@@ -169,7 +208,7 @@ fn listener(
     if !matches!(entry.node.kind, NodeKind::Mapping(_)) {
         return Some(Listener::plain(address(reader, entry)?));
     }
-    let section = reader.section(entry, &schema::LISTENER)?;
+    let section = reader.section(entry, &LISTENER)?;
     let address = section
         .require(reader, "address")
         .cloned()
@@ -189,7 +228,7 @@ fn listener(
         Some(field) => Some(redirect(reader, &field)?),
         None => None,
     };
-    for (key, _) in schema::LISTENER.excludes {
+    for (key, _) in LISTENER.excludes {
         let field = section.get(key).filter(|field| !field.is_off());
         if let (Some(_), Some(field)) = (&secured, field) {
             reader.wrong_key(field, "is for listeners without `tls`");
@@ -266,7 +305,7 @@ fn certificates(
 }
 
 fn tls(reader: &mut ConfigReader<'_>, field: &Field<'_>, hosts: &[String]) -> Option<Certificate> {
-    let section = reader.section(field, &schema::TLS)?;
+    let section = reader.section(field, &TLS)?;
     if let Some(field) = section.get("acme") {
         let acme = acme::read(reader, field, hosts);
         let files = ["certificate", "key"];
@@ -336,10 +375,10 @@ pub(super) fn trusted_proxies(reader: &mut ConfigReader<'_>, top: &Section<'_>) 
 }
 
 fn networks_of(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Vec<IpNet> {
-    const NETWORK: &str = "a network such as 10.0.0.0/8, or an address";
+    const EXPECTED: &str = "a network such as 10.0.0.0/8, or an address";
     let mut networks = Vec::new();
     for entry in field.each() {
-        let Some(text) = reader.text(&entry, NETWORK) else {
+        let Some(text) = reader.text(&entry, EXPECTED) else {
             continue;
         };
         let network = text
@@ -355,7 +394,7 @@ fn networks_of(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Vec<IpNet> {
                 }
                 networks.push(network.trunc());
             }
-            Err(_) => reader.wrong(&entry, format!("expected {NETWORK}")),
+            Err(_) => reader.wrong(&entry, format!("expected {EXPECTED}")),
         }
     }
     networks

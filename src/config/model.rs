@@ -1,25 +1,23 @@
 //! The compiled configuration: values that cannot be bad, shared and never changed.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use hedgerow_spool::{DeliveryMode, SpoolLimits, SpoolPlace};
+use hedgerow_spool::DeliveryMode;
 use ipnet::IpNet;
 
-use super::first_party::{PostHogPassThrough, SegmentFiles, SiteOrigin};
+use super::delivery::DeliveryConfig;
+use super::limits::RequestLimits;
 use super::listeners::Listener;
+use super::projects::{Project, UpstreamHttp};
+use super::routes::{Action, Route};
+use super::server::ServerConfig;
 use super::sessions::SessionMode;
-use super::site_host::SiteHost;
 use crate::admin::outline::Outline;
 use crate::admin::LiveView;
-use crate::posthog::{ApiKey, Host, ProjectId};
-use crate::rewrite::{Bounds, Mapping, Recipient};
-use crate::segment::WriteKeys;
-use crate::site::snippet::ProxyAddress;
-use crate::site::PathPrefix;
+use crate::posthog::ApiKey;
+use crate::rewrite::{Bounds, Mapping};
 
 /// One configuration, checked and compiled: what `docs/configuration.md` describes key by key.
 ///
@@ -87,241 +85,6 @@ pub struct Config {
     /// The process.
     #[doc(hidden)]
     pub server: ServerConfig,
-}
-
-/// One PostHog project.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Project {
-    /// The name the file gives it.
-    pub name: String,
-    /// Where it lives.
-    pub host: Host,
-    /// Its project key.
-    pub api_key: ApiKey,
-    /// The authority its host's certificate is checked against, instead of the public ones.
-    pub ca_file: Option<CaFile>,
-    /// The HTTP version for its host.
-    pub http: UpstreamHttp,
-    /// Properties that each of its events gets: names, and values as JSON text.
-    pub properties: Vec<(String, String)>,
-    /// When clients get their 200: its own mode, or that of `delivery`.
-    pub mode: DeliveryMode,
-}
-
-impl Project {
-    /// The recipient of its events, for the rewriting.
-    pub fn recipient(&self) -> Recipient {
-        Recipient {
-            project: ProjectId::of(&self.api_key),
-            properties: self.properties.clone(),
-        }
-    }
-}
-
-/// A certificate authority of your own.
-#[derive(Clone, PartialEq, Eq)]
-pub struct CaFile {
-    /// Where it was read.
-    pub path: PathBuf,
-    /// Its certificates, PEM.
-    pub pem: Vec<u8>,
-}
-
-impl fmt::Debug for CaFile {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("CaFile").field(&self.path).finish()
-    }
-}
-
-/// The HTTP version for a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum UpstreamHttp {
-    /// The host's choice (ALPN) over TLS, HTTP/1.1 over plain connections.
-    #[default]
-    Auto,
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2; over plain connections with prior knowledge (RFC 9113, 3.3).
-    Http2,
-}
-
-/// Which requests, and what happens to them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// The host of the request; without one, every host.
-    pub host: Option<SiteHost>,
-    /// How its path begins.
-    pub path: PathPrefix,
-    /// Where pages on other hosts reach it; none where it is a path of the page's own host.
-    pub home: Option<ProxyAddress>,
-    /// Its action.
-    pub action: Action,
-}
-
-impl Route {
-    /// Its name in logs and metrics: its host, if it has one, and its path.
-    pub fn name(&self) -> String {
-        match &self.host {
-            Some(host) => format!("{host}{}", self.path),
-            None => self.path.to_string(),
-        }
-    }
-}
-
-/// The action of a route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Segment's calls, rewritten for the project of the write key.
-    Segment {
-        /// The keys it takes.
-        write_keys: WriteKeys<Arc<Project>>,
-        /// analytics.js, its settings, and what happens to a real Segment account.
-        files: Box<SegmentFiles>,
-    },
-    /// posthog-js, passed through to a project's host.
-    PostHog(PostHogPassThrough),
-    /// The site itself.
-    Origin(SiteOrigin),
-}
-
-/// Bounds on bodies, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestLimits {
-    /// The largest body, inflated; a larger one gets 413.
-    pub body: usize,
-    /// All bodies held at once; past it a request gets 503.
-    pub memory: usize,
-    /// All connections of clients that are open at once.
-    pub connections: usize,
-    /// Those of one address (of one /64 with IPv6) that is not in `trusted_proxies`.
-    pub connections_per_client: usize,
-    /// Requests a second of one address (of one /64 with IPv6) that is not in `trusted_proxies`;
-    /// without a number as many as come.
-    pub requests_per_client: Option<usize>,
-    /// Requests a second with one write key; without a number as many as come.
-    pub requests_per_key: Option<usize>,
-    /// How long the head of a request may take, from its first byte to its last.
-    pub head_timeout: Duration,
-    /// The minimum rate of a body; no minimum if it is `None`.
-    pub body_rate: Option<BodyRate>,
-}
-
-/// The least speed of a body: in each stretch of `grace`, this many bytes a second on average.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BodyRate {
-    /// Bytes a second; at least one.
-    pub bytes: u64,
-    /// How long a body is not measured.
-    pub grace: Duration,
-}
-
-impl Default for BodyRate {
-    fn default() -> Self {
-        Self {
-            bytes: 250,
-            grace: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Default for RequestLimits {
-    fn default() -> Self {
-        Self {
-            body: 10 << 20,
-            memory: 256 << 20,
-            connections: 10_000,
-            connections_per_client: 2_500,
-            requests_per_client: None,
-            requests_per_key: None,
-            head_timeout: Duration::from_secs(30),
-            body_rate: Some(BodyRate::default()),
-        }
-    }
-}
-
-/// How long PostHog may take, and what happens when it takes longer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeliveryConfig {
-    /// For a connection, TLS included.
-    pub connect_timeout: Duration,
-    /// For the answer to a batch.
-    pub timeout: Duration,
-    /// When clients get their 200, unless their project has its own mode.
-    pub mode: DeliveryMode,
-    /// In the mode `group`, how long a request waits for others.
-    pub linger: Duration,
-    /// In the mode `group`, the size in bytes from which on requests wait for no others.
-    pub group_size: usize,
-    /// Where batches wait for PostHog to come back; none when turned off.
-    pub spool: Option<SpoolConfig>,
-}
-
-impl Default for DeliveryConfig {
-    fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(3),
-            timeout: Duration::from_secs(15),
-            mode: DeliveryMode::Stream,
-            linger: Duration::from_millis(5),
-            group_size: 1 << 20,
-            spool: None,
-        }
-    }
-}
-
-/// Where batches wait for PostHog to come back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpoolConfig {
-    /// On this machine's disk, or shared.
-    pub place: SpoolPlace,
-    /// The most it holds, in bytes.
-    pub max_size: u64,
-    /// The longest a batch waits.
-    pub max_age: Duration,
-}
-
-impl SpoolConfig {
-    /// Its bounds.
-    pub fn limits(&self) -> SpoolLimits {
-        SpoolLimits {
-            max_size: self.max_size,
-            max_age: self.max_age,
-        }
-    }
-}
-
-/// The process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerConfig {
-    /// Threads that serve requests.
-    pub threads: usize,
-    /// How long requests in flight may continue after the process is stopped.
-    pub grace: Duration,
-    /// The socket on which a successor asks for the listening sockets; `None` if off.
-    pub upgrade_socket: Option<PathBuf>,
-    /// Whether files that change are read again without being asked.
-    pub watch: Watching,
-}
-
-/// Whether files that change are read again without being asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Watching {
-    /// They are.
-    #[default]
-    On,
-    /// Only when asked.
-    Off,
-}
-
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self {
-            threads: 2,
-            grace: Duration::from_secs(5),
-            upgrade_socket: None,
-            watch: Watching::On,
-        }
-    }
 }
 
 impl Config {

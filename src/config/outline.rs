@@ -2,10 +2,10 @@
 
 use crate::admin::outline::{Outline, ValueVisibility};
 
-use super::problem::Problems;
-use super::source::{holds_login, is_secret_key};
-use super::tree::{self, Node, NodeKind};
-use super::{only_problem, Place};
+use super::problem::{Place, Problems};
+use super::schema::sections;
+use super::source::{holds_login, is_secret_key, RawProblem, SourceText};
+use super::tree::{self, Node, NodeKind, SourceSpan};
 
 /// The outline of the text of a configuration.
 ///
@@ -81,4 +81,13 @@ fn name_of(node: &Node) -> Option<String> {
         (Some(host), Some(path)) => Some(format!("{host}{path}")),
         (one, other) => other.or(one),
     }
+}
+
+/// The only mistake of a text that cannot be read at all.
+pub(super) fn only_problem(text: &str, place: Place, message: String) -> Problems {
+    SourceText::broken(text, sections()).problems(vec![RawProblem {
+        span: SourceSpan::point(place),
+        path: String::new(),
+        message,
+    }])
 }

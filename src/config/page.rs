@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-use super::model::{Action, Config, Route};
+use super::model::Config;
+use super::routes::{Action, Route};
 use super::sessions::SessionMode;
 use super::site_host::SiteHost;
 use crate::rewrite::Mode;

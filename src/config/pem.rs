@@ -1,10 +1,26 @@
 //! The certificates and keys that a configuration names, as PEM files.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rustls_pki_types::pem::{from_buf, Error, SectionKind};
 
 use super::reader::{ConfigReader, Field};
+
+/// A certificate authority of your own.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CaFile {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// Its certificates, PEM.
+    pub pem: Vec<u8>,
+}
+
+impl fmt::Debug for CaFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("CaFile").field(&self.path).finish()
+    }
+}
 
 /// The required content of a PEM file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,50 @@
 //! `privacy`: what may leave of a visitor.
 
 use super::reader::{ConfigReader, Field, Section};
+use super::references;
+use super::shape::{KeyType, SectionSchema, PLAIN, SECRET};
 use super::tree::NodeKind;
-use super::{schema, secret};
 use crate::rewrite::privacy::{
     ClickIds, IpMask, PathPattern, Privacy, Pseudonym, Secret, Treatment, PROTECTED, SECRET_BYTES,
+};
+
+/// `privacy`.
+pub(super) const PRIVACY: SectionSchema = SectionSchema {
+    name: "privacy",
+    label: "`privacy`",
+    at: "privacy",
+    keys: &[
+        (
+            "drop",
+            KeyType::AnyOf(&[
+                KeyType::Text,
+                KeyType::ListOf(&KeyType::Text, 0, 128),
+                KeyType::Nothing,
+            ]),
+        ),
+        (
+            "hash",
+            KeyType::AnyOf(&[
+                KeyType::Text,
+                KeyType::ListOf(&KeyType::Text, 0, 128),
+                KeyType::Nothing,
+            ]),
+        ),
+        ("secret", SECRET),
+        ("ip", KeyType::Read),
+        ("click_ids", KeyType::Read),
+        ("global_privacy_control", KeyType::Read),
+        ("do_not_track", KeyType::Read),
+        (
+            "consent",
+            KeyType::AnyOf(&[
+                KeyType::MapOf(&KeyType::ReadAt("privacy.consent.Everything"), 64),
+                KeyType::Nothing,
+            ]),
+        ),
+        ("pseudonym", KeyType::Read),
+    ],
+    ..PLAIN
 };
 
 /// The most paths of `drop`, and of `hash`; each is compared with each property.
@@ -15,7 +55,7 @@ const CATEGORIES: usize = 64;
 
 /// Reads the section.
 pub(super) fn read(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Privacy {
-    let Some(section) = reader.optional_section(top, "privacy", &schema::PRIVACY) else {
+    let Some(section) = reader.optional_section(top, "privacy", &PRIVACY) else {
         return Privacy::default();
     };
     let signal = [
@@ -121,7 +161,7 @@ fn paths(reader: &mut ConfigReader<'_>, section: &Section<'_>, key: &str) -> Vec
 fn secret_of(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<Secret> {
     let field = section.get("secret")?;
     let expected = format!("env:NAME, file:PATH or at least {SECRET_BYTES} bytes");
-    let (value, origin) = secret::named(reader, field, &expected)?;
+    let (value, origin) = references::named(reader, field, &expected)?;
     match Secret::new(value.trim().as_bytes()) {
         Ok(secret) => Some(secret),
         Err(error) => {

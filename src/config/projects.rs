@@ -5,14 +5,75 @@ use std::sync::Arc;
 use hedgerow_spool::DeliveryMode;
 
 use super::delivery::{self, SpoolNamed};
-use super::listeners::is_ours;
-use super::listeners::Listener;
-use super::model::{CaFile, Project, UpstreamHttp};
-use super::pem::{pem, PemContent};
+use super::listeners::{is_ours, Listener};
+use super::pem::{pem, CaFile, PemContent};
 use super::reader::{did_you_mean, ConfigReader, Field, Section};
+use super::shape::{KeyType, SectionSchema, PLAIN, SECRET};
 use super::tree::NodeKind;
-use super::{rules, schema, secret};
-use crate::posthog::{ApiKey, Host, Scheme};
+use super::{references, rules};
+use crate::posthog::{ApiKey, Host, ProjectId, Scheme};
+use crate::rewrite::Recipient;
+
+/// One of `projects`.
+pub(super) const PROJECT: SectionSchema = SectionSchema {
+    name: "projects",
+    label: "a project",
+    at: "projects.shop",
+    required: &["host", "api_key"],
+    keys: &[
+        ("host", KeyType::Pattern("^(us|eu|https?://.+)$")),
+        ("api_key", SECRET),
+        ("ca_file", KeyType::Text),
+        ("http", KeyType::Read),
+        (
+            "properties",
+            KeyType::AnyOf(&[KeyType::MapOf(&KeyType::Value, 63), KeyType::Nothing]),
+        ),
+        ("delivery", KeyType::Optional("delivery of a project")),
+    ],
+    ..PLAIN
+};
+
+/// One PostHog project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// The name the file gives it.
+    pub name: String,
+    /// Where it lives.
+    pub host: Host,
+    /// Its project key.
+    pub api_key: ApiKey,
+    /// The authority its host's certificate is checked against, instead of the public ones.
+    pub ca_file: Option<CaFile>,
+    /// The HTTP version for its host.
+    pub http: UpstreamHttp,
+    /// Properties that each of its events gets: names, and values as JSON text.
+    pub properties: Vec<(String, String)>,
+    /// When clients get their 200: its own mode, or that of `delivery`.
+    pub mode: DeliveryMode,
+}
+
+impl Project {
+    /// The recipient of its events, for the rewriting.
+    pub fn recipient(&self) -> Recipient {
+        Recipient {
+            project: ProjectId::of(&self.api_key),
+            properties: self.properties.clone(),
+        }
+    }
+}
+
+/// The HTTP version for a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UpstreamHttp {
+    /// The host's choice (ALPN) over TLS, HTTP/1.1 over plain connections.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2; over plain connections with prior knowledge (RFC 9113, 3.3).
+    Http2,
+}
 
 /// The projects of a file by name. One with a mistake keeps its name, so that the routes to it
 /// are not called mistakes too.
@@ -104,7 +165,7 @@ fn project(
     listen: &[Listener],
     (mode, spool): (DeliveryMode, SpoolNamed),
 ) -> Option<Project> {
-    let section = reader.section(field, &schema::PROJECT)?;
+    let section = reader.section(field, &PROJECT)?;
     let host = section.require(reader, "host").cloned();
     let host = host.and_then(|field| host_of(reader, &field, listen));
     let api_key = section.require(reader, "api_key").cloned();
@@ -164,7 +225,7 @@ fn host_of(reader: &mut ConfigReader<'_>, field: &Field<'_>, listen: &[Listener]
 /// Reads a project key: `env:NAME`, `file:PATH` or the key itself. No message repeats the value.
 fn key(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<ApiKey> {
     const EXPECTED: &str = "env:NAME, file:PATH or the project key itself (phc_…)";
-    let (value, origin) = secret::named(reader, field, EXPECTED)?;
+    let (value, origin) = references::named(reader, field, EXPECTED)?;
     match ApiKey::new(&value) {
         Ok(key) => {
             if !key.expose().starts_with("phc_") {

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use super::problem::Place;
-use super::schema::sections;
 use super::secret::{is_reference, SecretSource};
-use super::shape::SectionSchema;
+use super::shape::{SectionSchema, Sections};
 use super::source::{join, RawProblem};
 use super::tree::{MappingEntry, Node, NodeKind, SourceSpan};
 use super::{units, words};
@@ -13,6 +12,8 @@ use super::{units, words};
 /// The results of reading one configuration.
 pub(super) struct ConfigReader<'a> {
     pub secrets: &'a dyn SecretSource,
+    /// All sections, to say where a key belongs that stands in the wrong one.
+    sections: Sections,
     pub mistakes: Vec<RawProblem>,
     pub warnings: Vec<RawProblem>,
     /// The expected values, by path: the JSON Schema contains the same.
@@ -113,6 +114,13 @@ impl<'n> Field<'n> {
         }
     }
 
+    /// The value of a key of a mapping that is not read as a section.
+    pub fn below(&self, key: &str) -> Option<Field<'n>> {
+        let mut entries = self.entries().iter();
+        let entry = entries.find(|entry| entry.key == key)?;
+        Some(self.entry(entry))
+    }
+
     /// The value of one of them.
     pub fn entry(&self, entry: &'n MappingEntry) -> Field<'n> {
         Field {
@@ -124,9 +132,14 @@ impl<'n> Field<'n> {
 }
 
 impl<'a> ConfigReader<'a> {
-    pub fn new(secrets: &'a dyn SecretSource, mistakes: Vec<RawProblem>) -> Self {
+    pub fn new(
+        secrets: &'a dyn SecretSource,
+        sections: Sections,
+        mistakes: Vec<RawProblem>,
+    ) -> Self {
         Self {
             secrets,
+            sections,
             mistakes,
             warnings: Vec::new(),
             seen: Vec::new(),
@@ -188,7 +201,7 @@ impl<'a> ConfigReader<'a> {
             if known.contains(&entry.key.as_str()) {
                 fields.push((entry.key.as_str(), below));
             } else {
-                let message = unknown_key(&entry.key, &known);
+                let message = unknown_key(&entry.key, &known, self.sections);
                 self.wrong_key(&below, message);
             }
         }
@@ -395,11 +408,11 @@ pub(super) fn did_you_mean<'w>(given: &str, known: impl IntoIterator<Item = &'w 
     }
 }
 
-fn unknown_key(key: &str, known: &[&str]) -> String {
+fn unknown_key(key: &str, known: &[&str], sections: Sections) -> String {
     if let Some(word) = words::nearest(key, known.iter().copied()) {
         return format!("unknown key; did you mean {word}?");
     }
-    let elsewhere = sections().find(|section| section.has(key));
+    let elsewhere = sections.iter().find(|section| section.has(key));
     match elsewhere {
         Some(section) => format!("unknown key here; it belongs to {}", section.label),
         None => format!("unknown key; expected {}", listed(known)),

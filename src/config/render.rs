@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::first_party::PostHogPassThrough;
 use hedgerow_spool::DeliveryMode;
 
 use super::listeners::Listener;
-use super::model::{Action, Config, Project, Route};
+use super::model::Config;
+use super::posthog_route::PostHogPassThrough;
 use super::problem::{Problem, Problems, Warning};
+use super::projects::Project;
+use super::routes::{Action, Route};
 use super::sessions::SessionMode;
 use super::units::{print_duration, print_size};
 use super::{privacy, rules};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use super::model::{Action, Route};
+use super::routes::{Action, Route};
 use super::site_host;
 use crate::site::head::normal;
 

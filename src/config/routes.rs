@@ -1,23 +1,90 @@
 //! `routes`: which requests, and what happens to them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::first_party::{self, SegmentFiles};
 use super::listeners::Listener;
-use super::model::{Action, Project, Route};
-use super::projects::DeclaredProjects;
+use super::origin_route::{self, SiteOrigin};
+use super::posthog_route::{self, PostHogPassThrough};
+use super::projects::{DeclaredProjects, Project};
 use super::reader::{ConfigReader, Field, Section};
+use super::segment_route::{self, SegmentFiles};
+use super::shape::{KeyType, SectionSchema, PATH, PLAIN, PROJECT_NAME, SERVER_URL};
 use super::site_host::SiteHost;
 use super::tree::NodeKind;
-use super::{schema, secret};
-use crate::segment::{WriteKey, WriteKeys};
+use crate::segment::WriteKeys;
 use crate::site::snippet::ProxyAddress;
 use crate::site::PathPrefix;
 
 /// The most routes; each is compared with those before it, and a request with all of them.
 const ROUTE_LIMIT: usize = 1000;
 const HOME: &str = "scheme and host, such as https://t.example.com";
+
+/// The actions among the keys of a route.
+const ACTIONS: &[&str] = &["segment", "posthog", "origin"];
+
+/// One of `routes`.
+pub(super) const ROUTE: SectionSchema = SectionSchema {
+    name: "routes",
+    label: "a route",
+    at: "routes[0]",
+    required: &["path"],
+    one_of: &[ACTIONS],
+    excludes: &[("home", "origin")],
+    keys: &[
+        ("host", KeyType::Text),
+        ("path", PATH),
+        ("home", KeyType::Pattern("^https?://[^/]+/?$")),
+        ("segment", KeyType::Section("segment")),
+        (
+            "posthog",
+            KeyType::AnyOf(&[PROJECT_NAME, KeyType::Section("posthog")]),
+        ),
+        (
+            "origin",
+            KeyType::AnyOf(&[KeyType::OneOrMore(&SERVER_URL), KeyType::Section("origin")]),
+        ),
+    ],
+    ..PLAIN
+};
+
+/// Which requests, and what happens to them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The host of the request; without one, every host.
+    pub host: Option<SiteHost>,
+    /// How its path begins.
+    pub path: PathPrefix,
+    /// Where pages on other hosts reach it; none where it is a path of the page's own host.
+    pub home: Option<ProxyAddress>,
+    /// Its action.
+    pub action: Action,
+}
+
+impl Route {
+    /// Its name in logs and metrics: its host, if it has one, and its path.
+    pub fn name(&self) -> String {
+        match &self.host {
+            Some(host) => format!("{host}{}", self.path),
+            None => self.path.to_string(),
+        }
+    }
+}
+
+/// The action of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Segment's calls, rewritten for the project of the write key.
+    Segment {
+        /// The keys it takes.
+        write_keys: WriteKeys<Arc<Project>>,
+        /// analytics.js, its settings, and what happens to a real Segment account.
+        files: Box<SegmentFiles>,
+    },
+    /// posthog-js, passed through to a project's host.
+    PostHog(PostHogPassThrough),
+    /// The site itself.
+    Origin(SiteOrigin),
+}
 
 /// Reads the section.
 pub(super) fn read(
@@ -44,7 +111,7 @@ pub(super) fn read(
     let mut injects = Vec::new();
     let mut matched: Vec<(Option<SiteHost>, PathPrefix, String)> = Vec::new();
     for entry in &entries {
-        let Some(section) = reader.section(entry, &schema::ROUTE) else {
+        let Some(section) = reader.section(entry, &ROUTE) else {
             continue;
         };
         let place = place(reader, &section);
@@ -85,7 +152,7 @@ pub(super) fn read(
     let complete = routes.len() == entries.len();
     for (field, number) in injects.iter().filter(|_| complete) {
         if let Some(origin) = routes.get(*number) {
-            first_party::check_inject(reader, field, origin, &routes);
+            check_inject(reader, field, origin, &routes);
         }
     }
     projects.warn_about_unused(reader);
@@ -155,7 +222,7 @@ fn action<'n>(
     path: Option<&PathPrefix>,
     injects: &mut Vec<Field<'n>>,
 ) -> Option<Action> {
-    let mut found = schema::ACTIONS.iter().filter_map(|key| section.get(key));
+    let mut found = ACTIONS.iter().filter_map(|key| section.get(key));
     let Some(first) = found.next() else {
         let message = "one of `segment`, `posthog` and `origin` is missing";
         reader.lacking(section, message);
@@ -184,109 +251,46 @@ fn one_action<'n>(
     injects: &mut Vec<Field<'n>>,
 ) -> Option<Action> {
     if field.path.ends_with(".segment") {
-        let (write_keys, files) = segment(reader, field, projects, path)?;
+        let (write_keys, files) = segment_route::read(reader, field, projects, path)?;
         let files = Box::new(files);
         Some(Action::Segment { write_keys, files })
     } else if field.path.ends_with(".posthog") {
-        first_party::posthog(reader, field, projects).map(Action::PostHog)
+        posthog_route::read(reader, field, projects).map(Action::PostHog)
     } else {
-        first_party::origin(reader, field, listen, injects).map(Action::Origin)
+        origin_route::read(reader, field, listen, injects).map(Action::Origin)
     }
 }
 
-fn segment(
+/// Whether a page of this origin could load what its `inject` names: the same as
+/// [`super::Config::page`] looks for, on a host that the page has.
+fn check_inject(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
-    projects: &mut DeclaredProjects<'_>,
-    path: Option<&PathPrefix>,
-) -> Option<(WriteKeys<Arc<Project>>, SegmentFiles)> {
-    let section = reader.section(field, &schema::SEGMENT)?;
-    let keys = write_keys(reader, &section, projects);
-    let files = first_party::segment_files(reader, &section, path?, keys.as_ref())?;
-    Some((keys?, files))
-}
-
-fn write_keys(
-    reader: &mut ConfigReader<'_>,
-    section: &Section<'_>,
-    projects: &mut DeclaredProjects<'_>,
-) -> Option<WriteKeys<Arc<Project>>> {
-    const EXPECTED: &str = "any, a list of write keys, or a mapping from write key to project";
-    let keys = section.get("write_keys");
-    let has_map = keys.is_some_and(|keys| matches!(keys.node.kind, NodeKind::Mapping(_)));
-    // A map names the projects itself.
-    let project = match section.get("project") {
-        Some(field) => projects.named(reader, field),
-        None if has_map => None,
-        None => {
-            section.require(reader, "project");
-            None
-        }
+    origin: &Route,
+    routes: &[Route],
+) {
+    let Action::Origin(SiteOrigin {
+        inject: Some(path), ..
+    }) = &origin.action
+    else {
+        return;
     };
-    let Some(keys) = keys else {
-        return project.map(WriteKeys::Any);
+    let serves = |route: &&Route| match &route.action {
+        Action::Segment { files, .. } => files.library.is_some(),
+        Action::PostHog(_) => true,
+        Action::Origin(_) => false,
     };
-    let mut listed = HashMap::new();
-    match &keys.node.kind {
-        NodeKind::Text(text) if text == "any" => return project.map(WriteKeys::Any),
-        NodeKind::List(items) if !items.is_empty() => {
-            for item in keys.each() {
-                let Some(key) = write_key(reader, &item) else {
-                    continue;
-                };
-                if listed.insert(key, project.clone()).is_some() {
-                    reader.wrong(&item, "the list already has this write key");
-                }
-            }
-        }
-        NodeKind::Mapping(entries) if !entries.is_empty() => {
-            for (index, entry) in entries.iter().enumerate() {
-                // The key is a secret, and so is its place in the path.
-                let value = Field {
-                    path: format!("{}[{index}]", keys.path),
-                    ..keys.entry(entry)
-                };
-                let target = match &project {
-                    Some(project) if value.is_nothing() => Some(Arc::clone(project)),
-                    _ => projects.named(reader, &value),
-                };
-                match WriteKey::new(&entry.key) {
-                    // A key of a mapping is no value.
-                    Some(_) if secret::is_reference(&entry.key) => reader.wrong_key(
-                        &value,
-                        "Hedgerow uses a key of a mapping literally and reads no variable or \
-                         file; a list of `write_keys` may have env:NAME",
-                    ),
-                    Some(key) => {
-                        listed.insert(key, target);
-                    }
-                    None => reader.wrong_key(&value, "expected a write key of 1 to 256 bytes"),
-                }
-            }
-        }
-        NodeKind::List(_) | NodeKind::Mapping(_) => {
-            reader.wrong(keys, format!("the list is empty; expected {EXPECTED}"));
-        }
-        NodeKind::Text(_) => reader.wrong(keys, format!("expected {EXPECTED}")),
-        NodeKind::Nothing => reader.expected(keys, EXPECTED),
-    }
-    let listed = listed.into_iter().map(|(key, target)| Some((key, target?)));
-    listed
-        .collect::<Option<HashMap<_, _>>>()
-        .map(WriteKeys::Listed)
-}
-
-fn write_key(reader: &mut ConfigReader<'_>, item: &Field<'_>) -> Option<WriteKey> {
-    let (text, place) = secret::named(reader, item, "a write key")?;
-    let text = text.trim();
-    // No client can send another one in a header.
-    let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
-    let key = WriteKey::new(text).filter(|_| printable);
-    if key.is_none() {
+    let mut there = routes
+        .iter()
+        .filter(serves)
+        .filter(|route| route.path == *path)
+        .peekable();
+    if there.peek().is_none() {
         reader.wrong(
-            item,
-            format!("{place}expected a write key of 1 to 256 bytes of printable ASCII"),
+            field,
+            "no `segment` route with `library` and no `posthog` route has this path",
         );
+    } else if !there.any(|route| route.host.is_none() || route.host == origin.host) {
+        reader.wrong(field, "that route is for another host than these pages");
     }
-    key
 }

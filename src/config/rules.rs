@@ -1,10 +1,25 @@
 //! `rules`, a site's own for its events, and the constant `properties` of a project.
 
 use super::reader::{ConfigReader, Field, Section};
-use super::schema;
+use super::shape::{KeyType, SectionSchema, PLAIN};
 use super::tree::NodeKind;
 use crate::rewrite::privacy::NamePattern;
 use crate::rewrite::rules::{Rule, RuleAction, PERSON_EVENTS};
+
+/// One of `rules`.
+pub(super) const RULE: SectionSchema = SectionSchema {
+    name: "rules",
+    label: "a rule",
+    at: "rules[0]",
+    required: &["event"],
+    one_of: &[&["action", "rename"]],
+    keys: &[
+        ("event", KeyType::Text),
+        ("action", KeyType::Read),
+        ("rename", KeyType::Text),
+    ],
+    ..PLAIN
+};
 
 /// The most rules; each is compared with each event's name.
 const RULES: usize = 256;
@@ -61,7 +76,7 @@ fn hides(before: &Rule, after: &Rule) -> bool {
 }
 
 fn rule(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Rule> {
-    let section = reader.section(field, &schema::RULE)?;
+    let section = reader.section(field, &RULE)?;
     let event = section.require(reader, "event").cloned();
     let event = event.and_then(|field| pattern(reader, &field));
     let action = section.get("action").is_some();

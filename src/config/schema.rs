@@ -1,27 +1,26 @@
-//! The keys of the YAML, section by section: what the reader accepts, and what `hedgerow schema`
-//! prints about it. Words and bounds come from the reader.
+//! All sections of the YAML: what the reader accepts, and what `hedgerow schema` prints about it. The
+//! keys of a section stand in the file that reads it; words and bounds come from the reader.
 
-pub(super) use super::route_schema::{
-    FORWARD, HEALTH, LIBRARY, ORIGIN, POSTHOG, SEGMENT, SETTINGS,
-};
-use super::shape::{KeyType, KeyType::*, SectionSchema, PLAIN};
+use std::sync::LazyLock;
 
-/// An address and a port; IPv6 in brackets.
-const ADDRESS: KeyType = Pattern(r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$");
-const ADDRESS_OR_OFF: KeyType = AnyOf(&[ADDRESS, Off]);
-/// A path that requests have.
-pub(super) const PATH: KeyType = Pattern("^/");
-/// A server: scheme and authority.
-pub(super) const SERVER_URL: KeyType = Pattern("^https?://[^/]+/?$");
-const NETWORK: KeyType = Pattern(r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
-/// A name that can be proven over HTTP or TLS.
-const DOMAIN: KeyType = Pattern(r"^[^*:/\s]+$");
-pub(super) const PROJECT_NAME: KeyType = Text;
-/// A name, path or word, `env:NAME` and `file:PATH` among them.
-pub(super) const SECRET: KeyType = Text;
-
-/// The actions among the keys of a route.
-pub(super) const ACTIONS: &[&str] = &["segment", "posthog", "origin"];
+use super::acme::{ACME, EXTERNAL_ACCOUNT};
+use super::admin::ADMIN;
+use super::delivery::{DELIVERY, PROJECT_DELIVERY};
+use super::library::LIBRARY;
+use super::limits::LIMITS;
+use super::listeners::{LISTENER, TLS};
+use super::mapping::{MAPPING, POSTHOG_JS};
+use super::origin_route::{HEALTH, ORIGIN};
+use super::posthog_route::POSTHOG;
+use super::privacy::PRIVACY;
+use super::projects::PROJECT;
+use super::routes::ROUTE;
+use super::rules::RULE;
+use super::segment_route::{FORWARD, SEGMENT, SETTINGS};
+use super::server::SERVER;
+use super::sessions::{SESSIONS, SESSION_COOKIE};
+use super::shape::{KeyType, SectionSchema, Sections, ADDRESS, ADDRESS_OR_OFF, NETWORK, PLAIN};
+use super::spool;
 
 /// The top level.
 pub(super) const FILE: SectionSchema = SectionSchema {
@@ -30,305 +29,57 @@ pub(super) const FILE: SectionSchema = SectionSchema {
     at: "",
     required: &["routes"],
     keys: &[
-        ("listen", OneOrMore(&AnyOf(&[ADDRESS, Section("listen")]))),
-        ("admin", AnyOf(&[ADDRESS, Off, Section("admin")])),
+        (
+            "listen",
+            KeyType::OneOrMore(&KeyType::AnyOf(&[ADDRESS, KeyType::Section("listen")])),
+        ),
+        (
+            "admin",
+            KeyType::AnyOf(&[ADDRESS, KeyType::Off, KeyType::Section("admin")]),
+        ),
         ("health", ADDRESS_OR_OFF),
         (
             "trusted_proxies",
-            AnyOf(&[OneOrMore(&NETWORK), ListOf(&NETWORK, 0, 0), Nothing]),
+            KeyType::AnyOf(&[
+                KeyType::OneOrMore(&NETWORK),
+                KeyType::ListOf(&NETWORK, 0, 0),
+                KeyType::Nothing,
+            ]),
         ),
         (
             "projects",
-            AnyOf(&[MapOf(&Section("projects"), 0), Nothing]),
-        ),
-        ("routes", ListOf(&Section("routes"), 1, 1000)),
-        ("mapping", Optional("mapping")),
-        ("privacy", Optional("privacy")),
-        (
-            "rules",
-            AnyOf(&[ListOf(&Section("rules"), 0, 256), Nothing]),
-        ),
-        ("limits", Optional("limits")),
-        ("delivery", Optional("delivery")),
-        ("server", Optional("server")),
-    ],
-    ..PLAIN
-};
-
-/// An entry of `listen` that is more than an address.
-pub(super) const LISTENER: SectionSchema = SectionSchema {
-    name: "listen",
-    label: "an entry of `listen`",
-    at: "listen[0]",
-    required: &["address"],
-    excludes: &[("h2c", "tls"), ("redirect", "tls")],
-    keys: &[
-        ("address", ADDRESS),
-        ("tls", OneOrMore(&Section("tls"))),
-        ("health", Pattern("^/.")),
-        (
-            "proxy_protocol",
-            AnyOf(&[OneOrMore(&NETWORK), ListOf(&NETWORK, 0, 0), Nothing]),
-        ),
-        ("h2c", Read),
-        ("redirect", Pattern("^https(:[0-9]{1,5})?$")),
-    ],
-    ..PLAIN
-};
-
-/// An `admin` that is more than an address.
-pub(super) const ADMIN: SectionSchema = SectionSchema {
-    name: "admin",
-    label: "`admin`",
-    at: "admin",
-    required: &["address"],
-    keys: &[("address", ADDRESS), ("live", Read), ("token", SECRET)],
-    ..PLAIN
-};
-
-/// Its `tls`.
-pub(super) const TLS: SectionSchema = SectionSchema {
-    name: "tls",
-    label: "`tls` of a listener",
-    at: "listen[0].tls",
-    one_of: &[&["certificate", "acme"]],
-    needs: &[("certificate", "key"), ("key", "certificate")],
-    keys: &[
-        ("certificate", Text),
-        ("key", Text),
-        ("acme", Section("acme")),
-    ],
-    ..PLAIN
-};
-
-/// Its `acme`.
-pub(super) const ACME: SectionSchema = SectionSchema {
-    name: "acme",
-    label: "`acme` of `tls`",
-    at: "listen[0].tls.acme",
-    required: &["storage"],
-    keys: &[
-        ("domains", OneOrMore(&DOMAIN)),
-        ("email", Pattern("^[^@ ]+@[^@ ]+$")),
-        (
-            "directory",
-            Pattern("^(letsencrypt|letsencrypt-staging|https://.+)$"),
-        ),
-        ("storage", Text),
-        ("challenge", OneOrMore(&Words(&["tls-alpn-01", "http-01"]))),
-        ("ca_file", Text),
-        ("external_account", Section("external_account")),
-    ],
-    ..PLAIN
-};
-
-/// The `external_account` of `acme`.
-pub(super) const EXTERNAL_ACCOUNT: SectionSchema = SectionSchema {
-    name: "external_account",
-    label: "`external_account` of `acme`",
-    at: "listen[0].tls.acme.external_account",
-    required: &["key_id", "hmac_key"],
-    keys: &[("key_id", SECRET), ("hmac_key", SECRET)],
-    ..PLAIN
-};
-
-/// One of `projects`.
-pub(super) const PROJECT: SectionSchema = SectionSchema {
-    name: "projects",
-    label: "a project",
-    at: "projects.shop",
-    required: &["host", "api_key"],
-    keys: &[
-        ("host", Pattern("^(us|eu|https?://.+)$")),
-        ("api_key", SECRET),
-        ("ca_file", Text),
-        ("http", Read),
-        ("properties", AnyOf(&[MapOf(&Value, 63), Nothing])),
-        ("delivery", Optional("delivery of a project")),
-    ],
-    ..PLAIN
-};
-
-/// Its `delivery`.
-pub(super) const PROJECT_DELIVERY: SectionSchema = SectionSchema {
-    name: "delivery of a project",
-    label: "`delivery` of a project",
-    at: "projects.shop.delivery",
-    keys: &[("mode", Read)],
-    ..PLAIN
-};
-
-/// One of `routes`.
-pub(super) const ROUTE: SectionSchema = SectionSchema {
-    name: "routes",
-    label: "a route",
-    at: "routes[0]",
-    required: &["path"],
-    one_of: &[ACTIONS],
-    excludes: &[("home", "origin")],
-    keys: &[
-        ("host", Text),
-        ("path", PATH),
-        ("home", Pattern("^https?://[^/]+/?$")),
-        ("segment", Section("segment")),
-        ("posthog", AnyOf(&[PROJECT_NAME, Section("posthog")])),
-        (
-            "origin",
-            AnyOf(&[OneOrMore(&SERVER_URL), Section("origin")]),
-        ),
-    ],
-    ..PLAIN
-};
-
-/// `mapping`.
-pub(super) const MAPPING: SectionSchema = SectionSchema {
-    name: "mapping",
-    label: "`mapping`",
-    at: "mapping",
-    keys: &[
-        ("mode", Read),
-        ("integrations", Read),
-        ("group_type", Text),
-        ("person_profiles", Read),
-        ("event_uuid", Read),
-        ("group_type_from", Read),
-        ("device_type", Read),
-        ("same_anonymous_id", Read),
-        ("context_traits", Read),
-        ("bookkeeping", Read),
-        ("posthog_js", Optional("posthog_js")),
-        (
-            "sessions",
-            AnyOf(&[
-                Words(&["off", "page", "cookie"]),
-                Section("sessions"),
-                Nothing,
+            KeyType::AnyOf(&[
+                KeyType::MapOf(&KeyType::Section("projects"), 0),
+                KeyType::Nothing,
             ]),
         ),
-        ("repeats", Read),
-    ],
-    ..PLAIN
-};
-
-/// Its `posthog_js`.
-pub(super) const POSTHOG_JS: SectionSchema = SectionSchema {
-    name: "posthog_js",
-    label: "`posthog_js` of `mapping`",
-    at: "mapping.posthog_js",
-    keys: &[("identify", Read), ("noise", Read)],
-    ..PLAIN
-};
-
-/// Its `sessions`.
-pub(super) const SESSIONS: SectionSchema = SectionSchema {
-    name: "sessions",
-    label: "`sessions` of `mapping`",
-    at: "mapping.sessions",
-    required: &["cookie"],
-    keys: &[("cookie", Optional("cookie"))],
-    ..PLAIN
-};
-
-/// The cookie of its `sessions`.
-pub(super) const SESSION_COOKIE: SectionSchema = SectionSchema {
-    name: "cookie",
-    label: "`cookie` of `sessions`",
-    at: "mapping.sessions.cookie",
-    keys: &[
-        ("name", Pattern("^[A-Za-z0-9_.-]+$")),
-        ("domain", Pattern("^[A-Za-z0-9.-]+$")),
-        ("secret", AnyOf(&[SECRET, ListOf(&SECRET, 1, 8)])),
-    ],
-    ..PLAIN
-};
-
-/// `privacy`.
-pub(super) const PRIVACY: SectionSchema = SectionSchema {
-    name: "privacy",
-    label: "`privacy`",
-    at: "privacy",
-    keys: &[
-        ("drop", AnyOf(&[Text, ListOf(&Text, 0, 128), Nothing])),
-        ("hash", AnyOf(&[Text, ListOf(&Text, 0, 128), Nothing])),
-        ("secret", SECRET),
-        ("ip", Read),
-        ("click_ids", Read),
-        ("global_privacy_control", Read),
-        ("do_not_track", Read),
         (
-            "consent",
-            AnyOf(&[MapOf(&ReadAt("privacy.consent.Everything"), 64), Nothing]),
+            "routes",
+            KeyType::ListOf(&KeyType::Section("routes"), 1, 1000),
         ),
-        ("pseudonym", Read),
-    ],
-    ..PLAIN
-};
-
-/// One of `rules`.
-pub(super) const RULE: SectionSchema = SectionSchema {
-    name: "rules",
-    label: "a rule",
-    at: "rules[0]",
-    required: &["event"],
-    one_of: &[&["action", "rename"]],
-    keys: &[("event", Text), ("action", Read), ("rename", Text)],
-    ..PLAIN
-};
-
-/// `limits`.
-pub(super) const LIMITS: SectionSchema = SectionSchema {
-    name: "limits",
-    label: "`limits`",
-    at: "limits",
-    keys: &[
-        ("body", Read),
-        ("window", Read),
-        ("event", Read),
-        ("memory", Read),
-        ("connections", Read),
-        ("connections_per_client", Read),
-        ("requests_per_client", AnyOf(&[Read, Off])),
-        ("requests_per_key", AnyOf(&[Read, Off])),
-        ("head_timeout", Read),
-        ("body_rate", AnyOf(&[Read, Off])),
-        ("body_grace", Read),
-    ],
-    ..PLAIN
-};
-
-/// `delivery`.
-pub(super) const DELIVERY: SectionSchema = SectionSchema {
-    name: "delivery",
-    label: "`delivery`",
-    at: "delivery",
-    keys: &[
-        ("connect_timeout", Read),
-        ("timeout", Read),
-        ("mode", Read),
-        ("linger", Read),
-        ("group_size", Read),
-        ("spool", AnyOf(&[Off, Section("spool")])),
-    ],
-    ..PLAIN
-};
-
-/// `server`.
-pub(super) const SERVER: SectionSchema = SectionSchema {
-    name: "server",
-    label: "`server`",
-    at: "server",
-    keys: &[
-        ("threads", Read),
-        ("grace", Read),
-        ("upgrade_socket", AnyOf(&[Text, Off, Nothing])),
-        ("watch", Read),
+        ("mapping", KeyType::Optional("mapping")),
+        ("privacy", KeyType::Optional("privacy")),
+        (
+            "rules",
+            KeyType::AnyOf(&[
+                KeyType::ListOf(&KeyType::Section("rules"), 0, 256),
+                KeyType::Nothing,
+            ]),
+        ),
+        ("limits", KeyType::Optional("limits")),
+        ("delivery", KeyType::Optional("delivery")),
+        ("server", KeyType::Optional("server")),
     ],
     ..PLAIN
 };
 
 /// Every section.
-pub(super) fn sections() -> impl Iterator<Item = &'static SectionSchema> {
-    SECTIONS.iter().chain(&*super::spool::SECTIONS).copied()
+pub(super) fn sections() -> Sections {
+    static ALL: LazyLock<Vec<&'static SectionSchema>> = LazyLock::new(|| {
+        let spools = spool::SECTIONS.iter();
+        SECTIONS.iter().chain(spools).copied().collect()
+    });
+    &ALL
 }
 
 /// Every section but those of a spool, which its kinds tell.

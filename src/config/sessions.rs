@@ -4,9 +4,36 @@
 use std::fmt;
 
 use super::reader::{ConfigReader, Field, Section};
-use super::{schema, secret};
+use super::references;
+use super::shape::{KeyType, SectionSchema, PLAIN, SECRET};
 use crate::rewrite::enrich::edge_session::{EdgeSessionError, EdgeSessions, SessionCookie};
 use crate::rewrite::SessionKeeper;
+
+/// `sessions` of `mapping`.
+pub(super) const SESSIONS: SectionSchema = SectionSchema {
+    name: "sessions",
+    label: "`sessions` of `mapping`",
+    at: "mapping.sessions",
+    required: &["cookie"],
+    keys: &[("cookie", KeyType::Optional("cookie"))],
+    ..PLAIN
+};
+
+/// `cookie` of `sessions`.
+pub(super) const SESSION_COOKIE: SectionSchema = SectionSchema {
+    name: "cookie",
+    label: "`cookie` of `sessions`",
+    at: "mapping.sessions.cookie",
+    keys: &[
+        ("name", KeyType::Pattern("^[A-Za-z0-9_.-]+$")),
+        ("domain", KeyType::Pattern("^[A-Za-z0-9.-]+$")),
+        (
+            "secret",
+            KeyType::AnyOf(&[SECRET, KeyType::ListOf(&SECRET, 1, 8)]),
+        ),
+    ],
+    ..PLAIN
+};
 
 /// The default name of the cookie: it does not reveal the purpose of the cookie, and is unlikely to
 /// be used by the site itself.
@@ -92,7 +119,7 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, mapping: &Section<'_>) -> Sess
             return SessionMode::Off;
         }
         None => {
-            let section = reader.section(field, &schema::SESSIONS);
+            let section = reader.section(field, &SESSIONS);
             let cookie_field =
                 section.and_then(|section| section.require(reader, "cookie").cloned());
             cookie_field.and_then(|field| settings(reader, &field))
@@ -115,7 +142,7 @@ fn settings(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<CookieSe
     if field.is_nothing() {
         return cookie(reader, SessionCookie::new(NAME, None), Vec::new(), field);
     }
-    let section = reader.section(field, &schema::SESSION_COOKIE)?;
+    let section = reader.section(field, &SESSION_COOKIE)?;
     let mut word = |key: &str, expected: &str| {
         let field = section.get(key)?;
         reader.text(field, expected)
@@ -160,7 +187,7 @@ fn secrets(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Vec<Vec<u
     let mut secrets = Vec::new();
     for field in &fields {
         let (value, origin) =
-            secret::named(reader, field, "env:NAME, file:PATH or the secret itself")?;
+            references::named(reader, field, "env:NAME, file:PATH or the secret itself")?;
         let secret = value.trim().as_bytes();
         if let Err(error) = EdgeSessions::new([secret]) {
             reader.wrong(field, format!("{origin}{error}"));

@@ -36,6 +36,21 @@ pub(super) enum KeyType {
     AnyOf(&'static [KeyType]),
 }
 
+/// An address and a port; IPv6 in brackets.
+pub(super) const ADDRESS: KeyType = KeyType::Pattern(r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$");
+/// The same, or the word `off`.
+pub(super) const ADDRESS_OR_OFF: KeyType = KeyType::AnyOf(&[ADDRESS, KeyType::Off]);
+/// A path that requests have.
+pub(super) const PATH: KeyType = KeyType::Pattern("^/");
+/// A server: scheme and authority.
+pub(super) const SERVER_URL: KeyType = KeyType::Pattern("^https?://[^/]+/?$");
+/// A network, or an address.
+pub(super) const NETWORK: KeyType = KeyType::Pattern(r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
+/// The name of one of `projects`.
+pub(super) const PROJECT_NAME: KeyType = KeyType::Text;
+/// A name, path or word, `env:NAME` and `file:PATH` among them.
+pub(super) const SECRET: KeyType = KeyType::Text;
+
 /// A section of the YAML.
 pub(super) struct SectionSchema {
     /// Its name among the definitions, and above its table in docs/configuration.md.
@@ -55,6 +70,9 @@ pub(super) struct SectionSchema {
     /// Its keys, and what each takes.
     pub keys: &'static [(&'static str, KeyType)],
 }
+
+/// All sections of a file.
+pub(super) type Sections = &'static [&'static SectionSchema];
 
 /// A section without keys and conditions.
 pub(super) const PLAIN: SectionSchema = SectionSchema {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::problem::{Place, Problem, Problems, SourceExcerpt};
+use super::shape::Sections;
 use super::tree::{Node, NodeKind, SourceSpan};
 use super::words;
 
@@ -29,12 +30,15 @@ pub(super) struct SourceText<'t> {
     masked: HashSet<Place>,
     /// Without a tree it is unknown which values are secret, and lines are masked word by word.
     parsed: bool,
+    /// All sections: their keys are no secrets.
+    sections: Sections,
 }
 
 impl<'t> SourceText<'t> {
     /// A text that has no tree.
-    pub fn broken(text: &'t str) -> Self {
+    pub fn broken(text: &'t str, sections: Sections) -> Self {
         Self {
+            sections,
             lines: lines(text),
             masks: BTreeMap::new(),
             masked: HashSet::new(),
@@ -43,10 +47,15 @@ impl<'t> SourceText<'t> {
     }
 
     /// A text with its tree. Finds its secrets, and the keys that are given twice.
-    pub fn new(text: &'t str, root: &Node, findings: &mut Vec<RawProblem>) -> Self {
+    pub fn new(
+        text: &'t str,
+        root: &Node,
+        sections: Sections,
+        findings: &mut Vec<RawProblem>,
+    ) -> Self {
         let mut source = Self {
             parsed: true,
-            ..Self::broken(text)
+            ..Self::broken(text, sections)
         };
         source.inspect(root, "", Secrecy::Open, findings);
         source
@@ -145,7 +154,7 @@ impl<'t> SourceText<'t> {
         let text = *self.lines.get(line.checked_sub(1)?)?;
         let shown = match self.parsed {
             true => self.without_secrets(line, text),
-            false if self.may_hold_secrets(line) => mask_unknown_words(text),
+            false if self.may_hold_secrets(line) => mask_some(text, |word| !self.is_known(word)),
             false => text.to_owned(),
         };
         let shown: Vec<char> = mask_words(&shown)
@@ -188,6 +197,10 @@ impl<'t> SourceText<'t> {
             .collect()
     }
 
+    fn is_known(&self, word: &str) -> bool {
+        self.sections.iter().any(|section| section.has(word))
+    }
+
     /// Whether a line of a broken file may belong to a key with secret values: it names one, or
     /// such a key is the nearest known key above it.
     fn may_hold_secrets(&self, line: usize) -> bool {
@@ -197,7 +210,7 @@ impl<'t> SourceText<'t> {
         }
         let above = self.lines.iter().take(line).rev();
         for text in above {
-            let mut keys = words(text).filter(|word| is_known(word) || is_secret_key(word));
+            let mut keys = words(text).filter(|word| self.is_known(word) || is_secret_key(word));
             if words(text).any(is_secret_key) {
                 return true;
             }
@@ -236,10 +249,6 @@ pub(super) fn holds_login(text: &str) -> bool {
     text.contains("://") && text.contains('@')
 }
 
-fn is_known(word: &str) -> bool {
-    super::schema::sections().any(|section| section.has(word))
-}
-
 /// One step down the path of keys.
 pub(super) fn join(path: &str, key: &str) -> String {
     // A key is the writer's own text: bounded, and without anything that steers a terminal.
@@ -274,10 +283,6 @@ fn mask_words(text: &str) -> String {
             .iter()
             .any(|prefix| word.len() > prefix.len() && word.contains(prefix))
     })
-}
-
-fn mask_unknown_words(text: &str) -> String {
-    mask_some(text, |word| !is_known(word))
 }
 
 fn mask_some(text: &str, hidden: impl Fn(&str) -> bool) -> String {

@@ -61,6 +61,7 @@ impl ActiveConfig {
             let (counters, size) = (store.counters(), store.gauges().size());
             SpoolState {
                 writable: store.availability() == Availability::Available,
+                trouble: store.trouble(),
                 size: size.map(|(used, limit)| SpoolSize { used, limit }),
                 disk_free: backlog.folder().and_then(process::free_of),
                 appended: counters.appended.load(Ordering::Relaxed),

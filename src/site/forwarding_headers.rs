@@ -103,7 +103,7 @@ const NAMES: [&str; 28] = [
     "sourceip",
 ];
 
-/// Those that are claims only behind `XPrefix-`, in the same form.
+/// Those that are claims only behind `X-`, in the same form.
 const BEHIND_X: [&str; 9] = [
     "certificate",
     "host",
@@ -126,7 +126,7 @@ pub enum Underscores {
     Keep,
 }
 
-/// Whether a peer's claims about a request's origin are trusted.
+/// Whether the headers in which a peer describes a request's origin are believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerTrust {
     /// It is in `trusted_proxies`.
@@ -162,7 +162,7 @@ fn is_claim(name: &str) -> bool {
         || (form.x == XPrefix::Before && BEHIND_X.contains(&bare.as_str()))
 }
 
-/// Whether a name begins with `XPrefix-`.
+/// Whether a name begins with `X-`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum XPrefix {
     Before,
@@ -170,7 +170,7 @@ enum XPrefix {
 }
 
 /// A name in the form for comparison: its words with one dash between them, without the `HTTP` that
-/// CGI puts before it, and without the `XPrefix`.
+/// CGI puts before it, and without the `X`.
 struct FieldName {
     words: String,
     x: XPrefix,

@@ -1,8 +1,8 @@
 //! Which headers pass on a `posthog` route, in both directions (posthog-ingestion 1.10, 2.1 and
 //! 6.3).
 
+use super::posthog_routes::Authorization;
 use super::trace::trace_id;
-use super::Authorization;
 
 /// The headers of a request that PostHog or its framing needs. The site's own domain has many more,
 /// and browsers add new ones every year, so every header that is not in this list is removed:

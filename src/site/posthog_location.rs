@@ -4,7 +4,8 @@ use url::Url;
 
 use crate::posthog::{Host, Scheme};
 
-use super::{PathNames, PathPrefix};
+use super::path_names::PathNames;
+use super::path_prefix::PathPrefix;
 
 /// One `posthog` route as the prefix of a project's hosts.
 #[derive(Debug, Clone)]

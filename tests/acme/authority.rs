@@ -1,5 +1,5 @@
-//! A directory of this test, for behaviour that pebble does not have: it suggests when to renew
-//! (RFC 9773), and asks to wait (RFC 8555, 6.6).
+//! An ACME directory for behaviour that pebble does not have: it suggests when to renew (RFC 9773),
+//! and asks to wait (RFC 8555, 6.6).
 
 use std::sync::{Arc, Mutex};
 
@@ -11,31 +11,31 @@ use http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use http::StatusCode;
 use serde_json::{json, Value};
 
-use super::support::tls::{Certificates, Offers, Secure};
+use super::support::tls::{AlpnOffer, Certificates, Secure};
 
-/// Its requests: paths, and the ordered names.
+/// The requests that it got: their paths, and the ordered names.
 #[derive(Default)]
-pub struct Asked {
+pub struct AuthorityRequests {
     pub paths: Mutex<Vec<String>>,
     pub orders: Mutex<Vec<Value>>,
 }
 
-/// It knows every account, and takes no order.
+/// It accepts every account and refuses every order.
 pub struct Authority {
     pub server: Secure,
     pub certificates: Certificates,
-    pub asked: Arc<Asked>,
+    pub asked: Arc<AuthorityRequests>,
 }
 
-struct Answers(Arc<Asked>);
+struct Answers(Arc<AuthorityRequests>);
 
 impl Authority {
     pub async fn start() -> Self {
         let certificates = Certificates::new(&["127.0.0.1"]);
-        let asked = Arc::<Asked>::default();
+        let asked = Arc::<AuthorityRequests>::default();
         let app = HandlerApp::new(Arc::new(Answers(Arc::clone(&asked))));
         Self {
-            server: Secure::start(app, &certificates, Offers::Http1).await,
+            server: Secure::start(app, &certificates, AlpnOffer::Http1).await,
             certificates,
             asked,
         }

@@ -1,14 +1,14 @@
-//! A server with a listener for each kind of client, and its tests' requests.
+//! A server with a listener for each kind of client, and the requests of the tests to it.
 
 use std::net::SocketAddr;
 use std::process::Command;
 
 use super::pebble::Pebble;
-use super::secure::{Connection, Trust};
+use super::secure::{Connection, TrustedAuthorities};
 use super::support::recorder::refused_port;
 use super::support::running::{get, until, Running};
 
-/// Where a server will be.
+/// The address of a server that starts later.
 pub struct Place {
     pub folder: tempfile::TempDir,
     pub http: SocketAddr,
@@ -26,7 +26,7 @@ impl Place {
         }
     }
 
-    /// One that the authority looks at.
+    /// An address that the authority can reach.
     pub async fn seen_by(pebble: &Pebble) -> Self {
         let place = Self::new().await;
         pebble.http.lead_to(place.http);
@@ -34,7 +34,7 @@ impl Place {
         place
     }
 
-    /// A configuration with these certificates, a piece of YAML.
+    /// A configuration with this YAML as its certificates.
     pub fn yaml(&self, tls: &str) -> String {
         let (http, https, admin) = (self.http, self.https, self.admin);
         format!(
@@ -46,10 +46,10 @@ impl Place {
         )
     }
 
-    pub async fn start(self, tls: &str) -> Edge {
+    pub async fn start(self, tls: &str) -> AcmeServer {
         let yaml = self.yaml(tls);
         let running = Running::start(self.folder.path(), &yaml, &[], self.admin).await;
-        Edge {
+        AcmeServer {
             running,
             place: self,
         }
@@ -57,19 +57,19 @@ impl Place {
 }
 
 /// A server with a listener for each kind of client.
-pub struct Edge {
+pub struct AcmeServer {
     pub running: Running,
     pub place: Place,
 }
 
-impl Edge {
-    /// Ends it, and starts it again.
+impl AcmeServer {
+    /// Stops the server and starts it again.
     pub async fn start_again(self, tls: &str) -> Self {
         drop(self.running);
         self.place.start(tls).await
     }
 
-    /// Has it read another configuration.
+    /// Reloads with another configuration.
     pub fn change(&self, tls: &str) {
         let new = self.place.folder.path().join("new.yaml");
         std::fs::write(&new, self.place.yaml(tls)).unwrap();
@@ -77,7 +77,7 @@ impl Edge {
         self.reload();
     }
 
-    /// The output of `hedgerow` with its configuration.
+    /// The output of a `hedgerow` command with the server's configuration.
     pub fn command(&self, name: &str) -> String {
         let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
             .args([name, "-c"])
@@ -88,7 +88,7 @@ impl Edge {
         String::from_utf8_lossy(&said).into_owned()
     }
 
-    /// Has it read its configuration again.
+    /// Reloads the configuration file.
     pub fn reload(&self) {
         let id = self.running.id().to_string();
         let sent = Command::new("kill").args(["-HUP", &id]).status();
@@ -109,8 +109,8 @@ impl Edge {
             .await
     }
 
-    /// A connection to a name, once there is a certificate for it.
-    pub async fn connected(&self, trust: &Trust, name: &str) -> Connection {
+    /// Connects to a name, and waits until its certificate exists.
+    pub async fn connected(&self, trust: &TrustedAuthorities, name: &str) -> Connection {
         until("a certificate", || async {
             let connection = trust.connect(self.place.https, name).await;
             connection.map_err(|error| format!("{name}: {error}\n{}", self.running.log()))
@@ -118,11 +118,11 @@ impl Edge {
         .await
     }
 
-    /// The same, where an attempt has to be made again for it.
-    pub async fn recovers(&self, trust: &Trust, name: &str) -> Connection {
+    /// The same, with reloads that ask for another attempt.
+    pub async fn recovers(&self, trust: &TrustedAuthorities, name: &str) -> Connection {
         let mut round = 0;
         until("a certificate after a reload", || {
-            // Twenty looks a second; a reload each second.
+            // 20 checks and one reload a second.
             round += 1;
             if round % 20 == 1 {
                 self.reload();

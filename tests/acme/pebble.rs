@@ -1,5 +1,5 @@
-//! An authority for tests: Debian's `pebble`, with its own name server that answers every name with
-//! this machine.
+//! Debian's `pebble`, an authority for tests, with a name server that resolves every name to this
+//! machine.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,15 +11,15 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::secure::Trust;
+use super::secure::TrustedAuthorities;
 use super::support::recorder::refused_port;
 use super::support::running::{until, Ended};
 use super::support::tls::Certificates;
 
-/// How often it is started: a port that was free may have been taken since.
+/// How often the start is tried again: another program may have taken the free port.
 const TRIES: usize = 10;
 
-/// An address that leads on to another, or nowhere.
+/// An address that redirects, or refuses connections.
 pub struct Relay {
     pub address: SocketAddr,
     to: Arc<Mutex<Option<SocketAddr>>>,
@@ -65,7 +65,7 @@ impl Drop for Relay {
     }
 }
 
-/// The authority. It sends its requests over `http` and `tls`, and receives requests over
+/// The authority. It validates names at the ports `http` and `tls`, and receives requests at
 /// `directory`.
 pub struct Pebble {
     pub http: Relay,
@@ -81,14 +81,14 @@ pub struct Pebble {
 }
 
 impl Pebble {
-    /// With these further settings, as JSON that begins with a comma; `None` if it is not
-    /// installed, which is printed.
+    /// The same with these further settings, as JSON that begins with a comma. `None`, with a
+    /// message, if pebble is not installed.
     pub async fn start(extra: &str) -> Option<Self> {
         let plain = [("PEBBLE_WFE_NONCEREJECT", "0"), ("PEBBLE_AUTHZREUSE", "0")];
         Self::start_with(extra, &plain).await
     }
 
-    /// The same with these variables, which set how it tests its clients.
+    /// The same with these environment variables, which configure how it validates.
     pub async fn start_with(
         extra: &str,
         variables: &[(&'static str, &'static str)],
@@ -113,7 +113,7 @@ impl Pebble {
         Some(pebble)
     }
 
-    /// Starts it again: it has forgotten everything.
+    /// Starts it again without its accounts and orders.
     pub async fn start_anew(&mut self) {
         self.running = None;
         for _ in 0..TRIES {
@@ -125,7 +125,7 @@ impl Pebble {
         panic!("pebble does not start: {}", self.log());
     }
 
-    /// Lets its directory be reached again.
+    /// Makes its directory reachable again.
     pub fn start_leading(&self) {
         self.directory.lead_to(self.served);
     }
@@ -153,7 +153,7 @@ impl Pebble {
             let log = std::fs::File::create(file(program)).unwrap();
             let child = Command::new(program)
                 .args(arguments)
-                // Each question at once.
+                // Answers each question in a separate task.
                 .env("PEBBLE_VA_NOSLEEP", "1")
                 .envs(self.variables.iter().copied())
                 .stdin(Stdio::null())
@@ -208,7 +208,7 @@ impl Pebble {
         std::fs::read_to_string(self.folder.path().join("pebble")).unwrap_or_default()
     }
 
-    /// The settings that order from it, as YAML in one line; `more` begins with a comma.
+    /// The YAML of a certificate from this authority, in one line; `more` begins with a comma.
     pub fn acme(&self, storage: &Path, more: &str) -> String {
         format!(
             "{{acme: {{directory: \"https://{}/dir\", ca_file: \"{}\", storage: \"{}\"{more}}}}}",
@@ -218,7 +218,7 @@ impl Pebble {
         )
     }
 
-    /// Where `storage` has what comes from it.
+    /// The folder in `storage` with the files of this authority.
     pub fn folder(&self, storage: &Path) -> std::path::PathBuf {
         storage.join(format!(
             "127.0.0.1%3A{}%2Fdir",
@@ -226,15 +226,15 @@ impl Pebble {
         ))
     }
 
-    /// Trust in its certificates.
-    pub async fn trust(&self) -> Trust {
+    /// The authorities that a client needs to trust it.
+    pub async fn trust(&self) -> TrustedAuthorities {
         let own = std::fs::read(self.certificates.file("ca.pem")).unwrap();
-        let own = Trust::in_pem(&own);
+        let own = TrustedAuthorities::in_pem(&own);
         let pem = until("its root", || async {
             let mut connection = own.connect(self.management, "localhost").await?;
             connection.get("/roots/0").await
         });
-        Trust::in_pem(pem.await.as_bytes())
+        TrustedAuthorities::in_pem(pem.await.as_bytes())
     }
 }
 

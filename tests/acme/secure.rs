@@ -1,4 +1,4 @@
-//! Clients over TLS that look at the certificate they are shown.
+//! TLS clients that check the certificate they get.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use x509_parser::pem::Pem;
 
 /// The authorities that a client trusts.
 #[derive(Clone)]
-pub struct Trust(Arc<ClientConfig>);
+pub struct TrustedAuthorities(Arc<ClientConfig>);
 
 /// A connection whose certificate was valid for its name.
 pub struct Connection {
@@ -21,8 +21,8 @@ pub struct Connection {
     host: String,
 }
 
-impl Trust {
-    /// In the certificates of this text.
+impl TrustedAuthorities {
+    /// The authorities in this PEM text.
     pub fn in_pem(pem: &[u8]) -> Self {
         install_default_crypto_provider();
         let mut store = RootCertStore::empty();
@@ -33,7 +33,7 @@ impl Trust {
         Self(Arc::new(config.with_no_client_auth()))
     }
 
-    /// Connects to a name at an address; else why not.
+    /// Connects to a name at an address. The error says what was wrong.
     pub async fn connect(&self, address: SocketAddr, name: &str) -> Result<Connection, String> {
         let socket = TcpStream::connect(address).await;
         let socket = socket.map_err(|error| error.to_string())?;

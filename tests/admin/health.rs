@@ -1,5 +1,4 @@
-//! Live and ready have separate answers, on addresses where a load balancer cannot see what
-//! visitors do.
+//! Liveness and readiness have separate answers, on addresses that do not serve visitors' data.
 
 use hedgerow::demo::capture::InjectedFault;
 use http::StatusCode;
@@ -11,7 +10,7 @@ use super::support::proxy::{yaml, PostHog, Proxy};
 use super::support::recorder::refused_port;
 use super::support::{eventually, track, DEADLINE};
 
-/// Waits until the path has this status, and gives the answer.
+/// Waits until the path has this status, and returns the answer.
 async fn until(address: std::net::SocketAddr, path: &str, status: u16) -> serde_json::Value {
     let start = std::time::Instant::now();
     loop {
@@ -43,7 +42,7 @@ async fn a_listener_answers_health_checks_on_its_own_path() {
     for path in ["/upper", "/up/other", "/readyz", "/metrics", "/live"] {
         assert_eq!(get(proxy.address, path).await.status, 404, "{path}");
     }
-    // A listener without the key does not answer.
+    // A listener without `health` does not answer these paths.
     let proxy = Proxy::start(&yaml(&posthog.url())).await;
     assert_eq!(get(proxy.address, "/up").await.status, 404);
 }
@@ -78,7 +77,7 @@ async fn a_spool_that_takes_nothing_makes_a_process_unready_and_posthogs_absence
     let (health, admin) = (refused_port().await, refused_port().await);
     let place = folder.path().join("there");
     let text = yaml(&posthog.url()).replace("\"off\"", &format!("{{path: {:?}}}", place.join("s")));
-    // Where the folder should be, there is a file.
+    // A file is in the place of the folder.
     std::fs::write(&place, "in the way").expect("ours");
     let text = format!("health: \"{health}\"\nadmin: \"{admin}\"\n{text}");
     let mut binary = Binary::new(folder.path(), &text, "").await;
@@ -98,7 +97,7 @@ async fn a_spool_that_takes_nothing_makes_a_process_unready_and_posthogs_absence
         assert_eq!(client.exchange(&sent).await.status, 200);
     }
     assert_eq!(until(health, "/readyz", 200).await["status"], "ready");
-    // Nothing else is served there.
+    // The address serves nothing else.
     for path in ["/", "/live", "/metrics", "/health"] {
         assert_eq!(get(health, path).await.status, 404, "{path}");
     }

@@ -1,5 +1,5 @@
-//! The log of the real binary: its lines at the start and the end, as text or JSON, and that
-//! nothing waits for a reader that does not read it.
+//! The log of the real binary: the lines at the start and the end, as text and as JSON; and a
+//! reader that does not read the log delays nothing.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -46,10 +46,10 @@ impl Process {
         (process, address)
     }
 
-    /// Ends it with SIGTERM; all that it has logged.
+    /// Stops the process with SIGTERM and returns its whole log.
     async fn end(mut self) -> String {
         let pid = self.0.id().to_string();
-        // It answers a moment before it catches signals.
+        // The process serves a moment before it handles signals.
         eventually("it catches SIGTERM", || {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
             let caught = status.split("SigCgt:").nth(1)?.split_whitespace().next()?;
@@ -104,7 +104,7 @@ async fn the_start_logs_addresses_routes_and_a_command_as_text_or_json() {
     }
 }
 
-/// Requests of each kind of route, with what must never be in a log.
+/// Requests of each kind of route, with the values that must never be in a log.
 async fn requests_with_secrets(address: std::net::SocketAddr, trace: &str) {
     let body = track("secret-payload", 200);
     let headers = format!("traceparent: {trace}\r\n");
@@ -194,7 +194,7 @@ async fn each_request_has_one_line_with_its_trace_and_no_content() {
             }
         }
     }
-    // The trace passes to both of them; with an event no header of its sender does.
+    // The traceparent goes to both; no header of the sender goes with an event.
     for (server, path) in [
         (&posthog, "GET /array/"),
         (&posthog, "POST /e/"),
@@ -224,11 +224,11 @@ async fn a_log_that_is_not_read_delays_no_request_and_lost_lines_are_counted() {
     let (process, address) = Process::start(&text, "trace,pingora=trace", &[]).await;
     let mut sent = 0u64;
     let start = std::time::Instant::now();
-    // Until the pipe and the queue are full, and then for a while.
+    // Fills the pipe and the queue, and goes on for a while.
     while metric(admin, "hedgerow_log_lines_dropped_total").await < 100 {
         assert!(start.elapsed() < DEADLINE, "nothing is lost after {sent}");
         for _ in 0..50 {
-            // A half head each, and a whole request.
+            // A cut head and a whole request for each.
             let mut half = Client::connect(address).await;
             half.send(b"POST /hr/v1/t HTTP/1.1\r\nHost: h\r\nX").await;
             drop(half);

@@ -38,7 +38,8 @@ fn yaml(host: &str, name: &str, more: &str) -> String {
     )
 }
 
-/// Its name, the request, and the reported values: status, call, code, end of the key.
+/// The case's name, its request, and the reported values: status, call, code, last characters of
+/// the key.
 type Row = (
     &'static str,
     Vec<u8>,
@@ -48,7 +49,7 @@ type Row = (
     &'static str,
 );
 
-/// A key as `Authorization` has it.
+/// An `Authorization` header with this key.
 fn basic(key: &str) -> String {
     use base64::Engine;
     let credentials = base64::engine::general_purpose::STANDARD.encode(format!("{key}:"));
@@ -240,7 +241,7 @@ async fn every_rejected_request_is_counted_shown_and_logged_with_its_route_and_c
     assert!(wrong.is_empty(), "{wrong:#?}");
     let said = log::lines("a pixel's message was lost: it has no query");
     assert_eq!(said.len(), 1, "{said:?}");
-    // Successful requests are counted too, and a preflight is not a rejection.
+    // The counters include successful requests, and do not count a preflight as a rejection.
     let mut client = Client::connect(proxy.address).await;
     for _ in 0..2 {
         let answer = client
@@ -303,7 +304,7 @@ async fn an_event_is_shown_with_its_final_place() {
         .as_str()
         .expect("text")
         .contains("messageId"));
-    // Alone, it may be the fault of something else: its client has it.
+    // One refused batch alone may have another cause, so the client gets the error.
     let alone = post("/ends/v1/t", &right, item("Bad").as_bytes());
     assert_eq!(client.exchange(&alone).await.status, 503);
     assert_eq!(live(&admin).last().expect("a row")["outcome"], "sent_again");
@@ -353,7 +354,7 @@ async fn a_waiting_event_is_shown_in_the_spool_until_posthog_accepts_or_rejects_
     })
     .await;
     assert_eq!(empty.len(), 1, "{empty:?}");
-    // Dead letters: many, and few lines.
+    // Many dead letters cause few lines.
     posthog
         .capture
         .set_fault(InjectedFault::Status(StatusCode::BAD_REQUEST, None));
@@ -368,7 +369,7 @@ async fn a_waiting_event_is_shown_in_the_spool_until_posthog_accepts_or_rejects_
     let said = log::lines("project kept: PostHog refuses an event for good");
     println!("{refused} dead letters, {} lines", said.len());
     assert!(said.len() <= 2 && said[0].contains("400"), "{said:?}");
-    // Their number is logged even if no other line comes.
+    // The log reports their number even if no other line follows.
     let told = eventually("the others are told", || {
         let lines = log::lines("about kept (dead_lettered) were left out");
         (!lines.is_empty()).then_some(lines)

@@ -1,11 +1,11 @@
-//! Platforms that cannot run here: the recipe's own code or rules in a stand-in
-//! (`tests/clients/behind.mjs`), or the form of its file.
+//! Platforms that cannot run here. A stand-in (`tests/clients/behind.mjs`) runs the recipe's code
+//! or rules; other recipes are checked for their form.
 
 use std::net::SocketAddr;
 
 use serde_json::{json, Value};
 
-use super::installed::{all_here, clients, Needed};
+use super::installed::{all_here, clients, Prerequisite};
 use super::script::{Script, WhenDropped};
 use super::support::proxy::PostHog;
 use super::{block, exchange, hedgerow, holds};
@@ -23,7 +23,7 @@ async fn platform(name: &str, language: &str, hedgerow: SocketAddr) -> (Script, 
     (script, ([127, 0, 0, 1], port).into())
 }
 
-async fn stands_in_for(test: &str, name: &str, language: &str, needed: &[Needed]) {
+async fn stands_in_for(test: &str, name: &str, language: &str, needed: &[Prerequisite]) {
     if !all_here(test, needed) {
         return;
     }
@@ -44,14 +44,14 @@ macro_rules! platforms {
 }
 
 platforms! {
-    a_worker_of_cloudflare_hands_over_a_path_as_its_recipe_says: "cloudflare", "js", &[Needed::Node];
-    a_rewrite_of_vercel_hands_over_a_path_as_its_recipe_says: "vercel", "json", &[Needed::Node];
-    a_rewrite_of_netlify_hands_over_a_path_as_its_recipe_says: "netlify", "text", &[Needed::Node];
-    a_rewrite_of_next_hands_over_a_path_as_its_recipe_says: "next", "js", &[Needed::Node];
-    a_route_of_nuxt_hands_over_a_path_as_its_recipe_says: "nuxt", "js", &[Needed::Node, Needed::H3];
+    a_worker_of_cloudflare_hands_over_a_path_as_its_recipe_says: "cloudflare", "js", &[Prerequisite::Node];
+    a_rewrite_of_vercel_hands_over_a_path_as_its_recipe_says: "vercel", "json", &[Prerequisite::Node];
+    a_rewrite_of_netlify_hands_over_a_path_as_its_recipe_says: "netlify", "text", &[Prerequisite::Node];
+    a_rewrite_of_next_hands_over_a_path_as_its_recipe_says: "next", "js", &[Prerequisite::Node];
+    a_route_of_nuxt_hands_over_a_path_as_its_recipe_says: "nuxt", "js", &[Prerequisite::Node, Prerequisite::H3];
 }
 
-/// The YAML blocks of a recipe for what cannot be run, as JSON.
+/// The YAML blocks of a recipe, as JSON.
 fn forms(name: &str, language: &str) -> Vec<Value> {
     let path = format!("{}/docs/behind/{name}.md", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
@@ -61,7 +61,7 @@ fn forms(name: &str, language: &str) -> Vec<Value> {
     let read = |block: &str| {
         let script = "const yaml = require('yaml'); \
              console.log(JSON.stringify(yaml.parse(process.argv[1], { strict: true })))";
-        let output = std::process::Command::new(Needed::Node.path())
+        let output = std::process::Command::new(Prerequisite::Node.path())
             .args(["-e", script, block])
             .current_dir(clients())
             .output()
@@ -76,7 +76,7 @@ fn forms(name: &str, language: &str) -> Vec<Value> {
 #[test]
 fn the_files_for_other_platforms_have_the_right_form() {
     let test = "the_files_for_other_platforms_have_the_right_form";
-    if !all_here(test, &[Needed::Node, Needed::Yaml]) {
+    if !all_here(test, &[Prerequisite::Node, Prerequisite::Yaml]) {
         return;
     }
     let traefik = &forms("traefik", "traefik")[0]["http"];
@@ -123,7 +123,7 @@ fn the_files_for_other_platforms_have_the_right_form() {
     assert_eq!(behaviour["AllowedMethods"].as_array().unwrap().len(), 7);
 }
 
-/// Hedgerow's own block of the recipes whose servers cannot run here.
+/// Hedgerow's block of the recipes whose servers cannot run here.
 #[tokio::test(flavor = "multi_thread")]
 async fn hedgerow_accepts_calls_with_the_other_documented_configurations() {
     for name in ["traefik", "kubernetes", "cloudfront"] {

@@ -1,5 +1,5 @@
-// The six calls with the older package `analytics-node`. Arguments: its version, the server's URL
-// with the route's prefix.
+// Makes the six calls with the older package `analytics-node`. Arguments: its version, and the
+// server's URL with the route's prefix.
 import { createRequire } from 'node:module';
 
 const [version, host] = process.argv.slice(2);
@@ -13,7 +13,7 @@ analytics.page({ userId, name: 'Docs', properties: { section: 'api' } });
 analytics.screen({ userId, name: 'Basket', properties: { items: 3 } });
 analytics.group({ userId, groupId: 'acme', traits: { name: 'Acme', seats: 12 } });
 analytics.alias({ userId, previousId: 'visitor-7' });
-// A batch of four leaves by itself, the rest is asked for.
+// The library sends four calls as a batch; `flush` sends the rest.
 analytics.flush((error) => {
   if (error) {
     console.error('analytics-node:', error);

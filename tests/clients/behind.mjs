@@ -1,6 +1,6 @@
-// Stands in for a platform that cannot be run here, with a recipe's own code or rules. One argument, JSON:
-// {"platform": …, "code": the recipe's block, "hedgerow": "HOST:PORT"}. Prints the port it listens on, and
-// ends with standard input.
+// Stands in for a platform that cannot run here, with a recipe's own code or rules. One argument,
+// JSON: {"platform": …, "code": the recipe's block, "hedgerow": "HOST:PORT"}. Prints its port. Ends
+// when standard input closes.
 import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
@@ -47,7 +47,7 @@ function byRule(rule) {
     const headers = {
       ...request.headers,
       host: url.host,
-      // Whatever the visitor has claimed is gone.
+      // The platform replaces the values that the visitor sent.
       'x-forwarded-for': request.socket.remoteAddress,
       'x-forwarded-host': request.headers.host,
       'x-forwarded-proto': 'https',
@@ -82,7 +82,7 @@ const platforms = {
   },
   cloudflare: async () => {
     const worker = await module();
-    // As in a Worker: the request's URL is the visitor's, and `resolveOverride` says where it is sent.
+    // As in a Worker: `request.url` is the visitor's, and `resolveOverride` names the target.
     globalThis.fetch = (request, { redirect, cf }) => new Promise((done, failed) => {
       const url = new URL(request.url);
       if (cf.resolveOverride !== 't.example.com' || redirect !== 'manual') return failed(new Error('not as the recipe says'));

@@ -1,7 +1,7 @@
-// Opens a page in headless Chromium and does what a scenario says. One argument, JSON:
-// {"chromium": FILE, "url": URL, "scenario": "stay" | "leave" | "shop" | "watch"}.
-// Prints `done` when the visitor has done it, stays until standard input ends, and then prints
-// {"requests": […], "shown": […], "note": …, "errors": […]} as one line.
+// Opens a page in headless Chromium and runs a scenario. One argument, JSON: {"chromium": FILE,
+// "url": URL, "scenario": "stay" | "leave" | "shop" | "watch"}. Prints `done` after the scenario,
+// stays until standard input closes, and then prints {"requests": […], "shown": […], "note": …,
+// "errors": […]} in one line.
 import { launch, timeout, until } from './headless.mjs';
 
 const { chromium: executablePath, url, scenario } = JSON.parse(process.argv[2]);
@@ -14,7 +14,7 @@ const errors = [];
 page.on('pageerror', (error) => errors.push(String(error)));
 page.on('console', (message) => { if (message.type() === 'error') errors.push(message.text()); });
 
-// Preflights are only to be seen in the protocol below Playwright's.
+// Only the browser's own protocol reports preflights, not Playwright's.
 const requests = new Map();
 const network = await page.context().newCDPSession(page);
 network.on('Network.requestWillBeSent', ({ requestId, type, request }) => {
@@ -45,25 +45,26 @@ if (scenario === 'leave') {
     '[data-product="HW-60"] [data-add]', '[data-checkout]', '[data-call="track"]', '[data-call="page"]',
     '[data-call="screen"]', '[data-call="group"]', '[data-call="alias"]', '[data-call="identify"]',
   ];
-  // As a person clicks: calls in one go would all carry the id that the last of them sets.
+  // With pauses, as a person clicks: calls without a pause would all carry the id that the last
+  // call sets.
   for (const [before, button] of buttons.entries()) {
     while (answered <= before) await page.waitForTimeout(20);
     await page.click(button);
   }
   if (scenario === 'watch') {
-    // The page at the start, and one event for each button.
+    // One event for the page and one for each button.
     await until(page, (all) => document.querySelectorAll('#list article').length >= all, buttons.length + 1);
   }
 }
 console.log('done');
 
 for await (const _ of process.stdin);
-// The events are there; their answers may still be on the way. A page that is gone gets none.
+// The events have arrived, perhaps without their answers yet. A closed page gets no answers.
 const deadline = Date.now() + 60_000;
 const waiting = () => [...requests.values()].some((request) => request.status === null);
 while (scenario !== 'leave' && waiting() && Date.now() < deadline) await page.waitForTimeout(20);
 const shown = await page.locator('#list article header b').allTextContents();
-// Both are there by now, or never will be.
+// Later than this, neither would appear.
 const note = await page.evaluate(() => document.querySelector('#note:not([hidden])')?.textContent ?? null);
 await browser.close();
 console.log(JSON.stringify({ requests: [...requests.values()], shown, note, errors }));

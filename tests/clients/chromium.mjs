@@ -1,15 +1,16 @@
-// Headless Chromium through Playwright, for visitor.mjs: {"executable": FILE, "map": the names that
-// it finds, as --host-resolver-rules wants them, "clock": true if its pages' clock is to be moved}.
+// Headless Chromium through Playwright, for visitor.mjs: {"executable": FILE, "map": rules for
+// --host-resolver-rules, "clock": true if the test moves the pages' clock}.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
 import { FLAGS, timeout } from './headless.mjs';
 
-// As a flag too: Playwright's own way of saying it does not outlive the back-forward cache.
+// As a flag too, because Playwright's own option is lost when a page comes back from the
+// back-forward cache.
 const userAgent = 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/143.0.0.0 Safari/537.36';
 
-// A page's clock that is a while ahead of the real one, or behind it.
+// Moves the page's clock ahead of the real one, or behind it.
 function moveable() {
   const Real = Date;
   let ahead = 0;
@@ -34,7 +35,7 @@ export async function launch({ executable, map, clock }) {
     headless: true,
     timeout,
     ignoreDefaultArgs: ['--disable-back-forward-cache'],
-    // posthog-js takes headless browsers for robots and stays silent.
+    // posthog-js would take a headless browser for a bot and send nothing.
     userAgent,
     args: [
       ...FLAGS, `--user-agent=${userAgent}`, '--disable-blink-features=AutomationControlled',
@@ -53,7 +54,7 @@ export async function launch({ executable, map, clock }) {
     page.on('console', (message) => {
       if (['error', 'warning'].includes(message.type())) errors.push(`${message.type()}: ${message.text()}`);
     });
-    // Preflights are only to be seen in the protocol below Playwright's.
+    // Only the browser's own protocol reports preflights, not Playwright's.
     const network = await context.newCDPSession(page);
     const open = new Map();
     network.on('Network.requestWillBeSent', ({ requestId, type, request }) => {
@@ -70,20 +71,20 @@ export async function launch({ executable, map, clock }) {
   };
   const page = await newPage();
 
-  // Moves the clock of the pages that are open, and of those that will be.
+  // Moves the clock of all open pages and of later ones.
   const moveClock = async (milliseconds) => {
     await context.addInitScript((by) => window.moveClock(by), milliseconds);
     for (const open of context.pages()) await open.evaluate((by) => window.moveClock?.(by), milliseconds);
   };
   const close = async () => {
     await context.close();
-    // The browser's own log of everything that it asked for, itself included.
+    // The browser's log of all its requests, those of the browser itself included.
     const log = fs.readFileSync(netlog, 'utf8');
     const urls = [...log.matchAll(/"url":"((?:https?|wss?):\/\/[^"]+)"/g)].map((match) => match[1]);
     fs.rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
     return [...new Set(urls)];
   };
-  // It ends by itself when the pipe to this process does.
+  // Chromium ends when the pipe to this process closes.
   const kill = () => fs.rmSync(folder, { recursive: true, force: true });
   return { page, newPage, moveClock, seen: { requests, errors }, close, kill };
 }

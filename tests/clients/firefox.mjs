@@ -2,16 +2,16 @@
 // "key": FILE, "hosts": {NAME: PORT, …}, "vendors": {"names": [NAME, …], "port": PORT},
 // "extension": FOLDER or null}.
 //
-// It reaches nothing but this machine: all it asks for goes to a proxy in this process. `hosts` are
-// names whose port of loopback speaks TLS itself. The vendors' names lead to one port that does not,
-// so their TLS ends here. Every other name is answered with a 502.
+// The browser reaches only this machine, through a proxy in this process. The names in `hosts` lead
+// to ports that speak TLS. The proxy ends TLS for the vendors' names and sends their requests to
+// one port. Every other name gets a 502.
 import fs from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
 import net from 'node:net';
 import puppeteer from 'puppeteer-core';
 
-// For machines that are busy with something else.
+// Long enough for a busy machine.
 const timeout = 120_000;
 
 const listening = async (server) => {
@@ -68,7 +68,7 @@ export async function launch(options) {
     headless: true,
     timeout,
     protocolTimeout: timeout,
-    // The certificate is made for the test and is not signed by an authority.
+    // The certificate is made for the test, and no authority has signed it.
     acceptInsecureCerts: true,
     extraPrefsFirefox: {
       'network.proxy.type': 1,
@@ -77,7 +77,7 @@ export async function launch(options) {
       'network.proxy.ssl': '127.0.0.1',
       'network.proxy.ssl_port': port,
       'network.proxy.no_proxies_on': '',
-      // Only those of the profile, which is empty, and none that the machine has for all its users.
+      // Only the extensions of the profile, not those of the machine.
       'extensions.enabledScopes': 1,
     },
   });
@@ -85,7 +85,7 @@ export async function launch(options) {
   const page = await browser.newPage();
   page.setDefaultTimeout(timeout);
   page.setDefaultNavigationTimeout(timeout);
-  // posthog-js takes browsers that are driven for robots and stays silent.
+  // posthog-js would take an automated browser for a bot and send nothing.
   await page.evaluateOnNewDocument(() => {
     Object.defineProperty(Navigator.prototype, 'webdriver', { get: () => false });
   });
@@ -111,7 +111,7 @@ export async function launch(options) {
     await browser.close();
     return [...asked];
   };
-  // It is no child of a pipe, and would go on without this process.
+  // The browser does not end with this process by itself.
   const kill = () => browser.process()?.kill('SIGKILL');
   return { page, seen: { requests, errors }, close, kill };
 }

@@ -1,7 +1,7 @@
-// Looks at what `hedgerow snippet --for` prints for bundlers. One argument, JSON: {"folder": FOLDER}.
-// Every file there with .ts or .tsx is checked as a strict project would, with the real types of both
-// libraries, then made JavaScript beside it (.mjs) and loaded here, where there is no browser, as a
-// server that renders pages would. Prints {"wrong": […]}, one line of JSON.
+// Checks the output of `hedgerow snippet --for` for bundlers. One argument, JSON: {"folder":
+// FOLDER}. Type-checks every .ts and .tsx file there in a strict project with the real types of
+// both libraries, writes JavaScript next to it (.mjs), and loads that without a browser, as a
+// server that renders pages would. Prints {"wrong": […]} in one line.
 import fs from 'node:fs';
 import { createRequire, register } from 'node:module';
 import path from 'node:path';
@@ -9,7 +9,7 @@ import ts from 'typescript';
 
 const { folder } = JSON.parse(process.argv[2]);
 const here = import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname);
-// What the frameworks export, as far as the files use it.
+// The exports of the frameworks that the files use.
 const FRAMEWORKS = `
 declare module 'react' { export function useEffect(effect: () => void, depends: unknown[]): void }
 declare module 'next/navigation' { export function usePathname(): string | null }
@@ -27,7 +27,7 @@ fs.writeFileSync(frameworks, FRAMEWORKS);
 const options = {
   strict: true,
   noEmit: true,
-  // As Vite's templates have them.
+  // The settings of Vite's templates.
   noUnusedLocals: true,
   noUnusedParameters: true,
   skipLibCheck: true,
@@ -45,7 +45,7 @@ const wrong = ts.getPreEmitDiagnostics(program).map((one) => {
   return `${one.file ? path.basename(one.file.fileName) : ''}:${at ? at.line + 1 : 0}: ${text}`;
 });
 
-// The libraries themselves are real; of the frameworks there is nothing to load.
+// The real libraries are loaded; the frameworks are empty modules.
 const require = createRequire(import.meta.url);
 const known = {
   '@segment/analytics-next': new URL(`file://${require.resolve('@segment/analytics-next')}`).href,
@@ -69,7 +69,7 @@ for (const file of files) {
   });
   const made = file.replace(/\.tsx?$/, '.mjs');
   fs.writeFileSync(made, outputText);
-  // A plain bundle starts when it is loaded, and is for the browser alone; so are Nuxt's `.client` files.
+  // A plain bundle runs at once and needs a browser, and so do Nuxt's `.client` files.
   if (!/(npm|use)[^/]*$/.test(file)) await import(made).catch((error) => wrong.push(`${path.basename(file)}: ${error}`));
 }
 console.log(JSON.stringify({ wrong }));

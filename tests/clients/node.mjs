@@ -1,4 +1,5 @@
-// The six calls with @segment/analytics-node. Arguments: the server's URL, the path of its batches.
+// Makes the six calls with @segment/analytics-node. Arguments: the server's URL, and the path for
+// its batches.
 import { Analytics } from '@segment/analytics-node';
 
 const [host, path] = process.argv.slice(2);

@@ -1,6 +1,6 @@
-// A page in headless Chromium that does what it is told, line by line. One argument, JSON:
-// {"chromium": FILE}. Each line of standard input is a JSON array, a command and what it takes; each
-// is answered with one line: {"value": …} or {"error": …}. It ends with standard input.
+// Controls a page in headless Chromium. One argument, JSON: {"chromium": FILE}. Each line of
+// standard input is a JSON array with a command and its arguments; each gets one line as its
+// answer: {"value": …} or {"error": …}. Ends when standard input closes.
 import fs from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
@@ -15,7 +15,7 @@ const errors = [];
 page.on('pageerror', (error) => errors.push(String(error)));
 page.on('console', (message) => { if (message.type() === 'error') errors.push(`${message.text()} ${message.location().url}`); });
 
-// Text that is harder to read than WCAG's level AA has it: less than 4.5 to 1, or 3 to 1 where large.
+// Text with less contrast than WCAG's level AA asks for: 4.5 to 1, or 3 to 1 for large text.
 function faint() {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
   const rgba = (color) => {
@@ -65,7 +65,7 @@ const commands = {
   fill: (selector, text) => page.fill(selector, text),
   choose: (selector, value) => page.selectOption(selector, value),
   press: (key) => page.keyboard.press(key),
-  // Pictures of the page as it is, wide and narrow, light and dark; what is amiss in any of them.
+  // Takes screenshots of the page, wide and narrow, light and dark, and reports the faults in each.
   async pictures(folder, name) {
     fs.mkdirSync(folder, { recursive: true });
     const amiss = [];

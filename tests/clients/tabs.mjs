@@ -1,13 +1,13 @@
-// Tabs of one headless Chromium, told line by line what to do. One argument, JSON:
-// {"chromium": FILE}. Each line of standard input is JSON: {"tab": 0, "open": URL} opens or moves a
-// tab, {"tab": 0, "run": SCRIPT} runs a script in it and waits for what it promises. After each line
-// comes one of JSON: {"value": …} or {"error": …}. Ends with standard input.
+// Controls tabs of one headless Chromium. One argument, JSON: {"chromium": FILE}. Each line of
+// standard input is JSON: {"tab": 0, "open": URL} opens a tab or loads another page in it, {"tab":
+// 0, "run": SCRIPT} runs a script in it and waits for its promise. Each line gets one line of JSON:
+// {"value": …} or {"error": …}. Ends when standard input closes.
 import { createInterface } from 'node:readline';
 import { launch, timeout } from './headless.mjs';
 
 const { chromium: executablePath } = JSON.parse(process.argv[2]);
 const browser = await launch(executablePath);
-// One context: its tabs share cookies and storage, as those of one visitor do.
+// The tabs of one context share cookies and storage, as those of one visitor do.
 const context = await browser.newContext();
 context.setDefaultTimeout(timeout);
 const tabs = [];

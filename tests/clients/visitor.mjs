@@ -1,8 +1,8 @@
-// A visitor with one page or several, told line by line what to do. One argument, JSON: {"browser": "chromium"
-// or "firefox", …}, the rest of it is for that browser's own file. Each line of standard input is a
-// JSON object with one order of those below; after each comes one line of JSON, {"value": …} or
-// {"error": …}. When the input ends, the visitor leaves the page, and what was seen is printed:
-// {"requests": […], "asked": […], "errors": […]}.
+// Plays a visitor with one or more pages. One argument, JSON: {"browser": "chromium" or "firefox",
+// …}; that browser's own file documents the rest. Each line of standard input is a JSON object with
+// one of the commands below; each gets one line of JSON, {"value": …} or {"error": …}. When the
+// input closes, the visitor leaves the page, and the script prints {"requests": […], "asked": […],
+// "errors": […]}.
 import { createInterface } from 'node:readline';
 
 const options = JSON.parse(process.argv[2]);
@@ -20,13 +20,13 @@ const orders = {
     await page.goto(url);
     return null;
   },
-  // Runs a script in the page and waits for what it promises.
+  // Runs a script in the page and waits for its promise.
   run: async (script) => await page.evaluate(script) ?? null,
-  // Runs it again and again, until it gives something that counts as true.
+  // Runs a script repeatedly until it returns a true value.
   until: async (script) => {
     const deadline = Date.now() + PATIENCE;
     for (;;) {
-      // While a page goes and the next one comes, there is none to ask.
+      // Between two pages there is no page to ask.
       const value = await page.evaluate(script).catch(() => null);
       if (value) return value;
       if (Date.now() > deadline) throw new Error(`waited in vain; seen: ${JSON.stringify(seen)}`);
@@ -37,18 +37,18 @@ const orders = {
     await page.click(selector);
     return null;
   },
-  // A page that was kept has no load event, which the browser's driver would wait for.
+  // A page from the back-forward cache has no load event, for which the driver would wait.
   back: async () => {
     await page.evaluate('void setTimeout(() => history.back())');
     return null;
   },
-  // Goes on in another tab, a new one if there is none of this number.
+  // Continues in another tab; opens one if this number has none.
   tab: async (number) => {
     tabs[number] ??= await browser.newPage();
     page = tabs[number];
     return null;
   },
-  // How many milliseconds the clock of the pages is ahead of the real one.
+  // Sets the pages' clock ahead by so many milliseconds.
   clock: async (milliseconds) => {
     await browser.moveClock(milliseconds);
     return null;
@@ -57,7 +57,7 @@ const orders = {
 };
 
 const input = createInterface({ input: process.stdin });
-// The answer is not waited for any more: the test has failed, and no browser may outlive it.
+// Nothing reads the answer any more: the test has failed, and the browser must end.
 let busy = false;
 input.on('close', () => {
   if (busy) {
@@ -76,5 +76,5 @@ for await (const line of input) {
 }
 for (const tab of tabs) await tab.goto('about:blank').catch(() => null);
 const asked = await close();
-// A pipe takes a long line in pieces.
+// A pipe delivers a long line in pieces.
 process.stdout.write(`${JSON.stringify({ ...seen, asked })}\n`, () => process.exit(0));

@@ -1,12 +1,13 @@
-//! The first steps of a user: three layouts, files that are found, mistakes that are reported.
+//! The first steps of a user: the three layouts of `init`, how commands find the file, and how they
+//! report mistakes.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{hedgerow, Ended};
+use super::{hedgerow, CommandOutput};
 
-/// Runs it in this folder, with these variables and without the test's own.
-fn there(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
+/// Runs the command in this folder with only these variables.
+fn there(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> CommandOutput {
     let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
         .args(arguments)
         .current_dir(folder)
@@ -16,7 +17,7 @@ fn there(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    Ended {
+    CommandOutput {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
@@ -25,7 +26,7 @@ fn there(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended
 
 const KEY: (&str, &str) = ("POSTHOG_API_KEY", "phc_first_hour");
 
-/// The path that a file of `init` has below the comment on Segment's calls.
+/// The path that `init` has written below its comment on Segment's calls.
 fn prefix(yaml: &str) -> String {
     let start = yaml.find("# Segment's calls").unwrap();
     let path = yaml[start..].split("path: ").nth(1).unwrap();
@@ -77,7 +78,7 @@ fn each_way_to_be_installed_is_asked_first_and_known_to_the_snippet() {
         let injects = yaml.contains(&format!("inject: {prefix}"));
         assert_eq!(injects, flags.contains(&"--origin"), "{yaml}");
     }
-    // A flag has the last word.
+    // A flag overrides the file.
     let other = ["snippet", "--home", "https://u.example.com"];
     let asked = there(folder, &[KEY], &other);
     assert!(
@@ -252,7 +253,7 @@ fn looking_needs_no_key() {
     let spared = there(folder, &[], &["check", "--no-secrets"]);
     assert_eq!(spared.code, Some(0), "{}", spared.err);
     assert!(!folder.join("spool").exists(), "a look makes nothing");
-    // The existing parts are checked anyway.
+    // The check covers the other parts as well.
     let personal = [("A_KEY", "phx_personal")];
     let refused = there(folder, &personal, &["check", "--no-secrets"]);
     assert_eq!(refused.code, Some(2), "{}", refused.out);
@@ -349,7 +350,7 @@ fn convert_takes_files_gzip_arrays_and_json_over_several_lines() {
     std::fs::write(folder.join("a.json"), text).unwrap();
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packed.write_all(text.as_bytes()).unwrap();
-    // The ending of the name does not matter.
+    // A file name with another ending works too.
     std::fs::write(folder.join("b"), packed.finish().unwrap()).unwrap();
     let ended = there(folder, &[], &["convert", "a.json", "b"]);
     let names: Vec<String> = super::lines(&ended.out)

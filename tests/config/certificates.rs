@@ -4,7 +4,7 @@ use super::mistakes::{check, none, Row};
 use super::{read, with, SHORTEST};
 use hedgerow::config::{AcmeConfig, Challenge, Config};
 
-/// The certificates that a file has ordered.
+/// The certificates that a file orders.
 fn ordered(config: &Config) -> Vec<AcmeConfig> {
     let listeners = config.listen.iter();
     let ordered = listeners.flat_map(|listener| listener.ordered_certificates());
@@ -40,7 +40,7 @@ fn a_certificate_is_ordered_with_its_settings() {
         ("kid", &b"hedgerow"[..])
     );
     assert!(!format!("{account:?}").contains("104"), "{account:?}");
-    // The defaults: Let's Encrypt, both challenges, and the hosts of the routes.
+    // The defaults: Let's Encrypt, both challenges, the hosts of the routes.
     let routes = SHORTEST.replace(
         "path: /hr/",
         "path: /hr/\n    host: T.example\n    home: https://events.example",
@@ -61,7 +61,7 @@ fn a_certificate_is_ordered_with_its_settings() {
          directory: letsencrypt-staging}}}]",
     ));
     assert!(staging.directory.contains("staging"));
-    // Beside one from files, and the same one on two listeners.
+    // Next to a certificate from files, and the same certificate on two listeners.
     let (config, warnings) = read(&with(
         "listen: [0.0.0.0:80, {address: 0.0.0.0:443, tls: [{certificate: c.pem, key: k.pem}, &a {acme: \
          {domains: a.example, storage: s}}]}, {address: \"10.0.0.1:444\", tls: *a}]",

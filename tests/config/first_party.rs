@@ -157,7 +157,7 @@ fn the_snippet_for_a_sites_pages_has_a_route_that_they_reach() {
             &[],
         ),
         (
-            // Whether there is such a route is not known before its own mistake is put right.
+            // Whether such a route exists shows only after its own mistake is corrected.
             "  - {path: /a/, posthog: sho}\n  - {path: /, origin: {servers: http://x.test, inject: /a/}}\n",
             &[(3, 26, "routes[0].posthog", "")],
         ),

@@ -2,7 +2,7 @@ use super::{read, shipped, with};
 use hedgerow::config::{render_problems, render_table, FILE_LIMIT};
 use proptest::prelude::*;
 
-/// Reads a text and renders the result.
+/// Reads a text and renders the problems.
 fn survive(text: &str) {
     let rendered = match read(text) {
         Ok((config, _)) => render_table(&config),
@@ -99,7 +99,7 @@ fn every_beginning_of_a_shipped_file_is_survived() {
     }
 }
 
-/// A shipped file with some pieces of it replaced, taken out or moved.
+/// A shipped file with pieces replaced, removed or moved.
 fn mutated() -> impl Strategy<Value = String> {
     let pieces = prop::sample::select(vec![
         "",

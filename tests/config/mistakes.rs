@@ -4,10 +4,10 @@ use hedgerow::config::{render_problems, Place};
 /// Line, column and path of a mistake, and a part of its message.
 pub type Expected = (usize, usize, &'static str, &'static str);
 
-/// A piece of a file and the mistakes in it.
+/// A piece of a file, and the mistakes in it.
 pub type Row = (&'static str, &'static [Expected]);
 
-/// Says in which way a file's mistakes are not the expected ones.
+/// Describes how the found mistakes differ from the expected ones.
 pub fn check(text: &str, expected: &[Expected]) -> Vec<String> {
     let found: Vec<_> = match read(text) {
         Ok(_) => Vec::new(),
@@ -82,7 +82,7 @@ conf/x.yaml:7:11: routes[0].path: expected a path that begins with /
 
 #[test]
 fn each_kind_of_mistake_has_its_place() {
-    // Each follows the five lines of the shortest file.
+    // Each piece follows the five lines of the smallest file.
     let rows: &[Row] = &[
         (
             "limits: {}\nlimits: {}",

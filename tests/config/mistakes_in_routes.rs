@@ -1,11 +1,11 @@
-//! The mistakes that a project or a route can have.
+//! The mistakes in projects and routes.
 
 use super::mistakes::{check, none, Row};
 use super::SHORTEST;
 
 #[test]
 fn each_kind_of_mistake_in_a_project_has_its_place() {
-    // Each is in the braces of `shop` in line 2, behind column 9.
+    // Each piece is in the braces of `shop`, line 2, from column 9.
     let rows: &[Row] = &[
         (
             "host: us",
@@ -95,7 +95,7 @@ fn each_kind_of_mistake_in_a_project_has_its_place() {
 
 #[test]
 fn each_kind_of_mistake_in_routes_has_its_place() {
-    // Each follows the line `routes:`, which is the third.
+    // Each piece follows the line `routes:`, the third.
     let rows: &[Row] = &[
         ("", &[(3, 7, "routes", "found nothing")]),
         ("  {}", &[(4, 3, "routes", "a list of at least one route")]),

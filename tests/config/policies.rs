@@ -51,7 +51,7 @@ fn privacy_rules_and_constants_are_read_and_shown() {
 
 #[test]
 fn each_mistake_in_privacy_and_rules_has_its_place() {
-    // Each follows the five lines of the shortest file.
+    // Each piece follows the five lines of the smallest file.
     let rows: &[Row] = &[
         (
             "privacy: {drop: [a..b, email, distinct_id, $ip, [x]]}",

@@ -1,7 +1,7 @@
 use super::{read, with, FILE, SHORTEST, VARIABLE};
 use hedgerow::config::{render_problems, render_table, render_warnings};
 
-/// All output of this program for a file.
+/// Everything that the program prints for a file.
 fn said(text: &str) -> String {
     match read(text) {
         Ok((config, warnings)) => format!(
@@ -21,14 +21,14 @@ fn no_key_is_ever_shown() {
     let project = |key: &str| SHORTEST.replace("api_key: env:KEY", key);
     let keys = |keys: &str| SHORTEST.replace("{project: shop}", keys);
     let files = [
-        // Without a mistake, and with warnings.
+        // No mistake, but warnings.
         SHORTEST.to_owned(),
         project("api_key: file:key"),
         project("api_key: SECRET"),
         project("api_key: phc_SECRET"),
         keys("{project: shop, write_keys: [SECRET]}"),
         keys("{write_keys: {SECRET: shop}}"),
-        // The mistake is in the same line.
+        // The mistake is in the line of the secret.
         project("api_key: SECRET, hots: us"),
         project("api_key: phc_SECRET, host: us"),
         project("api_key: phx_SECRET"),
@@ -57,7 +57,7 @@ fn no_key_is_ever_shown() {
         keys("{write_keys: {SECRET: &a SECRET, b: *a}}"),
         keys("\n      write_keys:\n        SECRET: shop\n        SECRET: shop"),
         keys("\n      write_keys:\n        - SECRET\n        - SECRET"),
-        // Not even YAML.
+        // Text that is not YAML.
         project("api_key: 'SECRET"),
         project("api_key: SECRET: a"),
         project("api_key: SECRET}}"),
@@ -66,7 +66,7 @@ fn no_key_is_ever_shown() {
         keys("\n      write_keys:\n        SECRET: shop: b"),
         keys("\n      write_keys:\n        - SECRET\n        -SECRET\n        x: SECRET"),
         keys("\n      write_keys: [SECRET,\n        SECRET\n        SECRET: b: c"),
-        // A secret of sessions, too short, among others, in the wrong place.
+        // A session secret: too short, in a list, in the wrong place.
         with("mapping: {sessions: {cookie: {secret: SECRET-long-enough-to-be-one-of-them}}}"),
         with("mapping: {sessions: {cookie: {secret: SECRET}}}"),
         with("mapping: {sessions: {cookie: {secret: [env:UNSET, SECRET]}}}"),
@@ -80,7 +80,7 @@ fn no_key_is_ever_shown() {
         with("privacy: {secret: SECRET, ip: none}"),
         with("privacy: {secret: env:KEY, hash: [a]}"),
         with("privacy: {secrets: SECRET}"),
-        // A login, right, in the wrong place, in a URL.
+        // A login: correct, in the wrong place, in a URL.
         with("delivery: {spool: {nats: {url: \"nats://a\", user: u, password: SECRET}}}"),
         with("delivery: {spool: {nats: {url: \"nats://a\", token: SECRET}}}"),
         with("delivery: {spool: {nats: {url: \"nats://u:SECRET@a\"}}}"),
@@ -93,12 +93,12 @@ fn no_key_is_ever_shown() {
         with("delivery: {spool: {nats: {ulr: \"nats://u:SECRET@a\"}}}"),
         with("delivery: {spool: {nats: {url: \"nats://u:SECRET@a\": b}}}"),
         with("delivery: {spool: {nats: {password: SECRET: b}}}"),
-        // The key of an account at an authority, right and wrong.
+        // The key of an ACME account, correct and wrong.
         with("listen: {address: 0.0.0.0:1, tls: {acme: {domains: a.b, storage: s, external_account: {key_id: k, hmac_key: SECRET}}, x: 1}}"),
         with("listen: {address: 0.0.0.0:1, tls: {acme: {domains: a.b, storage: s, external_account: {hmac_key: SECRET}}}}"),
         with("listen: {address: 0.0.0.0:1, tls: {acme: {domains: a.b, storage: s, external_account: {key_id: k, hmac: SECRET}}}}"),
         with("listen: {address: 0.0.0.0:1, tls: {acme: {domains: a.b, storage: s, external_account: {key_id: k, hmac_key: \"SECRET !\"}}}}"),
-        // A private key in place of its path.
+        // A private key instead of its path.
         with(
             "listen: {address: 0.0.0.0:1, tls: {certificate: c.pem, key: \"-----BEGIN\\nSECRET\"}}",
         ),

@@ -9,7 +9,7 @@ fn sessions(mapping: &str) -> (SessionMode, Vec<String>) {
     (config.sessions, warnings)
 }
 
-/// What is wrong with a `mapping`.
+/// The mistakes of a `mapping`.
 fn wrong(mapping: &str) -> String {
     let problems = read(&with(&format!("mapping: {mapping}"))).unwrap_err();
     problems.to_string()

@@ -3,7 +3,7 @@ use hedgerow::config::Config;
 use std::path::Path;
 use std::time::Duration;
 
-/// Every file of `conf/` by name.
+/// Every file of `conf/`, with its name.
 pub fn files() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
     let mut files: Vec<_> = std::fs::read_dir(folder)
@@ -45,7 +45,7 @@ fn every_shipped_file_is_free_of_mistakes_and_warnings() {
 fn the_default_file_shows_the_defaults() {
     let (shortest, _) = read(SHORTEST).unwrap();
     let mut shipped = shipped("hedgerow.yaml");
-    // The one setting in it that is not a default.
+    // The only setting of the file that is not the default.
     let spool = shipped.delivery.spool.take().expect("it is on");
     let folder = spool.place.backend().folder();
     assert!(
@@ -124,7 +124,7 @@ server: {threads: 4, grace: 0s}
         ),
         (100, 25)
     );
-    // A window that is not given fits into the body.
+    // The default window fits into the body limit.
     assert_eq!((config.bounds.window, config.bounds.event), (500_000, 4096));
     assert_eq!(config.delivery.connect_timeout, Duration::from_millis(500));
     assert_eq!(config.delivery.timeout, Duration::from_secs(120));

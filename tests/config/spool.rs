@@ -1,7 +1,7 @@
 use super::mistakes::{check, none, Row};
 use super::{read, with, SHORTEST};
 
-/// With the spool on NATS, the pieces that are mistakes and those that are not.
+/// A spool on NATS with pieces that are mistakes and pieces that are not.
 #[test]
 fn a_spool_has_one_place_and_one_login() {
     let rows: &[Row] = &[
@@ -238,7 +238,7 @@ fn a_project_has_the_mode_that_it_names_or_that_of_all() {
             DeliveryMode::Spool,
         ),
         ("delivery: {mode: stream}", "{}", DeliveryMode::Stream),
-        // Requests can go together with a spool and without one.
+        // `mode: group` works with a spool and without one.
         ("delivery: {mode: group}", "{}", DeliveryMode::Group),
         ("", "{mode: group}", DeliveryMode::Group),
         ("", "{mode: group, spool: {path: s}}", DeliveryMode::Group),

@@ -1,6 +1,6 @@
 use super::{read, with};
 
-/// Helm, Ansible and others read YAML 1.1 and write `on` as `true`, `off` as `false`.
+/// Helm, Ansible and other tools read YAML 1.1 and write `on` as `true` and `off` as `false`.
 #[test]
 fn a_switch_is_taken_as_yaml_1_1_writes_it() {
     let mut wrong = Vec::new();

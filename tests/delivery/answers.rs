@@ -206,7 +206,7 @@ async fn the_log_says_once_what_to_do_and_never_a_secret() {
             "{lines:?}"
         );
     }
-    // A refused message: its reason, and nothing of it.
+    // The log names the reason of a refused message and shows none of its content.
     let posthog = PostHog::start().await;
     let proxy = Proxy::start(&yaml(&posthog.url())).await;
     let mut client = Client::connect(proxy.address).await;

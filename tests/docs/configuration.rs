@@ -9,10 +9,10 @@ use super::{code, file, rows};
 
 const CONFIGURATION: &str = "docs/configuration.md";
 
-/// Has every variable and every file.
-struct Everything;
+/// Has a value for every variable and every file.
+struct AllSecrets;
 
-impl SecretSource for Everything {
+impl SecretSource for AllSecrets {
     fn variable(&self, _: &str) -> Result<String, VarError> {
         Ok("phc_docs_and_long_enough_for_a_secret".to_owned())
     }
@@ -43,9 +43,9 @@ fn read(yaml: &str) -> Config {
     read_with(yaml, "")
 }
 
-/// With a warning that the document gives itself; none for an empty text.
+/// With the warning that the document shows, or none.
 fn read_with(yaml: &str, meant: &str) -> Config {
-    match Config::parse(yaml, &Everything) {
+    match Config::parse(yaml, &AllSecrets) {
         Ok((config, mut warnings)) => {
             warnings.retain(|warning| meant.is_empty() || !warning.message.contains(meant));
             assert!(warnings.is_empty(), "{yaml}\n{warnings:?}");
@@ -73,9 +73,9 @@ fn every_example_is_a_configuration_without_mistakes() {
     ];
     for name in documents.map(str::to_owned).into_iter().chain(recipes) {
         for block in blocks(&file(&name)) {
-            // tests/config/spool.rs checks a build without it.
+            // tests/config/spool.rs checks a build without NATS.
             if cfg!(feature = "nats") || !block.contains("nats:") {
-                // Two platforms do not publish their addresses.
+                // Two platforms do not publish their proxies' addresses.
                 let everyone = ["docs/behind/vercel.md", "docs/behind/netlify.md"];
                 match everyone.contains(&name.as_str()) {
                     true => read_with(&block, "this trusts all clients"),
@@ -95,9 +95,9 @@ fn the_defaults_that_are_written_out_are_the_defaults() {
     assert_eq!(blocks[0].lines().count(), 5, "{}", blocks[0]);
 }
 
-/// The keys of a section, from the mistakes of one that it does not have.
+/// The keys of a section, taken from the mistakes about those that a file lacks.
 fn keys(yaml: &str) -> BTreeSet<String> {
-    let Err(problems) = Config::parse(yaml, &Everything) else {
+    let Err(problems) = Config::parse(yaml, &AllSecrets) else {
         panic!("{yaml}");
     };
     let expected = problems
@@ -153,7 +153,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
         ("nats", "delivery: {spool: {nats: {QQQQQQQQQ: 1}}}"),
         ("server", "server: {QQQQQQQQQ: 1}"),
     ] {
-        // A file needs these two to be looked at to its end.
+        // Without these two, the reader would stop before the end of the file.
         let mut yaml = yaml.to_owned();
         for part in [
             "projects: {other: {host: us, api_key: phc_docs}}",

@@ -1,19 +1,19 @@
-//! The floors of docs/design.md: what is imported stands on a lower floor.
+//! The floors of docs/design.md: a file imports only from lower floors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The floors of a folder: each room with its number, the lowest first.
+/// The floors of a folder: the number of each module's floor, 0 for the lowest.
 struct Floors {
     /// The folder of the crate's sources.
     sources: &'static str,
-    /// The folder as a path of modules: empty for the crate itself.
+    /// The folder as a module path; empty for the crate itself.
     base: Vec<String>,
     rooms: BTreeMap<String, usize>,
 }
 
 impl Floors {
-    /// Those of a folder in a crate's sources: the indented block below its heading in docs/design.md.
+    /// The floors of a folder: the indented block below its heading in docs/design.md.
     fn of(sources: &'static str, base: &[&str]) -> Self {
         let document = super::file("docs/design.md");
         let mut lines = document.lines();
@@ -43,11 +43,11 @@ impl Floors {
         }
     }
 
-    /// What is wrong with the imports of a file, whose place among the modules is given.
+    /// The mistakes in the imports of one file, whose module path is `module`.
     fn mistakes(&self, module: &[String], text: &str) -> Vec<String> {
         let depth = self.base.len();
         let Some(own) = module.get(depth) else {
-            // The face of the folder declares its rooms and hands on their items.
+            // `mod.rs` declares the modules of the folder and re-exports their items.
             return Vec::new();
         };
         let Some(floor) = self.rooms.get(own) else {
@@ -81,8 +81,8 @@ impl Floors {
     }
 }
 
-/// The paths of a text that begin with `crate`, `super` or `self`, groups taken apart; comments and unit
-/// tests left out.
+/// The paths in a text that begin with `crate`, `super` or `self`, with groups expanded; without
+/// comments and unit tests.
 fn paths(text: &str) -> Vec<Vec<String>> {
     let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
     let text: String = text
@@ -104,14 +104,14 @@ fn paths(text: &str) -> Vec<Vec<String>> {
 
 type Characters<'t> = std::iter::Peekable<std::str::Chars<'t>>;
 
-/// Reads one path, and after a brace all of its group.
+/// Reads one path, and after a brace its whole group.
 fn take(text: &mut Characters<'_>, mut path: Vec<String>, found: &mut Vec<Vec<String>>) {
     loop {
         while text.next_if(|one| one.is_whitespace()).is_some() {}
         if text.next_if_eq(&'{').is_some() {
             while text.peek().is_some() && text.next_if_eq(&'}').is_none() {
                 take(text, path.clone(), found);
-                // What else stands in a group: `as name`, commas.
+                // Skips `as name` and commas in a group.
                 while text.next_if(|one| !matches!(one, ',' | '}')).is_some() {}
                 text.next_if_eq(&',');
                 while text.next_if(|one| one.is_whitespace()).is_some() {}
@@ -133,7 +133,7 @@ fn take(text: &mut Characters<'_>, mut path: Vec<String>, found: &mut Vec<Vec<St
     found.push(path);
 }
 
-/// The path from the crate's root; none above it.
+/// The path from the crate's root; `None` if it leads above the root.
 fn absolute(module: &[String], path: &[String]) -> Option<Vec<String>> {
     let mut here = module.to_vec();
     let mut rest = path;
@@ -168,7 +168,7 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// The place of a file among the modules.
+/// The module path of a file.
 fn module(source: &Path) -> Vec<String> {
     let path = source.with_extension("");
     let mut parts: Vec<String> = path
@@ -212,9 +212,13 @@ fn imports_lead_down_the_floors_of_the_design() {
     const REWRITING: &str = "crates/hedgerow-rewrite/src";
     let wrong: Vec<String> = [
         Floors::of("src", &[]),
+        Floors::of("src", &["config"]),
         Floors::of("src", &["proxy"]),
+        Floors::of("src", &["site"]),
+        Floors::of("src", &["site", "snippet"]),
         Floors::of(REWRITING, &[]),
         Floors::of(REWRITING, &["rewrite"]),
+        Floors::of("crates/hedgerow-spool/src", &[]),
     ]
     .iter()
     .flat_map(mistakes_below)

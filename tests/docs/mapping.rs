@@ -8,7 +8,7 @@ use super::{code, file, lacking, rewritten, rows};
 
 const MAPPING: &str = "docs/mapping.md";
 
-/// The message of a row: a track call of the user `u`, with the row's fields.
+/// The message of a table row: a track call of the user `u` with the row's fields.
 fn message(part: &str) -> String {
     let part: Value = serde_json::from_str(part).unwrap();
     let mut message = json!({"type": "track", "event": "E", "userId": "u", "messageId": "m"});

@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where comments and documents are.
+/// The folders with comments and documents.
 const PLACES: [&str; 7] = [
     "src", "crates", "tests", "docs", "benches", "examples", "fuzz",
 ];
 const FACTS: &str = "docs/protocols";
-/// Words that name one fact of a section.
+/// Words before the number of a fact.
 const POINTS: [&str; 7] = ["point", "points", "rule", "rules", "shape", "step", "steps"];
 
-/// A document of facts.
+/// A document with facts.
 #[derive(Default)]
 struct Document {
-    /// The number of facts in each section; chapters are sections without a dot.
+    /// The number of facts in each section; a chapter is a section without a dot.
     sections: BTreeMap<Number, usize>,
     /// The mistakes of the document itself.
     mistakes: Vec<String>,
@@ -52,7 +52,7 @@ impl std::fmt::Display for Number {
 #[derive(Debug, PartialEq, Eq)]
 struct Citation {
     document: String,
-    /// First and last, which are the same where there is no "to".
+    /// The first and the last number, equal if there is no "to".
     ranges: Vec<(Number, Number)>,
     points: Vec<usize>,
     line: usize,
@@ -139,7 +139,7 @@ fn sources_of(block: &str) -> Option<Vec<&str>> {
     Some(letters.split(',').map(str::trim).collect())
 }
 
-/// Headings, rows of tables, facts and paragraphs, each with its lines.
+/// Headings, table rows, facts and paragraphs, each with its line numbers.
 fn blocks(text: &str) -> Vec<String> {
     let mut blocks: Vec<String> = Vec::new();
     let mut open = false;
@@ -163,7 +163,7 @@ fn blocks(text: &str) -> Vec<String> {
     blocks
 }
 
-/// The citations of a text, with comments read across the ends of their lines.
+/// The citations in a text; a comment over several lines is read as one.
 fn citations(text: &str, names: &BTreeSet<&str>) -> Vec<Citation> {
     let words: Vec<(usize, &str)> = text
         .lines()
@@ -203,7 +203,7 @@ fn citations(text: &str, names: &BTreeSet<&str>) -> Vec<Citation> {
     citations
 }
 
-/// `1.2`, `1.2 and 1.4`, `1 to 3 and 5`, `1.2, 1.4 and 1.6`; none if no number is next.
+/// Reads `1.2`, `1.2 and 1.4`, `1 to 3 and 5`, `1.2, 1.4 and 1.6`. `None` unless a number is next.
 fn ranges<'a>(
     words: &mut std::iter::Peekable<impl Iterator<Item = &'a str> + Clone>,
 ) -> Option<Vec<(Number, Number)>> {
@@ -241,7 +241,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Code and documents below a folder, without what others made.
+/// Code and documents below a folder, without vendored files.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();

@@ -1,8 +1,8 @@
 //! `docs/public-items/` lists the public items of each library of this workspace, one file for each
 //! crate: a change appears in the diff.
 //!
-//! The lists are read from rustdoc's JSON. Signatures are the source's own text, at the places
-//! that the JSON names, because that part of the format is the same for all compilers.
+//! The test reads rustdoc's JSON. It takes the signatures from the source, at the positions in the
+//! JSON, because the JSON's format for them changes between compilers.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -13,10 +13,9 @@ use serde_json::{Map, Value};
 
 use super::file;
 
-/// As many items as a reader looks through: types, traits, functions and constants of one crate,
-/// without their members.
+/// The limit for one crate: types, traits, functions and constants, without their members.
 const MOST_ITEMS: usize = 61;
-/// A user begins at these pages, so each has code to begin with.
+/// Where users begin to read, so each of these needs an example.
 const WITH_AN_EXAMPLE: [&str; 6] = [
     "hedgerow",
     "hedgerow::Config",
@@ -32,7 +31,7 @@ fn the_public_items_are_the_committed_ones_few_and_documented() {
     let mut examples = BTreeSet::new();
     for (package, manifest) in libraries() {
         let document = serde_json::from_str(&rustdoc_json(&package, &manifest)).unwrap();
-        let face = Face::of(&package, &document);
+        let face = PublicItems::of(&package, &document);
         let mut list = String::new();
         writeln!(
             list,
@@ -76,7 +75,7 @@ fn the_public_items_are_the_committed_ones_few_and_documented() {
     );
 }
 
-/// The libraries of the workspace that others can depend on: their names, and their manifests.
+/// The libraries of the workspace that other crates can depend on: names and manifests.
 fn libraries() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = vec![("hedgerow".to_owned(), "Cargo.toml".to_owned())];
@@ -92,7 +91,7 @@ fn libraries() -> Vec<(String, String)> {
     all
 }
 
-/// The lines that are in only one of two lists.
+/// The lines that only one of two lists has.
 fn difference(known: &str, found: &str) -> String {
     let (old, new): (BTreeSet<&str>, BTreeSet<&str>) =
         (known.lines().collect(), found.lines().collect());
@@ -102,17 +101,17 @@ fn difference(known: &str, found: &str) -> String {
 }
 
 /// The public items of one crate.
-struct Face<'a> {
+struct PublicItems<'a> {
     index: &'a Map<String, Value>,
     lines: Vec<String>,
-    /// The items themselves, each once.
+    /// The items, each once.
     items: BTreeSet<String>,
     undocumented: Vec<String>,
-    /// Items with code in their docstring.
+    /// The items with an example in their docstring.
     examples: BTreeSet<String>,
 }
 
-impl<'a> Face<'a> {
+impl<'a> PublicItems<'a> {
     fn of(package: &str, document: &'a Value) -> Self {
         let index = document["index"].as_object();
         let mut face = Self {
@@ -127,7 +126,7 @@ impl<'a> Face<'a> {
         face
     }
 
-    /// An item of this crate that is shown: one of another crate is not in the index.
+    /// An item of this crate in the documentation; an item of another crate is not in the index.
     fn item(&self, id: &Value) -> Option<&'a Value> {
         let key = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
         let item = self.index.get(&key)?;
@@ -153,7 +152,7 @@ impl<'a> Face<'a> {
             Some(item) if reexport["is_glob"] == true => self.module(&item["id"], path),
             Some(item) => self.named(item, path, name),
             None => {
-                // Of another crate; a list of that crate has its members.
+                // The list of the other crate has its members.
                 let source = reexport["source"].as_str().unwrap_or_default();
                 let name = name.unwrap_or("*");
                 self.items.insert(format!("{path}::{name}"));
@@ -162,7 +161,7 @@ impl<'a> Face<'a> {
         }
     }
 
-    /// An item and its members, below the path where it is shown.
+    /// An item and its members, under the path where the documentation shows it.
     fn named(&mut self, item: &'a Value, path: &str, name: Option<&str>) {
         let path = format!("{path}::{}", name.unwrap_or("?"));
         let (kind, inner) = kind_of(item);
@@ -191,7 +190,7 @@ impl<'a> Face<'a> {
                         && found["blanket_impl"].is_null() =>
                 {
                     let last = name.rsplit("::").next().unwrap_or(name);
-                    // Comes with every derived `PartialEq`.
+                    // Every derived `PartialEq` brings it.
                     if last != "StructuralPartialEq" {
                         traits.insert(last.to_owned());
                     }
@@ -216,7 +215,7 @@ impl<'a> Face<'a> {
             return;
         };
         let path = format!("{path}::{name}");
-        // The value of a variant like `Io(Error)` adds nothing to its type.
+        // The value in a variant such as `Io(Error)` adds nothing to its type.
         if !name.starts_with(|sign: char| sign.is_ascii_digit()) {
             self.documented(item, &path);
         }
@@ -244,7 +243,7 @@ fn ids(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
-/// The fields of a struct or of a variant, whether they have names or numbers.
+/// The fields of a struct or a variant, named or numbered.
 fn fields(kind: &Value) -> Vec<&Value> {
     let named = kind["plain"]["fields"].as_array();
     let named = named.or(kind["struct"]["fields"].as_array());
@@ -263,7 +262,7 @@ fn kind_of(item: &Value) -> (&str, &Value) {
     inner.map_or(("", &Value::Null), |(kind, inner)| (kind.as_str(), inner))
 }
 
-/// An item's first part, as the source has it: a function without its body, a type without its
+/// The first part of an item as the source has it: a function without its body, a type without its
 /// members.
 fn head(item: &Value) -> String {
     let span = &item["span"];
@@ -310,7 +309,7 @@ fn head(item: &Value) -> String {
         .next()
         .is_some_and(|word| head[word.len()..].starts_with('!'))
     {
-        // Written by a macro: the source shows its call.
+        // A macro generates it, and the source shows only the macro's call.
         return kind.replace('_', " ");
     }
     head.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -321,8 +320,8 @@ fn position(place: &Value) -> Option<(usize, usize)> {
     Some((number(&place[0])?, number(&place[1])?))
 }
 
-/// The JSON of rustdoc. Only rustdoc itself runs with the switch that a stable compiler needs for it:
-/// Cargo would compile all dependencies again if it saw it.
+/// The JSON of rustdoc. Only rustdoc gets the variable that allows unstable options on a stable
+/// compiler; if Cargo saw it, Cargo would compile all dependencies again.
 fn rustdoc_json(package: &str, manifest: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = std::env::current_exe().unwrap();
@@ -331,8 +330,8 @@ fn rustdoc_json(package: &str, manifest: &str) -> String {
         .and_then(Path::parent)
         .expect("a test runs below target/debug");
     let mut cargo = Command::new(env!("CARGO"));
-    // The variables that `cargo test` sets for this package, and that build scripts of others would
-    // read as a change.
+    // Variables that `cargo test` sets for this package. Build scripts of dependencies would treat
+    // them as a change.
     let ours = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for name in ours.filter(|name| {
         let begins = [
@@ -357,7 +356,7 @@ fn rustdoc_json(package: &str, manifest: &str) -> String {
         .arg("--target-dir")
         .arg(target)
         .args(["--", "-Z", "unstable-options", "--output-format", "json"])
-        // Without it the public items of a hidden module would be missing.
+        // Without this option, the public items of a hidden module would be missing.
         .arg("--document-hidden-items")
         .current_dir(root)
         .env("RUSTDOC", root.join("scripts/rustdoc-json"))

@@ -1,4 +1,4 @@
-//! The blocks that a reader pastes first.
+//! The code blocks that a reader copies first.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -11,13 +11,13 @@ use tempfile::TempDir;
 
 use super::file;
 
-/// The plug-in of the README, as a part of this test.
+/// The plug-in of the README, compiled as a part of this test.
 #[path = "../../examples/plugin.rs"]
 mod plugin;
 
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The blocks of this language below a heading of the README.
+/// The blocks in this language below a heading of the README.
 fn blocks(heading: &str, language: &str) -> Vec<String> {
     let readme = file("README.md");
     let start = format!("\n## {heading}\n");
@@ -30,7 +30,7 @@ fn blocks(heading: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// The recipe and the command have the same lines.
+/// The recipe has the lines that the command prints.
 #[test]
 fn the_recipe_for_nginx_has_the_lines_that_snippet_prints() {
     use hedgerow::site::hand_over::{nginx, LocalAddress, SiteTls};
@@ -45,8 +45,8 @@ fn the_recipe_for_nginx_has_the_lines_that_snippet_prints() {
     }
 }
 
-/// A listener in the place of PostHog, and the file of "Only events" in a folder, with that host and a free
-/// address to listen at.
+/// A stand-in for PostHog, and the file of "Only events" in a folder, with the stand-in's address
+/// as `host` and a free address to listen on.
 fn only_events() -> (TcpListener, TempDir, SocketAddr) {
     let posthog = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -83,7 +83,7 @@ fn the_plug_in_of_the_readme_is_the_example_and_its_dependencies_are_ours() {
     assert!(said.contains("hedgerow = {"), "{said}");
 }
 
-/// The process of the next test.
+/// The process that the next test starts: the plug-in of the README.
 #[test]
 #[ignore = "runs until it is ended"]
 fn the_plug_in_itself() {
@@ -92,7 +92,7 @@ fn the_plug_in_itself() {
 
 #[test]
 fn the_plug_in_of_the_readme_takes_a_call_to_posthog() {
-    // The configuration for the binary also works for the plug-in.
+    // The binary's configuration also works for the plug-in.
     let (posthog, folder, address) = only_events();
     let (came, arrived) = mpsc::channel();
     std::thread::spawn(move || {
@@ -123,7 +123,7 @@ fn the_plug_in_of_the_readme_takes_a_call_to_posthog() {
     }
 }
 
-/// Reads one request with a `Content-Length`, and answers 200.
+/// Reads one request with a `Content-Length` and answers 200.
 fn answered(stream: &mut TcpStream) -> String {
     let mut request = String::new();
     let mut piece = [0; 4096];
@@ -150,7 +150,7 @@ fn answered(stream: &mut TcpStream) -> String {
     request
 }
 
-/// The answer to a call; waits until something listens.
+/// Sends a call as soon as the server listens, and returns the answer.
 fn call(address: SocketAddr, path: &str, body: &str) -> Option<String> {
     let deadline = Instant::now() + LONGEST;
     let mut stream = loop {
@@ -174,8 +174,7 @@ fn call(address: SocketAddr, path: &str, body: &str) -> Option<String> {
     Some(answer)
 }
 
-/// The commands of the quick start that can run here, exactly as written: up to the one that
-/// serves.
+/// Runs the commands of the quick start exactly as written, up to the one that serves.
 #[test]
 fn the_quick_start_can_be_pasted() {
     let block = &blocks("Quick start", "sh")[0];
@@ -186,7 +185,7 @@ fn the_quick_start_can_be_pasted() {
     for line in block.lines() {
         let command = line.split('#').next().unwrap().trim();
         last = command;
-        // These need the network, and the last one serves until it is ended.
+        // These commands need the network, and the last one does not end by itself.
         let elsewhere = ["cargo install", "npm install", "hedgerow run"];
         if elsewhere.iter().any(|start| command.starts_with(start)) {
             continue;
@@ -214,7 +213,7 @@ fn the_quick_start_can_be_pasted() {
     );
 }
 
-/// The first command of a reader with the binary, exactly as written.
+/// Runs a reader's first command with the binary, exactly as written.
 #[test]
 fn the_binary_of_the_readme_shows_what_a_message_becomes() {
     let blocks = blocks("Try it", "sh");
@@ -235,7 +234,7 @@ fn the_binary_of_the_readme_shows_what_a_message_becomes() {
     assert_eq!(event["explain"]["revenue"], "properties.revenue");
 }
 
-/// The README's cost figures are those that `make compare` has printed.
+/// The README's cost figures are those that `make compare` printed.
 #[test]
 fn the_figures_of_the_readme_are_those_of_the_comparison() {
     let (readme, printed) = (file("README.md"), file("docs/performance.md"));
@@ -260,7 +259,8 @@ fn the_figures_of_the_readme_are_those_of_the_comparison() {
     }
 }
 
-/// "Only events", exactly as written: the file, the two commands, and the first event by curl.
+/// Follows "Only events" exactly as written: the file, the two commands, and the first event by
+/// curl.
 #[test]
 fn the_only_events_section_of_the_readme_works() {
     let (posthog, folder, address) = only_events();
@@ -277,7 +277,7 @@ fn the_only_events_section_of_the_readme_works() {
         let binary = Path::new(env!("CARGO_BIN_EXE_hedgerow")).parent().unwrap();
         let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
         let mut command = Command::new("sh");
-        // The shell becomes the command, so that its end is the command's.
+        // With `exec`, killing the shell ends the command.
         let line = line.replace("phc_…", key);
         let line = match line.split_once("hedgerow run") {
             Some((variables, rest)) => format!("export {variables}; exec hedgerow run{rest}"),

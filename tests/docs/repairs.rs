@@ -7,8 +7,8 @@ use super::{code, file, lacking, rewritten, rows};
 
 const REPAIRS: &str = "docs/repairs.md";
 
-/// The codes that a `fn code` of this type gives, read from the source: a new variant cannot be
-/// forgotten here.
+/// The codes in the `fn code` of this type, read from the source, so that the test knows new
+/// variants.
 fn codes_of(name: &str) -> BTreeSet<String> {
     let source = file("crates/hedgerow-rewrite/src/rewrite/outcome.rs");
     let (_, from) = source.split_once(&format!("impl {name} {{")).unwrap();

@@ -1,4 +1,4 @@
-//! A DNS server that the test controls, and a world in which it is the only one.
+//! A DNS server that the test controls, and a mount namespace that knows no other.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -6,31 +6,31 @@ use std::sync::Arc;
 
 use super::setup::with_file_instead;
 
-/// How it answers.
+/// How the DNS server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Mood {
+pub enum AnswerMode {
     Well,
     Silent,
-    /// Bytes that are no answer.
+    /// With bytes that are no DNS answer.
     Babbling,
-    /// There is no such name.
+    /// That the name does not exist.
     Denying,
-    /// It has failed itself.
+    /// That the server itself failed.
     Failing,
-    /// An address at which nothing listens.
+    /// With an address on which nothing listens.
     Lying,
-    /// A name that leads to itself.
+    /// With an alias that points to itself.
     Circling,
 }
 
-pub const TROUBLES: [Mood; 6] = [
-    Mood::Silent,
-    Mood::Babbling,
-    Mood::Denying,
-    Mood::Failing,
-    Mood::Lying,
-    Mood::Circling,
+pub const TROUBLES: [AnswerMode; 6] = [
+    AnswerMode::Silent,
+    AnswerMode::Babbling,
+    AnswerMode::Denying,
+    AnswerMode::Failing,
+    AnswerMode::Lying,
+    AnswerMode::Circling,
 ];
 
 pub struct Resolver {
@@ -41,9 +41,9 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Nothing where this user may not do it.
+    /// `None` where this user may not create the namespace.
     pub fn start() -> Option<Self> {
-        // A separate address for this test, so that the port is free whatever else runs.
+        // The address is the test's own, so that the port is free.
         let own = std::process::id();
         let address = Ipv4Addr::new(127, 53, (own >> 8) as u8, (own & 0xff) as u8);
         let socket = UdpSocket::bind((address, 53)).ok()?;
@@ -71,7 +71,7 @@ impl Resolver {
         })
     }
 
-    pub fn now(&self, mood: Mood) {
+    pub fn now(&self, mood: AnswerMode) {
         self.mood.store(mood as u8, Ordering::SeqCst);
     }
 
@@ -84,7 +84,7 @@ impl Resolver {
     }
 }
 
-/// The answer to a question of one name (RFC 1035, 4.1).
+/// The answer to a question with one name (RFC 1035, 4.1).
 fn answer(question: &[u8], mood: u8) -> Option<Vec<u8>> {
     let mut end = 12;
     while *question.get(end)? != 0 {
@@ -97,7 +97,7 @@ fn answer(question: &[u8], mood: u8) -> Option<Vec<u8>> {
         [&flags[..], &[0, 1, 0, answers, 0, 0, 0, 0], asked].concat()
     };
     let address = |last: [u8; 4]| match kind {
-        // Only IPv4.
+        // IPv4 only.
         1 => {
             let record = [&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4], &last[..]].concat();
             [head(0, 1), record].concat()
@@ -105,12 +105,12 @@ fn answer(question: &[u8], mood: u8) -> Option<Vec<u8>> {
         _ => head(0, 0),
     };
     Some(match mood {
-        mood if mood == Mood::Well as u8 => address([127, 0, 0, 1]),
-        mood if mood == Mood::Silent as u8 => return None,
-        mood if mood == Mood::Babbling as u8 => [&question[..2], &[0xff; 300]].concat(),
-        mood if mood == Mood::Denying as u8 => head(3, 0),
-        mood if mood == Mood::Failing as u8 => head(2, 0),
-        mood if mood == Mood::Lying as u8 => address([127, 66, 66, 66]),
+        mood if mood == AnswerMode::Well as u8 => address([127, 0, 0, 1]),
+        mood if mood == AnswerMode::Silent as u8 => return None,
+        mood if mood == AnswerMode::Babbling as u8 => [&question[..2], &[0xff; 300]].concat(),
+        mood if mood == AnswerMode::Denying as u8 => head(3, 0),
+        mood if mood == AnswerMode::Failing as u8 => head(2, 0),
+        mood if mood == AnswerMode::Lying as u8 => address([127, 66, 66, 66]),
         _ => {
             let record = [0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 1, 0, 2, 0xc0, 12];
             [&head(0, 1)[..], &record].concat()

@@ -1,4 +1,4 @@
-//! The real binary with a spool, started in a world that a wrapper makes for it.
+//! The real binary with a spool, started inside a wrapper command.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -19,10 +19,11 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Starts it in this world, with an event route at `/hr/` and a site for the rest.
+    /// Starts the binary inside this wrapper, with a Segment route at `/hr/` and a site at the
+    /// other paths.
     pub async fn start(wrapper: &[String], posthog: &str, site: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        // For another user, too.
+        // Another user must be able to read it.
         open_to_all(folder.path());
         let address = refused_port().await;
         let spool = folder.path().join("spool");
@@ -63,12 +64,12 @@ impl Setup {
         setup
     }
 
-    /// Wrappers become what they wrap, so this is the proxy itself.
+    /// The wrapper replaces itself with its command, so this is the proxy's process id.
     pub fn id(&self) -> u32 {
         self.process.0.id()
     }
 
-    /// Puts another configuration in the place of the file.
+    /// Replaces the configuration file.
     pub fn configure(&self, from: &str, to: &str) {
         let file = self.folder.path().join("hedgerow.yaml");
         let yaml = std::fs::read_to_string(&file).expect("it is there");
@@ -86,12 +87,12 @@ impl Setup {
         std::fs::read_dir(folder).expect("it runs").count()
     }
 
-    /// Whether a crowd has gone.
+    /// Whether the connections of the burst have closed.
     pub fn descriptors_are_few(&self) -> bool {
         self.descriptors() < 100
     }
 
-    /// Waits until all of these are at PostHog.
+    /// Waits until PostHog has all of these.
     pub async fn all_arrive(&self, capture: &Capture, ids: &[String]) {
         let start = Instant::now();
         let wanted: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
@@ -127,8 +128,8 @@ fn is_root() -> bool {
     })
 }
 
-/// The command that runs another one as a separate user, which no process has, so that its threads
-/// are those of this test. `None` for a plain user, who has limits anyway.
+/// A wrapper that runs a command as a user without other processes, so that the user's threads are
+/// those of this test. `None` for an ordinary user, whom the limits bind anyway.
 pub fn unprivileged() -> Option<Vec<String>> {
     if !is_root() {
         return None;
@@ -145,7 +146,7 @@ pub fn unprivileged() -> Option<Vec<String>> {
     works.then(|| words.to_vec())
 }
 
-/// A command in a mount namespace in which this file replaces the system's.
+/// A wrapper that runs a command in a mount namespace in which this file replaces the system's.
 pub fn with_file_instead(file: &std::path::Path, of: &str) -> Option<Vec<String>> {
     let script = format!(
         "mount --bind '{}' {of} && exec \"$0\" \"$@\"",

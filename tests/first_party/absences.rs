@@ -1,15 +1,15 @@
-//! The rest of a visit while a part of the setup is away, and the recovery afterwards.
+//! A visit while a part of the setup is away, and its recovery.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::line::{Line, Way};
+use super::line::{Line, PathFate};
 use super::setup::{Plan, Setup, PATIENCE, USUAL};
 use super::visitor::{Visitor, ANALYTICS, POSTHOG, TURN};
 use super::visits::{is_here, page, OLDER};
 
-/// A setup, and the line to its visitors. The parts that can fail on it are analytics.js's settings
-/// and posthog-js itself.
+/// A setup, and the line between it and its visitors. On the line, analytics.js's settings and
+/// posthog-js itself can fail.
 async fn behind_a_line(plan: Plan<'_>) -> (Setup, Line, String) {
     let setup = Setup::open(plan).await;
     let ends = super::installations::settings_and_posthog_js(&setup.yaml);
@@ -18,7 +18,7 @@ async fn behind_a_line(plan: Plan<'_>) -> (Setup, Line, String) {
     (setup, line, page)
 }
 
-/// How many different events of this name have come.
+/// The number of different events with this name.
 fn count(setup: &Setup, name: &str) -> usize {
     let events = setup.stand_in.capture.events();
     let same = events.iter().filter(|event| event.event == name);
@@ -32,7 +32,7 @@ async fn all_come(setup: &Setup, names: &[&str]) {
     setup.until(&what, |_| came()).await;
 }
 
-/// Calls both libraries in the page, whether they have loaded or not.
+/// Calls both libraries in the page, loaded or not.
 async fn both_say(visitor: &mut Visitor, track: &str, capture: &str) {
     let calls = format!("window.analytics.track('{track}'), window.posthog.capture('{capture}')");
     visitor.run(&format!("void ({calls})")).await;
@@ -49,8 +49,8 @@ async fn kept_settings(test: &str, plan: Plan<'_>) {
     both_say(&mut visitor, "Before", "before").await;
     all_come(&setup, &["Before", "before"]).await;
     for (away, track, capture) in [
-        (Way::Fails, "While it fails", "while it fails"),
-        (Way::Cut, "While it is cut", "while it is cut"),
+        (PathFate::Fails, "While it fails", "while it fails"),
+        (PathFate::Cut, "While it is cut", "while it is cut"),
     ] {
         line.set(away);
         visitor.open(&format!("{page}plain")).await;
@@ -63,8 +63,8 @@ async fn kept_settings(test: &str, plan: Plan<'_>) {
     assert_eq!(report.errors, [""; 0]);
 }
 
-/// A new visitor comes while settings and posthog-js are away, and stays until they are back.
-async fn come_back(test: &str, plan: Plan<'_>, away: Way) {
+/// A new visitor comes while the settings and posthog-js are away, and stays until they are back.
+async fn come_back(test: &str, plan: Plan<'_>, away: PathFate) {
     if !is_here(test, plan.version) {
         return;
     }
@@ -74,7 +74,7 @@ async fn come_back(test: &str, plan: Plan<'_>, away: Way) {
     let mut visitor = Visitor::with_chromium().await;
     visitor.open(&page).await;
     both_say(&mut visitor, "Waited", "waited").await;
-    // Both have been asked for in vain, and again.
+    // The page has asked for both without success, more than once.
     setup
         .until("the page asks again", |_| {
             line.held_up.load(Ordering::SeqCst) >= 4
@@ -83,8 +83,8 @@ async fn come_back(test: &str, plan: Plan<'_>, away: Way) {
     for library in [ANALYTICS, POSTHOG] {
         assert_ne!(visitor.run(library).await, true, "{library}");
     }
-    line.set(Way::Passes);
-    // The page is not reloaded: its calls wait there.
+    line.set(PathFate::Passes);
+    // The page is not loaded again: its calls wait in it.
     visitor.until(ANALYTICS).await;
     visitor.until(POSTHOG).await;
     all_come(&setup, &["$pageview", "Waited", "waited"]).await;
@@ -108,7 +108,7 @@ async fn come_back(test: &str, plan: Plan<'_>, away: Way) {
     assert_eq!(visitors.len(), 1, "one visitor is several: {visitors:?}");
 }
 
-/// PostHog goes away and comes back under a visitor who has never been here.
+/// PostHog goes away and comes back during the visit of a new visitor.
 async fn posthog_away(test: &str, plan: Plan<'_>) {
     if !is_here(test, plan.version) {
         return;
@@ -116,7 +116,7 @@ async fn posthog_away(test: &str, plan: Plan<'_>) {
     let _turn = TURN.lock().await;
     let setup = Setup::open(plan).await;
     let page = page(&setup);
-    // A visitor comes before, so that there is a good copy of everything.
+    // An earlier visitor, so that Hedgerow has a good copy of every file.
     let mut first = Visitor::with_chromium().await;
     first.open_with_both(&page).await;
     both_say(&mut first, "Before", "before").await;
@@ -129,7 +129,7 @@ async fn posthog_away(test: &str, plan: Plan<'_>) {
     assert_eq!(visitor.run("document.title").await, "The shop");
     visitor.open_with_both(&page).await;
     both_say(&mut visitor, "While away", "while away").await;
-    // analytics.js has its yes: the event is on the disk.
+    // The answer is 200, so the event is on the disk.
     let calls = super::installations::calls(&setup.yaml);
     let track = format!("{calls}/t");
     let deadline = Instant::now() + PATIENCE;
@@ -173,13 +173,13 @@ async fn a_page_with_version_1_83_whose_settings_were_kept_does_without_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_wait_on_the_page_for_settings_that_fail() {
     let test = "calls_wait_on_the_page_for_settings_that_fail";
-    come_back(test, USUAL, Way::Fails).await;
+    come_back(test, USUAL, PathFate::Fails).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_wait_on_the_page_for_settings_whose_connections_are_cut() {
     let test = "calls_wait_on_the_page_for_settings_whose_connections_are_cut";
-    come_back(test, OLDER, Way::Cut).await;
+    come_back(test, OLDER, PathFate::Cut).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::setup::Setup;
 use super::stand_in::StandIn;
-use super::visitor::{Report, Stay};
+use super::visitor::{Report, VisitorIds};
 
-/// Requests of Chromium itself at its start, which fail here: no page makes them.
+/// Requests that Chromium itself makes at its start. They fail here.
 const BROWSERS_OWN: [&str; 2] = ["//update.googleapis.com/", "//accounts.google.com/"];
 
-/// The expected events of `stay`, and posthog-js's additions.
+/// The events of a visit with `stay`, and posthog-js's own.
 const EVENTS: [&str; 6] = [
     "$pageview",
     "Bought",
@@ -21,8 +21,8 @@ const EVENTS: [&str; 6] = [
     "$autocapture",
 ];
 
-/// Waits until everything has come that a visitor who stays causes.
-pub async fn all_comes(setup: &Setup, stay: &Stay) {
+/// Waits until every event of such a visit has arrived.
+pub async fn all_comes(setup: &Setup, stay: &VisitorIds) {
     setup
         .until("every event and a recording", |stand_in| {
             let events = stand_in.capture.events();
@@ -32,8 +32,8 @@ pub async fn all_comes(setup: &Setup, stay: &Stay) {
         .await;
 }
 
-/// How many pieces of the visit's recording have come.
-fn pieces(stand_in: &StandIn, stay: &Stay) -> usize {
+/// The number of pieces of the visit's recording that have arrived.
+fn pieces(stand_in: &StandIn, stay: &VisitorIds) -> usize {
     let recordings = stand_in.recordings.lock().unwrap();
     let of_the_session = recordings.iter().filter(|piece| {
         let session = piece["properties"]["$session_id"].as_str();
@@ -42,15 +42,15 @@ fn pieces(stand_in: &StandIn, stay: &Stay) -> usize {
     of_the_session.count()
 }
 
-/// Where a visit goes: the start of the page's addresses, and of those that it sends to.
+/// Where a visit goes: how the page's addresses begin, and how those begin to which it sends.
 #[derive(Debug)]
 pub struct Addresses {
     pub page: String,
     pub own: String,
 }
 
-/// Everything that must hold of a visit with both libraries.
-pub fn check(setup: &Setup, stay: &Stay, report: &Report, addresses: &Addresses) {
+/// The requirements for a visit with both libraries.
+pub fn check(setup: &Setup, stay: &VisitorIds, report: &Report, addresses: &Addresses) {
     let mut wrong = Vec::new();
     let Addresses { page, own } = addresses;
     let ours = |url: &str| url.starts_with(own) || url.starts_with(page);
@@ -72,7 +72,7 @@ pub fn check(setup: &Setup, stay: &Stay, report: &Report, addresses: &Addresses)
             }
         }
     }
-    // The browser's own log, which knows of requests that no page made.
+    // The browser's own log also has requests that no page made.
     let browsers_own = |url: &str| BROWSERS_OWN.iter().any(|host| url.contains(host));
     let foreign = report.asked.iter().filter(|url| !ours(url));
     for url in foreign.filter(|url| !browsers_own(url)) {
@@ -81,7 +81,7 @@ pub fn check(setup: &Setup, stay: &Stay, report: &Report, addresses: &Addresses)
     for error in &report.errors {
         wrong.push(format!("console: {error}"));
     }
-    let Stay {
+    let VisitorIds {
         before,
         after,
         flag,

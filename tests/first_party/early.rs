@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hedgerow::demo::capture::StoredEvent;
 use serde_json::{json, Value};
 
-use super::installed::{all_here, Needed, PostHogJs, Version};
+use super::installed::{all_here, PostHogJs, Prerequisite, Version};
 use super::setup::{Libraries, Plan, Setup, USUAL};
 use super::visitor::{Visitor, POSTHOG, TURN};
 use super::visits::page;
@@ -15,24 +15,24 @@ const VERSIONS: [PostHogJs; 3] = [PostHogJs::V1_418, PostHogJs::V1_442, PostHogJ
 
 fn is_here(test: &str, posthog_js: PostHogJs) -> bool {
     let needed = [
-        Needed::Node,
-        Needed::Playwright,
-        Needed::Chromium,
-        Needed::PostHogJs(posthog_js),
-        Needed::AnalyticsJs(Version::Newest),
+        Prerequisite::Node,
+        Prerequisite::Playwright,
+        Prerequisite::Chromium,
+        Prerequisite::PostHogJs(posthog_js),
+        Prerequisite::AnalyticsJs(Version::Newest),
     ];
     all_here(test, &needed)
 }
 
-/// The different events of this name.
+/// The different events with this name.
 fn of<'e>(events: &'e [Arc<StoredEvent>], name: &str) -> Vec<&'e Arc<StoredEvent>> {
     let same = events.iter().filter(|event| event.event == name);
     let mut seen = BTreeSet::new();
     same.filter(|event| seen.insert(event.uuid)).collect()
 }
 
-/// Calls of every kind: events, properties of events and of the person, questions, and those that
-/// the page keeps and calls later.
+/// Calls of every kind: events, properties of events and of the person, questions, and functions
+/// that the page stores and calls later.
 const CALLS: &str = "
     window.kept = [posthog.capture, posthog.people.set, posthog.captureTraceFeedback];
     posthog.capture('early', { n: 1 });
@@ -117,7 +117,7 @@ async fn calls(test: &str, libraries: Libraries, posthog_js: PostHogJs) {
     assert_eq!(wrong, [""; 0], "{libraries:?}, {posthog_js:?}");
 }
 
-/// A visitor who opts out before posthog-js has loaded.
+/// A visitor opts out before posthog-js has loaded.
 async fn opts_out(test: &str, libraries: Libraries, posthog_js: PostHogJs) {
     if !is_here(test, posthog_js) {
         return;
@@ -181,8 +181,8 @@ with_each_version! {
     opts_out an_early_no_holds_with_both_libraries: Both;
 }
 
-/// The page's own `init` together with the snippet's: of the same project, and of another one by
-/// name.
+/// The page calls `init` in addition to the snippet: for the same project, and for another one
+/// under a name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_may_start_the_same_project_once_more_and_another_one_by_name() {
     let test = "a_page_may_start_the_same_project_once_more_and_another_one_by_name";
@@ -223,7 +223,7 @@ async fn a_page_may_start_the_same_project_once_more_and_another_one_by_name() {
     }
 }
 
-/// Every method that the vendor's own loader of each version keeps calls for.
+/// Every method for which the vendor's own loader of each version queues calls.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_queue_takes_every_call_that_the_vendors_own_takes() {
     let test = "the_queue_takes_every_call_that_the_vendors_own_takes";
@@ -232,8 +232,10 @@ async fn the_queue_takes_every_call_that_the_vendors_own_takes() {
     }
     let mut methods = BTreeSet::new();
     for version in VERSIONS {
-        let file = Needed::PostHogJs(version).path().join("dist/loader.js");
-        // 1.418 has none yet.
+        let file = Prerequisite::PostHogJs(version)
+            .path()
+            .join("dist/loader.js");
+        // 1.418 has none of these methods.
         let Ok(text) = std::fs::read_to_string(file) else {
             continue;
         };
@@ -247,7 +249,7 @@ async fn the_queue_takes_every_call_that_the_vendors_own_takes() {
     let _turn = TURN.lock().await;
     let setup = Setup::open(USUAL).await;
     let mut visitor = Visitor::with_chromium().await;
-    // Nothing runs there but the snippet.
+    // The page has only the snippet.
     visitor.open(&format!("{}plain", page(&setup))).await;
     let names = serde_json::to_string(&methods).unwrap();
     let snippet = setup.script().await;
@@ -265,7 +267,7 @@ async fn the_queue_takes_every_call_that_the_vendors_own_takes() {
     )
     .await;
     assert_eq!(missing, Value::Array(Vec::new()));
-    // The page's own posthog-js stays unchanged, and the page is reported anyway.
+    // The page's own posthog-js stays unchanged, and the page view still arrives.
     visitor.open(&format!("{}plain", page(&setup))).await;
     let before = "window.posthog = { __loaded: true }";
     let after = "[Object.keys(window.posthog), window.analytics.map((call) => call[0])]";
@@ -274,7 +276,7 @@ async fn the_queue_takes_every_call_that_the_vendors_own_takes() {
     visitor.leave().await;
 }
 
-/// Runs the snippet where it can load nothing, and then asks.
+/// Runs the snippet in a page where nothing can load, and then a question.
 async fn run_alone(visitor: &mut Visitor, before: &str, snippet: &str, asked: &str) -> Value {
     visitor
         .run(&format!(
@@ -290,7 +292,7 @@ async fn run_alone(visitor: &mut Visitor, before: &str, snippet: &str, asked: &s
         .await
 }
 
-/// The methods of the snippet in PostHog's documentation, before the one of its loader.
+/// The methods of the snippet in PostHog's documentation, from before its loader.
 const DOCUMENTED: &str = "capture identify alias people.set people.set_once set_config register \
     register_once unregister opt_out_capturing has_opted_out_capturing opt_in_capturing reset \
     isFeatureEnabled onFeatureFlags getFeatureFlag getFeatureFlagPayload reloadFeatureFlags group \

@@ -1,6 +1,6 @@
-//! The output of `snippet --for` for bundlers is TypeScript that compiles in a strict project with
-//! the real types of both libraries, has no effect where pages are rendered without a browser, and
-//! reports each page once in a browser.
+//! `snippet --for` prints TypeScript for bundlers. It compiles in a strict project with the real
+//! types of both libraries, does nothing where a server renders pages, and reports each page once
+//! in a browser.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{json, Value};
 
-use super::installed::{all_here, clients, Needed, PostHogJs, Version};
+use super::installed::{all_here, clients, PostHogJs, Prerequisite, Version};
 use super::setup::{Setup, API_KEY, PATIENCE, USUAL};
 use super::visitor::{Visitor, TURN};
 use super::visits::is_here;
@@ -26,10 +26,10 @@ fn hedgerow(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The findings of `modules.mjs` about the modules of a folder, which it compiles to JavaScript
-/// files next to them.
+/// What `modules.mjs` reports about the modules in a folder, which it compiles to JavaScript next
+/// to them.
 fn looked_at(folder: &Path) -> Value {
-    let output = Command::new(Needed::Node.path())
+    let output = Command::new(Prerequisite::Node.path())
         .arg("modules.mjs")
         .arg(json!({ "folder": folder }).to_string())
         .current_dir(clients())
@@ -40,7 +40,7 @@ fn looked_at(folder: &Path) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The lines in the head of a module for another file, if they are only code.
+/// The lines for another file in the comment of a module, if they are only code.
 fn lines_for_another_file(module: &str) -> String {
     let given = module.lines().filter_map(|line| line.strip_prefix("//   "));
     let code = given.filter(|line| !line.starts_with('<'));
@@ -50,10 +50,10 @@ fn lines_for_another_file(module: &str) -> String {
 #[test]
 fn modules_for_bundlers_compile_in_a_strict_project() {
     let needed = [
-        Needed::Node,
-        Needed::TypeScript,
-        Needed::AnalyticsJs(Version::Newest),
-        Needed::PostHogJs(PostHogJs::Newest),
+        Prerequisite::Node,
+        Prerequisite::TypeScript,
+        Prerequisite::AnalyticsJs(Version::Newest),
+        Prerequisite::PostHogJs(PostHogJs::Newest),
     ];
     let test = "modules_for_bundlers_compile_in_a_strict_project";
     if !all_here(test, &needed) {
@@ -76,7 +76,7 @@ fn modules_for_bundlers_compile_in_a_strict_project() {
                 let name = format!("{way}-{libraries}-{kind}");
                 std::fs::write(folder.join(format!("{name}.{ending}")), &module).unwrap();
                 let more = lines_for_another_file(&module);
-                // The import in a neighbouring file, with the name that the file has here.
+                // The import in another file, under this file's name.
                 let more = more.replace("'./analytics'", &format!("'./{name}'"));
                 let more = more.replace("'$lib/analytics'", &format!("'$lib/{name}'"));
                 if kind == "next" {
@@ -90,7 +90,7 @@ fn modules_for_bundlers_compile_in_a_strict_project() {
         }
     }
     assert_eq!(written, 30);
-    // One with a mistake in a type of each library, so that silence means something.
+    // Files with a type error in each library, to show that the check finds one.
     let mistaken = "import { AnalyticsBrowser } from '@segment/analytics-next'\n\
                     import posthog from 'posthog-js'\n\
                     new AnalyticsBrowser().load({ key: 'k' })\n\
@@ -115,8 +115,8 @@ fn modules_for_bundlers_compile_in_a_strict_project() {
     }
 }
 
-/// As little of each framework as its module uses, and the page's own script: `window.go` changes the
-/// page as the framework's router does.
+/// The few parts of each framework that its module uses, and the page's own script, in which
+/// `window.go` changes the page as the framework's router does.
 const KINDS: [(&str, &str); 5] = [
     ("npm", "import '/m/npm.mjs'"),
     (
@@ -170,7 +170,7 @@ const IMPORTED: [(&str, &str, &str); 4] = [
     ),
 ];
 
-/// The pages and scripts of a site that is made with each of them.
+/// The pages and scripts of a site for each framework.
 fn site(yaml: &Path) -> BTreeMap<String, (&'static str, String)> {
     const SCRIPT: &str = "text/javascript; charset=utf-8";
     let folder = tempfile::tempdir().unwrap();
@@ -182,11 +182,11 @@ fn site(yaml: &Path) -> BTreeMap<String, (&'static str, String)> {
         std::fs::write(folder.join(format!("{kind}.{ending}")), module).unwrap();
     }
     assert_eq!(looked_at(folder)["wrong"], json!([]));
-    let package = |needed: Needed, file: &str| {
+    let package = |needed: Prerequisite, file: &str| {
         std::fs::read_to_string(needed.path().join("dist").join(file)).unwrap()
     };
-    let segment = package(Needed::AnalyticsJs(Version::Newest), "umd/index.js");
-    let posthog = package(Needed::PostHogJs(PostHogJs::Newest), "module.js");
+    let segment = package(Prerequisite::AnalyticsJs(Version::Newest), "umd/index.js");
+    let posthog = package(Prerequisite::PostHogJs(PostHogJs::Newest), "module.js");
     let mut files = BTreeMap::from([
         ("/m/umd.js".to_owned(), (SCRIPT, segment)),
         ("/m/posthog.mjs".to_owned(), (SCRIPT, posthog)),
@@ -214,7 +214,7 @@ fn site(yaml: &Path) -> BTreeMap<String, (&'static str, String)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_each_framework_is_reported_once_with_its_session() {
     let test = "a_page_of_each_framework_is_reported_once_with_its_session";
-    if !is_here(test, Version::Newest) || !all_here(test, &[Needed::TypeScript]) {
+    if !is_here(test, Version::Newest) || !all_here(test, &[Prerequisite::TypeScript]) {
         return;
     }
     let _turn = TURN.lock().await;
@@ -252,7 +252,7 @@ async fn a_page_of_each_framework_is_reported_once_with_its_session() {
             for (tab, (kind, _)) in KINDS.into_iter().enumerate().skip(1) {
                 visitor.tab(tab).await;
                 let next = format!("/m/{kind}/next");
-                // A router reports its place twice.
+                // A router reports its location twice.
                 let twice = if kind == "next" { 1 } else { 2 };
                 for _ in 0..twice {
                     visitor.run(&format!("window.go('{next}')")).await;

@@ -1,4 +1,4 @@
-//! The same requests as other installations would make them.
+//! The requests as other installations would make them.
 
 use std::path::Path;
 
@@ -16,11 +16,11 @@ struct Installation {
     layout: Layout,
     posthog: String,
     names: PathNames,
-    /// None where the page gets no key.
+    /// `None` where the page gets no key.
     write_key: Option<String>,
 }
 
-/// The list of each of 200 freshly generated installations, the given one's own first.
+/// The addresses for 200 generated installations, the given one first.
 pub fn of(yaml: &Path, list: &[Value]) -> Vec<Vec<Value>> {
     let text = std::fs::read_to_string(yaml).unwrap();
     let own = installation(&text);
@@ -42,7 +42,7 @@ pub fn calls(yaml: &Path) -> String {
     installation(&text).layout.calls_path()
 }
 
-/// The paths of analytics.js's settings, for the page's own key, and of posthog-js.
+/// The paths of analytics.js's settings (for the page's own key) and of posthog-js.
 pub fn settings_and_posthog_js(yaml: &Path) -> [String; 2] {
     let text = std::fs::read_to_string(yaml).unwrap();
     let own = installation(&text);
@@ -53,7 +53,7 @@ pub fn settings_and_posthog_js(yaml: &Path) -> [String; 2] {
     ]
 }
 
-/// The path of posthog-js's requests, and those of its events and flags.
+/// The paths of posthog-js's requests: prefix, events and flags.
 pub fn posthog_calls(yaml: &Path) -> (String, Vec<String>) {
     let text = std::fs::read_to_string(yaml).unwrap();
     let own = installation(&text);
@@ -62,7 +62,7 @@ pub fn posthog_calls(yaml: &Path) -> (String, Vec<String>) {
     (format!("/{}/", own.posthog), calls.to_vec())
 }
 
-/// The path of analytics.js itself.
+/// The path of analytics.js.
 pub fn script(yaml: &Path) -> String {
     let text = std::fs::read_to_string(yaml).unwrap();
     installation(&text).layout.script_path()

@@ -1,4 +1,4 @@
-//! The line between the visitor and Hedgerow, on which some paths can fail.
+//! The line between the visitor and Hedgerow; some paths can fail on it.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,23 +11,23 @@ use tokio::task::JoinHandle;
 
 /// What happens to requests for these paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum PathFate {
     Passes,
-    /// A server on the way answers 503.
+    /// A server between them answers 503.
     Fails,
     /// The connection ends without an answer.
     Cut,
-    /// A web server without a rule for the path answers 404.
+    /// A web server that has no rule for the path answers 404.
     NotThere,
-    /// One that answers every path with the site's first page.
+    /// A web server answers every path with the site's first page.
     APage,
 }
 
 pub struct Line {
     pub address: SocketAddr,
-    /// How many requests did not pass.
+    /// The number of requests that did not pass.
     pub held_up: Arc<AtomicUsize>,
-    way: watch::Sender<Way>,
+    way: watch::Sender<PathFate>,
     accepting: JoinHandle<()>,
 }
 
@@ -38,18 +38,18 @@ impl Drop for Line {
 }
 
 impl Line {
-    /// A line to this address. When it fails, paths with these ends fail.
+    /// A line to this address. Paths with these ends fail while the line is set to fail.
     pub async fn to(address: SocketAddr, ends: Vec<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap();
-        let (way, watching) = watch::channel(Way::Passes);
+        let (way, watching) = watch::channel(PathFate::Passes);
         let held_up = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&held_up);
         let accepting = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let (ends, watching, count) = (ends.clone(), watching.clone(), Arc::clone(&count));
                 tokio::spawn(async move {
-                    // A browser that closes a connection ends no test.
+                    // A closed connection of the browser does not end the test.
                     let _ = carry(socket, address, &ends, &watching, &count).await;
                 });
             }
@@ -62,17 +62,17 @@ impl Line {
         }
     }
 
-    pub fn set(&self, way: Way) {
+    pub fn set(&self, way: PathFate) {
         self.way.send_replace(way);
     }
 }
 
-/// One request a connection, so that each is looked at.
+/// One request for each connection, so that the line sees every path.
 async fn carry(
     mut socket: TcpStream,
     to: SocketAddr,
     ends: &[String],
-    way: &watch::Receiver<Way>,
+    way: &watch::Receiver<PathFate>,
     held_up: &AtomicUsize,
 ) -> std::io::Result<()> {
     let mut bytes = Vec::new();
@@ -88,13 +88,13 @@ async fn carry(
     let target = text.split(' ').nth(1).unwrap_or_default();
     let path = target.split('?').next().unwrap_or_default();
     let now = *way.borrow();
-    if now != Way::Passes && ends.iter().any(|end| path.ends_with(end)) {
+    if now != PathFate::Passes && ends.iter().any(|end| path.ends_with(end)) {
         held_up.fetch_add(1, Ordering::SeqCst);
         let (status, kind) = match now {
-            Way::Fails => ("503 Service Unavailable", "text/plain"),
-            Way::NotThere => ("404 Not Found", "text/html"),
-            Way::APage => ("200 OK", "text/html"),
-            Way::Cut | Way::Passes => return socket.shutdown().await,
+            PathFate::Fails => ("503 Service Unavailable", "text/plain"),
+            PathFate::NotThere => ("404 Not Found", "text/html"),
+            PathFate::APage => ("200 OK", "text/html"),
+            PathFate::Cut | PathFate::Passes => return socket.shutdown().await,
         };
         let answer = format!(
             "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: 4\r\n\

@@ -1,4 +1,4 @@
-//! `sessions: page`, which `hedgerow init` writes: the sessions that pages keep themselves.
+//! `sessions: page`, which `hedgerow init` writes: the pages keep the sessions.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use hedgerow::demo::capture::StoredEvent;
 use hedgerow::rewrite::enrich::uuid7::Uuid7;
 use serde_json::{json, Value};
 
-use super::installed::{all_here, Needed, Version};
+use super::installed::{all_here, Prerequisite, Version};
 use super::setup::{Libraries, Plan, Setup, Tag, USUAL};
 use super::visitor::{Visitor, ANALYTICS, TURN};
 use super::visits::{self, page};
@@ -22,16 +22,16 @@ const ALONE: Plan<'static> = Plan {
 
 fn is_here(test: &str) -> bool {
     let needed = [
-        Needed::Node,
-        Needed::Playwright,
-        Needed::Chromium,
-        Needed::AnalyticsJs(Version::Newest),
-        Needed::AnalyticsJs(Version::V1_83),
+        Prerequisite::Node,
+        Prerequisite::Playwright,
+        Prerequisite::Chromium,
+        Prerequisite::AnalyticsJs(Version::Newest),
+        Prerequisite::AnalyticsJs(Version::V1_83),
     ];
     all_here(test, &needed)
 }
 
-/// The visit's data in an event.
+/// The values about the visit in an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Visit {
     session: String,
@@ -55,7 +55,7 @@ impl Visit {
     }
 }
 
-/// The events of this name, once there are so many.
+/// The events with this name, as soon as there are so many.
 async fn come(setup: &Setup, name: &str, count: usize) -> Vec<Arc<StoredEvent>> {
     let of = |events: Vec<Arc<StoredEvent>>| -> Vec<Arc<StoredEvent>> {
         let same = events.into_iter().filter(|event| event.event == name);
@@ -73,7 +73,7 @@ async fn comes(setup: &Setup, name: &str) -> Visit {
     Visit::of(&come(setup, name, 1).await[0])
 }
 
-/// Calls `track`, and waits until it has arrived.
+/// Calls `track` and waits for the event.
 async fn track(setup: &Setup, visitor: &mut Visitor, name: &str) -> Visit {
     visitor
         .run(&format!("void window.analytics.track('{name}')"))
@@ -86,8 +86,8 @@ async fn open(visitor: &mut Visitor, setup: &Setup) {
     visitor.until(ANALYTICS).await;
 }
 
-/// Everything that the page and the site have stored in the browser, by place; the site's own
-/// cookie cannot be seen by scripts.
+/// What the page and the site have stored in the browser, by place. Scripts cannot see the site's
+/// own cookie.
 async fn stored(visitor: &mut Visitor) -> Value {
     visitor
         .run(
@@ -111,12 +111,12 @@ async fn two_tabs(test: &str, plan: Plan<'_>) {
     visitor.tab(1).await;
     open(&mut visitor, &setup).await;
     let second = track(&setup, &mut visitor, "In the second tab").await;
-    // Another page in the same tab, and the first tab again.
+    // Another page in the same tab, then the first tab.
     open(&mut visitor, &setup).await;
     let reloaded = track(&setup, &mut visitor, "On its next page").await;
     visitor.tab(0).await;
     let back = track(&setup, &mut visitor, "In the first tab again").await;
-    // A tab that is opened from a page starts as a copy of its storage.
+    // A tab that a page opens begins with a copy of its storage.
     visitor
         .run("void window.open(location.href, '_blank')")
         .await;
@@ -169,7 +169,7 @@ async fn a_page_with_an_old_snippet_gains_sessions_untouched() {
     two_tabs("a_page_with_an_old_snippet_gains_sessions_untouched", plan).await;
 }
 
-/// All of it by the visitor's clock, and over at least one midnight.
+/// The visitor's clock runs through the whole visit, over at least one midnight.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_ends_after_an_idle_half_hour_and_after_a_day() {
     if !is_here("a_session_ends_after_an_idle_half_hour_and_after_a_day") {
@@ -231,7 +231,7 @@ async fn a_logout_begins_another_session_and_takes_nothing_from_the_one_before()
     assert_ne!(last.visitor, first.visitor);
     assert_ne!(last.session, first.session);
     assert_ne!(last.window, first.window);
-    // Nor does another person's login continue it.
+    // The login of another person does not continue it either.
     visitor.run("void window.analytics.identify('u1')").await;
     let identified = comes(&setup, "$identify").await;
     assert_eq!(identified.session, first.session, "the same visitor");
@@ -264,7 +264,7 @@ async fn a_clock_that_is_wrong_by_an_hour_costs_no_event_its_session() {
             landing,
             "{wrong}"
         );
-        // It is put right while the page is open.
+        // The clock is corrected while the page is open.
         visitor.clock(0).await;
         let right = track(&setup, &mut visitor, "Put right").await;
         assert_ne!(right.session, landing.session);
@@ -273,8 +273,8 @@ async fn a_clock_that_is_wrong_by_an_hour_costs_no_event_its_session() {
     }
 }
 
-/// Where analytics.js keeps its anonymous id by these options, and so the session; `None` where
-/// it sends nothing at all.
+/// Where analytics.js with these options stores its anonymous id, and the page its session; `None`
+/// if it sends nothing.
 const KEPT: [(&str, Option<[&[&str]; 3]>); 6] = [
     ("{disableClientPersistence: true}", Some([&[], &[], &[]])),
     (
@@ -326,7 +326,7 @@ async fn nothing_is_stored_if_analytics_js_stores_nothing() {
         let ours = |names: &Value| -> Vec<String> {
             let names = names.as_array().unwrap().iter();
             let names = names.map(|name| name.as_str().unwrap().to_owned());
-            // The other stored values of analytics.js do not matter.
+            // The other values that analytics.js stores do not matter.
             names
                 .filter(|name| name == "ajs_anonymous_id" || name == "edge_page")
                 .collect()
@@ -342,7 +342,7 @@ async fn nothing_is_stored_if_analytics_js_stores_nothing() {
     }
 }
 
-/// A browser that refuses all storage, by throwing where it is only looked at.
+/// A browser that refuses all storage: it throws when a script accesses it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_browser_without_storage_sends_its_events_all_the_same() {
     if !is_here("a_browser_without_storage_sends_its_events_all_the_same") {
@@ -391,7 +391,7 @@ async fn the_ids_of_posthog_js_on_the_page_win() {
         .run("JSON.parse(localStorage.getItem('edge_page'))[0]")
         .await;
     assert_eq!(session, captured.session.as_str());
-    // For pages of the site that have no posthog-js.
+    // For pages of a site without posthog-js.
     assert_eq!(session, kept);
     for (name, visit) in [("page", &landing), ("track", &tracked), ("group", &group)] {
         assert_eq!(visit.session, captured.session, "{name}");
@@ -400,7 +400,7 @@ async fn the_ids_of_posthog_js_on_the_page_win() {
     assert_eq!(visitor.leave().await.errors, [""; 0]);
 }
 
-/// A posthog-js that the site has installed itself and that knows nothing of analytics.js.
+/// A posthog-js that the site has installed and that knows nothing of analytics.js.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sites_own_posthog_js_ids_are_used_until_its_visitor_opts_out() {
     let test = "the_sites_own_posthog_js_ids_are_used_until_its_visitor_opts_out";
@@ -448,7 +448,7 @@ async fn the_sites_own_posthog_js_ids_are_used_until_its_visitor_opts_out() {
     assert_eq!(visitor.leave().await.errors, [""; 0]);
 }
 
-/// Two ids of version 7 of this moment.
+/// Two new ids of version 7.
 fn visitor_ids() -> (String, String) {
     let now = chrono::Utc::now().timestamp_millis();
     let (high, low) = (now >> 16, now & 0xffff);

@@ -1,5 +1,5 @@
-//! A site: one page with the snippet and a strict policy, one page without a snippet; and the pages
-//! that a test adds.
+//! A site with one page with the snippet and a strict policy, one page without a snippet, and the
+//! pages that a test adds.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -8,14 +8,14 @@ use hedgerow::demo::http::{Handler, Request, Response};
 use http::header::HeaderValue;
 use http::StatusCode;
 
-/// Stands in every page's policy; a real site makes a new one for every answer.
+/// The nonce in every page's policy; a real site makes a new one for each answer.
 pub const NONCE: &str = "bm9uY2U=";
 
-/// The content of the page; known only when Hedgerow has printed it.
+/// The HTML of the page, set when Hedgerow has printed the snippet.
 #[derive(Default)]
 pub struct Site {
     pub page: OnceLock<(String, String)>,
-    /// Type and text by path; pages among them have no policy.
+    /// Content type and text by path; these pages have no policy.
     pub files: OnceLock<BTreeMap<String, (&'static str, String)>>,
 }
 

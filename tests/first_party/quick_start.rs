@@ -1,5 +1,5 @@
-//! docs/quickstart.md, followed exactly for each of its layouts: the test runs its blocks, with a
-//! stand-in for PostHog and free ports instead of the reader's, until the page's event arrives.
+//! Follows docs/quickstart.md exactly for each of its layouts: runs its blocks, with a stand-in for
+//! PostHog and free ports, until the page's event arrives.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
-use super::installed::{Needed, PostHogJs, Version};
+use super::installed::{PostHogJs, Prerequisite, Version};
 use super::setup::{self, API_KEY};
 use super::stand_in::StandIn;
 use super::visitor::{Visitor, ANALYTICS, POSTHOG, TURN};
 use super::visits::is_here;
 
-/// The blocks of a section, by language, in order.
+/// The blocks of a section in order, each with its language.
 fn blocks(section: &str, language: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/quickstart.md");
     let document = std::fs::read_to_string(path).unwrap();
@@ -31,7 +31,7 @@ fn blocks(section: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// The site's own pages: one, with this in its head.
+/// The site's page, with this in its head.
 struct Pages(String);
 
 fn page(head: &str) -> String {
@@ -63,12 +63,12 @@ async fn until_it_listens(address: SocketAddr) {
     }
 }
 
-/// A reader at a shell in a folder of his own.
+/// A reader's shell in a folder of its own.
 struct Reader {
     folder: tempfile::TempDir,
-    /// The replacements of the document's values.
+    /// The values of the test for those of the document.
     instead: Vec<(&'static str, String)>,
-    /// The commands' output on standard error.
+    /// What the commands printed on standard error.
     said: String,
     running: Option<Child>,
 }
@@ -91,7 +91,7 @@ impl Reader {
         command
     }
 
-    /// Runs a section's blocks, line by line, to the one that serves.
+    /// Runs a section's blocks line by line, up to the command that serves.
     async fn follows(&mut self, section: &str) {
         let mut lines = Vec::new();
         let blocks = blocks(section, "sh").concat();
@@ -104,11 +104,11 @@ impl Reader {
             for (from, to) in &self.instead {
                 line = line.replace(from, to);
             }
-            // The work of the package manager; no test downloads anything.
+            // The package manager's command: the test downloads nothing.
             if line == "npm install @segment/analytics-next" {
                 let scope = self.path("node_modules/@segment");
                 std::fs::create_dir_all(&scope).unwrap();
-                let package = Needed::AnalyticsJs(Version::Newest).path();
+                let package = Prerequisite::AnalyticsJs(Version::Newest).path();
                 std::os::unix::fs::symlink(package, scope.join("analytics-next")).unwrap();
                 continue;
             }
@@ -141,7 +141,7 @@ impl Reader {
     }
 }
 
-/// The page is opened, and its event comes to PostHog with a session; then `doctor` looks at the way.
+/// Opens the page and waits for its event with a session; then runs `doctor`.
 async fn the_event_comes(reader: &Reader, stand_in: &StandIn, url: &str, outside: SocketAddr) {
     let mut visitor = Visitor::with_chromium().await;
     visitor.open(url).await;
@@ -185,7 +185,7 @@ async fn the_event_comes(reader: &Reader, stand_in: &StandIn, url: &str, outside
     assert!(said.contains("from outside, path: "), "{said}");
 }
 
-/// A stand-in for PostHog, and a reader with a host for it and an address for Hedgerow.
+/// A stand-in for PostHog, and a reader with its host and a free address to listen on.
 async fn start() -> (Arc<StandIn>, Reader, SocketAddr) {
     let stand_in = setup::stand_in(PostHogJs::Newest);
     let (posthog, _) = setup::start(Arc::clone(&stand_in) as _).await;
@@ -230,7 +230,7 @@ async fn a_path_of_the_site_handed_over_by_nginx_leads_from_nothing_to_the_event
     let (stand_in, mut reader, address) = start().await;
     reader.follows("A path of the site").await;
     until_it_listens(address).await;
-    // The lines that were printed are those of the document, with the path and address of this file.
+    // The command printed the document's lines, with the path and address of this file.
     let (_, printed) = reader.said.split_once("\n\n").unwrap();
     let (printed, _) = printed.split_once("\n\n").unwrap();
     let [shown] = blocks("A path of the site", "nginx").try_into().unwrap();

@@ -14,19 +14,19 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use super::installed::{Needed, PostHogJs, Version};
+use super::installed::{PostHogJs, Prerequisite, Version};
 use super::pages::{Site, NONCE};
 use super::relay::{Line, Relay};
 use super::stand_in::StandIn;
 use super::started::{listens, run};
 
 pub const API_KEY: &str = "phc_first_party_test";
-/// Longer than any machine needs, so that only a missing event fails.
+/// Long enough for every machine: only a missing event exceeds it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where Hedgerow is, seen from the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Where {
+pub enum ProxyLocation {
     SameHost,
     Subdomain,
     OtherSite,
@@ -44,11 +44,12 @@ pub enum Key {
 pub enum Tag {
     InThePage,
     Injected,
-    /// A snippet of Segment's kind, from before there was ours: the script from Segment's own path.
+    /// Segment's own snippet, as older installations have it: it loads the script from Segment's
+    /// path.
     Old,
 }
 
-/// The content of the page.
+/// The HTML of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Libraries {
     Both,
@@ -58,9 +59,9 @@ pub enum Libraries {
 
 /// How the page connects to the site.
 #[derive(Debug, Clone, Copy)]
-pub enum Speaks<'f> {
+pub enum PageProtocol<'f> {
     Plainly,
-    /// With this certificate and its key.
+    /// Over TLS with this certificate and its key.
     Tls {
         certificate: &'f Path,
         key: &'f Path,
@@ -70,34 +71,34 @@ pub enum Speaks<'f> {
 /// The parts of the setup.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'f> {
-    pub place: Where,
+    pub place: ProxyLocation,
     pub key: Key,
     pub tag: Tag,
     pub version: Version,
     pub posthog_js: PostHogJs,
     pub libraries: Libraries,
-    /// The code of the page's own script, right after the snippet.
+    /// The page's own script, right after the snippet.
     pub early: &'f str,
-    pub speaks: Speaks<'f>,
+    pub speaks: PageProtocol<'f>,
 }
 
-/// Both libraries in their newest versions on the page's own host.
+/// The newest versions of both libraries, on the page's own host.
 pub const USUAL: Plan<'static> = Plan {
-    place: Where::SameHost,
+    place: ProxyLocation::SameHost,
     key: Key::Sent,
     tag: Tag::InThePage,
     version: Version::Newest,
     posthog_js: PostHogJs::Newest,
     libraries: Libraries::Both,
     early: "",
-    speaks: Speaks::Plainly,
+    speaks: PageProtocol::Plainly,
 };
 
 pub struct Setup {
     pub stand_in: Arc<StandIn>,
     pub pages: Arc<Site>,
     pub yaml: PathBuf,
-    /// Where Hedgerow listens, for the pages and for what they send.
+    /// Hedgerow's address, for the pages and for their requests.
     pub address: SocketAddr,
     to_posthog: Relay,
     /// Killed when dropped.
@@ -119,9 +120,9 @@ impl Setup {
         let (process, address) = listening(folder.path(), &text, plan.speaks).await;
         let yaml = folder.path().join("hedgerow.yaml");
         let home = match plan.place {
-            Where::SameHost => None,
-            Where::Subdomain => Some(format!("http://t.shop.test:{}", address.port())),
-            Where::OtherSite => Some(format!("http://other.test:{}", address.port())),
+            ProxyLocation::SameHost => None,
+            ProxyLocation::Subdomain => Some(format!("http://t.shop.test:{}", address.port())),
+            ProxyLocation::OtherSite => Some(format!("http://other.test:{}", address.port())),
         };
         let mut flags = vec!["snippet", "-c", yaml.to_str().unwrap(), "--nonce", NONCE];
         if let Some(home) = &home {
@@ -177,7 +178,7 @@ impl Setup {
         script.strip_suffix("</script>").unwrap().to_owned()
     }
 
-    /// PostHog goes away, and with it the connections that are open.
+    /// PostHog goes away, and its open connections end.
     pub fn take_posthog_away(&self) {
         self.to_posthog.set(Line::Refuses);
     }
@@ -198,14 +199,14 @@ impl Drop for Setup {
     }
 }
 
-/// The prefix of the Segment route that `init` has made.
+/// The prefix of the Segment route that `init` wrote.
 pub fn prefix(yaml: &str) -> String {
     let start = yaml.find("# Segment's calls").unwrap();
     let path = yaml[start..].split("path: ").nth(1).unwrap();
     path.split_whitespace().next().unwrap().to_owned()
 }
 
-/// The minimal part of Segment's snippet that its library needs, and the page's own script.
+/// As little of Segment's snippet as its library needs, and the page's own script.
 fn old_tag(yaml: &str, early: &str) -> String {
     let key = yaml.split("write_keys: [").nth(1).unwrap();
     let key = key.split(']').next().unwrap();
@@ -227,10 +228,11 @@ fn old_tag(yaml: &str, early: &str) -> String {
     )
 }
 
-/// The output of `hedgerow init`, changed by the plan. The address is still the one that it
-/// chooses.
+/// The output of `hedgerow init`, changed as the plan says; its address stays.
 async fn configuration(plan: Plan<'_>, posthog: SocketAddr, origin: SocketAddr) -> String {
-    let library = Needed::AnalyticsJs(plan.version).path().join("dist/umd");
+    let library = Prerequisite::AnalyticsJs(plan.version)
+        .path()
+        .join("dist/umd");
     let mut text = hedgerow(&[
         "init",
         "--host",
@@ -248,19 +250,19 @@ async fn configuration(plan: Plan<'_>, posthog: SocketAddr, origin: SocketAddr) 
         text = replaced(&text, "{key: sent}", "{key: left_out}");
     }
     if plan.tag != Tag::Injected {
-        // The page has the snippet itself.
+        // The page already has the snippet.
         let inject = format!("inject: {}", prefix(&text));
         text = replaced(&text, &inject, "");
     }
     text
 }
 
-/// Runs the binary, and waits until it listens.
-async fn listening(folder: &Path, text: &str, speaks: Speaks<'_>) -> (Child, SocketAddr) {
+/// Starts the binary and waits until it listens.
+async fn listening(folder: &Path, text: &str, speaks: PageProtocol<'_>) -> (Child, SocketAddr) {
     let any = "127.0.0.1:0";
     let listen = match speaks {
-        Speaks::Plainly => any.to_owned(),
-        Speaks::Tls { certificate, key } => {
+        PageProtocol::Plainly => any.to_owned(),
+        PageProtocol::Tls { certificate, key } => {
             let (certificate, key) = (certificate.display(), key.display());
             format!("{{address: \"{any}\", tls: {{certificate: {certificate}, key: {key}}}}}")
         }
@@ -303,7 +305,7 @@ async fn hedgerow(arguments: &[&str]) -> String {
 pub fn stand_in(posthog_js: PostHogJs) -> Arc<StandIn> {
     Arc::new(StandIn {
         capture: Arc::new(Capture::new(Arc::new(Utc::now), StoreCapacity::UNBOUNDED)),
-        scripts: Needed::PostHogJs(posthog_js).path().join("dist"),
+        scripts: Prerequisite::PostHogJs(posthog_js).path().join("dist"),
         recordings: Default::default(),
         seen: Default::default(),
     })

@@ -1,5 +1,5 @@
-//! PostHog with the services that posthog-js needs in addition to capture: scripts from the npm
-//! package, remote config, flags, and a place for recordings.
+//! The stand-in for capture, with PostHog's other services for posthog-js: scripts from the npm
+//! package, remote config, flags, and an endpoint for recordings.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use super::setup::API_KEY;
 pub struct StandIn {
     pub capture: Arc<Capture>,
     pub scripts: PathBuf,
-    /// The pieces of recordings, as capture would take them.
+    /// The pieces of recordings as capture would take them.
     pub recordings: Mutex<Vec<Value>>,
     /// Path and headers of every request.
     pub seen: Mutex<Vec<(String, HeaderMap)>>,
@@ -27,7 +27,7 @@ impl StandIn {
     fn other(&self, request: &Request) -> Option<Response> {
         let path = request.path.as_str();
         if let Some(file) = path.strip_prefix("/static/") {
-            // With or without the version in front.
+            // The path may begin with the version.
             let name = file.rsplit('/').next()?;
             assert!(
                 !name.contains(['\\', '%']) && !name.starts_with('.'),
@@ -93,7 +93,7 @@ fn cache_control() -> HeaderName {
     http::header::CACHE_CONTROL
 }
 
-/// The answer of a project with everything switched on.
+/// The answer for a project with every feature on.
 fn config() -> Value {
     json!({
         "token": API_KEY,
@@ -114,7 +114,7 @@ fn config() -> Value {
     })
 }
 
-/// The events of a recording's body: JSON, gzip or not, one or a list.
+/// The events in a recording's body: JSON, perhaps compressed, one or a list.
 fn recording(body: &Bytes) -> Vec<Value> {
     let mut text = Vec::new();
     if body.starts_with(&[0x1f, 0x8b]) {
@@ -159,7 +159,7 @@ impl Handler for StandIn {
             }
             None => self.capture.handle(request),
         };
-        // The headers of PostHog's edge about itself, which must not pass.
+        // Headers of PostHog's edge about itself, which must not reach the page.
         for (name, value) in [
             ("server", "posthog"),
             ("x-envoy-upstream-service-time", "3"),

@@ -11,8 +11,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::check::{all_comes, check, Addresses};
-use super::installed::{all_here, Needed, PostHogJs, Version};
-use super::setup::{Plan, Setup, Speaks, PATIENCE, USUAL};
+use super::installed::{all_here, PostHogJs, Prerequisite, Version};
+use super::setup::{PageProtocol, Plan, Setup, PATIENCE, USUAL};
 use super::tls::Certificates;
 use super::vendors::{Vendors, KNOWN, NAMES, SITE};
 use super::visitor::{stay, Visitor, TURN};
@@ -28,18 +28,18 @@ enum Blocker {
 
 fn is_here(test: &str, version: Version) -> bool {
     let needed = [
-        Needed::Node,
-        Needed::Puppeteer,
-        Needed::Firefox,
-        Needed::UBlock,
-        Needed::PostHogJs(PostHogJs::Newest),
-        Needed::AnalyticsJs(version),
+        Prerequisite::Node,
+        Prerequisite::Puppeteer,
+        Prerequisite::Firefox,
+        Prerequisite::UBlock,
+        Prerequisite::PostHogJs(PostHogJs::Newest),
+        Prerequisite::AnalyticsJs(version),
     ];
     all_here(test, &needed)
 }
 
 /// A setup behind TLS, together with the vendors' hosts.
-struct Street {
+struct VendorSetup {
     setup: Setup,
     vendors: Arc<Vendors>,
     at: SocketAddr,
@@ -47,13 +47,13 @@ struct Street {
     serving: JoinHandle<()>,
 }
 
-impl Drop for Street {
+impl Drop for VendorSetup {
     fn drop(&mut self) {
         self.serving.abort();
     }
 }
 
-impl Street {
+impl VendorSetup {
     async fn open(version: Version) -> Self {
         let mut names = NAMES.to_vec();
         names.push(SHOP);
@@ -62,7 +62,7 @@ impl Street {
             certificates.file("certificate.pem"),
             certificates.file("key.pem"),
         );
-        let speaks = Speaks::Tls {
+        let speaks = PageProtocol::Tls {
             certificate: &certificate,
             key: &key,
         };
@@ -88,12 +88,12 @@ impl Street {
     /// A visitor, whose blocker runs and is recognised.
     async fn visitor(&self, blocker: Blocker) -> Visitor {
         let extension = match blocker {
-            Blocker::UBlock => json!(Needed::UBlock.path()),
+            Blocker::UBlock => json!(Prerequisite::UBlock.path()),
             Blocker::None => Value::Null,
         };
         let mut visitor = Visitor::with(json!({
             "browser": "firefox",
-            "executable": Needed::Firefox.path(),
+            "executable": Prerequisite::Firefox.path(),
             "extension": extension,
             "certificate": self.certificates.file("certificate.pem"),
             "key": self.certificates.file("key.pem"),
@@ -156,7 +156,7 @@ async fn without_a_blocker_the_vendors_own_installation_brings_its_events() {
         return;
     }
     let _turn = TURN.lock().await;
-    let street = Street::open(Version::Newest).await;
+    let street = VendorSetup::open(Version::Newest).await;
     let mut visitor = street.visitor(Blocker::None).await;
     let fate = as_the_vendors_say(&mut visitor).await;
     assert_eq!(fate, json!({"analytics": "came", "posthog": "came"}));
@@ -182,7 +182,7 @@ async fn ublock_takes_the_vendors_own_installation_and_leaves_this_one_whole() {
             return;
         }
         let _turn = TURN.lock().await;
-        let street = Street::open(version).await;
+        let street = VendorSetup::open(version).await;
         let mut visitor = street.visitor(Blocker::UBlock).await;
 
         // The control: were these events to come, uBlock would prove nothing below.

@@ -1,22 +1,22 @@
-//! The page's message on the console when one of its requests gets no answer.
+//! The page writes a message on the console when its requests get no answer.
 
 use std::time::{Duration, Instant};
 
-use super::line::{Line, Way};
+use super::line::{Line, PathFate};
 use super::setup::{Libraries, Plan, Setup, PATIENCE, USUAL};
 use super::visitor::{Visitor, ANALYTICS, POSTHOG, TURN};
 use super::visits::{is_here, OLDER};
 
-/// One thing that fails, and how.
-struct Failing {
+/// A request that fails, and how.
+struct FailureCase {
     ends: Vec<String>,
-    way: Way,
-    /// The named path, and the message about it.
+    way: PathFate,
+    /// The path that fails, and the path that the message names.
     said: (String, &'static str),
     calls: Calls,
 }
 
-/// Whether a library runs, and is called.
+/// Whether a library runs, and gets calls.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Calls {
     OfAnalyticsJs,
@@ -24,42 +24,54 @@ enum Calls {
     Waiting,
 }
 
-fn failures(setup: &Setup) -> Vec<Failing> {
+fn failures(setup: &Setup) -> Vec<FailureCase> {
     let [settings, posthog_js] = super::installations::settings_and_posthog_js(&setup.yaml);
     let script = super::installations::script(&setup.yaml);
     let calls = super::installations::calls(&setup.yaml);
-    let one = |path: &str, way, said| Failing {
+    let one = |path: &str, way, said| FailureCase {
         ends: vec![path.to_owned()],
         way,
         said: (path.to_owned(), said),
         calls: Calls::Waiting,
     };
-    let call = |way, said| Failing {
+    let call = |way, said| FailureCase {
         ends: vec![format!("{calls}/p"), format!("{calls}/t")],
         way,
         said: (calls.clone(), said),
         calls: Calls::OfAnalyticsJs,
     };
     let (posthog, ends) = super::installations::posthog_calls(&setup.yaml);
-    let posthogs_own = Failing {
+    let posthogs_own = FailureCase {
         ends,
-        way: Way::NotThere,
+        way: PathFate::NotThere,
         said: (posthog, "with status 404"),
         calls: Calls::OfPostHogJs,
     };
     vec![
         posthogs_own,
-        one(&settings, Way::NotThere, "with status 404"),
-        one(&settings, Way::Fails, "with status 503"),
-        one(&settings, Way::Cut, "without an answer"),
-        one(&settings, Way::APage, "with something else for an answer"),
-        one(&script, Way::NotThere, "without a script for an answer"),
-        one(&script, Way::Cut, "without a script for an answer"),
-        one(&posthog_js, Way::Fails, "without a script for an answer"),
-        call(Way::NotThere, "with status 404"),
-        call(Way::Fails, "with status 503"),
-        call(Way::Cut, "without an answer"),
-        call(Way::APage, "with a web page for an answer"),
+        one(&settings, PathFate::NotThere, "with status 404"),
+        one(&settings, PathFate::Fails, "with status 503"),
+        one(&settings, PathFate::Cut, "without an answer"),
+        one(
+            &settings,
+            PathFate::APage,
+            "with something else for an answer",
+        ),
+        one(
+            &script,
+            PathFate::NotThere,
+            "without a script for an answer",
+        ),
+        one(&script, PathFate::Cut, "without a script for an answer"),
+        one(
+            &posthog_js,
+            PathFate::Fails,
+            "without a script for an answer",
+        ),
+        call(PathFate::NotThere, "with status 404"),
+        call(PathFate::Fails, "with status 503"),
+        call(PathFate::Cut, "without an answer"),
+        call(PathFate::APage, "with a web page for an answer"),
     ]
 }
 
@@ -71,7 +83,7 @@ async fn each_is_said_once(test: &str, plan: Plan<'_>) {
     let setup = Setup::open(plan).await;
     let mut visitor = Visitor::with_chromium().await;
     let mut lines = Vec::new();
-    // Each on a separate line, so that each page has its own storage.
+    // Each case has its own line, so that each page has its own storage.
     for (tab, failing) in failures(&setup).into_iter().enumerate() {
         let line = Line::to(setup.address, failing.ends.clone()).await;
         line.set(failing.way);
@@ -88,14 +100,14 @@ async fn each_is_said_once(test: &str, plan: Plan<'_>) {
             }
             Calls::OfPostHogJs => {
                 visitor.until(POSTHOG).await;
-                // It sends several calls at once.
+                // The library sends several calls at once.
                 let calls = "void setInterval(() => window.posthog.capture('said'), 500)";
                 visitor.run(calls).await;
             }
         }
         lines.push((line, page, failing));
     }
-    // One where all is well.
+    // A page without a failure.
     let well = Line::to(setup.address, Vec::new()).await;
     visitor.tab(lines.len()).await;
     let page = format!("http://shop.test:{}/", well.address.port());
@@ -118,7 +130,7 @@ async fn each_is_said_once(test: &str, plan: Plan<'_>) {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    // Until each has failed again and again: it is not said a second time.
+    // Waits until each has failed several times: the message appears once.
     for (line, ..) in &lines {
         while line.held_up.load(std::sync::atomic::Ordering::SeqCst) < 4
             && Instant::now() < deadline
@@ -170,7 +182,7 @@ async fn a_page_with_only_posthog_js_reports_that_it_does_not_load() {
     let setup = Setup::open(plan).await;
     let [_, posthog_js] = super::installations::settings_and_posthog_js(&setup.yaml);
     let line = Line::to(setup.address, vec![posthog_js.clone()]).await;
-    line.set(Way::NotThere);
+    line.set(PathFate::NotThere);
     let mut visitor = Visitor::with_chromium().await;
     let page = format!("http://shop.test:{}", line.address.port());
     visitor.open(&format!("{page}/")).await;

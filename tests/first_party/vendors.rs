@@ -1,4 +1,5 @@
-//! The vendors' own hosts, and a site that uses them as the vendors say: what blockers know.
+//! The vendors' own hosts, and a site that uses them as the vendors describe. Blockers know these
+//! hosts.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::{json, Value};
 
-use super::installed::{Needed, Version};
+use super::installed::{Prerequisite, Version};
 use super::setup::API_KEY;
 use super::stand_in::StandIn;
 
@@ -22,13 +23,13 @@ pub const NAMES: [&str; 5] = [
     "us.i.posthog.com",
 ];
 
-/// What the installed lists know, each of a kind of its own. All of these are answered here.
+/// Hosts that the installed lists contain, one of each kind. The test answers for all of them.
 pub const KNOWN: [&str; 7] = [
     "https://cdn.segment.com/analytics.js/v1/KEY/analytics.min.js",
     "https://api.segment.io/v1/t",
     "https://us-assets.i.posthog.com/static/array.js",
     "https://us.i.posthog.com/i/v0/e/",
-    // Names that are known on any host.
+    // File names that the lists contain for any host.
     "/analytics.js/v1/KEY/analytics.min.js",
     "/static/rrweb.js",
     "/ingest/e/?ip=1",
@@ -45,7 +46,9 @@ impl Vendors {
     pub fn new(posthog: Arc<StandIn>) -> Self {
         Self {
             posthog,
-            analytics_js: Needed::AnalyticsJs(Version::Newest).path().join("dist/umd"),
+            analytics_js: Prerequisite::AnalyticsJs(Version::Newest)
+                .path()
+                .join("dist/umd"),
             asked: Mutex::default(),
         }
     }
@@ -107,7 +110,7 @@ impl Handler for Vendors {
             self.asked.lock().unwrap().push(one);
         }
         if host == "us.i.posthog.com" && request.method == Method::GET {
-            // The test tries whether the host can be reached.
+            // The test itself checks that the host can be reached.
             return Response::empty(StatusCode::OK);
         }
         match host {
@@ -123,8 +126,8 @@ impl Handler for Vendors {
 
 const NONE: &str = "<!doctype html><title>Nothing</title><link rel=icon href=data:,>";
 
-/// Both libraries from where the vendors have them, in as few words as they need, and beside that
-/// what came of each script.
+/// Both libraries from the vendors' hosts, with as little code as they need, and the outcome of
+/// each script.
 fn page() -> String {
     format!(
         "<!doctype html><html><head><meta charset=utf-8><title>The plain shop</title>

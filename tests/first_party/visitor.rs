@@ -1,4 +1,4 @@
-//! One visitor with one page in a real browser, driven by `tests/clients/visitor.mjs`.
+//! One visitor with one page in a real browser, controlled through `tests/clients/visitor.mjs`.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use serde::Deserialize;
 use serde_json::{json, Value};
 use tokio::sync::Mutex;
 
-use super::installed::Needed;
+use super::installed::Prerequisite;
 use super::script::{Script, WhenDropped};
 
-/// One browser at a time: several of them on a small machine only wait for each other.
+/// One browser at a time: on a small machine, several would only wait for each other.
 pub static TURN: Mutex<()> = Mutex::const_new(());
 
-/// What the names of pages lead to in Chromium.
+/// Where Chromium resolves the names of the pages to.
 const MAP: &str = "MAP shop.test 127.0.0.1, MAP t.shop.test 127.0.0.1, MAP other.test 127.0.0.1, \
     MAP * ~NOTFOUND, EXCLUDE 127.0.0.1";
 
@@ -20,7 +20,7 @@ const MAP: &str = "MAP shop.test 127.0.0.1, MAP t.shop.test 127.0.0.1, MAP other
 #[derive(Debug, Deserialize)]
 pub struct Report {
     pub requests: Vec<Sent>,
-    /// What it asked for by its own account, itself included.
+    /// The requests that the browser itself made, as its own log has them.
     #[serde(default)]
     pub asked: Vec<String>,
     pub errors: Vec<String>,
@@ -44,24 +44,24 @@ impl Visitor {
     pub async fn with_chromium() -> Self {
         Self::with(json!({
             "browser": "chromium",
-            "executable": Needed::Chromium.path(),
+            "executable": Prerequisite::Chromium.path(),
             "map": MAP,
         }))
         .await
     }
 
-    /// Where the clock of the pages can be moved.
+    /// Chromium whose pages' clock the test can move.
     pub async fn with_a_clock() -> Self {
         Self::with(json!({
             "browser": "chromium",
-            "executable": Needed::Chromium.path(),
+            "executable": Prerequisite::Chromium.path(),
             "map": MAP,
             "clock": true,
         }))
         .await
     }
 
-    /// With any browser that `visitor.mjs` knows.
+    /// Any browser that `visitor.mjs` knows.
     pub async fn with(options: Value) -> Self {
         let script = Script::start("visitor.mjs", &options, WhenDropped::Left);
         let mut visitor = Self { script };
@@ -77,19 +77,19 @@ impl Visitor {
         self.tell(json!({"open": url})).await;
     }
 
-    /// Opens a page that has both libraries, and waits for them.
+    /// Opens a page that has both libraries, and waits for both.
     pub async fn open_with_both(&mut self, url: &str) {
         self.open(url).await;
         self.until(ANALYTICS).await;
         self.until(POSTHOG).await;
     }
 
-    /// Runs a script in the page, and gives what it gives or promises.
+    /// Runs a script in the page and returns its value, or that of its promise.
     pub async fn run(&mut self, script: &str) -> Value {
         self.tell(json!({"run": script})).await
     }
 
-    /// Runs a script until it gives something that counts as true.
+    /// Runs a script until it returns a true value.
     pub async fn until(&mut self, script: &str) -> Value {
         self.tell(json!({"until": script})).await
     }
@@ -98,12 +98,12 @@ impl Visitor {
         self.tell(json!({"click": selector})).await;
     }
 
-    /// Goes on in another tab; the first one is 0.
+    /// Continues in another tab; the first one is 0.
     pub async fn tab(&mut self, number: usize) {
         self.tell(json!({"tab": number})).await;
     }
 
-    /// The pages' clock is so many milliseconds ahead of the real one.
+    /// Sets the pages' clock ahead by so many milliseconds.
     pub async fn clock(&mut self, ahead: i64) {
         self.tell(json!({"clock": ahead})).await;
     }
@@ -120,7 +120,7 @@ impl Visitor {
 
     /// Leaves the page and closes the browser.
     pub async fn leave(self) -> Report {
-        // The end of the input is the order.
+        // The script leaves when its input closes.
         serde_json::from_str(&self.script.end().await).unwrap()
     }
 }
@@ -128,7 +128,7 @@ impl Visitor {
 pub const ANALYTICS: &str = "window.analytics && window.analytics.initialized";
 pub const POSTHOG: &str = "window.posthog && window.posthog.__loaded";
 
-/// Who the libraries take the visitor for.
+/// The ids that the libraries have given the visitor.
 #[derive(Debug, Deserialize)]
 pub struct Ids {
     pub anonymous: Option<String>,
@@ -155,16 +155,16 @@ impl Ids {
     }
 }
 
-/// What a visitor of a page with both libraries has been.
+/// The ids that a visitor of a page with both libraries has had.
 #[derive(Debug)]
-pub struct Stay {
+pub struct VisitorIds {
     pub before: Ids,
     pub after: Ids,
     pub flag: Value,
 }
 
-/// Everything that a visitor can do on the page that is open.
-pub async fn stay(visitor: &mut Visitor) -> Stay {
+/// Does everything that a visitor can do on the open page.
+pub async fn stay(visitor: &mut Visitor) -> VisitorIds {
     let before = Ids::of(visitor).await;
     visitor
         .until("window.posthog.isFeatureEnabled('beta') !== undefined")
@@ -184,7 +184,7 @@ pub async fn stay(visitor: &mut Visitor) -> Stay {
         )
         .await;
     visitor.click("#buy").await;
-    Stay {
+    VisitorIds {
         before,
         after: Ids::of(visitor).await,
         flag,

@@ -1,21 +1,21 @@
-//! What visitors do, and what arrives of it.
+//! What visitors do, and which events arrive.
 
 use std::path::Path;
 
 use serde_json::{json, Value};
 
 use super::check::{all_comes, check, Addresses};
-use super::installed::{all_here, Needed, PostHogJs, Version};
-use super::setup::{Key, Plan, Setup, Tag, Where, USUAL};
+use super::installed::{all_here, PostHogJs, Prerequisite, Version};
+use super::setup::{Key, Plan, ProxyLocation, Setup, Tag, USUAL};
 use super::visitor::{stay, Report, Visitor, ANALYTICS, TURN};
 
 pub fn is_here(test: &str, version: Version) -> bool {
     let needed = [
-        Needed::Node,
-        Needed::Playwright,
-        Needed::Chromium,
-        Needed::PostHogJs(PostHogJs::Newest),
-        Needed::AnalyticsJs(version),
+        Prerequisite::Node,
+        Prerequisite::Playwright,
+        Prerequisite::Chromium,
+        Prerequisite::PostHogJs(PostHogJs::Newest),
+        Prerequisite::AnalyticsJs(version),
     ];
     all_here(test, &needed)
 }
@@ -38,19 +38,19 @@ async fn whole(test: &str, plan: Plan<'_>) {
     let report = visitor.leave().await;
     let port = setup.address.port();
     let own = match plan.place {
-        Where::SameHost => page.clone(),
-        Where::Subdomain => format!("http://t.shop.test:{port}/"),
-        Where::OtherSite => format!("http://other.test:{port}/"),
+        ProxyLocation::SameHost => page.clone(),
+        ProxyLocation::Subdomain => format!("http://t.shop.test:{port}/"),
+        ProxyLocation::OtherSite => format!("http://other.test:{port}/"),
     };
     check(&setup, &stay, &report, &Addresses { page, own });
     check_preflights(plan, &setup, &report);
     let newest = plan.posthog_js == PostHogJs::Newest;
-    if plan.place == Where::SameHost && plan.tag == Tag::InThePage && newest {
+    if plan.place == ProxyLocation::SameHost && plan.tag == Tag::InThePage && newest {
         write_addresses(&setup, &report);
     }
 }
 
-/// Segment's calls are asked about beforehand where they must be, and nowhere else.
+/// Browsers send a preflight for Segment's calls where they must, and nowhere else.
 fn check_preflights(plan: Plan<'_>, setup: &Setup, report: &Report) {
     let calls = super::installations::calls(&setup.yaml);
     let of = |method: &str| {
@@ -60,11 +60,11 @@ fn check_preflights(plan: Plan<'_>, setup: &Setup, report: &Report) {
     assert!(of("POST") >= 4, "{:#?}", report.requests);
     // 1.83.0 sends no `Authorization` (segment-tracking 1.6).
     let authorized = plan.key == Key::Sent && matches!(plan.version, Version::Newest);
-    let asked = plan.place != Where::SameHost && authorized;
+    let asked = plan.place != ProxyLocation::SameHost && authorized;
     assert_eq!(of("OPTIONS") > 0, asked, "{:#?}", report.requests);
 }
 
-/// What the tests against blockers' lists take: every address that the libraries asked for.
+/// Writes every address that the libraries requested, for the tests against blockers' lists.
 fn write_addresses(setup: &Setup, report: &Report) {
     let page = page(setup);
     let below = report.requests.iter().filter_map(|sent| {
@@ -100,29 +100,29 @@ whole_visits! {
     both_libraries_work_with_posthog_js_1_442: Plan { posthog_js: PostHogJs::V1_442, ..USUAL };
     the_snippet_is_put_into_a_sites_own_pages: Plan { tag: Tag::Injected, ..USUAL };
     both_libraries_work_from_a_subdomain_with_a_preflight: Plan {
-        place: Where::Subdomain, ..USUAL
+        place: ProxyLocation::Subdomain, ..USUAL
     };
     both_libraries_work_from_a_subdomain_without_a_preflight: Plan {
-        place: Where::Subdomain, key: Key::LeftOut, ..USUAL
+        place: ProxyLocation::Subdomain, key: Key::LeftOut, ..USUAL
     };
     version_1_83_needs_no_preflight_from_a_subdomain: Plan {
-        place: Where::Subdomain, ..OLDER
+        place: ProxyLocation::Subdomain, ..OLDER
     };
     both_libraries_work_from_another_site_with_a_preflight: Plan {
-        place: Where::OtherSite, ..USUAL
+        place: ProxyLocation::OtherSite, ..USUAL
     };
     both_libraries_work_from_another_site_without_a_preflight: Plan {
-        place: Where::OtherSite, key: Key::LeftOut, ..USUAL
+        place: ProxyLocation::OtherSite, key: Key::LeftOut, ..USUAL
     };
     version_1_83_needs_no_preflight_from_another_site: Plan {
-        place: Where::OtherSite, ..OLDER
+        place: ProxyLocation::OtherSite, ..OLDER
     };
     version_1_83_without_a_key_works_from_another_site: Plan {
-        place: Where::OtherSite, key: Key::LeftOut, ..OLDER
+        place: ProxyLocation::OtherSite, key: Key::LeftOut, ..OLDER
     };
 }
 
-/// How often events of this name came.
+/// The number of events with this name.
 fn count(setup: &Setup, name: &str) -> usize {
     let events = setup.stand_in.capture.events();
     events.iter().filter(|event| event.event == name).count()
@@ -152,7 +152,7 @@ async fn leaves(test: &str, plan: Plan<'_>) {
     setup.until("the last calls", |_| came()).await;
     let report = visitor.leave().await;
     assert_eq!(report.errors, [""; 0]);
-    // A page that goes sends again what it has no answer to; the id is the same.
+    // A page that closes sends again what has no answer yet; the id stays the same.
     let events = setup.stand_in.capture.events();
     for name in names {
         let same = events.iter().filter(|event| event.event == name);
@@ -173,7 +173,7 @@ async fn comes_back(test: &str, plan: Plan<'_>) {
     visitor.run("void window.analytics.track('Went')").await;
     visitor.open(&format!("{page}plain")).await;
     visitor.back().await;
-    // Only a page that was kept says so: made again, it would say that it was not.
+    // Only a page from the back-forward cache says so; a new page would say no.
     visitor.until("window.fromCache === true").await;
     visitor.until(ANALYTICS).await;
     visitor
@@ -203,17 +203,17 @@ going_and_coming! {
     leaves the_last_calls_of_a_page_that_is_left_arrive: USUAL;
     leaves the_last_calls_of_a_page_with_version_1_83_arrive: OLDER;
     leaves the_last_calls_arrive_on_another_site_with_a_preflight: Plan {
-        place: Where::OtherSite, ..USUAL
+        place: ProxyLocation::OtherSite, ..USUAL
     };
     leaves the_last_calls_arrive_on_another_site_without_a_preflight: Plan {
-        place: Where::OtherSite, key: Key::LeftOut, ..USUAL
+        place: ProxyLocation::OtherSite, key: Key::LeftOut, ..USUAL
     };
     leaves the_last_calls_of_version_1_83_arrive_on_a_subdomain: Plan {
-        place: Where::Subdomain, ..OLDER
+        place: ProxyLocation::Subdomain, ..OLDER
     };
     comes_back a_page_from_the_back_forward_cache_goes_on_sending: USUAL;
     comes_back a_kept_page_with_version_1_83_goes_on_sending: OLDER;
     comes_back a_kept_page_goes_on_sending_to_another_site: Plan {
-        place: Where::OtherSite, ..USUAL
+        place: ProxyLocation::OtherSite, ..USUAL
     };
 }

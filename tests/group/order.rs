@@ -1,5 +1,4 @@
-//! One slow answer delays its own persons and no others, and each person's events keep their
-//! order.
+//! A slow answer delays only its own persons, and each person's events keep their order.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,14 +21,14 @@ async fn begin(proxy: &Proxy, body: &str) -> Client {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_slow_answer_does_not_stop_the_others_and_persons_keep_their_order() {
-    // Requests of this person are not answered until the test says so.
+    // PostHog answers this person's requests only when the test says so.
     let free = Arc::new(AtomicBool::new(false));
     let answers = Arc::clone(&free);
     let posthog = Recorder::that(move |request| {
         let ids = request.ids();
         let start = Instant::now();
         let slow = ids.iter().any(|id| id == "slow");
-        // Other connections go on meanwhile.
+        // Other connections continue meanwhile.
         tokio::task::block_in_place(|| {
             while slow && !answers.load(Ordering::SeqCst) {
                 assert!(start.elapsed() < DEADLINE, "the test has ended");
@@ -49,9 +48,9 @@ async fn a_slow_answer_does_not_stop_the_others_and_persons_keep_their_order() {
         })
     };
     counted(1).await;
-    // What comes from now on finds it under way, or joins it in its place.
+    // From now on, requests find a group under way or wait for one.
     tokio::time::sleep(Duration::from_millis(100)).await;
-    // Behind it: the same person again, and one who becomes the same by an identify.
+    // The same person again, and a person whom an identify call joins with the first.
     let mut second = begin(&proxy, &call("slow", "m-2")).await;
     let identify = r#"{"type":"identify","anonymousId":"slow","userId":"known","messageId":"m-3"}"#;
     let mut client = Client::connect(proxy.address).await;
@@ -61,7 +60,7 @@ async fn a_slow_answer_does_not_stop_the_others_and_persons_keep_their_order() {
     counted(3).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     let mut fourth = begin(&proxy, &call("known", "m-4")).await;
-    // Meanwhile others come and go.
+    // Meanwhile other persons' requests come and go.
     for number in 0..20 {
         let mut other = Client::connect(proxy.address).await;
         let body = call(&format!("quick-{number}"), &format!("q-{number}"));
@@ -87,7 +86,7 @@ async fn a_slow_answer_does_not_stop_the_others_and_persons_keep_their_order() {
     assert!(joined.is_some() && joined < known, "{events:?}");
 }
 
-/// The events of a request, each with whose it is.
+/// The events of a request, each with its person.
 fn names(request: &Recorded) -> Vec<String> {
     let json = request.json();
     let events = json["batch"].as_array().unwrap().iter();
@@ -120,7 +119,7 @@ async fn no_person_has_events_in_two_requests_at_once() {
             under_way.fetch_add(1, Ordering::SeqCst) + 1,
             Ordering::SeqCst,
         );
-        // PostHog takes its time, and other connections go on meanwhile.
+        // PostHog answers slowly, and other connections continue meanwhile.
         tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(15)));
         under_way.fetch_sub(1, Ordering::SeqCst);
         theirs.lock().unwrap().retain(|id| !ids.contains(id));

@@ -1,4 +1,4 @@
-//! Refused events, PostHog away, silent or slow, and processes that end: no other client's events
+//! PostHog refuses events, is away, silent or slow, and processes end: no other client's events
 //! suffer, and a 200 still means that the events are safe.
 
 use std::collections::BTreeSet;
@@ -39,14 +39,14 @@ async fn without_a_spool_one_refused_event_holds_back_no_other_clients_events() 
         for (number, status) in statuses.iter().enumerate() {
             match status {
                 200 => {}
-                // One that came alone: nothing shows yet that it is to blame.
+                // This event came alone, so nothing shows yet that it is to blame.
                 503 if culprits.contains(&number) => again += 1,
                 _ => panic!("{culprits:?} {number}: {statuses:?}"),
             }
         }
         let stored = posthog.capture.stored() - stored;
         assert_eq!(stored, 40 - culprits.len() as u64, "{culprits:?}");
-        // Its own client's request, and no other, is told of.
+        // Only the event's own client gets an error.
         let told = refused() - told;
         assert_eq!(told + again, culprits.len() as u64, "{culprits:?}");
     }
@@ -125,7 +125,7 @@ async fn while_posthog_is_away_events_are_stored_or_clients_get_503() {
     let events = posthog.events(60).await;
     let uuids: BTreeSet<_> = events.iter().map(|event| event.uuid).collect();
     assert_eq!((events.len(), uuids.len()), (60, 60));
-    // Each person's in their order, by when they came.
+    // Each person's events arrive in the order in which they came.
     for person in 0..20 {
         let of_the_person = events
             .iter()
@@ -142,7 +142,7 @@ async fn behind_a_silent_posthog_no_request_waits_longer_than_the_timeout_for_it
     let yaml = grouping(&posthog.url(), "").replace("timeout: 5s", "timeout: 1s");
     let proxy = Proxy::start(&yaml).await;
     let start = Instant::now();
-    // One person, so that all but the first wait for the one before.
+    // All requests have one person, so each waits for the one before.
     let bodies = (0..6).map(|number| call("p", &format!("m-{number}")));
     let clients: Vec<_> = bodies
         .map(|body| {
@@ -157,7 +157,7 @@ async fn behind_a_silent_posthog_no_request_waits_longer_than_the_timeout_for_it
     for client in clients {
         assert_eq!(client.await.unwrap(), 503);
     }
-    // Its turn, its connection, its write and its answer: each has a second.
+    // Waiting, connecting, writing and answering each have one second.
     let took = start.elapsed();
     assert!(took < Duration::from_secs(20), "{took:?}");
     assert_eq!(proxy.hedgerow.counts().held, 0);
@@ -213,7 +213,7 @@ async fn acknowledged_events_survive_kill_minus_9() {
             })
             .collect();
         if round == 1 {
-            // In the middle of it.
+            // In the middle of the request.
             tokio::time::sleep(Duration::from_millis(4)).await;
             binary.kill();
         }

@@ -1,10 +1,10 @@
-//! What `check` says of mistakes that stand beside a key, or in one.
+//! What `check` prints about mistakes beside a key, or in a key.
 
 use std::process::{Command, Stdio};
 
 use super::BINARY;
 
-/// Keys that stand in the file itself, and what is wrong there.
+/// Keys in the file itself, each with its mistake.
 const KEYS: [&str; 5] = [
     "phc_leakliteral77aa21",
     "phx_leakpersonal31bb0c",
@@ -19,7 +19,7 @@ fn no_mistake_in_a_configuration_shows_a_key_next_to_it() {
     let routes = "routes: [{path: /hr/, segment: {project: shop}}]\n";
     let projects = format!("projects: {{shop: {{host: us, api_key: {key}}}}}\n");
     let cases = [
-        // The same line, the same value, a value of another kind.
+        // The mistake is in the same line, in the same value, or in the type of the value.
         format!("projects: {{shop: {{host: nowhere else, api_key: {key}}}}}\n{routes}"),
         format!("projects: {{shop: {{host: us, api_key: {key}, typo: 1}}}}\n{routes}"),
         format!("projects: {{shop: {{host: us, api_key: {key}, api_key: {key}}}}}\n{routes}"),
@@ -47,7 +47,7 @@ fn no_mistake_in_a_configuration_shows_a_key_next_to_it() {
         format!("{projects}{routes}delivery: {{spool: {{nats: {{url: \"x://u:{password}@h\"}}}}}}\n"),
         format!("{projects}routes: [{{path: /, origin: \"http://u:{password}@h:1\"}}]\n"),
         format!("projects: {{shop: {{host: \"https://u:{password}@h\", api_key: {key}}}}}\n{routes}"),
-        // And without any.
+        // The same file without a mistake.
         format!("{projects}{routes}"),
     ];
     let folder = tempfile::tempdir().unwrap();

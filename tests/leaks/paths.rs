@@ -1,15 +1,15 @@
-//! Every path that a request can take, with secrets in all that it brings.
+//! Every path of a request, with secrets in all its parts.
 
 use super::secrets::{
     Sink, ADDRESS, COOKIE, CREDENTIALS, FORM, PERSON, PROJECT_KEY, QUERY, UNKNOWN_KEY, WRITE_KEY,
 };
-use super::support::tls::{exchange_with, Offers};
-use super::{Mood, World};
+use super::support::tls::{exchange_with, AlpnOffer};
+use super::{AnswerMode, LeakSetup};
 
-/// The id of the message at which a debug build panics, with all of the message in what it says.
+/// A debug build panics at the message with this id, and the panic's text has the whole message.
 pub const PANICS: &str = "m-panics";
 
-/// What a browser on the site sends along.
+/// What a browser on the site sends with each request.
 fn browser() -> String {
     format!(
         "Cookie: sid={COOKIE}; ajs_anonymous_id={COOKIE}\r\nX-Forwarded-For: {ADDRESS}\r\n\
@@ -43,7 +43,7 @@ fn message(kind: &str, id: &str, key: &str) -> String {
     )
 }
 
-/// What each request is, and the request. All of them are answered by Hedgerow itself.
+/// The requests with their names. Hedgerow answers all of them itself.
 fn calls(round: &str) -> Vec<(&'static str, Vec<u8>)> {
     let known = message("identify", &format!("m1-{round}"), WRITE_KEY);
     let track = message("track", &format!("m2-{round}"), WRITE_KEY);
@@ -81,7 +81,7 @@ fn calls(round: &str) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Heads that are refused before a route is chosen, or that never end.
+/// Heads that are refused before the search for a route, or that never end.
 fn heads() -> Vec<Vec<u8>> {
     let head = |line: &str, more: &str| {
         format!("{line}\r\nHost: h\r\n{}{more}\r\n\r\n", browser()).into_bytes()
@@ -108,8 +108,8 @@ fn heads() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Requests of posthog-js, and of pages: answers that are ones are passed on.
-async fn pass(world: &mut World, sink: Sink) {
+/// Requests of posthog-js and of pages; valid answers reach the client.
+async fn pass(world: &mut LeakSetup, sink: Sink) {
     let credentials = format!("Authorization: Bearer {CREDENTIALS}\r\n");
     let event = format!("{{\"api_key\":\"{PROJECT_KEY}\",\"batch\":[{{\"event\":\"{PERSON}\"}}]}}");
     for bytes in [
@@ -142,7 +142,7 @@ async fn pass(world: &mut World, sink: Sink) {
     ] {
         world.send(sink, &bytes).await;
     }
-    // One that hangs up in the middle.
+    // The client hangs up in the middle.
     let mut client = super::Client::connect(world.address).await;
     let whole = request("POST", &format!("/account?q={QUERY}"), &credentials, FORM);
     client.send(&whole[..whole.len() - 4]).await;
@@ -150,7 +150,7 @@ async fn pass(world: &mut World, sink: Sink) {
     while client.next().await.is_some() {}
 }
 
-async fn call(world: &mut World, round: &str, wanted: &[u16]) {
+async fn call(world: &mut LeakSetup, round: &str, wanted: &[u16]) {
     let mut wrong = Vec::new();
     for (what, bytes) in calls(round) {
         let status = world
@@ -164,8 +164,8 @@ async fn call(world: &mut World, round: &str, wanted: &[u16]) {
     assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), world.log());
 }
 
-/// A request in which the code panics: its client is told nothing, and the log only where.
-async fn panic(world: &mut World) {
+/// The code panics at this request. The client gets no text, and the log only the place.
+async fn panic(world: &mut LeakSetup) {
     if cfg!(not(debug_assertions)) {
         println!("SKIPPED: only a debug build can be made to panic");
         return;
@@ -187,7 +187,7 @@ async fn panic(world: &mut World) {
 }
 
 /// A call and a page over TLS and HTTP/2.
-async fn secure(world: &mut World) {
+async fn secure(world: &mut LeakSetup) {
     for (path, body) in [
         (
             "/hr/v1/i".to_owned(),
@@ -196,7 +196,7 @@ async fn secure(world: &mut World) {
         (format!("/page?q={QUERY}"), FORM.to_owned()),
         (format!("/a/../b?q={QUERY}"), FORM.to_owned()),
     ] {
-        // A page's password goes with every request to its host, calls included.
+        // A browser sends a page's password with every request to its host, calls included.
         let password = base64(&format!("{CREDENTIALS}:password"));
         let headers = [
             ("cookie", format!("sid={COOKIE}")),
@@ -204,12 +204,20 @@ async fn secure(world: &mut World) {
             ("x-forwarded-for", ADDRESS.to_owned()),
         ];
         let (secure, certificates) = (world.secure, &world.certificates);
-        exchange_with(secure, certificates, Offers::Both, &path, &headers, &body).await;
+        exchange_with(
+            secure,
+            certificates,
+            AlpnOffer::Both,
+            &path,
+            &headers,
+            &body,
+        )
+        .await;
     }
 }
 
-pub async fn drive(world: &mut World) {
-    // With the live view open, messages are kept for it.
+pub async fn drive(world: &mut LeakSetup) {
+    // While the live view is open, it records messages.
     world.admin("/live?after=0", Sink::Live).await;
     let answered = [200, 204, 400, 401, 404, 405, 413, 415, 503];
     call(world, "well", &answered).await;
@@ -220,9 +228,9 @@ pub async fn drive(world: &mut World) {
     }
     pass(world, Sink::Passed).await;
     for (mood, round, passed) in [
-        (Mood::Away, "away", Sink::Passed),
-        (Mood::Babbles, "babbles", Sink::Answer),
-        (Mood::HangsUp, "hangs up", Sink::Answer),
+        (AnswerMode::Away, "away", Sink::Passed),
+        (AnswerMode::Babbles, "babbles", Sink::Answer),
+        (AnswerMode::HangsUp, "hangs up", Sink::Answer),
     ] {
         for upstream in [&world.posthog, &world.site, &world.segment] {
             upstream.now(mood);
@@ -233,17 +241,17 @@ pub async fn drive(world: &mut World) {
         world.admin("/health", Sink::Health).await;
         world.run(&["spool", "ls"], Sink::SpoolList);
     }
-    // What waits is refused for good, and becomes dead letters.
-    world.posthog.now(Mood::Refuses);
-    world.site.now(Mood::Refuses);
-    world.segment.now(Mood::Refuses);
+    // PostHog rejects the waiting events, which become dead letters.
+    world.posthog.now(AnswerMode::Refuses);
+    world.site.now(AnswerMode::Refuses);
+    world.segment.now(AnswerMode::Refuses);
     world.dead_letter().await;
     call(world, "refused", &answered).await;
     pass(world, Sink::Passed).await;
     world.run(&["spool", "ls"], Sink::SpoolList);
     world.run(&["spool", "ls", "--json"], Sink::SpoolList);
     for upstream in [&world.posthog, &world.site, &world.segment] {
-        upstream.now(Mood::Well);
+        upstream.now(AnswerMode::Well);
     }
     call(world, "again", &answered).await;
     world.live().await;

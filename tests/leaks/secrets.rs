@@ -1,43 +1,43 @@
-//! What is planted, and where each of it may be seen.
+//! The secrets, and where each of them may appear.
 
 /// A cookie of the site's session.
 pub const COOKIE: &str = "leak-cookie-7f3a91";
 /// The site's own credentials, in `Authorization`.
 pub const CREDENTIALS: &str = "leak-credentials-91c2e4";
-/// A write key that the route knows. Its last four characters may be said.
+/// A write key of the route. Its last four characters may appear.
 pub const WRITE_KEY: &str = "leak-write-key-03fd6bWXYZ";
-/// One that it does not know.
+/// A write key that the route does not know.
 pub const UNKNOWN_KEY: &str = "leak-unknown-key-8e11aaVUTS";
 pub const PROJECT_KEY: &str = "phc_leakproject5b20c7d8";
 /// The key of the Segment account behind the route.
 pub const ACCOUNT_KEY: &str = "leak-account-key-44d0";
 pub const SESSION_SECRET: &str = "leak-session-secret-0123456789abcdef";
-/// Who the messages are about.
+/// The persons of the messages.
 pub const PERSON: &str = "leak-person-2c77@example.com";
 pub const ADDRESS: &str = "203.0.113.77";
 /// In the query of a request.
 pub const QUERY: &str = "leak-query-55aa0b";
-/// In a form that is posted to the site.
+/// In a form for the site.
 pub const FORM: &str = "leak-form-6d2f90";
-/// In answers of servers behind us.
+/// In the answers of upstreams.
 pub const UPSTREAM_COOKIE: &str = "leak-upstream-22bb17";
 
-/// Where something can leave.
+/// Where data can leave the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sink {
-    /// What PostHog, the site and the Segment account get.
+    /// Requests to PostHog, the site and the Segment account.
     PostHog,
     Site,
     Segment,
-    /// An answer that Hedgerow makes itself.
+    /// An answer of Hedgerow's own.
     Answer,
-    /// An answer that is passed on; upstreams repeat what they were sent.
+    /// An upstream's answer; upstreams repeat the request.
     Passed,
     Log,
     Metrics,
     Health,
     Live,
-    /// `check` and `doctor`.
+    /// The output of `check` and `doctor`.
     Command,
     SpoolList,
     DeadLetter,
@@ -45,19 +45,20 @@ pub enum Sink {
     Disk,
 }
 
-/// Something that left.
-pub struct Out {
+/// Data that left the process.
+pub struct Output {
     sink: Sink,
     bytes: Vec<u8>,
 }
 
-impl Out {
+impl Output {
     pub fn new(sink: Sink, bytes: Vec<u8>) -> Self {
         Self { sink, bytes }
     }
 }
 
-/// Each secret and where it may be: with `true`, where it has to be, or the test drives nothing.
+/// Each secret with the places where it may appear. With `true` it must appear there, which shows
+/// that the test used that path.
 const MAY: [(&str, &[(Sink, bool)]); 12] = [
     (COOKIE, &[(Sink::Site, true), (Sink::Passed, false)]),
     (CREDENTIALS, &[(Sink::Site, true), (Sink::Passed, false)]),
@@ -73,7 +74,7 @@ const MAY: [(&str, &[(Sink, bool)]); 12] = [
             (Sink::Segment, true),
             (Sink::Live, true),
             (Sink::DeadLetter, true),
-            // What PostHog answered, which may repeat the event.
+            // PostHog's answer, which may repeat the event.
             (Sink::SpoolList, false),
             (Sink::Disk, true),
             (Sink::Passed, false),
@@ -109,7 +110,7 @@ const MAY: [(&str, &[(Sink, bool)]); 12] = [
 fn forms(secret: &str) -> Vec<Vec<u8>> {
     use base64::engine::general_purpose::STANDARD;
     use base64::Engine;
-    // Whatever follows it: only whole groups of three bytes.
+    // Only whole groups of three bytes, so that later bytes do not matter.
     let basic = STANDARD.encode(&secret.as_bytes()[..secret.len() / 3 * 3]);
     let encoded = secret.replace('@', "%40");
     [secret.to_owned(), encoded, basic]
@@ -126,8 +127,8 @@ fn holds(bytes: &[u8], secret: &str) -> Option<usize> {
     places.next()
 }
 
-/// What was seen where it must not be.
-pub fn leaks(outs: &[Out]) -> Vec<String> {
+/// The secrets that appeared where they must not.
+pub fn leaks(outs: &[Output]) -> Vec<String> {
     let mut leaks = Vec::new();
     for (secret, may) in MAY {
         for out in outs {
@@ -147,8 +148,8 @@ pub fn leaks(outs: &[Out]) -> Vec<String> {
     leaks
 }
 
-/// What was not seen where it has to be.
-pub fn missing(outs: &[Out]) -> Vec<String> {
+/// The secrets that did not appear where they must.
+pub fn missing(outs: &[Output]) -> Vec<String> {
     let mut missing = Vec::new();
     for (secret, may) in MAY {
         for (sink, _) in may.iter().filter(|(_, must)| *must) {

@@ -1,5 +1,5 @@
-//! The clients: each has one person, whose events it sends one request after the other, each
-//! until it is acknowledged.
+//! The clients: each has one person and sends that person's events request by request, each until
+//! it is acknowledged.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -16,40 +16,43 @@ use super::dice::Dice;
 use super::support::client::{header, post};
 use super::support::{gzip, DEADLINE};
 
-/// When an event happened.
+/// How an event gets its time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum When {
-    /// As it says itself.
+    /// The event has a timestamp.
     Said(DateTime<Utc>),
-    /// It does not say: when it first arrived, between its first try and its acknowledgement.
+    /// The event has none: its time is that of its first arrival, between the first attempt and the
+    /// acknowledgement.
     Arrived(DateTime<Utc>, DateTime<Utc>),
 }
 
-/// One event that was acknowledged.
+/// One acknowledged event.
 #[derive(Debug, Clone, Copy)]
 pub struct Sent {
     pub client: usize,
     pub number: usize,
     pub when: When,
+    /// From when to when the try took that was acknowledged.
+    pub taken: (Instant, Instant),
 }
 
-/// What the clients went through.
+/// The errors that the clients met.
 #[derive(Debug, Default)]
-pub struct Tries {
+pub struct ClientOutcomes {
     pub requests: AtomicUsize,
     /// Answers of 503.
     pub refused: AtomicUsize,
-    /// No connection, or no whole answer.
+    /// Failed connections and incomplete answers.
     pub broken: AtomicUsize,
 }
 
 pub struct Crowd {
     clients: Vec<JoinHandle<Vec<Sent>>>,
-    pub tries: Arc<Tries>,
+    pub tries: Arc<ClientOutcomes>,
 }
 
 impl Crowd {
-    /// The clients of these numbers send so many events together.
+    /// The clients with these numbers, which send so many events together.
     pub fn start(
         clients: Range<usize>,
         events: usize,
@@ -57,7 +60,7 @@ impl Crowd {
         address: SocketAddr,
         dice: &mut Dice,
     ) -> Self {
-        let tries = Arc::new(Tries::default());
+        let tries = Arc::new(ClientOutcomes::default());
         let each = events / clients.len();
         let clients = clients
             .map(|number| {
@@ -90,22 +93,21 @@ impl Crowd {
 struct Client {
     number: usize,
     address: SocketAddr,
-    /// Kept alive from request to request.
+    /// The connection, reused from request to request.
     stream: Option<TcpStream>,
     dice: Dice,
-    tries: Arc<Tries>,
+    tries: Arc<ClientOutcomes>,
 }
 
 impl Client {
-    /// Sends so many events within about this time: later than that when it has to wait, with less
-    /// pause afterwards.
+    /// Sends so many events within about this time; after a wait it pauses less.
     async fn send(mut self, events: usize, span: Duration) -> Vec<Sent> {
         let start = Instant::now();
         let mut sent = Vec::with_capacity(events);
         while sent.len() < events {
             let due = span.mul_f64(sent.len() as f64 / events as f64);
             tokio::time::sleep(due.saturating_sub(start.elapsed())).await;
-            // Mostly single events, as browsers send them, and now and then a server's batch.
+            // Mostly single events, as browsers send them, and sometimes a server's batch.
             let most = events - sent.len();
             let count = match self.dice.below(10) {
                 0..=4 => 1,
@@ -133,11 +135,12 @@ impl Client {
             _ => post(path, "", body.as_bytes()),
         };
         let first = Utc::now();
-        loop {
+        let taken = loop {
+            let tried = Instant::now();
             self.tries.requests.fetch_add(1, Ordering::Relaxed);
             let talk = tokio::time::timeout(DEADLINE, self.exchange(&request));
             match talk.await.ok().flatten() {
-                Some(200) => break,
+                Some(200) => break (tried, Instant::now()),
                 Some(503) => {
                     self.tries.refused.fetch_add(1, Ordering::Relaxed);
                 }
@@ -148,7 +151,7 @@ impl Client {
                 }
             }
             tokio::time::sleep(Duration::from_millis(self.dice.between(20, 200))).await;
-        }
+        };
         let last = Utc::now();
         let when = |number| match silent {
             true => When::Arrived(first, last),
@@ -159,6 +162,7 @@ impl Client {
                 client: self.number,
                 number,
                 when: when(number),
+                taken,
             })
             .collect()
     }
@@ -182,13 +186,13 @@ impl Client {
         )
     }
 
-    /// The status of the answer, if a whole one came.
+    /// The status of the answer, if it is complete.
     async fn exchange(&mut self, request: &[u8]) -> Option<u16> {
         if self.stream.is_none() {
             self.stream = Some(TcpStream::connect(self.address).await.ok()?);
         }
         let stream = self.stream.as_mut()?;
-        // Browsers and servers differ in how they cut what they write.
+        // Browsers and servers split their writes differently.
         let cut = self.dice.below(request.len() as u64) as usize;
         stream.write_all(&request[..cut]).await.ok()?;
         stream.write_all(&request[cut..]).await.ok()?;
@@ -210,7 +214,7 @@ impl Client {
     }
 }
 
-/// The status, when the answer is there to its end.
+/// The status, if the answer is complete.
 fn whole(answer: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(answer).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
@@ -218,7 +222,7 @@ fn whole(answer: &[u8]) -> Option<u16> {
     (body.len() >= length).then(|| head.get(9..12)?.parse().ok())?
 }
 
-/// When a client's event of this number happened: each at a time of its own.
+/// The time of a client's event with this number; no two are equal.
 fn happened(number: usize) -> DateTime<Utc> {
     let start = DateTime::parse_from_rfc3339("2026-11-23T10:00:00Z").expect("a time");
     start.to_utc() + TimeDelta::milliseconds(137 * number as i64)

@@ -1,6 +1,6 @@
-//! Random choices that can be repeated.
+//! Repeatable random choices.
 
-/// A small generator (xorshift64*): good enough to choose moments and sizes.
+/// A small generator (xorshift64*), good enough to choose moments and sizes.
 #[derive(Clone)]
 pub struct Dice(u64);
 
@@ -9,7 +9,7 @@ impl Dice {
         Self(seed | 1)
     }
 
-    /// Another one that goes its own way.
+    /// Another generator with its own sequence.
     pub fn split(&mut self, number: u64) -> Self {
         Self::new(self.next() ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
@@ -31,7 +31,7 @@ impl Dice {
         from + self.below(to - from + 1)
     }
 
-    /// The numbers below `count` in any order.
+    /// The numbers below `count` in random order.
     pub fn shuffled(&mut self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..count).collect();
         for last in (1..count).rev() {

@@ -1,5 +1,5 @@
-//! One run: the clients, the troubles of PostHog, the kills and the state of the disk, each on its
-//! own clock.
+//! One run: the clients, PostHog's outages, the kills and the state of the disk, each with its own
+//! timing.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use hedgerow::demo::capture::{InjectedFault, StoreCapacity};
 use http::StatusCode;
 
 use super::binary::{self, Binary};
-use super::books::Books;
+use super::books::ArrivedEvents;
 use super::crowd::Crowd;
 use super::dice::Dice;
 use super::relay::{Line, Relay};
@@ -18,15 +18,15 @@ use super::support::say;
 
 const CLIENTS: usize = 50;
 
-/// How long what is kept may take to arrive once all is well, on a machine with other work.
+/// How long the stored events may take to arrive after the trouble, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What is to happen.
+/// The settings of a run.
 #[derive(Clone, Copy)]
 pub struct Plan {
     pub name: &'static str,
     pub events: usize,
-    /// How long the clients take at least.
+    /// The minimum time for the clients.
     pub span: Duration,
     pub kills: usize,
     /// `delivery.mode`.
@@ -34,7 +34,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A few seconds of everything.
+    /// A few seconds with every kind of trouble.
     pub fn short() -> Self {
         Self {
             name: "",
@@ -51,10 +51,10 @@ pub trait Disk {
     /// While the proxy is down, before it starts again.
     fn while_it_is_down(&self, _spool: &Path, _dice: &mut Dice) {}
 
-    /// From time to time.
+    /// From time to time while the proxy runs.
     fn turn_bad(&self) {}
 
-    /// A while after either.
+    /// For a while after either.
     fn turn_good(&self) {}
 }
 
@@ -75,7 +75,7 @@ fn troubles() -> Vec<(Line, InjectedFault)> {
     ]
 }
 
-/// Runs it, prints the ledger and holds it to what it must be; how often clients were told 503.
+/// Runs it, prints the ledger and checks it; returns the number of 503 answers.
 pub async fn run(plan: Plan, folder: &Path, disk: &dyn Disk) -> usize {
     let seed = match std::env::var("HEDGEROW_LEDGER_SEED") {
         Ok(text) => text.parse().expect("a number"),
@@ -84,7 +84,7 @@ pub async fn run(plan: Plan, folder: &Path, disk: &dyn Disk) -> usize {
     println!("{}: HEDGEROW_LEDGER_SEED={seed}", plan.name);
     let mut dice = Dice::new(seed);
     let posthog = PostHog::with(StoreCapacity {
-        // On a busy machine the books are read seldom, and what comes twice is stored twice.
+        // On a busy machine the arrivals are read seldom, and the stand-in stores duplicates twice.
         events: 2_000_000,
         bytes: usize::MAX,
     })
@@ -99,7 +99,7 @@ pub async fn run(plan: Plan, folder: &Path, disk: &dyn Disk) -> usize {
         binary.address,
         &mut dice,
     );
-    let mut books = Books::default();
+    let mut books = ArrivedEvents::default();
     let done = AtomicBool::new(false);
     let (killing, troubling, spoiling) = (dice.split(1), dice.split(2), dice.split(3));
     tokio::join!(
@@ -125,7 +125,7 @@ pub async fn run(plan: Plan, folder: &Path, disk: &dyn Disk) -> usize {
     let mut retried = 0;
     loop {
         let (listed, _) = binary::spool(&binary.file, &["ls"]);
-        // What was refused while PostHog refused it goes again.
+        // Sends the rejected events again.
         let dead = listed
             .lines()
             .filter(|line| line.starts_with("dead"))
@@ -181,7 +181,8 @@ async fn kill(binary: &mut Binary, plan: Plan, spool: &Path, disk: &dyn Disk, mu
     }
 }
 
-/// Puts PostHog and the way to it through every trouble, in any order, until the clients are done.
+/// Puts PostHog and the line to it through every kind of trouble, in random order, until the
+/// clients are done.
 pub async fn trouble(
     posthog: &PostHog,
     relay: &Relay,
@@ -190,7 +191,7 @@ pub async fn trouble(
     done: &AtomicBool,
 ) {
     let troubles = troubles();
-    // Each comes at least twice.
+    // Each kind happens at least twice.
     let longest = (plan.span.as_millis() as u64 / troubles.len() as u64).clamp(400, 4_000);
     let is_done = || done.load(Ordering::Relaxed);
     while !is_done() {
@@ -209,7 +210,7 @@ pub async fn trouble(
     relay.set(Line::Passes);
 }
 
-/// Lets the disk go bad and good again.
+/// Makes the disk fail and work again, repeatedly.
 async fn spoil(disk: &dyn Disk, plan: Plan, mut dice: Dice, done: &AtomicBool) {
     let longest = plan.span.as_millis() as u64 / 6;
     while !done.load(Ordering::Relaxed) {

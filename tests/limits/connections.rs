@@ -1,4 +1,4 @@
-//! Connections that bring nothing cost little, end some time, and keep no client out.
+//! Idle connections cost little, end after a time, and keep no other client out.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,17 +19,17 @@ use super::support::proxy::{config, yaml, PostHog};
 use super::support::tls::Certificates;
 use super::support::{eventually, h2, track, within};
 
-/// A server of its own threads, which ends with the test.
+/// A server with its own threads, which ends with the test.
 struct Running {
     address: SocketAddr,
     hedgerow: Hedgerow,
     stop: std::sync::Arc<Notify>,
 }
 
-struct Told(std::sync::Arc<Notify>);
+struct TestSignal(std::sync::Arc<Notify>);
 
 #[async_trait]
-impl ShutdownSignalWatch for Told {
+impl ShutdownSignalWatch for TestSignal {
     async fn recv(&self) -> ShutdownSignal {
         self.0.notified().await;
         ShutdownSignal::FastShutdown
@@ -43,7 +43,7 @@ impl Running {
         let server = Server::new(hedgerow.clone()).unwrap();
         let address = server.addresses()[0];
         let stop = std::sync::Arc::new(Notify::new());
-        let told = Box::new(Told(std::sync::Arc::clone(&stop)));
+        let told = Box::new(TestSignal(std::sync::Arc::clone(&stop)));
         std::thread::spawn(move || server.run_until(told));
         Self {
             address,
@@ -59,12 +59,12 @@ impl Drop for Running {
     }
 }
 
-/// A server at a free port, with more of a configuration.
+/// A server on a free port, with more configuration.
 fn listening(host: &str, more: &str) -> String {
     format!("listen: 127.0.0.1:0\n{}{more}", yaml(host))
 }
 
-/// A connection from this address of the machine's own.
+/// A connection from this loopback address.
 async fn from(client: &str, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{client}:0").parse().unwrap()).unwrap();
@@ -107,7 +107,7 @@ async fn a_head_that_drips_ends_whatever_it_is_and_a_slow_one_is_served() {
     for beginning in beginnings {
         let mut stream = TcpStream::connect(running.address).await.unwrap();
         stream.write_all(beginning).await.unwrap();
-        // A byte now and then does not help; no read of its own is late.
+        // A single byte from time to time does not extend the time limit, although no read is late.
         tokio::time::sleep(Duration::from_millis(10)).await;
         let (mut read, mut write) = stream.into_split();
         let drips = tokio::spawn(async move {
@@ -122,7 +122,7 @@ async fn a_head_that_drips_ends_whatever_it_is_and_a_slow_one_is_served() {
         });
         let mut answer = Vec::new();
         let what = format!("the end of {:?}", String::from_utf8_lossy(beginning));
-        // Whether it ends or is reset: a client that goes on sending cannot choose.
+        // The connection may end or be reset: a client that continues to send cannot choose.
         let _ = within(&what, read.read_to_end(&mut answer)).await;
         let answer = String::from_utf8_lossy(&answer);
         assert!(
@@ -135,7 +135,7 @@ async fn a_head_that_drips_ends_whatever_it_is_and_a_slow_one_is_served() {
     }
     let counts = running.hedgerow.state().connections;
     assert_eq!(counts.slow_heads, beginnings.len() as u64, "{counts:?}");
-    // Empty lines that come after others are no end of a head.
+    // Empty lines after header fields do not end the head.
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     for piece in ["\r", "\n\nG", "ET / HTTP/1.1"] {
@@ -159,7 +159,7 @@ async fn a_head_that_drips_ends_whatever_it_is_and_a_slow_one_is_served() {
             .unwrap();
         assert_eq!(&answer[9..12], b"200", "cut at {cut}");
     }
-    // Two requests in one write, behind a head in two pieces.
+    // Two requests in one write, after a head in two pieces.
     let mut stream = Client::connect(running.address).await;
     let (first, rest) = whole.split_at(20);
     stream.send(first).await;
@@ -191,7 +191,7 @@ async fn an_http2_connection_that_does_not_begin_ends() {
         stream.write_all(begin).await.unwrap();
         stream.flush().await.unwrap();
         let mut all = Vec::new();
-        // Whatever the server says first, it ends.
+        // The connection ends, whatever the server sends first.
         let _ = within("the end of HTTP/2", stream.read_to_end(&mut all)).await;
     }
     let counts = running.hedgerow.state().connections;
@@ -205,7 +205,7 @@ async fn idle_connections_make_room_and_one_address_cannot_take_all_places() {
     let limits = "limits: {connections: 40, connections_per_client: 30}\n";
     let running = Running::new(&listening(&posthog.url(), limits), Duration::from_secs(30));
     let open = || running.hedgerow.state().connections;
-    // One client opens all that it may, and more.
+    // One client opens as many connections as it may, and more.
     let mut greedy = Vec::new();
     for _ in 0..30 {
         greedy.push(from("127.0.0.2", running.address).await);
@@ -216,14 +216,14 @@ async fn idle_connections_make_room_and_one_address_cannot_take_all_places() {
         assert!(is_closed(&mut more).await);
     }
     assert_eq!(open().refused_for_one_client, 5);
-    // Others come in, as many as like: the oldest idle connections make room.
+    // Other clients always get in: the server closes the oldest idle connections.
     let mut others = Vec::new();
     for number in 0..60 {
         let mut other = from("127.0.0.3", running.address).await;
         if asks(&mut other, &number.to_string()).await {
             others.push(other);
         }
-        // One client in between has its own bound.
+        // One client has its own limit.
         if others.len() == 25 {
             others.clear();
             eventually("they are gone", || (open().open <= 40).then_some(())).await;
@@ -247,7 +247,7 @@ async fn idle_connections_of_http_2_make_room_and_one_with_a_request_under_way_s
     );
     let running = Running::new(&yaml, Duration::from_secs(30));
     let open = || running.hedgerow.state().connections;
-    // The oldest of all has sent half of its request.
+    // The oldest connection has sent half a request.
     let mut first = h2::Client::connect(running.address).await;
     let event = track("first", 200);
     let (begin, rest) = event.as_bytes().split_at(20);
@@ -262,7 +262,7 @@ async fn idle_connections_of_http_2_make_room_and_one_with_a_request_under_way_s
         assert_eq!(told.status, 200);
         idle.push(client);
     }
-    // As many come as like, and stay: where one comes too soon for the room to be made, it comes again.
+    // Many clients come and stay. A client that comes before there is room tries again.
     for number in 0..60 {
         let id = format!("later-{number}");
         let asked = eventually_served(running.address, &id);
@@ -278,7 +278,7 @@ async fn idle_connections_of_http_2_make_room_and_one_with_a_request_under_way_s
     assert_eq!(posthog.events(91).await.len(), 91, "{counts:?}");
 }
 
-/// A connection over which one event has been taken.
+/// A connection over which one event has been accepted.
 async fn eventually_served(address: SocketAddr, id: &str) -> h2::Client {
     loop {
         let event = track(id, 200);

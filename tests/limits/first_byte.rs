@@ -1,4 +1,4 @@
-//! A large body leaves while it comes.
+//! A large body leaves while it arrives.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::support::proxy::{yaml, Proxy};
 use super::support::recorder::Recorder;
 use super::support::{batch, eventually};
 
-/// How much of a body may have come when its first byte leaves for PostHog, in bytes.
+/// How much of a body may have arrived before its first byte leaves for PostHog, in bytes.
 const INPUT: usize = 1 << 20;
 
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +17,7 @@ enum Framing {
     Length,
 }
 
-/// Whether the first byte has left when a client has sent so much of a body, and waits.
+/// Whether the first byte has left when a client has sent so much of a body and waits.
 async fn leaves(framing: Framing, spool: &str, mapping: &str) {
     let begun = Arc::new(AtomicBool::new(false));
     let note = Arc::clone(&begun);

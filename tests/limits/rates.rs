@@ -1,5 +1,5 @@
-//! Requests a second by client and by write key: one that is too fast is told when to come back, and
-//! no other client notices.
+//! The rate limits by client and by write key: a client above its limit gets a 429, and other
+//! clients notice nothing.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ async fn ask(proxy: &Proxy, path: &str, from: &str, headers: &str, body: &str) -
         .await
 }
 
-/// The first answer with this status, or without it, to the same request again and again.
+/// The first answer with this status (or without it) to the same request, sent repeatedly.
 async fn until(wanted: Status, mut ask: impl AsyncFnMut() -> Answer) -> Answer {
     let start = Instant::now();
     loop {
@@ -67,13 +67,13 @@ async fn a_client_that_is_too_fast_gets_429_and_delays_no_other() {
             let from = format!("198.51.{number}.{other}");
             let answer = ask(&proxy, path, &from, "", &event).await;
             assert_ne!(answer.status, 429, "{other}: {answer:?}");
-            // So is an address of the same customer's network with IPv6, and another's is not.
+            // Addresses in one customer's IPv6 network share a limit; other networks do not.
             let from = format!("2001:db8:{number}:{other}::1");
             let answer = ask(&proxy, path, &from, "", &event).await;
             assert_ne!(answer.status, 429, "{from}: {answer:?}");
         }
         assert!(count(&proxy, "client_rate") > number as u64);
-        // What is no event is not counted.
+        // Requests without an event do not count.
         let preflight =
             format!("OPTIONS {path} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {noisy}\r\n\r\n");
         let mut client = Client::connect(proxy.address).await;
@@ -119,7 +119,7 @@ async fn a_write_key_has_its_own_limit_in_every_place() {
         until(Status::IsNot(429), send).await;
     }
     assert!(count(&proxy, "key_rate") >= 2);
-    // Without a key there is nothing to count by.
+    // A request without a key cannot be counted.
     for _ in 0..20 {
         let answer = ask(&proxy, "/hr/v1/t", "203.0.113.1", "", &plain).await;
         assert_eq!(answer.status, 200);

@@ -1,4 +1,4 @@
-//! A long recording passes through the real binary, which holds little of it.
+//! A long recording passes through the real binary, which holds only a little of it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::{run, status_of};
 /// The largest body of a `posthog` route, in bytes.
 const LENGTH: usize = 64 << 20;
 
-/// A PostHog that counts what arrives of each request, and forgets it.
+/// A stand-in for PostHog that counts the bytes of each request and stores none.
 async fn counting() -> (String, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = format!("http://{}", listener.local_addr().unwrap());
@@ -52,7 +52,8 @@ async fn a_recording_of_64_megabytes_passes_and_takes_no_memory() {
     let piece = vec![b'~'; 64 * 1024];
     let fresh = status_of(&pid, "VmHWM:");
     let pieces = LENGTH / piece.len();
-    // The first eighth is what a process of this age needs for any request: threads, buffers, the allocator's own.
+    // The first eighth covers what a new process needs for any request: threads, buffers, the
+    // allocator's memory.
     for _ in 0..pieces / 8 {
         client.write_all(&piece).await.unwrap();
     }

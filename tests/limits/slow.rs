@@ -1,4 +1,4 @@
-//! A body has to come with a least speed, wherever it is for, and one that does is not cut.
+//! Every body must arrive with a minimum rate. The proxy does not cut a body that does.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use super::support::client::{Answer, Client};
 use super::support::proxy::{config, yaml, PostHog, Proxy, Speaks};
 use super::support::{track, DEADLINE};
 
-/// A least speed that a drip misses and the steady sender below passes many times over.
+/// A minimum rate that a slow drip does not reach and the steady sender below exceeds many times.
 const LIMITS: &str = "limits: {body_rate: 1000B, body_grace: 1s}\n";
 
-/// A host proxy that makes the one call, and knows nothing else.
+/// A host proxy that calls `intercept` and does nothing else.
 struct Host(Hedgerow);
 
 #[async_trait]
@@ -54,7 +54,7 @@ fn head(path: &str, length: usize) -> Vec<u8> {
         .into_bytes()
 }
 
-/// The answer to a body of which a byte comes now and then.
+/// The answer to a body of which one byte comes from time to time.
 async fn drip(proxy: &Proxy, path: &str) -> Answer {
     let mut client = Client::connect(proxy.address).await;
     client.send(&head(path, 100_000)).await;
@@ -79,7 +79,7 @@ fn count(proxy: &Proxy, call: &str, code: &str) -> u64 {
 async fn a_body_that_drips_ends_wherever_it_is_for() {
     let posthog = PostHog::start().await;
     let (site, host) = (site(&posthog).await, host(&posthog).await);
-    // An SDK repeats 503 after its time; 408 Chromium itself repeats at once.
+    // An SDK repeats 503 after its own wait; Chromium itself repeats 408 at once.
     let cases = [
         (&site, "/hr/v1/t", "track", StatusCode::SERVICE_UNAVAILABLE),
         (&site, "/hr/v1/b", "batch", StatusCode::SERVICE_UNAVAILABLE),
@@ -132,7 +132,7 @@ async fn a_body_that_comes_steadily_is_taken_however_long_it_takes() {
     {
         let mut client = Client::connect(proxy.address).await;
         client.send(&head(path, body.len())).await;
-        // Over several times the grace.
+        // Over several grace periods.
         for piece in body.as_bytes().chunks(body.len() / 30) {
             client.send(piece).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -145,7 +145,7 @@ async fn a_body_that_comes_steadily_is_taken_however_long_it_takes() {
             "{number} {path}: {answer:?}"
         );
     }
-    // The plug-in's requests have their bytes and their time like the binary's.
+    // The limits of the plug-in's requests are those of the binary's.
     let routes = host.hedgerow.state().routes;
     let route = routes.iter().find(|route| route.name == "/ph/").unwrap();
     assert_eq!(route.received_bytes, body.len() as u64);

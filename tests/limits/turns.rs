@@ -1,11 +1,12 @@
-//! A large body does not keep a thread from the requests of others.
+//! A large body does not occupy a thread while other requests wait.
 
 use super::support::client::{chunk, post, Client};
 use super::support::proxy::yaml;
 use super::support::track;
 use super::{forgetful, run, ALONE};
 
-/// Sends this request to a process with one thread, and says how many others were answered until it was.
+/// Sends this request to a process with one thread, and returns how many other requests were
+/// answered before it.
 async fn answered_beside(request: Vec<u8>) -> usize {
     let _alone = ALONE.lock().await;
     let folder = tempfile::tempdir().unwrap();
@@ -31,7 +32,7 @@ async fn others_are_answered_while_a_body_of_80_000_messages_is_rewritten() {
     let message = r#"{"type":"track","event":"E","userId":"u"}"#;
     let body = format!("{{\"batch\":[{}]}}", [message; 80_000].join(","));
     let answered = answered_beside(post("/hr/b", "", body.as_bytes())).await;
-    // There are some fifty pieces of 64 KiB.
+    // About fifty pieces of 64 KiB.
     assert!(answered > 50, "{answered} requests of others");
 }
 

@@ -1,4 +1,4 @@
-//! Certificates by name, and changed while clients come and go.
+//! Certificates by name, changed while clients connect and leave.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,8 @@ use super::support::proxy::{yaml, PostHog};
 use super::support::recorder::refused_port;
 use super::support::tls::Certificates;
 
-/// Certificates that are changed while clients come: `HEDGEROW_RELOADS=100,20000` makes it more.
+/// The number of reloads with new certificates while clients connect; `HEDGEROW_RELOADS=100,20000`
+/// sets more.
 fn changes() -> usize {
     match std::env::var("HEDGEROW_RELOADS") {
         Ok(_) => 20,
@@ -49,10 +50,10 @@ fn curl(host: &str, port: u16, authorities: &Path, flags: &[&str]) -> Result<Str
     }
 }
 
-/// Requests of one run of `h2load`, over so many connections.
+/// The requests of one `h2load` run over so many connections.
 const RUN: (usize, usize) = (1_000, 10);
 
-/// Whether this machine has `h2load`, Debian's nghttp2-client.
+/// Whether this machine has `h2load` (Debian's nghttp2-client).
 fn has_h2load() -> bool {
     let found = Command::new("h2load").arg("--version").output().is_ok();
     let required = std::env::var("HEDGEROW_CLIENTS").is_ok_and(|value| value == "required");
@@ -63,7 +64,7 @@ fn has_h2load() -> bool {
     found
 }
 
-/// One run: how many requests got 200, and what it says if that is not all of them.
+/// One run: how many requests got 200, and the output if some did not.
 fn h2load(host: &str, port: u16, event: &Path, flags: &[&str]) -> Result<usize, String> {
     let (requests, connections) = RUN;
     let output = Command::new("h2load")
@@ -117,7 +118,7 @@ async fn certificates_by_name_change_under_load_and_no_request_fails() {
     );
     let running = Running::listening(&listen, &yaml(&posthog.url())).await;
 
-    // Made ahead: what clients trust must not change while they look at it.
+    // Made in advance, so that the clients' trusted authorities do not change during the test.
     let next: Vec<_> = (0..changes())
         .map(|_| Certificates::new(&["one.example", "*.wild.example"]))
         .collect();
@@ -136,7 +137,7 @@ async fn certificates_by_name_change_under_load_and_no_request_fails() {
         ),
         ("one.example", &["--http2", "--tls-max", "1.2"], Ok("200 2")),
         ("a.wild.example", &["--http2", "--tlsv1.3"], Ok("200 2")),
-        // Its authority is not among those.
+        // The client does not trust its authority.
         ("two.example", &["--http2"], Err(())),
     ] {
         let said = curl(host, port, &authorities, flags);
@@ -148,7 +149,8 @@ async fn certificates_by_name_change_under_load_and_no_request_fails() {
     let count = Arc::new(AtomicUsize::new(0));
     let event = at.join("event.json");
     fs::write(&event, "{\"userId\":\"u\",\"event\":\"E\"}").unwrap();
-    // Each request of curl is a new connection; those of h2load stay open while certificates change.
+    // Each curl request opens a connection; those of h2load stay open while the certificates
+    // change.
     let by_curl = |version: &'static str| {
         let authorities = authorities.clone();
         let client = move || -> Result<usize, String> {
@@ -188,7 +190,7 @@ async fn certificates_by_name_change_under_load_and_no_request_fails() {
     for (number, certificates) in next.iter().enumerate() {
         put(certificates, at, "one");
         running.applied(number as u64 + 1).await;
-        // From now on it is this one and no other.
+        // From now on, clients get only this certificate.
         let only = certificates.file("ca.pem");
         let said = curl("one.example", port, &only, &["--http2"]);
         assert_eq!(said.as_deref(), Ok("200 2"), "change {number}");

@@ -1,4 +1,4 @@
-//! The real binary with its spool on NATS: servers that come late, a login, and `hedgerow spool`.
+//! The real binary with its spool on NATS: servers that start late, a login, and `hedgerow spool`.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use super::support::running::{get, until};
 use super::support::tls::Certificates;
 use super::support::{eventually, track};
 
-/// The configuration of a shop at this host with its spool in this stream of these servers. The
-/// timeouts are short, because a lead lasts as long as a delivery may take.
+/// A configuration with this host and a spool in this stream of these servers. The timeouts are
+/// short, because a lead lasts as long as a delivery may take.
 pub fn sharing(host: &str, nats: &str) -> String {
     let spool = format!("{{nats: {nats}}}");
     yaml(host)
@@ -40,22 +40,23 @@ async fn a_proxy_whose_spool_is_away_streams_refuses_what_it_cannot_keep_and_rec
     let relay = Relay::start(posthog.address).await;
     let nats = format!("{{url: \"{}\"}}", server.url());
     let mut binary = Binary::new(folder.path(), &sharing(&relay.url(), &nats), "").await;
-    // NATS has never been there. PostHog is: what is live streams.
+    // NATS has not started yet; PostHog works, so events stream.
     let (_, status) = send(binary.address, track("live-1", 100), String::new()).await;
     assert_eq!(status, Some(200));
     posthog.events(1).await;
     let (said, code) = binary::spool(&binary.file, &["ls"]);
     assert_eq!((said.as_str(), code), ("", Some(2)));
-    // Neither is there: clients are told when to send again.
+    // Neither is there: clients get 503 with a time to retry.
     relay.set(Line::Refuses);
     let answer = binary::exchange(binary.address, &track("early", 100)).await;
     let answer = answer.expect("it answers");
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(answer.to_lowercase().contains("retry-after: "), "{answer}");
-    // NATS comes: what PostHog cannot take is kept, without a restart.
+    // NATS starts: events that PostHog cannot take go into the spool, without a restart.
     server.start();
     until_kept(&binary, "kept-1").await;
-    // It goes, and what is kept in it cannot be overtaken: 503. It comes back, and all is delivered.
+    // NATS stops. Its stored events must arrive first, so clients get 503. NATS comes back, and
+    // everything arrives.
     server.kill();
     relay.set(Line::Passes);
     let (_, status) = send(binary.address, track("behind", 100), String::new()).await;
@@ -74,7 +75,7 @@ async fn a_proxy_whose_spool_is_away_streams_refuses_what_it_cannot_keep_and_rec
     assert_eq!(binary.terminate().await, Some(0));
 }
 
-/// Sends until it is acknowledged, as a client does.
+/// Sends until the answer is 200, as a client does.
 async fn until_kept(binary: &Binary, id: &str) {
     let start = std::time::Instant::now();
     while send(binary.address, track(id, 100), String::new()).await.1 != Some(200) {
@@ -98,7 +99,8 @@ async fn a_project_has_its_own_mode() {
             &format!("delivery: {{mode: {all}, connect"),
         )
     };
-    // PostHog is there and NATS is not: who streams is answered, who spools is not.
+    // PostHog works and NATS does not: in mode `stream` clients get 200, in mode `spool` they do
+    // not.
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let mut streams = Binary::new(folders[0].path(), &mode("stream", "spool"), "").await;
     let mut spools = Binary::new(folders[1].path(), &mode("spool", "stream"), "").await;
@@ -219,7 +221,7 @@ async fn dead_letters_on_nats_are_shown_sent_again_and_dropped_while_proxies_run
     let (shown, code) = spool(&["show", "1"]);
     assert_eq!(code, Some(0));
     assert!(shown.contains("\"u-waits\""), "{shown}");
-    // A number that is not there changes nothing.
+    // A number that does not exist changes nothing.
     for arguments in [["show", "77"], ["retry", "77"], ["drop", "0"]] {
         assert_eq!(spool(&arguments).1, Some(2), "{arguments:?}");
     }
@@ -227,7 +229,7 @@ async fn dead_letters_on_nats_are_shown_sent_again_and_dropped_while_proxies_run
     eventually("still three", dead(3)).await;
     assert_eq!(spool(&["drop", "2"]), ("1 dropped\n".to_owned(), Some(0)));
     eventually("two", dead(2)).await;
-    // It is refused again, and is a letter again, with a new number.
+    // PostHog rejects it again, and it becomes a dead letter with a new number.
     assert_eq!(spool(&["retry", "1"]).0, "1 back in the queue\n");
     let said = eventually("two again", || {
         dead(2)().filter(|said| said.contains("dead 4\t"))
@@ -245,7 +247,7 @@ async fn dead_letters_on_nats_are_shown_sent_again_and_dropped_while_proxies_run
         said.contains("the spool is empty").then_some(())
     })
     .await;
-    // A wrong password is no reason to hang, and is named without being shown.
+    // A wrong password must not block; the error names it without showing it.
     let wrong = folder.path().join("wrong.yaml");
     let text = std::fs::read_to_string(&binary.file).unwrap();
     std::fs::write(&wrong, text.replace("\"file:password\"", "wr0ng")).unwrap();
@@ -278,7 +280,8 @@ async fn a_client_that_goes_from_a_predecessor_to_its_successor_does_not_overtak
         let visitor = async {
             let mut client = Client::connect(address).await;
             let mut last = false;
-            // The predecessor closes with one more answer; the next request is the successor's.
+            // The old process closes the connection with one more answer; the next request goes to
+            // its successor.
             while !last {
                 let id = sent.len().to_string();
                 let request = post("/hr/v1/t", "", track(&id, 100).as_bytes());
@@ -301,7 +304,7 @@ async fn a_client_that_goes_from_a_predecessor_to_its_successor_does_not_overtak
     }
 }
 
-/// A credentials file, and the part of a server's configuration that knows its user.
+/// A credentials file, and the part of the server's configuration with its user.
 fn operator(folder: &std::path::Path) -> (String, String) {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
     use base64::Engine;

@@ -1,4 +1,4 @@
-//! The ledger of a shared spool: two proxies and three NATS servers, of which one each is killed.
+//! The ledger of a shared spool: two proxies and three NATS servers. The test kills one of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -20,16 +20,16 @@ const CLIENTS: usize = 24;
 const BATCH: usize = 10;
 const SECOND: &str = "2026-11-23T10:00:00";
 
-/// How long what is kept may take to arrive once all is well, on a machine with other work.
+/// How long the stored events may take to arrive after the trouble, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Events in all; a longer run by HEDGEROW_LEDGER_EVENTS.
+/// The number of events; HEDGEROW_LEDGER_EVENTS sets a longer run.
 fn events() -> usize {
     let asked = std::env::var("HEDGEROW_LEDGER_EVENTS").ok();
     asked.map_or(2_400, |text| text.parse().expect("a number of events"))
 }
 
-/// Each event has a time of its own, to the millisecond.
+/// Each event has a different time, in milliseconds.
 fn milliseconds(batch: usize, event: usize) -> usize {
     (batch * BATCH + event) % 1_000
 }
@@ -43,7 +43,7 @@ fn message(number: usize, batch: usize, event: usize) -> String {
     )
 }
 
-/// One client: its batches go to one proxy and the other in turn, each until it is acknowledged.
+/// A client that sends its batches to both proxies in turn, each until it is acknowledged.
 async fn client(
     number: usize,
     batches: usize,
@@ -51,7 +51,7 @@ async fn client(
     acknowledged: Arc<AtomicUsize>,
 ) -> (BTreeSet<String>, usize) {
     let (mut ids, mut tries) = (BTreeSet::new(), 0);
-    // Not all of them in step: some are always in the middle of a request.
+    // The clients do not run in step, so that some always have a request under way.
     tokio::time::sleep(Duration::from_millis(number as u64 * 20)).await;
     for batch in 0..batches {
         let items: Vec<_> = (0..BATCH)
@@ -121,7 +121,7 @@ async fn two_proxies_lose_nothing_when_a_server_and_a_proxy_are_killed() {
         relay.set(*line);
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         match round % troubles.len() {
-            // In the middle of an outage, each time another one.
+            // A server fails during an outage, another one each time.
             1 => {
                 let victim = servers_killed % servers.len();
                 servers[victim].kill();

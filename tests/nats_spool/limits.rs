@@ -1,5 +1,5 @@
-//! What accounts, operators and servers do to the streams: nothing that was acknowledged stays
-//! undelivered in silence, and what is too large is refused at once and alone.
+//! What accounts, operators and servers do to the streams: an acknowledged event that cannot be
+//! delivered is always reported, and an event that is too large is refused at once and alone.
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::support::proxy::PostHog;
 use super::support::track;
 use super::{append, event, events, ids, lead, names, settings, until, EVERYTHING};
 
-/// A server with this in its configuration.
+/// A server with these lines in its configuration.
 pub fn server(configuration: &str) -> Option<(Server, tempfile::TempDir)> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("nats.conf");
@@ -30,7 +30,7 @@ pub fn server(configuration: &str) -> Option<(Server, tempfile::TempDir)> {
     Some((server, folder))
 }
 
-/// One whose only account has these limits.
+/// A server whose only account has these limits.
 fn account(limits: &str) -> Option<(Server, tempfile::TempDir)> {
     server(&format!(
         "accounts {{A {{jetstream {{{limits}}}, users: [{{user: a, password: b}}]}}}}\n\
@@ -75,7 +75,7 @@ async fn a_limit_on_unacknowledged_messages_delays_nothing() {
             append(&spool, one).await;
         }
         lead(&spool).await;
-        // Some, and never the word that nothing else waits.
+        // Some events, and not the answer that nothing else waits.
         let mut taken = Vec::new();
         while taken.len() < 20 {
             let few = spool.peek("shop", EVERYTHING).await.unwrap();
@@ -263,7 +263,7 @@ async fn only_an_event_above_max_payload_is_refused_and_at_once() {
         ),
         "{alone:?}"
     );
-    // One that is tried again would be tried for ten seconds, each of four.
+    // An event that is tried again would be tried for ten seconds, each of the four.
     assert!(
         start.elapsed() < Duration::from_secs(10),
         "{:?}",
@@ -304,7 +304,7 @@ async fn a_full_stream_refuses_at_once() {
         "{:?}",
         start.elapsed()
     );
-    // What is in it can be taken all the same.
+    // The stored events can still be taken.
     lead(&spool).await;
     let few = PeekLimit {
         events: 5,
@@ -332,7 +332,7 @@ async fn clients_of_a_large_event_get_their_answer_at_once_and_others_are_served
             == Some(200)
     })
     .await;
-    // In mode stream PostHog may be back by then.
+    // In mode `stream` PostHog may be back by then.
     let (_, status) = send(binary.address, track("large", 30_000), String::new()).await;
     assert_eq!(status, Some(503));
     let (_, status) = send(binary.address, track("second", 200), String::new()).await;
@@ -344,7 +344,7 @@ async fn clients_of_a_large_event_get_their_answer_at_once_and_others_are_served
     let ids: Vec<_> = events.iter().map(|event| &event.distinct_id).collect();
     assert_eq!(ids, ["u-first", "u-second"]);
     assert_eq!(binary.terminate().await, Some(0));
-    // In mode spool it has no other way.
+    // In mode `spool` there is no other way.
     let folder = tempfile::tempdir().unwrap();
     let yaml = yaml.replace("delivery: {connect", "delivery: {mode: spool, connect");
     let mut binary = Binary::new(folder.path(), &yaml, "").await;
@@ -370,7 +370,7 @@ async fn doctor_asks_the_servers_how_large_an_event_they_take() {
         ("max_payload: 16384\n", "900kB", Some(14_334)),
         ("max_payload: 16384\n", "14334", None),
         ("", "900kB", None),
-        // More than the default of the servers: `check` warns of it, this has asked.
+        // More than the servers' default: `check` warns of it, and this file asks for it.
         ("max_payload: 8388608\n", "4MiB", None),
     ] {
         let Some((server, _folder)) = server(bound) else {
@@ -401,7 +401,7 @@ async fn doctor_asks_the_servers_how_large_an_event_they_take() {
     }
 }
 
-/// Streams that are there already and may lose what they have acknowledged, or take nothing.
+/// Existing streams that could lose acknowledged events, or that accept none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_may_lose_events_is_not_used() {
     type Change = fn(&mut StreamConfig);

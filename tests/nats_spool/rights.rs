@@ -1,4 +1,5 @@
-//! What servers and operators forbid: it is said, refused at once, and over when it is allowed again.
+//! What servers and operators forbid: Hedgerow reports it, refuses events at once, and works again
+//! when it is allowed.
 
 use async_nats::jetstream::stream::Config as StreamConfig;
 use hedgerow::delivery::{Availability, NatsLogin, NatsSettings, NatsSpool, Store};
@@ -7,7 +8,7 @@ use super::limits::{context, server};
 use super::server::Server;
 use super::{append, event, names, settings, until};
 
-/// A login that may not publish events: the server answers nothing to them.
+/// A login that may not publish events: the server does not answer it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn denied_operations_are_refused_at_once_and_logged() {
     let rights = "authorization {users: [{user: h, password: p, permissions: \
@@ -32,7 +33,7 @@ async fn denied_operations_are_refused_at_once_and_logged() {
     assert_eq!(spool.availability(), Availability::Unavailable);
 }
 
-/// A login whose answers are forbidden, and then allowed again: the servers tell no one of the latter.
+/// A login that may not receive answers, and later may. The servers announce only the former.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_may_hear_its_answers_again_is_served_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -70,7 +71,7 @@ async fn a_login_that_may_hear_its_answers_again_is_served_again() {
     .await;
 }
 
-/// An operator can seal a stream for good; nothing goes into it any more.
+/// An operator can seal a stream for good; it accepts no events any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sealed_stream_refuses_and_says_so() {
     let Some(server) = Server::single() else {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-/// The program, or nothing where it is not installed; then a test is skipped, and says so.
+/// The program; `None` if it is not installed, with a message that the test is skipped.
 fn installed() -> Option<&'static str> {
     let answers = |program: &&str| {
         let mut asking = Command::new(program);
@@ -15,7 +15,7 @@ fn installed() -> Option<&'static str> {
             .status()
             .is_ok()
     };
-    // Not every user has Debian's folder of it in the path.
+    // Debian's folder is not in every user's path.
     let found = ["nats-server", "/usr/sbin/nats-server"]
         .into_iter()
         .find(answers);
@@ -68,7 +68,8 @@ impl Server {
         })
     }
 
-    /// One that has all but its address from this file, so that it can read the file again.
+    /// A server whose configuration except the address is in this file, so that it can reload the
+    /// file.
     #[allow(dead_code)]
     pub fn of_file(file: &std::path::Path) -> Option<Self> {
         let mut server = Self::prepare(&["-c".to_owned(), file.display().to_string()])?;
@@ -77,13 +78,19 @@ impl Server {
         Some(server)
     }
 
+    /// Keeps nothing.
+    #[allow(dead_code)]
+    pub fn without_jetstream(&mut self) {
+        drop(self.arguments.drain(4..7));
+    }
+
     pub fn single() -> Option<Self> {
         let mut server = Self::prepare(&[])?;
         server.start();
         Some(server)
     }
 
-    /// One that asks who is there.
+    /// A server that asks for a login.
     pub fn with_user(name: &str, password: &str) -> Option<Self> {
         let extra = ["--user", name, "--pass", password].map(str::to_owned);
         let mut server = Self::prepare(&extra)?;
@@ -91,7 +98,7 @@ impl Server {
         Some(server)
     }
 
-    /// Three servers that know each other.
+    /// A cluster of three servers.
     pub fn cluster() -> Option<Vec<Self>> {
         let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
         let urls: Vec<String> = routes
@@ -134,7 +141,7 @@ impl Server {
         }
     }
 
-    /// Sends it a signal.
+    /// Sends a signal.
     #[allow(dead_code)]
     pub fn signal(&self, name: &str) {
         let Some(process) = &self.process else { return };

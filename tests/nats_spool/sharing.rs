@@ -1,5 +1,5 @@
-//! Several that share a spool, with the replay of each: order, the end of an outage, a cluster that
-//! loses a server.
+//! Several processes share a spool, each with its replay: order, the end of an outage, and a
+//! cluster that loses a server.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,13 +17,13 @@ use hedgerow::posthog::{ApiKey, Envelope};
 use super::server::Server;
 use super::{append, event, events, settings, until};
 
-/// PostHog as a script: takes everything after a moment, and notes what overlaps.
+/// A PostHog that accepts everything after a moment and records overlapping batches.
 #[derive(Default)]
 pub struct Upstreams {
     arrived: Mutex<Vec<String>>,
     under_way: Mutex<(usize, usize)>,
     pub down: AtomicBool,
-    /// The event that is refused for good.
+    /// The event that it rejects for good.
     pub poison: Mutex<Option<String>>,
 }
 
@@ -60,7 +60,7 @@ impl Upstream for Upstreams {
 }
 
 impl Upstreams {
-    /// What arrived, after PostHog's own dedup: the first of each.
+    /// The events without PostHog's duplicates: the first arrival of each.
     pub fn once(&self) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let arrived = self.arrived.lock().unwrap();
@@ -95,7 +95,7 @@ async fn after_an_outage_every_proxy_streams_again_although_traffic_never_pauses
                 let id = format!("c{client}-{number}");
                 number += 1;
                 if project.admit().await == BatchRoute::Stream {
-                    // What the sender does with a live batch.
+                    // As the sender does with a live batch.
                     if !upstream.down.load(Ordering::Relaxed) {
                         upstream.arrived.lock().unwrap().push(id);
                         project.report(&Verdict::Accepted);
@@ -106,8 +106,8 @@ async fn after_an_outage_every_proxy_streams_again_although_traffic_never_pauses
                     project.report(&Verdict::of_status(503, "", None));
                 }
                 project.keep(vec![event(&id)]).await.unwrap();
-                // Some 2,000 events a second of all together: a replay can only catch up with what is
-                // slower than itself.
+                // About 2,000 events a second in all: a replay catches up only with clients that
+                // are slower.
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 if number == 50 {
                     upstream.down.store(false, Ordering::Relaxed);
@@ -192,14 +192,14 @@ async fn two_proxies_share_a_spool_and_keep_everyones_order() {
     for client in 0..10 {
         let projects = [one.delivery.project("shop"), two.delivery.project("shop")];
         clients.spawn(async move {
-            // A client whose requests go to one proxy and the other in turn.
+            // A client that sends its requests to both proxies in turn.
             for number in 0..60 {
                 let event = event(&format!("c{client}-{number}"));
                 projects[number % 2].keep(vec![event]).await.unwrap();
             }
         });
     }
-    // The one that drains leaves in the middle; the other goes on.
+    // The draining proxy leaves in the middle; the other continues.
     until("it has begun", || async { upstream.once().len() > 100 }).await;
     one.replay.stop().await;
     while let Some(done) = clients.join_next().await {
@@ -212,7 +212,7 @@ async fn two_proxies_share_a_spool_and_keep_everyones_order() {
         1,
         "never two requests at once"
     );
-    // And the count of what waits comes down in both.
+    // Both count down the waiting events.
     for spool in [&one.spool, &two.spool] {
         until("nothing waits", || async {
             spool.gauges().of("shop").events() == 0
@@ -239,7 +239,7 @@ async fn a_cluster_loses_nothing_when_a_server_is_killed() {
     let mut stream = jetstream::new(client).get_stream("SPOOL").await.unwrap();
     let info = stream.info().await.unwrap();
     assert_eq!(info.config.num_replicas, 3);
-    // The worst one: the leader of the stream.
+    // The worst case: the stream's leader.
     let leader = info.cluster.as_ref().unwrap().leader.clone().unwrap();
     let victim: usize = leader.trim_start_matches('n').parse().unwrap();
     let proxy = Proxy::start(&url, &upstream).await;
@@ -255,7 +255,7 @@ async fn a_cluster_loses_nothing_when_a_server_is_killed() {
                     format!("c{client}-{}", number * 2),
                     format!("c{client}-{}", number * 2 + 1),
                 ];
-                // A client sends the same again until it is told that it is safe.
+                // A client repeats its request until it is acknowledged.
                 while let Err(error) = project.keep(events(&ids)).await {
                     refused += 1;
                     assert!(refused < 100, "{error}");
@@ -305,31 +305,31 @@ async fn a_cluster_loses_nothing_when_a_server_is_killed() {
     in_order_and_once(&arrived, 20, 100);
 }
 
-/// PostHog that never comes to an end with the first request, and takes the others.
+/// A PostHog that never finishes its first answer and accepts the other requests.
 #[derive(Default)]
-struct Dripping {
+struct SlowPostHog {
     begun: AtomicUsize,
     under_way: AtomicUsize,
     most: AtomicUsize,
 }
 
-struct UnderWay<'a>(&'a AtomicUsize);
+struct RequestGuard<'a>(&'a AtomicUsize);
 
-impl Drop for UnderWay<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 #[async_trait]
-impl Upstream for Dripping {
+impl Upstream for SlowPostHog {
     fn envelope(&self, _project: &str) -> Option<Envelope> {
         Some(Envelope::new(&ApiKey::new("phc_a").unwrap()))
     }
 
     async fn deliver(&self, _project: &str, _parcel: OutgoingBatch) -> Verdict {
         let now = self.under_way.fetch_add(1, Ordering::AcqRel) + 1;
-        let _under_way = UnderWay(&self.under_way);
+        let _under_way = RequestGuard(&self.under_way);
         self.most.fetch_max(now, Ordering::AcqRel);
         if self.begun.fetch_add(1, Ordering::AcqRel) == 0 {
             std::future::pending::<()>().await;
@@ -343,7 +343,7 @@ async fn a_request_that_outlasts_the_lead_is_abandoned_before_another_proxy_drai
     let Some(server) = Server::single() else {
         return;
     };
-    let upstream = Arc::new(Dripping::default());
+    let upstream = Arc::new(SlowPostHog::default());
     let proxies = [
         Proxy::start(&server.url(), &upstream).await,
         Proxy::start(&server.url(), &upstream).await,

@@ -1,4 +1,4 @@
-//! One spool: what it keeps, in which order, and for which project.
+//! One spool: which events it stores, in which order, and for which project.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn acknowledged_events_survive_kill_9_of_the_server_in_order_and_once() {
     for some in all.chunks(20) {
         append(&spool, some).await;
     }
-    // A client that sends again, because it has not seen the answer.
+    // A client sends again, because it has not seen the answer.
     append(&spool, &all[380..400]).await;
     assert_eq!(spool.gauges().of("shop").events(), 400);
     server.kill();
@@ -28,12 +28,12 @@ async fn acknowledged_events_survive_kill_9_of_the_server_in_order_and_once() {
     let again = NatsSpool::open(settings(&server.url())).unwrap();
     let held = take(&again, 400).await;
     assert_eq!(ids(&held), all);
-    // The same come again until they are settled.
+    // The same events come again until they are settled.
     assert_eq!(ids(&take(&again, 400).await), all);
     let positions = held[..390].iter().map(|held| held.position).collect();
     again.acknowledge("shop", positions).await;
     assert_eq!(ids(&take(&again, 10).await), all[390..]);
-    // Another look from outside: the stream holds what is left and no more.
+    // The stream, read from outside, holds only the remaining events.
     let client = async_nats::connect(server.url()).await.unwrap();
     let mut stream = jetstream::new(client).get_stream("SPOOL").await.unwrap();
     assert_eq!(stream.info().await.unwrap().state.messages, 1);
@@ -139,7 +139,7 @@ async fn the_lead_of_a_killed_proxy_passes_on_with_its_taken_events() {
     .await;
     drop(dying);
     append(&heir, &names(50..60)).await;
-    // First what the other had taken, although it never gave it back.
+    // First the events that the other process had taken and never gave back.
     assert_eq!(ids(&take(&heir, 60).await), names(0..60));
 }
 
@@ -160,7 +160,7 @@ async fn a_lead_too_short_for_a_proxys_deliveries_is_made_longer() {
         panic!("it has just led");
     };
     assert!(left > Duration::from_secs(20), "{left:?}");
-    // One with the shorter lead leaves it as it is.
+    // A process with a shorter lead does not change it.
     let again = NatsSpool::open(settings(&server.url())).unwrap();
     append(&again, &names(1..2)).await;
     let client = async_nats::connect(server.url()).await.unwrap();

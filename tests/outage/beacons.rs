@@ -1,4 +1,4 @@
-//! A page that unloads sends what it has and is gone before any answer.
+//! A page that unloads sends its events and closes before any answer.
 
 use bytes::Bytes;
 use hedgerow::demo::capture::InjectedFault;
@@ -11,40 +11,40 @@ use super::support::proxy::{PostHog, Proxy};
 use super::support::{eventually, h2, track};
 use super::{impatient, ls};
 
-/// How a page goes.
+/// How a page leaves.
 #[derive(Debug, Clone, Copy)]
-enum Leaving {
-    /// The connection is closed.
+enum PageExit {
+    /// The connection closes.
     Closes,
     /// The connection is reset.
     Resets,
-    /// HTTP/2: the one stream is reset, as an aborted fetch does it.
+    /// HTTP/2: only the stream is reset, as an aborted fetch does.
     Cancels,
-    /// HTTP/2: the whole connection is closed.
+    /// HTTP/2: the whole connection closes.
     Disconnects,
 }
 
-/// Sends a body to its last byte and leaves as soon as the proxy has it.
-async fn unload(proxy: &Proxy, leaving: Leaving, body: String) {
+/// Sends a whole body and leaves as soon as the proxy has it.
+async fn unload(proxy: &Proxy, leaving: PageExit, body: String) {
     let arrived = || (proxy.hedgerow.counts().held > 0).then_some(());
     match leaving {
-        Leaving::Closes | Leaving::Resets => {
+        PageExit::Closes | PageExit::Resets => {
             let mut stream = TcpStream::connect(proxy.address).await.unwrap();
             let request = post("/hr/v1/t", "", body.as_bytes());
             stream.write_all(&request).await.unwrap();
             eventually("the event has arrived", arrived).await;
-            if let Leaving::Resets = leaving {
+            if let PageExit::Resets = leaving {
                 stream.set_zero_linger().unwrap();
             }
         }
-        Leaving::Cancels | Leaving::Disconnects => {
+        PageExit::Cancels | PageExit::Disconnects => {
             let mut client = h2::Client::connect(proxy.address).await;
             let (response, mut stream) = client.post("/hr/v1/t", &[]).await;
             stream.send_data(Bytes::from(body), true).unwrap();
             eventually("the event has arrived", arrived).await;
-            if let Leaving::Cancels = leaving {
+            if let PageExit::Cancels = leaving {
                 drop((response, stream));
-                // Its connection goes on with something else.
+                // The connection continues with another request.
                 let (other, _stream) = client.post("/elsewhere", &[]).await;
                 drop(other);
                 tokio::task::yield_now().await;
@@ -68,12 +68,12 @@ async fn a_beacon_whose_page_is_gone_is_delivered_also_by_way_of_the_spool() {
         ),
     ] {
         for leaving in [
-            Leaving::Closes,
-            Leaving::Resets,
-            Leaving::Cancels,
-            Leaving::Disconnects,
+            PageExit::Closes,
+            PageExit::Resets,
+            PageExit::Cancels,
+            PageExit::Disconnects,
         ] {
-            // So that the page leaves in the middle, every time.
+            // Makes every page leave in the middle.
             relay.set(Line::Hangs);
             let id = format!("{}", sent.len());
             unload(&proxy, leaving, track(&id, 500)).await;

@@ -1,4 +1,4 @@
-//! The real binary as a process that can be killed and started again on the same port.
+//! The real binary as a process that the test can kill and start again on the same port.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ impl Drop for Binary {
 }
 
 impl Binary {
-    /// Starts it with this configuration, `limits` being words of the shell before it.
+    /// Starts the binary with this configuration; `limits` are shell commands that run before it.
     pub async fn new(folder: &Path, yaml: &str, limits: &str) -> Self {
         let address = refused_port().await;
         let file = folder.join("hedgerow.yaml");
@@ -43,7 +43,7 @@ impl Binary {
         binary
     }
 
-    /// Ends it with SIGKILL.
+    /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -55,7 +55,7 @@ impl Binary {
         self.listening().await;
     }
 
-    /// Ends it with SIGTERM; its exit code.
+    /// Stops it with SIGTERM; returns its exit code.
     pub async fn terminate(&mut self) -> Option<i32> {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status();
@@ -87,7 +87,7 @@ fn spawn(file: &Path, limits: &str) -> Child {
         .expect("there is a shell")
 }
 
-/// One message over a connection of its own; the whole answer, or nothing if there was none.
+/// Sends one message over its own connection; returns the whole answer, or an empty one.
 pub async fn exchange(address: SocketAddr, body: &str) -> Option<String> {
     let path = if body.starts_with("{\"batch\"") {
         "/hr/v1/b"
@@ -99,14 +99,14 @@ pub async fn exchange(address: SocketAddr, body: &str) -> Option<String> {
         let request = post(path, "Connection: close\r\n", body.as_bytes());
         stream.write_all(&request).await.ok()?;
         let mut answer = Vec::new();
-        // What came before a reset counts as well.
+        // Bytes before a reset count as well.
         let _ = stream.read_to_end(&mut answer).await;
         (answer.len() > 12).then(|| String::from_utf8_lossy(&answer).into_owned())
     };
     tokio::time::timeout(DEADLINE, talk).await.ok().flatten()
 }
 
-/// The same, with only the status; `id` comes back to tell requests apart.
+/// The same, with only the status; it also returns `id`, to tell requests apart.
 pub async fn send(address: SocketAddr, body: String, id: String) -> (String, Option<u16>) {
     let answer = exchange(address, &body).await;
     let status = answer.and_then(|answer| answer.get(9..12)?.parse().ok());

@@ -1,5 +1,5 @@
-//! An event lands in one place, whichever way it went: with the request of its client, or later out
-//! of the spool with those of others.
+//! An event gets the same location with its client's request as later from the spool, together with
+//! other clients' events.
 
 use std::io::Read;
 use std::path::Path;
@@ -13,15 +13,15 @@ use super::support::recorder::{response, Act, Recorder, OK};
 
 const FROM: &str = "X-Forwarded-For: 203.0.113.77\r\n";
 
-/// The way of an event.
+/// How an event reaches PostHog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum EventRoute {
     Streamed,
     Spooled,
     AfterAnOutage,
 }
 
-/// Where PostHog places an event (posthog-ingestion 2.2, 2.3), and its other properties.
+/// The location that PostHog gives an event (posthog-ingestion 2.2, 2.3), and its other properties.
 #[derive(Debug, PartialEq, Eq)]
 struct Landing {
     address: Option<String>,
@@ -32,23 +32,25 @@ fn is_truthy(value: &Value) -> bool {
     !matches!(value, Value::Null | Value::Bool(false)) && *value != json!("") && *value != json!(0)
 }
 
-fn configured(posthog: &str, folder: &Path, way: Way, more: &str) -> String {
+fn configured(posthog: &str, folder: &Path, way: EventRoute, more: &str) -> String {
     let yaml = yaml(posthog);
     let spool = format!("{{path: \"{}\"}}", folder.join("spool").display());
     let yaml = match way {
-        Way::Streamed => yaml,
-        Way::Spooled => yaml.replace("spool: \"off\"", &format!("mode: spool, spool: {spool}")),
-        Way::AfterAnOutage => yaml.replace("\"off\"", &spool),
+        EventRoute::Streamed => yaml,
+        EventRoute::Spooled => {
+            yaml.replace("spool: \"off\"", &format!("mode: spool, spool: {spool}"))
+        }
+        EventRoute::AfterAnOutage => yaml.replace("\"off\"", &spool),
     };
     format!("{yaml}trusted_proxies: [127.0.0.1]\n{more}\n")
 }
 
-/// Where this message lands.
-async fn landing(way: Way, more: &str, headers: &str, message: &str) -> Landing {
+/// The location of this message's event.
+async fn landing(way: EventRoute, more: &str, headers: &str, message: &str) -> Landing {
     let folder = tempfile::tempdir().unwrap();
     let posthog = Recorder::that(
         move |request| match (way, request.nth, request.connection) {
-            (Way::AfterAnOutage, 0, 0) => Act::Answer(response("503 Later", "", "")),
+            (EventRoute::AfterAnOutage, 0, 0) => Act::Answer(response("503 Later", "", "")),
             _ => Act::Answer(OK.to_vec()),
         },
     )
@@ -58,7 +60,11 @@ async fn landing(way: Way, more: &str, headers: &str, message: &str) -> Landing 
     let request = post("/hr/t", &format!("{FROM}{headers}"), message.as_bytes());
     let answer = client.exchange(&request).await;
     assert_eq!(answer.status, 200, "{way:?}: {answer:?}");
-    let wanted = if way == Way::AfterAnOutage { 2 } else { 1 };
+    let wanted = if way == EventRoute::AfterAnOutage {
+        2
+    } else {
+        1
+    };
     let taken = eventually("the batch that is taken", || {
         posthog.seen().into_iter().nth(wanted - 1)
     })
@@ -176,11 +182,11 @@ async fn an_event_lands_in_one_place_whether_it_was_streamed_or_spooled() {
     ];
     let mut wrong = Vec::new();
     for (name, more, headers, message, expected) in rows {
-        let streamed = landing(Way::Streamed, more, headers, &message).await;
+        let streamed = landing(EventRoute::Streamed, more, headers, &message).await;
         if streamed.address.as_deref() != expected {
             wrong.push(format!("{name}: {streamed:?}"));
         }
-        for way in [Way::Spooled, Way::AfterAnOutage] {
+        for way in [EventRoute::Spooled, EventRoute::AfterAnOutage] {
             let kept = landing(way, more, headers, &message).await;
             if kept != streamed {
                 wrong.push(format!("{name}: {way:?}: {kept:?}, streamed {streamed:?}"));

@@ -1,4 +1,4 @@
-//! A line between the proxy and PostHog that can be cut.
+//! A line between the proxy and PostHog that the test can cut.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use tokio::task::JoinHandle;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
     Passes,
-    /// Every connection ends at once.
+    /// Ends every connection at once.
     Refuses,
-    /// Every connection ends in the middle of a request.
+    /// Ends every connection in the middle of a request.
     Cuts,
-    /// Connections open and nothing comes.
+    /// Accepts connections and transfers nothing.
     Hangs,
-    /// Every byte takes its time, in both directions.
+    /// Delays every byte, in both directions.
     Crawls,
-    /// Every connection is reset in the middle of a request.
+    /// Resets every connection in the middle of a request.
     Resets,
 }
 
@@ -53,7 +53,7 @@ impl Relay {
         }
     }
 
-    /// Changes the line. What is under way on it breaks.
+    /// Changes the line and breaks its open connections.
     pub fn set(&self, line: Line) {
         self.line.send_replace(line);
     }
@@ -63,12 +63,12 @@ impl Relay {
     }
 }
 
-/// How long a piece of at most this many bytes takes on a line that crawls.
+/// How long a piece of at most this many bytes takes on the slow line.
 const CRAWL: (Duration, usize) = (Duration::from_millis(150), 4096);
-/// How much of a request passes before a line is cut.
+/// How much of a request passes before the line cuts it.
 const CUT: u64 = 300;
 
-/// One direction of a line that crawls.
+/// One direction of the slow line.
 async fn crawl(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
     let mut piece = vec![0; CRAWL.1];
     while let Ok(read @ 1..) = from.read(&mut piece).await {
@@ -79,7 +79,7 @@ async fn crawl(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin
     }
 }
 
-/// Lets the beginning of a request through.
+/// Passes on the beginning of a request.
 async fn begin(socket: &mut TcpStream, to: SocketAddr) {
     if let Ok(mut onward) = TcpStream::connect(to).await {
         let _ = tokio::io::copy(&mut socket.take(CUT), &mut onward).await;

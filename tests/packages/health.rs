@@ -1,4 +1,4 @@
-//! `hedgerow health`, which an image without a shell is asked by.
+//! `hedgerow health`, the health check of an image without a shell.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use super::{hedgerow, said};
 
-/// Answers one request with this status, and gives the request back.
+/// Answers one request with this status and returns the request.
 fn answers(status: &'static str) -> (SocketAddr, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -40,7 +40,7 @@ fn settings(folder: &Path, top: &str) -> PathBuf {
 #[test]
 fn health_asks_the_configured_address_and_exits_by_the_answer() {
     let folder = tempfile::tempdir().unwrap();
-    // What stands in the file, the flag, what is asked, what is answered, how it ends.
+    // The file's setting, the flag, the request, its answer, the exit code.
     for (top, ready, asked, status, code) in [
         (
             "health: ADDRESS\nadmin: 127.0.0.1:1\n",
@@ -72,7 +72,7 @@ fn health_asks_the_configured_address_and_exits_by_the_answer() {
             "503 x",
             1,
         ),
-        // An address of every interface is asked at this machine's own.
+        // If the address is that of all interfaces, the command asks loopback.
         ("health: ANYWHERE\n", false, "/healthz", "200 OK", 0),
     ] {
         let (address, serving) = answers(status);

@@ -1,4 +1,4 @@
-//! The settings that packages bring, in whatever file they stand.
+//! The settings that packages bring, in each kind of file.
 
 use super::{file, hedgerow, said};
 
@@ -27,7 +27,8 @@ fn all_of_them_are_right() {
         std::fs::write(&settings, &text).unwrap();
         let output = hedgerow(&["check", "--no-secrets", settings.to_str().unwrap()]);
         let said = said(&output);
-        // Within a container's own network the admin address is open, which `check` warns of.
+        // `check` warns that the admin address is open; here it is open only within the container's
+        // network.
         let warned = said
             .lines()
             .any(|line| line.contains("warning") && !line.contains("warning: admin"));
@@ -50,7 +51,7 @@ fn the_chart_the_manifests_and_the_crate_have_one_version() {
     }
 }
 
-/// Cargo reads the whole manifest, so a file that it names must be in the build's folder.
+/// Cargo reads the whole manifest, so the build's folder must contain every file that it names.
 #[test]
 fn the_image_is_built_from_all_that_the_manifest_names() {
     let ignored = file(".dockerignore");

@@ -1,14 +1,14 @@
-//! The systemd unit, by systemd's own judgement.
+//! systemd checks the unit.
 
 use std::process::Command;
 
 use super::{file, path, said};
 
 const UNIT: &str = "packaging/systemd/hedgerow.service";
-/// The most that `systemd-analyze security` may give, of ten.
+/// The highest allowed result of `systemd-analyze security`, of ten.
 const EXPOSURE: f64 = 2.0;
 
-/// Whether systemd-analyze is here and knows the flag; says so if not.
+/// Whether systemd-analyze exists and knows the flag; prints a message if not.
 fn is_there() -> bool {
     let asked = Command::new("systemd-analyze")
         .args(["security", "--help"])
@@ -25,7 +25,7 @@ fn systemd_takes_the_unit_without_a_word() {
     if !is_there() {
         return;
     }
-    // The binary does not have to be installed for this.
+    // This works although the binary is not installed.
     let folder = tempfile::tempdir().unwrap();
     let unit = folder.path().join("hedgerow.service");
     let text = file(UNIT).replace("/usr/bin/hedgerow", env!("CARGO_BIN_EXE_hedgerow"));
@@ -35,7 +35,7 @@ fn systemd_takes_the_unit_without_a_word() {
         .arg(&unit)
         .output()
         .unwrap();
-    // What it says of other units of this machine is not ours.
+    // Ignores messages about other units of this machine.
     let said = said(&output);
     let ours: Vec<&str> = said
         .lines()

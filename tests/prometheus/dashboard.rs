@@ -1,4 +1,4 @@
-//! The dashboard has what Grafana needs to show it, and asks only for metrics that there are.
+//! The dashboard has everything that Grafana needs to show it, and queries only metrics that exist.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ fn dashboard() -> Value {
     serde_json::from_str(&file(DASHBOARD)).expect("JSON")
 }
 
-/// All expressions, with the panel that they are of.
+/// All expressions, each with its panel.
 fn expressions(dashboard: &Value) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for panel in dashboard["panels"].as_array().expect("panels") {
@@ -49,8 +49,7 @@ fn asked(expression: &str, over: &str) -> String {
         .replace("$project", ".*")
 }
 
-/// Everything that the panels ask, with the panel that asks it. Annotations mark what does not happen
-/// each evening, such as a start.
+/// All queries with their panels. Annotations are left out: they mark rare events, such as a start.
 pub fn queries(over: &str) -> Vec<(String, String)> {
     let all = expressions(&dashboard()).into_iter();
     let all = all.filter(|(panel, _)| panel != "annotations");
@@ -58,7 +57,7 @@ pub fn queries(over: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What is missing of a panel, as Grafana's schema has it.
+/// What a panel lacks, by Grafana's schema.
 fn faults(panel: &Value) -> Vec<String> {
     let mut faults = Vec::new();
     let kind = panel["type"].as_str().unwrap_or_default();
@@ -161,7 +160,7 @@ fn the_dashboard_has_the_form_that_grafana_needs() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    // What the checks are worth.
+    // Broken variants, to show that the checks find mistakes.
     for (pointer, value) in [
         ("/gridPos/w", Value::from(25)),
         ("/type", Value::from("graph2")),

@@ -1,4 +1,4 @@
-//! The shipped rules are valid, tested one by one, and name only metrics and labels that there are.
+//! The shipped rules are valid, each has a test, and they name only existing metrics and labels.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use super::{file, promtool};
 const ALERTS: &str = "conf/prometheus/alerts.yml";
 const TESTS: &str = "tests/data/prometheus/alerts.test.yml";
 
-/// What an expression names that there is not: metrics, and labels of them.
+/// The metrics and labels in an expression that do not exist.
 pub fn unknown(expression: &str) -> Vec<String> {
     let is_word = |sign: char| sign.is_ascii_alphanumeric() || sign == '_';
     let mut wrong = Vec::new();

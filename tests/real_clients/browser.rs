@@ -12,10 +12,11 @@ use super::installed::Version;
 use super::origin::Origin;
 use super::setup::{Setup, WRITE_KEY};
 
-/// Where the page stands, seen from Hedgerow.
+/// Where the page is, seen from Hedgerow.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Page {
-    /// Behind Hedgerow, on the same host: no preflight, and the site's cookies come along.
+    /// Behind Hedgerow, on the same host: the browser sends no preflight, and sends the site's
+    /// cookies.
     SameOrigin,
     /// On another host.
     CrossOrigin,
@@ -25,7 +26,7 @@ enum Page {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ApiKey {
     Given,
-    /// Then it sends no `Authorization` (segment-tracking 1.6).
+    /// Without a key, the library sends no `Authorization` (segment-tracking 1.6).
     LeftOut,
 }
 
@@ -33,9 +34,9 @@ enum ApiKey {
 enum Strategy {
     Standard,
     StandardKeepalive,
-    /// Sent when the last of the calls is in.
+    /// The library sends the batch when the last call is in it.
     Batching,
-    /// Sent when the time is up, however many are in.
+    /// The library sends the batch after a time, whatever it contains.
     BatchingByTime,
 }
 
@@ -43,7 +44,7 @@ enum Strategy {
 enum Scenario {
     /// The visitor stays on the page.
     Stay,
-    /// The visitor does one thing more and is gone.
+    /// The visitor makes one more call and leaves.
     Leave,
 }
 
@@ -72,7 +73,7 @@ fn settings(case: &Case, hedgerow: SocketAddr) -> Value {
         Strategy::Batching => {
             let size = match case.scenario {
                 Scenario::Stay => 6,
-                // The visitor is gone before it is full.
+                // The visitor leaves before the batch is full.
                 Scenario::Leave => 10,
             };
             json!({"strategy": "batching", "config": {"size": size, "timeout": 600_000}})
@@ -92,7 +93,7 @@ fn settings(case: &Case, hedgerow: SocketAddr) -> Value {
     json!({"integrations": {"Segment.io": integration}, "metrics": {"sampleRate": 0}})
 }
 
-/// What `tests/clients/pages/calls.js` sends; the visitor is anonymous to the end.
+/// The calls in `tests/clients/pages/calls.js`; the visitor is anonymous until the last.
 fn six_calls_of_a_visitor(page: &str) -> Vec<Expected> {
     let visitor = "visitor-7";
     vec![
@@ -167,7 +168,7 @@ async fn visit(test: &str, case: Case) {
     check_requests(&case, &setup, &report);
 }
 
-/// What the browser sent is what the case is about.
+/// Checks that the browser sent what the case is about.
 fn check_requests(case: &Case, setup: &Setup, report: &Report) {
     assert!(report.errors.is_empty(), "{report:#?}");
     let ours = format!("http://{}/hr/v1/", setup.hedgerow);
@@ -195,14 +196,14 @@ fn check_requests(case: &Case, setup: &Setup, report: &Report) {
         .filter(|sent| sent.method == "OPTIONS")
         .count();
     if case.scenario == Scenario::Leave {
-        // A page that is gone is not told of its last requests.
+        // A closed page does not get the answers to its last requests.
         return;
     }
     let authorized = matches!(case.version, Version::Newest) && case.api_key == ApiKey::Given;
     let preflighted = authorized && case.page == Page::CrossOrigin;
     let requests = match case.strategy {
         Strategy::Batching => 1,
-        // How many are in when the time is up is the machine's affair.
+        // The number of calls in the batch at that time depends on the machine.
         Strategy::BatchingByTime => posts.len().clamp(1, 6),
         Strategy::Standard | Strategy::StandardKeepalive => 6,
     };
@@ -260,7 +261,7 @@ visits! {
     the_last_event_of_version_1_83_before_leaving_comes: Case {
         version: Version::V1_83, scenario: Scenario::Leave, ..PLAIN
     };
-    // Batches of 1.83.0 go over https whatever `protocol` says, so none of them is tried here.
+    // 1.83.0 sends batches over https whatever `protocol` says, so this test has none.
     the_last_batch_before_leaving_comes: Case {
         strategy: Strategy::Batching, scenario: Scenario::Leave, ..PLAIN
     };

@@ -1,24 +1,24 @@
-//! Headless Chromium, driven by `tests/clients/browser.mjs`.
+//! Headless Chromium, controlled through `tests/clients/browser.mjs`.
 
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::installed::{all_here, Needed, Version};
+use super::installed::{all_here, Prerequisite, Version};
 use super::script::{Script, WhenDropped};
 
-/// One browser at a time: several of them on a small machine only wait for each other.
+/// One browser at a time: on a small machine, several would only wait for each other.
 pub static TURN: Mutex<()> = Mutex::const_new(());
 
 /// What the browser saw, as `browser.mjs` prints it.
 #[derive(Debug, Deserialize)]
 pub struct Report {
     pub requests: Vec<Sent>,
-    /// The heads of the demo shop's live list, newest first.
+    /// The headings in the demo shop's live list, newest first.
     pub shown: Vec<String>,
-    /// What the demo shop says of itself.
+    /// The text of the demo shop about itself.
     pub note: Option<String>,
-    /// Errors of the page's scripts and of its console.
+    /// Errors of the page's scripts and in its console.
     pub errors: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ pub struct Browser {
 impl Browser {
     pub fn open(url: &str, scenario: &str) -> Self {
         let argument = json!({
-            "chromium": Needed::Chromium.path(),
+            "chromium": Prerequisite::Chromium.path(),
             "url": url,
             "scenario": scenario,
         });
@@ -50,19 +50,19 @@ impl Browser {
         assert_eq!(self.script.line("the scenario").await, "done");
     }
 
-    /// Ends it, and what it saw.
+    /// Ends the browser and returns what it saw.
     pub async fn close(self) -> Report {
         serde_json::from_str(&self.script.end().await).unwrap()
     }
 }
 
-/// Whether everything is installed that a browser with this analytics.js needs.
+/// Whether the browser and this version of analytics.js are installed.
 pub fn is_here(test: &str, version: Version) -> bool {
     let needed = [
-        Needed::Node,
-        Needed::Playwright,
-        Needed::Chromium,
-        Needed::AnalyticsJs(version),
+        Prerequisite::Node,
+        Prerequisite::Playwright,
+        Prerequisite::Chromium,
+        Prerequisite::AnalyticsJs(version),
     ];
     all_here(test, &needed)
 }

@@ -1,5 +1,5 @@
-//! What must be at the stand-in when a client has ended: each call once, as its event, and
-//! nothing else.
+//! The events that must be at the stand-in after a client has ended: one for each call, and no
+//! others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use serde_json::{json, Value};
 
 use super::setup::{Setup, API_KEY, WRITE_KEY};
 
-/// One event that must come.
+/// An expected event.
 pub struct Expected {
     pub event: &'static str,
     pub distinct_id: &'static str,
-    /// Properties that it must have with exactly these values; it may have more.
+    /// Properties that it must have with exactly these values; it may have others.
     pub properties: Value,
 }
 
@@ -27,28 +27,28 @@ pub fn expected(event: &'static str, distinct_id: &'static str, properties: Valu
     }
 }
 
-/// Which library sent it.
+/// The library that sent it.
 pub enum Library {
-    /// It runs at a visitor's, so the visitor's address belongs to the event.
+    /// It runs in a visitor's browser or app, so the event gets the client's address.
     Browser { version: &'static str },
     /// It runs on a server, whose address would move every user there.
     Server {
         name: &'static str,
         version: &'static str,
     },
-    /// It runs on a server and says nothing of itself.
+    /// It runs on a server and does not name itself.
     Unnamed,
 }
 
-/// Whether an event may come more than once.
+/// Whether an event may arrive more than once.
 #[derive(PartialEq, Eq)]
 pub enum Copies {
     None,
-    /// With the same id, as which PostHog counts them once.
+    /// Yes, with the same id: PostHog removes the duplicates.
     SameUuid,
 }
 
-/// What the clients of `tests/clients` send from a server.
+/// The calls of the server clients in `tests/clients`.
 pub fn six_calls_of_a_server() -> Vec<Expected> {
     let user = "user-7";
     vec![
@@ -81,7 +81,7 @@ pub fn six_calls_of_a_server() -> Vec<Expected> {
     ]
 }
 
-/// Looks at everything that came and fails with all that is wrong.
+/// Checks everything that arrived; fails with all mismatches.
 pub fn check(
     setup: &Setup,
     expected: &[Expected],
@@ -103,7 +103,8 @@ pub fn check(
             wrong.push(format!("{uuid} {:?} came {} times", one.event, group.len()));
         }
         for copy in group {
-            // PostHog takes two events for one when these are equal, the time to the day.
+            // PostHog treats two events as one if these are equal, and the times are on the same
+            // day.
             if (&copy.event, &copy.distinct_id) != (&one.event, &one.distinct_id) {
                 wrong.push(format!("{uuid} is both {} and {}", one.raw, copy.raw));
             }
@@ -160,7 +161,7 @@ fn fits(event: &StoredEvent, expected: &Expected) -> bool {
             .all(|(name, value)| event.properties.get(name) == Some(value))
 }
 
-/// The request that brought it.
+/// The request with this event.
 fn envelope(setup: &Setup, event: &StoredEvent, wrong: &mut Vec<String>) {
     let request = &event.request;
     let header = |name| {
@@ -207,7 +208,7 @@ fn envelope(setup: &Setup, event: &StoredEvent, wrong: &mut Vec<String>) {
     }
 }
 
-/// What every event of a library has in common.
+/// What all events of a library have in common.
 fn contents(event: &StoredEvent, library: &Library, begun: DateTime<Utc>, wrong: &mut Vec<String>) {
     let slack = TimeDelta::seconds(5);
     if event.timestamp < begun - slack || event.timestamp > Utc::now() + slack {

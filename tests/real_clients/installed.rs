@@ -1,14 +1,14 @@
-//! Which of the real clients are on this machine, and where `make` puts them.
+//! Which of the real clients are installed, in the places where `make` puts them.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// One thing that a test needs and Cargo does not bring.
+/// Something that a test needs and Cargo does not install.
 #[derive(Debug, Clone, Copy)]
-pub enum Needed {
+pub enum Prerequisite {
     Node,
     AnalyticsNode,
-    /// The package `analytics-node`, which `@segment/analytics-node` has followed.
+    /// The package `analytics-node`, the predecessor of `@segment/analytics-node`.
     OlderAnalyticsNode,
     Python,
     RustClient,
@@ -21,23 +21,23 @@ pub enum Needed {
     Firefox,
     Puppeteer,
     TypeScript,
-    /// The server that Nuxt is made with.
+    /// The server in which Nuxt runs.
     H3,
     Yaml,
     /// The extension, unpacked.
     UBlock,
 }
 
-/// The versions of analytics.js that are tried.
+/// The tested versions of analytics.js.
 #[derive(Debug, Clone, Copy)]
 pub enum Version {
     Newest,
-    /// The last one that sends no `Authorization`.
+    /// The last version that sends no `Authorization`.
     V1_83,
 }
 
 impl Version {
-    /// What it says of itself in `context.library.version`.
+    /// The version in its `context.library.version`.
     pub fn number(self) -> &'static str {
         match self {
             Self::Newest => "1.84.3",
@@ -46,13 +46,13 @@ impl Version {
     }
 }
 
-/// The versions of posthog-js that are tried. A PostHog of your own serves the one of its image.
+/// The tested versions of posthog-js. A self-hosted PostHog serves the version in its image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostHogJs {
     Newest,
-    /// Looks into the queue of early calls once, when it runs.
+    /// Reads the queue of early calls once, when it starts.
     V1_418,
-    /// The same, and later.
+    /// The same, a newer version.
     V1_442,
 }
 
@@ -60,8 +60,8 @@ pub fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
 
-impl Needed {
-    /// Where it is, or would be.
+impl Prerequisite {
+    /// Where it is, installed or not.
     pub fn path(self) -> PathBuf {
         let deps = Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps");
         let modules = clients().join("node_modules");
@@ -102,9 +102,9 @@ fn on_path(program: &str) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(program))
 }
 
-/// Whether all of this is here. What is missing is said loudly, past the test runner's capture,
-/// and is a failure where `make test` has promised it.
-pub fn all_here(test: &str, needed: &[Needed]) -> bool {
+/// Whether all of these are installed. The test run shows what is missing; with
+/// `HEDGEROW_CLIENTS=required`, which `make test` sets, that is a failure.
+pub fn all_here(test: &str, needed: &[Prerequisite]) -> bool {
     let missing: Vec<_> = needed.iter().filter(|one| !one.path().exists()).collect();
     if missing.is_empty() {
         return true;
@@ -115,8 +115,8 @@ pub fn all_here(test: &str, needed: &[Needed]) -> bool {
         .collect();
     let list = list.join(", ");
     let excused = missing.iter().all(|one| {
-        matches!(one, Needed::RustClient) && unbuildable()
-            || matches!(one, Needed::Firefox | Needed::UBlock) && unfetched()
+        matches!(one, Prerequisite::RustClient) && unbuildable()
+            || matches!(one, Prerequisite::Firefox | Prerequisite::UBlock) && unfetched()
     });
     let required = std::env::var("HEDGEROW_CLIENTS").is_ok_and(|value| value == "required");
     assert!(!required || excused, "{test}: not installed: {list}");
@@ -128,14 +128,14 @@ pub fn all_here(test: &str, needed: &[Needed]) -> bool {
     false
 }
 
-/// `make` leaves this note when the `segment` crate does not build any more.
+/// `make` writes this note if the `segment` crate does not compile any more.
 fn unbuildable() -> bool {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join(".deps/rust-client.unbuildable")
         .exists()
 }
 
-/// `make` leaves this note when Debian's packages of Firefox and uBlock Origin cannot be had.
+/// `make` writes this note if it cannot get Debian's packages of Firefox and uBlock Origin.
 fn unfetched() -> bool {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join(".deps/firefox.missing")

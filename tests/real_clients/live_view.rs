@@ -12,16 +12,23 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::chromium::TURN;
-use super::installed::{all_here, Needed};
+use super::installed::{all_here, Prerequisite};
 use super::page::Page;
 use super::support::client::{post, Client};
 use super::support::proxy::{PostHog, Proxy};
 
 pub(super) fn is_here(test: &str) -> bool {
-    all_here(test, &[Needed::Node, Needed::Playwright, Needed::Chromium])
+    all_here(
+        test,
+        &[
+            Prerequisite::Node,
+            Prerequisite::Playwright,
+            Prerequisite::Chromium,
+        ],
+    )
 }
 
-/// A proxy whose live view is served, in front of a stand-in for PostHog.
+/// A proxy with the live view, in front of a stand-in for PostHog.
 pub(super) struct Watched {
     pub(super) posthog: PostHog,
     pub(super) proxy: Proxy,
@@ -67,7 +74,7 @@ impl Watched {
         }
     }
 
-    /// Sends a body to a path; what it was answered.
+    /// Sends a body to a path and returns the status of the answer.
     async fn send(&self, path: &str, body: &Value) -> u16 {
         send(self.proxy.address, path, &body.to_string()).await
     }
@@ -90,7 +97,7 @@ pub(super) fn track(event: &str, person: &str) -> Value {
     })
 }
 
-/// The rows that are shown: event, call, project, route, person, outcome, answer without its time.
+/// The visible rows: event, call, project, route, person, outcome, answer without its time.
 const ROWS: &str = "[...document.querySelectorAll('#rows tr')].map((row) => \
     ['event', 'call', 'project', 'route', 'person', 'outcome', 'answer'].map((name) => \
     row.querySelector(`.c-${name}`).textContent.split(' · ')[0]).join(' | '))";
@@ -170,7 +177,8 @@ async fn the_live_view_shows_each_outcome_as_a_row_and_explains_it() {
     assert_eq!(page.value(ROWS).await, json!(expected));
     page.pictures("live-outcomes").await;
 
-    // What left: both sides, each mark with its reason, and the command that does it again.
+    // A message that became an event: both sides, each change with its reason, and the command that
+    // repeats it.
     page.click(&row_of("Bought")).await;
     page.until(&shows(".detail h2", "Bought")).await;
     for (selector, text) in [
@@ -202,7 +210,7 @@ async fn the_live_view_shows_each_outcome_as_a_row_and_explains_it() {
     repeats(command.as_str().unwrap()).await;
     page.pictures("live-detail").await;
 
-    // What did not: the document that says why.
+    // A message that became no event: a link to the document with the reason.
     for (event, says) in [
         ("track", "a track call without an event name"),
         ("alias", "an alias of an id to itself merges nothing"),
@@ -216,7 +224,7 @@ async fn the_live_view_shows_each_outcome_as_a_row_and_explains_it() {
         page.until(&shows(".detail blockquote", "docs/repairs.md"))
             .await;
     }
-    // Of a write key, the end alone is shown.
+    // Of a write key, the page shows only the end.
     page.click(&row_of("POST /shop/v1/track")).await;
     page.until(&shows(".detail .came", "…abcd")).await;
     let all = page.value("document.body.textContent").await;
@@ -225,7 +233,7 @@ async fn the_live_view_shows_each_outcome_as_a_row_and_explains_it() {
     page.close().await;
 }
 
-/// Runs the command that the page gives; it makes the event that left.
+/// Runs the command from the page; it must make the same event.
 async fn repeats(command: &str) {
     let hedgerow = std::path::Path::new(env!("CARGO_BIN_EXE_hedgerow"));
     let path = format!("{}:/usr/bin:/bin", hedgerow.parent().unwrap().display());
@@ -284,7 +292,7 @@ async fn the_live_view_is_filtered_searched_paused_and_used_by_keyboard() {
     }
     page.until(&rows_are(8)).await;
 
-    // While PostHog is away, the strip says so, and rows say where their events are.
+    // While PostHog is away, the page says so, and the rows say where their events are.
     page.until("document.querySelectorAll('.in_spool').length === 4")
         .await;
     for text in [
@@ -325,7 +333,7 @@ async fn the_live_view_is_filtered_searched_paused_and_used_by_keyboard() {
         page.until(&rows_are(shown)).await;
         page.fill(&field, "").await;
     }
-    // Words of a body are found by the server, the names in rows at once.
+    // The server searches bodies; the page itself searches the names in its rows.
     for (text, shown) in [
         ("plan of ben", 1),
         ("utm_source", 7),
@@ -340,7 +348,7 @@ async fn the_live_view_is_filtered_searched_paused_and_used_by_keyboard() {
     page.fill("#filters input[name=find]", "").await;
     page.until(&rows_are(8)).await;
 
-    // Paused, the list stands still and counts what comes; what is shown still learns its end.
+    // While paused, the list stays and counts new messages; visible rows still get their outcome.
     page.press("Escape").await;
     page.value("document.activeElement.blur()").await;
     page.press("p").await;
@@ -360,7 +368,7 @@ async fn the_live_view_is_filtered_searched_paused_and_used_by_keyboard() {
     page.until(&shows("#projects", "ago: is in trouble (503)"))
         .await;
 
-    // By keyboard alone: search, list, detail, back.
+    // With the keyboard alone: search, list, detail, back.
     page.press("/").await;
     assert_eq!(page.value("document.activeElement.name").await, "find");
     page.press("Escape").await;
@@ -378,7 +386,7 @@ async fn the_live_view_is_filtered_searched_paused_and_used_by_keyboard() {
     let focused = "document.activeElement.querySelector('.c-event').textContent";
     assert_eq!(page.value(focused).await, "Kept 3");
 
-    // On a phone a message covers the list, and closes.
+    // On a phone a message covers the list, and can be closed.
     page.width(390).await;
     page.click(&row_of("Read")).await;
     page.until(&shows(".detail h2", "Read")).await;
@@ -411,7 +419,7 @@ async fn a_live_view_with_a_token_asks_for_it_once() {
         200
     );
     page.until(&rows_are(1)).await;
-    // A script cannot read what lets the page in.
+    // A script cannot read the cookie that opens the page.
     assert_eq!(page.value("document.cookie").await, "");
     page.close_after("status of 401").await;
 }

@@ -1,4 +1,4 @@
-//! The live view while 1,000 events a second go through.
+//! The live view at 1,000 events a second.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::live_view::{is_here, rows_are, shows, track, Watched};
 use super::page::Page;
 use super::support::client::{post, Client};
 
-/// What the page counts: rows that it has, those that it has not for each reason, and all of them.
+/// The page's counts: its rows, the missing rows for each reason, and all messages.
 const COUNTED: &str = "(() => { \
     const number = (text) => Number(text.replaceAll(',', '')); \
     const text = document.querySelector('#counts').textContent; \
@@ -28,7 +28,7 @@ async fn a_thousand_events_a_second_leave_the_live_view_usable_and_its_counts_ri
     let mut page = Page::open(&setup.view).await;
     page.until(&shows("#link", "recording")).await;
 
-    // 50 events every 50 ms, until the page has been used and has had more than it keeps.
+    // 50 events every 50 ms, until the test has used the page and the page has dropped old rows.
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let address = setup.proxy.address;
     let flood = tokio::spawn(async move {
@@ -50,7 +50,7 @@ async fn a_thousand_events_a_second_leave_the_live_view_usable_and_its_counts_ri
         sent
     });
     page.until(&rows_are(100)).await;
-    // A row that is pressed is the one that opens, although the list moves; then it stands still.
+    // A click opens the clicked row, although the list moves; then the list stops.
     page.value("window.pressed = document.querySelector('#rows tr:nth-child(40) .c-person').textContent; document.querySelector('#rows tr:nth-child(40)').click()").await;
     page.until("document.querySelector('.detail dl')?.textContent.includes(window.pressed)")
         .await;
@@ -65,14 +65,14 @@ async fn a_thousand_events_a_second_leave_the_live_view_usable_and_its_counts_ri
         first
     );
     page.pictures("live-flood").await;
-    // A click is handled, and the list goes on.
+    // The page handles a click, and the list continues.
     page.click("#news").await;
     page.until(&format!(
         "Number(document.querySelector('#rows tr').dataset.number) > {} + 1000",
         first.as_str().unwrap()
     ))
     .await;
-    // So is typing.
+    // The page handles typing too.
     page.fill("#filters input[name=find]", "event 3").await;
     page.until("[...document.querySelectorAll('#rows .c-event')].length > 50 && [...document.querySelectorAll('#rows .c-event')].every((cell) => cell.textContent === 'Event 3')").await;
     page.fill("#filters input[name=find]", "").await;

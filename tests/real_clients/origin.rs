@@ -1,4 +1,4 @@
-//! A site with analytics.js on its pages: what a customer's own web server would serve.
+//! A site with analytics.js on its pages, as a customer's web server would serve it.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use hedgerow::demo::http::{Handler, Request, Response};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::installed::{clients, Needed, Version};
+use super::installed::{clients, Prerequisite, Version};
 
 /// The pages of `tests/clients/pages`, one version of analytics.js, and its settings.
 pub struct Origin {
@@ -16,15 +16,15 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// `settings` is what analytics.js asks for when it starts (segment-tracking 3.3).
+    /// `settings` is the answer to analytics.js's first request (segment-tracking 3.3).
     pub fn new(version: Version, settings: Value) -> Self {
         Self {
-            scripts: Needed::AnalyticsJs(version).path().join("dist/umd"),
+            scripts: Prerequisite::AnalyticsJs(version).path().join("dist/umd"),
             settings,
         }
     }
 
-    /// The file behind a path, if the path is a plain name.
+    /// The file of a path, if the path is a plain name.
     fn file(&self, path: &str) -> Option<PathBuf> {
         if path.ends_with("/analytics.min.js") {
             return Some(self.scripts.join("standalone.js"));

@@ -1,17 +1,17 @@
-//! One page in headless Chromium, driven step by step through `tests/clients/page.mjs`.
+//! One page in headless Chromium, controlled step by step through `tests/clients/page.mjs`.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{json, Value};
 
-use super::installed::Needed;
+use super::installed::Prerequisite;
 use super::script::{Script, WhenDropped};
 
 pub struct Page {
     script: Script,
 }
 
-/// Where pictures go, to be looked at.
+/// The folder for screenshots, for a person to look at.
 pub fn pictures() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
     target.expect("it is below target").join("screenshots")
@@ -19,7 +19,7 @@ pub fn pictures() -> PathBuf {
 
 impl Page {
     pub async fn open(url: &str) -> Self {
-        let argument = json!({"chromium": Needed::Chromium.path()});
+        let argument = json!({"chromium": Prerequisite::Chromium.path()});
         let script = Script::start("page.mjs", &argument, WhenDropped::Killed);
         let mut page = Self { script };
         page.tell(json!(["open", url])).await;
@@ -64,19 +64,19 @@ impl Page {
         self.tell(json!(["width", width])).await;
     }
 
-    /// Takes pictures under this name, 1280 and 390 wide, light and dark. Fails where a text is too
-    /// faint to be read or the page is wider than the window.
+    /// Takes screenshots under this name, 1280 and 390 wide, light and dark. Fails if a text has
+    /// too little contrast or the page is wider than the window.
     pub async fn pictures(&mut self, name: &str) {
         let amiss = self.tell(json!(["pictures", pictures(), name])).await;
         assert_eq!(amiss, json!([]), "{amiss:#}");
     }
 
-    /// Ends it; none of the page's scripts has failed.
+    /// Ends the browser. Fails if a script of the page has failed.
     pub async fn close(self) {
         self.close_after("no message says this").await;
     }
 
-    /// The same, where errors with these words were to be expected.
+    /// The same, but errors with these words are expected.
     pub async fn close_after(mut self, expected: &str) {
         let errors = self.tell(json!(["errors"])).await;
         let is_expected =

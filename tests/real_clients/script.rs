@@ -1,4 +1,5 @@
-//! A script of `tests/clients` in Node, which takes orders on its standard input and answers each with a line.
+//! A script of `tests/clients` in Node, which reads commands on its standard input and answers each
+//! with a line.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -7,16 +8,16 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::installed::{clients, Needed};
+use super::installed::{clients, Prerequisite};
 
-/// More than the scripts' own patience, so that what they waited for is heard from them.
+/// Longer than the scripts' own timeouts, so that the test gets their error messages.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// What becomes of a script whose test has ended before it.
+/// What happens to a script that still runs when its test ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenDropped {
     Killed,
-    /// It sees the end of its input, and closes what it has opened.
+    /// Its input closes; it closes what it has opened.
     Left,
 }
 
@@ -28,9 +29,9 @@ pub struct Script {
 }
 
 impl Script {
-    /// Starts it with this as its one argument.
+    /// Starts the script with this argument.
     pub fn start(name: &'static str, argument: &Value, when_dropped: WhenDropped) -> Self {
-        let mut process = Command::new(Needed::Node.path())
+        let mut process = Command::new(Prerequisite::Node.path())
             .arg(name)
             .arg(argument.to_string())
             .current_dir(clients())
@@ -47,7 +48,7 @@ impl Script {
         }
     }
 
-    /// The next line that it prints; `what` is what it prints it for.
+    /// The next line of its output; `what` describes it in an error message.
     pub async fn line(&mut self, what: &str) -> String {
         match tokio::time::timeout(PATIENCE, self.lines.next_line()).await {
             Ok(Ok(Some(line))) => line,
@@ -55,7 +56,7 @@ impl Script {
         }
     }
 
-    /// Its answer, `{"value": …}`: an error fails the test.
+    /// The value in its answer `{"value": …}`; an error fails the test.
     pub async fn answer(&mut self, what: &str) -> Value {
         let line = self.line(what).await;
         let mut answer: Value = serde_json::from_str(&line).unwrap();
@@ -63,14 +64,14 @@ impl Script {
         answer["value"].take()
     }
 
-    /// Gives it an order and takes its answer.
+    /// Sends it a command and returns the answer.
     pub async fn tell(&mut self, order: &Value) -> Value {
         let order = format!("{order}\n");
         self.input.write_all(order.as_bytes()).await.unwrap();
         self.answer(&order).await
     }
 
-    /// Ends its input, and waits until it has ended well. What it printed meanwhile.
+    /// Closes its input and waits until it has ended with success; returns the rest of its output.
     pub async fn end(self) -> String {
         let Self {
             name,

@@ -4,10 +4,10 @@ use chrono::Utc;
 use tokio::process::Command;
 
 use super::events::{check, six_calls_of_a_server, Copies, Library};
-use super::installed::{all_here, clients, Needed};
+use super::installed::{all_here, clients, Prerequisite};
 use super::setup::{Setup, PATIENCE};
 
-/// Runs a client to its end and looks at what came.
+/// Runs a client to its end and checks the events.
 async fn sends_six_calls(mut client: Command, setup: &Setup, library: &Library) {
     let begun = Utc::now();
     client.kill_on_drop(true).current_dir(clients());
@@ -33,11 +33,14 @@ async fn sends_six_calls(mut client: Command, setup: &Setup, library: &Library) 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn analytics_node_brings_its_six_calls_through() {
-    if !all_here("analytics-node", &[Needed::Node, Needed::AnalyticsNode]) {
+    if !all_here(
+        "analytics-node",
+        &[Prerequisite::Node, Prerequisite::AnalyticsNode],
+    ) {
         return;
     }
     let setup = Setup::without_site().await;
-    let mut client = Command::new(Needed::Node.path());
+    let mut client = Command::new(Prerequisite::Node.path());
     client.arg("node.mjs");
     client.arg(format!("http://{}", setup.hedgerow));
     client.arg("/hr/v1/batch");
@@ -51,14 +54,14 @@ async fn analytics_node_brings_its_six_calls_through() {
 async fn the_older_analytics_node(line: &str, version: &'static str) {
     if !all_here(
         "the older analytics-node",
-        &[Needed::Node, Needed::OlderAnalyticsNode],
+        &[Prerequisite::Node, Prerequisite::OlderAnalyticsNode],
     ) {
         return;
     }
     let setup = Setup::without_site().await;
-    let mut client = Command::new(Needed::Node.path());
+    let mut client = Command::new(Prerequisite::Node.path());
     client.args(["analytics_node.mjs", line]);
-    // It knows no `path`, so the prefix belongs into the host.
+    // This library has no setting for a path, so its host contains the prefix.
     client.arg(format!("http://{}/hr", setup.hedgerow));
     let library = Library::Server {
         name: "analytics-node",
@@ -78,11 +81,11 @@ async fn analytics_node_2_4_brings_its_six_calls_through() {
 }
 
 async fn analytics_python(coding: &str) {
-    if !all_here("analytics-python", &[Needed::Python]) {
+    if !all_here("analytics-python", &[Prerequisite::Python]) {
         return;
     }
     let setup = Setup::without_site().await;
-    let mut client = Command::new(Needed::Python.path());
+    let mut client = Command::new(Prerequisite::Python.path());
     client.arg("python_client.py");
     client.arg(format!("http://{}/hr", setup.hedgerow));
     client.arg(coding);
@@ -104,11 +107,11 @@ async fn analytics_python_brings_its_six_calls_through_in_gzip() {
 }
 
 async fn the_rust_crate(way: &str) {
-    if !all_here("the segment crate", &[Needed::RustClient]) {
+    if !all_here("the segment crate", &[Prerequisite::RustClient]) {
         return;
     }
     let setup = Setup::without_site().await;
-    let mut client = Command::new(Needed::RustClient.path());
+    let mut client = Command::new(Prerequisite::RustClient.path());
     client.arg(format!("http://{}/hr", setup.hedgerow));
     client.arg(way);
     sends_six_calls(client, &setup, &Library::Unnamed).await;

@@ -15,20 +15,19 @@ use tokio::task::JoinHandle;
 
 use super::started::{self, listens};
 
-/// The project key that the events must carry.
+/// The project key in every event.
 pub const API_KEY: &str = "phc_real_clients";
-/// The key that every client uses. It must not show in the log.
+/// The key of every client. It must not appear in the log.
 pub const WRITE_KEY: &str = "wk_real_clients";
 
-/// More than any client needs on a machine that is busy with something else, so that only what never
-/// comes is given up.
+/// Longer than any client needs on a busy machine, so that only a missing event exceeds it.
 pub const PATIENCE: Duration = Duration::from_secs(150);
 
 pub struct Setup {
     pub capture: Arc<Capture>,
     pub posthog: SocketAddr,
     pub hedgerow: SocketAddr,
-    /// Where the site listens, when it is asked without Hedgerow in front.
+    /// The site's address without Hedgerow.
     pub site: SocketAddr,
     /// Killed when dropped.
     _process: Child,
@@ -37,8 +36,8 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Hedgerow at `/hr/`, taking any key or none, with this site behind it. The site is made
-    /// when Hedgerow's address is known.
+    /// Hedgerow at `/hr/`, for any key or none, with this site behind it. The site starts when
+    /// Hedgerow's address is known.
     pub async fn open(site: impl FnOnce(SocketAddr) -> Arc<dyn Handler>) -> Self {
         let capture = Arc::new(Capture::new(Arc::new(Utc::now), StoreCapacity::UNBOUNDED));
         let mut served = Vec::new();
@@ -60,7 +59,7 @@ impl Setup {
         }
     }
 
-    /// A setup without a site: for clients that are no browsers.
+    /// A setup without a site, for clients that are no browsers.
     pub async fn without_site() -> Self {
         Self::open(|_| Arc::new(NoSite)).await
     }
@@ -70,7 +69,7 @@ impl Setup {
         log(self.folder.path())
     }
 
-    /// Waits until this many different events have come, or forever less than [`PATIENCE`].
+    /// Waits until this many different events have arrived, at most [`PATIENCE`].
     pub async fn events_come(&self, count: usize) {
         let deadline = Instant::now() + PATIENCE;
         while self.different() < count && Instant::now() < deadline {
@@ -116,7 +115,7 @@ fn run(folder: &Path, posthog: SocketAddr, origin: SocketAddr) -> Child {
          \x20 - {{path: /, origin: \"http://{origin}\"}}\n"
     );
     std::fs::write(&file, config).unwrap();
-    // The framework prints whole bodies of proxied pages when it is asked for details.
+    // At debug level the framework would log the whole bodies of pages.
     started::run(
         &file,
         &folder.join("log"),

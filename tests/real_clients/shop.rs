@@ -1,4 +1,4 @@
-//! The demo: its shop in a browser, with the real analytics.js and without.
+//! The demo and its shop in a browser, with the real analytics.js and without.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::chromium::{is_here, Browser, Report, TURN};
 use super::events::{check, expected, Copies, Library};
-use super::installed::{Needed, Version};
+use super::installed::{Prerequisite, Version};
 use super::page::Page;
 use super::setup::{Setup, PATIENCE, WRITE_KEY};
 
@@ -26,7 +26,7 @@ async fn the_demo_shops_buttons_send_their_events() {
     }
     let _turn = TURN.lock().await;
     let demo = Demo::new(&DemoOptions {
-        analytics_js: Some(Needed::AnalyticsJs(Version::Newest).path()),
+        analytics_js: Some(Prerequisite::AnalyticsJs(Version::Newest).path()),
         write_key: WRITE_KEY.to_owned(),
         ..DemoOptions::default()
     });
@@ -41,7 +41,7 @@ async fn the_demo_shops_buttons_send_their_events() {
 
     let events = setup.capture.events();
     let first = events.iter().find(|event| event.event == "$pageview");
-    // The library chose it, so it is no name to be written down here.
+    // The library generates this id, so the test does not compare it.
     let visitor: &'static str = first
         .map(|event| event.distinct_id.clone().leak() as &'static str)
         .expect("the first page comes");
@@ -78,7 +78,7 @@ async fn the_demo_shops_buttons_send_their_events() {
     check(&setup, &all, &library, &Copies::None, begun);
 }
 
-/// What the page shows of the buttons that `browser.mjs` presses, newest first.
+/// The page's list after `browser.mjs` has pressed its buttons, newest first.
 const SHOWN: [&str; 9] = [
     "identify → $identify",
     "alias → $create_alias",
@@ -91,7 +91,7 @@ const SHOWN: [&str; 9] = [
     "page · Shop → $pageview",
 ];
 
-/// Waits until the demo listens: it prints the addresses a moment before.
+/// Waits until the demo listens: it prints its addresses a moment earlier.
 async fn listening(url: &str) {
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     let deadline = Instant::now() + PATIENCE;
@@ -101,14 +101,14 @@ async fn listening(url: &str) {
     }
 }
 
-/// `hedgerow demo` as it runs, and what it prints.
+/// A running `hedgerow demo` and its output.
 struct Running {
     process: Child,
     url: String,
     terminal: JoinHandle<String>,
 }
 
-/// Runs `hedgerow demo` with this folder of analytics.js.
+/// Starts `hedgerow demo` with this folder of analytics.js.
 async fn run(analytics_js: &Path) -> Running {
     let mut demo = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
         .args(["demo", "--port", "0", "--analytics-js"])
@@ -128,7 +128,7 @@ async fn run(analytics_js: &Path) -> Running {
             break url.trim().to_owned();
         }
     };
-    // Read on all the time: a full pipe would hold the demo up.
+    // Reads all the time, because a full pipe would block the demo.
     let terminal = tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
             printed.push_str(&line);
@@ -175,7 +175,7 @@ async fn the_demo_shows_each_event_as_it_came_and_as_it_left() {
         return;
     }
     let _turn = TURN.lock().await;
-    let report = demo(&Needed::AnalyticsJs(Version::Newest).path()).await;
+    let report = demo(&Prerequisite::AnalyticsJs(Version::Newest).path()).await;
     assert_eq!(report.note, None, "{report:#?}");
 }
 
@@ -191,11 +191,11 @@ async fn the_demo_without_analytics_js_says_so_and_shows_the_same() {
     assert!(note.contains("analytics.js is not in use"), "{note}");
 }
 
-/// The numbers that the demo counts: sent, at PostHog, in the spool, refused, lost.
+/// The demo's counts: sent, at PostHog, in the spool, refused, lost.
 const TALLY: &str = "['sent', 'has', 'kept', 'refused', 'lost'].map((id) => \
     Number(document.getElementById(id).textContent)).join(' ')";
 
-/// Whether the newest event can be seen without scrolling, with as much of it as tells what it is.
+/// Whether the newest event is visible without scrolling, with enough of it to recognise it.
 const IN_VIEW: &str = "(() => { const entry = document.querySelector('#list article'); \
     const { top } = entry.getBoundingClientRect(); return top > 0 && top + 80 < innerHeight; })()";
 
@@ -209,11 +209,11 @@ async fn in_the_demo_posthog_goes_away_and_comes_back_and_nothing_is_lost() {
         return;
     }
     let _turn = TURN.lock().await;
-    let running = run(&Needed::AnalyticsJs(Version::Newest).path()).await;
+    let running = run(&Prerequisite::AnalyticsJs(Version::Newest).path()).await;
     let mut page = Page::open(&running.url).await;
     told(&mut page, "1 1 0 0 0").await;
 
-    // Whatever is pressed, its outcome can be seen at once, on a phone too.
+    // After every button its outcome is visible at once, on a phone too.
     for (width, button, number) in [
         (1280, "[data-product=\"DR-40\"] [data-add]", 2),
         (1280, "[data-call=\"track\"]", 3),
@@ -236,7 +236,7 @@ async fn in_the_demo_posthog_goes_away_and_comes_back_and_nothing_is_lost() {
     told(&mut page, "6 6 0 0 0").await;
     page.pictures("demo").await;
 
-    // Refused here, and refused by PostHog: each says why.
+    // An event that Hedgerow refuses, and one that PostHog rejects: each shows its reason.
     page.click("[data-bad=\"nameless\"]").await;
     told(&mut page, "7 6 0 1 0").await;
     page.until("document.querySelector('#list .reason')?.textContent.includes('missing_event')")
@@ -247,7 +247,7 @@ async fn in_the_demo_posthog_goes_away_and_comes_back_and_nothing_is_lost() {
         .await;
     page.pictures("demo-refused").await;
 
-    // Away: the spool fills, and the page is told yes. Back: it drains.
+    // PostHog is away: the spool fills, and the page gets 200. PostHog is back: the spool drains.
     page.click("#switch").await;
     page.until("document.querySelector('#switch').ariaChecked === 'false'")
         .await;
@@ -265,7 +265,7 @@ async fn in_the_demo_posthog_goes_away_and_comes_back_and_nothing_is_lost() {
     page.until("document.querySelector('#story').textContent.includes('all 3 events that waited have arrived. Nothing was lost.')").await;
     page.pictures("demo-back").await;
 
-    // Rules of a blocker's list, asked about both addresses.
+    // Checks the rules of a blocker's list for both addresses.
     let verdicts = "[...document.querySelectorAll('#verdicts tr')].map((row) => row.textContent)";
     let verdicts = page.value(verdicts).await;
     let said = |place: usize| verdicts[place].as_str().unwrap().to_owned();

@@ -1,5 +1,5 @@
-//! A visitor with two tabs who logs in, joins a group, pauses and logs out: what PostHog's web
-//! analytics needs of it arrives, although analytics.js sends none of it.
+//! A visitor with two tabs logs in, joins a group, pauses and logs out. PostHog gets what its web
+//! analytics needs, although analytics.js sends none of it.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,19 +12,19 @@ use serde_json::{json, Value};
 use tokio::net::TcpListener;
 
 use super::chromium::{is_here, TURN};
-use super::installed::{Needed, Version};
+use super::installed::{Prerequisite, Version};
 use super::origin::Origin;
 use super::script::{Script, WhenDropped};
 use super::support::proxy::{config, PostHog, Proxy, Speaks};
 
-/// The tabs of one browser, driven by `tests/clients/tabs.mjs`.
+/// The tabs of one browser, controlled through `tests/clients/tabs.mjs`.
 struct Tabs {
     script: Script,
 }
 
 impl Tabs {
     fn open() -> Self {
-        let argument = json!({"chromium": Needed::Chromium.path()});
+        let argument = json!({"chromium": Prerequisite::Chromium.path()});
         let script = Script::start("tabs.mjs", &argument, WhenDropped::Killed);
         Self { script }
     }
@@ -42,7 +42,7 @@ impl Tabs {
     }
 }
 
-/// A visitor, and the stand-in that the visitor's events reach.
+/// A visitor, and the stand-in with the visitor's events.
 struct Visit {
     tabs: Tabs,
     posthog: PostHog,
@@ -50,7 +50,7 @@ struct Visit {
 }
 
 impl Visit {
-    /// Calls analytics.js in a tab, and gives the one event that arrives.
+    /// Calls analytics.js in a tab and returns the one event that arrives.
     async fn call(&mut self, tab: usize, call: &str) -> Arc<StoredEvent> {
         self.tabs
             .run(tab, &format!("window.analytics.{call}"))
@@ -66,7 +66,7 @@ fn property<'e>(event: &'e StoredEvent, key: &str) -> &'e Value {
     event.properties.get(key).unwrap_or(&Value::Null)
 }
 
-/// The session of an event, held to PostHog's rules for it (posthog-ingestion 4.6).
+/// The session of an event, checked against PostHog's rules (posthog-ingestion 4.6).
 fn session(event: &StoredEvent) -> String {
     let session = property(event, "$session_id").as_str().unwrap_or_default();
     let digits: String = session.split('-').collect();
@@ -129,7 +129,7 @@ async fn sessions_identities_and_groups_are_what_web_analytics_needs() {
         .run(0, "window.analytics.user().anonymousId()")
         .await;
 
-    // Two tabs are one session of one visitor.
+    // Two tabs share one session of one visitor.
     let viewed = visit.call(0, "page()").await;
     let in_other_tab = visit.call(1, "page()").await;
     for event in [&viewed, &in_other_tab] {
@@ -144,7 +144,7 @@ async fn sessions_identities_and_groups_are_what_web_analytics_needs() {
     }
     let first = session(&viewed);
 
-    // Who logs in is joined to who was here before, and every tab knows.
+    // The login joins the user with the visitor's earlier events, in every tab.
     let identified = visit.call(0, "identify('user-1', {plan: 'pro'})").await;
     assert_eq!(identified.event, "$identify");
     assert_eq!(identified.distinct_id, "user-1");
@@ -154,7 +154,7 @@ async fn sessions_identities_and_groups_are_what_web_analytics_needs() {
     assert_eq!(after_login.distinct_id, "user-1");
     assert_eq!(property(&after_login, "$is_identified"), true);
 
-    // The group stays with what follows, in both tabs.
+    // The following events have the group, in both tabs.
     let grouped = visit.call(1, "group('acme', {seats: 12})").await;
     assert_eq!(grouped.event, "$groupidentify");
     assert_eq!(property(&grouped, "$group_type"), "company");
@@ -177,7 +177,7 @@ async fn sessions_identities_and_groups_are_what_web_analytics_needs() {
         assert_eq!(session(event), first, "{}", event.raw);
     }
 
-    // Twenty minutes are a pause, thirty-one are the end of the session.
+    // 20 minutes are a pause; 31 minutes end the session.
     minutes.fetch_add(20, Ordering::SeqCst);
     let paused = visit.call(1, "track('Back')").await;
     assert_eq!(session(&paused), first);
@@ -190,7 +190,7 @@ async fn sessions_identities_and_groups_are_what_web_analytics_needs() {
     assert_eq!(returned.distinct_id, "user-1");
     assert_eq!(property(&returned, "$groups"), &json!({"company": "acme"}));
 
-    // After a logout the visitor is another one, in a session of their own and in no group.
+    // After a logout there is a new visitor, with a new session and without a group.
     visit.tabs.run(0, "window.analytics.reset()").await;
     let stranger = visit.call(0, "page()").await;
     let next = visit
@@ -203,7 +203,7 @@ async fn sessions_identities_and_groups_are_what_web_analytics_needs() {
     assert_eq!(property(&stranger, "$groups"), &Value::Null);
     assert!(![first, second].contains(&session(&stranger)));
 
-    // Nothing merges the two people, and no session is shared by them.
+    // No event merges the two persons, and they share no session.
     let merges = visit.posthog.capture.events();
     let merged: BTreeSet<_> = merges
         .iter()

@@ -1,17 +1,17 @@
-//! The same requests in other codings, framings and versions of HTTP.
+//! The same requests with other codings, framings and versions of HTTP.
 
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compression_and_framing_change_nothing() {
-    let mut bench = Bench::start().await;
-    // All on one connection: what is left of a body would spoil the next request.
+    let mut bench = RecordingSetup::start().await;
+    // All use one connection: an unread rest of a body would spoil the next request.
     let mut client = Client::connect(bench.proxy.address).await;
     for recording in recordings() {
         if recording.method != "POST" {
             continue;
         }
-        // The uuids made of messages that say their time must be the same each time.
+        // The uuid of a message with a time must be the same each time.
         let mut uuids = BTreeMap::<usize, Vec<String>>::new();
         let variations = recording.variations();
         for (variation, request) in &variations {
@@ -28,7 +28,7 @@ async fn compression_and_framing_change_nothing() {
         for (place, mut uuids) in uuids {
             uuids.sort();
             uuids.dedup();
-            // Without an id and a time of its own, each sending of a message is another event.
+            // A message without an id and a time becomes a new event each time.
             let timed = recording.events()[place]["timestamp"].is_string();
             let made = recording.events()[place]["uuid"].is_null();
             let expected = if made && !timed { variations.len() } else { 1 };
@@ -42,7 +42,7 @@ async fn compression_and_framing_change_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_2_changes_nothing() {
-    let mut bench = Bench::start().await;
+    let mut bench = RecordingSetup::start().await;
     let mut client = h2::Client::connect(bench.proxy.address).await;
     for recording in recordings() {
         if recording.method != "POST" {

@@ -1,4 +1,4 @@
-//! What a file would change in a process that runs.
+//! What a file would change in a running process.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +8,8 @@ use super::support::client::Client;
 use super::support::proxy::{yaml, PostHog};
 use super::support::recorder::{dead_url, refused_port};
 
-/// `hedgerow check --against` this, with these arguments: exit code, output, and what else it says.
+/// `hedgerow check --against` this address, with these arguments: exit code, standard output,
+/// standard error.
 fn check_against(other: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
         .args(["check", "--against", other])
@@ -35,11 +36,12 @@ async fn check_prints_what_a_file_would_change_in_the_running_process() {
         check_against(&url, &[&path]),
         (Some(0), "nothing is different\n".to_owned(), String::new())
     );
-    // A mistake is at work nowhere: the file differs, and the process says why it did not take it.
+    // A file with a mistake is not active: it differs, and the process names the reason for its
+    // refusal.
     let good = fs::read_to_string(&path).unwrap();
     running.replace_all(&good.replace("project: shop", "project: gone"));
     running.refused_after(0).await;
-    // Another file than the one that the process follows, with a change of each kind.
+    // Another file than that of the process, with a change of each kind.
     let other = running.folder.path().join("other.yaml");
     let changed = good
         .replace("wk_private_one", "wk_private_two")
@@ -61,7 +63,7 @@ async fn check_prints_what_a_file_would_change_in_the_running_process() {
             && complaints.contains("no project of this name"),
         "{complaints}"
     );
-    // What has become active but for a new process still differs.
+    // Settings that need a new process still differ.
     running.replace_all(&fs::read_to_string(&other).unwrap());
     let (code, said) = running.reload();
     assert_eq!(code, Some(0), "{said}");
@@ -91,7 +93,7 @@ async fn a_process_with_a_token_shows_its_configuration_only_with_it() {
     let guarded = admin("token: 0123456789abcdef");
     running.replace_all(&guarded);
     assert_eq!(running.reload().0, Some(0));
-    // The file's own token is the one; another file has none.
+    // The token in the file is that of the process; another file has none.
     let plain = running.folder.path().join("plain.yaml");
     fs::write(&plain, &good).unwrap();
     let plain = plain.display().to_string();
@@ -120,7 +122,7 @@ async fn a_process_with_a_token_shows_its_configuration_only_with_it() {
             "{other}: {complaints}"
         );
     }
-    // Where the live view is off, so is this.
+    // If the live view is off, so is this.
     running.replace_all(&admin("live: off"));
     assert_eq!(running.reload().0, Some(0));
     let (code, _, complaints) = check_against(&url, &[&path]);

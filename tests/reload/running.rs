@@ -1,4 +1,4 @@
-//! A process whose configuration changes, and what it says of that.
+//! A process whose configuration changes, and its reports about that.
 #![allow(dead_code)] // each test binary uses a part of it
 
 use std::fs;
@@ -20,12 +20,12 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it with this piece of YAML, an admin page and a listener.
+    /// Starts it with this YAML, an admin address and a listener.
     pub async fn start(rest: &str) -> Self {
         Self::start_with(rest, |_| {}).await
     }
 
-    /// The same, with more in its folder.
+    /// The same with more files in its folder.
     pub async fn start_with(rest: &str, prepare: impl FnOnce(&Path)) -> Self {
         Self::with("[{address}]", rest, prepare).await
     }
@@ -51,7 +51,7 @@ impl Running {
         running
     }
 
-    /// Puts another configuration instead of the file, by a rename.
+    /// Replaces the configuration file by a rename.
     pub fn replace(&mut self, rest: &str) {
         self.rest = format!("admin: \"{}\"\n{rest}", self.admin);
         self.listen(&[self.process.address]);
@@ -69,14 +69,14 @@ impl Running {
         fs::rename(new, &self.process.file).expect("the folder is ours");
     }
 
-    /// Puts this text instead of the file.
+    /// Replaces the file with this text.
     pub fn replace_all(&self, text: &str) {
         let new = self.folder.path().join("new.yaml");
         fs::write(&new, text).expect("the folder is ours");
         fs::rename(new, &self.process.file).expect("the folder is ours");
     }
 
-    /// `hedgerow reload`: its exit code, and what it says.
+    /// `hedgerow reload`: its exit code and output.
     pub fn reload(&self) -> (Option<i32>, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
             .args(["reload", "-c"])
@@ -88,7 +88,7 @@ impl Running {
         (output.status.code(), said)
     }
 
-    /// Its admin page.
+    /// Its admin address.
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.admin)
     }
@@ -102,7 +102,7 @@ impl Running {
         value.parse::<f64>().expect("a number") as u64
     }
 
-    /// Why the last change was refused; empty when it was not.
+    /// Why the last change was refused; empty if it was not.
     pub async fn last_refusal(&self) -> String {
         let health: serde_json::Value =
             serde_json::from_str(&self.page("/health").await).expect("JSON");
@@ -110,7 +110,7 @@ impl Running {
         said.unwrap_or_default().to_owned()
     }
 
-    /// Waits until more than so many changes have been refused; why the last one was.
+    /// Waits until more than so many changes were refused; returns the reason of the last.
     pub async fn refused_after(&self, before: u64) -> String {
         self.counts(
             "hedgerow_config_reloads_total{result=\"refused\"}",
@@ -135,7 +135,7 @@ impl Running {
         }
     }
 
-    /// Waits until the configuration with this Segment route is at work.
+    /// Waits until the configuration with this Segment route is active.
     pub async fn generation_of(&self, path: &str) {
         let start = Instant::now();
         let request = format!("OPTIONS {path}v1/t HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -151,7 +151,7 @@ impl Running {
         }
     }
 
-    /// What it holds of memory, in kB.
+    /// Its memory in kB.
     pub fn memory(&self) -> u64 {
         let status = format!("/proc/{}/status", self.process.id());
         let status = fs::read_to_string(status).expect("it runs");

@@ -1,4 +1,4 @@
-//! When PostHog is asked again, and how fast.
+//! When the replay asks PostHog again, and how fast it sends.
 
 use super::*;
 
@@ -6,7 +6,7 @@ use super::*;
 async fn an_open_breaker_sends_probes_of_one_event_and_live_traffic_goes_to_the_spool() {
     let setup = Setup::new();
     setup.keep(&names(0..100), 1).await;
-    let upstream = Scripted::new(|number, _| {
+    let upstream = ScriptedPostHog::new(|number, _| {
         if number < 8 {
             later()
         } else {
@@ -33,7 +33,7 @@ async fn retry_after_is_honoured() {
     let setup = Setup::new();
     setup.keep(&names(0..1), 1).await;
     let wait = Duration::from_millis(700);
-    let upstream = Scripted::new(move |number, _| {
+    let upstream = ScriptedPostHog::new(move |number, _| {
         if number == 0 {
             Verdict::of_status(429, "", Some(wait))
         } else {
@@ -51,7 +51,7 @@ async fn retry_after_is_honoured() {
 async fn the_rate_of_a_recovery_is_bounded() {
     let setup = Setup::new();
     setup.keep(&names(0..300), 1).await;
-    let upstream = Scripted::new(|_, _| Verdict::Accepted);
+    let upstream = ScriptedPostHog::new(|_, _| Verdict::Accepted);
     let settings = ReplaySettings {
         batch_events: 10,
         events_per_second: 100,
@@ -62,7 +62,7 @@ async fn the_rate_of_a_recovery_is_bounded() {
     replay.stop().await;
     let batches = upstream.batches();
     let took = batches[batches.len() - 1].at - batches[0].at;
-    // The first second's worth is free.
+    // The first second's events have no limit.
     assert!(took >= Duration::from_millis(1_850), "{took:?}");
     assert_eq!(upstream.accepted(), names(0..300));
 }

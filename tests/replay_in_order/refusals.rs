@@ -1,4 +1,4 @@
-//! What PostHog refuses for good.
+//! Events that PostHog rejects for good.
 
 use super::*;
 
@@ -9,7 +9,7 @@ async fn a_culprit_becomes_a_dead_letter_and_the_rest_is_delivered_in_order() {
         let ids = names(0..500);
         setup.keep(&ids, 50).await;
         let culprits = ["n0", "n123", "n124", "n499"];
-        let upstream = Scripted::new(move |_, ids| {
+        let upstream = ScriptedPostHog::new(move |_, ids| {
             if ids.iter().any(|id| culprits.contains(&id.as_str())) {
                 Verdict::of_status(status, "event submitted with an empty event name", None)
             } else {
@@ -43,7 +43,7 @@ async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
     setup.keep(&names(0..4), 1).await;
     let mended = Arc::new(AtomicUsize::new(0));
     let state = Arc::clone(&mended);
-    let upstream = Scripted::new(move |_, ids| {
+    let upstream = ScriptedPostHog::new(move |_, ids| {
         let mended = state.load(Ordering::Relaxed) == 1;
         if mended || ids.iter().all(|id| id == "n3") {
             Verdict::Accepted
@@ -65,7 +65,7 @@ async fn dead_letters_are_shown_retried_and_dropped_while_the_replay_runs() {
         .until("the retried arrive", || upstream.accepted().len() == 3)
         .await;
     assert_eq!(upstream.accepted(), ["n3", "n0", "n1"]);
-    // Received is not yet settled: for a moment they are still listed as waiting.
+    // An accepted batch is not settled yet: for a moment its events are still listed as waiting.
     setup
         .until("only the third is left", || {
             let listed = setup.command(&SpoolCommand::Ls(ListFormat::Lines));
@@ -98,7 +98,7 @@ async fn when_posthog_refuses_everything_the_events_wait() {
     let setup = Setup::new();
     let ids = names(0..300);
     setup.keep(&ids, 1).await;
-    let upstream = Scripted::new(|number, _| {
+    let upstream = ScriptedPostHog::new(|number, _| {
         if number < 120 {
             Verdict::of_status(400, "failed to decode request", None)
         } else {

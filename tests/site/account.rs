@@ -1,11 +1,11 @@
-//! A Segment account beside PostHog: what it gets, and that no client waits for it.
+//! A Segment account in addition to PostHog: which requests it gets; and no client waits for it.
 
 use super::support::client::{post, Client};
 use super::support::proxy::{yaml, PostHog, Proxy};
 use super::support::recorder::{dead_url, response, Act, Recorder};
 use super::support::{eventually, gzip, log, track};
 
-/// Everything of one write key to PostHog and to this account.
+/// The calls with one write key go to PostHog and to this account.
 fn forwarding(posthog: &str, segment: &str, more: &str) -> String {
     yaml(posthog).replace(
         "write_keys: any}",
@@ -53,7 +53,8 @@ async fn the_original_request_reaches_the_account_as_it_came() {
     ] {
         assert_eq!(sent.header(name).as_deref(), expected, "{name}");
     }
-    // The destination of the account would send this event under the same id, so PostHog keeps one.
+    // The account's PostHog destination would send this event with the same id, so PostHog keeps
+    // one of them.
     let event = posthog.events(1).await.remove(0);
     // A pair from mapping 1.2.
     let uuid = "2e1e762e-c318-5c5b-a96e-955e840a3cf2";
@@ -100,7 +101,7 @@ async fn a_streamed_body_a_single_call_and_a_pixel_go_on_too() {
     let sent = segment.requests(3).await.remove(2);
     let line = format!("GET /v1/pixel/track?data={data} HTTP");
     assert!(sent.head.starts_with(&line), "{}", sent.head);
-    // A preflight, telemetry and what was refused stay here.
+    // Hedgerow does not forward preflights, telemetry and refused requests.
     client
         .exchange(&post("/hr/m", "", b"{\"series\":[]}"))
         .await;
@@ -124,7 +125,7 @@ async fn an_account_that_is_slow_dead_or_broken_neither_slows_nor_fails_posthog(
     for account in [silent.url(), closing.url(), broken.url(), dead] {
         let posthog = PostHog::start().await;
         let proxy = Proxy::start(&forwarding(&posthog.url(), &account, "")).await;
-        // Five tries of ten seconds are longer than anything here waits.
+        // Five attempts of ten seconds take longer than this test.
         for number in 0..20 {
             let mut client = Client::connect(proxy.address).await;
             let body = track(&number.to_string(), 200);
@@ -134,7 +135,7 @@ async fn an_account_that_is_slow_dead_or_broken_neither_slows_nor_fails_posthog(
         posthog.events(20).await;
         assert_eq!(proxy.hedgerow.forward_counts().delivered, 0, "{account}");
     }
-    // One that is in trouble for a while gets the request in the end, one that refuses does not.
+    // An account that fails for a while gets the request later; one that refuses it does not.
     let recovering = Recorder::that(|request| match request.nth {
         0 => Act::Answer(response("503 Later", "Retry-After: 0\r\n", "")),
         _ => Act::Answer(response("200 OK", "", "{}")),
@@ -187,7 +188,7 @@ async fn the_settings_of_the_account_are_fetched_merged_and_kept() {
         (first.body, 1),
         "it is kept"
     );
-    // Without the account, a page still gets settings that work.
+    // Without the account, a page still gets working settings.
     for cdn in [cdn.url(), dead_url()] {
         let proxy = Proxy::start(&forwarding("http://127.0.0.1:9", &cdn, "")).await;
         let mut client = Client::connect(proxy.address).await;
@@ -220,7 +221,7 @@ async fn a_page_without_a_key_reaches_the_account_under_the_accounts_own() {
         asked.head
     );
     let with_key = track("2", 200).replace("{\"type\"", "{\"writeKey\":\"other\",\"type\"");
-    // What a message says further in is no key of its own; what its batch says is.
+    // A nested key in a message is not the message's key; the batch's key is.
     let nested = track("5", 200).replace("{\"filler\"", "{\"writeKey\":\"x\",\"filler\"");
     let text = track("6", 200).replace("Filled", "\\\"writeKey\\\": no");
     let of_batch = format!("{{\"batch\":[{}],\"writeKey\":\"other\"}}", track("7", 200));
@@ -266,7 +267,7 @@ async fn a_page_without_a_key_reaches_the_account_under_the_accounts_own() {
             "{path} {headers}"
         );
     }
-    // Where pages do send a key, it is the account's.
+    // If pages send a key, it is the account's.
     let yaml = yaml.replace("settings: {key: left_out},", "");
     let proxy = Proxy::start(&yaml).await;
     let mut client = Client::connect(proxy.address).await;

@@ -1,4 +1,4 @@
-//! What a visitor can read off an answer, and what PostHog's trouble looks like to posthog-js.
+//! What a visitor can learn from an answer, and what posthog-js gets while PostHog fails.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use hedgerow::proxy::HandlerApp;
 use super::support::client::{post, Client};
 use super::support::proxy::Proxy;
 use super::support::recorder::{dead_url, response, Act, Recorder};
-use super::support::tls::{Certificates, Offers, Secure};
+use super::support::tls::{AlpnOffer, Certificates, Secure};
 use super::support::{h2, track};
 use super::{get, site};
 
-/// One of each kind of route.
+/// A route of each kind.
 fn yaml(posthog: &str, site: &str) -> String {
     format!(
         "projects:\n  shop: {{host: \"{posthog}\", api_key: phc_test}}\nroutes:\n  \
@@ -23,7 +23,7 @@ fn yaml(posthog: &str, site: &str) -> String {
     )
 }
 
-/// Names and habits that would give the product away.
+/// Names and patterns that would identify the product.
 fn assert_unmarked(head: &str, body: &[u8], what: &str) {
     let lines: Vec<String> = head.lines().skip(1).map(str::to_ascii_lowercase).collect();
     for line in &lines {
@@ -40,7 +40,7 @@ fn assert_unmarked(head: &str, body: &[u8], what: &str) {
             "server-timing",
         ];
         assert!(!told.contains(&name), "{what}: {line}");
-        // Both are many servers' own; the second one is heeded by analytics.js.
+        // Many servers send both; analytics.js reads the second one.
         let common = ["x-content-type-options", "x-ratelimit-reset"];
         let told = name.starts_with("x-") && !common.contains(&name);
         assert!(!told, "{what}: {name}: {value}");
@@ -182,7 +182,7 @@ async fn no_answer_names_the_server() {
         if answer.status != status {
             wrong.push(format!("{what}: {} instead of {status}", answer.status));
         }
-        // What a library or a page is made of is its own affair.
+        // The contents of a library or a page are not checked.
         let body = if answer.status < 400 {
             &[][..]
         } else {
@@ -210,7 +210,7 @@ async fn a_sites_own_headers_stay_its_own() {
     assert_eq!(answer.header("via"), "");
 }
 
-/// Says which path it was asked for.
+/// A site that answers with the requested path.
 struct Echo;
 
 impl Handler for Echo {
@@ -242,7 +242,7 @@ async fn posthogs_certificate_is_verified_for_posthog_js_too() {
     ] {
         for http in ["auto", "2"] {
             let app = HandlerApp::new(Arc::new(Echo));
-            let secure = Secure::start(app, certificates, Offers::Both).await;
+            let secure = Secure::start(app, certificates, AlpnOffer::Both).await;
             let url = format!("https://{host}:{}", secure.address.port());
             let yaml = yaml(&url, "http://127.0.0.1:9").replace(
                 "api_key: phc_test",

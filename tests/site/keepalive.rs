@@ -1,4 +1,4 @@
-//! Servers of a site that close idle connections soon: no order may be lost to that.
+//! Servers of a site that soon close idle connections: no order may get lost.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,22 +14,21 @@ use super::{get, with_site};
 
 const NO_POSTHOG: &str = "http://127.0.0.1:9";
 
-/// A server that closes a connection that has been idle for this long, and says `header` with each
-/// answer.
-struct Short {
+/// A server that closes a connection after this idle time, and sends `header` with each answer.
+struct ShortKeepAlive {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
     orders: Arc<AtomicUsize>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for Short {
+impl Drop for ShortKeepAlive {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-impl Short {
+impl ShortKeepAlive {
     async fn start(idle: Duration, header: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -91,16 +90,16 @@ fn order(size: usize) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Sends orders about as far apart as the server's patience, with pages between them. How many were
-/// not answered with 200, and what the server counted.
-async fn rush(server: &Short, origin: &str, apart: Duration, orders: usize) -> usize {
+/// Sends orders with pauses close to the server's idle time, with pages between them. Returns how
+/// many got no 200, and the server's counts.
+async fn rush(server: &ShortKeepAlive, origin: &str, apart: Duration, orders: usize) -> usize {
     let proxy = Proxy::start(&with_site(NO_POSTHOG, origin)).await;
     let mut client = Client::connect(proxy.address).await;
     let mut failed = 0;
     for number in 0..orders {
         let page = client.exchange(&get("/", "")).await;
         assert_eq!(page.status, 200, "{page:?}");
-        // Around the moment at which the server closes, earlier and later.
+        // Shortly before and after the server closes.
         tokio::time::sleep(apart + Duration::from_micros(number as u64 * 200 % 4_000)).await;
         let answer = client.exchange(&order(3)).await;
         failed += usize::from(answer.status != 200);
@@ -125,7 +124,7 @@ async fn no_order_fails_at_a_server_that_closes_idle_connections_soon() {
         "Keep-Alive: timeout=0\r\n",
         "Connection: keep-alive\r\n",
     ] {
-        let server = Short::start(idle, header).await;
+        let server = ShortKeepAlive::start(idle, header).await;
         let origin = format!("\"http://{}\"", server.address);
         assert_eq!(rush(&server, &origin, apart, 120).await, 0, "{header}");
         assert_eq!(server.orders.load(Ordering::SeqCst), 120, "{header}");
@@ -138,9 +137,9 @@ async fn a_server_that_announces_its_idle_time_gets_posts_over_kept_connections(
         "Keep-Alive: timeout=1\r\n",
         "keep-alive: Timeout=1, max=50\r\n",
     ] {
-        let server = Short::start(Duration::from_secs(1), header).await;
+        let server = ShortKeepAlive::start(Duration::from_secs(1), header).await;
         let origin = format!("{{servers: \"http://{}\"}}", server.address);
-        // At once: they share one connection, after the page that brought the news.
+        // At once: they share a connection, after the page whose answer had the header.
         assert_eq!(rush(&server, &origin, Duration::ZERO, 30).await, 0);
         assert!(server.connections.load(Ordering::SeqCst) <= 3, "{header}");
         // At the moment when the server closes.
@@ -154,16 +153,16 @@ async fn a_server_that_announces_its_idle_time_gets_posts_over_kept_connections(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_idle_time_of_a_servers_connections_is_what_the_configuration_says() {
-    // Kept for orders too, because the operator answers for the server.
-    let server = Short::start(Duration::from_secs(60), "").await;
+    // Orders use kept connections too, because the operator guarantees it.
+    let server = ShortKeepAlive::start(Duration::from_secs(60), "").await;
     let origin = format!("{{servers: \"http://{}\", keepalive: 50s}}", server.address);
     assert_eq!(rush(&server, &origin, Duration::ZERO, 20).await, 0);
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
-    let server = Short::start(Duration::from_secs(60), "").await;
+    let server = ShortKeepAlive::start(Duration::from_secs(60), "").await;
     let origin = format!("{{servers: \"http://{}\", keepalive: off}}", server.address);
     assert_eq!(rush(&server, &origin, Duration::ZERO, 10).await, 0);
     assert_eq!(server.connections.load(Ordering::SeqCst), 20);
-    let server = Short::start(Duration::from_secs(60), "").await;
+    let server = ShortKeepAlive::start(Duration::from_secs(60), "").await;
     let origin = format!(
         "{{servers: \"http://{}\", keepalive: 20ms}}",
         server.address

@@ -1,4 +1,5 @@
-//! analytics.js from one pinned file: fetched once, kept, and replaced without losing pages.
+//! analytics.js from one pinned archive: Hedgerow fetches it once, stores it, and replaces it
+//! without breaking pages.
 
 use std::path::Path;
 
@@ -47,7 +48,7 @@ fn fetching(posthog: &str, from: &str, hash: &Sha256, keep: &Path, more: &str) -
     )
 }
 
-/// The status of the script, and of a call beside it.
+/// The status of the script, and of a call.
 async fn statuses(proxy: &Proxy) -> (u16, u16) {
     let mut client = Client::connect(proxy.address).await;
     let script = client.exchange(&super::get("/hr/fq7dk2.js", "")).await;
@@ -61,7 +62,8 @@ async fn the_library_is_fetched_once_and_calls_never_wait_for_it() {
     let hash = Sha256::of(&package);
     let folder = tempfile::tempdir().unwrap();
     let keep = folder.path().join("kept");
-    // A host that refuses, and one that never answers: both for longer than a call takes.
+    // A host that refuses connections, and one that never answers: both for longer than a call
+    // takes.
     let silent = Recorder::early(|_| Some(Act::Silence)).await;
     for away in [dead_url(), silent.url()] {
         let proxy = Proxy::start(&fetching(&posthog.url(), &away, &hash, &keep, "")).await;
@@ -89,13 +91,13 @@ async fn the_library_is_fetched_once_and_calls_never_wait_for_it() {
     assert!(asked[0]
         .head
         .starts_with("GET /analytics-next-9.8.7.tgz HTTP/1.1\r\n"));
-    // From here on nothing is asked for, whichever host is away.
+    // From here on Hedgerow fetches nothing, whichever host is away.
     let away = dead_url();
     let yaml = fetching(&posthog.url(), &away, &hash, &keep, "");
     fetch_libraries(&config(&yaml)).await.unwrap();
     check_libraries(&config(&yaml)).unwrap();
     assert_eq!(statuses(&Proxy::start(&yaml).await).await, (200, 200));
-    // A file that was damaged on disk is fetched again.
+    // Hedgerow fetches a damaged file again.
     std::fs::write(&file, b"damaged").unwrap();
     assert_eq!(statuses(&Proxy::start(&yaml).await).await, (503, 200));
     let yaml = fetching(&posthog.url(), &source.url(), &hash, &keep, "");
@@ -119,7 +121,7 @@ async fn another_file_than_the_pinned_one_is_refused_and_not_kept() {
         assert_eq!(statuses(&proxy).await, (503, 200));
     }
     assert!(!keep.exists(), "nothing is kept");
-    // The commands say so, with both hashes, before anything listens.
+    // The commands report it with both hashes before the server listens.
     let file = folder.path().join("hedgerow.yaml");
     std::fs::write(&file, format!("listen: \"127.0.0.1:0\"\n{yaml}")).unwrap();
     for command in ["check", "run"] {

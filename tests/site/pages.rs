@@ -1,4 +1,4 @@
-//! The snippet in a site's pages, on real connections.
+//! The snippet in a site's pages, over real connections.
 
 use std::io::Read;
 use std::io::Write;
@@ -8,7 +8,7 @@ use super::support::proxy::Proxy;
 use super::support::recorder::{Act, Recorded, Recorder};
 use super::support::{eventually, h2};
 
-/// What a browser sends with a navigation.
+/// The headers of a browser's navigation.
 const NAVIGATES: &str =
     "Sec-Fetch-Dest: document\r\nAccept-Encoding: gzip, deflate, br, zstd, dcb\r\n";
 const CODINGS: [&str; 5] = ["", "gzip", "deflate", "br", "zstd"];
@@ -83,7 +83,7 @@ fn get(path: &str, headers: &str) -> Vec<u8> {
     super::get(path, headers)
 }
 
-/// The page with exactly one snippet at the end of its head, and nothing else changed.
+/// The page has exactly one snippet, at the end of its head, and is otherwise unchanged.
 fn assert_changed(page: &str, seen: &str, what: &str) {
     let (before, after) = page.split_at(page.find("</head>").unwrap());
     assert!(seen.starts_with(before) && seen.ends_with(after), "{what}");
@@ -111,7 +111,7 @@ async fn a_page_in_any_coding_and_framing_gets_the_snippet_and_right_headers() {
             }
             "chunked" => {
                 let mut pieces = vec![head(coding, "Transfer-Encoding: chunked\r\n").into_bytes()];
-                // Cut in the middle of everything: codings, tags, chunks.
+                // Cuts in the middle of codings, tags and chunks.
                 let mut body = Vec::new();
                 for piece in packed.chunks(37) {
                     body.extend_from_slice(&super::chunk(piece));
@@ -149,7 +149,7 @@ async fn a_page_in_any_coding_and_framing_gets_the_snippet_and_right_headers() {
             ] {
                 assert_eq!(answer.header(gone), "", "{what}: {gone}");
             }
-            // The connection is at the end of this answer, and good for another.
+            // The answer is complete, and the connection takes another request.
             let again = client.exchange(&get(&what, NAVIGATES)).await;
             assert_eq!(again.body, answer.body, "{what}");
             let headers = [
@@ -179,7 +179,7 @@ async fn a_broken_page_never_ends_as_if_it_were_whole() {
         let chunked = head(coding, "Transfer-Encoding: chunked\r\n").into_bytes();
         let end = b"0\r\n\r\n".to_vec();
         match request.head.split(' ').nth(1).unwrap() {
-            // Ended by its framing, not by its coding.
+            // The framing has ended; the coding has not.
             "/short" => Act::Pieces(vec![chunked, super::chunk(first), end]),
             "/garbled" => {
                 let mut garbled = second.to_vec();
@@ -238,7 +238,7 @@ async fn a_visitor_who_has_the_page_gets_a_304_until_page_or_snippet_change() {
     );
     let second = client.exchange(&get("/", &known)).await;
     assert_eq!((second.status, second.header("etag")), (304, tag.clone()));
-    // Its own tag, or one from before the snippet: the page comes.
+    // A tag of the site's own, or one from before the snippet: the visitor gets the page.
     for other in ["\"v1\"", "W/\"v1-00000000\""] {
         let known = format!("{NAVIGATES}If-None-Match: {other}\r\n");
         let answer = client.exchange(&get("/", &known)).await;
@@ -326,7 +326,7 @@ async fn answers_that_are_not_pages_pass_byte_for_byte() {
             "{what}"
         );
         assert_eq!(answer.header("etag"), "\"v1\"", "{what}");
-        // A copy of this must not be taken for the page.
+        // A copy of this answer must not replace the page.
         assert_eq!(answer.header("vary"), "Sec-Fetch-Dest", "{what}");
     }
     assert_eq!(
@@ -336,7 +336,7 @@ async fn answers_that_are_not_pages_pass_byte_for_byte() {
     let answer = client.exchange(&get("/nonce", NAVIGATES)).await;
     let text = String::from_utf8(answer.body).unwrap();
     assert!(text.contains("<script nonce=\"aGVk\">"), "{text}");
-    // HTTP/1.0 knows no chunks.
+    // HTTP/1.0 has no chunks.
     let mut old = Client::connect(proxy.address).await;
     let request = String::from_utf8(get("/", NAVIGATES)).unwrap();
     old.send(request.replace("HTTP/1.1", "HTTP/1.0").as_bytes())
@@ -396,7 +396,7 @@ async fn the_beginning_of_a_slow_page_is_seen_before_its_end_is_there() {
     eventually("the second part", || read("second")).await;
 }
 
-/// What can be read of a chunked, compressed answer so far.
+/// The readable part of a chunked, compressed answer so far.
 fn chunks_inflated(seen: &[u8]) -> String {
     let mut packed = Vec::new();
     let Some(at) = super::support::client::find(seen, b"\r\n\r\n") else {

@@ -1,4 +1,5 @@
-//! The servers of a site: who gets a request, how often, and how it and its answer travel.
+//! The servers of a site: which one gets a request, how often, and what changes in the request and
+//! its answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -12,11 +13,11 @@ use super::support::client::{chunk, find, post, Client};
 use super::support::proxy::{config, Proxy};
 use super::support::recorder::{refused_port, response, Act, Recorder};
 use super::support::{eventually, h2, log, within};
-use super::{get, site, with_site, Told};
+use super::{get, site, with_site, TestSignal};
 
 const NO_POSTHOG: &str = "http://127.0.0.1:9";
 
-/// A site that says that it is well as long as it is told so, and answers everything else.
+/// A site that reports itself healthy until the test changes that, and answers everything else.
 async fn moody(name: &'static str, well: Arc<AtomicBool>) -> Recorder {
     Recorder::that(move |request| {
         let asked = request.head.starts_with("GET /well ");
@@ -43,9 +44,9 @@ async fn a_server_that_is_not_well_gets_no_requests_until_it_is() {
     let server = Server::new(Hedgerow::new(config(&yaml)).unwrap()).unwrap();
     let address = server.addresses()[0];
     let (stop, told) = mpsc::channel();
-    let running = std::thread::spawn(move || server.run_until(Box::new(Told(told.into()))));
+    let running = std::thread::spawn(move || server.run_until(Box::new(TestSignal(told.into()))));
     eventually("it listens", || std::net::TcpStream::connect(address).ok()).await;
-    // Who answers ten requests in a row.
+    // The servers that answer ten requests in a row.
     let ten = || async {
         let mut answers = std::collections::BTreeSet::new();
         for _ in 0..10 {
@@ -100,7 +101,7 @@ async fn an_order_is_placed_once_whatever_its_server_does() {
     assert_eq!(seen, expected, "each of them once");
     statuses.sort();
     assert_eq!(statuses, [200, 200, 200, 502, 502, 502]);
-    // Nothing was sent to a server that could not be reached: another one takes the order.
+    // Hedgerow has sent nothing to the unreachable server, so another server gets the order.
     let gone = refused_port().await;
     let sites = format!("[\"http://{gone}\", \"{}\"]", other.url());
     let proxy = Proxy::start(&with_site(NO_POSTHOG, &sites)).await;
@@ -136,7 +137,7 @@ async fn a_client_of_http2_gets_the_site_as_well() {
     .await;
     let proxy = Proxy::start_h2c(&with_site(NO_POSTHOG, &site.url())).await;
     let mut client = h2::Client::connect(proxy.address).await;
-    // A browser sends its cookies one by one (RFC 9113, 8.2.3); HTTP/1.1 has one line for them.
+    // A browser sends its cookies one by one (RFC 9113, 8.2.3); in HTTP/1.1 they are one line.
     let headers = [("cookie", "a=1"), ("cookie", "b=2"), ("te", "trailers")];
     let (answer, complete) = client.get("/a%20b?q=1", &headers).await;
     assert!(complete && answer.status == 200, "{answer:?}");
@@ -175,7 +176,7 @@ async fn both_bodies_stream_and_neither_waits_for_its_end() {
                 seen.extend_from_slice(&piece[..read]);
             }
         };
-        // The answer begins while the request is still being written, and they take turns.
+        // The answer begins while the request is still being sent, and they alternate.
         until(&mut stream, b"first question").await;
         let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         stream.write_all(head).await.unwrap();

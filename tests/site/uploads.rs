@@ -1,4 +1,4 @@
-//! Bodies on their way to the site.
+//! Request bodies for the site.
 
 use crate::support::client::{chunk, post, Client};
 use crate::support::h2;
@@ -11,14 +11,14 @@ async fn an_upload_that_ends_with_an_empty_frame_ends_once() {
     let proxy = Proxy::start_h2c(&with_site("http://127.0.0.1:9", &site.url())).await;
     let mut client = h2::Client::connect(proxy.address).await;
     for number in 0..3 {
-        // Without a length, and the end in an empty frame of its own.
+        // Without a length; an empty frame ends the body.
         let answer = client.exchange("/upload", &[], &[b"one ", b"two"]).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let sent = site.requests(number + 1).await[number].clone();
         assert_eq!(sent.body, b"one two");
         assert_eq!(sent.header("host").as_deref(), Some("shop.example.com"));
     }
-    // A second end would have been read as the head of another request.
+    // The server would read a second end as the head of another request.
     let seen = site.seen();
     assert!(
         seen.iter()

@@ -1,4 +1,4 @@
-//! Connections that mean no good, one after the other and some of them at once.
+//! Hostile connections, some one after the other and some at once.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use super::support::frames::{
     CONTINUATION, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS,
 };
 
-/// What each of them begins with.
+/// How each kind begins.
 fn openings() -> Vec<Vec<u8>> {
     let preface = [
         &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
@@ -58,7 +58,7 @@ fn openings() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Presses on until it is done; how many there were.
+/// Opens such connections until `done`; returns their number.
 pub async fn press(doors: &[SocketAddr], mut dice: Dice, done: &AtomicBool) -> usize {
     let openings = openings();
     let mut count = 0;
@@ -68,7 +68,7 @@ pub async fn press(doors: &[SocketAddr], mut dice: Dice, done: &AtomicBool) -> u
         let patience = Duration::from_millis(dice.between(1, 1_500));
         count += 1;
         tokio::spawn(async move {
-            // While the process is down nothing answers.
+            // While the process is down, nothing answers.
             let Ok(mut stream) = TcpStream::connect(door).await else {
                 return;
             };
@@ -78,7 +78,7 @@ pub async fn press(doors: &[SocketAddr], mut dice: Dice, done: &AtomicBool) -> u
                 while stream.read(&mut said).await? > 0 {}
                 std::io::Result::Ok(())
             };
-            // It hangs up in the middle, or is hung up on.
+            // The client hangs up in the middle, or the server does.
             let _ = tokio::time::timeout(patience, talk).await;
         });
         tokio::time::sleep(Duration::from_millis(dice.between(5, 60))).await;

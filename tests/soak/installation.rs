@@ -1,4 +1,4 @@
-//! A proxy with its configuration, as a line of processes that are killed, succeeded and reloaded.
+//! A proxy with its configuration, as a series of processes with kills, hand-overs and reloads.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::dice::Dice;
-use super::process::{self, Process, Surroundings};
+use super::process::{self, Process, ProcessEnvironment};
 use super::run::Plan;
 use super::support::recorder::refused_port;
 use super::support::tls::Certificates;
@@ -15,14 +15,14 @@ use super::support::tls::Certificates;
 pub struct Installation {
     pub name: &'static str,
     pub process: Process,
-    /// The process of the moment.
+    /// The current process.
     pub id: Arc<AtomicU32>,
     pub admin: SocketAddr,
     doors: Doors,
     rest: String,
 }
 
-/// The doors beside the plain one, and the folder of the files.
+/// The other listeners, and the folder of the files.
 struct Doors {
     h2c: SocketAddr,
     secure: SocketAddr,
@@ -41,7 +41,7 @@ impl Doors {
         )
     }
 
-    /// Another certificate in the place of the one that is there.
+    /// Replaces the certificate.
     fn certify(&self) {
         let made = Certificates::new(&["localhost"]);
         for name in ["certificate.pem", "key.pem"] {
@@ -53,10 +53,11 @@ impl Doors {
 }
 
 impl Installation {
-    /// Starts one that brings events to `posthog`, asks `site` for pages, and keeps events in `spool`.
+    /// Starts a proxy that sends events to `posthog`, proxies pages from `site`, and stores events
+    /// in `spool`.
     pub async fn start(
         name: &'static str,
-        around: Surroundings,
+        around: ProcessEnvironment,
         [posthog, site, spool]: [&str; 3],
     ) -> Self {
         let doors = Doors {
@@ -91,7 +92,7 @@ impl Installation {
         &self.process.file
     }
 
-    /// The configuration with another bound, which a reload brings into force.
+    /// The configuration with another limit, which a reload activates.
     fn configure(&self, round: usize) {
         let new = self.doors.folder.path().join("new.yaml");
         let rest = format!("{}limits: {{event: {}kB}}\n", self.rest, 900 + round % 100);
@@ -102,8 +103,9 @@ impl Installation {
         std::fs::rename(new, &self.process.file).expect("the folder is ours");
     }
 
-    /// In the first half the process is killed and succeeded; in the second it stays, so that what it
-    /// holds can be watched. Reloads and certificates come all the time. What was done, in words.
+    /// The first half of the run has kills and hand-overs; in the second half the process stays, so
+    /// that its memory can be measured. Reloads and new certificates come all the time. Returns a
+    /// text about what was done.
     pub async fn turn(&mut self, plan: Plan, mut dice: Dice) -> String {
         let (start, mut round, mut kills, mut hand_overs) = (Instant::now(), 0, 0, 0);
         let pause = (plan.span / 2).as_millis() as u64 / (2 * plan.kills as u64 + 1);

@@ -1,11 +1,11 @@
-//! What a process holds, looked at again and again.
+//! Measures a process again and again.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// One look.
+/// One measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sample {
     memory: u64,
@@ -14,7 +14,7 @@ struct Sample {
     tasks: u64,
 }
 
-/// All looks at the processes of one run; the last of them is the one that lives longest.
+/// All measurements of one run's processes; the last process lives longest.
 #[derive(Default)]
 pub struct Samples {
     of: BTreeMap<u32, Vec<Sample>>,
@@ -22,7 +22,7 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Looks at this process, unless it has just ended.
+    /// Measures this process, unless it has just ended.
     pub fn take(&mut self, process: u32, admin: SocketAddr) {
         if let Some(sample) = look(process, admin) {
             self.of.entry(process).or_default().push(sample);
@@ -30,7 +30,7 @@ impl Samples {
         }
     }
 
-    /// The most of each in the third and in the last quarter of the last process's life.
+    /// The maximum of each value in the third and in the last quarter of the last process's life.
     fn late(&self) -> (Sample, Sample) {
         let all = &self.of[&self.last];
         let (early, late) = all.split_at(all.len() / 2).1.split_at(all.len() / 4);
@@ -53,7 +53,7 @@ impl Samples {
         )
     }
 
-    /// Nothing grows: what bursts make of it is left room for.
+    /// Nothing grows, apart from an allowance for bursts.
     pub fn judge(&self) {
         let (before, after) = self.late();
         let said = self.say();
@@ -62,7 +62,7 @@ impl Samples {
             after.descriptors < before.descriptors * 3 / 2 + 100,
             "{said}"
         );
-        // Lookups and reloads have threads of their own for a moment.
+        // Lookups and reloads use threads of their own for a moment.
         assert!(after.threads <= before.threads + 8, "{said}");
         assert!(before.tasks > 0, "{said}");
         assert!(after.tasks < before.tasks * 3 / 2 + 100, "{said}");
@@ -94,7 +94,7 @@ fn look(process: u32, admin: SocketAddr) -> Option<Sample> {
     })
 }
 
-/// The tasks that the process says it has.
+/// The number of tasks that the process reports.
 fn tasks(admin: SocketAddr) -> Option<u64> {
     let patience = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&admin, patience).ok()?;

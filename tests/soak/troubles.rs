@@ -1,4 +1,4 @@
-//! What goes wrong around the proxies, each on its own clock: the disk, NATS, DNS, the time of day.
+//! What fails around the proxies, each with its own timing: the disk, NATS, DNS, the clock.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::dice::Dice;
-use super::dns::{Mood, Resolver, TROUBLES};
+use super::dns::{AnswerMode, Resolver, TROUBLES};
 use super::server::Server;
 use super::support::disk::SmallDisk;
 
@@ -16,7 +16,7 @@ async fn pause(dice: &mut Dice, from: u64, to: u64) {
     tokio::time::sleep(Duration::from_millis(dice.between(from, to))).await;
 }
 
-/// Another process takes the whole disk from time to time; how often.
+/// Another process fills the disk from time to time; returns how often.
 pub async fn fill(disk: Option<&SmallDisk>, mut dice: Dice, done: &AtomicBool) -> usize {
     use std::io::Write;
     let Some(disk) = disk else { return 0 };
@@ -32,7 +32,7 @@ pub async fn fill(disk: Option<&SmallDisk>, mut dice: Dice, done: &AtomicBool) -
     times
 }
 
-/// The NATS server is killed, or does not answer; how often.
+/// The NATS server is killed or hangs; returns how often.
 pub async fn upset(server: Option<&mut Server>, mut dice: Dice, done: &AtomicBool) -> usize {
     let Some(server) = server else { return 0 };
     let mut times = 0;
@@ -52,7 +52,7 @@ pub async fn upset(server: Option<&mut Server>, mut dice: Dice, done: &AtomicBoo
     times
 }
 
-/// The DNS is silent, broken or lies; how often.
+/// The DNS server is silent, broken or gives wrong answers; returns how often.
 pub async fn mislead(resolver: Option<&Resolver>, mut dice: Dice, done: &AtomicBool) -> usize {
     let Some(resolver) = resolver else { return 0 };
     let mut times = 0;
@@ -61,23 +61,23 @@ pub async fn mislead(resolver: Option<&Resolver>, mut dice: Dice, done: &AtomicB
         times += 1;
         resolver.now(TROUBLES[dice.below(TROUBLES.len() as u64) as usize]);
         pause(&mut dice, 200, 3_000).await;
-        resolver.now(Mood::Well);
+        resolver.now(AnswerMode::Well);
     }
     times
 }
 
-/// The time of day as the proxies see it.
+/// The clock as the proxies see it.
 pub struct TimeOfDay {
     library: PathBuf,
     file: PathBuf,
     shifts: Mutex<Vec<TimeDelta>>,
 }
 
-/// Seconds by which it is off: slow, fast, a summer time, days, more than anything is kept for.
+/// How far it is off, in seconds: slow, fast, summer time, days, longer than anything is stored.
 const SHIFTS: [i64; 6] = [-7_200, -30, 5, 3_600, 259_200, 31_536_000];
 
 impl TimeOfDay {
-    /// The right one; nothing where Debian's library for it is not installed.
+    /// The correct clock; `None` if Debian's libfaketime is not installed.
     pub fn right(folder: &Path) -> Option<Self> {
         let folders = std::fs::read_dir("/usr/lib").ok()?;
         let mut libraries = folders.filter_map(|folder| {
@@ -99,7 +99,7 @@ impl TimeOfDay {
         Some(time)
     }
 
-    /// What tells a process this time.
+    /// The environment that gives a process this clock.
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         vec![
             ("LD_PRELOAD", self.library.display().to_string()),
@@ -114,13 +114,13 @@ impl TimeOfDay {
             .lock()
             .expect("no thread panics with it")
             .push(TimeDelta::seconds(seconds));
-        // By a rename: a half-written number is another time.
+        // By a rename, because a half-written number would be another time.
         let new = self.file.with_extension("new");
         std::fs::write(&new, format!("{seconds:+}")).expect("the folder is ours");
         std::fs::rename(new, &self.file).expect("the folder is ours");
     }
 
-    /// By how much it was ever off.
+    /// The largest deviation so far.
     pub fn shifts(&self) -> Vec<TimeDelta> {
         self.shifts
             .lock()
@@ -129,7 +129,7 @@ impl TimeOfDay {
     }
 }
 
-/// The time of day is set and put right again; how often.
+/// The clock is set and corrected again; returns how often.
 pub async fn jump(time: Option<&TimeOfDay>, mut dice: Dice, done: &AtomicBool) -> usize {
     let Some(time) = time else { return 0 };
     let mut times = 0;

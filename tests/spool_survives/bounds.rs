@@ -31,7 +31,7 @@ async fn max_size_bounds_the_file_and_the_low_water_mark_reopens_it() {
         let json: usize = held.iter().map(|held| held.body.len()).sum();
         println!("{padding}: {number} events, {json} bytes of JSON in {file}");
         assert!(file <= settings.max_size, "{padding}: {file}");
-        // A little less does not reopen it, half does.
+        // A little less does not reopen it; half does.
         let positions = |some: &[QueuedEvent]| some.iter().map(|held| held.position).collect();
         let few = number / 10;
         spool.acknowledge("shop", positions(&held[..few])).await;

@@ -1,4 +1,4 @@
-//! What is left of a spool whose files were damaged.
+//! What remains of a spool with damaged files.
 
 use super::*;
 
@@ -7,7 +7,7 @@ async fn a_truncated_or_damaged_tail_costs_only_the_tail() {
     const COMMIT: usize = 10;
     let folder = tempfile::tempdir().unwrap();
     let spool = SqliteSpool::open(folder.path(), SqliteSettings::default()).unwrap();
-    // Less than what is moved into the file, so that the log holds all of it.
+    // Less than SQLite moves into the file, so that the log has all of it.
     let whole: Vec<String> = (0..20 * COMMIT)
         .map(|number| format!("n{number}"))
         .collect();
@@ -15,12 +15,12 @@ async fn a_truncated_or_damaged_tail_costs_only_the_tail() {
         let events = some.iter().map(|id| event(id, 300)).collect();
         spool.append("shop", events).await.unwrap();
     }
-    // What lies on disk now is what a kill would leave: nothing is written at the end.
+    // The disk now has what a kill would leave: without a final write.
     let left = tempfile::tempdir().unwrap();
     copy(folder.path(), left.path());
     let log = "spool.db-wal";
     let length = fs::metadata(left.path().join(log)).unwrap().len();
-    // Frames of the log are 8,216 bytes, and a commit here takes at least three.
+    // The log's frames have 8,216 bytes, and a commit here has at least three.
     for cut in [1, 23, 24, 100, 8_191, 8_192, 8_216, 50_000, 500_000, length] {
         for damage in ["cut", "flipped"] {
             let copied = tempfile::tempdir().unwrap();
@@ -90,7 +90,7 @@ async fn a_damaged_database_is_set_aside_and_the_rest_of_it_is_kept() {
         drop(file);
         let spool = SqliteSpool::open(copied.path(), SqliteSettings::default()).unwrap();
         append_until_taken(&spool, "afterwards").await;
-        // The first read may be the one that finds the damage.
+        // The first read may find the damage.
         let found = loop {
             match spool.peek("shop", EVERYTHING).await {
                 Ok(taken) => break ids(&taken.events),

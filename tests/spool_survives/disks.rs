@@ -1,4 +1,4 @@
-//! A disk that is full, limited, read-only or emptied under the spool.
+//! A disk that is full, limited, read-only or emptied while the spool uses it.
 
 use super::*;
 
@@ -29,12 +29,12 @@ async fn a_full_disk_refuses_loses_nothing_and_recovers_when_emptied_through_the
         );
         assert!(matches!(error, SpoolError::NoSpace), "{error:?}");
         assert!(acknowledged.len() > 1_000);
-        // Fill what is left to the last byte: another program's log, say.
+        // Another program fills the rest to the last byte, for example with a log.
         let mut other = fs::File::create(disk.at.join("other")).unwrap();
         while other.write_all(&[0; 512]).is_ok() {}
         let held = all(&spool).await;
         assert_eq!(ids(&held), acknowledged, "round {round}");
-        // A replay empties it although the disk is full.
+        // A replay empties the spool although the disk is full.
         for some in held[..held.len() - 10].chunks(700) {
             let positions: Vec<Position> = some.iter().map(|held| held.position).collect();
             spool.acknowledge("shop", positions).await;
@@ -91,13 +91,13 @@ async fn a_read_only_disk_refuses_and_recovers_by_itself() {
         return;
     };
     let folder = disk.at.join("spool");
-    // Ends by a signal, and so leaves its log behind.
+    // A signal ends the process, so its log remains.
     let before = kill_after(child(&folder, 0, ""), 100);
-    // As the process before it left it.
+    // As the process before left it.
     fs::write(folder.join("replay.lock"), "").unwrap();
     disk.remount("ro");
     let spool = SqliteSpool::open(&folder, SqliteSettings::default()).unwrap();
-    // What waits is known, and can be sent.
+    // The spool knows the waiting events and can send them.
     let waiting = spool.gauges().of("shop").events();
     assert!(
         waiting >= before.len() as u64,
@@ -132,12 +132,12 @@ async fn waiting_events_are_sent_when_the_disk_is_read_only_or_full_at_the_start
     let spool = SqliteSpool::open(&folder, settings).unwrap();
     append_until_taken(&spool, "a").await;
     append_until_taken(&spool, "b").await;
-    // An orderly end, not a signal.
+    // A graceful shutdown, not a signal.
     drop(spool);
     disk.remount("ro");
     let spool = SqliteSpool::open(&folder, settings).unwrap();
     assert_eq!(ids(&all(&spool).await), ["a", "b"], "read-only");
-    // There is no lock file, because no process has drained it yet, and none can be made.
+    // No lock file exists, because no process has drained the spool yet, and none can be created.
     assert!(!folder.join("replay.lock").exists());
     assert!(matches!(spool.lead("shop").await, Ok(Lead::Ours(_))));
     let mut said = Vec::new();
@@ -193,7 +193,7 @@ async fn a_spool_whose_files_are_deleted_writes_them_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_with_too_little_room_counts_as_full_until_it_has_enough() {
-    // Room for the files, and none for the reserve that lets a full disk be emptied.
+    // Enough for the files, but not for the reserve with which a full disk can be emptied.
     let Some(disk) = SmallDisk::mount("600k") else {
         return;
     };

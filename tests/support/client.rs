@@ -1,4 +1,4 @@
-//! A client of which every byte is known.
+//! A client that sends exactly the given bytes.
 
 use std::net::SocketAddr;
 
@@ -22,7 +22,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The values of a header, joined; empty when it is not there.
+    /// The values of a header, joined; empty if it is missing.
     pub fn header(&self, name: &str) -> String {
         header(&self.head, name).unwrap_or_default()
     }
@@ -75,17 +75,17 @@ impl Client {
         }
     }
 
-    /// Writes; a peer that has hung up is no failure here, the answer tells.
+    /// Writes. A peer that has hung up is no failure here; the answer shows it.
     pub async fn send(&mut self, bytes: &[u8]) {
         let _ = within("a write", self.stream.write_all(bytes)).await;
     }
 
-    /// Ends the sending half.
+    /// Closes the sending half.
     pub async fn half_close(&mut self) {
         self.stream.shutdown().await.expect("it is open");
     }
 
-    /// The next response, interim ones left out.
+    /// The next response, without interim ones.
     pub async fn answer(&mut self) -> Answer {
         loop {
             let answer = within("an answer", self.read_answer(true)).await;
@@ -104,12 +104,12 @@ impl Client {
             .expect("an answer")
     }
 
-    /// The next response as it comes, interim or not; nothing if the connection ends first.
+    /// The next response, interim or not; `None` if the connection ends first.
     pub async fn next(&mut self) -> Option<Answer> {
         within("an answer or the end", self.read_answer(true)).await
     }
 
-    /// The next bytes, whatever they are.
+    /// The next bytes.
     pub async fn raw(&mut self, count: usize) -> Vec<u8> {
         within("bytes", self.take(count)).await
     }

@@ -10,7 +10,7 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// One of this size in the words of `mount`; nothing if this user may not mount one.
+    /// A disk of this size, in `mount`'s notation; `None` if this user may not mount.
     pub fn mount(size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().join("disk");

@@ -1,5 +1,4 @@
-//! HTTP/2 of which the test writes every byte: frames as no client would send them, and what is
-//! answered.
+//! HTTP/2 frames of which the test writes every byte, also invalid ones, and the answers to them.
 
 use std::net::SocketAddr;
 
@@ -29,7 +28,7 @@ pub const END_HEADERS: u8 = 4;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Names and values of a header list, as they are written.
+/// Names and values of a header list, as written.
 pub type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A header list of texts.
@@ -40,7 +39,7 @@ pub fn fields(list: &[(&str, &str)]) -> Fields {
         .collect()
 }
 
-/// A header block in which every field is a literal that enters no table (RFC 7541, 6.2.3).
+/// A header block in which every field is a literal without indexing (RFC 7541, 6.2.3).
 pub fn block(fields: &Fields) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -78,15 +77,15 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What a stream came to.
+/// The outcome of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Status(u16),
     /// `RST_STREAM` with this code.
     Reset(u32),
-    /// `GOAWAY` with this code, which is no leave-taking.
+    /// `GOAWAY` with this error code.
     GoAway(u32),
-    /// The connection ended silently.
+    /// The connection ended without a frame.
     Closed,
 }
 
@@ -99,7 +98,7 @@ pub struct Frames {
     buffer: Vec<u8>,
 }
 
-/// A frame that was read.
+/// A received frame.
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
@@ -123,7 +122,7 @@ impl Frames {
         Self::greeting(Box::new(stream)).await
     }
 
-    /// Behind TLS, agreed on by ALPN.
+    /// Over TLS, with ALPN.
     pub async fn secure(address: SocketAddr, certificates: &Certificates) -> Self {
         let mut options = ConnectorOptions::new(1);
         options.ca_file = certificates.file("ca.pem").to_str().map(str::to_owned);
@@ -140,14 +139,14 @@ impl Frames {
             stream,
             buffer: Vec::new(),
         };
-        // Nothing enters the table of what comes back, so each answer can be read alone.
+        // The server's header table stays empty, so that each answer can be decoded alone.
         let no_table = [0, 1, 0, 0, 0, 0];
         let greeting = [PREFACE, &frame(SETTINGS, 0, 0, &no_table)].concat();
         frames.send(&greeting).await;
         frames
     }
 
-    /// Writes; a peer that has hung up is no failure here, the answer tells.
+    /// Writes. A peer that has hung up is no failure here; the answer shows it.
     pub async fn send(&mut self, bytes: &[u8]) {
         let _ = within("a write", async {
             self.stream.write_all(bytes).await?;
@@ -156,7 +155,7 @@ impl Frames {
         .await;
     }
 
-    /// Writes as much as the peer takes, and stops when it hangs up; whether it took all.
+    /// Writes until the peer hangs up; returns whether the peer took everything.
     pub async fn send_all(&mut self, bytes: &[u8]) -> bool {
         let written = async {
             self.stream.write_all(bytes).await?;
@@ -165,7 +164,7 @@ impl Frames {
         within("a write", written).await.is_ok()
     }
 
-    /// The next frame; nothing at the end of the connection.
+    /// The next frame; `None` at the end of the connection.
     pub async fn next(&mut self) -> Option<Frame> {
         within("a frame or the end", self.read_frame()).await
     }
@@ -196,8 +195,7 @@ impl Frames {
         Some(())
     }
 
-    /// What happens to this stream: the status of its answer, interim ones left out, or how it ends
-    /// without one.
+    /// The outcome of this stream: the status of its answer, without interim ones, or how it ended.
     pub async fn outcome(&mut self, stream: u32) -> Outcome {
         loop {
             if let Ok(outcome) = self.event(stream).await {
@@ -206,7 +204,7 @@ impl Frames {
         }
     }
 
-    /// The next that happens: the outcome of this stream, or another frame. Settings are confirmed.
+    /// The outcome of this stream, or another frame. Acknowledges settings.
     pub async fn event(&mut self, stream: u32) -> Result<Outcome, Frame> {
         let Some(frame) = self.next().await else {
             return Ok(Outcome::Closed);
@@ -225,8 +223,7 @@ impl Frames {
         Err(frame)
     }
 
-    /// Reads on to the end of this stream: the bytes of its body, and the code of its reset, if it
-    /// was not ended.
+    /// Reads to the end of this stream: the bytes of its body, and the code if it was reset.
     pub async fn body(&mut self, stream: u32) -> (usize, Option<u32>) {
         let mut bytes = 0;
         loop {
@@ -251,11 +248,11 @@ impl Frames {
     }
 }
 
-/// The status that a header block begins with: in the static table, or a literal behind it.
+/// The status at the start of a header block: an index of the static table, or a literal.
 fn status(frame: &Frame) -> u16 {
     const IN_TABLE: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
     let mut block = &frame.payload[..];
-    // The size of the table is said again.
+    // The block repeats the table size.
     while block[0] & 0xe0 == 0x20 {
         block = &block[1..];
     }
@@ -272,7 +269,7 @@ fn status(frame: &Frame) -> u16 {
     digits.parse().expect("a status")
 }
 
-/// Digits in the code of RFC 7541, appendix B.
+/// Digits in the Huffman code (RFC 7541, appendix B).
 fn huffman(bytes: &[u8]) -> String {
     let bits: Vec<u8> = bytes
         .iter()

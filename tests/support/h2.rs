@@ -1,4 +1,4 @@
-//! HTTP/2 without TLS, frame by frame: an upstream that writes down what it gets, and a client.
+//! HTTP/2 without TLS, frame by frame: an upstream that records its requests, and a client.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,13 +21,13 @@ pub struct Stream {
     pub authority: Option<String>,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
-    /// The payload of each DATA frame that was handed out, the last one included.
+    /// The payload of each DATA frame, the last one included.
     pub frames: Vec<usize>,
-    /// Whether the body ended, and was not reset.
+    /// Whether the body was complete, and not reset.
     pub complete: bool,
 }
 
-/// An upstream with prior knowledge of HTTP/2 that takes everything.
+/// An upstream with prior knowledge of HTTP/2 that accepts everything.
 pub struct Upstream {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Stream>>>,
@@ -46,7 +46,7 @@ impl Upstream {
         Self::that_answers(200, usize::MAX).await
     }
 
-    /// Answers with this status; after this many streams on a connection it goes away with them.
+    /// Answers with this status. After this many streams on a connection it closes the connection.
     pub async fn that_answers(status: u16, streams: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -94,7 +94,7 @@ async fn serve(socket: TcpStream, record: Arc<Mutex<Vec<Stream>>>, status: u16, 
     while let Some(Ok((request, mut respond))) = connection.accept().await {
         taken += 1;
         if taken > streams {
-            // Gone without an answer, as a server that is stopped.
+            // Without an answer, like a server that was stopped.
             return;
         }
         let record = Arc::clone(&record);
@@ -172,7 +172,7 @@ impl Client {
         Self { send, driving }
     }
 
-    /// Begins a POST; the body is sent by the caller.
+    /// Begins a POST; the caller sends the body.
     pub async fn post(
         &mut self,
         path: &str,
@@ -191,7 +191,7 @@ impl Client {
         send.send_request(request, false).expect("it is open")
     }
 
-    /// A POST of these DATA frames, the last of which ends the stream.
+    /// A POST with these DATA frames; the last one ends the stream.
     pub async fn exchange(
         &mut self,
         path: &str,
@@ -208,7 +208,7 @@ impl Client {
 }
 
 impl Client {
-    /// A GET and its answer, and whether that ended.
+    /// A GET, its answer, and whether the answer was complete.
     pub async fn get(&mut self, path: &str, headers: &[(&str, &str)]) -> (Answer, bool) {
         let mut request = Request::builder().uri(format!("http://shop.example.com{path}"));
         for (name, value) in headers {
@@ -233,7 +233,7 @@ impl Client {
     }
 }
 
-/// Sends a piece of a body as the peer takes it.
+/// Sends a piece of a body as fast as the peer takes it.
 pub async fn send(body: &mut SendStream<Bytes>, bytes: &[u8], last: bool) {
     let mut rest = Bytes::copy_from_slice(bytes);
     while !rest.is_empty() {
@@ -252,7 +252,7 @@ pub async fn send(body: &mut SendStream<Bytes>, bytes: &[u8], last: bool) {
         }
     }
     if last {
-        // An empty frame of its own, as several clients end their bodies.
+        // An empty frame ends the body, as several clients do it.
         let _ = body.send_data(Bytes::new(), true);
     }
 }
@@ -271,14 +271,14 @@ pub async fn answer(response: h2::client::ResponseFuture) -> Answer {
     }
 }
 
-/// The answer to any request without a body, over a connection of its own.
+/// The answer to a request without a body, over its own connection.
 pub async fn ask(address: SocketAddr, request: Request<()>) -> Answer {
     let mut client = Client::connect(address).await;
     let (response, _) = client.send.send_request(request, true).expect("it is open");
     answer(response).await
 }
 
-/// A connection over which a POST was answered, and with what; nothing where it came to no answer.
+/// A connection with a POST, and its answer; `None` if there was none.
 pub async fn served(address: SocketAddr, path: &str, body: &[u8]) -> Option<(Client, u16)> {
     let socket = TcpStream::connect(address).await.ok()?;
     socket.set_nodelay(true).ok()?;

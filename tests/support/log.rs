@@ -1,13 +1,13 @@
-//! What the process logs, kept for a test to read.
+//! Records this process's log for a test.
 
 use std::sync::{Mutex, Once};
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static INSTALL: Once = Once::new();
 
-struct Keeper;
+struct TestLog;
 
-impl log::Log for Keeper {
+impl log::Log for TestLog {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
     }
@@ -22,15 +22,15 @@ impl log::Log for Keeper {
     fn flush(&self) {}
 }
 
-/// Keeps what is logged from here on at the level that people run with.
+/// Records the log from here on, at the default level.
 pub fn keep() {
     INSTALL.call_once(|| {
-        log::set_logger(&Keeper).expect("there is no other");
+        log::set_logger(&TestLog).expect("there is no other");
         log::set_max_level(log::LevelFilter::Info);
     });
 }
 
-/// All lines so far that hold this text.
+/// All lines with this text so far.
 pub fn lines(text: &str) -> Vec<String> {
     let lines = LINES.lock().expect("no test has failed");
     let found = lines.iter().filter(|line| line.contains(text));

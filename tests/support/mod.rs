@@ -1,5 +1,5 @@
-//! The harness of the socket tests: Hedgerow in front of upstreams of every temper, all of it on
-//! loopback and on ports of its own.
+//! The harness of the socket tests: Hedgerow in front of all kinds of upstreams, on loopback with
+//! free ports.
 //!
 //! Each test binary uses a part of it.
 #![allow(dead_code)]
@@ -16,17 +16,17 @@ pub mod tls;
 
 use std::time::{Duration, Instant};
 
-/// The longest that a test waits for something that is to happen, on a busy machine too.
+/// How long a test waits for something, also on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Writes a line that is seen when the test succeeds as well: what was counted is a result too.
+/// Prints a line also if the test succeeds: the counts are a result.
 pub fn say(line: std::fmt::Arguments<'_>) {
     use std::io::Write;
-    // Unlike the macros, the handle itself is not captured by the test runner.
+    // The test runner captures the print macros, but not the handle.
     let _ = writeln!(std::io::stdout().lock(), "ledger: {line}");
 }
 
-/// Waits until `done` gives something.
+/// Waits until `done` returns something.
 pub async fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -38,7 +38,7 @@ pub async fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T
     }
 }
 
-/// The same with a future that must end.
+/// The same for a future.
 pub async fn within<T>(what: &str, future: impl std::future::Future<Output = T>) -> T {
     match tokio::time::timeout(DEADLINE, future).await {
         Ok(value) => value,

@@ -1,4 +1,4 @@
-//! As little of the npm package of analytics.js as its rewriting looks at.
+//! The parts of the npm package of analytics.js that the rewriting reads.
 
 const LOADER: &str = concat!(
     "!function(){var v=\"9.8.7\",a=\"api.segment.io/v1\";",

@@ -1,4 +1,4 @@
-//! Hedgerow's own site proxy, in this process, on a port of its own.
+//! Hedgerow's own site proxy in this process, on a free port.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -31,7 +31,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Which HTTP versions a client may speak on a plain connection.
+/// The HTTP versions that a client may use on a plain connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
     Http1,
@@ -46,7 +46,7 @@ pub fn config(yaml: &str) -> Config {
     }
 }
 
-/// A project at this host and a route for it at `/hr/`.
+/// A project with this host, and a route for it at `/hr/`.
 pub fn yaml(host: &str) -> String {
     format!(
         "projects:\n  shop: {{host: \"{host}\", api_key: phc_test}}\n\
@@ -55,7 +55,7 @@ pub fn yaml(host: &str) -> String {
     )
 }
 
-/// The same, spoken to over HTTP/2.
+/// The same with HTTP/2 to the host.
 pub fn yaml_http2(host: &str) -> String {
     yaml(host).replace("api_key: phc_test", "api_key: phc_test, http: 2")
 }
@@ -70,7 +70,7 @@ impl Proxy {
         .await
     }
 
-    /// The same, for clients of both HTTP versions.
+    /// The same for clients of both HTTP versions.
     pub async fn start_h2c(yaml: &str) -> Self {
         Self::of(
             Hedgerow::new(config(yaml)).expect("it can be built"),
@@ -84,14 +84,14 @@ impl Proxy {
         Self::around(hedgerow, site, speaks).await
     }
 
-    /// Any proxy that has this Hedgerow inside.
+    /// Any proxy with this Hedgerow inside.
     pub async fn around<P>(hedgerow: Hedgerow, host: P, speaks: Speaks) -> Self
     where
         P: ProxyHttp + Send + Sync + 'static,
         P::CTX: Send + Sync,
     {
         let conf = Arc::new(ServerConf {
-            // Nothing here is verified with the machine's certificates.
+            // The test needs none of the machine's certificates.
             ca_file: Some("/dev/null".to_owned()),
             ..ServerConf::default()
         });
@@ -121,7 +121,7 @@ impl Proxy {
     }
 }
 
-/// The stand-in for PostHog, on a port of its own.
+/// The stand-in for PostHog on a free port.
 pub struct PostHog {
     pub address: SocketAddr,
     pub capture: Arc<Capture>,
@@ -139,7 +139,7 @@ impl PostHog {
         Self::with(StoreCapacity::UNBOUNDED).await
     }
 
-    /// One that forgets what is more than this.
+    /// One that drops its oldest events above this bound.
     pub async fn with(capacity: StoreCapacity) -> Self {
         let capture = Arc::new(Capture::new(Arc::new(Utc::now), capacity));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -157,7 +157,7 @@ impl PostHog {
         format!("http://{}", self.address)
     }
 
-    /// The stored events, once there are so many.
+    /// The stored events, as soon as there are so many.
     pub async fn events(&self, count: u64) -> Vec<Arc<StoredEvent>> {
         super::eventually(&format!("{count} events"), || {
             (self.capture.stored() >= count).then(|| self.capture.events())

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 upstream that writes down every byte it gets, and behaves as a test wants.
+//! An HTTP/1.1 upstream that records every byte and behaves as the test sets it.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,22 +10,22 @@ use tokio::task::JoinHandle;
 
 use super::client::{find, header};
 
-/// What capture answers when it has taken a batch.
+/// Capture's answer to an accepted batch.
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
 Content-Length: 15\r\nSet-Cookie: capture=1\r\n\r\n{\"status\":\"Ok\"}";
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Recorded {
-    /// Its connection, and its place on it, both from 0.
+    /// The number of its connection and its number on that connection, both from 0.
     pub connection: usize,
     pub nth: usize,
     pub head: String,
     /// The body without its framing.
     pub body: Vec<u8>,
-    /// The body as it was on the wire.
+    /// The body as on the wire.
     pub wire: Vec<u8>,
-    /// Whether the body ended.
+    /// Whether the body was complete.
     pub complete: bool,
 }
 
@@ -61,15 +61,15 @@ pub fn distinct_id(event: &serde_json::Value) -> String {
 pub enum Act {
     Answer(Vec<u8>),
     AnswerAndClose(Vec<u8>),
-    /// Piece by piece, each of them when the one before it is likely to have arrived; closes then.
+    /// Sends these pieces with pauses, so that they probably arrive one by one, and closes.
     Pieces(Vec<Vec<u8>>),
     Close,
-    /// Keeps the connection and says nothing.
+    /// Keeps the connection open and sends nothing.
     Silence,
 }
 
-/// When the upstream decides: at the head of a request, or at the end of its body. The head
-/// decides with `Some`.
+/// When the upstream decides: at the head of a request if that gives `Some`, else at the end of its
+/// body.
 type AtHead = Arc<dyn Fn(&Recorded) -> Option<Act> + Send + Sync>;
 type AtEnd = Arc<dyn Fn(&Recorded) -> Act + Send + Sync>;
 
@@ -87,17 +87,17 @@ impl Drop for Recorder {
 }
 
 impl Recorder {
-    /// An upstream that takes everything.
+    /// An upstream that accepts everything.
     pub async fn start() -> Self {
         Self::that(|_| Act::Answer(OK.to_vec())).await
     }
 
-    /// One that decides at the end of a request.
+    /// An upstream that decides at the end of a request.
     pub async fn that(at_end: impl Fn(&Recorded) -> Act + Send + Sync + 'static) -> Self {
         Self::with(Arc::new(|_| None), Arc::new(at_end)).await
     }
 
-    /// One that decides at the head of a request already.
+    /// An upstream that decides at the head of a request.
     pub async fn early(at_head: impl Fn(&Recorded) -> Option<Act> + Send + Sync + 'static) -> Self {
         let at_end: AtEnd = Arc::new(|_| Act::Answer(OK.to_vec()));
         Self::with(Arc::new(at_head), at_end).await
@@ -139,7 +139,7 @@ impl Recorder {
         self.seen.lock().expect("no test has failed").clone()
     }
 
-    /// All requests, once there are so many.
+    /// All requests, as soon as there are so many.
     pub async fn requests(&self, count: usize) -> Vec<Recorded> {
         super::eventually(&format!("{count} requests"), || {
             let seen = self.seen();
@@ -179,7 +179,7 @@ impl Connection {
                 }
                 Act::AnswerAndClose(bytes) => {
                     let _ = self.stream.write_all(&bytes).await;
-                    // What is unread would turn the end into a reset and take the answer with it.
+                    // Unread bytes would turn the close into a reset, which discards the answer.
                     let _ = self.stream.shutdown().await;
                     while self.fill().await {}
                     return;
@@ -235,7 +235,7 @@ impl Connection {
         })
     }
 
-    /// Reads the body as its head says, and takes note if it ends early.
+    /// Reads the body as the head announces it, and records an early end.
     async fn body(&mut self, request: &mut Recorded) {
         if request.header("transfer-encoding").is_none() {
             let length = request.header("content-length").unwrap_or_default();
@@ -289,8 +289,8 @@ pub fn response(status: &str, headers: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A URL where nothing listens as long as this process lives: its port is taken, so that no other test
-/// gets it.
+/// A URL on which nothing listens while this process lives: the process occupies the port, so that
+/// no other test gets it.
 pub fn dead_url() -> String {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -300,7 +300,7 @@ pub fn dead_url() -> String {
     format!("http://{address}")
 }
 
-/// A port of loopback on which nothing listens.
+/// A loopback port on which nothing listens.
 pub async fn refused_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     listener.local_addr().expect("it is bound")

@@ -1,5 +1,5 @@
-//! The real binary as people run it, with its log in a file, and a stand-in for PostHog that can be
-//! stopped and started again at the same address.
+//! The real binary as users run it, with its log in a file, and a stand-in for PostHog that can
+//! stop and start at the same address.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::client::{post, Answer, Client};
 use super::DEADLINE;
 
-/// A process of this test's own, ended with it.
+/// A process that ends with the test.
 pub struct Ended(pub Child);
 
 impl Drop for Ended {
@@ -38,7 +38,7 @@ impl Running {
         Self::start_with(folder, yaml, flags, &[], address).await
     }
 
-    /// The same in an environment with these variables.
+    /// The same with these environment variables.
     pub async fn start_with(
         folder: &Path,
         yaml: &str,
@@ -80,7 +80,7 @@ impl Running {
         self.process.0.id()
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("the log is there")
     }
@@ -98,15 +98,15 @@ impl Running {
     }
 }
 
-/// A GET over a connection of its own.
+/// A GET over a separate connection.
 pub async fn get(address: SocketAddr, path: &str) -> Answer {
     let mut client = Client::connect(address).await;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    // Boxed, as below: the buffers of a client are large for the stack of a test with many of them.
+    // Boxed: a client's buffers are too large for the stack of a test with many of them.
     Box::pin(client.exchange(request.as_bytes())).await
 }
 
-/// A call over a connection of its own.
+/// A call over a separate connection.
 pub async fn call(address: SocketAddr, path: &str, headers: &str, body: &str) -> Answer {
     let headers = format!("Connection: close\r\n{headers}");
     let mut client = Client::connect(address).await;
@@ -115,7 +115,7 @@ pub async fn call(address: SocketAddr, path: &str, headers: &str, body: &str) ->
         .await
 }
 
-/// Waits until `done` gives something.
+/// Waits until `done` returns something.
 pub async fn until<T, F>(what: &str, mut done: impl FnMut() -> F) -> T
 where
     F: std::future::Future<Output = Result<T, String>>,
@@ -133,7 +133,7 @@ where
     }
 }
 
-/// The stand-in for PostHog on a runtime of its own, with which all its connections end.
+/// The stand-in for PostHog in its own runtime, whose end closes all its connections.
 pub struct StandIn {
     pub address: SocketAddr,
     pub capture: Arc<Capture>,
@@ -156,14 +156,14 @@ impl StandIn {
         format!("http://{}", self.address)
     }
 
-    /// Ends it: nothing listens at its address any more.
+    /// Stops it: nothing listens at its address any more.
     pub fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 
-    /// Starts it again, with what it had stored.
+    /// Starts it again with its stored events.
     pub fn resume(&mut self) {
         let (_, runtime) = serving(self.address, &self.capture);
         self.runtime = Some(runtime);
@@ -194,7 +194,7 @@ fn serving(address: SocketAddr, capture: &Arc<Capture>) -> (SocketAddr, tokio::r
     (address, runtime)
 }
 
-/// The standard library lets an address be used again at once, where only old connections hold it.
+/// The standard library allows an address again at once if only old connections use it.
 fn bound(address: SocketAddr) -> std::net::TcpListener {
     let start = std::time::Instant::now();
     loop {

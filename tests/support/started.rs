@@ -1,4 +1,4 @@
-//! A binary that chooses its own port, and is waited for.
+//! A binary that chooses its own port.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-/// More than any machine needs, so that only what never comes is given up.
+/// Longer than any machine needs, so that only a failure exceeds it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// `hedgerow run` with this configuration and these variables; what it says goes into the log.
+/// `hedgerow run` with this configuration and these variables; its output goes into the log.
 pub fn run(file: &Path, log: &Path, variables: &[(&str, &str)]) -> Child {
     let log = File::create(log).expect("the folder is ours");
     Command::new(env!("CARGO_BIN_EXE_hedgerow"))
@@ -27,8 +27,8 @@ pub fn run(file: &Path, log: &Path, variables: &[(&str, &str)]) -> Child {
         .expect("the binary")
 }
 
-/// Where this process listens, by what it says in its log, once it answers there. A port
-/// that the test had chosen could belong to another process by then, and be taken for the process's own.
+/// The address of this process, from its log, as soon as it answers there. If the test chose the
+/// port, another process could have taken it meanwhile, and would answer instead.
 pub async fn listens(process: &mut Child, log: &Path) -> SocketAddr {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -47,7 +47,7 @@ pub async fn listens(process: &mut Child, log: &Path) -> SocketAddr {
 
 fn said(log: &str) -> Option<SocketAddr> {
     let (_, rest) = log.split_once("listening on ")?;
-    // The end of the line, or the rest of it is still to come.
+    // The line may not be complete yet.
     let (address, _) = rest.split_once('\n')?;
     address.trim().parse().ok()
 }

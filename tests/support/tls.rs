@@ -1,4 +1,4 @@
-//! Certificates made on the spot, and the stand-in for PostHog behind TLS.
+//! Certificates made for a test, and the stand-in for PostHog behind TLS.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How many authorities there are.
+/// The number of authorities so far.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
-/// An authority, and a certificate that it signed.
+/// An authority, and a certificate that it has signed.
 pub struct Certificates {
     folder: tempfile::TempDir,
 }
@@ -71,15 +71,15 @@ impl Drop for Secure {
     }
 }
 
-/// Which HTTP versions are offered.
+/// The offered HTTP versions.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Offers {
+pub enum AlpnOffer {
     Http1,
     Both,
 }
 
 impl Secure {
-    pub async fn start<A>(app: A, certificates: &Certificates, offers: Offers) -> Self
+    pub async fn start<A>(app: A, certificates: &Certificates, offers: AlpnOffer) -> Self
     where
         A: ServerApp + Send + Sync + 'static,
     {
@@ -87,7 +87,7 @@ impl Secure {
         let certificate = text(&certificates.file("certificate.pem"));
         let key = text(&certificates.file("key.pem"));
         let mut settings = TlsSettings::intermediate(&certificate, &key).expect("files");
-        if offers == Offers::Both {
+        if offers == AlpnOffer::Both {
             settings.enable_h2();
         }
         let acceptor = Arc::new(settings.build());
@@ -110,11 +110,11 @@ impl Secure {
     }
 }
 
-/// One POST over TLS: the head of its answer, and the version that was spoken.
+/// One POST over TLS: the head of its answer, and the HTTP version.
 pub async fn exchange(
     address: SocketAddr,
     certificates: &Certificates,
-    offers: Offers,
+    offers: AlpnOffer,
     path: &str,
     body: &str,
 ) -> (ResponseHeader, http::Version) {
@@ -123,11 +123,11 @@ pub async fn exchange(
         .expect("an answer")
 }
 
-/// The same with these further headers; nothing if the connection ends without an answer.
+/// The same with these further headers; `None` if the connection ends without an answer.
 pub async fn exchange_with(
     address: SocketAddr,
     certificates: &Certificates,
-    offers: Offers,
+    offers: AlpnOffer,
     path: &str,
     headers: &[(&'static str, String)],
     body: &str,
@@ -136,7 +136,7 @@ pub async fn exchange_with(
     options.ca_file = certificates.file("ca.pem").to_str().map(str::to_owned);
     let connector = Connector::new(Some(options));
     let mut peer = HttpPeer::new(address, true, "localhost".to_owned());
-    if offers == Offers::Both {
+    if offers == AlpnOffer::Both {
         peer.options.set_http_version(2, 1);
     }
     let (mut session, _) = connector.get_http_session(&peer).await.expect("a session");

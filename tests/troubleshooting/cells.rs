@@ -1,4 +1,4 @@
-//! What the cells of the table say, and whether it holds.
+//! Reads the cells of the table and compares them.
 
 /// One row.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub fn rows(document: &str) -> Vec<Row> {
     rows.collect()
 }
 
-/// The code of a cell: what stands between one backquote and the next, or between two and two.
+/// The code in a cell: the text between two backquotes, or between two pairs of them.
 fn spans(cell: &str) -> Vec<String> {
     let mut spans = Vec::new();
     let mut rest = cell;
@@ -52,7 +52,7 @@ fn spans(cell: &str) -> Vec<String> {
     spans
 }
 
-/// Whether the text holds the pieces of the pattern, in their order; `…` stands for any text.
+/// Whether the text contains the pieces of the pattern in order; `…` stands for any text.
 pub fn holds(text: &str, pattern: &str) -> bool {
     let mut rest = text;
     pattern
@@ -67,7 +67,7 @@ pub fn holds(text: &str, pattern: &str) -> bool {
         })
 }
 
-/// Whether the metrics have a value as `name{labels} = 1`, `> 1` or `< 1` says; `now` is the time.
+/// Whether a value of the metrics meets `name{labels} = 1`, `> 1` or `< 1`; `now` is the time.
 pub fn has_value(metrics: &str, said: &str) -> bool {
     let (name, relation, bound) = [" = ", " > ", " < "]
         .iter()

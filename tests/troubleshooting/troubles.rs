@@ -17,9 +17,9 @@ use super::support::recorder::{refused_port, Act, Recorder};
 use super::support::running::{call, get, Running, StandIn};
 use super::support::{track, DEADLINE};
 
-type Play = fn() -> Pin<Box<dyn Future<Output = Option<Evening>>>>;
+type Play = fn() -> Pin<Box<dyn Future<Output = Option<Trouble>>>>;
 
-/// By the name that the table has; none comes where this machine lacks what it takes.
+/// By the name in the table; `None` where this machine lacks something for it.
 pub const TROUBLES: &[(&str, Play)] = &[
     ("PostHog is away", || Box::pin(away())),
     ("PostHog is slow", || Box::pin(slow())),
@@ -48,19 +48,19 @@ pub const TROUBLES: &[(&str, Play)] = &[
 ];
 
 /// A trouble under way.
-pub struct Evening {
+pub struct Trouble {
     running: Running,
     admin: SocketAddr,
-    /// What has to last as long.
+    /// What has to live as long as the trouble.
     _kept: Vec<Box<dyn std::any::Any>>,
 }
 
-impl Evening {
+impl Trouble {
     pub fn log(&self) -> String {
         self.running.log()
     }
 
-    /// What of the row does not hold by the deadline.
+    /// The parts of the row that do not match by the deadline.
     pub async fn waits_for(&self, row: &Row) -> Vec<String> {
         let start = Instant::now();
         loop {
@@ -142,8 +142,8 @@ impl Plan {
         }
     }
 
-    /// Starts it, with the live view open.
-    async fn start(self, mut kept: Vec<Box<dyn std::any::Any>>) -> (SocketAddr, Evening) {
+    /// Starts it with the live view open.
+    async fn start(self, mut kept: Vec<Box<dyn std::any::Any>>) -> (SocketAddr, Trouble) {
         let yaml = format!(
             "listen: [{}]\nadmin: \"{}\"\n\
              projects: {{shop: {{host: \"{}\", api_key: phc_test}}}}\n\
@@ -155,77 +155,77 @@ impl Plan {
         let running = Running::start_with(folder, &yaml, &[], &self.variables, self.admin).await;
         text(self.admin, "/live?after=0").await;
         kept.push(Box::new(self.folder));
-        let evening = Evening {
+        let trouble = Trouble {
             running,
             admin: self.admin,
             _kept: kept,
         };
-        (self.site, evening)
+        (self.site, trouble)
     }
 }
 
-/// Sends an event with this key; the status of the answer.
+/// Sends an event with this key; returns the status of the answer.
 async fn send(site: SocketAddr, id: &str, key: &str) -> u16 {
     let key = format!("{{\"writeKey\":\"{key}\",");
     let body = track(id, 300).replacen('{', &key, 1);
     call(site, "/hr/v1/t", "", &body).await.status
 }
 
-/// Sends events until PostHog is believed to be away.
+/// Sends events until Hedgerow takes PostHog for down.
 async fn send_some(site: SocketAddr) {
     for id in ["1", "2", "3", "4"] {
         assert_eq!(send(site, id, "wk_right").await, 200, "it is kept");
     }
 }
 
-async fn away() -> Option<Evening> {
+async fn away() -> Option<Trouble> {
     let mut posthog = StandIn::start().await;
-    let (site, evening) = Plan::new(posthog.url()).await.start(Vec::new()).await;
+    let (site, trouble) = Plan::new(posthog.url()).await.start(Vec::new()).await;
     posthog.stop();
     send_some(site).await;
-    Some(evening)
+    Some(trouble)
 }
 
-async fn slow() -> Option<Evening> {
+async fn slow() -> Option<Trouble> {
     let posthog = Recorder::that(|_| Act::Silence).await;
     let plan = Plan::new(posthog.url()).await;
-    let (site, evening) = plan.start(vec![Box::new(posthog)]).await;
+    let (site, trouble) = plan.start(vec![Box::new(posthog)]).await;
     send_some(site).await;
-    Some(evening)
+    Some(trouble)
 }
 
-async fn status(status: StatusCode) -> Option<Evening> {
+async fn status(status: StatusCode) -> Option<Trouble> {
     let posthog = StandIn::start().await;
     posthog
         .capture
         .set_fault(InjectedFault::Status(status, None));
     let plan = Plan::new(posthog.url()).await;
-    let (site, evening) = plan.start(vec![Box::new(posthog)]).await;
+    let (site, trouble) = plan.start(vec![Box::new(posthog)]).await;
     send_some(site).await;
-    Some(evening)
+    Some(trouble)
 }
 
-async fn poison() -> Option<Evening> {
+async fn poison() -> Option<Trouble> {
     let posthog = StandIn::start().await;
     posthog
         .capture
         .set_fault(InjectedFault::Poison("Filled".to_owned()));
     let plan = Plan::new(posthog.url()).await;
-    let (site, evening) = plan.start(vec![Box::new(posthog)]).await;
+    let (site, trouble) = plan.start(vec![Box::new(posthog)]).await;
     assert_eq!(send(site, "1", "wk_right").await, 200, "it is kept");
-    Some(evening)
+    Some(trouble)
 }
 
-async fn disk_full() -> Option<Evening> {
+async fn disk_full() -> Option<Trouble> {
     use std::io::Write;
     let disk = SmallDisk::mount("8m")?;
     let mut posthog = StandIn::start().await;
     let mut plan = Plan::new(posthog.url()).await;
     plan.spool = format!("{{path: {:?}}}", disk.at.join("spool"));
     let mut other = std::fs::File::create(disk.at.join("other")).expect("ours");
-    let (site, evening) = plan.start(vec![Box::new(disk)]).await;
+    let (site, trouble) = plan.start(vec![Box::new(disk)]).await;
     assert_eq!(send(site, "1", "wk_right").await, 200);
-    // Another program's file takes what there is, while PostHog is away.
+    // Another program's file fills the disk while PostHog is away.
     while other.write_all(&[0; 512]).is_ok() {}
     posthog.stop();
     let start = Instant::now();
@@ -234,41 +234,41 @@ async fn disk_full() -> Option<Evening> {
         id += 1;
         assert!(start.elapsed() < DEADLINE, "it takes all of them");
     }
-    Some(evening)
+    Some(trouble)
 }
 
 #[cfg(feature = "nats")]
-async fn nats_away() -> Option<Evening> {
+async fn nats_away() -> Option<Trouble> {
     let mut posthog = StandIn::start().await;
     let mut plan = Plan::new(posthog.url()).await;
     plan.spool = format!("{{nats: {{url: \"nats://{}\"}}}}", refused_port().await);
-    let (site, evening) = plan.start(Vec::new()).await;
+    let (site, trouble) = plan.start(Vec::new()).await;
     posthog.stop();
     assert_eq!(send(site, "1", "wk_right").await, 503);
-    Some(evening)
+    Some(trouble)
 }
 
 #[cfg(not(feature = "nats"))]
-async fn nats_away() -> Option<Evening> {
+async fn nats_away() -> Option<Trouble> {
     None
 }
 
-async fn wrong_write_key() -> Option<Evening> {
+async fn wrong_write_key() -> Option<Trouble> {
     let posthog = StandIn::start().await;
     let plan = Plan::new(posthog.url()).await;
-    let (site, evening) = plan.start(vec![Box::new(posthog)]).await;
+    let (site, trouble) = plan.start(vec![Box::new(posthog)]).await;
     assert_eq!(send(site, "1", "wk_wrong_abcd").await, 401);
-    Some(evening)
+    Some(trouble)
 }
 
-async fn certificate_ended() -> Option<Evening> {
+async fn certificate_ended() -> Option<Trouble> {
     let posthog = StandIn::start().await;
     let mut plan = Plan::new(posthog.url()).await;
     let end = chrono::Utc::now() - chrono::Duration::days(2);
     let key = rcgen::KeyPair::generate().expect("a key");
     let names = vec!["localhost".to_owned()];
     let mut parameters = rcgen::CertificateParams::new(names).expect("a name");
-    // At the beginning of that day: a little more than two days ago.
+    // At the start of that day, a little more than two days ago.
     parameters.not_after = rcgen::date_time_ymd(end.year(), end.month() as u8, end.day() as u8);
     let certificate = parameters.self_signed(&key).expect("it is signed");
     let file = |name: &str| -> PathBuf { plan.folder.path().join(name) };
@@ -278,13 +278,13 @@ async fn certificate_ended() -> Option<Evening> {
         "{{address: \"{}\", tls: {{certificate: certificate.pem, key: key.pem}}}}",
         plan.site
     );
-    let (_, evening) = plan.start(vec![Box::new(posthog)]).await;
-    Some(evening)
+    let (_, trouble) = plan.start(vec![Box::new(posthog)]).await;
+    Some(trouble)
 }
 
-/// An authority that is not there.
+/// The authority does not exist.
 #[cfg(feature = "acme")]
-async fn no_certificate() -> Option<Evening> {
+async fn no_certificate() -> Option<Trouble> {
     let posthog = StandIn::start().await;
     let mut plan = Plan::new(posthog.url()).await;
     let key = rcgen::KeyPair::generate().expect("a key");
@@ -298,16 +298,16 @@ async fn no_certificate() -> Option<Evening> {
         plan.site,
         refused_port().await
     );
-    let (_, evening) = plan.start(vec![Box::new(posthog)]).await;
-    Some(evening)
+    let (_, trouble) = plan.start(vec![Box::new(posthog)]).await;
+    Some(trouble)
 }
 
 #[cfg(not(feature = "acme"))]
-async fn no_certificate() -> Option<Evening> {
+async fn no_certificate() -> Option<Trouble> {
     None
 }
 
-/// Debian's library that tells a process another time.
+/// Debian's library that gives a process another time.
 fn faketime() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?;
     let libraries = folders.filter_map(|folder| {
@@ -323,7 +323,7 @@ fn faketime() -> Option<PathBuf> {
     found
 }
 
-async fn clock_set() -> Option<Evening> {
+async fn clock_set() -> Option<Trouble> {
     let library = faketime()?;
     let posthog = StandIn::start().await;
     let mut plan = Plan::new(posthog.url()).await;
@@ -335,36 +335,36 @@ async fn clock_set() -> Option<Evening> {
         ("FAKETIME_NO_CACHE", "1".to_owned()),
         ("DONT_FAKE_MONOTONIC", "1".to_owned()),
     ];
-    let (site, evening) = plan.start(vec![Box::new(posthog)]).await;
+    let (site, trouble) = plan.start(vec![Box::new(posthog)]).await;
     assert_eq!(send(site, "1", "wk_right").await, 200);
     std::fs::write(&time, "+7200").expect("ours");
-    Some(evening)
+    Some(trouble)
 }
 
-async fn one_client_too_many() -> Option<Evening> {
+async fn one_client_too_many() -> Option<Trouble> {
     let posthog = StandIn::start().await;
     let mut plan = Plan::new(posthog.url()).await;
     plan.more = "limits: {connections_per_client: 2}\n".to_owned();
-    let (site, evening) = plan.start(vec![Box::new(posthog)]).await;
+    let (site, trouble) = plan.start(vec![Box::new(posthog)]).await;
     let mut connections: Vec<Box<dyn std::any::Any>> = Vec::new();
     for _ in 0..3 {
         let connection = TcpStream::connect(site).await.expect("it listens");
         connections.push(Box::new(connection));
     }
-    let mut evening = evening;
-    evening._kept.extend(connections);
-    Some(evening)
+    let mut trouble = trouble;
+    trouble._kept.extend(connections);
+    Some(trouble)
 }
 
-async fn reload_with_a_mistake() -> Option<Evening> {
+async fn reload_with_a_mistake() -> Option<Trouble> {
     let posthog = StandIn::start().await;
     let plan = Plan::new(posthog.url()).await;
-    let (site, evening) = plan.start(vec![Box::new(posthog)]).await;
-    let file = &evening.running.file;
+    let (site, trouble) = plan.start(vec![Box::new(posthog)]).await;
+    let file = &trouble.running.file;
     let good = std::fs::read_to_string(file).expect("ours");
     let bad = good.replace("project: shop", "project: gone");
     assert_ne!(bad, good);
     std::fs::write(file, bad).expect("ours");
     assert_eq!(send(site, "1", "wk_right").await, 200);
-    Some(evening)
+    Some(trouble)
 }

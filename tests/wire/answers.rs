@@ -1,13 +1,13 @@
-//! What a proxy owes to HTTP beside the framing: answers that a server behind writes in a way that may
-//! not be sent on, requests that say something about their connection, and who they say they are.
+//! A proxy's other duties under HTTP: answers of a server that may not be passed on as they are,
+//! headers about the connection, and headers that name the sender.
 
 use super::support::client::Client;
 use super::support::proxy::Proxy;
 use super::support::recorder::{dead_url, response, Act, Recorder};
-use super::{routes, House};
+use super::{routes, RunningServer};
 
-/// What a server answers, and the head that its client gets: without date and connection, and in lower
-/// case, with the answers before it.
+/// A server's answer, and the head that its client gets: without date and connection, in lower
+/// case, with interim answers before it.
 const ANSWERS: &[(&str, &str, &str, &str)] = &[
     (
         "early hints",
@@ -91,7 +91,7 @@ const ANSWERS: &[(&str, &str, &str, &str)] = &[
     ),
 ];
 
-/// Heads without what differs from answer to answer, and without the page of a refusal.
+/// Heads without the parts that differ each time, and without the page of a refusal.
 fn plain(head: &str) -> String {
     let lines = head.lines().map(str::to_ascii_lowercase);
     let refused = head.contains(" 502 ");
@@ -103,7 +103,7 @@ fn plain(head: &str) -> String {
     kept.map(|(_, line)| line).collect::<Vec<_>>().join("|")
 }
 
-/// All answers to one request, up to the last one.
+/// All answers to one request, up to the final one.
 async fn answers(client: &mut Client, request: &str) -> String {
     client.send(request.as_bytes()).await;
     let mut heads = Vec::new();
@@ -122,7 +122,7 @@ async fn what_a_server_answers_is_sent_on_as_http_has_it() {
         let path = request.head.split(' ').nth(1).expect("a target");
         let number = path.rsplit('/').next().and_then(|last| last.parse().ok());
         match number.and_then(|number: usize| ANSWERS.get(number)) {
-            // The connection of a server that has sent more than it may is closed.
+            // The server has sent too much, so its connection closes.
             Some((_, answer, ..)) => Act::AnswerAndClose(answer.as_bytes().to_vec()),
             None => Act::Answer(response("200 OK", "", "next")),
         }
@@ -197,7 +197,7 @@ async fn interim_answers_without_an_end_are_ended() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_is_taken_at_its_word_about_its_connection() {
-    let house = House::open().await;
+    let house = RunningServer::open().await;
     let mut wrong = Vec::new();
     for path in ["/hr/v1/track", "/ph/e/", "/public/x", "/shelf"] {
         for words in [
@@ -225,7 +225,7 @@ async fn a_request_is_taken_at_its_word_about_its_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_client_is_not_told_to_continue() {
-    let house = House::open().await;
+    let house = RunningServer::open().await;
     for path in ["/public/x", "/ph/e/", "/hr/v1/track"] {
         let mut client = Client::connect(house.proxy.address).await;
         let body = "{\"userId\":\"u\",\"event\":\"E\"}";
@@ -248,7 +248,7 @@ async fn an_old_client_is_not_told_to_continue() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_as_a_whole_says_what_it_can() {
-    let house = House::open().await;
+    let house = RunningServer::open().await;
     let mut client = Client::connect(house.proxy.address).await;
     for target in ["*", "http://a"] {
         let request = format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -262,7 +262,7 @@ async fn the_server_as_a_whole_says_what_it_can() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_that_is_another_routes_once_it_is_decoded_is_refused() {
-    let house = House::open().await;
+    let house = RunningServer::open().await;
     let mut wrong = Vec::new();
     for path in [
         "/%70ublic/x",
@@ -288,7 +288,8 @@ async fn a_path_that_is_another_routes_once_it_is_decoded_is_refused() {
     }
 }
 
-/// Names in which a client may claim something, and none of which reaches a site from a stranger.
+/// Names of headers in which a client may make claims; none reaches a site from an untrusted
+/// client.
 const CLAIMS: &[&str] = &[
     "X-Forwarded-Host",
     "X_Forwarded_Host",
@@ -343,10 +344,11 @@ const CLAIMS: &[&str] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_claim_of_a_stranger_reaches_a_site_however_its_name_is_written() {
-    let house = House::open().await;
+    let house = RunningServer::open().await;
     let claims = CLAIMS.iter().map(|name| format!("{name}: forged\r\n"));
     let claims: String = claims.collect();
-    // What a client names here would be taken out again behind the proxy's own words: refused.
+    // A proxy would remove what a client names here, also its own headers, so the request is
+    // refused.
     let named = "Connection: X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host\r\n";
     let named = format!("GET /public/x HTTP/1.1\r\nHost: a\r\n{named}\r\n");
     assert_eq!(house.status(named.as_bytes()).await, 400);

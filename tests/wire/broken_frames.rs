@@ -1,4 +1,4 @@
-//! Frames that break the rules of RFC 9113, each with what happens to its stream or connection.
+//! Frames that break the rules of RFC 9113, each with the effect on its stream or connection.
 
 use super::connections::{begun, get, head, setting, update};
 use super::support::frames::{frame, Outcome};
@@ -13,13 +13,13 @@ const STREAM_CLOSED: u32 = 5;
 const FRAME_SIZE_ERROR: u32 = 6;
 pub const COMPRESSION_ERROR: u32 = 9;
 
-/// What is sent, and what happens to its first stream.
+/// The frames, and the outcome of the first stream.
 pub type Row = (&'static str, Vec<Vec<u8>>, &'static [Outcome]);
 
 pub fn rows() -> Vec<Row> {
     use Outcome::{GoAway, Reset, Status};
     const PROTOCOL: &[Outcome] = &[GoAway(PROTOCOL_ERROR)];
-    // The library names the general error for some that have a name of their own (h2 0.4).
+    // For some errors with their own code, the library reports the general one (h2 0.4).
     const SIZE: &[Outcome] = &[GoAway(FRAME_SIZE_ERROR), GoAway(PROTOCOL_ERROR)];
     const FLOW: &[Outcome] = &[GoAway(FLOW_CONTROL_ERROR), GoAway(PROTOCOL_ERROR)];
     const COMPRESSION: &[Outcome] = &[GoAway(COMPRESSION_ERROR), GoAway(PROTOCOL_ERROR)];

@@ -1,6 +1,6 @@
-//! HTTP/2 connections that break the rules of RFC 9113, or keep them to no good end: floods, windows
-//! that never open, more streams than are allowed. What each is answered, and that memory,
-//! descriptors and ordinary clients are none the worse.
+//! HTTP/2 connections that break the rules of RFC 9113 or misuse them: floods, windows that never
+//! open, too many streams. Tests the answer to each, and that memory, descriptors and ordinary
+//! clients do not suffer.
 
 use super::broken_frames::{rows, COMPRESSION_ERROR};
 use super::doors::{Doors, WAYS};
@@ -28,7 +28,7 @@ pub fn get(stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, &head(path))
 }
 
-/// A request whose body is still to come.
+/// A request whose body follows later.
 pub fn begun(stream: u32, path: &str) -> Vec<u8> {
     let list = fields(&[
         (":method", "POST"),
@@ -66,7 +66,7 @@ async fn each_broken_frame_gets_the_error_that_the_rfc_names() {
             wrong.push(format!("over {way:?}: {trouble}"));
         }
     }
-    // What is no greeting at all, where HTTP/2 may be spoken.
+    // Bytes that are no connection preface, on a listener with HTTP/2.
     for bytes in [
         &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nno settings at all"[..],
         b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
@@ -89,7 +89,7 @@ async fn each_broken_frame_gets_the_error_that_the_rfc_names() {
     );
 }
 
-/// Sends this again and again, and reads nothing; how the connection ends, if it does.
+/// Sends this repeatedly and reads nothing; returns how the connection ended, if it did.
 async fn flood(frames: &mut Frames, piece: &[u8], times: usize) -> bool {
     for _ in 0..times {
         if !frames.send_all(piece).await {
@@ -107,7 +107,7 @@ async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
     let (memory, descriptors) = (doors.running.memory(), doors.descriptors());
     let mut wrong = Vec::new();
     for way in WAYS {
-        // Endless heads: a head that no frame ends, and one that is too long.
+        // Endless heads: one that no frame ends, and one that is too long.
         let mut frames = doors.frames(way).await;
         let field = block(&fields(&[("a", &"x".repeat(4_000))]));
         frames
@@ -150,7 +150,7 @@ async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
                 "a list of 80 kB over {way:?}: {outcome:?}, not 431"
             ));
         }
-        // A little that becomes much: a long field in the table, and again and again out of it.
+        // Small input with a large effect: a long field in the table, used many times.
         let mut frames = doors.frames(way).await;
         let mut bomb = head("/shelf");
         bomb.extend([0x40, 1, b'a', 127, 0x81, 0x1e]);
@@ -166,7 +166,7 @@ async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
                 "48 MB out of 16 kB over {way:?}: {outcome:?}, not 431"
             ));
         }
-        // Streams that are opened and given up at once.
+        // Streams that are opened and reset at once.
         let mut frames = doors.frames(way).await;
         let mut stream = 1;
         let mut gone = false;
@@ -185,7 +185,7 @@ async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
         ) {
             wrong.push(format!("rapid resets over {way:?}: {outcome:?}"));
         }
-        // What has to be answered, by a client that reads nothing.
+        // Frames that need an answer, from a client that reads nothing.
         let ping = frame(PING, 0, 0, &[7; 8]).repeat(100);
         let settings = setting(4, 65_535).repeat(100);
         let empty = [begun(1, "/hr/v1/track"), frame(DATA, 0, 1, b"").repeat(100)].concat();
@@ -204,7 +204,8 @@ async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
                 std::time::Duration::from_secs(3),
                 flood(&mut frames, &piece, 2_000),
             );
-            // It may end the connection, take all of it, or read no further: never store it.
+            // The server may close the connection, take everything, or stop reading; it may never
+            // store it.
             let ended = flooding.await;
             if let Err(trouble) = ordinary.served().await {
                 wrong.push(format!("beside {name} over {way:?} ({ended:?}): {trouble}"));
@@ -223,7 +224,7 @@ async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
         "{memory} kB before, {after} kB now"
     );
     eventually("the connections end with their clients", || {
-        // Some to the site may wait for the next request.
+        // Some requests to the site may wait for the next one.
         (doors.descriptors() < descriptors + 40).then_some(())
     })
     .await;

@@ -28,10 +28,10 @@ pub enum Way {
 
 pub const WAYS: [Way; 2] = [Way::H2c, Way::Tls];
 
-/// The house.
+/// The running server and its upstreams.
 pub struct Doors {
     pub running: Running,
-    /// PostHog, which takes everything.
+    /// A stand-in for PostHog that accepts everything.
     pub posthog: Recorder,
     pub site: Recorder,
     h2c: SocketAddr,
@@ -45,7 +45,7 @@ impl Doors {
         Self::before(Recorder::start().await, "").await
     }
 
-    /// In front of this PostHog, with more at the end of the YAML.
+    /// In front of this PostHog, with more YAML at the end.
     pub async fn before(posthog: Recorder, more: &str) -> Self {
         let site = Recorder::that(|_| Act::Answer(response("200 OK", "", "page"))).await;
         Self::between(posthog, site, more).await
@@ -84,7 +84,7 @@ impl Doors {
         }
     }
 
-    /// The listener that speaks HTTP/1.1 alone.
+    /// The listener that speaks only HTTP/1.1.
     pub fn plain(&self) -> SocketAddr {
         self.running.process.address
     }
@@ -108,26 +108,26 @@ impl Doors {
         }
     }
 
-    /// What reached the servers behind.
+    /// What reached the upstreams.
     pub fn reached(&self) -> usize {
         self.posthog.seen().len() + self.site.seen().len()
     }
 
-    /// Descriptors that the process has open.
+    /// The number of descriptors that the process has open.
     pub fn descriptors(&self) -> usize {
         let folder = format!("/proc/{}/fd", self.running.process.id());
         std::fs::read_dir(folder).expect("it runs").count()
     }
 }
 
-/// A folder with the package.
+/// Writes a folder with the package of analytics.js.
 pub fn write_library(folder: &Path) {
     for (name, text) in files("two()") {
         std::fs::write(folder.join(name), text).expect("the folder is ours");
     }
 }
 
-/// Clients that do nothing wrong, over connections that they keep.
+/// Well-behaved clients that reuse their connections.
 pub struct Ordinary {
     one: Client,
     two: h2::Client,
@@ -135,7 +135,7 @@ pub struct Ordinary {
 }
 
 impl Ordinary {
-    /// Each sends an event; what went wrong.
+    /// Each client sends an event; returns what failed.
     pub async fn served(&mut self) -> Result<(), String> {
         self.served += 1;
         let event = track(&format!("ordinary-{}", self.served), 200);

@@ -1,4 +1,4 @@
-//! Answers that do not wait for the body, and clients that stop sending then.
+//! Answers that come before the end of the body, and clients that then stop sending.
 
 use bytes::Bytes;
 
@@ -9,10 +9,10 @@ use super::support::frames::{ACK, DATA, END_HEADERS, HEADERS, SETTINGS, WINDOW_U
 use super::support::recorder::{response, Act, Recorder};
 use super::support::{batch, h2};
 
-/// Where a body is sent to.
+/// Where a body is sent.
 const PATHS: [&str; 3] = ["/hr/v1/b", "/ph/s/", "/shelf"];
 
-/// PostHog, or a site, that says no to large bodies before it has read them.
+/// A stand-in for PostHog or a site that refuses large bodies before it has read them.
 async fn refusing() -> Recorder {
     Recorder::early(|request| {
         let large = request
@@ -38,7 +38,7 @@ fn head(path: &str) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_stops_in_mid_upload_gets_the_answer_that_came_early() {
     let doors = Doors::between(refusing().await, refusing().await, "").await;
-    // Above what is held before the first byte leaves, and far from the end.
+    // More than Hedgerow holds before the first byte leaves, and long before the end.
     let body = batch(3_000, 1_000);
     let mut wrong = Vec::new();
     for path in PATHS {
@@ -66,7 +66,7 @@ async fn a_client_that_stops_in_mid_upload_gets_the_answer_that_came_early() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// A body that is sent as the peer takes it, and never ended.
+/// A body that is sent as fast as the peer takes it and never ends.
 struct Upload<'a> {
     rest: &'a [u8],
     stream: usize,
@@ -129,7 +129,7 @@ async fn an_ordinary_http2_client_reads_the_early_answer_and_goes_on() {
         let mut rest = Bytes::copy_from_slice(&body.as_bytes()[..2_000_000]);
         let answer = h2::answer(answer);
         tokio::pin!(answer);
-        // It stops at the answer, as clients do.
+        // The client stops at the answer, as clients do.
         let status = loop {
             if rest.is_empty() {
                 break answer.await.status;

@@ -1,5 +1,5 @@
-//! Clients that end their half of a connection behind a request, as `nc` and many scripts do: the answer
-//! comes all the same (RFC 9112, 9.6).
+//! Clients that close their sending half after a request, as `nc` and many scripts do. They still
+//! get the answer (RFC 9112, 9.6).
 
 use super::doors::{Doors, ROUTES};
 use super::support::client::Client;

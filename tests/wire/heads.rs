@@ -1,4 +1,4 @@
-//! HTTP/2 requests that are not as RFC 9113 has them, on each kind of route, without TLS and with it.
+//! HTTP/2 requests that break RFC 9113, on each kind of route, with and without TLS.
 
 use super::doors::{Doors, ROUTES, WAYS};
 use super::support::frames::{block, fields, frame, Fields, Frames, Outcome};
@@ -9,19 +9,19 @@ use super::support::recorder::Recorder;
 const PROTOCOL_ERROR: u32 = 1;
 const STREAM_CLOSED: u32 = 5;
 
-/// What a request may come to.
+/// The allowed outcomes of a request.
 #[derive(Debug, Clone, Copy)]
-pub enum Want {
+pub enum ExpectedResult {
     /// The request is malformed: a stream error, or 400 (RFC 9113, 8.1.1).
     Malformed,
-    /// The whole connection may be ended as well.
+    /// The connection may end as well.
     Broken(u32),
     Status(u16),
-    /// It is served.
+    /// The request is served.
     Served,
 }
 
-impl Want {
+impl ExpectedResult {
     fn is(self, outcome: Outcome) -> bool {
         match self {
             Self::Malformed => matches!(
@@ -40,12 +40,12 @@ impl Want {
     }
 }
 
-/// A request that is right but for one thing: its fields, and what follows them.
+/// A request with one fault: its fields, and the frames after them.
 pub struct Case {
     pub name: &'static str,
-    want: Want,
+    want: ExpectedResult,
     fields: Fields,
-    /// Frames behind the head; nothing where the head ends the stream.
+    /// Frames after the head; empty if the head ends the stream.
     behind: Vec<Vec<u8>>,
 }
 
@@ -64,9 +64,9 @@ fn data(bytes: &[u8], flags: u8) -> Vec<u8> {
     frame(DATA, flags, 1, bytes)
 }
 
-/// Everything that is tried at a path.
+/// All requests for one path.
 pub fn cases(method: &str, path: &str) -> Vec<Case> {
-    use Want::{Broken, Malformed, Served, Status};
+    use ExpectedResult::{Broken, Malformed, Served, Status};
     let right = || right(method, path);
     let without = |name: &str| {
         let mut fields = right();
@@ -122,7 +122,7 @@ pub fn cases(method: &str, path: &str) -> Vec<Case> {
             Malformed,
             instead(":path", "/public/%2e%2e/private"),
         ),
-        // The library leaves it out before it is seen (http 1), so that no one behind gets it either.
+        // The library drops it (http 1), so no upstream gets it either.
         (
             "a fragment in :path",
             Served,
@@ -327,7 +327,7 @@ pub fn cases(method: &str, path: &str) -> Vec<Case> {
             right(),
             vec![data(EVENT, 0), trailers(&[("x-sum", "1")], 0)],
         ),
-        // Read over by the library (h2 0.4); no trailer goes on anyway.
+        // The library ignores it (h2 0.4); Hedgerow passes no trailers on anyway.
         (
             "a pseudo-header in trailers",
             Served,
@@ -367,7 +367,10 @@ pub async fn trouble(
     let name = format!("{} at {path}", case.name);
     let before = reached();
     let alone = case.behind.is_empty();
-    let refused = matches!(case.want, Want::Malformed | Want::Status(_));
+    let refused = matches!(
+        case.want,
+        ExpectedResult::Malformed | ExpectedResult::Status(_)
+    );
     let ends = match alone && (method == "GET" || refused) {
         true => END_STREAM,
         false => 0,

@@ -1,4 +1,4 @@
-//! HTTP/1.1 requests that are not as RFC 9112 has them, on each kind of route of the real binary.
+//! HTTP/1.1 requests that break RFC 9112, on each kind of route of the real binary.
 
 use std::net::SocketAddr;
 
@@ -6,30 +6,30 @@ use super::doors::{Doors, ROUTES};
 use super::support::client::Client;
 use super::support::track;
 
-/// What a request may come to.
+/// The allowed outcomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Want {
+pub enum ExpectedResult {
     /// Refused with one of these, and the connection ends.
     Refused(&'static [u16]),
-    /// Served once; what follows it is not taken for a request.
+    /// Served once; the bytes after it are not taken for a request.
     ServedAlone,
-    /// Served, and the connection goes on.
+    /// Served, and the connection stays open.
     Served,
 }
 
-const BAD: Want = Want::Refused(&[400]);
-const LARGE: Want = Want::Refused(&[400, 414, 431]);
-const CODING: Want = Want::Refused(&[400, 501]);
-const METHOD: Want = Want::Refused(&[400, 405]);
-const VERSION: Want = Want::Refused(&[400, 505]);
+const BAD: ExpectedResult = ExpectedResult::Refused(&[400]);
+const LARGE: ExpectedResult = ExpectedResult::Refused(&[400, 414, 431]);
+const CODING: ExpectedResult = ExpectedResult::Refused(&[400, 501]);
+const METHOD: ExpectedResult = ExpectedResult::Refused(&[400, 405]);
+const VERSION: ExpectedResult = ExpectedResult::Refused(&[400, 505]);
 
-/// The rest of a request that must never be served: what stands in a body, or behind a refused head.
+/// A request that must never be served: it is in a body, or follows a refused head.
 pub const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: shop.example.com\r\n\r\n";
 
-/// A request's name, what it may come to, and its bytes.
-pub type Case = (&'static str, Want, String);
+/// A request's name, its allowed outcomes, and its bytes.
+pub type Case = (&'static str, ExpectedResult, String);
 
-/// Everything that is tried at a path.
+/// All requests for one path.
 pub fn cases(method: &str, path: &str) -> Vec<Case> {
     let event = track("wire", 200);
     let length = event.len();
@@ -38,10 +38,10 @@ pub fn cases(method: &str, path: &str) -> Vec<Case> {
     let head = |fields: &str| format!("{line}{host}{fields}\r\n");
     let chunks = format!("{length:x}\r\n{event}\r\n0\r\n\r\n");
     let mut cases = vec![
-        ("nothing is wrong", Want::Served, head("")),
+        ("nothing is wrong", ExpectedResult::Served, head("")),
         (
             "empty lines before it",
-            Want::Served,
+            ExpectedResult::Served,
             format!("\r\n\r\n{}", head("")),
         ),
         ("a folded field", BAD, head("X-A: 1\r\n 2\r\n")),
@@ -148,12 +148,12 @@ pub fn cases(method: &str, path: &str) -> Vec<Case> {
         ),
         (
             "the same host in the target, otherwise written",
-            Want::Served,
+            ExpectedResult::Served,
             format!("{method} HTTP://Shop.example.com:80{path} HTTP/1.1\r\n{host}\r\n"),
         ),
         (
             "the same host with its port in the field",
-            Want::Served,
+            ExpectedResult::Served,
             format!(
                 "{method} http://shop.example.com{path} HTTP/1.1\r\nhost:SHOP.example.com:80\r\n\r\n"
             ),
@@ -237,10 +237,14 @@ pub fn cases(method: &str, path: &str) -> Vec<Case> {
     cases.extend([
         (
             "a body",
-            Want::Served,
+            ExpectedResult::Served,
             fixed(&format!("Content-Length: {length}\r\n")),
         ),
-        ("a body in chunks", Want::Served, chunked(CHUNKED, &chunks)),
+        (
+            "a body in chunks",
+            ExpectedResult::Served,
+            chunked(CHUNKED, &chunks),
+        ),
         (
             "a length with a sign",
             BAD,
@@ -323,12 +327,12 @@ pub fn cases(method: &str, path: &str) -> Vec<Case> {
         ),
         (
             "length and chunks",
-            Want::ServedAlone,
+            ExpectedResult::ServedAlone,
             chunked(&format!("Content-Length: 5\r\n{CHUNKED}"), &chunks),
         ),
         (
             "chunks and length",
-            Want::ServedAlone,
+            ExpectedResult::ServedAlone,
             chunked(&format!("{CHUNKED}Content-Length: 5\r\n"), &chunks),
         ),
     ]);
@@ -358,14 +362,14 @@ pub async fn trouble(
     let first = client.next().await.map(|answer| answer.status);
     let second = client.next().await.map(|answer| answer.status);
     let fits = match want {
-        Want::Refused(statuses) => {
+        ExpectedResult::Refused(statuses) => {
             second.is_none()
                 && first.is_some_and(|status| statuses.contains(&status))
                 && reached() == before
         }
         // A page instead of an event is refused for what it is.
-        Want::ServedAlone => first.is_some_and(|status| status < 500) && second.is_none(),
-        Want::Served => {
+        ExpectedResult::ServedAlone => first.is_some_and(|status| status < 500) && second.is_none(),
+        ExpectedResult::Served => {
             let dropped = ahead == SentAhead::MayBeDropped && second.is_none();
             first.is_some_and(|status| status < 500) && (second == Some(200) || dropped)
         }
@@ -399,7 +403,7 @@ async fn each_malformed_http1_request_gets_the_answer_that_the_rfc_names_on_ever
     );
 }
 
-/// Bodies of an event whose chunks are not as HTTP has them.
+/// Bodies of an event with malformed chunks.
 pub fn broken_chunks() -> Vec<(&'static str, String)> {
     let event = "{\"userId\":\"u\",\"event\":\"E\"}";
     let size = format!("{:x}", event.len());
@@ -459,8 +463,7 @@ pub async fn chunk_trouble(
     (!fits).then(|| format!("{name} at {path}: {first:?}, then {second:?}"))
 }
 
-/// Bodies whose chunks are not as HTTP has them: never served as if they were whole, and nothing behind
-/// them is a request.
+/// Bodies with malformed chunks: never taken for whole, and no bytes after them become a request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_chunks_end_their_connection_on_every_kind_of_route() {
     let doors = Doors::open().await;

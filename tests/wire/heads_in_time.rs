@@ -1,4 +1,4 @@
-//! Heads that do not come to their end, over both HTTP versions: each has one time in all.
+//! Heads that never end, over both HTTP versions: the whole head has one time limit.
 
 use super::connections::get;
 use super::doors::{Doors, Way, WAYS};
@@ -9,7 +9,7 @@ use super::support::recorder::Recorder;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Longer than each of these ends in by far, and shorter than what had been their end, a minute.
+/// Much longer than these time limits, and shorter than the default limit of a minute.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(45);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -18,7 +18,7 @@ async fn a_head_that_does_not_end_takes_no_longer_than_its_time_over_both_versio
     let doors = Doors::before(posthog, "limits: {head_timeout: 1s}\n").await;
     let mut ordinary = doors.ordinary().await;
     let mut wrong = Vec::new();
-    // Before it is known what is spoken, and where only one thing is.
+    // Before the protocol is known, and where only one is possible.
     for (name, bytes) in [
         ("a letter", &PREFACE[..1]),
         ("half a greeting", &PREFACE[..10]),
@@ -53,7 +53,7 @@ async fn a_head_that_does_not_end_takes_no_longer_than_its_time_over_both_versio
             }
         }
     }
-    // One that comes byte by byte has the same time; what is whole in between takes none of it.
+    // A head that comes byte by byte has the same limit; complete frames between do not extend it.
     let mut frames = doors.frames(Way::H2c).await;
     let pings = frame(PING, 0, 0, &[7; 8]);
     let start = std::time::Instant::now();

@@ -1,4 +1,4 @@
-//! Requests that are sent before the answer to the one before has been read (RFC 9112, 9.3.2).
+//! Requests that a client sends before it has read the answer to the one before (RFC 9112, 9.3.2).
 
 use super::doors::Doors;
 use super::support::client::{chunk, post, Client};
@@ -25,7 +25,7 @@ fn chunked(path: &str, body: &[u8]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_client_sends_ahead_is_answered_in_its_turn_on_every_kind_of_route() {
-    // The site says which request it answers, so that an answer out of turn would be seen.
+    // The site's answer names its request, so that an answer out of order shows.
     let site = Recorder::that(|request| {
         let path = request.head.split(' ').nth(1).unwrap_or_default();
         Act::Answer(response(
@@ -37,7 +37,7 @@ async fn what_a_client_sends_ahead_is_answered_in_its_turn_on_every_kind_of_rout
     .await;
     let doors = Doors::between(Recorder::start().await, site, "").await;
     let mut wrong = Vec::new();
-    // Bodies that come with their head, and bodies that do not.
+    // Bodies that come with their head, and bodies that come later.
     for size in [0, 300, 5_000, 70_000] {
         let event = track(&size.to_string(), 200.max(size));
         let body = event.as_bytes();

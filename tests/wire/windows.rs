@@ -1,4 +1,4 @@
-//! Clients that open streams and windows as it suits them.
+//! Clients that misuse streams and windows.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::support::recorder::{response, Act, Recorder};
 use super::support::{batch, eventually};
 
 const REFUSED_STREAM: u32 = 7;
-/// Larger than everything that lies between a site and a client that does not read.
+/// More than all buffers between a site and a client that does not read.
 const PAGE: usize = 16 << 20;
 
 fn request(method: &str, path: &str, flags: u8, stream: u32) -> Vec<u8> {
@@ -41,7 +41,8 @@ async fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
     let yaml = format!("routes:\n  - {{path: /, origin: \"{}\"}}\n", site.url());
     let hedgerow = Hedgerow::builder(config(&yaml)).unread_timeout(Duration::from_millis(700));
     let proxy = Proxy::of(hedgerow.build().unwrap(), Speaks::Both).await;
-    // One window that never opens, one that opens for a while, and one connection that is not read.
+    // A window that never opens, a window that opens for a while, and a connection that the client
+    // does not read.
     let mut frames = Frames::plain(proxy.address).await;
     frames.send(&window(0)).await;
     frames.send(&request("GET", "/a", END_STREAM, 1)).await;
@@ -56,17 +57,17 @@ async fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
         bytes == 65_535 && reset.is_some(),
         "{bytes} bytes, {reset:?}"
     );
-    // The connection is none the worse.
+    // The connection works as before.
     frames.send(&request("HEAD", "/c", END_STREAM, 3)).await;
     assert_eq!(frames.outcome(3).await, Outcome::Status(200));
     let mut client = Client::connect(proxy.address).await;
     client.send(b"GET /d HTTP/1.1\r\nHost: a\r\n\r\n").await;
     site.requests(4).await;
-    // Longer than it may take, so that what is left of the answer has been given up.
+    // Longer than the limit, so that Hedgerow has dropped the rest of the answer.
     tokio::time::sleep(Duration::from_millis(2_000)).await;
     let got = client.rest().await.len();
     assert!(got < PAGE, "{got} bytes");
-    // One that reads slowly gets all of it.
+    // A client that reads slowly gets all of it.
     let mut client = Client::connect(proxy.address).await;
     client
         .send(b"GET /e HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -106,7 +107,7 @@ async fn a_hundred_windows_that_never_open_hold_little_and_stop_no_other_client(
         .served()
         .await
         .expect("beside windows that are shut");
-    // Sixteen megabytes wait for each of a hundred streams, at the site.
+    // The site has sixteen megabytes for each of a hundred streams.
     let after = doors.running.memory();
     assert!(
         after < before + 128 * 1024,
@@ -151,7 +152,7 @@ async fn streams_above_the_limit_are_refused_alone() {
             Outcome::Reset(REFUSED_STREAM),
             "{way:?}"
         );
-        // Those within it go on.
+        // The streams within the limit continue.
         let event = b"{\"userId\":\"u\",\"event\":\"E\"}";
         frames.send(&frame(DATA, END_STREAM, 1, event)).await;
         assert_eq!(frames.outcome(1).await, Outcome::Status(200), "{way:?}");
@@ -180,7 +181,7 @@ async fn an_upload_that_is_reset_is_never_taken_for_a_whole_one() {
             frames.send(&frame(DATA, 0, 1, piece)).await;
             frames.send(&frame(DATA, 0, 1, piece)).await;
             frames.send(&frame(RST_STREAM, 0, 1, &[0, 0, 0, 8])).await;
-            // The next one on the same connection is served.
+            // The connection serves the next request.
             frames.send(&request("GET", "/page", END_STREAM, 3)).await;
             assert_eq!(frames.outcome(3).await, Outcome::Status(200), "{path}");
             ordinary.served().await.expect("beside it");

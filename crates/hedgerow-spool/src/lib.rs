@@ -22,6 +22,7 @@ mod aside;
 mod backend;
 mod breaker;
 mod by_project;
+mod clock_watch;
 mod command;
 mod drain_state;
 mod error;

@@ -190,6 +190,10 @@ pub trait Store: Send + Sync + 'static {
     /// Whether appends succeed, as far as it is known without one: at most a few seconds old.
     fn availability(&self) -> Availability;
 
+    /// Why it takes no events, in words for an operator, while
+    /// [`availability`](Self::availability) says so.
+    fn trouble(&self) -> Option<String>;
+
     /// The waiting events of each project; up to date when an append has returned.
     fn gauges(&self) -> &Gauges;
 

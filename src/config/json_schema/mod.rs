@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{json, Map, Value};
 
+use super::load::{compile, whole};
 use super::reader::{Accepted, ConfigReader};
 use super::schema::sections;
 use super::secret::SecretSource;
@@ -63,9 +64,9 @@ fn seen() -> AcceptedByPath {
         }
     }
     let mut mistakes = Vec::new();
-    SourceText::new(EVERYTHING, &root, &mut mistakes);
-    let mut reader = ConfigReader::new(&Anything, mistakes);
-    super::compile(&mut reader, &super::whole(&root));
+    SourceText::new(EVERYTHING, &root, sections(), &mut mistakes);
+    let mut reader = ConfigReader::new(&Anything, sections(), mistakes);
+    compile(&mut reader, &whole(&root));
     reader.seen.into_iter().collect()
 }
 

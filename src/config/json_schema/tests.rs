@@ -135,9 +135,9 @@ fn what_looks_like_the_place_of_a_value_is_looked_up_or_refused_wherever_it_stan
                 break;
             };
             let mut mistakes = Vec::new();
-            SourceText::new(&text, &root, &mut mistakes);
-            let mut reader = ConfigReader::new(&NoVariable, mistakes);
-            crate::config::compile(&mut reader, &crate::config::whole(&root));
+            SourceText::new(&text, &root, sections(), &mut mistakes);
+            let mut reader = ConfigReader::new(&NoVariable, sections(), mistakes);
+            compile(&mut reader, &whole(&root));
             let mut mistakes = reader.mistakes.iter();
             match mistakes.any(|mistake| mistake.path.starts_with(&path)) {
                 true => told.insert(path),
@@ -169,8 +169,8 @@ fn what_looks_like_the_place_of_a_value_is_refused_in_keys_and_rules() {
         ),
     ] {
         let root = tree::read(text).unwrap();
-        let mut reader = ConfigReader::new(&NoVariable, Vec::new());
-        crate::config::compile(&mut reader, &crate::config::whole(&root));
+        let mut reader = ConfigReader::new(&NoVariable, sections(), Vec::new());
+        compile(&mut reader, &whole(&root));
         let told = reader
             .mistakes
             .iter()

@@ -6,12 +6,31 @@ mod settings;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use hedgerow_spool::{SettingForm, SpoolKind, SpoolPlace, SpoolTakes, KINDS};
+use hedgerow_spool::{SettingForm, SpoolKind, SpoolLimits, SpoolPlace, SpoolTakes, KINDS};
 
-use super::model::SpoolConfig;
 use super::reader::{ConfigReader, Field, Section};
-use super::schema::SECRET;
-use super::shape::{KeyType, SectionSchema, PLAIN};
+use super::shape::{KeyType, SectionSchema, PLAIN, SECRET};
+
+/// Where batches wait for PostHog to come back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolConfig {
+    /// On this machine's disk, or shared.
+    pub place: SpoolPlace,
+    /// The most it holds, in bytes.
+    pub max_size: u64,
+    /// The longest a batch waits.
+    pub max_age: Duration,
+}
+
+impl SpoolConfig {
+    /// Its bounds.
+    pub fn limits(&self) -> SpoolLimits {
+        SpoolLimits {
+            max_size: self.max_size,
+            max_age: self.max_age,
+        }
+    }
+}
 
 /// The sections: that of a spool, then that of each kind that has one.
 pub(super) static SECTIONS: LazyLock<Vec<&'static SectionSchema>> = LazyLock::new(|| {
@@ -122,7 +141,7 @@ fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPl
             );
             return None;
         }
-        let place = settings::read(reader, &field, kind);
+        let place = settings::read(reader, &field, kind, &SECTIONS);
         if !places.is_empty() {
             reader.wrong_key(
                 &field,

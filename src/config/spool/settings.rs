@@ -9,7 +9,9 @@ use hedgerow_spool::{
 
 use crate::config::pem::{pem, PemContent};
 use crate::config::reader::{ConfigReader, Field};
-use crate::config::secret::{self, WithoutSecrets};
+use crate::config::references;
+use crate::config::secret::WithoutSecrets;
+use crate::config::shape::SectionSchema;
 
 /// A value, and what a message says before it of where it stood.
 type ReadValue<'n> = (Field<'n>, &'static str);
@@ -19,6 +21,7 @@ pub(super) fn read<'n>(
     reader: &mut ConfigReader<'_>,
     field: &Field<'n>,
     kind: &'static SpoolKind,
+    sections: &[&SectionSchema],
 ) -> Option<SpoolPlace> {
     let before = reader.mistakes.len();
     let mut settings = SpoolSettings::default();
@@ -34,7 +37,7 @@ pub(super) fn read<'n>(
         SpoolTakes::Section {
             settings, required, ..
         } => {
-            let schema = super::SECTIONS.iter().find(|one| one.name == kind.key)?;
+            let schema = sections.iter().find(|one| one.name == kind.key)?;
             let section = reader.section(field, schema)?;
             for key in *required {
                 section.require(reader, key);
@@ -85,7 +88,7 @@ fn value<'n>(
             let text = reader.text(field, expected);
             alone(text.map(|text| SettingValue::Text(text.to_owned())))
         }
-        SettingForm::Secret { expected } => match secret::named(reader, field, expected) {
+        SettingForm::Secret { expected } => match references::named(reader, field, expected) {
             None => alone(None),
             Some((text, origin)) if text.trim().is_empty() => {
                 reader.wrong(field, format!("{origin}it is empty"));
@@ -124,7 +127,7 @@ fn secrets<'n>(
     let before = reader.mistakes.len();
     let (mut texts, mut values) = (Vec::new(), Vec::new());
     for field in fields {
-        if let Some((text, origin)) = secret::named(reader, &field, expected) {
+        if let Some((text, origin)) = references::named(reader, &field, expected) {
             texts.push(text);
             values.push((field, origin));
         }

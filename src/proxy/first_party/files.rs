@@ -11,13 +11,14 @@ use http::{Method, StatusCode};
 use crate::config::SegmentFiles;
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::segment::{Answer, Cors, Reply, RequestRefusal, WriteKey, WriteKeys};
+use crate::site::forwarding_headers::PeerTrust;
 use crate::site::{merge_account, PageProtocol, PageSessions, RequestHost, Settings, SiteFile};
 
 use crate::proxy::build_error::BuildError;
 use crate::proxy::client::X_FORWARDED_HOST;
 use crate::proxy::first_party::library::ServedLibrary;
 use crate::proxy::reply;
-use crate::proxy::request::visitor::{Caller, ProxyAgreement, Trust};
+use crate::proxy::request::visitor::{Caller, ProxyAgreement};
 use crate::proxy::sending::account::SegmentAccount;
 
 /// The files that a Segment route serves.
@@ -179,8 +180,8 @@ pub(crate) fn home(
 ) -> Option<BrowserOrigin> {
     // The last value was added by the nearest proxy.
     let told = match caller.trust {
-        Trust::Trusted => joined(headers, &X_FORWARDED_HOST),
-        Trust::Untrusted => None,
+        PeerTrust::Trusted => joined(headers, &X_FORWARDED_HOST),
+        PeerTrust::Untrusted => None,
     };
     let told = told.and_then(|hosts| RequestHost::new(hosts.rsplit(',').next()?.trim()).ok());
     let asked = asked.and_then(|host| RequestHost::new(host).ok());

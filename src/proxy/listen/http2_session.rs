@@ -1,7 +1,10 @@
 //! A request over HTTP/2 whose body has to come in time. The framework's own session waits for the next
-//! piece of a body as long as its connection lives (pingora 0.9); over HTTP/1.1 it has a time for it, which
+//! piece of a body as long as its connection lives; over HTTP/1.1 it has a time for it, which
 //! [`set_read_timeout`](Session::set_read_timeout) sets, and here that is so as well. Everything else is the
 //! framework's session.
+//!
+//! One thing the framework does for its own type alone: while it writes a body to a server that speaks HTTP/2, it
+//! watches whether the client has reset its stream. Here such a write ends with the server's time.
 
 use std::time::Duration;
 

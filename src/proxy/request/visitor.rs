@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::doctor::is_inner;
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::privacy::{Privacy, Signal, Signals};
+use crate::site::forwarding_headers::PeerTrust;
 
 use crate::proxy::client::{self, X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use crate::proxy::request::exchange::ConnectionFacts;
@@ -41,7 +42,7 @@ pub(crate) struct Caller {
     /// The peer's address, if it has one.
     pub(crate) peer: Option<IpAddr>,
     /// Whether the peer's headers about its clients are believed.
-    pub(crate) trust: Trust,
+    pub(crate) trust: PeerTrust,
     /// The client's address; none over a Unix socket.
     pub(crate) address: Option<IpAddr>,
     /// The same, as the receiver of the request may know it.
@@ -54,14 +55,6 @@ pub(crate) struct Caller {
     pub(crate) word: ProxyAgreement,
 }
 
-/// Whether the headers of a peer are believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trust {
-    /// It is one of `trusted_proxies`.
-    Trusted,
-    Untrusted,
-}
-
 impl Caller {
     /// The client that sends these headers over this connection.
     pub(crate) fn new(
@@ -72,12 +65,12 @@ impl Caller {
     ) -> Self {
         let ConnectionFacts { peer, transport } = wire;
         let trust = match peer.is_some_and(|peer| client::is_trusted(peer, trusted)) {
-            true => Trust::Trusted,
-            false => Trust::Untrusted,
+            true => PeerTrust::Trusted,
+            false => PeerTrust::Untrusted,
         };
         let address = peer.map(|peer| match trust {
-            Trust::Untrusted => peer,
-            Trust::Trusted => {
+            PeerTrust::Untrusted => peer,
+            PeerTrust::Trusted => {
                 let forwarded = headers.get_all(X_FORWARDED_FOR).iter();
                 let values = forwarded.map(|value| value.to_str().unwrap_or("not an address"));
                 client::address(peer, values, trusted)
@@ -85,8 +78,8 @@ impl Caller {
         });
         let signals = signals(headers, privacy);
         let (told, word) = match trust {
-            Trust::Trusted => transport_in(headers),
-            Trust::Untrusted => (None, ProxyAgreement::One),
+            PeerTrust::Trusted => transport_in(headers),
+            PeerTrust::Untrusted => (None, ProxyAgreement::One),
         };
         Self {
             peer,
@@ -102,7 +95,7 @@ impl Caller {
     /// Whether these headers come from a proxy in front that should most likely be trusted, and is not. Clients on the open network write `X-Forwarded-For` as they like; from an inner address
     /// it is most often the proxy's.
     pub(crate) fn is_probably_a_trusted_proxy(&self, headers: &HeaderMap) -> bool {
-        self.trust == Trust::Untrusted
+        self.trust == PeerTrust::Untrusted
             && self.peer.is_some_and(is_inner)
             && headers.contains_key(X_FORWARDED_FOR)
     }

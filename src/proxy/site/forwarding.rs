@@ -8,7 +8,6 @@ use pingora::Result;
 use crate::proxy::client::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::proxy::outbound::keepalive::Repeat;
 use crate::proxy::request::exchange::authority;
-use crate::proxy::request::visitor::Trust;
 use crate::site::forwarding_headers::{forged, PeerTrust, Underscores};
 
 use super::conformance::one_length;
@@ -43,13 +42,10 @@ impl SiteContext {
         underscores: Underscores,
     ) -> Result<()> {
         let peer = self.caller.and_then(|caller| caller.peer);
-        let trust = self.caller.map_or(Trust::Untrusted, |caller| caller.trust);
-        let trusted = trust == Trust::Trusted;
-        let word = match trust {
-            Trust::Trusted => PeerTrust::Trusted,
-            Trust::Untrusted => PeerTrust::Untrusted,
-        };
-        for name in forged(&request.headers, underscores, word) {
+        let caller = self.caller.as_ref();
+        let trust = caller.map_or(PeerTrust::Untrusted, |caller| caller.trust);
+        let trusted = trust == PeerTrust::Trusted;
+        for name in forged(&request.headers, underscores, trust) {
             request.remove_header(&name);
         }
         if let Some(address) = peer {

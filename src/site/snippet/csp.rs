@@ -1,6 +1,6 @@
 //! The needs of a page's Content-Security-Policy.
 
-use super::{Page, ProxyAddress};
+use super::page::{Page, ProxyAddress};
 
 /// The directives that the snippet needs, one a line. Directives that a page has already get these
 /// sources in addition.

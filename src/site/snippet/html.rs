@@ -1,7 +1,9 @@
 //! The tag for plain HTML.
 
 use super::super::unanswered;
-use super::{literal, options, AnalyticsPart, HandOver, Page, PostHogPart, Types};
+use super::literal::literal;
+use super::options::{options, HandOver, Types};
+use super::page::{AnalyticsPart, Page, PostHogPart};
 
 /// The methods of analytics.js that may be called before it has loaded (its `PreInitMethodName`).
 const ANALYTICS_METHODS: &str = "track page identify group alias screen ready on once off register \

@@ -3,8 +3,9 @@
 use super::super::page_sessions::PageSessions;
 use super::super::settings::KeyForm;
 use super::super::unanswered;
-use super::places::report_page;
-use super::{literal, options, AnalyticsPart, HandOver, Page, PostHogPart, ProxyAddress, Types};
+use super::literal::literal;
+use super::options::{options, HandOver, Types};
+use super::page::{AnalyticsPart, Page, PostHogPart, ProxyAddress};
 
 /// The module itself, in TypeScript: `@segment/analytics-next` and `posthog-js` from the site's own
 /// bundle, and `reportPage`, which starts them.
@@ -19,6 +20,22 @@ pub(super) fn module(page: &Page, more_imports: &str) -> String {
         start = start(page),
         helpers = helpers(page),
         report = report_page(page),
+    )
+}
+
+/// The function that every router calls; it reports each page once.
+fn report_page(page: &Page) -> String {
+    format!(
+        "
+let reported = ''
+
+export function reportPage(): void {{
+  if (location.pathname === reported) return
+  reported = location.pathname
+  {}
+}}
+",
+        page_report(page)
     )
 }
 

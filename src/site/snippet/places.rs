@@ -1,8 +1,9 @@
 //! The content for a page of each kind: the tag and the modules, with a comment that names the
 //! file.
 
-use super::modules::{installs, module, next_module, page_report};
-use super::{tag, Page};
+use super::html::tag;
+use super::modules::{installs, module, next_module};
+use super::page::Page;
 
 /// The technology of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,21 +143,5 @@ add_action('wp_head', function () {{
 }}, 1);
 ",
         tag(page, None)
-    )
-}
-
-/// The function that every router calls; it reports each page once.
-pub(super) fn report_page(page: &Page) -> String {
-    format!(
-        "
-let reported = ''
-
-export function reportPage(): void {{
-  if (location.pathname === reported) return
-  reported = location.pathname
-  {}
-}}
-",
-        page_report(page)
     )
 }

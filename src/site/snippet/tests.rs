@@ -1,7 +1,11 @@
 //! The texts themselves. Whether browsers and libraries do with them what they should is shown by
 //! the browser tests.
 
+use super::super::layout::Layout;
 use super::super::names::{derive, forbidden_word};
+use super::super::page_sessions::PageSessions;
+use super::super::path_names::PathNames;
+use super::super::settings::KeyForm;
 use super::*;
 
 const KEY: &str = "phc_abcdefghijklmnop";

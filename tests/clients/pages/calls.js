@@ -1,5 +1,5 @@
-// The six calls of an anonymous visitor who signs in at the end. Each waits for the one before:
-// calls made in one go all carry the id that the last of them sets.
+// The six calls of an anonymous visitor who logs in at the end. Each call waits for the one before:
+// without the wait, all would carry the id that the last call sets.
 window.calls = (async () => {
   const { analytics } = window;
   document.cookie = 'session=a-secret-of-the-site; path=/';

@@ -1,4 +1,4 @@
-// Loads analytics.js from the page's own host. What is called before it is there waits in an array.
+// Loads analytics.js from the page's own host. Earlier calls wait in an array.
 (() => {
   const queue = [];
   for (const call of ['page', 'track', 'screen', 'group', 'alias', 'identify', 'setAnonymousId', 'ready']) {

@@ -264,7 +264,10 @@ impl Takes for Message {
     #[inline(always)]
     fn other(&mut self, scanner: &mut Scanner<'_, '_>, key: Key) {
         match key.name {
-            PROPERTIES => self.properties.scan(scanner, Whose::PROPERTIES),
+            PROPERTIES => {
+                let whose = Whose::properties(scanner.rest());
+                self.properties.scan(scanner, whose);
+            }
             CONTEXT => self.context.scan(scanner),
             INTEGRATIONS => self.scan_integrations(scanner),
             METADATA => {

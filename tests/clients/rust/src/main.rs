@@ -1,4 +1,5 @@
-//! The six calls with the `segment` crate. Arguments: the server's URL, `single` or `batch`.
+//! Makes the six calls with the `segment` crate. Arguments: the server's URL, and `single` or
+//! `batch`.
 
 use segment::message::{Alias, BatchMessage, Group, Identify, Page, Screen, Track, User};
 use segment::{Batcher, Client, HttpClient, Message};
@@ -7,7 +8,7 @@ use time::OffsetDateTime;
 
 const WRITE_KEY: &str = "wk_real_clients";
 
-/// What is called, as an item of a batch; `$make` is `Message` or `BatchMessage`.
+/// The calls as items of a batch; `$make` is `Message` or `BatchMessage`.
 macro_rules! calls {
     ($make:ident) => {{
         let user = || User::UserId {

@@ -131,6 +131,88 @@ fn a_message_is_scanned_as_if_there_had_been_none_before_it() {
     );
 }
 
+/// Objects of one form, now and then with a value that makes another one of it.
+#[test]
+fn an_object_of_the_form_before_it_is_scanned_as_if_there_had_been_none() {
+    let forms = [
+        r#"{"type":"track","properties":{"a":1,"b":2,"c":3}}"#,
+        r#"{"type":"track","properties":{"a":[1,2],"b":{"c":{"d":3},"e":[]}},"event":4}"#,
+        r#"{"properties":{"list":[{"id":1,"n":2},{"id":3,"n":4}]},"context":{"a":5},"type":"track"}"#,
+        r#"{"properties":{"a-key-of-twenty-eight-bytes.":1,"a-key-of-twenty-seven-byte.":[{}]},"type":2}"#,
+        r#"{"properties":{"k":{"a-key-that-is-too-long-to-be-compared-at-once":1}},"type":"track"}"#,
+        r#"{"properties":{"k":{"a-key-of-twenty-eight-bytes.":{"another-of-twenty-eight-byte":1}},"l":2}}"#,
+        r#"{"type":1,"traits":{"a":2,"b":[[3]]},"_metadata":{"bundled":["x"]},"userId":4,"properties":[5]}"#,
+        r#"{"context":{"page":{"url":1,"x":[2]},"ip":3,"traits":{"a":[4]}},"properties":{},"event":5}"#,
+        r#"{"properties":{"a":{"b":{"c":[[[1]]]}},"z":{"y":2}},"messageId":3}"#,
+    ];
+    let values = [
+        "7",
+        "-12.5",
+        "1e3",
+        "1e999",
+        "01",
+        "null",
+        "true",
+        "nul",
+        "NaN",
+        "\"\"",
+        "\"x\"",
+        "\"é\"",
+        "\"a\\\"b\"",
+        "\"\\ud800\"",
+        "\"sixteen bytes ..\"",
+        "\"a text that is longer than two blocks of sixteen bytes\"",
+        "\"a text that is longer than two blocks, and ends with \\n\"",
+        "\"line\nbreak\"",
+        "[]",
+        "{}",
+        "[1]",
+        r#"{"a":1,"a":2}"#,
+        r#"{"b":1}"#,
+        " 1",
+        "1 ",
+        "\"open",
+        "",
+    ];
+    let long_number = "1".repeat(400);
+    let values: Vec<&str> = values.into_iter().chain([&*long_number]).collect();
+    let mut texts = Vec::new();
+    for form in forms {
+        let filled = |number: usize, value: &str| {
+            form.replace(&format!("{number}"), "\u{0}")
+                .chars()
+                .map(|character| match character {
+                    '\u{0}' => value.to_owned(),
+                    other => other.to_string(),
+                })
+                .collect::<String>()
+        };
+        texts.push(form.to_owned());
+        for number in 1..=5 {
+            for value in &values {
+                let text = filled(number, value);
+                texts.extend([form.to_owned(), text.clone()]);
+                // At the end of the text, and far from it.
+                texts.push(format!("{text}{}", " ".repeat(80)));
+                texts.push(text.replacen("}}", ",\"type\":1}}", 1));
+                texts.push(text.replacen("}}", "},\"last\":{\"a\":1}}", 1));
+            }
+        }
+        // Until the other form is the one that is expected.
+        let other = filled(1, r#"{"new":[true,"x"]}"#);
+        texts.extend(std::iter::repeat_n(other, 100));
+        texts.extend(values.iter().map(|value| filled(2, value)));
+    }
+    let differing = differing(&texts);
+    assert!(
+        differing.is_empty(),
+        "{} of {}:\n{}",
+        differing.len(),
+        texts.len(),
+        differing.join("\n")
+    );
+}
+
 #[test]
 fn every_vector_is_scanned_as_if_there_had_been_none_before_it() {
     let texts: Vec<String> = vectors().into_iter().map(|vector| vector.message).collect();

@@ -10,6 +10,7 @@ mod asked;
 mod container;
 mod entries;
 mod flat;
+mod forms;
 mod habits;
 mod scalars;
 
@@ -125,6 +126,12 @@ impl<'t, 's> Scanner<'t, 's> {
     #[inline(always)]
     pub(in crate::rewrite) fn position(&self) -> usize {
         self.text.len() - self.rest.len()
+    }
+
+    /// What has not been scanned yet.
+    #[inline(always)]
+    pub(in crate::rewrite) fn rest(&self) -> &'t [u8] {
+        self.rest
     }
 
     /// The next byte after white space.

@@ -44,7 +44,7 @@ impl Backend for NatsBackend {
             ..self.settings(terms.limits)
         };
         Ok(OpenedSpool {
-            store: Arc::new(NatsSpool::open_and_wait(settings, FIRST_LOOK)?),
+            store: Arc::new(NatsSpool::open_and_wait(settings, FIRST_LOOK, terms.clock)?),
             folder: None,
         })
     }
@@ -69,6 +69,16 @@ impl Backend for NatsBackend {
             &SpoolCommand::Ls(ListFormat::default()),
             &mut Vec::new(),
         );
+        let settings = self.settings(limits);
+        let known =
+            |error: &CommandError| matches!(error, CommandError::Spool(SpoolError::NoStream(_)));
+        let listed = match &listed {
+            Err(error) if !known(error) => listed,
+            _ => settings
+                .ask_streams()
+                .map_err(CommandError::from)
+                .and(listed),
+        };
         let there = match listed {
             Ok(()) => "answers, and has its streams",
             Err(CommandError::Spool(SpoolError::NoStream(_))) => {
@@ -83,7 +93,7 @@ impl Backend for NatsBackend {
                 return vec![Examination { about, found }];
             }
         };
-        let size = match self.settings(limits).ask_largest_event() {
+        let size = match settings.ask_largest_event() {
             Ok(Some(most)) if most < largest_event => SpoolHealth::Bad(SpoolTrouble {
                 what: format!("`limits.event` is {largest_event} bytes, and NATS accepts {most}"),
                 advice:

@@ -46,6 +46,23 @@ impl NatsSettings {
     }
 }
 
+impl NatsSettings {
+    /// Looks whether a process could use the streams, without a change.
+    ///
+    /// # Errors
+    ///
+    /// [`SpoolError::Away`] when no server answers, else [`SpoolError::Remote`] with the reason.
+    pub(super) fn ask_streams(&self) -> Result<(), SpoolError> {
+        let (connection, _ending) = NatsConnection::open(self)?;
+        let runtime = connection.runtime.clone();
+        runtime.block_on(async {
+            connection.wait(PATIENCE).await?;
+            let examined = Streams::examine(&connection, self).await;
+            examined.map_err(|error| connection.explain(error))
+        })
+    }
+}
+
 impl SpoolCommand {
     /// Works on the spool on NATS, and writes the result as lines. The number of a dead letter is
     /// that of its message. Waiting events are counted in messages, which hold one event or more.

@@ -1,17 +1,22 @@
 //! The connection to the servers, on a separate thread: it outlives the runtimes that use it, and
 //! can be opened without one.
 
-use std::sync::{mpsc, Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{mpsc, Arc};
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::Context;
-use async_nats::{Client, Event};
+use async_nats::Client;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use super::denials::Denials;
+use super::faults::{self, NoJetStream};
+use super::presence::ServerPresence;
+use super::trouble::Outlook;
 use super::{remote, NatsSettings, ANSWER};
 use crate::error::SpoolError;
 
@@ -22,6 +27,8 @@ pub(super) struct NatsConnection {
     /// The runtime of the connection's own thread.
     pub(super) runtime: Handle,
     presence: Arc<ServerPresence>,
+    /// Whether it has been logged that a stream keeps its age limit.
+    is_age_said: AtomicBool,
 }
 
 /// Ends the connection's thread with the last handle.
@@ -29,24 +36,13 @@ pub(super) struct ThreadGuard {
     _thread: oneshot::Sender<()>,
 }
 
-/// Whether the servers are connected.
-struct ServerPresence {
-    away_since: Mutex<Option<Instant>>,
-    trouble: Mutex<Option<String>>,
-    denials: Denials,
-}
-
 impl NatsConnection {
     /// Starts to connect, and retries until it is dropped.
     pub(super) fn open(settings: &NatsSettings) -> Result<(Self, ThreadGuard), SpoolError> {
         let servers = settings.servers()?;
         let options = settings.options()?;
-        let presence = Arc::new(ServerPresence {
-            away_since: Mutex::new(Some(Instant::now())),
-            trouble: Mutex::default(),
-            denials: Denials::default(),
-        });
-        let events = Arc::clone(&presence);
+        let presence = Arc::new(ServerPresence::new(&servers));
+        let [events, attempts, silent] = [(); 3].map(|()| Arc::clone(&presence));
         let (ready, opened) = mpsc::channel();
         let (ending, ended) = oneshot::channel::<()>();
         std::thread::Builder::new()
@@ -60,10 +56,17 @@ impl NatsConnection {
                     }
                 };
                 runtime.block_on(async {
-                    let options = options.event_callback(move |event| {
-                        events.note(&event);
-                        std::future::ready(())
-                    });
+                    let options = options
+                        .event_callback(move |event| {
+                            events.note(&event);
+                            std::future::ready(())
+                        })
+                        // It only looks at the errors, and leaves the choice to the library.
+                        .reconnect_to_server_callback(move |servers, _| {
+                            attempts.note_attempts(&servers);
+                            std::future::ready(None)
+                        });
+                    tokio::spawn(async move { silent.ask_strangers().await });
                     let connected = options.connect(servers).await;
                     let connected = connected.map_err(|error| remote("connect", error));
                     let _ = ready.send(connected.map(|client| {
@@ -85,6 +88,7 @@ impl NatsConnection {
             context,
             runtime,
             presence,
+            is_age_said: AtomicBool::new(false),
         };
         Ok((connection, ThreadGuard { _thread: ending }))
     }
@@ -94,23 +98,61 @@ impl NatsConnection {
         if self.client.connection_state() == State::Connected {
             return Ok(());
         }
-        let trouble = self.presence.trouble.lock();
-        let trouble = trouble.unwrap_or_else(PoisonError::into_inner).clone();
-        Err(SpoolError::Away(
-            trouble.unwrap_or_else(|| "not connected yet".to_owned()),
-        ))
+        Err(SpoolError::Away(self.presence.words()))
     }
 
-    /// Waits for a server, at most for `patience`.
+    /// Whether waiting for a server may help, while none is connected.
+    pub(super) fn outlook(&self) -> Outlook {
+        match self.client.connection_state() {
+            State::Connected => Outlook::Passing,
+            _ => self.presence.outlook(),
+        }
+    }
+
+    /// The same error, or in plain words that the server has no JetStream.
+    pub(super) fn explain(&self, error: SpoolError) -> SpoolError {
+        let has_jetstream = self.client.server_info().jetstream;
+        match error {
+            SpoolError::Remote { doing, .. } if !has_jetstream && faults::is_unheard(&error) => {
+                remote(doing, NoJetStream)
+            }
+            error => error,
+        }
+    }
+
+    /// Waits for a server, at most for `patience`, and only while that may help.
     pub(super) async fn wait(&self, patience: Duration) -> Result<(), SpoolError> {
         let until = Instant::now() + patience;
         loop {
             match self.present() {
-                Err(_) if Instant::now() < until => {
+                Err(_) if Instant::now() < until && self.outlook() == Outlook::Passing => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 other => return other,
             }
+        }
+    }
+
+    /// Takes the age limit from a stream that an older version has made: servers apply it by their own
+    /// clock, which can be set. Without the right to do so the stream is used as it is.
+    pub(super) async fn remove_max_age(&self, stream: &Stream) {
+        let mut config = stream.cached_info().config.clone();
+        if config.max_age.is_zero() {
+            return;
+        }
+        let seconds = std::mem::take(&mut config.max_age).as_secs();
+        match self.context.update_stream(&config).await {
+            Ok(_) => log::info!(
+                "the stream {} had max_age {seconds} s by its servers' clock, and has none now: \
+                 Hedgerow drops what is too old, by the time that passed",
+                config.name
+            ),
+            Err(error) if !self.is_age_said.swap(true, Ordering::Relaxed) => log::warn!(
+                "the stream {} keeps its max_age of {seconds} s, so a server whose clock is set \
+                 forward drops events: {error}",
+                config.name
+            ),
+            Err(error) => log::debug!("{}: {error}", config.name),
         }
     }
 
@@ -121,39 +163,6 @@ impl NatsConnection {
 
     /// How long no server has been connected.
     pub(super) fn away(&self) -> Duration {
-        let since = self.presence.away_since.lock();
-        let since = *since.unwrap_or_else(PoisonError::into_inner);
-        since.map_or(Duration::ZERO, |since| since.elapsed())
-    }
-}
-
-impl ServerPresence {
-    fn note(&self, event: &Event) {
-        let away_since = || {
-            self.away_since
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        match event {
-            Event::Connected => {
-                self.denials.forget();
-                *away_since() = None;
-            }
-            Event::Disconnected | Event::Closed => {
-                away_since().get_or_insert_with(Instant::now);
-            }
-            Event::ServerError(error) => {
-                let words = error.to_string();
-                self.denials.note(&words);
-                self.trouble(words);
-            }
-            Event::ClientError(error) => self.trouble(error.to_string()),
-            _ => {}
-        }
-    }
-
-    fn trouble(&self, what: String) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        *trouble = Some(what);
+        self.presence.away()
     }
 }

@@ -80,12 +80,14 @@ impl Denials {
     }
 
     /// Whether the login may not even hear the answers: they are subscribed to once for each connection.
-    pub(super) fn of_answers(&self) -> bool {
+    pub(super) fn of_answers(&self) -> Option<Denied> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().is_some_and(|last| {
+        let of_answers = |last: &&Denial| {
             let words = last.words.to_ascii_lowercase();
             words.contains("subscription") && words.contains("_inbox")
-        })
+        };
+        let last = last.as_ref().filter(of_answers);
+        last.map(|last| Denied(last.words.clone()))
     }
 
     /// Resets for another connection, which may have another login's rights.
@@ -112,12 +114,12 @@ mod tests {
             denials.note("nats: slow consumer");
             denials.note("nats: Permissions Violation for Publish to \"H.events.a\"");
         });
-        assert!(!denials.of_answers());
+        assert!(denials.of_answers().is_none());
         assert!(denied.to_string().contains("H.events.a"), "{denied}");
         let other = tokio::time::timeout(LOOK * 4, denials.of("H.events.b"));
         assert!(other.await.is_err());
         assert!(denials.recent().is_some());
         denials.note("nats: Permissions Violation for Subscription to \"_INBOX.a.*\" (sid \"0\")");
-        assert!(denials.of_answers());
+        assert!(denials.of_answers().is_some());
     }
 }

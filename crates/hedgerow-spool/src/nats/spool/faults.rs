@@ -2,11 +2,17 @@
 
 use std::error::Error;
 
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::context::{
+    CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind, PublishError,
+    PublishErrorKind, RequestError, RequestErrorKind,
+};
 use async_nats::jetstream::{self, ErrorCode};
 use thiserror::Error;
 
 use super::denials::Denied;
+use super::fitness::Unfit;
+use super::trouble::Outlook;
+use crate::error::SpoolError;
 
 /// Why a message was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +23,8 @@ pub(super) enum PublishFault {
     Full,
     /// There is no such stream.
     NoStream,
-    /// The login may not publish it.
-    Denied,
+    /// Only an operator ends it: the login may not publish it, there is no JetStream, or the like.
+    Lasting,
     /// Anything else; another try may succeed.
     Passing,
 }
@@ -28,22 +34,33 @@ pub(super) enum PublishFault {
 pub(super) enum NotPublished {
     /// The error of the client library or of JetStream.
     #[error(transparent)]
-    Failed(#[from] PublishError),
+    Failed(PublishError),
     /// The servers forbid it.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// No server answers for the stream.
+    #[error("no server answers for the stream: it was deleted, or its cluster has no leader now")]
+    NoStream,
+}
+
+impl From<PublishError> for NotPublished {
+    fn from(error: PublishError) -> Self {
+        match error.kind() {
+            PublishErrorKind::StreamNotFound => Self::NoStream,
+            _ => Self::Failed(error),
+        }
+    }
 }
 
 /// The fault behind an error of a publication.
 pub(super) fn of(error: &NotPublished) -> PublishFault {
     let error = match error {
         NotPublished::Failed(error) => error,
-        NotPublished::Denied(_) => return PublishFault::Denied,
+        NotPublished::Denied(_) => return PublishFault::Lasting,
+        NotPublished::NoStream => return PublishFault::NoStream,
     };
-    match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded => return PublishFault::TooLarge,
-        PublishErrorKind::StreamNotFound => return PublishFault::NoStream,
-        _ => {}
+    if error.kind() == PublishErrorKind::MaxPayloadExceeded {
+        return PublishFault::TooLarge;
     }
     let Some(told) = told(error) else {
         return PublishFault::Passing;
@@ -62,6 +79,76 @@ pub(super) fn of(error: &NotPublished) -> PublishFault {
         ErrorCode::STREAM_NOT_FOUND => PublishFault::NoStream,
         _ => PublishFault::Passing,
     }
+}
+
+/// The server has no JetStream.
+#[derive(Debug, Clone, Copy, Error)]
+#[error("JetStream is not enabled on the server")]
+pub(super) struct NoJetStream;
+
+/// Whether an error of the streams may be over by itself.
+pub(super) fn outlook(error: &SpoolError) -> Outlook {
+    let SpoolError::Remote { source, .. } = error else {
+        return Outlook::Passing;
+    };
+    let source: &(dyn Error + 'static) = &**source;
+    if source.is::<Unfit>() || source.is::<Denied>() || source.is::<NoJetStream>() {
+        return Outlook::Lasting;
+    }
+    let code = if let Some(error) = source.downcast_ref::<GetStreamError>() {
+        match error.kind() {
+            GetStreamErrorKind::JetStream(told) => told.error_code(),
+            _ => return Outlook::Passing,
+        }
+    } else if let Some(error) = source.downcast_ref::<CreateStreamError>() {
+        match error.kind() {
+            CreateStreamErrorKind::JetStream(told) => told.error_code(),
+            _ => return Outlook::Passing,
+        }
+    } else {
+        return Outlook::Passing;
+    };
+    match LASTING.contains(&code) {
+        true => Outlook::Lasting,
+        false => Outlook::Passing,
+    }
+}
+
+/// What JetStream answers until an operator changes its servers, the account or the streams.
+const LASTING: [ErrorCode; 18] = [
+    ErrorCode::JETSTREAM_NOT_ENABLED,
+    ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
+    ErrorCode::NO_ACCOUNT,
+    ErrorCode::NO_LIMITS,
+    ErrorCode::CLUSTER_REQUIRED,
+    ErrorCode::NOT_SUPPORTED_IN_CLUSTER_MODE,
+    ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED,
+    ErrorCode::STREAM_NAME_EXIST,
+    ErrorCode::STREAM_SUBJECT_OVERLAP,
+    ErrorCode::STREAM_INVALID_CONFIG,
+    ErrorCode::STREAM_MAX_BYTES_REQUIRED,
+    ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED,
+    ErrorCode::STREAM_LIMITS,
+    ErrorCode::MAXIMUM_STREAMS_LIMIT,
+    ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+    ErrorCode::INSUFFICIENT_RESOURCES,
+    ErrorCode::STREAM_SEALED,
+];
+
+/// Whether nothing at the server listens to JetStream's requests.
+pub(super) fn is_unheard(error: &SpoolError) -> bool {
+    let SpoolError::Remote { source, .. } = error else {
+        return false;
+    };
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&**source);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<RequestError>() {
+            return error.kind() == RequestErrorKind::NoResponders;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// JetStream's own error.

@@ -20,6 +20,20 @@ pub(super) struct Unfit {
     why: String,
 }
 
+impl Unfit {
+    /// Another stream has subjects of ours, so ours cannot be made.
+    pub(super) fn takes_subject(stream: String, subject: &str) -> Self {
+        let why = format!("takes the subjects {subject}, which the spool needs");
+        Self { stream, why }
+    }
+
+    /// A single server holds no copies.
+    pub(super) fn without_cluster(stream: String) -> Self {
+        let why = "cannot have `replicas`: the server is in no cluster".to_owned();
+        Self { stream, why }
+    }
+}
+
 /// Checks whether a stream accepts this subject and keeps its messages.
 pub(super) fn check(config: &Config, subject: &str, purpose: Purpose) -> Result<(), Unfit> {
     let unfit = |why: String| {
@@ -38,7 +52,11 @@ pub(super) fn check(config: &Config, subject: &str, purpose: Purpose) -> Result<
         return unfit(format!("does not have the subjects {subject}"));
     }
     if purpose == Purpose::Rest {
-        return Ok(());
+        // Dead letters: without a consumer such a stream keeps nothing.
+        return match config.retention {
+            RetentionPolicy::Interest => unfit("keeps nothing (retention: interest)".to_owned()),
+            _ => Ok(()),
+        };
     }
     if config.retention != RetentionPolicy::WorkQueue {
         return unfit(
@@ -47,18 +65,21 @@ pub(super) fn check(config: &Config, subject: &str, purpose: Purpose) -> Result<
                 .to_owned(),
         );
     }
-    let bounds = [
-        config.max_bytes,
-        config.max_messages,
-        config.max_messages_per_subject,
-    ];
+    // Of one subject the oldest messages go at such a bound, whatever else the stream refuses.
+    if config.max_messages_per_subject > 0 && !config.discard_new_per_subject {
+        return unfit(
+            "drops a project's oldest messages (max_msgs_per_subject without \
+             discard_new_per_subject)"
+                .to_owned(),
+        );
+    }
+    let bounds = [config.max_bytes, config.max_messages];
     if config.discard == DiscardPolicy::Old && bounds.iter().any(|bound| *bound > 0) {
         return unfit("drops its oldest messages when it is full (discard: old)".to_owned());
     }
     if config.storage == StorageType::Memory {
-        log::warn!(
-            "the stream {} is in memory: its waiting events are lost with its servers",
-            config.name
+        return unfit(
+            "is in memory (storage): a restart of its servers loses its events".to_owned(),
         );
     }
     Ok(())
@@ -113,6 +134,14 @@ mod tests {
                 ..queue()
             },
             Config {
+                storage: StorageType::Memory,
+                ..queue()
+            },
+            Config {
+                max_messages_per_subject: 1000,
+                ..queue()
+            },
+            Config {
                 sealed: true,
                 ..queue()
             },
@@ -134,6 +163,11 @@ mod tests {
             },
             Config {
                 subjects: vec!["H.>".to_owned()],
+                ..queue()
+            },
+            Config {
+                max_messages_per_subject: 1000,
+                discard_new_per_subject: true,
                 ..queue()
             },
         ] {

@@ -1,5 +1,7 @@
 //! The spool on NATS JetStream: shared by all proxies, and replicated where NATS is a cluster.
 
+mod age;
+mod ageing;
 mod backend;
 mod command;
 mod connection;
@@ -10,30 +12,36 @@ mod given;
 mod message;
 mod names;
 mod place;
+mod presence;
 mod project_queue;
 mod publishing;
 mod settings;
 mod streams;
+mod trouble;
 mod watch;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{sync_channel, Receiver};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use crate::clock_watch::ClockWatch;
 use crate::error::SpoolError;
 use crate::event::SpooledEvent;
 use crate::store::Refusal;
-use crate::store::{Availability, Counters, Gauges, Lead, PeekLimit, Peeked, Position, Store};
+use crate::store::{
+    Availability, Clock, Counters, Gauges, Lead, PeekLimit, Peeked, Position, Store,
+};
 use connection::{NatsConnection, ThreadGuard};
 use project_queue::ProjectQueue;
 use publishing::DeadLetterResult;
 use streams::Streams;
-use watch::LeaderNotice;
+use trouble::Outlook;
+use watch::{FirstLook, LeaderNotice};
 
 pub(crate) use backend::NatsBackend;
 pub use place::{NatsCertificate, NatsLogin, NatsServer};
@@ -82,10 +90,14 @@ struct NatsSpoolInner {
     own: std::sync::Mutex<HashMap<String, i64>>,
     gauges: Gauges,
     counters: Counters,
-    /// Whether the last looks found no stream.
-    unusable: AtomicBool,
-    /// When an append was last tried in vain; none since one succeeded.
-    in_vain: std::sync::Mutex<Option<Instant>>,
+    /// Messages up to this number were too old and have been dropped.
+    expired: AtomicI64,
+    /// Whether nothing is known to keep this process from storing the age of its events.
+    age_is_shared: AtomicBool,
+    /// Why the last looks found no stream, if they found none.
+    unusable: std::sync::Mutex<Option<String>>,
+    /// When an append was last tried in vain, and why; none since one succeeded.
+    in_vain: std::sync::Mutex<Option<(Instant, String)>>,
 }
 
 impl NatsSpool {
@@ -95,31 +107,40 @@ impl NatsSpool {
     /// # Errors
     /// [`SpoolError::Remote`] for a URL that is none, or when no thread can be started.
     pub fn open(settings: NatsSettings) -> Result<Self, SpoolError> {
-        Self::begin(settings).map(|(spool, _)| spool)
+        Self::begin(settings, Arc::new(SystemTime::now)).map(|(spool, _)| spool)
     }
 
     /// The same, and waits until the waiting events of the streams are known, up to this long: if a
-    /// process serves earlier, new events overtake them.
+    /// process serves earlier, new events overtake them. It does not wait for what only an operator ends.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
     pub(super) fn open_and_wait(
         settings: NatsSettings,
         patience: Duration,
+        clock: Clock,
     ) -> Result<Self, SpoolError> {
-        let (spool, looked) = Self::begin(settings)?;
-        if looked.recv_timeout(patience).is_err() {
-            log::warn!(
+        let (spool, looked) = Self::begin(settings, clock)?;
+        match looked.recv_timeout(patience) {
+            Ok(FirstLook::Done) => {}
+            Ok(FirstLook::Hopeless) => log::warn!(
+                "the distributed spool's waiting events are not known, and waiting does not help: \
+                 events that arrive now may overtake them"
+            ),
+            Err(_) => log::warn!(
                 "the distributed spool did not report its waiting events within {} s: events that \
                  arrive now may overtake them",
                 patience.as_secs()
-            );
+            ),
         }
         Ok(spool)
     }
 
     /// A spool, and a channel that reports when its streams have been checked.
-    fn begin(settings: NatsSettings) -> Result<(Self, Receiver<()>), SpoolError> {
+    fn begin(
+        settings: NatsSettings,
+        clock: Clock,
+    ) -> Result<(Self, Receiver<FirstLook>), SpoolError> {
         let (connection, ending) = NatsConnection::open(&settings)?;
         let inner = Arc::new(NatsSpoolInner {
             connection,
@@ -130,11 +151,13 @@ impl NatsSpool {
             own: std::sync::Mutex::default(),
             gauges: Gauges::default(),
             counters: Counters::default(),
-            unusable: AtomicBool::new(false),
+            expired: AtomicI64::new(0),
+            age_is_shared: AtomicBool::new(true),
+            unusable: std::sync::Mutex::default(),
             in_vain: std::sync::Mutex::default(),
         });
         let (tell, looked) = sync_channel(1);
-        let looking = watch::look(Arc::clone(&inner), tell);
+        let looking = watch::look(Arc::clone(&inner), tell, ClockWatch::new(clock));
         inner.connection.runtime.spawn(looking);
         let spool = Self {
             inner,
@@ -163,6 +186,10 @@ impl NatsSpoolInner {
         let mut streams = self.streams.lock().await;
         if let Some(streams) = &*streams {
             return Ok(Arc::clone(streams));
+        }
+        // Without its answers, everything that is asked ends with a timeout.
+        if let Some(denied) = self.connection.denials().of_answers() {
+            return Err(remote("find its streams", denied));
         }
         let opened = Arc::new(Streams::open(&self.connection, &self.settings).await?);
         *streams = Some(Arc::clone(&opened));
@@ -194,6 +221,14 @@ impl NatsSpoolInner {
         }
     }
 
+    /// Whether waiting may help after this error.
+    fn outlook(&self, error: &SpoolError) -> Outlook {
+        match error {
+            SpoolError::Away(_) => self.connection.outlook(),
+            error => faults::outlook(error),
+        }
+    }
+
     /// Takes note of what became of an append.
     fn note(&self, appended: &Result<(), SpoolError>) {
         let mut in_vain = self.in_vain.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,14 +236,21 @@ impl NatsSpoolInner {
             Ok(()) => *in_vain = None,
             // Of this one the others are none the worse.
             Err(SpoolError::TooLarge { .. }) => {}
-            Err(_) => *in_vain = Some(Instant::now()),
+            Err(error) => *in_vain = Some((Instant::now(), error.to_string())),
         }
     }
 
-    /// Whether an append was tried in vain a moment ago.
-    fn refuses(&self) -> bool {
+    /// Why an append was tried in vain a moment ago.
+    fn refuses(&self) -> Option<String> {
         let in_vain = self.in_vain.lock().unwrap_or_else(PoisonError::into_inner);
-        in_vain.is_some_and(|at| at.elapsed() < IN_VAIN)
+        let recent = in_vain.as_ref().filter(|(at, _)| at.elapsed() < IN_VAIN);
+        recent.map(|(_, error)| error.clone())
+    }
+
+    /// Why the spool takes no events, if it takes none.
+    fn trouble(&self) -> Option<String> {
+        let unusable = self.unusable.lock().unwrap_or_else(PoisonError::into_inner);
+        unusable.clone().or_else(|| self.refuses())
     }
 
     async fn forget_streams(&self) {
@@ -249,7 +291,7 @@ impl Store for NatsSpool {
             // Servers that have been away for long will not be back for this one.
             let patience = match inner.connection.away() {
                 away if away > APPEND => Duration::ZERO,
-                _ if inner.refuses() => Duration::ZERO,
+                _ if inner.refuses().is_some() => Duration::ZERO,
                 _ => APPEND,
             };
             let until = Instant::now() + patience;
@@ -291,6 +333,7 @@ impl Store for NatsSpool {
     async fn peek(&self, project: &str, limit: PeekLimit) -> Result<Peeked, SpoolError> {
         let queue = self.queue(project);
         let mut queue = queue.lock().await;
+        queue.drop_expired(self.inner.expired.load(Ordering::Relaxed));
         let taken = queue.peek(limit, &self.inner.gauges.of(project)).await;
         self.inner.recheck(taken).await
     }
@@ -381,10 +424,14 @@ impl Store for NatsSpool {
     }
 
     fn availability(&self) -> Availability {
-        match self.inner.unusable.load(Ordering::Relaxed) || self.inner.refuses() {
-            true => Availability::Unavailable,
-            false => Availability::Available,
+        match self.inner.trouble() {
+            Some(_) => Availability::Unavailable,
+            None => Availability::Available,
         }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
     }
 
     fn gauges(&self) -> &Gauges {

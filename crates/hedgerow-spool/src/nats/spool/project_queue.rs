@@ -151,6 +151,13 @@ impl ProjectQueue {
         self.complete = None;
     }
 
+    /// Forgets messages up to this number, which were dropped for their age.
+    pub(super) fn drop_expired(&mut self, through: i64) {
+        if through >= self.messages.keys().next().copied().unwrap_or(i64::MAX) {
+            self.messages = self.messages.split_off(&(through + 1));
+        }
+    }
+
     /// The oldest events, fetched from the stream as far as they are not here yet.
     pub(super) async fn peek(
         &mut self,

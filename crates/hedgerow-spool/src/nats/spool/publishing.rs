@@ -8,6 +8,7 @@ use async_nats::jetstream::publish::PublishAck;
 
 use super::faults::{self, NotPublished, PublishFault};
 use super::message::{self, Run};
+use super::trouble::Outlook;
 use super::{names, remote, NatsSpoolInner, ANSWER, HEADERS, PAUSE};
 use crate::error::SpoolError;
 use crate::store::Refusal;
@@ -41,7 +42,7 @@ impl NatsSpoolInner {
                 Ok(published) => break published,
                 // Another try would be no better.
                 Err((
-                    PublishFault::TooLarge | PublishFault::Full | PublishFault::Denied,
+                    PublishFault::TooLarge | PublishFault::Full | PublishFault::Lasting,
                     error,
                 )) => return Err(error),
                 Err(_) if Instant::now() + PAUSE < until => tokio::time::sleep(PAUSE).await,
@@ -71,13 +72,10 @@ impl NatsSpoolInner {
         project: &str,
         run: &Run,
     ) -> Result<PublishAck, (PublishFault, SpoolError)> {
-        let streams =
-            self.streams()
-                .await
-                .map_err(|error| match self.connection.denials().recent() {
-                    Some(denied) => (PublishFault::Denied, remote("find its streams", denied)),
-                    None => (PublishFault::Passing, error),
-                })?;
+        let streams = self
+            .streams()
+            .await
+            .map_err(|error| self.without_streams(error))?;
         let message = PublishMessage::build()
             .payload(run.payload.clone())
             .message_id(format!("{}:{}", names::token(project), run.id))
@@ -100,10 +98,21 @@ impl NatsSpoolInner {
                 self.forget_streams().await;
                 (fault, remote("keep events", error))
             }
-            PublishFault::Full | PublishFault::Denied | PublishFault::Passing => {
+            PublishFault::Full | PublishFault::Lasting | PublishFault::Passing => {
                 (fault, remote("keep events", error))
             }
         })
+    }
+
+    /// What it means for an append that there are no streams.
+    fn without_streams(&self, error: SpoolError) -> (PublishFault, SpoolError) {
+        if let Some(denied) = self.connection.denials().recent() {
+            return (PublishFault::Lasting, remote("find its streams", denied));
+        }
+        match self.outlook(&error) {
+            Outlook::Lasting => (PublishFault::Lasting, error),
+            Outlook::Passing => (PublishFault::Passing, error),
+        }
     }
 
     async fn publish_once(

@@ -30,7 +30,8 @@ pub struct NatsSettings {
     pub replicas: Option<usize>,
     /// Bytes that may wait; used when the stream is made. Dead letters may hold a tenth of it.
     pub max_size: u64,
-    /// How long an event waits before it is dropped; used when the stream is made.
+    /// How long an event or a dead letter is kept before it is dropped and counted: time during which
+    /// a process has the spool open, even if the time of day is set there or at the servers.
     pub max_age: Duration,
     /// How long a proxy that has died keeps the others from draining in its place. Streams with a
     /// shorter lead are changed; see [`lead_for`](Self::lead_for).

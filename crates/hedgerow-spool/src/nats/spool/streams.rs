@@ -14,7 +14,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::connection::NatsConnection;
-use super::fitness::{self, Purpose};
+use super::faults::NotPublished;
+use super::fitness::{self, Purpose, Unfit};
 use super::{names, remote, NatsSettings};
 use crate::error::SpoolError;
 
@@ -32,7 +33,7 @@ const DUPLICATES: Duration = Duration::from_secs(300);
 /// ever has at once.
 pub(super) const GIVEN_OUT: i64 = 100_000;
 
-/// Bytes of all leads: some hundred bytes for each project.
+/// Bytes of all leads: some hundred bytes for each project. The record of ages has as many.
 const LEAD_BYTES: i64 = 256 << 10;
 
 pub(super) struct Streams {
@@ -42,6 +43,8 @@ pub(super) struct Streams {
     name: String,
     lead: Duration,
     leads: Option<Stream>,
+    /// For streams that are made later.
+    replicas: usize,
 }
 
 /// When a stream was created: a stream that was deleted and created again does not hold the earlier
@@ -85,19 +88,26 @@ impl Streams {
         connection: &NatsConnection,
         settings: &NatsSettings,
     ) -> Result<Self, SpoolError> {
+        let opened = Self::open_all(connection, settings).await;
+        opened.map_err(|error| connection.explain(error))
+    }
+
+    async fn open_all(
+        connection: &NatsConnection,
+        settings: &NatsSettings,
+    ) -> Result<Self, SpoolError> {
         let (client, context) = (&connection.client, &connection.context);
+        // Asked only now: before the first answer it is unknown whether it is a cluster.
+        let in_cluster = client.server_info().cluster.is_some();
+        let replicas = settings
+            .replicas
+            .unwrap_or(if in_cluster { REPLICAS } else { 1 });
         let base = |suffix: &str, subject: &str| Config {
             name: format!("{}{suffix}", settings.stream),
             subjects: vec![format!("{}.{subject}.*", settings.stream)],
             storage: StorageType::File,
             duplicate_window: DUPLICATES,
-            // Asked only now: before the first answer it is unknown whether it is a cluster.
-            num_replicas: settings
-                .replicas
-                .unwrap_or(match client.server_info().cluster {
-                    Some(_) => REPLICAS,
-                    None => 1,
-                }),
+            num_replicas: replicas,
             ..Config::default()
         };
         let max_bytes = i64::try_from(settings.max_size).unwrap_or(i64::MAX);
@@ -111,13 +121,11 @@ impl Streams {
             retention: RetentionPolicy::WorkQueue,
             discard: DiscardPolicy::New,
             max_bytes,
-            max_age: settings.max_age,
             ..base("", "events")
         };
         let dead = Config {
             discard: DiscardPolicy::Old,
             max_bytes: max_bytes / 10,
-            max_age: settings.max_age,
             ..base("_DEAD", "dead")
         };
         let lead = Config {
@@ -132,6 +140,9 @@ impl Streams {
         let waiting = find_or_create(context, waiting, Purpose::Waiting).await?;
         let dead = find_or_create(context, dead, Purpose::Rest).await?;
         let lead = find_or_create(context, lead, Purpose::Rest).await?;
+        for stream in [&waiting, &dead] {
+            connection.remove_max_age(stream).await;
+        }
         let mut kept = lead.cached_info().config.clone();
         if kept.max_age < settings.lead {
             // Made for shorter deliveries than ours: with that, we could never lead.
@@ -147,11 +158,20 @@ impl Streams {
             // The stream's own value counts, whichever process created it.
             lead: kept.max_age,
             leads: Some(lead),
+            replicas,
         })
     }
 
     /// Finds the streams, or returns which one is missing.
     pub(super) async fn find(
+        connection: &NatsConnection,
+        settings: &NatsSettings,
+    ) -> Result<Self, SpoolError> {
+        let found = Self::find_all(connection, settings).await;
+        found.map_err(|error| connection.explain(error))
+    }
+
+    async fn find_all(
         connection: &NatsConnection,
         settings: &NatsSettings,
     ) -> Result<Self, SpoolError> {
@@ -170,7 +190,38 @@ impl Streams {
             name: settings.stream.clone(),
             lead: settings.lead,
             leads: None,
+            replicas: 1,
         })
+    }
+
+    /// Whether a process could use the streams: those that are there are fit, and the others can be made,
+    /// as far as that is known without making them.
+    pub(super) async fn examine(
+        connection: &NatsConnection,
+        settings: &NatsSettings,
+    ) -> Result<(), SpoolError> {
+        let context = &connection.context;
+        let unfit = |unfit: Unfit| remote("use its streams", unfit);
+        for (suffix, subject, purpose) in [
+            ("", "events.*", Purpose::Waiting),
+            ("_DEAD", "dead.*", Purpose::Rest),
+            ("_LEAD", "lead.*", Purpose::Rest),
+            ("_AGE", "age", Purpose::Rest),
+        ] {
+            let name = format!("{}{suffix}", settings.stream);
+            let subject = format!("{}.{subject}", settings.stream);
+            if let Some(stream) = find(context, &name).await? {
+                let config = &stream.cached_info().config;
+                fitness::check(config, &subject, purpose).map_err(unfit)?;
+            } else if let Ok(other) = context.stream_by_subject(&subject).await {
+                return Err(unfit(Unfit::takes_subject(other, &subject)));
+            } else if settings.replicas.is_some_and(|replicas| replicas > 1)
+                && connection.client.server_info().cluster.is_none()
+            {
+                return Err(unfit(Unfit::without_cluster(name)));
+            }
+        }
+        Ok(())
     }
 
     /// Whether all of them still exist, unchanged. The facts about a deleted one are void.
@@ -202,6 +253,27 @@ impl Streams {
 
     fn lead_of(&self, project: &str) -> String {
         format!("{}.lead.{}", self.name, names::token(project))
+    }
+
+    /// The subject of the record of ages.
+    pub(super) fn age_subject(&self) -> String {
+        format!("{}.age", self.name)
+    }
+
+    /// The stream of the record of ages, which is made if it is not there.
+    pub(super) async fn ages(&self) -> Result<Stream, SpoolError> {
+        let config = Config {
+            name: format!("{}_AGE", self.name),
+            subjects: vec![self.age_subject()],
+            storage: StorageType::File,
+            discard: DiscardPolicy::Old,
+            max_messages: 1,
+            // Some accounts require a bound.
+            max_bytes: LEAD_BYTES,
+            num_replicas: self.replicas,
+            ..Config::default()
+        };
+        find_or_create(&self.context, config, Purpose::Rest).await
     }
 
     /// The subject on which the leader notifies the others about its end.
@@ -261,7 +333,7 @@ impl Streams {
                 renew: self.lead / 6 * 5,
             })),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
-            Err(error) => Err(remote("take the lead", error)),
+            Err(error) => Err(remote("take the lead", NotPublished::from(error))),
         }
     }
 
@@ -361,7 +433,7 @@ async fn allowed(context: &Context) -> AccountLimits {
 /// the dead letters.
 async fn most_bytes(context: &Context, wanted: i64) -> i64 {
     let allowed = allowed(context).await;
-    let in_all = allowed.max_storage.saturating_sub(LEAD_BYTES) / 11 * 10;
+    let in_all = allowed.max_storage.saturating_sub(2 * LEAD_BYTES) / 11 * 10;
     let bounds = [allowed.storage_max_stream_bytes, in_all];
     let most = bounds.into_iter().filter(|bound| *bound > 0).min();
     match most {

@@ -6,7 +6,6 @@
 //! stream again. Without that, the drain of a project with steady traffic would never end.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,7 +14,9 @@ use async_nats::Subscriber;
 use futures_util::StreamExt;
 
 use super::streams::Streams;
+use super::trouble::Outlook;
 use super::{remote, NatsSpoolInner};
+use crate::clock_watch::ClockWatch;
 use crate::error::SpoolError;
 use crate::store::FinalBatch;
 
@@ -68,7 +69,7 @@ enum Usability {
 }
 
 impl Usability {
-    fn after(self, look: Result<(), SpoolError>) -> Self {
+    fn after(self, look: &Result<(), SpoolError>, outlook: Outlook) -> Self {
         match (self, look) {
             (Self::Reported(since), Ok(())) => {
                 let seconds = since.elapsed().as_secs();
@@ -76,8 +77,8 @@ impl Usability {
                 Self::Usable
             }
             (_, Ok(())) => Self::Usable,
-            (Self::Unknown | Self::Usable, Err(_)) => Self::Doubtful,
-            (Self::Doubtful, Err(error)) => {
+            (Self::Unknown | Self::Usable, Err(_)) if outlook == Outlook::Passing => Self::Doubtful,
+            (Self::Unknown | Self::Usable | Self::Doubtful, Err(error)) => {
                 log::error!("the spool cannot be used for now: {error}");
                 Self::Reported(Instant::now())
             }
@@ -89,8 +90,22 @@ impl Usability {
     }
 }
 
-/// Checks until the task ends, and reports the first check that found the streams.
-pub(super) async fn look(inner: Arc<NatsSpoolInner>, tell: SyncSender<()>) {
+/// What a process that begins to serve waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FirstLook {
+    /// What waits is known.
+    Done,
+    /// It will not be until an operator changes something.
+    Hopeless,
+}
+
+/// Checks until the task ends, and reports the first check that found the streams, or that finds none
+/// until an operator changes something.
+pub(super) async fn look(
+    inner: Arc<NatsSpoolInner>,
+    tell: SyncSender<FirstLook>,
+    mut clock: ClockWatch,
+) {
     let mut tell = Some(tell);
     let mut near: HashMap<String, Instant> = HashMap::new();
     let mut ends: Option<Subscriber> = None;
@@ -98,20 +113,40 @@ pub(super) async fn look(inner: Arc<NatsSpoolInner>, tell: SyncSender<()>) {
     let mut condition = Usability::Unknown;
     let mut payload = None;
     let mut anew = Instant::now();
+    let mut book = None;
     loop {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             let measured = inner.measure().await;
-            if let Some(tell) = tell.take_if(|_| measured.is_ok()) {
-                // Only a process that begins to serve waits for it.
-                let _ = tell.try_send(());
+            let measured = inner.recheck(measured).await;
+            let outlook = match &measured {
+                Ok(()) => Outlook::Passing,
+                Err(error) => inner.outlook(error),
+            };
+            let first = match &measured {
+                Ok(()) => Some(FirstLook::Done),
+                Err(_) => (outlook == Outlook::Lasting).then_some(FirstLook::Hopeless),
+            };
+            if let (Some(first), Some(tell)) = (first, tell.take_if(|_| first.is_some())) {
+                // A process that begins to serve waits for it, but not for ever.
+                if tell.try_send(first).is_err() && first == FirstLook::Done {
+                    log::info!("the distributed spool has reported its waiting events");
+                }
             }
-            condition = condition.after(inner.recheck(measured).await);
-            let unusable = matches!(condition, Usability::Reported(_));
-            inner.unusable.store(unusable, Ordering::Relaxed);
-            if unusable && inner.connection.denials().of_answers() && anew.elapsed() >= ANEW {
+            condition = condition.after(&measured, outlook);
+            let is_reported = matches!(condition, Usability::Reported(_));
+            let reason = measured.err().filter(|_| is_reported);
+            inner.set_unusable(reason.map(|error| error.to_string()));
+            let is_deaf = inner.connection.denials().of_answers().is_some();
+            if is_reported && is_deaf && anew.elapsed() >= ANEW {
                 anew = Instant::now();
                 if let Err(error) = inner.connection.client.force_reconnect().await {
                     log::debug!("the connection could not be made anew: {error}");
+                }
+            }
+            clock.look();
+            if !is_reported {
+                if let Err(error) = inner.age(&mut book).await {
+                    log::debug!("what is too old may still be there: {error}");
                 }
             }
             inner.compare_sizes(&mut payload).await;
@@ -147,6 +182,10 @@ pub(super) async fn look(inner: Arc<NatsSpoolInner>, tell: SyncSender<()>) {
 }
 
 impl NatsSpoolInner {
+    fn set_unusable(&self, reason: Option<String>) {
+        *self.unusable.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
     /// Notifies the others; a process that misses it continues as before.
     pub(super) async fn tell(&self, project: &str, end: LeaderNotice) {
         let Ok(streams) = self.streams().await else {

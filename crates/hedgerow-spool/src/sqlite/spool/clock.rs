@@ -6,20 +6,15 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::clock_watch::ClockWatch;
 use crate::store::Clock;
-
-/// A difference of the two clocks within one check that is not a jump: one that is corrected
-/// slowly.
-const TOLERANCE: Duration = Duration::from_secs(10);
 
 /// The spool's own time. It begins with the time of day when the file is created, and from then on
 /// continues independently.
 pub(super) struct SpoolClock {
-    clock: Clock,
+    watch: ClockWatch,
     /// Its value then.
     base: (SystemTime, Instant),
-    /// The time of day at the last look.
-    seen: (SystemTime, Instant),
     /// Whether the file has been asked.
     memory: WakeMemory,
     remembered: Option<Instant>,
@@ -31,20 +26,12 @@ enum WakeMemory {
     Asked,
 }
 
-/// The time of day was set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ClockJump {
-    Forward(Duration),
-    Back(Duration),
-}
-
 impl SpoolClock {
     pub(super) fn new(clock: Clock) -> Self {
-        let (now, at) = (clock(), Instant::now());
+        let watch = ClockWatch::new(clock);
         Self {
-            clock,
-            base: (now, at),
-            seen: (now, at),
+            base: watch.seen(),
+            watch,
             memory: WakeMemory::NotAsked,
             remembered: None,
         }
@@ -72,21 +59,9 @@ impl SpoolClock {
         self.base = (time, at);
     }
 
-    /// Looks at the time of day; whether it was set since the last look.
-    pub(super) fn look(&mut self) -> Option<ClockJump> {
-        self.look_at((self.clock)(), Instant::now())
-    }
-
-    fn look_at(&mut self, now: SystemTime, at: Instant) -> Option<ClockJump> {
-        let (before, since) = std::mem::replace(&mut self.seen, (now, at));
-        let expected = before + at.saturating_duration_since(since);
-        match now.duration_since(expected) {
-            Ok(ahead) if ahead > TOLERANCE => Some(ClockJump::Forward(ahead)),
-            Err(behind) if behind.duration() > TOLERANCE => {
-                Some(ClockJump::Back(behind.duration()))
-            }
-            _ => None,
-        }
+    /// Looks at the time of day, and logs that it was set.
+    pub(super) fn look(&mut self) {
+        self.watch.look();
     }
 
     /// Whether the file has to be updated. A crash loses only a small part of `max_age`.
@@ -108,30 +83,6 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     const DAY: Duration = Duration::from_secs(86_400);
-
-    #[test]
-    fn a_clock_that_is_set_is_noticed_and_moves_nothing() {
-        let wall = UNIX_EPOCH + 20_000 * DAY;
-        let mut clock = SpoolClock::new(Arc::new(move || wall));
-        let start = clock.seen.1;
-        let second = Duration::from_secs(1);
-        assert_eq!(clock.look_at(wall + second, start + second), None);
-        let set = wall + 30 * DAY;
-        assert_eq!(
-            clock.look_at(set, start + 2 * second),
-            Some(ClockJump::Forward(30 * DAY - 2 * second))
-        );
-        // Once for each jump.
-        assert_eq!(clock.look_at(set + second, start + 3 * second), None);
-        assert_eq!(
-            clock.look_at(wall, start + 3 * second),
-            Some(ClockJump::Back(30 * DAY + second))
-        );
-        // Slowly put right: no jump.
-        let slow = wall + second + Duration::from_secs(5);
-        assert_eq!(clock.look_at(slow, start + 4 * second), None);
-        assert_eq!(clock.at(start + 4 * second), wall + 4 * second);
-    }
 
     #[test]
     fn the_clock_continues_from_the_file_at_any_time_of_day() {

@@ -1,6 +1,5 @@
 //! The spool's own work once a second: age, the dead letters' share, the size of its file.
 
-use super::clock::ClockJump;
 use super::database::Database;
 use super::reserve::LOG_BYTES;
 use super::worker::{DeadLetterShare, Worker, SMALL_STEP};
@@ -18,7 +17,7 @@ const STEPS: usize = 32;
 
 impl Worker {
     pub(super) fn tick(&mut self) {
-        self.check_the_clock();
+        self.clock.look();
         if let Err(error) = self.open() {
             log::debug!("the spool cannot be opened: {error}");
             return;
@@ -49,17 +48,6 @@ impl Worker {
             database.shrink(STEPS)?;
         }
         Ok(())
-    }
-
-    fn check_the_clock(&mut self) {
-        let (seconds, way) = match self.clock.look() {
-            None => return,
-            Some(ClockJump::Forward(by)) => (by.as_secs(), "forward"),
-            Some(ClockJump::Back(by)) => (by.as_secs(), "back"),
-        };
-        log::warn!(
-            "the system clock was set {way} by {seconds} s; waiting events age by elapsed time, so none is dropped because of it"
-        );
     }
 
     /// Writes down how old the spool is.

@@ -24,7 +24,6 @@ mod worker;
 mod writing;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{mpsc, Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -96,7 +95,7 @@ impl SqliteSpool {
         match worker.open() {
             Err(error @ SpoolError::Format { .. }) => return Err(error),
             Err(error) => {
-                shared.unavailable.store(true, Ordering::Relaxed);
+                shared.set_trouble(Some(&error));
                 log::error!("the spool cannot be used for now: {error}");
             }
             Ok(_) => {}
@@ -207,6 +206,10 @@ impl Store for SqliteSpool {
 
     fn availability(&self) -> Availability {
         self.inner.shared.availability()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.inner.shared.trouble()
     }
 
     fn gauges(&self) -> &Gauges {

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -70,17 +70,28 @@ pub(super) struct WorkerShared {
     pub(super) counters: Counters,
     /// Whether an operator asks if events are taken; most installations never do.
     asked: AtomicBool,
-    pub(super) unavailable: AtomicBool,
+    /// Why the last check found that events are not taken, if they are not.
+    trouble: Mutex<Option<String>>,
 }
 
 impl WorkerShared {
     /// The result of the last check. After the first call there is one each second.
     pub(super) fn availability(&self) -> Availability {
-        self.asked.store(true, Ordering::Relaxed);
-        match self.unavailable.load(Ordering::Relaxed) {
-            true => Availability::Unavailable,
-            false => Availability::Available,
+        match self.trouble() {
+            Some(_) => Availability::Unavailable,
+            None => Availability::Available,
         }
+    }
+
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.asked.store(true, Ordering::Relaxed);
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.clone()
+    }
+
+    pub(super) fn set_trouble(&self, trouble: Option<&SpoolError>) {
+        let mut now = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        *now = trouble.map(ToString::to_string);
     }
 }
 
@@ -192,8 +203,7 @@ impl Worker {
     /// Checks whether events are accepted, and logs a change.
     fn look(&mut self, before: Option<Availability>) -> Availability {
         let usable = self.usable();
-        let flag = &self.shared.unavailable;
-        flag.store(usable.is_err(), Ordering::Relaxed);
+        self.shared.set_trouble(usable.as_ref().err());
         match (usable, before) {
             (Ok(()), Some(Availability::Unavailable)) => {
                 log::info!("the spool can be written again");

@@ -5,7 +5,7 @@ use super::super::names::{Name, Names};
 use super::super::span::Span;
 use super::super::value::{Entry, Shape, Value};
 use super::asked::{behind_quoted, plain_key, Asked};
-use super::habits::{Named, Whose};
+use super::habits::{Expected, Named, Whose};
 use super::{After, Key, Scanner};
 
 /// Where the entries of an object go.
@@ -16,6 +16,14 @@ pub(in crate::rewrite) trait Takes {
     fn plain(&mut self, key: Key, value: Value);
     /// Takes what else stands here: it has to be scanned.
     fn other(&mut self, scanner: &mut Scanner<'_, '_>, key: Key);
+    /// Takes all entries that are expected next, if it can do so faster than key by key. The brace or the comma
+    /// before them stands here.
+    #[inline(always)]
+    fn expected(&mut self, _: &mut Scanner<'_, '_>, _: &[Expected], _: u8) -> usize {
+        0
+    }
+    /// Whether it may do so.
+    const TAKES_EXPECTED: bool = false;
 }
 
 /// All of them are kept.
@@ -34,6 +42,42 @@ impl Takes for Vec<Entry> {
     fn other(&mut self, scanner: &mut Scanner<'_, '_>, key: Key) {
         scanner.other_entry(key.span, key.name, self);
     }
+
+    const TAKES_EXPECTED: bool = true;
+
+    #[inline(always)]
+    fn expected(&mut self, scanner: &mut Scanner<'_, '_>, keys: &[Expected], before: u8) -> usize {
+        if keys.is_empty() {
+            return 0;
+        }
+        let had = self.len();
+        let start = scanner.position();
+        let (end, depth) = take_expected(self, keys, before, (scanner.text, start));
+        scanner.skip(end - start);
+        scanner.deepest = scanner.deepest.max(scanner.depth + usize::from(depth));
+        self.len() - had
+    }
+}
+
+/// Takes the entries that are expected, and says where the last one ends and how deep they nest.
+#[inline(never)]
+fn take_expected(
+    entries: &mut Vec<Entry>,
+    keys: &[Expected],
+    mut before: u8,
+    (text, start): (&[u8], usize),
+) -> (usize, u16) {
+    let (mut at, mut depth) = (start, 0);
+    for key in keys {
+        let Some((entry, end)) = key.entry(before, text, at) else {
+            break;
+        };
+        depth = depth.max(entry.value.depth);
+        entries.push(entry);
+        at = end;
+        before = b',';
+    }
+    (at, depth)
 }
 
 impl Key {
@@ -55,22 +99,26 @@ impl Scanner<'_, '_> {
     /// What is left of the text, and the keys that are expected, are variables here, since they would be
     /// memory to the compiler otherwise.
     #[inline(always)]
-    pub(in crate::rewrite) fn named_object(
+    pub(in crate::rewrite) fn named_object<T: Takes>(
         &mut self,
         whose: Whose,
-        entries: &mut impl Takes,
+        entries: &mut T,
     ) -> (Value, Names) {
         let start = self.position();
         let mut named = Named::of(whose, self.habits, self.scratch);
-        self.skip(1);
         self.open();
         let outside = std::mem::replace(&mut self.deepest, self.depth);
-        if self.peek() == Some(b'}') {
-            self.skip(1);
-        } else {
+        let mut expected = named.expected();
+        let before = match entries.expected(self, expected.as_slice(), b'{') {
+            0 => self.first_key(),
+            taken => {
+                expected.nth(taken - 1);
+                self.after_element(b'}')
+            }
+        };
+        if before == After::Comma {
             let end = self.text.len();
             let mut rest = self.rest;
-            let mut expected = named.expected();
             loop {
                 let at = end - rest.len() + 1;
                 let next = expected.clone().next();
@@ -119,6 +167,15 @@ impl Scanner<'_, '_> {
                 } else {
                     self.rest = rest;
                     entries.other(self, key);
+                    if T::TAKES_EXPECTED {
+                        self.note_form(&named, rest, expected.len());
+                        if let Some(met) = entries
+                            .expected(self, expected.as_slice(), b',')
+                            .checked_sub(1)
+                        {
+                            expected.nth(met);
+                        }
+                    }
                     rest = self.rest;
                 }
                 match rest {
@@ -132,8 +189,8 @@ impl Scanner<'_, '_> {
                     }
                 }
             }
-            named.otherwise(&expected);
         }
+        named.otherwise(&expected);
         let depth = self.left(outside);
         let (names, others) = named.end(self.scratch);
         self.close(others);
@@ -142,6 +199,28 @@ impl Scanner<'_, '_> {
 }
 
 impl Scanner<'_, '_> {
+    /// Passes over the brace before the first key, or over a whole object without any.
+    #[inline(always)]
+    fn first_key(&mut self) -> After {
+        self.skip(1);
+        if self.peek() == Some(b'}') {
+            self.skip(1);
+            return After::End;
+        }
+        After::Comma
+    }
+
+    /// Notes the form of the array or object that has just been scanned.
+    #[inline(always)]
+    fn note_form(&mut self, named: &Named<'_>, value: &[u8], left: usize) {
+        if matches!(value, [b'{' | b'[', ..]) && self.clean && self.malformed.is_none() {
+            let length = value.len() - self.rest.len();
+            if let Some(value) = value.get(..length) {
+                named.note_form(self.scratch, value, left);
+            }
+        }
+    }
+
     /// With the two parts of its key each in a register.
     #[inline(never)]
     fn other_entry(&mut self, span: Span, name: Name, entries: &mut Vec<Entry>) {

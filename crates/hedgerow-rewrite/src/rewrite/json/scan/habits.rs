@@ -4,10 +4,13 @@
 //! is recognised by one comparison, and none of them can be there twice: no end has to be found, and
 //! nothing is hashed or noted. From the first different key on, it is scanned as usual.
 
-use super::super::block::{plain_run, Pattern, BLOCK};
+use super::super::block::plain_run;
 use super::super::keys::{hash, Novelty, Seen, Word};
 use super::super::names::{Name, Names};
+use super::super::span::Span;
+use super::super::value::{Entry, Shape, Value};
 use super::asked::Asked;
+use super::forms::{window, with_scalar, Form, Literal, LONGEST as LONGEST_LITERAL, MOST_PARTS};
 use super::Work;
 
 /// Which of a message's objects it is; their keys differ.
@@ -15,18 +18,35 @@ use super::Work;
 pub(in crate::rewrite) struct Whose(u8);
 
 /// The number of kinds that are remembered.
-const KINDS: usize = 4 + Whose::INNERS;
+const KINDS: usize = 4 + Whose::INNERS + Whose::MORE_PROPERTIES;
 
 impl Whose {
     pub(in crate::rewrite) const MESSAGE: Self = Self(0);
     pub(in crate::rewrite) const CONTEXT: Self = Self(1);
-    pub(in crate::rewrite) const PROPERTIES: Self = Self(2);
+    const PROPERTIES: Self = Self(2);
     pub(in crate::rewrite) const INTEGRATIONS: Self = Self(3);
     /// Any other, which is not remembered.
     pub(in crate::rewrite) const OTHER: Self = Self(u8::MAX);
 
     /// How many of the context's objects there are.
     pub(in crate::rewrite) const INNERS: usize = 9;
+
+    /// How many more forms of properties are remembered: each event has its own.
+    const MORE_PROPERTIES: usize = 7;
+
+    /// Properties with this text; which of their forms it may be is told by the first bytes.
+    #[inline(always)]
+    pub(in crate::rewrite) fn properties(text: &[u8]) -> Self {
+        const AT: u8 = 4 + Whose::INNERS as u8;
+        let Some(first) = text.get(2..).and_then(|key| key.first_chunk()) else {
+            return Self::PROPERTIES;
+        };
+        let hash = u64::from_le_bytes(*first).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61;
+        match hash.checked_sub(1) {
+            Some(more) => Self(AT + more as u8),
+            None => Self::PROPERTIES,
+        }
+    }
 
     /// One of the context's, of this number.
     pub(in crate::rewrite) const fn inner(number: u8) -> Self {
@@ -37,8 +57,8 @@ impl Whose {
 /// The most keys of one object that are remembered.
 const MOST: usize = 32;
 
-/// The longest key that is remembered; with its quotes and its colon it takes two blocks.
-const LONGEST: usize = 2 * BLOCK - AROUND;
+/// The longest key that is remembered.
+const LONGEST: usize = LONGEST_LITERAL - AROUND;
 
 /// Two quotes and a colon.
 const AROUND: usize = 3;
@@ -47,17 +67,15 @@ const AROUND: usize = 3;
 /// alternate, and remembering costs more than a miss: the most common form should stay.
 const PATIENCE: u8 = 32;
 
-/// A key that is expected, with its quotes and its colon.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Expected {
-    /// Its first bytes, and which of a block they are: a bit for each.
-    first: Pattern,
-    mask: u32,
-    /// Its last bytes, if it is longer than a block.
-    last: Pattern,
-    length: u8,
+/// A key that is expected.
+#[derive(Debug)]
+pub(in crate::rewrite) struct Expected {
+    /// With its quotes and its colon.
+    literal: Literal,
     name: Name,
     hash: u32,
+    /// The array or object that stood under it.
+    form: Option<Form>,
 }
 
 impl Expected {
@@ -66,20 +84,11 @@ impl Expected {
         if key.len() > LONGEST || plain_run(key) != key.len() {
             return None;
         }
-        let mut text = [0; 2 * BLOCK];
-        let length = key.len() + AROUND;
-        let written = b"\"".iter().chain(key).chain(b"\":");
-        for (place, byte) in text.iter_mut().zip(written) {
-            *place = *byte;
-        }
-        let last = text.get(length.saturating_sub(BLOCK)..)?.first_chunk()?;
         Some(Self {
-            first: Pattern::of(*text.first_chunk()?),
-            mask: (1 << length.min(BLOCK)) - 1,
-            last: Pattern::of(*last),
-            length: u8::try_from(length).ok()?,
+            literal: Literal::of(&[b"\"", key, b"\":"].concat())?,
             name,
             hash,
+            form: None,
         })
     }
 
@@ -87,22 +96,45 @@ impl Expected {
     /// colon, and its name.
     #[inline(always)]
     pub(super) fn behind<'t>(&self, rest: &'t [u8]) -> Option<(&'t [u8], usize, Name)> {
-        let first = rest.first_chunk::<BLOCK>()?;
-        if !self.first.same(first) & self.mask != 0 {
+        let behind = self.literal.behind(rest)?;
+        Some((behind, self.literal.length() - AROUND, self.name))
+    }
+
+    /// The entry under this key, if it is what stands behind a brace or comma at this place of a text, with a
+    /// value that has no escape, or with the array or object that is expected. And where it ends.
+    #[inline(always)]
+    pub(super) fn entry(&self, before: u8, text: &[u8], at: usize) -> Option<(Entry, usize)> {
+        let window = window(text, at)?;
+        let (first, behind) = window.split_first()?;
+        if *first != before {
             return None;
         }
-        let length = usize::from(self.length);
-        let behind = if length <= BLOCK {
-            rest.get(length..)?
-        } else {
-            let (last, behind) = rest.get(length - BLOCK..)?.split_first_chunk()?;
-            const ALL: u32 = (1 << BLOCK) - 1;
-            if self.last.same(last) != ALL {
-                return None;
+        let length = 1 + self.literal.length_in(behind)?;
+        let start = at + length;
+        let (end, shape, depth) = match window.get(length) {
+            Some(byte @ (b'{' | b'[')) => {
+                let form = self.form.as_ref()?;
+                let shape = match byte {
+                    b'{' => Shape::Object,
+                    _ => Shape::Array,
+                };
+                (form.end(text, start)?.get(), shape, form.depth())
             }
-            behind
+            _ => {
+                let (used, shape) = with_scalar(window, length, (text, at))?;
+                (at + used, shape, 0)
+            }
         };
-        Some((behind, length - AROUND, self.name))
+        let entry = Entry {
+            key: Span::new(at + 2, start - 2),
+            value: Value {
+                span: Span::new(start, end),
+                shape,
+                depth,
+            },
+            name: self.name,
+        };
+        Some((entry, end))
     }
 }
 
@@ -113,12 +145,59 @@ struct Habit {
     names: Names,
 }
 
+impl Habit {
+    fn held(&self) -> usize {
+        let forms = self.keys.iter().filter_map(|key| key.form.as_ref());
+        self.keys.capacity() * size_of::<Expected>() + forms.map(Form::held).sum::<usize>()
+    }
+
+    fn learn(&mut self, lesson: Lesson) {
+        match lesson {
+            Lesson::Key(_, mut key) => {
+                // It is only looked at for keys that are told apart already; but on this rests
+                // that none stands there twice.
+                let is_known = self.keys.iter().any(|known| known.hash == key.hash);
+                if self.keys.len() < MOST && !is_known {
+                    key.form = key.form.filter(|form| self.has_room_for(form));
+                    if key.name != Name::OTHER {
+                        self.names.add(key.name);
+                    }
+                    self.keys.push(key);
+                }
+            }
+            Lesson::Form(_, number, form) => {
+                if let Some(key) = self.keys.get_mut(number) {
+                    key.form = None;
+                }
+                let form = Some(form).filter(|form| self.has_room_for(form));
+                if let Some(key) = self.keys.get_mut(number) {
+                    key.form = form;
+                }
+            }
+            Lesson::Begin(_) | Lesson::Forget(_) => {
+                self.keys.clear();
+                self.names = Names::default();
+            }
+        }
+    }
+
+    /// Whether one more form may be remembered.
+    fn has_room_for(&self, form: &Form) -> bool {
+        let forms = self.keys.iter().filter_map(|key| key.form.as_ref());
+        forms.map(Form::parts).sum::<usize>() + form.parts() <= 2 * MOST_PARTS
+    }
+}
+
 /// What is remembered of each kind.
 #[derive(Debug, Default)]
-pub(super) struct Habits([Habit; KINDS]);
+pub(super) struct Habits {
+    of: [Habit; KINDS],
+    /// The memory that they hold, in bytes.
+    held: usize,
+}
 
 /// What will be remembered when the text has ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Lesson {
     /// An object of this kind begins again.
     Begin(usize),
@@ -126,6 +205,8 @@ enum Lesson {
     Key(usize, Expected),
     /// It may hold a key twice.
     Forget(usize),
+    /// Another form under the expected key of this number.
+    Form(usize, usize, Form),
 }
 
 /// Whether the expectation was met.
@@ -134,6 +215,8 @@ pub(super) struct Lessons {
     learned: Vec<Lesson>,
     /// For each kind, how many objects in a row were different.
     missed: [u8; KINDS],
+    /// For each kind, how many values under its keys had other forms.
+    other_forms: [u8; KINDS],
 }
 
 impl Lessons {
@@ -146,8 +229,7 @@ impl Lessons {
 impl Habits {
     /// The memory it holds, in bytes.
     pub(super) fn held(&self) -> usize {
-        let keys = self.0.iter().map(|habit| habit.keys.capacity());
-        keys.sum::<usize>() * size_of::<Expected>()
+        self.held
     }
 
     /// Remembers the forms of the last text.
@@ -161,30 +243,15 @@ impl Habits {
     #[inline(never)]
     fn learn_now(&mut self, lessons: &mut Lessons) {
         for lesson in lessons.learned.drain(..) {
-            let (Lesson::Begin(kind) | Lesson::Key(kind, _) | Lesson::Forget(kind)) = lesson;
-            let Some(habit) = self.0.get_mut(kind) else {
-                continue;
-            };
-            match lesson {
-                Lesson::Key(_, key) => {
-                    // It is only looked at for keys that are told apart already; but on this rests
-                    // that none stands there twice.
-                    let is_known = habit.keys.iter().any(|known| {
-                        (known.first, known.last, known.length) == (key.first, key.last, key.length)
-                    });
-                    if habit.keys.len() < MOST && !is_known {
-                        habit.keys.push(key);
-                        if key.name != Name::OTHER {
-                            habit.names.add(key.name);
-                        }
-                    }
-                }
-                Lesson::Begin(_) | Lesson::Forget(_) => {
-                    habit.keys.clear();
-                    habit.names = Names::default();
-                }
+            let (Lesson::Begin(kind)
+            | Lesson::Key(kind, _)
+            | Lesson::Forget(kind)
+            | Lesson::Form(kind, ..)) = &lesson;
+            if let Some(habit) = self.of.get_mut(*kind) {
+                habit.learn(lesson);
             }
         }
+        self.held = self.of.iter().map(Habit::held).sum();
     }
 }
 
@@ -221,7 +288,7 @@ impl<'h> Named<'h> {
             expected: &[],
             learning: Learning::No,
         };
-        if let (Some(habit), Some(missed)) = (habits.0.get(kind), work.lessons.missed.get(kind)) {
+        if let (Some(habit), Some(missed)) = (habits.of.get(kind), work.lessons.missed.get(kind)) {
             if habit.keys.is_empty() || *missed >= PATIENCE {
                 named.learning = Learning::First;
             } else {
@@ -279,6 +346,36 @@ impl<'h> Named<'h> {
             _ => {
                 learned.push(Lesson::Forget(self.kind));
                 self.learning = Learning::No;
+            }
+        }
+    }
+
+    /// Notes an array or object that stands under the last key, well-formed and clean, and does not have
+    /// the form that is expected. So many of the expected keys are left.
+    #[inline(never)]
+    pub(super) fn note_form(&self, work: &mut Work, value: &[u8], left: usize) {
+        let Lessons {
+            learned,
+            other_forms,
+            ..
+        } = &mut work.lessons;
+        if self.learning == Learning::Yes {
+            if let Some(Lesson::Key(kind, key)) = learned.last_mut() {
+                if *kind == self.kind {
+                    key.form = Form::of(value);
+                }
+            }
+            return;
+        }
+        let (Some(habit), Some(others)) = (self.habit, other_forms.get_mut(self.kind)) else {
+            return;
+        };
+        *others = others.saturating_add(1);
+        if *others >= PATIENCE {
+            *others = 0;
+            let number = habit.keys.len().checked_sub(left + 1);
+            if let (Some(number), Some(form)) = (number, Form::of(value)) {
+                learned.push(Lesson::Form(self.kind, number, form));
             }
         }
     }

@@ -156,6 +156,13 @@ fn behind_number(text: &[u8]) -> Option<(&[u8], Size)> {
     Some((rest, size))
 }
 
+/// What stands behind a number without an exponent.
+#[inline(always)]
+pub(super) fn behind_simple_number(text: &[u8]) -> Option<&[u8]> {
+    let (rest, size) = behind_number(text)?;
+    (size == Size::OfItsDigits).then_some(rest)
+}
+
 /// What stands behind the closing quote of a string that is plain, and that does not end too close
 /// to the end of the text.
 #[inline(always)]
@@ -174,7 +181,7 @@ pub(super) fn behind_plain_string(text: &[u8]) -> Option<&[u8]> {
 
 /// The same of one that has gone on for a while.
 #[inline(never)]
-fn behind_long_string(text: &[u8]) -> Option<&[u8]> {
+pub(super) fn behind_long_string(text: &[u8]) -> Option<&[u8]> {
     let mut rest = text;
     while let Some((blocks, after)) = rest.split_first_chunk::<{ 4 * BLOCK }>() {
         if has_special(blocks) {

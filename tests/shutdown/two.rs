@@ -1,5 +1,5 @@
-//! Two processes on one spool, seen closely: here they are two Hedgerows, which know no more of
-//! each other than processes do.
+//! Two processes on one spool: here two `Hedgerow`s of one test, which share as little as processes
+//! do.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -54,7 +54,7 @@ async fn a_successor_reads_its_predecessors_changes_of_the_spool() {
     assert_eq!(new.leadership(), Leadership::Leader);
     new.reload().await;
     assert_eq!(new.gauges().of("shop").events(), 2, "b and c");
-    // `a` does not wait any more and is kept again; `c` waits, though it came to the other.
+    // `a` no longer waits, and is stored again; `c` waits, although it came to the other.
     new.append("shop", vec![event("a"), event("c")])
         .await
         .unwrap();
@@ -90,7 +90,7 @@ async fn a_delivery_that_ends_after_the_file_was_replaced_takes_no_other_event_w
     spool.acknowledge("shop", vec![under_way[0].position]).await;
     let left = ids(spool.peek("shop", everything).await.unwrap().events);
     let expected = ["a", "b", "c", "d"].map(|id| event(id).body().clone());
-    // `a` may go again: PostHog collapses it. None of the others may be missing.
+    // `a` may be sent twice: PostHog removes the duplicate. All others must arrive.
     assert_eq!(left, expected);
 }
 
@@ -122,10 +122,10 @@ async fn a_successor_overtakes_nothing_that_its_predecessor_has_kept() {
     posthog.capture.set_fault(trouble(3));
     send(&old, "first").await;
     posthog.capture.set_fault(InjectedFault::None);
-    // The new one has not heard of trouble.
+    // The new process has not noticed the outage.
     send(&new, "second").await;
     assert!(ls(folder.path()).contains("\tshop\t2 events"));
-    // What the old one does not bring to an end is the new one's.
+    // What the old process leaves, the new one sends.
     old.hedgerow.stop_replay().await;
     drop(old);
     let ids: Vec<_> = posthog
@@ -139,7 +139,7 @@ async fn a_successor_overtakes_nothing_that_its_predecessor_has_kept() {
         (!ls(folder.path()).contains("waiting")).then_some(())
     })
     .await;
-    // Then it streams: PostHog has an event before its client has the answer.
+    // Then it streams: PostHog has an event before the client has its answer.
     let start = Instant::now();
     for number in 0.. {
         let before = posthog.capture.stored();
@@ -160,7 +160,7 @@ async fn of_two_that_live_neither_overtakes_the_other() {
     send(&old, "0").await;
     posthog.events(1).await;
     let new = Proxy::start(&yaml).await;
-    // A client whose connections lead to either.
+    // A client whose connections reach either process.
     let mut expected = vec!["u-0".to_owned()];
     for number in 1..=20 {
         let proxy = if number % 2 == 0 { &old } else { &new };
@@ -170,7 +170,7 @@ async fn of_two_that_live_neither_overtakes_the_other() {
     let events = posthog.events(expected.len() as u64).await;
     let ids: Vec<_> = events.iter().map(|event| &event.distinct_id).collect();
     assert_eq!(ids, expected.iter().collect::<Vec<_>>());
-    // With the other one gone it streams again.
+    // After the end of the other process it streams again.
     new.hedgerow.stop_replay().await;
     drop(new);
     let start = Instant::now();
@@ -198,7 +198,7 @@ async fn a_process_that_starts_while_another_stops_keeps_the_order() {
     let whole = post("/hr/v1/t", "", track("first", 300).as_bytes());
     let mut slow = Client::connect(old.address).await;
     slow.send(&whole[..whole.len() - 50]).await;
-    // What came before this has come.
+    // This answer shows that earlier events have arrived.
     let mut other = Client::connect(old.address).await;
     let request = post("/hr/v1/t", "", track("before", 300).as_bytes());
     assert_eq!(other.exchange(&request).await.status, 200);

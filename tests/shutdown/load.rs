@@ -1,4 +1,4 @@
-//! Clients that never stop: half of them keep their connections, half take a new one each time.
+//! Clients that never stop: half of them reuse their connection, half open a new one each time.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,23 +14,23 @@ use super::support::client::post;
 
 pub const CLIENTS: usize = 24;
 
-/// What came of all requests.
+/// The outcomes of all requests.
 #[derive(Default)]
 pub struct Tally {
     pub requests: AtomicUsize,
-    /// Answered with a complete 200.
+    /// A complete 200.
     pub answered: AtomicUsize,
-    /// Sent again because a used connection ended without a byte of an answer.
+    /// Sent again, because a reused connection ended without a byte of an answer.
     pub resent: AtomicUsize,
     /// Begun after the stop and before the restart, and not answered.
     pub in_the_gap: AtomicUsize,
     pub failures: Mutex<Vec<String>>,
     over: AtomicBool,
-    gaps: Mutex<Vec<Gap>>,
+    gaps: Mutex<Vec<DownTime>>,
 }
 
-/// While the process is stopped and nothing has taken its place.
-struct Gap {
+/// The time when the process is stopped and no other has started.
+struct DownTime {
     began: Instant,
     ended: Option<Instant>,
 }
@@ -42,9 +42,9 @@ pub struct Load {
 
 enum Outcome {
     Answered,
-    /// No connection was taken, so nothing was sent.
+    /// The client could not connect, so it sent nothing.
     NotConnected(String),
-    /// A used connection ended without a byte.
+    /// A reused connection ended without a byte.
     Unanswered,
     Failed(String),
 }
@@ -76,7 +76,7 @@ impl Load {
         }
     }
 
-    /// Ends the clients; the ids of what was acknowledged, by client, in order.
+    /// Stops the clients; returns the acknowledged ids by client, in order.
     pub async fn end(self) -> Vec<Vec<String>> {
         self.tally.over.store(true, Ordering::SeqCst);
         let mut all = Vec::new();
@@ -99,27 +99,28 @@ impl Tally {
         counter.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The process is told to stop in a moment.
+    /// The process is about to be stopped.
     pub fn stops(&self) {
-        self.gaps().push(Gap {
+        self.gaps().push(DownTime {
             began: Instant::now(),
             ended: None,
         });
     }
 
-    /// Another one has taken its place.
+    /// Another process has started.
     pub fn runs_again(&self) {
         if let Some(gap) = self.gaps().last_mut() {
             gap.ended = Some(Instant::now());
         }
     }
 
-    fn gaps(&self) -> std::sync::MutexGuard<'_, Vec<Gap>> {
+    fn gaps(&self) -> std::sync::MutexGuard<'_, Vec<DownTime>> {
         self.gaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a request that began then was too late for the process that was stopped. One that found
-    /// no connection was it too if the gap began after the clock was read and before the system was asked.
+    /// Whether a request that began at this time was too late for the stopped process. A request
+    /// without a connection was too late as well if the process stopped between the reading of the
+    /// clock and the connection.
     fn too_late(&self, began: Instant, outcome: &Outcome) -> bool {
         let now = Instant::now();
         let not_connected = matches!(outcome, Outcome::NotConnected(_));
@@ -130,7 +131,7 @@ impl Tally {
     }
 }
 
-/// Ids of what has been acknowledged.
+/// The ids of the acknowledged events.
 pub fn ids(acknowledged: &[Vec<String>]) -> BTreeSet<&str> {
     acknowledged.iter().flatten().map(String::as_str).collect()
 }
@@ -187,7 +188,7 @@ async fn client(number: usize, address: SocketAddr, tally: Arc<Tally>) -> Vec<St
     acknowledged
 }
 
-/// One request. The connection stays for the next one unless the answer ends it.
+/// One request. The connection stays open for the next one unless the answer closes it.
 async fn exchange(
     connection: &mut Option<TcpStream>,
     address: SocketAddr,
@@ -211,7 +212,7 @@ async fn exchange(
         let read = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut bytes)).await;
         match read {
             Ok(Ok(read)) if read > 0 => answer.extend_from_slice(&bytes[..read]),
-            // RFC 9112 9.3.1: a used connection may have ended before the request came.
+            // RFC 9112 9.3.1: a reused connection may have ended before the request came.
             Ok(_) if used && answer.is_empty() => return Outcome::Unanswered,
             ended => {
                 let answer = String::from_utf8_lossy(&answer).into_owned();
@@ -229,7 +230,7 @@ async fn exchange(
     Outcome::Answered
 }
 
-/// The length of the answer at the beginning of these bytes, if all of it is there.
+/// The length of the answer at the start of these bytes, if it is complete.
 fn complete(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_lowercase();

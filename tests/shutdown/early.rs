@@ -1,4 +1,5 @@
-//! A signal in the first moments of a process: it ends in order, and with what it had begun.
+//! A signal in the first moments of a process: the process ends in order, and finishes what it has
+//! begun.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -21,7 +22,7 @@ fn send(pid: u32, name: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_is_stopped_while_it_starts_exits_with_0() {
     let folder = tempfile::tempdir().unwrap();
-    // It waits for this one's answer before it listens.
+    // It waits for this answer before it listens.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let sum = "0".repeat(64);
     let library = format!(
@@ -69,7 +70,7 @@ async fn a_process_that_is_stopped_as_it_begins_to_listen_serves_waiting_connect
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // The line is written before anything is served.
+        // The process writes this line before it serves.
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let said = lines.any(|line| line.unwrap().contains("listening on"));
         assert!(said, "it listens");

@@ -1,4 +1,5 @@
-//! A bad evening under the eyes of a real Prometheus: each alert fires, and ends with its trouble.
+//! A real Prometheus watches one failure after another: each alert fires, and ends with its
+//! failure.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -16,14 +17,14 @@ use super::support::running::{call, get, until, Ended, Running, StandIn};
 use super::support::track;
 use super::{file, installed};
 
-/// Prometheus at work, where it listens.
+/// A running Prometheus and its address.
 struct Watching {
     address: SocketAddr,
     _process: Ended,
 }
 
 impl Watching {
-    /// Scrapes this address five times a second, and judges by the shipped rules with short times.
+    /// Scrapes this address five times a second and evaluates the shipped rules with short times.
     async fn start(program: &str, folder: &Path, target: SocketAddr) -> Self {
         let rules = file("conf/prometheus/alerts.yml");
         let mut short = String::new();
@@ -73,10 +74,10 @@ impl Watching {
         }
     }
 
-    /// The names of the alerts that fire.
+    /// The names of the firing alerts.
     async fn firing(&self) -> BTreeSet<String> {
         let answer = get(self.address, "/api/v1/alerts").await;
-        // Prometheus says 503 until it is ready.
+        // Prometheus answers 503 until it is ready.
         if answer.status != 200 {
             return BTreeSet::new();
         }
@@ -91,8 +92,8 @@ impl Watching {
         self.fires_while(name, || async {}).await;
     }
 
-    /// Waits for an alert while the trouble goes on: a counter that grows once may do so between two
-    /// scrapes of a busy machine that are too far apart.
+    /// Waits for an alert while the failure continues: on a busy machine, a counter may grow only
+    /// between two scrapes that are too far apart.
     async fn fires_while<F>(&self, name: &str, mut goes_on: impl FnMut() -> F)
     where
         F: std::future::Future<Output = ()>,
@@ -116,7 +117,7 @@ impl Watching {
         }
     }
 
-    /// Waits until each panel of the dashboard has something to show.
+    /// Waits until each panel of the dashboard has values.
     async fn shows_all_panels(&self) {
         let queries = super::dashboard::queries("5m");
         until("each panel shows something", || async {
@@ -128,7 +129,7 @@ impl Watching {
                 let json = answer.json();
                 assert_eq!(json["status"], "success", "{panel}: {query}: {json}");
                 let results = json["data"]["result"].as_array().expect("a list");
-                // A quantile of nothing is NaN, and shows nothing.
+                // A quantile of no values is NaN.
                 let mut values = results.iter().filter_map(|one| one["value"][1].as_str());
                 if values.all(|value| value == "NaN") {
                     empty.push(format!("{panel}: {query}"));
@@ -143,7 +144,7 @@ impl Watching {
         println!("{} queries of the dashboard show something", queries.len());
     }
 
-    /// Waits until nothing fires but what lasts.
+    /// Waits until no alert fires except the lasting ones.
     async fn only(&self, lasting: &[&str]) {
         let lasting: BTreeSet<String> = lasting.iter().map(|name| (*name).to_owned()).collect();
         until(&format!("only {lasting:?} fire"), || async {
@@ -158,7 +159,7 @@ impl Watching {
     }
 }
 
-/// A certificate for these days from now, and its key.
+/// A certificate that is valid for so many days from now, and its key.
 fn certificate(folder: &Path, days: i64) {
     let end = chrono::Utc::now() + chrono::Duration::days(days);
     let key = rcgen::KeyPair::generate().expect("a key");
@@ -220,7 +221,7 @@ async fn the_alerts_fire_and_end_under_a_real_prometheus() {
     assert_eq!(send("first".to_owned(), 300).await, 200);
     watching.only(&[ending]).await;
 
-    // PostHog is stopped, and started again.
+    // Stops PostHog and starts it again.
     posthog.stop();
     for number in 0..6 {
         assert_eq!(send(format!("away-{number}"), 300).await, 200);
@@ -229,7 +230,7 @@ async fn the_alerts_fire_and_end_under_a_real_prometheus() {
     posthog.resume();
     watching.only(&[ending]).await;
 
-    // A site with a key that the route does not have.
+    // A page with a key that the route does not have.
     let wrong = track("wrong", 300).replacen('{', "{\"writeKey\":\"wk_wrong\",", 1);
     watching
         .fires_while("HedgerowWriteKeyRefused", || async {
@@ -238,16 +239,16 @@ async fn the_alerts_fire_and_end_under_a_real_prometheus() {
         .await;
     watching.only(&[ending]).await;
 
-    // The project's own key is not PostHog's any more.
+    // PostHog no longer accepts the project's key.
     let refused = InjectedFault::Status(StatusCode::UNAUTHORIZED, None);
     posthog.capture.set_fault(refused);
     assert_eq!(send("key".to_owned(), 300).await, 200);
-    // The replay tries again by itself.
+    // The replay retries by itself.
     watching.fires("HedgerowProjectKeyRefused").await;
     posthog.capture.set_fault(InjectedFault::None);
     watching.only(&[ending]).await;
 
-    // One event that PostHog never takes.
+    // An event that PostHog always rejects.
     posthog
         .capture
         .set_fault(InjectedFault::Poison("Bad".to_owned()));
@@ -259,7 +260,7 @@ async fn the_alerts_fire_and_end_under_a_real_prometheus() {
     println!("{dropped}");
     watching.only(&[ending]).await;
 
-    // The spool fills up until it takes nothing.
+    // The spool fills up until it refuses events.
     posthog.stop();
     let mut sent = 0;
     while send(format!("many-{sent}"), 60_000).await == 200 {
@@ -278,7 +279,7 @@ async fn the_alerts_fire_and_end_under_a_real_prometheus() {
     posthog.resume();
     watching.only(&[ending]).await;
 
-    // Another program fills the disk, and gives it back.
+    // Another program fills the disk and frees it again.
     if let Some(disk) = &disk {
         let other = disk.at.join("other");
         leave_free(&disk.at, &other, 200 << 10);
@@ -287,10 +288,10 @@ async fn the_alerts_fire_and_end_under_a_real_prometheus() {
         watching.only(&[ending]).await;
     }
 
-    // All of that has happened: no panel is empty.
+    // After all these failures no panel is empty.
     watching.shows_all_panels().await;
 
-    // The certificate is renewed.
+    // A new certificate replaces the old one.
     drop(hedgerow);
     certificate(folder, 90);
     let hedgerow = Running::start(folder, &yaml, &[], admin).await;

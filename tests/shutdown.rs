@@ -1,5 +1,5 @@
-//! The process shuts down without a request that fails: told to stop, or succeeded by a new one that
-//! takes its sockets over. Real processes, real sockets, clients that never stop.
+//! No request fails while the process shuts down, after SIGTERM or because a new process takes over
+//! its sockets. Real processes, real sockets, clients that never stop.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -8,19 +8,19 @@
     clippy::indexing_slicing
 )]
 
-#[path = "leaving/early.rs"]
+#[path = "shutdown/early.rs"]
 mod early;
-#[path = "leaving/load.rs"]
+#[path = "shutdown/load.rs"]
 mod load;
 #[allow(dead_code)]
-#[path = "leaving/process.rs"]
+#[path = "shutdown/process.rs"]
 mod process;
-#[path = "leaving/secure.rs"]
+#[path = "shutdown/secure.rs"]
 mod secure;
-#[path = "leaving/single.rs"]
+#[path = "shutdown/single.rs"]
 mod single;
 mod support;
-#[path = "leaving/two.rs"]
+#[path = "shutdown/two.rs"]
 mod two;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,10 +35,10 @@ use load::{ids, Load, Tally};
 use process::Process;
 use support::proxy::{yaml, PostHog};
 
-/// Requests of one test under load, at least.
+/// The minimum of requests in a test under load.
 const REQUESTS: usize = 20_000;
 
-/// How long what is kept may take to arrive once all is well, on a machine with other work.
+/// How long the stored events may take to arrive after the trouble, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn spooling(host: &str, folder: &Path) -> String {
@@ -46,7 +46,7 @@ fn spooling(host: &str, folder: &Path) -> String {
     yaml(host).replace("\"off\"", &spool)
 }
 
-/// Every acknowledged event arrives, once by its uuid, and those of a client in their order.
+/// Every acknowledged event arrives once by its uuid, and each client's events arrive in order.
 async fn settle(posthog: &PostHog, acknowledged: &[Vec<String>], tally: &Tally, what: &str) {
     let acknowledged_ids = ids(acknowledged);
     let start = Instant::now();
@@ -105,7 +105,7 @@ async fn settle(posthog: &PostHog, acknowledged: &[Vec<String>], tally: &Tally, 
     assert!(acknowledged_ids.len() >= REQUESTS, "too few requests");
 }
 
-/// PostHog comes and goes, so that both processes stream and keep in turns.
+/// PostHog goes away and comes back, so that both processes stream and spool in turn.
 async fn flicker(capture: Arc<Capture>) {
     loop {
         let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -125,7 +125,7 @@ async fn hand_overs(name: &str, rest: impl Fn(&PostHog, &Path) -> String, troubl
     const HAND_OVERS: usize = 6;
     for round in 1..=HAND_OVERS {
         load.reaches(round * REQUESTS / (HAND_OVERS + 1)).await;
-        // What tools send to every service must end none.
+        // Signals that tools send to every process must not end it.
         for unmeant in ["-HUP", "-USR1", "-USR2"] {
             process.signal(unmeant);
         }

@@ -1,4 +1,4 @@
-//! Hand-overs under TLS, with clients of both HTTP versions that keep their connections.
+//! Hand-overs with TLS, and clients of both HTTP versions that reuse their connections.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use pingora::upstreams::peer::HttpPeer;
 
 use super::process::Process;
 use super::support::proxy::{yaml, PostHog};
-use super::support::tls::{Certificates, Offers};
+use super::support::tls::{AlpnOffer, Certificates};
 use super::support::{say, track};
 
 #[derive(Default)]
@@ -24,7 +24,8 @@ struct Tally {
     over: AtomicBool,
 }
 
-/// One request over any connection; whether it was used before, and whether a 200 came.
+/// One request over any connection; returns whether the connection was reused, and whether the
+/// answer was 200.
 async fn exchange(
     connector: &Connector,
     peer: &HttpPeer,
@@ -69,14 +70,14 @@ async fn client(
     number: usize,
     address: SocketAddr,
     authority: String,
-    offers: Offers,
+    offers: AlpnOffer,
     tally: Arc<Tally>,
 ) -> Vec<String> {
     let mut options = ConnectorOptions::new(4);
     options.ca_file = Some(authority);
     let connector = Connector::new(Some(options));
     let mut peer = HttpPeer::new(address, true, "localhost".to_owned());
-    if offers == Offers::Both {
+    if offers == AlpnOffer::Both {
         peer.options.set_http_version(2, 1);
     }
     let mut failures = Vec::new();
@@ -92,7 +93,7 @@ async fn client(
                     tally.http2.fetch_add(usize::from(http2), Ordering::SeqCst);
                     break;
                 }
-                // As with every client: a used connection may have ended meanwhile.
+                // As with every client, a reused connection may have ended meanwhile.
                 Err(_) if used => {
                     tally.resent.fetch_add(1, Ordering::SeqCst);
                 }
@@ -122,7 +123,7 @@ async fn hand_overs_under_tls_fail_no_request_of_either_http_version() {
     let tally = Arc::new(Tally::default());
     let clients: Vec<_> = (0..8)
         .map(|number| {
-            let offers = [Offers::Http1, Offers::Both][number % 2];
+            let offers = [AlpnOffer::Http1, AlpnOffer::Both][number % 2];
             let (address, authority) = (process.address, file("ca.pem"));
             tokio::spawn(client(
                 number,

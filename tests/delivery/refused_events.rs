@@ -1,4 +1,4 @@
-//! Without a spool: an event that PostHog rejects delays no other event, and is reported.
+//! Without a spool, an event that PostHog rejects delays no other event, and is reported.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn is_refused(request: &Recorded) -> bool {
     request.body.windows(5).any(|window| window == b"\"Bad\"")
 }
 
-/// A PostHog that refuses each batch with such an event in it.
+/// A stand-in for PostHog that rejects each batch with a bad event.
 async fn strict() -> Recorder {
     Recorder::that(|request| match is_refused(request) {
         true => Act::Answer(response("400 Bad Request", "", "invalid event \"Bad\"")),
@@ -40,7 +40,7 @@ async fn strict() -> Recorder {
     .await
 }
 
-/// Whose events were taken, in order.
+/// The persons whose events it accepted, in order.
 fn taken(posthog: &Recorder) -> Vec<String> {
     let seen = posthog.seen();
     let taken = seen.iter().filter(|request| !is_refused(request));
@@ -62,7 +62,7 @@ async fn the_good_events_arrive_in_order_and_the_culprits_are_reported() {
         (40, &[17]),
         (40, &[0, 1, 2, 20, 39]),
         (300, &[150]),
-        // More in a row than a replay would believe, had it seen nothing else taken.
+        // More refusals in a row than the replay would accept if PostHog had accepted nothing else.
         (60, &all_but_one[30..]),
     ]
     .into_iter()
@@ -102,19 +102,19 @@ async fn the_good_events_arrive_in_order_and_the_culprits_are_reported() {
             entries[0]["name"] == "Bad" && entries[0]["fate"] == "refused",
             "{news}"
         );
-        // Nothing is the matter with the next one.
+        // The next batch is good.
         let next = message(999, false);
         let answer = client.exchange(&post("/hr/t", "", next.as_bytes())).await;
         assert_eq!(answer.status, 200, "{name}");
     }
 }
 
-/// The content of the live view.
+/// The live view's entries.
 fn live(admin: &Arc<Admin>) -> Value {
     serde_json::from_str(&asked(admin, "/live")).unwrap()
 }
 
-/// The answer of the admin address to this path.
+/// The answer of the admin address at this path.
 pub fn asked(admin: &Arc<Admin>, path: &str) -> String {
     let (path, query) = match path.split_once('?') {
         Some((path, query)) => (path, Some(query.to_owned())),
@@ -136,7 +136,7 @@ pub fn asked(admin: &Arc<Admin>, path: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_event_is_dropped_while_posthog_accepts_none() {
-    // Each of them refused, and no end of them: the fault is not in the events.
+    // PostHog refuses every batch, so the events are not to blame.
     for events in [1, 2, 200] {
         let posthog = strict().await;
         let proxy = Proxy::start(&yaml(&posthog.url())).await;
@@ -149,7 +149,8 @@ async fn no_event_is_dropped_while_posthog_accepts_none() {
         let requests = posthog.seen().len();
         assert!(requests <= 60, "{events}: {requests}");
     }
-    // It goes away in the middle: the client sends all of it again, and PostHog collapses it.
+    // PostHog fails in the middle: the client sends everything again, and PostHog removes the
+    // duplicates.
     let asked = AtomicUsize::new(0);
     let posthog = Recorder::that(move |request| {
         let nth = asked.fetch_add(1, Ordering::SeqCst);

@@ -1,8 +1,8 @@
-//! What keeps `run` from starting, `check` says before.
+//! `check` reports everything that prevents `run` from starting.
 
 use std::process::{Command, Stdio};
 
-/// Of no machine (RFC 5737).
+/// An address that no machine has (RFC 5737).
 const NOWHERE: &str = "192.0.2.1:9";
 
 #[test]

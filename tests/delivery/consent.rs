@@ -1,4 +1,4 @@
-//! The first hour of an installation whose consent manager blocks every event has a clear message.
+//! An installation whose consent manager blocks every event gets a clear message.
 
 use super::support::client::{post, Client};
 use super::support::log;
@@ -31,8 +31,8 @@ async fn messages_that_integrations_exclude_are_logged_once_and_counted() {
         }
         let counts = proxy.hedgerow.counts();
         let admin = proxy.hedgerow.admin().expect("it is on");
-        let metrics = super::culprits::asked(&admin, "/metrics");
-        let live = super::culprits::asked(&admin, "/live/message?number=1");
+        let metrics = super::refused_events::asked(&admin, "/metrics");
+        let live = super::refused_events::asked(&admin, "/live/message?number=1");
         if arrives {
             assert_eq!((counts.events, counts.left_out), (4, 0));
             continue;

@@ -1,4 +1,4 @@
-//! One connection at a time: what happens to it when the process shuts down.
+//! What happens to one connection when the process shuts down.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -11,8 +11,8 @@ use super::support::recorder::refused_port;
 use super::support::tls::Certificates;
 use super::support::{eventually, track};
 
-// The grace period of all processes here is two minutes, longer than any test waits: an end that
-// comes in time did not wait for it.
+// All processes here have a grace period of two minutes, longer than any test. An end in time shows
+// that the process did not wait for the grace period.
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_with_nothing_under_way_leaves_at_once() {
@@ -55,12 +55,12 @@ async fn idle_connections_are_closed_and_requests_under_way_end() {
     let mut half_body = Client::connect(process.address).await;
     let body = request("half-body");
     half_body.send(&body[..body.len() - 50]).await;
-    // What was sent before has come when this is answered.
+    // This answer shows that earlier bytes have arrived.
     let mut last = Client::connect(process.address).await;
     assert_eq!(last.exchange(&request("last")).await.status, 200);
 
-    // Idle connections are closed once no connection is in the middle of a handshake: this one waits for that
-    // that what follows has the time that it needs.
+    // The process closes idle connections when no connection is in a handshake. This connection
+    // delays that, so that the following steps have time.
     let handshaking = std::net::TcpStream::connect(secure).unwrap();
     process.signal("-TERM");
     eventually("the listener is closed", || {
@@ -72,7 +72,7 @@ async fn idle_connections_are_closed_and_requests_under_way_end() {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("connection"), "close");
     assert!(half_head.ends().await);
-    // A connection that is used in time gets one more answer, with which it ends.
+    // A connection with a request in time gets one more answer, which closes it.
     let answer = used.exchange(&request("used-2")).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("connection"), "close");
@@ -102,7 +102,7 @@ async fn a_successor_that_cannot_serve_leaves_the_old_process_serving() {
         (output.status.code(), said)
     };
 
-    // One address of its own is taken.
+    // Another program has one of its addresses.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let both = format!("[{{address}}, \"{}\"]", taken.local_addr().unwrap());
     let other = folder.path().join("other.yaml");
@@ -115,7 +115,7 @@ async fn a_successor_that_cannot_serve_leaves_the_old_process_serving() {
     let request = post("/hr/v1/t", "", track("1", 300).as_bytes());
     assert_eq!(client.exchange(&request).await.status, 200);
 
-    // No process listens there, and none can.
+    // No process listens at that address, and none can.
     let nowhere = folder.path().join("run").join("absent.sock");
     write(&other, process.address, &nowhere, "[{address}]", &rest);
     let (code, words) = said(&["-u"], &other);
@@ -127,7 +127,8 @@ async fn a_successor_that_cannot_serve_leaves_the_old_process_serving() {
     assert_eq!(code, Some(2), "{words}");
     assert!(words.contains("server.upgrade_socket"), "{words}");
 
-    // The old one still hands over to one that can: also an address that only that one has.
+    // The old process can still hand over to a process that is able to start: also the address that
+    // only the old process has.
     let free = refused_port().await;
     let both = format!("[{{address}}, \"{free}\"]");
     write(
@@ -142,7 +143,7 @@ async fn a_successor_that_cannot_serve_leaves_the_old_process_serving() {
         let mut client = Client::connect(address).await;
         assert_eq!(client.exchange(&request).await.status, 200, "{address}");
     }
-    // And one that it has not any more is closed.
+    // The new process closes an address that it no longer has.
     write(
         &process.file,
         process.address,
@@ -170,7 +171,7 @@ async fn only_its_own_user_can_ask_for_the_sockets() {
     assert_eq!(mode(process.socket.parent().unwrap()), 0o700);
     process.signal("-KILL");
 
-    // A folder in which others could put a socket of theirs.
+    // A folder in which other users could create a socket.
     let open = folder.path().join("open");
     std::fs::create_dir(&open).unwrap();
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();

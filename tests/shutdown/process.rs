@@ -1,25 +1,30 @@
-//! The real binary as a line of processes: each is told to stop, or succeeded by the next.
+//! A series of processes of the real binary: each is stopped, or hands over to the next.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
 
 use super::support::eventually;
 use super::support::recorder::refused_port;
 
-/// What a process finds around it: the words before its command (each becomes what it runs), and
-/// variables.
+/// How a process is started: wrapper commands (each replaces itself with its command) and
+/// environment variables.
 #[derive(Default, Clone)]
-pub struct Surroundings {
+pub struct ProcessEnvironment {
     pub wrapper: Vec<String>,
     pub variables: Vec<(&'static str, String)>,
+    /// Reads what the process says; else it goes to the test's own standard error.
+    pub log: Option<LogReader>,
 }
+
+pub type LogReader = Arc<dyn Fn(ChildStderr) + Send + Sync>;
 
 pub struct Process {
     pub address: SocketAddr,
     pub file: PathBuf,
     pub socket: PathBuf,
-    around: Surroundings,
+    around: ProcessEnvironment,
     child: Child,
 }
 
@@ -31,13 +36,19 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// Starts it: `listen` and `rest` are pieces of YAML, `{address}` stands for a free port.
+    /// Starts the binary. `listen` and `rest` are YAML, in which `{address}` stands for a free
+    /// address.
     pub async fn start(folder: &Path, listen: &str, rest: &str) -> Self {
-        Self::start_in(Surroundings::default(), folder, listen, rest).await
+        Self::start_in(ProcessEnvironment::default(), folder, listen, rest).await
     }
 
-    /// The same in these surroundings, in which its successors are started as well.
-    pub async fn start_in(around: Surroundings, folder: &Path, listen: &str, rest: &str) -> Self {
+    /// The same in this environment, which later processes of the series share.
+    pub async fn start_in(
+        around: ProcessEnvironment,
+        folder: &Path,
+        listen: &str,
+        rest: &str,
+    ) -> Self {
         let address = refused_port().await;
         let file = folder.join("hedgerow.yaml");
         let socket = folder.join("run").join("upgrade.sock");
@@ -64,7 +75,7 @@ impl Process {
         assert!(sent.expect("there is a kill").success());
     }
 
-    /// Its exit code, once it has ended.
+    /// Its exit code, as soon as it has ended.
     pub async fn end(&mut self) -> Option<i32> {
         let child = &mut self.child;
         let status = eventually("its end", || child.try_wait().expect("our child")).await;
@@ -82,7 +93,7 @@ impl Process {
         self.serving().await;
     }
 
-    /// Starts a successor, and waits until the old one has ended well.
+    /// Starts a successor, and waits until the old process has ended with success.
     pub async fn hand_over(&mut self) {
         let successor = run(&self.around, &self.file, &["--upgrade"]);
         let mut old = std::mem::replace(&mut self.child, successor);
@@ -97,7 +108,7 @@ impl Process {
         self.serving().await;
     }
 
-    /// Waits until it serves and catches signals: it can be connected to some time before.
+    /// Waits until it serves and handles signals; it accepts connections a moment earlier.
     async fn serving(&self) {
         let status = format!("/proc/{}/status", self.child.id());
         eventually("it catches signals", || {
@@ -126,20 +137,26 @@ pub fn write(file: &Path, address: SocketAddr, socket: &Path, listen: &str, rest
     std::fs::write(file, yaml).expect("the folder is ours");
 }
 
-fn run(around: &Surroundings, file: &Path, more: &[&str]) -> Child {
-    command_in(around, file, more)
-        // The test's own: what a process says before it ends is the reason to look for.
-        .stderr(Stdio::inherit())
-        .spawn()
-        .expect("it is built")
+fn run(around: &ProcessEnvironment, file: &Path, more: &[&str]) -> Child {
+    let mut command = command_in(around, file, more);
+    // Through the test's own output, because a failing process names its reason there.
+    command.stderr(match around.log {
+        Some(_) => Stdio::piped(),
+        None => Stdio::inherit(),
+    });
+    let mut child = command.spawn().expect("it is built");
+    if let (Some(read), Some(said)) = (&around.log, child.stderr.take()) {
+        read(said);
+    }
+    child
 }
 
 /// `hedgerow run` with these flags.
 pub fn command(file: &Path, more: &[&str]) -> Command {
-    command_in(&Surroundings::default(), file, more)
+    command_in(&ProcessEnvironment::default(), file, more)
 }
 
-fn command_in(around: &Surroundings, file: &Path, more: &[&str]) -> Command {
+fn command_in(around: &ProcessEnvironment, file: &Path, more: &[&str]) -> Command {
     let mut words = around.wrapper.iter().map(String::as_str);
     let program = env!("CARGO_BIN_EXE_hedgerow");
     let mut command = Command::new(words.next().unwrap_or(program));

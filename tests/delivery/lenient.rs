@@ -1,4 +1,4 @@
-//! Mistakes of clients in paths, methods and encodings whose meaning is clear.
+//! Clients' mistakes in paths, methods and encodings that Hedgerow understands anyway.
 
 use super::support::client::{post, Client};
 use super::support::gzip;

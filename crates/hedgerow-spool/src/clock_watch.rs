@@ -1,0 +1,92 @@
+//! Notices that the time of day was set. Nothing that waits grows older by it; it is only said.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::store::Clock;
+
+/// A difference of the two clocks within one check that is not a jump: one that is corrected
+/// slowly.
+const TOLERANCE: Duration = Duration::from_secs(10);
+
+/// The time of day, compared with the time that passed.
+pub(crate) struct ClockWatch {
+    clock: Clock,
+    /// The time of day at the last look.
+    seen: (SystemTime, Instant),
+}
+
+/// The time of day was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ClockJump {
+    Forward(Duration),
+    Back(Duration),
+}
+
+impl ClockWatch {
+    pub(crate) fn new(clock: Clock) -> Self {
+        let seen = (clock(), Instant::now());
+        Self { clock, seen }
+    }
+
+    /// The time of day when it was made or looked at last, and that moment.
+    pub(crate) fn seen(&self) -> (SystemTime, Instant) {
+        self.seen
+    }
+
+    /// Looks at the time of day, and logs that it was set since the last look.
+    pub(crate) fn look(&mut self) {
+        let (seconds, way) = match self.look_at((self.clock)(), Instant::now()) {
+            None => return,
+            Some(ClockJump::Forward(by)) => (by.as_secs(), "forward"),
+            Some(ClockJump::Back(by)) => (by.as_secs(), "back"),
+        };
+        log::warn!(
+            "the system clock was set {way} by {seconds} s; waiting events age by elapsed time, so none is dropped because of it"
+        );
+    }
+
+    fn look_at(&mut self, now: SystemTime, at: Instant) -> Option<ClockJump> {
+        let (before, since) = std::mem::replace(&mut self.seen, (now, at));
+        let expected = before + at.saturating_duration_since(since);
+        match now.duration_since(expected) {
+            Ok(ahead) if ahead > TOLERANCE => Some(ClockJump::Forward(ahead)),
+            Err(behind) if behind.duration() > TOLERANCE => {
+                Some(ClockJump::Back(behind.duration()))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[test]
+    fn a_clock_that_is_set_is_noticed_once() {
+        let wall = UNIX_EPOCH + 20_000 * DAY;
+        let mut watch = ClockWatch::new(Arc::new(move || wall));
+        let (_, start) = watch.seen();
+        let second = Duration::from_secs(1);
+        assert_eq!(watch.look_at(wall + second, start + second), None);
+        let set = wall + 30 * DAY;
+        assert_eq!(
+            watch.look_at(set, start + 2 * second),
+            Some(ClockJump::Forward(30 * DAY - 2 * second))
+        );
+        // Once for each jump.
+        assert_eq!(watch.look_at(set + second, start + 3 * second), None);
+        assert_eq!(
+            watch.look_at(wall, start + 3 * second),
+            Some(ClockJump::Back(30 * DAY + second))
+        );
+        // Slowly put right: no jump.
+        let slow = wall + second + Duration::from_secs(5);
+        assert_eq!(watch.look_at(slow, start + 4 * second), None);
+    }
+}

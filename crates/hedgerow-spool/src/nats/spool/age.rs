@@ -1,0 +1,291 @@
+//! How old the messages of a stream are, by the time that passed while a proxy used it.
+//!
+//! Neither the servers' clocks nor the proxies' decide: they can be set, and events acknowledged a
+//! moment ago would be a year old. The streams number their messages, so a mark says: at this age of
+//! the spool, these numbers had been given. What has a number up to a mark is at least as old as the
+//! mark. A record holds the marks and the age of the spool; every proxy goes on from it, and while no
+//! proxy runs, nothing grows older.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// How often the record is shared at least, while something waits.
+const SHARE: Duration = Duration::from_secs(60);
+
+/// The last numbers given by the two streams that hold events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LastNumbers {
+    /// By the stream of what waits.
+    pub(super) waiting: u64,
+    /// By the stream of dead letters.
+    pub(super) dead: u64,
+}
+
+/// When the two streams were made. A stream that was made again numbers its messages anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StreamsMade {
+    pub(super) waiting: String,
+    pub(super) dead: String,
+}
+
+/// A mark: these numbers had been given at this age of the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    /// In milliseconds.
+    at: u64,
+    last: LastNumbers,
+}
+
+/// The marks of a spool and its age, as the proxies share them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AgeRecord {
+    /// Which proxy began to count, by chance: the ages of two beginnings cannot be compared.
+    beginning: u64,
+    made: StreamsMade,
+    /// In milliseconds.
+    age: u64,
+    /// The earliest first.
+    marks: Vec<Mark>,
+}
+
+/// What a process knows of the ages.
+pub(super) struct AgeBook {
+    max_age: Duration,
+    record: AgeRecord,
+    /// When `record.age` was right.
+    since: Instant,
+    /// When the record was last shared.
+    shared: Option<Instant>,
+    part: RecordPart,
+}
+
+/// Whether the record of the proxies is this process's record too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RecordPart {
+    /// Not yet: this process has just begun, or nothing has waited since.
+    None,
+    Joined,
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl AgeBook {
+    /// One that begins to count now.
+    pub(super) fn new(max_age: Duration, made: StreamsMade, beginning: u64, now: Instant) -> Self {
+        Self {
+            max_age,
+            record: AgeRecord {
+                beginning,
+                made,
+                age: 0,
+                marks: Vec::new(),
+            },
+            since: now,
+            shared: None,
+            part: RecordPart::None,
+        }
+    }
+
+    /// Whether it is about these streams.
+    pub(super) fn is_of(&self, made: &StreamsMade) -> bool {
+        self.record.made == *made
+    }
+
+    /// The time between two marks.
+    fn step(&self) -> Duration {
+        (self.max_age / 100).max(Duration::from_secs(1))
+    }
+
+    /// Whether the record is to be shared: what passed since the last time is lost with a crash.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let every = self.step().min(SHARE);
+        let elapsed = |at| now.saturating_duration_since(at);
+        self.shared.is_none_or(|at| elapsed(at) >= every)
+    }
+
+    pub(super) fn shared(&mut self, now: Instant) {
+        self.shared = Some(now);
+    }
+
+    /// The record has been stored for all.
+    pub(super) fn joined(&mut self) {
+        self.part = RecordPart::Joined;
+    }
+
+    /// The record at this moment.
+    pub(super) fn record(&mut self, now: Instant) -> &AgeRecord {
+        let passed = millis(now.saturating_duration_since(self.since));
+        self.record.age = self.record.age.saturating_add(passed);
+        self.since = now;
+        &self.record
+    }
+
+    /// Goes on from the record that the proxies share. Of two beginnings the one counts that has counted for
+    /// longer.
+    pub(super) fn merge(&mut self, shared: AgeRecord, now: Instant) {
+        let own = self.record(now);
+        if shared.made != own.made {
+            return;
+        }
+        if shared.beginning != own.beginning {
+            // Of two that are as long, all proxies take the same one.
+            let is_longer = (shared.age, own.beginning) > (own.age, shared.beginning);
+            if is_longer || self.part == RecordPart::None {
+                self.record = shared;
+            }
+            return;
+        }
+        self.record.age = self.record.age.max(shared.age);
+        self.record.marks.extend(shared.marks);
+        self.record.marks.sort_unstable_by_key(|mark| mark.at);
+        self.record.marks.dedup();
+    }
+
+    /// Notes the numbers that have been given by now, and forgets marks that say nothing more.
+    pub(super) fn mark(&mut self, last: LastNumbers, now: Instant) {
+        let at = self.record(now).age;
+        let step = millis(self.step());
+        let marks = &mut self.record.marks;
+        let is_new = marks.last().is_none_or(|latest| {
+            let more = last.waiting > latest.last.waiting || last.dead > latest.last.dead;
+            more && at >= latest.at.saturating_add(step)
+        });
+        if is_new {
+            marks.push(Mark { at, last });
+        }
+        let limit = at.saturating_sub(millis(self.max_age));
+        let old = marks.partition_point(|mark| mark.at <= limit);
+        // The last of the old ones says what is too old.
+        marks.drain(..old.saturating_sub(1));
+    }
+
+    /// The numbers up to which messages are older than `max_age`.
+    pub(super) fn too_old(&mut self, now: Instant) -> LastNumbers {
+        let Some(limit) = self.record(now).age.checked_sub(millis(self.max_age)) else {
+            return LastNumbers::default();
+        };
+        let marks = self.record.marks.iter();
+        let old = marks.take_while(|mark| mark.at <= limit);
+        old.fold(LastNumbers::default(), |most, mark| LastNumbers {
+            waiting: most.waiting.max(mark.last.waiting),
+            dead: most.dead.max(mark.last.dead),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn made(waiting: &str) -> StreamsMade {
+        StreamsMade {
+            waiting: waiting.to_owned(),
+            dead: "dead".to_owned(),
+        }
+    }
+
+    fn book(beginning: u64, now: Instant) -> AgeBook {
+        AgeBook::new(24 * HOUR, made("first"), beginning, now)
+    }
+
+    fn numbers(waiting: u64, dead: u64) -> LastNumbers {
+        LastNumbers { waiting, dead }
+    }
+
+    #[test]
+    fn messages_grow_old_by_time_that_passes_and_only_up_to_a_mark() {
+        let start = Instant::now();
+        let mut book = book(1, start);
+        for hour in 0..24 {
+            let now = start + hour * HOUR;
+            book.mark(numbers(u64::from(hour) * 10, u64::from(hour / 12)), now);
+            assert_eq!(book.too_old(now), LastNumbers::default(), "{hour}");
+        }
+        // The first mark has a number of an hour later.
+        assert_eq!(book.too_old(start + 25 * HOUR), numbers(10, 0));
+        assert_eq!(book.too_old(start + 36 * HOUR), numbers(120, 1));
+        assert_eq!(book.too_old(start + 1_000 * HOUR), numbers(230, 1));
+    }
+
+    #[test]
+    fn a_restart_goes_on_and_the_time_without_a_process_does_not_count() {
+        let start = Instant::now();
+        let mut first = book(1, start);
+        first.mark(numbers(7, 0), start);
+        let left = first.record(start + 20 * HOUR).clone();
+        // A year later, by any clock.
+        let mut second = book(2, start);
+        second.merge(left, start);
+        assert_eq!(second.too_old(start + 3 * HOUR), LastNumbers::default());
+        assert_eq!(second.too_old(start + 4 * HOUR), numbers(7, 0));
+    }
+
+    #[test]
+    fn processes_that_share_a_record_count_no_hour_twice() {
+        let start = Instant::now();
+        let mut first = book(1, start);
+        first.mark(numbers(7, 0), start);
+        let mut second = book(2, start);
+        for hour in 1..24 {
+            let now = start + hour * HOUR;
+            let shared = first.record(now).clone();
+            second.merge(shared, now);
+            second.mark(numbers(7 + u64::from(hour), 0), now);
+            let shared = second.record(now).clone();
+            first.merge(shared, now);
+            assert_eq!(first.too_old(now), LastNumbers::default(), "{hour}");
+        }
+        for book in [&mut first, &mut second] {
+            assert_eq!(book.too_old(start + 24 * HOUR), numbers(7, 0));
+            assert_eq!(book.too_old(start + 30 * HOUR), numbers(13, 0));
+        }
+    }
+
+    #[test]
+    fn another_beginning_and_another_stream_make_nothing_older() {
+        let start = Instant::now();
+        let mut long = book(1, start);
+        long.mark(numbers(7, 0), start);
+        // The record was lost, and a new process began.
+        let now = start + 20 * HOUR;
+        let mut fresh = book(2, now);
+        fresh.mark(numbers(50, 0), now);
+        let begun = fresh.record(now).clone();
+        long.joined();
+        long.merge(begun, now);
+        assert_eq!(long.too_old(start + 25 * HOUR), numbers(7, 0));
+        let shared = long.record(start + 25 * HOUR).clone();
+        fresh.merge(shared, start + 25 * HOUR);
+        assert_eq!(fresh.too_old(start + 26 * HOUR), numbers(7, 0));
+        // The streams were made again: their numbers begin again.
+        let mut other = AgeBook::new(24 * HOUR, made("second"), 3, now);
+        let shared = long.record(start + 26 * HOUR).clone();
+        other.merge(shared, now);
+        assert_eq!(other.too_old(now + 20 * HOUR), LastNumbers::default());
+        assert!(!other.is_of(&made("first")) && other.is_of(&made("second")));
+    }
+
+    #[test]
+    fn the_marks_of_any_time_are_few() {
+        let start = Instant::now();
+        let mut book = book(1, start);
+        let mut now = start;
+        for number in 0..2_000 {
+            book.mark(numbers(number, 0), now);
+            now += HOUR / 20;
+            assert!(book.record(now).marks.len() <= 102);
+        }
+        let text = serde_json::to_vec(book.record(now)).unwrap();
+        assert!(text.len() < 8_000, "{}", text.len());
+        let read: AgeRecord = serde_json::from_slice(&text).unwrap();
+        assert_eq!(read, book.record);
+        assert!(book.is_due(now));
+        book.shared(now);
+        assert!(!book.is_due(now + SHARE / 2) && book.is_due(now + SHARE));
+    }
+}

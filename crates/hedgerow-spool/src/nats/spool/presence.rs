@@ -1,0 +1,249 @@
+//! Whether servers are connected, and if none is, why.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_nats::{Event, Server, ServerAddr};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::denials::Denials;
+use super::trouble::{Outlook, ServerTrouble, Troubles, NO_NATS};
+
+/// How long a server may be silent until it is asked what it is: a NATS server speaks first, and the
+/// client library waits for that as long as for a lost connection.
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// How long such a server is waited for.
+const REPLY: Duration = Duration::from_secs(1);
+
+/// How often, while no server is connected.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
+
+/// Whether the servers are connected.
+pub(super) struct ServerPresence {
+    /// Those of the settings.
+    servers: Vec<String>,
+    pub(super) denials: Denials,
+    state: Mutex<State>,
+}
+
+struct State {
+    away_since: Option<Instant>,
+    /// The last words of the client library.
+    words: Option<String>,
+    /// The last error of each server, since one was connected.
+    errors: BTreeMap<String, ServerTrouble>,
+    /// What speaks another protocol.
+    strangers: BTreeMap<String, String>,
+}
+
+/// Host and port.
+fn name(address: &ServerAddr) -> String {
+    format!("{}:{}", address.host(), address.port())
+}
+
+impl ServerPresence {
+    pub(super) fn new(servers: &[ServerAddr]) -> Self {
+        Self {
+            servers: servers.iter().map(name).collect(),
+            denials: Denials::default(),
+            state: Mutex::new(State {
+                away_since: Some(Instant::now()),
+                words: None,
+                errors: BTreeMap::new(),
+                strangers: BTreeMap::new(),
+            }),
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long no server has been connected.
+    pub(super) fn away(&self) -> Duration {
+        let since = self.state().away_since;
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    pub(super) fn note(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.denials.forget();
+                let mut state = self.state();
+                state.away_since = None;
+                state.errors.clear();
+                state.strangers.clear();
+            }
+            Event::Disconnected | Event::Closed => {
+                self.state().away_since.get_or_insert_with(Instant::now);
+            }
+            Event::ServerError(error) => {
+                let words = error.to_string();
+                self.denials.note(&words);
+                self.state().words = Some(words);
+            }
+            Event::ClientError(error) => self.state().words = Some(error.to_string()),
+            _ => {}
+        }
+    }
+
+    /// Takes note of the servers' errors before another attempt; the events do not name them.
+    pub(super) fn note_attempts(&self, servers: &[Server]) {
+        let mut state = self.state();
+        for server in servers {
+            let name = name(&server.addr);
+            if let Some(said) = &server.last_error {
+                let trouble = ServerTrouble::of(name.clone(), said);
+                state.errors.insert(name, trouble);
+            }
+        }
+    }
+
+    /// Why no server is connected, in words.
+    pub(super) fn words(&self) -> String {
+        let (errors, _) = self.troubles();
+        if let Some(errors) = errors {
+            return errors.to_string();
+        }
+        let words = self.state().words.clone();
+        words.unwrap_or_else(|| "not connected yet".to_owned())
+    }
+
+    /// Whether waiting for a server may help.
+    pub(super) fn outlook(&self) -> Outlook {
+        match self.troubles() {
+            (Some(errors), AllServers::Failed) => errors.outlook(),
+            _ => Outlook::Passing,
+        }
+    }
+
+    fn troubles(&self) -> (Option<Troubles>, AllServers) {
+        let state = self.state();
+        if state.away_since.is_none() {
+            return (None, AllServers::NotTried);
+        }
+        let mut errors = state.errors.clone();
+        for (server, said) in &state.strangers {
+            let stranger = ServerTrouble {
+                server: server.clone(),
+                words: format!("{NO_NATS} ({said})"),
+                outlook: Outlook::Lasting,
+            };
+            errors.insert(server.clone(), stranger);
+        }
+        let all = match self
+            .servers
+            .iter()
+            .all(|server| errors.contains_key(server))
+        {
+            true => AllServers::Failed,
+            false => AllServers::NotTried,
+        };
+        (Troubles::of_all(errors.into_values().collect()), all)
+    }
+
+    /// Asks servers that are silent what they are, as long as none is connected.
+    pub(super) async fn ask_strangers(&self) {
+        let mut asked: Option<Instant> = None;
+        loop {
+            tokio::time::sleep(SILENCE).await;
+            let is_due = asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN);
+            if self.away() < SILENCE || !is_due || self.outlook() == Outlook::Lasting {
+                continue;
+            }
+            for server in &self.servers {
+                let found = stranger(server).await;
+                let mut state = self.state();
+                match found {
+                    Some(said) if state.away_since.is_some() => {
+                        state.strangers.insert(server.clone(), said);
+                    }
+                    _ => {
+                        state.strangers.remove(server);
+                    }
+                }
+            }
+            asked = Some(Instant::now());
+        }
+    }
+}
+
+/// Whether each server of the settings has failed since one was connected.
+enum AllServers {
+    Failed,
+    NotTried,
+}
+
+/// What a server says that does not speak NATS; `None` for one that does, or says nothing.
+async fn stranger(server: &str) -> Option<String> {
+    let mut stream = timeout(REPLY, TcpStream::connect(server))
+        .await
+        .ok()?
+        .ok()?;
+    let mut said = [0; 512];
+    let length = match timeout(SILENCE, stream.read(&mut said)).await {
+        Ok(read) => read.ok()?,
+        Err(_) => {
+            // A line that NATS understands too. HTTP servers and others answer it with an error.
+            stream.write_all(b"PING\r\n\r\n").await.ok()?;
+            timeout(REPLY, stream.read(&mut said)).await.ok()?.ok()?
+        }
+    };
+    let said = said.get(..length).filter(|said| !said.is_empty())?;
+    if said.starts_with(b"INFO ") || said.starts_with(b"-ERR") || said.starts_with(b"PONG") {
+        return None;
+    }
+    let line = said.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
+    let line = String::from_utf8_lossy(line);
+    let line: String = line
+        .chars()
+        .filter(|one| !one.is_control())
+        .take(80)
+        .collect();
+    Some(format!("'{line}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    /// A server that says one thing at once, and another one when it is spoken to.
+    async fn server(first: &'static str, reply: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(first.as_bytes()).await.unwrap();
+            let mut said = [0; 64];
+            while stream.read(&mut said).await.is_ok_and(|length| length > 0) {
+                stream.write_all(reply.as_bytes()).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_server_of_another_protocol_is_known_by_its_words() {
+        for (first, reply, is_stranger) in [
+            ("INFO {}\r\n", "PONG\r\n", false),
+            ("", "INFO {}\r\n", false),
+            ("", "", false),
+            ("", "HTTP/1.1 400 Bad Request\r\n\r\n", true),
+            ("", "+PONG\r\n", true),
+            ("SSH-2.0-x\r\n", "", true),
+        ] {
+            let found = stranger(&server(first, reply).await).await;
+            assert_eq!(
+                found.is_some(),
+                is_stranger,
+                "{first:?} {reply:?}: {found:?}"
+            );
+        }
+        assert_eq!(stranger("127.0.0.1:1").await, None);
+    }
+}

@@ -1,0 +1,211 @@
+//! Why no server could be connected to, and whether waiting may help.
+
+use std::fmt;
+
+/// Whether an error may be over by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outlook {
+    /// It may: a server that starts, a change of the leader.
+    Passing,
+    /// Only an operator ends it: a client that waits for it waits in vain.
+    Lasting,
+}
+
+/// The last error of a server, in plain words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ServerTrouble {
+    /// Host and port.
+    pub(super) server: String,
+    pub(super) words: String,
+    pub(super) outlook: Outlook,
+}
+
+impl fmt::Display for ServerTrouble {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.server, self.words)
+    }
+}
+
+/// What the client library says before its words of any error of the network, and what of that no wait
+/// mends.
+const NETWORK: &str = "IO error: ";
+
+/// What rustls says of a certificate, and of a server that does not speak TLS.
+const TLS: [&str; 6] = [
+    "invalid peer certificate",
+    "received fatal alert",
+    "received corrupt message",
+    "received unexpected message",
+    "peer is incompatible",
+    "peer sent no certificates",
+];
+
+/// What a server says instead of a greeting to a client that it will not have later either.
+const REJECTIONS: [&str; 5] = [
+    "authentication revoked",
+    "authentication expired",
+    "tls required",
+    "invalid client protocol",
+    "no responders requires headers",
+];
+
+/// Bytes of a server's own words that are repeated.
+const WORDS: usize = 200;
+
+impl ServerTrouble {
+    /// The trouble behind the words of the client library.
+    pub(super) fn of(server: String, said: &str) -> Self {
+        let (about, said, outlook) = judge(said);
+        let said: String = said.chars().filter(|one| !one.is_control()).collect();
+        let end = said.char_indices().map(|(at, _)| at).nth(WORDS);
+        let said = end.and_then(|end| said.get(..end)).unwrap_or(&said);
+        let words = match about {
+            Some(about) => format!("{about} ({said})"),
+            None => said.to_owned(),
+        };
+        Self {
+            server,
+            words,
+            outlook,
+        }
+    }
+}
+
+/// What it is about, the words that tell more, and whether it may be over by itself.
+fn judge(said: &str) -> (Option<&'static str>, &str, Outlook) {
+    const LOGIN: &str = "the server refuses the login";
+    for words in ["authorization violation", "failed signing nonce"] {
+        if said.starts_with(words) {
+            return (Some(LOGIN), words, Outlook::Lasting);
+        }
+    }
+    if let Some(tls) = said.strip_prefix("TLS error: ") {
+        return (Some("TLS cannot be used"), tls, Outlook::Lasting);
+    }
+    let Some(network) = said.strip_prefix(NETWORK) else {
+        return (None, said, Outlook::Passing);
+    };
+    let is_greeting = network.starts_with("expected INFO") && !network.ends_with("got nothing");
+    if is_greeting {
+        return (Some(NO_NATS), network, Outlook::Lasting);
+    }
+    if let Some(words) = network.strip_prefix("invalid server operation: ") {
+        return (Some(NO_NATS), words, Outlook::Lasting);
+    }
+    if TLS.iter().any(|words| network.starts_with(words)) {
+        return (Some("TLS fails"), network, Outlook::Lasting);
+    }
+    let lower = network.to_ascii_lowercase();
+    let network = network.strip_prefix("nats: ").unwrap_or(network);
+    match REJECTIONS.iter().any(|words| lower.contains(words)) {
+        true => (Some(LOGIN), network, Outlook::Lasting),
+        false => (None, network, Outlook::Passing),
+    }
+}
+
+/// The words for a server that speaks another protocol.
+pub(super) const NO_NATS: &str = "this is no NATS server";
+
+/// The troubles of all servers, once each of them has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Troubles(Vec<ServerTrouble>);
+
+impl Troubles {
+    /// None of no servers.
+    pub(super) fn of_all(troubles: Vec<ServerTrouble>) -> Option<Self> {
+        (!troubles.is_empty()).then_some(Self(troubles))
+    }
+
+    /// One server that may be back is worth a wait.
+    pub(super) fn outlook(&self) -> Outlook {
+        let lasting = |trouble: &ServerTrouble| trouble.outlook == Outlook::Lasting;
+        match self.0.iter().all(lasting) {
+            true => Outlook::Lasting,
+            false => Outlook::Passing,
+        }
+    }
+}
+
+impl fmt::Display for Troubles {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, trouble) in self.0.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "; " };
+            write!(formatter, "{separator}{trouble}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_no_wait_mends_is_lasting() {
+        for (said, lasting) in [
+            (
+                "authorization violation: nats: authorization violation",
+                true,
+            ),
+            ("failed signing nonce", true),
+            ("TLS error: no certificates", true),
+            (
+                "IO error: invalid server operation: 'SSH-2.0-OpenSSH_9.2'",
+                true,
+            ),
+            ("IO error: expected INFO, got Pong", true),
+            ("IO error: invalid peer certificate: UnknownIssuer", true),
+            ("IO error: received fatal alert: CertificateRequired", true),
+            (
+                "IO error: received corrupt message of type InvalidContentType",
+                true,
+            ),
+            ("IO error: nats: User Authentication Expired", true),
+            ("IO error: nats: Secure Connection - TLS Required", true),
+            ("IO error: nats: maximum connections exceeded", false),
+            ("IO error: nats: Authentication Timeout", false),
+            ("IO error: expected INFO, got nothing", false),
+            ("IO error: Connection refused (os error 111)", false),
+            ("IO error: tls handshake eof", false),
+            ("DNS error: failed to lookup address information", false),
+            ("timed out", false),
+        ] {
+            let expected = if lasting {
+                Outlook::Lasting
+            } else {
+                Outlook::Passing
+            };
+            let trouble = ServerTrouble::of("one:4222".to_owned(), said);
+            assert_eq!(trouble.outlook, expected, "{said}");
+        }
+    }
+
+    #[test]
+    fn one_server_that_may_be_back_is_worth_a_wait_and_each_is_named() {
+        let wrong = ServerTrouble::of("one:4222".to_owned(), "authorization violation: no");
+        let away = ServerTrouble::of("two:4222".to_owned(), "IO error: Connection refused");
+        let both = Troubles::of_all(vec![wrong.clone(), away]).unwrap();
+        assert_eq!(both.outlook(), Outlook::Passing);
+        assert_eq!(
+            both.to_string(),
+            "one:4222: the server refuses the login (authorization violation); \
+             two:4222: Connection refused"
+        );
+        let all = Troubles::of_all(vec![wrong]).unwrap();
+        assert_eq!(all.outlook(), Outlook::Lasting);
+        assert!(Troubles::of_all(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn the_words_of_a_stranger_are_short_and_move_no_cursor() {
+        let said = format!(
+            "IO error: invalid server operation: '\u{1b}[2J{}'",
+            "\u{e4}".repeat(900)
+        );
+        let trouble = ServerTrouble::of("one:22".to_owned(), &said);
+        assert!(
+            trouble.words.len() < 500 && !trouble.words.contains('\u{1b}'),
+            "{trouble}"
+        );
+    }
+}
