@@ -1,17 +1,17 @@
 # make demo    the whole thing on this machine, without keys or accounts; PORT=8080 is the shop's
-# make test    everything that must hold, with Segment's real libraries and a real browser
-# make quick   the unit tests and the fast files of tests
+# make test    all tests, with Segment's real libraries and a real browser
+# make quick   the unit tests and the fast test files
 # make check   formatting and lints
-# make soak    an hour with all troubles at once: SOAK=600 is ten minutes
-# make large-spool  a start with five million events waiting; WAITING=300000 is what make test does
-# make supply-chain  the dependencies, against deny.toml
+# make soak    an hour with every kind of failure at once; SOAK=600 runs ten minutes
+# make large-spool  a start with five million waiting events; make test uses WAITING=300000
+# make supply-chain  checks the dependencies with deny.toml
 # make deb     the Debian package; make try-deb installs, starts, upgrades and removes it in a folder
-# make packages  looks the chart, the manifests, the Dockerfile and the workflow over
-# make bench   how long the rewriting takes
-# make compare CPU and latency beside nginx, HAProxy, Pingora and Node, into docs/performance.md
+# make packages  checks the chart, the manifests, the Dockerfile and the workflow
+# make bench   measures the time of the rewriting
+# make compare measures CPU time and latency against nginx, HAProxy, Pingora and Node, for docs/performance.md
 #
-# What a machine lacks is installed where that is possible, else named: Debian's packages for root,
-# the rest below .deps/ and tests/clients/node_modules/.
+# make installs what the machine lacks: Debian packages if it runs as root (otherwise it names them), the rest
+# below .deps/ and tests/clients/node_modules/.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -20,9 +20,9 @@ SHELL := /bin/bash
 
 ANALYTICS_JS := @segment/analytics-next@1.84.3
 CLIENTS := tests/clients
-# The demo's shop; make demo PORT=0 takes a free one.
+# The port of the demo's shop; make demo PORT=0 takes a free one.
 PORT ?= 8080
-# What site_files looks into: the newest version that is known, and the oldest.
+# The versions of analytics.js that site_files checks: the newest known one and the oldest.
 LIBRARIES := $(CURDIR)/$(CLIENTS)/node_modules/@segment/analytics-next/dist/umd:$(CURDIR)/$(CLIENTS)/node_modules/@segment/analytics-next-1.83.0/dist/umd
 NPM_INSTALL := --no-audit --no-fund --loglevel=error
 
@@ -37,8 +37,8 @@ demo: cmake
 	npm install --prefix .deps/demo $(NPM_INSTALL) $(ANALYTICS_JS)
 	touch $@
 
-# What the features leave out is looked at as well; the kinds of spool without Pingora, which would have to be
-# looked at anew for each.
+# Checks builds without features too. The kinds of spool are checked without Pingora, which would be compiled
+# again for each.
 check: cmake
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -59,21 +59,21 @@ announce:
 	@echo "Origin, nats-server, pebble, prometheus, faketime, nginx, haproxy, caddy, curl, nghttp2-client. Below .deps/ and tests/clients/node_modules/:"
 	@echo "the npm, Python and Rust packages of Segment's clients, cargo-deny, the blockers' lists."
 
-# After each step: nothing here waits for a browser, a server or a disk.
+# For after each step: no browser, server or slow disk is needed.
 quick: cmake
 	cargo test --locked --workspace --lib --bins --test capture_cases --test docs --test plug_in --test recordings
 
-# Above a million acknowledged events in an hour; the short form of it is a part of make test.
+# More than a million acknowledged events in an hour; make test contains a short run.
 SOAK ?= 3600
 soak: cmake
 	HEDGEROW_SOAK_SECONDS=$(SOAK) cargo test --locked --test soak -- --nocapture
 
-# What a start reads and how long it takes: 3 GB of disk below TMPDIR, and minutes to fill it.
+# Measures what a start reads and its time. Needs 3 GB of disk below TMPDIR, and minutes to fill it.
 WAITING ?= 5000000
 large-spool: cmake
 	HEDGEROW_SPOOL_EVENTS=$(WAITING) cargo test --locked -p hedgerow-spool --test large -- --nocapture
 
-# Licences, sources, duplicates and advisories of what we depend on (deny.toml).
+# Licences, sources, duplicates and advisories of the dependencies (deny.toml).
 supply-chain:
 	@scripts/supply-chain
 
@@ -94,7 +94,7 @@ bench: cmake
 	cargo bench --locked --bench rewrite
 	cargo bench --locked -p hedgerow-rewrite --bench instructions
 
-# What cannot be had is left out of the comparison, loudly.
+# The comparison leaves out what cannot be installed, with a message.
 COMPARE_NODE := benches/compare/node
 compare: cmake
 	@export PATH="$$PATH:/usr/sbin"; \
@@ -107,12 +107,12 @@ compare: cmake
 	@npm ci --prefix $(COMPARE_NODE) $(NPM_INSTALL) || echo "*** undici cannot be had: Node sends with its own fetch. ***"
 	cargo bench --locked --bench compare -- --write
 
-# What the rewriting costs, to the instruction: no more than is written down.
+# The instruction counts of the rewriting may not exceed those in the file.
 instructions: cmake
 	@scripts/need valgrind valgrind --version
 	cargo bench --locked -p hedgerow-rewrite --bench instructions -- --check
 
-# The C library for compression below Pingora is built with it.
+# Builds the C library for compression that Pingora needs.
 cmake:
 	@scripts/need cmake cmake --version
 
@@ -121,24 +121,24 @@ clients: chromium .deps/firefox.done .deps/node.done .deps/python.done .deps/rus
 chromium:
 	@scripts/need chromium "$${CHROMIUM:-chromium}" --version
 
-# Debian keeps it where only root's path looks; the tests look there too.
+# Debian installs it in a folder that only root's path contains; the tests look there too.
 nats-server:
 	@PATH="$$PATH:/usr/sbin" scripts/need nats-server nats-server --version
 
-# The authority that the tests of certificates order from.
+# The certificate authority of the tests.
 pebble:
 	@scripts/need pebble sh -c 'command -v pebble && command -v pebble-challtestsrv' \
 	|| echo "*** pebble cannot be had; the test that orders certificates will be SKIPPED. ***"
 
-# The rules are tested with promtool, and the alerts with the server itself.
+# promtool tests the rules, and the server itself the alerts.
 prometheus:
 	@scripts/need prometheus sh -c 'prometheus --version && promtool --version'
 
-# A clock that is set while the binary runs.
+# Changes the clock while the binary runs.
 faketime:
 	@scripts/need faketime faketime --version
 
-# In front of the real binary, as docs/behind has them, and clients of it.
+# The servers in front of the real binary, as in docs/behind, and clients.
 web-servers:
 	@PATH="$$PATH:/usr/sbin" scripts/need nginx nginx -v
 	@PATH="$$PATH:/usr/sbin" scripts/need haproxy haproxy -v
@@ -146,8 +146,8 @@ web-servers:
 	@scripts/need curl curl --version
 	@scripts/need nghttp2-client h2load --version
 
-# Firefox, and uBlock Origin as Debian has it: the extension with its lists, for Firefox's tests and
-# for those of the lists. Where they cannot be had, these tests are left out, loudly.
+# Firefox and Debian's uBlock Origin (the extension with its lists), for the tests with Firefox and with the lists.
+# If they cannot be installed, these tests are skipped with a message.
 .deps/firefox.done: Makefile scripts/need scripts/fetch-ublock
 	mkdir -p .deps
 	rm -f .deps/firefox.missing
@@ -170,7 +170,7 @@ web-servers:
 	.deps/python/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-# The crate is no longer looked after. When it stops building, its tests are left out, loudly.
+# The crate is not maintained any more. If it stops compiling, its tests are skipped with a message.
 RUST_CLIENT := $(CLIENTS)/rust
 .deps/rust-client.done: $(RUST_CLIENT)/Cargo.toml $(RUST_CLIENT)/Cargo.lock $(RUST_CLIENT)/src/main.rs
 	mkdir -p .deps
@@ -181,10 +181,10 @@ RUST_CLIENT := $(CLIENTS)/rust
 	     touch .deps/rust-client.unbuildable; }
 	touch $@
 
-# The addresses of a first-party installation against blockers' lists, which are under licences of
-# their own and therefore fetched, never kept here.
+# Checks the addresses of first-party installations with blockers' lists. The lists have their own licences, so
+# make downloads them and the repository does not contain them.
 BLOCKER_LISTS := .deps/blocker-lists
-# cargo test has made the addresses before.
+# cargo test has generated the addresses before.
 TRY_BLOCKERS = HEDGEROW_BLOCKER_LISTS=$(CURDIR)/$(BLOCKER_LISTS) \
 	cargo test --locked --manifest-path tests/blockers/Cargo.toml --target-dir .deps/blockers -- --nocapture
 
@@ -192,7 +192,7 @@ blockers: clients blocker-lists
 	HEDGEROW_CLIENTS=required cargo test --locked --test first_party -- both_libraries_work_on_the_pages_own_host
 	HEDGEROW_BLOCKERS=required $(TRY_BLOCKERS)
 
-# What cannot be fetched is missing below the folder, and the test says so.
+# The test reports lists that could not be downloaded.
 blocker-lists: clients
 	@scripts/fetch-blocker-lists .deps/ublock $(BLOCKER_LISTS) \
 	|| echo "*** Not all of the blockers' lists can be had; the test with them will be SKIPPED. ***"

@@ -1,7 +1,7 @@
 //! The cost of one event in the rewriting: time, throughput and allocations.
 //!
-//! `cargo bench --bench rewrite`. The bodies are requests recorded from real SDKs; a copy of the
-//! same bytes is the lower limit.
+//! `cargo bench --bench rewrite`. The bodies are requests recorded from real SDKs. Copying the same
+//! bytes once is the lower bound.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -28,13 +28,13 @@ fn reference(bencher: Bencher<'_, '_>, case: &Case) {
     whole_way(bencher, Way::Reference, case);
 }
 
-/// With the properties that PostHog's own libraries would add, and repeats remembered.
+/// With the properties that PostHog's own libraries would add, and with the table of repeats.
 #[divan::bench(args = cases())]
 fn enriched(bencher: Bencher<'_, '_>, case: &Case) {
     whole_way(bencher, Way::Enriched, case);
 }
 
-/// And sessions in the edge's own cookie.
+/// With sessions in the edge's own cookie as well.
 #[divan::bench(args = cases())]
 fn sessions(bencher: Bencher<'_, '_>, case: &Case) {
     whole_way(bencher, Way::Sessions, case);
@@ -48,7 +48,7 @@ fn whole_way(bencher: Bencher<'_, '_>, way: Way, case: &Case) {
         .bench(|| work.run(case));
 }
 
-/// The floor: the bytes copied once.
+/// The lower bound: copies the bytes once.
 #[divan::bench(args = cases())]
 fn copy(bencher: Bencher<'_, '_>, case: &Case) {
     bencher

@@ -1,5 +1,5 @@
-//! A proxy that existed before Hedgerow: it has a health page, adds a header to requests, and hides
-//! the origin of its answers. It adds Hedgerow with one line in its `request_filter`.
+//! A proxy from before Hedgerow: it has a health page, adds a header to requests, and hides the
+//! origin of its answers. One line in its `request_filter` adds Hedgerow.
 //!
 //! ```text
 //! POSTHOG_API_KEY=phc_… cargo run --example existing_proxy -- 127.0.0.1:8080 127.0.0.1:3000
@@ -26,7 +26,7 @@ routes:
     segment: {project: shop, write_keys: any}
 ";
 
-/// The proxy as it was, and Hedgerow.
+/// The proxy as before, and Hedgerow.
 pub struct Shop {
     pub site: std::net::SocketAddr,
     pub requests: AtomicU64,

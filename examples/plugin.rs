@@ -18,7 +18,7 @@ impl ProxyHttp for MyProxy {
     fn new_ctx(&self) {}
 
     async fn request_filter(&self, session: &mut Session, _: &mut ()) -> pingora::Result<bool> {
-        self.hedgerow.intercept(session).await // true: it was on a route of the file, and has been answered
+        self.hedgerow.intercept(session).await // true: Hedgerow has answered a request on one of its routes
     }
 
     async fn upstream_peer(&self, _: &mut Session, _: &mut ()) -> pingora::Result<Box<HttpPeer>> {

@@ -1,6 +1,6 @@
-//! Prints what Hedgerow reads from user agents: one JSON object a line in (`user_agent`, and as
-//! client hints `platform` and `screen`, a list of width, height and density), one out.
-//! `scripts/user_agents` compares it with posthog-js.
+//! Prints what Hedgerow reads from user agents. Each line of input is a JSON object (`user_agent`,
+//! and the client hints `platform` and `screen`, a list of width, height and density); each gets a
+//! JSON object in one line. `scripts/user_agents` compares the output with posthog-js.
 
 use std::io::{self, BufRead, BufWriter, Write};
 

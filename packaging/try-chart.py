@@ -19,7 +19,7 @@ PLAIN = HERE / "kubernetes"
 VERSIONS = ["1.30", "1.33", "1.37"]
 KEY = {"secret": {"values": {"POSTHOG_API_KEY": "phc_yours"}}}
 
-# What is rendered, and whether it is a plain manifest as well.
+# The rendered variants, and whether each is a plain manifest as well.
 VARIANTS = {
     "disk": (KEY, True),
     "nats": ({**KEY, "spool": {"kind": "nats"}}, True),
@@ -44,7 +44,7 @@ VARIANTS = {
         False,
     ),
 }
-# What the chart must not take.
+# Values that the chart must refuse.
 REFUSED = [
     {**KEY, "config": {"listen": "0.0.0.0:1"}},
     {**KEY, "config": {"delivery": {"spool": "off"}}},

@@ -1,10 +1,10 @@
-//! The part of HTTP/1.1 that the load generator and the stand-in need.
+//! The parts of HTTP/1.1 that the load generator and the stand-in need.
 
 use std::io::{self, Read};
 use std::net::TcpStream;
 use std::thread;
 
-/// Stacks of the threads: there are hundreds.
+/// The threads' stacks are small, because there are hundreds.
 const STACK: usize = 128 * 1024;
 
 pub fn spawn<T: Send + 'static>(
@@ -21,13 +21,13 @@ pub enum Framing {
     Chunked,
 }
 
-/// The required facts from the head of a request or an answer.
+/// The facts from the head of a request or an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Head {
-    /// Up to the body.
+    /// The length up to the body.
     pub length: usize,
     pub framing: Framing,
-    /// Whether its sender closes the connection afterwards.
+    /// Whether the sender closes the connection afterwards.
     pub closes: bool,
 }
 
@@ -56,7 +56,7 @@ pub fn head(bytes: &[u8]) -> Option<Head> {
     Some(found)
 }
 
-/// Reads the rest of a chunked body, of which this much has been read, and keeps its content.
+/// Reads the rest of a chunked body, of which this much has come, and stores its content.
 pub fn dechunk(stream: &mut TcpStream, body: &mut Vec<u8>) -> io::Result<()> {
     let mut content = Vec::new();
     let mut at = 0;

@@ -1,5 +1,5 @@
-//! The clients: so many connections, a thread for each, and requests at times that do not depend on
-//! the answers (an open loop), or each as soon as the last one is answered (a closed one).
+//! The clients: one thread for each connection. Requests leave at times that do not depend on the
+//! answers (open loop), or each after the answer to the one before (closed loop).
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,21 +11,21 @@ use std::time::{Duration, Instant};
 use crate::http::{self, Framing};
 use crate::work::Template;
 
-/// An answer that takes longer is a failure.
+/// A slower answer counts as a failure.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// For how long requests are still sent that should have been before.
+/// How long the clients may still send overdue requests after the end.
 const OVERTIME: Duration = Duration::from_secs(1);
 
-/// Number of the next event of all.
+/// The number of the next event, counted over all clients.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// When requests are sent.
 #[derive(Debug, Clone, Copy)]
 pub enum Pace {
-    /// At random times, so many a second on average, whether the earlier ones are answered or not.
+    /// At random times, so many a second on average, whether earlier requests are answered or not.
     Open { rate: f64 },
-    /// On each connection one after the other.
+    /// One after the other on each connection.
     Closed,
 }
 
@@ -33,9 +33,9 @@ pub enum Pace {
 #[derive(Debug, Clone)]
 pub struct Target {
     pub address: SocketAddr,
-    /// The routes, each with a slash at both ends; asked in turns.
+    /// The routes, each with a slash at both ends, used in turn.
     pub routes: Arc<[String]>,
-    /// Number of write keys; used in turns.
+    /// The number of write keys, used in turn.
     pub keys: usize,
 }
 
@@ -52,11 +52,11 @@ impl Target {
 /// The result.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Of each request that was answered with 200, in any order.
+    /// For each request with a 200, in any order.
     pub latencies: Vec<Duration>,
     /// The first event of each request that was sent.
     pub sent: Vec<u64>,
-    /// Other answers, and connections that broke.
+    /// Other answers, and failed connections.
     pub failures: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ pub fn run(
     connections: usize,
     length: Duration,
 ) -> Outcome {
-    // All are connected before the first sends.
+    // All clients connect before the first one sends.
     let start = Instant::now() + Duration::from_millis(30);
     let schedule = Arc::new(Mutex::new(Schedule::new(pace, start, length)));
     let clients: Vec<_> = (0..connections)
@@ -99,11 +99,11 @@ pub fn run(
     all
 }
 
-/// When the next request is due, for all connections: the first that is free takes it.
+/// When the next request is due. The first free connection takes it.
 struct Schedule {
     next: Instant,
     end: Instant,
-    /// Seconds between two, on average; none for as soon as possible.
+    /// The average seconds between two requests; `None` sends as soon as possible.
     gap: Option<f64>,
     random: u64,
 }
@@ -117,7 +117,7 @@ impl Schedule {
                 Pace::Open { rate } => Some(1.0 / rate),
                 Pace::Closed => None,
             },
-            // The same gaps for each that is measured.
+            // The same sequence of pauses for each subject.
             random: 0x9e37_79b9_7f4a_7c15,
         }
     }
@@ -133,7 +133,7 @@ impl Schedule {
                 self.next += Duration::from_secs_f64(gap * -part.ln());
             }
         }
-        // A request that is too slow is not waited for much longer than the others.
+        // The test waits only a little longer for a slow request than for the others.
         let too_late = Instant::now() > self.end + OVERTIME;
         (self.next < self.end && !too_late).then_some(self.next)
     }
@@ -157,10 +157,10 @@ impl Client {
             let now = Instant::now();
             if due > now {
                 thread::sleep(due - now);
-                // The time that the sleep took too long does not count for the proxy.
+                // Time that the client overslept does not count as the proxy's.
                 self.send(Instant::now());
             } else {
-                // All connections were busy: the client has waited since then.
+                // All connections were busy, so the client has waited since then.
                 self.send(due);
             }
         }

@@ -1,15 +1,15 @@
-//! The cost of a request in Hedgerow, compared with proxies that only carry the bytes and others
+//! The cost of a request in Hedgerow, compared with proxies that only pass bytes on and with others
 //! that do the same mapping: `make compare`, which first installs what it needs.
 //!
-//! All of them run at once and are asked in turns, in an order that changes from round to round; a
-//! busy machine makes all of them dearer, the ratios stay. Everything that arrives is looked at:
-//! each message once, and as it should be. Linux only: CPU time is read from `/proc`.
+//! All subjects run at the same time and get load in turn, in an order that changes from round to
+//! round: a busy machine slows all of them, and the ratios stay. The benchmark checks that each
+//! message arrives once and correctly mapped. Linux only: it reads CPU time from `/proc`.
 //!
 //! ```text
 //! cargo bench --bench compare -- [--write] [--short] [--only haproxy,nginx,pingora,lua,node,…]
 //! ```
-//! `--write` puts the tables into docs/performance.md and README.md, `--short` takes half a minute and is good
-//! for only to see that all of it works.
+//! `--write` puts the tables into docs/performance.md and README.md. `--short` takes half a minute
+//! and only shows that everything works.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -18,8 +18,7 @@
     clippy::indexing_slicing
 )]
 
-/// The allocator of the release binary, so that the pass-through, which is this program, has it
-/// too.
+/// The release binary's allocator, because the pass-through is this program.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -50,19 +49,19 @@ use sink::Sink;
 use subjects::{Kind, Large};
 use work::{Size, Template};
 
-/// No round begins after this time, except the first.
+/// After this time no round begins, except the first.
 const PATIENCE: Duration = Duration::from_secs(270);
 
-/// One that is compared.
+/// A running subject of the comparison.
 struct Subject {
     kind: Kind,
     process: Process,
 }
 
-/// How long, how often, of what.
+/// How long, how often, and of what.
 struct Plan {
     rounds: usize,
-    /// All lengths are divided by it.
+    /// All durations are divided by this.
     haste: u32,
     write: bool,
     only: Option<String>,
@@ -79,7 +78,7 @@ impl Plan {
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
-                // Cargo says so.
+                // Cargo passes this argument.
                 "--bench" => {}
                 "--write" => plan.write = true,
                 "--short" => (plan.rounds, plan.haste) = (1, 4),
@@ -110,14 +109,14 @@ impl Plan {
     }
 }
 
-/// All that was measured.
+/// All measurements.
 pub struct Results {
     kinds: Vec<Kind>,
-    /// Requests at a fixed rate: by size, by subject.
+    /// At a fixed rate: by size, by subject.
     open: Vec<(Size, usize, Vec<Sum>)>,
-    /// As many as go through, of all subjects with one event, and of all sizes for our own.
+    /// At the highest rate: all subjects with one event, and our own with all sizes.
     closed: Vec<(Size, Vec<(Kind, Sum)>)>,
-    /// At half of what goes through, one event.
+    /// At half the highest rate, one event.
     half: Vec<(Kind, Sum)>,
     large: Vec<(String, Sum)>,
 }
@@ -226,7 +225,7 @@ fn measure_all(
     results
 }
 
-/// Loads the subjects in turns, as many rounds as are planned.
+/// Loads the subjects in turn for the planned rounds.
 fn in_turns<S: std::borrow::Borrow<Subject>>(
     plan: &Plan,
     begun: Instant,
@@ -265,7 +264,7 @@ fn in_turns<S: std::borrow::Borrow<Subject>>(
     sums
 }
 
-/// Latency at half of what each can do.
+/// The latency at half of each subject's highest rate.
 fn half(plan: &Plan, begun: Instant, subjects: &[Subject], results: &mut Results, sink: &Sink) {
     let Some((_, closed)) = results.closed.first() else {
         return;
@@ -287,7 +286,7 @@ fn half(plan: &Plan, begun: Instant, subjects: &[Subject], results: &mut Results
     results.half = kinds.zip(sums).collect();
 }
 
-/// Whether the cost of an event grows with the configuration or with the clients.
+/// Whether the cost of an event grows with the configuration or the number of clients.
 fn large(plan: &Plan, folder: &Path, sink: &Sink) -> Vec<(String, Sum)> {
     let template = Arc::new(Template::new(Size::One));
     let processes = Large::ALL.map(|large| (large, large.start(folder, sink.address)));
@@ -325,7 +324,7 @@ fn large(plan: &Plan, folder: &Path, sink: &Sink) -> Vec<(String, Sum)> {
                 connections: *connections,
                 length: Duration::from_secs(1) / plan.haste,
             };
-            // The first round makes all warm.
+            // The first round warms everything up.
             if round == 0 {
                 warm(target, &template, load, sink);
                 continue;

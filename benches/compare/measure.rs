@@ -1,5 +1,5 @@
-//! One slice of the comparison: load for a fixed time, CPU time of the process, and a look at everything
-//! that arrived.
+//! One slice of the comparison: load for a fixed time, the CPU time of the process, and a check of
+//! everything that arrived.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use crate::sink::Sink;
 use crate::verify::{self, Carries};
 use crate::work::Template;
 
-/// Everything that was measured of one subject with one load, over all rounds.
+/// The measurements of one subject with one load, over all rounds.
 #[derive(Debug, Default)]
 pub struct Sum {
     pub requests: usize,
     pub events: usize,
     /// Requests that the stand-in for PostHog accepted.
     pub upstream: usize,
-    /// For how long there was load.
+    /// The duration of the load.
     pub time: Duration,
     /// CPU time of a request in each round, in microseconds.
     costs: Vec<f64>,
@@ -36,13 +36,13 @@ impl Sum {
         self.cost() * self.requests as f64 / self.events as f64
     }
 
-    /// How many times the other's cost this is: the median of the rounds' ratios.
+    /// The ratio of this cost to another: the median of the rounds' ratios.
     pub fn ratio(&self, other: &Self) -> f64 {
         let ratios = self.costs.iter().zip(&other.costs);
         median(&ratios.map(|(one, other)| one / other).collect::<Vec<_>>())
     }
 
-    /// Of a hundred requests this many were faster.
+    /// The latency below which so many of a hundred requests stayed.
     pub fn percentile(&self, percent: f64) -> Duration {
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();
@@ -66,7 +66,7 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// How a slice is loaded.
+/// The load of a slice.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     pub pace: Pace,
@@ -112,7 +112,7 @@ pub fn slice(
         .extend(mistakes.map(|mistake| format!("{name}: {mistake}")));
 }
 
-/// Load that is not counted, until connections are made and code is warm.
+/// Load that does not count: it opens the connections and warms up the code.
 pub fn warm(target: &Target, template: &Arc<Template>, load: Load, sink: &Sink) {
     load::run(target, template, load.pace, load.connections, load.length);
     sink.take();

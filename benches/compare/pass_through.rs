@@ -1,5 +1,5 @@
-//! The smallest proxy that the framework makes: it passes everything through. It is this program
-//! again, so it is built as the release is.
+//! The smallest proxy with the framework: it passes everything through. It is this program, so it
+//! is built like the release.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::Server;
 use pingora::upstreams::peer::HttpPeer;
 
-/// Set for the process that is the pass-through: where it listens and where it passes to.
+/// Set for the process that is the pass-through: its own address and the upstream's.
 pub const PASS_THROUGH: &str = "HEDGEROW_COMPARE_PASS_THROUGH";
 
 struct PassThrough(SocketAddr);
@@ -24,7 +24,7 @@ impl ProxyHttp for PassThrough {
     }
 }
 
-/// Serves until it is ended.
+/// Serves until the process is killed.
 pub fn run(addresses: &str, threads: usize) {
     let (listen, upstream) = addresses.split_once(' ').expect("two addresses");
     let conf = ServerConf {

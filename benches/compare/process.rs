@@ -1,25 +1,25 @@
-//! A process that is measured: its CPU time, its children's included, and its end.
+//! A measured process: its CPU time with its children's, and its end.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-/// The usage of a process so far.
+/// The CPU time of a process so far.
 #[derive(Debug, Clone, Copy)]
 pub struct Cpu {
-    /// User and system mode, of all processes (proc(5), fields 14 and 15): exact to 10 ms.
+    /// User and system time of all processes (proc(5), fields 14 and 15), exact to 10 ms.
     ticks: Duration,
-    /// The same by the scheduler's own clock, of the threads that live: exact to the nanosecond.
+    /// The same by the scheduler's clock, for the living threads, exact to the nanosecond.
     scheduled: Duration,
 }
 
 impl Cpu {
-    /// The usage since an earlier moment.
+    /// The CPU time since an earlier moment.
     pub fn since(self, earlier: Self) -> Duration {
         let ticks = self.ticks.saturating_sub(earlier.ticks);
         let scheduled = self.scheduled.saturating_sub(earlier.scheduled);
-        // Where a thread has ended meanwhile, or the kernel keeps no such account, ticks are right.
+        // If a thread has ended meanwhile, or the kernel does not count it, the ticks are used.
         let apart = ticks.abs_diff(scheduled);
         if apart <= Duration::from_millis(30) + ticks / 20 {
             scheduled
@@ -29,7 +29,7 @@ impl Cpu {
     }
 }
 
-/// A process of this process and its children.
+/// A process that this process has started, and its children.
 #[derive(Debug)]
 pub struct Process {
     pub name: &'static str,
@@ -39,7 +39,7 @@ pub struct Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // nginx's first process ends its workers, which a kill would leave behind.
+        // The main process of nginx ends its workers; a kill would leave them running.
         let _ = Command::new("kill")
             .args(["-TERM", &self.child.id().to_string()])
             .status();
@@ -56,7 +56,7 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// Starts it and waits until it listens.
+    /// Starts the process and waits until it listens.
     pub fn start(
         name: &'static str,
         address: SocketAddr,
@@ -84,7 +84,7 @@ impl Process {
     pub fn cpu(&self) -> Cpu {
         let mut ticks = 0;
         let mut scheduled = 0;
-        // nginx listens before it has its workers, so they are looked for each time.
+        // nginx listens before it has its workers, so they are searched each time.
         for process in family(self.child.id()) {
             let fields = stat(process).unwrap_or_else(|| panic!("{} has ended", self.name));
             ticks += fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
@@ -97,7 +97,7 @@ impl Process {
             }
         }
         Cpu {
-            // USER_HZ is 100 on every Linux that Rust runs on.
+            // USER_HZ is 100 on every Linux system that Rust supports.
             ticks: Duration::from_millis(ticks * 10),
             scheduled: Duration::from_nanos(scheduled),
         }
@@ -111,7 +111,7 @@ fn stat(process: u32) -> Option<Vec<String>> {
     Some(behind.split_whitespace().map(str::to_owned).collect())
 }
 
-/// A process with its children and theirs.
+/// A process and all its descendants.
 fn family(first: u32) -> Vec<u32> {
     let mut all = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -139,7 +139,7 @@ fn family(first: u32) -> Vec<u32> {
     family
 }
 
-/// An address of this machine on which nothing listens.
+/// A local address on which nothing listens.
 pub fn free() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()

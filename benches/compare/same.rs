@@ -1,5 +1,5 @@
-//! Whether all that map do map the same: calls of every kind go through each of them before
-//! anything is measured.
+//! Checks that all mapping subjects map alike: before the measurements, calls of every kind go
+//! through each of them.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::subjects::Kind;
 use crate::support;
 use crate::verify::{self, Carries, Verdict};
 
-/// The differences between one subject and this crate, a line each.
+/// The differences between a subject and this crate, one line each.
 pub fn look(kind: Kind, process: &Process, sink: &Sink) -> Vec<String> {
     if kind.carries() == Carries::Bytes {
         return Vec::new();
@@ -34,7 +34,7 @@ pub fn look(kind: Kind, process: &Process, sink: &Sink) -> Vec<String> {
             arrived.extend(verify::batch_of(&mut verdict, &body));
         }
         mistakes.append(&mut verdict.mistakes);
-        // Equal messages have one uuid; the order of different ones is not looked at here.
+        // Equal messages have the same uuid; the order of different messages does not matter here.
         for events in [&mut expected, &mut arrived] {
             events.sort_by_key(|event| event["uuid"].to_string());
         }
@@ -46,7 +46,7 @@ pub fn look(kind: Kind, process: &Process, sink: &Sink) -> Vec<String> {
             ));
         }
         for (expected, arrived) in expected.iter_mut().zip(&mut arrived) {
-            // By when each of the two read the clock.
+            // Leaves out the times that depend on when each of the two read the clock.
             let times = [&*expected, &*arrived].map(time);
             if times[0].abs_diff(times[1]) > 10_000 {
                 mistakes.push(format!("{}: {times:?}", case.name));

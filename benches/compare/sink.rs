@@ -1,6 +1,5 @@
-//! A stand-in for PostHog that costs as little as possible: a thread for each connection reads a
-//! request, stores its body and answers 200. The stored bodies are checked while nothing is
-//! measured.
+//! A stand-in for PostHog with very little cost: a thread for each connection reads requests,
+//! stores their bodies and answers 200. The bodies are checked outside the measured time.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,7 +10,7 @@ use crate::http::{self, Framing};
 const YES: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{\"status\":1}";
 
-/// Where requests arrive.
+/// The address for requests.
 #[derive(Debug)]
 pub struct Sink {
     pub address: SocketAddr,
@@ -33,7 +32,7 @@ impl Sink {
         Self { address, kept }
     }
 
-    /// The bodies that have arrived since it was asked last.
+    /// The bodies that have arrived since the last call.
     pub fn take(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.kept.lock().unwrap())
     }
@@ -65,7 +64,7 @@ fn serve(mut stream: TcpStream, kept: &Mutex<Vec<Vec<u8>>>) {
             }
             Framing::Chunked => http::dechunk(&mut stream, &mut body).is_ok(),
         };
-        // A request that is cut off is none.
+        // A cut request does not count.
         if !complete {
             return;
         }

@@ -1,4 +1,4 @@
-//! The compared subjects: each is started once, and all of them run during the whole comparison.
+//! The compared subjects. Each starts once, and all run during the whole comparison.
 
 use std::fmt::Write;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::process::{free, Process};
 use crate::verify::{Carries, API_KEY};
 use crate::work;
 
-/// Threads or processes that serve requests, where one can choose. Node has one.
+/// Threads or processes that serve requests, where this can be set. Node has one.
 pub const THREADS: usize = 2;
 
 /// The compared subjects, in the order of the tables.
@@ -74,7 +74,7 @@ impl Kind {
         }
     }
 
-    /// One of our own, which the tables of events a second are about.
+    /// One of our own: the tables of events a second are about these.
     pub fn is_hedgerow(self) -> bool {
         matches!(self, Self::Reference | Self::Default | Self::Group)
     }
@@ -232,7 +232,7 @@ fn in_this_folder(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// A program, also where only root's path looks.
+/// The path of a program, also in folders that only root searches.
 fn found(name: &str) -> Result<PathBuf, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders =
@@ -251,7 +251,7 @@ fn plain(upstream: SocketAddr, settings: &str) -> String {
     )
 }
 
-/// Starts the binary with this configuration, to which its address and threads are added.
+/// Starts the binary with this configuration, its address and threads.
 pub fn hedgerow(
     name: &'static str,
     folder: &Path,
@@ -271,7 +271,7 @@ pub fn hedgerow(
     Process::start(name, address, &mut command)
 }
 
-/// Configurations that are large in one respect, to see whether an event's cost depends on it.
+/// Configurations that are large in one respect, to see whether the cost of an event depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Large {
     Plain,
@@ -311,7 +311,7 @@ impl Large {
         }
     }
 
-    /// Starts the binary with it, in the reference mode, without a spool.
+    /// Starts the binary with it in the reference mode, without a spool.
     pub fn start(self, folder: &Path, upstream: SocketAddr) -> Process {
         let projects = if self == Self::Projects { 64 } else { 1 };
         let mut yaml =

@@ -12,7 +12,7 @@ use crate::Results;
 const BEGIN: &str = "<!-- make compare: begin -->";
 const END: &str = "<!-- make compare: end -->";
 
-/// All of it as Markdown.
+/// All tables as Markdown.
 pub fn all(results: &Results) -> String {
     let mut text = String::new();
     let date = chrono::Utc::now().format("%-d %B %Y");
@@ -138,7 +138,7 @@ fn closed(text: &mut String, results: &Results) {
     writeln!(text).unwrap();
 }
 
-/// Events a second for a core of the proxy's.
+/// Events a second for one core.
 fn by_core(text: &mut String, results: &Results) {
     writeln!(text, "| |{}\n|---|---:|---:|---:|", heads(results)).unwrap();
     for kind in &results.kinds {
@@ -198,7 +198,7 @@ fn large(text: &mut String, results: &Results) {
     writeln!(text).unwrap();
 }
 
-/// Three digits that count, with commas.
+/// Three significant digits, with commas.
 fn thousands(value: f64) -> String {
     let unit = 10f64
         .powf(value.abs().max(1.0).log10().floor() - 2.0)
@@ -214,7 +214,7 @@ fn thousands(value: f64) -> String {
     text
 }
 
-/// The processor, its cores and the system, and nothing that names this one machine.
+/// The processor, its cores and the system, without anything that identifies this machine.
 fn machine() -> String {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
@@ -235,8 +235,8 @@ fn machine() -> String {
     )
 }
 
-/// Puts the tables between the markers of docs/performance.md, and what sizes a machine between
-/// those of the README.
+/// Puts the tables between the markers of docs/performance.md, and those about sizing between the
+/// markers of the README.
 pub fn write(text: &str, results: &Results) {
     between_markers("docs/performance.md", text);
     let mut short = format!("Events a second and core on {}:\n\n", machine());

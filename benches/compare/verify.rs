@@ -1,4 +1,4 @@
-//! Every message arrived once, and as it should be.
+//! Checks that every message arrived once, with the expected content.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use sha1::{Digest, Sha1};
 
 use crate::work::{self, Size, Template};
 
-/// The project key of all that map.
+/// The project key of all mapping subjects.
 pub const API_KEY: &str = "phc_bench";
 
 /// The expected content.
@@ -22,17 +22,17 @@ pub enum Carries {
     Bytes,
     /// The events of PostHog's own Segment destination.
     Reference,
-    /// Those events with all that the default adds.
+    /// The same events with everything that the default mode adds.
     Enriched,
 }
 
-/// The result of the check of all that arrived.
+/// The result of the check.
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub events: usize,
     /// Requests that the stand-in accepted.
     pub requests: usize,
-    /// Every mistake, a line each; the first hundred.
+    /// The first hundred mistakes, one line each.
     pub mistakes: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ impl Verdict {
     }
 }
 
-/// Looks at all bodies that arrived for these requests.
+/// Checks all bodies that arrived for these requests.
 pub fn look(carries: Carries, template: &Template, sent: &[u64], arrived: &[Vec<u8>]) -> Verdict {
     let mut verdict = Verdict {
         requests: arrived.len(),
@@ -122,7 +122,7 @@ fn events(
     }
 }
 
-/// The events of a body that arrived.
+/// The events of one body.
 pub fn batch_of(verdict: &mut Verdict, body: &[u8]) -> Vec<Value> {
     match serde_json::from_slice::<Value>(body) {
         Ok(mut value) if value["api_key"] == API_KEY && value["batch"].is_array() => {
@@ -142,7 +142,7 @@ pub fn batch_of(verdict: &mut Verdict, body: &[u8]) -> Vec<Value> {
     }
 }
 
-/// Takes out what differs from event to event, after a look at it.
+/// Removes the values that differ between events, after checking them.
 fn prepare(event: &mut Value, person: &str) -> Result<(), String> {
     if event["properties"]["distinct_id"] != person {
         return Err(format!(
@@ -166,8 +166,8 @@ fn prepare(event: &mut Value, person: &str) -> Result<(), String> {
 
 const PERSON: &str = "PERSON";
 
-/// The event for a message of the template, by this crate's own rewriting, which its tests compare
-/// with the recorded answers of PostHog's destination.
+/// The event that this crate's rewriting makes of the template's message. The crate's tests compare
+/// that with the recorded answers of PostHog's destination.
 fn expected_event(carries: Carries, template: &Template) -> Value {
     let mut body = template.bytes().to_vec();
     template.fill(&mut body, 0, 0);

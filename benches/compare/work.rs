@@ -1,17 +1,17 @@
-//! The sent bodies: the three sizes, and how one body is built from this many messages.
+//! The sent bodies: three sizes, each with so many messages in a body.
 //!
-//! All bodies of a size are equal but for the ids in them, which have fixed places, so that making
-//! one costs the load generator as good as nothing.
+//! The bodies of a size differ only in their ids, which have fixed places, so that the load
+//! generator needs almost no time for them.
 
 use crate::support;
 
-/// Characters of a message's id, as analytics.js makes them.
+/// The length of a message's id, as analytics.js makes it.
 const MESSAGE_ID: usize = 60;
-/// Characters of an anonymous id.
+/// The length of an anonymous id.
 const PERSON: usize = 36;
-/// People who send.
+/// The number of persons.
 const PEOPLE: u64 = 1_000;
-/// Characters of a write key.
+/// The length of a write key.
 const KEY: usize = 18;
 
 /// One size of request.
@@ -64,9 +64,9 @@ impl Size {
 pub struct Template {
     pub size: Size,
     bytes: Vec<u8>,
-    /// Where the message ids begin, in order.
+    /// The positions of the message ids, in order.
     message_ids: Vec<usize>,
-    /// Where the anonymous ids begin, in order.
+    /// The positions of the anonymous ids, in order.
     people: Vec<usize>,
     key: usize,
 }
@@ -115,12 +115,12 @@ impl Template {
         self.bytes.len()
     }
 
-    /// A separate body for one connection, which gets new ids for each request.
+    /// One connection's body, which gets new ids for each request.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Puts the ids of a request into a body: of its events, from this number on, and of its key.
+    /// Writes the ids of a request into a body: its events, from this number on, and its key.
     pub fn fill(&self, body: &mut [u8], first: u64, key: usize) {
         let put = |body: &mut [u8], at: usize, text: &str| {
             body[at..at + text.len()].copy_from_slice(text.as_bytes());
@@ -134,7 +134,7 @@ impl Template {
         put(body, self.key, &write_key(key));
     }
 
-    /// The number of the first event of a body that arrived as it was sent.
+    /// The number of the first event in a body that arrived unchanged.
     pub fn first_of(&self, body: &[u8]) -> Option<u64> {
         let at = *self.message_ids.first()?;
         number_of(body.get(at..at + MESSAGE_ID)?)

@@ -1,4 +1,4 @@
-//! The bodies that are measured, and the whole way that each of them goes.
+//! The measured bodies, and the whole path of each through the rewriting.
 #![allow(dead_code)]
 
 use std::path::Path;
@@ -11,11 +11,11 @@ use hedgerow_rewrite::rewrite::{
 };
 use hedgerow_rewrite::segment::{Call, Kind};
 
-/// When the bodies arrive.
+/// The arrival time of the bodies.
 const RECEIVED_AT: i64 = 1_795_467_694_600;
 
 fn recorded(name: &str) -> String {
-    // This crate is at the root or two folders below it.
+    // The file is used by the root crate and by crates two folders below.
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = here
         .ancestors()
@@ -27,12 +27,12 @@ fn recorded(name: &str) -> String {
     file["body"].as_str().unwrap().to_owned()
 }
 
-/// A request that was recorded from a real SDK, or derived from one.
+/// A request recorded from a real SDK, or derived from one.
 pub struct Case {
     pub name: &'static str,
     pub call: Call,
     pub body: String,
-    /// The body of every other request, if not all are the same.
+    /// The body of every second request, if two bodies alternate.
     pub other: Option<String>,
     pub events: usize,
 }
@@ -66,7 +66,7 @@ pub fn cases() -> Vec<Case> {
         other: None,
         events: 1,
     };
-    // What is known of the client's last request is of no use to this one.
+    // This request must not profit from the context of the client's last request.
     let other_page = track.replace("\"title\":\"Acme Store\"", "\"title\":\"Acme Stand\"");
     assert_ne!(track, other_page);
     vec![
@@ -123,9 +123,9 @@ pub fn batch_of(events: usize) -> Case {
 pub enum Way {
     /// As PostHog's own Segment destination maps.
     Reference,
-    /// With the properties that PostHog's own libraries would add, as in the proxy's default.
+    /// With the properties that PostHog's own libraries would add, as in the default mode.
     Enriched,
-    /// And sessions in a cookie of the edge's own, which the browser has already.
+    /// With sessions in the edge's own cookie, which the browser already has.
     Sessions,
 }
 
@@ -137,7 +137,7 @@ impl Way {
     ];
 }
 
-/// A rewriter and everything else that outlives a request.
+/// A rewriter and the rest of the state that outlives a request.
 pub struct Work {
     rewriter: Arc<Rewriter>,
     envelope: Envelope,
@@ -174,7 +174,7 @@ impl Work {
         work
     }
 
-    /// The cookie that a browser has after its first request.
+    /// The browser's cookie after its first request.
     fn answered(&self, case: &Case) -> Option<String> {
         use hedgerow_rewrite::rewrite::enrich::edge_session::Transport;
         let mut rewrite = self.begin(case, 0);
@@ -206,12 +206,12 @@ impl Work {
         batch.close()
     }
 
-    /// The whole way of one body: pushed, split, normalised, mapped, checked, written.
+    /// The whole path of one body: push, split, normalise, map, check, write.
     pub fn run(&self, case: &Case) -> Vec<u8> {
         self.run_round(case, 0)
     }
 
-    /// The same of one round after others.
+    /// The same for several rounds.
     pub fn run_round(&self, case: &Case, round: u32) -> Vec<u8> {
         self.pull(&mut self.begin(case, round), case)
     }

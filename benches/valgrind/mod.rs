@@ -1,4 +1,4 @@
-//! This program again under Valgrind, which counts its instructions.
+//! Runs this program under Valgrind, which counts its instructions.
 
 use std::process::Command;
 

@@ -1,6 +1,6 @@
-//! Seeds and what happens to them on the way, the same on every run.
+//! Seeds and broken variants of them, the same in every run.
 
-/// Seeds as they are, and each broken so many times, through a target.
+/// Runs a target on each seed, and on so many broken variants of each.
 pub fn whole_and_broken(seeds: &[impl AsRef<[u8]>], rounds: usize, target: fn(&[u8])) {
     assert!(!seeds.is_empty());
     let mut numbers = Numbers(0xfeed);
@@ -13,7 +13,7 @@ pub fn whole_and_broken(seeds: &[impl AsRef<[u8]>], rounds: usize, target: fn(&[
     }
 }
 
-/// The same numbers each time: xorshift.
+/// The same numbers in each run (xorshift).
 pub struct Numbers(pub u64);
 
 impl Numbers {
@@ -25,7 +25,7 @@ impl Numbers {
     }
 }
 
-/// The changes that a broken line, a broken sender or a hostile one makes to a text.
+/// The changes that a broken line, a broken sender or a hostile sender makes to a text.
 pub fn broken(seed: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     const PIECES: [&[u8]; 24] = [
         b"{",
@@ -72,7 +72,7 @@ pub fn broken(seed: &[u8], numbers: &mut Numbers) -> Vec<u8> {
     text
 }
 
-/// The texts of all files in this folder of the repository, in the order of their names.
+/// The texts of all files in this folder of the repository, ordered by name.
 pub fn texts(folder: &str) -> Vec<String> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let is_there = |root: &&std::path::Path| root.join(folder).is_dir();

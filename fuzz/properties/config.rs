@@ -27,7 +27,7 @@ pub fn config_parse(data: &[u8]) {
     }
 }
 
-/// No variables and no files: a fuzzer's text must not make it read this machine's.
+/// No variables and no files, so that a fuzzer's text cannot make it read this machine's.
 struct NoSecrets;
 
 impl SecretSource for NoSecrets {

@@ -13,8 +13,9 @@ use super::forwarding_headers::{forged, PeerTrust, Underscores};
 use super::head::{has_dot_segment, split_target, RequestHead};
 use super::scan::Injector;
 
-/// A head that passes names one host that every server reads alike, and a path that none resolves;
-/// and no claim of a stranger's reaches a site, however it is spelled.
+/// An accepted head names one host that every server reads alike, and a path without parts that a
+/// server resolves. No header in which an untrusted client makes claims reaches a site, in any
+/// spelling.
 pub fn heads(data: &[u8]) {
     let mut headers = HeaderMap::new();
     let mut lines = data.split(|byte| *byte == b'\n');
@@ -67,7 +68,7 @@ fn judge(target: &[u8], headers: &HeaderMap) {
         .iter()
         .position(|byte| *byte == b'?')
         .unwrap_or(path.len());
-    // As a server behind would resolve it, with two rounds of decoding at most.
+    // As an upstream could resolve it, with two rounds of decoding at most.
     let mut path = path[..end].to_vec();
     for _ in 0..2 {
         for segment in path.split(|byte| matches!(byte, b'/' | b'\\')) {
@@ -93,7 +94,7 @@ fn judge(target: &[u8], headers: &HeaderMap) {
     }
 }
 
-/// A balancer's header is read to its end and not a byte further, however its bytes come.
+/// A load balancer's header is read exactly to its end, in whatever pieces it comes.
 pub fn proxy_header(data: &[u8]) {
     thread_local! {
         static RUNTIME: Option<tokio::runtime::Runtime> =
@@ -162,7 +163,7 @@ struct Fields {
 }
 
 /// An event that the spool accepts is JSON with the same content, plus the fields that capture
-/// would have added, and is unchanged when it is read again.
+/// would have added, and does not change when it is read again.
 pub fn spool_record(data: &[u8]) {
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_467_600_000);
     let body = Bytes::copy_from_slice(data);
@@ -188,7 +189,7 @@ pub fn spool_record(data: &[u8]) {
     let again = SpooledEvent::new(event.body().clone(), at + Duration::from_secs(9));
     let again = again.expect("what was taken is taken again");
     assert_eq!(again.body(), event.body(), "stamped twice");
-    // Without a uuid only the same bytes are the same, and a time may have been added to them.
+    // Without a uuid, only events with equal bytes are equal, and the spool may have added a time.
     let has_uuid = before
         .as_ref()
         .and_then(|before| before.get("uuid")?.as_str());

@@ -31,13 +31,14 @@ pub fn convert_whole(data: &[u8]) {
     }
 }
 
-/// The same bytes give the same events for every cut and every window. The first bytes choose both.
+/// The same bytes give the same events for every split and every window. The first bytes select
+/// both.
 pub fn convert_split(data: &[u8]) {
     let Some((choice, body)) = data.split_at_checked(4) else {
         return;
     };
     let number = |at: usize| usize::from(choice.get(at).copied().unwrap_or_default());
-    // A byte order mark is searched in the held part, so it is never smaller.
+    // The rewriting searches a byte order mark in the held part, so the window is never smaller.
     let window = 3 + number(0) * number(0);
     let (first, second) = (number(1) * number(2) % (body.len() + 1), number(3));
     let (front, rest) = body.split_at(first);
@@ -50,13 +51,13 @@ pub fn convert_split(data: &[u8]) {
         assert_eq!(told(&cut), told(&whole), "cut, but held");
         let streamed = run(mode, call, window, &chunks);
         match (&whole, &streamed) {
-            // Keys for all messages came behind them, or a value was larger than a tiny window.
+            // Keys for all messages came after them, or a value was larger than a tiny window.
             (Ok(_), Err(RewriteError::LateBatchKey | RewriteError::TooLarge)) => {}
             (Err(_), Err(_)) => {}
-            // Behind messages that have left, a `sentAt` is passed over unread.
+            // If messages have left already, a later `sentAt` is not read.
             (Err(RewriteError::InvalidJson), Ok(streamed))
                 if streamed.1.iter().any(|said| said == LATE_SENT_AT) => {}
-            // It moves the times of all messages, and came behind them.
+            // It moves the times of all messages, and came after them.
             (Ok(whole), Ok(streamed)) if streamed.1.iter().any(|said| said == LATE_SENT_AT) => {
                 assert_eq!(timeless(streamed), timeless(whole), "window {window}");
             }
@@ -89,7 +90,7 @@ impl Watch for Fates {
     }
 
     fn notice(&mut self, notice: Notice<'_>) {
-        // A rewriter counts the group types of all requests that it has seen.
+        // A rewriter counts the group types of all its requests.
         if notice.code() != "sixth_group_type" {
             self.said.push(format!("notice {}", notice.code()));
         }
@@ -102,7 +103,7 @@ enum Mode {
     Enriched,
 }
 
-/// The rewriter of a mode and a window: made once, as a proxy does.
+/// The rewriter of a mode and a window, made once, as a proxy does.
 fn rewriter(mode: Mode, window: usize) -> Arc<Rewriter> {
     thread_local! {
         static MADE: RefCell<HashMap<(Mode, usize), Arc<Rewriter>>> = RefCell::default();
@@ -163,7 +164,7 @@ fn pull(
     }
 }
 
-/// An outcome that can be read when it is not the expected one.
+/// An outcome as readable text, for a failure.
 fn told(outcome: &Outcome) -> Result<(String, &[String]), RewriteError> {
     match outcome {
         Ok((batch, fates)) => Ok((String::from_utf8_lossy(batch).into_owned(), fates)),

@@ -1,5 +1,5 @@
-//! The properties of the parts of a request that must hold for any bytes, each compared with
-//! another parser of the same bytes if there is one.
+//! The properties of parts of a request that must hold for any bytes. Each is compared with another
+//! parser of the same bytes if there is one.
 
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
@@ -17,11 +17,11 @@ use hedgerow_rewrite::rewrite::{Arrival, Bounds, Mapping, Pulled, Rewriter, Time
 use hedgerow_rewrite::segment::{message_from_query, BodyError, Call, Decoder, Kind};
 use serde_json::{json, Value};
 
-/// How much a body may inflate to here.
+/// How far a body may inflate here.
 const LIMIT: usize = 1 << 20;
 
-/// However a body is cut, it inflates to the same, never to more than the limit, and to what
-/// `flate2`'s own reader of several members gives.
+/// A body inflates to the same bytes for every split, never to more than the limit, and to the
+/// result of `flate2`'s reader for several members.
 pub fn gzip(data: &[u8]) {
     let Some((choice, body)) = data.split_at_checked(2) else {
         return;
@@ -57,14 +57,14 @@ fn decoded(
     Ok(out)
 }
 
-/// A pixel's query gives no message or one that is not much larger than the query, and without
-/// `data` always an object of texts and objects.
+/// A pixel's query gives no message, or a message not much larger than the query; without `data`,
+/// an object of texts and objects.
 pub fn pixel(data: &[u8]) {
     let query = String::from_utf8_lossy(data);
     let Some(message) = message_from_query(&query) else {
         return;
     };
-    // An escape for each byte, and the parentheses of eight levels.
+    // An escape for each byte, and the brackets of eight levels.
     assert!(message.len() <= 12 * query.len() + 64, "{query}");
     let names = query.split('&').map(|pair| pair.split('=').next());
     let has_data = names.flatten().any(|name| name.contains(['d', '%']));
@@ -75,7 +75,7 @@ pub fn pixel(data: &[u8]) {
     let _ = event(Call::One(Kind::Track), &message, None);
 }
 
-/// A header of cookies gives only the content of its cookies; unsigned values are never a session.
+/// A cookie header gives only values that are in it; an unsigned value is never a session.
 pub fn cookies(data: &[u8]) {
     let header = String::from_utf8_lossy(data);
     for name in [
@@ -120,7 +120,7 @@ pub fn times(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Some(time) = Timestamp::parse_rfc3339(&text) {
         if let Ok(other) = DateTime::parse_from_rfc3339(&text) {
-            // chrono puts a leap second behind the 59th.
+            // chrono puts a leap second after the 59th.
             if other.nanosecond() < 1_000_000_000 {
                 assert_eq!(time.millis(), other.timestamp_millis(), "{text}");
             }
@@ -162,9 +162,9 @@ pub fn urls(data: &[u8]) {
         (host, url.path().to_owned())
     });
     let ours = ours.map(|url| (url.host().to_owned(), url.pathname().to_owned()));
-    // posthog-js has `^` of a path as it is written; the standard encodes it.
+    // posthog-js leaves `^` in a path as written; the standard encodes it.
     let plain = |(host, path): (String, String)| (host, path.replace("%5E", "^"));
-    // A name that is longer than any of DNS is not read.
+    // Names longer than DNS allows are not read.
     if ours.is_some() || text.len() <= 253 {
         assert_eq!(ours.map(plain), other.map(plain), "{text}");
     }
@@ -180,7 +180,7 @@ pub fn urls(data: &[u8]) {
     assert!(found <= 3 * text.len(), "{text}");
 }
 
-/// The event that a body becomes.
+/// The event for a body.
 fn event(call: Call, body: &[u8], cookies: Option<&str>) -> Option<Value> {
     static REWRITER: OnceLock<Arc<Rewriter>> = OnceLock::new();
     let rewriter =

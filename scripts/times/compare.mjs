@@ -1,11 +1,12 @@
-// What Segment's own reader of times (npm new-date, which its destinations use) makes of times as
+// Prints how Segment's own time reader (npm new-date, which its destinations use) reads times as
 // clients write them:
 //
 //   cd scripts/times && npm install
 //   TZ=UTC node compare.mjs > ../../tests/data/times.tsv
 //
-// One line for each: the form, the time as JSON, and Segment's milliseconds since 1970 (`-` where
-// it reads none). The test in crates/hedgerow-rewrite/src/rewrite/time/difference.rs holds Hedgerow's reader against it.
+// One line for each: the form, the time as JSON, and Segment's milliseconds since 1970 (`-` if it
+// reads none). The test in crates/hedgerow-rewrite/src/rewrite/time/difference.rs compares
+// Hedgerow's reader with it.
 import newDate from 'new-date'
 
 const MOMENTS = [
@@ -32,7 +33,7 @@ const MONTHS = ['January', 'February', 'March', 'April', 'May', 'June', 'July', 
 
 const two = (number) => String(number).padStart(2, '0')
 
-// The parts of a moment on a clock that is so many minutes east of Greenwich.
+// The parts of a moment on a clock so many minutes east of Greenwich.
 function parts(moment, offset = 0) {
   const there = new Date(moment.getTime() + offset * 60000)
   const size = Math.abs(offset)
@@ -61,8 +62,8 @@ function parts(moment, offset = 0) {
   }
 }
 
-// `date` and `time` in many forms, each for every moment. In the second column whose zones are
-// tried: none, one of whole hours, or all.
+// Many forms of `date` and `time`, each for every moment. The second column selects the zones:
+// none, one of whole hours, or all.
 const FORMS = {
   'iso zoneless': (p) => `${p.Y}-${p.M}-${p.D}T${p.h}:${p.i}:${p.s}.${p.f}`,
   'iso zoneless seconds': (p) => `${p.Y}-${p.M}-${p.D}T${p.h}:${p.i}:${p.s}`,
@@ -206,7 +207,7 @@ for (const [form, write] of Object.entries(ZONED)) {
   })
 }
 
-// Go and Date.toString() name American zones whose offset they have given already.
+// Go and Date.toString() add the names of American zones after the offset.
 for (const [zone, offset] of [['PDT', -420], ['PST', -480], ['EST', -300], ['CDT', -300], ['MST', -420]]) {
   add('go american zone', JSON.stringify(((p) => `${p.Y}-${p.M}-${p.D} ${p.h}:${p.i}:${p.s}.${p.f} ${p.z} ${zone}`)(parts(MOMENTS[0], offset))))
 }
@@ -214,7 +215,7 @@ for (const zone of ['CST', 'EST']) {
   add('offset beside another zone of that name', JSON.stringify(((p) => `${p.Y}-${p.M}-${p.D} ${p.h}:${p.i}:${p.s} ${p.z} ${zone}`)(parts(MOMENTS[0], zone === 'CST' ? 480 : 600))))
 }
 
-// Date.toString(), with the zone's name as each language has it.
+// Date.toString(), with the zone's name in several languages.
 for (const zone of ZONES) {
   for (const language of LANGUAGES) {
     const moment = MOMENTS[(ZONES.indexOf(zone) + LANGUAGES.indexOf(language)) % MOMENTS.length]
@@ -268,7 +269,7 @@ for (const number of ['12345678901234567890', '1e300', '1e-5']) add('number out 
 for (const text of ['1700000000 seconds', '1700000000Z', '1700000000123abc']) add('digits and more', JSON.stringify(text))
 for (const text of ['order 1700000000', 'id-1700000000123']) add('digits within', JSON.stringify(text))
 
-// The calendar's edges.
+// The edges of the calendar.
 for (const text of ['2023-02-29T00:00:00Z', '2023-02-30', '2023-11-31T10:00:00Z', '2023-13-01T00:00:00Z', '2023-00-10T00:00:00Z', '2023-01-00T00:00:00Z', '2023-13-45', '20230230T101010Z', '2100-02-29T00:00:00Z', '1900-02-29T00:00:00Z']) add('a date that is none', JSON.stringify(text))
 for (const text of ['Feb 30 2023', 'Wed, 31 Jun 2023 10:00:00 GMT', '2/30/2023', '2023/02/30']) add('a date that is none', JSON.stringify(text))
 for (const text of ['13/01/2023', '0/10/2023', '1/32/2023', 'Nov 32 2023', '2023/13/01']) add('a date that is none for both', JSON.stringify(text))

@@ -1,10 +1,10 @@
-// Writes what posthog-js's own functions make of the URLs and referrers in cases.json, for the
-// test `tests/urls.rs`: each line is [url, referrer, properties, url with masked click ids].
+// Writes the results of posthog-js's own functions for the URLs and referrers in cases.json, for
+// the test `tests/urls.rs`. Each line is [url, referrer, properties, url with masked click ids].
 //
 //   cd scripts/urls && npm install && node freeze.mjs > ../../tests/data/urls.jsonl
 //
-// Node's URL stands in for the anchor element with which posthog-js parses URLs; both follow the
-// same standard.
+// Node's URL replaces the anchor element with which posthog-js parses URLs; both follow the same
+// standard.
 
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'

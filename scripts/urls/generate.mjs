@@ -1,5 +1,5 @@
-// Prints what the URL standard, as Node has it, makes of generated URLs: each line is
-// [text, host, pathname, host of a referrer], with null where posthog-js would send nothing.
+// Prints how Node, by the URL standard, parses generated URLs. Each line is [text, host, pathname,
+// host of a referrer], with null where posthog-js would send nothing.
 //
 //   node scripts/urls/generate.mjs 1500 > tests/data/urls_generated.jsonl
 //   node scripts/urls/generate.mjs 200000 7 > /tmp/urls.jsonl
@@ -46,12 +46,12 @@ const TAILS = ['', '', '?', '#', '?utm_source=a', '?a=/../b', '?q=日本#x', '#/
 const path = () => Array.from({ length: Math.floor(random() * 6) }, () => pick(PIECES)).join('')
 const url = () => {
     const host = pick(HOSTS)
-    // Node 20 lets letters of both directions stand in one label, which the standard forbids.
+    // Node 20 allows letters of both directions in one label, which the standard forbids.
     const end = /[\u0590-\u06ff]/.test(host) ? '/' : pick(['', '/', '/', '\\'])
     return often('https://', SCHEMES) + often('', USERS) + host + often('', PORTS) + end + path() + pick(TAILS)
 }
 
-// Not `URL.canParse`, which Node 20 gets wrong for Latin letters once it is compiled.
+// Not `URL.canParse`: after compilation Node 20 gives wrong results for Latin letters.
 const parse = (text) => {
     try {
         return new URL(text)

@@ -1,12 +1,12 @@
-// Compares Hedgerow's reading of user agents with posthog-js's own functions, over real user
-// agents and over mutants of them, and prints every difference. Exit code 1 if there is one.
+// Compares Hedgerow's reading of user agents with posthog-js's own functions, on real user agents
+// and mutants of them, and prints every difference. Exit code 1 if there is one.
 //
 //   cargo build --example user_agent
 //   cd scripts/user_agents && npm install
 //   node compare.mjs [--mutants 200000] [--seed 1] [--freeze ../../tests/data/user_agents.jsonl]
 //
-// --freeze writes posthog-js's answers, one user agent for each distinct answer, for the test
-// `tests/user_agents.rs`. Only sources whose licence allows it go in (see the file's NOTICE).
+// --freeze writes posthog-js's results, one user agent for each distinct result, for the test
+// `tests/user_agents.rs`. It uses only sources whose licence allows it (see the file's NOTICE).
 
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -32,7 +32,7 @@ const { values: options } = parseArgs({
 
 // --- where the user agents come from ---------------------------------------------------------
 
-const cases = new Map() // user agent -> what navigator.vendor was, if the source knows it
+const cases = new Map() // user agent -> navigator.vendor, if the source knows it
 const add = (source, entries) => {
     const before = cases.size
     for (const { userAgent, vendor } of entries) {
@@ -61,8 +61,8 @@ add(
 
 // --- what posthog-js says ----------------------------------------------------------------------
 
-// navigator.vendor by engine, where the source does not tell: WebKit says Apple, Blink and the
-// old Android browser Google, Gecko and Trident nothing.
+// navigator.vendor by engine, if the source does not have it: Apple for WebKit, Google for Blink
+// and the old Android browser, empty for Gecko and Trident.
 const vendorOf = (userAgent) =>
     /Chrome|Android/.test(userAgent)
         ? 'Google Inc.'
@@ -71,8 +71,8 @@ const vendorOf = (userAgent) =>
           : ''
 
 const expected = ({ userAgent, vendor, hints }) => {
-    // getEventProperties of posthog-js leaves everything out without a user agent, and leaves
-    // empty texts out.
+    // Without a user agent, posthog-js's getEventProperties returns nothing; it leaves out empty
+    // texts.
     if (!userAgent) return Array(8).fill(null)
     const [os, osVersion] = detectOS(userAgent)
     const [webviewApp, webviewAppVersion] = detectWebviewApp(userAgent)
@@ -140,7 +140,7 @@ for (let count = Number(options.mutants); count > 0; count--) {
     const userAgent = mutate().slice(0, 4096)
     runs.push({ userAgent, vendor: vendorOf(userAgent) })
 }
-// The device type once more, as a browser with client hints on a touch screen would report it.
+// The device type again, as a browser with client hints on a touch screen would report it.
 for (const [userAgent] of cases) {
     const platform = pick(['Android', 'Android', 'Linux', 'Windows', 'macOS'])
     const [screenWidth, screenHeight] = [pick([360, 412, 800, 1280]), pick([599, 600, 915, 1280])]
@@ -182,15 +182,15 @@ const NAMES = [
 let differences = 0
 let explained = 0
 const differing = (run, theirs, ours) =>
-    // With hints only the device type is compared: the rest goes beyond posthog-js on purpose.
+    // With hints only the device type is compared: the rest intentionally goes beyond posthog-js.
     (run.hints ? ['device_type'] : NAMES).filter((name) => ours[name] !== theirs[NAMES.indexOf(name)])
 const answers = runs.map((run, index) => {
     let theirs = expected(run)
     const ours = JSON.parse(lines[index])
     const wrong = differing(run, theirs, ours)
     if (wrong.length > 0) {
-        // A browser that pretends to be another one may show its own navigator.vendor, which no
-        // server can see. With the vendor of what it pretends to be there must be no difference.
+        // A browser that pretends to be another one may have its own navigator.vendor, which no
+        // server can see. With the other browser's vendor there must be no difference.
         const honest = expected({ ...run, vendor: vendorOf(run.userAgent) })
         const lied = run.vendor !== vendorOf(run.userAgent) && differing(run, honest, ours).length === 0
         if (lied) {
@@ -208,9 +208,9 @@ if (options.freeze) {
     const seen = new Set()
     const frozen = []
     for (let index = 0; index < realRuns; index++) {
-        // An app's version is copied as it stands: one of each app will do.
+        // An app's version is copied unchanged, so one of each app is enough.
         const answer = JSON.stringify(answers[index].slice(0, 7))
-        // Some crawlers give their owner's address; it needs no further spreading.
+        // Some crawlers contain their owner's address, which should not be copied further.
         if (runs[index].userAgent.includes('@')) continue
         if (!seen.has(answer)) frozen.push(JSON.stringify([runs[index].userAgent, ...answers[index]]))
         seen.add(answer)

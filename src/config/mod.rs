@@ -55,7 +55,7 @@ pub use difference::{differences, differences_of, render_differences, Difference
 pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
 pub use limits::{BodyRate, RequestLimits};
-pub use listeners::{Certificate, H2c, Listener, Redirect, TlsFiles};
+pub use listeners::*;
 pub use load::FILE_LIMIT;
 pub use marks::FileMarks;
 pub use model::Config;

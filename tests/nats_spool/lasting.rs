@@ -178,8 +178,16 @@ async fn streams_that_would_lose_what_they_acknowledge_are_not_used() {
         retention: RetentionPolicy::Interest,
         ..StreamConfig::default()
     };
+    let dead = StreamConfig {
+        storage: async_nats::jetstream::stream::StorageType::Memory,
+        retention: RetentionPolicy::Limits,
+        name: "FORGOTTEN_DEAD".to_owned(),
+        subjects: vec!["FORGOTTEN.dead.*".to_owned()],
+        ..StreamConfig::default()
+    };
     let mut wrong = Vec::new();
     for (config, stream, words) in [
+        (dead, "FORGOTTEN", "in memory"),
         (memory, "MEMORY", "in memory"),
         (last, "LAST", "max_msgs_per_subject"),
         (old, "OLD", "discard: old"),

@@ -1,6 +1,6 @@
 // Segment to PostHog as one would write it in Node: node:http in front, undici behind (fetch where
-// undici is not installed), JSON.parse and JSON.stringify in between. The mapping is the reference's
-// (docs/mapping.md). It has no repairs, limits, retries or spool.
+// undici is not installed), JSON.parse and JSON.stringify between them. The mapping is the
+// reference's (docs/mapping.md). It has no repairs, limits, retries or spool.
 //
 //     node server.mjs PORT UPSTREAM
 import { createHash } from "node:crypto";
@@ -79,7 +79,7 @@ function map(message, batch, ip, now) {
   if (!found) return undefined;
   const [event, own] = found;
   let context = batch.context ? { ...batch.context, ...message.context } : message.context ?? {};
-  // A server's calls are not made from where its events happen.
+  // A server's address is not where its events happen.
   if (context.ip === undefined && context.library?.name === "analytics.js") context = { ...context, ip };
   if (own.url) {
     own.$current_url = own.url;

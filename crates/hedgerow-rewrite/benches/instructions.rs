@@ -1,15 +1,15 @@
-//! How many instructions one event takes in the rewriting, counted by Valgrind: unlike times they
-//! are the same on a busy machine.
+//! The number of instructions that the rewriting needs for one event, counted by Valgrind. Unlike
+//! times, they are the same on a busy machine.
 //!
-//! `cargo bench -p hedgerow-rewrite --bench instructions` prints them; with `-- --check` it fails if one of them has
-//! grown by more than 3 % over what is written down in `benches/instructions.txt`, and `-- --write`
-//! writes them down. Each case runs twice with different counts of rounds; the difference leaves out
-//! what is done once.
+//! `cargo bench -p hedgerow-rewrite --bench instructions` prints them. With `-- --check` it fails
+//! if a count has grown by more than 3 % over `benches/instructions.txt`; `-- --write` writes that
+//! file. Each case runs twice with different numbers of rounds; the difference excludes work that
+//! is done once.
 //!
-//! An event must not cost more in a large batch than in a small one either; this is compared within
-//! one run, whatever is written down.
+//! An event must not cost more in a large batch than in a small one. The benchmark compares these
+//! within one run, without the file.
 //!
-//! Another compiler makes other code of the same source, so the file names the one that it is of.
+//! Other compilers generate other code from the same source, so the file names its compiler.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -20,7 +20,7 @@
 
 #[path = "../../../benches/support/mod.rs"]
 mod support;
-// What the metrics count durations with; it is counted here as well.
+// The metrics' histogram of durations, which is counted here as well.
 #[path = "../../../src/admin/times.rs"]
 #[allow(dead_code, unused_imports)]
 mod times;
@@ -32,18 +32,18 @@ use std::time::Duration;
 
 use support::{batch_of, cases, Case, Way, Work};
 
-/// Set for the runs that are counted: way, case and rounds. A case is a number, or [`MANY`] and how
-/// many events.
+/// Set for the counted runs: way, case and rounds. A case is a number, or [`MANY`] and the number
+/// of events.
 const RUN: &str = "HEDGEROW_BENCH_RUN";
 
 const MANY: &str = "many-";
 
-/// The sizes of the batches in which an event must cost the same, and how much more it may cost in
-/// the larger ones than in the smaller ones, in hundredths.
+/// The batch sizes in which an event must cost the same, and how much more it may cost in a larger
+/// one, in hundredths.
 const SIZES: [usize; 5] = [1, 10, 100, 1000, 10_000];
 const UNEVEN: u64 = 5;
 
-/// Where they are written down.
+/// The file with the counts.
 const WRITTEN: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../benches/instructions.txt"
@@ -90,11 +90,12 @@ fn main() {
     }
 }
 
-/// Prints what an event costs in batches of all sizes, and says how often it costs more in one than
-/// in a smaller one.
+/// Prints the cost of an event in batches of all sizes, and returns how often it is higher than in
+/// a smaller batch.
 fn uneven() -> usize {
     let mut uneven = 0;
-    // With sessions a batch of one has the visitor of its cookie, and a larger one has others too.
+    // With sessions, a batch of one has the visitor of its cookie; a larger one has other visitors
+    // too.
     let ways = Way::ALL
         .into_iter()
         .filter(|(way, _)| *way != Way::Sessions);
@@ -128,7 +129,7 @@ fn write(counted: &[(String, u64)]) {
     std::fs::write(WRITTEN, text).unwrap();
 }
 
-/// Compares with what is written down; prints all that has grown before it fails.
+/// Compares with the file; prints all counts that have grown before it fails.
 fn check(counted: &[(String, u64)]) {
     let text = std::fs::read_to_string(WRITTEN).unwrap();
     let written: Vec<(&str, &str)> = text
@@ -163,7 +164,7 @@ fn check(counted: &[(String, u64)]) {
     }
 }
 
-/// What is counted beside the rewriting: a duration that goes into a histogram of the metrics.
+/// Counted in addition to the rewriting: an observation of the duration in a histogram.
 const OBSERVATIONS: &str = "observation";
 
 fn rounds(run: &str) {
@@ -194,7 +195,7 @@ fn instructions(way: &str, case: &str, events: usize) -> u64 {
     counted_by_valgrind(&format!("{way} {case}"), events)
 }
 
-/// Instructions of one round of this run, for each of its events.
+/// The instructions of one round of this run, divided by its events.
 fn counted_by_valgrind(run: &str, events: usize) -> u64 {
     let few = 20.min(1 + 6000 / events as u64);
     let many = few + (600 / events as u64).max(1);

@@ -1,5 +1,5 @@
-//! What the fuzz targets hold of bodies and their parts against any bytes, on seeds and their broken
-//! variants, so that every build checks it without a fuzzer.
+//! The properties that the fuzz targets check for bodies and their parts, on seeds and broken
+//! variants of them, so that every build checks them without a fuzzer.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use std::path::Path;
 use broken::{broken, texts, whole_and_broken, Numbers};
 use serde_json::Value;
 
-/// The bodies of the recordings and the messages of the reference's vectors.
+/// The bodies of the recordings, and the messages of the reference's vectors.
 fn bodies() -> Vec<Vec<u8>> {
     let mut bodies = Vec::new();
     for text in texts("tests/data/recordings") {
@@ -74,7 +74,7 @@ fn a_sent_at_behind_messages_that_have_left_is_passed_over_unread() {
     engine::convert_split(&[&[4, 0, 0, 9], body.as_bytes()].concat());
 }
 
-/// Each with two bytes before it that say how it comes.
+/// Each with two bytes in front that select how it is sent.
 fn sent(bodies: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let ways = [[0_u8, 1], [1, 7], [1, 255]].into_iter();
     let of_way = |way: [u8; 2]| bodies.iter().map(move |body| [&way[..], body].concat());
@@ -144,7 +144,7 @@ fn urls_are_read_as_the_standard_has_them() {
     whole_and_broken(&urls, 20, parts::urls);
 }
 
-/// What a line of a file gives.
+/// The values in one line of a file.
 fn texts_of(file: &str, seed: impl Fn(&str) -> String) -> Vec<Vec<u8>> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")

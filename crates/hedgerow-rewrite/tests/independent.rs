@@ -1,5 +1,5 @@
-//! Whatever a message holds, it becomes what a second implementation says, which was written from
-//! the documents and reads JSON with `serde_json`.
+//! Compares the rewriting with a second implementation, which was written from the documents and
+//! reads JSON with `serde_json`: every message gives the same event in both.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use std::path::Path;
 use independent::choices::bytes;
 use serde_json::Value;
 
-/// Others than the usual ones: `HEDGEROW_SEED` and `HEDGEROW_CASES`.
+/// `HEDGEROW_SEED` and `HEDGEROW_CASES` select other cases than the default.
 fn number(name: &str, otherwise: u64) -> u64 {
     let given = std::env::var(name).ok();
     given
@@ -24,7 +24,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
         .unwrap_or(otherwise)
 }
 
-/// Fails with the first differences, and with what repeats each.
+/// Fails with the first differences and the way to repeat each.
 fn judge(tried: u64, wrong: &[String]) {
     for said in wrong.iter().take(5) {
         eprintln!("{said}\n");
@@ -48,7 +48,7 @@ fn every_generated_request_matches_the_independent_implementation() {
     judge(cases, &wrong);
 }
 
-/// The bodies of the recordings of real libraries, and the messages of the reference's vectors.
+/// The bodies recorded from real libraries, and the messages of the reference's vectors.
 fn bodies() -> Vec<String> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
     let mut bodies = Vec::new();
@@ -84,7 +84,7 @@ fn recorded_requests_match_the_independent_implementation() {
 #[test]
 fn the_fuzzers_finds_match_the_independent_implementation() {
     for (choice, body) in [
-        // Times of forms that only one of the two knows.
+        // Times in forms that only one of the two knows.
         (
             [1, 1],
             r#"{"event":"E","anonymousId":"a","originalTimestamp":"2026-03-14T09:26:51.000891"}"#,
@@ -93,10 +93,10 @@ fn the_fuzzers_finds_match_the_independent_implementation() {
             [1, 3],
             r#"{"userId":"u","timestamp":"2026-03-14T09:26(:53.589Z"}"#,
         ),
-        // No object on the path of one call, where the body is the message.
+        // A body that is no object, on the path of one call, where the body is the message.
         ([1, 0x75], "6"),
         ([0, 0], "[1]"),
-        // A `$set` that is no object gives way to the context's traits (`context_traits: always`).
+        // A `$set` that is no object: the context's traits replace it (`context_traits: always`).
         (
             [1 | 1 << 5, 0],
             r#"{"event":"E","userId":"u","context":{"traits":{"plan":"pro"}},"properties":{"$set":0}}"#,
@@ -106,7 +106,7 @@ fn the_fuzzers_finds_match_the_independent_implementation() {
             [1, 0],
             r#"{"event":"E","userId":"u","context":{"page":{"url":"https://a.test/?a=b\nc&utm_source=mail"}}}"#,
         ),
-        // A language that begins with its hyphen.
+        // A language that begins with a hyphen.
         (
             [0x33, 0x31],
             r#"{"anonymousId":"a","context":{"library":{"name":"analytics.js"},"locale":"-AdeT"}}"#,

@@ -1,5 +1,5 @@
-//! What is JSON here: the 318 parsing cases of JSONTestSuite, each as a property of a message,
-//! beside what `serde_json` says of the same text.
+//! Which texts the rewriting accepts as JSON: the 318 parsing cases of JSONTestSuite, each as a
+//! property of a message, compared with `serde_json`.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -19,11 +19,11 @@ use hedgerow_rewrite::{
 };
 use serde_json::Value;
 
-/// Cases that JSON refuses or leaves open, and that are taken here: what they are read as
-/// (docs/repairs.md, "The JSON"). All others are `invalid_json`, but for those of `DEEP`.
+/// Cases that JSON forbids or leaves open and the rewriting accepts, with their values
+/// (docs/repairs.md, "The JSON"). All others are `invalid_json`, except those of `DEEP`.
 #[rustfmt::skip]
 const TAKEN: &[(&str, &str)] = &[
-    // Numbers too large for a double, and Python's words, are null.
+    // Numbers too large for a double, and Python's constants, are null.
     ("n_number_NaN", "[null]"),
     ("n_number_infinity", "[null]"),
     ("n_number_minus_infinity", "[null]"),
@@ -32,7 +32,7 @@ const TAKEN: &[(&str, &str)] = &[
     ("i_number_pos_double_huge_exp", "[null]"),
     ("i_number_real_neg_overflow", "[null]"),
     ("i_number_real_pos_overflow", "[null]"),
-    // Other numbers keep their digits; here is what a double makes of them.
+    // Other numbers keep their digits; here are their values as doubles.
     ("i_number_double_huge_neg_exp", "[0]"),
     ("i_number_real_underflow", "[0]"),
     ("i_number_too_big_neg_int", "[-123123123123123123123123123123]"),
@@ -42,7 +42,7 @@ const TAKEN: &[(&str, &str)] = &[
     ("n_string_unescaped_ctrl_char", r#"["a\u0000a"]"#),
     ("n_string_unescaped_newline", r#"["new\nline"]"#),
     ("n_string_unescaped_tab", r#"["\t"]"#),
-    // Half a character is U+FFFD.
+    // Half a surrogate pair is U+FFFD.
     ("i_object_key_lone_2nd_surrogate", r#"{"\ufffd":0}"#),
     ("i_string_1st_surrogate_but_2nd_missing", r#"["\ufffd"]"#),
     ("i_string_1st_valid_surrogate_2nd_invalid", r#"["\ufffd\u1234"]"#),
@@ -53,7 +53,7 @@ const TAKEN: &[(&str, &str)] = &[
     ("i_string_invalid_surrogate", r#"["\ufffdabc"]"#),
     ("i_string_inverted_surrogates_U+1D11E", r#"["\ufffd\ufffd"]"#),
     ("i_string_lone_second_surrogate", r#"["\ufffd"]"#),
-    // So is bad UTF-8, as browsers and `String::from_utf8_lossy` have it.
+    // Bad UTF-8 is too, as in browsers and `String::from_utf8_lossy`.
     ("i_string_UTF-8_invalid_sequence", r#"["日ш\ufffd"]"#),
     ("i_string_UTF8_surrogate_U+D800", r#"["\ufffd\ufffd\ufffd"]"#),
     ("i_string_invalid_utf-8", r#"["\ufffd"]"#),
@@ -66,10 +66,10 @@ const TAKEN: &[(&str, &str)] = &[
     ("i_string_truncated-utf-8", r#"["\ufffd\ufffd"]"#),
 ];
 
-/// JSON of which only the message is refused (`too_deep`), and not the whole body.
+/// JSON for which only the message is refused (`too_deep`), and not the whole body.
 const DEEP: &[&str] = &["i_structure_500_nested_arrays"];
 
-/// The code of a message that is refused.
+/// The code of a refused message.
 #[derive(Default)]
 struct Refused(Option<&'static str>);
 
@@ -81,7 +81,7 @@ impl Watch for Refused {
     }
 }
 
-/// What a text becomes as a property of a message; else the code of the refusal.
+/// The value of a text as a property of a message, or the code of its refusal.
 fn answer(text: &[u8]) -> Result<Value, &'static str> {
     let head = br#"{"event":"E","userId":"u","messageId":"m","properties":{"v":"#;
     let body = [&head[..], text, b"}}"].concat();
@@ -130,7 +130,7 @@ fn every_case_of_the_json_suite_has_the_documented_result() {
             (None, b'y') => by_serde.clone(),
             (None, _) => None,
         };
-        // What is strict JSON must be read as a library of JSON reads it.
+        // Strict JSON must give the same value as in a JSON library.
         assert!(
             by_serde.is_some() || !name.starts_with("y_"),
             "{name}: no JSON"

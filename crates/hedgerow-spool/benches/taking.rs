@@ -23,7 +23,7 @@ use hedgerow_rewrite::posthog::BatchOutline;
 use hedgerow_rewrite::{ApiKey, Arrival, Batch, Bounds, Call, Envelope, Mapping, Rewriter};
 use hedgerow_spool::SpooledEvent;
 
-/// Set for the runs that are counted: way, events and rounds.
+/// Set for the counted runs: way, events and rounds.
 const RUN: &str = "HEDGEROW_BENCH_RUN";
 
 fn main() {
@@ -42,7 +42,7 @@ fn main() {
     }
 }
 
-/// A page's track call in its context, once for each event.
+/// A page's track call with its context, once for each event.
 fn batch(events: usize) -> (Bytes, Option<BatchOutline>) {
     let message = |number: usize| {
         format!(

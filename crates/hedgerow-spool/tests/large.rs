@@ -1,8 +1,9 @@
 //! A spool with very many events starts as quickly as one with few: the test counts the bytes read
 //! from the disk. It is the only test of its process, because the system counts by process.
 //!
-//! `HEDGEROW_SPOOL_EVENTS` is how many events wait (300,000); `HEDGEROW_SPOOL_FOLDER` is where the spool
-//! is made and stays, for a proxy to be started on it. `make large-spool` is five million.
+//! `HEDGEROW_SPOOL_EVENTS` is the number of waiting events (300,000). `HEDGEROW_SPOOL_FOLDER` is
+//! where the test makes the spool and leaves it, so that a proxy can start with it. `make
+//! large-spool` uses five million.
 #![cfg(all(feature = "sqlite", target_os = "linux"))]
 #![allow(
     missing_docs,
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use hedgerow_spool::{PeekLimit, SpooledEvent, SqliteSettings, SqliteSpool, Store};
 use rusqlite::Connection;
 
-/// Different events; all others are copies of them.
+/// The number of different events; all others are copies.
 const DIFFERENT: usize = 1_000;
 
 fn event(number: usize) -> SpooledEvent {
@@ -31,21 +32,21 @@ fn event(number: usize) -> SpooledEvent {
 fn settings() -> SqliteSettings {
     SqliteSettings {
         max_size: 1 << 40,
-        // Fewer than wait even in the small spool.
+        // Fewer than wait in the small spool.
         recognised: 5_000,
         ..SqliteSettings::default()
     }
 }
 
-/// Bytes that this process has read, from files and wherever else.
+/// The bytes that this process has read from files and elsewhere.
 fn read() -> u64 {
     let counts = std::fs::read_to_string("/proc/self/io").unwrap();
     let line = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
     line.unwrap().parse().unwrap()
 }
 
-/// Fills it with this number of events, and a tenth as many dead letters of another project. SQLite
-/// copies the rows: appends would take minutes.
+/// Fills the spool with this number of events, and a tenth as many dead letters of another project.
+/// SQLite copies the rows, because appends would take minutes.
 fn fill(folder: &Path, events: usize) {
     let database = Connection::open(folder.join("spool.db")).unwrap();
     let there: usize = database
@@ -75,8 +76,8 @@ fn fill(folder: &Path, events: usize) {
     filled.unwrap();
 }
 
-/// The bytes that a start has read, and its time: until the counts are known, the oldest events are
-/// read and a new one is stored.
+/// The bytes that a start reads, and its time. The start ends when the counts are known, the oldest
+/// events are read and a new event is stored.
 async fn start(folder: &Path, new: usize) -> (u64, Duration, u64, u64) {
     let (before, begin) = (read(), Instant::now());
     let spool = SqliteSpool::open(folder, settings()).unwrap();
@@ -125,6 +126,6 @@ async fn a_start_reads_the_same_from_a_spool_with_very_much_waiting_as_from_one_
     println!("{few} events: {little} bytes read in {quick:?}; {many}: {much} bytes in {long:?}");
     assert_eq!(waiting, many as u64 + 1);
     assert_eq!(dead_of_many, dead + (many as u64 - few as u64 - 1) / 10);
-    // A tree that is deeper by a page or two, in each of a few tables.
+    // A few tables have a tree that is deeper by a page or two.
     assert!(much < little + 32 * 8192, "{much} bytes, not {little}");
 }

@@ -1,4 +1,4 @@
-//! The files of the proxy that need no framework, without the rest of it.
+//! The files of the proxy that need no framework.
 #![allow(dead_code, unused_imports)]
 
 #[path = "../../../src/proxy/listen/balancer.rs"]

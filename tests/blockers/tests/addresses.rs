@@ -1,8 +1,8 @@
 //! Brave's engine with EasyList, EasyPrivacy, uBlock's and AdGuard's lists blocks none of the
-//! addresses that the real libraries asked for, in 200 installations.
+//! addresses that the real libraries request, in 200 installations.
 //!
-//! `make blockers` downloads the lists and generates the addresses. Without them this test says
-//! that it was skipped; with `HEDGEROW_BLOCKERS=required` it fails instead.
+//! `make blockers` downloads the lists and generates the addresses. Without them this test prints
+//! that it was skipped; with `HEDGEROW_BLOCKERS=required` it fails.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 const PAGE: &str = "https://www.example-shop.com/";
 
-/// Rules of newer lists than those that packages carry (adblock 4).
+/// Rules from newer lists than the packages contain (adblock 4).
 const NEWER: &str = "/analytics.js/v1/*
 /posthog-recorder.js
 /dead-clicks-autocapture.js
@@ -67,8 +67,8 @@ fn lists() -> Option<Vec<(String, String)>> {
     Some(lists)
 }
 
-/// An engine as a user of one blocker has it, and as one who has every list: a list's exceptions
-/// hold for the others too, so what passes all of them together proves nothing of each.
+/// One engine for each blocker with its lists, and one with every list. A list's exceptions apply
+/// to the other lists too, so the engine with all of them proves nothing about each blocker.
 fn engines(lists: &[(String, String)]) -> Vec<(&'static str, Engine)> {
     let of_adguard = |name: &str| name.starts_with("adguard");
     vec![
@@ -90,7 +90,7 @@ fn engine(lists: &[(String, String)], takes: impl Fn(&str) -> bool) -> Engine {
     Engine::new_with_filter_set(set)
 }
 
-/// The rule that blocks this, if one does.
+/// The rule that blocks this address, if there is one.
 fn blocked(engine: &Engine, url: &str, kind: &str) -> Option<String> {
     let method = if kind == "script" { "get" } else { "post" };
     let request = Request::new(url, PAGE, kind, method).expect("an address");
@@ -102,7 +102,7 @@ fn blocked(engine: &Engine, url: &str, kind: &str) -> Option<String> {
     result.should_block().then(rule)
 }
 
-/// An engine that blocks nothing proves nothing, and one that blocks everything neither.
+/// An engine that blocks nothing proves nothing, nor does one that blocks everything.
 fn controls(name: &str, engine: &Engine) {
     for (url, kind) in [
         (
@@ -138,7 +138,7 @@ fn controls(name: &str, engine: &Engine) {
     }
 }
 
-/// The lists themselves know the vendors, without the rules that this test adds.
+/// The lists themselves block the vendors, without the rules that this test adds.
 fn lists_alone(lists: &[(String, String)]) {
     for (list, url, kind) in [
         (

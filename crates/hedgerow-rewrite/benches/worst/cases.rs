@@ -1,4 +1,4 @@
-//! The cases: each as steps, between which the proxy lets other requests have their turn.
+//! The cases, each as steps; between two steps the proxy serves other requests.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -12,7 +12,7 @@ use hedgerow_rewrite::{
     Recipient, Rewrite, RewriteError, Rewriter, Timestamp,
 };
 
-/// What a step of work came to.
+/// The result of a step.
 pub enum Work {
     More,
     Ended(String),
@@ -22,12 +22,12 @@ pub type Steps = Box<dyn FnMut() -> Work>;
 
 pub struct Case {
     pub name: String,
-    /// What is divided by: the bytes that have to be read, as they are after inflation.
+    /// The divisor: the number of bytes to read, after inflation.
     pub bytes: usize,
     pub begin: Box<dyn Fn() -> Steps>,
 }
 
-/// What comes in one read from a connection.
+/// The bytes of one read from a connection.
 pub const READ: usize = 16 * 1024;
 
 pub const PERSON: &str =
@@ -35,7 +35,7 @@ pub const PERSON: &str =
 
 pub const CONTEXT: &str = r#"{"library":{"name":"analytics.js","version":"npm:next-1.84.0"},"locale":"en-US","timezone":"Europe/Berlin","page":{"path":"/shop/boots","referrer":"https://www.google.com/","search":"?utm_source=mail","title":"Boots","url":"https://shop.example/shop/boots?utm_source=mail"},"userAgent":"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/152.0.0.0 Safari/537.36","screen":{"width":1920,"height":1080}}"#;
 
-/// As analytics.js sends it, 300 at once.
+/// A body of analytics.js with 300 messages.
 pub fn ordinary_batch(count: usize) -> String {
     let mut items = Vec::new();
     for number in 0..count {
@@ -63,7 +63,7 @@ fn arrival(call: Call, cookies: Option<&str>) -> Arrival {
     }
 }
 
-/// A rewriting and what it writes into.
+/// A rewriting and its output.
 struct Conversion {
     rewrite: Rewrite,
     batch: Batch,
@@ -85,7 +85,7 @@ impl Conversion {
         }
     }
 
-    /// One pull; none when there is nothing more to do for now.
+    /// One pull; `None` if there is nothing more to do for now.
     fn pull(&mut self) -> Result<Option<Pulled>, RewriteError> {
         let pulled = self.rewrite.pull(&mut self.batch, 256 * 1024, &mut ())?;
         Ok(match pulled {
@@ -99,7 +99,7 @@ impl Conversion {
     }
 }
 
-/// What analytics.js sends as a rule: one message a request, here so many requests.
+/// As analytics.js usually sends: one message for each request, so many requests.
 pub fn single(requests: usize) -> Case {
     let text = ordinary_batch(1);
     let rewriter = rewriter(Mapping::default());
@@ -125,7 +125,7 @@ pub fn single(requests: usize) -> Case {
     }
 }
 
-/// A body that comes in reads, plain.
+/// A body that comes in several reads, uncompressed.
 pub fn body(name: &str, call: Call, text: impl Into<Vec<u8>>) -> Case {
     with(name, (call, None), Mapping::default(), text.into())
 }
@@ -184,7 +184,7 @@ pub fn gzip(data: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// What comes compressed, counted by what comes out.
+/// A compressed body; the cost is for its inflated bytes.
 pub fn inflated(name: &str, wire: Vec<u8>, bytes: usize) -> Case {
     let wire = Arc::new(wire);
     Case {
@@ -243,12 +243,12 @@ pub fn pixel(name: &str, query: String) -> Case {
 
 pub const TRACK: Call = Call::One(Kind::Track);
 
-/// A track call with something in its properties.
+/// A track call with this in its properties.
 pub fn track(inside: &str) -> String {
     format!(r#"{{"event":"E","messageId":"m",{PERSON},"properties":{{{inside}}}}}"#)
 }
 
-/// A track call with something beside its properties.
+/// A track call with this beside its properties.
 pub fn beside(fields: &str) -> String {
     format!(r#"{{"event":"E","messageId":"m",{PERSON},{fields}}}"#)
 }

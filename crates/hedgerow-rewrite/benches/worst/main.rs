@@ -1,12 +1,12 @@
-//! What the worst that a client can send costs beside an ordinary body: processor time for each
-//! byte, the longest time between two points at which other requests have their turn, and how it
-//! ends. docs/hostile.md has the table.
+//! The cost of the worst bodies that a client can send, compared with an ordinary body: processor
+//! time for each byte, the longest time without a pause for other requests, and the result.
+//! docs/hostile.md has the table.
 //!
-//! `cargo bench -p hedgerow-rewrite --bench worst`; with `-- --check` it fails where a case costs
-//! more than five times as much for a byte, and any other word is a part of the names of the cases that
-//! are wanted. Times are those of the processor, the least of several runs. Other work on the machine
-//! takes its caches away, so that each case is compared with ordinary messages that have just had their
-//! turn, in pieces of about the same length; one that seems too dear is looked at more often.
+//! `cargo bench -p hedgerow-rewrite --bench worst`. With `-- --check` it fails if a byte of a case
+//! costs more than five times as much; any other argument selects cases by a part of their names.
+//! Times are processor times, the shortest of several runs. Other work on the machine empties the
+//! processor's caches, so each case is compared with ordinary messages measured just before, in
+//! pieces of about the same length; a case that seems too slow is measured more often.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -23,19 +23,19 @@ use std::time::Duration;
 
 use cases::{Case, Work};
 
-/// How much more a byte may cost than an ordinary one.
+/// How many times the cost of an ordinary byte is allowed.
 const MOST: f64 = 5.0;
 const RUNS: usize = 5;
-/// And so many if it seems to cost more than that.
+/// The number of runs if the cost seems higher.
 const MORE_RUNS: usize = 30;
 
-/// The time that this thread has had of a processor.
+/// The processor time of this thread.
 fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// What a case costs.
+/// The cost of a case.
 struct Cost {
     whole: Duration,
     longest: Duration,
@@ -61,7 +61,8 @@ fn run(case: &Case) -> Cost {
     }
 }
 
-/// The least of several runs, and how many times as much a byte costs as an ordinary one beside it.
+/// The shortest of several runs, and the ratio of its cost for a byte to that of an ordinary body
+/// measured beside it.
 fn cost(case: &Case, ordinary: &Case) -> (Cost, f64) {
     let each = |cost: &Cost, case: &Case| cost.whole.as_nanos() as f64 / case.bytes as f64;
     let mut base = f64::INFINITY;

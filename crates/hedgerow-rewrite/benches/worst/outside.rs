@@ -1,4 +1,4 @@
-//! What comes beside a plain body: cookies, pixels, and bodies in gzip.
+//! Cases outside a plain body: cookies, pixels, and gzip bodies.
 
 use base64::Engine;
 use hedgerow_rewrite::{Call, Mapping};

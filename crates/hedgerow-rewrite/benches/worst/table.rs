@@ -1,4 +1,4 @@
-//! Each case of the table.
+//! The cases of the table.
 
 use hedgerow_rewrite::rewrite::privacy::{ClickIds, Privacy};
 use hedgerow_rewrite::{Call, Kind, Mapping};
@@ -6,7 +6,7 @@ use hedgerow_rewrite::{Call, Kind, Mapping};
 use super::cases::*;
 use super::outside::outside;
 
-/// What all are compared with.
+/// The ordinary body for the comparison.
 pub fn ordinary() -> Case {
     single(4_000)
 }

@@ -1,6 +1,6 @@
-//! Where a generated request comes from: a row of bytes, a fuzzer's or those of a seed.
+//! The source of generated requests: a sequence of bytes, from a fuzzer or a seed.
 
-/// Decisions, each taken from the next bytes; 0 where they have run out.
+/// Decisions, each made from the next bytes; 0 at the end of the bytes.
 pub struct Choices<'d> {
     rest: &'d [u8],
 }
@@ -26,7 +26,7 @@ impl<'d> Choices<'d> {
         }
     }
 
-    /// True once in so many times; never where nothing is left.
+    /// True once in so many times; false at the end of the bytes.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) + 1 == times && times > 1
     }
@@ -36,7 +36,7 @@ impl<'d> Choices<'d> {
     }
 }
 
-/// The same bytes for the same seed: xorshift.
+/// The same bytes for the same seed (xorshift).
 pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {

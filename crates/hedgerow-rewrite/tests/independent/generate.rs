@@ -1,4 +1,4 @@
-//! Requests that a sender could send, odd ones foremost.
+//! Requests that a sender could send, mostly unusual ones.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ pub const ARRIVAL: i64 = 1_795_467_600_000;
 
 const KINDS: [&str; 6] = ["track", "page", "screen", "identify", "group", "alias"];
 
-/// A request and its body's text.
+/// A request and the text of its body.
 pub fn request(choices: &mut Choices<'_>) -> (Request, String) {
     let settings = settings(choices);
     let call = match choices.below(3) {
@@ -78,7 +78,7 @@ pub fn settings(choices: &mut Choices<'_>) -> Settings {
         0 => Mode::Reference,
         _ => Mode::Enriched,
     };
-    // Most switches are of the enriched mode only.
+    // Most switches exist only in the enriched mode.
     let mut of_enriched = || match mode {
         Mode::Reference => Switch::Off,
         Mode::Enriched => switch(choices),
@@ -98,7 +98,7 @@ pub fn settings(choices: &mut Choices<'_>) -> Settings {
 }
 
 fn body(choices: &mut Choices<'_>, call: Option<&'static str>) -> Node {
-    // One spelling in a request: of several the first counts, and maps know no order.
+    // One spelling in each request: of several, the first counts, and maps have no order.
     let all = choices.of(&["All", "all", "A-ll", "ALL"]);
     if choices.below(3) > 0 {
         return Node::Object(message(choices, call, all));
@@ -324,7 +324,7 @@ fn context(choices: &mut Choices<'_>) -> Node {
             15 => ("traits", traits(choices)),
             16 => ("sessionId", session(choices)),
             17 => ("direct", Node::Bool(choices.below(2) == 0)),
-            // Keys with the dot in them.
+            // Keys with a dot in them.
             18 => match choices.below(2) {
                 0 => ("page.url", url(choices)),
                 _ => ("os.name", text(choices)),
@@ -390,7 +390,7 @@ fn library(choices: &mut Choices<'_>) -> Node {
     }
 }
 
-/// A user agent of which posthog-js's own reading is on record.
+/// A user agent with a known result of posthog-js.
 fn agent(choices: &mut Choices<'_>) -> Node {
     match choices.below(8) {
         0 => text(choices),
@@ -424,8 +424,8 @@ pub fn session(choices: &mut Choices<'_>) -> Node {
     }
 }
 
-/// Whether the order of keys counts somewhere, which maps do not know: of `name` and `campaign` in a
-/// campaign the later one counts, of several spellings of `All` the first.
+/// Whether the order of keys matters somewhere, which a map does not keep: of `name` and `campaign`
+/// in a campaign the later one counts, of several spellings of `All` the first.
 fn depends_on_order(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.iter().any(depends_on_order),
@@ -442,7 +442,7 @@ fn depends_on_order(value: &Value) -> bool {
     }
 }
 
-/// What a fuzzer writes as a body itself; none if it is no JSON.
+/// A body that a fuzzer has written itself; `None` if it is no JSON.
 pub fn raw(data: &[u8]) -> Option<(Request, String)> {
     let (choice, text) = data.split_at_checked(2)?;
     let text = std::str::from_utf8(text).ok()?;

@@ -1,5 +1,5 @@
-//! The code under test held against an independent implementation: the bodies of fuzz targets and
-//! of ordinary tests.
+//! Compares the code under test with an independent implementation, for fuzz targets and for
+//! ordinary tests.
 
 pub mod choices;
 mod generate;
@@ -19,19 +19,19 @@ use serde_json::Value;
 use choices::Choices;
 use oracle::{Expected, Request, Settings, Switch};
 
-/// What is different for a request that is generated from these bytes; none if nothing is.
+/// The difference for a request generated from these bytes, if there is one.
 pub fn generated(data: &[u8]) -> Option<String> {
     let (request, text) = generate::request(&mut Choices::new(data));
     difference(&request, &text)
 }
 
-/// The same for a body that the bytes are, but for the first two, which say how it is sent.
+/// The same for the body in these bytes; the first two bytes select how it is sent.
 pub fn raw(data: &[u8]) -> Option<String> {
     let (request, text) = generate::raw(data)?;
     difference(&request, &text)
 }
 
-/// What is different, with all that is needed to see why; none if nothing is.
+/// The difference with everything that explains it, if there is one.
 fn difference(request: &Request, text: &str) -> Option<String> {
     let expected = oracle::convert(request);
     let got = convert(request, text);
@@ -114,7 +114,7 @@ fn objects_differ(above: &str, expected: &oracle::Object, got: &oracle::Object) 
     (!wrong.is_empty()).then(|| wrong.join("\n"))
 }
 
-/// Numbers by value, keys in any order.
+/// Compares numbers by value, and keys in any order.
 fn same(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),

@@ -1,5 +1,5 @@
-//! JSON as a sender writes it, and what it means: the text goes to the code under test, the value
-//! to the independent implementation, so that neither depends on the other's reader.
+//! JSON as text and as a value. The code under test gets the text and the independent
+//! implementation the value, so that neither depends on the other's reader.
 
 use serde_json::{Map, Value};
 
@@ -7,17 +7,17 @@ use serde_json::{Map, Value};
 pub enum Node {
     Null,
     Bool(bool),
-    /// As it is written, and as it is read.
+    /// A number as written, and as read.
     Number(&'static str),
     /// `NaN`, `1e400` and the like, which are read as null.
     NoNumber(&'static str),
     Text(Text),
     Array(Vec<Node>),
-    /// Keys in the order of their writing; some stand there twice.
+    /// Keys in the order of writing; some are repeated.
     Object(Vec<(Text, Node)>),
 }
 
-/// A string between its quotes, as it is written and as it is read.
+/// A string between its quotes, as written, and as read.
 #[derive(Debug, Clone)]
 pub struct Text {
     written: String,
@@ -43,7 +43,7 @@ impl Text {
         }
     }
 
-    /// Half of a surrogate pair, or a raw control character, which are repaired.
+    /// With half a surrogate pair or a raw control character, which the rewriting repairs.
     pub fn odd(written: &str, means: &str) -> Self {
         Self {
             written: written.to_owned(),
@@ -93,7 +93,7 @@ impl Node {
         }
     }
 
-    /// Of a key that comes twice the last value counts.
+    /// Of a repeated key, the last value counts.
     pub fn value(&self) -> Value {
         match self {
             Self::Null | Self::NoNumber(_) => Value::Null,

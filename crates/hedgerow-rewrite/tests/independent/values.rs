@@ -1,4 +1,4 @@
-//! Ids, texts, times and other values, odd ones foremost.
+//! Ids, texts, times and other values, mostly unusual ones.
 
 use super::choices::Choices;
 use super::generate::session;
@@ -59,7 +59,7 @@ pub fn id(choices: &mut Choices<'_>) -> Node {
     }
 }
 
-/// A text, or what stands in its place.
+/// A text, or another value in its place.
 pub fn text(choices: &mut Choices<'_>) -> Node {
     let texts = [
         "",
@@ -94,7 +94,7 @@ pub fn text(choices: &mut Choices<'_>) -> Node {
     }
 }
 
-/// Any value, at most so deep.
+/// Any value, nested at most so deep.
 pub fn value(choices: &mut Choices<'_>, depth: usize) -> Node {
     let numbers = [
         "0",

@@ -1,7 +1,7 @@
-//! The parsing cases of JSONTestSuite, by their public names. Their content is written here again
-//! from what each name says.
+//! The parsing cases of JSONTestSuite, by their public names. Their contents were written anew from
+//! the names.
 
-/// Names, and texts that are too long to stand in the table.
+/// Names, and texts that are too long for the table.
 pub fn cases() -> Vec<(&'static str, Vec<u8>)> {
     let mut cases: Vec<(&str, Vec<u8>)> = CASES
         .iter()

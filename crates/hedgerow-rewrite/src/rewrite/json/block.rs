@@ -47,6 +47,13 @@ impl Pattern {
     }
 }
 
+/// A bit for each byte that is a digit.
+#[inline(always)]
+pub(super) fn digits(block: &[u8; BLOCK]) -> u32 {
+    let values = u8x16::new(*block) - u8x16::splat(b'0');
+    values.min(u8x16::splat(9)).simd_eq(values).to_bitmask()
+}
+
 /// A bit for each byte that is one of two.
 #[inline(always)]
 pub(in crate::rewrite) fn either(block: &[u8; BLOCK], one: u8, other: u8) -> u32 {
@@ -85,6 +92,8 @@ mod tests {
                 let is_special = matches!(byte, b'"' | b'\\' | 0..=0x1f);
                 let expected = u32::from(is_special) << place;
                 assert_eq!(special(&block), expected, "{byte:#x} at {place}");
+                let expected = u32::from(byte.is_ascii_digit()) << place;
+                assert_eq!(digits(&block), expected, "{byte:#x} at {place}");
                 for before in 0..4 {
                     let mut blocks = [[b'a'; BLOCK]; 4];
                     blocks[before] = block;

@@ -1,4 +1,4 @@
-//! What cookies of the same site say (docs/mapping.md, docs/sessions.md).
+//! The values of the site's cookies (docs/mapping.md, docs/sessions.md).
 
 use percent_encoding::percent_decode_str;
 use serde_json::{json, Value};
@@ -6,7 +6,7 @@ use serde_json::{json, Value};
 use super::normalise::{Library, Message};
 use super::{web, Expected, Request};
 
-/// The decoded value of the first cookie of a name.
+/// The decoded value of the first cookie with this name.
 pub fn value(header: &str, name: &str) -> Option<String> {
     let mut pairs = header.split(';').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.find(|(found, _)| found.trim() == name)?;
@@ -14,7 +14,7 @@ pub fn value(header: &str, name: &str) -> Option<String> {
     Some(decoded.into_owned())
 }
 
-/// analytics.js's group; older versions put it into quotes.
+/// analytics.js's group; older versions put quotes around it.
 pub fn group(request: &Request) -> Option<Value> {
     let id = value(&request.cookies, "ajs_group_id")?;
     match id.starts_with('"') {
@@ -23,7 +23,7 @@ pub fn group(request: &Request) -> Option<Value> {
     }
 }
 
-/// `$fbc` and `$fbp` of a browser's visitor who has a profile.
+/// `$fbc` and `$fbp` of a browser's visitor with a profile.
 pub fn meta(request: &Request, message: &Message, expected: &mut Expected) {
     let no_profile = Some(&Value::Bool(false));
     let is_call = !matches!(message.kind, "group" | "alias");
@@ -32,7 +32,7 @@ pub fn meta(request: &Request, message: &Message, expected: &mut Expected) {
     if !is_call || !is_browser || !has_profile {
         return;
     }
-    // Not beside a `$set` of the caller's or of the context's traits, nor in one that is no object.
+    // Not if the caller or the context's traits have a `$set`, or if `$set` is no object.
     let set = expected.properties.get("$set");
     let stays = match message.kind {
         "identify" => set.is_some_and(|set| !set.is_object()),
@@ -43,7 +43,7 @@ pub fn meta(request: &Request, message: &Message, expected: &mut Expected) {
     }
     let mut ids = Vec::new();
     if let Some(click) = value(&request.cookies, "_fbc").filter(|it| is_click(it)) {
-        // The cookie has not seen a newer click yet.
+        // The cookie does not have this newer click yet.
         let url = expected
             .properties
             .get("$current_url")
@@ -66,7 +66,7 @@ pub fn meta(request: &Request, message: &Message, expected: &mut Expected) {
     }
 }
 
-/// `fb.INDEX.TIME.CLICK`, perhaps with an appendix.
+/// `fb.INDEX.TIME.CLICK`, perhaps with a suffix.
 fn is_click(text: &str) -> bool {
     let parts: Vec<&str> = text.split('.').collect();
     let is_number = |part: &str| part.parse::<u64>().is_ok();

@@ -1,4 +1,4 @@
-//! What the enriched mode adds (mapping, section 5; docs/mapping.md; docs/fields.md).
+//! The additions of the enriched mode (mapping, section 5; docs/mapping.md; docs/fields.md).
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::normalise::{Library, Message};
 use super::reference::{on, Who};
 use super::{cookies, groups, ids, session, web, Expected, Object, Request};
 
-/// Names of events that PostHog drops if they make no profile (posthog-ingestion 4.4).
+/// Events that PostHog drops if they make no profile (posthog-ingestion 4.4).
 const NEED_A_PROFILE: [&str; 5] = [
     "$identify",
     "$create_alias",
@@ -38,7 +38,7 @@ pub fn add(request: &Request, message: &Message, expected: &mut Expected) {
         let locale = says(message.context_at("locale"));
         if let (Some(locale), Library::Browser) = (locale, message.library) {
             expected.add("$browser_language", locale);
-            // A text that says nothing is no property.
+            // A text that stands for a missing value makes no property.
             let prefix = locale.split('-').next().unwrap();
             if !prefix.is_empty() {
                 expected.add("$browser_language_prefix", prefix);
@@ -91,7 +91,7 @@ fn persons(request: &Request, message: &Message, who: &Who, expected: &mut Expec
         }
         "track" | "page" | "screen" if on(request.settings.context_traits_always) => {
             if let Some(traits) = of_context {
-                // What is no object sets nothing.
+                // A value that is no object sets nothing.
                 let own = expected.properties.get("$set");
                 if own.is_some_and(|own| !own.is_object()) {
                     expected.properties.remove("$set");
@@ -129,7 +129,8 @@ fn address(message: &Message, expected: &mut Expected) {
     }
 }
 
-/// A text that says something, or a number: versions and names are sent as either.
+/// A text other than those for a missing value, or a number: clients send versions and names as
+/// either.
 fn word(value: Option<&Value>) -> Option<Value> {
     let value = value.filter(|value| value.is_number() || says(Some(value)).is_some());
     value.cloned()
@@ -186,7 +187,7 @@ fn device(message: &Message, who: &Who, expected: &mut Expected) {
 /// `$process_person_profile`.
 fn profile(request: &Request, message: &Message, who: &Who, expected: &mut Expected) {
     let name = expected.event["event"].as_str().unwrap_or_default();
-    // The caller's own changes count, the traits of the context do not.
+    // The caller's own changes count; the context's traits do not.
     let own = match message.kind {
         "group" | "alias" => Object::new(),
         _ => spread(message.field("properties")),
@@ -221,8 +222,8 @@ fn bookkeeping(request: &Request, message: &Message, expected: &mut Expected) {
     ]);
 }
 
-/// Ids that the caller gives by PostHog's own names have the same form; a placeholder is
-/// taken out (docs/fields.md).
+/// Ids that the caller gives under PostHog's own names get the same form; a placeholder is removed
+/// (docs/fields.md).
 fn by_posthogs_names(expected: &mut Expected) {
     let name = expected.event["event"]
         .as_str()

@@ -7,7 +7,7 @@ use super::normalise::{Library, Message};
 use super::reference::on;
 use super::{cookies, ids, Expected, Mode, Object, Request};
 
-/// `$groups` that follow from the context.
+/// `$groups` from the context.
 pub fn of_context(request: &Request, message: &Message) -> Option<Value> {
     let group = message.context.as_ref()?.as_object()?.get("groupId")?;
     let key = match request.settings.mode {
@@ -17,8 +17,8 @@ pub fn of_context(request: &Request, message: &Message) -> Option<Value> {
     key.map(|key| json!({ request.settings.group_type.as_str(): key }))
 }
 
-/// A group's key of the enriched mode: numbers become text only where JavaScript prints them
-/// otherwise, or they have more than 15 digits (docs/fields.md).
+/// A group's key in the enriched mode: a number becomes text only if JavaScript prints it in
+/// another form, or if it has more than 15 digits (docs/fields.md).
 pub fn key(group: &Value) -> Option<Value> {
     let text = ids::enriched(Some(group))?;
     match group {
@@ -31,7 +31,7 @@ pub fn key(group: &Value) -> Option<Value> {
     }
 }
 
-/// The type of a group call and its traits.
+/// The type of a group call, and its traits.
 pub fn of_call(request: &Request, message: &Message) -> (String, Option<Value>) {
     let traits = message.field("traits").cloned();
     let by_setting = request.settings.group_type.clone();
@@ -48,7 +48,7 @@ pub fn of_call(request: &Request, message: &Message) -> (String, Option<Value>) 
     (by_setting, traits)
 }
 
-/// The caller's `$groups` and the context's are merged; for one type the caller's counts.
+/// Merges the caller's `$groups` and the context's; for the same type the caller's value counts.
 pub fn merge(request: &Request, message: &Message, expected: &mut Expected) {
     if message.kind == "alias" {
         return;
@@ -79,7 +79,7 @@ pub fn merge(request: &Request, message: &Message, expected: &mut Expected) {
         is_browser.then(|| json!({ request.settings.group_type.as_str(): id }))
     };
     let groups = match (by_context, given) {
-        // What is no object cannot be added to.
+        // Nothing can be added to a value that is no object.
         (None, Some(given)) if !given.is_object() => None,
         (None, _) => by_cookie(),
         (by_context, _) => by_context,

@@ -6,8 +6,8 @@ use sha1::{Digest, Sha1};
 
 use super::javascript::{number_text, truthy};
 
-/// An id of a person in the reference: anything that JavaScript takes for true, numbers as text;
-/// a blank one is none.
+/// A person's id in the reference: every value that is true in JavaScript, numbers as text; a blank
+/// text is no id.
 pub fn reference(id: Option<&Value>) -> Option<Value> {
     match id? {
         Value::String(text) if text.trim().is_empty() => None,
@@ -16,7 +16,7 @@ pub fn reference(id: Option<&Value>) -> Option<Value> {
     }
 }
 
-/// An id as the enriched mode has it, wherever it stands.
+/// An id in the enriched mode, in every place.
 pub fn enriched(id: Option<&Value>) -> Option<String> {
     let id = match id? {
         Value::String(text) => text.trim().to_owned(),
@@ -55,7 +55,7 @@ fn names_a_person(id: &str) -> bool {
         || id == zeros.replace('-', ""))
 }
 
-/// PostHog cuts at 200 characters and replaces a NUL.
+/// PostHog cuts ids at 200 characters and replaces NUL.
 fn bounded(id: &str) -> String {
     if id.encode_utf16().count() <= 200 && !id.contains('\0') {
         return id.to_owned();
@@ -65,7 +65,7 @@ fn bounded(id: &str) -> String {
     format!("sha256:{hex}")
 }
 
-/// Whether an `anonymousId`, as it is written, can be merged: a true text or number.
+/// Whether an `anonymousId`, as written, can be merged: a true text or number.
 pub fn can_be_merged(id: Option<&Value>) -> bool {
     id.is_some_and(|id| id.is_string() || id.is_number()) && truthy(id)
 }

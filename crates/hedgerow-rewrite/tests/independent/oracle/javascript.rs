@@ -1,8 +1,9 @@
-//! What JavaScript makes of values (mapping 1.8), and what says nothing (docs/repairs.md).
+//! JavaScript's conversions of values (mapping 1.8), and the texts that stand for a missing value
+//! (docs/repairs.md).
 
 use serde_json::{Map, Number, Value};
 
-/// False are: nothing, null, `false`, 0 and empty text; all else is true.
+/// False are missing values, null, `false`, 0 and the empty text; all other values are true.
 pub fn truthy(value: Option<&Value>) -> bool {
     match value {
         None | Some(Value::Null) => false,
@@ -13,7 +14,7 @@ pub fn truthy(value: Option<&Value>) -> bool {
     }
 }
 
-/// `{...value}`: an object's entries, an array by index, a text by UTF-16 units.
+/// `{...value}`: an object's entries, an array's elements by index, a text's UTF-16 units.
 pub fn spread(value: Option<&Value>) -> Map<String, Value> {
     let indexed = |items: Vec<Value>| {
         let items = items.into_iter().enumerate();
@@ -22,7 +23,7 @@ pub fn spread(value: Option<&Value>) -> Map<String, Value> {
     match value {
         Some(Value::Object(entries)) => entries.clone(),
         Some(Value::Array(items)) => indexed(items.clone()),
-        // Half of a pair cannot leave as it is (posthog-ingestion 1.6).
+        // Half a surrogate pair cannot be sent (posthog-ingestion 1.6).
         Some(Value::String(text)) => indexed(
             text.encode_utf16()
                 .map(|unit| Value::from(String::from_utf16_lossy(&[unit])))
@@ -32,7 +33,7 @@ pub fn spread(value: Option<&Value>) -> Map<String, Value> {
     }
 }
 
-/// A number as `String(number)`; digits that a double could not hold stay.
+/// A number as `String(number)`; digits beyond the precision of a double stay.
 pub fn number_text(number: &Number) -> String {
     if number.is_i64() || number.is_u64() {
         return number.to_string();
@@ -47,7 +48,7 @@ pub fn number_text(number: &Number) -> String {
     let digits = mantissa.replace('.', "");
     let exponent: i32 = exponent.parse().unwrap();
     let count = digits.len() as i32;
-    // Where the point stands, counted from the first digit.
+    // The position of the point, counted from the first digit.
     let point = exponent + 1;
     let text = if count <= point && point <= 21 {
         format!("{digits}{}", "0".repeat((point - count) as usize))
@@ -64,7 +65,7 @@ pub fn number_text(number: &Number) -> String {
     format!("{sign}{text}")
 }
 
-/// What a language prints for nothing, but not blank text.
+/// The words of programming languages for no value, without blank text.
 pub fn is_placeholder(text: &str) -> bool {
     let text = text.trim();
     let lower = text.to_ascii_lowercase();
@@ -72,7 +73,7 @@ pub fn is_placeholder(text: &str) -> bool {
         || ["nil", "NaN", "(null)", "<nil>", "<null>", "[object Object]"].contains(&text)
 }
 
-/// The text of a value that says something.
+/// The text of a value, unless it stands for a missing value.
 pub fn says(value: Option<&Value>) -> Option<&str> {
     let text = value?.as_str()?;
     (!text.trim().is_empty() && !is_placeholder(text)).then_some(text)

@@ -1,6 +1,6 @@
-//! The mapping a second time, on `serde_json::Value`: slow, plain, and written from
-//! docs/mapping.md, docs/fields.md, docs/repairs.md and docs/protocols alone. Where it and the code
-//! differ, the documents judge.
+//! A second implementation of the mapping on `serde_json::Value`: slow, simple, and written only
+//! from docs/mapping.md, docs/fields.md, docs/repairs.md and docs/protocols. If the two differ, the
+//! documents decide.
 
 mod cookies;
 mod enriched;
@@ -34,7 +34,8 @@ pub enum Switch {
     On,
 }
 
-/// The switches of `mapping:` that this implementation knows; the first of each is the default.
+/// The switches of `mapping:` that this implementation knows; the first value of each is the
+/// default.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub mode: Mode,
@@ -52,11 +53,11 @@ pub struct Settings {
     pub bookkeeping: Switch,
 }
 
-/// A request, as far as it matters here.
+/// The parts of a request that matter here.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub settings: Settings,
-    /// The call that the path names; `None` for those of batches.
+    /// The call in the path; `None` for a batch.
     pub call: Option<&'static str>,
     pub body: Value,
     /// In milliseconds.
@@ -70,24 +71,24 @@ pub struct Request {
 /// What happens to a message.
 #[derive(Debug, Clone)]
 pub enum MessageOutcome {
-    /// It shuts down.
+    /// It is sent.
     Event(Expected),
-    /// It is refused or left out, for one of these reasons.
+    /// It is refused or dropped, for one of these reasons.
     Stays(BTreeSet<&'static str>),
 }
 
-/// An event, with holes where this implementation does not say.
+/// An event, with gaps where this implementation has no rule.
 #[derive(Debug, Clone, Default)]
 pub struct Expected {
     pub event: Object,
     pub properties: Object,
-    /// Properties that may be there or not, with any value.
+    /// Properties that may exist or not, with any value.
     pub wild: BTreeSet<&'static str>,
     /// `$session_id` is a UUID of version 7 of this moment, in milliseconds.
     pub session_of: Option<i64>,
-    /// `timestamp` is not judged.
+    /// `timestamp` is not compared.
     pub any_time: bool,
-    /// `uuid` is not judged: the message had no id.
+    /// `uuid` is not compared: the message had no id.
     pub any_uuid: bool,
 }
 
@@ -121,7 +122,7 @@ pub fn convert(request: &Request) -> Result<Vec<MessageOutcome>, &'static str> {
 const OMISSIONS: [&str; 2] = ["integrations", "self_alias"];
 
 fn fate(request: &Request, message: &Result<normalise::Message, &'static str>) -> MessageOutcome {
-    // Of several reasons any may be named; a message of no known type may be kept back besides.
+    // Any of several reasons may be named; a message of an unknown type may be held back as well.
     let message = match message {
         Ok(message) => message,
         Err(reason @ "not_an_object") => return MessageOutcome::Stays(BTreeSet::from([*reason])),

@@ -1,4 +1,4 @@
-//! What Segment's servers do before a destination sees a message (mapping 1.11).
+//! What Segment's servers do before a destination gets a message (mapping 1.11).
 
 use serde_json::Value;
 
@@ -6,11 +6,11 @@ use super::javascript::{says, truthy};
 use super::time::{self, Time};
 use super::{ids, Mode, Object, Request};
 
-/// A message as a destination of Segment's would get it.
+/// A message as a Segment destination would get it.
 pub struct Message {
     pub kind: &'static str,
     pub fields: Object,
-    /// What counts for it of its own and the batch's context.
+    /// The context that counts for it, of its own and the batch's.
     pub context: Option<Value>,
     integrations: Option<Value>,
     pub uuid: Option<String>,
@@ -29,10 +29,10 @@ pub enum Library {
 
 const KINDS: [&str; 6] = ["track", "page", "screen", "identify", "group", "alias"];
 
-/// The messages of a body; of each that is none, why.
+/// The messages of a body, or why an element is none.
 pub fn split(request: &Request) -> Result<Vec<Result<Message, &'static str>>, &'static str> {
     let Value::Object(body) = &request.body else {
-        // On the path of one call the body is the message.
+        // On the path of one call, the body is the message.
         return match request.call {
             Some(_) => Ok(vec![Err("not_an_object")]),
             None => Err("not_an_object"),
@@ -108,7 +108,7 @@ fn settle(
     }
 }
 
-/// The batch's gives way to the message's own, key by key, objects within objects.
+/// The message's own values replace the batch's, key by key, also in nested objects.
 fn merged(batch: Option<&Value>, own: Option<&Value>) -> Option<Value> {
     match (batch, own) {
         (Some(Value::Object(batch)), Some(Value::Object(own))) => {
@@ -125,7 +125,7 @@ fn merged(batch: Option<&Value>, own: Option<&Value>) -> Option<Value> {
     }
 }
 
-/// Where the library runs that sent a message (docs/repairs.md, "What else Segment would have
+/// Where the library that sent a message runs (docs/repairs.md, "What else Segment would have
 /// added").
 fn library(context: Option<&Value>) -> Library {
     let at = |path: &str| context.and_then(|context| context.pointer(path));
@@ -172,8 +172,8 @@ fn library(context: Option<&Value>) -> Library {
     }
 }
 
-/// The client's address, where the library runs on the visitor's own device and the context has
-/// none that says something; `context.direct: true` asks for it wherever the library runs.
+/// The client's address, if the library runs on the visitor's device and the context has no
+/// address; with `context.direct: true` wherever the library runs.
 fn fill_in_address(request: &Request, library: Library, context: &mut Option<Value>) {
     let is_direct = context.as_ref().and_then(|context| context.get("direct"));
     let is_on_device = matches!(library, Library::Browser | Library::Phone);
@@ -192,7 +192,7 @@ fn fill_in_address(request: &Request, library: Library, context: &mut Option<Val
 }
 
 impl Message {
-    /// Whether `integrations` keep it from PostHog (segment-tracking 4.5).
+    /// Whether `integrations` keep the message from PostHog (segment-tracking 4.5).
     pub fn is_kept_back(&self) -> bool {
         let Some(Value::Object(integrations)) = &self.integrations else {
             return false;
@@ -215,7 +215,7 @@ impl Message {
         self.fields.get(key)
     }
 
-    /// A value of the context; a key with the dot in it counts before the path (mapping 1.3).
+    /// A value of the context; a key with a dot in it counts before the path (mapping 1.3).
     pub fn in_context(&self, path: &str) -> Option<&Value> {
         let context = self.context.as_ref()?.as_object()?;
         if let Some(literal) = context.get(path) {
@@ -225,7 +225,7 @@ impl Message {
         context.get(outer)?.as_object()?.get(inner)
     }
 
-    /// A value two levels down in the context, or one.
+    /// A value one or two levels down in the context.
     pub fn context_at(&self, path: &str) -> Option<&Value> {
         let context = self.context.as_ref()?;
         let mut at = context;

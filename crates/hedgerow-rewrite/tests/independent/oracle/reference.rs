@@ -10,9 +10,9 @@ use super::{groups, ids, Expected, Mode, Object, Request, Switch};
 
 type Reasons = BTreeSet<&'static str>;
 
-/// Whose event it is.
+/// The person of an event.
 pub struct Who {
-    /// The `userId`, where it is one.
+    /// The `userId`, if it is an id.
     pub user: Option<Value>,
     pub anonymous: Option<Value>,
 }
@@ -64,7 +64,8 @@ pub fn map(request: &Request, message: &Message) -> Result<Expected, Reasons> {
     if let Some(time) = &message.time.written {
         event.insert("timestamp".to_owned(), time.clone());
     }
-    // Whether a time of another form can be read is not known here, and so not what is kept of it.
+    // This implementation does not know whether a time in another form can be read, and so not
+    // whether it is kept.
     let is_unknown = message.time.written.is_none();
     let wild = is_unknown.then_some("segment_original_timestamp");
     Ok(Expected {
@@ -84,8 +85,8 @@ fn of_context(request: &Request, message: &Message) -> Object {
         return properties;
     }
     let context = spread(message.context.as_ref());
-    // A text of the context that only says that there is nothing makes no property of its own in
-    // the enriched mode (docs/fields.md).
+    // In the enriched mode, a context text that stands for a missing value makes no property
+    // (docs/fields.md).
     let says_nothing = |value: &Value| {
         request.settings.mode == Mode::Enriched && value.as_str().is_some_and(is_placeholder)
     };
@@ -127,7 +128,7 @@ fn of_context(request: &Request, message: &Message) -> Object {
     properties
 }
 
-/// The properties of the call (mapping 1.4 and 1.6), without what the context gave.
+/// The call's properties (mapping 1.4 and 1.6), without those from the context.
 fn of_call(request: &Request, message: &Message, who: &Who, reasons: &mut Reasons) -> Object {
     let set = |properties: &mut Object, key: &str, value: Option<&Value>| match value {
         Some(value) => drop(properties.insert(key.to_owned(), value.clone())),
@@ -196,7 +197,7 @@ fn alias(
         },
         Mode::Enriched => {
             let named = ids::enriched(previous).map(Value::from);
-            // An alias without `previousId` is one of the anonymousId.
+            // An alias without `previousId` uses the anonymousId.
             let anonymous = who.anonymous.clone();
             named
                 .or_else(|| anonymous.filter(|id| who.user.as_ref().is_some_and(|user| user != id)))
@@ -239,7 +240,7 @@ fn name(message: &Message, who: &Who, reasons: &mut Reasons) -> Value {
     Value::Null
 }
 
-/// Whether a switch is on, in a form that reads well in conditions.
+/// Whether a switch is on.
 pub fn on(switch: Switch) -> bool {
     switch == Switch::On
 }

@@ -17,7 +17,8 @@ pub fn add(request: &Request, message: &Message, who: &Who, expected: &mut Expec
     let made = made.or(sent).unwrap_or(request.received_at);
     let sent = sent.unwrap_or(made);
     let is_covered = |start: i64| (start - MINUTE..=start + DAY).contains(&made);
-    // With a clock that is wrong by days PostHog would not find it; by how many is not judged.
+    // PostHog would not find the session of a clock that is wrong by days; the limit is not
+    // compared.
     let is_doubtful = |start: i64| (message.time.moment - start).abs() > 2 * DAY;
     if let (Some(stored), true) = (stored(request), message.library != Library::Server) {
         let since = |time: i64| sent - time;
@@ -33,7 +34,7 @@ pub fn add(request: &Request, message: &Message, who: &Who, expected: &mut Expec
     if who.distinct_id().is_none() {
         return;
     }
-    // The message's own: a batch's would be of other moments.
+    // The message's own time: the batch's belongs to another moment.
     let options = message.field("integrations");
     let options = options.and_then(|all| all.as_object()?.get("Actions Amplitude"));
     let amplitude = options.and_then(|options| options.as_object()?.get("session_id"));
@@ -67,7 +68,7 @@ fn doubt(expected: &mut Expected) {
     expected.wild.extend(["$session_id", "$window_id"]);
 }
 
-/// When a session began that a message names.
+/// When a session that a message names began.
 fn start_of(id: &Value) -> Option<i64> {
     let number = match id {
         Value::Number(number) => number.as_i64()?,
@@ -94,7 +95,7 @@ fn version_7(id: &Value) -> Option<i64> {
     (is_one && is_variant).then(|| i64::from_str_radix(hex.get(..12)?, 16).ok())?
 }
 
-/// What posthog-js keeps in its cookie of a session: last activity, id and start.
+/// The session in posthog-js's cookie: last activity, id and start.
 struct Stored {
     last: i64,
     id: String,

@@ -1,4 +1,4 @@
-//! When (docs/repairs.md, "When"; segment-tracking 4.2).
+//! Times (docs/repairs.md, "When"; segment-tracking 4.2).
 
 use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use serde_json::{Map, Value};
@@ -7,8 +7,8 @@ use super::javascript::number_text;
 
 const SOME_DAY: i128 = 1_700_000_000_000_000;
 
-/// Texts that are no RFC 3339, and the moment that each says in microseconds; the generator takes
-/// its times from here, so that nothing here has to read dates in words.
+/// Texts that are no RFC 3339, with their moments in microseconds. The generator takes its times
+/// from here, so that this implementation need not parse dates in words.
 pub const LOOSE: &[(&str, Option<i128>)] = &[
     ("1700000000", Some(SOME_DAY)),
     ("2023-11-14 22:13:20 UTC", Some(SOME_DAY)),
@@ -32,12 +32,12 @@ pub const LOOSE: &[(&str, Option<i128>)] = &[
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reading {
-    /// RFC 3339, which PostHog reads itself. In microseconds; what is beyond is cut off.
+    /// RFC 3339, which PostHog reads itself. In microseconds; smaller parts are cut off.
     Exact(i128),
     Loose(i128),
-    /// It says something that cannot be read.
+    /// A value that cannot be read.
     Unreadable,
-    /// A form that this implementation knows nothing of.
+    /// A form that this implementation does not know.
     Foreign,
 }
 
@@ -50,7 +50,7 @@ impl Reading {
     }
 }
 
-/// What a value says of a moment; None if it is missing or blank.
+/// The moment that a value names; `None` if it is missing or blank.
 pub fn read(value: Option<&Value>) -> Option<Reading> {
     let value = value?;
     let text = match value {
@@ -68,7 +68,7 @@ pub fn read(value: Option<&Value>) -> Option<Reading> {
     if let Some((_, micros)) = LOOSE.iter().find(|(known, _)| *known == text) {
         return Some(micros.map_or(Reading::Unreadable, Reading::Loose));
     }
-    // Seconds, or parts of one by the number of digits.
+    // Seconds, milliseconds, microseconds or nanoseconds, by the number of digits.
     let scale = match text.len() {
         10 => 1_000_000,
         13 => 1_000,
@@ -84,11 +84,11 @@ pub fn read(value: Option<&Value>) -> Option<Reading> {
 
 /// When an event happened.
 pub struct Time {
-    /// `timestamp` of the event; None where this implementation does not know.
+    /// The event's `timestamp`; `None` where this implementation does not know it.
     pub written: Option<Value>,
-    /// What stood there and could not be used.
+    /// The original value, if it could not be used.
     pub unusable: Option<Value>,
-    /// The moment that the event has.
+    /// The moment of the event.
     pub moment: i64,
     /// When the sender made the message and when it sent it, by its own clock.
     pub made: Option<i64>,

@@ -10,7 +10,7 @@ use super::javascript::{says, spread, truthy};
 use super::normalise::{Library, Message};
 use super::{Expected, Object};
 
-/// Read from a URL's query, where the campaign names none (docs/mapping.md).
+/// Read from a URL's query if the campaign does not have them (docs/mapping.md).
 const PARAMETERS: [&str; 28] = [
     "utm_source",
     "utm_medium",
@@ -66,7 +66,7 @@ pub fn add(message: &Message, expected: &mut Expected) {
     referrer(message, expected);
 }
 
-/// What says nothing gives way to what the URL says.
+/// The URL's value replaces one that stands for a missing value.
 fn gives_way(message: &Message, own: &Object, expected: &mut Expected) {
     let path = message.in_context("page.path");
     let is_ours = !own.contains_key("$pathname");
@@ -92,7 +92,7 @@ fn page(message: &Message, expected: &mut Expected) {
         expected.add("$pathname", url.path());
     }
     let own = spread(message.field("properties"));
-    // The page's search, where the URL has no query.
+    // The page's `search`, if the URL has no query.
     let query = current.as_deref().map_or("", query);
     let has_one = query.split('&').any(|pair| !pair.is_empty());
     let search = says(message.context_at("page.search")).filter(|_| !has_one);
@@ -103,7 +103,7 @@ fn page(message: &Message, expected: &mut Expected) {
             .map(|url| parameter(url, name))
             .find(|value| !value.is_empty());
         let Some(value) = value else { continue };
-        // Values of the campaign that say nothing give way.
+        // Values of the campaign that stand for a missing value give way.
         let given = expected.properties.get(name);
         if given.is_some() && !own.contains_key(name) && !says_something(given) {
             expected.properties.remove(name);
@@ -139,12 +139,12 @@ pub fn parameter(url: &str, name: &str) -> String {
 fn query(url: &str) -> &str {
     let without_hash = url.split('#').next().unwrap_or_default();
     let query = without_hash.split_once('?').map_or("", |(_, query)| query);
-    // The expression that finds it does not go beyond the line.
+    // Its expression does not match beyond the end of a line.
     let line = query.split(['\n', '\r', '\u{2028}', '\u{2029}']).next();
     line.unwrap_or_default().trim_start_matches('?')
 }
 
-/// `decodeURIComponent`, or the text as it is where that throws.
+/// `decodeURIComponent`, or the text unchanged if that throws.
 fn decoded(raw: &str) -> String {
     let bytes = raw.as_bytes();
     let is_whole = bytes.iter().enumerate().all(|(at, byte)| {
@@ -206,11 +206,11 @@ fn referrer(message: &Message, expected: &mut Expected) {
     }
 }
 
-/// A user agent and what posthog-js makes of it: name, version, system, its version, device, type,
-/// app, its version.
+/// A user agent and posthog-js's result: name, version, system, its version, device, type, app, its
+/// version.
 pub type Agent = (String, Vec<Value>);
 
-/// What posthog-js itself made of many user agents (tests/data/user_agents.jsonl).
+/// posthog-js's own results for many user agents (tests/data/user_agents.jsonl).
 pub fn agents() -> &'static [Agent] {
     static AGENTS: OnceLock<Vec<Agent>> = OnceLock::new();
     AGENTS.get_or_init(|| {
@@ -225,7 +225,7 @@ pub fn agents() -> &'static [Agent] {
     })
 }
 
-/// What a user agent gives may be unknown to this implementation.
+/// The values from a user agent; this implementation may not know them.
 const OF_AGENT: [&str; 8] = [
     "$browser",
     "$browser_version",
@@ -256,7 +256,7 @@ pub fn user_agent(message: &Message, expected: &mut Expected) {
         expected.wild.extend(OF_AGENT);
         return;
     }
-    // The context's own words for system and device count before.
+    // The context's own system and device count first.
     for (path, name) in [("os.name", "$os"), ("device.type", "$device_type")] {
         let own = spread(message.field("properties")).contains_key(name)
             && !matches!(message.kind, "group" | "alias");
@@ -268,14 +268,14 @@ pub fn user_agent(message: &Message, expected: &mut Expected) {
             }
         }
     }
-    // What else the context says of the system makes the agent's version of it doubtful.
+    // Other values about the system in the context make the agent's version of it doubtful.
     if message.context_at("os").is_some() || message.in_context("os.name").is_some() {
         expected.wild.insert("$os_version");
     }
     if message.context_at("device").is_some() {
         expected.wild.insert("$device");
     }
-    // A version of another browser than the one that stands there would be a lie.
+    // A version may not be combined with the name of another browser.
     let own = spread(message.field("properties"));
     let is_callers = !matches!(message.kind, "group" | "alias");
     let names_browser = truthy(own.get("browser")) || own.contains_key("$browser");

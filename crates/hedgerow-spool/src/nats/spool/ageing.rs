@@ -9,9 +9,10 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 
 use super::age::{AgeBook, AgeRecord, LastNumbers, StreamsMade};
-use super::faults::NotPublished;
+use super::faults::{self, NotPublished};
 use super::message::unpack;
 use super::streams::{created, Streams};
+use super::trouble::Outlook;
 use super::{remote, NatsSpoolInner};
 use crate::error::SpoolError;
 use crate::store::Counters;
@@ -74,9 +75,11 @@ impl NatsSpoolInner {
         Ok(())
     }
 
-    /// Without the record, what waits grows old only as long as this process runs.
+    /// Without the record, what waits grows old only as long as this process runs. An error that may be over
+    /// by the next time is not worth a line.
     fn say_once(&self, error: &SpoolError) {
-        if self.age_is_shared.swap(false, Ordering::Relaxed) {
+        let is_lasting = faults::outlook(error) == Outlook::Lasting;
+        if is_lasting && self.age_is_shared.swap(false, Ordering::Relaxed) {
             log::warn!(
                 "the age of waiting events cannot be stored, so it begins again with each start: {error}"
             );
@@ -104,21 +107,18 @@ impl NatsSpoolInner {
         let message = PublishMessage::build()
             .payload(text.into())
             .expected_last_subject_sequence(sequence);
-        let published = match self.connection.context.send_publish(subject, message).await {
-            Ok(acknowledged) => acknowledged.await,
-            Err(error) => Err(error),
-        };
-        match published {
+        match self.publish_once(subject, message).await {
             Ok(_) => {
                 book.joined();
                 Ok(())
             }
             // Another proxy was quicker; the next time goes on from its record.
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(()),
-            Err(error) => Err(remote(
-                "write the age of its events",
-                NotPublished::from(error),
-            )),
+            Err(NotPublished::Failed(error))
+                if error.kind() == PublishErrorKind::WrongLastSequence =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(remote("write the age of its events", error)),
         }
     }
 

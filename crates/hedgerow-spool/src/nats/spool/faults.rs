@@ -92,7 +92,8 @@ pub(super) fn outlook(error: &SpoolError) -> Outlook {
         return Outlook::Passing;
     };
     let source: &(dyn Error + 'static) = &**source;
-    if source.is::<Unfit>() || source.is::<Denied>() || source.is::<NoJetStream>() {
+    let is_denied = matches!(source.downcast_ref(), Some(NotPublished::Denied(_)));
+    if is_denied || source.is::<Unfit>() || source.is::<Denied>() || source.is::<NoJetStream>() {
         return Outlook::Lasting;
     }
     let code = if let Some(error) = source.downcast_ref::<GetStreamError>() {

@@ -8,7 +8,9 @@ use thiserror::Error;
 pub(super) enum Purpose {
     /// It holds what waits: nothing may leave it before it was delivered.
     Waiting,
-    /// Dead letters, or leads: the oldest ones may go.
+    /// Dead letters: the oldest ones may go.
+    DeadLetters,
+    /// Leads, or ages: they come again.
     Rest,
 }
 
@@ -52,7 +54,14 @@ pub(super) fn check(config: &Config, subject: &str, purpose: Purpose) -> Result<
         return unfit(format!("does not have the subjects {subject}"));
     }
     if purpose == Purpose::Rest {
-        // Dead letters: without a consumer such a stream keeps nothing.
+        return Ok(());
+    }
+    if config.storage == StorageType::Memory {
+        return unfit(
+            "is in memory (storage): a restart of its servers loses its events".to_owned(),
+        );
+    }
+    if purpose == Purpose::DeadLetters {
         return match config.retention {
             RetentionPolicy::Interest => unfit("keeps nothing (retention: interest)".to_owned()),
             _ => Ok(()),
@@ -76,11 +85,6 @@ pub(super) fn check(config: &Config, subject: &str, purpose: Purpose) -> Result<
     let bounds = [config.max_bytes, config.max_messages];
     if config.discard == DiscardPolicy::Old && bounds.iter().any(|bound| *bound > 0) {
         return unfit("drops its oldest messages when it is full (discard: old)".to_owned());
-    }
-    if config.storage == StorageType::Memory {
-        return unfit(
-            "is in memory (storage): a restart of its servers loses its events".to_owned(),
-        );
     }
     Ok(())
 }

@@ -115,7 +115,8 @@ impl NatsSpoolInner {
         }
     }
 
-    async fn publish_once(
+    /// Publishes, and learns that the servers forbid it: they do not answer then.
+    pub(super) async fn publish_once(
         &self,
         subject: String,
         message: PublishMessage,

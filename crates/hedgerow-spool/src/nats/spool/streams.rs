@@ -138,7 +138,7 @@ impl Streams {
             ..base("_LEAD", "lead")
         };
         let waiting = find_or_create(context, waiting, Purpose::Waiting).await?;
-        let dead = find_or_create(context, dead, Purpose::Rest).await?;
+        let dead = find_or_create(context, dead, Purpose::DeadLetters).await?;
         let lead = find_or_create(context, lead, Purpose::Rest).await?;
         for stream in [&waiting, &dead] {
             connection.remove_max_age(stream).await;
@@ -204,7 +204,7 @@ impl Streams {
         let unfit = |unfit: Unfit| remote("use its streams", unfit);
         for (suffix, subject, purpose) in [
             ("", "events.*", Purpose::Waiting),
-            ("_DEAD", "dead.*", Purpose::Rest),
+            ("_DEAD", "dead.*", Purpose::DeadLetters),
             ("_LEAD", "lead.*", Purpose::Rest),
             ("_AGE", "age", Purpose::Rest),
         ] {

@@ -214,10 +214,8 @@ impl Scanner<'_, '_> {
     #[inline(always)]
     fn note_form(&mut self, named: &Named<'_>, value: &[u8], left: usize) {
         if matches!(value, [b'{' | b'[', ..]) && self.clean && self.malformed.is_none() {
-            let length = value.len() - self.rest.len();
-            if let Some(value) = value.get(..length) {
-                named.note_form(self.scratch, value, left);
-            }
+            let value = self.text.len() - value.len()..self.position();
+            named.note_form(self.scratch, (self.text, value), left);
         }
     }
 

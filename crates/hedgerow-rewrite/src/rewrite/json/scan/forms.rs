@@ -6,9 +6,9 @@
 
 use std::num::NonZeroUsize;
 
-use super::super::block::{special, Pattern, BLOCK};
+use super::super::block::{digits, special, Pattern, BLOCK};
 use super::super::value::Shape;
-use super::scalars::{behind_long_string, behind_simple_number};
+use super::scalars::behind_long_string;
 
 /// The longest text that is compared at once.
 pub(super) const LONGEST: usize = 2 * BLOCK - 1;
@@ -109,7 +109,7 @@ pub(super) fn with_scalar(
         [b'n', ..] => (value.starts_with(b"null").then_some(4)?, Shape::Null),
         [b't', ..] => (value.starts_with(b"true").then_some(4)?, Shape::True),
         [b'f', ..] => (value.starts_with(b"false").then_some(5)?, Shape::False),
-        _ => (length_of_number(window, length)?.get(), Shape::Number),
+        _ => (length_of_number(window, length)?, Shape::Number),
     };
     Some((length + used, shape))
 }
@@ -131,21 +131,40 @@ fn with_string(window: &Window, length: usize, (text, at): (&[u8], usize)) -> Op
     Some(text.len() - at - behind.len())
 }
 
-/// The length of the number at this place, if it ends within these bytes and has no exponent.
-#[inline(never)]
-fn length_of_number(window: &Window, at: usize) -> Option<NonZeroUsize> {
-    let text = window.get(at..)?;
-    let behind = behind_simple_number(text)?;
-    match behind.is_empty() {
-        true => None,
-        false => NonZeroUsize::new(text.len() - behind.len()),
+/// The length of the number at this place, if it is shorter than a block and has no exponent.
+#[inline(always)]
+fn length_of_number(window: &Window, at: usize) -> Option<usize> {
+    let block = window.get(at..)?.first_chunk::<BLOCK>()?;
+    let digits = digits(block);
+    let sign = usize::from(block.starts_with(b"-"));
+    let whole = (digits >> sign).trailing_ones() as usize;
+    let is_whole = match whole {
+        0 => false,
+        1 => true,
+        _ => block.get(sign) != Some(&b'0'),
+    };
+    let mut end = sign + whole;
+    if !is_whole {
+        return None;
+    }
+    if block.get(end) == Some(&b'.') {
+        let decimals = (digits >> (end + 1)).trailing_ones() as usize;
+        if decimals == 0 {
+            return None;
+        }
+        end += 1 + decimals;
+    }
+    match block.get(end)? {
+        b'e' | b'E' => None,
+        _ => Some(end),
     }
 }
 
-/// The form of an array or object.
+/// The form of a key with an array or object.
 #[derive(Debug)]
 pub(super) struct Form {
     parts: Box<[Part]>,
+    shape: Shape,
     depth: u16,
 }
 
@@ -165,8 +184,8 @@ enum Next {
 }
 
 impl Form {
-    /// The form of an array or object, which is well-formed, clean and without white space between its
-    /// parts. None of one that is too large or too deep.
+    /// The form of a key and its colon, and an array or object that is well-formed, clean and without white space
+    /// between its parts. None of one that is too large or too deep.
     pub(super) fn of(text: &[u8]) -> Option<Self> {
         let mut outline = Outline::default();
         let mut rest = text;
@@ -176,8 +195,17 @@ impl Form {
         outline.end_part(Next::Form)?;
         Some(Self {
             parts: outline.parts.into(),
+            shape: match text.last()? {
+                b'}' => Shape::Object,
+                _ => Shape::Array,
+            },
             depth: outline.deepest,
         })
+    }
+
+    /// Whether it is an array or an object.
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// How many parts it has.
@@ -195,8 +223,8 @@ impl Form {
         self.depth
     }
 
-    /// Where an array or object of this form ends, if one stands at this place.
-    #[inline(never)]
+    /// Where the array or object ends, if its key stands at this place and all has this form.
+    #[inline(always)]
     pub(super) fn end(&self, text: &[u8], place: usize) -> Option<NonZeroUsize> {
         let mut at = place;
         for part in &*self.parts {
@@ -354,7 +382,7 @@ mod tests {
             if scanned(form).is_none_or(|(_, end)| end != form.len()) {
                 continue;
             }
-            let Some(form_of) = Form::of(form.as_bytes()) else {
+            let Some(form_of) = Form::of(format!("\"key\":{form}").as_bytes()) else {
                 continue;
             };
             for (text, behind) in texts
@@ -362,11 +390,12 @@ mod tests {
                 .flat_map(|text| behind.iter().map(move |b| (text, b)))
             {
                 let text = format!("{text}{behind}");
-                let Some(end) = form_of.end(text.as_bytes(), 0) else {
+                let with_key = format!("\"key\":{text}");
+                let Some(end) = form_of.end(with_key.as_bytes(), 0) else {
                     continue;
                 };
                 found += 1;
-                let ours = Some((form_of.depth(), end.get()));
+                let ours = Some((form_of.depth(), end.get() - 6));
                 if ours != scanned(&text) {
                     wrong.push(format!("{text} as {form}: {ours:?}, {:?}", scanned(&text)));
                 }

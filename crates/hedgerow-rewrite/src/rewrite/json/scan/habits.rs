@@ -4,11 +4,13 @@
 //! is recognised by one comparison, and none of them can be there twice: no end has to be found, and
 //! nothing is hashed or noted. From the first different key on, it is scanned as usual.
 
+use std::ops::Range;
+
 use super::super::block::plain_run;
 use super::super::keys::{hash, Novelty, Seen, Word};
 use super::super::names::{Name, Names};
 use super::super::span::Span;
-use super::super::value::{Entry, Shape, Value};
+use super::super::value::{Entry, Value};
 use super::asked::Asked;
 use super::forms::{window, with_scalar, Form, Literal, LONGEST as LONGEST_LITERAL, MOST_PARTS};
 use super::Work;
@@ -74,7 +76,7 @@ pub(in crate::rewrite) struct Expected {
     literal: Literal,
     name: Name,
     hash: u32,
-    /// The array or object that stood under it.
+    /// Its form, if an array or object stood under it.
     form: Option<Form>,
 }
 
@@ -100,6 +102,15 @@ impl Expected {
         Some((behind, self.literal.length() - AROUND, self.name))
     }
 
+    /// Its form with this array or object of a text.
+    fn form_of(&self, text: &[u8], value: Range<usize>) -> Option<Form> {
+        let start = value.start.checked_sub(self.literal.length())?;
+        let is_key = self.literal.behind(text.get(start..)?).is_some();
+        is_key
+            .then(|| Form::of(text.get(start..value.end)?))
+            .flatten()
+    }
+
     /// The entry under this key, if it is what stands behind a brace or comma at this place of a text, with a
     /// value that has no escape, or with the array or object that is expected. And where it ends.
     #[inline(always)]
@@ -109,20 +120,16 @@ impl Expected {
         if *first != before {
             return None;
         }
-        let length = 1 + self.literal.length_in(behind)?;
-        let start = at + length;
-        let (end, shape, depth) = match window.get(length) {
-            Some(byte @ (b'{' | b'[')) => {
-                let form = self.form.as_ref()?;
-                let shape = match byte {
-                    b'{' => Shape::Object,
-                    _ => Shape::Array,
-                };
-                (form.end(text, start)?.get(), shape, form.depth())
+        let (start, end, shape, depth) = match &self.form {
+            Some(form) => {
+                let end = form.end(text, at + 1)?.get();
+                let start = at + 1 + self.literal.length();
+                (start, end, form.shape(), form.depth())
             }
-            _ => {
+            None => {
+                let length = 1 + self.literal.length_in(behind)?;
                 let (used, shape) = with_scalar(window, length, (text, at))?;
-                (at + used, shape, 0)
+                (at + length, at + used, shape, 0)
             }
         };
         let entry = Entry {
@@ -353,7 +360,12 @@ impl<'h> Named<'h> {
     /// Notes an array or object that stands under the last key, well-formed and clean, and does not have
     /// the form that is expected. So many of the expected keys are left.
     #[inline(never)]
-    pub(super) fn note_form(&self, work: &mut Work, value: &[u8], left: usize) {
+    pub(super) fn note_form(
+        &self,
+        work: &mut Work,
+        (text, value): (&[u8], Range<usize>),
+        left: usize,
+    ) {
         let Lessons {
             learned,
             other_forms,
@@ -362,7 +374,7 @@ impl<'h> Named<'h> {
         if self.learning == Learning::Yes {
             if let Some(Lesson::Key(kind, key)) = learned.last_mut() {
                 if *kind == self.kind {
-                    key.form = Form::of(value);
+                    key.form = key.form_of(text, value);
                 }
             }
             return;
@@ -373,8 +385,9 @@ impl<'h> Named<'h> {
         *others = others.saturating_add(1);
         if *others >= PATIENCE {
             *others = 0;
-            let number = habit.keys.len().checked_sub(left + 1);
-            if let (Some(number), Some(form)) = (number, Form::of(value)) {
+            let number = habit.keys.len().wrapping_sub(left + 1);
+            let key = habit.keys.get(number);
+            if let Some(form) = key.and_then(|key| key.form_of(text, value)) {
                 learned.push(Lesson::Form(self.kind, number, form));
             }
         }

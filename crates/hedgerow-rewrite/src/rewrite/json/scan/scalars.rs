@@ -156,13 +156,6 @@ fn behind_number(text: &[u8]) -> Option<(&[u8], Size)> {
     Some((rest, size))
 }
 
-/// What stands behind a number without an exponent.
-#[inline(always)]
-pub(super) fn behind_simple_number(text: &[u8]) -> Option<&[u8]> {
-    let (rest, size) = behind_number(text)?;
-    (size == Size::OfItsDigits).then_some(rest)
-}
-
 /// What stands behind the closing quote of a string that is plain, and that does not end too close
 /// to the end of the text.
 #[inline(always)]
