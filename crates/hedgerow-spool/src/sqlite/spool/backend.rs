@@ -128,8 +128,8 @@ impl SharedFolder for SqliteSpool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::promises;
     use crate::settings::SettingValue;
+    use crate::store_contract;
 
     fn backend(folder: &Path) -> Arc<dyn Backend> {
         let mut settings = SpoolSettings::default();
