@@ -19,7 +19,7 @@ use hedgerow::rewrite::{
 use hedgerow::segment::{Call, Kind, WriteKey, WriteKeys};
 
 use super::command_end::CommandEnd;
-use super::file::KeyLookup;
+use super::file::{self, KeyLookup};
 use super::input_texts::{unpacked, ArrayPosition, InputTexts};
 use super::output::complain;
 

@@ -403,7 +403,7 @@ impl<'a> Sending<'a> {
 
     /// Waits for an answer that does not wait for the rest of the body; the upstream then reads no
     /// further. Dropping this future loses nothing.
-    pub(super) async fn refused(&mut self) -> Result<AnswerHead, NoAnswerReason> {
+    pub(crate) async fn refused(&mut self) -> Result<AnswerHead, NoAnswerReason> {
         let session = &mut self.line.session;
         match session.refused(self.fields).await {
             Ok(()) => session.take_head().ok_or(NoAnswerReason::Closed),

@@ -26,7 +26,6 @@ pub(crate) mod upstream;
 pub(crate) mod verdict;
 
 pub(crate) use answer::{AnswerHead, BodyEnd, WantedFields};
-pub(crate) use broken::{BrokenExchange, ExchangeFailure};
-pub(crate) use client::{Client, ConnectionPool, OpenAnswer, Sending, UpstreamUse, CONNECTS};
+pub(crate) use client::{Client, ConnectionPool, OpenAnswer, CONNECTS};
 pub(crate) use request::{Template, UpstreamRequest};
 pub(crate) use session::PIECE;
