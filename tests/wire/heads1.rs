@@ -26,7 +26,7 @@ const VERSION: ExpectedResult = ExpectedResult::Refused(&[400, 505]);
 /// A request that must never be served: it is in a body, or follows a refused head.
 pub const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: shop.example.com\r\n\r\n";
 
-/// A request: its name, its allowed outcome, and its bytes.
+/// A request's name, its allowed outcomes, and its bytes.
 pub type Case = (&'static str, ExpectedResult, String);
 
 /// All requests for one path.
@@ -463,8 +463,7 @@ pub async fn chunk_trouble(
     (!fits).then(|| format!("{name} at {path}: {first:?}, then {second:?}"))
 }
 
-/// Bodies whose chunks are not as HTTP has them: never served as if they were whole, and nothing behind
-/// them is a request.
+/// Bodies with malformed chunks: never taken for whole, and no bytes after them become a request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_chunks_end_their_connection_on_every_kind_of_route() {
     let doors = Doors::open().await;

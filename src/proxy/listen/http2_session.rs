@@ -2,6 +2,9 @@
 //! piece of a body as long as its connection lives; over HTTP/1.1 it has a time for it, which
 //! [`set_read_timeout`](Session::set_read_timeout) sets, and here that is so as well. Everything else is the
 //! framework's session.
+//!
+//! One thing the framework does for its own type alone: while it writes a body to a server that speaks HTTP/2, it
+//! watches whether the client has reset its stream. Here such a write ends with the server's time.
 
 use std::time::Duration;
 
