@@ -41,7 +41,7 @@ pub struct ProxyState {
     /// The connections of clients.
     pub connections: ConnectionCounts,
     /// Why no requests should come here now; empty when they should.
-    pub unready: Vec<super::Unready>,
+    pub unready: Vec<super::health::Unready>,
     /// The projects, by name.
     pub projects: Vec<ProjectState>,
     /// The counts of the spool, if there is one.

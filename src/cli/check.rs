@@ -9,8 +9,10 @@ use hedgerow::config::{self, Config};
 use hedgerow::posthog::{Host, HostError};
 use hedgerow::proxy::{check_server, compare_with_running, FetchError};
 
+use super::command_end::CommandEnd;
+use super::doctor;
+use super::file::{self, KeyLookup};
 use super::output::{complain, print};
-use super::{doctor, file, CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -41,7 +43,7 @@ pub(super) fn check(config: Option<&Path>, options: &CheckArgs) -> CommandEnd {
         false => KeyLookup::Needed,
     };
     let loaded = file::find(config, options.file.as_deref())
-        .and_then(|path| Ok((super::load(&path, keys)?, path)));
+        .and_then(|path| Ok((file::load(&path, keys)?, path)));
     match loaded {
         Ok((config, path)) => {
             let printed = match &options.against {
@@ -87,7 +89,7 @@ fn against_file(before: &Path, after: &Path) -> CommandEnd {
         Ok(found) => print(&config::render_differences(&found)),
         Err(problems) => {
             let name = before.display().to_string();
-            super::print_lines(&config::render_problems(&problems, &name));
+            file::print_lines(&config::render_problems(&problems, &name));
             CommandEnd::Unable
         }
     }
@@ -156,7 +158,7 @@ fn token_of(said: &str) -> Result<AccessToken, String> {
 /// that the start needs no network.
 fn startable(config: Config) -> Result<(), Vec<String>> {
     let mut reasons = Vec::new();
-    match super::fetch(&config) {
+    match file::fetch(&config) {
         Ok(()) => {}
         Err(error @ FetchError::Wrong { .. }) => reasons.push(error.to_string()),
         Err(error) => complain!("hedgerow: warning: {error}"),

@@ -18,9 +18,10 @@ use hedgerow::rewrite::{
 };
 use hedgerow::segment::{Call, Kind, WriteKey, WriteKeys};
 
+use super::command_end::CommandEnd;
+use super::file::{self, KeyLookup};
 use super::input_texts::{unpacked, ArrayPosition, InputTexts};
 use super::output::complain;
-use super::{CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
@@ -69,7 +70,7 @@ fn received_at(text: &str) -> Result<Timestamp, String> {
 pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> CommandEnd {
     let config = match config {
         None => Config::default_for_convert(),
-        Some(path) => match super::load(path, KeyLookup::Needed) {
+        Some(path) => match file::load(path, KeyLookup::Needed) {
             Ok(config) => config,
             Err(end) => return end,
         },

@@ -15,8 +15,9 @@ use hedgerow::proxy::{Observer, Server};
 use hedgerow::rewrite::MessageOutcome;
 use hedgerow::{Config, Environment, Hedgerow};
 
+use super::command_end::CommandEnd;
 use super::output::{complain, print};
-use super::CommandEnd;
+use super::process_log::now;
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
@@ -137,7 +138,7 @@ struct Terminal {
 impl Observer for Terminal {
     fn message(&self, came: &[u8], fate: MessageOutcome<'_>) {
         let number = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
-        let entry = LiveEntry::alone(number, super::now(), came, fate);
+        let entry = LiveEntry::alone(number, now(), came, fate);
         // A terminal that is gone is no trouble of the request.
         let _ = writeln!(
             std::io::stdout().lock(),

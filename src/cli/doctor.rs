@@ -8,8 +8,9 @@ use hedgerow::doctor::{render, CheckStatus, Finding};
 use hedgerow::posthog::Host;
 use hedgerow::proxy::examine;
 
+use super::command_end::CommandEnd;
+use super::file::{self, KeyLookup};
 use super::output::{complain, print};
-use super::{file, CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
@@ -34,7 +35,7 @@ fn url(text: &str) -> Result<Host, String> {
 /// Checks everything, and prints a line for each finding.
 pub(super) fn doctor(config: Option<&Path>, options: &DoctorArgs) -> CommandEnd {
     let loaded = file::find(config, options.file.as_deref())
-        .and_then(|path| super::load(&path, KeyLookup::Needed));
+        .and_then(|path| file::load(&path, KeyLookup::Needed));
     match loaded {
         Ok(config) => run(&config, options.url.as_ref()),
         Err(end) => end,
@@ -44,7 +45,7 @@ pub(super) fn doctor(config: Option<&Path>, options: &DoctorArgs) -> CommandEnd 
 /// The same for a configuration that has been read.
 pub(super) fn run(config: &Config, url: Option<&Host>) -> CommandEnd {
     let mut findings = Vec::new();
-    if let Err(error) = super::fetch(config) {
+    if let Err(error) = file::fetch(config) {
         let advice = "check `library.url` and `sha256`, and that this machine may connect there";
         findings.push(Finding::bad("library", error.to_string(), advice));
     }

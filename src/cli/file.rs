@@ -1,9 +1,13 @@
-//! Which configuration is meant.
+//! Which configuration is meant, and its loading.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use hedgerow::config::{self, Config, ConfigError};
+use hedgerow::proxy::{fetch_libraries, FetchError};
+
+use super::command_end::CommandEnd;
 use super::output::complain;
-use super::CommandEnd;
 
 /// The variable that names it.
 const VARIABLE: &str = "HEDGEROW_CONFIG";
@@ -47,4 +51,69 @@ fn find_default() -> Result<PathBuf, CommandEnd> {
         PLACES.join(", ")
     );
     Err(CommandEnd::Unable)
+}
+
+/// Whether a command needs the keys that a configuration names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyLookup {
+    Needed,
+    /// Missing ones are replaced by placeholders.
+    Spared,
+}
+
+/// Loads a configuration. Mistakes and warnings go to standard error.
+pub(super) fn load(path: &Path, keys: KeyLookup) -> Result<Config, CommandEnd> {
+    let name = path.display().to_string();
+    let (config, warnings) = or_print_problems(
+        path,
+        match keys {
+            KeyLookup::Needed => Config::load(path),
+            KeyLookup::Spared => Config::load_without_secrets(path),
+        },
+    )?;
+    print_lines(&config::render_warnings(&warnings, &name));
+    Ok(config)
+}
+
+/// Prints the mistakes.
+pub(super) fn or_print_problems<T>(
+    path: &Path,
+    loaded: Result<T, ConfigError>,
+) -> Result<T, CommandEnd> {
+    let name = path.display().to_string();
+    match loaded {
+        Ok(loaded) => Ok(loaded),
+        Err(ConfigError::Invalid { problems, .. }) => {
+            print_lines(&config::render_problems(&problems, &name));
+            Err(CommandEnd::Unable)
+        }
+        Err(error) => {
+            complain!("hedgerow: {error}");
+            Err(CommandEnd::Unable)
+        }
+    }
+}
+
+/// Writes lines to standard error.
+pub(super) fn print_lines(lines: &str) {
+    if !lines.is_empty() {
+        complain!("{}", lines.trim_end());
+    }
+}
+
+/// How long a start waits for downloads.
+const FETCH: Duration = Duration::from_secs(5);
+
+/// Fetches archives that are not stored yet.
+pub(super) fn fetch(config: &Config) -> Result<(), FetchError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let Ok(runtime) = runtime else {
+        // If the system lacks something, the start of the server reports it.
+        return Ok(());
+    };
+    let fetching = async { tokio::time::timeout(FETCH, fetch_libraries(config)).await };
+    let fetched = runtime.block_on(fetching);
+    fetched.unwrap_or(Err(FetchError::Late))
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use clap::Args;
 use hedgerow::config::Config;
 
+use super::command_end::CommandEnd;
+use super::file;
 use super::output::{complain, print};
-use super::{file, CommandEnd};
 
 /// How long a connection and each read may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -37,7 +38,7 @@ struct HealthAddress {
 pub(super) fn health(config: Option<&Path>, options: &HealthArgs) -> CommandEnd {
     // Warnings are not repeated at every check.
     let loaded = file::find(config, options.file.as_deref())
-        .and_then(|path| super::or_print_problems(&path, Config::load_without_secrets(&path)));
+        .and_then(|path| file::or_print_problems(&path, Config::load_without_secrets(&path)));
     let (config, _) = match loaded {
         Ok(loaded) => loaded,
         Err(end) => return end,

@@ -12,8 +12,8 @@ use hedgerow::site::init::{
 };
 use hedgerow::site::names;
 
+use super::command_end::CommandEnd;
 use super::output::{complain, print};
-use super::CommandEnd;
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {

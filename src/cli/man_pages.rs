@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
+use super::command_end::CommandEnd;
 use super::output::{complain, print};
-use super::{Cli, CommandEnd};
 
 macro_rules! environment {
     () => {
@@ -213,10 +213,10 @@ pub(super) struct Completions {
     shell: Shell,
 }
 
-/// Prints the completions for the shell.
-pub(super) fn completions(options: &Completions) -> CommandEnd {
+/// Prints the program's completions for the shell.
+pub(super) fn completions(mut program: Command, options: &Completions) -> CommandEnd {
     let mut text = Vec::new();
-    clap_complete::generate(options.shell, &mut Cli::command(), "hedgerow", &mut text);
+    clap_complete::generate(options.shell, &mut program, "hedgerow", &mut text);
     print(&String::from_utf8_lossy(&text))
 }
 
@@ -228,15 +228,14 @@ pub(super) struct Man {
 }
 
 /// Prints the program's page, or writes all.
-pub(super) fn man(options: &Man) -> CommandEnd {
-    let command = Cli::command();
+pub(super) fn man(program: Command, options: &Man) -> CommandEnd {
     let done = match &options.output {
         Some(folder) => {
-            std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder))
+            std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(program, folder))
         }
         None => {
             let mut page = Vec::new();
-            match clap_mangen::Man::new(command).render(&mut page) {
+            match clap_mangen::Man::new(program).render(&mut page) {
                 Ok(()) => return print(&String::from_utf8_lossy(&page)),
                 Err(error) => Err(error),
             }

@@ -2,6 +2,7 @@
 
 mod check;
 mod colour;
+mod command_end;
 mod convert;
 mod demo;
 mod doctor;
@@ -10,8 +11,10 @@ mod greeting;
 mod health;
 mod init;
 mod input_texts;
+
 mod man_pages;
 mod output;
+mod process_log;
 mod reload;
 mod run;
 mod schema;
@@ -19,19 +22,14 @@ mod snippet;
 mod spool;
 mod supervisor;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
-use clap::{Parser, Subcommand};
-use hedgerow::config::{self, Config, ConfigError};
-use hedgerow::logging::{self, LastLines, LimitedLog, LineWriter, OmittedLines};
-use hedgerow::proxy::{fetch_libraries, FetchError};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use colour::Colour;
+use command_end::CommandEnd;
 use output::complain;
+use process_log::{start_log, Access, LogFormat};
 
 /// Takes Segment's traffic on a site's own domain, rewrites it in flight and streams it to PostHog.
 #[derive(Debug, Parser)]
@@ -89,27 +87,6 @@ enum Command {
     Man(man_pages::Man),
 }
 
-/// How a command ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CommandEnd {
-    /// All is well.
-    Well,
-    /// Some of the input could not be used.
-    Refused,
-    /// The command cannot do its work: bad flags, a bad configuration, a taken port.
-    Unable,
-}
-
-impl From<CommandEnd> for ExitCode {
-    fn from(end: CommandEnd) -> Self {
-        Self::from(match end {
-            CommandEnd::Well => 0,
-            CommandEnd::Refused => 1,
-            CommandEnd::Unable => 2,
-        })
-    }
-}
-
 /// Runs the command that was asked for.
 pub fn main() -> ExitCode {
     let Cli { config, command } = match Cli::try_parse() {
@@ -134,9 +111,14 @@ pub fn main() -> ExitCode {
         Command::Init(options) => without_config(config, "init", || init::init(&options)),
         Command::Schema => without_config(config, "schema", schema::schema),
         Command::Completions(options) => {
-            without_config(config, "completions", || man_pages::completions(&options))
+            let program = Cli::command();
+            without_config(config, "completions", || {
+                man_pages::completions(program, &options)
+            })
         }
-        Command::Man(options) => without_config(config, "man", || man_pages::man(&options)),
+        Command::Man(options) => {
+            without_config(config, "man", || man_pages::man(Cli::command(), &options))
+        }
     }
     .into()
 }
@@ -160,205 +142,4 @@ fn without_config(
             CommandEnd::Unable
         }
     }
-}
-
-/// Writes the log to standard error, by `RUST_LOG` if it is set.
-///
-/// The framework's own lines contain heads of requests and answers, with cookies and keys, so they
-/// are omitted unless `RUST_LOG` names `pingora` itself. The lines have a rate limit by kind and
-/// are written by a separate thread; the returned guard waits for the last of them.
-fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
-    const FILTER: &str = "RUST_LOG";
-    let default = env_logger::Env::default().default_filter_or("warn,hedgerow=info");
-    let mut builder = env_logger::Builder::from_env(default);
-    let asked = std::env::var(FILTER).is_ok_and(|filter| filter.contains("pingora"));
-    if !asked {
-        builder.filter_module("pingora", log::LevelFilter::Off);
-    }
-    if access == Access::Logged {
-        builder.filter_module(logging::ACCESS, log::LevelFilter::Debug);
-    }
-    match format {
-        LogFormat::Json => builder.format(json_line),
-        LogFormat::Text => {
-            let colour = Colour::of_the_log();
-            builder.format(move |out, record| text_line(out, record, colour))
-        }
-    };
-    let started = LineWriter::start(std::io::stderr());
-    let last = started.ok().map(|(writer, last)| {
-        builder.target(env_logger::Target::Pipe(Box::new(writer)));
-        last
-    });
-    let logger = builder.build();
-    let most = logger.filter();
-    let bounded = Arc::new(LimitedLog::new(logger, "hedgerow::cli"));
-    // It is set once, here.
-    if log::set_boxed_logger(Box::new(Arc::clone(&bounded))).is_ok() {
-        log::set_max_level(most);
-        logging::log_panics();
-    }
-    let teller = Arc::downgrade(&bounded);
-    let telling = std::thread::Builder::new().name("log-bound".to_owned());
-    // If the system starts no thread, the next line of the kind reports it.
-    let _ = telling.spawn(move || {
-        while let Some(bounded) = teller.upgrade() {
-            bounded.log_omitted(OmittedLines::Over);
-            drop(bounded);
-            std::thread::sleep(TELLING);
-        }
-    });
-    Some(LogEnd {
-        bounded,
-        _last: last?,
-    })
-}
-
-/// How often this process looks for left-out lines that were not reported yet.
-const TELLING: Duration = Duration::from_secs(2);
-
-/// Reports left-out lines and waits for the last lines when it is dropped.
-struct LogEnd {
-    bounded: Arc<LimitedLog<env_logger::Logger>>,
-    _last: LastLines,
-}
-
-impl Drop for LogEnd {
-    fn drop(&mut self) {
-        self.bounded.log_omitted(OmittedLines::All);
-    }
-}
-
-/// The time of day, whatever it is set to: `Utc::now` panics before 1970, and in the line about a panic
-/// that would end the process.
-fn now() -> chrono::DateTime<chrono::Utc> {
-    std::time::SystemTime::now().into()
-}
-
-/// A line for people.
-fn text_line(
-    out: &mut env_logger::fmt::Formatter,
-    record: &log::Record<'_>,
-    colour: Colour,
-) -> std::io::Result<()> {
-    let time = now().format("%Y-%m-%dT%H:%M:%SZ");
-    let head = colour.head(time, record.level(), record.target());
-    // Text after a line break belongs to the same line of the log.
-    let message = record.args().to_string().replace('\n', "\n    ");
-    writeln!(out, "{head} {message}")
-}
-
-/// One JSON object: the common fields, and the fields of this line.
-fn json_line(
-    out: &mut env_logger::fmt::Formatter,
-    record: &log::Record<'_>,
-) -> std::io::Result<()> {
-    let mut line = serde_json::Map::new();
-    let level = record.level().as_str().to_lowercase();
-    let time = now().format("%Y-%m-%dT%H:%M:%S%.3fZ");
-    line.insert("time".to_owned(), time.to_string().into());
-    line.insert("level".to_owned(), level.into());
-    line.insert("target".to_owned(), record.target().into());
-    line.insert("message".to_owned(), record.args().to_string().into());
-    let mut fields = JsonFields(line);
-    // Taking them in cannot fail.
-    let _ = record.key_values().visit(&mut fields);
-    writeln!(out, "{}", serde_json::Value::Object(fields.0))
-}
-
-struct JsonFields(serde_json::Map<String, serde_json::Value>);
-
-impl<'k> log::kv::VisitSource<'k> for JsonFields {
-    fn visit_pair(
-        &mut self,
-        key: log::kv::Key<'k>,
-        value: log::kv::Value<'k>,
-    ) -> Result<(), log::kv::Error> {
-        let value = match (value.to_u64(), value.to_f64()) {
-            (Some(number), _) => number.into(),
-            (None, Some(number)) => number.into(),
-            (None, None) => value.to_string().into(),
-        };
-        self.0.insert(key.to_string(), value);
-        Ok(())
-    }
-}
-
-/// Whether there is a line for each request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
-    Logged,
-    NotLogged,
-}
-
-/// The format of the log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line: time, level, target, message.
-    Json,
-}
-
-/// Whether a command needs the keys that a configuration names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum KeyLookup {
-    Needed,
-    /// Missing ones are replaced by placeholders.
-    Spared,
-}
-
-/// Loads a configuration. Mistakes and warnings go to standard error.
-fn load(path: &Path, keys: KeyLookup) -> Result<Config, CommandEnd> {
-    let name = path.display().to_string();
-    let (config, warnings) = or_print_problems(
-        path,
-        match keys {
-            KeyLookup::Needed => Config::load(path),
-            KeyLookup::Spared => Config::load_without_secrets(path),
-        },
-    )?;
-    print_lines(&config::render_warnings(&warnings, &name));
-    Ok(config)
-}
-
-/// Prints the mistakes.
-fn or_print_problems<T>(path: &Path, loaded: Result<T, ConfigError>) -> Result<T, CommandEnd> {
-    let name = path.display().to_string();
-    match loaded {
-        Ok(loaded) => Ok(loaded),
-        Err(ConfigError::Invalid { problems, .. }) => {
-            print_lines(&config::render_problems(&problems, &name));
-            Err(CommandEnd::Unable)
-        }
-        Err(error) => {
-            complain!("hedgerow: {error}");
-            Err(CommandEnd::Unable)
-        }
-    }
-}
-
-/// Writes lines to standard error.
-fn print_lines(lines: &str) {
-    if !lines.is_empty() {
-        complain!("{}", lines.trim_end());
-    }
-}
-
-/// How long a start waits for downloads.
-const FETCH: Duration = Duration::from_secs(5);
-
-/// Fetches archives that are not stored yet.
-fn fetch(config: &Config) -> Result<(), FetchError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let Ok(runtime) = runtime else {
-        // If the system lacks something, the start of the server reports it.
-        return Ok(());
-    };
-    let fetching = async { tokio::time::timeout(FETCH, fetch_libraries(config)).await };
-    let fetched = runtime.block_on(fetching);
-    fetched.unwrap_or(Err(FetchError::Late))
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::CommandEnd;
+use super::command_end::CommandEnd;
 
 /// Writes a line to standard error. If it cannot be written, there is no other place to report it.
 macro_rules! complain {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use hedgerow::proxy::ask_to_reload;
 
+use super::command_end::CommandEnd;
+use super::file::{self, KeyLookup};
 use super::output::{complain, print};
-use super::{file, CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
 pub(super) struct ReloadArgs {
@@ -18,7 +19,7 @@ pub(super) struct ReloadArgs {
 /// Asks the process at `server.upgrade_socket`, and prints its answer.
 pub(super) fn reload(config: Option<&Path>, options: &ReloadArgs) -> CommandEnd {
     let loaded = file::find(config, options.file.as_deref())
-        .and_then(|path| super::load(&path, KeyLookup::Spared));
+        .and_then(|path| file::load(&path, KeyLookup::Spared));
     let config = match loaded {
         Ok(config) => config,
         Err(end) => return end,

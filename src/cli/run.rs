@@ -9,8 +9,10 @@ use hedgerow::proxy::{
 };
 use hedgerow::Hedgerow;
 
+use super::command_end::CommandEnd;
 use super::output::complain;
-use super::{file, greeting, supervisor, CommandEnd};
+use super::process_log::{now, Access, LogFormat};
+use super::{file, greeting, supervisor};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -23,7 +25,7 @@ pub(super) struct RunArgs {
     upgrade: bool,
     /// The format of the log lines.
     #[arg(long, value_enum, default_value = "text")]
-    log_format: super::LogFormat,
+    log_format: LogFormat,
     /// Write a line for each request to the log: method, route, call, answer, bytes, time and trace.
     #[arg(long)]
     access_log: bool,
@@ -31,15 +33,15 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     /// The format of the log lines.
-    pub(super) fn log_format(&self) -> super::LogFormat {
+    pub(super) fn log_format(&self) -> LogFormat {
         self.log_format
     }
 
     /// Whether there is a line for each request.
-    pub(super) fn access(&self) -> super::Access {
+    pub(super) fn access(&self) -> Access {
         match self.access_log {
-            true => super::Access::Logged,
-            false => super::Access::NotLogged,
+            true => Access::Logged,
+            false => Access::NotLogged,
         }
     }
 }
@@ -57,11 +59,11 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
         Ok(path) => path,
         Err(end) => return end,
     };
-    let (followed, config, warnings) =
-        match super::or_print_problems(&path, ConfigFile::load(&path)) {
-            Ok(loaded) => loaded,
-            Err(end) => return end,
-        };
+    let (followed, config, warnings) = match file::or_print_problems(&path, ConfigFile::load(&path))
+    {
+        Ok(loaded) => loaded,
+        Err(end) => return end,
+    };
     for warning in &warnings {
         log::warn!("{}:{warning}", path.display());
     }
@@ -70,7 +72,7 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
     }
     allow_descriptors(config.limits.connections);
     write_no_core();
-    match super::fetch(&config) {
+    match file::fetch(&config) {
         Ok(()) => {}
         Err(error @ FetchError::Wrong { .. }) => {
             complain!("hedgerow: {error}");
@@ -123,7 +125,7 @@ const WRITTEN: i64 = 1_735_689_600;
 /// Reports a time of day that cannot be: that of a machine without a clock of its own before it has asked
 /// for the time.
 fn warn_of_the_clock() {
-    let now = super::now();
+    let now = now();
     if now.timestamp() < WRITTEN {
         log::error!(
             "the clock says {}: events get this time unless they say their own, certificates cannot be \
@@ -138,7 +140,7 @@ const ENDING: i64 = 14;
 
 /// Reports certificates that have expired, or expire soon.
 fn log_expiring_certificates(hedgerow: &Hedgerow) {
-    let now = super::now().timestamp();
+    let now = now().timestamp();
     for certificate in hedgerow.state().certificates {
         let (file, left) = (certificate.file, certificate.expires - now);
         let days = left / (24 * 3600);

@@ -2,8 +2,8 @@
 
 use hedgerow::config::json_schema;
 
+use super::command_end::CommandEnd;
 use super::output::{complain, print};
-use super::CommandEnd;
 
 /// Prints it.
 pub(super) fn schema() -> CommandEnd {

@@ -10,8 +10,9 @@ use hedgerow::site::snippet::{
     content_security_policy, snippet_for, tag_of_template, Page, PageKind, ProxyAddress,
 };
 
+use super::command_end::CommandEnd;
+use super::file::{self, KeyLookup};
 use super::output::{complain, print};
-use super::{file, CommandEnd, KeyLookup};
 
 #[derive(Debug, Args)]
 pub(super) struct SnippetArgs {
@@ -94,7 +95,7 @@ pub(super) fn snippet(config: Option<&Path>, options: &SnippetArgs) -> CommandEn
         return CommandEnd::Unable;
     }
     let loaded = file::find(config, options.file.as_deref())
-        .and_then(|path| super::load(&path, KeyLookup::Needed));
+        .and_then(|path| file::load(&path, KeyLookup::Needed));
     let config = match loaded {
         Ok(config) => config,
         Err(end) => return end,

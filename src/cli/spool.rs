@@ -7,8 +7,9 @@ use clap::{Args, Subcommand};
 use hedgerow::config::WithoutSecrets;
 use hedgerow::delivery::{ListFormat, Selection, SpoolCommand};
 
+use super::command_end::CommandEnd;
+use super::file::{self, KeyLookup};
 use super::output::{aligned, complain, print};
-use super::{file, CommandEnd, KeyLookup};
 
 /// The arguments of `hedgerow spool`.
 #[derive(Debug, Args)]
@@ -73,7 +74,7 @@ impl From<&SpoolSubcommand> for SpoolCommand {
 
 /// Lists the spool of a configuration, or changes its dead letters. The proxy may run meanwhile.
 pub(super) fn spool(config: Option<&Path>, options: &SpoolArgs) -> CommandEnd {
-    let loaded = file::find(config, None).and_then(|path| super::load(&path, KeyLookup::Spared));
+    let loaded = file::find(config, None).and_then(|path| file::load(&path, KeyLookup::Spared));
     let config = match loaded {
         Ok(config) => config,
         Err(end) => return end,

@@ -11,8 +11,6 @@
 //!
 //! Nothing here listens: both are a [`Handler`](http::Handler) on plain values.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use capture::{Capture, CaptureClock, InjectedFault, StoreCapacity};
@@ -20,41 +18,15 @@ use live::{Live, Recording, Visibility};
 use shop::Shop;
 
 pub mod capture;
+mod options;
 pub mod shop;
 
 pub use crate::admin::live;
 pub use crate::handler as http;
+pub use options::{DemoOptions, REFUSED_EVENT};
 
 /// The project key of the demo's configuration. The stand-in accepts any well-formed key.
 pub const API_KEY: &str = "phc_demo";
-
-/// The options of the demo.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DemoOptions {
-    /// The folder of the npm package `@segment/analytics-next`, or its `dist/umd`.
-    pub analytics_js: Option<PathBuf>,
-    /// The path prefix of Hedgerow's Segment route on the shop's host.
-    pub prefix: String,
-    /// The Segment write key that the page uses.
-    pub write_key: String,
-    /// Where Hedgerow's own live view is served, for a link on the page.
-    pub live_view: Option<SocketAddr>,
-}
-
-impl Default for DemoOptions {
-    fn default() -> Self {
-        Self {
-            analytics_js: None,
-            prefix: "/hr/".to_owned(),
-            write_key: "demo-shop".to_owned(),
-            live_view: None,
-        }
-    }
-}
-
-/// The name of an event that the stand-in rejects for good, as PostHog rejects one that breaks its
-/// rules.
-pub const REFUSED_EVENT: &str = "Unwelcome Event";
 
 /// The parts of the demo, to be served and fed: [`capture`](Self::capture) is PostHog's host,
 /// [`shop`](Self::shop) the site's origin, and [`live`](Self::live) the ring of Hedgerow's live view.

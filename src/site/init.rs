@@ -442,7 +442,7 @@ mod tests {
     #[test]
     fn values_that_yaml_would_read_as_something_else_are_quoted() {
         for text in [
-            "off", "1e3", "a: b", "#x", "~", "- a", "a #b", "null", "@x", "\t",
+            "off", "1e3", "a: b", "#x", "~", "- a", "a #b", "null", "@x", "a\tb",
         ] {
             let options = InitOptions {
                 analytics_js: text.to_owned(),

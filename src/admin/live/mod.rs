@@ -161,7 +161,7 @@ impl Live {
     /// Records a request that became no message. A request without a route is recorded only while a
     /// page is open: with a route for only a part of the site, most requests are of that kind.
     pub fn rejected(&self, request: &RejectedRequest<'_>) {
-        if request.asked == super::RequestKind::Nothing && !self.is_watched() {
+        if request.asked == super::requests::RequestKind::Nothing && !self.is_watched() {
             return;
         }
         let path = match self.visibility() {

@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use http::header::{HeaderName, HeaderValue};
 use http::{header, Method, StatusCode};
 
-use crate::demo::http::{Handler, Request, Response};
+use crate::handler::{Handler, Request, Response};
 
 mod lz;
 mod payload;

@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 use super::lz::{self, LzFault};
 use super::query::{CaptureQuery, Compression};
 use super::CaptureRefusal;
-use crate::demo::http::{pairs, Request};
+use crate::handler::{pairs, Request};
 
 /// The most bytes of a v0 events request on the wire (posthog-ingestion 5.1).
 pub(super) const WIRE_LIMIT: usize = 20 << 20;

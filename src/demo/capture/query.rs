@@ -3,7 +3,7 @@
 use chrono::{DateTime, Datelike, Utc};
 
 use super::CaptureRefusal;
-use crate::demo::http::pairs;
+use crate::handler::pairs;
 
 /// The content of the query.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use super::refusal::check_token;
 use super::shape::{self, CaptureBody, RawEvent};
 use super::time::{self, EventTime};
 use super::{payload, Capture, CaptureRefusal, RequestFacts, StoredEvent, Uuid, UuidOrigin};
-use crate::demo::http::{Request, Response};
+use crate::handler::{Request, Response};
 
 /// The most bytes of one event in the queue (posthog-ingestion 5.1).
 const MESSAGE_LIMIT: usize = 1_000_000;

@@ -18,7 +18,7 @@ use super::shape::{Historical, RawEvent};
 use super::time::{self, EventTime};
 use super::v0::Queued;
 use super::{Capture, RequestFacts, StoredEvent, Uuid, UuidOrigin};
-use crate::demo::http::{Request, Response};
+use crate::handler::{Request, Response};
 
 const WIRE_LIMIT: usize = 10 << 20;
 const INFLATED_LIMIT: usize = 50 << 20;

@@ -14,10 +14,10 @@ use http::{header, Method, StatusCode};
 use serde_json::json;
 
 use super::capture::{Capture, InjectedFault};
-use super::http::{Handler, Request, Response};
-use super::live::Live;
-use super::{DemoOptions, REFUSED_EVENT};
+use super::options::{DemoOptions, REFUSED_EVENT};
+use crate::admin::live::Live;
 use crate::admin::SHARED;
+use crate::handler::{Handler, Request, Response};
 
 mod files;
 

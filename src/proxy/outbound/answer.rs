@@ -17,6 +17,14 @@ const LONGEST: usize = 64 * 1024;
 /// The longest line of a chunk's size, with its extensions, in bytes.
 const LONGEST_CHUNK_LINE: usize = 8 * 1024;
 
+/// How the reading of a body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyEnd {
+    Whole,
+    /// There is more than is wanted.
+    TooLarge,
+}
+
 /// The received bytes are no HTTP answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotHttp;

@@ -12,11 +12,11 @@ use crate::config::UpstreamHttp;
 use crate::posthog::Host;
 use crate::segment::Answer;
 
+use crate::proxy::outbound::answer::{BodyEnd, WantedFields};
+use crate::proxy::outbound::client::{Client, ConnectionPool};
 use crate::proxy::outbound::hops::end_to_end;
+use crate::proxy::outbound::request::{Template, UpstreamRequest};
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
-use crate::proxy::outbound::{
-    BodyEnd, Client, ConnectionPool, Template, UpstreamRequest, WantedFields,
-};
 use crate::proxy::reply;
 
 /// A host that whole answers are fetched from.

@@ -11,9 +11,9 @@ use pingora::protocols::Stream;
 use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::answer::{parse, AnswerBody, AnswerHead, NextBytes, NotHttp, WantedFields};
+use super::answer::{parse, AnswerBody, AnswerHead, BodyEnd, NextBytes, NotHttp, WantedFields};
+use super::broken::{BrokenExchange, ExchangeFailure};
 use super::request::{Length, UpstreamRequest};
-use super::{BodyEnd, BrokenExchange, ExchangeFailure};
 
 /// The first read of an answer, in bytes; capture's answers have a few hundred.
 const READ: usize = 4 * 1024;

@@ -9,7 +9,7 @@ use ring::digest::{digest, SHA256};
 use crate::posthog::{Host, Scheme};
 
 use crate::proxy::build_error::{check_authorities, BuildError, NO_AUTHORITIES};
-use crate::proxy::outbound::ConnectionPool;
+use crate::proxy::outbound::client::ConnectionPool;
 
 /// A file of authorities and the hash of its content; without a file the machine's own authorities,
 /// which a process reads once.

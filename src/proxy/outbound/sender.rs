@@ -20,13 +20,12 @@ use crate::posthog::{Envelope, BATCH_PATH};
 use crate::rewrite::Recipient;
 
 use crate::proxy::build_error::BuildError;
+use crate::proxy::outbound::answer::{AnswerHead, WantedFields};
 use crate::proxy::outbound::batch_counts::BatchCounts;
+use crate::proxy::outbound::client::{Client, ConnectionPool, OpenAnswer, Sending, POOL};
+use crate::proxy::outbound::request::{Template, UpstreamRequest};
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
 use crate::proxy::outbound::verdict::{BatchVerdict, NoAnswerReason};
-use crate::proxy::outbound::{
-    AnswerHead, Client, ConnectionPool, OpenAnswer, Sending, Template, UpstreamRequest,
-    WantedFields, POOL,
-};
 
 /// The maximum of streaming batches of a project in flight. They are as slow as their clients, so
 /// they have a separate limit and cannot use up that of the whole batches.

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::client::HttpSession;
 
-use super::answer::{AnswerHead, WantedFields};
+use super::answer::{AnswerHead, BodyEnd, WantedFields};
+use super::broken::{BrokenExchange, ExchangeFailure};
 use super::http1::Http1;
 use super::request::{Length, UpstreamRequest};
-use super::{BodyEnd, BrokenExchange, ExchangeFailure};
 
 /// After each piece of this many bytes, the session checks whether the answer has come already.
 pub(crate) const PIECE: usize = 64 * 1024;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use simdutf8::basic::from_utf8;
 
 use super::arrival::Recipient;
+use super::group_types::NotedGroups;
 use super::json::Shape;
 use super::json::{repair, Cleanliness, EventBuffer, Malformed, Scratch, Workbench};
 use super::mapping::Integrations;
@@ -48,6 +49,7 @@ pub(super) struct Converter {
     workbench: Workbench,
     merged_text: String,
     aside: MessagePart,
+    noted_groups: NotedGroups,
     /// An event as it is written.
     buffer: EventBuffer,
     /// An event out of which something had to be taken.
@@ -97,6 +99,7 @@ impl Converter {
             + self.message.held()
             + self.merged.held()
             + self.aside.held()
+            + self.noted_groups.held()
     }
 
     /// Begins with a request, whose client may have sent this context before.
@@ -249,6 +252,7 @@ impl Converter {
             context_cache: (which, &mut self.context_cache),
             aside: &mut self.aside,
             scratch: &mut self.scratch,
+            noted_groups: &mut self.noted_groups,
         };
         let verdict = event(request, source, index, out, memory).err();
         Ok(Converted { length, verdict })

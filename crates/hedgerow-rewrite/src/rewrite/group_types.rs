@@ -73,6 +73,38 @@ impl GroupTypes {
     }
 }
 
+/// The last groups of a project whose types had nothing new: a sender mostly has the same ones, and what is known of
+/// a type stays so.
+#[derive(Debug, Default)]
+pub(super) struct NotedGroups {
+    project: ProjectId,
+    groups: Vec<u8>,
+}
+
+impl NotedGroups {
+    /// More bytes of groups are not remembered.
+    const LONGEST: usize = 512;
+
+    /// The memory it holds, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.groups.capacity()
+    }
+
+    /// Whether these are the last ones, byte for byte.
+    pub(super) fn is(&self, project: &ProjectId, groups: &[u8]) -> bool {
+        self.groups == groups && self.project == *project
+    }
+
+    /// Remembers groups, whose types have been noted.
+    pub(super) fn keep(&mut self, project: &ProjectId, groups: &[u8]) {
+        if groups.len() <= Self::LONGEST {
+            self.project.clone_from(project);
+            self.groups.clear();
+            self.groups.extend_from_slice(groups);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +134,22 @@ mod tests {
         assert_eq!(types.note(&project("shop"), "f"), NewGroupTypes::None);
         assert_eq!(types.note(&project("shop"), "g"), NewGroupTypes::None);
         assert_eq!(types.note(&project("blog"), "g"), NewGroupTypes::Sixth);
+    }
+
+    #[test]
+    fn noted_groups_are_those_of_one_project_byte_for_byte() {
+        let mut noted = NotedGroups::default();
+        let groups = br#"{"company":"acme"}"#;
+        assert!(!noted.is(&project("shop"), groups));
+        noted.keep(&project("shop"), groups);
+        assert!(noted.is(&project("shop"), groups));
+        assert!(!noted.is(&project("blog"), groups));
+        assert!(!noted.is(&project("shop"), br#"{"company":"acme" }"#));
+        noted.keep(&project("blog"), &[b'x'; NotedGroups::LONGEST + 1]);
+        assert!(
+            noted.is(&project("shop"), groups),
+            "too long a text is not kept"
+        );
     }
 
     #[test]

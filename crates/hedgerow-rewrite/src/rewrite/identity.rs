@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::enrich::ids::{number_as_text, usable};
-use super::json::{is_blank, is_truthy, Shape, Value};
+use super::enrich::ids::{is_plainly_usable, number_as_text, usable};
+use super::json::{inner, is_blank, is_truthy, Shape, Value};
 use super::mapping::Mode;
 
 /// An id of a message.
@@ -37,9 +37,19 @@ impl Id {
         mode: Mode,
         read: impl FnOnce(Value) -> Cow<'t, str>,
     ) -> Self {
-        let Some(value) = value.filter(|value| !is_blank(*value, text)) else {
+        let Some(value) = value else {
             return Self::default();
         };
+        let is_plain = mode == Mode::Enriched && value.shape == Shape::Plain;
+        if is_plain && is_plainly_usable(inner(value.of(text))) {
+            return Self {
+                value: Some(value),
+                spelled: None,
+            };
+        }
+        if is_blank(value, text) {
+            return Self::default();
+        }
         if mode == Mode::Reference {
             return Self::as_written(Some(value), text);
         }

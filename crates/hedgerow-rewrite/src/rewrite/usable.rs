@@ -13,7 +13,7 @@ use super::json::{inner, Shape, Value};
 const NOTHING_IN_ANY_CASE: &[&str] = &["undefined", "null", "none"];
 
 /// What languages print for nothing, spelled exactly so.
-const NOTHING: &[&str] = &["nil", "<nil>", "NaN", "(null)", "<null>", "[object Object]"];
+pub(super) const NOTHING: &[&str] = &["nil", "<nil>", "NaN", "(null)", "<null>", "[object Object]"];
 
 /// The length of the longest of them; nearly every other text is longer, or begins otherwise.
 const LONGEST: usize = 15;

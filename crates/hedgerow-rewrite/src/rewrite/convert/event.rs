@@ -4,6 +4,7 @@ use super::super::arrival::{Arrival, Recipient};
 use super::super::enrich::meta_ids::MetaIds;
 use super::super::event_facts::event_facts;
 use super::super::explain::Trace;
+use super::super::group_types::NotedGroups;
 use super::super::json::{EventBuffer, Scratch};
 use super::super::mapping::Mode;
 use super::super::message::MessagePart;
@@ -72,6 +73,7 @@ pub(super) struct EventBuffers<'m> {
     pub(super) context_cache: (ContextId, &'m mut ContextCache),
     pub(super) aside: &'m mut MessagePart,
     pub(super) scratch: &'m mut Scratch,
+    pub(super) noted_groups: &'m mut NotedGroups,
 }
 
 /// The steps behind the scan: normalise, map, check, write, and take out what must not leave.
@@ -160,6 +162,7 @@ pub(super) fn event(
         context_cache,
         aside,
         scratch,
+        noted_groups,
     } = memory;
     let inputs = WriteInputs {
         mapping,
@@ -178,6 +181,7 @@ pub(super) fn event(
             WriteScratch {
                 part: aside,
                 scratch: &mut *scratch,
+                noted_groups,
                 context_cache,
             },
         ),

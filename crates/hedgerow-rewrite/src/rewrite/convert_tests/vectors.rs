@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::super::enrich::cache::UserAgents;
+use super::super::super::group_types::NotedGroups;
 use super::super::super::identity::Id;
 use super::super::super::json::{EventBuffer, Scratch, Value};
 use super::super::super::message::MessagePart;
@@ -98,6 +99,7 @@ fn mapped(text: &str) -> Vec<u8> {
     let aside = WriteScratch {
         part: &mut MessagePart::default(),
         scratch: &mut Scratch::default(),
+        noted_groups: &mut NotedGroups::default(),
         context_cache: (ContextId::Absent, &mut context_cache),
     };
     let written = write_event((&mut buffer, aside), inputs, &plan, &settled, source, None);

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use ring::digest::{digest, SHA256};
 
 use super::session::cookie;
-use crate::rewrite::usable::{is_nothing, is_printed_nothing, trimmed};
+use crate::rewrite::usable::{is_nothing, is_printed_nothing, trimmed, NOTHING};
 
 /// The longest id that PostHog keeps whole, in characters. It cuts longer ones, and two that begin
 /// alike would become one person.
@@ -54,6 +54,25 @@ pub fn usable(id: &str) -> Option<Cow<'_, str>> {
     }
     Some(Cow::Owned(hashed))
 }
+
+/// Whether an id's ends and length alone show that it is [`usable`] as it is, if it has no control characters:
+/// it is longer than what names no person, and cannot be a UUID of zeros.
+#[inline(always)]
+pub(in crate::rewrite) fn is_plainly_usable(id: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (id.first(), id.last()) else {
+        return false;
+    };
+    (LONGEST_OF_NOBODY + 1..=ID_CHARACTERS).contains(&id.len())
+        && first.is_ascii_alphanumeric()
+        && *first != b'0'
+        && last.is_ascii_graphic()
+}
+
+/// The length of the longest word that names no person.
+const LONGEST_OF_NOBODY: usize = {
+    let illegal = longest(ILLEGAL, longest(ILLEGAL_IN_ANY_CASE, 0));
+    longest(NOTHING, illegal)
+};
 
 /// Whether PostHog refuses every merge with this id. The id is expected without space around it.
 pub fn is_illegal(id: &str) -> bool {
@@ -277,6 +296,43 @@ mod tests {
             );
         }
         assert_eq!(usable("  rider-1041\n").as_deref(), Some("rider-1041"));
+    }
+
+    #[test]
+    fn an_id_that_is_plainly_usable_is_left_as_it_is() {
+        let letters = [
+            "a", "Z", "0", "7", "-", "'", "\"", " ", "é", "\u{a0}", "\u{200b}", "~",
+        ];
+        let middles = [
+            "",
+            "x",
+            "00000000-0000-0000-0000-0000000000",
+            "a b",
+            "é日本",
+        ];
+        let mut plain = 0;
+        for (first, last) in letters
+            .iter()
+            .flat_map(|a| letters.iter().map(move |b| (a, b)))
+        {
+            for middle in middles {
+                for times in [1, 2, 5, 20, 60] {
+                    let id = format!("{first}{}{last}", middle.repeat(times));
+                    if is_plainly_usable(id.as_bytes()) {
+                        plain += 1;
+                        let usable = usable(&id);
+                        assert!(
+                            matches!(&usable, Some(Cow::Borrowed(same)) if *same == id),
+                            "{id:?} {usable:?}"
+                        );
+                    }
+                }
+            }
+        }
+        assert!(plain > 50, "{plain}");
+        for nobody in ILLEGAL.iter().chain(ILLEGAL_IN_ANY_CASE).chain(NOTHING) {
+            assert!(!is_plainly_usable(nobody.as_bytes()), "{nobody}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use std::fmt;
 
 use sha1::{Digest, Sha1};
+use wide::u8x16;
 
 use super::millis;
 use crate::rewrite::time::Timestamp;
@@ -133,31 +134,36 @@ impl fmt::Debug for Uuid7 {
 }
 
 /// The 36 characters of a uuid.
+#[inline(always)]
 pub(in crate::rewrite) fn hyphenated(uuid: [u8; 16]) -> [u8; 36] {
-    let whole = u128::from_be_bytes(uuid);
-    let part = |shift: u32| hexadecimal((whole >> shift) as u32);
-    let (first, second, third, fourth) = (part(96), part(64), part(32), part(0));
+    let [high, low] = hexadecimal(uuid);
     let mut text = [b'-'; 36];
-    text[0..8].copy_from_slice(&first);
-    text[9..13].copy_from_slice(&second[0..4]);
-    text[14..18].copy_from_slice(&second[4..8]);
-    text[19..23].copy_from_slice(&third[0..4]);
-    text[24..28].copy_from_slice(&third[4..8]);
-    text[28..36].copy_from_slice(&fourth);
+    text[0..8].copy_from_slice(&high[0..8]);
+    text[9..13].copy_from_slice(&high[8..12]);
+    text[14..18].copy_from_slice(&high[12..16]);
+    text[19..23].copy_from_slice(&low[0..4]);
+    text[24..36].copy_from_slice(&low[4..16]);
     text
 }
 
-/// The eight digits of a number, all at once.
-fn hexadecimal(number: u32) -> [u8; 8] {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let spread = u64::from(number);
-    let spread = (spread << 16 | spread) & 0x0000_ffff_0000_ffff;
-    let spread = (spread << 8 | spread) & 0x00ff_00ff_00ff_00ff;
-    let spread = (spread << 4 | spread) & 0x0f0f_0f0f_0f0f_0f0f;
-    // One for each digit that is a letter.
-    let letters = (spread + 6 * ONES) >> 4 & ONES;
-    let above = u64::from(b'a' - b'9' - 1);
-    (spread + u64::from(b'0') * ONES + above * letters).to_be_bytes()
+/// The 32 digits of sixteen bytes, all at once.
+#[inline(always)]
+fn hexadecimal(bytes: [u8; 16]) -> [[u8; 16]; 2] {
+    let low_half = u8x16::splat(0x0f);
+    let digits = |half: u8x16| {
+        let is_number = half.min(u8x16::splat(9)).simd_eq(half);
+        let above = !is_number & u8x16::splat(b'a' - b'9' - 1);
+        half + u8x16::splat(b'0') + above
+    };
+    // What comes from the byte beside it is masked.
+    let shifted = (u128::from_le_bytes(bytes) >> 4).to_le_bytes();
+    let first = digits(u8x16::new(shifted) & low_half);
+    let second = digits(u8x16::new(bytes) & low_half);
+    [
+        u8x16::unpack_low(first, second),
+        u8x16::unpack_high(first, second),
+    ]
+    .map(u8x16::to_array)
 }
 
 /// The uuid of an event made from a Segment message (posthog-ingestion 3.4).

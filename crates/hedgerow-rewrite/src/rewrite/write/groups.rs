@@ -270,9 +270,22 @@ impl Properties<'_, '_, '_, '_> {
             return None;
         }
         let given = self.callers(name!("$groups"))?;
+        let groups = given.part_of(self.source.utf8);
+        if self.aside.noted_groups.is(project, groups.as_bytes()) {
+            return None;
+        }
+        let sixth = self.sixth_of(given, is_sixth);
+        if sixth.is_none() {
+            self.aside.noted_groups.keep(project, groups.as_bytes());
+        }
+        sixth
+    }
+
+    /// The type among the caller's groups that is one too many.
+    fn sixth_of(&mut self, given: Value, is_sixth: impl Fn(&str) -> bool) -> Option<String> {
         if self.looked_into != Some(Some(given)) {
             let text = self.source.utf8.get(given.span.start()..);
-            match find_flat_key(text.unwrap_or_default(), is_sixth) {
+            match find_flat_key(text.unwrap_or_default(), &is_sixth) {
                 Sought::Found(name) => return Some(name.to_owned()),
                 Sought::Absent => return None,
                 Sought::NotFlat => {}

@@ -19,7 +19,7 @@ use super::arrival::Recipient;
 use super::enrich::cache::UserAgents;
 use super::enrich::meta_ids::MetaIds;
 use super::explain::{Trace, ValueOrigin};
-use super::group_types::GroupTypes;
+use super::group_types::{GroupTypes, NotedGroups};
 use super::json::{
     is_truthy, name, write_string, Chunk, Entry, EventBuffer, EventWriter, Name, Names, Output,
     Scratch, Value,
@@ -55,6 +55,8 @@ pub(super) struct WriteInputs<'d> {
 pub(super) struct WriteScratch<'a> {
     pub(super) part: &'a mut MessagePart,
     pub(super) scratch: &'a mut Scratch,
+    /// The caller's groups of which the types have been noted.
+    pub(super) noted_groups: &'a mut NotedGroups,
     /// Which context the message has, and the properties that one gave before.
     pub(super) context_cache: (ContextId, &'a mut ContextCache),
 }

@@ -395,7 +395,7 @@ impl<'h> Named<'h> {
 
     /// Which it has, at its end.
     #[inline(always)]
-    pub(super) fn end(mut self, work: &mut Work) -> (Names, Seen) {
+    pub(super) fn end(&mut self, work: &mut Work) -> (Names, Seen) {
         if let Some(habit) = self.habit.take() {
             if self.expected.is_empty() {
                 self.names = habit.names;

@@ -1,0 +1,148 @@
+//! The log of a process, on standard error.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hedgerow::logging::{self, LastLines, LimitedLog, LineWriter, OmittedLines};
+
+use super::colour::Colour;
+
+/// Writes the log to standard error, by `RUST_LOG` if it is set.
+///
+/// The framework's own lines contain heads of requests and answers, with cookies and keys, so they
+/// are omitted unless `RUST_LOG` names `pingora` itself. The lines have a rate limit by kind and
+/// are written by a separate thread; the returned guard waits for the last of them.
+pub(super) fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
+    const FILTER: &str = "RUST_LOG";
+    let default = env_logger::Env::default().default_filter_or("warn,hedgerow=info");
+    let mut builder = env_logger::Builder::from_env(default);
+    let asked = std::env::var(FILTER).is_ok_and(|filter| filter.contains("pingora"));
+    if !asked {
+        builder.filter_module("pingora", log::LevelFilter::Off);
+    }
+    if access == Access::Logged {
+        builder.filter_module(logging::ACCESS, log::LevelFilter::Debug);
+    }
+    match format {
+        LogFormat::Json => builder.format(json_line),
+        LogFormat::Text => {
+            let colour = Colour::of_the_log();
+            builder.format(move |out, record| text_line(out, record, colour))
+        }
+    };
+    let started = LineWriter::start(std::io::stderr());
+    let last = started.ok().map(|(writer, last)| {
+        builder.target(env_logger::Target::Pipe(Box::new(writer)));
+        last
+    });
+    let logger = builder.build();
+    let most = logger.filter();
+    let bounded = Arc::new(LimitedLog::new(logger, "hedgerow::cli"));
+    // It is set once, here.
+    if log::set_boxed_logger(Box::new(Arc::clone(&bounded))).is_ok() {
+        log::set_max_level(most);
+        logging::log_panics();
+    }
+    let teller = Arc::downgrade(&bounded);
+    let telling = std::thread::Builder::new().name("log-bound".to_owned());
+    // If the system starts no thread, the next line of the kind reports it.
+    let _ = telling.spawn(move || {
+        while let Some(bounded) = teller.upgrade() {
+            bounded.log_omitted(OmittedLines::Over);
+            drop(bounded);
+            std::thread::sleep(TELLING);
+        }
+    });
+    Some(LogEnd {
+        bounded,
+        _last: last?,
+    })
+}
+
+/// How often this process looks for left-out lines that were not reported yet.
+const TELLING: Duration = Duration::from_secs(2);
+
+/// Reports left-out lines and waits for the last lines when it is dropped.
+pub(super) struct LogEnd {
+    bounded: Arc<LimitedLog<env_logger::Logger>>,
+    _last: LastLines,
+}
+
+impl Drop for LogEnd {
+    fn drop(&mut self) {
+        self.bounded.log_omitted(OmittedLines::All);
+    }
+}
+
+/// A line for people.
+fn text_line(
+    out: &mut env_logger::fmt::Formatter,
+    record: &log::Record<'_>,
+    colour: Colour,
+) -> std::io::Result<()> {
+    let time = now().format("%Y-%m-%dT%H:%M:%SZ");
+    let head = colour.head(time, record.level(), record.target());
+    // Text after a line break belongs to the same line of the log.
+    let message = record.args().to_string().replace('\n', "\n    ");
+    writeln!(out, "{head} {message}")
+}
+
+/// One JSON object: the common fields, and the fields of this line.
+fn json_line(
+    out: &mut env_logger::fmt::Formatter,
+    record: &log::Record<'_>,
+) -> std::io::Result<()> {
+    let mut line = serde_json::Map::new();
+    let level = record.level().as_str().to_lowercase();
+    let time = now().format("%Y-%m-%dT%H:%M:%S%.3fZ");
+    line.insert("time".to_owned(), time.to_string().into());
+    line.insert("level".to_owned(), level.into());
+    line.insert("target".to_owned(), record.target().into());
+    line.insert("message".to_owned(), record.args().to_string().into());
+    let mut fields = JsonFields(line);
+    // Taking them in cannot fail.
+    let _ = record.key_values().visit(&mut fields);
+    writeln!(out, "{}", serde_json::Value::Object(fields.0))
+}
+
+struct JsonFields(serde_json::Map<String, serde_json::Value>);
+
+impl<'k> log::kv::VisitSource<'k> for JsonFields {
+    fn visit_pair(
+        &mut self,
+        key: log::kv::Key<'k>,
+        value: log::kv::Value<'k>,
+    ) -> Result<(), log::kv::Error> {
+        let value = match (value.to_u64(), value.to_f64()) {
+            (Some(number), _) => number.into(),
+            (None, Some(number)) => number.into(),
+            (None, None) => value.to_string().into(),
+        };
+        self.0.insert(key.to_string(), value);
+        Ok(())
+    }
+}
+
+/// Whether there is a line for each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Logged,
+    NotLogged,
+}
+
+/// The format of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line: time, level, target, message.
+    Json,
+}
+
+/// The time of day, whatever it is set to: `Utc::now` panics before 1970, and in the line about a panic
+/// that would end the process.
+pub(super) fn now() -> chrono::DateTime<chrono::Utc> {
+    std::time::SystemTime::now().into()
+}
