@@ -18,8 +18,8 @@
 // A build without any kind of spool keeps nothing, and uses half of this.
 #![cfg_attr(not(any(feature = "sqlite", feature = "nats")), allow(dead_code))]
 
-mod aside;
 mod backend;
+mod blocking;
 mod breaker;
 mod by_project;
 mod clock_watch;
@@ -32,12 +32,12 @@ mod halving;
 mod kind;
 mod listing;
 mod live;
-#[cfg(test)]
-mod promises;
 mod rate_limit;
 mod replay;
 mod settings;
 mod store;
+#[cfg(test)]
+mod store_contract;
 mod upstream;
 
 // Each kind of spool is a folder and its line here: configuration, opening, commands, `doctor` and health
@@ -51,11 +51,11 @@ pub const KINDS: &[SpoolKind] = &[
     nats::KIND,   // `nats`
 ];
 
-#[doc(hidden)]
-pub use aside::aside;
 pub use backend::{
     Backend, Examination, OpenedSpool, SharedFolder, SpoolHealth, SpoolLimits, SpoolTrouble, Terms,
 };
+#[doc(hidden)]
+pub use blocking::run_blocking;
 pub use breaker::{BreakerSettings, BreakerState};
 pub use command::{CommandError, ListFormat, Selection, SpoolCommand};
 pub use drain_state::Draining;

@@ -65,7 +65,7 @@ impl ChallengeResponses {
         let token = token.to_owned();
         // Any client may ask, and a disk may be slow.
         let _turn = LOOKING.acquire().await;
-        let found = hedgerow_spool::aside(move || {
+        let found = hedgerow_spool::run_blocking(move || {
             let mut storages = shared.iter();
             storages.find_map(|storage| storage.shown(&token))
         });

@@ -291,7 +291,7 @@ impl ServedLibrary {
             }
             // Rewriting and compressing take about a second.
             let loading = Arc::clone(&script);
-            let loaded = hedgerow_spool::aside(move || {
+            let loaded = hedgerow_spool::run_blocking(move || {
                 load(&loading.files, &loading.layout, loading.sessions)
             });
             match loaded.await {

@@ -15,7 +15,7 @@ use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use hedgerow_spool::aside;
+use hedgerow_spool::run_blocking;
 
 use crate::config::{Config, ConfigError, FileMarks, Warning, Watching};
 
@@ -203,7 +203,7 @@ impl Reloader {
     ) -> Result<Vec<&'static str>, ReloadError> {
         let file = file.ok_or(ReloadError::NoFile)?;
         let path = file.path.clone();
-        let (loaded, marks) = aside(move || Config::load_marked(&path)).await?;
+        let (loaded, marks) = run_blocking(move || Config::load_marked(&path)).await?;
         file.marks = marks;
         let (mut config, warnings) = loaded?;
         let kept = keep_fixed(&mut config, &self.hedgerow.config());
@@ -211,7 +211,7 @@ impl Reloader {
         fetching.unwrap_or(Err(FetchError::Late))?;
         let (site, listener_set) = (self.site.clone(), Arc::clone(&self.listener_set));
         // Compressing a library takes about a second.
-        let prepared = aside(move || prepare(&site, &listener_set, config));
+        let prepared = run_blocking(move || prepare(&site, &listener_set, config));
         let (site_state, plans) = prepared.await??;
         if self.hedgerow.is_leaving() {
             return Err(ReloadError::Leaving);
@@ -282,7 +282,7 @@ fn prepare(
 async fn changed(file: Option<&ConfigFile>, seen: &mut Option<FileMarks>) -> bool {
     let Some(file) = file else { return false };
     let known = file.marks.clone();
-    let Ok(now) = aside(move || known.again()).await else {
+    let Ok(now) = run_blocking(move || known.again()).await else {
         return false;
     };
     if now == file.marks {

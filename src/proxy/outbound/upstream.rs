@@ -339,7 +339,7 @@ impl Resolver {
 
     async fn look_up(&self, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
         let (name, port) = (self.name.clone(), self.port);
-        let looking = hedgerow_spool::aside(move || {
+        let looking = hedgerow_spool::run_blocking(move || {
             let found = (name.as_str(), port).to_socket_addrs();
             found.map_or_else(|_| Vec::new(), Iterator::collect)
         });

@@ -4,7 +4,7 @@ mod client_contexts;
 mod conversion;
 mod event;
 mod shared;
-mod spare;
+mod spare_buffers;
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(super) use conversion::Conversion;
 use event::{event, EventBuffers};
 pub(super) use event::{Grouping, RequestContext};
 pub(super) use shared::BatchDefaults;
-pub(super) use spare::SpareBuffers;
+pub(super) use spare_buffers::SpareBuffers;
 
 /// What is used again from message to message.
 #[derive(Debug, Default)]
@@ -268,7 +268,7 @@ impl Converter {
             },
         };
         let key = self.message.write_key.filter(|key| key.is_string());
-        let key = key.map(|key| key.says(text).into_owned());
+        let key = key.map(|key| key.decode(text).into_owned());
         (extent, key)
     }
 

@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hasher};
 
+use super::event_plan::{EventPlan, Piece};
 use super::json::name;
 use super::message::Message;
 use super::message_source::MessageSource;
 use super::normalise::Settled;
-use super::plan::{EventPlan, Piece};
 use crate::posthog::{Address, EventFacts};
 
 /// Events that join two ids, and the property that names the second one; a track call may have
@@ -45,7 +45,7 @@ fn joined(plan: &EventPlan<'_>, message: &Message, text: &[u8]) -> Option<u64> {
     if let Some(second) = planned.into_iter().find(|second| *second != Piece::Absent) {
         return Some(piece(second, text));
     }
-    let event = plan.event.says(text)?;
+    let event = plan.event.text(text)?;
     let (_, property) = JOINING.iter().find(|(joining, _)| *joining == event)?;
     let value = message.properties.get(text, property)?;
     Some(piece(Piece::Raw(value), text))
@@ -53,7 +53,7 @@ fn joined(plan: &EventPlan<'_>, message: &Message, text: &[u8]) -> Option<u64> {
 
 /// Equal for ids that are the same text once they are read.
 fn piece(id: Piece<'_>, text: &[u8]) -> u64 {
-    let said = id.says(text).unwrap_or_else(|| match id {
+    let said = id.text(text).unwrap_or_else(|| match id {
         Piece::Raw(value) => String::from_utf8_lossy(value.of(text)),
         _ => Cow::Borrowed(""),
     });

@@ -22,12 +22,12 @@ impl Id {
     /// those that PostHog refuses to merge (posthog-ingestion 3.3), nor anything but text and
     /// numbers.
     pub(super) fn of(value: Option<Value>, text: &[u8], mode: Mode) -> Self {
-        Self::read(value, text, mode, |value| value.says(text))
+        Self::read(value, text, mode, |value| value.decode(text))
     }
 
     /// The same in a text that is known to be UTF-8.
     pub(super) fn of_utf8(value: Option<Value>, text: &str, mode: Mode) -> Self {
-        Self::read(value, text.as_bytes(), mode, |value| value.reads(text))
+        Self::read(value, text.as_bytes(), mode, |value| value.decode_str(text))
     }
 
     #[inline(always)]
@@ -94,13 +94,13 @@ impl Id {
     }
 
     /// What it says as a text, if it is one that is true.
-    pub(super) fn says<'t>(&self, text: &'t str) -> Option<Cow<'t, str>> {
+    pub(super) fn text<'t>(&self, text: &'t str) -> Option<Cow<'t, str>> {
         let value = self.if_truthy(text.as_bytes())?.value?;
         if let Some(spelled) = &self.spelled {
             return Some(Cow::Owned(spelled.clone()));
         }
         match value.shape {
-            Shape::Plain | Shape::Escaped => Some(value.reads(text)),
+            Shape::Plain | Shape::Escaped => Some(value.decode_str(text)),
             Shape::Number => Some(String::from_utf8_lossy(value.of(text.as_bytes()))),
             _ => None,
         }

@@ -103,7 +103,7 @@ impl LibraryKind {
             Family::PhoneOrServer | Family::DotNet => Self::Server,
             Family::BrowserOrNode => {
                 let env = find(context.inner(ContextObject::Library), text, "env");
-                match env.is_some_and(|env| env.is_string() && says(env.of(text), &["node"])) {
+                match env.is_some_and(|env| env.is_string() && is_one_of(env.of(text), &["node"])) {
                     true => Self::Server,
                     false => Self::Browser,
                 }
@@ -117,7 +117,8 @@ impl LibraryKind {
 fn describes_device(context: &Context, text: &[u8]) -> bool {
     let device = context.inner(ContextObject::Device);
     let kind = named(device, name!("type"));
-    let is_linux = kind.is_some_and(|kind| kind.is_string() && says(kind.of(text), &["linux"]));
+    let is_linux =
+        kind.is_some_and(|kind| kind.is_string() && is_one_of(kind.of(text), &["linux"]));
     !is_linux
         && device
             .iter()
@@ -130,19 +131,18 @@ fn is_app(context: &Context, text: &[u8]) -> bool {
         named(context.inner(ContextObject::Device), name!("type")),
         named(context.inner(ContextObject::Os), name!("name")),
     ];
-    let on_phone = systems
-        .into_iter()
-        .flatten()
-        .any(|system| system.is_string() && says(system.of(text), &["ios", "ipados", "android"]));
+    let on_phone = systems.into_iter().flatten().any(|system| {
+        system.is_string() && is_one_of(system.of(text), &["ios", "ipados", "android"])
+    });
     let platform = context.get(text, "platform");
     on_phone
         || platform.is_some_and(|platform| {
-            platform.is_string() && says(platform.of(text), &["unity", "xamarin"])
+            platform.is_string() && is_one_of(platform.of(text), &["unity", "xamarin"])
         })
 }
 
 /// Whether a string says one of these, in any case.
-fn says(string: &[u8], names: &[&str]) -> bool {
+fn is_one_of(string: &[u8], names: &[&str]) -> bool {
     let said = unescape(string);
     names
         .iter()

@@ -6,7 +6,7 @@ use super::json::{
     name, Cleanliness, Entry, Key, Malformed, Name, Names, Scanner, Scratch, Shape, Takes, Value,
     Whose,
 };
-use super::known::KnownObject;
+use super::known_objects::KnownObject;
 
 pub(super) use context::{Context, ContextObject};
 
@@ -305,7 +305,7 @@ impl MessagePart {
 
     fn scan(&mut self, scanner: &mut Scanner<'_, '_>, whose: Whose) {
         self.clear();
-        let (value, names) = scanner.any_with_entries(whose, &mut self.entries);
+        let (value, names) = scanner.value_with_entries_unchecked(whose, &mut self.entries);
         (self.value, self.names) = (Some(value), names);
     }
 

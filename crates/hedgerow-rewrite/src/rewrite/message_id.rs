@@ -105,8 +105,8 @@ pub(super) fn given(
 ) -> Option<std::borrow::Cow<'_, str>> {
     let id = id.filter(|id| id.is_string())?;
     match mode {
-        Mode::Reference => Some(id.reads(text)),
-        Mode::Enriched => usable::said(id, text),
+        Mode::Reference => Some(id.decode_str(text)),
+        Mode::Enriched => usable::text_of_str(id, text),
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) fn moment(value: Value, text: &[u8]) -> Option<Reading> {
     match value.shape {
         Shape::Number => read_number(value.of(text)),
         Shape::Plain => read_plain(inner(value.of(text))),
-        _ if value.is_string() => read(&value.says(text)),
+        _ if value.is_string() => read(&value.decode(text)),
         _ => None,
     }
 }

@@ -196,12 +196,12 @@ pub(super) fn settle<'t>(
 impl<'t> Settled<'t> {
     /// The anonymous id as a text, if there is a usable one.
     pub(super) fn visitor(&self, text: &'t str) -> Option<Cow<'t, str>> {
-        self.anonymous_id.says(text)
+        self.anonymous_id.text(text)
     }
 
     /// The user id as a text, if there is a usable one.
     pub(super) fn user(&self, text: &'t str) -> Option<Cow<'t, str>> {
-        self.user_id.says(text)
+        self.user_id.text(text)
     }
 }
 
@@ -239,7 +239,7 @@ pub(super) fn kind(source: MessageSource<'_>, naming: Naming) -> Result<Kind, Fa
     if !named.is_string() {
         return Err(Fault::UnknownType);
     }
-    Kind::of_type(named.reads(said).as_ref()).ok_or(Fault::UnknownType)
+    Kind::of_type(named.decode_str(said).as_ref()).ok_or(Fault::UnknownType)
 }
 
 /// When an event happened, and how that is known.

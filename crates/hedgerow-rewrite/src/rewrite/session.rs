@@ -162,7 +162,7 @@ pub(super) fn window(source: MessageSource<'_>, session: Uuid7) -> Option<Uuid7>
 
 fn said(value: Value, text: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
     match value.shape {
-        Shape::Plain | Shape::Escaped => Some(value.says(text)),
+        Shape::Plain | Shape::Escaped => Some(value.decode(text)),
         Shape::Number => Some(String::from_utf8_lossy(value.of(text))),
         _ => None,
     }

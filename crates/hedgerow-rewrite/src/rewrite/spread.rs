@@ -25,7 +25,7 @@ pub(super) fn write_spread<S: Output>(
     match value.shape {
         Shape::Plain | Shape::Escaped => {
             let mut sign_text = Vec::new();
-            for unit in value.says(text).encode_utf16() {
+            for unit in value.decode(text).encode_utf16() {
                 // Half of a character cannot stand alone; capture takes none (posthog-ingestion 1.6).
                 let sign = char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
                 sign_text.clear();

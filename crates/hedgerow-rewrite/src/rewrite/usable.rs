@@ -85,19 +85,19 @@ fn is_clear_text(value: Value, source: &[u8]) -> bool {
 /// What a text says, if it says anything.
 pub(super) fn text(value: Value, source: &[u8]) -> Option<Cow<'_, str>> {
     if is_clear_text(value, source) {
-        return Some(value.says(source));
+        return Some(value.decode(source));
     }
     let said = match value.shape {
-        Shape::Plain | Shape::Escaped => value.says(source),
+        Shape::Plain | Shape::Escaped => value.decode(source),
         _ => return None,
     };
     (!is_nothing(&said)).then_some(said)
 }
 
 /// The same in a text that is known to be UTF-8.
-pub(super) fn said(value: Value, source: &str) -> Option<Cow<'_, str>> {
+pub(super) fn text_of_str(value: Value, source: &str) -> Option<Cow<'_, str>> {
     if is_clear_text(value, source.as_bytes()) {
-        return Some(value.reads(source));
+        return Some(value.decode_str(source));
     }
     text(value, source.as_bytes())
 }
@@ -121,7 +121,9 @@ pub(super) fn is_word(value: Value, source: &[u8]) -> bool {
 
 /// Whether a value is a text that stands for nothing without being blank.
 pub(super) fn is_undefined_text(value: Value, source: &[u8]) -> bool {
-    value.is_string() && !is_clear_text(value, source) && is_placeholder(value.says(source).trim())
+    value.is_string()
+        && !is_clear_text(value, source)
+        && is_placeholder(value.decode(source).trim())
 }
 
 /// Whether a value is null, or a text that says nothing.

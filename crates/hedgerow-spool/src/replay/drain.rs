@@ -11,7 +11,7 @@ use hedgerow_rewrite::posthog::{Batch, Envelope};
 use tokio::sync::{watch, Semaphore};
 
 use super::{ReplaySettings, RunState};
-use crate::aside::aside;
+use crate::blocking::run_blocking;
 use crate::breaker::{Admission, BreakerState};
 use crate::error::SpoolError;
 use crate::halving::{Halving, RefusedPart};
@@ -308,7 +308,7 @@ impl ProjectDrain {
             // Megabytes take milliseconds: not on a thread that serves requests.
             Encoding::Gzip => {
                 let _turn = COMPRESSING.acquire().await;
-                aside(move || gzip(&plain)).await.ok().flatten()
+                run_blocking(move || gzip(&plain)).await.ok().flatten()
             }
         };
         let Some(body) = body else {

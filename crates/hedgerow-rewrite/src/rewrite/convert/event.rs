@@ -3,6 +3,7 @@
 use super::super::arrival::{Arrival, Recipient};
 use super::super::enrich::meta_ids::MetaIds;
 use super::super::event_facts::event_facts;
+use super::super::event_plan::{EventPlan, Piece};
 use super::super::explain::Trace;
 use super::super::group_types::NotedGroups;
 use super::super::json::{EventBuffer, Scratch};
@@ -11,7 +12,6 @@ use super::super::message::MessagePart;
 use super::super::message_source::MessageSource;
 use super::super::normalise::{kind, settle, FutureCheck, Naming, SentAt, Settled, Settling};
 use super::super::outcome::{Fault, NoEvent, Notice, Omission};
-use super::super::plan::{EventPlan, Piece};
 use super::super::privacy::{ClickIds, Treatment};
 use super::super::repeats::Tag;
 use super::super::scrub::{Scrub, Subject};
@@ -252,7 +252,7 @@ fn note(
     }
     let is_empty = |id: Piece<'_>| {
         let id = id.digits();
-        id.says(source.text).is_none_or(|id| id.is_empty())
+        id.text(source.text).is_none_or(|id| id.is_empty())
     };
     match plan.kind {
         Kind::Group if is_empty(Piece::of(&settled.group_id)) => {

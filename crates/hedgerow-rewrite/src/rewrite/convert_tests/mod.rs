@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{json, Map, Value as Json};
 
-use super::super::plan::EventPlan;
+use super::super::event_plan::EventPlan;
 use super::super::write::{write_event, WriteInputs};
 use super::super::{
     Arrival, Bounds, Flow, Mapping, MessageOutcome, Mode, Notice, Omission, Pulled, Recipient,

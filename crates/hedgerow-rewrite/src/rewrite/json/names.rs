@@ -237,7 +237,7 @@ impl Name {
     }
 
     /// The name of any text.
-    pub(in crate::rewrite) fn said(text: &[u8]) -> Self {
+    pub(in crate::rewrite) fn of_text(text: &[u8]) -> Self {
         match known_word(text) {
             Some(word) => Self::of_word(word, hash_of_word(word)),
             None => Self::of(text, hash(text)),
@@ -343,7 +343,7 @@ impl Names {
 
     /// Whether the two have a name in common.
     #[inline(always)]
-    pub(in crate::rewrite) fn meets(&self, other: &Self) -> bool {
+    pub(in crate::rewrite) fn intersects(&self, other: &Self) -> bool {
         let both = self.0.iter().zip(other.0);
         both.fold(0, |common, (one, other)| common | one & other) != 0
     }

@@ -325,14 +325,14 @@ impl<'t, 's> Scanner<'t, 's> {
         &mut self,
         entries: &mut Vec<Entry>,
     ) -> Result<(Value, Names), Malformed> {
-        let found = self.any_with_entries(Whose::OTHER, entries);
+        let found = self.value_with_entries_unchecked(Whose::OTHER, entries);
         self.judge()?;
         Ok(found)
     }
 
     /// The same within a value whose end decides whether it is well-formed.
     #[inline(never)]
-    pub(in crate::rewrite) fn any_with_entries(
+    pub(in crate::rewrite) fn value_with_entries_unchecked(
         &mut self,
         whose: Whose,
         entries: &mut Vec<Entry>,

@@ -50,7 +50,7 @@ impl Value {
 
     /// Its text, if it is a (clean) string.
     #[inline(always)]
-    pub(in crate::rewrite) fn says(self, text: &[u8]) -> std::borrow::Cow<'_, str> {
+    pub(in crate::rewrite) fn decode(self, text: &[u8]) -> std::borrow::Cow<'_, str> {
         match self.shape {
             // It has no escapes.
             Shape::Plain => as_text(inner(self.of(text))),
@@ -60,7 +60,7 @@ impl Value {
 
     /// The same in a text that is known to be UTF-8, so that it does not have to be checked again.
     #[inline(always)]
-    pub(in crate::rewrite) fn reads(self, text: &str) -> std::borrow::Cow<'_, str> {
+    pub(in crate::rewrite) fn decode_str(self, text: &str) -> std::borrow::Cow<'_, str> {
         match self.shape {
             Shape::Plain => {
                 let inside = self.span.start() + 1..self.span.end().saturating_sub(1);

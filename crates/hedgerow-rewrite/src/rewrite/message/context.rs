@@ -7,7 +7,7 @@ use super::super::json::{
     name, Cleanliness, Entry, Key, Malformed, Marks, Name, Names, Scanner, Scratch, Shape, Takes,
     Value, Whose,
 };
-use super::super::known::KnownObject;
+use super::super::known_objects::KnownObject;
 use super::super::library_kind::LibraryKind;
 use super::{find, named, ObjectNovelty};
 
@@ -239,7 +239,9 @@ impl Context {
                 self.novelty = ObjectNovelty::Parts;
             }
             let whose = Whose::inner(inner as u8);
-            scanner.any_with_entries(whose, &mut self.inner).0
+            scanner
+                .value_with_entries_unchecked(whose, &mut self.inner)
+                .0
         });
         if let Some(range) = self.objects.get_mut(inner as usize) {
             *range = start..self.inner.len();

@@ -37,7 +37,8 @@ impl Privacy {
         let given = |category: &str| {
             let mut entries = preferences.entries.iter();
             entries.any(|entry| {
-                entry.value.shape == Shape::True && says(entry.key.of(preferences_text)) == category
+                entry.value.shape == Shape::True
+                    && decoded_key(entry.key.of(preferences_text)) == category
             })
         };
         self.consent
@@ -59,7 +60,7 @@ fn entries(text: &[u8]) -> MessagePart {
 }
 
 /// What a key says.
-pub(super) fn says(key: &[u8]) -> std::borrow::Cow<'_, str> {
+pub(super) fn decoded_key(key: &[u8]) -> std::borrow::Cow<'_, str> {
     if key.contains(&b'\\') {
         return unescape(&[b"\"", key, b"\""].concat()).into_owned().into();
     }

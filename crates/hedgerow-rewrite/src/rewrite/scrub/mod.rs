@@ -157,7 +157,7 @@ impl<'p> Scrub<'p> {
             let raw = key.of(edit.text);
             let start = key.start() - 1;
             entries.begin(edit, start);
-            let name = says(raw);
+            let name = decoded_key(raw);
             if self.is_forced(&name) || self.is_identity(&name) {
                 self.forget(raw);
                 scanner.value()?;
@@ -330,7 +330,7 @@ impl<'p> Scrub<'p> {
         scanner.object(|scanner, key| {
             let start = key.start() - 1;
             entries.begin(edit, start);
-            let name = says(key.of(edit.text));
+            let name = decoded_key(key.of(edit.text));
             let (inner, drops) = self.enter(place, &name);
             let result = match drops {
                 true => scanner.value().map(drop),
@@ -442,10 +442,10 @@ fn differ(was: &[u8], is: &[u8]) -> bool {
 
 /// What a key says.
 #[inline(always)]
-fn says(key: &[u8]) -> Cow<'_, [u8]> {
+fn decoded_key(key: &[u8]) -> Cow<'_, [u8]> {
     match memchr::memchr(b'\\', key) {
         None => Cow::Borrowed(key),
-        Some(_) => Cow::Owned(decide::says(key).into_owned().into_bytes()),
+        Some(_) => Cow::Owned(decide::decoded_key(key).into_owned().into_bytes()),
     }
 }
 

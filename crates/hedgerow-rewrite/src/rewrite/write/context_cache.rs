@@ -216,7 +216,7 @@ impl Properties<'_, '_, '_, '_> {
 
     /// The use of the cache for this message; none if the message changes the properties in another way.
     fn context_use(&self) -> Option<ContextUse> {
-        let bears = self.callers.meets(&WEIGHED)
+        let bears = self.callers.intersects(&WEIGHED)
             || self.prefixed == Prefixed::Some
             || self.settled.user_agent.is_some()
             || self.trace.is_some();

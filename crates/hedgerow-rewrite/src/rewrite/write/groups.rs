@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::super::event_plan::Piece;
 use super::super::explain::ValueOrigin;
 use super::super::group_types::{GroupSpelling, NewGroupTypes};
 use super::super::identity::Id;
@@ -13,7 +14,6 @@ use super::super::library::LibraryKind;
 use super::super::mapping::{GroupTypeFrom, Mode};
 use super::super::message::{named, MessagePart};
 use super::super::message_source::MessageSource;
-use super::super::plan::Piece;
 use super::super::usable;
 use super::enriched::is_set;
 use super::{write_piece, Properties};
@@ -67,7 +67,7 @@ impl<'p> VisitorGroup<'p> {
 }
 
 /// Whether a key of JSON text has this text.
-fn says(key: &[u8], name: &str) -> bool {
+fn is_key(key: &[u8], name: &str) -> bool {
     if !key.contains(&b'\\') {
         return key == name.as_bytes();
     }
@@ -127,7 +127,7 @@ impl Properties<'_, '_, '_, '_> {
     }
 
     fn is_event(&self, names: &[&str]) -> bool {
-        let event = self.plan.event.says(self.source.text);
+        let event = self.plan.event.text(self.source.text);
         event.is_some_and(|event| names.contains(&event.as_ref()))
     }
 
@@ -166,7 +166,7 @@ impl Properties<'_, '_, '_, '_> {
         self.out.push(b'{');
         let mut first = true;
         let names_type = |entry: &Entry| {
-            says(entry.key.of(given_text), group_type)
+            is_key(entry.key.of(given_text), group_type)
                 && group_key(entry.value, given_said).value().is_some()
         };
         if let Some(group) = group.filter(|_| !callers.entries.iter().any(names_type)) {
@@ -379,7 +379,7 @@ impl Properties<'_, '_, '_, '_> {
                 .get(text, trait_name)
                 .filter(|name| usable::is_text(*name, text))
         });
-        named.map_or_else(setting, |name| name.says(text).into_owned())
+        named.map_or_else(setting, |name| name.decode(text).into_owned())
     }
 
     fn traits(&self) -> (MessagePart, &[u8]) {
@@ -401,7 +401,7 @@ impl Properties<'_, '_, '_, '_> {
         let (traits, text) = self.traits();
         for entry in &traits.entries {
             let key = entry.key.of(text);
-            if TYPE_TRAITS.iter().any(|name| says(key, name)) {
+            if TYPE_TRAITS.iter().any(|name| is_key(key, name)) {
                 continue;
             }
             set.push(if set.is_empty() { b'{' } else { b',' });

@@ -18,6 +18,7 @@ mod reference;
 use super::arrival::Recipient;
 use super::enrich::cache::UserAgents;
 use super::enrich::meta_ids::MetaIds;
+use super::event_plan::{EventPlan, Piece};
 use super::explain::{Trace, ValueOrigin};
 use super::group_types::{GroupTypes, NotedGroups};
 use super::json::{
@@ -29,7 +30,6 @@ use super::mapping::{Mapping, Mode};
 use super::message::{find, named, MessagePart};
 use super::message_source::MessageSource;
 use super::normalise::{HappenedAt, Settled};
-use super::plan::{EventPlan, Piece};
 use crate::posthog::{EventParts, Location};
 use context_cache::ContextWriting;
 pub(super) use context_cache::{ContextCache, ContextId};

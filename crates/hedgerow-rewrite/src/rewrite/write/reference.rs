@@ -1,10 +1,10 @@
 //! The properties of PostHog's own Segment destination, value for value (mapping, section 1).
 
+use super::super::event_plan::Piece;
 use super::super::explain::ValueOrigin;
 use super::super::json::{name, Entry, Marks, Name, Names, Output, Shape, Value};
 use super::super::mapping::{DeviceTypes, Noise};
 use super::super::message::{named, ContextObject};
-use super::super::plan::Piece;
 use super::super::spread::{write_spread, UnknownKeys};
 use super::super::usable;
 use super::address::write_address;
@@ -154,7 +154,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         if self.strips_noise() || self.trace.is_some() {
             return false;
         }
-        if !self.callers.meets(&MOVED) {
+        if !self.callers.intersects(&MOVED) {
             return true;
         }
         // The enriched mode looks at some of their values as well.
@@ -384,7 +384,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     fn literals(&self) -> Literals {
-        match self.source.context.names().meets(&LITERALS) {
+        match self.source.context.names().intersects(&LITERALS) {
             true => Literals::Some,
             false => Literals::None,
         }

@@ -8,7 +8,7 @@ mod connection;
 mod denials;
 mod faults;
 mod fitness;
-mod given;
+mod from_settings;
 mod message;
 mod names;
 mod place;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use super::look::inspect_folder;
+use super::inspect::inspect_folder;
 use super::settings::FolderState;
 use super::worker::WorkerCommand;
 use super::{SqliteSettings, SqliteSpool};
@@ -128,8 +128,8 @@ impl SharedFolder for SqliteSpool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::promises;
     use crate::settings::SettingValue;
+    use crate::store_contract;
 
     fn backend(folder: &Path) -> Arc<dyn Backend> {
         let mut settings = SpoolSettings::default();
@@ -140,12 +140,12 @@ mod tests {
     #[tokio::test]
     async fn the_promises_of_a_store_are_kept() {
         let folder = tempfile::tempdir().unwrap();
-        promises::are_kept(&*backend(folder.path())).await;
+        store_contract::are_kept(&*backend(folder.path())).await;
     }
 
     #[tokio::test]
     async fn the_size_is_bounded() {
         let folder = tempfile::tempdir().unwrap();
-        promises::are_bounded(&*backend(folder.path()), 1 << 20).await;
+        store_contract::are_bounded(&*backend(folder.path()), 1 << 20).await;
     }
 }

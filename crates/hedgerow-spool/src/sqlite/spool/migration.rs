@@ -42,8 +42,8 @@ mod tests {
 
     use rusqlite::Connection;
 
+    use super::super::inspect::inspect_folder;
     use super::super::lease::FileLease;
-    use super::super::look::inspect_folder;
     use super::super::recovery::recover;
     use super::super::settings::FolderState;
     use super::super::settings::SqliteSettings;

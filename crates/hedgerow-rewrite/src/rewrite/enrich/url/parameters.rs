@@ -230,7 +230,7 @@ fn index_of(name: &str) -> Option<usize> {
         }
         places
     };
-    let place = PLACES.get(Name::said(name.as_bytes()).index()).copied();
+    let place = PLACES.get(Name::of_text(name.as_bytes()).index()).copied();
     usize::from(place.unwrap_or(0)).checked_sub(1)
 }
 

@@ -9,7 +9,7 @@ fn every_name_is_recognised_and_no_other_key_is() {
         let told = Name(index as u8);
         assert_eq!(Name::of(name.as_bytes(), hash(name.as_bytes())), told);
         assert_eq!(Name::known(name), told, "{name} stands there twice");
-        assert_eq!(Name::said(name.as_bytes()), told);
+        assert_eq!(Name::of_text(name.as_bytes()), told);
         for other in [format!("{name}x"), name[1..].to_owned(), format!("{name} ")] {
             let expected = NAMES.iter().skip(1).position(|name| *name == other);
             let expected = Name(expected.map_or(0, |index| index as u8 + 1));

@@ -41,7 +41,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let has_os_version =
             os_version.is_some_and(|version| usable::is_word(version, self.source.context_text));
         self.write_user_agent(has_os_version);
-        if self.source.context.names().meets(&OF_A_DEVICE) {
+        if self.source.context.names().intersects(&OF_A_DEVICE) {
             self.write_parts_of_device();
         }
         for ((key, name), property) in [
@@ -108,7 +108,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let said = self.source.context_utf8;
         let id = self.inner(ContextObject::Device, name!("id"));
         let id = Id::of_utf8(id, said, Mode::Enriched);
-        let id = id.says(said);
+        let id = id.text(said);
         if let Some(id) = id.as_deref().and_then(usable_device) {
             return self.add_any(
                 name!("$device_id"),
@@ -289,7 +289,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 return;
             }
             if let Some(brand) = find(&entries, text, "brand").filter(|brand| brand.is_string()) {
-                hints.see_brand(&brand.says(text));
+                hints.see_brand(&brand.decode(text));
             }
             before = scanner.expect(b',');
         }

@@ -191,12 +191,12 @@ impl<'t> Properties<'_, '_, '_, 't> {
     pub(super) fn context_text_of(&self, key: Name) -> Option<Cow<'t, str>> {
         let context_utf8: &'t str = self.source.context_utf8;
         let value = self.source.context.named(key)?;
-        usable::said(value, context_utf8)
+        usable::text_of_str(value, context_utf8)
     }
 
     /// A text of one of the context's objects that says something.
     pub(super) fn inner_text(&self, inner: ContextObject, key: Name) -> Option<Cow<'t, str>> {
         let context_utf8: &'t str = self.source.context_utf8;
-        usable::said(self.inner(inner, key)?, context_utf8)
+        usable::text_of_str(self.inner(inner, key)?, context_utf8)
     }
 }

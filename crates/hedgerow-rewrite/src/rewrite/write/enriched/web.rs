@@ -121,7 +121,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     /// The URL that `$current_url` says in the end.
     pub(super) fn current_url(&self) -> Option<Cow<'t, str>> {
         let said: &'t str = self.source.utf8;
-        let own = |value: Value| value.is_string().then(|| value.reads(said));
+        let own = |value: Value| value.is_string().then(|| value.decode_str(said));
         if let Some(url) = self.given.url {
             return own(url);
         }
@@ -131,21 +131,23 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let context_utf8: &'t str = self.source.context_utf8;
         let literal = self.source.context.named(name!("page.url"));
         let url = literal.or_else(|| self.inner(ContextObject::Page, name!("url")))?;
-        url.is_string().then(|| url.reads(context_utf8))
+        url.is_string().then(|| url.decode_str(context_utf8))
     }
 
     /// What `$referrer` says in the end; a page call's own referrer is added if there is no other.
     fn referrer(&mut self) -> Option<Cow<'t, str>> {
         let said: &'t str = self.source.utf8;
         if let Some(referrer) = self.callers(name!("$referrer")) {
-            return referrer.is_string().then(|| referrer.reads(said));
+            return referrer.is_string().then(|| referrer.decode_str(said));
         }
         let context_utf8: &'t str = self.source.context_utf8;
         let literal = self.source.context.named(name!("page.referrer"));
         let of_page = literal.or_else(|| self.inner(ContextObject::Page, name!("referrer")));
         let of_page = of_page.filter(|it| !usable::is_undefined_text(*it, context_utf8.as_bytes()));
         if let Some(referrer) = of_page {
-            return referrer.is_string().then(|| referrer.reads(context_utf8));
+            return referrer
+                .is_string()
+                .then(|| referrer.decode_str(context_utf8));
         }
         if self.plan.kind != Kind::Page {
             return None;
@@ -158,7 +160,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             Some(referrer),
             ValueOrigin::Fixed("properties.referrer"),
         );
-        Some(referrer.reads(said))
+        Some(referrer.decode_str(said))
     }
 
     /// Campaign parameters and click ids, of the URL or of the page's search.

@@ -14,10 +14,12 @@ use tokio::sync::oneshot;
 ///
 /// # Errors
 /// Where the system starts no thread, and when the work panics.
-pub async fn aside<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> io::Result<R> {
+pub async fn run_blocking<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> io::Result<R> {
     let (tell, told) = oneshot::channel();
     let runtime = Handle::try_current();
-    let thread = std::thread::Builder::new().name("aside".to_owned());
+    let thread = std::thread::Builder::new().name("blocking".to_owned());
     thread.spawn(move || {
         let _within = runtime.as_ref().map(Handle::enter);
         // One that has stopped waiting has no need of it.
@@ -34,10 +36,11 @@ mod tests {
     #[tokio::test]
     async fn work_is_done_elsewhere_within_the_runtime_and_a_panic_of_it_is_an_error() {
         let here = std::thread::current().id();
-        let there = aside(|| (std::thread::current().id(), Handle::try_current().is_ok())).await;
+        let there =
+            run_blocking(|| (std::thread::current().id(), Handle::try_current().is_ok())).await;
         let (there, is_within) = there.unwrap();
         assert!(there != here && is_within);
-        let broken = aside(|| [0, 1].iter().position(|at| *at == 2).unwrap()).await;
+        let broken = run_blocking(|| [0, 1].iter().position(|at| *at == 2).unwrap()).await;
         assert!(broken.is_err());
     }
 }

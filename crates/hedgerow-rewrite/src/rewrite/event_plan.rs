@@ -54,12 +54,12 @@ impl<'p> Piece<'p> {
     }
 
     /// What it says as a text, if it is a string once written.
-    pub(super) fn says<'s>(self, text: &'s [u8]) -> Option<std::borrow::Cow<'s, str>>
+    pub(super) fn text<'s>(self, text: &'s [u8]) -> Option<std::borrow::Cow<'s, str>>
     where
         'p: 's,
     {
         match self {
-            Self::Raw(value) if value.is_string() => Some(value.says(text)),
+            Self::Raw(value) if value.is_string() => Some(value.decode(text)),
             Self::Digits(value) => Some(String::from_utf8_lossy(value.of(text))),
             Self::Name(name) => Some(name.into()),
             Self::Spelled(id) => Some(id.into()),
@@ -146,7 +146,7 @@ impl<'p> EventPlan<'p> {
         }
         if self.event == Piece::Name("$identify") {
             let same =
-                self.anon_distinct_id.digits().says(text) == self.distinct_id.digits().says(text);
+                self.anon_distinct_id.digits().text(text) == self.distinct_id.digits().text(text);
             if same && mapping.same_anonymous_id == SameAnonymousId::Drop {
                 self.anon_distinct_id = Piece::Absent;
             }
@@ -159,7 +159,7 @@ impl<'p> EventPlan<'p> {
             // Segment calls it optional, and means the visitor (mapping 5.4).
             let visitor = Piece::of(&settled.anonymous_id);
             let merges = visitor != Piece::Absent
-                && visitor.digits().says(text) != self.distinct_id.digits().says(text);
+                && visitor.digits().text(text) != self.distinct_id.digits().text(text);
             if merges {
                 self.alias = visitor;
                 self.alias_from = "anonymousId";
@@ -186,7 +186,7 @@ impl<'p> EventPlan<'p> {
         source: MessageSource<'_>,
         rules: &'p [Rule],
     ) -> Result<(), NoEvent> {
-        let Some(event) = self.event.says(source.text) else {
+        let Some(event) = self.event.text(source.text) else {
             return Ok(());
         };
         match decide(rules, &event, self.kind) {
@@ -209,7 +209,7 @@ impl<'p> EventPlan<'p> {
                 return false;
             }
         }
-        let event = self.event.says(source.text);
+        let event = self.event.text(source.text);
         event.is_some_and(|event| PERSON_EVENTS.contains(&event.as_ref()))
     }
 
@@ -287,8 +287,8 @@ impl<'p> EventPlan<'p> {
                 return Err(Fault::PreviousIdNotText.into());
             }
         }
-        let alias = self.alias.says(text);
-        if alias.is_some() && alias == self.distinct_id.says(text) {
+        let alias = self.alias.text(text);
+        if alias.is_some() && alias == self.distinct_id.text(text) {
             // What analytics.js sends for a second `alias` (segment-tracking 2.2).
             return Err(Omission::SelfAlias.into());
         }
