@@ -313,6 +313,35 @@ fn a_snippet_is_for_the_site_that_is_named() {
 }
 
 #[test]
+fn a_snippet_asks_for_a_trusted_proxy_only_where_it_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("one.yaml");
+    for (trusted, expected) in [
+        ("", Some("Put its address into `trusted_proxies`")),
+        (
+            "trusted_proxies: [10.0.0.0/8]\n",
+            Some("Its address has to be among `trusted_proxies`"),
+        ),
+        ("trusted_proxies: [127.0.0.1]\n", None),
+        ("trusted_proxies: ['::1']\n", None),
+        ("trusted_proxies: [127.0.0.0/8]\n", None),
+    ] {
+        let yaml = format!(
+            "projects:\n  a: {{host: eu, api_key: phc_aaaaaaaaaaaa}}\nroutes:\n  \
+             - {{path: /k3/ph/, posthog: a}}\n{trusted}"
+        );
+        std::fs::write(&file, yaml).unwrap();
+        let ended = hedgerow(&["snippet", "-c", file.to_str().unwrap()], "");
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        match expected {
+            Some(words) => assert!(ended.err.contains(words), "{trusted}: {}", ended.err),
+            None => assert!(!ended.err.contains("trusted_proxies"), "{}", ended.err),
+        }
+        assert!(ended.err.contains("use an `origin` route"), "{}", ended.err);
+    }
+}
+
+#[test]
 fn a_snippet_whose_settings_would_be_missing_is_not_printed() {
     let folder = tempfile::tempdir().unwrap();
     let file = two_sites(folder.path());

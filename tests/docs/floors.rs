@@ -212,8 +212,11 @@ fn imports_lead_down_the_floors_of_the_design() {
     const REWRITING: &str = "crates/hedgerow-rewrite/src";
     let wrong: Vec<String> = [
         Floors::of("src", &[]),
+        Floors::of("src", &["admin"]),
+        Floors::of("src", &["cli"]),
         Floors::of("src", &["config"]),
         Floors::of("src", &["proxy"]),
+        Floors::of("src", &["proxy", "outbound"]),
         Floors::of("src", &["site"]),
         Floors::of("src", &["site", "snippet"]),
         Floors::of(REWRITING, &[]),

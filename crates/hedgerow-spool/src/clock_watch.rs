@@ -28,11 +28,6 @@ impl ClockWatch {
         Self { clock, seen }
     }
 
-    /// The time of day when it was made or looked at last, and that moment.
-    pub(crate) fn seen(&self) -> (SystemTime, Instant) {
-        self.seen
-    }
-
     /// Looks at the time of day, and logs that it was set since the last look.
     pub(crate) fn look(&mut self) {
         let (seconds, way) = match self.look_at((self.clock)(), Instant::now()) {
@@ -71,7 +66,7 @@ mod tests {
     fn a_clock_that_is_set_is_noticed_once() {
         let wall = UNIX_EPOCH + 20_000 * DAY;
         let mut watch = ClockWatch::new(Arc::new(move || wall));
-        let (_, start) = watch.seen();
+        let (_, start) = watch.seen;
         let second = Duration::from_secs(1);
         assert_eq!(watch.look_at(wall + second, start + second), None);
         let set = wall + 30 * DAY;

@@ -79,6 +79,15 @@ impl GroupTypes {
 pub(super) struct NotedGroups {
     project: ProjectId,
     groups: Vec<u8>,
+    spelling: GroupSpelling,
+}
+
+/// Whether groups have a key that is written differently for PostHog.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GroupSpelling {
+    #[default]
+    AsSent,
+    Different,
 }
 
 impl NotedGroups {
@@ -95,9 +104,15 @@ impl NotedGroups {
         self.groups == groups && self.project == *project
     }
 
+    /// How these are spelled, if they are the last ones, whatever their project.
+    pub(super) fn spelling(&self, groups: &[u8]) -> Option<GroupSpelling> {
+        (self.groups == groups).then_some(self.spelling)
+    }
+
     /// Remembers groups, whose types have been noted.
-    pub(super) fn keep(&mut self, project: &ProjectId, groups: &[u8]) {
+    pub(super) fn keep(&mut self, project: &ProjectId, groups: &[u8], spelling: GroupSpelling) {
         if groups.len() <= Self::LONGEST {
+            self.spelling = spelling;
             self.project.clone_from(project);
             self.groups.clear();
             self.groups.extend_from_slice(groups);
@@ -141,11 +156,17 @@ mod tests {
         let mut noted = NotedGroups::default();
         let groups = br#"{"company":"acme"}"#;
         assert!(!noted.is(&project("shop"), groups));
-        noted.keep(&project("shop"), groups);
+        noted.keep(&project("shop"), groups, GroupSpelling::Different);
+        assert_eq!(noted.spelling(groups), Some(GroupSpelling::Different));
+        assert_eq!(noted.spelling(b"{}"), None);
         assert!(noted.is(&project("shop"), groups));
         assert!(!noted.is(&project("blog"), groups));
         assert!(!noted.is(&project("shop"), br#"{"company":"acme" }"#));
-        noted.keep(&project("blog"), &[b'x'; NotedGroups::LONGEST + 1]);
+        noted.keep(
+            &project("blog"),
+            &[b'x'; NotedGroups::LONGEST + 1],
+            GroupSpelling::AsSent,
+        );
         assert!(
             noted.is(&project("shop"), groups),
             "too long a text is not kept"

@@ -37,21 +37,17 @@ impl Id {
         mode: Mode,
         read: impl FnOnce(Value) -> Cow<'t, str>,
     ) -> Self {
-        let Some(value) = value else {
+        let Some(value) = value.filter(|value| !is_blank(*value, text)) else {
             return Self::default();
         };
-        let is_plain = mode == Mode::Enriched && value.shape == Shape::Plain;
-        if is_plain && is_plainly_usable(inner(value.of(text))) {
+        if mode == Mode::Reference {
+            return Self::as_written(Some(value), text);
+        }
+        if value.shape == Shape::Plain && is_plainly_usable(inner(value.of(text))) {
             return Self {
                 value: Some(value),
                 spelled: None,
             };
-        }
-        if is_blank(value, text) {
-            return Self::default();
-        }
-        if mode == Mode::Reference {
-            return Self::as_written(Some(value), text);
         }
         let said = match value.shape {
             Shape::Plain | Shape::Escaped => read(value),

@@ -55,7 +55,7 @@ pub enum Notice<'a> {
     #[error("a group call has no groupId; PostHog changes no group for its event")]
     GroupWithoutId,
     /// An alias call names no other id, and the visitor has none that could take its place.
-    #[error("an alias call has no previousId; PostHog merges nobody for its event")]
+    #[error("an alias call has no previousId; PostHog merges no persons for its event")]
     AliasWithoutPreviousId,
 }
 

@@ -229,3 +229,59 @@ fn the_context_of_a_client_is_taken_up_by_its_next_request_alone() {
         assert_eq!(known.is_some(), is_known, "{client:?}");
     }
 }
+
+/// Groups that were looked at before, of the same sender or another project, are written as they are alone.
+#[test]
+fn groups_that_came_before_change_nothing_of_an_event() {
+    let groups = [
+        r#"{"company":"acme"}"#,
+        r#"{"company":" acme "}"#,
+        r#"{"company":42.0}"#,
+        r#"{"company":null,"team":"x"}"#,
+        r#"{"com\"pany":"acme"}"#,
+        r#"{"company":{"id":1}}"#,
+        "{}",
+        "null",
+        r#"" acme ""#,
+        r#"["company"]"#,
+    ];
+    let order = (0..groups.len()).flat_map(|first| {
+        let second = (first * 3 + 1) % groups.len();
+        [first, first, second, first, second]
+    });
+    let messages: Vec<String> = order
+        .enumerate()
+        .map(|(number, at)| {
+            let kind = ["track", "page", "identify", "group"][number % 7 % 4];
+            let properties = format!(r#"{{"$groups":{}}}"#, groups[at]);
+            message(kind, number, &properties, "")
+        })
+        .collect();
+    let batch = |messages: &[String]| format!(r#"{{"batch":[{}]}}"#, messages.join(","));
+    let mut wrong = Vec::new();
+    for mapping in mappings() {
+        let rewriter = fresh(&mapping);
+        let projects = [recipient(&[]), recipient(&constants())];
+        for (number, message) in messages.iter().enumerate() {
+            let project = &projects[number / 3 % 2];
+            let body = batch(std::slice::from_ref(message));
+            let alone = events(&fresh(&mapping), project, &body);
+            let behind_others = events(&rewriter, project, &body);
+            if alone != behind_others {
+                wrong.push(format!("{message}: {alone:?}, {behind_others:?}"));
+            }
+        }
+        let alone: Vec<Json> = messages
+            .iter()
+            .flat_map(|message| {
+                let body = batch(std::slice::from_ref(message));
+                events(&fresh(&mapping), &projects[0], &body)
+            })
+            .collect();
+        let together = events(&rewriter, &projects[0], &batch(&messages));
+        if alone != together {
+            wrong.push(format!("together: {together:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

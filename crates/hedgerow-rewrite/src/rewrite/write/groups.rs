@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::super::event_plan::Piece;
 use super::super::explain::ValueOrigin;
-use super::super::group_types::NewGroupTypes;
+use super::super::group_types::{GroupSpelling, NewGroupTypes};
 use super::super::identity::Id;
 use super::super::json::{
     find_flat_key, name, unescape, write_string, Entry, EventWriter, Name, Output, Scratch, Shape,
@@ -211,6 +211,9 @@ impl Properties<'_, '_, '_, '_> {
         };
         let said = given.part_of(self.source.utf8);
         let text = said.as_bytes();
+        if let Some(spelling) = self.aside.noted_groups.spelling(text) {
+            return spelling == GroupSpelling::Different;
+        }
         let groups = self.look_into(Some(given));
         let respells = groups
             .entries
@@ -276,7 +279,13 @@ impl Properties<'_, '_, '_, '_> {
         }
         let sixth = self.sixth_of(given, is_sixth);
         if sixth.is_none() {
-            self.aside.noted_groups.keep(project, groups.as_bytes());
+            let spelling = match self.yielding.groups {
+                true => GroupSpelling::Different,
+                false => GroupSpelling::AsSent,
+            };
+            self.aside
+                .noted_groups
+                .keep(project, groups.as_bytes(), spelling);
         }
         sixth
     }

@@ -28,10 +28,9 @@ enum WakeMemory {
 
 impl SpoolClock {
     pub(super) fn new(clock: Clock) -> Self {
-        let watch = ClockWatch::new(clock);
         Self {
-            base: watch.seen(),
-            watch,
+            base: (clock(), Instant::now()),
+            watch: ClockWatch::new(clock),
             memory: WakeMemory::NotAsked,
             remembered: None,
         }
