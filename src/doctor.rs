@@ -13,8 +13,8 @@ mod key;
 
 pub use key::{key, Installation, KeyKnown};
 
-/// The `User-Agent` of the requests that `hedgerow doctor` sends, by which a Hedgerow knows that no client has
-/// sent one that it refuses.
+/// The `User-Agent` of the requests that `hedgerow doctor` sends. By it a Hedgerow recognises that
+/// a refused request is not a client's.
 pub const USER_AGENT: &str = concat!("hedgerow-doctor/", env!("CARGO_PKG_VERSION"));
 
 /// Whether a request is such a one, of whatever version.
@@ -57,7 +57,7 @@ impl Finding {
         }
     }
 
-    /// One that works, with something to do all the same.
+    /// Works, but with a recommendation.
     pub fn odd(
         about: impl Into<String>,
         said: impl Into<String>,
@@ -70,7 +70,7 @@ impl Finding {
         }
     }
 
-    /// One that has to be repaired.
+    /// Does not work.
     pub fn bad(
         about: impl Into<String>,
         said: impl Into<String>,

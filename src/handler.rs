@@ -82,7 +82,7 @@ impl Response {
     }
 }
 
-/// Whatever answers requests. It must not block for long: it may be called on a network thread.
+/// Answers requests. An implementation must not block for long: it may run on a network thread.
 pub trait Handler: Send + Sync {
     /// Answers one request.
     #[doc(hidden)]

@@ -23,7 +23,7 @@ pub(super) enum ArrayPosition {
     First,
     /// A further one.
     Next,
-    /// An array without an end, of which all items have been returned.
+    /// An array that has not ended and whose items so far have all been returned.
     Unclosed,
 }
 

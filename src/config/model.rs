@@ -21,7 +21,8 @@ use crate::rewrite::{Bounds, Mapping};
 
 /// One configuration, checked and compiled: what `docs/configuration.md` describes key by key.
 ///
-/// It never changes: a reload creates another one, and a request holds the one that it began with.
+/// It never changes: a reload creates another one, and a request keeps the configuration with which
+/// it began.
 ///
 /// ```
 /// use hedgerow::{Config, Environment};

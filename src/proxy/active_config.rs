@@ -17,7 +17,7 @@ use super::request::exchange::{ConnectionFacts, ReadLimits};
 use super::request::visitor::Caller;
 use super::routes::Routes;
 
-/// An active configuration. A request holds the one that it began with.
+/// An active configuration. A request keeps the configuration with which it began.
 pub(crate) struct ActiveConfig {
     pub(crate) config: Arc<Config>,
     pub(crate) routes: Routes,

@@ -100,7 +100,7 @@ impl RequestHead<'_> {
         let in_target = split_target(self.target).and_then(|(authority, _)| authority);
         let in_header = self.headers.get(header::HOST).map(|host| host.as_bytes());
         let lacking = match self.version {
-            // Whatever its target contains (RFC 9112, 3.2).
+            // The target does not matter here (RFC 9112, 3.2).
             Version::HTTP_11 => in_header.is_none(),
             Version::HTTP_2 | Version::HTTP_3 => in_header.is_none() && self.authority.is_none(),
             _ => false,

@@ -79,8 +79,8 @@ pub struct RequestHost(String);
 pub struct RequestHostError;
 
 impl RequestHost {
-    /// Checks a `Host` header or `:authority`. Whatever a client sends there comes back in the
-    /// settings, so nothing that could not be part of an address is taken.
+    /// Checks a `Host` header or `:authority`. The settings repeat the client's value, so only
+    /// values that can be part of an address are accepted.
     ///
     /// # Errors
     /// [`RequestHostError`] when it is empty, too long or has other characters than those of a host.

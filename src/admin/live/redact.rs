@@ -54,7 +54,7 @@ const OWN: &[&str] = &[
     "email",
 ];
 
-/// The message as JSON text. One that cannot be read is hidden whole.
+/// The message as JSON text; the whole text is hidden if it cannot be read.
 pub(super) fn redacted(came: &[u8], event: Option<&[u8]>) -> String {
     let mut left = EventTexts::default();
     let event = event.and_then(|event| serde_json::from_slice(event).ok());

@@ -157,7 +157,7 @@ fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPl
     places.pop()?
 }
 
-/// The keys, of which one is needed.
+/// The keys; a file needs one of them.
 fn keys() -> String {
     let keys: Vec<_> = KINDS.iter().map(|kind| format!("`{}`", kind.key)).collect();
     keys.join(" or ")

@@ -2,7 +2,7 @@
 //! TLS (RFC 8737).
 //!
 //! The authority's request may reach another process than the one that orders: the successor in a
-//! hand-over, or another machine behind the same load balancer. So the proofs are also in the
+//! hand-over, or another machine behind the same load balancer. So the responses are also in the
 //! shared folder, and each process looks them up there.
 
 use std::collections::HashMap;

@@ -161,7 +161,7 @@ mod tests {
         ] {
             assert_eq!(validity.renewed_from(suggested), expected, "{suggested:?}");
         }
-        // One that is due as soon as it comes is not ordered again at once.
+        // A certificate that is already due when it is issued is not ordered again at once.
         for (ends, came, expected) in [
             (90 * DAY, 89 * DAY, 89 * DAY + AT_LEAST),
             (30, 29, 39),

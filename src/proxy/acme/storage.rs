@@ -177,7 +177,7 @@ impl Storage {
     }
 
     pub(super) fn hide(&self, challenge: &str) {
-        // One that stays is deleted by a later order.
+        // A later order deletes a file that stays.
         let _ = fs::remove_file(self.challenges().join(challenge));
     }
 

@@ -85,7 +85,7 @@ impl Server {
     /// # Errors
     ///
     /// Those of [`new`](Self::new), and when no such process exists or it does not hand over its
-    /// sockets. It then keeps serving.
+    /// sockets. That process then keeps serving.
     pub fn take_over(hedgerow: Hedgerow) -> Result<Self, ServerError> {
         let path = hedgerow.config().server.upgrade_socket.clone();
         let path = path.ok_or(ServerError::NoUpgradeSocket)?;

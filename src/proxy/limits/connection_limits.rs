@@ -165,8 +165,8 @@ impl ConnectionLimits {
 
     /// A permit for a connection from this address; none if there are too many.
     ///
-    /// Above seven eighths of a limit, each new connection closes the one that has been idle
-    /// longest, so that the limit is reached only if all of them are busy.
+    /// Above seven eighths of a limit, each new connection closes the connection that has been idle
+    /// longest. So the limit is reached only if all connections are busy.
     pub(crate) fn enter(
         self: &Arc<Self>,
         peer: IpAddr,

@@ -1,6 +1,6 @@
-//! One log line per subject and kind in ten seconds, with a count of those left out: an outage
-//! at a thousand requests a second must not fill a disk. Where no later line says the count, the last one
-//! that was left out does, or one of its own: what an operator reads last has to be true.
+//! One log line for each subject and kind in ten seconds, with the number of omitted lines: an
+//! outage at a thousand requests a second must not fill a disk. If no later line follows, the last
+//! omitted line is written itself, with the number, so that the end of the log is up to date.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

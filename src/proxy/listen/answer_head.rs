@@ -21,7 +21,7 @@ fn without_mark(bytes: &[u8]) -> Option<Vec<u8>> {
 /// How the framework ends the status line of an answer that wants another protocol, whatever the reason's words.
 const UPGRADE_REQUIRED: &[u8] = b"HTTP/1.1 426 ";
 
-/// The head as it should be, if this is one that the framework wrote otherwise.
+/// The corrected head, if the framework wrote this one wrongly.
 pub(super) fn corrected(bytes: &[u8]) -> Option<Vec<u8>> {
     without_mark(bytes).or_else(|| with_upgrade(bytes))
 }

@@ -20,7 +20,7 @@ const LONGEST_REST: usize = 4096;
 ///
 /// # Errors
 ///
-/// When it is no such header.
+/// When the bytes are no such header.
 pub(crate) async fn proxied<S: AsyncRead + Unpin>(
     stream: &mut S,
 ) -> io::Result<Option<SocketAddr>> {

@@ -89,7 +89,7 @@ async fn reject_connection<S: IO>(stream: &mut CoalescingStream<S>, answer: &[u8
         while !first_bytes(stream, BytesMut::new()).await?.is_empty() {}
         Ok::<(), io::Error>(())
     };
-    // One that still sends after that has had its time.
+    // The time of a client that still sends after that is over.
     let _ = tokio::time::timeout(FAREWELL, told).await;
 }
 

@@ -60,7 +60,8 @@ pub(crate) async fn detect_protocol(
     Ok(begins)
 }
 
-/// What these first bytes say, of which so many have just come; nothing while they may become both.
+/// The protocol that these first bytes show, the last `came` of which have just arrived; `None`
+/// while both are possible.
 fn protocol_of(read: &[u8], came: usize) -> Option<DetectedProtocol> {
     if read == PREFACE {
         return Some(DetectedProtocol::Http2);

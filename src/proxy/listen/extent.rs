@@ -217,7 +217,7 @@ pub(super) fn is_request_line(head: &[u8]) -> bool {
     three && words.next().is_none()
 }
 
-/// The value of a `Content-Length`; `None` for one that the framework may read in another way.
+/// The value of a `Content-Length`; `None` if the framework may read it in another way.
 fn length(value: &[u8]) -> Option<u64> {
     let mut equal = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     let first = equal.next()?;

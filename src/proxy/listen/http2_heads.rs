@@ -39,9 +39,9 @@ struct FramePosition {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FramePart {
-    /// The greeting, of which so much is missing.
+    /// The connection preface, of which so many bytes are missing.
     Preface(u32),
-    /// A frame's head, of which so much is known.
+    /// A frame's head, of which so many bytes have come.
     Frame([u8; FRAME], usize),
     /// So much of a frame's content, and whether a head ends with it.
     Content(u32, HeadState),

@@ -130,7 +130,7 @@ enum CertificateChoice<'a> {
     Files(&'a [Arc<CertifiedKey>]),
     /// This one.
     One(Arc<CertifiedKey>),
-    /// One that is not issued yet: a client would refuse any other as well.
+    /// A certificate that is not issued yet: a client would refuse every other certificate.
     Awaited,
     /// All equally.
     Any,

@@ -288,7 +288,7 @@ impl SegmentAccount {
         self.forward.device_mode
     }
 
-    /// Counts a request, and logs one that is lost for Segment.
+    /// Counts a request, and logs it if Segment does not get it.
     pub(crate) fn count(&self, fate: CopyOutcome) {
         if let Some(counter) = self.accounts.counts.get(fate as usize) {
             counter.fetch_add(1, Ordering::Relaxed);

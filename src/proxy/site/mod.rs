@@ -458,7 +458,8 @@ impl ProxyHttp for Site {
             },
         );
         if begun {
-            // An answer that has begun ends early: words of this process would end it as if it were whole.
+            // An answer that has begun is cut: an error page of this process would make it look
+            // complete.
             log::debug!("an answer broke off: {error}");
             session.set_keepalive(None);
         } else if code > 0 {

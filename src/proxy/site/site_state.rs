@@ -15,7 +15,7 @@ use crate::site::PathPrefix;
 
 use super::route_health::RouteHealth;
 
-/// An active configuration, with its site. A request holds the one that it began with.
+/// An active configuration with its site. A request keeps the configuration with which it began.
 pub(in crate::proxy) struct SiteState {
     pub(in crate::proxy) active: Arc<ActiveConfig>,
     /// In the order of the configuration.

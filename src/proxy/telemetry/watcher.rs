@@ -37,8 +37,8 @@ use crate::proxy::limits::log_limit::LogLimit;
 /// }
 /// ```
 pub trait Observer: Send + Sync {
-    /// One message: its original bytes, and the event it became or why it became none. One that
-    /// PostHog itself refuses is shown again, as the event that it had become.
+    /// One message: its original bytes, and the event that it became or the reason why it became
+    /// none. If PostHog rejects the event later, the observer sees it again, as that event.
     fn message(&self, came: &[u8], fate: MessageOutcome<'_>);
 }
 

@@ -192,8 +192,8 @@ impl Cache {
         }
     }
 
-    /// The last good copy, for the case that PostHog cannot be reached or answers with a 5xx: the
-    /// exact variant, otherwise one that another page of the same site got.
+    /// The last good copy, for times when PostHog cannot be reached or answers with a 5xx: the
+    /// exact variant, otherwise a variant that another page of the same site got.
     pub fn last_good(
         &self,
         key: &CacheKey,

@@ -102,8 +102,8 @@ pub fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(&list).ok()
 }
 
-/// The declared compression is wrong, the data ends too early, or it inflates beyond all measure. Its answer must
-/// not end as if it were whole.
+/// The declared compression is wrong, the data ends too early, or it inflates beyond the limit. The
+/// answer must not end as if it were complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the page's compressed bytes are broken, or inflate beyond all measure")]
 pub struct BrokenPage;

@@ -1,4 +1,4 @@
-//! The npm package as one file: a gzipped tar, of which only the build for browsers is read.
+//! The npm package as one file: a gzipped tar. Only the build for browsers in it is read.
 
 use std::collections::BTreeMap;
 use std::fmt;

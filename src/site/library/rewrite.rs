@@ -151,8 +151,8 @@ fn literals(layout: &Layout) -> [(&'static str, String); 9] {
 /// The expression that gives, in the browser, the origin of the script: `base` is Segment's CDN,
 /// `calls` the API host without its scheme.
 ///
-/// A script that runs from its own tag knows its address. One that does not (inlined, or evaluated
-/// by another script) is taken to belong to the page's host.
+/// A script that runs from its own tag knows its address. Another script (inlined, or evaluated by
+/// a script) is assumed to come from the page's host.
 fn home(layout: &Layout, calls: &str) -> String {
     let script = json(&layout.script_file());
     let prefix = json(layout.prefix());

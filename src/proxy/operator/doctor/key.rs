@@ -49,8 +49,8 @@ async fn look_up_key(project: &Project, host: &Host, config: &Config) -> Option<
     }
 }
 
-/// The warnings for projects whose key PostHog's cloud does not know. Self-hosted PostHogs are not
-/// asked, because older ones have no such address.
+/// The warnings for projects whose key PostHog's cloud does not know. `doctor` does not ask
+/// self-hosted PostHogs, because older versions lack this endpoint.
 pub async fn unknown_keys(config: &Config) -> Vec<String> {
     let mut said = Vec::new();
     for project in &config.projects {
