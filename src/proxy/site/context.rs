@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
 use crate::admin::RequestOutcome;
-use crate::proxy::first_party::posthog::{ForwardedRequest, PostHogProxy};
+use crate::proxy::first_party::posthog::{self, ForwardedRequest, PostHogProxy};
 use crate::proxy::outbound::upstream::{Addresses, UpstreamHost};
 use crate::proxy::request::visitor::Caller;
 use crate::site::inject::PageStream;
@@ -81,5 +84,27 @@ impl SiteContext {
             SiteTarget::Origin(_, servers) => Some(servers),
             SiteTarget::PostHog(..) | SiteTarget::Nowhere | SiteTarget::Answered => None,
         }
+    }
+
+    /// The request goes to a server, perhaps not for the first time.
+    pub(super) fn begin_attempt(&mut self, session: &mut Session) {
+        self.body = 0;
+        self.interim = 0;
+        self.speed = BodySpeed::new(self.site_state.active.config.limits.body_rate);
+        self.speed.limit_wait(session);
+    }
+
+    /// Notes the next piece of the request's body.
+    ///
+    /// # Errors
+    ///
+    /// 408 for a client that is too slow, 413 for a body that is too large for PostHog.
+    pub(super) fn note_body(&mut self, session: &mut Session, bytes: usize) -> Result<()> {
+        self.body = self.body.saturating_add(bytes);
+        if matches!(self.way, SiteTarget::PostHog(..)) && self.body > posthog::BODY {
+            let status = ErrorType::HTTPStatus(413);
+            return Err(Error::explain(status, "a body over 64 MB").into_down());
+        }
+        self.speed.piece(session, bytes)
     }
 }

@@ -285,12 +285,7 @@ impl ProxyHttp for Site {
         context: &mut SiteContext,
     ) -> Result<()> {
         if let Some(body) = body.as_ref() {
-            context.body = context.body.saturating_add(body.len());
-            if matches!(context.way, SiteTarget::PostHog(..)) && context.body > posthog::BODY {
-                let status = ErrorType::HTTPStatus(413);
-                return Err(Error::explain(status, "a body over 64 MB").into_down());
-            }
-            context.speed.piece(session, body.len())?;
+            context.note_body(session, body.len())?;
         }
         // An HTTP/2 client may end its body with an empty frame. Sent on as an empty chunk it
         // would end the body twice, and the second end would begin the next request on that
@@ -307,11 +302,7 @@ impl ProxyHttp for Site {
         request: &mut RequestHeader,
         context: &mut SiteContext,
     ) -> Result<()> {
-        // A repeated attempt begins again.
-        context.body = 0;
-        context.interim = 0;
-        context.speed = BodySpeed::new(context.site_state.active.config.limits.body_rate);
-        context.speed.limit_wait(session);
+        context.begin_attempt(session);
         merge_equal_lengths(request)?;
         conformance::expect_as_its_version_does(session, request);
         if let SiteTarget::PostHog(_, passed, passing) = &context.way {
