@@ -16,13 +16,12 @@ use x509_parser::pem::Pem;
 
 use crate::config::{self, CaFile, UpstreamHttp};
 use crate::posthog::{Host, Scheme};
+use crate::proxy::outbound::answer::BodyEnd;
 use crate::proxy::outbound::hops::end_to_end;
 use crate::proxy::outbound::retry_after;
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
 use crate::proxy::outbound::verdict::NoAnswerReason;
-use crate::proxy::outbound::{
-    BodyEnd, Client, ConnectionPool, Template, UpstreamRequest, WantedFields,
-};
+use crate::proxy::outbound::{Client, ConnectionPool, Template, UpstreamRequest, WantedFields};
 
 /// The most of an answer that is read, in bytes: a chain of certificates is the largest.
 const LIMIT: usize = 1 << 20;

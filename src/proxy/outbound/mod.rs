@@ -6,7 +6,7 @@
 //! the peer over a new connection, and sends nothing else twice; each read and each write has a
 //! timeout.
 
-mod answer;
+pub(crate) mod answer;
 pub(crate) mod batch_counts;
 mod broken;
 mod client;
@@ -25,7 +25,7 @@ mod session;
 pub(crate) mod upstream;
 pub(crate) mod verdict;
 
-pub(crate) use answer::{AnswerHead, BodyEnd, WantedFields};
+pub(crate) use answer::{AnswerHead, WantedFields};
 pub(crate) use client::{Client, ConnectionPool, OpenAnswer, CONNECTS};
 pub(crate) use request::{Template, UpstreamRequest};
 pub(crate) use session::PIECE;
