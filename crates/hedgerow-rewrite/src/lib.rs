@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
-// What is public is what this page shows. The modules are open to Hedgerow's other crates and tests;
-// they change without notice.
+// The public API consists of the items that the crate's documentation page shows. The hidden modules
+// are public only for Hedgerow's other crates and tests; they change without notice.
 
 #[doc(hidden)]
 pub mod posthog;

@@ -1,4 +1,4 @@
-//! A PostHog project key: checked by capture's own rules, and never printed.
+//! A PostHog project key. It is checked by capture's own rules, and its `Debug` form never shows it.
 
 use std::fmt;
 
@@ -10,26 +10,30 @@ use thiserror::Error;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ApiKey(String);
 
-/// Why a text cannot be a project key.
+/// The reason why a text cannot be a project key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ApiKeyError {
-    /// Nothing but white space.
+    /// The text is empty or only white space.
     #[error("the project key is empty")]
     Empty,
-    /// Capture takes at most 64 bytes.
+    /// The text is longer than the 64 bytes that capture accepts.
     #[error("the project key is longer than 64 bytes")]
     TooLong,
-    /// Capture takes ASCII only.
+    /// The text has characters other than printable ASCII, which capture does not accept.
     #[error("the project key holds characters that are not printable ASCII")]
     NotAscii,
-    /// `phx_…` is a personal key: it must never be sent with events.
+    /// The text is a personal key (`phx_…`), which must never be sent with events.
     #[error("this is a personal API key (phx_…); events need the project key (phc_…)")]
     Personal,
 }
 
 impl ApiKey {
-    /// Takes a key after trimming white space, or says why capture would refuse it.
+    /// Trims white space and checks the key.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason for which capture would refuse the key.
     pub fn new(text: &str) -> Result<Self, ApiKeyError> {
         let text = text.trim();
         if text.is_empty() {
@@ -47,7 +51,7 @@ impl ApiKey {
         Ok(Self(text.to_owned()))
     }
 
-    /// The key itself: for the envelope of a batch, and to tell projects apart.
+    /// Returns the key itself, for the envelope of a batch and to distinguish projects.
     pub fn expose(&self) -> &str {
         &self.0
     }

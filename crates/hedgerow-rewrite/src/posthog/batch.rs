@@ -1,7 +1,7 @@
 //! The envelope around events: `{"api_key":…,"batch":[…]}` (posthog-ingestion 1.2, shape 2).
 //!
-//! No `sent_at` stands in it: the clock is corrected once, by the rewriting, and capture would
-//! shift every event a second time (posthog-ingestion 3.5).
+//! The envelope has no `sent_at`: the rewriter has already corrected the clock, and with a `sent_at`
+//! capture would shift every event a second time (posthog-ingestion 3.5).
 
 use std::ops::Range;
 
@@ -11,19 +11,19 @@ use super::ApiKey;
 /// The path of capture's batch endpoint, below the host's base path.
 pub const BATCH_PATH: &str = "/batch/";
 
-/// The bytes before the first event and after the last one of a batch.
+/// The bytes of a batch before its first event and after its last one.
 #[derive(Clone)]
 pub struct Envelope {
     head: Vec<u8>,
 }
 
 impl Envelope {
-    /// The envelope of one project's batches.
+    /// Creates the envelope for the batches of one project.
     pub fn new(api_key: &ApiKey) -> Self {
         let mut head = Vec::with_capacity(96);
         head.extend_from_slice(b"{\"api_key\":\"");
         for byte in api_key.expose().bytes() {
-            // An API key is printable ASCII, so these two are all that JSON wants escaped.
+            // An API key is printable ASCII, so JSON requires an escape only for these two characters.
             if matches!(byte, b'"' | b'\\') {
                 head.push(b'\\');
             }
@@ -37,13 +37,13 @@ impl Envelope {
         &self.head
     }
 
-    /// A whole batch of these events, which are separated by commas.
+    /// Returns a whole batch of these events, which are separated by commas.
     pub fn wrap(&self, events: &[u8]) -> Vec<u8> {
         [self.head(), events, END].concat()
     }
 }
 
-/// One batch as it is written: its envelope, its events, and how much of it has left already.
+/// One batch while it is written: its envelope, its events, and how much of it was already taken out.
 #[derive(Debug)]
 pub struct Batch {
     bytes: Vec<u8>,
@@ -53,40 +53,42 @@ pub struct Batch {
     outline: Option<BatchOutline>,
 }
 
-/// What has to be known of the events of a batch that leaves together with others.
+/// The facts about the events of a batch that decide whether it can be sent together with other
+/// batches.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BatchFacts {
-    /// A hash of each id in them that stands for a person, in any order; one may come twice.
+    /// A hash of each id of a person in the events, in any order and possibly more than once.
     pub people: Vec<u64>,
-    /// Whether PostHog may look at the address of the request's client.
+    /// Whether PostHog may use the address of the request's client.
     pub address: Address,
 }
 
 /// Where PostHog finds the address of an event's client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Address {
-    /// In the event, whatever the request says.
+    /// In the event. The address of the request has no effect.
     #[default]
     InTheEvent,
-    /// In the request, or it may be so.
+    /// In the request, or possibly there.
     OfTheRequest,
 }
 
-/// What one event adds to the [`BatchFacts`] of its batch.
+/// The facts that one event adds to the [`BatchFacts`] of its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventFacts {
-    /// A hash of its `distinct_id`.
+    /// A hash of the event's `distinct_id`.
     pub person: u64,
-    /// A hash of the id that it joins with that one.
+    /// A hash of the id that the event joins with its `distinct_id`.
     pub joined: Option<u64>,
-    /// Where its address is.
+    /// Where PostHog finds the client's address.
     pub address: Address,
 }
 
 impl Batch {
-    /// An empty batch in its envelope.
+    /// Creates an empty batch with the start of its envelope.
     pub fn open(envelope: &Envelope) -> Self {
-        /// Most batches are of one event, and end within this: they never have to be moved.
+        /// In bytes. Most batches have one event and fit into this size, so the buffer does not have to
+        /// grow.
         const ROOM: usize = 4096;
         let mut bytes = Vec::with_capacity(envelope.head().len().max(ROOM));
         bytes.extend_from_slice(envelope.head());
@@ -99,7 +101,7 @@ impl Batch {
         }
     }
 
-    /// One that takes note of what has to be known to let it leave together with others.
+    /// Creates an empty batch that records the [`BatchFacts`] needed to send it together with others.
     #[doc(hidden)]
     pub fn open_to_gather(envelope: &Envelope) -> Self {
         Self {
@@ -108,8 +110,8 @@ impl Batch {
         }
     }
 
-    /// The same batch, which takes note of where the parts of its events stand. To be said while it
-    /// is empty.
+    /// Makes the batch record the positions of the parts of its events. Call it while the batch is
+    /// empty.
     #[must_use]
     pub fn outlined(self) -> Self {
         Self {
@@ -118,22 +120,22 @@ impl Batch {
         }
     }
 
-    /// Makes room for so many bytes in all at once: a batch that grows to them step by step leaves as much
-    /// memory behind as it takes.
+    /// Reserves room for this many bytes in total. If the buffer grew step by step instead, the smaller
+    /// buffers that it leaves would take as much memory as the batch.
     #[doc(hidden)]
     pub fn expect(&mut self, bytes: usize) {
         self.bytes
             .reserve_exact(bytes.saturating_sub(self.bytes.len()));
     }
 
-    /// Takes out what was noted of where its events stand; nothing of a batch that is not
-    /// [`outlined`](Self::outlined). Only events of the rewriting are among them.
+    /// Takes out the recorded positions of the events; `None` if the batch is not
+    /// [`outlined`](Self::outlined). They include only events that the rewriter wrote.
     pub fn take_outline(&mut self) -> Option<BatchOutline> {
         self.outline.take()
     }
 
-    /// Notes the parts of the event that was appended last; more events of its length follow
-    /// in this many bytes.
+    /// Records the parts of the event that was appended last. `following` is the number of bytes that
+    /// follow: the outline reserves room for that many bytes of events of this length.
     pub(crate) fn outline(&mut self, parts: EventParts, following: usize) {
         let end = self.size();
         if let Some(outline) = &mut self.outline {
@@ -144,17 +146,17 @@ impl Batch {
         }
     }
 
-    /// Whether [`add_facts`](Self::add_facts) is to be reported about every event.
+    /// Whether the batch needs [`add_facts`](Self::add_facts) for every event.
     #[doc(hidden)]
     pub fn gathers(&self) -> bool {
         self.bearing.is_some()
     }
 
-    /// Notes the event that was appended last.
+    /// Records the facts about the event that was appended last.
     #[doc(hidden)]
     pub fn add_facts(&mut self, event: EventFacts) {
         if let Some(bearing) = &mut self.bearing {
-            // Most batches are of one person.
+            // Most batches have the events of one person.
             if bearing.people.last() != Some(&event.person) {
                 bearing.people.push(event.person);
             }
@@ -165,13 +167,13 @@ impl Batch {
         }
     }
 
-    /// Takes out what was noted of its events; nothing of a batch that takes no notes.
+    /// Takes out the recorded facts; `None` if the batch does not record them.
     #[doc(hidden)]
     pub fn take_facts(&mut self) -> Option<BatchFacts> {
         self.bearing.take()
     }
 
-    /// The whole batch of events that are written already.
+    /// Returns a whole batch of events that are already JSON text.
     pub fn of<E: AsRef<[u8]>>(envelope: &Envelope, events: impl IntoIterator<Item = E>) -> Vec<u8> {
         let mut batch = Self::open(envelope);
         for event in events {
@@ -183,28 +185,28 @@ impl Batch {
         batch.close()
     }
 
-    /// The number of events in it.
+    /// The number of events in the batch.
     pub fn events(&self) -> usize {
         self.events
     }
 
-    /// Its size so far in bytes, what has left included.
+    /// The size of the batch so far in bytes, including the bytes that were taken out.
     pub fn size(&self) -> usize {
         self.left + self.bytes.len()
     }
 
-    /// The bytes that are still here.
+    /// The number of bytes that have not been taken out.
     pub fn held(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Takes out what has been written so far, to send it on.
+    /// Takes out the bytes that have been written so far, to send them.
     pub fn take(&mut self) -> Vec<u8> {
         self.left += self.bytes.len();
         std::mem::take(&mut self.bytes)
     }
 
-    /// What is here now, to come back to with [`rewind`](Self::rewind).
+    /// Returns the current end of the batch, for [`rewind`](Self::rewind).
     #[doc(hidden)]
     pub fn mark(&self) -> Mark {
         let bearing = self.bearing.as_ref();
@@ -216,7 +218,8 @@ impl Batch {
         }
     }
 
-    /// Takes back all events since the mark. Call it only if nothing has been taken out since.
+    /// Removes all events that were appended after the mark. Call it only if nothing has been taken out
+    /// since.
     #[doc(hidden)]
     pub fn rewind(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
@@ -230,19 +233,20 @@ impl Batch {
         }
     }
 
-    /// Some of the bytes that are still here; none if they are not.
+    /// Returns a range of the bytes that have not been taken out; empty if the range is outside of
+    /// them.
     pub fn bytes(&self, range: std::ops::Range<usize>) -> &[u8] {
         self.bytes.get(range).unwrap_or_default()
     }
 
-    /// Ends the batch and takes out the rest.
+    /// Ends the batch and returns the bytes that have not been taken out.
     pub fn close(mut self) -> Vec<u8> {
         self.bytes.extend_from_slice(END);
         self.bytes
     }
 
-    /// Writes one event: `write` appends it and says whether it stays. One that does not stay
-    /// leaves no trace.
+    /// Writes one event: `write` appends it and returns whether to keep it. If not, the batch is
+    /// unchanged.
     #[doc(hidden)]
     pub fn append<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> (Keep, R)) -> R {
         let before = self.bytes.len();
@@ -258,7 +262,8 @@ impl Batch {
     }
 }
 
-/// Whole batches of one envelope as one, and where the events of each of them stand in it.
+/// Joins whole batches that have the same envelope into one. Returns it with the range of each batch's
+/// events in it.
 pub fn join<'b>(
     envelope: &Envelope,
     batches: impl Iterator<Item = &'b [u8]> + Clone,
@@ -285,7 +290,7 @@ pub fn join<'b>(
     (joined.close(), places)
 }
 
-/// Where the events stand in a whole batch.
+/// Returns the range of the events in a whole batch.
 pub fn events_within(envelope: &Envelope, batch: &[u8]) -> Range<usize> {
     let start = envelope.head().len();
     start..batch.len().saturating_sub(END.len()).max(start)
@@ -294,7 +299,7 @@ pub fn events_within(envelope: &Envelope, batch: &[u8]) -> Range<usize> {
 /// The bytes after the last event.
 const END: &[u8] = b"]}";
 
-/// How far a batch had come.
+/// The end of a batch at some moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     bytes: usize,
@@ -303,12 +308,12 @@ pub struct Mark {
     address: Address,
 }
 
-/// Whether an event that was written into a batch stays there.
+/// Whether an event that was written into a batch is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// It stays.
+    /// The event is kept.
     Event,
-    /// It is taken back.
+    /// The event is removed again.
     Nothing,
 }
 

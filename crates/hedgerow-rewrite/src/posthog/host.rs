@@ -1,4 +1,4 @@
-//! Where a project lives: PostHog's two clouds, or a host of your own.
+//! The host that receives a project's events: one of PostHog's two clouds, or your own host.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -9,9 +9,9 @@ use thiserror::Error;
 /// Whether the connection to a host is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// Plain text; for a host on the same machine or network.
+    /// No encryption; for a host on the same machine or network.
     Http,
-    /// TLS, with the certificate verified for the host's name.
+    /// TLS. The certificate is verified for the host's name.
     Https,
 }
 
@@ -20,7 +20,7 @@ pub enum Scheme {
 pub struct Host {
     scheme: Scheme,
     name: String,
-    /// The same, if it is no name.
+    /// The IP address, if `name` is one.
     address: Option<IpAddr>,
     port: u16,
     base_path: String,
@@ -33,11 +33,11 @@ enum Cloud {
     Eu,
 }
 
-/// Where the two clouds take events.
+/// The hosts on which the two clouds accept events.
 const US: &str = "us.i.posthog.com";
 const EU: &str = "eu.i.posthog.com";
 
-/// A host to which no events go, or with a path that is put behind it anyway.
+/// An error for a host that accepts no events, or that has a path which Hedgerow appends anyway.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{what}: write {instead}")]
 pub struct Misdirection {
@@ -45,8 +45,8 @@ pub struct Misdirection {
     instead: String,
 }
 
-/// The last words of paths that PostHog's own services have, which people copy together with the
-/// host (posthog-ingestion 1.1, 6.2).
+/// The endings of the paths of PostHog's own services. People copy them together with the host
+/// (posthog-ingestion 1.1, 6.2).
 const ENDPOINTS: [&str; 14] = [
     "/array",
     "/batch",
@@ -64,21 +64,21 @@ const ENDPOINTS: [&str; 14] = [
     "/track",
 ];
 
-/// Why a text is no host.
+/// The reason why a text is not a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum HostError {
-    /// Neither a cloud nor a URL.
+    /// The text is neither a cloud nor a URL.
     #[error("expected us, eu or a URL that starts with http:// or https://")]
     Scheme,
-    /// A URL without a host, or with one no name server can know. An empty name would also switch
-    /// TLS verification off in the framework, so it must never get this far.
+    /// The URL has no host name, or one that DNS cannot have. An empty name would also turn off TLS
+    /// verification in the framework, so it must never get there.
     #[error("expected a host name or address after the scheme")]
     Name,
     /// The port is not a number from 1 to 65535.
     #[error("expected a port from 1 to 65535")]
     Port,
-    /// User names, queries and fragments have no meaning here.
+    /// The URL has a user name, a query or a fragment; they have no meaning here.
     #[error("expected no user name, query or fragment in the URL")]
     Extra,
 }
@@ -95,11 +95,11 @@ impl Host {
         }
     }
 
-    /// One without a path: a name or an address, IPv6 without brackets, and a port.
+    /// Creates a host without a path from a name or an address (IPv6 without brackets), and a port.
     ///
     /// # Errors
     ///
-    /// [`HostError::Name`] for what no name server can know, [`HostError::Port`] for port 0.
+    /// Returns [`HostError::Name`] for a name that DNS cannot have, and [`HostError::Port`] for port 0.
     pub fn new(scheme: Scheme, name: &str, port: u16) -> Result<Self, HostError> {
         if port == 0 {
             return Err(HostError::Port);
@@ -128,7 +128,7 @@ impl Host {
         })
     }
 
-    /// What listens on this address.
+    /// Creates the host that listens on this address.
     pub fn at(scheme: Scheme, address: SocketAddr) -> Self {
         Self {
             scheme,
@@ -140,32 +140,33 @@ impl Host {
         }
     }
 
-    /// Plain or TLS.
+    /// The scheme: plain HTTP or TLS.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// The host's name or address, lower case, IPv6 without brackets. Never empty.
+    /// The host's name or address in lower case; IPv6 has no brackets. It is never empty.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its address, if it was given by one: no name server is asked then.
+    /// The host's IP address, if it was given as one. No DNS lookup is needed then.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// The port, explicit or the scheme's own.
+    /// The port that was given, or the default port of the scheme.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What stands before every path: empty, or `/` and more without a slash at the end.
+    /// The prefix of every path: empty, or a path that begins with `/` and does not end with one.
     pub fn base_path(&self) -> &str {
         &self.base_path
     }
 
-    /// The `Host` header: the port only where it is not the scheme's own (RFC 9110, 7.2).
+    /// Returns the `Host` header. It includes the port only if this is not the scheme's default (RFC
+    /// 9110, 7.2).
     pub fn authority(&self) -> String {
         let default = match self.scheme {
             Scheme::Http => 80,
@@ -183,8 +184,9 @@ impl Host {
         }
     }
 
-    /// What is probably wrong with it, and what to write instead: PostHog's app and its assets stand
-    /// on hosts of their own (posthog-ingestion 6.1), and paths are put behind a host here.
+    /// Returns what is probably wrong with the host and what to write instead. PostHog's app and its
+    /// assets have hosts of their own (posthog-ingestion 6.1), and Hedgerow itself appends paths to the
+    /// host.
     pub fn misdirection(&self) -> Option<Misdirection> {
         let misdirection = |what: String, instead: &str| {
             Some(Misdirection {
@@ -230,7 +232,8 @@ impl Host {
         )
     }
 
-    /// The host of posthog-js's assets: PostHog's clouds keep them apart (posthog-ingestion 6.1).
+    /// Returns the host of posthog-js's assets: PostHog's clouds serve them from a separate host
+    /// (posthog-ingestion 6.1).
     pub fn assets(&self) -> Self {
         match self.cloud {
             Some(Cloud::Us) => Self::cloud(Cloud::Us, "us-assets.i.posthog.com"),
@@ -239,7 +242,8 @@ impl Host {
         }
     }
 
-    /// PostHog's other cloud with the word for it; none for a host of one's own, or one with a path.
+    /// Returns the name and the host of PostHog's other cloud; `None` for any other host, or one with a
+    /// path.
     pub fn other_cloud(&self) -> Option<(&'static str, Self)> {
         if !self.base_path.is_empty() {
             return None;

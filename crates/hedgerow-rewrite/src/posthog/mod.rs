@@ -1,7 +1,7 @@
-//! What leaves: PostHog's hosts, its project keys, the batch envelope and capture's limits.
+//! The outgoing side: PostHog's hosts and project keys, the batch envelope, and capture's limits.
 //!
-//! Pure: nothing here opens a connection. Source of the facts: PostHog's capture service, as
-//! docs/protocols has it (posthog-ingestion, sections 1 to 5).
+//! This module opens no connections. Its facts about PostHog's capture service are from docs/protocols
+//! (posthog-ingestion, sections 1 to 5).
 
 mod api_key;
 mod batch;
@@ -18,13 +18,13 @@ pub(crate) use outline::EventParts;
 pub use outline::{BatchOutline, EventView, Location};
 pub use project_id::ProjectId;
 
-/// Capture's default limit for one event in its queue, less a margin, in bytes
+/// Capture's default limit for one event in its queue, minus a margin, in bytes
 /// (posthog-ingestion 5.1: budget for a proxy).
 pub const DEFAULT_EVENT_LIMIT: usize = 900_000;
 
 /// The largest uncompressed batch that is sent in one request, in bytes (posthog-ingestion 5.1).
 pub const BATCH_LIMIT: usize = 4 << 20;
 
-/// The deepest nesting of arrays and objects that capture's JSON parser takes, the whole document
-/// counted (posthog-ingestion 1.6: a property value of a batched event may be 123 arrays deep).
+/// The deepest nesting of arrays and objects that capture's JSON parser accepts, counted from the top
+/// of the document (posthog-ingestion 1.6: a property value of a batched event may be 123 arrays deep).
 pub const NESTING_LIMIT: usize = 127;

@@ -1,19 +1,21 @@
-//! What the rewriting knows of the events that it has written, so that they are not parsed a second time.
+//! The positions of the parts of each written event. The rewriter records them, so that no one has to
+//! parse the events a second time.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// The parts of one event as it was written, `{"uuid":"…","event":…,"timestamp":…,"properties":{…}}`:
-/// how long each is, and what follows from its properties.
+/// The lengths of the parts of one written event,
+/// `{"uuid":"…","event":…,"timestamp":…,"properties":{…}}`, in bytes, and what its properties mean for
+/// its location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EventParts {
     /// The length of the whole event.
     pub(crate) length: u32,
-    /// The length of its name as JSON text.
+    /// The length of the event's name as JSON text.
     pub(crate) event: u32,
-    /// The length of its time as JSON text; 0 if it has none.
+    /// The length of the event's time as JSON text; 0 if it has none.
     pub(crate) timestamp: u32,
-    /// Where its `distinct_id`, as JSON text, begins and ends.
+    /// The start and the end of the `distinct_id`, as JSON text, within the event.
     pub(crate) distinct_id: (u32, u32),
     pub(crate) location: Location,
 }
@@ -22,49 +24,49 @@ pub(crate) struct EventParts {
 /// (posthog-ingestion 2.2, 2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Location {
-    /// No: the event has an address of its own, or `$geoip_disable`.
+    /// No: the event has its own address, or `$geoip_disable`.
     Settled,
-    /// Perhaps: its properties have to be looked into.
+    /// Perhaps: the caller has to inspect the event's properties.
     Open,
 }
 
-/// The events of one batch: a few numbers for each of them, which say where its parts stand.
+/// The positions of the parts of each event of one batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BatchOutline(Vec<(usize, EventParts)>);
 
-/// One event of a batch. All texts are parts of the batch, as they are written there.
+/// One event of a batch. All texts are slices of the batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventView<'b> {
-    /// Where the event stands in its batch.
+    /// The range of the event in its batch.
     pub place: Range<usize>,
-    /// Its `uuid`.
+    /// The event's `uuid`.
     pub uuid: &'b str,
-    /// Its name, as JSON text.
+    /// The event's name, as JSON text.
     pub event_json: &'b str,
-    /// Its time, as JSON text; none if it has none.
+    /// The event's time, as JSON text, if it has one.
     pub timestamp_json: Option<&'b str>,
-    /// Its `distinct_id`, as JSON text.
+    /// The event's `distinct_id`, as JSON text.
     pub distinct_id_json: &'b str,
-    /// Where the object of its properties begins, its brace, in its batch.
+    /// The offset of the opening brace of the event's properties in the batch.
     pub properties: usize,
-    /// Whether the address of the request's client matters.
+    /// Whether the address of the request's client could still tell PostHog where the event happened.
     pub location: Location,
 }
 
 impl EventView<'_> {
-    /// Its name.
+    /// The event's name.
     pub fn name(&self) -> Cow<'_, str> {
         unquoted(self.event_json)
     }
 
-    /// Its time, if it is a text.
+    /// The event's time, if it is a string.
     pub fn timestamp(&self) -> Option<Cow<'_, str>> {
         let timestamp = self.timestamp_json?;
         timestamp.starts_with('"').then(|| unquoted(timestamp))
     }
 }
 
-/// What a JSON string says; nothing for any other value.
+/// Returns the text of a JSON string; an empty text for any other value.
 fn unquoted(json: &str) -> Cow<'_, str> {
     let inside = json
         .strip_prefix('"')
@@ -75,7 +77,7 @@ fn unquoted(json: &str) -> Cow<'_, str> {
     }
 }
 
-/// What stands before the uuid, and how long that is.
+/// The lengths of the fixed texts of an event, and of its uuid, in bytes.
 const BEFORE_UUID: usize = "{\"uuid\":\"".len();
 const UUID: usize = 36;
 const BEFORE_EVENT: usize = "\",\"event\":".len();
@@ -93,14 +95,14 @@ impl BatchOutline {
         self.0.is_empty()
     }
 
-    /// The events, in their order. `batch` is the whole batch: all that was taken out of it, in one.
-    /// What would stand behind its end is left out.
+    /// Returns the events in their order. `batch` is the whole batch: all bytes that were taken out of
+    /// it, joined. The iterator stops at the first event that would reach beyond the end of `batch`.
     pub fn events<'b>(&self, batch: &'b [u8]) -> impl Iterator<Item = EventView<'b>> + use<'_, 'b> {
         let views = self.0.iter();
         views.map_while(move |(start, parts)| view(batch, *start, parts))
     }
 
-    /// Makes room for so many events.
+    /// Reserves room for this many events.
     pub(super) fn reserve(&mut self, events: usize) {
         self.0.reserve(events);
     }

@@ -1,25 +1,25 @@
-//! Which of PostHog's projects events are for.
+//! The identity of the PostHog project that events are for.
 
 use super::ApiKey;
 
-/// A project of PostHog, told apart from others by its key. Its `Debug` form shows no key.
+/// A PostHog project, identified by its key. Its `Debug` form does not show the key.
 ///
-/// The default is no project: nothing is remembered under its name, and it has no cookie.
+/// The default is no project: nothing is remembered for it, and it has no cookie.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ProjectId(Option<ApiKey>);
 
 impl ProjectId {
-    /// The project that a key belongs to.
+    /// Returns the project that a key belongs to.
     pub fn of(api_key: &ApiKey) -> Self {
         Self(Some(api_key.clone()))
     }
 
-    /// Its key, unless it is no project.
+    /// The project's key; `None` if this is no project.
     pub(crate) fn api_key(&self) -> Option<&ApiKey> {
         self.0.as_ref()
     }
 
-    /// The bytes that stand for it in hashes.
+    /// The bytes that represent the project in hashes.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0
             .as_ref()

@@ -1,4 +1,5 @@
-//! What a caller hands in with a request: what is known of it, whom its events are for, and what it may take.
+//! The input that a caller gives with a request: the facts about it, the project of its events, and its
+//! limits.
 
 use std::net::IpAddr;
 
@@ -7,13 +8,13 @@ use super::time::Timestamp;
 use crate::posthog::ProjectId;
 use crate::segment::Call;
 
-/// Bounds on what one request may take, in bytes.
+/// The limits for one request, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// How much of a body is held before it streams. One that is longer, or whose length is not known,
-    /// streams an eighth earlier: what comes with the last read then fits as well.
+    /// The number of bytes of a body that are held before it streams. A body that is longer, or of
+    /// unknown length, streams an eighth earlier, so that the bytes of the last read still fit.
     pub window: usize,
-    /// The largest event, measured as capture's queue does (posthog-ingestion 5.1).
+    /// The largest size of an event, measured as capture's queue measures it (posthog-ingestion 5.1).
     pub event: usize,
 }
 
@@ -26,27 +27,28 @@ impl Default for Bounds {
     }
 }
 
-/// What is known of a request besides its body.
+/// The facts about a request besides its body.
 #[derive(Debug, Clone)]
 pub struct Arrival {
     /// The call that the path names.
     pub call: Call,
-    /// When the request arrived. Without it no time is corrected.
+    /// The time at which the request arrived. Without it no event's time is corrected.
     pub received_at: Option<Timestamp>,
     /// The client's address, for browser and mobile libraries that do not know their own.
     pub client_ip: Option<IpAddr>,
-    /// The request's user agent, only for pixels: their senders run no script.
+    /// The request's user agent, used only for pixels: their senders run no script that could report
+    /// it.
     pub user_agent: Option<String>,
-    /// The request's `Cookie` header, in which a session may stand.
+    /// The request's `Cookie` header, which may hold a session.
     pub cookies: Option<String>,
-    /// What the request says about being tracked.
+    /// The signals about tracking that the request carries.
     pub signals: Signals,
-    /// Random bits, for messages that carry neither an id nor a time of their own.
+    /// Random bits, for messages that have neither their own id nor their own time.
     pub nonce: u128,
 }
 
 impl Arrival {
-    /// A request of which only its call is known.
+    /// Creates an arrival of which only the call is known.
     pub fn new(call: Call) -> Self {
         Self {
             call,
@@ -60,12 +62,12 @@ impl Arrival {
     }
 }
 
-/// Whom the events of a request are for.
+/// The project that receives the events of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recipient {
     /// The project.
     pub project: ProjectId,
-    /// Properties that every event of the project gets, at most 63: names that need no escape in
-    /// JSON, and values as JSON text.
+    /// The properties that every event of the project gets, at most 63. The names need no escape in
+    /// JSON; the values are JSON text.
     pub properties: Vec<(String, String)>,
 }
