@@ -1,14 +1,16 @@
-//! A body taken apart: one message, or a batch and what its envelope says about all of them.
+//! Splits a body into its messages. The body is one message, or an envelope with a `batch` of messages
+//! and values that apply to all of them.
 //!
-//! A body is held until it ends, because Go and Java put `context` behind `batch`, and most put
-//! `sentAt` there. One that outgrows the window gives its messages away as they complete. What
-//! would have changed what is in those that are gone is refused (`late_batch_key`); a `sentAt`
-//! only moves their times, and no batch is worth losing for that.
+//! A body is held until it ends, because the libraries for Go and Java write `context` after `batch`,
+//! and most libraries write `sentAt` there. A body that grows beyond the window streams: it returns
+//! each message as soon as it is complete. If a value that would have changed the messages arrives
+//! after them, the body is rejected (`late_batch_key`). A late `sentAt` would only have changed their
+//! times, so it is not worth the loss of the batch.
 //!
-//! A held batch is not passed over to see what stands behind it: its last bracket is taken for its
-//! end, and what comes behind that is read first. Its messages then show, by where they end, whether
-//! that was right ([`SplitBody::is_provisional`]). Where it was not, which takes an envelope with another
-//! array in it, all of it is done again, and `batch` is followed to its end.
+//! A held `batch` is not skipped value by value to find its end: the last `]` of the body is assumed to
+//! end it, and the rest of the envelope is read before the messages. The ends of the messages then show
+//! whether this was right ([`SplitBody::is_provisional`]). It is wrong if the envelope has another `]`
+//! after `batch`. Then the body is read again from its start, and `batch` is followed to its end.
 
 mod parts;
 mod states;
@@ -26,13 +28,13 @@ use crate::segment::Call;
 use parts::{BodyState, EnvelopeGuess, Guess, Item, Means, Streaming};
 pub(super) use parts::{Heading, NextPart};
 
-/// A body that is being taken apart.
+/// A body that is being split into its messages.
 #[derive(Debug)]
 pub(super) struct SplitBody {
     buffer: Vec<u8>,
-    /// So much of the buffer has been written to.
+    /// The number of bytes of the buffer that were ever written to.
     touched: usize,
-    /// What lies before it in the buffer has been dealt with.
+    /// The position in the buffer up to which the body has been processed.
     at: usize,
     state: BodyState,
     key: Means,
@@ -43,13 +45,13 @@ pub(super) struct SplitBody {
     streaming: Streaming,
     envelope: EnvelopeGuess,
     bounds: Bounds,
-    /// A body that is not longer is held to its end.
+    /// The number of bytes up to which a body is held to its end.
     held_up_to: usize,
     heading: Heading,
-    /// Where `batch` stands, once it has been passed over in a held body.
+    /// The range of `batch` in a held body, once it has been skipped.
     batch: Option<Range<usize>>,
     oversized: bool,
-    /// Whether a `sentAt` came behind messages that had left by then.
+    /// Whether a `sentAt` arrived after messages that had already left.
     late_sent_at: bool,
 }
 
@@ -82,7 +84,7 @@ impl SplitBody {
         }
     }
 
-    /// The same, held in memory that has been used before.
+    /// Uses `buffer` as the memory of the body.
     pub(super) fn in_memory(self, mut buffer: Vec<u8>) -> Self {
         buffer.clear();
         Self {
@@ -92,10 +94,10 @@ impl SplitBody {
         }
     }
 
-    /// Takes out the memory of a body that has ended; it is freed if it is not worth keeping for the
-    /// next one.
+    /// Takes out the memory of a body that has ended. Memory that is too large to keep for the next
+    /// body is freed.
     pub(super) fn take_memory(&mut self) -> Vec<u8> {
-        /// In bytes. Most bodies are of one message.
+        /// In bytes. Most bodies have one message.
         const LARGEST: usize = 16 * 1024;
         let memory = std::mem::take(&mut self.buffer);
         self.touched = 0;
@@ -105,7 +107,7 @@ impl SplitBody {
         }
     }
 
-    /// The same, with `batch` followed to its end whatever it costs.
+    /// Creates a body whose `batch` is always followed to its end, without a guess.
     pub(super) fn followed(call: Call, bounds: Bounds) -> Self {
         Self {
             guess: Guess::Forbidden,
@@ -113,26 +115,27 @@ impl SplitBody {
         }
     }
 
-    /// Says how long the body is, before it comes.
+    /// Sets the length of the body. Call it before the first [`push`](Self::push).
     pub(super) fn is_of(&mut self, length: usize) {
         if length <= self.bounds.window {
             self.held_up_to = self.bounds.window;
         }
     }
 
-    /// Makes room for this many bytes, so that the buffer need not grow to them step by step.
+    /// Reserves room for this many more bytes, so that the buffer does not have to grow step by step.
     pub(super) fn expect(&mut self, bytes: usize) {
         self.buffer.reserve_exact(bytes);
     }
 
-    /// Adds bytes.
+    /// Appends bytes of the body.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), RewriteError> {
         if self.streaming == Streaming::Yes && self.at > 0 {
             self.buffer.drain(..self.at);
             self.at = 0;
         }
-        // In pieces that the C library copies with vector moves. One string instruction for all of it
-        // is no quicker, and Valgrind counts one instruction for each of its bytes.
+        // The C library copies pieces of this size with vector moves. For all bytes at once it would
+        // use one string instruction, which is no faster and which Valgrind counts as one instruction
+        // per byte.
         const PIECE: usize = 1024;
         self.make_room(bytes.len());
         for piece in bytes.chunks(PIECE) {
@@ -149,13 +152,13 @@ impl SplitBody {
         Ok(())
     }
 
-    /// Makes room for so many more bytes. A body that is a good part of the window already gets room for all of
-    /// it: to grow to it step by step would leave as much memory behind. What has not been written to is
-    /// no memory yet.
+    /// Reserves room for this many more bytes. A body that needs more than a quarter of the window gets
+    /// room for all of the window at once: if the buffer grew step by step, the smaller buffers that it
+    /// leaves would take as much memory. Room that is never written to takes no physical memory.
     fn make_room(&mut self, bytes: usize) {
         let (length, window) = (self.buffer.len(), self.bounds.window);
         let needed = length.saturating_add(bytes);
-        // What comes last may reach beyond the window.
+        // The bytes of the last push may reach beyond the window.
         let whole = window.saturating_add(window / 16);
         if needed > self.buffer.capacity() && needed > window / 4 && needed <= whole {
             self.buffer.reserve_exact(whole - length);
@@ -163,19 +166,20 @@ impl SplitBody {
         self.buffer.reserve(bytes);
     }
 
-    /// Looks whether a body whose path names one message is a batch.
+    /// Starts to look for `batch` in a body whose path names one message.
     fn seek(&mut self) {
         self.envelope = EnvelopeGuess::Sought;
         self.state = BodyState::Open;
     }
 
-    /// Says that a [`NextPart::MessageOrBatch`] is a message.
+    /// Tells the body that a [`NextPart::MessageOrBatch`] is a message.
     pub(super) fn is_message(&mut self) {
         self.envelope = EnvelopeGuess::Absent;
         self.state = BodyState::Done;
     }
 
-    /// Says that a [`NextPart::MessageOrBatch`] cannot be told as it stands.
+    /// Tells the body that the caller could not decide whether a [`NextPart::MessageOrBatch`] is a
+    /// message.
     pub(super) fn seek_batch(&mut self) {
         match self.may_be_batch() {
             true => self.seek(),
@@ -183,7 +187,7 @@ impl SplitBody {
         }
     }
 
-    /// Whether it is worth looking: the name of the key stands in the body, or might in disguise.
+    /// Whether the body may have the key `batch`: it contains the key, or escapes that could spell it.
     fn may_be_batch(&self) -> bool {
         static PLAIN: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"batch\""));
         static DISGUISED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\\u00"));
@@ -196,7 +200,8 @@ impl SplitBody {
         self.state = BodyState::Single;
     }
 
-    /// Whether what has not been found in the envelope or in the first message may yet come.
+    /// Whether later bytes may still bring a value that was not found in the envelope or in the first
+    /// message.
     pub(super) fn may_tell_more(&self) -> bool {
         self.ended == Ended::No && !self.oversized
     }
@@ -205,12 +210,12 @@ impl SplitBody {
         self.ended = Ended::Yes;
     }
 
-    /// Whether messages can be asked for.
+    /// Whether messages can be requested.
     pub(super) fn is_open(&self) -> bool {
         self.ended == Ended::Yes || self.streaming != Streaming::No
     }
 
-    /// The bytes held now. Room that has not been written to takes no memory yet.
+    /// The number of bytes held now. Room that was never written to takes no physical memory.
     pub(super) fn held(&self) -> usize {
         self.touched
     }
@@ -219,28 +224,29 @@ impl SplitBody {
         self.buffer.get(range).unwrap_or_default()
     }
 
-    /// What the envelope says; complete once a message has come out.
+    /// The values of the envelope that apply to all messages. They are complete once a message has been
+    /// returned.
     pub(super) fn heading(&self) -> &Heading {
         &self.heading
     }
 
-    /// Whether a `sentAt` came too late for the messages. Says so once.
+    /// Returns whether a `sentAt` arrived too late for the messages, and clears this flag.
     pub(super) fn take_late_sent_at(&mut self) -> bool {
         std::mem::take(&mut self.late_sent_at)
     }
 
-    /// A message or a value of the envelope is held up to this size: room for one event at its
-    /// limit, spelled as wastefully as can be taken for meant.
+    /// The largest size, in bytes, up to which a message or a value of the envelope is held. It is at
+    /// least twice the limit of an event, because a message may spell the same event with more bytes.
     fn unit(&self) -> usize {
         self.bounds.window.max(self.bounds.event.saturating_mul(2))
     }
 
-    /// Whether `batch` has been seen.
+    /// Whether a `batch` has been found.
     pub(super) fn is_batch(&self) -> bool {
         self.batch.is_some() || self.streaming == Streaming::Yes
     }
 
-    /// Says how much of what came out was the message, where that was not known.
+    /// Tells the body the length of the message, after a part that did not state the message's end.
     pub(super) fn consumed(&mut self, length: usize) {
         if self.state == BodyState::Item {
             self.at += length;
@@ -249,23 +255,23 @@ impl SplitBody {
         }
     }
 
-    /// Says that a [`NextPart::MessagePerhapsWithin`] cannot be scanned to its end.
+    /// Tells the body that a [`NextPart::MessagePerhapsWithin`] cannot be scanned to its end.
     pub(super) fn follow_item(&mut self) {
         self.item = Item::Followed;
     }
 
-    /// Whether what has come out so far may have to be taken back.
+    /// Whether the messages that were returned so far may have to be discarded.
     pub(super) fn is_provisional(&self) -> bool {
         matches!(self.guess, Guess::Made(_) | Guess::Relied(_))
     }
 
-    /// Bytes of the buffer whose messages have come out.
+    /// The number of bytes of the buffer whose messages were returned.
     pub(super) fn taken(&self) -> usize {
         self.at
     }
 
-    /// Settles whether the messages that have come out stand, by following the rest of `batch`.
-    /// Says [`NextPart::Misjudged`] if they do not.
+    /// Follows the rest of `batch` to check that the guess of its end was right. Returns
+    /// [`NextPart::Misjudged`] if it was wrong: the messages that were returned must be discarded.
     pub(super) fn settle(&mut self) -> Option<NextPart> {
         let (Guess::Made(end) | Guess::Relied(end)) = self.guess else {
             return None;
@@ -280,7 +286,7 @@ impl SplitBody {
         Some(NextPart::Misjudged)
     }
 
-    /// Begins with the body again, and follows `batch` to its end this time.
+    /// Restarts the body from its beginning. This time `batch` is followed to its end.
     pub(super) fn restart(&mut self) {
         self.at = 0;
         self.state = BodyState::Open;
@@ -291,8 +297,7 @@ impl SplitBody {
         self.batch = None;
     }
 
-    /// The next message. Without one that can be found, the state stays and the question can be
-    /// asked again after a push.
+    /// Returns the next part. If it needs more bytes, the caller can call this again after a push.
     pub(super) fn next(&mut self) -> Result<NextPart, RewriteError> {
         let next = self.advance();
         match (self.guess, &next) {

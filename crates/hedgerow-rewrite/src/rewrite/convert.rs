@@ -1,4 +1,4 @@
-//! One message through all its steps, with memory that is used again for the next.
+//! Converts one message through all its steps, with memory that is reused for the next message.
 
 mod client_contexts;
 mod conversion;
@@ -29,20 +29,21 @@ pub(super) use event::{Grouping, RequestContext};
 pub(super) use shared::BatchDefaults;
 pub(super) use spare_buffers::SpareBuffers;
 
-/// What is used again from message to message.
+/// The memory that is reused from message to message.
 #[derive(Debug, Default)]
 pub(super) struct Converter {
     pub(super) scratch: Scratch,
     message: Message,
-    /// What the context gave the event before, and its client's next request may have again.
+    /// The properties that the previous context gave its event. The client's next request may reuse
+    /// them.
     context_cache: Box<ContextCache>,
     recipient: Option<Arc<Recipient>>,
-    /// Memory for a context, while that of a client is used.
+    /// The converter's own context memory, while the memory of a client's context is in use.
     idle: Option<ClientContext>,
-    /// The context of messages that have none.
+    /// The empty context of messages that have none.
     none: Context,
     merged: Context,
-    /// The generation of the context that is merged in it.
+    /// The generation of the message's context from which `merged` was built.
     merged_with: Option<u64>,
     own_context: MergeTree,
     repaired: Vec<u8>,
@@ -50,34 +51,34 @@ pub(super) struct Converter {
     merged_text: String,
     aside: MessagePart,
     noted_groups: NotedGroups,
-    /// An event as it is written.
+    /// The event that is being written.
     buffer: EventBuffer,
-    /// An event out of which something had to be taken.
+    /// The copy of an event from which values had to be removed.
     scrubbed: Vec<u8>,
-    /// Where the next body is held, while there is none.
+    /// The memory for the next body, while no body is held.
     pub(super) body: Vec<u8>,
 }
 
-/// Where a message ended, and what came of it.
+/// The end of a message, and the result of its conversion.
 pub(super) struct Converted {
-    /// The length of the message in the text that was handed in.
+    /// The length of the message in the given text, in bytes.
     pub(super) length: usize,
-    /// Nothing, if an event was written.
+    /// The reason why no event was written; `None` if one was.
     pub(super) verdict: Option<NoEvent>,
 }
 
-/// How far a text may go on behind the message that begins it.
+/// Whether a text may continue after its first message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TextEnd {
-    /// Not at all.
+    /// The message is the whole text.
     Whole,
-    /// Other messages follow.
+    /// Other messages may follow.
     Open,
-    /// The converter has just scanned it.
+    /// The converter has just scanned the message, with this result.
     Scanned(ScanResult),
 }
 
-/// What came of scanning a message.
+/// The result of the scan of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScanResult {
     length: usize,
@@ -85,7 +86,7 @@ pub(super) struct ScanResult {
 }
 
 impl Converter {
-    /// The memory it holds, in bytes.
+    /// The memory that the converter holds, in bytes.
     fn held(&self) -> usize {
         let texts =
             self.repaired.capacity() + self.merged_text.capacity() + self.scrubbed.capacity();
@@ -102,7 +103,7 @@ impl Converter {
             + self.noted_groups.held()
     }
 
-    /// Begins with a request, whose client may have sent this context before.
+    /// Begins a request. `known` is the context of the client's last request, if it is stored.
     pub(super) fn begin(&mut self, known: Option<ClientContext>) {
         if let Some(mut known) = known {
             self.exchange(&mut known);
@@ -110,7 +111,7 @@ impl Converter {
         }
     }
 
-    /// Says whom the events are for.
+    /// Sets the recipient of the events.
     pub(super) fn address_to(&mut self, recipient: &Arc<Recipient>) {
         let before = self.recipient.as_ref();
         if !before.is_some_and(|before| Arc::ptr_eq(before, recipient)) {
@@ -119,7 +120,7 @@ impl Converter {
         }
     }
 
-    /// What the client's next request may have again.
+    /// Ends the request. Returns the context that the client's next request may reuse.
     pub(super) fn end(&mut self) -> Option<ClientContext> {
         if !self.message.context.is_kept() {
             return None;
@@ -137,7 +138,7 @@ impl Converter {
         std::mem::swap(&mut self.recipient, &mut other.recipient);
     }
 
-    /// Forgets what is only kept from one message of a body to the next.
+    /// Forgets the state that is valid only from one message of a body to the next.
     pub(super) fn forget(&mut self) {
         self.message.context.forget();
         self.merged_with = None;
@@ -170,7 +171,7 @@ impl Converter {
                 said
             }
             None => {
-                // What it has kept may be no text.
+                // The parts that the context has kept may not be UTF-8.
                 self.message.context.forget();
                 if text.len() > conversion.bounds.event.saturating_mul(2) {
                     return Ok(refused(length, Fault::TooLarge));
@@ -224,7 +225,7 @@ impl Converter {
                         &mut merged,
                     );
                     self.merged.scan_text(&merged, &mut self.scratch)?;
-                    // Made of two that are UTF-8.
+                    // The merged text is built from two texts that are UTF-8.
                     let merged = String::from_utf8(merged);
                     self.merged_text = merged.map_err(|_| RewriteError::InvalidJson)?;
                     self.merged_with = Some(own.generation());
@@ -258,7 +259,7 @@ impl Converter {
         Ok(Converted { length, verdict })
     }
 
-    /// Scans the message at the start of `text`, and says what it names as its write key.
+    /// Scans the message at the start of `text`, and returns its write key, if it has one.
     pub(super) fn write_key(&mut self, text: &[u8], extent: TextEnd) -> (TextEnd, Option<String>) {
         let extent = match extent {
             TextEnd::Scanned(_) => extent,
@@ -272,18 +273,19 @@ impl Converter {
         (extent, key)
     }
 
-    /// Scans the message at the start of `text`, if it is an object and all of it is there.
+    /// Scans the message at the start of `text`. Returns `None` unless it is an object and complete.
     pub(super) fn see(&mut self, text: &[u8]) -> Option<ScanResult> {
         let (cleanliness, length) = self.message.scan_first(text, &mut self.scratch).ok()?;
         let scanned = self.judge(text, (cleanliness, length));
         Some(ScanResult { length, scanned })
     }
 
-    /// Scans a whole body, if it is one clean message and has no key that could make it a batch.
+    /// Scans a whole body. Returns `None` unless it is one clean message without a key that could make
+    /// it a batch.
     pub(super) fn scan_single(&mut self, text: &[u8]) -> Option<ScanResult> {
         let (cleanliness, length) = self.message.scan_first(text, &mut self.scratch).ok()?;
         let rest = text.get(length..).unwrap_or_default();
-        // A key that is not clean may say anything.
+        // An unclean message may have a key that spells `batch` in another way.
         if cleanliness == Cleanliness::Unclean
             || self.message.batch.is_some()
             || !rest.iter().all(u8::is_ascii_whitespace)
@@ -315,8 +317,8 @@ impl Converter {
         }
     }
 
-    /// A message that is none: another value, or one that nests too deeply. Where it ends must be
-    /// found all the same.
+    /// Finds the end of an item that is not a usable message: a value that is not an object, or an
+    /// object that is nested too deeply.
     fn not_a_message(
         &mut self,
         text: &[u8],
@@ -350,7 +352,7 @@ impl Converter {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scanned {
-    /// If it is UTF-8.
+    /// The text is clean, provided that it is UTF-8.
     Clean,
     Unclean,
     TooDeep,

@@ -1,10 +1,10 @@
-//! The states of a body that is taken apart, and what its envelope says.
+//! The states of a body that is being split, and the values of its envelope.
 
 use std::ops::Range;
 
 use super::super::json::unescape;
 
-/// The batch's own values, as they stand in the body.
+/// The values of a batch's envelope, as they are written in the body.
 #[derive(Debug, Default)]
 pub(in crate::rewrite) struct Heading {
     pub(in crate::rewrite) context: Option<Vec<u8>>,
@@ -14,34 +14,34 @@ pub(in crate::rewrite) struct Heading {
 }
 
 impl Heading {
-    /// Whether it says nothing of the messages.
+    /// Whether the envelope has no value that changes its messages.
     pub(in crate::rewrite) fn is_silent(&self) -> bool {
         self.context.is_none() && self.integrations.is_none() && self.sent_at.is_none()
     }
 }
 
-/// What the body has next.
+/// The next part of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::rewrite) enum NextPart {
-    /// A message that ends with this range.
+    /// A message with exactly this range.
     Message(Range<usize>),
-    /// The whole body, whose path names one message, and which may be a batch all the same: say so
-    /// with [`Body::is_message`], or have it looked for with [`Body::seek_batch`].
+    /// The whole body. Its path names one message, but it may be a batch. The caller answers with
+    /// [`Body::is_message`], or lets the body look for a batch with [`Body::seek_batch`].
     MessageOrBatch(Range<usize>),
-    /// A message that begins with this range and ends somewhere in it: say where with
+    /// A message that starts with this range and ends within it. The caller states its length with
     /// [`Body::consumed`].
     MessageWithin(Range<usize>),
-    /// A message that begins with this range, and perhaps ends in it: say where with
-    /// [`Body::consumed`], or that it must be followed with [`Body::follow_item`].
+    /// A message that starts with this range and may end within it. The caller states its length with
+    /// [`Body::consumed`], or calls [`Body::follow_item`] if it does not end there.
     MessagePerhapsWithin(Range<usize>),
-    /// What was taken for the end of `batch` was not. The body begins again, and so must everything
-    /// that came of its messages.
+    /// The guess of the end of `batch` was wrong. The body restarts, and the caller must discard every
+    /// result of its messages.
     Misjudged,
-    /// A message that was too large to be held; it is gone.
+    /// A message that was too large to be held, and was discarded.
     TooLarge,
     /// More bytes are needed.
     Starved,
-    /// Nothing more.
+    /// The body has no more parts.
     Done,
 }
 
@@ -54,18 +54,18 @@ pub(super) enum BodyState {
     Colon,
     Value,
     CommaOrEnd,
-    /// Within `batch`.
+    /// Within `batch`, before its first message or its end.
     ItemOrEnd,
     Item,
     ItemCommaOrEnd,
-    /// Behind the closing brace.
+    /// After the closing brace.
     Trailing,
-    /// One message, the body itself.
+    /// The body itself is one message.
     Single,
     Done,
 }
 
-/// The keys of a batch's envelope that mean something.
+/// The meaning of a key of a batch's envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Means {
     Messages,
@@ -77,27 +77,27 @@ pub(super) enum Means {
     Nothing,
 }
 
-/// Where `batch` ends in a held body.
+/// The guess of where `batch` ends in a held body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guess {
-    /// It has not been asked.
+    /// No guess has been made yet.
     Open,
-    /// At this bracket, it seems; no message has come out yet.
+    /// `batch` probably ends at the bracket at this position; no message has been returned yet.
     Made(usize),
-    /// The same, and messages have come out.
+    /// Like `Made`, and messages have been returned.
     Relied(usize),
-    /// Where it was thought to end.
+    /// The guess was right.
     Right,
-    /// It is to be followed.
+    /// No guess is allowed: `batch` is followed to its end.
     Forbidden,
 }
 
-/// How a message of a stream is found.
+/// How the end of a message is found in a body that streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Item {
-    /// By scanning it, if all of it is there.
+    /// The caller scans the message, if all of it has arrived.
     Scanned,
-    /// By following it to its end.
+    /// The body follows the message to its end.
     Followed,
 }
 
@@ -105,23 +105,22 @@ pub(super) enum Item {
 pub(super) enum Streaming {
     /// The whole body is held.
     No,
-    /// The window is outgrown; `batch` has not been seen.
+    /// The body is larger than the window; `batch` has not been found yet.
     BeforeBatch,
-    /// Messages go out, or have gone.
+    /// `batch` has been found, and its messages are returned as they arrive.
     Yes,
 }
 
 /// Whether the body may be the envelope of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EnvelopeGuess {
-    /// The path says so.
+    /// The path names a batch.
     Expected,
-    /// The path names one message, and it has not been looked yet whether it is a batch all the
-    /// same.
+    /// The path names one message, and no one has checked yet whether the body is a batch nevertheless.
     Possible,
-    /// It is being looked.
+    /// The body is being searched for a `batch`.
     Sought,
-    /// There is none.
+    /// The body is no envelope.
     Absent,
 }
 

@@ -1,4 +1,4 @@
-//! From one state of a body to the next, byte by byte and value by value.
+//! The transitions between the states of a body, byte by byte and value by value.
 
 use std::ops::Range;
 
@@ -68,7 +68,8 @@ impl SplitBody {
         Ok(NextPart::Starved)
     }
 
-    /// Behind the closing brace and all there is: on to the messages of a held body, or the end.
+    /// Leaves the envelope after its closing brace and the rest of the body: goes to the messages of a
+    /// held body, or to the end.
     fn leave_envelope(&mut self) {
         match (&self.batch, self.streaming) {
             (Some(batch), _) => {
@@ -76,10 +77,11 @@ impl SplitBody {
                 self.state = BodyState::ItemOrEnd;
             }
             (None, Streaming::Yes) => self.state = BodyState::Done,
-            // A second `batch`, which is no array, stands behind what was taken for the first.
+            // A second `batch`, which is not an array, follows the guessed end of the first.
             (None, _) if self.is_provisional() => self.restart(),
             (None, _) => {
-                // What looked like an envelope is the message: nothing stands above it.
+                // The object that looked like an envelope is the message itself, so no envelope's
+                // values apply to it.
                 self.heading = Heading {
                     write_key: self.heading.write_key.take(),
                     ..Heading::default()
@@ -154,7 +156,7 @@ impl SplitBody {
         Ok(())
     }
 
-    /// In a held body the envelope has been read before its messages.
+    /// Returns the state after `batch`. In a held body the envelope has been read before the messages.
     fn after_batch(&self) -> BodyState {
         match self.streaming {
             Streaming::Yes => BodyState::CommaOrEnd,
@@ -162,7 +164,7 @@ impl SplitBody {
         }
     }
 
-    /// Follows the value at `at`. Its range once it has ended; none if it needs more bytes.
+    /// Follows the value at `at`. Returns its range once it has ended; `None` if it needs more bytes.
     fn follow(&mut self) -> Result<Option<Range<usize>>, RewriteError> {
         let rest = self.buffer.get(self.at..).unwrap_or_default();
         match self.skim.follow(rest, self.ended) {
@@ -210,7 +212,7 @@ impl SplitBody {
         Ok(None)
     }
 
-    /// Where `batch` seems to end, if it is `batch` that stands here in a body that is all there.
+    /// Returns the guessed range of `batch`, if this value is `batch` and the whole body is held.
     fn guessed(&mut self) -> Option<Range<usize>> {
         let held = self.streaming == Streaming::No && self.ended == Ended::Yes;
         if !held || self.key != Means::Messages || self.guess != Guess::Open {
@@ -225,8 +227,8 @@ impl SplitBody {
         Some(self.at..end + 1)
     }
 
-    /// A value of the envelope that goes on: behind the messages nothing of it is needed, so that
-    /// it is discarded as it comes.
+    /// Handles a value of the envelope that needs more bytes. After the messages no value is needed, so
+    /// its bytes are discarded as they arrive.
     fn starved_in_envelope(&mut self) -> Result<NextPart, RewriteError> {
         if self.streaming == Streaming::Yes && self.state == BodyState::Value {
             self.discard_rest();
@@ -247,7 +249,7 @@ impl SplitBody {
     fn begins_streaming(&mut self, byte: u8) -> Result<bool, RewriteError> {
         if byte != b'[' {
             return match self.envelope {
-                // One message that has something of this name.
+                // The body is one message that has a key of this name.
                 EnvelopeGuess::Sought => Ok(false),
                 _ => Err(RewriteError::BatchNotAnArray),
             };
@@ -264,7 +266,7 @@ impl SplitBody {
         }
     }
 
-    /// Remembers a value of the envelope. The last one of a key counts.
+    /// Stores a value of the envelope. If a key is repeated, its last value counts.
     fn keep(&mut self, range: Range<usize>) -> Result<(), RewriteError> {
         let late = self.streaming == Streaming::Yes;
         let value = || {
@@ -334,8 +336,8 @@ impl SplitBody {
     }
 }
 
-/// Checks a `batch` that another one replaces. It was skipped by its brackets alone, and a streaming body
-/// would have been rejected at its first message that is not JSON.
+/// Checks that a `batch` which another one replaces is JSON. Only its brackets were read when it was
+/// skipped, and a streaming body would have been rejected at the first message that is not JSON.
 fn check_replaced(batch: &[u8]) -> Result<(), RewriteError> {
     let mut scratch = Scratch::default();
     let mut scanner = Scanner::new(batch, &mut scratch);

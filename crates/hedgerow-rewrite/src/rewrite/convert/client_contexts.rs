@@ -1,8 +1,9 @@
-//! The last context of each client, for the next request of the same client.
+//! Stores the last context of each client for the client's next request.
 //!
-//! What a browser sends on one page mostly has one context, and so has all that a server sends. Requests of one
-//! client come soon after each other, so the context of its last request is kept as it was scanned
-//! and written. A message that has another one is scanned as if nothing had been kept.
+//! Most messages that a browser sends from one page have the same context, and so do the messages of a
+//! server. The requests of one client arrive soon after each other, so the context of its last request
+//! is stored as it was scanned and written. A message with another context is scanned as if none were
+//! stored.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,27 +12,28 @@ use super::super::arrival::Recipient;
 use super::super::message::Context;
 use super::super::write::ContextCache;
 
-/// A context and the properties that it gives.
+/// A context, and the properties that were written from it.
 #[derive(Debug, Default)]
 pub(in crate::rewrite) struct ClientContext {
     pub(super) context: Box<Context>,
     pub(super) cache: Box<ContextCache>,
-    /// Whose events the properties are for: each has constant ones.
+    /// The recipient for whose events the properties were written: each recipient has its own constant
+    /// properties.
     pub(super) recipient: Option<Arc<Recipient>>,
 }
 
 impl ClientContext {
-    /// The memory it holds, in bytes.
+    /// The memory that the context holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.context.held() + self.cache.held()
     }
 }
 
-/// The place of a client.
+/// The slot in which a client's context is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) struct ClientSlot(usize);
 
-/// The last contexts of clients. One client pushes out another one at the same place.
+/// The last contexts of clients. A client replaces another one that has the same slot.
 #[derive(Debug)]
 pub(in crate::rewrite) struct ClientContexts(Box<[Mutex<Option<ClientContext>>]>);
 
@@ -43,12 +45,13 @@ impl Default for ClientContexts {
 }
 
 impl ClientContexts {
-    /// How many clients are remembered: 6 MiB at most, and mostly less than 2.
+    /// The number of clients whose contexts are stored. They take 6 MiB at most, and usually less than
+    /// 2 MiB.
     const SLOTS: usize = 512;
-    /// A context that takes more is not kept, in bytes.
+    /// The largest context that is stored, in bytes.
     const LARGEST: usize = 12 * 1024;
 
-    /// The place of a client with this address.
+    /// Returns the slot of the client with this address.
     pub(in crate::rewrite) fn slot(client_ip: IpAddr) -> ClientSlot {
         let bits = match client_ip {
             IpAddr::V4(address) => u64::from(address.to_bits()),
@@ -61,12 +64,12 @@ impl ClientContexts {
         ClientSlot((hash >> (u64::BITS - Self::SLOTS.trailing_zeros())) as usize)
     }
 
-    /// Takes what is known of a client; other requests find nothing meanwhile.
+    /// Takes out the context of a client. Until it is put back, other requests find none.
     pub(in crate::rewrite) fn take(&self, ClientSlot(slot): ClientSlot) -> Option<ClientContext> {
         self.0.get(slot).and_then(|slot| locked(slot).take())
     }
 
-    /// Keeps a context for the client's next request.
+    /// Stores a context for the client's next request.
     pub(in crate::rewrite) fn put(&self, ClientSlot(slot): ClientSlot, context: ClientContext) {
         if context.held() <= Self::LARGEST {
             if let Some(slot) = self.0.get(slot) {
@@ -76,7 +79,7 @@ impl ClientContexts {
     }
 }
 
-/// A slot is whole between any two statements, even if a thread has panicked.
+/// Locks a slot. A slot is valid between any two statements, so a panic of another thread does no harm.
 fn locked(slot: &Mutex<Option<ClientContext>>) -> MutexGuard<'_, Option<ClientContext>> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! What all messages of a configuration are converted with.
+//! The settings and the memory with which all messages of a configuration are converted.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use super::super::group_types::GroupTypes;
 use super::super::mapping::{Mapping, Mode};
 use super::super::repeats::SeenMessages;
 
-/// The settings, and what is remembered from message to message because of them.
+/// The settings, and the state that they require from message to message.
 #[derive(Debug)]
 pub(in crate::rewrite) struct Conversion {
     pub(in crate::rewrite) mapping: Mapping,
     pub(in crate::rewrite) bounds: Bounds,
-    /// The patterns of `privacy`.
+    /// The `drop` and `hash` patterns of `privacy`.
     pub(super) patterns: PatternMatcher,
     pub(super) user_agents: UserAgents,
     pub(super) group_types: GroupTypes,
@@ -22,9 +22,9 @@ pub(in crate::rewrite) struct Conversion {
 }
 
 impl Conversion {
-    /// With this mapping and these bounds; messages are not remembered.
+    /// Creates a conversion with this mapping and these bounds. It does not remember messages.
     pub(in crate::rewrite) fn new(mapping: Mapping, bounds: Bounds) -> Self {
-        // Only the enriched mode looks into user agents.
+        // Only the enriched mode parses user agents.
         let user_agents = match mapping.mode {
             Mode::Enriched => UserAgents::default(),
             Mode::Reference => UserAgents::new(CacheCapacity {

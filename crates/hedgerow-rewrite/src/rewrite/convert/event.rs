@@ -1,4 +1,4 @@
-//! The steps behind the scan: from a message to its event.
+//! The steps after the scan: from a message to its event.
 
 use super::super::arrival::{Arrival, Recipient};
 use super::super::enrich::meta_ids::MetaIds;
@@ -25,48 +25,48 @@ use super::BatchDefaults;
 use crate::posthog::{Address, EventFacts, EventParts};
 use crate::segment::Kind;
 
-/// Whether events leave together with those of other requests, and what was noted of the last.
+/// Whether events are sent together with those of other requests, and the facts about the last event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) enum Grouping {
     No,
     Yes(Option<EventFacts>),
 }
 
-/// What is the same for all messages of a body.
+/// The state that all messages of a body share.
 pub(in crate::rewrite) struct RequestContext<'r> {
     pub(in crate::rewrite) conversion: &'r Conversion,
     pub(in crate::rewrite) arrival: &'r Arrival,
     pub(in crate::rewrite) naming: Naming,
     pub(in crate::rewrite) recipient: &'r Recipient,
-    /// How many bytes more of events are wanted.
+    /// The number of bytes of events that the caller still wants.
     pub(in crate::rewrite) room: usize,
-    /// What the batch says of all of them, if anything.
+    /// The values of the batch's envelope that apply to all messages, if it has any.
     pub(in crate::rewrite) shared: Option<&'r BatchDefaults>,
     pub(in crate::rewrite) sessions: &'r mut RequestSessions,
-    /// The visitor's group, as analytics.js keeps it in its cookie.
+    /// The visitor's group, as analytics.js stores it in its cookie.
     pub(in crate::rewrite) group_cookie: Option<&'r str>,
-    /// The ids that Meta's pixel keeps in the visitor's cookies.
+    /// The ids that Meta's pixel stores in the visitor's cookies.
     pub(in crate::rewrite) meta_ids: Option<&'r MetaIds>,
     /// The messages whose events PostHog has not accepted yet.
     pub(in crate::rewrite) unconfirmed: &'r mut Vec<Tag>,
-    /// The messages whose times have been noted.
+    /// The messages whose times have been recorded.
     pub(in crate::rewrite) noted: &'r mut Vec<Tag>,
-    /// Notes where each property came from, if an explanation is asked for.
+    /// Records the source of each property, if an explanation was requested.
     pub(in crate::rewrite) trace: Option<&'r mut Trace>,
-    /// The type of groups that is one too many.
+    /// The group type of the event that is beyond the five types of the project, if there is one.
     pub(in crate::rewrite) sixth_group_type: Option<String>,
-    /// What else an operator should know of the message.
+    /// Other notices about the message for the operator.
     pub(in crate::rewrite) notices: Vec<Notice<'static>>,
-    /// What has to be known of the event to send it together with others', where that is done.
+    /// The facts about the event that are needed to send it together with others, if that is done.
     pub(in crate::rewrite) bearing: Grouping,
-    /// Where the event's parts stand, once it has been written, and how many bytes of other messages
+    /// The positions of the written event's parts, and the number of bytes of other messages that
     /// follow.
     pub(in crate::rewrite) parts: Option<(EventParts, usize)>,
 }
 
-/// Where one message's event is made.
+/// The memory in which the event of one message is built.
 pub(super) struct EventBuffers<'m> {
-    /// How many bytes of other messages follow.
+    /// The number of bytes of other messages that follow.
     pub(super) behind: usize,
     pub(super) buffer: &'m mut EventBuffer,
     pub(super) scrubbed: &'m mut Vec<u8>,
@@ -76,7 +76,8 @@ pub(super) struct EventBuffers<'m> {
     pub(super) noted_groups: &'m mut NotedGroups,
 }
 
-/// The steps behind the scan: normalise, map, check, write, and take out what must not leave.
+/// Runs the steps after the scan: normalises, maps, checks and writes the message, and removes the
+/// values that must not leave.
 pub(super) fn event(
     request: &mut RequestContext<'_>,
     source: MessageSource<'_>,
@@ -170,7 +171,7 @@ pub(super) fn event(
         recipient: request.recipient,
         group_types: (subject == Subject::Kept).then_some(&request.conversion.group_types),
         group_cookie: request.group_cookie.filter(|_| subject == Subject::Kept),
-        // They are what `click_ids` is about.
+        // The setting `click_ids` applies to these ids.
         meta_ids: request
             .meta_ids
             .filter(|_| subject == Subject::Kept && mapping.privacy.click_ids == ClickIds::Keep),
@@ -209,11 +210,12 @@ pub(super) fn event(
         return Err(Fault::TooLarge.into());
     }
     if out.capacity() - out.len() < written.len() {
-        // Those that are still to come grow as this one did, more or less; few grow fourfold.
+        // Assumes that the following messages grow by about the same factor as this one; few grow
+        // fourfold.
         let following = behind / source.text.len().max(1);
         let following = (written.len() + 1).saturating_mul(following);
         let most = request.room.min(behind.saturating_mul(4));
-        // And what ends the batch.
+        // Room for the bytes that end the batch.
         const BEHIND_ALL: usize = 64;
         let following = following.saturating_add(following / 16).min(most);
         out.reserve(written.len() + following + BEHIND_ALL);
@@ -234,7 +236,7 @@ pub(super) fn event(
     Ok(())
 }
 
-/// Notes what an operator should know of a message whose event leaves.
+/// Records the notices for the operator about a message whose event is sent.
 fn note(
     notices: &mut Vec<Notice<'static>>,
     source: MessageSource<'_>,
@@ -263,14 +265,14 @@ fn note(
     }
 }
 
-/// Capture's queue holds an event as a JSON string, in which each quote and backslash takes one
-/// byte more (posthog-ingestion 5.1).
+/// Whether an event exceeds the limit of capture's queue. The queue stores the event as a JSON string,
+/// in which each quote and each backslash takes one more byte (posthog-ingestion 5.1).
 fn is_too_large(event: &[u8], limit: usize) -> bool {
     const ENVELOPE: usize = 2048;
     if event.len() * 2 + ENVELOPE <= limit {
         return false;
     }
-    // Counted in bytes first, so that many are looked at together.
+    // Each piece is counted in a `u8`, so that the compiler can compare many bytes at once.
     let escaped = event.chunks(usize::from(u8::MAX)).map(|piece| {
         let count = piece
             .iter()

@@ -1,4 +1,4 @@
-//! What a batch says of all its messages.
+//! The values of a batch's envelope that apply to all its messages.
 
 use super::super::body::Heading;
 use super::super::json::{repair, Cleanliness, Scratch, Shape, Workbench};
@@ -10,7 +10,7 @@ use super::super::outcome::RewriteError;
 use super::super::time::Reading;
 use super::super::time::Timestamp;
 
-/// The batch's own values, ready to be used for every message of it.
+/// The values of the envelope, scanned once for use with every message of the batch.
 #[derive(Debug, Default)]
 pub(in crate::rewrite) struct BatchDefaults {
     pub(super) context_text: String,
@@ -19,12 +19,12 @@ pub(in crate::rewrite) struct BatchDefaults {
     pub(super) integrations_text: Vec<u8>,
     pub(super) integrations: MessagePart,
     pub(super) sent_at: Option<Timestamp>,
-    /// Whether there is one that cannot be read.
+    /// Whether the envelope has a `sentAt` that cannot be read.
     pub(in crate::rewrite) said_sent_at: SentAt,
 }
 
-/// Values of the envelope that are larger than this are refused: they would be copied into every
-/// event of the batch.
+/// The largest size of a value of the envelope, in bytes. Larger values are refused, because they would
+/// be copied into every event of the batch.
 const HEADING_LIMIT: usize = 64 * 1024;
 
 impl BatchDefaults {
@@ -62,7 +62,7 @@ impl BatchDefaults {
         Ok(shared)
     }
 
-    /// How many bytes there are to look at again for every message of the batch.
+    /// The number of bytes that have to be read again for every message of the batch.
     pub(in crate::rewrite) fn weight(&self) -> usize {
         self.context_text.len() + self.integrations_text.len()
     }
@@ -74,7 +74,7 @@ impl BatchDefaults {
     }
 }
 
-/// A clean text of one value.
+/// Returns the clean text of one value; repairs it if necessary.
 fn tidy(text: &[u8], scratch: &mut Scratch) -> Result<Vec<u8>, RewriteError> {
     if text.len() > HEADING_LIMIT {
         return Err(RewriteError::TooLarge);

@@ -1,21 +1,22 @@
-//! Memory that is handed on from request to request.
+//! Memory that is reused from request to request.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Converter;
 
-/// Converters of requests that have ended, for those that come: their memory has grown to what
-/// messages need.
+/// The converters of requests that have ended, for reuse by new requests. Their memory has already
+/// grown to the size that messages need.
 ///
-/// A converter is large, and moves from hand to hand as a pointer.
+/// A converter is large, so it is passed around in a `Box`.
 #[derive(Debug, Default)]
 #[allow(clippy::vec_box)]
 pub(in crate::rewrite) struct SpareBuffers(Mutex<Vec<Box<Converter>>>);
 
 impl SpareBuffers {
-    /// As many as are worth their memory: 2 MiB at most.
+    /// The largest number of spare converters. They take 2 MiB at most.
     const MOST: usize = 32;
-    /// One that had to grow further is freed, or it would hold the memory without end. In bytes.
+    /// The largest size of a spare converter, in bytes. A larger one is freed, because it would hold
+    /// its memory forever.
     const LARGEST: usize = 64 * 1024;
 
     pub(in crate::rewrite) fn take(&self) -> Box<Converter> {
@@ -32,7 +33,8 @@ impl SpareBuffers {
         }
     }
 
-    /// The list is whole between any two statements, whatever became of a thread.
+    /// Locks the list. It is valid between any two statements, so a panic of another thread does no
+    /// harm.
     #[allow(clippy::vec_box)]
     fn list(&self) -> MutexGuard<'_, Vec<Box<Converter>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

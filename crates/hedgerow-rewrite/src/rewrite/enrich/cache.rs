@@ -1,9 +1,9 @@
-//! Parsed user agents that are remembered, because a few of them make most of the traffic.
+//! A cache of parsed user agents, because a few user agents make most of the traffic.
 //!
-//! A hit costs a hash, one lock of one shard and one reference count; it allocates nothing.
-//! Memory is bounded whatever clients send: entries and bytes are counted, and user agents that
-//! are longer than real ones are parsed each time. The hash is keyed at random for each process,
-//! so that no client can choose user agents that collide.
+//! A hit costs one hash, one lock of one shard and one reference count; it allocates nothing. The
+//! memory is limited whatever clients send: the cache counts its entries and bytes, and parses user
+//! agents that are longer than real ones each time. The key of the hash is random, so that no client
+//! can choose user agents whose hashes collide.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -13,28 +13,30 @@ use ahash::RandomState;
 
 use super::user_agent::UserAgent;
 
-/// Shards, so that threads seldom wait for each other.
+/// The number of shards. With several shards, threads seldom wait for each other.
 const SHARDS: usize = 16;
 
-/// The longest user agent that is remembered, in bytes: as long as `$raw_user_agent` may be.
+/// The longest user agent that is cached, in bytes: the limit of `$raw_user_agent`.
 const LONGEST: usize = 1000;
 
-/// User agents parsed lately, shared by all threads.
+/// The user agents that were parsed recently, shared by all threads.
 ///
-/// Each shard has a young and an old generation. What is asked for moves to the young one; when
-/// that is full it becomes the old one, and what had not been asked for since is forgotten.
+/// Each shard has a young and an old generation. An entry that is read moves to the young generation.
+/// When the young generation is full, it becomes the old one, and the entries that are still in the old
+/// one are forgotten.
 #[derive(Debug)]
 pub struct UserAgents {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
 }
 
-/// How much is remembered at most.
+/// The size of a cache: its limit, or how much it holds now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheCapacity {
-    /// User agents.
+    /// The number of user agents.
     pub entries: usize,
-    /// Bytes of their texts. What was parsed from one takes about 150 bytes more.
+    /// The number of bytes of their texts. The parsed values of each user agent take about 150 bytes
+    /// more.
     pub bytes: usize,
 }
 
@@ -47,7 +49,8 @@ impl Default for CacheCapacity {
     }
 }
 
-/// By the hashes of their texts. Of two with one hash the later one stays.
+/// The entries by the hash of their text. If two texts have the same hash, the later one replaces the
+/// other.
 type Generation = HashMap<u64, KnownUserAgents, BuildHasherDefault<AsItIs>>;
 
 #[derive(Debug)]
@@ -56,7 +59,7 @@ struct KnownUserAgents {
     parsed: Arc<UserAgent>,
 }
 
-/// The hash of what is a hash already.
+/// A hasher for keys that are already hashes: it returns them unchanged.
 #[derive(Debug, Default)]
 struct AsItIs(u64);
 
@@ -81,7 +84,7 @@ struct Shard {
     young: Generation,
     old: Generation,
     young_bytes: usize,
-    /// Of one generation.
+    /// The limits of one generation.
     capacity: CacheCapacity,
 }
 
@@ -92,7 +95,7 @@ impl Default for UserAgents {
 }
 
 impl UserAgents {
-    /// An empty memory of this capacity. The tables are allocated here, once.
+    /// Creates an empty cache of this capacity. Its tables are allocated here, once.
     pub fn new(capacity: CacheCapacity) -> Self {
         let hasher = RandomState::new();
         let share = CacheCapacity {
@@ -115,7 +118,7 @@ impl UserAgents {
         }
     }
 
-    /// What the user agent says; parsed only if it is not remembered.
+    /// Returns the parsed user agent. It is parsed only if it is not in the cache.
     pub fn parse(&self, user_agent: &str) -> Arc<UserAgent> {
         let hash = self.hasher.hash_one(user_agent);
         let shard = usize::try_from(hash >> 32).unwrap_or(0) % SHARDS;
@@ -129,7 +132,8 @@ impl UserAgents {
         if let Some(known) = lock(shard).find(hash, user_agent) {
             return known;
         }
-        // Parsed without the lock: two threads may do it at once, and the later one wins.
+        // The lock is not held here: two threads may parse the same text at once, and the later one
+        // wins.
         let parsed = Arc::new(UserAgent::parse(user_agent));
         let known = KnownUserAgents {
             text: user_agent.into(),
@@ -139,7 +143,7 @@ impl UserAgents {
         parsed
     }
 
-    /// How much is remembered now.
+    /// How much the cache holds now.
     pub fn held(&self) -> CacheCapacity {
         let mut held = CacheCapacity {
             entries: 0,
@@ -159,7 +163,7 @@ impl UserAgents {
     }
 }
 
-/// A shard is whole between any two statements, so one whose thread died is as good as any.
+/// Locks a shard. It is valid between any two statements, so a panic of another thread does no harm.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -191,7 +195,8 @@ impl Shard {
         if self.young.len() >= self.capacity.entries
             || self.young_bytes + bytes > self.capacity.bytes
         {
-            // Swapped and cleared, not replaced: both tables keep their room.
+            // The tables are swapped and cleared, not replaced, so that both keep their allocated
+            // memory.
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
             self.young_bytes = 0;
