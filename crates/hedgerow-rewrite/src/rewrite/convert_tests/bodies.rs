@@ -1,9 +1,9 @@
-//! Bodies as clients send them, for tests that hold for every body.
+//! Bodies as clients send them, for tests of facts that hold for every body.
 
 use super::vectors::vectors;
 use super::*;
 
-/// Bodies recorded from real SDKs, with the call that their path names.
+/// Returns the bodies recorded from real SDKs, with the call that their path names.
 pub(super) fn recordings() -> Vec<(String, Call, Vec<u8>)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/recordings");
     let mut recordings = Vec::new();
@@ -29,7 +29,8 @@ pub(super) fn recordings() -> Vec<(String, Call, Vec<u8>)> {
     recordings
 }
 
-/// Every body that real clients or the reference's vectors have, and one that is nasty.
+/// Returns all bodies of real clients and of the reference's vectors, and one body with difficult
+/// values.
 pub(super) fn bodies() -> Vec<(String, Call, Vec<u8>)> {
     const NASTY: &str = r#"{"type":"track","event":"a?gclid=1","userId":"u","messageId":"m","properties":{
         "a" : [ { "b" :[1,2,{"c":"x"}], "email":"e1"} ,[], {}, [[{"email":null}]] ],"empty":"","nil":null,"n":-1.50,"t":true,

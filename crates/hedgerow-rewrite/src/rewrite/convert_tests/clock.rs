@@ -1,4 +1,4 @@
-//! What is right however wrong the sender's clock is.
+//! Tests that times and sessions are right even if the sender's clock is wrong.
 
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ const DAY: i64 = 24 * 60 * MINUTE;
 /// 2026-11-20T10:00:00Z
 const NOW: i64 = 1_795_168_800_000;
 
-/// Where a visitor's sessions come from.
+/// The source of a visitor's sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum From {
     SessionId,
@@ -32,19 +32,21 @@ const ALL: [From; 6] = [
     From::EverythingAtOnce,
 ];
 
-/// Whether the batches say when they were sent.
+/// Whether the batches have a `sentAt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BatchClock {
     SentAt,
     Nothing,
 }
 
-/// One request: when it arrives, and how long before that its messages were made.
+/// One request: the time at which it is sent, and the ages of its messages at that time, in
+/// milliseconds.
 #[derive(Debug, Clone)]
 struct SentRequest {
     at: i64,
     ages: Vec<i64>,
-    /// How long before its first message the session began, and was last active; milliseconds.
+    /// The session began this long before the first message, and was last active `idle` before the
+    /// request was sent; in milliseconds.
     began: i64,
     idle: i64,
 }
@@ -53,13 +55,13 @@ fn iso(millis: i64) -> String {
     Timestamp::from_millis(millis).to_string()
 }
 
-/// A UUID of version 7 of this time.
+/// Returns a UUID of version 7 with this time.
 fn uuid(millis: i64) -> String {
     let hex = format!("{millis:012x}");
     format!("{}-{}-7abc-8abc-0123456789ab", &hex[..8], &hex[8..])
 }
 
-/// What leaves of a visit whose clock is ahead by so much: each event's time and session.
+/// Returns the time and the session of each event of a visit whose clock is `ahead` milliseconds ahead.
 fn visit(
     (from, says): (From, BatchClock),
     requests: &[SentRequest],
@@ -112,7 +114,7 @@ fn visit(
             cookies.push(format!("ph_phc_test_posthog={stored}"));
         }
         let arrival = Arrival {
-            // A little of the way.
+            // The request travels for 40 ms.
             received_at: Some(Timestamp::from_millis(request.at + 40)),
             cookies: Some(cookies.join("; ")),
             ..Arrival::new(Call::Batch)
@@ -143,7 +145,8 @@ fn visit(
     left
 }
 
-/// The sessions by the order in which they come: two visits that are grouped alike are equal.
+/// Numbers the sessions in the order in which they first appear, so that two visits with the same
+/// grouping are equal.
 fn grouping(events: &[(String, Option<String>)]) -> Vec<Option<usize>> {
     let mut known: Vec<&String> = Vec::new();
     let mut numbers = Vec::new();
@@ -198,10 +201,10 @@ proptest! {
             prop_assert_eq!(times(&right), times(&wrong), "{:?}", from);
             prop_assert_eq!(grouping(&right), grouping(&wrong), "{:?}", from);
             if from == From::Edge {
-                // Those are not the client's, and have the very same ids.
+                // These sessions are not the client's, so even their ids are the same.
                 prop_assert_eq!(right, wrong);
             } else if from != From::EverythingAtOnce {
-                // Then no time can be corrected, and the client knows its session all the same.
+                // Without `sentAt` no time can be corrected, but the client still knows its session.
                 let right = visit((from, BatchClock::Nothing), &requests, 0);
                 let wrong = visit((from, BatchClock::Nothing), &requests, ahead);
                 prop_assert_eq!(grouping(&right), grouping(&wrong), "{:?}", from);
@@ -217,7 +220,7 @@ proptest! {
     }
 }
 
-/// One page view, in the enriched mode, that arrives at 10:00:05.
+/// Returns the event of one page view that arrives at 10:00:05, in the enriched mode.
 fn page(message: &str) -> Json {
     let rewriter = Rewriter::new(Mapping::default(), Bounds::default());
     let arrival = arrival(Call::Batch, Some("2026-11-20T10:00:05Z"));
@@ -349,7 +352,8 @@ fn an_unreadable_time_is_counted_and_kept_and_a_blank_one_is_missing() {
             Json::Null,
             vec![],
         ),
-        // Ten minutes late by the sender's clock, which writes numbers.
+        // By the sender's clock, the message was sent ten minutes after it was made. Both times are
+        // numbers.
         (
             r#""timestamp":1795429800"#,
             r#","sentAt":1795430400000"#,
@@ -378,7 +382,7 @@ fn a_time_that_posthog_replaces_is_counted_and_leaves_as_it_came() {
     let future = ["notice future_time"];
     let said = |time: &str| format!(r#""timestamp":"{time}""#);
     for (time, sent_at, noticed) in [
-        // To the millisecond, 23 hours after the arrival.
+        // The limit is exact to the millisecond: 23 hours after the arrival.
         ("2026-11-24T11:00:00.000Z", "", false),
         ("2026-11-24T11:00:00.001Z", "", true),
         ("2126-11-23T12:00:00.000Z", "", true),
@@ -398,7 +402,7 @@ fn a_time_that_posthog_replaces_is_counted_and_leaves_as_it_came() {
         assert_eq!(outcome.left, expected, "{body}");
         assert_eq!(outcome.events[0]["timestamp"], time, "{body}");
     }
-    // A sender whose whole clock is ahead is corrected, and nothing is wrong then.
+    // If the sender's clock itself is ahead, the time is corrected and there is no notice.
     let body = r#"{"type":"track","event":"A","userId":"u","messageId":"m",
         "timestamp":"2126-11-23T11:59:59.000Z","sentAt":"2126-11-23T12:00:00.000Z"}"#;
     let outcome = rewrite(Call::Batch, Some("2026-11-23T12:00:00Z"), body.as_bytes()).unwrap();

@@ -1,11 +1,12 @@
-//! What a context gives is written once and copied from event to event: nothing may change by it.
+//! Tests that no event changes because the properties from a context are written once and then copied
+//! from event to event.
 
 use std::net::IpAddr;
 
 use super::*;
 use crate::rewrite::mapping::{ContextTraits, DeviceTypes};
 
-/// What a caller gives, some of it in the way of what the context gives.
+/// The properties of callers. Some have the same keys as properties from the context.
 const CALLERS: [&str; 24] = [
     "{}",
     r#"{"a":1}"#,
@@ -108,7 +109,7 @@ fn message(kind: &str, number: usize, properties: &str, context: &str) -> String
     )
 }
 
-/// Constants of a project, some of which a context gives as well.
+/// Returns the constants of a project. Some have the same keys as properties from the context.
 fn constants() -> [(String, String); 6] {
     [
         ("$host", "\"constant\""),
@@ -138,7 +139,7 @@ fn an_event_is_the_same_whichever_came_before_it_with_the_same_context() {
             let mut messages = Vec::new();
             for kind in ["track", "page", "screen", "identify", "group"] {
                 for callers in [&CALLERS[..1], &CALLERS[..], &CALLERS[..2]].concat() {
-                    // The third of a kind is the first that is copied.
+                    // The third of the same messages is the first whose properties are copied.
                     for _ in 0..3 {
                         let number = messages.len();
                         messages.push(message(kind, number, callers, context));
@@ -151,7 +152,7 @@ fn an_event_is_the_same_whichever_came_before_it_with_the_same_context() {
             };
             let together = events(&fresh(mapping), &recipient, &body(&messages));
             assert_eq!(together.len(), messages.len());
-            // Those of one number alone are compared with the same ones among all.
+            // Every third message is also converted alone, and must give the same event.
             for (number, expected) in together.iter().enumerate().filter(|(at, _)| at % 3 == 2) {
                 let message = &messages[number];
                 let alone = body(std::slice::from_ref(message));
@@ -165,7 +166,7 @@ fn an_event_is_the_same_whichever_came_before_it_with_the_same_context() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Bodies that leave nothing, or something else, to the next request of their client.
+/// Bodies after which the next request of their client finds no context, or another one.
 const OTHERS: [&str; 4] = [
     r#"{"type":"track","event":"E","userId":"u","context":{"page":{"title":"Cut"}},"properties":"#,
     r#"{"type":"track","event":"E","userId":"u","messageId":"m","context":{"a":1,"a":2}}"#,
@@ -181,7 +182,7 @@ fn an_event_is_the_same_whichever_requests_of_its_client_came_before() {
     let same_place = |other: &IpAddr| ClientContexts::slot(*other) == ClientContexts::slot(first);
     let clients = [Some(first), Some(first), others.find(same_place), None];
     let batchs = ["", r#","context":{"page":{"title":"B"},"timezone":"UTC"}"#];
-    // Numbers that look as if they had been thrown, and are the same each time.
+    // Pseudo-random numbers that are the same in each run.
     let mut state = 7_u64;
     let mut below = |end: usize| {
         state = state
@@ -193,7 +194,7 @@ fn an_event_is_the_same_whichever_requests_of_its_client_came_before() {
     for mapping in &mappings() {
         let rewriter = fresh(mapping);
         for round in 0..1500 {
-            // Few contexts at a time, so that the same ones often follow each other.
+            // Uses few contexts at a time, so that the same context often follows itself.
             let context = CONTEXTS[(below(3) + round / 100) % CONTEXTS.len()];
             let callers = CALLERS[below(3) * below(CALLERS.len() / 2)];
             let kind = ["track", "page", "screen", "identify", "group", "alias"][below(6)];
@@ -230,7 +231,8 @@ fn the_context_of_a_client_is_taken_up_by_its_next_request_alone() {
     }
 }
 
-/// Groups that were looked at before, of the same sender or another project, are written as they are alone.
+/// Groups of earlier events, of the same sender or another project, do not change how groups are
+/// written.
 #[test]
 fn groups_that_came_before_change_nothing_of_an_event() {
     let groups = [

@@ -1,4 +1,4 @@
-//! The enriched mode: more than the reference, and never less.
+//! Tests that the enriched mode adds properties to the reference's events and removes none.
 
 use super::bodies::recordings;
 use super::superset::{allow_exceptions, is_superset};
@@ -35,7 +35,7 @@ fn the_enriched_mode_changes_no_reference_value_on_any_vector_or_recording() {
         .collect();
     bodies.extend(recordings());
     assert!(bodies.len() > 150, "{}", bodies.len());
-    // An id that is none is as if it were missing (docs/fields.md); all else stays on all of them.
+    // An unusable id counts as missing (docs/fields.md). All bodies keep everything else.
     let excepted: Vec<(Json, &String)> = bodies
         .iter()
         .filter(|(name, ..)| ["alias-previousid-null", "track-messageid-empty"].contains(&&**name))
@@ -431,7 +431,7 @@ fn the_edge_keeps_a_session_in_its_cookie_and_other_sources_come_first() {
         Some(format!("ph_phc_test_posthog={posthog}; {value}")),
         &page("m3"),
     );
-    // A session id whose time part is long gone is not believed.
+    // The session in posthog-js's cookie is ignored, because the time in its id is long past.
     assert_eq!(other, id.as_str());
     assert!(none.is_none());
     let server = r#"{"type":"track","event":"A","anonymousId":"a","context":{"library":{"name":"analytics-node"}}}"#;

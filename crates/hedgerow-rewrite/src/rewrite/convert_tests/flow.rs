@@ -1,4 +1,4 @@
-//! How bodies flow: cuts, windows, bounds, write keys.
+//! Tests of the flow of bodies: cuts, windows, limits, write keys.
 
 use super::*;
 
@@ -133,7 +133,7 @@ fn a_sent_at_or_write_key_past_the_window_loses_no_event() {
             vec![late],
         ),
         ("", r#""writeKey":"wk""#, "2026-11-23T10:00:00.000Z", vec![]),
-        // One that came in time counts all the same.
+        // A `sentAt` that arrives before `batch` counts even if a late one follows.
         (sent_at, sent_at, "2026-11-23T10:00:01.000Z", vec![late]),
     ] {
         let comma = if before.is_empty() { "" } else { "," };
@@ -207,7 +207,7 @@ fn a_batch_level_context_cannot_be_multiplied_without_end() {
             r#"{"type":"track","event":"A","userId":"u"}"#,
             RewriteError::TooLarge,
         ),
-        // Refused, and so not written; but merged with the context before.
+        // These messages are refused, so they are not written, but the contexts are merged before that.
         (r#"{"context":{}}"#, RewriteError::TooManyRefused),
     ] {
         let items = vec![item; 10_000].join(",");
@@ -260,7 +260,7 @@ fn a_body_with_too_many_refused_messages_is_rejected() {
     }
 }
 
-/// Which messages were shown, in their order.
+/// The indexes of the messages that were shown, in their order.
 #[derive(Default)]
 struct ShownMessages(Vec<usize>);
 
@@ -292,7 +292,7 @@ fn a_guess_that_proves_wrong_after_several_steps_leaves_nothing_behind() {
     let (plain, pauses, seen) = events(format!(r#"{{"batch":[{items}]}}"#));
     assert!(pauses > 2, "{pauses}");
     assert_eq!(seen, (0..60).collect::<Vec<_>>());
-    // The last bracket is taken for the end of the messages; it stands behind them.
+    // The last bracket is assumed to end the messages, but here it is after their end.
     let misleading = [
         format!(r#"{{"batch":[{items}],"writeKey":"]"}}"#),
         format!(r#"{{"batch":[{items}],"other":[1,2]}}"#),
@@ -336,7 +336,7 @@ fn a_large_body_lets_others_have_their_turn() {
     }
 }
 
-/// What comes of a held body must not depend on where its batch seemed to end.
+/// The result of a held body must not depend on the guess of where its batch ends.
 #[test]
 fn keys_after_the_batch_count_for_every_way_to_find_its_end() {
     let message = |id: &str| {

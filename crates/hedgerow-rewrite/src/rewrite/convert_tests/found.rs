@@ -1,8 +1,9 @@
-//! What the independent implementation in `tests/independent` and the fuzzers have found.
+//! Regression tests for the faults that the independent implementation in `tests/independent` and the
+//! fuzzers have found.
 
 use super::*;
 
-/// The properties of the event that a message of the user `u` becomes in the enriched mode.
+/// Returns the properties of the event that a message of the user `u` gives in the enriched mode.
 fn properties(cookies: Option<&str>, mapping: Mapping, part: Json) -> Json {
     let mut message = json!({"type": "track", "event": "E", "userId": "u", "messageId": "m"});
     let fields = message.as_object_mut().unwrap();

@@ -1,18 +1,20 @@
-//! What is remembered of the keys of earlier messages changes nothing that comes of the next one.
+//! Tests that the scanner's memory of the keys of earlier messages does not change the result of the
+//! next message.
 
 use super::super::super::json::Scratch;
 use super::super::super::message::ContextObject;
 use super::vectors::vectors;
 use super::*;
 
-/// What scanning a message with this memory gives.
+/// Returns the result of the scan of a message with this memory.
 fn scanned(text: &str, scratch: &mut Scratch) -> String {
     let mut message = Message::default();
     let end = message.scan_first(text.as_bytes(), scratch);
     format!("{end:?} {message:?}")
 }
 
-/// Scans all of these, one after the other and again, and says which are not as they are alone.
+/// Scans all texts twice in their order, and returns those whose result differs from that of a scan
+/// with empty memory.
 fn differing(texts: &[String]) -> Vec<String> {
     let mut scratch = Scratch::default();
     let mut differing = Vec::new();
@@ -26,8 +28,8 @@ fn differing(texts: &[String]) -> Vec<String> {
     differing
 }
 
-/// Objects whose keys come in any order, twice, in disguise, with space around them or too long, now
-/// and then many times the same.
+/// Scans objects whose keys are in any order, repeated, escaped, too long or surrounded by space.
+/// Sometimes the same object is repeated many times.
 #[test]
 fn a_message_is_scanned_as_if_there_had_been_none_before_it() {
     let mut state = 1_u64;
@@ -107,11 +109,11 @@ fn a_message_is_scanned_as_if_there_had_been_none_before_it() {
             write(depth, any, &keys, &values)
         };
         let text = entries(2, &mut any);
-        // Often enough, now and then, that it is what is expected from then on.
+        // Sometimes repeats the text often enough that the scanner expects it from then on.
         let times = if any(20) == 0 { 40 } else { 1 + any(4) };
         for _ in 0..times {
             texts.push(text.clone());
-            // The same with its last key again, or cut, or without what stands last.
+            // Adds the same text cut anywhere, or with two more keys at its end.
             let cut = any(text.len() as u64 + 1) as usize;
             if any(3) == 0 && text.is_char_boundary(cut) {
                 texts.push(text[..cut].to_owned());
@@ -131,7 +133,7 @@ fn a_message_is_scanned_as_if_there_had_been_none_before_it() {
     );
 }
 
-/// Objects of one form, now and then with a value that makes another one of it.
+/// Scans objects of one form, and between them objects with a value that changes the form.
 #[test]
 fn an_object_of_the_form_before_it_is_scanned_as_if_there_had_been_none() {
     let forms = [
@@ -192,13 +194,13 @@ fn an_object_of_the_form_before_it_is_scanned_as_if_there_had_been_none() {
             for value in &values {
                 let text = filled(number, value);
                 texts.extend([form.to_owned(), text.clone()]);
-                // At the end of the text, and far from it.
+                // Adds the same object with the end of the text far away, and with more keys.
                 texts.push(format!("{text}{}", " ".repeat(80)));
                 texts.push(text.replacen("}}", ",\"type\":1}}", 1));
                 texts.push(text.replacen("}}", "},\"last\":{\"a\":1}}", 1));
             }
         }
-        // Until the other form is the one that is expected.
+        // Repeats another form until the scanner expects that one.
         let other = filled(1, r#"{"new":[true,"x"]}"#);
         texts.extend(std::iter::repeat_n(other, 100));
         texts.extend(values.iter().map(|value| filled(2, value)));
@@ -220,7 +222,7 @@ fn every_vector_is_scanned_as_if_there_had_been_none_before_it() {
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
-/// A key that is expected and comes a second time is found, wherever it stands.
+/// The scanner finds an expected key that occurs a second time, at any position.
 #[test]
 fn a_key_that_is_given_twice_is_found_among_those_that_are_expected() {
     let keys = [
@@ -259,8 +261,8 @@ fn a_key_that_is_given_twice_is_found_among_those_that_are_expected() {
     }
 }
 
-/// What is known of the library, the browser and Segment's books is found where it stands in each
-/// message, and only if it is the same.
+/// The scanner finds the known library, browser and Segment's bookkeeping at their position in each
+/// message, and only if their text is the same.
 #[test]
 fn a_recognised_library_and_browser_are_found_at_their_new_position() {
     let libraries = [

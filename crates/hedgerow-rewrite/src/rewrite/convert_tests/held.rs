@@ -1,4 +1,4 @@
-//! What is known of a body before its end.
+//! Tests of the facts that are known about a body before its end.
 
 use super::flow::MIXED;
 use super::*;
@@ -53,7 +53,7 @@ fn write_keys_are_found_at_the_top_and_in_the_first_message() {
 fn calls_on_an_incomplete_body_do_not_change_its_result() {
     let bodies = [
         MIXED.to_owned(),
-        // What changes all messages stands behind them.
+        // The `context` that changes all messages is after them.
         r#"{"batch":[{"type":"track","event":"A","userId":"u"}],"writeKey":"wk",
             "context":{"device":{"name":"late"}}}"#
             .to_owned(),
@@ -73,7 +73,7 @@ fn calls_on_an_incomplete_body_do_not_change_its_result() {
         let key = rewrite.write_key().unwrap();
         assert_eq!(key, WrittenKey::Named("wk".to_owned()));
         assert_eq!(rewrite.pull(&mut batch, 1 << 20, &mut ()), Ok(Pulled::Done));
-        // And once more than needed.
+        // One more pull than needed.
         assert_eq!(rewrite.pull(&mut batch, 1 << 20, &mut ()), Ok(Pulled::Done));
         let written: Json = serde_json::from_slice(&batch.close()).unwrap();
         assert_eq!(written["batch"], json!(whole.events), "{body}");

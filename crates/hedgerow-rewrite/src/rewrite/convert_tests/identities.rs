@@ -1,9 +1,9 @@
-//! One id has one form, wherever it stands.
+//! Tests that one id has the same form in every place.
 
 use super::who::NOW;
 use super::*;
 
-/// A way to give an id: the message, and where in the event's properties it comes out.
+/// A way to give an id: its name, the message, and where the id is in the event's properties.
 type IdField = (&'static str, fn(&str) -> String, &'static str);
 
 const WAYS: &[IdField] = &[
@@ -135,7 +135,8 @@ const WAYS: &[IdField] = &[
     ),
 ];
 
-/// What an id is in an event as a text, whichever way it was given; the refusal if there is none.
+/// Returns the text of an id in the event, whichever way it was given; `None` if there is no event or
+/// no id.
 fn comes_out(way: &IdField, id: &str) -> Option<String> {
     let (_, message, place) = way;
     let rewriter = Rewriter::new(Mapping::default(), Bounds::default());
@@ -145,7 +146,7 @@ fn comes_out(way: &IdField, id: &str) -> Option<String> {
     let event = outcome.events.first()?;
     match event["properties"].pointer(place)? {
         Json::String(text) => Some(text.clone()),
-        // PostHog makes a text of it itself, if it is short.
+        // PostHog itself turns a short number into a string.
         Json::Number(number) => Some(number.to_string()),
         other => Some(other.to_string()),
     }
@@ -199,7 +200,7 @@ fn an_id_has_one_form_in_every_place() {
     ] {
         for way in WAYS {
             let got = comes_out(way, unusable);
-            // Where another id takes its place, it is that one.
+            // If another id of the message takes its place, the result is that other id.
             let is_none = matches!(got.as_deref(), None | Some("other" | "g"));
             if !is_none {
                 wrong.push(format!("{} {unusable}: {got:?}, not none", way.0));

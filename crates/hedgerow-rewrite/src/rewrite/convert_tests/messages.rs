@@ -1,11 +1,12 @@
-//! Messages of any kind, with any of their fields missing or odd: for the tests of this crate, and
-//! for `tests/capture_takes_all.rs`, which gives the resulting events to the stand-in for PostHog.
+//! Generates messages of any kind, with any of their fields missing or odd. They are for the tests of
+//! this crate, and for `tests/capture_takes_all.rs`, which sends the resulting events to the stand-in
+//! for PostHog.
 
 use crate::segment::Kind;
 use proptest::prelude::*;
 use serde_json::{json, Value as Json};
 
-/// Values that no field expects.
+/// Generates values that no field expects.
 fn odd() -> impl Strategy<Value = Json> {
     let plain = prop::sample::select(vec![
         json!(null),
@@ -32,7 +33,7 @@ fn odd() -> impl Strategy<Value = Json> {
     prop_oneof![8 => plain, 1 => any::<String>().prop_map(Json::from)]
 }
 
-/// Ids of people and groups.
+/// Generates ids of people and groups.
 fn id() -> impl Strategy<Value = Json> {
     let usual = prop::sample::select(vec!["u-1", "a-1", "b2", "42x", "user@example.test"]);
     let odd_text = prop::sample::select(vec![
@@ -52,7 +53,7 @@ fn id() -> impl Strategy<Value = Json> {
     ]
 }
 
-/// An object of some of these keys, with values of any kind.
+/// Generates an object with some of these keys and values of any kind.
 fn object(keys: &'static [&'static str]) -> impl Strategy<Value = Json> {
     let entry = (prop::sample::select(keys), odd());
     prop::collection::vec(entry, 0..8).prop_map(|entries| {
@@ -184,7 +185,7 @@ fn context() -> impl Strategy<Value = Json> {
     )
 }
 
-/// A message of any of the six calls, with any of its fields missing or odd.
+/// Generates a message of any of the six calls, with any of its fields missing or odd.
 pub(crate) fn message() -> impl Strategy<Value = Json> {
     let kinds = Kind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>();
     let part = |usual: BoxedStrategy<Json>| prop_oneof![9 => usual, 1 => odd()].boxed();

@@ -1,4 +1,5 @@
-//! What the tests of the rewriting share: strict reading, and one body through the whole way.
+//! The helpers that the tests of the rewriter share: a strict parser, and the conversion of a whole
+//! body.
 
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ mod vectors;
 mod web;
 mod who;
 
-/// Parses JSON and refuses a key that is given twice, at any level.
+/// Parses JSON and refuses a repeated key at any level.
 fn strict(text: &[u8]) -> Result<Json, String> {
     struct Strict;
     impl<'de> de::DeserializeSeed<'de> for Strict {
@@ -95,7 +96,8 @@ fn strict(text: &[u8]) -> Result<Json, String> {
     Ok(value)
 }
 
-/// Equal as the vectors' README says: numbers by value, keys in any order.
+/// Whether two values are equal by the rules of the vectors' README: numbers by value, keys in any
+/// order.
 fn same(left: &Json, right: &Json) -> bool {
     match (left, right) {
         (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),
@@ -159,7 +161,7 @@ fn rewrite_as(
     rewrite_through(&Arc::new(rewriter), arrival, chunks, PostHogAnswer::No)
 }
 
-/// What PostHog says to the events.
+/// Whether PostHog accepts the events.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PostHogAnswer {
     Yes,

@@ -1,12 +1,12 @@
-//! What a batch says of its events is what a parser finds in it. Every batch that these tests make
-//! is compared, whatever it is of.
+//! Tests that the outline of a batch agrees with a parser. Every batch that the conversion tests write
+//! is compared in this way.
 
 use super::vectors::vectors;
 use super::*;
 use crate::posthog::{BatchOutline, EventView, Location};
 use crate::rewrite::privacy::{ClickIds, IpMask, Privacy};
 
-/// What of an outline is not as the batch has it.
+/// Returns the differences between an outline and its parsed batch.
 pub(super) fn differences(outline: &BatchOutline, batch: &[u8], parsed: &Json) -> Vec<String> {
     let events = parsed["batch"].as_array().unwrap();
     let views: Vec<EventView<'_>> = outline.events(batch).collect();
@@ -36,7 +36,7 @@ pub(super) fn differences(outline: &BatchOutline, batch: &[u8], parsed: &Json) -
     shown.collect()
 }
 
-/// Every vector in every mode that writes events differently, one by one and all in one batch.
+/// Converts every vector in every mode that writes events differently, one by one and all in one batch.
 #[test]
 fn an_outline_matches_a_parser_on_every_vector() {
     let scrubbing = |ip, click_ids| Mapping {
@@ -64,7 +64,7 @@ fn an_outline_matches_a_parser_on_every_vector() {
             for body in messages.iter().copied().chain([batch.as_str()]) {
                 let rewriter = Rewriter::new(mapping.clone(), Bounds::default());
                 let arrival = arrival(Call::Batch, received_at);
-                // It compares.
+                // This call also compares the outline with the parsed batch.
                 rewrite_as(rewriter, arrival, &[body.as_bytes()]).unwrap();
             }
         }
@@ -82,7 +82,8 @@ fn a_location_is_settled_if_the_event_has_one_or_disables_it() {
     let (browser, server) = (of("analytics.js"), of("analytics-node"));
     for (mapping, expected) in [
         (Mapping::reference(), "Settled Open Open"),
-        // An empty address yields to that of the connection; a look into the properties tells.
+        // An empty `$ip` is replaced by the address of the connection, so the properties have to be
+        // inspected.
         (Mapping::default(), "Settled Open Settled"),
     ] {
         let body = format!("{{\"batch\":[{browser},{own},{server}]}}");

@@ -1,4 +1,4 @@
-//! What may leave of a visitor, on whole messages.
+//! Tests of which data about a visitor may leave, with whole messages.
 
 use super::bodies::{bodies, recordings};
 use super::*;
@@ -99,7 +99,7 @@ const BOTH: Signals = Signals {
     do_not_track: Signal::Given,
 };
 
-/// What happens to one message: `sent`, `anonymous`, or why it is left out.
+/// Returns what happens to one message: `sent`, `anonymous`, or the reason why it is left out.
 fn fate(privacy: &Privacy, signals: Signals, body: &str) -> String {
     let mapping = mapping(Mode::Enriched, privacy.clone());
     let outcome = outcome(&mapping, Call::Batch, signals, body.as_bytes());
@@ -172,7 +172,8 @@ fn signals_and_consent_are_obeyed_and_the_strictest_counts() {
             preferences("{}"),
             "0 consent",
         ),
-        // Absent: no enforcement. Empty, or not to be read: no consent.
+        // If `consent` is absent or null, nothing is enforced. If it is empty or unreadable, there is
+        // no consent.
         (privacy(Send, Send, &two), GPC, none.clone(), "sent"),
         (
             privacy(Send, Send, &two),
@@ -204,7 +205,7 @@ fn signals_and_consent_are_obeyed_and_the_strictest_counts() {
             preferences(r#"["Analytics"]"#),
             "0 consent",
         ),
-        // Only `true` in all categories is consent.
+        // There is consent only if all categories are `true`.
         (
             privacy(Send, Send, &two),
             GPC,
@@ -379,7 +380,8 @@ fn no_recorded_request_gives_its_visitor_away() {
                     let mut event = event;
                     let properties = event["properties"].as_object_mut().unwrap();
                     assert_eq!(properties["$ip"], "0.0.0.0", "{name}");
-                    // A site's own properties are its own business.
+                    // A site's own properties are left out of the check, because they may hold
+                    // anything.
                     properties.retain(|key, _| key.starts_with(['$', 's']) || key == "distinct_id");
                     let text = event.to_string();
                     for id in &ids {

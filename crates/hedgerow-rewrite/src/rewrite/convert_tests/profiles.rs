@@ -1,4 +1,4 @@
-//! The flag for which PostHog drops what changes persons and groups.
+//! Tests of the flag that makes PostHog drop the events which change persons and groups.
 
 use super::who::{event_of, properties_of, run, track, NOW};
 use super::*;
@@ -6,7 +6,7 @@ use crate::rewrite::mapping::PersonProfiles;
 
 const PROFILE: &str = "$process_person_profile";
 
-/// Messages by which PostHog changes persons and groups, under every name that it knows.
+/// Returns messages that make PostHog change persons and groups, with every event name that does so.
 fn changes() -> Vec<Json> {
     let mut messages = vec![
         json!({"type": "identify", "userId": "u", "anonymousId": "a", "traits": {"x": 1}}),
@@ -51,7 +51,7 @@ fn events_that_change_persons_never_have_the_flag_for_which_posthog_drops_them()
             assert_eq!(never.events.len(), 0, "{message}");
         }
     }
-    // Other events keep what the caller says.
+    // Other events keep the caller's value.
     let plain = track(json!({"properties": {PROFILE: false}}));
     assert_eq!(properties_of(&plain)[PROFILE], false);
 }

@@ -1,4 +1,4 @@
-//! What happens to single messages: repairs, refusals, the gate, the address.
+//! Tests of single messages: repairs, refusals, the gate of `integrations`, the address.
 
 use super::*;
 
@@ -139,7 +139,7 @@ fn integrations_are_read_like_segments_own_reader() {
         (r#"{"PostHog":false}"#, false),
         (r#"{"All":true,"PostHog":false}"#, false),
         (r#"{"posthog":false}"#, true),
-        // What segmentio-facade 3.2 says to them, run beside.
+        // These are the results of segmentio-facade 3.2, which was run with the same values.
         (r#"{"all":false}"#, false),
         (r#"{"ALL":false}"#, false),
         (r#"{" all ":false}"#, false),
@@ -230,7 +230,7 @@ fn the_callers_keys_replace_spread_ones() {
 
 #[test]
 fn a_key_given_twice_keeps_its_first_place_and_its_last_value_as_in_javascript() {
-    // The place decides which of the two keys that become `utm_campaign` is the later one.
+    // The position decides which of the two keys that become `utm_campaign` is the later one.
     let event = one(
         r#"{"type":"page","userId":"u","messageId":"m","context":{"campaign":{"campaign":1,"name":2,"campaign":3}}}"#,
     );

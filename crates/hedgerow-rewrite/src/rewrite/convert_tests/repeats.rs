@@ -1,4 +1,4 @@
-//! The same message delivered twice, as browsers and SDKs do (segment-tracking 1.8 and 2.4).
+//! Tests of a message that is delivered twice, as browsers and SDKs do (segment-tracking 1.8 and 2.4).
 
 use super::*;
 use crate::rewrite::mapping::{EventUuidForm, Repeats};
@@ -15,7 +15,8 @@ fn recording(name: &str) -> (Call, String) {
     (call, file["body"].as_str().unwrap().to_owned())
 }
 
-/// The body as another try sends it: later, and marked so.
+/// Returns the body as a retry sends it: with a later `sentAt` and, if it has `_metadata`, a retry
+/// count.
 fn tried_again(body: &str) -> String {
     let sent_at = body.rfind(r#""sentAt""#).unwrap();
     let quote = sent_at + body[sent_at..].find(':').unwrap();
@@ -33,7 +34,7 @@ fn rewriter(mapping: Mapping) -> Arc<Rewriter> {
     Arc::new(Rewriter::new(mapping, Bounds::default()).remembering())
 }
 
-/// One delivery that takes so many milliseconds.
+/// Delivers a body that takes `transit` milliseconds to arrive.
 fn deliver(
     rewriter: &Arc<Rewriter>,
     (call, body): &(Call, String),
@@ -50,10 +51,10 @@ fn deliver(
     rewrite_through(rewriter, arrival, &[body.as_bytes()], posthog).unwrap()
 }
 
-/// A name, and two ways in which one message came.
+/// A name, and two bodies that deliver the same message.
 type MessagePair = (&'static str, (Call, String), (Call, String));
 
-/// Both tries of what real clients deliver twice.
+/// Returns both deliveries of the messages that real clients deliver twice.
 fn pairs() -> Vec<MessagePair> {
     let (_, track) = recording("web-std-unload-keepalive-track");
     let again = |name| {
@@ -162,7 +163,7 @@ fn a_repeat_is_suppressed_once_posthog_has_accepted_it_and_never_before() {
         let messages = deliver(&rewriter, &first, 13, PostHogAnswer::No)
             .events
             .len();
-        // PostHog has not answered: the next try is sent.
+        // PostHog has not accepted the first delivery, so the retry is sent.
         let retried = deliver(&rewriter, &second, 641, PostHogAnswer::Yes);
         assert_eq!(retried.events.len(), messages, "{name}");
         let repeated = deliver(&rewriter, &second, 700, PostHogAnswer::Yes);
@@ -194,7 +195,7 @@ fn only_the_same_message_is_a_repeat() {
         assert_ne!(other, body);
         assert_eq!(sent(&(call, other)), 1, "{to}");
     }
-    // The same messages for another project.
+    // The same message for another project is not a repeat.
     let mut elsewhere = rewriter.begin(Arrival {
         received_at: Timestamp::parse_rfc3339("2026-11-23T21:02:48Z"),
         ..arrival(call, None)

@@ -1,4 +1,5 @@
-//! A site's own rules, its projects' constants, what is said of groups, and explanations.
+//! Tests of a site's own rules, its projects' constants, the notice about group types, and
+//! explanations.
 
 use super::*;
 use crate::rewrite::privacy::{ClickIds, IpMask, Privacy};
@@ -11,7 +12,7 @@ fn rule(event: &str, action: RuleAction) -> Rule {
     }
 }
 
-/// The events' names, and what is left out.
+/// Returns the names of the events, and the reasons why other messages are left out.
 fn through(rules: Vec<Rule>, body: &str) -> (Vec<String>, Vec<String>) {
     let mapping = Mapping {
         rules,

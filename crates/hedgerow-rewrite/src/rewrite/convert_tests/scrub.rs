@@ -1,4 +1,4 @@
-//! The pass over a written event, against the same done by hand to a parsed one.
+//! Compares the pass over a written event with an independent implementation for a parsed event.
 
 use super::bodies::bodies;
 use super::privacy::{mapping, outcome, paths};
@@ -6,7 +6,7 @@ use super::*;
 use crate::rewrite::enrich::privacy::{is_click_id, mask_click_ids, Hit};
 use crate::rewrite::privacy::{ClickIds, IpMask, PathPattern, Privacy, Signals, PROTECTED};
 
-/// The switches on a parsed event: slow, and told in another way.
+/// Applies the privacy settings to a parsed event. It is slow, and written differently from the pass.
 fn by_hand(privacy: &Privacy, event: &Json) -> Json {
     fn hit(patterns: &[PathPattern], path: &[String]) -> bool {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -51,7 +51,7 @@ fn by_hand(privacy: &Privacy, event: &Json) -> Json {
             {
                 json!(privacy.ip.apply(text))
             }
-            // A parsed number has lost its digits.
+            // A parsed number has lost its original digits, so their hash is unknown.
             Json::Number(number) if hashed && number.is_f64() => json!("sha256:digits"),
             _ if hashed => {
                 let text = value.as_str().map_or(value.to_string(), str::to_owned);
@@ -84,7 +84,7 @@ fn by_hand(privacy: &Privacy, event: &Json) -> Json {
     event
 }
 
-/// Equal, where the hash of digits that are lost may be any.
+/// Whether two values are equal. If the digits of a number are lost, any hash is accepted.
 fn alike(found: &Json, expected: &Json) -> bool {
     match (found, expected) {
         (Json::String(found), Json::String(expected)) if expected == "sha256:digits" => {

@@ -1,11 +1,11 @@
-//! The paths that name one call: what they take is one message, or a batch after all.
+//! Tests of the paths that name one call: they accept one message, and also a batch.
 
 use super::*;
 use crate::rewrite::flow::WrittenKey;
 
 const RECEIVED: Option<&str> = Some("2026-11-23T11:00:06.000Z");
 
-/// What comes of a body on `/v1/track` with this window, in these pieces.
+/// Returns the result of a body on `/v1/track` that arrives in these pieces, with this window.
 fn tracked(window: usize, pieces: &[&[u8]]) -> Result<TestOutcome, RewriteError> {
     let bounds = Bounds {
         window,
@@ -29,7 +29,7 @@ const BATCH: &str = r#" {"sentAt":"2026-11-23T10:00:05.000Z","context":{"ip":"19
 #[test]
 fn a_batch_on_the_path_of_one_call_is_a_batch_however_it_is_cut() {
     let whole = tracked(1 << 20, &[BATCH.as_bytes()]).unwrap();
-    // A message that does not say what it is, is what the path says.
+    // A message without a `type` has the type that the path names.
     assert_eq!(names(&whole), ["A", "$identify", "B"]);
     assert_eq!(whole.left, ["3 unknown_type", "4 not_an_object"]);
     assert_eq!(whole.events[0]["timestamp"], "2026-11-23T11:00:01.000Z");

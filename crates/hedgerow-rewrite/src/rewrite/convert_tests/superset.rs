@@ -1,5 +1,5 @@
-//! The enriched mode never says less than the reference, whatever a message holds.
-//! `tests/capture_takes_all.rs` gives the events of such messages to the stand-in for PostHog.
+//! Tests that the enriched mode keeps every value of the reference, whatever a message holds.
+//! `tests/capture_takes_all.rs` sends the events of such messages to the stand-in for PostHog.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ use crate::rewrite::usable::is_nothing;
 
 const RECEIVED_AT: &str = "2026-11-23T12:00:01.500Z";
 
-/// Whether `more` has all that `less` has. Objects may gain keys; nothing else may change.
+/// Whether `more` has everything that `less` has. Objects may gain keys; nothing else may change.
 pub(super) fn is_superset(more: &Json, less: &Json) -> bool {
     match (more, less) {
         (Json::Object(more), Json::Object(less)) => less
@@ -36,20 +36,20 @@ fn is_odd_id(id: &Json) -> bool {
     }
 }
 
-/// Whether a group's key leaves otherwise than the reference has it: PostHog makes texts of numbers
-/// itself, but for those with more digits than a double holds.
+/// Whether the enriched mode writes a group's key differently from the reference. PostHog itself turns
+/// numbers into strings, except those with more digits than a double holds.
 fn is_odd_group(id: &Json) -> bool {
     let many_digits = id.is_number() && id.to_string().len() > 15;
     is_odd_id(id) || many_digits
 }
 
-/// Whether a value is a text that says something.
+/// Whether a value is a string that is not a placeholder for nothing.
 fn says_something(value: &Json) -> bool {
     value.as_str().is_some_and(|text| !is_nothing(text))
 }
 
-/// What the enriched mode is allowed to take away from the reference's event; each of these is in
-/// docs/fields.md.
+/// Removes from the reference's event the values that the enriched mode may remove; docs/fields.md
+/// lists each of them.
 pub(super) fn allow_exceptions(message: &Json, event: &mut Json) {
     if !says_something(&message["messageId"]) {
         event.as_object_mut().unwrap().remove("uuid");
@@ -61,17 +61,18 @@ pub(super) fn allow_exceptions(message: &Json, event: &mut Json) {
     let takes_properties = !matches!(message["type"].as_str(), Some("group" | "alias"));
     let callers = |key: &str| message["properties"].get(key).filter(|_| takes_properties);
     let context = &message["context"];
-    // PostHog drops what changes persons and carries this (posthog-ingestion 4.4).
+    // PostHog drops the events that change persons and have this property (posthog-ingestion 4.4).
     if PERSON_EVENTS.contains(&&*name)
         && properties.get("$process_person_profile") == Some(&json!(false))
     {
         properties.remove("$process_person_profile");
     }
-    // A previousId that is none is as if it were missing.
+    // An unusable `previousId` counts as missing.
     if message["type"] == "alias" && !usable_id(&message["previousId"]) {
         properties.remove("alias");
     }
-    // What is no object sets nothing, and an empty one does not hide the context's traits.
+    // A value that is not an object sets nothing, and an empty object does not replace the context's
+    // traits.
     for key in ["$set", "$group_set"] {
         let own = callers(key).is_some() && message["type"] != "identify";
         let set = properties.get(key).and_then(Json::as_object);
@@ -79,25 +80,25 @@ pub(super) fn allow_exceptions(message: &Json, event: &mut Json) {
             properties.remove(key);
         }
     }
-    // Only an address hides another one.
+    // A placeholder does not replace another address.
     if callers("$ip").is_some_and(|ip| !says_something(ip)) || !says_something(&context["ip"]) {
         properties.remove("$ip");
         if callers("segment_ip").is_none() {
             properties.remove("segment_ip");
         }
     }
-    // Nor does a system that is none hide that of the user agent.
+    // A placeholder does not replace the operating system of the user agent, or the other values here.
     for key in ["$os", "$pathname", "$device_type"] {
         if callers(key).is_none() && properties.get(key).is_some_and(|v| !says_something(v)) {
             properties.remove(key);
         }
     }
-    // Nor does a campaign's value that is none hide that of the URL.
+    // A placeholder in the campaign does not replace the value from the URL.
     properties.retain(|key, value| {
         let is_missing = value.is_null() || value.is_string() && !says_something(value);
         !key.starts_with("utm_") || callers(key).is_some() || !is_missing
     });
-    // Ids have one form, by whatever name they go.
+    // An id has the same form under every key.
     if properties
         .get("$anon_distinct_id")
         .is_some_and(|id| !id.is_string() || is_odd_id(id))
@@ -141,7 +142,7 @@ proptest! {
         let more = mapped(Mapping::default(), &message);
         let odd = ["userId", "anonymousId", "previousId"].iter().any(|id| is_odd_id(&message[id]));
         if odd {
-            // Whose event it is may differ, and with it what is merged. All else stays.
+            // The person of the event may differ, and with it the merge. Everything else must be kept.
             for outcome in [&mut less] {
                 for event in &mut outcome.events {
                     event["event"] = more.events.first().map_or(Json::Null, |more| more["event"].clone());
@@ -150,7 +151,8 @@ proptest! {
                 }
             }
             if more.events.is_empty() || less.events.is_empty() {
-                // A notice says of an event that leaves what was wrong with it.
+                // A notice is about an event that is sent, so it does not count as a message that was
+                // left out.
                 let kept = more.left.iter().filter(|left| !left.starts_with("notice"));
                 prop_assert_eq!(kept.count() + more.events.len(), 1);
                 return Ok(());

@@ -1,4 +1,4 @@
-//! The reference vectors, through the map step alone and through the whole way.
+//! Tests of the reference vectors, with the map step alone and with the whole conversion.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use super::super::super::normalise::{FutureCheck, HappenedAt, SentAt, Settled};
 use super::super::super::write::{ContextCache, ContextId, WriteScratch};
 use super::*;
 
-/// The text of a key's value in a JSON file.
+/// Returns the text of a key's value in a JSON file.
 fn source_of(file: &str, key: &str) -> String {
     let mut part = MessagePart::default();
     part.scan_text(file.trim().as_bytes(), &mut Scratch::default())
@@ -37,12 +37,12 @@ pub(super) fn vectors() -> Vec<Vector> {
             let raw = file["segment_raw"].as_str().map(str::to_owned);
             let mut expected = Some(file["posthog"].take()).filter(|event| !event.is_null());
             if let Some(Json::Object(event)) = &mut expected {
-                // The key stands in the envelope here.
+                // In Hedgerow's output, the project key is in the envelope.
                 event.remove("api_key");
             }
             Vector {
                 name: file["name"].as_str().unwrap().to_owned(),
-                // As it stands in the file: a parsed map would lose the order of its keys.
+                // The text is copied from the file: a parsed map would lose the order of its keys.
                 message: raw.unwrap_or_else(|| source_of(&text, "segment")),
                 expected,
             }
@@ -52,7 +52,7 @@ pub(super) fn vectors() -> Vec<Vector> {
     vectors
 }
 
-/// The map step alone, of a message as Segment's servers would hand it over.
+/// Runs only the map step on a message, in the form in which Segment's servers would pass it on.
 fn mapped(text: &str) -> Vec<u8> {
     let mut message = Message::default();
     let mut scratch = Scratch::default();
@@ -133,7 +133,7 @@ fn the_map_step_is_posthogs_own_destination_on_every_vector() {
     );
 }
 
-/// Vectors whose reference output capture would refuse or misread, and what happens to them.
+/// Lists the vectors whose reference output capture would refuse or misread, and what happens to them.
 #[test]
 fn on_every_vector_the_whole_way_differs_from_the_reference_only_where_capture_forces_it() {
     let refused = HashSet::from([

@@ -1,4 +1,5 @@
-//! What posthog-js says of a page and its visitor, from what Segment's libraries send.
+//! Tests of the properties that posthog-js would send about a page and its visitor, derived from the
+//! messages of Segment's libraries.
 
 use super::*;
 use crate::rewrite::mapping::PersonProfiles;

@@ -1,5 +1,5 @@
-//! Who an event is about and where it came from: values that are none, and libraries that run in
-//! two places.
+//! Tests of the person and the source of an event: values that are placeholders, and libraries that run
+//! both on phones and on servers.
 
 use super::*;
 use crate::rewrite::mapping::ContextTraits;
@@ -27,7 +27,7 @@ pub(super) fn properties_of(message: &Json) -> Json {
     event_of(&Mapping::default(), message)["properties"].clone()
 }
 
-/// A track call with these fields.
+/// Returns a track call with these fields.
 pub(super) fn track(fields: Json) -> Json {
     with(
         json!({"type": "track", "event": "A", "userId": "u"}),
@@ -42,7 +42,7 @@ pub(super) fn with(mut message: Json, fields: Json) -> Json {
     message
 }
 
-/// What says nothing in place of a text.
+/// Returns the values that carry no information where a string is expected.
 pub(super) fn nothings() -> Vec<Json> {
     let texts = [
         "",
@@ -159,7 +159,7 @@ fn a_visitors_address_is_filled_in_for_one_that_is_none() {
             }
         }
     }
-    // What a site writes there to keep the real one out stays.
+    // A value that a site writes there to hide the real address is kept.
     for ip in ["0.0.0.0", "198.51.100.9", "redacted", "203.0.113.xxx"] {
         let message = track(json!({"context": {"ip": ip, "library": {"name": "analytics.js"}}}));
         collect(&mut wrong, ip, &properties_of(&message)["$ip"], &json!(ip));
@@ -228,7 +228,7 @@ fn what_says_nothing_does_not_hide_what_is_known_otherwise() {
     const AGENT: &str = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36";
     let mut wrong = Vec::new();
     for nothing in nothings() {
-        // RudderStack's browser library sends a system without a name.
+        // RudderStack's browser library sends an operating system without a name.
         let properties = properties_of(&json!({
             "type": "track", "event": "A", "anonymousId": "a",
             "properties": {"url": "https://shop.example/cart"},
@@ -272,7 +272,8 @@ fn what_says_nothing_does_not_hide_what_is_known_otherwise() {
         }
         assert!(properties.get("utm_id").is_some());
     }
-    // Where nothing else is known, it is as the reference has it, and `undefined` is nothing.
+    // If nothing else is known, the value is the same as in the reference, and `undefined` counts as
+    // missing.
     let os = |name: Json| properties_of(&track(json!({"context": {"os": {"name": name}}})));
     assert_eq!(os(json!(null)).get("$os"), Some(&Json::Null));
     assert_eq!(os(json!("")).get("$os"), Some(&json!("")));
@@ -337,7 +338,8 @@ fn a_message_id_that_says_nothing_is_as_if_it_were_missing() {
             let message = track(json!({"messageId": id}));
             event_of(&Mapping::default(), &message)["uuid"].clone()
         };
-        // Two purchases at one moment are two, by their place in the body.
+        // Two purchases at the same moment are two events: their positions in the body distinguish
+        // them.
         let purchase = track(json!({"messageId": id, "timestamp": NOW}));
         let body = json!({"batch": [purchase, purchase]});
         let outcome = run(&Mapping::default(), &body);
@@ -345,7 +347,7 @@ fn a_message_id_that_says_nothing_is_as_if_it_were_missing() {
         assert_ne!(uuid(&id), "b7995791-6db7-5099-9c72-a2fcbb71aed7", "{id}");
         assert_ne!(uuid(&id), uuid(&json!("m")), "{id}");
     }
-    // The reference hashes any text.
+    // The reference hashes any text, even an empty one.
     let message = track(json!({"messageId": ""}));
     assert_eq!(
         event_of(&Mapping::reference(), &message)["uuid"],
@@ -355,7 +357,7 @@ fn a_message_id_that_says_nothing_is_as_if_it_were_missing() {
 
 #[test]
 fn an_alias_without_a_usable_previous_id_takes_the_visitors() {
-    // PostHog takes this one for a real id.
+    // PostHog treats `NULL` as a real id.
     let previous = nothings().into_iter().filter(|id| id != "NULL");
     for previous in previous {
         let alias =
