@@ -53,8 +53,7 @@ pub struct Batch {
     outline: Option<BatchOutline>,
 }
 
-/// The facts about the events of a batch that decide whether it can be sent together with other
-/// batches.
+/// The facts about the events of a batch that decide whether it can be sent together with other batches.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BatchFacts {
     /// A hash of each id of a person in the events, in any order and possibly more than once.
@@ -110,8 +109,7 @@ impl Batch {
         }
     }
 
-    /// Makes the batch record the positions of the parts of its events. Call it while the batch is
-    /// empty.
+    /// Makes the batch record the positions of the parts of its events. Call it while the batch is empty.
     #[must_use]
     pub fn outlined(self) -> Self {
         Self {
@@ -233,8 +231,7 @@ impl Batch {
         }
     }
 
-    /// Returns a range of the bytes that have not been taken out; empty if the range is outside of
-    /// them.
+    /// Returns a range of the bytes that have not been taken out; empty if the range is outside of them.
     pub fn bytes(&self, range: std::ops::Range<usize>) -> &[u8] {
         self.bytes.get(range).unwrap_or_default()
     }
@@ -245,8 +242,7 @@ impl Batch {
         self.bytes
     }
 
-    /// Writes one event: `write` appends it and returns whether to keep it. If not, the batch is
-    /// unchanged.
+    /// Writes one event: `write` appends it and returns whether to keep it. If not, the batch is unchanged.
     #[doc(hidden)]
     pub fn append<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> (Keep, R)) -> R {
         let before = self.bytes.len();

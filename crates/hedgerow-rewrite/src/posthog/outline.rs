@@ -85,12 +85,12 @@ const BEFORE_TIMESTAMP: usize = ",\"timestamp\":".len();
 const BEFORE_PROPERTIES: usize = ",\"properties\":".len();
 
 impl BatchOutline {
-    /// The number of events.
+    /// Returns the number of events.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether the batch has no events.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -36,8 +36,7 @@ pub struct Arrival {
     pub received_at: Option<Timestamp>,
     /// The client's address, for browser and mobile libraries that do not know their own.
     pub client_ip: Option<IpAddr>,
-    /// The request's user agent, used only for pixels: their senders run no script that could report
-    /// it.
+    /// The request's user agent, used only for pixels: their senders run no script that could report it.
     pub user_agent: Option<String>,
     /// The request's `Cookie` header, which may hold a session.
     pub cookies: Option<String>,

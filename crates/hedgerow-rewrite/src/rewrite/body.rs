@@ -178,8 +178,7 @@ impl SplitBody {
         self.state = BodyState::Done;
     }
 
-    /// Tells the body that the caller could not decide whether a [`NextPart::MessageOrBatch`] is a
-    /// message.
+    /// Tells the body that the caller could not decide whether a [`NextPart::MessageOrBatch`] is a message.
     pub(super) fn seek_batch(&mut self) {
         match self.may_be_batch() {
             true => self.seek(),

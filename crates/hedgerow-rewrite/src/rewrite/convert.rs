@@ -34,8 +34,7 @@ pub(super) use spare_buffers::SpareBuffers;
 pub(super) struct Converter {
     pub(super) scratch: Scratch,
     message: Message,
-    /// The properties that the previous context gave its event. The client's next request may reuse
-    /// them.
+    /// The properties that the previous context gave its event. The client's next request may reuse them.
     context_cache: Box<ContextCache>,
     recipient: Option<Arc<Recipient>>,
     /// The converter's own context memory, while the memory of a client's context is in use.

@@ -72,7 +72,7 @@ pub(super) enum Means {
     Context,
     Integrations,
     SentAt,
-    /// The write key.
+    /// `writeKey`.
     Writer,
     Nothing,
 }

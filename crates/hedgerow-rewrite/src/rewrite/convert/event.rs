@@ -59,8 +59,7 @@ pub(in crate::rewrite) struct RequestContext<'r> {
     pub(in crate::rewrite) notices: Vec<Notice<'static>>,
     /// The facts about the event that are needed to send it together with others, if that is done.
     pub(in crate::rewrite) bearing: Grouping,
-    /// The positions of the written event's parts, and the number of bytes of other messages that
-    /// follow.
+    /// The positions of the written event's parts, and the number of bytes of other messages that follow.
     pub(in crate::rewrite) parts: Option<(EventParts, usize)>,
 }
 
@@ -210,8 +209,7 @@ pub(super) fn event(
         return Err(Fault::TooLarge.into());
     }
     if out.capacity() - out.len() < written.len() {
-        // Assumes that the following messages grow by about the same factor as this one; few grow
-        // fourfold.
+        // Assumes that the following messages grow by about the same factor as this one; few grow fourfold.
         let following = behind / source.text.len().max(1);
         let following = (written.len() + 1).saturating_mul(following);
         let most = request.room.min(behind.saturating_mul(4));

@@ -33,8 +33,7 @@ impl SpareBuffers {
         }
     }
 
-    /// Locks the list. It is valid between any two statements, so a panic of another thread does no
-    /// harm.
+    /// Locks the list. It is valid between any two statements, so a panic of another thread does no harm.
     #[allow(clippy::vec_box)]
     fn list(&self) -> MutexGuard<'_, Vec<Box<Converter>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -29,8 +29,7 @@ pub(super) fn recordings() -> Vec<(String, Call, Vec<u8>)> {
     recordings
 }
 
-/// Returns all bodies of real clients and of the reference's vectors, and one body with difficult
-/// values.
+/// Returns all bodies of real clients and of the reference's vectors, and one body with difficult values.
 pub(super) fn bodies() -> Vec<(String, Call, Vec<u8>)> {
     const NASTY: &str = r#"{"type":"track","event":"a?gclid=1","userId":"u","messageId":"m","properties":{
         "a" : [ { "b" :[1,2,{"c":"x"}], "email":"e1"} ,[], {}, [[{"email":null}]] ],"empty":"","nil":null,"n":-1.50,"t":true,

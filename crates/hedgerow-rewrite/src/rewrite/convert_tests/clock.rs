@@ -39,8 +39,7 @@ enum BatchClock {
     Nothing,
 }
 
-/// One request: the time at which it is sent, and the ages of its messages at that time, in
-/// milliseconds.
+/// One request: the time at which it is sent, and the ages of its messages at that time, in milliseconds.
 #[derive(Debug, Clone)]
 struct SentRequest {
     at: i64,

@@ -231,8 +231,7 @@ fn the_context_of_a_client_is_taken_up_by_its_next_request_alone() {
     }
 }
 
-/// Groups of earlier events, of the same sender or another project, do not change how groups are
-/// written.
+/// Groups of earlier events, of the same sender or another project, do not change how groups are written.
 #[test]
 fn groups_that_came_before_change_nothing_of_an_event() {
     let groups = [

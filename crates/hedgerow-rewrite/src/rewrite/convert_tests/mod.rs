@@ -1,5 +1,4 @@
-//! The helpers that the tests of the rewriter share: a strict parser, and the conversion of a whole
-//! body.
+//! The helpers that the tests of the rewriter share: a strict parser, and the conversion of a whole body.
 
 use std::sync::Arc;
 
@@ -96,8 +95,7 @@ fn strict(text: &[u8]) -> Result<Json, String> {
     Ok(value)
 }
 
-/// Whether two values are equal by the rules of the vectors' README: numbers by value, keys in any
-/// order.
+/// Whether two values are equal by the rules of the vectors' README: numbers by value, keys in any order.
 fn same(left: &Json, right: &Json) -> bool {
     match (left, right) {
         (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),

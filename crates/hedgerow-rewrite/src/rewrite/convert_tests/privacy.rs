@@ -380,8 +380,7 @@ fn no_recorded_request_gives_its_visitor_away() {
                     let mut event = event;
                     let properties = event["properties"].as_object_mut().unwrap();
                     assert_eq!(properties["$ip"], "0.0.0.0", "{name}");
-                    // A site's own properties are left out of the check, because they may hold
-                    // anything.
+                    // A site's own properties are left out of the check, because they may hold anything.
                     properties.retain(|key, _| key.starts_with(['$', 's']) || key == "distinct_id");
                     let text = event.to_string();
                     for id in &ids {

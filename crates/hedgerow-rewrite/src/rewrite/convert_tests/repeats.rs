@@ -15,8 +15,7 @@ fn recording(name: &str) -> (Call, String) {
     (call, file["body"].as_str().unwrap().to_owned())
 }
 
-/// Returns the body as a retry sends it: with a later `sentAt` and, if it has `_metadata`, a retry
-/// count.
+/// Returns the body as a retry sends it: with a later `sentAt` and, if it has `_metadata`, a retry count.
 fn tried_again(body: &str) -> String {
     let sent_at = body.rfind(r#""sentAt""#).unwrap();
     let quote = sent_at + body[sent_at..].find(':').unwrap();

@@ -1,5 +1,4 @@
-//! Tests of a site's own rules, its projects' constants, the notice about group types, and
-//! explanations.
+//! Tests of a site's own rules, its projects' constants, the notice about group types, and explanations.
 
 use super::*;
 use crate::rewrite::privacy::{ClickIds, IpMask, Privacy};

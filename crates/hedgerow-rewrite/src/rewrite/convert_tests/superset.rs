@@ -21,9 +21,9 @@ pub(super) fn is_superset(more: &Json, less: &Json) -> bool {
     }
 }
 
-/// Whether the enriched mode reads an id differently from the reference: one that is a placeholder,
-/// has space around it, is too long, is a number that JavaScript prints otherwise, or is
-/// neither text nor a number (mapping 5.4).
+/// Whether the enriched mode reads an id differently from the reference: the id is a placeholder, has
+/// space around it, is too long, is a number that JavaScript prints differently, or is neither a string
+/// nor a number (mapping 5.4).
 fn is_odd_id(id: &Json) -> bool {
     match id {
         Json::String(text) => usable(text).as_deref() != Some(text),

@@ -338,8 +338,7 @@ fn a_message_id_that_says_nothing_is_as_if_it_were_missing() {
             let message = track(json!({"messageId": id}));
             event_of(&Mapping::default(), &message)["uuid"].clone()
         };
-        // Two purchases at the same moment are two events: their positions in the body distinguish
-        // them.
+        // Two purchases at the same moment are two events: their positions in the body distinguish them.
         let purchase = track(json!({"messageId": id, "timestamp": NOW}));
         let body = json!({"batch": [purchase, purchase]});
         let outcome = run(&Mapping::default(), &body);

@@ -35,8 +35,7 @@ pub struct UserAgents {
 pub struct CacheCapacity {
     /// The number of user agents.
     pub entries: usize,
-    /// The number of bytes of their texts. The parsed values of each user agent take about 150 bytes
-    /// more.
+    /// The number of bytes of their texts. The parsed values of each user agent take about 150 bytes more.
     pub bytes: usize,
 }
 
@@ -132,8 +131,7 @@ impl UserAgents {
         if let Some(known) = lock(shard).find(hash, user_agent) {
             return known;
         }
-        // The lock is not held here: two threads may parse the same text at once, and the later one
-        // wins.
+        // The lock is not held here: two threads may parse the same text at once, and the later one wins.
         let parsed = Arc::new(UserAgent::parse(user_agent));
         let known = KnownUserAgents {
             text: user_agent.into(),
@@ -195,8 +193,7 @@ impl Shard {
         if self.young.len() >= self.capacity.entries
             || self.young_bytes + bytes > self.capacity.bytes
         {
-            // The tables are swapped and cleared, not replaced, so that both keep their allocated
-            // memory.
+            // The tables are swapped and cleared, not replaced, so that both keep their allocated memory.
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
             self.young_bytes = 0;
