@@ -165,8 +165,8 @@ impl Host {
         &self.base_path
     }
 
-    /// Returns the `Host` header. It includes the port only if this is not the scheme's default (RFC
-    /// 9110, 7.2).
+    /// Returns the `Host` header. It includes the port only if this is not the scheme's default
+    /// (RFC 9110, 7.2).
     pub fn authority(&self) -> String {
         let default = match self.scheme {
             Scheme::Http => 80,
