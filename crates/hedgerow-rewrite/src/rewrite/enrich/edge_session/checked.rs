@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{PAYLOAD, TAG};
 
-/// The number of cookies in the cache.
+/// The number of slots in the cache; each holds one cookie.
 const SLOTS: usize = 1024;
 
 /// The longest visitor id that is stored, in bytes; no library makes a longer one. All slots

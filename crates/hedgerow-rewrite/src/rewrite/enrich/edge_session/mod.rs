@@ -122,7 +122,7 @@ pub enum EdgeSessionError {
 }
 
 impl EdgeSessions {
-    /// Creates the sessions with these secrets. The first secret signs new cookies; the others are
+    /// Creates an instance with these secrets. The first secret signs new cookies; the others are
     /// still accepted, so that a secret can be replaced without ending the sessions of all
     /// visitors.
     ///

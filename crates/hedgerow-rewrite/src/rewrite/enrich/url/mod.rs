@@ -61,8 +61,7 @@ impl<'a> Url<'a> {
         &self.host
     }
 
-    /// Returns `$pathname`: at least `/`, without query and fragment, encoded as browsers encode
-    /// it.
+    /// Returns `$pathname`: at least `/`, without query and fragment, encoded as in browsers.
     pub fn pathname(&self) -> &str {
         &self.pathname
     }
@@ -140,7 +139,7 @@ impl<'a> Normal<'a> {
             Some((name, port)) => (name, Some(port)),
             None => (host, None),
         };
-        // If the last label begins with a digit, the host may be an address. `xn--` stands for
+        // If the last label begins with a digit, the host may be an address. `xn--` marks encoded
         // characters that must be checked, so a label with two hyphens in a row is not accepted
         // either.
         let (mut before, mut starts_with_letter) = (b'.', false);

@@ -104,7 +104,8 @@ impl UserAgent {
     /// - The browser is Brave if a brand is; its version is then unknown, as in posthog-js.
     /// - The system is taken from the hints if the user agent names none, or only Linux.
     /// - The system's version is taken from the hints if the user agent has none or a frozen one.
-    /// - A computer by its user agent that is an Android by the hints becomes a tablet or a phone.
+    /// - The device type is tablet or phone if the user agent names no device and the hints name
+    ///   Android.
     pub fn refined<'a>(&'a self, hints: &ClientHints<'a>) -> Refined<'a> {
         let os = match (self.os, hints.os()) {
             (None | Some("Linux"), Some(hinted)) => Some(hinted),
