@@ -9,11 +9,11 @@ use ring::digest::{digest, SHA256};
 use super::session::cookie;
 use crate::rewrite::usable::{is_nothing, is_printed_nothing, trimmed, NOTHING};
 
-/// The longest id that PostHog keeps whole, in characters. It cuts longer ones, and two that begin
-/// alike would become one person.
+/// The longest id that PostHog stores whole, in UTF-16 units. PostHog cuts longer ids, so two long
+/// ids with the same beginning would become one person.
 pub const ID_CHARACTERS: usize = 200;
 
-/// Ids that PostHog refuses to merge, in whatever case.
+/// Ids that PostHog refuses to merge, in upper or lower case.
 const ILLEGAL_IN_ANY_CASE: &[&str] = &[
     "anonymous",
     "guest",
@@ -27,16 +27,17 @@ const ILLEGAL_IN_ANY_CASE: &[&str] = &[
     "false",
 ];
 
-/// Ids that PostHog refuses to merge, spelled exactly so.
+/// Ids that PostHog refuses to merge, in exactly this spelling.
 const ILLEGAL: &[&str] = &["[object Object]", "NaN", "None", "none", "null", "0"];
 
-/// The id as PostHog shall get it. None for one that names no person: blank, the
-/// `undefined` and `(null)` of broken tracking code, or a UUID of zeros, which would make
+/// Returns the id as PostHog receives it. Returns `None` for an id that names no person: a blank
+/// one, the `undefined` and `(null)` of broken tracking code, or a UUID of zeros, which would make
 /// one person of all visitors that have it.
 ///
-/// Space around an id is taken off, since PostHog would take it for another person's. An id that
-/// is too long, or has a NUL that PostHog would replace, becomes `sha256:` and its hash in
-/// hexadecimal: the same id gives the same person, and different ids different ones.
+/// Spaces around an id are removed, because PostHog would treat the id with spaces as another
+/// person. An id that is too long, or that contains a NUL, which PostHog would replace, becomes
+/// `sha256:` and its hash in hexadecimal: the same id gives the same person, and different ids give
+/// different ones.
 pub fn usable(id: &str) -> Option<Cow<'_, str>> {
     let id = trimmed(id);
     if is_illegal(id) || is_nil(id) || is_printed_nothing(id) {
@@ -55,8 +56,9 @@ pub fn usable(id: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(hashed))
 }
 
-/// Whether an id's ends and length alone show that it is [`usable`] as it is, if it has no control characters:
-/// it is longer than what names no person, and cannot be a UUID of zeros.
+/// Returns whether the ends and the length of an id are enough to show that it is [`usable`]
+/// unchanged, if it has no control characters: it is longer than every word that names no person,
+/// and it cannot be a UUID of zeros.
 #[inline(always)]
 pub(in crate::rewrite) fn is_plainly_usable(id: &[u8]) -> bool {
     let (Some(first), Some(last)) = (id.first(), id.last()) else {
@@ -74,9 +76,9 @@ const LONGEST_OF_NOBODY: usize = {
     longest(NOTHING, illegal)
 };
 
-/// Whether PostHog refuses every merge with this id. The id is expected without space around it.
+/// Returns whether PostHog refuses every merge with this id. The id must not have spaces around it.
 pub fn is_illegal(id: &str) -> bool {
-    // Nearly every id is longer than any of them, and stands in no quotes.
+    // Nearly every id is longer than all of these words and has no quotes around it.
     const LONGEST: usize = longest(ILLEGAL, longest(ILLEGAL_IN_ANY_CASE, 0));
     let is_quoted = matches!(id.as_bytes(), [b'"' | b'\'', ..]);
     if id.len() > LONGEST && !is_quoted && trimmed(id).len() > LONGEST {
@@ -93,7 +95,7 @@ pub fn is_illegal(id: &str) -> bool {
             .any(|illegal| bare.eq_ignore_ascii_case(illegal))
 }
 
-/// The length of the longest of some words, or of others.
+/// Returns the length of the longest word, or `others` if that is larger.
 const fn longest(mut words: &[&str], others: usize) -> usize {
     let mut longest = others;
     while let [word, rest @ ..] = words {
@@ -105,13 +107,14 @@ const fn longest(mut words: &[&str], others: usize) -> usize {
     longest
 }
 
-/// A UUID of only zeros: phones give it for an advertising id that they withhold.
+/// Returns whether an id is a UUID of zeros. Phones report it as an advertising id that they
+/// withhold.
 fn is_nil(id: &str) -> bool {
     matches!(id.len(), 32 | 36) && id.bytes().all(|byte| matches!(byte, b'0' | b'-'))
 }
 
-/// The id of a device as PostHog shall get it, likewise. None as well for what old Android phones
-/// and emulators all have in common.
+/// Returns the id of a device, as [`usable`] does for people. Also returns `None` for words such as
+/// `null`, for zeros, and for the id that old Android phones and emulators share.
 pub fn usable_device(id: &str) -> Option<Cow<'_, str>> {
     const EVERYBODYS: [&str; 2] = ["unknown", "9774d56d682e549c"];
     let id = usable(id).filter(|id| !is_nothing(id))?;
@@ -122,9 +125,9 @@ pub fn usable_device(id: &str) -> Option<Cow<'_, str>> {
     (!is_zero && !is_everybodys).then_some(id)
 }
 
-/// A JSON number as JavaScript prints it, so that an id is the same whether a program has it as a
-/// number or as a text: pandas writes 42 as `42.0`. Digits that JavaScript could not hold stay as
-/// they are written.
+/// Returns a JSON number as JavaScript prints it, so that an id is the same whether a program
+/// stores it as a number or as a text: pandas writes 42 as `42.0`. Digits that JavaScript could not
+/// hold are left as they are written.
 pub fn number_as_text(number: &str) -> Cow<'_, str> {
     let digits = number.strip_prefix('-').unwrap_or(number);
     if number != "-0" && digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -136,8 +139,8 @@ pub fn number_as_text(number: &str) -> Cow<'_, str> {
         .map_or(Cow::Borrowed(number), Cow::Owned)
 }
 
-/// A number as its digits, without zeros at either end, and where its point stands: 0.DIGITS times
-/// ten to the power of `point`.
+/// A number as its digits, without zeros at either end, and the position of its point. The value is
+/// 0.DIGITS times ten to the power of `point`.
 #[derive(Debug, PartialEq, Eq)]
 struct Decimal {
     is_negative: bool,
@@ -149,7 +152,8 @@ impl Decimal {
     fn of(number: &str) -> Option<Self> {
         const TOO_SMALL: i64 = 1 << 60;
         let (mantissa, exponent) = match number.split_once(['e', 'E']) {
-            // One that is too long for a number makes a zero: a large one is no JSON of this process.
+            // An exponent that does not fit an `i64` makes the number zero. It is never a large
+            // positive one, because the scanner rejects numbers that are too large.
             Some((mantissa, exponent)) => (mantissa, exponent.parse().unwrap_or(-TOO_SMALL)),
             None => (number, 0),
         };
@@ -167,14 +171,15 @@ impl Decimal {
         })
     }
 
-    /// As JavaScript prints the double that is nearest. If that is another number, because a double
-    /// cannot hold so many digits, the digits as they are; none for fractions of that size.
+    /// Prints the nearest double as JavaScript does. If the number is above 2^53 and the double
+    /// cannot hold all its digits, keeps the digits of a whole number and returns `None` for a
+    /// fraction.
     fn as_javascript(&self, number: &str) -> Option<String> {
-        /// Whole numbers below this power of ten are printed without one.
+        /// JavaScript prints whole numbers below ten to this power without an exponent.
         const PLAIN: i64 = 21;
         let count = i64::try_from(self.digits.len()).ok()?;
         if count <= self.point && self.point <= PLAIN {
-            // A whole number, of which every digit is kept.
+            // All digits of a whole number are kept.
             return Some(self.printed());
         }
         let nearest = number.parse::<f64>().ok()?;
@@ -187,7 +192,7 @@ impl Decimal {
         (count <= self.point).then(|| format!("{sign}{:0<whole$}", self.digits))
     }
 
-    /// As JavaScript prints a number of these digits (ECMA-262, Number::toString).
+    /// Prints a number with these digits as JavaScript does (ECMA-262, Number::toString).
     fn printed(&self) -> String {
         let Self { digits, point, .. } = self;
         let Some(first) = digits.get(..1) else {
@@ -213,9 +218,11 @@ impl Decimal {
     }
 }
 
-/// The group of analytics.js's cookie `ajs_group_id` in a `Cookie` header, if it is a usable id.
+/// Returns the group in analytics.js's cookie `ajs_group_id` from a `Cookie` header, if it is a
+/// usable id.
 ///
-/// Its value is percent-encoded, and older versions put it into quotes (segment-tracking 3.4).
+/// The cookie's value is percent-encoded, and older versions put it into quotes (segment-tracking
+/// 3.4).
 pub fn group_in_cookie(cookies: &str) -> Option<String> {
     let value = cookie(cookies, "ajs_group_id")?;
     let decoded = percent_decode_str(value).decode_utf8().ok()?;
@@ -393,7 +400,7 @@ mod tests {
         ] {
             assert_eq!(number_as_text(number), expected, "{number}");
         }
-        // What is in that form already is not copied.
+        // A number that already has this form is not copied.
         for same in ["42", "-7", "1.5", "12345678901234567890"] {
             assert!(matches!(number_as_text(same), Cow::Borrowed(text) if text == same));
         }
@@ -431,7 +438,7 @@ mod tests {
         assert_ne!(long("a"), long("b"));
         assert_eq!(long("a"), long("a"));
         assert_eq!(long("a").len(), 71);
-        // The digest is sha256sum's.
+        // `sha256sum` prints the same digest.
         assert_eq!(
             usable("a\0b").as_deref(),
             Some("sha256:59b271ae1bbcb1d31d41929817f4b16fb439eb4f31520b5ad1d5ce98920a7138")

@@ -1,11 +1,11 @@
-//! The ids that Meta's pixel keeps in cookies, which posthog-js 1.449 makes person properties of, so
-//! that a conversion can be sent to Meta later.
+//! The ids that Meta's pixel stores in cookies. posthog-js 1.449 sends them as person properties,
+//! so that a conversion can be sent to Meta later.
 
 use percent_encoding::percent_decode_str;
 
 use super::session::cookie;
 
-/// What the pixel's cookies say.
+/// The ids in the pixel's cookies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetaIds {
     /// `_fbc`, the last click on an advertisement.
@@ -15,9 +15,10 @@ pub struct MetaIds {
 }
 
 impl MetaIds {
-    /// The ids in a `Cookie` header, if there are any. What does not look like one is none.
+    /// Reads the ids from a `Cookie` header. Ignores values that do not have the form of an id, and
+    /// returns `None` if no id is left.
     pub fn in_cookies(header: &str) -> Option<Self> {
-        // Few visitors have them.
+        // Few visitors have these cookies.
         if !header.contains("_fb") {
             return None;
         }
@@ -32,8 +33,8 @@ impl MetaIds {
         (found.click.is_some() || found.browser.is_some()).then_some(found)
     }
 
-    /// `$fbc`; none where the page's URL names a newer click (`fbclid`) than the cookie's, which
-    /// the pixel has not seen yet.
+    /// Returns `$fbc`. Returns `None` if the page's URL contains a newer click (`fbclid`) than the
+    /// cookie: the pixel has not stored that click yet.
     pub fn click(&self, fbclid: Option<&str>) -> Option<&str> {
         let click = self.click.as_deref()?;
         match fbclid.filter(|fbclid| is_word(fbclid) && fbclid.len() <= 400) {
@@ -42,13 +43,13 @@ impl MetaIds {
         }
     }
 
-    /// `$fbp`.
+    /// Returns `$fbp`.
     pub fn browser(&self) -> Option<&str> {
         self.browser.as_deref()
     }
 }
 
-/// The click of `fb.<subdomain index>.<time>.<click>[.<appendix>]`.
+/// Returns the click in `fb.<subdomain index>.<time>.<click>[.<appendix>]`.
 fn click_of(text: &str) -> Option<&str> {
     let mut parts = text.split('.');
     let head = parts.next() == Some("fb") && parts.next().is_some_and(is_number);
@@ -58,7 +59,7 @@ fn click_of(text: &str) -> Option<&str> {
     (appendix && parts.next().is_none()).then_some(click)
 }
 
-/// Whether a text is `fb.<subdomain index>.<time>.<random number>`.
+/// Returns whether a text is `fb.<subdomain index>.<time>.<random number>`.
 fn is_browser(text: &str) -> bool {
     let is_click = click_of(text).is_some_and(is_number);
     is_click && text.split('.').count() == 4

@@ -1,7 +1,7 @@
-//! What the enriched mapping adds to the reference's properties: the building blocks.
+//! The building blocks for the values that the enriched mapping adds to the reference's properties.
 //!
-//! Everything here is pure: text and times in, values out. Nothing in this folder knows which
-//! property a value becomes; a source that is missing or makes no sense yields nothing, and
+//! Everything here is pure: functions take texts and times and return values. Nothing in this
+//! folder knows which property a value becomes. A source that is missing or invalid gives no value,
 //! never an error (mapping 5, rule 3).
 
 use super::time::Timestamp;
@@ -16,7 +16,7 @@ pub mod url;
 pub mod user_agent;
 pub mod uuid7;
 
-/// A time in milliseconds since 1970.
+/// Returns a time in milliseconds since 1970.
 fn millis(time: Timestamp) -> i64 {
     time.millis()
 }

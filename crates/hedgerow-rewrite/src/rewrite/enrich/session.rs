@@ -1,8 +1,8 @@
-//! Which session an event belongs to, from what clients already know (mapping 5.3).
+//! Finds the session of an event in the data that clients send (mapping 5.3).
 //!
-//! In order: `$session_id` in the properties (checked with [`Uuid7::parse`] and
-//! [`Uuid7::covers`]); posthog-js's cookie of the same site; a session of another library in the
-//! message. Sessions of the edge's own making are in [`super::edge_session`].
+//! The sources, in this order: `$session_id` in the properties (checked with [`Uuid7::parse`] and
+//! [`Uuid7::covers`]); posthog-js's cookie of the same site; a session that another library put
+//! into the message. [`super::edge_session`] makes the edge's own sessions.
 
 use std::borrow::Cow;
 
@@ -17,15 +17,15 @@ use crate::rewrite::time::Timestamp;
 /// How long a session lives without activity, in milliseconds, as in posthog-js.
 pub const IDLE_LIMIT: i64 = 30 * 60 * 1000;
 
-/// Cookies larger than this are not looked into. Browsers keep none larger than 4 KiB.
+/// The largest cookie that is inspected, in bytes. Browsers store none larger than 4 KiB.
 const COOKIE_BYTES: usize = 16 << 10;
 
-/// The value of the first cookie of this name in a `Cookie` header.
+/// Returns the value of the first cookie of this name in a `Cookie` header.
 pub fn cookie<'a>(header: &'a str, name: &str) -> Option<&'a str> {
     first_cookie(header, |found| found == name)
 }
 
-/// The value of posthog-js's cookie for a project in a `Cookie` header.
+/// Returns the value of posthog-js's cookie for a project from a `Cookie` header.
 pub fn posthog_js_cookie<'a>(header: &'a str, project: &ProjectId) -> Option<&'a str> {
     let api_key = project.api_key()?.expose();
     first_cookie(header, |found| is_posthog_js_cookie(found, api_key))
@@ -39,8 +39,8 @@ fn first_cookie(header: &str, is_named: impl Fn(&str) -> bool) -> Option<&str> {
         .map(|(_, value)| value.trim())
 }
 
-/// Whether posthog-js names its cookie so for a project's key: `ph_<key>_posthog`, with `PL`, `SL`
-/// and `EQ` for the key's `+`, `/` and `=`.
+/// Returns whether this is the name of posthog-js's cookie for a project's key: `ph_<key>_posthog`,
+/// in which `PL`, `SL` and `EQ` replace the key's `+`, `/` and `=`.
 fn is_posthog_js_cookie(name: &str, api_key: &str) -> bool {
     let written = name
         .strip_prefix("ph_")
@@ -57,22 +57,22 @@ fn is_posthog_js_cookie(name: &str, api_key: &str) -> bool {
     left.flatten().is_some_and(str::is_empty)
 }
 
-/// A message's times as its sender's own clock has them, which may be wrong by any amount.
+/// A message's times by its sender's own clock, which may be wrong by any amount.
 ///
-/// Sessions that a client knows began and went on in that clock, so they are held against it and
-/// not against the corrected time: a clock that is ahead by a minute would else cost a session
+/// The sessions that a client knows began and continued by that clock. So they are compared with it
+/// and not with the corrected time; otherwise a clock that is one minute ahead would cost a session
 /// its first minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SenderClock {
     /// When the message was made.
     pub made: Timestamp,
-    /// When it was sent, as far as that is known: else when it was made.
+    /// When it was sent; if that is unknown, when it was made.
     pub sent: Timestamp,
 }
 
 impl SenderClock {
-    /// From what a message says. What it does not say of one is taken from the other, and from the
-    /// arrival where it says nothing. None without any of them.
+    /// Builds the clock from the times in a message. If one is missing, the other is used for both;
+    /// if both are missing, the arrival is used. Returns `None` without any of them.
     pub fn new(
         made: Option<Timestamp>,
         sent: Option<Timestamp>,
@@ -85,9 +85,9 @@ impl SenderClock {
         })
     }
 
-    /// Whether the message may be of a session that began at this moment of the same clock, and
-    /// of 24 hours at most. A little before it is early enough: libraries stamp a message first,
-    /// and then look for its session.
+    /// Returns whether the message may belong to a session that began at `start` by the same clock
+    /// and lasts at most 24 hours. A message may be up to one minute older than the session,
+    /// because libraries stamp a message before they look for its session.
     fn is_within(self, start: i64) -> bool {
         const BEFORE: i64 = 60 * 1000;
         let since = millis(self.made).saturating_sub(start);
@@ -95,22 +95,22 @@ impl SenderClock {
     }
 }
 
-/// The session in posthog-js's cookie, in the browser's clock.
+/// The session in posthog-js's cookie, by the browser's clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PosthogJsSession {
     id: Uuid7,
-    /// In milliseconds.
+    /// In milliseconds since 1970, as is `start`.
     last_activity: f64,
     start: f64,
 }
 
-/// The session in the value of posthog-js's cookie. Joins Segment's events to posthog-js's
-/// replays.
+/// Reads the session from the value of posthog-js's cookie. It connects Segment's events with
+/// posthog-js's replays.
 pub fn posthog_js_session(cookie: &str) -> Option<PosthogJsSession> {
-    /// What is of interest in the cookie.
+    /// The part of the cookie that is read.
     #[derive(Deserialize)]
     struct StoredSession {
-        /// Last activity, session id, and since 2022 the session's start.
+        /// The last activity, the session's id and, since 2022, the session's start.
         #[serde(rename = "$sesid")]
         session: Vec<serde_json::Value>,
     }
@@ -133,12 +133,13 @@ pub fn posthog_js_session(cookie: &str) -> Option<PosthogJsSession> {
 }
 
 impl PosthogJsSession {
-    /// Its id, if a message is of this session: it began before the message was made, and ran when
-    /// the message was sent, last active at most 30 minutes before and begun at most 24 hours
-    /// before. All of it by the browser's clock.
+    /// Returns the session's id if a message belongs to the session, by the browser's clock. The
+    /// session must have begun before the message was made. When the message was sent, its last
+    /// activity must have been at most 30 minutes ago and its start at most 24 hours ago.
     pub fn of(&self, clock: SenderClock) -> Option<Uuid7> {
         let since = |time: f64| millis(clock.sent) as f64 - time;
-        // It may have been active since: the cookie is as new as the request.
+        // The session may have been active later than the message: the cookie is as recent as the
+        // request.
         let is_active =
             (-(SESSION_LIMIT as f64)..=IDLE_LIMIT as f64).contains(&since(self.last_activity));
         let runs = is_active && since(self.start) <= SESSION_LIMIT as f64;
@@ -146,13 +147,15 @@ impl PosthogJsSession {
     }
 }
 
-/// The session that another library put into the message: `context.sessionId` (RudderStack), or
-/// `integrations["Actions Amplitude"].session_id`. Given as the text of the number or string.
+/// Returns the id of the session that another library put into the message: `context.sessionId`
+/// (RudderStack), or `integrations["Actions Amplitude"].session_id`. `value` is the text of the
+/// number or string.
 ///
-/// A UUID of version 7 is taken as it is. A number is the session's start since 1970, in
-/// milliseconds or (RudderStack's mobile SDKs) seconds; its id has that time and is the same for
-/// every event of the visitor's session. None if the message was not made within the session, by
-/// the sender's clock, or the number is no time: Amplitude sends 0 and -1 for none.
+/// A UUID of version 7 is used unchanged. A number is the session's start since 1970, in
+/// milliseconds or (RudderStack's mobile SDKs) seconds. The id derived from it has that time and is
+/// the same for every event of the visitor's session. Returns `None` if the message was not made
+/// within the session, by the sender's clock, or if the number is not a time: Amplitude sends 0 and
+/// -1 if there is no session.
 pub fn explicit_session(value: &str, visitor: &str, clock: SenderClock) -> Option<Uuid7> {
     let value = value.trim();
     let id = match Uuid7::parse(value) {
@@ -160,7 +163,7 @@ pub fn explicit_session(value: &str, visitor: &str, clock: SenderClock) -> Optio
         None => {
             let number = value.parse::<i64>().ok()?;
             let start = match number {
-                // Between the years 2001 and 5138, either way.
+                // Both ranges are the years 2001 to 5138.
                 1_000_000_000..=99_999_999_999 => number * 1000,
                 1_000_000_000_000..=99_999_999_999_999 => number,
                 _ => return None,
@@ -184,7 +187,7 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    /// A message that is sent as it is made.
+    /// Returns the clock of a message that is sent when it is made.
     fn clock(millis: i64) -> SenderClock {
         SenderClock::new(Some(at(millis)), None, None).unwrap()
     }
@@ -252,7 +255,7 @@ mod tests {
                 format!(r#"[{recent},"{id}",{}]"#, NOW - SESSION_LIMIT - 1),
                 false,
             ),
-            // It went on while the message waited.
+            // The session continued while the message waited.
             (format!(r#"[{},"{id}",{recent}]"#, NOW + 31 * minute), true),
             (
                 format!(r#"[{},"{id}",{recent}]"#, NOW + SESSION_LIMIT + 1),
@@ -298,13 +301,13 @@ mod tests {
             Some(id)
         );
         assert_ne!(explicit_session(&value, "anon-2", clock(NOW)), Some(id));
-        // Seconds, as mobile SDKs count.
+        // Mobile SDKs count in seconds.
         let seconds = explicit_session("1763891999", "anon-1", clock(NOW)).unwrap();
         assert_eq!(seconds.time(), at(1_763_891_999_000));
         // Amplitude's plugin finds its session after the message has been stamped.
         let stamped = clock(start - 60_000);
         assert_eq!(explicit_session(&value, "anon-1", stamped), Some(id));
-        // Not of this session: before it began, or a day later.
+        // These messages were made before the session began, or more than a day later.
         for made in [
             start - 60_001,
             start + SESSION_LIMIT + 1,

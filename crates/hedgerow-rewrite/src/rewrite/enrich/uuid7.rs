@@ -1,10 +1,11 @@
-//! UUIDs of version 7 (RFC 9562, 5.7): the only ids that PostHog takes for sessions
+//! UUIDs of version 7 (RFC 9562, 5.7): the only ids that PostHog accepts for sessions
 //! (posthog-ingestion 4.6), and the best ones for events (posthog-ingestion 3.4).
 //!
 //! The ids made here are derived, not random: the same input gives the same id on every proxy and
-//! on every try. SHA-1 spreads the input over the free bits, as it does in UUIDs of version 5;
-//! nothing relies on it being hard to collide, since a client that wants two equal ids can send
-//! one message id twice. Where ids must not be guessed, a keyed hash is used ([`super::edge_session`]).
+//! in every retry. SHA-1 spreads the input over the free bits, as in UUIDs of version 5. Nothing
+//! relies on collisions being hard to find, since a client that wants two equal ids can send one
+//! message id twice. Ids that must not be guessed are made with a keyed hash
+//! ([`super::edge_session`]).
 
 use std::fmt;
 
@@ -14,7 +15,7 @@ use wide::u8x16;
 use super::millis;
 use crate::rewrite::time::Timestamp;
 
-/// How long events may carry one session id, from its time part on, in milliseconds.
+/// How long events may carry one session id, counted from its time part, in milliseconds.
 pub const SESSION_LIMIT: i64 = 24 * 60 * 60 * 1000;
 
 /// A UUID of version 7.
@@ -22,7 +23,8 @@ pub const SESSION_LIMIT: i64 = 24 * 60 * 60 * 1000;
 pub struct Uuid7([u8; 16]);
 
 impl Uuid7 {
-    /// Parses the usual form with hyphens, in any case. None for another version or variant.
+    /// Parses the usual form with hyphens, in upper or lower case. Returns `None` for any other
+    /// text, version or variant.
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0u8; 16];
         let mut digits = 0usize;
@@ -42,8 +44,8 @@ impl Uuid7 {
         (digits == 32 && id.version() == 7 && id.is_rfc_variant()).then_some(id)
     }
 
-    /// The id of this time whose 74 free bits are the first ones of `hash`. None for a time before
-    /// 1970 or beyond 48 bits.
+    /// Builds the id of this time. Its 74 free bits are taken from the 80 bits of `hash`. Returns
+    /// `None` for a time before 1970 or beyond 48 bits.
     pub fn from_hash(time: Timestamp, hash: &[u8; 10]) -> Option<Self> {
         let time = u64::try_from(millis(time))
             .ok()
@@ -70,11 +72,12 @@ impl Uuid7 {
         ]))
     }
 
-    /// The id of this time derived from these parts. `purpose` keeps ids of different kinds apart.
+    /// Derives the id of this time from these parts. `purpose` separates ids of different kinds.
+    /// Returns `None` for a time before 1970 or beyond 48 bits.
     pub fn derived(time: Timestamp, purpose: &str, parts: &[&[u8]]) -> Option<Self> {
         let mut hash = Sha1::new();
         for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
-            // With their lengths, so that no two lists of parts read the same.
+            // The lengths are hashed too, so that no two lists of parts give the same bytes.
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
@@ -82,31 +85,31 @@ impl Uuid7 {
         Self::from_hash(time, hash.first_chunk()?)
     }
 
-    /// Its time part.
+    /// Returns the id's time part.
     pub fn time(self) -> Timestamp {
         let [t0, t1, t2, t3, t4, t5, ..] = self.0;
         let time = [0, 0, t0, t1, t2, t3, t4, t5];
         Timestamp::from_millis(i64::from_be_bytes(time))
     }
 
-    /// Whether an event of this time may carry it as its session: not before its time part and at
-    /// most 24 hours after it (mapping 5.3).
+    /// Returns whether an event of this time may carry this id as its session: not before the id's
+    /// time part and at most 24 hours after it (mapping 5.3).
     pub fn covers(self, event: Timestamp) -> bool {
         (0..=SESSION_LIMIT).contains(&millis(event).saturating_sub(millis(self.time())))
     }
 
-    /// Whether PostHog finds it for an event of this time: its sessions are looked up three days
-    /// around their ids' times, which may be those of a client's clock.
+    /// Returns whether PostHog finds the session of an event of this time. PostHog searches for a
+    /// session three days around its id's time, which may be that of a client's clock.
     pub fn is_found_at(self, event: Timestamp) -> bool {
         millis(event).abs_diff(millis(self.time())) <= 3 * SESSION_LIMIT.unsigned_abs()
     }
 
-    /// Its 16 bytes.
+    /// Returns the id's 16 bytes.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
-    /// The id of these bytes, if they are one of version 7.
+    /// Returns the id of these bytes. Returns `None` if they are not a UUID of version 7.
     pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
         let id = Self(bytes);
         (id.version() == 7 && id.is_rfc_variant()).then_some(id)
@@ -133,7 +136,7 @@ impl fmt::Debug for Uuid7 {
     }
 }
 
-/// The 36 characters of a uuid.
+/// Returns the 36 characters of a UUID.
 #[inline(always)]
 pub(in crate::rewrite) fn hyphenated(uuid: [u8; 16]) -> [u8; 36] {
     let [high, low] = hexadecimal(uuid);
@@ -146,7 +149,7 @@ pub(in crate::rewrite) fn hyphenated(uuid: [u8; 16]) -> [u8; 36] {
     text
 }
 
-/// The 32 digits of sixteen bytes, all at once.
+/// Returns the 32 digits of sixteen bytes, all computed at once.
 #[inline(always)]
 fn hexadecimal(bytes: [u8; 16]) -> [[u8; 16]; 2] {
     let low_half = u8x16::splat(0x0f);
@@ -155,7 +158,7 @@ fn hexadecimal(bytes: [u8; 16]) -> [[u8; 16]; 2] {
         let above = !is_number & u8x16::splat(b'a' - b'9' - 1);
         half + u8x16::splat(b'0') + above
     };
-    // What comes from the byte beside it is masked.
+    // The mask removes the bits that the shift moves in from the neighbouring byte.
     let shifted = (u128::from_le_bytes(bytes) >> 4).to_le_bytes();
     let first = digits(u8x16::new(shifted) & low_half);
     let second = digits(u8x16::new(bytes) & low_half);
@@ -166,15 +169,15 @@ fn hexadecimal(bytes: [u8; 16]) -> [[u8; 16]; 2] {
     .map(u8x16::to_array)
 }
 
-/// The uuid of an event made from a Segment message (posthog-ingestion 3.4).
+/// Returns the UUID of an event made from a Segment message (posthog-ingestion 3.4).
 ///
-/// `source` tells senders apart (the write key or the project), `kind` the events that one message
-/// becomes. The same message gives the same uuid whenever and through whichever proxy it comes,
-/// because `own` is its own time as it was sent, not the corrected one, which differs from try to
-/// try. Where there is none, or it lies more than three days from the corrected time, the
-/// corrected day is taken: PostHog looks a uuid up no further than three days from its time part.
+/// `source` separates senders (the write key or the project), and `kind` separates the events that
+/// one message becomes. The same message gives the same UUID at any time and through any proxy,
+/// because `own` is the message's own time as it was sent. The corrected time differs from retry to
+/// retry. If `own` is missing, or more than three days away from the corrected time, the corrected
+/// day is used: PostHog searches for a UUID at most three days from its time part.
 ///
-/// None for times that version 7 cannot hold.
+/// Returns `None` for times that version 7 cannot hold.
 pub fn event_uuid(
     own: Option<Timestamp>,
     corrected: Timestamp,

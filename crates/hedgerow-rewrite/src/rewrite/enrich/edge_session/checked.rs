@@ -1,21 +1,24 @@
-//! Cookies that were made or checked lately: a visitor's requests bring the same one until it is renewed.
+//! A cache of cookies that the edge made or checked recently. A visitor's requests carry the same
+//! cookie until it is renewed.
 //!
-//! What is not remembered is checked by its hash, so that nothing but time depends on this.
+//! A cookie that is not in the cache is checked by its hash, so the cache affects only the time
+//! that a check takes.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::{PAYLOAD, TAG};
 
-/// How many are remembered.
+/// The number of slots in the cache; each holds one cookie.
 const SLOTS: usize = 1024;
 
-/// Visitors with longer ids are none that a library has made. In bytes; all slots take some 200 KiB.
+/// The longest visitor id that is stored, in bytes; no library makes a longer one. All slots
+/// together take about 200 KiB.
 const LONGEST_VISITOR: usize = 100;
 
 /// A cookie's value, decoded.
 pub(super) type Bytes = [u8; PAYLOAD + TAG];
 
-/// Cookies that are known to be ours, each with its visitor.
+/// The cookies that are known to be valid, each with its visitor.
 pub(super) struct Checked(Box<[Mutex<Option<KnownCookies>>]>);
 
 struct KnownCookies {
@@ -30,15 +33,15 @@ impl Default for Checked {
 }
 
 impl Checked {
-    /// Its place. The hash in a cookie of ours is as good as random; what others make up is never
-    /// remembered.
+    /// Returns the slot of a cookie, which the end of its hash selects. The hash of a valid cookie
+    /// is as good as random, and cookies that others invent are never stored.
     fn slot(&self, cookie: &Bytes) -> Option<&Mutex<Option<KnownCookies>>> {
         let last = u16::from_be_bytes(*cookie.last_chunk()?);
         self.0.get(usize::from(last) % SLOTS)
     }
 
-    /// Whether this cookie of this visitor is known to be ours. How long it takes does not tell how much
-    /// of it is right.
+    /// Returns whether the cache contains this cookie for this visitor. The time of the comparison
+    /// does not reveal how much of the cookie is right.
     pub(super) fn knows(&self, cookie: &Bytes, visitor: &str) -> bool {
         let Some(slot) = self.slot(cookie) else {
             return false;
@@ -51,7 +54,7 @@ impl Checked {
         })
     }
 
-    /// Remembers a cookie that was made here, or checked.
+    /// Stores a cookie that was made or checked here, unless the visitor's id is too long.
     pub(super) fn remember(&self, cookie: &Bytes, visitor: &str) {
         if let Some(slot) = self
             .slot(cookie)

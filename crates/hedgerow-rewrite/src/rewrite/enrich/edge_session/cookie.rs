@@ -1,4 +1,4 @@
-//! How the session cookie travels: `Cookie` in, `Set-Cookie` out (RFC 6265).
+//! Reads the session cookie from `Cookie` headers and writes it to `Set-Cookie` headers (RFC 6265).
 
 use super::{CookieValue, EdgeSessionError};
 use crate::rewrite::enrich::session;
@@ -8,23 +8,28 @@ use crate::rewrite::enrich::session;
 pub enum Transport {
     /// Over TLS, at the edge itself or at a trusted proxy before it.
     Tls,
-    /// In the clear; a `Secure` cookie would not be stored.
+    /// Without TLS; the browser would not store a `Secure` cookie.
     Plain,
 }
 
-/// The cookie's name and reach.
+/// The name of the session cookie, and the domain that shares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionCookie {
     name: String,
     domain: Option<String>,
 }
 
-/// The longest name, in bytes: browsers store at most 4,096 of name and value.
+/// The longest name, in bytes. Browsers store at most 4,096 bytes of name and value.
 const LONGEST_NAME: usize = 128;
 
 impl SessionCookie {
-    /// A cookie of this name. Without a domain it is the answering host's alone; with one all of
-    /// the domain's hosts share the visitor's session.
+    /// Creates a cookie with this name. Without a domain, the browser sends it only to the host
+    /// that answered. With a domain, all hosts of the domain share the visitor's session.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the name or the domain is invalid, or if a `__Host-` cookie has a
+    /// domain.
     pub fn new(name: &str, domain: Option<&str>) -> Result<Self, EdgeSessionError> {
         let is_plain = |text: &str, extra: &[u8], longest: usize| {
             (1..=longest).contains(&text.len())
@@ -32,7 +37,7 @@ impl SessionCookie {
                     .bytes()
                     .all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte))
         };
-        // Browsers ignore a dot in front.
+        // Browsers ignore a leading dot.
         let is_domain = |domain: &str| {
             let domain = domain.strip_prefix('.').unwrap_or(domain);
             domain.len() <= 253 && domain.split('.').all(|label| is_plain(label, b"-", 63))
@@ -54,13 +59,13 @@ impl SessionCookie {
         })
     }
 
-    /// Its value in a `Cookie` header.
+    /// Returns the cookie's value from a `Cookie` header.
     pub fn find<'a>(&self, header: &'a str) -> Option<&'a str> {
         session::cookie(header, &self.name)
     }
 
-    /// The `Set-Cookie` header that stores it. Scripts cannot read it, and other sites' requests
-    /// do not carry it, except when a visitor follows a link.
+    /// Returns the `Set-Cookie` header for this value. Scripts cannot read the cookie, and requests
+    /// from other sites carry it only when a visitor follows a link.
     pub fn header(&self, cookie: &CookieValue, transport: Transport) -> String {
         let mut header = format!(
             "{}={}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax",
@@ -77,7 +82,7 @@ impl SessionCookie {
     }
 }
 
-/// Its name, and its domain if it has one.
+/// Writes the name, and the domain if there is one.
 impl std::fmt::Display for SessionCookie {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.name)?;

@@ -1,33 +1,33 @@
 //! Sessions that the edge keeps itself, in a first-party cookie (`sessions: cookie`).
 //!
-//! The rules are posthog-js's: a session ends after 30 minutes without a message and lasts 24
-//! hours at most. All state is in the cookie, none in the process, so any number of proxies with
-//! the same secret may serve one site, and a restart forgets nothing.
+//! The rules are posthog-js's: a session ends after 30 minutes without a message and lasts at most
+//! 24 hours. The cookie holds all state and the process holds none. So any number of proxies with
+//! the same secret can serve one site, and a restart loses nothing.
 //!
 //! **The first requests of a visit** leave the browser together, before any of them has been
-//! answered, and perhaps to different proxies. A random id would make each of them a session of
-//! its own. So a new session's id is derived, with the secret, from the visitor (the anonymous id)
-//! and the half-hour in which it begins: all of them compute the same. Each visitor's half-hours
-//! begin at a moment of their own, or a campaign mailed at nine sharp would meet all visitors'
-//! border. Two visits of one visitor never share a half-hour, because 30 idle minutes lie between
-//! them, and so they never share an id.
+//! answered, and may reach different proxies. With random ids, each request would begin a session
+//! of its own. So the id of a new session is derived, with the secret, from the visitor (the
+//! anonymous id) and the half-hour in which the session begins: all these requests get the same id.
+//! The half-hours of each visitor begin at a different moment. Otherwise a campaign mailed at nine
+//! o'clock would reach all visitors when their half-hours change. Two visits of one visitor are
+//! more than 30 minutes apart, so they never fall into the same half-hour and never share an id.
 //!
-//! What this costs, and where it ends:
-//! - The id's time part lies up to 31 minutes before the session's first event; PostHog asks only
-//!   that it is not later. The 24 hours are counted from it, so a session lasts at least 23:29.
-//! - Requests without a cookie that fall on both sides of a border get two sessions. With first
-//!   requests 200 ms apart that is one visit in 9,000; a clock that is a second off on another
-//!   proxy makes it one in 1,800 for visits that reach both.
-//! - A browser that refuses the cookie gets a session for each half-hour.
-//! - The last answer to arrive sets the cookie. Answers to parallel requests differ in the time
-//!   of the last activity only, by as much as the requests do.
+//! The costs and limits of this method:
+//! - The id's time part lies up to 31 minutes before the session's first event; PostHog only
+//!   requires that it is not later. The 24 hours are counted from it, so a session may last at
+//!   least 23:29.
+//! - Requests without a cookie that arrive in two different half-hours get two sessions. If the
+//!   first requests are 200 ms apart, this happens in one of 9,000 visits. If another proxy's clock
+//!   is one second off, it happens in one of 1,800 visits that reach both proxies.
+//! - A browser that refuses the cookie gets a new session in each half-hour.
+//! - The last answer that arrives sets the cookie. The answers to parallel requests differ only in
+//!   the time of the last activity, by as much as the requests do.
 //!
-//! **What is in the cookie** is the session's id and its last activity, authenticated with
-//! HMAC-SHA-256 together with the visitor it was made for. A visitor can neither make one up nor
-//! use another visitor's, and a login that changes the anonymous id begins a new session, as
-//! posthog-js's reset does. SHA-256 is `ring`'s, which rustls brings along anyway and which
-//! compares in constant time; SHA-1, which the event ids use, would do for an HMAC, but should not
-//! guard anything new.
+//! **The cookie contains** the session's id and its last activity. HMAC-SHA-256 authenticates them
+//! together with the visitor. A visitor can neither forge a cookie nor use another visitor's
+//! cookie. A login that changes the anonymous id begins a new session, as posthog-js's reset does.
+//! `ring` provides SHA-256; rustls needs `ring` anyway, and it compares in constant time. SHA-1,
+//! which the event ids use, would be enough for an HMAC, but should not protect anything new.
 
 use std::fmt;
 
@@ -50,20 +50,21 @@ pub use cookie::{SessionCookie, Transport};
 /// The shortest secret, in bytes.
 pub const SECRET_BYTES: usize = 32;
 
-/// How far the clocks of two proxies, or of proxy and browser, may be apart, in milliseconds; as
-/// much as posthog-js tolerates.
+/// The largest difference between the clocks of two proxies, or of proxy and browser, in
+/// milliseconds; posthog-js tolerates the same.
 const SKEW: i64 = 60 * 1000;
 
-/// The cookie is not set again before this, in milliseconds: posthog-js saves its own as seldom.
+/// The shortest time between two renewals of the cookie, in milliseconds; posthog-js saves its own
+/// as rarely.
 const RENEWAL: i64 = 5 * 1000;
 
-/// The first byte of a cookie, should its form ever change.
+/// The first byte of a cookie: the version of its format.
 const VERSION: u8 = 1;
 
-/// Version, id, last activity in milliseconds (48 bits).
+/// The length of version, id and last activity (48 bits of milliseconds), in bytes.
 const PAYLOAD: usize = 1 + 16 + 6;
 
-/// HMAC-SHA-256.
+/// The length of an HMAC-SHA-256, in bytes.
 const TAG: usize = 32;
 
 /// Makes and checks session cookies.
@@ -81,47 +82,53 @@ pub struct EdgeSession {
     pub last_activity: Timestamp,
 }
 
-/// The session a message belongs to, and the cookie that keeps it.
+/// The session that a message belongs to, and the cookie that stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renewal {
-    /// The session; the one of the request's cookie if that still runs.
+    /// The session. It is the one in the request's cookie if that has not ended.
     pub session: EdgeSession,
-    /// The cookie to set; none if the one that came is fresh enough.
+    /// The cookie to set. `None` if the request's cookie is recent enough.
     pub cookie: Option<CookieValue>,
 }
 
-/// What is to be set.
+/// The value and the lifetime of a cookie to set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CookieValue {
     /// The cookie's value: 74 characters of base64.
     pub value: String,
-    /// How long the browser shall keep it, in seconds.
+    /// How long the browser stores the cookie, in seconds.
     pub max_age: u32,
 }
 
-/// Why sessions cannot be kept.
+/// Why the edge cannot keep sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EdgeSessionError {
     /// There is no secret.
     #[error("sessions need a secret")]
     NoSecret,
-    /// A secret can be guessed.
+    /// A secret is so short that it could be guessed.
     #[error("a secret for sessions has at least {SECRET_BYTES} bytes")]
     ShortSecret,
-    /// Not a name that a cookie can have.
+    /// The name is not allowed for a cookie.
     #[error("a cookie's name has letters, digits and -_. only, at most 128 of them")]
     CookieName,
-    /// Not a domain that a cookie can have.
+    /// The domain is not allowed for a cookie.
     #[error("a cookie's domain has letters, digits, dots and hyphens only, as example.com has")]
     CookieDomain,
-    /// Browsers store no cookie of this name that has a domain.
+    /// The cookie has a domain, but its name begins with `__Host-`. Browsers do not store such a
+    /// cookie.
     #[error("browsers refuse a cookie named __Host-… that has a domain")]
     HostCookieDomain,
 }
 
 impl EdgeSessions {
-    /// With these secrets. The first one makes cookies; the others are still accepted, so that a
-    /// secret can be replaced without ending the sessions of all visitors.
+    /// Creates an instance with these secrets. The first secret signs new cookies; the others are
+    /// still accepted, so that a secret can be replaced without ending the sessions of all
+    /// visitors.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no secret, or if one is shorter than [`SECRET_BYTES`].
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, EdgeSessionError> {
         let mut keys = Vec::new();
         for secret in secrets {
@@ -139,10 +146,11 @@ impl EdgeSessions {
         })
     }
 
-    /// The session in a cookie, if it was made here for this visitor and still runs at `now`.
+    /// Reads the session from a cookie. Returns `None` if the cookie was not made with one of the
+    /// secrets for this visitor, or if the session has ended at `now`.
     pub fn read(&self, cookie: &str, visitor: &str, now: Timestamp) -> Option<EdgeSession> {
         let mut bytes = [0u8; PAYLOAD + TAG];
-        // One byte more would not fit: a cookie of another length fails here.
+        // A longer value does not fit the buffer and fails here.
         let length = URL_SAFE_NO_PAD.decode_slice(cookie, &mut bytes).ok()?;
         if length != bytes.len() {
             return None;
@@ -170,8 +178,8 @@ impl EdgeSessions {
         session.runs_at(now).then_some(session)
     }
 
-    /// Goes on with a session that [`read`](Self::read) found, else begins one. None only for a
-    /// `now` that no UUID of version 7 can hold.
+    /// Continues a session that [`read`](Self::read) returned, or begins a new one. Returns `None`
+    /// only if a UUID of version 7 cannot hold `now`.
     pub fn renew(
         &self,
         session: Option<EdgeSession>,
@@ -200,19 +208,19 @@ impl EdgeSessions {
         Some(Renewal { session, cookie })
     }
 
-    /// The id of a session that begins at `now` (see the head of this file). Also the right id for
-    /// a message that is too old for the running session, by its own time: messages of one visit
-    /// that a browser kept while it was offline then share one.
+    /// Returns the id of a session that begins at `now` (see the module's documentation). A message
+    /// that is too old for the current session, by its own time, also gets this id: messages of one
+    /// visit that a browser stored while it was offline then share one id.
     pub fn begin(&self, visitor: &str, now: Timestamp) -> Option<Uuid7> {
         let key = self.keys.first()?;
-        // Beyond this no UUID of version 7 has a time.
+        // A UUID of version 7 cannot hold other times.
         let now = Some(millis(now)).filter(|now| (0..1 << 48).contains(now))?;
         let offset = hash(key, "offset", visitor, &[]);
         let offset = u32::from_be_bytes(*offset.first_chunk()?);
         let offset = i64::from(offset) % IDLE_LIMIT;
         let border = (now - offset).div_euclid(IDLE_LIMIT) * IDLE_LIMIT + offset;
         let id = hash(key, "session", visitor, &border.to_be_bytes());
-        // The event may have been made a moment before it arrived, on the border's other side.
+        // The event may have been made shortly before it arrived, in the half-hour before.
         Uuid7::from_hash(Timestamp::from_millis(border - SKEW), id.first_chunk()?)
     }
 
@@ -224,7 +232,7 @@ impl EdgeSessions {
         bytes.extend_from_slice(&time);
         let tag = hash(self.keys.first()?, "cookie", visitor, &bytes);
         bytes.extend_from_slice(&tag);
-        // The browser will bring it with its next request.
+        // The browser will send this cookie with its next request.
         if let Some(cookie) = bytes.first_chunk() {
             self.checked.remember(cookie, visitor);
         }
@@ -237,7 +245,7 @@ impl EdgeSessions {
 }
 
 impl EdgeSession {
-    /// Whether the session goes on with a message that arrives at `now`.
+    /// Returns whether a message that arrives at `now` continues the session.
     fn runs_at(&self, now: Timestamp) -> bool {
         let idle = millis(now).saturating_sub(millis(self.last_activity));
         let age = millis(now).saturating_sub(millis(self.id.time()));
@@ -245,7 +253,7 @@ impl EdgeSession {
     }
 }
 
-/// A hash under the key.
+/// Computes the HMAC-SHA-256 of these parts.
 fn hash(key: &hmac::Key, purpose: &str, visitor: &str, rest: &[u8]) -> [u8; TAG] {
     let tag = hmac::sign(key, &message(purpose, visitor, rest));
     let mut bytes = [0; TAG];
@@ -255,7 +263,8 @@ fn hash(key: &hmac::Key, purpose: &str, visitor: &str, rest: &[u8]) -> [u8; TAG]
     bytes
 }
 
-/// What is hashed. `purpose` keeps the three uses apart, and lengths keep the parts apart.
+/// Returns the bytes that are hashed. `purpose` separates the three uses of the hash, and lengths
+/// separate the parts.
 fn message(purpose: &str, visitor: &str, rest: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(16 + purpose.len() + visitor.len() + rest.len());
     for part in [purpose, visitor] {

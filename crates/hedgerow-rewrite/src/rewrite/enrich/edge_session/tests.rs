@@ -14,7 +14,7 @@ fn edge() -> EdgeSessions {
     EdgeSessions::new([SECRET]).unwrap()
 }
 
-/// One request at one proxy: what a browser that holds `cookie` gets.
+/// Sends one request with `cookie` to one proxy, and returns the session and the cookie to set.
 fn visit(edge: &EdgeSessions, cookie: Option<&str>, visitor: &str, now: i64) -> Renewal {
     let session = cookie.and_then(|cookie| edge.read(cookie, visitor, at(now)));
     edge.renew(session, visitor, at(now)).unwrap()
@@ -76,7 +76,7 @@ fn parallel_first_requests_at_several_proxies_are_one_session() {
             .collect();
         forks += i64::from(ids.iter().any(|id| *id != ids[0]));
     }
-    // 200 ms of half an hour: one in 9,000. All that is asserted is the order of magnitude.
+    // 200 ms of half an hour is one in 9,000. The assertion checks only the order of magnitude.
     assert!(forks <= 5, "{forks} of 2,000 visits were torn apart");
 }
 
@@ -84,7 +84,8 @@ fn parallel_first_requests_at_several_proxies_are_one_session() {
 fn requests_that_overlap_at_the_end_of_a_session_begin_the_same_next_one() {
     let proxies = [edge(), edge()];
     let cookie = visit(&proxies[0], None, VISITOR, NOW).cookie.unwrap().value;
-    // Well inside one of the visitor's half-hours, so that no border lies between them.
+    // Well inside one of the visitor's half-hours, so that none of the requests falls into another
+    // one.
     let border = millis(
         proxies[0]
             .begin(VISITOR, at(NOW + 60 * MINUTE))
@@ -110,7 +111,7 @@ fn tabs_share_the_session_in_whatever_order_their_answers_come() {
         .collect();
     for answer in &tabs {
         assert_eq!(answer.session.id, first.session.id);
-        // Whichever answer came last, the session goes on.
+        // The session continues, whichever answer arrived last.
         let cookie = &answer.cookie.as_ref().unwrap().value;
         let next = visit(&edge, Some(cookie), VISITOR, NOW + 58 * MINUTE);
         assert_eq!(next.session.id, first.session.id);
@@ -160,7 +161,7 @@ fn a_fresh_cookie_is_not_set_again() {
     assert!(visit(&edge, Some(&cookie.value), VISITOR, NOW + RENEWAL)
         .cookie
         .is_some());
-    // A proxy whose clock is behind neither ends the session nor sets its activity back.
+    // A proxy whose clock is slow neither ends the session nor sets its last activity back.
     let behind = visit(&edge, Some(&cookie.value), VISITOR, NOW - 30_000);
     assert_eq!(behind.session.last_activity, at(NOW));
     assert!(behind.cookie.is_none());
@@ -208,7 +209,7 @@ fn a_replaced_secret_ends_no_session() {
     let cookie = first.cookie.unwrap().value;
     let next = visit(&after, Some(&cookie), VISITOR, NOW + MINUTE);
     assert_eq!(next.session.id, first.session.id);
-    // And the cookie is now made with the new one.
+    // The new secret now signs the cookie.
     let renewed = next.cookie.unwrap().value;
     let only_new = EdgeSessions::new([OTHER]).unwrap();
     assert!(only_new.read(&renewed, VISITOR, at(NOW + MINUTE)).is_some());

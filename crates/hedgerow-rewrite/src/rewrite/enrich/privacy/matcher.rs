@@ -1,8 +1,8 @@
-//! Path patterns of two kinds, followed all at once.
+//! Matches all path patterns of `drop` and of `hash` at once.
 //!
-//! The steps of all patterns are bits of one row. A name takes each step that it fits one further: one
-//! look-up for all steps that are plain names, whatever their number, and one comparison for each
-//! name with stars. Most names fit none, and leave only those steps that stand for any depth.
+//! Each step of each pattern is one bit of a row. A name moves every step that it matches one bit
+//! further. One look-up finds all steps that are plain names, however many there are, and each name
+//! with stars takes one comparison. Most names match nothing, so that only the `**` steps stay set.
 
 use std::collections::HashMap;
 
@@ -10,32 +10,33 @@ use ahash::RandomState;
 
 use super::pattern::{NamePattern, PathPattern, PatternStep};
 
-/// How many steps fit a word; none of a pattern's crosses two, since it has half as many at most.
+/// The number of steps that fit a word. No pattern is split between two words, because it needs at
+/// most 33 bits: 32 steps and its end.
 const BITS: usize = u64::BITS as usize;
 
 /// The patterns of `drop` and of `hash`.
 #[derive(Debug, Default)]
 pub(in crate::rewrite) struct PatternMatcher {
-    /// The steps that each plain name fits.
+    /// The steps that each plain name matches.
     plain: HashMap<Box<[u8]>, Vec<Bit>, RandomState>,
     /// A bit for each byte that a plain name begins with.
     heads: [u64; 4],
     /// The steps of each name with stars.
     stars: Vec<(NamePattern, Vec<Bit>)>,
-    /// Where each pattern begins.
+    /// The first step of each pattern.
     begin: Vec<u64>,
-    /// The steps that stand for any depth.
+    /// The `**` steps.
     depths: Vec<u64>,
-    /// The ends of the patterns that drop, and of those that hash.
+    /// The ends of the `drop` patterns. `hashes` holds the ends of the `hash` patterns.
     drops: Vec<u64>,
     hashes: Vec<u64>,
     indexes: Indexes,
 }
 
-/// Whether the numbers of an array's elements are told apart.
+/// Whether the patterns distinguish the elements of an array by their indexes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::rewrite) enum Indexes {
-    /// What fits one of them fits all.
+    /// A pattern that matches one index matches all.
     #[default]
     Alike,
     Different,
@@ -47,12 +48,12 @@ struct Bit {
     bit: u64,
 }
 
-/// What the patterns say of a value that has been reached.
+/// The result of the patterns for the value at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) struct Reached {
     pub(in crate::rewrite) drops: bool,
     pub(in crate::rewrite) hashes: bool,
-    /// Whether they may mean something within it.
+    /// Whether a pattern may match something inside the value.
     pub(in crate::rewrite) goes_on: bool,
 }
 
@@ -123,12 +124,12 @@ impl PatternMatcher {
         }
     }
 
-    /// How many words a row takes; none if there are no patterns.
+    /// Returns the number of words in a row; 0 if there are no patterns.
     pub(in crate::rewrite) fn words(&self) -> usize {
         self.begin.len()
     }
 
-    /// Whether the numbers of an array's elements have to be told.
+    /// Returns whether the caller must pass the real indexes of an array's elements.
     pub(in crate::rewrite) fn indexes(&self) -> Indexes {
         self.indexes
     }
@@ -140,8 +141,8 @@ impl PatternMatcher {
         }
     }
 
-    /// Appends the row behind one name more, and says what has been reached. The row before begins
-    /// here.
+    /// Appends the row after one more name, and returns the result for the value there. The row
+    /// before begins at `from`.
     #[inline]
     pub(in crate::rewrite) fn follow(
         &self,
@@ -195,7 +196,7 @@ impl PatternMatcher {
     }
 }
 
-/// Any depth may be none.
+/// Adds the step after each `**` in a row, because `**` also matches no name at all.
 #[inline(always)]
 fn closed(mut row: u64, depths: u64) -> u64 {
     loop {
@@ -257,7 +258,7 @@ mod tests {
                     };
                     if hits(&drop, Hit::Here) {
                         assert!(reached.drops, "{drop:?} {path:?} {length}");
-                        // Nothing is asked of what is within it.
+                        // The content of a dropped value is not inspected.
                         break;
                     }
                     assert!(!reached.drops, "{drop:?} {path:?} {length}");

@@ -1,5 +1,5 @@
-//! What may leave the edge: addresses and click ids that are masked, and the patterns with which
-//! a site names events and properties.
+//! Masks addresses and click ids, and matches the patterns with which a site names events and
+//! properties.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,7 +12,7 @@ mod pattern;
 pub(in crate::rewrite) use matcher::{Indexes, PatternMatcher};
 pub use pattern::{Hit, NamePattern, PathPattern, PatternError, PatternProgress};
 
-/// What posthog-js writes instead of a masked parameter's value.
+/// The text that posthog-js writes instead of a masked parameter's value.
 pub const MASKED: &str = "<masked>";
 
 /// How much of an address leaves the edge.
@@ -21,16 +21,17 @@ pub enum IpMask {
     /// All of it.
     #[default]
     Off,
-    /// The network: without the last of an IPv4 address's four numbers, without the last 64 bits
-    /// of an IPv6 address, which name the device.
+    /// The network: an IPv4 address without the last of its four numbers, or an IPv6 address
+    /// without its last 64 bits, which identify the device.
     LastOctet,
-    /// Nothing. An absent `$ip` would be filled in by PostHog (posthog-ingestion 2.2), so
-    /// `0.0.0.0` stands for it, as Segment's users write (segment-tracking 4.3).
+    /// Nothing. PostHog would fill in an absent `$ip` (posthog-ingestion 2.2), so it is `0.0.0.0`,
+    /// as Segment's users write (segment-tracking 4.3).
     All,
 }
 
 impl IpMask {
-    /// The address as it may leave. A text that is no address leaves only if nothing is masked.
+    /// Returns the masked address. A text that is not an address is returned only if nothing is
+    /// masked.
     pub fn apply(self, address: &str) -> Cow<'_, str> {
         match self {
             Self::Off => Cow::Borrowed(address),
@@ -44,7 +45,7 @@ impl IpMask {
 }
 
 impl IpMask {
-    /// The same for an address that has been read.
+    /// Masks an address that is already parsed.
     pub fn apply_to(self, address: IpAddr) -> IpAddr {
         match self {
             Self::Off => address,
@@ -67,8 +68,8 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A URL in whose query the ids of single clicks ([`ParameterPrivacy::Personal`]) are masked, as posthog-js
-/// does it with `mask_personal_data_properties`.
+/// Masks the ids of single clicks ([`ParameterPrivacy::Personal`]) in the query of a URL, as
+/// posthog-js does with `mask_personal_data_properties`.
 pub fn mask_click_ids(url: &str) -> Cow<'_, str> {
     let (whole, fragment) = match url.find('#') {
         Some(at) => url.split_at(at),
@@ -87,7 +88,7 @@ pub fn mask_click_ids(url: &str) -> Cow<'_, str> {
     masked.push_str(head);
     for (at, part) in query.split('&').enumerate() {
         masked.push(if at == 0 { '?' } else { '&' });
-        // A second question mark may begin a parameter, too, of which nothing may be left.
+        // A second question mark may also begin a parameter, whose value must not remain.
         for (at, piece) in part.split('?').enumerate() {
             if at > 0 {
                 masked.push('?');
@@ -105,8 +106,8 @@ pub fn mask_click_ids(url: &str) -> Cow<'_, str> {
     Cow::Owned(masked)
 }
 
-/// Whether a property of this name holds the id of one click: `gclid`, PostHog's `$initial_gclid`,
-/// or `utm_gclid`, which the reference makes of `context.campaign.gclid`.
+/// Returns whether a property of this name holds the id of one click: `gclid`, PostHog's
+/// `$initial_gclid`, or `utm_gclid`, which the reference builds from `context.campaign.gclid`.
 pub fn is_click_id(property: &str) -> bool {
     let name = ["$initial_", "utm_"]
         .iter()
@@ -115,7 +116,7 @@ pub fn is_click_id(property: &str) -> bool {
     Parameter::privacy_of(name) == Some(ParameterPrivacy::Personal)
 }
 
-/// The name of a parameter, if it is the id of one click.
+/// Returns the name of a parameter if its value is the id of one click.
 fn personal_name(parameter: &str) -> Option<&str> {
     let name = parameter.split('=').next()?;
     (Parameter::privacy_of(name) == Some(ParameterPrivacy::Personal)).then_some(name)

@@ -1,4 +1,4 @@
-//! Patterns over names and over paths of names.
+//! Patterns for names and for paths of names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,41 +6,42 @@ use std::str::FromStr;
 use memchr::memmem::Finder;
 use thiserror::Error;
 
-/// The most stars a pattern may have. Matching takes time in proportion to stars and text.
+/// The most stars that a pattern may have. The time for a match grows with the stars and the text.
 const STARS: usize = 16;
 
-/// The most names a path pattern may have.
+/// The most steps (names and `**`) that a path pattern may have.
 const DEPTH: usize = 32;
 
-/// Why a text is no pattern.
+/// Why a text is not a valid pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PatternError {
-    /// It matches nothing.
+    /// The pattern, or a name between two of its dots, is empty.
     #[error("a pattern must not be empty, nor a name between two of its dots")]
     Empty,
-    /// Matching it would take too long.
+    /// The pattern has too many stars or names, so matching it would take too long.
     #[error("a pattern has at most {STARS} stars and {DEPTH} names")]
     TooLong,
 }
 
-/// A pattern for names such as events': `*` stands for any characters, also none. Case counts.
+/// A pattern for names, such as those of events. `*` matches any characters, also none. Upper and
+/// lower case differ.
 #[derive(Debug, Clone)]
 pub struct NamePattern {
     text: Box<str>,
-    /// What stands between its stars, made ready to be looked for.
+    /// The parts between the stars, prepared for the search.
     form: Form,
 }
 
 #[derive(Debug, Clone)]
 enum Form {
-    /// It has no star.
+    /// The pattern has no star.
     Plain,
     Stars {
-        /// How long what stands before the first star is, and what stands behind the last one.
+        /// The lengths of the parts before the first star and after the last one, in bytes.
         head: usize,
         tail: usize,
         middle: Box<[Finder<'static>]>,
-        /// How long all of that is.
+        /// The length of all parts together, in bytes.
         least: usize,
     },
 }
@@ -84,12 +85,12 @@ impl FromStr for NamePattern {
 }
 
 impl NamePattern {
-    /// Whether a name matches.
+    /// Returns whether the pattern matches a name.
     pub fn matches(&self, name: &str) -> bool {
         self.fits(name.as_bytes())
     }
 
-    /// The same of a name that is UTF-8.
+    /// Returns whether the pattern matches a name that is given as UTF-8 bytes.
     pub(super) fn fits(&self, name: &[u8]) -> bool {
         let text = self.text.as_bytes();
         let Form::Stars {
@@ -110,7 +111,8 @@ impl NamePattern {
         {
             return false;
         }
-        // Between two stars the first place that fits is as good as any; the end is fixed.
+        // Between two stars, the first place where a part matches is as good as any; the last part
+        // has a fixed place.
         let mut left = name.get(*head..end).unwrap_or_default();
         middle.iter().all(|part| {
             let found = part.find(left);
@@ -120,7 +122,7 @@ impl NamePattern {
         })
     }
 
-    /// Its name, if it has no star.
+    /// Returns the name if the pattern has no star.
     pub(super) fn plain(&self) -> Option<&str> {
         match self.form {
             Form::Plain => Some(&self.text),
@@ -128,7 +130,7 @@ impl NamePattern {
         }
     }
 
-    /// Whether it may match one number and not another.
+    /// Returns whether the pattern may match one number and not another.
     pub(super) fn distinguishes_numbers(&self) -> bool {
         let mut signs = self.text.chars().filter(|sign| *sign != '*').peekable();
         signs.peek().is_some() && signs.all(|sign| sign.is_ascii_digit())
@@ -141,10 +143,10 @@ impl fmt::Display for NamePattern {
     }
 }
 
-/// A pattern for places in an object: names with dots between them. A star stands for any
-/// characters of one name, two stars for any number of names, also none.
+/// A pattern for positions in an object: names with dots between them. A star matches any
+/// characters of one name, and two stars match any number of names, also none.
 ///
-/// `traits.email`, `properties.*.card_number`, `**.password`, `properties.address.**`.
+/// Examples: `traits.email`, `properties.*.card_number`, `**.password`, `properties.address.**`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathPattern(Vec<PatternStep>);
 
@@ -169,14 +171,14 @@ impl fmt::Display for PathPattern {
     }
 }
 
-/// What a pattern says of a place in an object.
+/// How a pattern matches a position in an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hit {
-    /// The value there is meant, with all that is in it.
+    /// The pattern matches the value there, with everything inside it.
     Here,
-    /// Something within the value may be meant.
+    /// The pattern may match something inside the value.
     Within,
-    /// Neither: the value can be copied as it stands.
+    /// Neither: the value can be copied unchanged.
     No,
 }
 
@@ -198,8 +200,8 @@ impl FromStr for PathPattern {
     }
 }
 
-/// How far a pattern has followed a path: one bit for each number of steps that the names so far
-/// can have used up.
+/// How far a pattern has matched a path. Bit N is set if the names so far can match the first N
+/// steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PatternProgress(u64);
 
@@ -208,7 +210,7 @@ impl PathPattern {
         &self.0
     }
 
-    /// What the pattern says of the value at this path.
+    /// Returns how the pattern matches the value at this path.
     pub fn at(&self, path: &[&str]) -> Hit {
         let followed = path
             .iter()
@@ -216,12 +218,13 @@ impl PathPattern {
         self.hit(followed)
     }
 
-    /// Where every path begins.
+    /// Returns the progress with which every path begins.
     pub fn begin(&self) -> PatternProgress {
         PatternProgress(self.skip_depths(1))
     }
 
-    /// One name further down. What has been met stays met: a value is meant with all that is in it.
+    /// Returns the progress after one more name. A pattern that has matched stays matched, because
+    /// it matches a value with everything inside it.
     pub fn follow(&self, PatternProgress(states): PatternProgress, name: &str) -> PatternProgress {
         if states & self.end() != 0 || states == 0 {
             return PatternProgress(states);
@@ -239,7 +242,7 @@ impl PathPattern {
         PatternProgress(self.skip_depths(next))
     }
 
-    /// What the pattern says of a value that has been reached.
+    /// Returns how the pattern matches the value that has been reached.
     pub fn hit(&self, PatternProgress(states): PatternProgress) -> Hit {
         if states & self.end() != 0 {
             Hit::Here
@@ -254,7 +257,7 @@ impl PathPattern {
         1 << self.0.len()
     }
 
-    /// Any depth may be none.
+    /// Adds the step after each `**`, because `**` also matches no name at all.
     fn skip_depths(&self, mut states: u64) -> u64 {
         for (at, step) in self.0.iter().enumerate() {
             if *step == PatternStep::AnyDepth && states & 1 << at != 0 {

@@ -1,9 +1,9 @@
-//! What a page's URL and its referrer say, in posthog-js's terms (mapping 5.1).
+//! Reads a page's URL and its referrer as posthog-js does (mapping 5.1).
 //!
-//! Browsers report URLs in the normal form of the URL standard, and those are read as they stand:
-//! nothing is allocated where nothing has to be encoded. Whatever else a sender writes (capitals,
-//! international names, numeric addresses, dots and backslashes in paths) is brought into that form
-//! by the `url` crate, as a browser's `location` would.
+//! Browsers report URLs in the normal form of the URL standard. Those are read as they are, without
+//! an allocation unless a character has to be encoded. The `url` crate brings all other URLs (with
+//! capitals, international names, numeric addresses, dots and backslashes in paths) into that form,
+//! as a browser's `location` would.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ pub(in crate::rewrite) use parameters::PARAMETER_NAMES;
 pub use parameters::{Parameter, ParameterPrivacy, Query};
 pub use search::{search_keyword, SearchEngine};
 
-/// What browsers encode in the path of a URL.
+/// The characters that browsers encode in the path of a URL.
 const ENCODED_IN_PATHS: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -26,7 +26,7 @@ const ENCODED_IN_PATHS: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'}');
 
-/// What posthog-js sends as the domain of a visit without a referrer.
+/// The domain that posthog-js sends for a visit without a referrer.
 pub const DIRECT: &str = "$direct";
 
 /// An absolute `http` or `https` URL.
@@ -37,8 +37,8 @@ pub struct Url<'a> {
 }
 
 impl<'a> Url<'a> {
-    /// Parses an absolute `http(s)://` URL. None for anything else, and for one that a browser takes
-    /// for broken.
+    /// Parses an absolute `http(s)://` URL. Returns `None` for anything else, and for a URL that a
+    /// browser rejects.
     pub fn parse(text: &'a str) -> Option<Self> {
         if let Some(normal) = Normal::read(text) {
             return Some(Self {
@@ -56,19 +56,20 @@ impl<'a> Url<'a> {
         })
     }
 
-    /// `$host`: the host in lower case, with the port unless it is the scheme's own.
+    /// Returns `$host`: the host in lower case, with the port unless it is the scheme's default.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// `$pathname`: `/` at least, without query and fragment; what browsers encode is encoded.
+    /// Returns `$pathname`: at least `/`, without query and fragment, encoded as in browsers.
     pub fn pathname(&self) -> &str {
         &self.pathname
     }
 }
 
-/// `$referring_domain`: the referrer's host with its port, [`DIRECT`] for an empty referrer,
-/// nothing for a text that names no host. Other schemes than the web's (`android-app:`) do.
+/// Returns `$referring_domain`: the referrer's host with its port, or [`DIRECT`] for an empty
+/// referrer. Returns `None` for a text without a host. URLs of other schemes (`android-app:`) may
+/// have a host, too.
 pub fn referring_domain(referrer: &str) -> Option<Cow<'_, str>> {
     if referrer.is_empty() {
         return Some(Cow::Borrowed(DIRECT));
@@ -81,12 +82,13 @@ pub fn referring_domain(referrer: &str) -> Option<Cow<'_, str>> {
         .map(Cow::Owned)
 }
 
-/// The longest name of a host that is brought into its normal form, in characters, as none of DNS is longer
-/// in any script: each label of it takes as long as fifty other bytes of a message. Percent signs make
-/// three of one.
+/// The longest host name that is brought into its normal form, in characters. DNS has no longer
+/// names in any script, and each label takes as long as fifty other bytes of a message. With
+/// percent signs, one character may take three.
 const LONGEST_HOST: usize = 253;
 
-/// A URL that is not in its normal form, unless no browser can have been there.
+/// Parses a URL that is not in its normal form. Returns `None` if it is invalid, or if its host is
+/// longer than any that a browser can have visited.
 fn any(text: &str) -> Option<url::Url> {
     let (_, rest) = text.split_once(':')?;
     let rest = rest.trim_start_matches(['/', '\\']);
@@ -100,14 +102,14 @@ fn any(text: &str) -> Option<url::Url> {
         true => 3 * LONGEST_HOST,
         false => LONGEST_HOST,
     };
-    // Behind the name there may be a port.
+    // A port may follow the name.
     if host.len() > longest && host.chars().count() > longest + ":65535".len() {
         return None;
     }
     url::Url::parse(text).ok()
 }
 
-/// Host and port as a browser's `location.host` has them.
+/// Returns host and port as a browser's `location.host` has them.
 fn host(url: &url::Url) -> Option<String> {
     let name = url.host_str().filter(|name| !name.is_empty())?;
     Some(match url.port() {
@@ -116,14 +118,15 @@ fn host(url: &url::Url) -> Option<String> {
     })
 }
 
-/// The parts of a web URL that is in its normal form already, but for the encoding of its path.
+/// The parts of a web URL that is already in its normal form, except for the encoding of its path.
 struct Normal<'a> {
     host: &'a str,
     pathname: &'a str,
 }
 
 impl<'a> Normal<'a> {
-    /// None for whatever may have to be changed; most of what browsers send is not.
+    /// Reads a URL. Returns `None` if a part may have to be changed; most URLs from browsers need
+    /// no change.
     fn read(text: &'a str) -> Option<Self> {
         let (rest, default_port) = match text.strip_prefix("https://") {
             Some(rest) => (rest, "443"),
@@ -136,8 +139,9 @@ impl<'a> Normal<'a> {
             Some((name, port)) => (name, Some(port)),
             None => (host, None),
         };
-        // What ends in a number is an address, and `xn--` stands for characters to be checked. What
-        // holds two hyphens may hold that.
+        // If the last label begins with a digit, the host may be an address. `xn--` marks encoded
+        // characters that must be checked, so a label with two hyphens in a row is not accepted
+        // either.
         let (mut before, mut starts_with_letter) = (b'.', false);
         for byte in name.bytes() {
             match byte {
@@ -161,8 +165,8 @@ impl<'a> Normal<'a> {
         let end = end.unwrap_or(rest.len());
         let pathname = rest.get(..end).filter(|path| !path.is_empty());
         let pathname = pathname.unwrap_or("/");
-        // Dots, encoded or not, may be steps between folders. Spaces at the very end of a URL and
-        // control characters are no part of it.
+        // A dot after a slash, encoded or not, may be a step between folders. Spaces at the very
+        // end of a URL and control characters are not part of it.
         let mut bytes = pathname.as_bytes();
         loop {
             match bytes {
@@ -179,13 +183,13 @@ impl<'a> Normal<'a> {
     }
 }
 
-/// Whether a port is written as browsers write it.
+/// Returns whether a port is written as browsers write it.
 fn is_plain_port(port: &str) -> bool {
     let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
     is_number && (port == "0" || !port.starts_with('0')) && port.parse::<u16>().is_ok()
 }
 
-/// Whether a dot in one of posthog-js's expressions stops before this character.
+/// Returns whether a dot in one of posthog-js's regular expressions stops before this character.
 fn is_line_end(character: char) -> bool {
     matches!(character, '\n' | '\r' | '\u{2028}' | '\u{2029}')
 }

@@ -1,10 +1,10 @@
-//! What stands in a URL's query, and which of it names a campaign.
+//! Reads the parameters in a URL's query, and selects those that name a campaign.
 
 use std::borrow::Cow;
 
 use crate::rewrite::json::{either, name, Name, Names, BLOCK};
 
-/// Whether a parameter tells something about one person.
+/// Whether a parameter reveals something about one person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParameterPrivacy {
     /// It names a campaign that many people saw.
@@ -13,8 +13,8 @@ pub enum ParameterPrivacy {
     Personal,
 }
 
-/// The parameters that become properties of the same name. First posthog-js's own, then two
-/// which PostHog lifts to the person as well or that are in common use.
+/// The parameters that become properties of the same name. posthog-js's own are first. The last two
+/// are added, because PostHog also copies them to the person or because they are in common use.
 const PARAMETERS: &[(Name, ParameterPrivacy)] = &[
     (name!("utm_source"), ParameterPrivacy::Campaign),
     (name!("utm_medium"), ParameterPrivacy::Campaign),
@@ -46,7 +46,7 @@ const PARAMETERS: &[(Name, ParameterPrivacy)] = &[
     (name!("utm_id"), ParameterPrivacy::Campaign),
 ];
 
-/// Their names.
+/// The names of these parameters.
 #[allow(clippy::indexing_slicing)]
 pub(in crate::rewrite) const PARAMETER_NAMES: Names = {
     let (mut names, mut index) = (Names::of(&[]), 0);
@@ -60,17 +60,18 @@ pub(in crate::rewrite) const PARAMETER_NAMES: Names = {
 /// One campaign parameter or click id of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameter<'a> {
-    /// Its name, which is also the property's.
+    /// The name of the parameter and of the property.
     pub name: &'static str,
     pub(in crate::rewrite) property: Name,
-    /// Its value, decoded; never empty.
+    /// The decoded value; never empty.
     pub value: Cow<'a, str>,
-    /// Whether it tells something about one person.
+    /// Whether the parameter reveals something about one person.
     pub privacy: ParameterPrivacy,
 }
 
 impl Parameter<'_> {
-    /// Whether a property of this name is taken from queries, and how private it is.
+    /// Returns how private a property of this name is. Returns `None` if it is not taken from
+    /// queries.
     pub fn privacy_of(name: &str) -> Option<ParameterPrivacy> {
         let index = index_of(name)?;
         PARAMETERS.get(index).map(|(_, privacy)| *privacy)
@@ -82,20 +83,21 @@ impl Parameter<'_> {
 pub struct Query<'a>(&'a str);
 
 impl<'a> Query<'a> {
-    /// The query of a URL of whatever kind, or of `context.page.search`. Empty if there is none.
+    /// Finds the query of any kind of URL, or of `context.page.search`. The query is empty if there
+    /// is none.
     pub fn of(url: &'a str) -> Self {
         let without_fragment = split_at(url, b'#').map_or(url, |(url, _)| url);
         let query = split_at(without_fragment, b'?').map_or("", |(_, query)| query);
         let query = query.trim_start_matches('?');
-        // The expressions in posthog-js end at the line. No browser's URL has a second one: the
-        // first bytes of all line ends say so soon.
+        // posthog-js's regular expressions stop at the end of a line. A browser's URL has only one
+        // line, and a search for the first bytes of all line ends shows this quickly.
         if memchr::memchr3(b'\n', b'\r', 0xe2, query.as_bytes()).is_none() {
             return Self(query);
         }
         Self(query.split(super::is_line_end).next().unwrap_or_default())
     }
 
-    /// Names and values in order, as they stand.
+    /// Returns the names and values in order, not decoded.
     pub fn pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let mut next = (!self.0.is_empty()).then_some(0);
         let mut marks = Delimiters::of(self.0.as_bytes());
@@ -119,19 +121,20 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Whether there is nothing in it.
+    /// Returns whether the query is empty.
     pub fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether its values stand there as they are.
+    /// Returns whether no value of the query has to be decoded.
     fn is_plain(self) -> bool {
         memchr::memchr2(b'+', b'%', self.0.as_bytes()).is_none()
     }
 
-    /// The decoded value of the first parameter of this name; none if it is missing or empty.
+    /// Returns the decoded value of the first parameter of this name. Returns `None` if it is
+    /// missing or empty.
     ///
-    /// Names are compared as they stand, as posthog-js compares them.
+    /// Names are compared without decoding, as posthog-js compares them.
     pub fn get(self, name: &str) -> Option<Cow<'a, str>> {
         self.pairs()
             .find(|(found, _)| *found == name)
@@ -139,7 +142,8 @@ impl<'a> Query<'a> {
             .filter(|value| !value.is_empty())
     }
 
-    /// Campaign parameters and click ids, in the query's order, each the first time it occurs.
+    /// Returns campaign parameters and click ids, in the query's order. Of several parameters with
+    /// one name only the first counts, even if it is empty; empty ones are left out.
     pub fn campaign(self) -> impl Iterator<Item = Parameter<'a>> {
         let (mut seen, is_plain) = (0u32, self.is_plain());
         self.pairs().filter_map(move |(name, value)| {
@@ -161,13 +165,13 @@ impl<'a> Query<'a> {
     }
 }
 
-/// The ampersands and equals signs of a query, looked for sixteen bytes at a time: what is between
-/// them is short.
+/// Finds the ampersands and equals signs of a query, sixteen bytes at a time, because the parts
+/// between them are short.
 struct Delimiters<'a> {
     text: &'a [u8],
-    /// Where the block begins that is looked at.
+    /// The position of the current block, in bytes.
     block: usize,
-    /// A bit for each mark in it that is still to come.
+    /// A bit for each delimiter in the block that has not been returned yet.
     found: u32,
 }
 
@@ -217,9 +221,9 @@ impl Iterator for Delimiters<'_> {
     }
 }
 
-/// Where a parameter of this name stands in the list, if it is one of them.
+/// Returns the index of a parameter in the list, if the list has one of this name.
 fn index_of(name: &str) -> Option<usize> {
-    /// For each name its place, counted from 1.
+    /// For each name its index plus 1; 0 for a name that is not in the list.
     #[allow(clippy::indexing_slicing)]
     static PLACES: [u8; Name::COUNT] = {
         let mut places = [0; Name::COUNT];
@@ -234,14 +238,14 @@ fn index_of(name: &str) -> Option<usize> {
     usize::from(place.unwrap_or(0)).checked_sub(1)
 }
 
-/// The parts before and behind the first such byte, which is an ASCII one.
+/// Returns the parts before and after the first occurrence of a byte, which must be ASCII.
 fn split_at(text: &str, byte: u8) -> Option<(&str, &str)> {
     let at = memchr::memchr(byte, text.as_bytes())?;
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
-/// The value as posthog-js decodes it: plus signs are blanks, and percent signs are decoded unless
-/// one of them is wrong or they do not spell UTF-8; then all of them stay.
+/// Decodes a value as posthog-js does: plus signs become spaces, and percent signs are decoded. If
+/// one of them is invalid, or if the result is not UTF-8, all percent signs stay.
 pub(super) fn decode(text: &str) -> Cow<'_, str> {
     if memchr::memchr2(b'+', b'%', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
@@ -269,7 +273,7 @@ fn decode_percent(text: &[u8]) -> Option<String> {
 }
 
 fn hexadecimal(digit: u8) -> Option<u8> {
-    // A digit of base 16 fits a byte.
+    // The value of a hexadecimal digit fits a byte.
     char::from(digit).to_digit(16).map(|value| value as u8)
 }
 

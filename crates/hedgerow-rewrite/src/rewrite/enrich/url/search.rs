@@ -1,4 +1,4 @@
-//! Which search engine sent a visitor, and for which words.
+//! Determines which search engine sent a visitor, and for which words.
 
 use std::borrow::Cow;
 
@@ -19,16 +19,17 @@ pub enum SearchEngine {
 }
 
 impl SearchEngine {
-    /// The engine a referrer belongs to.
+    /// Returns the search engine that a referrer belongs to.
     ///
-    /// As in posthog-js its name may stand anywhere behind the scheme, even in the query. A
-    /// stricter rule would be wiser, but the same visit would then count differently.
+    /// As in posthog-js, the engine's name may be anywhere after the scheme, even in the query. A
+    /// stricter rule would be better, but the same visit would then count differently.
     pub fn of(referrer: &str) -> Option<Self> {
         let rest = referrer
             .strip_prefix("https://")
             .or_else(|| referrer.strip_prefix("http://"))?;
         let line = rest.split(is_line_end).next().unwrap_or_default();
-        // Their dots are dots of expressions: they take any one character.
+        // posthog-js writes the names as regular expressions, in which a dot matches any one
+        // character.
         let stands = |name: &str, end: &str| {
             line.match_indices(name).any(|(at, _)| {
                 let mut rest = line.get(at + name.len()..).unwrap_or_default().chars();
@@ -50,7 +51,7 @@ impl SearchEngine {
         }
     }
 
-    /// `$search_engine`.
+    /// Returns `$search_engine`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Google => "google",
@@ -60,7 +61,7 @@ impl SearchEngine {
         }
     }
 
-    /// The parameter that holds the words searched for.
+    /// Returns the name of the parameter that holds the words searched for.
     fn parameter(self) -> &'static str {
         match self {
             Self::Yahoo => "p",
@@ -69,7 +70,7 @@ impl SearchEngine {
     }
 }
 
-/// `ph_keyword`: the words searched for, where the engine still tells them.
+/// Returns `ph_keyword`: the words searched for, if the engine still sends them.
 pub fn search_keyword(engine: SearchEngine, referrer: &str) -> Option<Cow<'_, str>> {
     Query::of(referrer).get(engine.parameter())
 }

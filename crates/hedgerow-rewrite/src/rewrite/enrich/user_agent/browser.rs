@@ -1,19 +1,19 @@
-//! Which browser, and which version of it.
+//! Determines the browser and its version.
 
 use super::scan::{after, digits, is_space, UserAgentText};
 
-/// When a rule holds.
+/// The condition of a rule.
 enum When {
-    /// One of these stands in the text.
+    /// The text contains one of these.
     One(&'static [&'static str]),
-    /// All of these stand in the text.
+    /// The text contains all of these.
     All(&'static [&'static str]),
-    /// Something that takes more than looking for words.
+    /// A condition that needs more than a search for words.
     Other(fn(&UserAgentText<'_>) -> bool),
 }
 
-/// The rules, the first that holds wins. Later words stand in the user agents of earlier
-/// browsers, so the order matters.
+/// The rules; the first one that holds wins. The order matters, because the user agents of many
+/// browsers also contain the words of later rules.
 const RULES: &[(When, &str)] = &[
     (When::All(&[" OPR/", "Mini"]), "Opera Mini"),
     (When::One(&[" OPR/"]), "Opera"),
@@ -55,7 +55,7 @@ const RULES: &[(When, &str)] = &[
     (When::One(&["Gecko"]), "Firefox"),
 ];
 
-/// The browser's name.
+/// Returns the browser's name.
 pub(super) fn name(text: &UserAgentText<'_>) -> Option<&'static str> {
     RULES
         .iter()
@@ -67,14 +67,15 @@ pub(super) fn name(text: &UserAgentText<'_>) -> Option<&'static str> {
         .map(|(_, name)| *name)
 }
 
-/// Safari, or a web view of an app on Apple's systems, which says neither `Safari` nor anything
-/// else. posthog-js knows the latter by `navigator.vendor`, which is Apple's in every WebKit and
-/// Google's in every Chromium, old Android included.
+/// Returns whether the browser is Safari, or a web view of an app on Apple's systems, whose user
+/// agent contains neither `Safari` nor the name of another browser. posthog-js recognizes web views
+/// by `navigator.vendor`, which is Apple's in every WebKit and Google's in every Chromium, old
+/// Android included.
 fn is_safari(text: &UserAgentText<'_>) -> bool {
     !text.has("Chrome") && !text.has("Android") && (text.has("Safari") || text.has("AppleWebKit"))
 }
 
-/// What stands before the version, for each browser that has one.
+/// Returns the texts that precede the version of a browser; none for a browser without a version.
 fn marks(browser: &str) -> &'static [&'static str] {
     match browser {
         "Internet Explorer Mobile" => &["rv:"],
@@ -102,7 +103,8 @@ fn marks(browser: &str) -> &'static [&'static str] {
     }
 }
 
-/// The browser's major and minor version as the text of a JSON number: `17.4`, and `120` for `120.0`.
+/// Returns the browser's major and minor version as the text of a JSON number: `17.4`, and `120`
+/// for `120.0`.
 pub(super) fn version(text: &UserAgentText<'_>, browser: &str) -> Option<String> {
     let found = match browser {
         "Konqueror" => after(&text.folded, "konqueror")
@@ -117,19 +119,19 @@ pub(super) fn version(text: &UserAgentText<'_>, browser: &str) -> Option<String>
     number(found?)
 }
 
-/// The first version in the text that stands right behind one of the marks.
+/// Returns the first version in the text that directly follows one of the marks.
 fn first<'a>(text: &'a str, marks: &'static [&'static str]) -> Option<&'a str> {
     marks
         .iter()
         .filter_map(|mark| {
             after(text, mark).find_map(|rest| Some((rest.len(), major_and_minor(rest)?)))
         })
-        // The leftmost one has the most text behind it.
+        // The leftmost one has the most text after it.
         .max_by_key(|(rest, _)| *rest)
         .map(|(_, version)| version)
 }
 
-/// The one or two numbers a text begins with.
+/// Returns the one or two numbers at the beginning of a text.
 fn major_and_minor(text: &str) -> Option<&str> {
     let (_, rest) = digits(text)?;
     let rest = match rest.strip_prefix('.').and_then(digits) {
@@ -139,8 +141,8 @@ fn major_and_minor(text: &str) -> Option<&str> {
     text.get(..text.len() - rest.len())
 }
 
-/// The text of a JSON number of equal value. None for what a double cannot hold, where
-/// posthog-js's number becomes null.
+/// Returns the text of a JSON number of equal value. Returns `None` if a double cannot hold the
+/// value; posthog-js's number then becomes null.
 fn number(text: &str) -> Option<String> {
     let value: f64 = text.parse().ok()?;
     value.is_finite().then(|| value.to_string())

@@ -1,8 +1,8 @@
-//! Which device, and what kind of device.
+//! Determines the device and its type.
 
 use super::scan::{after, is_line_end, is_space, UserAgentText};
 
-/// Tablets that say `Mobile` all the same.
+/// Marks, in lower case, of tablets whose user agents contain `Mobile` nevertheless.
 const TABLETS: &[&str] = &[
     "9138b",
     "tb782b",
@@ -15,7 +15,7 @@ const TABLETS: &[&str] = &[
     "smart ultra 6",
 ];
 
-/// Phones that do not say `Mobile`.
+/// Marks, in lower case, of phones whose user agents do not contain `Mobile`.
 const PHONES: &[&str] = &[
     "huaweimed-al00",
     "tah-",
@@ -26,7 +26,7 @@ const PHONES: &[&str] = &[
     "u304aa",
 ];
 
-/// The device's name; none for an ordinary computer.
+/// Returns the device's name, or `None` for an ordinary computer.
 pub(super) fn name(text: &UserAgentText<'_>) -> Option<&'static str> {
     let found = if is_console(text, "nintendo ") {
         "Nintendo"
@@ -70,7 +70,7 @@ pub(super) fn name(text: &UserAgentText<'_>) -> Option<&'static str> {
     Some(found)
 }
 
-/// The kind of a device of this name.
+/// Returns the type of a device of this name.
 pub(super) fn kind(device: Option<&str>) -> &'static str {
     match device {
         None => "Desktop",
@@ -81,13 +81,13 @@ pub(super) fn kind(device: Option<&str>) -> &'static str {
     }
 }
 
-/// The maker's name with a model's behind it.
+/// Returns whether the text contains the maker's name with a model's name after it.
 fn is_console(text: &UserAgentText<'_>, mark: &str) -> bool {
     after(&text.folded, mark)
         .any(|rest| rest.starts_with(|next: char| next == '_' || next.is_ascii_alphanumeric()))
 }
 
-/// `Watch4,3/5.3` or `watch OS,5.3` or `WatchOS/5.3`.
+/// Returns whether the text has a part such as `Watch4,3/5.3`, `watch OS,5.3` or `WatchOS/5.3`.
 fn is_watch(text: &UserAgentText<'_>) -> bool {
     let version = |rest: &str| rest.starts_with(|next: char| next == '.' || next.is_ascii_digit());
     after(&text.folded, "watch").any(|rest| {
@@ -112,7 +112,8 @@ fn is_kobo(text: &UserAgentText<'_>) -> bool {
     })
 }
 
-/// Amazon's model codes: `KFxxWI` and `AEOxx` anywhere, other `KF…` only with the Silk browser.
+/// Returns whether the text contains one of Amazon's model codes: `KFxxWI` or `AEOxx`, or another
+/// `KF…` if the Silk browser follows.
 fn is_kindle(text: &UserAgentText<'_>) -> bool {
     let ends = |rest: &str| rest.starts_with(" bui") || rest.starts_with(')');
     let tail = |rest: &str, letters: std::ops::RangeInclusive<u8>| {
@@ -134,12 +135,13 @@ fn is_kindle(text: &UserAgentText<'_>) -> bool {
     with_wifi || with_screen || is_silk(&text.folded)
 }
 
-/// A Kindle's code, and on the same line, behind it, the Silk browser.
+/// Returns whether a Kindle's code is followed by the Silk browser on the same line.
 fn is_silk(folded: &str) -> bool {
     let mut rest = folded;
     while let Some(code) = after(rest, "kf").next() {
         let letters = code.bytes().take_while(u8::is_ascii_lowercase).count();
-        // Every code that begins within these letters ends with them, so they are done with.
+        // Every code that begins within these letters also ends with them, so the search continues
+        // after them.
         rest = code.get(letters..).unwrap_or_default();
         let behind = rest
             .strip_prefix(" bui")
@@ -148,11 +150,11 @@ fn is_silk(folded: &str) -> bool {
         if let Some(behind) = behind {
             let end = behind.find(is_line_end).unwrap_or(behind.len());
             let line = behind.get(..end).unwrap_or_default();
-            // One character at least stands in between.
+            // At least one character must be between the code and the browser.
             if line.rfind("silk/").is_some_and(|at| at > 0) {
                 return true;
             }
-            // Nor can a later code on this line be followed by it.
+            // The browser cannot follow a later code on this line either.
             rest = behind.get(end..).unwrap_or_default();
         }
     }
@@ -163,7 +165,7 @@ fn is_tablet(text: &UserAgentText<'_>) -> bool {
     !text.has("Mobile") || text.has_one_folded(TABLETS)
 }
 
-/// Whether an Android that looks like a tablet is a phone nevertheless.
+/// Returns whether an Android device that looks like a tablet is a phone.
 fn is_phone(text: &UserAgentText<'_>) -> bool {
     let is_pixel = after(&text.folded, "pixel")
         .any(|rest| rest.starts_with(|next: char| next.is_ascii_digit() || "axl ".contains(next)));

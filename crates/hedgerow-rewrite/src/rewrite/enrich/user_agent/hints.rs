@@ -1,40 +1,42 @@
-//! What client hints (`context.userAgentData`, segment-tracking 4.4) know better than the user agent.
+//! Client hints (`context.userAgentData`, segment-tracking 4.4), which correct the user agent's
+//! values.
 //!
-//! Browsers have frozen parts of the user agent: every Windows is 10, every Mac 10.15.7, every
-//! Android 10 and of no model, and a tablet that asks for desktop pages calls itself a Linux
-//! computer. The hints tell. posthog-js looks at them for the device type and for Brave; the
-//! rest here goes beyond it, in its words.
+//! Browsers have frozen parts of the user agent: every Windows is 10, every Mac is 10.15.7, every
+//! Android is 10 and has no model, and a tablet that requests desktop pages reports a Linux
+//! computer. The hints contain the real values. posthog-js reads them for the device type, and
+//! reads `navigator.brave` for Brave. The other corrections here go beyond posthog-js, but use its
+//! names.
 
 use super::UserAgent;
 
-/// The fields of `context.userAgentData` that say something, and the screen.
+/// The fields of `context.userAgentData` that are used, and the screen.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClientHints<'a> {
     /// `platform`: `Android`, `macOS`, `Windows`, …
     pub platform: Option<&'a str>,
-    /// `platformVersion`; browsers send it only to sites that ask for it.
+    /// `platformVersion`; browsers send it only to sites that request it.
     pub platform_version: Option<&'a str>,
-    /// `model`, likewise; empty on computers.
+    /// `model`; browsers send it only to sites that request it, and it is empty on computers.
     pub model: Option<&'a str>,
     /// `mobile`.
     pub mobile: Option<Mobile>,
-    /// `context.screen`, if the site fills it.
+    /// `context.screen`, if the site sends it.
     pub screen: Option<Screen>,
-    /// What `brands` say; [`see_brand`](Self::see_brand) fills it.
+    /// The browser that `brands` reveals; [`see_brand`](Self::see_brand) records it.
     pub brand: Brand,
 }
 
-/// The one browser that shows in its brands only.
+/// Whether the brands reveal a browser that the user agent does not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Brand {
-    /// Whatever the user agent says.
+    /// They do not: the user agent's browser is right.
     #[default]
     AsInUserAgent,
-    /// Brave, which looks like Chrome in its user agent.
+    /// They reveal Brave, whose user agent looks like Chrome's.
     Brave,
 }
 
-/// Whether a browser asks for pages made for phones.
+/// Whether a browser requests pages made for phones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mobile {
     /// It does.
@@ -54,7 +56,7 @@ pub struct Screen {
     pub density: Option<f64>,
 }
 
-/// A user agent's values with the hints worked in.
+/// A user agent's values, corrected by the hints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refined<'a> {
     /// `$browser`.
@@ -74,15 +76,15 @@ pub struct Refined<'a> {
 }
 
 impl<'a> ClientHints<'a> {
-    /// Notes one entry of `brands` or `fullVersionList`.
+    /// Records one entry of `brands` or `fullVersionList`.
     pub fn see_brand(&mut self, brand: &str) {
-        // posthog-js asks `navigator.brave` for it.
+        // posthog-js detects Brave by `navigator.brave`.
         if brand == "Brave" {
             self.brand = Brand::Brave;
         }
     }
 
-    /// The system's name in posthog-js's words.
+    /// Returns the system's name as posthog-js writes it.
     fn os(&self) -> Option<&'static str> {
         match self.platform? {
             "Android" => Some("Android"),
@@ -97,12 +99,13 @@ impl<'a> ClientHints<'a> {
 }
 
 impl UserAgent {
-    /// The values with the hints worked in. Allocates nothing.
+    /// Returns the values, corrected by the hints. Allocates nothing.
     ///
-    /// - The browser is Brave if a brand says so; then its version is unknown, as in posthog-js.
-    /// - The system is the hints' one where the user agent names none, or only Linux.
-    /// - Its version is theirs where the user agent has none or a frozen one.
-    /// - A computer by its user agent that is an Android by the hints becomes a tablet or a phone.
+    /// - The browser is Brave if a brand is; its version is then unknown, as in posthog-js.
+    /// - The system is taken from the hints if the user agent names none, or only Linux.
+    /// - The system's version is taken from the hints if the user agent has none or a frozen one.
+    /// - The device type is tablet or phone if the user agent names no device and the hints name
+    ///   Android.
     pub fn refined<'a>(&'a self, hints: &ClientHints<'a>) -> Refined<'a> {
         let os = match (self.os, hints.os()) {
             (None | Some("Linux"), Some(hinted)) => Some(hinted),
@@ -121,7 +124,7 @@ impl UserAgent {
             refined.browser = Some("Brave");
             refined.browser_version = None;
         }
-        // Hints of another system than the user agent's are of no use for its version.
+        // Hints of another system than the user agent's do not apply to its version.
         if os.is_some() && os == hints.os() {
             refined.os_version = os_version(os, refined.os_version, hints.platform_version);
         }
@@ -133,8 +136,8 @@ impl UserAgent {
 }
 
 impl ClientHints<'_> {
-    /// Phone or tablet: by the screen's short side, as posthog-js has it; else by `mobile`, which
-    /// Chrome denies on tablets only.
+    /// Returns whether an Android is a phone or a tablet: by the screen's short side, as posthog-js
+    /// does; without a screen by `mobile`, which Chrome sets to false only on tablets.
     fn android_type(&self) -> Option<&'static str> {
         let by_screen = self.screen.map(|screen| {
             let density = screen.density.filter(|density| *density > 0.0);
@@ -145,7 +148,7 @@ impl ClientHints<'_> {
     }
 }
 
-/// The better one of the user agent's own version and the hints'.
+/// Returns the better version: the user agent's own or the hints'.
 fn os_version<'a>(
     os: Option<&str>,
     own: Option<&'a str>,
@@ -155,7 +158,7 @@ fn os_version<'a>(
         return own;
     };
     match (os, own) {
-        // Windows counts its hints on its own: 13 and later is what is sold as 11.
+        // Windows has its own numbers in the hints: 13 and later are sold as Windows 11.
         (Some("Windows"), own) => match hinted
             .split('.')
             .next()
@@ -218,7 +221,7 @@ mod tests {
             (MAC, "macOS", "15.1.0", "Mac OS X", Some("15.1.0")),
             (ANDROID, "Android", "16.0.0", "Android", Some("16.0.0")),
             (LINUX, "Linux", "6.5.0", "Linux", None),
-            // Hints of another system say nothing of this one's version.
+            // Hints of another system do not change this one's version.
             (IPHONE, "Windows", "15.0.0", "iOS", Some("18.7.0")),
             (WINDOWS, "Android", "15.0.0", "Windows", Some("10")),
             (LINUX, "Plan 9", "4", "Linux", None),
@@ -251,7 +254,7 @@ mod tests {
         assert_eq!(parsed.refined(&hints).os, Some("Android"));
         hints.mobile = Some(Mobile::Yes);
         assert_eq!(parsed.refined(&hints).device_type, Some("Mobile"));
-        // The screen decides where it is known, as in posthog-js.
+        // The screen decides if it is known, as in posthog-js.
         for (width, height, density, kind) in [
             (1280.0, 800.0, None, "Tablet"),
             (412.0, 915.0, Some(0.0), "Mobile"),
@@ -264,7 +267,7 @@ mod tests {
             });
             assert_eq!(parsed.refined(&hints).device_type, Some(kind));
         }
-        // A user agent that names its device is believed.
+        // If the user agent names its device, the hints do not change the type.
         let phone = UserAgent::parse(ANDROID);
         assert_eq!(phone.refined(&hints).device_type, Some("Mobile"));
     }

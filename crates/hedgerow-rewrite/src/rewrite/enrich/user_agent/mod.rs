@@ -1,13 +1,13 @@
-//! Browser, operating system and device from a user agent, in posthog-js's own words.
+//! Determines browser, operating system and device from a user agent, with posthog-js's names.
 //!
-//! PostHog parses no user agents itself (posthog-ingestion 2.4), and its filters compare text.
-//! So the names, the order of the rules and their oddities (Android 10 has no version, Facebook
-//! has no browser version) are those of posthog-js 1.449 (`@posthog/core` 1.67). Two of its inputs do not
-//! exist on a server: `navigator.vendor` is derived from the user agent, and `navigator.brave` is
-//! taken from the client hints.
+//! PostHog does not parse user agents itself (posthog-ingestion 2.4), and its filters compare text.
+//! So the names, the order of the rules and their oddities (Android 10 has no version, Facebook has
+//! no browser version) are those of posthog-js 1.449 (`@posthog/core` 1.67). Two inputs of
+//! posthog-js do not exist on a server: `navigator.vendor` is derived from the user agent, and
+//! `navigator.brave` is taken from the client hints.
 //!
-//! Not taken over: the option that names Google's search app as a browser of its own. posthog-js
-//! has it switched off unless a site asks for defaults of May 2026 or later.
+//! posthog-js's option that names Google's search app as a browser of its own is not supported.
+//! posthog-js switches it off unless a site requests the defaults of May 2026 or later.
 
 use std::borrow::Cow;
 
@@ -23,14 +23,14 @@ pub use hints::{Brand, ClientHints, Mobile, Refined, Screen};
 
 use scan::UserAgentText;
 
-/// How much of a user agent is looked at, in bytes. Real ones end long before; text beyond it is
-/// some client's mischief and shall cost nothing.
+/// The most bytes of a user agent that are read. Real user agents are much shorter; a longer one is
+/// an abuse and must not cost more time.
 pub const PARSED_BYTES: usize = 4096;
 
-/// How long posthog-js lets `$raw_user_agent` be, in UTF-16 units.
+/// The longest `$raw_user_agent` in posthog-js, in UTF-16 units.
 const RAW_UNITS: usize = 1000;
 
-/// What a user agent says. A part that is not known is `None`, never an empty text.
+/// The values in a user agent. An unknown one is `None`, never an empty text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserAgent {
     /// `$browser`: `Chrome`, `Mobile Safari`, …
@@ -41,18 +41,19 @@ pub struct UserAgent {
     pub os: Option<&'static str>,
     /// `$os_version`: `10.15.7`, `XP`, …
     pub os_version: Option<String>,
-    /// `$device`: `iPhone`, `Android Tablet`, …; none for a desktop computer.
+    /// `$device`: `iPhone`, `Android Tablet`, …; `None` for a desktop computer.
     pub device: Option<&'static str>,
     /// `$device_type`: `Desktop`, `Mobile`, `Tablet`, `Console` or `Wearable`.
     pub device_type: Option<&'static str>,
-    /// `$webview_app`: `Instagram`, `LinkedIn`, …, if it is such an app's built-in browser.
+    /// `$webview_app`: `Instagram`, `LinkedIn`, …, if the browser is built into such an app.
     pub webview_app: Option<&'static str>,
-    /// `$webview_app_version`: as it stands.
+    /// `$webview_app_version`, as the user agent writes it.
     pub webview_app_version: Option<String>,
 }
 
 impl UserAgent {
-    /// Parses a user agent. Time grows with its length, of which at most [`PARSED_BYTES`] count.
+    /// Parses a user agent. The time grows with its length, of which at most [`PARSED_BYTES`] are
+    /// read.
     pub fn parse(user_agent: &str) -> Self {
         if user_agent.is_empty() {
             return Self::default();
@@ -78,8 +79,8 @@ impl UserAgent {
     }
 }
 
-/// `$raw_user_agent`: the text, of which posthog-js keeps 997 UTF-16 units and three dots when it
-/// is longer than 1,000.
+/// Returns `$raw_user_agent`. If the text is longer than 1,000 UTF-16 units, posthog-js keeps 997
+/// of them and adds three dots.
 pub fn raw(user_agent: &str) -> Cow<'_, str> {
     if user_agent.len() <= RAW_UNITS || user_agent.encode_utf16().count() <= RAW_UNITS {
         return Cow::Borrowed(user_agent);
@@ -95,7 +96,8 @@ pub fn raw(user_agent: &str) -> Cow<'_, str> {
     Cow::Owned(kept + "...")
 }
 
-/// The longest beginning of `text` of at most `bytes` bytes that ends between two characters.
+/// Returns the longest beginning of `text` of at most `bytes` bytes that ends between two
+/// characters.
 fn cut(text: &str, bytes: usize) -> &str {
     if text.len() <= bytes {
         return text;
@@ -138,9 +140,9 @@ mod tests {
         assert!(matches!(raw(&exact), Cow::Borrowed(text) if text == exact));
         let long = raw(&"x".repeat(1001)).into_owned();
         assert_eq!(long, format!("{}...", "x".repeat(997)));
-        // Two bytes but one unit each: still short.
+        // Each character has two bytes but one unit, so the text is short enough.
         assert!(matches!(raw(&"é".repeat(1000)), Cow::Borrowed(_)));
-        // A character of two units is not torn apart: 996 units and the dots.
+        // A character of two units is not split: 996 units and the dots remain.
         assert_eq!(raw(&"😀".repeat(600)).encode_utf16().count(), 999);
     }
 }

@@ -1,11 +1,11 @@
-//! Which operating system, and which version of it.
+//! Determines the operating system and its version.
 
 use super::scan::{after, dotted, is_line_end, lines, version, UserAgentText};
 
-/// A system and its version; an empty version is none.
+/// A system and its version, which is empty if it is unknown.
 type OsVersion = (&'static str, String);
 
-/// The systems in the order in which they are looked for.
+/// The rules for the systems; the first one that returns a system wins.
 const RULES: &[fn(&UserAgentText<'_>) -> Option<OsVersion>] = &[
     xbox,
     |text| plain(text.has_folded("nintendo"), "Nintendo"),
@@ -20,7 +20,7 @@ const RULES: &[fn(&UserAgentText<'_>) -> Option<OsVersion>] = &[
     |text| plain(text.has_one_folded(&["linux", "debian"]), "Linux"),
 ];
 
-/// The system's name and version.
+/// Returns the system's name and version.
 pub(super) fn name_and_version(text: &UserAgentText<'_>) -> (Option<&'static str>, Option<String>) {
     match RULES.iter().find_map(|rule| rule(text)) {
         Some((name, version)) => (Some(name), Some(version).filter(|text| !text.is_empty())),
@@ -28,12 +28,13 @@ pub(super) fn name_and_version(text: &UserAgentText<'_>) -> (Option<&'static str
     }
 }
 
-/// A system without a version, if it is that one.
+/// Returns a system without a version if `holds` is true.
 fn plain(holds: bool, name: &'static str) -> Option<OsVersion> {
     holds.then(|| (name, String::new()))
 }
 
-/// `Xbox; Xbox One)`: the model is the version. Any other mention of an Xbox is a Windows.
+/// Finds an Xbox in `Xbox; Xbox One)`: the model is the version. For any other mention of an Xbox,
+/// the rule for Windows decides.
 fn xbox(text: &UserAgentText<'_>) -> Option<OsVersion> {
     const MARK: &str = "xbox; xbox ";
     after(&text.folded, MARK).find_map(|rest| {
@@ -45,7 +46,7 @@ fn xbox(text: &UserAgentText<'_>) -> Option<OsVersion> {
         {
             return None;
         }
-        // The model keeps its capitals, so it is taken from the same place of the plain text.
+        // The model keeps its capitals, so it is read from the same position of the plain text.
         let begin = text.plain.len() - rest.len();
         let model = text.plain.get(begin..begin + end)?;
         Some(("Xbox", model.to_owned()))
@@ -79,7 +80,7 @@ fn windows(text: &UserAgentText<'_>) -> Option<OsVersion> {
     Some(("Windows", name.to_owned()))
 }
 
-/// The name under which a version of Windows NT was sold.
+/// Returns the name under which a version of Windows NT was sold.
 fn windows_version(version: &str) -> &'static str {
     match version {
         "5.0" => "2000",
@@ -93,7 +94,7 @@ fn windows_version(version: &str) -> &'static str {
     }
 }
 
-/// An iPhone, or an iPad or iPod whose system has a version (`… OS 18_7 like Mac OS X`).
+/// Finds an iPhone, or an iPad or iPod whose system has a version (`… OS 18_7 like Mac OS X`).
 fn ios(text: &UserAgentText<'_>) -> Option<OsVersion> {
     lines(text.plain).find_map(|line| {
         let device = ["iPhone", "iPad", "iPod"]
@@ -110,7 +111,7 @@ fn ios(text: &UserAgentText<'_>) -> Option<OsVersion> {
     })
 }
 
-/// `Watch4,3/5.3.8` or `watch OS,5.3,`.
+/// Finds a watch in `Watch4,3/5.3.8` or `watch OS,5.3,`.
 fn watch_os(text: &UserAgentText<'_>) -> Option<OsVersion> {
     lines(&text.folded).find_map(|line| {
         let watch = after(line, "watch").next()?;
@@ -129,7 +130,7 @@ fn watch_os(text: &UserAgentText<'_>) -> Option<OsVersion> {
     })
 }
 
-/// Android. Only the first mention counts, and a version without a minor part is none.
+/// Finds Android. Only the first mention counts, and a version without a minor part is ignored.
 fn android(text: &UserAgentText<'_>) -> Option<OsVersion> {
     let rest = after(&text.folded, "android").next()?;
     let version = rest

@@ -1,7 +1,8 @@
-//! Looking for marks in a text, in one pass each.
+//! Searches for marks in a text, in one pass each.
 
 /// A user agent together with its lower-case form, for the rules that ignore case. Only ASCII
-/// letters are folded, as posthog-js's expressions do; so both forms have the same offsets.
+/// letters are changed, as in posthog-js's regular expressions, so both forms have the same
+/// offsets.
 pub(super) struct UserAgentText<'a> {
     pub(super) plain: &'a str,
     pub(super) folded: String,
@@ -15,57 +16,59 @@ impl<'a> UserAgentText<'a> {
         }
     }
 
-    /// Whether the mark stands in the text as it is.
+    /// Returns whether the text contains the mark in exactly this case.
     pub(super) fn has(&self, mark: &str) -> bool {
         self.plain.contains(mark)
     }
 
-    /// Whether the mark, given in lower case, stands in the text in whatever case.
+    /// Returns whether the text contains the mark, given in lower case, in any case.
     pub(super) fn has_folded(&self, mark: &str) -> bool {
         self.folded.contains(mark)
     }
 
-    /// Whether one of the lower-case marks stands in the text in whatever case.
+    /// Returns whether the text contains one of the marks, given in lower case, in any case.
     pub(super) fn has_one_folded(&self, marks: &[&str]) -> bool {
         marks.iter().any(|mark| self.has_folded(mark))
     }
 
-    /// BlackBerry's marks, which browser, system and device share.
+    /// Returns whether the text contains one of BlackBerry's marks. The rules for browser, system
+    /// and device share them.
     pub(super) fn is_blackberry(&self) -> bool {
         self.has_one_folded(&["blackberry", "playbook", "bb10"])
     }
 }
 
-/// What follows each occurrence of a mark, in order.
+/// Returns the text after each occurrence of a mark, in order.
 pub(super) fn after<'a, 'm: 'a>(text: &'a str, mark: &'m str) -> impl Iterator<Item = &'a str> {
     text.match_indices(mark)
         .filter_map(move |(at, _)| text.get(at + mark.len()..))
 }
 
-/// The lines of a text as an expression's dot sees them.
+/// Returns the lines of a text. A dot in one of posthog-js's regular expressions does not cross
+/// them.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split(is_line_end)
 }
 
-/// Whether a dot in one of posthog-js's expressions stops before this character.
+/// Returns whether a dot in one of posthog-js's regular expressions stops before this character.
 pub(super) fn is_line_end(character: char) -> bool {
     matches!(character, '\n' | '\r' | '\u{2028}' | '\u{2029}')
 }
 
-/// Whether `\s` in one of posthog-js's expressions takes this character.
+/// Returns whether `\s` in one of posthog-js's regular expressions matches this character.
 pub(super) fn is_space(character: char) -> bool {
     character == '\u{feff}' || (character != '\u{85}' && character.is_whitespace())
 }
 
-/// The ASCII digits a text begins with (one at least), and the rest.
+/// Returns the ASCII digits at the beginning of a text (at least one), and the rest.
 pub(super) fn digits(text: &str) -> Option<(&str, &str)> {
     let count = text.bytes().take_while(u8::is_ascii_digit).count();
     (count > 0).then(|| text.split_at(count))
 }
 
-/// A version of two or three numbers, such as `18_7` or `10.15.7`: joined by dots, with a zero
-/// where the third is missing. One of `first` parts the first two, one of `second` may stand
-/// before the third.
+/// Reads a version of two or three numbers, such as `18_7` or `10.15.7`. Returns the numbers with
+/// dots between them, and a zero if the third is missing. One of `first` separates the first two
+/// numbers; one of `second` may precede the third.
 pub(super) fn version(text: &str, first: &[char], second: &[char]) -> Option<String> {
     let (major, rest) = digits(text)?;
     let (minor, rest) = digits(rest.strip_prefix(first)?)?;
@@ -74,7 +77,7 @@ pub(super) fn version(text: &str, first: &[char], second: &[char]) -> Option<Str
     Some([major, minor, patch].join("."))
 }
 
-/// The first `count` numbers joined by dots, as they stand; none if there are fewer.
+/// Returns the first `count` numbers with the dots between them. Returns `None` if there are fewer.
 pub(super) fn dotted(text: &str, count: usize) -> Option<&str> {
     let mut rest = text;
     for number in 0..count {

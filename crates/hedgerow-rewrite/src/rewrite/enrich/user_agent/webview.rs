@@ -1,14 +1,16 @@
-//! The app whose built-in browser shows a page (`$webview_app`), as posthog-js 1.449 tells it.
+//! Determines the app whose built-in browser shows a page (`$webview_app`), as posthog-js 1.449
+//! does.
 
 use std::sync::LazyLock;
 
 use regex::{Regex, RegexSet};
 
-/// What an app is known by, its name, and where its version stands if not behind that mark.
+/// The expression that recognizes an app, the app's name, and the expression that finds its version
+/// if the first one may not.
 type AppRule = (&'static str, &'static str, Option<&'static str>);
 
-/// posthog-js's expressions, the first that matches wins. Case counts only for ASCII letters in
-/// none of them, and `\b` and `\d` know ASCII only, as in JavaScript.
+/// posthog-js's regular expressions; the first one that matches wins. They ignore the case of ASCII
+/// letters only, and `\b` and `\d` match only ASCII, as in JavaScript.
 const RULES: &[AppRule] = &[
     (
         r"(?i-u:\bInstagram(?:[ /](\d+(?:\.\d+)*))?\b)",
@@ -38,7 +40,8 @@ const RULES: &[AppRule] = &[
         None,
     ),
     (
-        // posthog-js looks ahead for `\b` or `_`; nothing else is taken with it.
+        // posthog-js looks ahead for `\b` or `_`. Here the match includes the `_`, which changes
+        // nothing.
         r"(?i-u:\b(?:musical_ly|trill)(?:[_/](\d+\.\d+(?:\.\d+)*))?(?:\b|_))",
         "TikTok",
         Some(r"(?i-u:\bapp_version/(\d+(?:\.\d+)*))"),
@@ -81,7 +84,7 @@ const RULES: &[AppRule] = &[
 const FACEBOOK: Option<&str> = Some(r"(?i-u:\bFBAV/(\d+(?:\.\d+)*))");
 
 struct Rules {
-    /// All of them at once: most browsers are none of these apps.
+    /// All rules at once: most browsers match none of them.
     any: RegexSet,
     each: Vec<AppMatcher>,
 }
@@ -107,7 +110,7 @@ fn compile() -> Result<Rules, regex::Error> {
     Ok(Rules { any, each })
 }
 
-/// The app's name, and its version if the user agent says it.
+/// Returns the app's name, and its version if the user agent contains it.
 pub(super) fn app(user_agent: &str) -> Option<(&'static str, Option<String>)> {
     let rules = COMPILED.as_ref()?;
     let matching = rules.any.matches(user_agent);
@@ -116,7 +119,7 @@ pub(super) fn app(user_agent: &str) -> Option<(&'static str, Option<String>)> {
         let captures = expression.captures(user_agent)?;
         Some(captures.get(1).map(|version| version.as_str().to_owned()))
     };
-    // A version of its own place counts where it stands, else the one behind the mark.
+    // A version at a place of its own is preferred to the one after the mark.
     let elsewhere = rule.version.as_ref().and_then(own);
     let version = elsewhere.or_else(|| own(&rule.mark)).flatten();
     Some((rule.name, version))
