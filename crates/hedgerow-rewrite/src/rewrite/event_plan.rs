@@ -25,7 +25,7 @@ pub(super) enum Piece<'p> {
     Raw(Value),
     /// A number of the message, as a string of its digits.
     Digits(Value),
-    /// One of PostHog's own names.
+    /// A name that PostHog defines.
     Name(&'static str),
     /// A text that differs from the one in the message: a changed id, or the new name of an event.
     Spelled(&'p str),
@@ -172,8 +172,8 @@ impl<'p> EventPlan<'p> {
         Ok(())
     }
 
-    /// Repairs what capture or the pipeline after it would refuse. Returns the reason if it cannot be
-    /// repaired.
+    /// Repairs what capture or the pipeline after it would refuse. Returns an error if no repair is
+    /// possible.
     pub(super) fn check(&mut self, source: MessageSource<'_>) -> Result<(), NoEvent> {
         let text = source.text;
         self.check_event(text)?;
@@ -183,7 +183,7 @@ impl<'p> EventPlan<'p> {
         check_cookieless(self.kind, source)
     }
 
-    /// Applies the site's own rules: one can rename the event or leave it out.
+    /// Applies the site's own rules. A rule can rename the event or leave it out.
     pub(super) fn follow_rules(
         &mut self,
         source: MessageSource<'_>,

@@ -22,7 +22,7 @@ use crate::segment::Call;
 
 pub use rewriter::Rewriter;
 
-/// One request body while it is rewritten.
+/// A request body that is being rewritten.
 ///
 /// Feed it with [`push`](Self::push) and [`end`](Self::end). While the flow is [`Flow::Held`],
 /// [`pull`](Self::pull) returns no events; once it is [`Flow::Open`], it writes events into batches.

@@ -376,8 +376,8 @@ impl Repair<'_, '_> {
 }
 
 impl Workbench {
-    /// Whether an entry of the innermost object, whose entries begin at `from`, may override another. If
-    /// so, it fills `standing`.
+    /// Returns whether an entry of the innermost object, whose entries begin at `from`, may override
+    /// another. If so, fills `standing`.
     fn overrides(&mut self, from: usize, out: &[u8]) -> bool {
         let entries = self.entries.get(from..).unwrap_or_default();
         if entries.len() < 2 {

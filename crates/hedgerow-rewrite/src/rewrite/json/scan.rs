@@ -73,8 +73,8 @@ pub(in crate::rewrite) struct Scanner<'t, 's> {
     /// The most that were open at once within the current value.
     deepest: usize,
     clean: bool,
-    /// Why the text is not JSON. `rest` is then empty, so that every scan ends and only needs to check
-    /// this once.
+    /// Why the text is not JSON. `rest` is then empty, so that every scan ends and needs to check this
+    /// field only once.
     malformed: Option<Malformed>,
     scratch: &'s mut Work,
     habits: &'s Habits,

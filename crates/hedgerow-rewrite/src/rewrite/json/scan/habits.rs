@@ -231,14 +231,14 @@ pub(super) struct Lessons {
 impl Lessons {
     /// Returns the memory that it holds, in bytes.
     pub(super) fn held(&self) -> usize {
-    self.learned.capacity() * size_of::<Lesson>()
+        self.learned.capacity() * size_of::<Lesson>()
     }
 }
 
 impl Habits {
     /// Returns the memory that it holds, in bytes.
     pub(super) fn held(&self) -> usize {
-    self.held
+        self.held
     }
 
     /// Applies what was learned from the last text.
