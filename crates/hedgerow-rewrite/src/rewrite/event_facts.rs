@@ -1,5 +1,6 @@
-//! Whose an event is, for requests that leave together: the events of one person keep their order,
-//! and no event gets the address of another's client.
+//! Finds out to which person each event belongs, so that the events of several requests can leave in
+//! one batch: the events of one person keep their order, and no event gets the address of another
+//! person's client.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hasher};
@@ -11,23 +12,23 @@ use super::message_source::MessageSource;
 use super::normalise::Settled;
 use crate::posthog::{Address, EventFacts};
 
-/// Events that join two ids, and the property that names the second one; a track call may have
-/// either name, too (posthog-ingestion 4.3).
+/// Events that join two ids, each with the property that holds the second id. A track call may also
+/// have one of these event names (posthog-ingestion 4.3).
 const JOINING: [(&str, &str); 3] = [
     ("$identify", "$anon_distinct_id"),
     ("$create_alias", "alias"),
     ("$merge_dangerously", "alias"),
 ];
 
-/// What is known of an event that is written as its plan says.
+/// Returns the facts about the event that is written from `plan`.
 pub(super) fn event_facts(
     plan: &EventPlan<'_>,
     settled: &Settled<'_>,
     source: MessageSource<'_>,
 ) -> EventFacts {
     let MessageSource { text, message, .. } = source;
-    // Without an address of the connection, or with one that the sender names as well, PostHog
-    // may look at the request's.
+    // PostHog may use the request's address if the connection's address is not known, or if the
+    // sender sets `$ip`.
     let own_address = settled.ip.is_some() && message.properties.named(name!("$ip")).is_none();
     EventFacts {
         person: piece(plan.distinct_id, text),
@@ -51,7 +52,7 @@ fn joined(plan: &EventPlan<'_>, message: &Message, text: &[u8]) -> Option<u64> {
     Some(piece(Piece::Raw(value), text))
 }
 
-/// Equal for ids that are the same text once they are read.
+/// Returns the hash of an id's decoded text, so that it is equal for two spellings of one id.
 fn piece(id: Piece<'_>, text: &[u8]) -> u64 {
     let said = id.text(text).unwrap_or_else(|| match id {
         Piece::Raw(value) => String::from_utf8_lossy(value.of(text)),
@@ -72,7 +73,7 @@ mod tests {
     use crate::rewrite::{Arrival, Bounds, Mapping, Mode, Pulled, Rewriter};
     use crate::segment::Call;
 
-    /// What is known of these messages, which came from this address.
+    /// Returns the facts about `messages`, which arrived from the address `from`.
     fn of(messages: &str, mode: Mode, from: Option<&str>) -> BatchFacts {
         let mapping = Mapping {
             mode,
@@ -139,7 +140,7 @@ mod tests {
                     [track("\"ada\""), track("\"bob\""), track("\"ada\"")].join(","),
                     vec![ada, bob],
                 ),
-                // What is no event belongs to no person.
+                // A message that yields no event belongs to no person.
                 (r#"{"type":"track","userId":"bob"}"#.to_owned(), vec![]),
             ] {
                 assert_eq!(

@@ -1,6 +1,6 @@
-//! What a message becomes: the decisions of PostHog's own Segment destination (mapping, section
-//! 1), and then the repairs that capture needs (posthog-ingestion 1.7 and 3), all of them before a
-//! byte is written.
+//! Decides what a message becomes. First it follows PostHog's own Segment destination (mapping, section
+//! 1), then it makes the repairs that capture needs (posthog-ingestion 1.7 and 3). All of this happens
+//! before a byte is written.
 
 use super::identity::Id;
 use super::json::{inner, is_blank, name, Shape, Value};
@@ -21,13 +21,13 @@ use crate::segment::Kind;
 pub(super) enum Piece<'p> {
     /// Nothing, not even a key.
     Absent,
-    /// As it stands in the message.
+    /// A value that is copied from the message unchanged.
     Raw(Value),
     /// A number of the message, as a string of its digits.
     Digits(Value),
-    /// One of PostHog's own names.
+    /// A name that PostHog defines.
     Name(&'static str),
-    /// An id that is not spelled as it stands in the message.
+    /// A text that differs from the one in the message: a changed id, or the new name of an event.
     Spelled(&'p str),
 }
 
@@ -36,7 +36,7 @@ impl<'p> Piece<'p> {
         value.map_or(Self::Absent, Self::Raw)
     }
 
-    /// An id in the form in which PostHog gets it.
+    /// Returns an id in the form that PostHog receives.
     pub(super) fn of(id: &'p Id) -> Self {
         match id.spelled() {
             Some(spelled) => Self::Spelled(spelled),
@@ -44,8 +44,8 @@ impl<'p> Piece<'p> {
         }
     }
 
-    /// Numbers become strings: PostHog would do it to ids, or drop the event (posthog-ingestion
-    /// 3.2 and 4.2), and digits beyond a double's precision survive.
+    /// Turns a number into a string. PostHog would convert a number that is an id, or drop the event
+    /// (posthog-ingestion 3.2 and 4.2); as a string it keeps digits beyond a double's precision.
     pub(super) fn digits(self) -> Self {
         match self {
             Self::Raw(value) if value.shape == Shape::Number => Self::Digits(value),
@@ -53,7 +53,7 @@ impl<'p> Piece<'p> {
         }
     }
 
-    /// What it says as a text, if it is a string once written.
+    /// Returns the decoded text, if the value is written as a string.
     pub(super) fn text<'s>(self, text: &'s [u8]) -> Option<std::borrow::Cow<'s, str>>
     where
         'p: 's,
@@ -68,27 +68,28 @@ impl<'p> Piece<'p> {
     }
 }
 
-/// One event, decided and not yet written.
+/// An event that is decided but not yet written.
 #[derive(Debug)]
 pub(super) struct EventPlan<'p> {
     pub(super) kind: Kind,
     pub(super) event: Piece<'p>,
     pub(super) timestamp: HappenedAt,
     pub(super) distinct_id: Piece<'p>,
-    /// `$anon_distinct_id` of an identify; absent means that the caller's own, if any, stays.
+    /// The `$anon_distinct_id` of an identify call. If absent, the event keeps the sender's own property,
+    /// if there is one.
     pub(super) anon_distinct_id: Piece<'p>,
-    /// Where the distinct id came from.
+    /// The field of the message that holds the distinct id.
     pub(super) distinct_id_from: &'static str,
-    /// `alias` of an alias.
+    /// The `alias` of an alias call.
     pub(super) alias: Piece<'p>,
-    /// Where the alias came from.
+    /// The field of the message that holds the alias.
     pub(super) alias_from: &'static str,
-    /// A time that could not be used, kept as a property.
+    /// A time that could not be used; the event keeps it as a property.
     pub(super) unusable_time: Option<Value>,
 }
 
-/// Whether posthog-js has worked on the message, and so has told PostHog of the user itself
-/// (posthog-ingestion, section 7).
+/// Whether posthog-js has added to the message. Then posthog-js itself has identified the user to
+/// PostHog (posthog-ingestion, section 7).
 fn sent_by_posthog_js(source: MessageSource<'_>) -> bool {
     let properties = &source.message.properties;
     let lib = properties.named(name!("$lib"));
@@ -96,13 +97,13 @@ fn sent_by_posthog_js(source: MessageSource<'_>) -> bool {
 }
 
 impl<'p> EventPlan<'p> {
-    /// The reference's decisions (mapping 1.5 to 1.7).
+    /// Decides as the reference does (mapping 1.5 to 1.7).
     pub(super) fn reference(source: MessageSource<'_>, settled: &'p Settled<'_>) -> Self {
         let MessageSource { text, message, .. } = source;
         let user_id = settled.user_id.if_truthy(text);
         let event = match settled.kind {
             Kind::Track => Piece::from(message.event),
-            // A default that any `event` key replaces.
+            // The default name; an `event` key replaces it, whatever its value.
             Kind::Page => message.event.map_or(Piece::Name("$pageview"), Piece::Raw),
             Kind::Screen => Piece::Name("$screen"),
             Kind::Identify if user_id.is_some() => Piece::Name("$identify"),
@@ -133,7 +134,8 @@ impl<'p> EventPlan<'p> {
         }
     }
 
-    /// What the enriched mode decides otherwise (mapping 5.4), or why it leaves the message out.
+    /// Changes what the enriched mode decides differently (mapping 5.4). Returns the reason if it leaves
+    /// the message out.
     pub(super) fn enrich(
         &mut self,
         source: MessageSource<'_>,
@@ -156,7 +158,7 @@ impl<'p> EventPlan<'p> {
             }
         }
         if self.kind == Kind::Alias && self.alias == Piece::Absent {
-            // Segment calls it optional, and means the visitor (mapping 5.4).
+            // Segment calls `previousId` optional; its default is the anonymous visitor (mapping 5.4).
             let visitor = Piece::of(&settled.anonymous_id);
             let merges = visitor != Piece::Absent
                 && visitor.digits().text(text) != self.distinct_id.digits().text(text);
@@ -170,7 +172,8 @@ impl<'p> EventPlan<'p> {
         Ok(())
     }
 
-    /// Repairs what capture or the pipeline behind it would refuse, or says why it cannot be.
+    /// Repairs what capture or the pipeline after it would refuse. Returns an error if no repair is
+    /// possible.
     pub(super) fn check(&mut self, source: MessageSource<'_>) -> Result<(), NoEvent> {
         let text = source.text;
         self.check_event(text)?;
@@ -180,7 +183,7 @@ impl<'p> EventPlan<'p> {
         check_cookieless(self.kind, source)
     }
 
-    /// What a site's own rules make of the event.
+    /// Applies the site's own rules. A rule can rename the event or leave it out.
     pub(super) fn follow_rules(
         &mut self,
         source: MessageSource<'_>,
@@ -199,10 +202,10 @@ impl<'p> EventPlan<'p> {
         }
     }
 
-    /// Whether the event is one by which PostHog changes persons and groups. It drops these if
-    /// they carry `$process_person_profile: false` (posthog-ingestion 4.4).
+    /// Whether PostHog changes persons or groups because of the event. PostHog drops such an event if it
+    /// has `$process_person_profile: false` (posthog-ingestion 4.4).
     pub(super) fn changes_persons(&self, source: MessageSource<'_>) -> bool {
-        // All of them begin with a dollar sign, which nearly no event of a caller's does.
+        // The names of such events begin with a dollar sign; the sender's own names rarely do.
         if let Piece::Raw(value) = self.event {
             let is_plain = value.shape == Shape::Plain;
             if is_plain && !inner(value.of(source.text)).starts_with(b"$") {
@@ -213,8 +216,8 @@ impl<'p> EventPlan<'p> {
         event.is_some_and(|event| PERSON_EVENTS.contains(&event.as_ref()))
     }
 
-    /// Whether the event may make a profile, if it could do nothing without one: under `never`
-    /// PostHog would drop it.
+    /// Returns an error if the event changes persons or groups and the mapping never creates profiles:
+    /// PostHog would drop the event.
     pub(super) fn check_profiles(
         &self,
         source: MessageSource<'_>,
@@ -228,7 +231,7 @@ impl<'p> EventPlan<'p> {
         Ok(())
     }
 
-    /// Whether the event says anything besides who the person is.
+    /// Returns an error if the event only states who the person is.
     pub(super) fn check_anonymous(&self, source: MessageSource<'_>) -> Result<(), NoEvent> {
         if !self.kind.is_event_call() || self.changes_persons(source) {
             return Err(Omission::Anonymous.into());
@@ -236,7 +239,7 @@ impl<'p> EventPlan<'p> {
         Ok(())
     }
 
-    /// When the event happened.
+    /// Returns the time at which the event happened, if it is known.
     pub(super) fn moment(&self, source: MessageSource<'_>) -> Option<Timestamp> {
         match self.timestamp {
             HappenedAt::Unknown => None,
@@ -252,7 +255,7 @@ impl<'p> EventPlan<'p> {
             _ => {}
         }
         if self.kind == Kind::Page {
-            // Only the `event` key of a page call can bring it here, and it is a page view still.
+            // Only an unusable `event` key of the page call leads here; the event is still a page view.
             self.event = Piece::Name("$pageview");
             return Ok(());
         }
@@ -275,7 +278,8 @@ impl<'p> EventPlan<'p> {
         }
     }
 
-    /// What merges two persons must be text on both sides, or the event is dropped behind capture.
+    /// Checks the ids of an event that merges two persons. Both must be text, or PostHog drops the event
+    /// after capture has accepted it.
     fn check_merge(&mut self, text: &[u8]) -> Result<(), NoEvent> {
         self.anon_distinct_id = match self.anon_distinct_id.digits() {
             Piece::Raw(value) if !value.is_string() => Piece::Absent,
@@ -289,19 +293,20 @@ impl<'p> EventPlan<'p> {
         }
         let alias = self.alias.text(text);
         if alias.is_some() && alias == self.distinct_id.text(text) {
-            // What analytics.js sends for a second `alias` (segment-tracking 2.2).
+            // analytics.js sends this for a second `alias` (segment-tracking 2.2).
             return Err(Omission::SelfAlias.into());
         }
         Ok(())
     }
 }
 
-/// Whether a value is neither text, a number nor null, so that it can be no id.
+/// Whether a value cannot be an id because it is neither text, a number nor null.
 fn is_no_id(value: Value) -> bool {
     !value.is_string() && !matches!(value.shape, Shape::Null | Shape::Number)
 }
 
-/// Around a property stand the event's properties, the event, the array and the envelope.
+/// The number of containers around a property: the event's properties, the event, the array and the
+/// envelope.
 const AROUND_PROPERTIES: usize = 4;
 
 fn check_depth(source: MessageSource<'_>) -> Result<(), NoEvent> {
@@ -309,7 +314,7 @@ fn check_depth(source: MessageSource<'_>) -> Result<(), NoEvent> {
         properties, traits, ..
     } = source.message;
     let depth = |value: &Option<Value>| value.map_or(0, |value| usize::from(value.depth));
-    // Properties and context lose a level of their own when their entries move out of them.
+    // The entries of `properties` and `context` move out of these objects, so one level is lost.
     let deepest = depth(&properties.value)
         .max(depth(&source.context.value))
         .saturating_sub(1)
@@ -320,8 +325,8 @@ fn check_depth(source: MessageSource<'_>) -> Result<(), NoEvent> {
     Ok(())
 }
 
-/// Capture refuses a whole batch for a `$cookieless_mode` that is not a boolean; what the sender
-/// meant by it cannot be guessed.
+/// Refuses a `$cookieless_mode` that is not a boolean. Capture would refuse the whole batch, and the
+/// sender's intention cannot be guessed.
 fn check_cookieless(kind: Kind, source: MessageSource<'_>) -> Result<(), NoEvent> {
     if !kind.has_properties() {
         return Ok(());

@@ -1,18 +1,18 @@
-//! Where each property of an event came from, for `convert --explain`.
+//! Records the origin of each property of an event, for `convert --explain`.
 
 use super::json::{write_string, Scratch};
 use super::message::MessagePart;
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ValueOrigin<'a> {
     /// A place or a reason, in words.
     Fixed(&'static str),
-    /// A key below a part of the message.
+    /// A key in a part of the message.
     Under(&'static str, &'a [u8]),
 }
 
-/// What has been written so far, and where it came from.
+/// The properties that have been written so far, each with its origin.
 #[derive(Debug, Default)]
 pub(super) struct Trace(Vec<(Vec<u8>, String)>);
 
@@ -25,7 +25,7 @@ impl Trace {
         self.0.push(([prefix, key].concat(), origin));
     }
 
-    /// Notes each of the entries in `written`, which may begin with the comma before them.
+    /// Records the same origin for each entry in `written`, which may begin with a comma.
     pub(super) fn note_all(&mut self, written: &[u8], origin: ValueOrigin<'_>) {
         let entries = written.strip_prefix(b",").unwrap_or(written);
         let object = [b"{", entries, b"}"].concat();
@@ -37,7 +37,7 @@ impl Trace {
         }
     }
 
-    /// Takes back what has been noted of a property that does not shut down after all.
+    /// Removes the record of a property that is not sent after all.
     pub(super) fn forget(&mut self, key: &[u8]) {
         self.0.retain(|(noted, _)| noted != key);
     }
@@ -49,7 +49,7 @@ impl Trace {
         }
     }
 
-    /// An object from property to origin. Keys are JSON text already.
+    /// Writes an object from property to origin. The recorded keys are JSON text already.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.push(b'{');
         for (index, (key, origin)) in self.0.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! One body in the rewriting: pushed in as it arrives, pulled out as batches.
+//! Rewrites one request body: the caller pushes bytes as they arrive and pulls batches of events.
 
 mod rewriter;
 mod steps;
@@ -22,10 +22,10 @@ use crate::segment::Call;
 
 pub use rewriter::Rewriter;
 
-/// One request body while it is rewritten.
+/// A request body that is being rewritten.
 ///
-/// Feed it with [`push`](Self::push) and [`end`](Self::end). While it is [`Flow::Held`] nothing
-/// comes out; from [`Flow::Open`] on, [`pull`](Self::pull) writes events into batches.
+/// Feed it with [`push`](Self::push) and [`end`](Self::end). While the flow is [`Flow::Held`],
+/// [`pull`](Self::pull) returns no events; once it is [`Flow::Open`], it writes events into batches.
 #[derive(Debug)]
 pub struct Rewrite {
     rewriter: Arc<Rewriter>,
@@ -35,44 +35,45 @@ pub struct Rewrite {
     group_cookie: Option<String>,
     meta_ids: Option<MetaIds>,
     unconfirmed: Vec<Tag>,
-    /// Messages whose times have been noted, and would have to be forgotten.
+    /// Messages whose times have been recorded; a restart deletes these records.
     noted: Vec<Tag>,
     trace: Option<Trace>,
     body: SplitBody,
-    /// Given back when the body has ended.
+    /// Returned to the spare buffers when the body has ended.
     converter: Option<Box<Converter>>,
-    /// Where its client's context is remembered.
+    /// The slot that stores the client's context between requests.
     client: Option<ClientSlot>,
     shared: Heads,
-    /// The next message: found, and perhaps scanned.
+    /// The next message, which has been found and perhaps scanned.
     pending: Option<Found>,
-    /// Reported once it is certain where the messages of a held batch end.
+    /// Reports that are sent once it is certain where the array `batch` ends.
     held_back: HeldBack,
-    /// How far the batch had come before the first of them.
+    /// The state of the output before the first message, for a restart.
     mark: Option<Mark>,
     refused: usize,
     index: usize,
-    /// Bytes of the body so far.
+    /// The bytes of the body that have been pushed so far.
     pushed: usize,
-    /// The size that the output has reached; a refused message counts with its batch's values.
+    /// The size of the output so far, in bytes. A message counts at least as much as the batch-level values
+    /// that are read for it, even if it is refused.
     grown: usize,
 }
 
-/// The envelope's values for all messages.
+/// The values of the envelope that apply to all messages.
 #[derive(Debug)]
 enum Heads {
-    /// It has not been read.
+    /// The envelope has not been read.
     Unread,
-    /// It has none, as that of a single message.
+    /// There are none, for example because the body is a single message.
     Silent,
     Read(Box<BatchDefaults>),
 }
 
-/// What was found of a message.
+/// The result of the search for the next message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Found {
     Next(NextPart),
-    /// It begins with this range.
+    /// A message that begins at the start of this range.
     Message(Range<usize>, TextEnd),
 }
 
@@ -88,36 +89,36 @@ pub enum Flow {
 /// The write key that a body names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WrittenKey {
-    /// This one.
+    /// The key in the body.
     Named(String),
-    /// None.
+    /// The body has no key.
     Missing,
-    /// Neither the envelope nor the first message has come far enough.
+    /// More of the envelope or of the first message is needed.
     NotYetKnown,
 }
 
-/// Why `pull` came back.
+/// Why `pull` returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pulled {
-    /// The batch holds at least as many bytes as asked for.
+    /// The batch holds at least as many bytes as requested.
     Full,
-    /// More can be done at once, but other work should have its turn first.
+    /// More can be pulled at once, but other work should run first.
     Paused,
     /// More of the body is needed.
     Starved,
-    /// That was the last event.
+    /// The body has no further events.
     Done,
 }
 
 impl Rewrite {
-    /// Reserves memory for a body of this many bytes; more or fewer may come. The caller has to keep
-    /// it within bounds, because a client may announce what it never sends.
+    /// Reserves memory for a body of this many bytes; more or fewer may arrive. The caller must limit the
+    /// number, because a client may announce bytes that it never sends.
     pub fn expect(&mut self, bytes: usize) {
         self.body.expect(bytes);
     }
 
-    /// Says how many bytes the (inflated) body has, before its first. One that fits into the window is then
-    /// held to its end ([`Bounds::window`]).
+    /// Sets the length of the (inflated) body, in bytes, before the first push. A body that fits into the
+    /// window is then held to its end ([`Bounds::window`]).
     pub fn announce(&mut self, length: usize) {
         self.body.is_of(length);
     }
@@ -138,9 +139,9 @@ impl Rewrite {
         self.body.end();
     }
 
-    /// The write key in the body: of its top level, else of its first message. To be asked before the
-    /// first pull; not yet known while the body is held. In a streaming body only what stands before
-    /// `batch`, and in the first message, can be known.
+    /// Returns the write key of the body: the one at its top level, otherwise that of its first message.
+    /// Call it before the first pull. The key is not yet known while the body is held. In a streaming body
+    /// only the keys before `batch` and the first message are read.
     pub fn write_key(&mut self) -> Result<WrittenKey, RewriteError> {
         if !self.body.is_open() {
             return Ok(WrittenKey::NotYetKnown);
@@ -173,7 +174,7 @@ impl Rewrite {
         })
     }
 
-    /// The next message, or why there is none.
+    /// Returns the next message, or why there is none.
     fn find(&mut self) -> Result<Found, RewriteError> {
         if let Some(found) = self.pending.take() {
             return Ok(found);
@@ -204,19 +205,19 @@ impl Rewrite {
         }
     }
 
-    /// Sets the recipient of the events. Call it before the first pull; what depends on it (a
-    /// cookie's name, constant properties, ids of version 7) is left out otherwise.
+    /// Sets the recipient of the events. Call it before the first pull; without a recipient, events lack
+    /// everything that depends on it (a cookie's name, constant properties, ids of version 7).
     pub fn address_to(&mut self, recipient: Arc<Recipient>) {
         self.recipient = recipient;
     }
 
-    /// Notes for each event where its properties came from; see [`explanation`](Self::explanation).
+    /// Records the origin of each property of an event; see [`explanation`](Self::explanation).
     pub fn explain(&mut self) {
         self.trace = Some(Trace::default());
     }
 
-    /// Where the properties of the last event came from: a JSON object from property to origin.
-    /// Empty unless [`explain`](Self::explain) has been asked for.
+    /// Returns the origins of the last event's properties: a JSON object from property to origin. It is
+    /// empty unless [`explain`](Self::explain) has been called.
     pub fn explanation(&self) -> String {
         let mut out = Vec::new();
         if let Some(trace) = &self.trace {
@@ -225,16 +226,16 @@ impl Rewrite {
         String::from_utf8(out).unwrap_or_default()
     }
 
-    /// The `Set-Cookie` header that keeps the visitor's session; none if there is nothing to keep.
-    /// Call it after the last pull.
+    /// Returns the `Set-Cookie` header that stores the visitor's session, if there is one to store. Call
+    /// it after the last pull.
     pub fn set_cookie(&self, transport: Transport) -> Option<String> {
         let keeper = self.rewriter.sessions.as_ref()?;
         let value = self.sessions.cookie()?;
         Some(keeper.cookie.header(value, transport))
     }
 
-    /// Says that everything pulled so far is safe: PostHog has accepted it, or will get it from
-    /// where it is kept now. Only such messages are ever suppressed as repeats.
+    /// Records that everything pulled so far is safe: PostHog has accepted it, or it is stored and will be
+    /// delivered later. Only such messages are ever suppressed as repeats.
     pub fn confirm(&mut self) {
         let repeats = self.rewriter.conversion.repeats.as_ref();
         if let (Some(repeats), Some(now)) = (repeats, self.arrival.received_at) {
@@ -244,10 +245,10 @@ impl Rewrite {
         }
     }
 
-    /// Writes events into `batch` until it holds `limit` bytes, the body starves, or all is done;
-    /// or until it is time to yield ([`Pulled::Paused`]). Each message is shown to
-    /// `watch`, with its outcome. A body that is held is starved: what stands behind its messages may
-    /// change them.
+    /// Writes events into `batch` until it holds `limit` bytes, more of the body is needed, the body is
+    /// done, or it is time to yield ([`Pulled::Paused`]). Reports each message and its outcome to `watch`.
+    /// Returns [`Pulled::Starved`] for a body that is held, because keys after its messages may change
+    /// them.
     pub fn pull(
         &mut self,
         batch: &mut Batch,
@@ -292,22 +293,24 @@ impl Rewrite {
         }
     }
 
-    /// Whether a guess about the body may be relied on for another step. A check costs a pass over the
-    /// rest of it, and a wrong guess costs all the work so far: few bodies are longer than this.
+    /// Whether the guess about where the array `batch` ends may stay unchecked for another step. A check
+    /// costs a pass over the rest of the body, and a wrong guess costs all the work so far. Few bodies
+    /// exceed the limits below.
     fn may_stay_provisional(&self) -> bool {
-        /// This many messages, which are remembered until then, and this many bytes of them.
+        /// The most messages that stay unchecked, because their outcomes are stored until the check.
+        /// `BYTES` limits the bytes of these messages.
         const MESSAGES: usize = 1000;
         const BYTES: usize = 512 << 10;
         self.body.is_provisional() && self.index < MESSAGES && self.body.taken() < BYTES
     }
 
-    /// Bytes held now, for a budget of all requests.
+    /// Returns the number of bytes held now, for the memory limit of all requests together.
     pub fn held(&self) -> usize {
         self.body.held()
     }
 
-    /// Returns memory that is no longer needed. The batch may be under way for long, while other requests
-    /// need the memory.
+    /// Returns memory that is no longer needed to the spare buffers: sending the batch may take long, and
+    /// other requests need the memory.
     fn put_back(&mut self) {
         if let Some(mut converter) = self.converter.take() {
             converter.body = self.body.take_memory();
@@ -318,7 +321,7 @@ impl Rewrite {
         }
     }
 
-    /// Discards all output of the messages so far.
+    /// Discards all output so far and resets the state, so that the body is read again.
     fn restart(&mut self, batch: &mut Batch) {
         if let Some(mark) = self.mark.take() {
             batch.rewind(mark);
@@ -356,7 +359,7 @@ impl Drop for Rewrite {
     }
 }
 
-/// Whether a whole body is a batch, an object with a key `batch`, rather than one message.
+/// Whether a complete body is a batch (an object with a key `batch`) and not a single message.
 pub fn is_batch(body: &[u8]) -> bool {
     let bounds = Bounds {
         window: usize::MAX,

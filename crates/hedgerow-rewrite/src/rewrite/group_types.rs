@@ -1,4 +1,4 @@
-//! The group types of each project: PostHog has five, and ignores any further one silently
+//! Counts the group types of each project: PostHog accepts five and silently ignores any further one
 //! (posthog-ingestion 4.5).
 
 use std::collections::HashMap;
@@ -6,23 +6,23 @@ use std::sync::{PoisonError, RwLock};
 
 use crate::posthog::ProjectId;
 
-/// How many types of groups a project of PostHog's has.
+/// The number of group types that a PostHog project can have.
 pub const GROUP_TYPES: usize = 5;
 
-/// A longer name is looked at no further: names come from clients.
+/// The longest name that is remembered, in bytes. Clients choose the names, so the memory needs a limit.
 const NAME_BYTES: usize = 200;
 
-/// Projects that are told apart. There are as many as the configuration has.
+/// The most projects that are remembered. The configuration determines how many there are.
 const PROJECTS: usize = 1024;
 
-/// The types that were seen since the start, project by project.
+/// The types of each project that were seen since the start.
 #[derive(Debug, Default)]
 pub(super) struct GroupTypes(RwLock<HashMap<ProjectId, SeenGroupTypes, ahash::RandomState>>);
 
 #[derive(Debug, Default)]
 struct SeenGroupTypes {
     types: Vec<String>,
-    /// Whether the sixth has been reported.
+    /// Whether a sixth type has been reported.
     reported: Reported,
 }
 
@@ -33,16 +33,16 @@ enum Reported {
     Yes,
 }
 
-/// Whether a group type is new to the operator.
+/// Whether the operator should be told of a group type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NewGroupTypes {
     None,
-    /// It is the sixth of its project.
+    /// The type is the sixth of its project.
     Sixth,
 }
 
 impl GroupTypes {
-    /// Notes a type of a project. The sixth is news, once.
+    /// Records a group type of a project. Returns [`NewGroupTypes::Sixth`] once per project.
     pub(super) fn note(&self, project: &ProjectId, group_type: &str) -> NewGroupTypes {
         if group_type.is_empty() || group_type.len() > NAME_BYTES {
             return NewGroupTypes::None;
@@ -73,8 +73,8 @@ impl GroupTypes {
     }
 }
 
-/// The last groups of a project whose types had nothing new: a sender mostly has the same ones, and what is known of
-/// a type stays so.
+/// The last groups whose types have been recorded. Senders mostly repeat the same groups, whose types then
+/// need no second check.
 #[derive(Debug, Default)]
 pub(super) struct NotedGroups {
     project: ProjectId,
@@ -82,7 +82,7 @@ pub(super) struct NotedGroups {
     spelling: GroupSpelling,
 }
 
-/// Whether groups have a key that is written differently for PostHog.
+/// Whether PostHog gets a group's key in another spelling than the sender's.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum GroupSpelling {
     #[default]
@@ -91,25 +91,25 @@ pub(super) enum GroupSpelling {
 }
 
 impl NotedGroups {
-    /// More bytes of groups are not remembered.
+    /// The longest text of groups that is remembered, in bytes.
     const LONGEST: usize = 512;
 
-    /// The memory it holds, in bytes.
+    /// Returns the memory that it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.groups.capacity()
     }
 
-    /// Whether these are the last ones, byte for byte.
+    /// Whether these are the remembered groups, byte for byte, of the same project.
     pub(super) fn is(&self, project: &ProjectId, groups: &[u8]) -> bool {
         self.groups == groups && self.project == *project
     }
 
-    /// How these are spelled, if they are the last ones, whatever their project.
+    /// Returns the spelling of these groups, if they are the remembered ones, of any project.
     pub(super) fn spelling(&self, groups: &[u8]) -> Option<GroupSpelling> {
         (self.groups == groups).then_some(self.spelling)
     }
 
-    /// Remembers groups, whose types have been noted.
+    /// Remembers groups whose types have been recorded.
     pub(super) fn keep(&mut self, project: &ProjectId, groups: &[u8], spelling: GroupSpelling) {
         if groups.len() <= Self::LONGEST {
             self.spelling = spelling;

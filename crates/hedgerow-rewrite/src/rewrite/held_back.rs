@@ -1,16 +1,16 @@
-//! What is to be reported about messages whose place in the body is not certain yet.
+//! Stores reports about messages until it is certain where they are in the body.
 
 use std::ops::Range;
 
 use super::outcome::{MessageOutcome, NoEvent, Notice, Watch};
 use crate::posthog::Batch;
 
-/// Something to be told.
+/// A report that is stored.
 #[derive(Debug)]
 enum Told {
     Message {
         index: usize,
-        /// Where it stands in the body.
+        /// The position of the message in the body.
         came: Range<usize>,
         fate: HeldOutcome,
     },
@@ -21,12 +21,12 @@ enum Told {
 /// The outcome of a message.
 #[derive(Debug)]
 pub(super) enum HeldOutcome {
-    /// An event, which stands here in the batch.
+    /// An event, at this position in the batch.
     Event(Range<usize>),
     Verdict(NoEvent),
 }
 
-/// What is told at once, or later, or never.
+/// The reports that are waiting, in order.
 #[derive(Debug, Default)]
 pub(super) struct HeldBack(Vec<Told>);
 
@@ -47,7 +47,7 @@ impl HeldBack {
         });
     }
 
-    /// Tells all of it. `body` gives the bytes of a message.
+    /// Sends all reports to `watch`. `body` returns the bytes of a message.
     pub(super) fn tell<'b>(
         &mut self,
         batch: &Batch,
@@ -71,7 +71,7 @@ impl HeldBack {
         }
     }
 
-    /// Forgets it, but for what is said only once in the life of the process.
+    /// Deletes the reports, except those that are made only once in the life of the process.
     pub(super) fn forget(&mut self) {
         self.0
             .retain(|told| matches!(told, Told::SixthGroupType(_)));

@@ -1,5 +1,5 @@
-//! The one form of an id, wherever it stands: a person's `userId`, `anonymousId` and `previousId`,
-//! and a group's. An id that is spelled in two ways is two persons or groups to PostHog.
+//! Gives every id a single form: a person's `userId`, `anonymousId` and `previousId`, and the id of a
+//! group. To PostHog, an id that is spelled in two ways is two persons or two groups.
 
 use std::borrow::Cow;
 
@@ -11,21 +11,20 @@ use super::mapping::Mode;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Id {
     value: Option<Value>,
-    /// As PostHog shall get it, where that is not as it stands in the message.
+    /// The form that PostHog receives, if it differs from the message.
     spelled: Option<String>,
 }
 
 impl Id {
-    /// An id that names a person, in the form in which PostHog gets it.
+    /// Reads the id of a person, in the form that PostHog receives.
     ///
-    /// Blank ones name no person, because capture refuses them. In the enriched mode neither do
-    /// those that PostHog refuses to merge (posthog-ingestion 3.3), nor anything but text and
-    /// numbers.
+    /// A blank id is no id, because capture refuses it. In the enriched mode, an id that PostHog refuses
+    /// to merge (posthog-ingestion 3.3) and a value that is neither text nor a number are no ids either.
     pub(super) fn of(value: Option<Value>, text: &[u8], mode: Mode) -> Self {
         Self::read(value, text, mode, |value| value.decode(text))
     }
 
-    /// The same in a text that is known to be UTF-8.
+    /// Does the same as [`of`](Self::of) for a text that is known to be UTF-8.
     pub(super) fn of_utf8(value: Option<Value>, text: &str, mode: Mode) -> Self {
         Self::read(value, text.as_bytes(), mode, |value| value.decode_str(text))
     }
@@ -57,7 +56,7 @@ impl Id {
         match usable(&said) {
             None => Self::default(),
             Some(id) => {
-                // A number in another form is not in the message, whatever it is now.
+                // The new form of a number is not in the message, even if `usable` left it unchanged.
                 let is_made = value.shape == Shape::Number && matches!(said, Cow::Owned(_));
                 let spelled = (is_made || id != said).then(|| id.into_owned());
                 Self {
@@ -68,7 +67,7 @@ impl Id {
         }
     }
 
-    /// An id as the reference takes it: whatever stands there, with numbers as JavaScript prints
+    /// Reads an id as the reference does: any value counts, and numbers are written as JavaScript prints
     /// them.
     pub(super) fn as_written(value: Option<Value>, text: &[u8]) -> Self {
         let number = value.filter(|value| value.shape == Shape::Number);
@@ -76,24 +75,24 @@ impl Id {
         Self { value, spelled }
     }
 
-    /// The value that stands in the message.
+    /// Returns the value in the message.
     pub(super) fn value(&self) -> Option<Value> {
         self.value
     }
 
-    /// How it is spelled, if not as it stands.
+    /// Returns the form that PostHog receives, if it differs from the message.
     pub(super) fn spelled(&self) -> Option<&str> {
         self.spelled.as_deref()
     }
 
-    /// Itself, if JavaScript takes it for true.
+    /// Returns the id, if JavaScript regards it as true.
     pub(super) fn if_truthy(&self, text: &[u8]) -> Option<&Self> {
         self.value
             .is_some_and(|value| is_truthy(value, text))
             .then_some(self)
     }
 
-    /// What it says as a text, if it is one that is true.
+    /// Returns the id as decoded text, if it is a string or number that JavaScript regards as true.
     pub(super) fn text<'t>(&self, text: &'t str) -> Option<Cow<'t, str>> {
         let value = self.if_truthy(text.as_bytes())?.value?;
         if let Some(spelled) = &self.spelled {

@@ -1,4 +1,4 @@
-//! The rewriting of one configuration, and its state that outlives requests.
+//! The rewriter of one configuration, and its state that outlives requests.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::super::repeats::SeenMessages;
 use super::super::session::{RequestSessions, SessionKeeper};
 use super::{Heads, Rewrite};
 
-/// The rewriting of one configuration.
+/// Rewrites the request bodies of one configuration.
 #[derive(Debug)]
 pub struct Rewriter {
     pub(super) conversion: Conversion,
@@ -24,7 +24,7 @@ pub struct Rewriter {
 }
 
 impl Rewriter {
-    /// A rewriter with this mapping and these bounds.
+    /// Creates a rewriter with this mapping and these bounds.
     pub fn new(mapping: Mapping, bounds: Bounds) -> Self {
         Self {
             conversion: Conversion::new(mapping, bounds),
@@ -35,16 +35,16 @@ impl Rewriter {
         }
     }
 
-    /// Keeps sessions in a cookie (`sessions: cookie`).
+    /// Stores sessions in a cookie (`sessions: cookie`).
     #[must_use]
     pub fn with_sessions(mut self, keeper: SessionKeeper) -> Self {
         self.sessions = Some(Arc::new(keeper));
         self
     }
 
-    /// Remembers messages, so that one that comes twice leaves with the same time both times, and
-    /// `repeats: suppress` can leave out the second. Takes 1 MiB, or 2 MiB to suppress them. Does
-    /// nothing in the reference mode, which is a function of the message alone.
+    /// Remembers messages, so that a message that arrives twice gets the same time both times, and
+    /// `repeats: suppress` can leave out the second. Takes 1 MiB, or 2 MiB with `repeats: suppress`. Does
+    /// nothing in the reference mode, in which the event depends on the message alone.
     #[must_use]
     pub fn remembering(mut self) -> Self {
         self.conversion.repeats = match self.conversion.mapping.mode {
@@ -54,8 +54,8 @@ impl Rewriter {
         self
     }
 
-    /// Takes over the memory of another rewriter if both remember in the same way: a message from before a
-    /// change of the configuration is still recognised.
+    /// Shares the remembered messages of another rewriter if both have the same setting `repeats`, so that
+    /// a message from before a change of the configuration is still recognised.
     #[must_use]
     pub fn with_memory_of(mut self, before: &Self) -> Self {
         let (own, before) = (&mut self.conversion, &before.conversion);
@@ -66,7 +66,7 @@ impl Rewriter {
         self
     }
 
-    /// Begins with one request body.
+    /// Begins to rewrite one request body.
     pub fn begin(self: &Arc<Self>, arrival: Arrival) -> Rewrite {
         let cookies = arrival.cookies.as_deref();
         let cookies = cookies.filter(|_| self.conversion.mapping.mode == Mode::Enriched);

@@ -1,4 +1,4 @@
-//! Pulling: message by message, in steps between which other work has its turn.
+//! Pulls events message by message, in steps; other work can run between two steps.
 
 use std::ops::Range;
 
@@ -12,18 +12,19 @@ use super::{Found, Heads, PullEnd, Pulled, Rewrite};
 use crate::posthog::{Batch, Keep};
 use crate::segment::Call;
 
-/// The largest output of one request, in bytes: this much, and this many for each byte of its body. A small
-/// body whose batch-level values are looked at, and copied, for very many messages must not keep a
-/// worker busy; the smallest messages grow fourfold.
+/// The largest output of one request, in bytes, is this number plus `GROWTH_PER_BYTE` for each byte of
+/// its body. Without a limit, a small body whose batch-level values are read and copied for very many
+/// messages could keep a worker busy. The smallest messages grow fourfold.
 const GROWTH_FREE: usize = 32 << 20;
 const GROWTH_PER_BYTE: usize = 8;
 
-/// How much is done in one pull, so that no body keeps a worker much longer than a millisecond: this
-/// many messages, and this many bytes of them.
+/// The most messages of one pull. Together with `STEP_BYTES` it ensures that no body keeps a worker
+/// busy for much longer than a millisecond.
 const STEP_MESSAGES: usize = 1000;
 const STEP_BYTES: usize = 64 << 10;
 
-/// More refused messages than this are not an honest mistake, and each costs more than its bytes.
+/// The most refused messages of one body. More are not an honest mistake, and each costs more work than
+/// its bytes suggest.
 const MOST_REFUSED: usize = 500;
 
 impl Rewrite {
@@ -75,7 +76,7 @@ impl Rewrite {
         }
     }
 
-    /// Reads the envelope, before the first message.
+    /// Reads the values of the envelope, before the first message.
     #[inline(never)]
     fn read_heads(&mut self, watch: &mut dyn Watch) -> Result<(), RewriteError> {
         let converter = self.converter.get_or_insert_default();

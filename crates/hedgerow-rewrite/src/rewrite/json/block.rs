@@ -1,23 +1,24 @@
-//! Sixteen bytes at a time: where a run of plain text ends.
+//! Inspects sixteen bytes at a time, mostly to find the end of a run of plain text.
 
 use wide::u8x16;
 
-/// How many bytes are looked at together.
+/// The number of bytes that are inspected together.
 pub(in crate::rewrite) const BLOCK: usize = 16;
 
-/// A bit for each byte that ends a run of plain text: a quote, a backslash or a control character.
+/// Returns a bit for each byte that ends a run of plain text: a quote, a backslash or a control
+/// character.
 #[inline(always)]
 pub(super) fn special(block: &[u8; BLOCK]) -> u32 {
     let bytes = u8x16::new(*block);
-    // Bit 1 turned over puts the quote, 0x22, right behind the control characters, so that one
-    // comparison finds both; nothing else comes below it.
+    // Flipping bit 1 turns the quote (0x22) into 0x20, the next value after the control
+    // characters, so that one comparison finds both. No other byte becomes 0x20 or less.
     let turned = bytes ^ u8x16::splat(2);
     let low = turned.min(u8x16::splat(0x20)).simd_eq(turned);
     let slash = bytes.simd_eq(u8x16::splat(b'\\'));
     (low | slash).to_bitmask()
 }
 
-/// Whether there is any such byte among so many.
+/// Whether any of these bytes is a quote, a backslash or a control character.
 #[inline(always)]
 pub(super) fn has_special(bytes: &[u8; 4 * BLOCK]) -> bool {
     let (mut low, mut slashes) = (u8x16::splat(u8::MAX), u8x16::splat(0));
@@ -31,7 +32,7 @@ pub(super) fn has_special(bytes: &[u8; 4 * BLOCK]) -> bool {
     (low | slashes).to_bitmask() != 0
 }
 
-/// A block to compare others with.
+/// A block with which other blocks are compared.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Pattern(u8x16);
 
@@ -40,21 +41,21 @@ impl Pattern {
         Self(u8x16::new(block))
     }
 
-    /// A bit for each byte that is the same in a block.
+    /// Returns a bit for each byte that is the same in both blocks.
     #[inline(always)]
     pub(super) fn same(self, block: &[u8; BLOCK]) -> u32 {
         u8x16::new(*block).simd_eq(self.0).to_bitmask()
     }
 }
 
-/// A bit for each byte that is a digit.
+/// Returns a bit for each byte that is a digit.
 #[inline(always)]
 pub(super) fn digits(block: &[u8; BLOCK]) -> u32 {
     let values = u8x16::new(*block) - u8x16::splat(b'0');
     values.min(u8x16::splat(9)).simd_eq(values).to_bitmask()
 }
 
-/// A bit for each byte that is one of two.
+/// Returns a bit for each byte that equals `one` or `other`.
 #[inline(always)]
 pub(in crate::rewrite) fn either(block: &[u8; BLOCK], one: u8, other: u8) -> u32 {
     let bytes = u8x16::new(*block);
@@ -62,7 +63,7 @@ pub(in crate::rewrite) fn either(block: &[u8; BLOCK], one: u8, other: u8) -> u32
     (ones | bytes.simd_eq(u8x16::splat(other))).to_bitmask()
 }
 
-/// How many bytes from here are neither a quote, a backslash nor a control character.
+/// Returns the number of bytes before the first quote, backslash or control character.
 #[inline]
 pub(super) fn plain_run(text: &[u8]) -> usize {
     let mut rest = text;

@@ -1,36 +1,36 @@
-//! Writing in place: memory is reserved first, and short texts are copied in one step.
+//! Writes events into memory that is reserved first, and copies each short text in one step.
 //!
-//! An event is some two hundred short texts. To append each of them to a vector is a call to copy a
-//! few bytes, and those calls cost more than the bytes.
+//! An event is built from about two hundred short texts. Appending one to a vector calls a function to
+//! copy a few bytes, and these calls cost more than the copying itself.
 
 use super::names::Chunk;
 use super::output::Output;
 use super::span::Span;
 
-/// The bytes that are copied in one step.
+/// The number of bytes that are copied in one step.
 const BLOCK: usize = 32;
 
-/// Memory that is overwritten from text to text.
+/// Memory that is reused: each text overwrites the one before.
 #[derive(Debug, Default)]
 pub(in crate::rewrite) struct EventBuffer(Vec<u8>);
 
 impl EventBuffer {
-    /// The memory it holds, in bytes.
+    /// Returns the memory that it holds, in bytes.
     pub(in crate::rewrite) fn held(&self) -> usize {
         self.0.capacity()
     }
 
-    /// The text that was written last, with the length that the writer has reported.
+    /// Returns the text that was written last; `length` is the writer's last position.
     pub(in crate::rewrite) fn written(&self, length: usize) -> &[u8] {
         self.0.get(..length).unwrap_or_default()
     }
 }
 
-/// A position on a buffer. The bytes behind it are free.
+/// Writes to a buffer, from its beginning. The bytes after the position are free.
 #[derive(Debug)]
 pub(in crate::rewrite) struct EventWriter<'o> {
     buffer: &'o mut EventBuffer,
-    /// The buffer's while it is written on, so that there is one step less to each place of it.
+    /// The buffer's memory, moved here during writing: this saves an indirection for each write.
     bytes: Vec<u8>,
     at: usize,
 }
@@ -42,7 +42,7 @@ impl Drop for EventWriter<'_> {
 }
 
 impl<'o> EventWriter<'o> {
-    /// A writer at the beginning of a buffer, for a text of about this many bytes.
+    /// Creates a writer at the beginning of a buffer, for a text of about this many bytes.
     pub(in crate::rewrite) fn new(buffer: &'o mut EventBuffer, bytes: usize) -> Self {
         let mut writer = Self {
             bytes: std::mem::take(&mut buffer.0),
@@ -55,12 +55,12 @@ impl<'o> EventWriter<'o> {
         writer
     }
 
-    /// Its position.
+    /// Returns the position, in bytes.
     pub(in crate::rewrite) fn at(&self) -> usize {
         self.at
     }
 
-    /// The bytes written since this position.
+    /// Returns the bytes that were written since this position.
     pub(in crate::rewrite) fn since(&self, start: usize) -> &[u8] {
         self.bytes.get(start..self.at).unwrap_or_default()
     }
@@ -72,7 +72,7 @@ impl<'o> EventWriter<'o> {
         }
     }
 
-    /// Writes the bytes of this range again.
+    /// Writes a copy of the bytes in this range, which have been written before.
     pub(in crate::rewrite) fn again(&mut self, written: std::ops::Range<usize>) {
         let end = self.at + written.len();
         if self.bytes.len() < end {
@@ -84,7 +84,7 @@ impl<'o> EventWriter<'o> {
         }
     }
 
-    /// Inserts bytes between written ones.
+    /// Inserts bytes at a position before the current one.
     pub(in crate::rewrite) fn insert(&mut self, at: usize, between: &[u8]) {
         self.at += between.len();
         self.bytes.splice(at..at, between.iter().copied());
@@ -98,13 +98,13 @@ impl<'o> EventWriter<'o> {
         self.bytes.resize(room, 0);
     }
 
-    /// So many bytes of room from here, if there are.
+    /// Returns the next `SIZE` bytes of the buffer, if it has as many.
     #[inline(always)]
     fn room<const SIZE: usize>(&mut self) -> Option<&mut [u8; SIZE]> {
         self.bytes.get_mut(self.at..)?.first_chunk_mut()
     }
 
-    /// Writes a text that is known when this is compiled.
+    /// Writes a text that is known at compile time.
     #[inline(always)]
     pub(in crate::rewrite) fn chunk(&mut self, chunk: &Chunk) {
         let length = usize::from(chunk.length);
@@ -117,7 +117,7 @@ impl<'o> EventWriter<'o> {
         }
     }
 
-    /// Writes these bytes, as many as are known when this is compiled.
+    /// Writes bytes whose number is known at compile time.
     #[inline(always)]
     pub(in crate::rewrite) fn array<const SIZE: usize>(&mut self, bytes: &[u8; SIZE]) {
         match self.room() {
@@ -129,7 +129,7 @@ impl<'o> EventWriter<'o> {
         }
     }
 
-    /// Writes the first bytes of these, and a part of a text behind them.
+    /// Writes the first `length` of these bytes, and then a part of a text.
     #[inline(always)]
     pub(in crate::rewrite) fn short_and_span(
         &mut self,
@@ -156,7 +156,7 @@ impl<'o> EventWriter<'o> {
         self.extend_from_slice(span.of(text));
     }
 
-    /// Writes the first bytes of these.
+    /// Writes the first `length` of these bytes.
     #[inline(always)]
     pub(in crate::rewrite) fn short(&mut self, bytes: &[u8; 16], length: usize) {
         match self.room() {
@@ -168,7 +168,7 @@ impl<'o> EventWriter<'o> {
         }
     }
 
-    /// Writes a text in quotes, which needs no escape.
+    /// Writes a text in quotes. The text must need no escape.
     pub(in crate::rewrite) fn quoted(&mut self, text: &[u8]) {
         loop {
             let end = self.at + text.len() + 2;
@@ -182,7 +182,7 @@ impl<'o> EventWriter<'o> {
         }
     }
 
-    /// Copies a part of a text, which is usually short.
+    /// Writes a part of a text, which is usually short.
     #[inline(always)]
     pub(in crate::rewrite) fn span(&mut self, text: &[u8], span: Span) {
         let length = span.end().wrapping_sub(span.start());
@@ -225,8 +225,8 @@ impl Output for EventWriter<'_> {
     }
 }
 
-/// Copies a text, most of which are short, into a place of its length. The first and the last bytes
-/// of a short one are copied in one step each; where the two overlap they are the same.
+/// Copies a text into a slice of the same length. Most texts are short: of these, the first and the
+/// last bytes are each copied in one step. Where the two parts overlap, they are equal.
 #[inline(always)]
 fn copy(place: &mut [u8], text: &[u8]) {
     if text.len() > 32 {

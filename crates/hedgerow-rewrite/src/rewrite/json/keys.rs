@@ -1,14 +1,14 @@
-//! Hashes of an object's keys, by which repeated keys are found.
+//! Hashes the keys of an object, to find repeated keys.
 
 use super::block::BLOCK;
 
-/// Beyond this many keys in one object they are compared at its end, in order of their hashes.
+/// If an object has more keys than this, they are compared at its end, sorted by their hashes.
 const KEYS_COMPARED: usize = 128;
 
-/// The bytes of a key that is no longer than a block, and zeros.
+/// The bytes of a key that is not longer than a block, padded with zeros.
 pub(super) type Word = u128;
 
-/// For each length the bits of this many bytes.
+/// For each length, a mask that keeps this many bytes.
 #[allow(clippy::indexing_slicing)]
 static MASKS: [Word; 2 * BLOCK] = {
     let mut masks = [Word::MAX; 2 * BLOCK];
@@ -20,17 +20,17 @@ static MASKS: [Word; 2 * BLOCK] = {
     masks
 };
 
-/// The first `length` bytes of a block.
+/// Returns the word with the first `length` bytes of a block.
 #[inline(always)]
 pub(super) fn word(block: &[u8; BLOCK], length: usize) -> Word {
     let mask = MASKS.get(length % (2 * BLOCK)).copied();
     Word::from_le_bytes(*block) & mask.unwrap_or(Word::MAX)
 }
 
-/// The word of a key, if it fits one.
+/// Returns the word of a key, if the key is not longer than a block.
 #[inline(always)]
 pub(super) fn known_word(key: &[u8]) -> Option<Word> {
-    // The first and the last bytes overlap, and where they do they are the same.
+    // Where the first and the last bytes overlap, they are equal.
     let behind = |last: Word, size: usize| last << (8 * (key.len() - size));
     Some(match (key.len(), key) {
         (17.., _) => return None,
@@ -55,14 +55,14 @@ pub(super) fn known_word(key: &[u8]) -> Option<Word> {
     })
 }
 
-/// A quick hash of a short key. Two keys with one hash only cost a pass through `repair`.
+/// Returns a quick hash of a short key. Two keys with the same hash only cost a pass through `repair`.
 #[inline(always)]
 pub(super) const fn hash_of_word(word: Word) -> u32 {
     let folded = word as u64 ^ ((word >> 64) as u64).rotate_left(29);
     (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
 
-/// The hash of any key; that of its word, if it has one.
+/// Returns the hash of any key. For a short key it is the hash of its word.
 #[inline(never)]
 pub(super) fn hash(key: &[u8]) -> u32 {
     let mut state = 0;
@@ -77,7 +77,7 @@ pub(super) fn hash(key: &[u8]) -> u32 {
     mixed(state, known_word(rest).unwrap_or_default())
 }
 
-/// The same for constants.
+/// Does the same as [`hash`] at compile time.
 pub(super) const fn hash_of_constant(key: &[u8]) -> u32 {
     let mut state = 0;
     let mut rest = key;
@@ -100,24 +100,24 @@ const fn mixed(state: u32, word: Word) -> u32 {
     state.rotate_left(5).wrapping_mul(0x9e37_79b1) ^ hash_of_word(word)
 }
 
-/// The keys of the objects that are open, innermost last.
+/// The hashes of the keys of all open objects; those of the innermost object are last.
 #[derive(Debug, Default)]
 pub(super) struct Hashes(Vec<u32>);
 
-/// The keys that one object has had so far.
+/// The keys of one object so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
-    /// A bit for each hash; most keys are new to it.
+    /// A bit for the lowest six bits of each hash. Most keys are new because their bit is not set.
     bits: u64,
-    /// Where the object's hashes begin.
+    /// The index of the object's first hash.
     from: u32,
 }
 
-/// Whether a key may stand a second time in its object.
+/// Whether a key may be a repetition within its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Novelty {
     New,
-    /// It may have been there before.
+    /// The object may already have the key.
     Doubtful,
 }
 
@@ -126,12 +126,12 @@ impl Hashes {
         self.0.clear();
     }
 
-    /// The memory it holds, in bytes.
+    /// Returns the memory that it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.0.capacity() * size_of::<u32>()
     }
 
-    /// Begins with an object.
+    /// Begins an object.
     #[inline(always)]
     pub(super) fn open(&self) -> Seen {
         Seen {
@@ -140,7 +140,7 @@ impl Hashes {
         }
     }
 
-    /// Notes a key of the innermost object.
+    /// Records a key of the innermost object.
     #[inline(always)]
     pub(super) fn note(&mut self, seen: &mut Seen, hash: u32) -> Novelty {
         let bit = 1 << (hash & 63);
@@ -163,7 +163,7 @@ impl Hashes {
         Novelty::New
     }
 
-    /// Ends the innermost object. Very many keys have not been compared by then.
+    /// Ends the innermost object. Compares its keys if there are more than [`KEYS_COMPARED`].
     #[inline(always)]
     pub(super) fn close(&mut self, seen: Seen) -> Novelty {
         let from = seen.from as usize;

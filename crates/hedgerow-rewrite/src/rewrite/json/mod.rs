@@ -1,4 +1,4 @@
-//! JSON as slices: values are found, judged and copied, never built into a tree.
+//! Reads and writes JSON as slices: values are found, checked and copied, never built into a tree.
 
 mod block;
 mod event_writer;

@@ -1,20 +1,20 @@
-//! Names of known keys, recognised by one look into a table.
+//! Recognises the names of known keys with one look into a table.
 //!
-//! A key is recognised once, when it is scanned; later lookups compare a number.
+//! A key is recognised once, when it is scanned; later lookups only compare a number.
 
 mod chunk;
 
 use super::keys::{hash, hash_of_constant, hash_of_word, known_word, Novelty, Word};
 pub(in crate::rewrite) use chunk::Chunk;
 
-/// The name of a key, if it is a known one.
+/// The number of a known key, or [`OTHER`](Self::OTHER).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::rewrite) struct Name(u8);
 
-/// All known names. The first stands for every other key.
+/// All known names. The first entry represents every other key.
 const NAMES: &[&str] = &[
     "",
-    // Of a message.
+    // Keys of a message.
     "_metadata",
     "anonymousId",
     "batch",
@@ -35,11 +35,11 @@ const NAMES: &[&str] = &[
     "type",
     "userId",
     "writeKey",
-    // Of its integrations.
+    // Keys of `integrations`.
     "Actions Amplitude",
     "All",
     "PostHog",
-    // Of its context.
+    // Keys of `context`.
     "app",
     "campaign",
     "device",
@@ -68,7 +68,7 @@ const NAMES: &[&str] = &[
     "userAgent",
     "userAgentData",
     "windowId",
-    // Of the objects in it.
+    // Keys of the objects in `context`.
     "bluetooth",
     "brands",
     "build",
@@ -97,7 +97,7 @@ const NAMES: &[&str] = &[
     "version",
     "wifi",
     "width",
-    // Of its properties, and of the event's.
+    // Keys of the message's `properties`, and of the event's.
     "$anon_distinct_id",
     "$app_build",
     "$app_name",
@@ -178,7 +178,7 @@ const NAMES: &[&str] = &[
     "utm_term",
     "viewport_height",
     "viewport_width",
-    // Of a page's address, and so of the event's properties.
+    // Parameters of a page's address, which become properties of the event.
     "_kx",
     "bfcid",
     "dclid",
@@ -202,7 +202,7 @@ const NAMES: &[&str] = &[
     "wbraid",
 ];
 
-/// A [`Name`] that is known when this is compiled.
+/// Returns a [`Name`] that is looked up at compile time.
 macro_rules! name {
     ($name:expr) => {
         const { $crate::rewrite::json::Name::known($name) }
@@ -214,7 +214,7 @@ impl Name {
     /// Any unknown key.
     pub(in crate::rewrite) const OTHER: Self = Self(0);
 
-    /// The name of this text; for constants, which must name one.
+    /// Returns the name of a constant text, which must be in the list.
     #[allow(clippy::panic, clippy::indexing_slicing)]
     pub(in crate::rewrite) const fn known(text: &str) -> Self {
         let mut index = 1;
@@ -227,16 +227,16 @@ impl Name {
         panic!("a name that is asked for stands in the list")
     }
 
-    /// How many there can be.
+    /// The number of possible names.
     pub(in crate::rewrite) const COUNT: usize = 256;
 
-    /// Its number, below [`COUNT`](Self::COUNT).
+    /// Returns its number, below [`COUNT`](Self::COUNT).
     #[inline(always)]
     pub(in crate::rewrite) const fn index(self) -> usize {
         self.0 as usize
     }
 
-    /// The name of any text.
+    /// Returns the name of any text.
     pub(in crate::rewrite) fn of_text(text: &[u8]) -> Self {
         match known_word(text) {
             Some(word) => Self::of_word(word, hash_of_word(word)),
@@ -244,18 +244,18 @@ impl Name {
         }
     }
 
-    /// Its text.
+    /// Returns the text of the name; it is empty for [`OTHER`](Self::OTHER).
     pub(in crate::rewrite) fn text(self) -> &'static str {
         NAMES.get(usize::from(self.0)).copied().unwrap_or_default()
     }
 
-    /// How it is written behind the entry before it: a comma, the name in its quotes, a colon.
+    /// Returns the bytes that begin its entry after another one: a comma, the name in quotes and a colon.
     #[inline(always)]
     pub(in crate::rewrite) fn entry(self) -> &'static Chunk {
         WRITTEN.get(usize::from(self.0)).unwrap_or(&NOTHING)
     }
 
-    /// The name of a key that fits a word.
+    /// Returns the name of a key that fits into a word.
     #[inline(always)]
     pub(super) fn of_word(word: Word, hash: u32) -> Self {
         let mut slot = first_slot(hash);
@@ -271,7 +271,7 @@ impl Name {
         }
     }
 
-    /// The name of any key.
+    /// Returns the name of any key, whose hash is given.
     pub(super) fn of(key: &[u8], hash: u32) -> Self {
         let mut slot = first_slot(hash);
         loop {
@@ -293,7 +293,7 @@ static NOTHING: Chunk = Chunk {
     length: 0,
 };
 
-/// How each name is written as a key.
+/// The bytes of each name as a key, after another entry.
 #[allow(clippy::indexing_slicing)]
 static WRITTEN: [Chunk; 256] = {
     let mut written = [Chunk::of([b""; 3]); 256];
@@ -305,12 +305,12 @@ static WRITTEN: [Chunk; 256] = {
     written
 };
 
-/// A set of names that is known when this is compiled: to ask it for any name is one look.
+/// A constant set of names. It takes one byte per name, so that a lookup is a single load.
 #[derive(Debug)]
 pub(in crate::rewrite) struct Marks([bool; Name::COUNT]);
 
 impl Marks {
-    /// A mark at each of these.
+    /// Creates the set of these names.
     #[allow(clippy::indexing_slicing)]
     pub(in crate::rewrite) const fn of(names: &[&str]) -> Self {
         let mut marks = Self([false; Name::COUNT]);
@@ -322,7 +322,7 @@ impl Marks {
         marks
     }
 
-    /// Whether a name has one.
+    /// Whether the set contains a name.
     #[inline(always)]
     pub(in crate::rewrite) fn has(&self, name: Name) -> bool {
         self.0.get(name.index()).is_some_and(|mark| *mark)
@@ -334,21 +334,21 @@ impl Marks {
 pub(in crate::rewrite) struct Names([u64; 4]);
 
 impl Names {
-    /// Whether it holds a name.
+    /// Whether the set contains a name.
     #[inline(always)]
     pub(in crate::rewrite) fn has(&self, name: Name) -> bool {
         let word = self.0.get(usize::from(name.0 >> 6)).copied();
         word.unwrap_or(0) >> (name.0 & 63) & 1 == 1
     }
 
-    /// Whether the two have a name in common.
+    /// Whether the two sets have a name in common.
     #[inline(always)]
     pub(in crate::rewrite) fn intersects(&self, other: &Self) -> bool {
         let both = self.0.iter().zip(other.0);
         both.fold(0, |common, (one, other)| common | one & other) != 0
     }
 
-    /// The names that the two have in common.
+    /// Returns the names that the two sets have in common.
     #[inline(always)]
     pub(in crate::rewrite) fn common(&self, other: &Self) -> Self {
         let mut common = *self;
@@ -358,7 +358,7 @@ impl Names {
         common
     }
 
-    /// These names; for constants.
+    /// Creates the set of these names, at compile time.
     #[allow(clippy::indexing_slicing)]
     pub(in crate::rewrite) const fn of(names: &[&str]) -> Self {
         let mut set = Self([0; 4]);
@@ -370,14 +370,14 @@ impl Names {
         set
     }
 
-    /// These and one more; for constants.
+    /// Returns the set with one more name, at compile time.
     #[allow(clippy::indexing_slicing)]
     pub(in crate::rewrite) const fn with(mut self, Name(name): Name) -> Self {
         self.0[(name >> 6) as usize] |= 1 << (name & 63);
         self
     }
 
-    /// The names of either; for constants.
+    /// Returns the union of both sets, at compile time.
     #[allow(clippy::indexing_slicing)]
     pub(in crate::rewrite) const fn or(mut self, other: &Self) -> Self {
         let mut index = 0;
@@ -394,7 +394,7 @@ impl Names {
         self.note(name);
     }
 
-    /// Adds a name, and says whether it is new.
+    /// Adds a name, and returns whether it is new.
     #[inline(always)]
     pub(super) fn note(&mut self, name: Name) -> Novelty {
         let Some(word) = self.0.get_mut(usize::from(name.0 >> 6)) else {
@@ -409,7 +409,7 @@ impl Names {
     }
 }
 
-/// The slots of the table; few enough of them are taken that a key is found, or not, at once.
+/// The number of slots of the table. Most are empty, so that a lookup inspects few of them.
 const SLOTS: usize = 1024;
 
 #[inline(always)]
@@ -422,7 +422,7 @@ const fn next_slot(slot: usize) -> usize {
     (slot + 1) % SLOTS
 }
 
-/// Where each name has its slot; a name's place is the first free one from that of its hash on.
+/// A hash table of all names. A name is in the first slot that was free, from the slot of its hash on.
 #[allow(clippy::indexing_slicing)]
 static TABLE: [u8; SLOTS] = {
     let mut table = [0; SLOTS];
@@ -438,7 +438,8 @@ static TABLE: [u8; SLOTS] = {
     table
 };
 
-/// The names that fit a word; what no key's word can be, a lone control character, for the others.
+/// The word of each name that fits into one. For the others it is a single control character, which is
+/// never the word of a key.
 #[allow(clippy::indexing_slicing)]
 static WORDS: [Word; 256] = {
     let mut words = [1; 256];

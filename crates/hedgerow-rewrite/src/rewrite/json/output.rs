@@ -1,6 +1,6 @@
-//! Where JSON is written to.
+//! The trait of everything to which JSON is written.
 
-/// Where text is written to.
+/// A buffer to which text is appended.
 pub(in crate::rewrite) trait Output {
     /// Appends a byte.
     fn push(&mut self, byte: u8);

@@ -1,12 +1,11 @@
-//! Repairs text that is almost JSON: writes a clean copy of it.
+//! Repairs text that is almost JSON by writing a clean copy of it.
 //!
-//! It follows JavaScript, from which this traffic comes, or PostHog's advice:
-//! half a character and bad UTF-8 become U+FFFD, `NaN`, `Infinity` and numbers beyond a double
-//! become null, of a key given twice the last value stays, control characters are escaped, and
-//! keys are spelled without needless escapes.
+//! It follows JavaScript, from which this traffic comes, or PostHog's advice: lone surrogates and bad
+//! UTF-8 become U+FFFD; `NaN`, `Infinity` and numbers beyond a double become null; a repeated key keeps
+//! its last value; control characters are escaped; and strings lose needless escapes.
 //!
-//! Any client can send any number of messages that need it, of any form: the repair reuses its
-//! memory for keys and objects, and its time is linear in the bytes.
+//! Clients can send any number of messages that need a repair, in any form. So the repair reuses its
+//! memory for keys and objects, and its time is linear in the number of bytes.
 
 use ahash::RandomState;
 
@@ -16,25 +15,25 @@ use super::text::{write_control, write_escaped};
 use super::value::Malformed;
 use crate::posthog::NESTING_LIMIT;
 
-/// Memory that is used again from text to text.
+/// Memory that is reused for each text.
 #[derive(Debug, Default)]
 pub(in crate::rewrite) struct Workbench {
     frames: Vec<OpenContainer>,
-    /// The entries of the objects that are open, innermost last.
+    /// The entries of all open objects; those of the innermost object are last.
     entries: Vec<RepairEntry>,
-    /// The hashes of an object's keys, each with the number of its entry.
+    /// The hashes of an object's keys, each with the index of its entry.
     order: Vec<(u32, u32)>,
-    /// For each entry of an object the one that replaces it, if any.
+    /// For each place in an object, the index of the entry that is written there, if any.
     standing: Vec<Option<u32>>,
-    /// The first entries of keys with one hash.
+    /// The index of the first entry of each key, among entries with the same hash.
     firsts: Vec<u32>,
-    /// An object that is written again.
+    /// The new text of an object from which overridden entries are removed.
     kept: Vec<u8>,
     state: RandomState,
 }
 
 impl Workbench {
-    /// The memory it holds, in bytes.
+    /// Returns the memory that it holds, in bytes.
     pub(in crate::rewrite) fn held(&self) -> usize {
         self.frames.capacity() * size_of::<OpenContainer>()
             + self.entries.capacity() * size_of::<RepairEntry>()
@@ -71,25 +70,25 @@ struct Repair<'t, 'o> {
     bench: &'o mut Workbench,
 }
 
-/// An array or object that is open.
+/// An array or object that has not ended.
 #[derive(Debug, Clone, Copy)]
 enum OpenContainer {
     Array,
     Object {
-        /// Where its text begins in the output.
+        /// The offset of its text in the output.
         start: usize,
-        /// Where its entries begin.
+        /// The index of its first entry.
         entries: usize,
     },
 }
 
-/// An entry of an object, in the output.
+/// An entry of an object, as offsets into the output.
 #[derive(Debug, Clone, Copy)]
 struct RepairEntry {
-    /// An unpredictable hash of its key as it is written.
+    /// A hash of its key as written; clients cannot predict it.
     hash: u32,
     start: u32,
-    /// Where its key ends.
+    /// The end of its key.
     key: u32,
     end: u32,
 }
@@ -214,7 +213,7 @@ impl Repair<'_, '_> {
         }
         self.at += 1;
         let key = self.out.get(start..).unwrap_or_default();
-        // What is written is bounded like what is read, far below 4 GiB.
+        // The size of the output is limited like that of the input, far below 4 GiB.
         self.bench.entries.push(RepairEntry {
             hash: self.bench.state.hash_one(key) as u32,
             start: start as u32,
@@ -231,9 +230,9 @@ impl Repair<'_, '_> {
         }
     }
 
-    /// Ends an object; entries that a later one overrides are removed, and the later one takes
-    /// their place, as in JavaScript. At most once per level of nesting, which is bounded, so
-    /// that the work stays linear in the text.
+    /// Ends an object. If a key is repeated, its last entry takes the place of its first, as in
+    /// JavaScript, and the others are removed. This copies a byte at most once per level of nesting,
+    /// which is limited, so the work stays linear in the length of the text.
     fn close_object(&mut self, start: usize, from: usize) {
         self.bench.frames.pop();
         if self.bench.overrides(from, self.out) {
@@ -287,7 +286,7 @@ impl Repair<'_, '_> {
             .unwrap_or(rest.len());
         let number = rest.get(..length).unwrap_or_default();
         self.at += length;
-        // The scanner decides what a number is: it reads this copy again.
+        // The scanner reads this copy again and refuses it if it is not a number.
         if number.is_empty() {
             return Err(Malformed::Syntax);
         }
@@ -300,7 +299,7 @@ impl Repair<'_, '_> {
         Ok(())
     }
 
-    /// Copies a string. It keeps no needless escapes, so that equal strings are equal bytes.
+    /// Copies a string without its needless escapes, so that equal strings have equal bytes.
     fn string(&mut self) -> Result<(), Malformed> {
         self.at += 1;
         self.out.push(b'"');
@@ -322,7 +321,7 @@ impl Repair<'_, '_> {
         }
     }
 
-    /// A run of control characters here.
+    /// Escapes the run of control characters at the position.
     fn controls(&mut self) {
         while let [control @ 0..=0x1f, ..] = self.rest() {
             let control = *control;
@@ -331,7 +330,7 @@ impl Repair<'_, '_> {
         }
     }
 
-    /// A run of escapes here.
+    /// Rewrites the run of escapes at the position.
     fn escapes(&mut self) -> Result<(), Malformed> {
         while let [b'\\', ..] = self.rest() {
             self.at += 1;
@@ -341,7 +340,7 @@ impl Repair<'_, '_> {
         Ok(())
     }
 
-    /// The character of an escape; `at` stands behind the backslash.
+    /// Reads an escape and returns its character; `at` is after the backslash.
     fn escape(&mut self) -> Result<char, Malformed> {
         let byte = self.text.get(self.at).copied().ok_or(Malformed::Syntax)?;
         self.at += 1;
@@ -377,8 +376,8 @@ impl Repair<'_, '_> {
 }
 
 impl Workbench {
-    /// Whether an entry of the innermost object, whose entries begin here, overrides another. If so, it
-    /// notes for each which one replaces it.
+    /// Returns whether an entry of the innermost object, whose entries begin at `from`, may override
+    /// another. If so, fills `standing`.
     fn overrides(&mut self, from: usize, out: &[u8]) -> bool {
         let entries = self.entries.get(from..).unwrap_or_default();
         if entries.len() < 2 {
@@ -404,13 +403,13 @@ impl Workbench {
             }
             stand(same, (entries, out), (&mut self.firsts, &mut self.standing));
         }
-        // Two keys of one hash may be different; then all stay where they are.
+        // Two different keys may have the same hash; then each entry stays in its place.
         !self.standing.is_empty()
     }
 }
 
-/// Of entries whose keys have one hash, in their order, the last of each key stands where its first
-/// stood. There are rarely two different keys among them.
+/// Takes the entries whose keys have the same hash, in their order, and moves the last entry of each key
+/// to the place of its first. There are rarely two different keys among them.
 fn stand(
     same: &[(u32, u32)],
     (entries, out): (&[RepairEntry], &[u8]),

@@ -1,10 +1,10 @@
-//! A validating scanner: one pass that finds the position of each value of a message, and whether
-//! the text can be copied as it is.
+//! A validating scanner: in one pass it finds the position of each value of a message, and checks
+//! whether the text can be copied unchanged.
 //!
-//! Text that is almost JSON (`NaN`, lone surrogates, a key given twice …) is not refused
-//! but marked [unclean](Cleanliness::Unclean); `repair` then writes a clean copy, which is scanned
-//! again. So readers of entries may rely on: no key twice, keys that hold no needless escape,
-//! strings and numbers that capture's parser takes.
+//! Text that is almost JSON (`NaN`, lone surrogates, a repeated key …) is not refused but marked
+//! [unclean](Cleanliness::Unclean); `repair` then writes a clean copy, which is scanned again. So
+//! readers of entries can rely on this: no key is repeated, keys have no needless escapes, and
+//! capture's parser accepts all strings and numbers.
 
 mod asked;
 mod container;
@@ -29,14 +29,14 @@ use habits::{Habits, Lessons};
 use scalars::behind_plain_string;
 pub(super) use scalars::{fits_a_double, hex4};
 
-/// Memory that is used again from message to message.
+/// Memory that is reused for each message.
 #[derive(Debug, Default)]
 pub(in crate::rewrite) struct Scratch {
     work: Work,
     habits: Habits,
 }
 
-/// What changes while a text is scanned.
+/// The part of the memory that changes while a text is scanned.
 #[derive(Debug, Default)]
 struct Work {
     frames: Vec<SkippedContainer>,
@@ -45,7 +45,7 @@ struct Work {
 }
 
 impl Scratch {
-    /// The memory it holds, in bytes.
+    /// Returns the memory that it holds, in bytes.
     pub(in crate::rewrite) fn held(&self) -> usize {
         let work = &self.work;
         work.frames.capacity() * size_of::<SkippedContainer>()
@@ -55,26 +55,26 @@ impl Scratch {
     }
 }
 
-/// Whether a text can be copied from as it is.
+/// Whether a text can be copied unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) enum Cleanliness {
     Clean,
-    /// It has to be repaired first.
+    /// The text must be repaired first.
     Unclean,
 }
 
 /// A cursor over one text.
 pub(in crate::rewrite) struct Scanner<'t, 's> {
     text: &'t [u8],
-    /// What has not been scanned yet.
+    /// The bytes that have not been scanned yet.
     rest: &'t [u8],
-    /// The arrays and objects that are open.
+    /// The number of arrays and objects that are open.
     depth: usize,
-    /// The most that were open at once, within the value that is scanned.
+    /// The most that were open at once within the current value.
     deepest: usize,
     clean: bool,
-    /// Why the text is not JSON. The rest is then empty, so that every scan ends, and this is checked only
-    /// once.
+    /// Why the text is not JSON. `rest` is then empty, so that every scan ends and needs to check this
+    /// field only once.
     malformed: Option<Malformed>,
     scratch: &'s mut Work,
     habits: &'s Habits,
@@ -95,7 +95,7 @@ enum After {
 }
 
 impl<'t, 's> Scanner<'t, 's> {
-    /// A scanner at the start of `text`, which must be valid UTF-8.
+    /// Creates a scanner at the start of `text`, which must be valid UTF-8.
     pub(in crate::rewrite) fn new(text: &'t [u8], scratch: &'s mut Scratch) -> Self {
         let Scratch { work, habits } = scratch;
         work.frames.clear();
@@ -113,7 +113,7 @@ impl<'t, 's> Scanner<'t, 's> {
         }
     }
 
-    /// Whether all that was scanned so far can be copied as it is, if it is JSON at all.
+    /// Returns whether everything scanned so far can be copied unchanged, or an error if it is not JSON.
     pub(in crate::rewrite) fn cleanliness(&self) -> Result<Cleanliness, Malformed> {
         self.judge()?;
         Ok(match self.clean {
@@ -122,19 +122,19 @@ impl<'t, 's> Scanner<'t, 's> {
         })
     }
 
-    /// How far the text has been scanned.
+    /// Returns the offset of the next byte in the text.
     #[inline(always)]
     pub(in crate::rewrite) fn position(&self) -> usize {
         self.text.len() - self.rest.len()
     }
 
-    /// What has not been scanned yet.
+    /// Returns the bytes that have not been scanned yet.
     #[inline(always)]
     pub(in crate::rewrite) fn rest(&self) -> &'t [u8] {
         self.rest
     }
 
-    /// The next byte after white space.
+    /// Skips white space and returns the next byte, without skipping it.
     #[inline(always)]
     pub(in crate::rewrite) fn peek(&mut self) -> Option<u8> {
         match self.rest.first() {
@@ -154,7 +154,7 @@ impl<'t, 's> Scanner<'t, 's> {
         None
     }
 
-    /// Skips this many bytes, which have been checked.
+    /// Skips this many bytes, which the caller has checked.
     #[inline(always)]
     fn skip(&mut self, bytes: usize) {
         if let Some(rest) = self.rest.get(bytes..) {
@@ -162,7 +162,7 @@ impl<'t, 's> Scanner<'t, 's> {
         }
     }
 
-    /// Skips this text, if the next bytes are the same.
+    /// Skips the next bytes if they equal `text`, and returns whether they do.
     pub(in crate::rewrite) fn skip_same(&mut self, text: &[u8]) -> bool {
         match self.rest.strip_prefix(text) {
             Some(rest) => {
@@ -173,7 +173,8 @@ impl<'t, 's> Scanner<'t, 's> {
         }
     }
 
-    /// Skips a value with this text and this depth, if the next bytes are the same.
+    /// Skips the next bytes if they equal `text`, which is a value of this depth. Returns whether they
+    /// do.
     #[inline(always)]
     pub(in crate::rewrite) fn skip_same_value(&mut self, text: &[u8], depth: u16) -> bool {
         let is_same = self.skip_same(text);
@@ -183,14 +184,14 @@ impl<'t, 's> Scanner<'t, 's> {
         is_same
     }
 
-    /// Scans the rest as a text of its own: positions count from here.
+    /// Scans the rest as a separate text: offsets are counted from the current position.
     pub(in crate::rewrite) fn on_its_own(&mut self, scan: impl FnOnce(&mut Self)) {
         let text = std::mem::replace(&mut self.text, self.rest);
         scan(self);
         self.text = text;
     }
 
-    /// Takes the next byte after white space, which must be this one.
+    /// Skips white space and the next byte, which must be `wanted`.
     #[inline(always)]
     pub(in crate::rewrite) fn expect(&mut self, wanted: u8) -> Result<(), Malformed> {
         if self.peek() == Some(wanted) {
@@ -205,7 +206,7 @@ impl<'t, 's> Scanner<'t, 's> {
         self.peek().is_none()
     }
 
-    /// Whether the scanned text is JSON, or almost.
+    /// Returns an error if the scanned text is not even almost JSON.
     #[inline(always)]
     fn judge(&self) -> Result<(), Malformed> {
         match self.malformed {
@@ -220,7 +221,7 @@ impl<'t, 's> Scanner<'t, 's> {
         self.rest = &[];
     }
 
-    /// Scans the object that stands here; each key is handed to `entry`, which scans the value.
+    /// Scans the object at the position. Calls `entry` with each key, and `entry` scans the value.
     pub(in crate::rewrite) fn object(
         &mut self,
         mut entry: impl FnMut(&mut Self, Span) -> Result<(), Malformed>,
@@ -235,8 +236,8 @@ impl<'t, 's> Scanner<'t, 's> {
         self.judge()
     }
 
-    /// Scans the object that stands here as a value; each key is handed to `entry`, which scans
-    /// the value and gives it back.
+    /// Scans the object at the position and returns it as a value. Calls `entry` with each key, and
+    /// `entry` scans the value and returns it.
     #[inline(always)]
     pub(in crate::rewrite) fn object_value(
         &mut self,
@@ -264,7 +265,7 @@ impl<'t, 's> Scanner<'t, 's> {
         }
     }
 
-    /// The entries of the object that stands here. Returns its depth.
+    /// Scans the entries of the object at the position. Returns its depth.
     #[inline(always)]
     fn entries(&mut self, asked: &mut impl Asked, mut entry: impl FnMut(&mut Self, Key)) -> u16 {
         if self.peek() != Some(b'{') {
@@ -292,7 +293,7 @@ impl<'t, 's> Scanner<'t, 's> {
         self.left(outside)
     }
 
-    /// Leaves an object. Says how deep it nests; outside of it this much was the most.
+    /// Leaves an object and returns its depth. `outside` is the value of `deepest` before the object.
     #[inline(always)]
     fn left(&mut self, outside: usize) -> u16 {
         self.depth -= 1;
@@ -301,7 +302,7 @@ impl<'t, 's> Scanner<'t, 's> {
         u16::try_from(depth).unwrap_or(u16::MAX)
     }
 
-    /// What stands behind an element: a comma, or the end of its container.
+    /// Skips what follows an element: a comma, or the end of its container.
     #[inline(always)]
     fn after_element(&mut self, end: u8) -> After {
         match self.peek() {
@@ -320,7 +321,7 @@ impl<'t, 's> Scanner<'t, 's> {
         }
     }
 
-    /// Scans one value of any kind; if it is an object, its entries are collected in `entries`.
+    /// Scans one value of any kind. If it is an object, collects its entries in `entries`.
     pub(in crate::rewrite) fn value_with_entries(
         &mut self,
         entries: &mut Vec<Entry>,
@@ -330,7 +331,7 @@ impl<'t, 's> Scanner<'t, 's> {
         Ok(found)
     }
 
-    /// The same within a value whose end decides whether it is well-formed.
+    /// Does the same without a check for errors; the caller checks at the end of the outer value.
     #[inline(never)]
     pub(in crate::rewrite) fn value_with_entries_unchecked(
         &mut self,
@@ -350,7 +351,7 @@ impl<'t, 's> Scanner<'t, 's> {
         Ok(value)
     }
 
-    /// The same within a value whose end decides whether it is well-formed.
+    /// Does the same without a check for errors; the caller checks at the end of the outer value.
     #[inline(always)]
     pub(in crate::rewrite) fn any(&mut self) -> Value {
         // Most values are strings.
@@ -373,7 +374,7 @@ impl<'t, 's> Scanner<'t, 's> {
         self.other()
     }
 
-    /// A value that is not, or may not be, a plain string.
+    /// Scans a value that may be something else than a plain string.
     #[inline(always)]
     fn other(&mut self) -> Value {
         let first = self.peek().unwrap_or(0);
@@ -393,7 +394,8 @@ impl<'t, 's> Scanner<'t, 's> {
 
     #[inline(always)]
     fn open(&mut self) {
-        // The envelope and its array are around every event, and properties may move one level.
+        // `EventPlan::check` applies the exact limit: the envelope and its array are around every
+        // event, and properties may move one level.
         if self.depth >= NESTING_LIMIT {
             self.fail(Malformed::TooDeep);
         }
@@ -407,8 +409,8 @@ impl<'t, 's> Scanner<'t, 's> {
         }
     }
 
-    /// A key with its colon. A key that may have been there before, or that holds an escape
-    /// (so that it cannot be compared as bytes), makes the text unclean.
+    /// Scans a key and its colon. The text is unclean if the key may be a repetition, or if it contains an
+    /// escape, so that its bytes cannot be compared.
     #[inline(always)]
     fn key(&mut self, asked: &mut impl Asked) -> Key {
         let Some((word, length, rest)) = plain_key(self.rest) else {
@@ -431,7 +433,7 @@ impl<'t, 's> Scanner<'t, 's> {
         Key { span, name }
     }
 
-    /// The same, handed back in two parts so that it stays in registers.
+    /// Does the same, but returns the key in two parts, so that they stay in registers.
     #[inline(never)]
     fn any_key_into(&mut self, asked: &mut impl Asked, its: &mut Name) -> Span {
         if self.peek() != Some(b'"') {

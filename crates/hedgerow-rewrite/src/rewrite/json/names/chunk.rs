@@ -1,6 +1,6 @@
 //! Short texts that are written in one step.
 
-/// A short text with space behind it, so that it is copied in one step whatever its length.
+/// A short text, padded so that it is copied in one step whatever its length.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::rewrite) struct Chunk {
     pub(in crate::rewrite) bytes: [u8; Chunk::ROOM],
@@ -8,10 +8,10 @@ pub(in crate::rewrite) struct Chunk {
 }
 
 impl Chunk {
-    /// The longest there is, in bytes.
+    /// The length of the longest text, in bytes.
     pub(in crate::rewrite) const ROOM: usize = 48;
 
-    /// These two and this third one together.
+    /// Joins three texts.
     #[allow(clippy::indexing_slicing)]
     pub(in crate::rewrite) const fn of(texts: [&[u8]; 3]) -> Self {
         let mut piece = Self {

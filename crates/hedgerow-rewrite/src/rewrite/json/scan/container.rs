@@ -1,10 +1,10 @@
-//! Arrays and objects that are only checked for being well-formed.
+//! Skips arrays and objects, and only checks that they are well-formed.
 
 use super::super::keys::{hash_of_word, Novelty, Seen};
 use super::asked::{behind_quoted, plain_key};
 use super::{After, Scanner};
 
-/// An array or object that is skipped, and its keys so far.
+/// An array or object that is being skipped, and its keys so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SkippedContainer {
     container: Container,
@@ -28,7 +28,8 @@ impl Container {
 }
 
 impl<'t> Scanner<'t, '_> {
-    /// A whole array or object, without recursion: how deep it may nest is decided by the input.
+    /// Skips a whole array or object and returns its depth. It does not recurse, because the client
+    /// decides how deep the text nests.
     #[inline(never)]
     pub(super) fn container(&mut self, first: u8) -> u16 {
         let base = self.scratch.frames.len();
@@ -36,7 +37,7 @@ impl<'t> Scanner<'t, '_> {
         let mut deepest = outside + 1;
         let mut current = self.enter(first);
         let mut fresh = true;
-        // A variable here, since it would be memory to the compiler otherwise.
+        // A local variable, because the compiler would keep the field in memory.
         let mut rest = self.rest;
         loop {
             if !(fresh && self.first_of(&mut rest) == current.container.end()) {
@@ -83,7 +84,7 @@ impl<'t> Scanner<'t, '_> {
             } else {
                 rest = rest.get(1..).unwrap_or_default();
             }
-            // The innermost container has ended, and with it any number of others.
+            // The innermost container has ended, and perhaps containers around it.
             loop {
                 self.depth -= 1;
                 if current.container == Container::Object {
@@ -105,7 +106,7 @@ impl<'t> Scanner<'t, '_> {
         }
     }
 
-    /// The next byte of what is left, after white space; 0 at the end.
+    /// Skips white space and returns the next byte without skipping it; 0 at the end.
     #[inline(always)]
     fn first_of(&mut self, rest: &mut &'t [u8]) -> u8 {
         match rest.first() {
@@ -119,7 +120,7 @@ impl<'t> Scanner<'t, '_> {
         }
     }
 
-    /// What follows an element.
+    /// Skips what follows an element: a comma, or the end of its container.
     #[inline(always)]
     fn comma_or_end(&mut self, rest: &mut &'t [u8], container: Container) -> After {
         let (after, behind) = match rest {

@@ -1,4 +1,4 @@
-//! Objects whose entries are taken in, one by one.
+//! Scans objects and passes their entries to a receiver.
 
 use super::super::keys::{hash_of_word, Novelty};
 use super::super::names::{Name, Names};
@@ -8,25 +8,26 @@ use super::asked::{behind_quoted, plain_key, Asked};
 use super::habits::{Expected, Named, Whose};
 use super::{After, Key, Scanner};
 
-/// Where the entries of an object go.
+/// A receiver of the entries of an object.
 pub(in crate::rewrite) trait Takes {
-    /// Whether a plain string under this key is taken as it is.
+    /// Whether [`plain`](Self::plain) takes a plain string under this key; otherwise
+    /// [`other`](Self::other) does.
     fn takes_plain(name: Name) -> bool;
     /// Takes a plain string.
     fn plain(&mut self, key: Key, value: Value);
-    /// Takes what else stands here: it has to be scanned.
+    /// Takes any other value, which it must scan.
     fn other(&mut self, scanner: &mut Scanner<'_, '_>, key: Key);
-    /// Takes all entries that are expected next, if it can do so faster than key by key. The brace or the comma
-    /// before them stands here.
+    /// Takes the entries that are expected next, if it can do so faster than key by key, and returns how
+    /// many it has taken. The scanner is at the brace or comma before them.
     #[inline(always)]
     fn expected(&mut self, _: &mut Scanner<'_, '_>, _: &[Expected], _: u8) -> usize {
         0
     }
-    /// Whether it may do so.
+    /// Whether [`expected`](Self::expected) takes entries.
     const TAKES_EXPECTED: bool = false;
 }
 
-/// All of them are kept.
+/// Stores all entries.
 impl Takes for Vec<Entry> {
     #[inline(always)]
     fn takes_plain(_: Name) -> bool {
@@ -59,7 +60,8 @@ impl Takes for Vec<Entry> {
     }
 }
 
-/// Takes the entries that are expected, and says where the last one ends and how deep they nest.
+/// Takes the next entries as long as they are the expected ones. Returns the end of the last one, and
+/// the greatest depth of their values.
 #[inline(never)]
 fn take_expected(
     entries: &mut Vec<Entry>,
@@ -81,7 +83,7 @@ fn take_expected(
 }
 
 impl Key {
-    /// The entry that it makes with its value.
+    /// Returns the entry of this key and a value.
     #[inline(always)]
     pub(in crate::rewrite) fn with(self, value: Value) -> Entry {
         Entry {
@@ -93,11 +95,11 @@ impl Key {
 }
 
 impl Scanner<'_, '_> {
-    /// Scans the object that stands here, whose keys are asked for by their names. Gives back the
-    /// value, and the names it has.
+    /// Scans the object at the position and recognises the names of its keys. Returns the value, and the
+    /// names that the object has.
     ///
-    /// What is left of the text, and the keys that are expected, are variables here, since they would be
-    /// memory to the compiler otherwise.
+    /// The rest of the text and the expected keys are local variables, because the compiler would keep
+    /// the fields in memory.
     #[inline(always)]
     pub(in crate::rewrite) fn named_object<T: Takes>(
         &mut self,
@@ -199,7 +201,7 @@ impl Scanner<'_, '_> {
 }
 
 impl Scanner<'_, '_> {
-    /// Passes over the brace before the first key, or over a whole object without any.
+    /// Skips the brace before the first key, or a whole object that has no key.
     #[inline(always)]
     fn first_key(&mut self) -> After {
         self.skip(1);
@@ -210,7 +212,7 @@ impl Scanner<'_, '_> {
         After::Comma
     }
 
-    /// Notes the form of the array or object that has just been scanned.
+    /// Records the form of the array or object that has just been scanned.
     #[inline(always)]
     fn note_form(&mut self, named: &Named<'_>, value: &[u8], left: usize) {
         if matches!(value, [b'{' | b'[', ..]) && self.clean && self.malformed.is_none() {
@@ -219,7 +221,7 @@ impl Scanner<'_, '_> {
         }
     }
 
-    /// With the two parts of its key each in a register.
+    /// Scans a value and adds its entry. The key is passed in two parts, so that each is in a register.
     #[inline(never)]
     fn other_entry(&mut self, span: Span, name: Name, entries: &mut Vec<Entry>) {
         let value = self.other();

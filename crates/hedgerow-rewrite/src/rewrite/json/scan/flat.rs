@@ -1,19 +1,19 @@
-//! Small objects of strings alone, whose keys are asked for at once.
+//! Searches small objects that contain only strings for a key.
 
 use super::asked::{behind_quoted, plain_key};
 
-/// What came of looking for a key.
+/// The result of a search for a key.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::rewrite) enum Sought<'t> {
     Found(&'t str),
-    /// None of the keys is it.
+    /// The object does not have the key.
     Absent,
-    /// The object is not as simple as that; some of its keys have been asked for.
+    /// The object is not simple enough for this search, which may have tested some of its keys.
     NotFlat,
 }
 
-/// Looks for a key of the object at the start of a clean text, if it has no space in it, short keys and
-/// nothing but plain strings. Without anything noted: keys of a clean text are all different.
+/// Searches the object at the start of a clean text for a key, if the object has no white space, only
+/// short keys and only plain strings. It does not record keys, because a clean text repeats none.
 pub(in crate::rewrite) fn find_flat_key<'t>(
     text: &'t str,
     mut is: impl FnMut(&str) -> bool,

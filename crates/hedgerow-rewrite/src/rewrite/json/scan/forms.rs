@@ -1,8 +1,9 @@
-//! What is expected to stand in a text: keys, and whole arrays and objects.
+//! Compares a text with what is expected: keys, and whole arrays and objects.
 //!
-//! An array or object mostly has the form of the one that stood under the same key before: the same brackets and
-//! keys, with other strings, numbers and words between them. While it has, these bytes are compared and only
-//! the values are scanned: what was well-formed then, without a key given twice, is so now.
+//! An array or object mostly has the same form as the last one under the same key: the same brackets and
+//! keys, with other strings, numbers and words between them. As long as it has, these bytes are compared
+//! and only the values are scanned: if the last one was well-formed and had no repeated key, so is this
+//! one.
 
 use std::num::NonZeroUsize;
 
@@ -10,34 +11,36 @@ use super::super::block::{digits, special, Pattern, BLOCK};
 use super::super::value::Shape;
 use super::scalars::behind_long_string;
 
-/// The longest text that is compared at once.
+/// The longest literal, in bytes.
 pub(super) const LONGEST: usize = 2 * BLOCK - 1;
 
-/// The bytes that are looked at together: a comma, the longest text, a quote and two blocks.
+/// The number of bytes that are inspected together. A comma, the longest literal, a quote and two blocks
+/// fit into them.
 const WINDOW: usize = 5 * BLOCK;
 
-/// The most parts of a form that is remembered.
+/// The most parts that a remembered form can have.
 pub(super) const MOST_PARTS: usize = 24;
 
-/// The deepest that is remembered: how deep the text around it may nest is no matter then.
+/// The greatest depth of a form that is remembered. It is so small that the depth of the text around the
+/// form does not matter.
 const DEEPEST: u16 = 16;
 
-/// So many bytes of a text.
+/// The bytes of a text that are inspected together.
 pub(super) type Window = [u8; WINDOW];
 
 /// Bytes that are expected.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Literal {
-    /// Its first bytes, and a bit for each byte of a block behind them.
+    /// Its first block, padded. `behind` has a bit for each byte of the padding.
     first: Pattern,
     behind: u32,
-    /// Its last bytes, if it is longer than a block.
+    /// Its last block, if it is longer than a block.
     last: Pattern,
     length: u8,
 }
 
 impl Literal {
-    /// None of a text that is too long.
+    /// Creates a literal, unless the text is too long.
     pub(super) fn of(text: &[u8]) -> Option<Self> {
         let mut padded = [0; LONGEST];
         padded.get_mut(..text.len())?.copy_from_slice(text);
@@ -54,7 +57,7 @@ impl Literal {
         usize::from(self.length)
     }
 
-    /// What stands behind it, if it stands here.
+    /// Returns the text after the literal, if `rest` begins with it.
     #[inline(always)]
     pub(super) fn behind<'t>(&self, rest: &'t [u8]) -> Option<&'t [u8]> {
         const ALL: u32 = u16::MAX as u32;
@@ -70,7 +73,7 @@ impl Literal {
         (self.last.same(last) == ALL).then_some(behind)
     }
 
-    /// Its length, if it stands at the start of these bytes, which are more than enough.
+    /// Returns its length, if `window` begins with it. The window must be longer than any literal.
     #[inline(always)]
     pub(super) fn length_in(&self, window: &[u8]) -> Option<usize> {
         const ALL: u32 = u16::MAX as u32;
@@ -89,14 +92,14 @@ impl Literal {
     }
 }
 
-/// Bytes at a place of a text; none close to its end.
+/// Returns the window at an offset of a text, unless it is too close to the end.
 #[inline(always)]
 pub(super) fn window(text: &[u8], at: usize) -> Option<&Window> {
     text.get(at..)?.first_chunk()
 }
 
-/// How many bytes a text of this length at the start of these bytes takes with the string, number or word behind
-/// it, and what that is. They stand at this place of the whole text.
+/// Reads the string, number or word that follows the first `length` bytes of a window. Returns its end as
+/// an offset in the window, and its shape. The window is at the offset `at` of `text`.
 #[inline(always)]
 pub(super) fn with_scalar(
     window: &Window,
@@ -114,7 +117,7 @@ pub(super) fn with_scalar(
     Some((length + used, shape))
 }
 
-/// The same with a plain string.
+/// Does the same for a plain string, and returns only its end.
 #[inline(always)]
 fn with_string(window: &Window, length: usize, (text, at): (&[u8], usize)) -> Option<usize> {
     let mut start = length + 1;
@@ -131,7 +134,7 @@ fn with_string(window: &Window, length: usize, (text, at): (&[u8], usize)) -> Op
     Some(text.len() - at - behind.len())
 }
 
-/// The length of the number at this place, if it is shorter than a block and has no exponent.
+/// Returns the length of the number at an offset, if it is shorter than a block and has no exponent.
 #[inline(always)]
 fn length_of_number(window: &Window, at: usize) -> Option<usize> {
     let block = window.get(at..)?.first_chunk::<BLOCK>()?;
@@ -160,7 +163,7 @@ fn length_of_number(window: &Window, at: usize) -> Option<usize> {
     }
 }
 
-/// The form of a key with an array or object.
+/// The form of a key and the array or object under it.
 #[derive(Debug)]
 pub(super) struct Form {
     parts: Box<[Part]>,
@@ -168,7 +171,7 @@ pub(super) struct Form {
     depth: u16,
 }
 
-/// Bytes of a form, and what follows them.
+/// Some bytes of a form, and what follows them.
 #[derive(Debug, Clone, Copy)]
 struct Part {
     literal: Literal,
@@ -184,8 +187,9 @@ enum Next {
 }
 
 impl Form {
-    /// The form of a key and its colon, and an array or object that is well-formed, clean and without white space
-    /// between its parts. None of one that is too large or too deep.
+    /// Returns the form of a text that has a key, a colon, and an array or object. The text must be
+    /// well-formed and clean. Returns none if it has white space between its parts, is too large or
+    /// nests too deep.
     pub(super) fn of(text: &[u8]) -> Option<Self> {
         let mut outline = Outline::default();
         let mut rest = text;
@@ -203,27 +207,27 @@ impl Form {
         })
     }
 
-    /// Whether it is an array or an object.
+    /// Returns [`Shape::Array`] or [`Shape::Object`].
     pub(super) fn shape(&self) -> Shape {
         self.shape
     }
 
-    /// How many parts it has.
+    /// Returns the number of its parts.
     pub(super) fn parts(&self) -> usize {
         self.parts.len()
     }
 
-    /// The memory it holds, in bytes.
+    /// Returns the memory that it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         size_of_val(&*self.parts)
     }
 
-    /// How deep it nests.
+    /// Returns the depth of the array or object.
     pub(super) fn depth(&self) -> u16 {
         self.depth
     }
 
-    /// Where the array or object ends, if its key stands at this place and all has this form.
+    /// Returns the end of the array or object whose key is at `place`, if the text there has this form.
     #[inline(always)]
     pub(super) fn end(&self, text: &[u8], place: usize) -> Option<NonZeroUsize> {
         let mut at = place;
@@ -239,7 +243,7 @@ impl Form {
     }
 }
 
-/// What is found out about a form.
+/// A form that is being built.
 #[derive(Debug, Default)]
 struct Outline {
     parts: Vec<Part>,
@@ -250,7 +254,7 @@ struct Outline {
 }
 
 impl Outline {
-    /// Reads a bracket, a comma, a key or a value of a well-formed text, and gives back the rest.
+    /// Reads a bracket, a comma, a colon, a key or a value of a well-formed text, and returns the rest.
     fn step<'t>(&mut self, text: &'t [u8]) -> Option<&'t [u8]> {
         let length = match text.first()? {
             b'{' | b'[' => {
@@ -292,7 +296,7 @@ impl Outline {
     }
 }
 
-/// The length of the string, number or word at the start of a well-formed text.
+/// Returns the length of the string, number or word at the start of a well-formed text.
 fn length_of_scalar(text: &[u8]) -> Option<usize> {
     let Some(after) = text.strip_prefix(b"\"") else {
         let ends = |byte: &u8| matches!(byte, b',' | b']' | b'}');
@@ -313,7 +317,7 @@ mod tests {
     use super::super::{Cleanliness, Scanner, Scratch};
     use super::*;
 
-    /// The depth and the length of the array or object at the start of a text, if it is clean.
+    /// Returns the depth and the length of the array or object at the start of a text, if it is clean.
     fn scanned(text: &str) -> Option<(u16, usize)> {
         let mut scratch = Scratch::default();
         let mut scanner = Scanner::new(text.as_bytes(), &mut scratch);
@@ -323,7 +327,7 @@ mod tests {
         (clean && is_container).then_some((value.depth, value.span.end()))
     }
 
-    /// Every form is compared with every text: it may only be found where the scanner finds the same.
+    /// Compares every form with every text: a form may only match where the scanner finds the same value.
     #[test]
     fn a_form_is_found_only_where_the_scanner_finds_a_value_of_the_same_depth_and_length() {
         let long = "x".repeat(40);
@@ -375,7 +379,7 @@ mod tests {
             &many_keys,
             &deep,
         ];
-        // Behind them stands more than is looked at together, or nothing.
+        // Each text is followed by more bytes than a window has, or by nothing.
         let behind = [format!(",\"next\":\"{long}{long}\"}}"), String::new()];
         let (mut found, mut wrong) = (0, Vec::new());
         for form in texts {

@@ -1,8 +1,8 @@
-//! Keys that are expected: libraries write the same keys in the same order, message after message.
+//! Remembers which keys to expect: libraries write the same keys in the same order in every message.
 //!
-//! The keys of the last object of each kind are remembered. While the next one has the same keys, each
-//! is recognised by one comparison, and none of them can be there twice: no end has to be found, and
-//! nothing is hashed or noted. From the first different key on, it is scanned as usual.
+//! For each kind of object, the keys of an earlier one are remembered. As long as the next object has the
+//! same keys, one comparison recognises each key, and none can be repeated: the scanner need not search
+//! for the key's end, hash it or record it. From the first different key on, it scans the object as usual.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use super::asked::Asked;
 use super::forms::{window, with_scalar, Form, Literal, LONGEST as LONGEST_LITERAL, MOST_PARTS};
 use super::Work;
 
-/// Which of a message's objects it is; their keys differ.
+/// The kind of an object in a message; each kind has its own keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) struct Whose(u8);
 
@@ -27,16 +27,16 @@ impl Whose {
     pub(in crate::rewrite) const CONTEXT: Self = Self(1);
     const PROPERTIES: Self = Self(2);
     pub(in crate::rewrite) const INTEGRATIONS: Self = Self(3);
-    /// Any other, which is not remembered.
+    /// Any other object; its keys are not remembered.
     pub(in crate::rewrite) const OTHER: Self = Self(u8::MAX);
 
-    /// How many of the context's objects there are.
+    /// The number of kinds of objects in the context.
     pub(in crate::rewrite) const INNERS: usize = 9;
 
-    /// How many more forms of properties are remembered: each event has its own.
+    /// The number of further kinds of `properties`: each event has properties of its own.
     const MORE_PROPERTIES: usize = 7;
 
-    /// Properties with this text; which of their forms it may be is told by the first bytes.
+    /// Returns the kind of `properties` with this text. The first bytes of the first key select it.
     #[inline(always)]
     pub(in crate::rewrite) fn properties(text: &[u8]) -> Self {
         const AT: u8 = 4 + Whose::INNERS as u8;
@@ -50,7 +50,7 @@ impl Whose {
         }
     }
 
-    /// One of the context's, of this number.
+    /// Returns the kind of the context's object with this number.
     pub(in crate::rewrite) const fn inner(number: u8) -> Self {
         Self(4 + number)
     }
@@ -59,29 +59,30 @@ impl Whose {
 /// The most keys of one object that are remembered.
 const MOST: usize = 32;
 
-/// The longest key that is remembered.
+/// The longest key that is remembered, in bytes.
 const LONGEST: usize = LONGEST_LITERAL - AROUND;
 
-/// Two quotes and a colon.
+/// The bytes around a key: two quotes and a colon.
 const AROUND: usize = 3;
 
-/// After this many different objects in a row, the next one is remembered. Libraries of several kinds
-/// alternate, and remembering costs more than a miss: the most common form should stay.
+/// After this many objects in a row that were not as expected, the next one is remembered. Messages of
+/// several libraries alternate, and remembering costs more than a miss, so the most common keys should
+/// stay.
 const PATIENCE: u8 = 32;
 
 /// A key that is expected.
 #[derive(Debug)]
 pub(in crate::rewrite) struct Expected {
-    /// With its quotes and its colon.
+    /// The key with its quotes and its colon.
     literal: Literal,
     name: Name,
     hash: u32,
-    /// Its form, if an array or object stood under it.
+    /// The form of the array or object under the key, if it had one.
     form: Option<Form>,
 }
 
 impl Expected {
-    /// None for a key that is too long, or that cannot be compared as it stands.
+    /// Returns none for a key that is too long, or that has escapes and so cannot be compared as bytes.
     fn of(key: &[u8], name: Name, hash: u32) -> Option<Self> {
         if key.len() > LONGEST || plain_run(key) != key.len() {
             return None;
@@ -94,15 +95,15 @@ impl Expected {
         })
     }
 
-    /// If it is what stands here: what stands behind it, how long it is without its quotes and its
-    /// colon, and its name.
+    /// If `rest` begins with the key, returns the text after it, its length without quotes and colon,
+    /// and its name.
     #[inline(always)]
     pub(super) fn behind<'t>(&self, rest: &'t [u8]) -> Option<(&'t [u8], usize, Name)> {
         let behind = self.literal.behind(rest)?;
         Some((behind, self.literal.length() - AROUND, self.name))
     }
 
-    /// Its form with this array or object of a text.
+    /// Returns the form of the key and an array or object, if `text` has this key before `value`.
     fn form_of(&self, text: &[u8], value: Range<usize>) -> Option<Form> {
         let start = value.start.checked_sub(self.literal.length())?;
         let is_key = self.literal.behind(text.get(start..)?).is_some();
@@ -111,8 +112,9 @@ impl Expected {
             .flatten()
     }
 
-    /// The entry under this key, if it is what stands behind a brace or comma at this place of a text, with a
-    /// value that has no escape, or with the array or object that is expected. And where it ends.
+    /// Returns the entry of this key and its end, if the key follows the byte `before` (a brace or comma)
+    /// at the offset `at`. The value must be a scalar without escapes or, if a form is expected, an array
+    /// or object of that form.
     #[inline(always)]
     pub(super) fn entry(&self, before: u8, text: &[u8], at: usize) -> Option<(Entry, usize)> {
         let window = window(text, at)?;
@@ -145,7 +147,7 @@ impl Expected {
     }
 }
 
-/// The keys that an object of one kind had last, none of them twice.
+/// The keys that are expected in an object of one kind, none of them twice.
 #[derive(Debug, Default)]
 struct Habit {
     keys: Vec<Expected>,
@@ -161,8 +163,8 @@ impl Habit {
     fn learn(&mut self, lesson: Lesson) {
         match lesson {
             Lesson::Key(_, mut key) => {
-                // It is only looked at for keys that are told apart already; but on this rests
-                // that none stands there twice.
+                // The scanner has checked that the keys differ. This check is repeated here because
+                // expected keys are not checked for repetition later.
                 let is_known = self.keys.iter().any(|known| known.hash == key.hash);
                 if self.keys.len() < MOST && !is_known {
                     key.form = key.form.filter(|form| self.has_room_for(form));
@@ -188,58 +190,58 @@ impl Habit {
         }
     }
 
-    /// Whether one more form may be remembered.
+    /// Whether there is room for one more form.
     fn has_room_for(&self, form: &Form) -> bool {
         let forms = self.keys.iter().filter_map(|key| key.form.as_ref());
         forms.map(Form::parts).sum::<usize>() + form.parts() <= 2 * MOST_PARTS
     }
 }
 
-/// What is remembered of each kind.
+/// The expected keys of each kind.
 #[derive(Debug, Default)]
 pub(super) struct Habits {
     of: [Habit; KINDS],
-    /// The memory that they hold, in bytes.
+    /// The memory that they hold in total, in bytes.
     held: usize,
 }
 
-/// What will be remembered when the text has ended.
+/// A change to the expected keys, which is applied before the next text is scanned.
 #[derive(Debug)]
 enum Lesson {
-    /// An object of this kind begins again.
+    /// Deletes the keys of this kind, because a new object is to be remembered.
     Begin(usize),
-    /// Another key of it.
+    /// Adds a key to this kind.
     Key(usize, Expected),
-    /// It may hold a key twice.
+    /// Deletes the keys of this kind, because the object may repeat a key.
     Forget(usize),
-    /// Another form under the expected key of this number.
+    /// Replaces the form under a key, given the kind and the index of the key.
     Form(usize, usize, Form),
 }
 
-/// Whether the expectation was met.
+/// The changes to make, and how often expectations were not met.
 #[derive(Debug, Default)]
 pub(super) struct Lessons {
     learned: Vec<Lesson>,
-    /// For each kind, how many objects in a row were different.
+    /// For each kind, the number of objects in a row that had other keys.
     missed: [u8; KINDS],
-    /// For each kind, how many values under its keys had other forms.
+    /// For each kind, the number of values that had other forms. It is reset at [`PATIENCE`].
     other_forms: [u8; KINDS],
 }
 
 impl Lessons {
-    /// The memory it holds, in bytes.
+    /// Returns the memory that it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.learned.capacity() * size_of::<Lesson>()
     }
 }
 
 impl Habits {
-    /// The memory it holds, in bytes.
+    /// Returns the memory that it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.held
     }
 
-    /// Remembers the forms of the last text.
+    /// Applies what was learned from the last text.
     #[inline(always)]
     pub(super) fn learn(&mut self, lessons: &mut Lessons) {
         if !lessons.learned.is_empty() {
@@ -262,23 +264,23 @@ impl Habits {
     }
 }
 
-/// Which keys with a name an object has.
+/// Records which known names an object has, while it is scanned.
 pub(super) struct Named<'h> {
     names: Names,
     others: Seen,
     kind: usize,
-    /// The expected keys of the kind, while they are met.
+    /// The expected keys of the kind, as long as the object has them.
     habit: Option<&'h Habit>,
-    /// The keys that are expected next; none after a difference.
+    /// The keys that are expected next; none after a different key.
     expected: &'h [Expected],
-    /// Whether its keys are to be remembered.
+    /// Whether the keys of the object are to be remembered.
     learning: Learning,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Learning {
     No,
-    /// Its first key will be the first.
+    /// They are to be remembered, and none has been read yet.
     First,
     Yes,
 }
@@ -306,25 +308,25 @@ impl<'h> Named<'h> {
         named
     }
 
-    /// The keys that are expected next.
+    /// Returns the keys that are expected next.
     #[inline(always)]
     pub(super) fn expected(&self) -> std::slice::Iter<'h, Expected> {
         self.expected.iter()
     }
 
-    /// Takes back those of them that have not come.
+    /// Stores the expected keys that have not been read yet.
     #[inline(always)]
     pub(super) fn otherwise(&mut self, expected: &std::slice::Iter<'h, Expected>) {
         self.expected = expected.as_slice();
     }
 
-    /// It is different: its keys so far are noted after all.
+    /// Ends the comparison because the object has a different key, and records its keys so far.
     #[inline(never)]
     fn leave(&mut self, work: &mut Work, habit: &Habit) {
         let had = habit.keys.len() - self.expected.len();
         self.expected = &[];
         for key in habit.keys.iter().take(had) {
-            // They are all different.
+            // The result is not needed, because expected keys all differ.
             self.note_named(work, key.name, key.hash);
         }
         if let Some(missed) = work.lessons.missed.get_mut(self.kind) {
@@ -348,7 +350,7 @@ impl<'h> Named<'h> {
         }
         match Expected::of(key, name, hash) {
             Some(key) if novelty == Novelty::New => learned.push(Lesson::Key(self.kind, key)),
-            // The keys before it are expected anyway.
+            // The keys before this one stay remembered.
             None if novelty == Novelty::New => self.learning = Learning::No,
             _ => {
                 learned.push(Lesson::Forget(self.kind));
@@ -357,8 +359,8 @@ impl<'h> Named<'h> {
         }
     }
 
-    /// Notes an array or object that stands under the last key, well-formed and clean, and does not have
-    /// the form that is expected. So many of the expected keys are left.
+    /// Records the form of the array or object under the last key, which is well-formed and clean but
+    /// does not have the expected form. `left` is the number of expected keys after this one.
     #[inline(never)]
     pub(super) fn note_form(
         &self,
@@ -393,7 +395,7 @@ impl<'h> Named<'h> {
         }
     }
 
-    /// Which it has, at its end.
+    /// Ends the object. Returns its known names, and the record of its other keys.
     #[inline(always)]
     pub(super) fn end(&mut self, work: &mut Work) -> (Names, Seen) {
         if let Some(habit) = self.habit.take() {
