@@ -89,8 +89,8 @@ pub enum Integrations {
     Ignore,
 }
 
-/// Whether a group call may name its own type (mapping 5.5). `Traits` departs
-/// from PostHog's own destination.
+/// Whether a group call may name its own type (mapping 5.5). `Traits` departs from PostHog's own
+/// destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupTypeFrom {
     /// All groups have the type of [`Mapping::group_type`].

@@ -250,7 +250,7 @@ pub enum RewriteError {
     /// So many of its messages were refused that it cannot be an honest mistake.
     #[error("too many messages of the body were refused")]
     TooManyRefused,
-    /// The body, one message or one batch-level value is larger than the limit.
+    /// The body, one message or one batch-level value is larger than the limit or nested too deeply.
     #[error("the body, one message or a batch-level value is larger than the limit")]
     TooLarge,
 }

@@ -12,7 +12,7 @@
 //!
 //! The memory is allocated once and does not grow. A message that newer ones have evicted, or that
 //! arrives through another process, is treated as a new one: its event has the same uuid, name and
-//! distinct id, and its time is accurate to some milliseconds.
+//! distinct id, and its time is accurate to within some milliseconds.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};

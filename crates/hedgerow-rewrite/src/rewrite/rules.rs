@@ -9,7 +9,7 @@ use crate::segment::Kind;
 pub struct Rule {
     /// The pattern for the name that PostHog would get (`$pageview` for a page call).
     pub event: NamePattern,
-    /// What happens to them.
+    /// What happens to the events that match.
     pub action: RuleAction,
 }
 
