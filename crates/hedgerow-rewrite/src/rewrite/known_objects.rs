@@ -1,13 +1,14 @@
-//! Objects that are the same in the messages of all senders: which library it was, which
-//! browser, Segment's own books, and which destinations are switched on and off.
+//! A cache of objects that are often the same in the messages of many senders: the library, the
+//! browser, Segment's `_metadata`, and `integrations`.
 //!
-//! The last one of each is remembered as it was written. One that is the same, byte for byte, need not
-//! be scanned again: what was found in it is found where it stands now. Only what was clean is
-//! remembered, and nothing of it but where its values stand is used.
+//! A [`KnownObject`] stores the bytes of the last such object and the entries that the scanner found
+//! in it. If the next object has the same bytes, it is not scanned again: the stored entries are
+//! moved to its position. Only clean objects are stored, and only the positions and kinds of their
+//! values are used.
 
 use super::json::{Entry, Scanner, Shape, Value};
 
-/// An object as it was written, and what was found in it.
+/// The bytes of an object, and the entries that the scanner found in it.
 #[derive(Debug, Default)]
 pub(super) struct KnownObject {
     text: Vec<u8>,
@@ -15,19 +16,20 @@ pub(super) struct KnownObject {
     value: Value,
 }
 
-/// The longest that is remembered, in bytes.
+/// The length of the longest object that is stored, in bytes.
 const LONGEST: usize = 1024;
 
-/// The deepest that is remembered: how deep the text around it may nest is no matter then.
+/// The depth of the deepest object that is stored. It is so low that the depth of the text around the
+/// object does not matter.
 const DEEPEST: u16 = 16;
 
 impl KnownObject {
-    /// The memory it holds, in bytes.
+    /// Returns the size of the memory that it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.text.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
-    /// Passes over the value that stands here, if it is the one that is known; its entries are added.
+    /// Skips the next value and adds its entries to `entries`, if the value has the stored bytes.
     #[inline(always)]
     pub(super) fn pass(
         &self,
@@ -56,7 +58,7 @@ impl KnownObject {
         })
     }
 
-    /// Remembers a value of a clean text instead, and its entries.
+    /// Replaces the stored object with a value of a clean text and its entries, if it is a small object.
     pub(super) fn keep(&mut self, value: Value, text: &[u8], entries: &[Entry]) {
         let written = value.of(text);
         let is_worth_it =

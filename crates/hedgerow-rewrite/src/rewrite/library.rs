@@ -1,4 +1,4 @@
-//! Which library sent a message, and so on whose machine it ran.
+//! Determines which library sent a message, and so on whose machine the library ran.
 
 use super::json::{name, unescape};
 use super::message::{find, named, Context, ContextObject};
@@ -6,21 +6,21 @@ use super::usable;
 
 pub(super) use super::library_kind::LibraryKind;
 
-/// What a library's name says of where it runs.
+/// What the name of a library shows about where it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
-    /// Always in the same place.
+    /// Always on the same kind of machine.
     In(LibraryKind),
-    /// On phones, and on servers as well: on a phone it describes the device.
+    /// On phones or on servers. On a phone the library describes the device.
     PhoneOrServer,
-    /// C#: on servers, and in games and apps.
+    /// A C# library: on servers, or in games and apps.
     DotNet,
-    /// In browsers and in Node, and says in which.
+    /// In browsers or in Node; `context.library.env` states in which.
     BrowserOrNode,
 }
 
-/// The names that are not those of servers, in lower case. RudderStack's and Jitsu's libraries
-/// speak the same protocol.
+/// The names, in lower case, of the libraries that do not run only on servers. The libraries of
+/// RudderStack and Jitsu use the same protocol.
 const NAMES: &[(&str, Family)] = &[
     ("analytics.js", Family::In(LibraryKind::Browser)),
     ("amp", Family::In(LibraryKind::Browser)),
@@ -71,8 +71,8 @@ const NAMES: &[(&str, Family)] = &[
 ];
 
 impl Family {
-    /// By a name in any case. A library that is not known runs on a server: its address says nothing
-    /// of the user's.
+    /// Returns the family of a library by its name, in any case. An unknown library is assumed to run on a
+    /// server, whose address is not the user's.
     fn named(name: &str) -> Self {
         let known = NAMES
             .iter()
@@ -82,14 +82,15 @@ impl Family {
 }
 
 impl LibraryKind {
-    /// By `context.library.name`, and for those that run in several places by what else they say.
+    /// Returns the kind by `context.library.name`. For a library that runs on several kinds of machine,
+    /// other fields of the context decide.
     pub(super) fn of(context: &Context, text: &[u8]) -> Self {
         context.library_once(|| Self::told(context, text))
     }
 
     fn told(context: &Context, text: &[u8]) -> Self {
         let name = named(context.inner(ContextObject::Library), name!("name"));
-        // Most events come from this one.
+        // A shortcut: most messages are from this library.
         if name.is_some_and(|name| name.of(text) == b"\"analytics.js\"") {
             return Self::Browser;
         }
@@ -112,8 +113,8 @@ impl LibraryKind {
     }
 }
 
-/// Whether the context describes a device of a visitor's. On Linux, where it runs on servers,
-/// analytics-swift describes one of the type `Linux` of which it knows nothing.
+/// Returns whether the context describes a visitor's device. On Linux analytics-swift runs on servers,
+/// and sends a device of the type `Linux` with `unknown` in its other fields.
 fn describes_device(context: &Context, text: &[u8]) -> bool {
     let device = context.inner(ContextObject::Device);
     let kind = named(device, name!("type"));
@@ -125,7 +126,7 @@ fn describes_device(context: &Context, text: &[u8]) -> bool {
             .any(|entry| usable::is_word(entry.value, text))
 }
 
-/// Whether C# runs in a game or an app: by the system of the device, or by the framework.
+/// Returns whether a C# library runs in a game or an app: the operating system or the framework shows it.
 fn is_app(context: &Context, text: &[u8]) -> bool {
     let systems = [
         named(context.inner(ContextObject::Device), name!("type")),
@@ -141,7 +142,7 @@ fn is_app(context: &Context, text: &[u8]) -> bool {
         })
 }
 
-/// Whether a string says one of these, in any case.
+/// Returns whether a string is one of `names`, in any case and with white space around it ignored.
 fn is_one_of(string: &[u8], names: &[&str]) -> bool {
     let said = unescape(string);
     names

@@ -10,27 +10,27 @@ pub struct Mapping {
     pub mode: Mode,
     /// Whether a message's `integrations` can keep it from PostHog.
     pub integrations: Integrations,
-    /// The type under which groups are filed.
+    /// The type that groups get.
     pub group_type: String,
     /// Whether a group call may name its own type.
     pub group_type_from: GroupTypeFrom,
-    /// Which events make person profiles.
+    /// Which events create person profiles.
     pub person_profiles: PersonProfiles,
-    /// How the uuid of an event is made.
+    /// How the uuid of an event is computed.
     pub event_uuid: EventUuidForm,
-    /// What `$device_type` of phones says.
+    /// Which `$device_type` phones get.
     pub device_type: DeviceTypes,
-    /// What happens to an anonymous id that is the user's id.
+    /// What happens to an anonymous id that is equal to the user id.
     pub same_anonymous_id: SameAnonymousId,
     /// Which calls set person properties from `context.traits`.
     pub context_traits: ContextTraits,
-    /// Whether an event says when and under which id its message was sent.
+    /// Whether an event records the id of its message and when the message was sent.
     pub bookkeeping: Bookkeeping,
-    /// What posthog-js, where it runs beside analytics.js, adds that is not wanted twice.
+    /// What to do with the additions of posthog-js, on sites that run it together with analytics.js.
     pub posthog_js: PostHogJs,
     /// What happens to a message that PostHog has accepted before.
     pub repeats: Repeats,
-    /// What may leave of a visitor (`privacy:`).
+    /// Which data about a visitor may leave the proxy (`privacy:`).
     pub privacy: Privacy,
     /// The site's own rules for its events (`rules:`).
     pub rules: Vec<Rule>,
@@ -58,7 +58,7 @@ impl Default for Mapping {
 }
 
 impl Mapping {
-    /// The mapping of PostHog's own Segment destination.
+    /// Returns the mapping of PostHog's own Segment destination.
     pub fn reference() -> Self {
         Self {
             mode: Mode::Reference,
@@ -67,7 +67,7 @@ impl Mapping {
     }
 }
 
-/// The type under which the reference files every group (mapping 1.3).
+/// The type that PostHog's own Segment destination gives to every group (mapping 1.3).
 pub const REFERENCE_GROUP_TYPE: &str = "segment_group";
 
 /// Which properties the events get.
@@ -75,49 +75,51 @@ pub const REFERENCE_GROUP_TYPE: &str = "segment_group";
 pub enum Mode {
     /// Exactly those of PostHog's own Segment destination (mapping, section 1).
     Reference,
-    /// Those, and what PostHog's own libraries would send besides (mapping, section 5).
+    /// Those, and the properties that PostHog's own libraries would add (mapping, section 5).
     Enriched,
 }
 
 /// Whether a message's `integrations` can keep it from PostHog (segment-tracking 4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Integrations {
-    /// As Segment does: `PostHog: false`, or `All: false` without a `PostHog` entry, keeps it back.
+    /// A message with `PostHog: false`, or with `All: false` and no `PostHog` entry, is left out, as
+    /// Segment does it.
     Respect,
     /// Every message goes to PostHog.
     Ignore,
 }
 
-/// Whether a group call may name its own type (mapping 5.5). Changes what the reference does.
+/// Whether a group call may name its own type (mapping 5.5). `Traits` departs from PostHog's own
+/// destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupTypeFrom {
-    /// All groups have the type of the setting.
+    /// All groups have the type of [`Mapping::group_type`].
     Setting,
-    /// `traits.$group_type` or `traits.groupType` names it, where it is there.
+    /// `traits.$group_type` or `traits.groupType` names the type, if present.
     Traits,
 }
 
-/// Which events make person profiles, and so cost more (posthog-ingestion 4.4).
+/// Which events create person profiles; these events cost more (posthog-ingestion 4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PersonProfiles {
-    /// All of them, as with PostHog's own destination.
+    /// All events, as with PostHog's own destination.
     Always,
-    /// Those of users who have an id, and those that change the person's properties.
+    /// Events of users who have an id, and events that change the person's properties.
     IdentifiedOnly,
-    /// None; what could only change a profile or a group is left out.
+    /// No events; messages that could only change a profile or a group are left out.
     Never,
 }
 
-/// How the uuid of an event is made. Both are the same for every try of a message.
+/// How the uuid of an event is computed. Either way every retry of a message gets the same uuid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventUuidForm {
-    /// As PostHog's own destination makes it (mapping 1.2).
+    /// As PostHog's own destination computes it (mapping 1.2).
     V5,
-    /// As PostHog recommends it: with the message's time in it (posthog-ingestion 3.4).
+    /// As PostHog recommends: the uuid contains the message's time (posthog-ingestion 3.4).
     V7,
 }
 
-/// What `$device_type` of phones says (mapping 5.2). Changes what the reference does.
+/// Which `$device_type` phones get (mapping 5.2). `PostHog` departs from PostHog's own destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceTypes {
     /// Segment's `ios` and `android`.
@@ -126,40 +128,41 @@ pub enum DeviceTypes {
     PostHog,
 }
 
-/// What happens to an anonymous id that is the user's id (mapping 5.4). Changes what the reference
-/// does.
+/// What happens to an anonymous id that is equal to the user id (mapping 5.4). `Drop` departs from
+/// PostHog's own destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SameAnonymousId {
     /// It stays in `$anon_distinct_id`.
     Keep,
-    /// It is left out: there is nothing to merge.
+    /// It is left out, because there is nothing to merge.
     Drop,
 }
 
 /// Which calls set person properties from `context.traits` (mapping 5.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContextTraits {
-    /// Identify calls without traits of their own.
+    /// Only identify calls that have no traits of their own.
     Identify,
-    /// Track, page and screen calls as well.
+    /// Also track, page and screen calls.
     Always,
 }
 
-/// Whether an event says when and under which id its message was sent (mapping 5.6).
+/// Whether an event records the id of its message and when the message was sent (mapping 5.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bookkeeping {
-    /// It does not.
+    /// No.
     Off,
-    /// In `segment_message_id`, `segment_original_timestamp` and `segment_sent_at`.
+    /// Yes, in `segment_message_id`, `segment_original_timestamp` and `segment_sent_at`.
     On,
 }
 
-/// What posthog-js, where it runs beside analytics.js, adds (posthog-ingestion, section 7).
+/// What happens to the additions of posthog-js, on sites that run it together with analytics.js
+/// (posthog-ingestion, section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PostHogJs {
     /// What happens to an identify call that posthog-js has sent to PostHog itself.
     pub identify: SecondIdentify,
-    /// What happens to properties that mean something to posthog-js only.
+    /// What happens to properties that only posthog-js uses.
     pub noise: Noise,
 }
 
@@ -172,33 +175,32 @@ impl Default for PostHogJs {
     }
 }
 
-/// What happens to an identify call that posthog-js has sent to PostHog itself. Changes what the
-/// reference does.
+/// What happens to an identify call that posthog-js has sent to PostHog itself. `Set` departs from
+/// PostHog's own destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecondIdentify {
-    /// It becomes an `$identify` as well.
+    /// It becomes a second `$identify` event.
     Send,
-    /// It becomes a `$set`: the traits arrive, and the merge is posthog-js's.
+    /// It becomes a `$set` event, which keeps the traits; posthog-js's own `$identify` merges the persons.
     Set,
 }
 
-/// What happens to properties that mean something to posthog-js only. Changes what the reference
-/// does.
+/// What happens to properties that only posthog-js uses. `Strip` departs from PostHog's own destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noise {
     /// They stay.
     Keep,
-    /// `token`, `$sdk_debug_*` and the like are taken out.
+    /// `token`, `$sdk_debug_*` and similar properties are removed.
     Strip,
 }
 
-/// What happens to a message that PostHog has accepted before: browsers and SDKs send some twice
-/// (segment-tracking 2.4). Either way it keeps its uuid, name, distinct id and time, by which
-/// PostHog knows it again.
+/// What happens to a message that PostHog has accepted before. Browsers and SDKs send some messages
+/// twice (segment-tracking 2.4). If the message is sent again, its event has the same uuid, name,
+/// distinct id and time, so that PostHog recognises the duplicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeats {
     /// It is sent again.
     Send,
-    /// It is left out, while this process remembers it.
+    /// It is left out, as long as this process remembers the first one.
     Suppress,
 }

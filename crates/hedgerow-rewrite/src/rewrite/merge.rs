@@ -1,4 +1,4 @@
-//! Batch-level values and a message's own become one: a deep merge in which the message wins
+//! Merges a batch-level value with the message's own value: a deep merge in which the message wins
 //! (segment-tracking 2.6).
 
 use std::collections::HashMap;
@@ -6,12 +6,12 @@ use std::ops::Range;
 
 use super::json::{Malformed, Scanner, Scratch, Shape, Span, Value};
 
-/// A value whose objects are looked into at every level, so that one pass over the text is enough
-/// however deep they nest. Arrays are not looked into: they are never merged.
+/// An index of a value and of the objects nested in it, at every level, built in one pass over the text.
+/// Arrays are not indexed, because they are never merged.
 #[derive(Debug, Default)]
 pub(super) struct MergeTree {
     value: Option<Value>,
-    /// Each entry, followed by those of its own value.
+    /// Each entry, followed by the entries of its value.
     nodes: Vec<MergeNode>,
 }
 
@@ -19,12 +19,12 @@ pub(super) struct MergeTree {
 struct MergeNode {
     key: Span,
     value: Value,
-    /// Where the entries of its value end.
+    /// The index in `nodes` after the last entry of its value.
     end: usize,
 }
 
 impl MergeTree {
-    /// Looks at a text that is one clean value.
+    /// Indexes a text that is one clean value.
     pub(super) fn read(&mut self, text: &[u8], scratch: &mut Scratch) -> Result<(), Malformed> {
         self.nodes.clear();
         let mut scanner = Scanner::new(text, scratch);
@@ -36,7 +36,7 @@ impl MergeTree {
         self.value.is_some_and(|value| value.shape == Shape::Object)
     }
 
-    /// The entries of one object among these nodes, each with its place.
+    /// Returns the entries of the object whose nodes are in the range `object`, each with its index.
     fn entries(&self, object: Range<usize>) -> impl Iterator<Item = (usize, MergeNode)> + '_ {
         let mut at = object.start;
         std::iter::from_fn(move || {
@@ -52,7 +52,8 @@ impl MergeTree {
     }
 }
 
-/// Recursion goes as deep as the text nests, which the scanner bounds.
+/// Scans one value and appends its entries to `nodes`. The recursion is as deep as the text is nested;
+/// the scanner limits that depth.
 fn read_value(
     scanner: &mut Scanner<'_, '_>,
     nodes: &mut Vec<MergeNode>,
@@ -76,11 +77,11 @@ fn read_value(
     })
 }
 
-/// A text and what was seen in it.
+/// A text and its index.
 pub(super) type TextWithTree<'t> = (&'t [u8], &'t MergeTree);
 
-/// Writes `base` with `over` merged into it: where both are objects their entries are merged,
-/// else `over` stands.
+/// Writes `base` with `over` merged into it. If both are objects, their entries are merged; otherwise
+/// `over` is written.
 pub(super) fn merge(base: TextWithTree<'_>, over: TextWithTree<'_>, out: &mut Vec<u8>) {
     if base.1.is_object() && over.1.is_object() {
         merge_objects(base, base.1.whole(), over, over.1.whole(), out);

@@ -1,4 +1,4 @@
-//! One Segment message as an index into its text: nothing is copied.
+//! Indexes one Segment message: stores the positions of its values, and copies no text.
 
 mod context;
 
@@ -10,8 +10,8 @@ use super::known_objects::KnownObject;
 
 pub(super) use context::{Context, ContextObject};
 
-/// The fields of a message that are looked into. A key given twice at the top level counts with
-/// its last value.
+/// The positions of the fields of a message that Hedgerow reads. If a top-level key is given twice, its
+/// last value counts.
 #[derive(Debug, Default)]
 pub(super) struct Message {
     pub(super) kind: Option<Value>,
@@ -30,30 +30,29 @@ pub(super) struct Message {
     pub(super) sent_at: Option<Value>,
     pub(super) write_key: Option<Value>,
     pub(super) metadata: Option<Value>,
-    /// What makes a body a batch rather than a message.
+    /// A body with this key is a batch and not a message.
     pub(super) batch: Option<Value>,
     pub(super) properties: MessagePart,
     pub(super) integrations: MessagePart,
     pub(super) context: Box<Context>,
-    /// Segment's books and the destinations that are switched on and off, as the message before had
-    /// them.
+    /// `_metadata` and `integrations` of an earlier message.
     known_metadata: KnownObject,
     known_integrations: KnownObject,
     novelty: ObjectNovelty,
 }
 
-/// Whether there is an object in what was scanned last that was not known.
+/// Whether the last scan found a new object, which the cache of [`KnownObject`]s should store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum ObjectNovelty {
     #[default]
     None,
-    /// Of the message's own.
+    /// An object of the message itself.
     Own,
-    /// Of the context's.
+    /// An object of the context.
     Parts,
 }
 
-/// A value whose first level is looked into.
+/// A value and, if it is an object, the entries of its first level.
 #[derive(Debug, Default)]
 pub(super) struct MessagePart {
     pub(super) value: Option<Value>,
@@ -61,7 +60,7 @@ pub(super) struct MessagePart {
     names: Names,
 }
 
-/// The keys of a message that are looked into.
+/// The keys of a message whose values [`Takes::other`] scans.
 const PROPERTIES: Name = name!("properties");
 const CONTEXT: Name = name!("context");
 const INTEGRATIONS: Name = name!("integrations");
@@ -82,7 +81,7 @@ impl Message {
         Ok(cleanliness)
     }
 
-    /// Scans the object at the start of a text, and says where it ends.
+    /// Scans the object at the start of a text, and returns the offset of its end.
     pub(super) fn scan_first(
         &mut self,
         text: &[u8],
@@ -97,7 +96,7 @@ impl Message {
         Ok((scanner.cleanliness()?, scanner.position()))
     }
 
-    /// Where the value of a key is kept that is not looked into.
+    /// Returns the field that stores the value of a key whose first level is not indexed.
     #[inline(always)]
     fn slot(&mut self, name: Name) -> Option<&mut Option<Value>> {
         const KIND: Name = name!("type");
@@ -137,7 +136,7 @@ impl Message {
         })
     }
 
-    /// The memory it holds, in bytes.
+    /// Returns the size of the memory that it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.properties.held()
             + self.integrations.held()
@@ -146,12 +145,13 @@ impl Message {
             + self.known_integrations.held()
     }
 
-    /// Keeps what the next message of the body may have as well. To be said of clean messages.
+    /// Stores the context, which the next message of the body may repeat. Must be called for clean
+    /// messages only.
     pub(super) fn keep(&mut self, text: &[u8]) {
         self.context.keep(text);
     }
 
-    /// Keeps what any next message may have as well. To be said of clean messages.
+    /// Stores the objects that any later message may repeat. Must be called for clean messages only.
     #[inline(always)]
     pub(super) fn keep_parts(&mut self, text: &str) {
         if self.novelty == ObjectNovelty::Own {
@@ -242,7 +242,7 @@ impl Message {
         properties.clear();
         integrations.clear();
         *novelty = ObjectNovelty::None;
-        // What else there is of it belongs to the text that it has kept.
+        // The other fields of the context belong to the text that it has stored.
         context.value = None;
         context.novelty = ObjectNovelty::None;
     }
@@ -286,7 +286,7 @@ impl Takes for Message {
 }
 
 impl MessagePart {
-    /// The memory it holds, in bytes.
+    /// Returns the size of the memory that it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.entries.capacity() * size_of::<Entry>()
     }
@@ -297,7 +297,8 @@ impl MessagePart {
         self.names = Names::default();
     }
 
-    /// Whether it is an object of nothing but yes and no, which says nothing of a visitor.
+    /// Returns whether it is an object with only `true` and `false` values, which contains nothing about a
+    /// visitor.
     fn is_of_switches(&self) -> bool {
         let is_switch = |entry: &Entry| matches!(entry.value.shape, Shape::True | Shape::False);
         !self.entries.is_empty() && self.entries.iter().all(is_switch)
@@ -309,7 +310,7 @@ impl MessagePart {
         (self.value, self.names) = (Some(value), names);
     }
 
-    /// Scans the value at the start of a clean text, whatever comes behind it.
+    /// Scans the value at the start of a clean text, and ignores the bytes after it.
     pub(super) fn scan_first(
         &mut self,
         text: &[u8],
@@ -335,25 +336,25 @@ impl MessagePart {
         Ok(cleanliness)
     }
 
-    /// The value of a key of the first level.
+    /// Returns the value of any key of the first level.
     pub(super) fn get(&self, text: &[u8], key: &str) -> Option<Value> {
         find(&self.entries, text, key)
     }
 
-    /// The value of a key of the first level that is asked for.
+    /// Returns the value of a key of the first level that has a [`Name`].
     #[inline(always)]
     pub(super) fn named(&self, name: Name) -> Option<Value> {
         let has = self.names.has(name);
         has.then(|| named(&self.entries, name)).flatten()
     }
 
-    /// Which of the keys of the first level are asked for.
+    /// Returns the names of the first level's keys; a key without a [`Name`] is not included.
     pub(super) fn names(&self) -> Names {
         self.names
     }
 }
 
-/// The value of a key that is asked for among entries, none of which stands there twice.
+/// Returns the value of a key that has a [`Name`]. No key may be given twice in `entries`.
 pub(super) fn named(entries: &[Entry], name: Name) -> Option<Value> {
     entries
         .iter()
@@ -361,7 +362,8 @@ pub(super) fn named(entries: &[Entry], name: Name) -> Option<Value> {
         .map(|entry| entry.value)
 }
 
-/// The value of a key that only a setting or the message itself names, likewise.
+/// Returns the value of any key, for keys that only a setting or the message itself names. No key may be
+/// given twice in `entries`.
 pub(super) fn find(entries: &[Entry], text: &[u8], key: &str) -> Option<Value> {
     entries
         .iter()

@@ -1,5 +1,5 @@
-//! The uuid of an event: from its `messageId`, as PostHog's own Segment destination makes it, so
-//! that retries and a parallel run collapse in PostHog (mapping 1.2).
+//! Computes the uuid of an event from the `messageId`, as PostHog's own Segment destination does. So
+//! PostHog deduplicates retries and the events of both during a parallel run (mapping 1.2).
 
 use std::hash::Hasher;
 
@@ -24,7 +24,7 @@ const NAMESPACE: [u8; 16] = [
 pub(super) struct EventUuid([u8; 16]);
 
 impl EventUuid {
-    /// RFC 9562, 5.5: version 5 of a message id in PostHog's namespace.
+    /// Returns the uuid of version 5 for a message id in PostHog's namespace (RFC 9562, 5.5).
     pub(super) fn v5(message_id: &str) -> Self {
         let mut bytes = hashed(message_id.as_bytes());
         let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
@@ -33,19 +33,19 @@ impl EventUuid {
         Self(bytes)
     }
 
-    /// Its 36 characters.
+    /// Returns the uuid as text of 36 characters.
     #[inline(always)]
     pub(super) fn text(self) -> [u8; 36] {
         hyphenated(self.0)
     }
 }
 
-/// The first half and more of the SHA-1 of the namespace and a name. One of a common length is laid out
-/// here, as the standard has it, and hashed in one go.
+/// Returns the first 16 bytes of the SHA-1 of the namespace and a name. For a name of usual length, this
+/// function pads the input as the standard requires and hashes all blocks at once.
 fn hashed(name: &[u8]) -> [u8; 16] {
     const BLOCKS: usize = 2;
     const ROOM: usize = BLOCKS * 64;
-    // A bit that ends the text, and its length.
+    // The padding after the text: a byte that ends it, and its length in bits.
     const BEHIND: usize = 1 + 8;
     let length = NAMESPACE.len() + name.len();
     let mut text = [0; ROOM];
@@ -72,7 +72,7 @@ fn hashed(name: &[u8]) -> [u8; 16] {
     if let Some(place) = last.and_then(|last| last.last_chunk_mut()) {
         *place = (length as u64 * 8).to_be_bytes();
     }
-    // As the standard has them.
+    // The initial state of SHA-1.
     let mut state = [
         0x6745_2301,
         0xefcd_ab89,
@@ -95,9 +95,9 @@ impl From<Uuid7> for EventUuid {
     }
 }
 
-/// The message id as the client gave it. The reference takes any string, the empty one included;
-/// but all events with an id that says nothing would be one event to PostHog, so that the enriched
-/// mode takes it for a missing one.
+/// Returns the message id that the client sent. The reference mode accepts any string, even an empty one.
+/// But PostHog would take all events with an empty or placeholder id for one event, so the enriched mode
+/// treats such an id as missing.
 pub(super) fn given(
     id: Option<Value>,
     text: &str,
@@ -110,7 +110,7 @@ pub(super) fn given(
     }
 }
 
-/// Where a message stands, for an id of our own making.
+/// The position of a message, from which the id of a message without one is computed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MessagePosition {
     /// Its index in the body, from 0.
@@ -119,11 +119,12 @@ pub(super) struct MessagePosition {
     pub(super) nonce: u128,
 }
 
-/// An id for a message that has none.
+/// Returns an id for a message that has none.
 ///
-/// With a time that can be read, it is a hash of the message and of its place, so that a client's retry
-/// gets the same id; what changes from try to try (`sentAt`, `_metadata`) and the write key stay
-/// out of it. Without one it is random: two equal heartbeats are two events.
+/// If the message has a readable time, the id is a hash of the message and of its index, so that a
+/// client's retry gets the same id. The hash excludes the fields that change between retries (`sentAt`,
+/// `_metadata`) and the write key. Without a readable time the id is random: two equal heartbeats are
+/// two events.
 pub(super) fn made(message: &Message, text: &[u8], place: MessagePosition) -> String {
     let times = [message.timestamp, message.original_timestamp];
     let is_timed = times
@@ -146,8 +147,8 @@ pub(super) fn made(message: &Message, text: &[u8], place: MessagePosition) -> St
     named(&hash.finalize())
 }
 
-/// An id that only the request's random bits make what it is. Messages without anything are the smallest
-/// that there are: it is short enough for its uuid to be made of one block.
+/// Returns a random id: a hash of the message and its index, keyed with the request's nonce. Messages that
+/// need one are the smallest of all, so the id is short: its uuid needs only one SHA-1 block.
 fn random(text: &[u8], place: MessagePosition) -> String {
     let (high, low) = ((place.nonce >> 64) as u64, place.nonce as u64);
     let mut hash = SipHasher13::new_with_keys(high, low);
@@ -160,7 +161,7 @@ fn random(text: &[u8], place: MessagePosition) -> String {
 fn named(digest: &[u8]) -> String {
     const NAME: &[u8] = b"hedgerow-";
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    // The longest digest is that of SHA-1.
+    // Room for the longest digest, that of SHA-1.
     let mut id = [0; NAME.len() + 2 * 20];
     let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     let digits = digits.map(|digit| DIGITS.get(usize::from(digit)).copied().unwrap_or(b'0'));

@@ -1,7 +1,9 @@
-//! Segment bytes in, PostHog bytes out: split, normalise, map, check.
+//! Rewrites the bytes of a Segment request into the bytes of PostHog events: splits the body into
+//! messages, normalises each message, maps it to an event, and checks the event.
 //!
-//! Pure: no I/O, no clock, no framework. Time, client address and randomness are handed in with
-//! an [`Arrival`]. The same bytes give the same events, however they were cut into chunks.
+//! The module does no I/O, reads no clock and depends on no framework. The caller passes the time, the
+//! client's address and random bits in an [`Arrival`]. The same bytes give the same events, whatever
+//! the chunks in which they arrive.
 //!
 //! ```
 //! use std::sync::Arc;

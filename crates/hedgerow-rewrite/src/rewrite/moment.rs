@@ -1,14 +1,14 @@
-//! The moments that values of a message state.
+//! Reads the times in values of a message.
 
 use super::json::{inner, is_blank, Shape, Value};
 use super::time::{read, read_number, read_plain, Reading};
 
-/// Whether something stands there; a blank text says no more than null.
+/// Returns whether a value is neither null nor a blank string.
 pub(super) fn has_content(value: Value, text: &[u8]) -> bool {
     value.shape != Shape::Null && !is_blank(value, text)
 }
 
-/// The moment that a text or a number says.
+/// Returns the time that a string or a number states.
 pub(super) fn moment(value: Value, text: &[u8]) -> Option<Reading> {
     match value.shape {
         Shape::Number => read_number(value.of(text)),

@@ -1,4 +1,4 @@
-//! What Segment's servers would have added before a destination saw the message (mapping 1.11).
+//! Adds what Segment's servers would have added before a destination received the message (mapping 1.11).
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -21,13 +21,13 @@ use super::time::Timestamp;
 use super::usable;
 use crate::segment::Kind;
 
-/// What is settled about a message before it is mapped.
+/// The facts about a message that are determined before it is mapped.
 #[derive(Debug)]
 pub(super) struct Settled<'t> {
     pub(super) kind: Kind,
     pub(super) message_id: Cow<'t, str>,
     pub(super) time: HappenedAt,
-    /// A time that could not be used, to be kept as a property.
+    /// A time that could not be used; the event keeps it as a property.
     pub(super) unusable_time: Option<Value>,
     pub(super) sent_at: SentAt,
     pub(super) future: FutureCheck,
@@ -42,39 +42,39 @@ pub(super) struct Settled<'t> {
     pub(super) session: Option<(Uuid7, &'static str)>,
     /// The window of that session.
     pub(super) window: Option<Uuid7>,
-    /// The client's address, where the context has none and the client cannot know it.
+    /// The client's address, if the context has none and it is the user's address.
     pub(super) ip: Option<IpAddr>,
-    /// The request's user agent, where the context has none.
+    /// The request's user agent, if the context has none.
     pub(super) user_agent: Option<&'t str>,
 }
 
 /// When an event happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HappenedAt {
-    /// Not said, and no arrival to go by.
+    /// The message has no usable `timestamp`, and the time of its arrival is not known.
     Unknown,
     /// As the client wrote it.
     AsWritten(Value),
-    /// Worked out here.
+    /// As Hedgerow determined it.
     At(Timestamp),
 }
 
-/// What the sender's clock says of itself.
+/// Whether the message's `sentAt` can be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum SentAt {
-    /// It can be read, or is not there.
+    /// It can be read, is absent, or is not needed.
     #[default]
     Fine,
-    /// It is there and cannot be read.
+    /// It is present and needed, but cannot be read.
     Unreadable,
 }
 
-/// What PostHog makes of a time that is ahead of its own (posthog-ingestion 3.5).
+/// Whether PostHog accepts a time that is ahead of its own clock (posthog-ingestion 3.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FutureCheck {
-    /// It takes it, or there is no arrival to go by.
+    /// PostHog accepts it, or the time of the arrival is not known.
     Taken,
-    /// It puts that of the arrival in its place.
+    /// PostHog replaces it with the time of the event's arrival.
     TooFarAhead,
 }
 
@@ -92,31 +92,31 @@ impl FutureCheck {
     }
 }
 
-/// What says which call a message makes.
+/// How the call of a message is determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Naming {
-    /// The path, of its one message.
+    /// By the path, which names the call of the one message.
     ByPath(Kind),
-    /// Each message of a batch itself; the path, if it names a call, where the message does not.
+    /// By each message of a batch. If a message has no `type`, the call that the path names counts, if any.
     ByMessage(Option<Kind>),
 }
 
-/// What a message is settled with.
+/// The inputs of [`settle`].
 pub(super) struct Settling<'d> {
     pub(super) mapping: &'d Mapping,
     pub(super) arrival: &'d Arrival,
     pub(super) recipient: &'d Recipient,
-    /// The batch's, for messages without a `sentAt` of their own.
+    /// The batch's `sentAt`, for messages without a readable `sentAt` of their own.
     pub(super) batch_sent_at: Option<Timestamp>,
-    /// Where the message stands in its body, from 0.
+    /// The index of the message in its body, from 0.
     pub(super) index: usize,
     pub(super) sessions: &'d mut RequestSessions,
     pub(super) repeats: Option<&'d SeenMessages>,
-    /// The messages whose times have been noted.
+    /// The tags of the messages whose times were recorded.
     pub(super) noted: &'d mut Vec<Tag>,
 }
 
-/// Settles a message that makes this call.
+/// Determines the facts about a message whose call is `kind`.
 #[inline(always)]
 pub(super) fn settle<'t>(
     kind: Kind,
@@ -194,18 +194,18 @@ pub(super) fn settle<'t>(
 }
 
 impl<'t> Settled<'t> {
-    /// The anonymous id as a text, if there is a usable one.
+    /// Returns the anonymous id as text, if it is usable.
     pub(super) fn visitor(&self, text: &'t str) -> Option<Cow<'t, str>> {
         self.anonymous_id.text(text)
     }
 
-    /// The user id as a text, if there is a usable one.
+    /// Returns the user id as text, if it is usable.
     pub(super) fn user(&self, text: &'t str) -> Option<Cow<'t, str>> {
         self.user_id.text(text)
     }
 }
 
-/// An id that does not have to be there: the reference takes it as it is.
+/// Reads an optional id. The reference mode accepts it as it is.
 fn other_id(id: Option<Value>, text: &[u8], mode: Mode) -> Id {
     match mode {
         Mode::Reference => Id::as_written(id, text),
@@ -213,8 +213,8 @@ fn other_id(id: Option<Value>, text: &[u8], mode: Mode) -> Id {
     }
 }
 
-/// The uuid that PostHog recommends (posthog-ingestion 3.4). Without any time there is none to
-/// put into it, and version 5 is taken.
+/// Returns the uuid of version 7 that PostHog recommends (posthog-ingestion 3.4). It contains a time, so a
+/// message without any time gets version 5.
 fn v7(settling: &Settling<'_>, timing: &EventTiming, message_id: &str, kind: Kind) -> EventUuid {
     let project = settling.recipient.project.as_bytes();
     let id = message_id.as_bytes();
@@ -224,7 +224,7 @@ fn v7(settling: &Settling<'_>, timing: &EventTiming, message_id: &str, kind: Kin
         .map_or_else(|| EventUuid::v5(message_id), EventUuid::from)
 }
 
-/// Which call a message makes.
+/// Returns the call that a message makes.
 pub(super) fn kind(source: MessageSource<'_>, naming: Naming) -> Result<Kind, Fault> {
     let MessageSource {
         message,
@@ -242,23 +242,23 @@ pub(super) fn kind(source: MessageSource<'_>, naming: Naming) -> Result<Kind, Fa
     Kind::of_type(named.decode_str(said).as_ref()).ok_or(Fault::UnknownType)
 }
 
-/// When an event happened, and how that is known.
+/// When an event happened, and how that was determined.
 struct EventTiming {
     time: HappenedAt,
-    /// A time that could not be used.
+    /// A time of the message that could not be used.
     unusable: Option<Value>,
-    /// Whether the sender's clock was to correct it and could not be read.
+    /// Whether the `sentAt` that should correct the time can be read.
     sent_at: SentAt,
-    /// The client's own time, not corrected.
+    /// The time that the client sent, not corrected.
     own: Option<Timestamp>,
-    /// The moment that `time` says.
+    /// The moment that `time` states.
     moment: Option<Timestamp>,
-    /// The message in the sender's own clock.
+    /// The message's times by the sender's own clock.
     clock: Option<SenderClock>,
 }
 
 impl EventTiming {
-    /// Takes the time that the message had when it came first.
+    /// Replaces the time with the time that the message had when it first arrived.
     fn recall(&mut self, first: impl FnOnce(Timestamp) -> Timestamp) {
         let Some(moment) = self.moment else {
             return;
@@ -271,8 +271,9 @@ impl EventTiming {
     }
 }
 
-/// The time of an event (segment-tracking 4.2). Without an arrival nothing is corrected or judged:
-/// what the client wrote stays, unless capture would refuse the whole batch for it.
+/// Determines the time of an event (segment-tracking 4.2). Without the time of arrival, nothing is
+/// corrected or checked: the event keeps what the client wrote, unless capture would refuse the whole
+/// batch because of it.
 fn timing(
     message: &Message,
     text: &[u8],
@@ -285,7 +286,7 @@ fn timing(
     let written = given(message.timestamp).or(original);
     let reading = written.and_then(|written| moment(written, text));
     let own = reading.map(Reading::timestamp);
-    // A message with both of these has been through Segment's servers: its time is corrected.
+    // A message with both fields has passed through Segment's servers, which have corrected its time.
     let is_settled = original.is_some() && given(message.received_at).is_some();
     let own_sent_at = given(message.sent_at);
     let sent = own_sent_at.and_then(said).or(batch_sent_at);
@@ -343,9 +344,9 @@ fn timing(
     }
 }
 
-/// Whether the client's address is to be filled in: Segment does it for what runs on a visitor's
-/// own device, and for senders that ask by `context.direct`; a server's address would move all of its
-/// users to a data centre (segment-tracking 4.3).
+/// Returns whether the event gets the client's address. Segment adds it for libraries that run on a
+/// visitor's device, for pixels, and for senders that set `context.direct`. A server's address would
+/// move all of its users to a data centre (segment-tracking 4.3).
 fn wants_ip(source: MessageSource<'_>, arrival: &Arrival, mode: Mode) -> bool {
     let MessageSource {
         context_text,
@@ -354,7 +355,7 @@ fn wants_ip(source: MessageSource<'_>, arrival: &Arrival, mode: Mode) -> bool {
     } = source;
     let says_ip = |ip: Value| match mode {
         Mode::Reference => is_truthy(ip, context_text),
-        // A text that is no address stays: many a site writes one there to keep the real one out.
+        // A text that is not an address stays: sites write one here to hide the real address.
         Mode::Enriched => usable::is_text(ip, context_text),
     };
     if context.named(name!("ip")).is_some_and(says_ip) {
@@ -372,7 +373,7 @@ fn wants_ip(source: MessageSource<'_>, arrival: &Arrival, mode: Mode) -> bool {
     LibraryKind::of(context, context_text).runs_on_a_device()
 }
 
-/// Whether the context has a user agent of its own.
+/// Returns whether the context has its own user agent.
 fn has_user_agent(source: MessageSource<'_>, mode: Mode) -> bool {
     let text = source.context_text;
     let user_agent = source.context.named(name!("userAgent"));
@@ -382,11 +383,11 @@ fn has_user_agent(source: MessageSource<'_>, mode: Mode) -> bool {
     })
 }
 
-/// Whether a message may go to PostHog by its `integrations`, the batch's where it says nothing
-/// itself (segment-tracking 4.5; mapping 1.11, point 5).
+/// Returns whether a message's `integrations` allow it to go to PostHog. The batch's `integrations` count
+/// for the switches that the message does not have (segment-tracking 4.5; mapping 1.11, point 5).
 ///
-/// As Segment's own reader has it (`enabled` of its package segmentio-facade): `All` in any
-/// spelling, the first one if there are several; the name of the destination exactly.
+/// The keys are matched as in Segment's own code (`enabled` of its package segmentio-facade): `All` in any
+/// spelling, and the first one if there are several; the name of the destination exactly.
 pub(super) fn is_enabled_for_posthog(
     own: (&MessagePart, &[u8]),
     batch: Option<(&MessagePart, &[u8])>,
@@ -410,11 +411,11 @@ pub(super) fn is_enabled_for_posthog(
     !switch(is_all).is_some_and(|(all, _)| all.shape == Shape::False)
 }
 
-/// Whether a key is `All` to a reader that looks at letters, digits and dots alone, in any case.
+/// Returns whether a key is `All` if only its letters, digits and dots are compared, in any case.
 #[inline(always)]
 fn is_all(key: &[u8]) -> bool {
-    // Nearly every key begins with another letter: one that is read, whatever comes behind it, since
-    // no letter is written as an escape in a clean text.
+    // Nearly every key begins with another letter or a digit, which is compared and decides at once. No
+    // letter is written as an escape in a clean text.
     match key.first() {
         Some(b'a' | b'A') => {}
         Some(first) if first.is_ascii_alphanumeric() => return false,

@@ -1,29 +1,29 @@
-//! What happens to messages and bodies, in names that a user can look up.
+//! The outcomes of messages and bodies, with stable names that a user can look up.
 
 use thiserror::Error;
 
 use super::json::Malformed;
 use crate::segment::Kind;
 
-/// Sees each original message and its outcome.
+/// Observes each original message and its outcome.
 pub trait Watch {
     /// Called once for each message of a body, in order, counted from 0.
     fn message(&mut self, index: usize, came: &[u8], fate: MessageOutcome<'_>);
 
-    /// Called before [`message`](Self::message) with the same index, for a message that became an
-    /// event, where [`Rewrite::explain`](super::Rewrite::explain) has been asked for: a JSON object
-    /// from property to where it came from. A later one for the same index takes its place.
+    /// Called before [`message`](Self::message) with the same index, for a message that became an event,
+    /// if [`Rewrite::explain`](super::Rewrite::explain) was called. The explanation is a JSON object that
+    /// maps each property to its origin. A later call for the same index replaces it.
     fn explained(&mut self, _index: usize, _explanation: &[u8]) {}
 
-    /// Called for what the operator should know, besides the fate of a message.
+    /// Called for a fact that the operator should know, other than the outcome of a message.
     fn notice(&mut self, _: Notice<'_>) {}
 }
 
-/// What the operator should know.
+/// A fact that the operator should know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Notice<'a> {
-    /// Events name a sixth type of groups. Said once for each project; the name is the sender's.
+    /// Events name a sixth group type. Reported once for each project; the sender chose the name.
     #[error(
         "events name a sixth group type; PostHog keeps the first five of a project and silently ignores every other one"
     )]
@@ -31,14 +31,14 @@ pub enum Notice<'a> {
         /// The type.
         group_type: &'a str,
     },
-    /// `sentAt` stands behind `batch` in a body larger than `limits.window`: the messages have
-    /// left by then, and it corrects none of them.
+    /// `sentAt` is after `batch` in a body larger than `limits.window`. The messages have already left,
+    /// so it does not correct their times.
     #[error(
         "sentAt comes after batch in a body larger than limits.window, and does not correct the \
          times of its messages"
     )]
     LateSentAt,
-    /// A message's time cannot be read or used; its event has the time of its arrival.
+    /// A message's time cannot be read or used; its event gets the time of its arrival.
     #[error(
         "the time of a message cannot be read; its event gets the time of its arrival, and keeps the original text as segment_original_timestamp"
     )]
@@ -54,7 +54,7 @@ pub enum Notice<'a> {
     /// A group call names no group.
     #[error("a group call has no groupId; PostHog changes no group for its event")]
     GroupWithoutId,
-    /// An alias call names no other id, and the visitor has none that could take its place.
+    /// An alias call has no `previousId`, and the visitor has no id that could replace it.
     #[error("an alias call has no previousId; PostHog merges no persons for its event")]
     AliasWithoutPreviousId,
 }
@@ -74,7 +74,7 @@ impl Notice<'_> {
     }
 }
 
-/// No observer.
+/// Ignores all outcomes.
 impl Watch for () {
     fn message(&mut self, _: usize, _: &[u8], _: MessageOutcome<'_>) {}
 }
@@ -82,22 +82,22 @@ impl Watch for () {
 /// The outcome of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageOutcome<'a> {
-    /// It left as this PostHog event (JSON text).
+    /// It became this PostHog event (JSON text).
     Event(&'a [u8]),
-    /// It was left out on purpose; nothing is wrong with it.
+    /// It was left out on purpose; the message is valid.
     LeftOut(Omission),
     /// Capture would refuse it, and with it the whole batch.
     Refused(Fault),
 }
 
-/// Why a message makes no event although nothing is wrong with it.
+/// Why a valid message becomes no event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Omission {
-    /// Its `integrations` keep it from PostHog.
+    /// Its `integrations` exclude PostHog.
     #[error("its integrations exclude PostHog; `mapping.integrations: ignore` would send it")]
     Integrations,
-    /// An alias of an id onto itself, which merges nothing.
+    /// It is an alias of an id to itself, which merges nothing.
     #[error("it is an alias of an id to itself")]
     SelfAlias,
     /// `mapping.person_profiles` is `never`, and it could only change a profile or a group.
@@ -106,19 +106,19 @@ pub enum Omission {
     /// PostHog has accepted the same message before, and `mapping.repeats` is `suppress`.
     #[error("PostHog has accepted it before")]
     Repeat,
-    /// The request says `Sec-GPC: 1`, and `privacy.global_privacy_control` is `drop`.
+    /// The request has `Sec-GPC: 1`, and `privacy.global_privacy_control` is `drop`.
     #[error("the visitor's browser asks for it with Sec-GPC: 1")]
     GlobalPrivacyControl,
-    /// The request says `DNT: 1`, and `privacy.do_not_track` is `drop`.
+    /// The request has `DNT: 1`, and `privacy.do_not_track` is `drop`.
     #[error("the visitor's browser asks for it with DNT: 1")]
     DoNotTrack,
     /// The visitor has not consented to a category of `privacy.consent` that is set to `drop`.
     #[error("the visitor has not consented to it")]
     Consent,
-    /// The visitor is to stay anonymous, and the message could only say who it is.
+    /// The visitor must stay anonymous, and the message could only identify the visitor.
     #[error("it only identifies the visitor, who has to stay anonymous")]
     Anonymous,
-    /// A rule of the site's own.
+    /// One of the site's own rules drops it.
     #[error("a rule leaves it out")]
     Rule,
 }
@@ -140,14 +140,14 @@ impl Omission {
     }
 }
 
-/// Why a message cannot become an event that PostHog takes.
+/// Why a message cannot become an event that PostHog accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Fault {
     /// An item of a batch that is not an object.
     #[error("the message is not an object")]
     NotAnObject,
-    /// A message in a batch must say what it is.
+    /// A message in a batch without a `type`, if the path names no call either.
     #[error("the message has no type")]
     MissingType,
     /// A type that is none of Segment's calls.
@@ -168,13 +168,13 @@ pub enum Fault {
     /// Capture refuses a `$cookieless_mode` that is not a boolean.
     #[error("$cookieless_mode is not a boolean")]
     CookielessNotBoolean,
-    /// More nested arrays and objects than capture's parser takes.
+    /// More nested arrays and objects than capture's parser accepts.
     #[error("arrays and objects are nested too deeply")]
     TooDeep,
     /// Larger than `limits.event`.
     #[error("the event is larger than limits.event")]
     TooLarge,
-    /// PostHog was asked and refused it for good. Never found by the rewriting itself.
+    /// PostHog itself refused the event for good. The rewriting never returns this.
     #[error("PostHog itself refuses the event for good")]
     RefusedByPostHog,
 }
@@ -198,7 +198,7 @@ impl Fault {
     }
 }
 
-/// Why no event is made of a message.
+/// Why a message becomes no event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoEvent {
     LeftOut(Omission),
@@ -226,37 +226,37 @@ impl NoEvent {
     }
 }
 
-/// Why a whole body cannot be rewritten. Each of them is final: the same body fails again.
+/// Why a whole body cannot be rewritten. Every error is final: the same body fails again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum RewriteError {
-    /// Nothing but white space.
+    /// The body contains only white space.
     #[error("the body is empty")]
     Empty,
-    /// Not JSON, not even with what is forgiven.
+    /// The body is not JSON, and cannot be repaired.
     #[error("the body is not valid JSON")]
     InvalidJson,
-    /// An array, a string, a number …
+    /// The body is an array, a string, a number …
     #[error("the body is not a JSON object")]
     NotAnObject,
-    /// `batch` is there and is no array.
+    /// `batch` is present, but is not an array.
     #[error("batch is not an array")]
     BatchNotAnArray,
-    /// `context` or `integrations` behind `batch` in a body larger than `limits.window`.
+    /// `context` or `integrations` is after `batch` in a body larger than `limits.window`.
     #[error(
         "in a body larger than limits.window, context and integrations must come before batch"
     )]
     LateBatchKey,
-    /// So many of its messages were refused that the sender cannot mean it.
+    /// So many of its messages were refused that it cannot be an honest mistake.
     #[error("too many messages of the body were refused")]
     TooManyRefused,
-    /// One message or one value of the envelope is larger than what is held.
+    /// The body, one message or one batch-level value is larger than the limit or nested too deeply.
     #[error("the body, one message or a batch-level value is larger than the limit")]
     TooLarge,
 }
 
 impl RewriteError {
-    /// A short stable name, for the answer's `code`.
+    /// A short stable name, for `code` in the response.
     pub fn code(self) -> &'static str {
         match self {
             Self::Empty => "empty_body",
@@ -269,7 +269,7 @@ impl RewriteError {
         }
     }
 
-    /// The sentence for the answer's `message`.
+    /// A sentence, for `message` in the response.
     pub fn message(self) -> &'static str {
         match self {
             Self::Empty => "the body is empty",

@@ -1,4 +1,5 @@
-//! What may leave of a visitor: the settings of `privacy:`, and what a request's signals make of them.
+//! Which data about a visitor may leave the proxy: the settings of `privacy:`, and how the signals of a
+//! request apply to them.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,8 +11,8 @@ use super::outcome::Omission;
 
 pub use super::enrich::privacy::{IpMask, NamePattern, PathPattern, PatternError};
 
-/// Without these PostHog would refuse an event or take it for another one; `drop` and `hash` do
-/// not reach them.
+/// The properties that `drop` and `hash` do not change. Without them PostHog would refuse the event or
+/// take it for another one.
 pub const PROTECTED: &[&str] = &[
     "distinct_id",
     "$anon_distinct_id",
@@ -25,80 +26,80 @@ pub const PROTECTED: &[&str] = &[
 /// The settings of `privacy:`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Privacy {
-    /// Properties that are taken out, as paths in the event's properties.
+    /// The properties that are removed, as paths in the event's properties.
     pub drop: Vec<PathPattern>,
-    /// Properties whose values are replaced by a hash, likewise.
+    /// The properties whose values are replaced by a hash, as paths in the event's properties.
     pub hash: Vec<PathPattern>,
-    /// What hashes and pseudonyms are keyed with.
+    /// The key of hashes and pseudonyms.
     pub secret: Option<Secret>,
-    /// How much of the client's address leaves.
+    /// How much of the client's address is sent.
     pub ip: IpMask,
-    /// Whether advertisers' ids of single clicks leave.
+    /// Whether advertisers' click ids are sent.
     pub click_ids: ClickIds,
-    /// What happens to messages of a request with `Sec-GPC: 1`.
+    /// What happens to the messages of a request with `Sec-GPC: 1`.
     pub global_privacy_control: Treatment,
-    /// What happens to messages of a request with `DNT: 1`.
+    /// What happens to the messages of a request with `DNT: 1`.
     pub do_not_track: Treatment,
     /// Segment's consent categories, and what happens to a message without consent to each.
     pub consent: Vec<(String, Treatment)>,
-    /// Whom an anonymised event is filed under.
+    /// Which distinct id an anonymised event gets.
     pub pseudonym: Pseudonym,
 }
 
-/// What happens to a message. The later ones are the stricter ones, and the strictest counts.
+/// What happens to a message. The variants are in order of strictness; the strictest one counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Treatment {
-    /// It becomes an event as ever.
+    /// It becomes an event as usual.
     #[default]
     Send,
-    /// The event says what happened, and not to which person.
+    /// The event states what happened, but not to which person.
     Anonymise,
     /// It is left out.
     Drop,
 }
 
-/// Whether advertisers' ids of single clicks (`gclid`, `fbclid` …) leave.
+/// Whether advertisers' click ids (`gclid`, `fbclid` …) are sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ClickIds {
-    /// They do.
+    /// They are sent.
     #[default]
     Keep,
-    /// `<masked>` stands for them, in properties of their own and in URLs, as in posthog-js.
+    /// `<masked>` replaces them, in their own properties and in URLs, as in posthog-js.
     Mask,
 }
 
-/// Whom an anonymised event is filed under.
+/// Which distinct id an anonymised event gets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Pseudonym {
-    /// An id for each event: nothing connects two of them.
+    /// A new id for each event: nothing connects two events.
     #[default]
     Event,
-    /// An id for each visitor and day (UTC), so that visitors can be counted. Needs the
-    /// secret: without it, it cannot be told who it was, nor two days connected.
+    /// An id for each visitor and day (UTC), so that visitors can be counted. It is keyed with the secret:
+    /// nobody without the secret can identify the visitor or connect two days.
     Day,
 }
 
 /// The shortest secret, in bytes.
 pub const SECRET_BYTES: usize = 16;
 
-/// What hashes and pseudonyms are keyed with. It is never shown.
+/// The key of hashes and pseudonyms. Its `Debug` output is redacted.
 #[derive(Clone)]
 pub struct Secret {
     bytes: Vec<u8>,
     pub(super) key: hmac::Key,
 }
 
-/// A secret that can be guessed.
+/// The error for a secret that is too short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a secret has at least {SECRET_BYTES} bytes")]
 pub struct ShortSecret;
 
 impl Secret {
-    /// Takes a secret.
+    /// Creates a secret from its bytes.
     ///
     /// # Errors
     ///
-    /// When it has fewer than [`SECRET_BYTES`] bytes.
+    /// If `bytes` has fewer than [`SECRET_BYTES`] bytes.
     pub fn new(bytes: &[u8]) -> Result<Self, ShortSecret> {
         if bytes.len() < SECRET_BYTES {
             return Err(ShortSecret);
@@ -127,15 +128,15 @@ impl fmt::Debug for Secret {
 /// Whether a request carries a signal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Signal {
-    /// It does not.
+    /// The request does not carry the signal.
     #[default]
     Absent,
-    /// It does.
+    /// The request carries the signal.
     Given,
 }
 
 impl Signal {
-    /// By the value of the header `Sec-GPC` or `DNT`: only `1` is the signal.
+    /// Reads the value of the header `Sec-GPC` or `DNT`: only `1` is the signal.
     pub fn from_header(value: Option<&str>) -> Self {
         match value.map(str::trim) {
             Some("1") => Self::Given,
@@ -144,7 +145,7 @@ impl Signal {
     }
 }
 
-/// What a visitor's browser says about being tracked.
+/// The signals against tracking that a visitor's browser sends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Signals {
     /// `Sec-GPC: 1`.
@@ -154,12 +155,12 @@ pub struct Signals {
 }
 
 impl Privacy {
-    /// Whether signals of a request change anything, so that they have to be read.
+    /// Returns whether the signals of a request have any effect, so that they must be read.
     pub fn heeds_signals(&self) -> bool {
         self.global_privacy_control != Treatment::Send || self.do_not_track != Treatment::Send
     }
 
-    /// What the signals of a request make of its messages.
+    /// Returns how the messages of a request are treated because of its signals, and why.
     pub(super) fn of_request(&self, signals: Signals) -> Decision {
         let mut decision = Decision {
             treatment: Treatment::Send,
@@ -184,13 +185,14 @@ impl Privacy {
         decision
     }
 
-    /// What the signals of a request make of it as a whole.
+    /// Returns how a request is treated because of its signals.
     pub fn treatment(&self, signals: Signals) -> Treatment {
         self.of_request(signals).treatment
     }
 
-    /// The client's address as it may stand in a header of a batch with the messages of a request.
-    /// Where consent, which stands in each message, can make one of them anonymous, it belongs to no person.
+    /// Returns the client's address as a header of a batch with the messages of this request may contain
+    /// it. The address is fully masked if the signals, or a message's missing consent to any category,
+    /// can make a message anonymous or drop it.
     pub fn forwarded(&self, client: IpAddr, signals: Signals) -> IpAddr {
         let by_consent = self.consent.iter().map(|(_, without)| *without);
         let strictest = by_consent.max().unwrap_or_default();
@@ -205,12 +207,12 @@ impl Privacy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) treatment: Treatment,
-    /// What it is called if the message is left out.
+    /// The reason to report if the message is left out.
     pub(super) reason: Omission,
 }
 
 impl Decision {
-    /// Takes another treatment if it is stricter.
+    /// Adopts another treatment if it is stricter.
     pub(super) fn tighten(&mut self, treatment: Treatment, reason: Omission) {
         if treatment > self.treatment {
             *self = Self { treatment, reason };

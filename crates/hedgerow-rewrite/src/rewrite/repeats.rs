@@ -1,17 +1,18 @@
-//! Messages that come twice: on unload, from a hidden tab, after a retry (segment-tracking 1.8
-//! and 2.4).
+//! Recognises messages that arrive twice: on unload, from a hidden tab, after a retry
+//! (segment-tracking 1.8 and 2.4).
 //!
-//! PostHog knows an event again by its uuid, name, distinct id and day (posthog-ingestion 3.4).
-//! All of them follow from the message, except the time: it is corrected by how long the message
-//! was on its way, and that differs from try to try by some milliseconds. So the time of a
-//! message's first try is remembered for its later ones.
+//! PostHog recognises a duplicate event by its uuid, name, distinct id and day (posthog-ingestion 3.4).
+//! All of them follow from the message, except the time. Hedgerow corrects the time by how long the
+//! message was under way, which differs between retries by some milliseconds. So it remembers the time
+//! of a message's first try and uses it for the retries.
 //!
-//! With `repeats: suppress` those that PostHog has accepted are remembered too, and not sent
-//! again. They are compared as a whole, and remembered only once PostHog has said yes.
+//! With `repeats: suppress` it also remembers the messages that PostHog has accepted, and does not send
+//! them again. Such messages are compared as a whole, and remembered only after PostHog has accepted
+//! them.
 //!
-//! Memory is allocated once and does not grow. A message that has been pushed out by newer ones,
-//! or comes through another process, is taken for a new one: its event keeps its uuid, name and
-//! distinct id, and its time is right to within some milliseconds.
+//! The memory is allocated once and does not grow. A message that newer ones have evicted, or that
+//! arrives through another process, is treated as a new one: its event has the same uuid, name and
+//! distinct id, and its time is accurate to within some milliseconds.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,27 +26,27 @@ use super::time::Timestamp;
 use crate::posthog::ProjectId;
 use crate::segment::Kind;
 
-/// How long a message is remembered at most, in milliseconds: as long as Segment does.
+/// How long a message is remembered at most, in milliseconds: as long as in Segment.
 const WINDOW: u64 = 24 * 60 * 60 * 1000;
 
-/// Shards, so that threads seldom wait for each other.
+/// The number of shards. With many shards, threads rarely wait for each other.
 const SHARDS: usize = 64;
 
-/// Pairs of slots in a shard. All slots together take 1 MiB and hold 32,768 messages.
+/// The number of pairs of slots in a shard. All slots of a table take 1 MiB and hold 32,768 messages.
 const PAIRS: usize = 256;
 
-/// A hash under keys that are made at random for each process: no client can choose messages that
-/// are taken for each other, or that push others out.
+/// A hash with keys that are random for each process, so that no client can choose messages that collide
+/// or that evict others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tag([u64; 2]);
 
-/// What is remembered of messages.
+/// The messages that Hedgerow remembers, as hashes.
 #[derive(Debug)]
 pub(super) struct SeenMessages {
-    /// Under its random key, with 128 bits of a hash.
+    /// A hasher of 128 bits with random keys.
     hasher: SipHasher13,
     times: Table,
-    /// Those that PostHog has accepted; only where repeats are suppressed.
+    /// The messages that PostHog has accepted; `None` if repeats are sent.
     accepted: Option<Table>,
 }
 
@@ -64,11 +65,11 @@ impl SeenMessages {
         }
     }
 
-    /// The time that a message had when it came first; the given one if it has not been seen.
+    /// Returns the time that a message had when it first arrived, or `time` if it has not been seen.
     ///
-    /// A message is the same if its project, id, call, own time, name and people are: broken
-    /// clients use one id for many messages, and these must not get each other's times. What has
-    /// been noted now is added to `noted`.
+    /// Two messages are the same if they have the same project, id, call, own times, event name, user id
+    /// and anonymous id. The id alone is not enough: broken clients use one id for many messages, which
+    /// must not get each other's times. If this call records a new message, its tag is added to `noted`.
     pub(super) fn first_time(
         &self,
         (project, kind, message_id): (&ProjectId, Kind, &str),
@@ -97,12 +98,13 @@ impl SeenMessages {
         Timestamp::from_micros(first)
     }
 
-    /// Forgets a time that should not have been noted.
+    /// Forgets a time that should not have been recorded.
     pub(super) fn forget(&self, tag: Tag) {
         self.times.forget(tag);
     }
 
-    /// The whole message, without what changes from try to try; none if repeats are sent.
+    /// Returns the hash of the whole message without the fields that change between retries, or `None` if
+    /// repeats are sent.
     pub(super) fn content(
         &self,
         (project, kind, message_id): (&ProjectId, Kind, &str),
@@ -123,13 +125,13 @@ impl SeenMessages {
         Some(gathered.tag())
     }
 
-    /// Whether PostHog has accepted it before.
+    /// Returns whether PostHog has accepted a message with this content before.
     pub(super) fn is_accepted(&self, content: Tag, now: Timestamp) -> bool {
         let accepted = self.accepted.as_ref();
         accepted.is_some_and(|accepted| accepted.knows(content, now))
     }
 
-    /// PostHog has accepted it.
+    /// Records that PostHog has accepted a message with this content.
     pub(super) fn accept(&self, content: Tag, now: Timestamp) {
         if let Some(accepted) = &self.accepted {
             accepted.first(content, now, 0);
@@ -137,12 +139,12 @@ impl SeenMessages {
     }
 }
 
-/// Random bits, from where the standard library has those of its own keys.
+/// Returns random bits from the source of the standard library's hash keys.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// What is hashed, gathered in large pieces: many small ones cost the hash more than their bytes.
+/// Collects the input of a hash in large pieces, because hashing many small pieces costs more.
 struct HashInput {
     hasher: SipHasher13,
     piece: [u8; 512],
@@ -158,7 +160,7 @@ impl HashInput {
         }
     }
 
-    /// Adds parts that are kept apart from each other: their lengths come first.
+    /// Adds parts. Their lengths are added first, so that the borders between the parts count.
     #[inline(always)]
     fn parts<const N: usize>(&mut self, parts: [&[u8]; N]) {
         let lengths = parts.map(|part| (part.len() as u32).to_ne_bytes());
@@ -194,7 +196,7 @@ impl HashInput {
     }
 }
 
-/// Gives the parts of a message's text that are the same on every try: all but `sentAt`,
+/// Passes the parts of a message's text that are the same on every retry to `take`: all except `sentAt`,
 /// `_metadata` and `writeKey`, with their keys and commas.
 fn lasting(message: &Message, text: &[u8], mut take: impl FnMut(&[u8])) {
     let mut fleeting = [
@@ -212,7 +214,7 @@ fn lasting(message: &Message, text: &[u8], mut take: impl FnMut(&[u8])) {
         if part.is_empty() {
             return;
         }
-        // Two parts without a key between them would not be told from other two.
+        // A comma replaces the removed entry: without it, different messages could give the same text.
         if std::mem::replace(&mut opened, part != b"{") && part != b"}" {
             take(b",");
         }
@@ -225,21 +227,21 @@ fn lasting(message: &Message, text: &[u8], mut take: impl FnMut(&[u8])) {
         let before = text.get(..value.span.start()).unwrap_or_default();
         let colon = before.trim_ascii_end();
         let name = colon.strip_suffix(b":").unwrap_or(colon).trim_ascii_end();
-        // Two quotes.
+        // 2 is for the quotes of the key.
         part(at, name.len().saturating_sub(key.len() + 2));
         at = value.span.end();
     }
     part(at, text.len());
 }
 
-/// Whether a tag was there already.
+/// Whether a tag was already in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TagNovelty {
     Known,
     Noted,
 }
 
-/// A table of fixed size. What is new in a full place pushes out what has been there longest.
+/// A table of fixed size. A new tag replaces the older of the two in its pair of slots.
 #[derive(Debug)]
 struct Table {
     shards: Box<[Mutex<Box<[TagSlots]>>]>,
@@ -250,12 +252,12 @@ type TagSlots = [TagSlot; 2];
 #[derive(Debug, Clone, Copy)]
 struct TagSlot {
     tag: Tag,
-    /// In milliseconds since 1970.
+    /// When the tag was recorded, in milliseconds since 1970.
     seen: i64,
     value: i64,
 }
 
-/// Older than any window.
+/// An empty slot: its tag is older than any window.
 const EMPTY: TagSlot = TagSlot {
     tag: Tag([0; 2]),
     seen: i64::MIN,
@@ -264,7 +266,7 @@ const EMPTY: TagSlot = TagSlot {
 
 impl TagSlot {
     fn holds(&self, tag: Tag, now: i64) -> bool {
-        // Clocks are set back now and then.
+        // The absolute difference, because a clock may be set back.
         self.tag == tag && self.seen.abs_diff(now) <= WINDOW
     }
 }
@@ -277,7 +279,8 @@ impl Table {
         }
     }
 
-    /// The value under which a tag was noted first; notes it now if it is not there.
+    /// Returns the value with which a tag was first recorded. A tag that is not in the table is recorded
+    /// with `value`.
     fn first(&self, tag: Tag, now: Timestamp, value: i64) -> (i64, TagNovelty) {
         let now = now.millis();
         let Some(mut shard) = self.shard(tag) else {
@@ -317,7 +320,8 @@ impl Table {
         pair.is_some_and(|pair| pair.iter().any(|slot| slot.holds(tag, now)))
     }
 
-    /// A shard is whole between any two statements, so one whose thread died is as good as any.
+    /// Locks the shard of a tag. A poisoned lock is ignored, because a shard is consistent between any two
+    /// statements.
     fn shard(&self, tag: Tag) -> Option<MutexGuard<'_, Box<[TagSlots]>>> {
         let Tag([first, _]) = tag;
         let shard = self.shards.get(first as usize % SHARDS)?;
@@ -325,7 +329,7 @@ impl Table {
     }
 }
 
-/// The pair of a tag in its shard, by bits that did not choose the shard.
+/// Returns the index of a tag's pair in its shard, from bits that did not select the shard.
 fn place(tag: Tag) -> usize {
     let Tag([first, _]) = tag;
     (first >> 32) as usize % PAIRS
@@ -364,7 +368,7 @@ mod tests {
     #[test]
     fn a_new_entry_replaces_the_oldest_and_the_table_does_not_grow() {
         let table = Table::new();
-        // One place for all of them.
+        // All of these tags have the same pair of slots.
         let same_place = |number| Tag([0, number]);
         for number in 1..=1000 {
             table.first(same_place(number), at(number as i64), number as i64);

@@ -3,13 +3,13 @@
 use super::enrich::privacy::NamePattern;
 use crate::segment::Kind;
 
-/// One rule. The first whose pattern matches an event's name decides; an event that none matches
+/// One rule. The first rule whose pattern matches an event's name decides; an event that no rule matches
 /// is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Which events, by the name that PostHog would get (`$pageview` for a page call).
+    /// The pattern for the name that PostHog would get (`$pageview` for a page call).
     pub event: NamePattern,
-    /// What happens to them.
+    /// What happens to the events that match.
     pub action: RuleAction,
 }
 
@@ -20,27 +20,27 @@ pub enum RuleAction {
     Keep,
     /// They are left out.
     Drop,
-    /// They get another name. Only track, page and screen calls: what identify, group and alias
-    /// calls do, PostHog knows by their names, so this rule does not match them.
+    /// They get another name. Such a rule matches only track, page and screen calls, because PostHog
+    /// recognises identify, group and alias calls by the names of their events.
     Rename(String),
 }
 
 impl Rule {
-    /// Whether the rule decides about an event.
+    /// Returns whether the rule applies to an event.
     fn matches(&self, event: &str, kind: Kind) -> bool {
         let renames = matches!(self.action, RuleAction::Rename(_));
         (kind.is_event_call() || !renames) && self.event.matches(event)
     }
 }
 
-/// What the rules say of an event.
+/// Returns the action of the first rule that matches an event.
 pub(super) fn decide<'r>(rules: &'r [Rule], event: &str, kind: Kind) -> Option<&'r RuleAction> {
     let rule = rules.iter().find(|rule| rule.matches(event, kind))?;
     Some(&rule.action)
 }
 
-/// Events by which PostHog changes persons and groups (posthog-ingestion 3.6). None can become one
-/// of them by a rule.
+/// The names of the events that change persons and groups in PostHog (posthog-ingestion 3.6). A rule
+/// cannot give an event one of these names.
 pub const PERSON_EVENTS: &[&str] = &[
     "$identify",
     "$create_alias",

@@ -1,4 +1,4 @@
-//! What the scanner takes, refuses and marks.
+//! Tests of what the scanner accepts, refuses and marks as unclean.
 
 use super::super::value::{Malformed, Shape};
 use super::*;
@@ -101,20 +101,20 @@ fn nesting_is_counted_and_bounded_without_recursion() {
     assert_eq!(scan(&"[".repeat(1_000_000)), Err(Malformed::TooDeep));
 }
 
-/// The scanner against serde_json, which is slow and known to be right: what is JSON to the one is
-/// to the other, and what the scanner calls clean means the same once it is copied.
+/// Compares the scanner with serde_json, which is slow and known to be right: both accept and refuse
+/// the same texts, except those that the scanner marks as unclean or refuses as too deep.
 fn agrees(text: &str) {
     let expected = serde_json::from_str::<serde_json::Value>(text);
     let got = scan(text);
     match (&expected, got) {
         (Ok(_), Ok(_)) | (Err(_), Err(_)) => {}
-        // What is forgiven, or what serde_json refuses by its size or depth, is never clean.
+        // A text that only the scanner accepts is never clean.
         (Err(_), Ok((_, _, clean))) => assert!(!clean, "{text:?}"),
         (Ok(_), Err(malformed)) => assert_eq!(malformed, Malformed::TooDeep, "{text:?}"),
     }
 }
 
-/// The entries of an object, as keys and values.
+/// Returns the entries of an object, as keys and values.
 fn entries(text: &str) -> Vec<(String, String)> {
     let mut scratch = Scratch::default();
     let mut scanner = Scanner::new(text.as_bytes(), &mut scratch);

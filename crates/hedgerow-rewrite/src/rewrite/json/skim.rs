@@ -3,7 +3,7 @@
 
 use super::block::plain_run;
 
-/// How far the value that begins at the start of a buffer has been followed.
+/// How far the skim has followed the value that begins at the start of a buffer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::rewrite) struct Skim {
     at: usize,
@@ -13,32 +13,32 @@ pub(in crate::rewrite) struct Skim {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum SkimState {
-    /// Between values, before the first one.
+    /// Before the first byte of the value.
     #[default]
     Before,
     /// In a number or a word at the outermost level.
     Bare,
-    /// In an array or object, outside of strings.
+    /// In an array or object, outside strings.
     Inside,
     /// In a string.
     Text,
-    /// In a string, behind a backslash.
+    /// In a string, after a backslash.
     Escape,
 }
 
 /// The result of following a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) enum Skimmed {
-    /// It ends before this offset.
+    /// The value ends before this offset.
     End(usize),
-    /// It continues behind the available bytes.
+    /// The value continues after the available bytes.
     More,
     /// No value can begin or continue like this.
     Malformed,
 }
 
 impl Skim {
-    /// In an array or object, of which nothing is nested at this place.
+    /// Returns a skim that begins inside an array or object, at nesting depth 1.
     pub(in crate::rewrite) fn inside_of_one() -> Self {
         Self {
             at: 0,
@@ -47,10 +47,10 @@ impl Skim {
         }
     }
 
-    /// Follows the value on, through the bytes of `text` that have come since the last call.
-    /// `ended` says that no more will come, which ends a bare number.
+    /// Continues to follow the value, through the bytes of `text` that have arrived since the last call.
+    /// `ended` states whether more bytes can arrive; if not, a bare number ends with `text`.
     pub(in crate::rewrite) fn follow(&mut self, text: &[u8], ended: Ended) -> Skimmed {
-        // On copies, which stay in registers: every byte of a batch comes through here.
+        // Works on a copy, which stays in registers: every byte of a batch passes through here.
         let mut skim = *self;
         let end = skim.run(text);
         *self = skim;
@@ -62,7 +62,7 @@ impl Skim {
         }
     }
 
-    /// To the end of the value, or of the available bytes.
+    /// Runs to the end of the value, or of the available bytes (`None`).
     #[inline]
     fn run(&mut self, text: &[u8]) -> Option<Skimmed> {
         loop {
@@ -99,7 +99,7 @@ impl Skim {
                             return Some(Skimmed::End(self.at));
                         }
                         b'"' => self.step(SkimState::Inside),
-                        // A control character, which the scanner judges later.
+                        // A control character: the scanner checks it later.
                         _ => self.at += 1,
                     }
                 }
@@ -127,7 +127,7 @@ impl Skim {
         }
     }
 
-    /// Forgets `bytes` bytes at the front of the buffer, which have been removed.
+    /// Moves the position back after `bytes` bytes were removed from the start of the buffer.
     pub(in crate::rewrite) fn forget(&mut self, bytes: usize) {
         self.at = self.at.saturating_sub(bytes);
     }
@@ -138,12 +138,12 @@ impl Skim {
     }
 }
 
-/// Whether more bytes can come.
+/// Whether more bytes can arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) enum Ended {
-    /// All is there.
+    /// All bytes have arrived.
     Yes,
-    /// There may be more.
+    /// More bytes may arrive.
     No,
 }
 

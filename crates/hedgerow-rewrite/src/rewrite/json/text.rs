@@ -1,17 +1,17 @@
-//! The text of strings, and escaping.
+//! Reads and writes strings: quotes and escapes.
 
 use super::block::plain_run;
 use super::output::Output;
 
-/// The text between a string's quotes, escapes and all.
+/// Returns the bytes between the quotes of a string, with the escapes unchanged.
 pub(in crate::rewrite) fn inner(string: &[u8]) -> &[u8] {
     string
         .get(1..string.len().saturating_sub(1))
         .unwrap_or_default()
 }
 
-/// Bytes of a clean text, which is UTF-8. Asking outright is much quicker than looking for what to
-/// replace.
+/// Returns bytes of a clean text, which is UTF-8, as a `str`. Validating first is much faster than
+/// searching for bytes to replace.
 pub(super) fn as_text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
@@ -19,7 +19,7 @@ pub(super) fn as_text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     }
 }
 
-/// The text of a (clean) string value.
+/// Returns the text of a (clean) string value, with its escapes decoded.
 pub(in crate::rewrite) fn unescape(string: &[u8]) -> std::borrow::Cow<'_, str> {
     let raw = inner(string);
     if memchr::memchr(b'\\', raw).is_none() {
@@ -37,7 +37,7 @@ pub(in crate::rewrite) fn write_string(out: &mut impl Output, text: &str) {
     out.push(b'"');
 }
 
-/// Appends a control character, escaped.
+/// Appends a control character as an escape.
 #[inline(always)]
 pub(super) fn write_control(out: &mut impl Output, control: u8) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -56,7 +56,7 @@ pub(super) fn write_control(out: &mut impl Output, control: u8) {
 pub(super) fn write_escaped(out: &mut impl Output, text: &str) {
     let mut rest = text.as_bytes();
     loop {
-        // Most texts need no escape at all: they are copied in one piece.
+        // Most texts need no escape: they are copied in one piece.
         let (run, special) = rest.split_at(plain_run(rest).min(rest.len()));
         out.extend_from_slice(run);
         let Some((byte, after)) = special.split_first() else {

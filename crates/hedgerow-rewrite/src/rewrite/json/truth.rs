@@ -1,9 +1,9 @@
-//! What JavaScript takes for true, and what capture takes for a blank string.
+//! Decides which values JavaScript converts to `true`, and which strings capture regards as blank.
 
 use super::text::{inner, unescape};
 use super::value::{Shape, Value};
 
-/// Whether JavaScript takes the value for true (mapping 1.8).
+/// Returns whether JavaScript converts the value to `true` (mapping 1.8).
 pub(in crate::rewrite) fn is_truthy(value: Value, text: &[u8]) -> bool {
     match value.shape {
         Shape::Null | Shape::False => false,
@@ -11,7 +11,7 @@ pub(in crate::rewrite) fn is_truthy(value: Value, text: &[u8]) -> bool {
         Shape::Plain => value.of(text) != b"\"\"",
         Shape::Number => {
             let number = value.of(text);
-            // A number without any of these digits is a zero however it is spelled.
+            // A number without any of these digits is zero in every notation.
             let mantissa = number
                 .split(|byte| matches!(byte, b'e' | b'E'))
                 .next()
@@ -27,10 +27,10 @@ pub(in crate::rewrite) fn is_truthy(value: Value, text: &[u8]) -> bool {
     }
 }
 
-/// Whether a string holds nothing but white space, as capture judges it (posthog-ingestion 1.7).
+/// Returns whether a string contains only white space, by capture's definition (posthog-ingestion 1.7).
 #[inline(always)]
 pub(in crate::rewrite) fn is_blank(value: Value, text: &[u8]) -> bool {
-    // Nearly every string is told by its first byte; a quote is its end.
+    // The first byte decides for nearly every string; a quote is the end of the string.
     let first = text.get(value.span.start() + 1);
     let says = value.shape == Shape::Plain
         && first.is_some_and(|byte| byte.is_ascii_graphic() && *byte != b'"');

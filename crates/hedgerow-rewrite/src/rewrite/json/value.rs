@@ -4,12 +4,12 @@ use super::names::Name;
 use super::span::Span;
 use super::text::{as_text, inner, unescape};
 
-/// Why a text is not JSON, not even almost.
+/// Why a text is not JSON and cannot be repaired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) enum Malformed {
-    /// A character at a wrong position, or an end too early.
+    /// An unexpected character, or an unexpected end of the text.
     Syntax,
-    /// More nested arrays and objects than capture takes.
+    /// More nested arrays and objects than capture accepts.
     TooDeep,
 }
 
@@ -38,27 +38,26 @@ pub(in crate::rewrite) struct Value {
 }
 
 impl Value {
-    /// Its bytes.
+    /// Returns the bytes of the value in `text`.
     pub(in crate::rewrite) fn of(self, text: &[u8]) -> &[u8] {
         self.span.of(text)
     }
 
-    /// The same of a text that is known to be UTF-8.
+    /// Returns the value as it is written in `text`.
     pub(in crate::rewrite) fn part_of(self, text: &str) -> &str {
         self.span.part_of(text)
     }
 
-    /// Its text, if it is a (clean) string.
+    /// Returns the decoded text of a (clean) string.
     #[inline(always)]
     pub(in crate::rewrite) fn decode(self, text: &[u8]) -> std::borrow::Cow<'_, str> {
         match self.shape {
-            // It has no escapes.
             Shape::Plain => as_text(inner(self.of(text))),
             _ => unescape(self.of(text)),
         }
     }
 
-    /// The same in a text that is known to be UTF-8, so that it does not have to be checked again.
+    /// Returns the decoded text of a (clean) string in a `str`, which needs no second UTF-8 check.
     #[inline(always)]
     pub(in crate::rewrite) fn decode_str(self, text: &str) -> std::borrow::Cow<'_, str> {
         match self.shape {
@@ -70,13 +69,13 @@ impl Value {
         }
     }
 
-    /// Whether it is a string.
+    /// Returns whether the value is a string.
     pub(in crate::rewrite) fn is_string(self) -> bool {
         matches!(self.shape, Shape::Plain | Shape::Escaped)
     }
 }
 
-/// One entry of an object. The key is without its quotes.
+/// One entry of an object. `key` covers the key without its quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) struct Entry {
     pub(in crate::rewrite) key: Span,

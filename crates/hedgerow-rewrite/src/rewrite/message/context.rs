@@ -1,4 +1,4 @@
-//! The context of a message, and those of its objects that are looked into.
+//! Indexes the context of a message, and the objects in it that Hedgerow reads.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -11,25 +11,25 @@ use super::super::known_objects::KnownObject;
 use super::super::library_kind::LibraryKind;
 use super::{find, named, ObjectNovelty};
 
-/// The context, with those of its objects that are looked into. It is an index of its own text, not
-/// of its message's: the messages of a batch mostly have one and the same.
+/// The context and the objects in it that Hedgerow reads. Positions count from the start of the
+/// context's text, not of the message's, because most messages of a batch have the same context.
 #[derive(Debug, Default)]
 pub(in crate::rewrite) struct Context {
-    /// Where it begins in its message.
+    /// The offset of the context in the text of its message.
     at: usize,
-    /// Its text, once another message may have the same.
+    /// The text of the context, which the next message may repeat; empty if it is not stored.
     kept: Vec<u8>,
     kept_value: Value,
-    /// How many different ones have been here.
+    /// Incremented whenever the index is cleared, as before a different context is scanned.
     generation: u64,
     pub(in crate::rewrite) value: Option<Value>,
     pub(in crate::rewrite) entries: Vec<Entry>,
     names: Names,
     inner: Vec<Entry>,
     objects: [Range<usize>; ContextObject::NUMBER],
-    /// Which library sent it, once it has been asked.
+    /// The kind of the library that sent it, once it has been determined.
     library: Cell<Option<LibraryKind>>,
-    /// Which library and which browser the one before named.
+    /// `library` and `userAgentData` of an earlier context.
     known_library: KnownObject,
     known_browser: KnownObject,
     pub(super) novelty: ObjectNovelty,
@@ -37,7 +37,7 @@ pub(in crate::rewrite) struct Context {
 
 macro_rules! inners {
     ($($inner:ident = $key:literal,)*) => {
-        /// An object of the context that is looked into.
+        /// An object of the context whose entries are indexed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(in crate::rewrite) enum ContextObject {
             $($inner,)*
@@ -60,7 +60,7 @@ macro_rules! inners {
                 })
             }
 
-            /// Where it stands in a message.
+            /// Returns the path of the object in a message.
             pub(in crate::rewrite) fn path(self) -> &'static str {
                 match self {
                     $(Self::$inner => concat!("context.", $key),)*
@@ -70,7 +70,7 @@ macro_rules! inners {
     };
 }
 
-// Each has its place among the forms that the scanner remembers.
+// The scanner remembers a form for each of these objects.
 const _: () = assert!(ContextObject::NUMBER == Whose::INNERS);
 
 inners! {
@@ -107,7 +107,7 @@ impl Takes for Context {
 }
 
 impl Context {
-    /// The memory it holds, in bytes.
+    /// Returns the size of the memory that it holds, in bytes.
     pub(in crate::rewrite) fn held(&self) -> usize {
         (self.entries.capacity() + self.inner.capacity()) * size_of::<Entry>()
             + self.kept.capacity()
@@ -126,7 +126,7 @@ impl Context {
         self.library.set(None);
     }
 
-    /// Which library sent it; found out once.
+    /// Returns the kind of the library that sent it, and calls `find_out` only the first time.
     pub(in crate::rewrite) fn library_once(
         &self,
         find_out: impl FnOnce() -> LibraryKind,
@@ -136,16 +136,16 @@ impl Context {
         library
     }
 
-    /// Its text, in that of its message.
+    /// Returns the text of the context within the text of its message.
     pub(in crate::rewrite) fn text<'t>(&self, message: &'t str) -> &'t str {
         let length = self.value.map_or(0, |value| value.span.end());
         let text = message.get(self.at..).unwrap_or_default();
         text.get(..length).unwrap_or_default()
     }
 
-    /// Keeps its text, which is clean, so that the next message's is recognised.
+    /// Stores the text of the context, which is clean, so that it is recognised in the next message.
     pub(super) fn keep(&mut self, message: &[u8]) {
-        /// Longer ones are no context that many messages have.
+        /// The length of the longest text that is stored, in bytes: few messages share a longer context.
         const LONGEST: usize = 16 * 1024;
         let Some(value) = self.value.filter(|value| value.shape == Shape::Object) else {
             return;
@@ -158,7 +158,7 @@ impl Context {
         }
     }
 
-    /// Keeps the objects that any next message may have as well.
+    /// Stores the objects that any later message may repeat.
     #[inline(never)]
     pub(super) fn keep_parts(&mut self, message: &str) {
         let text = self.text(message).as_bytes();
@@ -185,23 +185,23 @@ impl Context {
         }
     }
 
-    /// Whether it has kept its text, by which the next one is recognised.
+    /// Returns whether the text is stored, so that it is recognised in the next message.
     pub(in crate::rewrite) fn is_kept(&self) -> bool {
         !self.kept.is_empty()
     }
 
-    /// Leaves the objects that it recognises to another one, and takes the other's.
+    /// Exchanges the stored objects with those of another context.
     pub(in crate::rewrite) fn exchange_parts(&mut self, other: &mut Self) {
         std::mem::swap(&mut self.known_library, &mut other.known_library);
         std::mem::swap(&mut self.known_browser, &mut other.known_browser);
     }
 
-    /// Forgets the text it has kept.
+    /// Forgets the stored text and the index.
     pub(in crate::rewrite) fn forget(&mut self) {
         self.clear();
     }
 
-    /// Changes whenever another context has been scanned.
+    /// Returns a number that changes whenever a different context is scanned.
     pub(in crate::rewrite) fn generation(&self) -> u64 {
         self.generation
     }
@@ -264,31 +264,31 @@ impl Context {
         Ok(cleanliness)
     }
 
-    /// The value of a key of the first level.
+    /// Returns the value of any key of the first level.
     pub(in crate::rewrite) fn get(&self, text: &[u8], key: &str) -> Option<Value> {
         find(&self.entries, text, key)
     }
 
-    /// The value of a key of the first level that is asked for.
+    /// Returns the value of a key of the first level that has a [`Name`].
     #[inline(always)]
     pub(in crate::rewrite) fn named(&self, name: Name) -> Option<Value> {
         let has = self.names.has(name);
         has.then(|| named(&self.entries, name)).flatten()
     }
 
-    /// Whether it has a key of the first level that is asked for.
+    /// Returns whether the first level has the key `name`.
     #[inline(always)]
     pub(in crate::rewrite) fn has(&self, name: Name) -> bool {
         self.names.has(name)
     }
 
-    /// Which of the keys of the first level are asked for.
+    /// Returns the names of the first level's keys; a key without a [`Name`] is not included.
     #[inline(always)]
     pub(in crate::rewrite) fn names(&self) -> &Names {
         &self.names
     }
 
-    /// The entries of one of its objects; none if it is missing or something else.
+    /// Returns the entries of one of its objects, or none if the value is missing or not an object.
     #[inline(always)]
     pub(in crate::rewrite) fn inner(&self, which: ContextObject) -> &[Entry] {
         match self.objects.get(which as usize) {

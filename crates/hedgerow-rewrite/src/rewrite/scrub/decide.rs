@@ -1,4 +1,4 @@
-//! What a message's consent makes of it, beside the request's signals.
+//! Decides how a message is treated, by the request's signals and the message's consent.
 
 use crate::rewrite::json::{unescape, Scratch, Shape, Value};
 use crate::rewrite::message::MessagePart;
@@ -7,7 +7,7 @@ use crate::rewrite::outcome::Omission;
 use crate::rewrite::privacy::{Decision, Privacy, Signals, Treatment};
 
 impl Privacy {
-    /// What the signals of a request and a message's consent make of the message.
+    /// Returns how a message is treated, by the signals of its request and by its consent.
     pub(in crate::rewrite) fn of_message(
         &self,
         signals: Signals,
@@ -20,9 +20,9 @@ impl Privacy {
         decision
     }
 
-    /// The strictest treatment of the categories that the visitor has not consented to. Without
-    /// `context.consent` none of them counts, with an empty one all do (segment-tracking 4.5).
-    /// What cannot be read is no consent.
+    /// Returns the strictest treatment of the categories to which the visitor has not consented. Without
+    /// `context.consent` no category counts; with an empty one all do (segment-tracking 4.5). A consent
+    /// that cannot be read is no consent.
     fn without_consent(&self, source: MessageSource<'_>) -> Treatment {
         let text = source.context_text;
         let consent = source.context.get(text, "consent");
@@ -50,7 +50,7 @@ impl Privacy {
     }
 }
 
-/// The entries of a text that has been scanned as a part of a message; none if it is no object.
+/// Returns the entries of a value's text, or none if the value is not an object.
 fn entries(text: &[u8]) -> MessagePart {
     let mut part = MessagePart::default();
     match part.scan_text(text, &mut Scratch::default()) {
@@ -59,7 +59,7 @@ fn entries(text: &[u8]) -> MessagePart {
     }
 }
 
-/// What a key says.
+/// Returns a key with its escapes decoded.
 pub(super) fn decoded_key(key: &[u8]) -> std::borrow::Cow<'_, str> {
     if key.contains(&b'\\') {
         return unescape(&[b"\"", key, b"\""].concat()).into_owned().into();
@@ -67,7 +67,7 @@ pub(super) fn decoded_key(key: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(key)
 }
 
-/// Whether a value is a string or number, so that there is something to hash or mask in it.
+/// Returns whether a value is a string or a number, which can be hashed or masked.
 pub(super) fn has_content(value: Value) -> bool {
     value.is_string() || value.shape == Shape::Number
 }

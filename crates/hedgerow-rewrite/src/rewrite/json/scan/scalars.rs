@@ -1,11 +1,11 @@
-//! Strings, numbers and words: what a text holds besides its objects and arrays.
+//! Scans strings, numbers and words: all values except objects and arrays.
 
 use super::super::block::{has_special, plain_run, special, BLOCK};
 use super::super::value::{Malformed, Shape};
 use super::Scanner;
 
 impl Scanner<'_, '_> {
-    /// The string whose opening quote stands here.
+    /// Scans the string whose opening quote is the next byte.
     #[inline(always)]
     pub(super) fn string(&mut self) -> Shape {
         self.skip(1);
@@ -23,7 +23,7 @@ impl Scanner<'_, '_> {
             b't' => self.word(b"true", Shape::True),
             b'f' => self.word(b"false", Shape::False),
             b'n' => self.word(b"null", Shape::Null),
-            // What Python's json module writes; `repair` makes it null, as JavaScript would.
+            // Python's json module writes these; `repair` replaces them with null, as JavaScript would.
             b'N' => self.not_a_number(b"NaN"),
             b'I' => self.not_a_number(b"Infinity"),
             _ => {
@@ -47,7 +47,7 @@ impl Scanner<'_, '_> {
         self.word(word, Shape::Null)
     }
 
-    /// The rest of a string that is not plain, or that ends too close to the end of the text.
+    /// Scans the rest of a string that is not plain, or that ends too close to the end of the text.
     #[inline(never)]
     pub(super) fn rest_of_string(&mut self) -> Shape {
         let mut shape = Shape::Plain;
@@ -63,7 +63,7 @@ impl Scanner<'_, '_> {
                     self.escape();
                 }
                 [_, rest @ ..] => {
-                    // A control character that should have been escaped: `repair` does it.
+                    // A control character that should have been escaped: `repair` escapes it.
                     self.clean = false;
                     self.rest = rest;
                 }
@@ -88,7 +88,7 @@ impl Scanner<'_, '_> {
                         let pair = self.rest.starts_with(b"\\u");
                         match hex4(self.rest, 2) {
                             Some(0xdc00..=0xdfff) if pair => self.skip(6),
-                            // Half a character (segment-tracking 2.7).
+                            // A surrogate without its other half (segment-tracking 2.7).
                             _ => self.clean = false,
                         }
                     }
@@ -126,16 +126,16 @@ impl Scanner<'_, '_> {
     }
 }
 
-/// What is known of a number's size by its form.
+/// What the form of a number shows about its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Size {
-    /// As large as it has digits.
+    /// No exponent: the number of digits limits the size.
     OfItsDigits,
-    /// It has an exponent.
+    /// An exponent: the number can have any size.
     Any,
 }
 
-/// What stands behind a number.
+/// Returns the text after the number at the start of `text`, and what its form shows about its size.
 #[inline(always)]
 fn behind_number(text: &[u8]) -> Option<(&[u8], Size)> {
     let mut size = Size::OfItsDigits;
@@ -156,8 +156,8 @@ fn behind_number(text: &[u8]) -> Option<(&[u8], Size)> {
     Some((rest, size))
 }
 
-/// What stands behind the closing quote of a string that is plain, and that does not end too close
-/// to the end of the text.
+/// Returns the text after the closing quote, if the string is plain and does not end too close to the
+/// end of the text. `text` begins after the opening quote.
 #[inline(always)]
 pub(super) fn behind_plain_string(text: &[u8]) -> Option<&[u8]> {
     let mut rest = text;
@@ -172,7 +172,7 @@ pub(super) fn behind_plain_string(text: &[u8]) -> Option<&[u8]> {
     behind_long_string(rest)
 }
 
-/// The same of one that has gone on for a while.
+/// Does the same as [`behind_plain_string`] for the rest of a long string.
 #[inline(never)]
 pub(super) fn behind_long_string(text: &[u8]) -> Option<&[u8]> {
     let mut rest = text;
@@ -192,7 +192,7 @@ pub(super) fn behind_long_string(text: &[u8]) -> Option<&[u8]> {
     None
 }
 
-/// What stands behind the first of these special bytes of a block, if it is a quote.
+/// Returns the text after the first of the `special` bytes of a block, if that byte is a quote.
 #[inline(always)]
 fn behind_quote<'t>(rest: &'t [u8], block: &[u8; BLOCK], special: u32) -> Option<&'t [u8]> {
     let length = special.trailing_zeros() as usize;
@@ -202,7 +202,7 @@ fn behind_quote<'t>(rest: &'t [u8], block: &[u8; BLOCK], special: u32) -> Option
     }
 }
 
-/// What stands behind digits, of which there is at least one.
+/// Returns the text after the digits at the start of `text`, or `None` if there is no digit.
 #[inline(always)]
 fn behind_digits(text: &[u8]) -> Option<&[u8]> {
     let mut rest = text;
@@ -212,8 +212,8 @@ fn behind_digits(text: &[u8]) -> Option<&[u8]> {
     (rest.len() < text.len()).then_some(rest)
 }
 
-/// Whether a number is within a double's range: beyond it capture refuses the whole request
-/// (posthog-ingestion 1.6).
+/// Returns whether a number is within the range of a double. If one is not, capture refuses the whole
+/// request (posthog-ingestion 1.6).
 pub(in crate::rewrite::json) fn fits_a_double(number: &[u8]) -> bool {
     std::str::from_utf8(number)
         .ok()
@@ -223,7 +223,7 @@ pub(in crate::rewrite::json) fn fits_a_double(number: &[u8]) -> bool {
 
 #[allow(clippy::indexing_slicing)]
 pub(in crate::rewrite::json) fn hex4(text: &[u8], at: usize) -> Option<u32> {
-    /// What each byte is worth; more than a digit can be, if it is none.
+    /// The value of each byte as a hexadecimal digit; 0xff for a byte that is not a digit.
     static DIGITS: [u8; 256] = {
         let mut digits = [0xff; 256];
         let mut value = 0;
