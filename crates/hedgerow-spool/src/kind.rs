@@ -38,9 +38,9 @@ pub enum SpoolTakes {
     },
 }
 
-/// Creates a spool from its settings, without opening it. The configuration itself has reported each setting
-/// that is `SettingValue::Mistaken`, so this function reports no mistake
-/// that only follows from such a setting.
+/// Creates a spool from its settings, without opening it. The configuration itself has reported each
+/// setting that is `SettingValue::Mistaken`, so this function reports no mistake that only follows from
+/// such a setting.
 pub(crate) type MakeBackend = fn(&SpoolSettings) -> Result<Arc<dyn Backend>, Vec<SettingMistake>>;
 
 /// Whether a build has a kind of spool.
