@@ -12,23 +12,23 @@ use crate::command::{CommandError, SpoolCommand};
 use crate::error::SpoolError;
 use crate::store::{Clock, Leadership, Store};
 
-/// The bounds of a spool, of each kind.
+/// The limits that every kind of spool has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpoolLimits {
-    /// Bytes that it may hold, dead letters included.
+    /// The largest size of the spool in bytes, dead letters included.
     pub max_size: u64,
-    /// How long an event or a dead letter is kept before it is dropped and counted.
+    /// The age at which an event or a dead letter is dropped and counted.
     pub max_age: Duration,
 }
 
 /// The facts that a spool needs about the proxy that opens it.
 #[derive(Clone)]
 pub struct Terms {
-    /// The bounds that the configuration sets.
+    /// The limits that the configuration sets.
     pub limits: SpoolLimits,
-    /// The longest time that a delivery to PostHog takes, its timeouts added up.
+    /// The longest time that a delivery to PostHog can take: the sum of its timeouts.
     pub longest_delivery: Duration,
-    /// The largest event that may come, in bytes.
+    /// The size of the largest event that can arrive, in bytes.
     pub largest_event: usize,
     /// The time of day.
     pub clock: Clock,
@@ -38,102 +38,104 @@ pub struct Terms {
 pub struct OpenedSpool {
     /// The spool.
     pub store: Arc<dyn Store>,
-    /// Its folder, if it is in one: two processes on it have to agree which of them drains it. The other
-    /// kinds agree by themselves, through [`Store::lead`].
+    /// The folder of the spool, if it is in one. Two processes that use one folder have to agree which of
+    /// them drains it. The other kinds of spool agree by themselves, through [`Store::lead`].
     pub folder: Option<Arc<dyn SharedFolder>>,
 }
 
 /// A spool in a folder that several processes of one machine may use: a predecessor and its successor.
 #[async_trait]
 pub trait SharedFolder: Send + Sync {
-    /// The folder.
+    /// Returns the path of the folder.
     fn path(&self) -> &Path;
 
-    /// Whether this process leads: drains the spool. It does from now on if no other process does.
+    /// Returns whether this process is the leader, which drains the spool. If no other process is the
+    /// leader, this process becomes it.
     ///
-    /// A follower must not stream: it does not know which events the leader has just stored or is
-    /// sending. It becomes the leader when the other one resigns or ends, and then has to
+    /// A follower must not stream, because it does not know which events the leader has just stored or is
+    /// sending. It becomes the leader when the other process resigns or ends, and then has to
     /// [`reload`](Self::reload) before it streams.
     fn leadership(&self) -> Leadership;
 
     /// Notifies the leader that a follower exists.
     fn announce_follower(&self);
 
-    /// Takes that back.
+    /// Withdraws the notice of [`announce_follower`](Self::announce_follower).
     fn withdraw_follower(&self);
 
-    /// Whether a follower uses this spool as well.
+    /// Returns whether a follower uses this spool as well.
     fn has_follower(&self) -> bool;
 
-    /// Tells the follower that this process knows of it, and only appends from now on.
+    /// Tells the follower that the leader, this process, knows of it and only appends from now on.
     fn acknowledge_follower(&self);
 
-    /// Takes that back.
+    /// Withdraws the notice of [`acknowledge_follower`](Self::acknowledge_follower).
     fn resume_leading(&self);
 
-    /// Whether the leader knows of a follower, and only appends.
+    /// Returns whether the leader has acknowledged a follower and only appends.
     fn is_follower_known(&self) -> bool;
 
-    /// Reads the waiting events from the file. Otherwise this process sees the changes of another
-    /// process within a second, and its deliveries not at all.
+    /// Reads the waiting events from the file. Without this, the process sees another process's changes
+    /// only up to a second later, and never sees its deliveries.
     async fn reload(&self);
 }
 
 /// The findings of `hedgerow doctor` about a spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Examination {
-    /// Which spool it is about.
+    /// The spool, or the part of it, that was examined.
     pub about: String,
-    /// How it is.
+    /// The result.
     pub found: SpoolHealth,
 }
 
-/// How a part of a spool is.
+/// The health of a part of a spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpoolHealth {
-    /// As it should be.
+    /// The part works. The text describes it.
     Well(String),
-    /// It could not be determined.
+    /// The health could not be determined.
     Unknown(SpoolTrouble),
-    /// Events will be refused.
+    /// The spool will refuse events.
     Bad(SpoolTrouble),
 }
 
-/// The problem of a spool, and what to do.
+/// A problem of a spool, and the advice for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolTrouble {
     /// The problem.
     pub what: String,
-    /// What to do.
+    /// The steps that an operator should take.
     pub advice: &'static str,
 }
 
-/// A spool that is not open yet: all that the proxy and its commands ask of it. Each kind has its own, in
-/// its folder of this crate.
+/// A spool that is not open yet, with the functions that the proxy and its commands call. Each kind of
+/// spool implements this trait in its folder of this crate.
 pub trait Backend: Send + Sync {
-    /// Where the spool is, for people; no login.
+    /// Describes for people where the spool is. The text contains no login.
     fn describe(&self) -> String;
 
-    /// Opens it. A place that cannot be used for now is no error: appends are, until it can.
+    /// Opens the spool. If its place cannot be used for now, this succeeds, and appends fail until the
+    /// place can be used.
     ///
     /// # Errors
-    /// Those with which a process should not start: a format that this version does not know, a setting
-    /// that can never work.
+    /// An error with which a process should not start: the spool has a format that this version does not
+    /// know, or a setting can never work.
     fn open(&self, terms: Terms) -> Result<OpenedSpool, SpoolError>;
 
-    /// Whether [`open`](Self::open) would succeed and the spool take events, as far as that can be seen
-    /// without a connection. Changes nothing.
+    /// Checks whether [`open`](Self::open) would succeed and the spool would take events, as far as that is
+    /// known without a connection. Changes nothing.
     ///
     /// # Errors
-    /// The problem, if there is one; [`SpoolError::prevents_start`] says whether a process would
-    /// start with it.
+    /// The problem, if there is one. [`SpoolError::prevents_start`] returns whether it prevents a process
+    /// from starting.
     fn check(&self) -> Result<(), SpoolError>;
 
-    /// Carries out a command, while proxies may be running, and writes the answer as lines.
+    /// Runs a command and writes its answer as lines. Proxies may be running meanwhile.
     ///
     /// # Errors
-    /// [`SpoolError::NoSuchDeadLetter`] for a number that no dead letter has (then nothing has been
-    /// changed), else what kept the command from being carried out.
+    /// [`SpoolError::NoSuchDeadLetter`] if no dead letter has a given number (then nothing was changed),
+    /// otherwise the error that made the command fail.
     fn run(
         &self,
         limits: SpoolLimits,
@@ -141,26 +143,29 @@ pub trait Backend: Send + Sync {
         out: &mut dyn Write,
     ) -> Result<(), CommandError>;
 
-    /// Looks at the spool for an operator, with the largest event in bytes that may come. May open a
-    /// connection and wait for seconds: not to be called on a runtime's thread.
+    /// Examines the spool for an operator. `largest_event` is the size of the largest event that can
+    /// arrive, in bytes. This may open a connection and block for seconds, so do not call it on a
+    /// runtime's thread.
     fn examine(&self, limits: SpoolLimits, largest_event: usize) -> Vec<Examination>;
 
-    /// The folder that the spool is in, if it is in one.
+    /// Returns the folder of the spool, if it is in one.
     fn folder(&self) -> Option<&Path> {
         None
     }
 
-    /// The parts of its login.
+    /// Returns the parts of the spool's login.
     fn secrets(&self) -> Vec<&str> {
         Vec::new()
     }
 
-    /// A PEM file of authorities that it names, and the server that they are for.
+    /// Returns the PEM file of certificate authorities that the settings name, and the server that the
+    /// authorities are for.
     fn authorities(&self) -> Option<(&Path, String)> {
         None
     }
 
-    /// The warning for a configuration that allows events of this size.
+    /// Returns a warning if the configuration allows events of a size that the spool may not accept.
+    /// `_largest` is the limit for an event, in bytes.
     fn warning_of_large_events(&self, _largest: usize) -> Option<Cow<'static, str>> {
         None
     }

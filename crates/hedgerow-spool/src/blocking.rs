@@ -5,15 +5,14 @@ use std::io;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// Does work that blocks, or takes long, on a separate thread and within the caller's runtime.
+/// Runs work that blocks, or that takes long, on a separate thread and within the caller's runtime.
 ///
-/// The runtime's own pool does not know of an end of threads: where the system starts none,
-/// `spawn_blocking` panics on a runtime of one thread, and on one of several the work waits until
-/// something else is given to the pool, which may be never. How many do this at once is the caller's to
-/// bound.
+/// The runtime's own pool cannot handle a system that starts no further thread: `spawn_blocking` then
+/// panics on a runtime of one thread, and on a runtime of several the work waits until the pool gets other
+/// work, which may be never. The caller has to limit how many calls run at once.
 ///
 /// # Errors
-/// Where the system starts no thread, and when the work panics.
+/// Returns an error if the system starts no thread, or if the work panics.
 pub async fn run_blocking<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> io::Result<R> {
@@ -22,7 +21,7 @@ pub async fn run_blocking<R: Send + 'static>(
     let thread = std::thread::Builder::new().name("blocking".to_owned());
     thread.spawn(move || {
         let _within = runtime.as_ref().map(Handle::enter);
-        // One that has stopped waiting has no need of it.
+        // A caller that has stopped waiting does not need the result.
         let _ = tell.send(work());
     })?;
     told.await

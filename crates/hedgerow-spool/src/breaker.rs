@@ -1,18 +1,18 @@
-//! When to ask PostHog again: backoff with jitter, Retry-After, and a breaker with probes.
+//! Decides when to send to PostHog again: back-off with jitter, Retry-After, and a breaker with probes.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How a breaker behaves.
+/// The settings of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerSettings {
-    /// Failures in a row after which only probes are sent.
+    /// The number of failures in a row after which only probes are sent.
     pub threshold: u32,
-    /// The wait after the first failure; it doubles with each further one.
+    /// The wait after the first failure. It doubles with each further failure.
     pub first_wait: Duration,
     /// The longest wait that the doubling reaches.
     pub longest_wait: Duration,
-    /// The longest `Retry-After` that is believed.
+    /// The longest `Retry-After` that is obeyed. A longer one counts as this long.
     pub longest_retry_after: Duration,
 }
 
@@ -40,32 +40,32 @@ struct BreakerRecord {
     not_before: Option<Instant>,
 }
 
-/// What may be sent now.
+/// The answer of a breaker: what the caller may send now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     /// Any batch.
     Go,
-    /// One small request, to check whether PostHog is back. The caller that gets this value sends
-    /// it; the others wait meanwhile.
+    /// One small request, to check whether PostHog is back. The caller that gets this value sends it,
+    /// and the others wait meanwhile.
     Probe,
-    /// Nothing, for this time.
+    /// Nothing until this time has passed.
     Wait(Duration),
 }
 
 /// The breaker as an operator sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Everything goes through.
+    /// Every batch may be sent, after the wait that follows a failure.
     Closed,
-    /// Nothing goes through but a probe from time to time.
+    /// Only a probe is sent from time to time.
     Open,
 }
 
-/// How long a probe that was never reported (its request was dropped) keeps others from being sent.
+/// How long a probe whose outcome is never reported (its request was dropped) prevents other requests.
 const PROBE: Duration = Duration::from_secs(30);
 
 impl Breaker {
-    /// A closed breaker.
+    /// Creates a closed breaker.
     pub fn new(settings: BreakerSettings) -> Self {
         Self {
             settings,
@@ -73,8 +73,8 @@ impl Breaker {
         }
     }
 
-    /// Asks for admission. After [`Admission::Go`] or [`Admission::Probe`] the outcome has to be
-    /// reported with [`accepted`](Self::accepted) or [`failed`](Self::failed).
+    /// Returns what may be sent now. After [`Admission::Go`] or [`Admission::Probe`] the caller has to
+    /// report the outcome with [`accepted`](Self::accepted) or [`failed`](Self::failed).
     pub fn admit(&self, now: Instant) -> Admission {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(wait) = state
@@ -91,13 +91,14 @@ impl Breaker {
         Admission::Probe
     }
 
-    /// PostHog accepted a batch, or rejected it because of its content: it is reachable.
+    /// Records that PostHog accepted a batch, or rejected it because of its content. In both cases PostHog
+    /// is reachable, so the breaker closes.
     pub fn accepted(&self) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = BreakerRecord::default();
     }
 
-    /// PostHog could not be reached, or asked to come later. `jitter` is random, from 0 to 255:
-    /// it makes the wait up to half as long, so that proxies do not come back all at once.
+    /// Records that PostHog could not be reached, or requested a retry later. `jitter` is a random number
+    /// from 0 to 255. It shortens the wait by up to half, so that the proxies do not all retry at once.
     pub fn failed(&self, now: Instant, retry_after: Option<Duration>, jitter: u8) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let full = self
@@ -106,7 +107,7 @@ impl Breaker {
             .saturating_mul(1 << state.failures.min(20))
             .min(self.settings.longest_wait);
         let backoff = full - full / 2 * u32::from(jitter) / 255;
-        // Retry-After is the least wait: half of it would be too early.
+        // Retry-After is the shortest wait that PostHog accepts, so jitter does not shorten it.
         let asked = retry_after.map_or(Duration::ZERO, |asked| {
             asked.min(self.settings.longest_retry_after)
         });
@@ -114,7 +115,7 @@ impl Breaker {
         state.not_before = Some(now + backoff.max(asked));
     }
 
-    /// Opens the breaker at once, however few failures it has counted.
+    /// Opens the breaker at once, even if it has counted fewer failures than the threshold.
     pub fn trip(&self, now: Instant, jitter: u8) {
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,7 +124,7 @@ impl Breaker {
         self.failed(now, None, jitter);
     }
 
-    /// Open or closed.
+    /// Returns whether the breaker is open or closed.
     pub fn condition(&self) -> BreakerState {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.failures < self.settings.threshold {

@@ -1,9 +1,9 @@
-//! Values by project: made when they are asked for first, and kept.
+//! A map of values by project. A value is created when it is first requested, and is then stored.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-/// A value for each requested project. An existing one costs a read lock.
+/// A value for each requested project. Reading an existing value takes only a read lock.
 #[derive(Debug)]
 pub(super) struct ByProject<V>(RwLock<HashMap<String, V>>);
 
@@ -14,7 +14,7 @@ impl<V> Default for ByProject<V> {
 }
 
 impl<V: Clone> ByProject<V> {
-    /// The value of a project.
+    /// Returns the value of a project, and creates it first if there is none.
     pub(super) fn of(&self, project: &str, make: impl FnOnce() -> V) -> V {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = known.get(project) {
@@ -25,7 +25,7 @@ impl<V: Clone> ByProject<V> {
         all.entry(project.to_owned()).or_insert_with(make).clone()
     }
 
-    /// All of them, in the order of the projects' names.
+    /// Returns all projects and their values, sorted by name.
     pub(super) fn all(&self) -> Vec<(String, V)> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<(String, V)> = all

@@ -1,21 +1,21 @@
-//! Notices that the time of day was set. Nothing that waits grows older by it; it is only said.
+//! Detects that the system clock was set, and logs it. Waiting events do not grow older because of it.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::store::Clock;
 
-/// A difference of the two clocks within one check that is not a jump: one that is corrected
-/// slowly.
+/// The largest difference between the two clocks, from one check to the next, that is not a jump: a clock
+/// that is corrected slowly differs by less.
 const TOLERANCE: Duration = Duration::from_secs(10);
 
-/// The time of day, compared with the time that passed.
+/// Compares the time of day with the time that has passed on the monotonic clock.
 pub(crate) struct ClockWatch {
     clock: Clock,
-    /// The time of day at the last look.
+    /// The time of both clocks at the last check.
     seen: (SystemTime, Instant),
 }
 
-/// The time of day was set.
+/// The direction in which the time of day was set, and by how much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ClockJump {
     Forward(Duration),
@@ -28,7 +28,7 @@ impl ClockWatch {
         Self { clock, seen }
     }
 
-    /// Looks at the time of day, and logs that it was set since the last look.
+    /// Reads the time of day, and logs a warning if it was set since the last check.
     pub(crate) fn look(&mut self) {
         let (seconds, way) = match self.look_at((self.clock)(), Instant::now()) {
             None => return,
@@ -74,13 +74,13 @@ mod tests {
             watch.look_at(set, start + 2 * second),
             Some(ClockJump::Forward(30 * DAY - 2 * second))
         );
-        // Once for each jump.
+        // Each jump is reported once.
         assert_eq!(watch.look_at(set + second, start + 3 * second), None);
         assert_eq!(
             watch.look_at(wall, start + 3 * second),
             Some(ClockJump::Back(30 * DAY + second))
         );
-        // Slowly put right: no jump.
+        // A clock that is corrected slowly does not jump.
         let slow = wall + second + Duration::from_secs(5);
         assert_eq!(watch.look_at(slow, start + 4 * second), None);
     }

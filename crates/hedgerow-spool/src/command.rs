@@ -1,5 +1,5 @@
-//! The commands of `hedgerow spool`, which work while the proxy runs:
-//! [`Backend::run`](crate::Backend::run).
+//! The commands of `hedgerow spool`, which [`Backend::run`](crate::Backend::run) runs. They work while the
+//! proxy runs.
 
 use std::io::{self, Write};
 
@@ -11,30 +11,31 @@ use crate::listing::Listing;
 /// A command of `hedgerow spool`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpoolCommand {
-    /// Prints the waiting events of each project, and the dead letters: number, project, time, status, reason.
+    /// Prints how much waits for each project, and the dead letters: number, project, time of arrival,
+    /// status, reason, name and uuid of the event.
     Ls(ListFormat),
     /// Prints the event of a dead letter as JSON, on one line.
     Show {
         /// The number that `ls` shows.
         number: i64,
     },
-    /// Puts dead letters at the end of the queue; they keep their first arrival and uuid.
+    /// Moves dead letters to the end of the queue. They keep their first arrival and uuid.
     Retry(Selection),
     /// Deletes dead letters.
     Drop(Selection),
 }
 
-/// How `ls` writes.
+/// The output format of `ls`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ListFormat {
-    /// Headings and a line for each, with tabs between the columns.
+    /// Headings, and a line for each project and dead letter, with tabs between the columns.
     #[default]
     Lines,
-    /// One JSON object: `waiting`, `dead`, and `bytes` in use.
+    /// One JSON object with `waiting`, `dead`, and `bytes` (the bytes in use).
     Json,
 }
 
-/// Which dead letters are meant.
+/// The dead letters to which a command applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
     /// Those with the numbers that `ls` shows.
@@ -43,7 +44,7 @@ pub enum Selection {
     All,
 }
 
-/// Why a command could not be carried out.
+/// The reason why a command failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CommandError {

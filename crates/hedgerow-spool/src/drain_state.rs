@@ -1,20 +1,21 @@
-//! Whether what waits for a project is being drained, and since when it is not.
+//! Records whether the waiting events of a project are being drained, and since when they are not.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::SpoolError;
 
-/// A trouble that is over by then is not logged: a cluster that changes its leader.
+/// A problem that ends within this time is not logged, such as a cluster that changes its leader.
 const REPORT_AFTER: Duration = Duration::from_secs(1);
 
-/// A failure after this time without one begins another trouble: nothing may have waited meanwhile.
+/// After this time without a failure, the next failure counts as a new problem: perhaps nothing waited in
+/// between.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 /// The interval of repeated log lines.
 const REMINDER: Duration = Duration::from_secs(60);
 
-/// Whether what waits in the spool is being brought to PostHog, as far as that is the spool's part.
+/// Whether the spool does its part in delivering the waiting events to PostHog.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Draining {
     /// No problem is known.
@@ -22,14 +23,14 @@ pub enum Draining {
     Normal,
     /// The spool cannot be drained.
     Blocked {
-        /// Since when.
+        /// The time of the first failure.
         since: SystemTime,
-        /// The last message of the spool.
+        /// The message of the spool's last error.
         reason: String,
     },
 }
 
-/// The state behind [`Draining`], and what has been logged about it.
+/// The state from which [`Draining`] is built, and the time of the last log line about it.
 #[derive(Debug, Default)]
 pub(super) struct DrainState(Mutex<Option<Blocked>>);
 
@@ -43,7 +44,7 @@ struct Blocked {
 }
 
 impl DrainState {
-    /// The spool could not do its part.
+    /// Records that the spool failed, and logs it if that is due.
     pub(super) fn failed(&self, project: &str, error: &SpoolError, now: Instant) {
         let mut blocked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if blocked
@@ -75,7 +76,7 @@ impl DrainState {
         }
     }
 
-    /// It has done its part.
+    /// Records that the spool works again, and logs it if the failure was logged.
     pub(super) fn end(&self, project: &str, now: Instant) {
         let blocked = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(blocked) = blocked else { return };

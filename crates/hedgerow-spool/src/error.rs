@@ -1,4 +1,4 @@
-//! Why events could not be stored, or stored events could not be reached.
+//! The errors of a spool: it could not store events, or could not read stored events.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-/// Why a spool cannot do a request. An error from an append means that no event is guaranteed to be
-/// stored: the client has to retry (503 with `Retry-After`).
+/// The reason why a request to a spool failed. After an error of an append no event is guaranteed to be
+/// stored, so the client has to retry (503 with `Retry-After`).
 ///
 /// It can be cloned because one failed write answers every request that waited for it.
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum SpoolError {
-    /// The spool has reached its own limit.
+    /// The spool has reached its configured limit.
     #[error("the spool is full: {used} of {max_size} bytes are in use")]
     Full {
         /// Bytes in use.
@@ -24,7 +24,7 @@ pub enum SpoolError {
     /// The disk or the quota is full.
     #[error("no space is left for the spool")]
     NoSpace,
-    /// The file system cannot be written.
+    /// The file system is read-only.
     #[error("the spool is on a read-only file system")]
     ReadOnly,
     /// Another error of the file system.
@@ -33,7 +33,7 @@ pub enum SpoolError {
     /// Another error of the storage.
     #[error("the spool's storage failed: {0}")]
     Storage(Arc<dyn std::error::Error + Send + Sync>),
-    /// The folder cannot be made or used.
+    /// The folder cannot be created or used.
     #[error("the spool's folder {} cannot be used: {source}", path.display())]
     Folder {
         /// The folder.
@@ -42,18 +42,19 @@ pub enum SpoolError {
         #[source]
         source: Arc<io::Error>,
     },
-    /// The spool was written by a newer Hedgerow.
+    /// This version does not know the spool's format. Or the format is an older one, which a command must
+    /// not convert while a proxy uses the spool.
     #[error("the spool has format {found}, this version knows {known}")]
     Format {
         /// The format found.
         found: i64,
-        /// The newest format this version knows.
+        /// The newest format that this version knows.
         known: i64,
     },
     /// There is no spool in this folder.
     #[error("there is no spool in {}", .0.display())]
     Missing(PathBuf),
-    /// The distributed log did not do the request.
+    /// A request to the distributed log failed.
     #[error("the distributed spool could not {doing}: {source}")]
     Remote {
         /// The request.
@@ -64,17 +65,17 @@ pub enum SpoolError {
     /// No server of the distributed log is connected.
     #[error("the distributed spool cannot be reached: {0}")]
     Away(String),
-    /// Events are larger than a message of the distributed log may be. The others are durable.
+    /// Some events are larger than a message of the distributed log may be. The other events are durable.
     #[error(
         "{events} of {of} events are larger than {largest} bytes, the limit of the distributed \
          spool by its servers' `max_payload`"
     )]
     TooLarge {
-        /// This many are refused.
+        /// The number of refused events.
         events: u64,
-        /// Of this many that came together.
+        /// The number of events in the append.
         of: u64,
-        /// The largest event that is taken, in bytes.
+        /// The size of the largest event that the log accepts, in bytes.
         largest: usize,
     },
     /// There is no stream of this name.
@@ -83,7 +84,7 @@ pub enum SpoolError {
     /// The spool's thread has ended.
     #[error("the spool is closed")]
     Closed,
-    /// Not the text of an event.
+    /// The text is not that of an event.
     #[error("expected an event as a JSON object")]
     NotAnEvent,
     /// No dead letter has this number.
@@ -92,12 +93,12 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    /// Whether a process should not start with a spool that has this error.
+    /// Returns whether a process should not start with a spool that has this error.
     pub fn prevents_start(&self) -> bool {
         matches!(self, Self::Format { .. })
     }
 
-    /// A short stable name, for counters and logs.
+    /// Returns a short stable name of the error, for counters and logs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Full { .. } => "full",
@@ -122,7 +123,7 @@ impl SpoolError {
 impl From<io::Error> for SpoolError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            // A file-size limit is a disk that is full for this process.
+            // For this process, a limit on the size of files has the effect of a full disk.
             io::ErrorKind::StorageFull
             | io::ErrorKind::QuotaExceeded
             | io::ErrorKind::FileTooLarge => Self::NoSpace,

@@ -1,10 +1,10 @@
-//! Requests of one project that wait to leave together, and the rule for which of them may.
+//! The queue of one project's requests, which leave in groups, and the rule that chooses a group.
 //!
-//! A group leaves when its oldest request has waited for the linger, or when it is full. Several
-//! groups may be in flight, so that one slow answer delays no other. But an event of a person with
-//! events in flight waits until those have arrived, and so do later events of the same persons. So
-//! the events of a person reach PostHog in the order in which they came, also if `$identify` or an
-//! alias joins two ids: such an event belongs to both.
+//! A group leaves when its oldest request has waited for the linger, or when it is full. Several groups
+//! may be in flight, so that one slow answer delays no other group. But a request with an event of a person
+//! waits while other events of that person are in flight, and later requests of the same persons wait
+//! after it. So the events of a person reach PostHog in the order in which they arrived. This also holds if
+//! `$identify` or an alias joins two ids: such an event belongs to both.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
@@ -12,48 +12,48 @@ use std::time::{Duration, Instant};
 
 use hedgerow_rewrite::posthog::{Address, BatchFacts};
 
-/// How long requests wait for others, and how many go together.
+/// The limits for the wait of requests and for the size and number of groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupBounds {
-    /// How long the oldest waits at most, if nothing else keeps it.
+    /// The longest time that the oldest request waits for others, if no other rule delays it.
     pub linger: Duration,
-    /// The size of a group in bytes: from it on it is full. A single request may be larger.
+    /// The size in bytes at which a group is full. A group of a single request may be larger.
     pub bytes: usize,
-    /// Groups under way at once.
+    /// The largest number of groups in flight.
     pub under_way: usize,
 }
 
 /// The facts that the rule needs about a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestInfo {
-    /// Its size in bytes.
+    /// The size of the request in bytes.
     pub bytes: usize,
-    /// Its events.
+    /// The persons of its events, and whether an event depends on the client's address.
     pub bearing: BatchFacts,
-    /// The address of its client that PostHog may see.
+    /// The client's address, if PostHog may see it.
     pub client: Option<IpAddr>,
 }
 
 /// Requests that leave together.
 #[derive(Debug)]
 pub struct Group<T> {
-    /// The requests in the order in which they came.
+    /// The requests in the order in which they arrived.
     pub requests: Vec<T>,
-    /// The client's address for PostHog, if it gets one. All events that depend on it come from
-    /// this client.
+    /// The client's address that PostHog gets, if any. All events of the group that depend on the address
+    /// are from this client.
     pub client: Option<IpAddr>,
     people: Vec<u64>,
 }
 
-/// The requests of one project.
+/// The waiting requests of one project.
 #[derive(Debug)]
 pub struct Queue<T> {
     bounds: GroupBounds,
     waiting: VecDeque<WaitingRequest<T>>,
-    /// Whose events are under way. No two groups share a person.
+    /// The persons with events in flight. No two groups in flight share a person.
     people_under_way: HashSet<u64>,
     under_way: usize,
-    /// Bytes that came since it was looked last who may leave.
+    /// The bytes that arrived since the last call of `next_group`.
     new_bytes: usize,
 }
 
@@ -64,7 +64,7 @@ struct WaitingRequest<T> {
     came: Instant,
 }
 
-/// A group while it is chosen.
+/// A group whose requests are still being chosen.
 #[derive(Default)]
 struct GroupDraft {
     places: Vec<usize>,
@@ -83,7 +83,7 @@ enum ToldAddress {
 }
 
 impl ToldAddress {
-    /// The value that also fits this request; `None` if no value fits both.
+    /// Returns the value that fits this request as well, or `None` if no value fits both.
     fn and(self, info: &RequestInfo) -> Option<Self> {
         match (self, info.bearing.address) {
             (told, Address::InTheEvent) => Some(told),
@@ -94,7 +94,7 @@ impl ToldAddress {
 }
 
 impl<T> Queue<T> {
-    /// An empty one.
+    /// Creates an empty queue.
     pub fn new(bounds: GroupBounds) -> Self {
         Self {
             bounds,
@@ -105,7 +105,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Puts a request behind the others.
+    /// Appends a request to the queue.
     pub fn push(&mut self, request: T, info: RequestInfo, now: Instant) {
         self.new_bytes = self.new_bytes.saturating_add(info.bytes);
         self.waiting.push_back(WaitingRequest {
@@ -115,21 +115,22 @@ impl<T> Queue<T> {
         });
     }
 
-    /// Whether so much has come that a group may be full before anyone has waited long enough.
+    /// Returns whether enough bytes have arrived that a group may be full before its linger has passed.
     pub fn may_be_full(&self) -> bool {
         self.new_bytes >= self.bounds.bytes
     }
 
-    /// When [`next_group`](Self::next_group) is to be asked for the sake of time: the moment at which the
-    /// next request has waited long enough. Those that wait for others to arrive do not count.
+    /// Returns when [`next_group`](Self::next_group) has to be called because of the time: when the next
+    /// request has waited for the linger. Requests that have waited that long already, and that a group in
+    /// flight delays, do not count.
     pub fn due(&self, now: Instant) -> Option<Instant> {
         let due = |waiting: &WaitingRequest<T>| waiting.came + self.bounds.linger;
         let at = self.waiting.partition_point(|waiting| due(waiting) <= now);
         self.waiting.get(at).map(due)
     }
 
-    /// The next group, if one may leave now. To be asked again until there is none; when requests
-    /// are due, when one may be full, and when one has arrived.
+    /// Returns the next group that may leave now. Call this when requests are due, when a group may be
+    /// full, and when a group has finished. Each time, call it again until it returns `None`.
     pub fn next_group(&mut self, now: Instant) -> Option<Group<T>> {
         self.new_bytes = 0;
         if self.under_way >= self.bounds.under_way {
@@ -154,7 +155,7 @@ impl<T> Queue<T> {
         let mut choice = GroupDraft::default();
         let mut due = false;
         let mut full = false;
-        // The persons whose events are further ahead and stay.
+        // The persons of earlier requests that stay in the queue.
         let mut blocked: HashSet<u64> = HashSet::new();
         for (place, waiting) in self.waiting.iter().enumerate() {
             let RequestInfo { bytes, bearing, .. } = &waiting.info;
@@ -184,10 +185,10 @@ impl<T> Queue<T> {
         leaves.then_some(choice)
     }
 
-    /// Takes out the requests at these places, which ascend.
+    /// Removes the requests at these positions, which are in ascending order, and returns them.
     fn take(&mut self, places: &[usize]) -> Vec<T> {
         if places.last().is_some_and(|last| last + 1 == places.len()) {
-            // The usual case: none of the first stays.
+            // The usual case: the positions are the first ones, without a gap.
             let first = self.waiting.drain(..places.len());
             return first.map(|waiting| waiting.request).collect();
         }
@@ -205,7 +206,7 @@ impl<T> Queue<T> {
         taken
     }
 
-    /// A group has arrived, or will not: what waits for its persons may leave.
+    /// Records that a group was delivered or has failed. Requests that wait for its persons may leave now.
     pub fn finish(&mut self, finished: Finished) {
         self.under_way = self.under_way.saturating_sub(1);
         for person in &finished.0 {
@@ -213,12 +214,12 @@ impl<T> Queue<T> {
         }
     }
 
-    /// When the oldest waiting request came; `None` if none waits.
+    /// Returns when the oldest waiting request arrived, or `None` if no request waits.
     pub fn oldest(&self) -> Option<Instant> {
         self.waiting.front().map(|waiting| waiting.came)
     }
 
-    /// Removes, in their order, the requests that have waited for `patience` and have not left yet.
+    /// Removes and returns, in their order, the requests that have waited for `patience` and have not left.
     pub fn withdraw(&mut self, patience: Duration, now: Instant) -> Vec<T> {
         let has_waited = |waiting: &WaitingRequest<T>| waiting.came + patience <= now;
         let count = self.waiting.partition_point(has_waited);
@@ -226,23 +227,24 @@ impl<T> Queue<T> {
         withdrawn.map(|waiting| waiting.request).collect()
     }
 
-    /// Requests that wait.
+    /// Returns the number of waiting requests.
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether none waits.
+    /// Returns whether no request waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 }
 
-/// The persons of a group that has ended; only what left can finish.
+/// The persons of a group that has left. Only [`Group::part`] creates it, so only a group that has left can
+/// be finished.
 #[derive(Debug)]
 pub struct Finished(Vec<u64>);
 
 impl<T> Group<T> {
-    /// The requests, and the argument for [`Queue::finish`] when they have ended.
+    /// Returns the requests, and the argument for [`Queue::finish`] when they are delivered or have failed.
     pub fn part(self) -> (Vec<T>, Finished) {
         (self.requests, Finished(self.people))
     }

@@ -57,7 +57,7 @@ fn a_full_group_leaves_at_once_and_never_holds_more_than_it_may() {
     let group = queue.next_group(start).unwrap();
     assert_eq!(group.requests, ["a", "b"]);
     assert!(queue.next_group(start).is_none(), "the rest has to linger");
-    // A request that is larger than a group goes alone, behind earlier ones.
+    // A request that is larger than a group leaves alone, after the earlier ones.
     queue.push("d", of(&[3], 500), start);
     assert_eq!(queue.next_group(start).unwrap().requests, ["c"]);
     assert_eq!(queue.next_group(start).unwrap().requests, ["d"]);
@@ -71,7 +71,7 @@ fn a_slow_answer_delays_only_its_own_persons() {
     let slow = queue.next_group(start + LINGER).unwrap();
     queue.push("b", of(&[1], 10), start);
     queue.push("c", of(&[2], 10), start);
-    // It joins 2 with 1, so it waits, and what comes of 3 behind it waits for it.
+    // It joins 3 with 1, so it waits for 1, and the later request of 3 waits for it.
     queue.push("d", of(&[1, 3], 10), start);
     queue.push("e", of(&[3], 10), start);
     queue.push("f", of(&[4], 10), start);
@@ -118,7 +118,7 @@ fn a_group_carries_only_the_address_of_its_own_client() {
     queue.push("d", from(None, 4), start);
     queue.push("e", of(&[5], 1), start);
     queue.push("f", from(Some("203.0.113.7"), 6), start);
-    // Behind c, for it is the same person's.
+    // It leaves after c, because it is of the same person.
     queue.push("g", of(&[3], 1), start);
     let now = start + LINGER;
     let groups: Vec<_> = std::iter::from_fn(|| queue.next_group(now))
@@ -163,8 +163,8 @@ fn those_that_have_waited_too_long_are_withdrawn_and_no_others() {
     assert_eq!((queue.oldest(), queue.len()), (None, 0));
 }
 
-/// Whatever comes and however slow the answers are: each request leaves once, the persons' requests
-/// in their order, and none while an earlier one of the same person is under way.
+/// For any requests and any delay of the answers: each request leaves once, the requests of a person leave
+/// in their order, and none leaves while an earlier one of the same person is in flight.
 #[test]
 fn every_persons_order_holds_whatever_happens() {
     let mut random = 7u64;

@@ -1,35 +1,35 @@
-//! Finds the event that PostHog rejects: a rejected batch is halved until the rejected event is
-//! alone, and the others are sent in their order. Streaming and the replay use the same code.
+//! Finds the events that PostHog rejects. A rejected batch is halved until a rejected event is alone, and
+//! the other events are sent in their order. Streaming and the replay use the same code.
 
-/// The number of events rejected for good, without an accepted one between them, from which on the
-/// cause is assumed not to be in the events.
+/// If PostHog rejects this many events for good, without accepting one in between, the cause is assumed
+/// not to be in the events.
 pub const REFUSED_IN_ROW: u32 = 20;
 
-/// The parts of a batch that are still to be sent, the earliest last.
+/// The parts of a batch that are not sent yet. The earliest part is the last in the list.
 #[derive(Debug)]
 pub struct Halving<T>(Vec<Vec<T>>);
 
-/// The result of a rejection of a part.
+/// The result of [`Halving::refused`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum RefusedPart<T> {
-    /// One of several is to blame: its halves come next.
+    /// The part has several events. [`Halving::next_part`] returns its halves next.
     OneOfSeveral,
-    /// This one is to blame.
+    /// The part is a single event, which is the rejected one.
     Culprit(T),
 }
 
 impl<T> Halving<T> {
-    /// A batch of which no part has been sent yet.
+    /// Creates the list of parts for a batch of which nothing has been sent.
     pub fn new(batch: Vec<T>) -> Self {
         Self(vec![batch])
     }
 
-    /// The part to send next; none when all have been sent.
+    /// Returns the part to send next, or `None` when all parts have been sent.
     pub fn next_part(&mut self) -> Option<Vec<T>> {
         self.0.pop().filter(|part| !part.is_empty())
     }
 
-    /// Notes that PostHog rejects this part, the last one taken, for good.
+    /// Records that PostHog rejected for good the part that [`next_part`](Self::next_part) returned last.
     pub fn refused(&mut self, mut part: Vec<T>) -> RefusedPart<T> {
         let later = part.split_off(part.len().div_ceil(2));
         if later.is_empty() {
@@ -47,7 +47,8 @@ impl<T> Halving<T> {
 mod tests {
     use super::*;
 
-    /// The accepted events, the rejected ones and the number of requests, if these events are bad.
+    /// Returns the accepted events, the rejected ones and the number of requests, if the `bad` events are
+    /// rejected.
     fn sent(events: usize, bad: &[usize]) -> (Vec<usize>, Vec<usize>, usize) {
         let mut halving = Halving::new((0..events).collect());
         let (mut accepted, mut culprits, mut requests) = (Vec::new(), Vec::new(), 0);

@@ -1,5 +1,5 @@
-//! A kind of spool: how a configuration names it, and what is made of what it says. The list of kinds
-//! is [`KINDS`](super::KINDS).
+//! A kind of spool: the key and the settings by which a configuration selects it, and the function that
+//! creates a spool from them. The list of kinds is [`KINDS`](super::KINDS).
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,34 +10,37 @@ use crate::settings::{SettingForm, SettingMistake, SpoolSettings};
 /// A kind of spool.
 #[derive(Debug)]
 pub struct SpoolKind {
-    /// The key of `delivery.spool` that says where such a spool is.
+    /// The key of `delivery.spool` whose value states where such a spool is.
     pub key: &'static str,
-    /// What stands behind this key.
+    /// The form of this key's value.
     pub takes: SpoolTakes,
     /// Whether this build has the kind.
     pub(crate) build: SpoolBuild,
 }
 
-/// What stands behind the key of a kind.
+/// The form of the value of a kind's key.
 #[derive(Debug)]
 pub enum SpoolTakes {
-    /// One value. Among the [`SpoolSettings`] it has the key of the kind.
+    /// One value. In the [`SpoolSettings`] its key is the key of the kind.
     One(SettingForm),
-    /// A section with keys of its own.
+    /// A section with its own keys.
     Section {
-        /// The keys, and the form of what each takes.
+        /// The keys, and the form of each key's value.
         settings: &'static [(&'static str, SettingForm)],
-        /// Those without which the section means nothing.
+        /// The keys that the section must have.
         required: &'static [&'static str],
-        /// The first is not given without the second. For editors: the kind itself says the mistake.
+        /// Pairs of keys of which the first requires the second. Only editors use them: the kind itself
+        /// reports the mistake.
         needs: &'static [(&'static str, &'static str)],
-        /// Not both are given. For editors: the kind itself says the mistake.
+        /// Pairs of keys of which only one may be set. Only editors use them: the kind itself reports the
+        /// mistake.
         excludes: &'static [(&'static str, &'static str)],
     },
 }
 
-/// Makes a spool of its settings, without opening it. Of a setting that is mistaken already the
-/// configuration says so itself: what it makes impossible is no further mistake.
+/// Creates a spool from its settings, without opening it. The configuration itself has reported each
+/// setting that is `SettingValue::Mistaken`, so this function reports no mistake that only follows from
+/// such a setting.
 pub(crate) type MakeBackend = fn(&SpoolSettings) -> Result<Arc<dyn Backend>, Vec<SettingMistake>>;
 
 /// Whether a build has a kind of spool.
@@ -45,9 +48,9 @@ pub(crate) type MakeBackend = fn(&SpoolSettings) -> Result<Arc<dyn Backend>, Vec
 #[allow(dead_code)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum SpoolBuild {
-    /// It has, and this makes one.
+    /// The build has the kind, and this function creates a spool of it.
     Made(MakeBackend),
-    /// It was made without this cargo feature.
+    /// The build lacks the kind, because it was built without a cargo feature.
     Lacks {
         /// The feature.
         feature: &'static str,
@@ -55,7 +58,7 @@ pub(crate) enum SpoolBuild {
 }
 
 impl SpoolKind {
-    /// The cargo feature without which this build was made, if it does not have the kind.
+    /// Returns the cargo feature that this build lacks, if it does not have the kind.
     pub fn missing_feature(&self) -> Option<&'static str> {
         match self.build {
             SpoolBuild::Made(_) => None,
@@ -63,11 +66,11 @@ impl SpoolKind {
         }
     }
 
-    /// A spool of this kind with these settings, which is not opened yet.
+    /// Creates a spool of this kind with these settings, without opening it.
     ///
     /// # Errors
-    /// The mistakes that are not [`SettingValue::Mistaken`](super::SettingValue::Mistaken) already. None
-    /// are told of a kind that this build does not have.
+    /// The mistakes that are not [`SettingValue::Mistaken`](super::SettingValue::Mistaken) already. The
+    /// list is empty if this build does not have the kind.
     pub fn place(&self, settings: SpoolSettings) -> Result<SpoolPlace, Vec<SettingMistake>> {
         let SpoolBuild::Made(make) = self.build else {
             return Err(Vec::new());
@@ -81,7 +84,8 @@ impl SpoolKind {
     }
 }
 
-/// Where a spool is: what its kind has made of its settings. Two are equal if their settings are.
+/// The place of a spool: its settings, and the [`Backend`] that its kind created from them. Two places are
+/// equal if their kinds and settings are equal.
 #[derive(Clone)]
 pub struct SpoolPlace {
     key: &'static str,
@@ -90,7 +94,7 @@ pub struct SpoolPlace {
 }
 
 impl SpoolPlace {
-    /// What can be asked of it.
+    /// Returns the spool's functions.
     pub fn backend(&self) -> &dyn Backend {
         &*self.backend
     }
@@ -104,7 +108,7 @@ impl PartialEq for SpoolPlace {
 
 impl Eq for SpoolPlace {}
 
-/// Shows no login.
+/// Writes the kind and the place, but no login.
 impl fmt::Debug for SpoolPlace {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.key, self.backend.describe())

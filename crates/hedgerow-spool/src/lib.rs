@@ -3,7 +3,7 @@
 //! # How a batch is delivered
 //!
 //! Segment's clients drop events (segment-tracking 1.5), so a `200` has to mean that an event is
-//! safe. Either PostHog has it, or it is durable in a spool:
+//! safe: either PostHog has it, or it is durable in a spool.
 //!
 //! ```text
 //! batch ─ ProjectDelivery::admit ─ Stream ─ PostHog ─ accepted ──────────→ 200
@@ -13,9 +13,9 @@
 //!                     Replay ─ oldest first, one request at a time ─→ PostHog
 //! ```
 //!
-//! Storage is behind [`Store`], and everything else that differs between kinds is behind [`Backend`]; the
-//! client of PostHog implements [`Upstream`].
-// A build without any kind of spool keeps nothing, and uses half of this.
+//! Each kind of spool implements [`Store`] for its storage and [`Backend`] for everything else that differs
+//! between kinds. The client of PostHog implements [`Upstream`].
+// A build without any kind of spool stores nothing and uses only a part of this crate.
 #![cfg_attr(not(any(feature = "sqlite", feature = "nats")), allow(dead_code))]
 
 mod backend;
@@ -40,12 +40,12 @@ mod store;
 mod store_contract;
 mod upstream;
 
-// Each kind of spool is a folder and its line here: configuration, opening, commands, `doctor` and health
-// are asked through it.
+// Each kind of spool is a folder and a line in `KINDS`. The configuration, opening, commands, `doctor` and
+// health reach the kind through that line.
 mod nats;
 mod sqlite;
 
-/// The kinds of spool that there are, those included that this build does not have.
+/// All kinds of spool, including those that this build does not have.
 pub const KINDS: &[SpoolKind] = &[
     sqlite::KIND, // `path`
     nats::KIND,   // `nats`

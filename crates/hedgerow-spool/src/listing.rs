@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::event::{labels, Labels};
 use crate::store::DeadLetter;
 
-/// A spool's content, without the events' own.
+/// The content of a spool, without the text of the events.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Listing {
     pub waiting: Vec<WaitingRow>,
@@ -28,17 +28,17 @@ pub(super) struct WaitingRow {
     pub oldest: Option<String>,
 }
 
-/// How much waits.
+/// The amount of waiting events.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-// A build with one kind of spool counts in one of these ways.
+// A build with only one kind of spool uses only one of these variants.
 #[allow(dead_code)]
 pub(super) enum Amount {
     Events {
         events: u64,
         bytes: u64,
     },
-    /// On NATS: messages of an event or more.
+    /// On NATS: the number of messages. Each contains one event or more.
     Messages {
         messages: u64,
     },
@@ -75,13 +75,13 @@ impl From<DeadLetter> for DeadRow {
 }
 
 impl Listing {
-    /// One JSON object.
+    /// Writes the listing as one JSON object.
     pub(super) fn json(&self, out: &mut dyn Write) -> io::Result<()> {
         serde_json::to_writer(&mut *out, self)?;
         writeln!(out)
     }
 
-    /// A heading and a line for each, with tabs between the columns.
+    /// Writes headings, and a line for each project and dead letter, with tabs between the columns.
     pub(super) fn lines(&self, out: &mut dyn Write) -> io::Result<()> {
         if !self.waiting.is_empty() {
             writeln!(out, "WAITING\tPROJECT\tAMOUNT\tSIZE\tOLDEST")?;
@@ -118,7 +118,7 @@ impl Listing {
     }
 }
 
-/// A size with the unit that suits it.
+/// Returns a size as text, in the unit that suits it.
 fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {
@@ -137,7 +137,7 @@ fn size(bytes: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
-/// A client chose the event's name: it must not move the cursor of a terminal.
+/// Replaces control characters. A client chose the event's name, and it must not move a terminal's cursor.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|character| {

@@ -1,17 +1,17 @@
-//! The fields of a pixel's query as a JSON object: dots in their names are levels.
+//! Writes the fields of a pixel's query as a JSON object. A dot in a field's name begins a nested level.
 //!
-//! A query of 64 KiB can name some sixteen thousand fields, or twenty thousand levels; each takes a few
-//! steps, whatever they are called.
+//! A query of 64 KiB can name about sixteen thousand fields, or twenty thousand levels. Each of them costs
+//! a few steps, whatever its name is.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use ahash::RandomState;
 
-/// Levels of one name; more dots stay in the last one.
+/// The largest number of levels in one name. Further dots are part of the last level.
 const LEVELS: usize = 8;
 
-/// A field as the query names it.
+/// A field of the query, with its full name.
 pub(super) struct PixelField<'q> {
     name: Cow<'q, str>,
     value: Cow<'q, str>,
@@ -38,8 +38,8 @@ impl<'q> PixelField<'q> {
     }
 }
 
-/// Writes fields, of which a later one takes the place of an earlier one. Names without dots may stand
-/// there twice, of which the last one counts.
+/// Writes the fields as one JSON object. A later field replaces an earlier one of the same name. A name
+/// without dots can appear twice in the output; readers of JSON then use the last value.
 pub(super) fn write_fields(fields: &[PixelField<'_>]) -> Vec<u8> {
     let length = fields
         .iter()
@@ -61,12 +61,12 @@ pub(super) fn write_fields(fields: &[PixelField<'_>]) -> Vec<u8> {
     }, others @ ..] = rest
     {
         rest = others;
-        // Where nothing is within a field of this name, it does not have to be looked for.
+        // A name without nested fields is written at once, without the tree.
         if *levels == Levels::Several || tree.find(ROOT, name).is_some() {
             tree.set(name, value);
             continue;
         }
-        // Most that are given again are given again at once.
+        // Most repeated names follow each other directly, so only the next field is compared.
         if others.first().is_some_and(|next| next.name == *name) {
             continue;
         }
@@ -78,11 +78,11 @@ pub(super) fn write_fields(fields: &[PixelField<'_>]) -> Vec<u8> {
     out
 }
 
-/// The names that are fields of fields.
+/// The fields whose values can be objects, as a tree.
 struct FieldTree<'q> {
     nodes: Vec<FieldNode<'q>>,
     objects: Vec<FieldObject>,
-    /// The fields of objects that have many.
+    /// The fields of each object that has more than `FEW`, by object and name.
     many: HashMap<(u32, &'q str), u32, RandomState>,
 }
 
@@ -97,7 +97,8 @@ struct FieldNode<'q> {
 enum Holds<'q> {
     Nothing,
     Text(&'q str),
-    /// One field alone, by what is left of its name: most names have no part in common with others.
+    /// A single nested field: the rest of its name, and its value. Most names share no level with another
+    /// name, so they need no object of their own.
     Path(&'q str, &'q str),
     Object(u32),
 }
@@ -109,10 +110,10 @@ struct FieldObject {
     length: u32,
 }
 
-/// The object that all are in.
+/// The outermost object.
 const ROOT: u32 = 0;
 
-/// So many names are compared one by one.
+/// The names of an object are compared one by one up to this number; above it, they are in a map.
 const FEW: u32 = 6;
 
 impl Default for FieldTree<'_> {
@@ -134,7 +135,7 @@ impl<'q> FieldTree<'q> {
         self.nodes.get(node as usize)
     }
 
-    /// The fields of an object, in the order in which they came.
+    /// Returns the fields of an object, in the order in which they were added.
     fn fields(&self, object: u32) -> impl Iterator<Item = (u32, &FieldNode<'q>)> {
         let mut at = self.object(object).and_then(|object| object.first);
         std::iter::from_fn(move || {
@@ -236,7 +237,7 @@ impl<'q> FieldTree<'q> {
         }
     }
 
-    /// Writes an object's fields, of so many levels. It is as deep as a name has levels.
+    /// Writes an object's fields, which have at most `left` levels. The recursion is as deep as the levels.
     fn write(&self, object: u32, left: usize, out: &mut Vec<u8>) {
         for (_, node) in self.fields(object) {
             match node.holds {
@@ -267,7 +268,8 @@ impl<'q> FieldTree<'q> {
     }
 }
 
-/// The first level of a name, and the others, where as many are left.
+/// Splits a name into its first level and the rest. The rest is `None` if the name has no dot or only one
+/// level is left.
 fn split(name: &str, left: usize) -> (&str, Option<&str>) {
     let dot = name.bytes().position(|byte| byte == b'.');
     match dot.filter(|_| left > 1) {
@@ -279,7 +281,7 @@ fn split(name: &str, left: usize) -> (&str, Option<&str>) {
     }
 }
 
-/// A key, behind the comma that separates it from what comes before it.
+/// Writes a key and its colon, after a comma if it is not the first key of its object.
 fn write_key(out: &mut Vec<u8>, name: &str) {
     if out.last() != Some(&b'{') {
         out.push(b',');
@@ -290,7 +292,7 @@ fn write_key(out: &mut Vec<u8>, name: &str) {
 
 fn write_text(out: &mut Vec<u8>, text: &str) {
     let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
-    // Without an end before the last byte, so that many are looked at together.
+    // The fold reads every byte and never stops early, so that the compiler can check many bytes at once.
     let special = text.bytes().fold(false, |any, byte| any | is_special(byte));
     if !special {
         out.push(b'"');

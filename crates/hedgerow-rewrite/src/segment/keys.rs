@@ -1,4 +1,4 @@
-//! Write keys: where they stand in a request, and which of them a route takes
+//! Write keys: where a request has them, and which of them a route accepts
 //! (segment-tracking 1.3).
 
 use std::collections::HashMap;
@@ -14,15 +14,15 @@ use base64::{alphabet, Engine};
 pub struct WriteKey(String);
 
 impl WriteKey {
-    /// Takes a key that is neither empty nor longer than 256 bytes.
+    /// Returns the key, or `None` if the text is empty or longer than 256 bytes.
     pub fn new(text: &str) -> Option<Self> {
         (!text.is_empty() && text.len() <= 256).then(|| Self(text.to_owned()))
     }
 
-    /// The key in the user name of `Authorization: Basic …`.
+    /// Reads the key from the user name of `Authorization: Basic …`.
     ///
-    /// A key encoded without the colon is tolerated, as Segment does. Any other scheme (a Bearer
-    /// token of an OAuth client) yields none, and the body's key counts.
+    /// A key that was encoded without the colon is accepted, as Segment does. Any other scheme (such as the
+    /// Bearer token of an OAuth client) returns `None`, and the caller uses the body's key.
     pub fn from_authorization(header: &str) -> Option<Self> {
         let (scheme, credentials) = header.trim().split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
@@ -33,7 +33,7 @@ impl WriteKey {
         Self::new(text.split_once(':').map_or(text, |(user, _)| user))
     }
 
-    /// The key itself, to compare or to look up; not for logs.
+    /// Returns the key's text, to compare it or to look it up. It must not be logged.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -45,16 +45,16 @@ impl fmt::Debug for WriteKey {
     }
 }
 
-/// Where the write key of a request stands.
+/// The part of a request that contains its write key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyFrom {
-    /// In `Authorization`.
+    /// The `Authorization` header.
     Header,
-    /// In the body.
+    /// The body.
     Body,
-    /// In the query.
+    /// The query.
     Query,
-    /// In none of them, as far as it was looked for.
+    /// None of the parts that were searched.
     Nowhere,
 }
 
@@ -66,17 +66,17 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Which write keys a route takes, and the target (a project) that each of them stands for.
+/// The write keys that a route accepts, and the target (a project) of each.
 #[derive(Clone, PartialEq, Eq)]
 pub enum WriteKeys<T> {
-    /// Every key, and no key.
+    /// Every request, with any key or none.
     Any(T),
-    /// Only keys in this map.
+    /// Only the keys in this map.
     Listed(HashMap<WriteKey, T>),
 }
 
 impl<T> WriteKeys<T> {
-    /// The target of a request with this key, or none when the key is missing or unknown.
+    /// Returns the target of a request with this key, or `None` if the key is missing or unknown.
     pub fn target(&self, key: Option<&WriteKey>) -> Option<&T> {
         match self {
             Self::Any(target) => Some(target),
@@ -84,7 +84,7 @@ impl<T> WriteKeys<T> {
         }
     }
 
-    /// Whether the key must be known before a target can be chosen.
+    /// Returns whether the key must be known before a target can be chosen.
     pub fn depends_on_key(&self) -> bool {
         matches!(self, Self::Listed(_))
     }

@@ -1,7 +1,7 @@
-//! What arrives: Segment's routes, write keys, encodings, and the reply each client expects.
+//! Segment's side: the routes, write keys and encodings of requests, and the reply that a client expects.
 //!
-//! Pure: nothing here opens a connection or reads a clock. Source of the facts: Segment's tracking
-//! API and its SDKs, as docs/protocols has them (segment-tracking, sections 1 and 2).
+//! Nothing here opens a connection or reads a clock. The facts are those of Segment's tracking API and its
+//! SDKs, as docs/protocols describes them (segment-tracking, sections 1 and 2).
 
 mod body;
 mod fields;

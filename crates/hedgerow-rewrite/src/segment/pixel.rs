@@ -1,4 +1,4 @@
-//! Pixels: a message in the query of a GET, answered with a GIF (segment-tracking 1.7).
+//! Pixels: a GET request carries a message in its query and is answered with a GIF (segment-tracking 1.7).
 
 use std::borrow::Cow;
 
@@ -15,13 +15,16 @@ pub const GIF: &[u8] = &[
     0x01, 0x00, 0x01, 0x00, 0x00, 0x02, 0x01, 0x44, 0x00, 0x3b,
 ];
 
-/// The longest query that is looked into, in bytes. No browser or mail program asks for a picture
-/// with a longer one, and a field costs more than a byte of a body.
+/// The longest query that is parsed, in bytes. No browser or mail program requests a picture with a longer
+/// query, and a field of a query costs more time than a byte of a body.
 const LONGEST_QUERY: usize = 64 * 1024;
 
-/// The message that a pixel's query carries, as JSON text: the decoded `data` (base64 of either
-/// alphabet, padding or not), else the parameters as fields, dotted names nested, values strings.
-/// None when `data` is there but is not base64, or when the query has more than 64 KiB.
+/// Returns the message of a pixel's query as JSON text.
+///
+/// If the query has a `data` parameter that is not empty, the message is its decoded value (base64 of
+/// either alphabet, with or without padding). Otherwise each parameter becomes a field: dots in its name
+/// nest it, and its value is a string. Returns `None` if `data` is not base64, or if the query is longer
+/// than 64 KiB.
 pub fn message_from_query(query: &str) -> Option<Vec<u8>> {
     if query.len() > LONGEST_QUERY {
         return None;
@@ -37,7 +40,7 @@ pub fn message_from_query(query: &str) -> Option<Vec<u8>> {
     Some(write_fields(&fields))
 }
 
-/// A field's name and its value, decoded. Nearly all are as they stand.
+/// Returns a field's decoded name and value. Nearly all fields have no escapes and are borrowed.
 fn pair(field: &str) -> (Cow<'_, str>, Cow<'_, str>) {
     let mut equals = None;
     for (at, byte) in field.bytes().enumerate() {
@@ -65,7 +68,7 @@ fn decode_data(value: &str) -> Option<Vec<u8>> {
             .with_decode_padding_mode(DecodePaddingMode::Indifferent)
             .with_decode_allow_trailing_bits(true),
     );
-    // A plus that was not percent-encoded has become a space on its way here.
+    // Decoding the query turned each plus that was not percent-encoded into a space.
     let standard: String = value
         .chars()
         .map(|sign| match sign {

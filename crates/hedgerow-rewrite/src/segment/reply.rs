@@ -1,8 +1,8 @@
-//! What a Segment client is told (segment-tracking 1.5 and 1.6).
+//! The replies to Segment clients (segment-tracking 1.5 and 1.6).
 //!
-//! Success is exactly `200` with a JSON object: PHP loops on any other status below 400, Ruby
-//! sends again on an empty body, Java on one that is not JSON. Never a redirect, never 204 for a
-//! POST, and never 408, which Chromium itself repeats.
+//! Success is always `200` with a JSON object: the PHP SDK loops on any other status below 400, the Ruby
+//! SDK sends again after an empty body, and the Java SDK after a body that is not JSON. A reply is never
+//! a redirect, never a 204 to a POST, and never a 408, because Chromium repeats a request after a 408.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -17,19 +17,19 @@ pub enum Reply {
     Accepted,
     /// A pixel: the GIF, whatever became of the event.
     Pixel,
-    /// A preflight; the header names that the browser asked for.
+    /// The answer to a CORS preflight.
     Preflight {
         /// The value of `Access-Control-Request-Headers`, if any.
         requested_headers: Option<String>,
     },
     /// A request that can never succeed.
     Refused(RequestRefusal),
-    /// The events are not safe yet: try again after this many seconds (1 to 300).
+    /// The events are not safe yet: the client has to retry after this many seconds (1 to 300).
     Busy {
-        /// Whole seconds, because some clients read nothing else.
+        /// Whole seconds, because some clients cannot read any other form.
         retry_after: u32,
     },
-    /// Requests come too fast: try again after this many seconds (1 to 300).
+    /// Requests arrive too fast: the client has to retry after this many seconds (1 to 300).
     TooMany {
         /// Whole seconds.
         retry_after: u32,
@@ -39,31 +39,31 @@ pub enum Reply {
 /// Why a request can never succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RequestRefusal {
-    /// The body is not what the call takes; a word that names the fault, and a sentence.
+    /// The body is not valid for the call.
     Malformed {
-        /// Short and stable, for programs: `invalid_json`, `late_batch_key` …
+        /// A short and stable name of the fault, for programs: `invalid_json`, `late_batch_key` …
         code: &'static str,
-        /// For people: what was expected.
+        /// A sentence for people that states what was expected.
         message: &'static str,
     },
-    /// No write key, or one that this route does not take.
+    /// The write key is missing, or this route does not accept it.
     UnknownWriteKey,
     /// The body, or its only event, is larger than the limit.
     TooLarge,
-    /// A path that is not Segment's.
+    /// The path is not one of Segment's.
     UnknownPath,
-    /// A method that this path does not have, and those it has.
+    /// The path does not allow the method. The value lists the methods that it allows.
     MethodNotAllowed(&'static str),
 }
 
-/// What a cross-origin request needs in its answer: the `Origin` header, if it is one.
+/// The CORS headers of an answer. There are none if the request had no `Origin` header.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cors {
     origin: Option<HeaderValue>,
 }
 
 impl Cors {
-    /// From the request's `Origin` header.
+    /// Creates the CORS headers for the request's `Origin` header.
     pub fn from_origin(origin: Option<&HeaderValue>) -> Self {
         Self {
             origin: origin.cloned(),
@@ -71,14 +71,14 @@ impl Cors {
     }
 }
 
-/// A whole answer: its headers without the framing ones, which follow from the body.
+/// A complete response, except for the framing headers, which follow from the body.
 pub type Answer = Response<Bytes>;
 
 const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 impl Reply {
-    /// The response, with CORS headers on every kind of it: a browser hides an error reply
-    /// without them, and its SDK then ignores `Retry-After`.
+    /// Returns the response. Errors have CORS headers too: without them a browser hides an error from the
+    /// SDK, which then ignores `Retry-After`.
     pub fn answer(&self, cors: &Cors) -> Answer {
         let mut answer = match self {
             Self::Accepted => json(StatusCode::OK, Bytes::from_static(b"{\"success\":true}")),
@@ -121,7 +121,7 @@ impl Cors {
     }
 }
 
-/// An answer of this type that no cache keeps.
+/// Returns an answer of this content type that no cache may store.
 fn uncached(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
     let mut answer = Answer::new(body);
     *answer.status_mut() = status;
@@ -137,7 +137,7 @@ fn json(status: StatusCode, body: Bytes) -> Answer {
 }
 
 fn error(status: StatusCode, code: &str, message: &str) -> Answer {
-    // Both texts are ours: ASCII without quotes or backslashes.
+    // Both texts are Hedgerow's own constants: ASCII without quotes or backslashes.
     let body = format!("{{\"success\":false,\"code\":\"{code}\",\"message\":\"{message}\"}}");
     json(status, Bytes::from(body))
 }
@@ -188,8 +188,8 @@ fn refused(refusal: RequestRefusal) -> Answer {
     }
 }
 
-/// `*` does not cover `Authorization` (Fetch standard), so the names are listed; what else the
-/// browser asked for is a site's own header and is allowed as well.
+/// Returns the answer to a preflight. `*` does not include `Authorization` (Fetch standard), so the names
+/// are listed. Any other header that the browser requests is a site's own header and is allowed as well.
 fn preflight(requested: Option<&str>) -> Answer {
     let mut allowed = String::from("authorization, content-type, x-retry-count");
     for name in requested.unwrap_or("").split(',').map(str::trim) {

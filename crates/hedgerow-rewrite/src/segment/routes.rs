@@ -1,4 +1,4 @@
-//! Which call a request makes (segment-tracking 1.1).
+//! Recognises which of Segment's calls a request makes (segment-tracking 1.1).
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ macro_rules! kinds {
         }
 
         impl Kind {
-            /// All of them. What has to name every call is made from this list.
+            /// All kinds. Code that has to name every call uses this list.
             pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
 
-            /// The kind that a path names: `track` or `t`.
+            /// Returns the kind that a path names: `track` or `t`.
             pub fn of_path(name: &str) -> Option<Self> {
                 match name {
                     $($name | $letter => Some(Self::$kind),)*
@@ -22,7 +22,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// The kind that a message's `type` names: `track`.
+            /// Returns the kind that a message's `type` names: `track`.
             pub fn of_type(name: &str) -> Option<Self> {
                 match name {
                     $($name => Some(Self::$kind),)*
@@ -30,7 +30,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// The name as it stands in a message's `type`.
+            /// Returns the name that a message's `type` has for this kind.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$kind => $name,)*
@@ -46,18 +46,18 @@ macro_rules! kinds {
     };
 }
 
-/// What a call tells.
+/// The subject of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum About {
     /// Something that happened, with properties.
     Event,
-    /// Who a person is; it may have properties as well.
+    /// Who a person is. The call may have properties as well.
     Person,
-    /// What ids and groups belong together; its properties are not the event's.
+    /// Which ids and groups belong together. The message's `properties` are not the event's.
     Ids,
 }
 
-// The name, the letter that stands for it in a path, and what it tells.
+// Each kind's name, its letter in a path, and its subject.
 kinds! {
     /// Something a user did.
     Track = "track" "t" Event,
@@ -74,18 +74,18 @@ kinds! {
 }
 
 impl Kind {
-    /// Whether the call tells something that happened, and not only who a person is. Only such an
-    /// event can be renamed, and only such an event may do without a person's profile.
+    /// Returns whether the call reports something that happened, and not only who a person is. Only such an
+    /// event can be renamed, and only such an event can be without a person profile.
     pub fn is_event_call(self) -> bool {
         self.about() == About::Event
     }
 
-    /// Whether the message's `properties` are the event's.
+    /// Returns whether the message's `properties` are those of the event.
     pub fn has_properties(self) -> bool {
         self.about() != About::Ids
     }
 
-    /// All names in one sentence: `track, page and alias`.
+    /// Returns all names as a list for a sentence: `track, page and alias`.
     pub fn names() -> String {
         let names: Vec<&str> = Self::ALL.iter().map(|kind| kind.name()).collect();
         match names.split_last() {
@@ -96,37 +96,37 @@ impl Kind {
     }
 }
 
-/// What a POST or a PUT to a tracking route carries.
+/// The content of a POST or a PUT to a tracking route, as its path states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// One message whose kind the path names; or a batch after all, whose messages are of that kind
-    /// where they do not say otherwise.
+    /// One message whose kind the path names. If the body is a batch instead, its messages are of that kind
+    /// unless their `type` states another.
     One(Kind),
-    /// A batch, or whatever the body turns out to be: React Native posts to the bare prefix.
+    /// A batch, or a single message if the body is one: React Native posts to the bare prefix.
     Batch,
 }
 
-/// What a request below a Segment route's prefix is.
+/// The meaning of a request below a Segment route's prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Recognised {
     /// Messages to rewrite.
     Ingest(Call),
-    /// The SDKs' own telemetry (`/v1/m`): swallowed.
+    /// The SDKs' own telemetry (`/v1/m`), which is dropped.
     Telemetry,
-    /// A pixel: the message stands in the query, the answer is a GIF. `HEAD` delivers nothing.
+    /// A pixel: the message is in the query, and the answer is a GIF.
     Pixel(Kind),
-    /// A pixel asked for with `HEAD`.
+    /// A pixel requested with `HEAD`, which delivers no event.
     PixelHead,
     /// A CORS preflight or any other `OPTIONS`.
     Preflight,
-    /// A known path with a method it does not have; the methods it has.
+    /// A known path that does not allow the method. The value lists the methods that it allows.
     MethodNotAllowed(&'static str),
-    /// Nothing of Segment's.
+    /// A path that is not one of Segment's.
     Unknown,
 }
 
-/// A path in which no slash follows another: what clients mean that put `/v1/b` behind a host with a
-/// slash at its end.
+/// Returns the path with each run of slashes replaced by one slash. Clients send `//v1/b` when they append
+/// `/v1/b` to a host that ends in a slash.
 pub fn single_slashes(path: &str) -> Cow<'_, str> {
     if !path.contains("//") {
         return Cow::Borrowed(path);
@@ -140,12 +140,12 @@ pub fn single_slashes(path: &str) -> Cow<'_, str> {
     Cow::Owned(single)
 }
 
-/// Recognises a request by its method and by its path below the route's prefix (with or without a
-/// slash in front, without the query), in which slashes count once ([`single_slashes`]).
+/// Recognises a request by its method and by its path below the route's prefix. `tail` may begin with a
+/// slash, contains no query, and has no repeated slashes ([`single_slashes`]).
 ///
-/// Tolerated, because SDKs and their users do it: a missing `/v1`, a trailing slash, `PUT` for
-/// `POST`, and `batch/b` or `import/b`, which a React Native proxy setting that ends in `/batch`
-/// yields.
+/// These are accepted because SDKs and their users send them: a missing `/v1`, a trailing slash, `PUT`
+/// instead of `POST`, and `batch/b` or `import/b`, which React Native requests if its proxy setting ends
+/// in `/batch`.
 pub fn recognise(method: &str, tail: &str) -> Recognised {
     let tail = tail.trim_matches('/');
     let tail = match tail.strip_prefix("v1") {
@@ -176,7 +176,7 @@ enum KnownPath {
 
 fn known_path(tail: &str) -> Option<KnownPath> {
     if let Some(name) = tail.strip_prefix("pixel/") {
-        // Single letters are not documented for pixels, and cost nothing.
+        // Segment documents no single letters for pixels, but accepting them costs nothing.
         return Kind::of_path(name).map(KnownPath::Pixel);
     }
     match tail {

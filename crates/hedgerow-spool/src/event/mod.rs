@@ -1,4 +1,4 @@
-//! One rewritten event on its way into a spool.
+//! A rewritten event, in the form in which a spool stores it.
 
 mod reading;
 mod stamp;
@@ -27,18 +27,18 @@ pub struct SpooledEvent {
     dedup_key: u128,
 }
 
-/// When and from where the request of an event came: the values that capture would have taken from
-/// that request, and cannot take from the request of the replay.
+/// The time and the client address of the request that carried an event. Capture would have taken these
+/// values from that request, and cannot take them from the request of the replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Received {
-    /// When it arrived.
+    /// The time at which the request arrived.
     pub at: SystemTime,
-    /// The client's address as `X-Forwarded-For` would have shown it to PostHog; none where no
-    /// header would have been sent.
+    /// The client's address that PostHog would have read from `X-Forwarded-For`. `None` if the header
+    /// would not have been sent.
     pub from: Option<IpAddr>,
 }
 
-/// Now, from an address that PostHog must not see.
+/// A request at this time, with an address that PostHog must not see.
 impl From<SystemTime> for Received {
     fn from(at: SystemTime) -> Self {
         Self { at, from: None }
@@ -46,20 +46,21 @@ impl From<SystemTime> for Received {
 }
 
 impl SpooledEvent {
-    /// Takes one event as the rewriting wrote it, and when and from where its request came.
+    /// Creates a spooled event from a rewritten event, and from the time and address of its request.
     ///
-    /// The values that capture would have taken from that request are written into the event here:
-    /// the time, if it has none (posthog-ingestion 3.5), and the address, if it has no `$ip` and no
-    /// `$geoip_disable` (posthog-ingestion 2.2, 2.3). So PostHog stores it as it would have done
-    /// without the spool. Everything else stays byte for byte.
+    /// This writes into the event the values that capture would have taken from that request: the time, if
+    /// the event has none (posthog-ingestion 3.5), and the address, if the event has no `$ip` and no
+    /// `$geoip_disable` (posthog-ingestion 2.2, 2.3). So PostHog stores the event as it would have done
+    /// without the spool. All other bytes of the event stay the same.
     ///
     /// # Errors
-    /// [`SpoolError::NotAnEvent`] for anything but a JSON object.
+    /// [`SpoolError::NotAnEvent`] if the body is not a JSON object.
     pub fn new(body: Bytes, received: impl Into<Received>) -> Result<Self, SpoolError> {
         let received = received.into();
         let text = std::str::from_utf8(&body).map_err(|_| SpoolError::NotAnEvent)?;
         let start = reading::object(text).ok_or(SpoolError::NotAnEvent)?;
-        // Capture rejects an event with a repeated field; here it is only stored.
+        // `read` fails for a repeated field, which capture rejects, or a value of the wrong type. Such an
+        // event is stored unchanged.
         let Some(read) = reading::read(text) else {
             return Ok(Self {
                 dedup_key: digest(&[&body]),
@@ -73,7 +74,7 @@ impl SpooledEvent {
             received.from.and_then(|from| read.address(from, text)),
         ];
         let dedup_key = match read.uuid.as_deref().unwrap_or_default() {
-            // Without a uuid only the same bytes are the same.
+            // Without a uuid, two events are duplicates only if all their bytes are equal.
             "" => digest(&[text.as_bytes()]),
             uuid => dedup_key(
                 uuid,
@@ -89,8 +90,8 @@ impl SpooledEvent {
         })
     }
 
-    /// Takes the events out of a batch body, `{"api_key":…,"batch":[…]}`, in their order and
-    /// without copying them.
+    /// Reads the events of a batch body, `{"api_key":…,"batch":[…]}`, in their order. An event is copied
+    /// only if its time or its address is written into it.
     ///
     /// # Errors
     /// [`SpoolError::NotAnEvent`] if the body is not such a batch.
@@ -100,8 +101,9 @@ impl SpooledEvent {
         events.map(|event| Self::new(event, received)).collect()
     }
 
-    /// The same for a batch that the rewriting has just written, with the noted positions of its
-    /// events: only the parts without a note are parsed. Without a note it is
+    /// Does the same as [`of_batch`](Self::of_batch) for a batch that the rewriting has just written.
+    /// `outline` has the positions of the events and of their parts, so that only the other parts are
+    /// parsed. Without an outline, or with one that does not fit the batch, this calls
     /// [`of_batch`](Self::of_batch).
     ///
     /// # Errors
@@ -118,7 +120,7 @@ impl SpooledEvent {
         let mut events = Vec::with_capacity(outline.len());
         let mut end = 0;
         for view in outline.events(body) {
-            // A note that is not of this batch would cut its events in the wrong places.
+            // The outline of another batch would cut these events in the wrong places.
             let Some(event) = event_at(body, &view) else {
                 return Self::of_batch(body, received);
             };
@@ -158,23 +160,23 @@ impl SpooledEvent {
         })
     }
 
-    /// The event's JSON text.
+    /// Returns the event's JSON text.
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// When its request arrived, to the millisecond once it has been stored.
+    /// Returns when the event's request arrived. A stored event has this time in whole milliseconds.
     pub fn first_arrival(&self) -> SystemTime {
         self.first_arrival
     }
 
-    /// Equal for two events exactly if PostHog would collapse them (posthog-ingestion 3.4).
+    /// Returns a key that two events share exactly if PostHog would collapse them (posthog-ingestion 3.4).
     pub fn dedup_key(&self) -> u128 {
         self.dedup_key
     }
 }
 
-/// The event of this view, if there is one.
+/// Returns the event of a view, or `None` if the batch has no event at its position.
 fn event_at(batch: &Bytes, view: &EventView<'_>) -> Option<Bytes> {
     let event = batch.get(view.place.clone())?;
     let is_event = event.starts_with(b"{\"uuid\":\"") && event.ends_with(b"}");
@@ -183,9 +185,9 @@ fn event_at(batch: &Bytes, view: &EventView<'_>) -> Option<Bytes> {
 
 /// The time of an event.
 enum EventTimestamp<'t> {
-    /// The event's own.
+    /// The event's own time.
     Own(&'t str),
-    /// That of its request, which is written into it.
+    /// The time of its request, which is written into the event.
     OfRequest(String),
 }
 
@@ -202,8 +204,9 @@ impl<'t> EventTimestamp<'t> {
         time.get(..10).unwrap_or(time)
     }
 
-    /// Writes the values into the event, an object that begins at `start` and may have a null as
-    /// its time: the field must not appear twice, because capture rejects that.
+    /// Returns the stamp that writes the request's time into the event, or `None` if the event has its own
+    /// time. The event is an object that begins at `start`. If its time is a null, at `null`, the stamp
+    /// replaces it, because capture rejects an event in which a field appears twice.
     fn stamp(&self, text: &str, start: usize, null: Option<Range<usize>>) -> Option<Stamp> {
         let Self::OfRequest(time) = self else {
             return None;
@@ -218,8 +221,8 @@ impl<'t> EventTimestamp<'t> {
     }
 }
 
-/// PostHog collapses what agrees in UTC day, name, distinct_id and uuid (posthog-ingestion 3.4), so
-/// only that may be deduplicated here.
+/// Returns the hash by which events are deduplicated. PostHog collapses events with the same UTC day, name,
+/// distinct_id and uuid (posthog-ingestion 3.4), so the spool may deduplicate only such events.
 fn dedup_key(uuid: &str, name: &str, distinct_id: &str, day: &str) -> u128 {
     digest(&[
         uuid.as_bytes(),
@@ -241,14 +244,14 @@ fn digest(parts: &[&[u8]]) -> u128 {
         .fold(0, |number, byte| number << 8 | u128::from(*byte))
 }
 
-/// Milliseconds since 1970; earlier times count as 0.
+/// Returns the milliseconds since 1970. Earlier times count as 0.
 pub(super) fn milliseconds(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| {
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     })
 }
 
-/// The time this many milliseconds after 1970.
+/// Returns the time this many milliseconds after 1970.
 pub(super) fn time_of(milliseconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
 }

@@ -1,5 +1,5 @@
-//! Reads the facts about an event from its text: for events from a file or a stream, and for
-//! batches without notes of the rewriting.
+//! Reads the facts about an event from its text. This serves events from a file or a stream, and batches
+//! for which the rewriting has recorded no positions.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -36,12 +36,12 @@ struct RawProperties<'a> {
     geoip_disable: Option<&'a RawValue>,
 }
 
-/// An existing value, including null, which plain serde treats as missing.
+/// Deserializes a value that exists, including null, which serde otherwise treats as missing.
 fn also_null<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
 }
 
-/// A text, borrowed where it has no escapes.
+/// A string, which is borrowed if it has no escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -51,7 +51,7 @@ struct BatchBody<'a> {
     batch: Vec<&'a RawValue>,
 }
 
-/// The events of a batch body, in their order and without copying them.
+/// Returns the events of a batch body, in their order and without copying them.
 ///
 /// # Errors
 /// [`SpoolError::NotAnEvent`] if the body is not `{"api_key":…,"batch":[…]}`.
@@ -67,22 +67,23 @@ pub fn events_of(body: &Bytes) -> Result<Vec<Bytes>, SpoolError> {
 pub(super) struct ReadEvent<'a> {
     pub(super) uuid: Option<Cow<'a, str>>,
     pub(super) event: Option<Cow<'a, str>>,
-    /// As JSON text; empty if it has none.
+    /// The event's or its properties' `distinct_id`, as JSON text. Empty if there is none.
     pub(super) distinct_id: &'a str,
     pub(super) timestamp: Option<Cow<'a, str>>,
-    /// The position of a null as its time.
+    /// The position of the event's time in its text, if the time is null.
     pub(super) null_time: Option<Range<usize>>,
     properties: Option<(&'a RawValue, RawProperties<'a>)>,
 }
 
-/// Where the object begins that this text is, if it is JSON and an object.
+/// Returns the position of the opening brace if the text is a JSON object.
 pub(super) fn object(text: &str) -> Option<usize> {
     let object: &RawValue = serde_json::from_str(text).ok()?;
     let is_object = object.get().starts_with('{');
     is_object.then(|| place(object, text).start)
 }
 
-/// Reads an event; `None` for one with a repeated field, or with a value of another type than text.
+/// Reads an event. Returns `None` if one of the fields read is repeated, or if its uuid, name or time is
+/// neither a string nor null.
 pub(super) fn read(text: &str) -> Option<ReadEvent<'_>> {
     let fields: RawEventFields<'_> = serde_json::from_str(text).ok()?;
     let properties = match fields.properties {
@@ -112,15 +113,15 @@ pub(super) fn read(text: &str) -> Option<ReadEvent<'_>> {
 }
 
 impl ReadEvent<'_> {
-    /// The address that capture would have put into the event.
+    /// Returns the stamp that writes the client's address into the event, as capture would have done.
     pub(super) fn address(&self, from: IpAddr, text: &str) -> Option<Stamp> {
         let (raw, properties) = self.properties.as_ref()?;
         properties.address(from, raw, text)
     }
 }
 
-/// The address that capture would have put into an event whose properties are an object that begins
-/// here.
+/// Does the same as `ReadEvent::address` for an event whose properties are an object that begins at
+/// `properties` in its text.
 pub(super) fn address_at(from: IpAddr, text: &str, properties: usize) -> Option<Stamp> {
     let rest = serde_json::Deserializer::from_str(text.get(properties..)?);
     let raw: &RawValue = rest.into_iter().next()?.ok()?;
@@ -148,7 +149,7 @@ impl RawProperties<'_> {
     }
 }
 
-/// As PostHog's JavaScript reads a value (posthog-ingestion 2.2).
+/// Returns whether the value is truthy in PostHog's JavaScript (posthog-ingestion 2.2).
 fn is_truthy(value: &RawValue) -> bool {
     match value.get() {
         "null" | "false" | "\"\"" => false,
@@ -156,13 +157,14 @@ fn is_truthy(value: &RawValue) -> bool {
     }
 }
 
-/// The name of an event.
+/// The name and the uuid of an event.
 pub(crate) struct Labels {
     pub(crate) event: String,
     pub(crate) uuid: String,
 }
 
-/// The name of an event, for people; `None` for a text that is not an event.
+/// Returns the name and the uuid of an event, to be shown to people. Returns `None` if the body is not a
+/// JSON object.
 pub(crate) fn labels(body: &[u8]) -> Option<Labels> {
     let text = std::str::from_utf8(body).ok()?;
     object(text)?;

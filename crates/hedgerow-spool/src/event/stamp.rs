@@ -1,18 +1,18 @@
-//! Texts that are inserted into an event while the rest of it stays byte for byte.
+//! Stamps: texts that are inserted into an event without changing its other bytes.
 
 use std::ops::Range;
 use std::time::SystemTime;
 
 use serde_json::value::RawValue;
 
-/// A position in an event's text, and the text to insert there.
+/// A range of an event's text, and the text that replaces it.
 pub(super) struct Stamp {
     pub(super) place: Range<usize>,
     pub(super) written: String,
 }
 
 impl Stamp {
-    /// A field before all others of the object that begins at `start`.
+    /// Creates a stamp that inserts a field before all others of the object that begins at `start`.
     pub(super) fn first_in(text: &str, start: usize, mut field: String) -> Self {
         let behind = start + 1;
         let rest = text.get(behind..).unwrap_or_default();
@@ -26,13 +26,13 @@ impl Stamp {
     }
 }
 
-/// The position of a parsed value in its text.
+/// Returns the position of a parsed value in the text that it borrows from.
 pub(super) fn place(value: &RawValue, text: &str) -> Range<usize> {
     let start = (value.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
     start..start + value.get().len()
 }
 
-/// The text with its stamps; none where there are none.
+/// Returns the text with the stamps inserted, or `None` if there are no stamps.
 pub(super) fn stamped(text: &str, mut stamps: [Option<Stamp>; 2]) -> Option<String> {
     stamps.sort_by_key(|stamp| stamp.as_ref().map(|stamp| stamp.place.start));
     let mut out = String::new();

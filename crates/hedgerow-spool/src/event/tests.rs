@@ -1,4 +1,4 @@
-//! The same event in the spool, read from its text and taken from the rewriting.
+//! Tests of spooled events, whether they are read from their text or taken from the rewriting.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ fn a_null_time_is_replaced_by_the_first_arrival_and_does_not_appear_twice() {
             r#"{"timestamp" : null,"event":"e","uuid":"a","properties":{"a":1}}"#,
             r#"{"timestamp" : "TIME","event":"e","uuid":"a","properties":{"$ip":"203.0.113.7","a":1}}"#,
         ),
-        // Behind the properties, whose address is written first.
+        // The time is after the properties, so the address is written first.
         (
             r#"{"event":"e","uuid":"a","properties":{"$ip":null},"timestamp":null}"#,
             r#"{"event":"e","uuid":"a","properties":{"$ip":"203.0.113.7"},"timestamp":"TIME"}"#,
@@ -63,13 +63,13 @@ fn a_null_time_is_replaced_by_the_first_arrival_and_does_not_appear_twice() {
         let taken = SpooledEvent::new(Bytes::from(text), received).unwrap();
         let expected = expected.replace("TIME", "2026-11-23T21:00:00.000Z");
         assert_eq!(String::from_utf8_lossy(taken.body()), expected);
-        // Read again from the spool it is the same event.
+        // An event that is read again from the spool keeps its deduplication key.
         let again = SpooledEvent::new(taken.body().clone(), arrival + Duration::from_secs(9));
         assert_eq!(again.unwrap().dedup_key(), taken.dedup_key());
     }
 }
 
-/// The result for an event with these properties from this address.
+/// Returns the properties that an event with these properties, sent from this address, has in the spool.
 fn from(address: &str, properties: &str) -> String {
     let text = format!("{{\"timestamp\":\"t\",\"properties\":{properties},\"uuid\":\"a\"}}");
     let arrived = Received {
@@ -100,7 +100,7 @@ fn an_event_gets_the_address_that_capture_would_have_taken_from_its_request() {
             r#"{"$geoip_disable":false}"#,
             r#"{"$ip":"203.0.113.7","$geoip_disable":false}"#,
         ),
-        // With its own address, or an empty one, the sender has decided.
+        // The sender has decided with its own address, `0.0.0.0` included, or with `$geoip_disable`.
         (r#"{"$ip":"1.2.3.4"}"#, r#"{"$ip":"1.2.3.4"}"#),
         (r#"{"$ip":"0.0.0.0"}"#, r#"{"$ip":"0.0.0.0"}"#),
         (r#"{"$geoip_disable":true}"#, r#"{"$geoip_disable":true}"#),
@@ -109,7 +109,7 @@ fn an_event_gets_the_address_that_capture_would_have_taken_from_its_request() {
             r#"{"$ip":null,"$geoip_disable":1}"#,
         ),
         (r#""none""#, r#""none""#),
-        // A name within a value, or twice, is not the event's address.
+        // An `$ip` within another value is not the event's address.
         (
             r#"{"a":{"$ip":"1.2.3.4"}}"#,
             r#"{"$ip":"203.0.113.7","a":{"$ip":"1.2.3.4"}}"#,
@@ -175,7 +175,7 @@ fn a_text_that_is_not_an_event_is_refused() {
     assert!(SpooledEvent::of_batch(&Bytes::from_static(b"{}"), time_of(0)).is_err());
 }
 
-/// A batch of the rewriting, and the positions of its events.
+/// Rewrites a body, and returns the batch and the positions of its events.
 fn written(
     mapping: Mapping,
     body: &str,
