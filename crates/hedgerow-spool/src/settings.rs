@@ -123,7 +123,7 @@ impl SpoolSettings {
 /// A mistake that a kind of spool found in its settings. No message contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SettingMistake {
-    /// A key is not allowed, or needs another key.
+    /// A key is not allowed, conflicts with another key, or needs another key.
     Key {
         /// The key.
         key: &'static str,
@@ -142,7 +142,7 @@ pub enum SettingMistake {
 }
 
 impl SettingMistake {
-    /// Creates the mistake of a key that is not allowed, or that needs another key.
+    /// Creates the mistake of a key that is not allowed, or not without or together with another key.
     pub fn of_key(key: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
         Self::Key { key, message }
