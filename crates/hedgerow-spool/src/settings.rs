@@ -142,13 +142,13 @@ pub enum SettingMistake {
 }
 
 impl SettingMistake {
-    /// Creates the mistake of a key that is not allowed, or not without or together with another key.
+    /// Creates a [`Key`](Self::Key) mistake.
     pub fn of_key(key: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
         Self::Key { key, message }
     }
 
-    /// Creates the mistake of a value that is not accepted: the one at `index`, if the key has several.
+    /// Creates a [`Value`](Self::Value) mistake. `index` selects the value, if the key has several.
     pub fn of_value(key: &'static str, index: usize, message: impl Into<String>) -> Self {
         let message = message.into();
         Self::Value {

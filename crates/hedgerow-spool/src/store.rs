@@ -365,8 +365,8 @@ impl Gauge {
         self.set(self.events() + events, self.bytes() + bytes);
     }
 
-    /// Subtracts delivered events. The number does not fall to zero, because another process may have
-    /// appended these events.
+    /// Subtracts delivered events, but not down to zero. The delivered events may be those of another
+    /// process, and then the events of this process still wait.
     pub fn subtract(&self, events: u64, bytes: u64) {
         let _additions = self
             .additions

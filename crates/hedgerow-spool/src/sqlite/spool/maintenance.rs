@@ -40,8 +40,8 @@ impl Worker {
         }
     }
 
-    /// Returns unused pages to the file system if no event waits, or if there is no reserve: then the disk
-    /// may need this space for it.
+    /// Returns unused pages to the file system if no event waits, or if the reserve is missing, so that the
+    /// reserve can use the space.
     fn shrink(&mut self) -> Result<(), SpoolError> {
         let idle = self.shared.gauges.waiting().is_empty();
         let Some(database) = &self.database else {

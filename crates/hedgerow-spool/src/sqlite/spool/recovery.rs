@@ -57,7 +57,7 @@ pub(crate) fn recover(
     Ok((database, recovered))
 }
 
-/// Copies all rows from an open database whose file was deleted into a new file.
+/// Creates a new file, and copies all rows into it from an open database whose file was deleted.
 pub(crate) fn copy_deleted(
     source: &Database,
     folder: &Path,

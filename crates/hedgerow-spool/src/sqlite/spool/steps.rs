@@ -102,7 +102,7 @@ fn steps_of(work: impl FnOnce()) -> BTreeMap<String, i64> {
 fn a_day(folder: &Path) -> Vec<(&'static str, BTreeMap<String, i64>)> {
     let mut worker = worker(folder);
     let mut day = vec![("start", steps_of(|| assert!(worker.open().is_ok())))];
-    // Only the first second after the start checks the dead letters' share.
+    // The dead letters' share is checked in the first second, not at the start.
     day.push(("first second", steps_of(|| worker.tick())));
     day.push(("second", steps_of(|| worker.tick())));
     let limit = PeekLimit {

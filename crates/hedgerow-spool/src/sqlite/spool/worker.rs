@@ -117,7 +117,7 @@ pub(super) struct Worker {
     pub(super) room: AppendRoom,
     /// The bytes of the log that are not in the file yet.
     pub(super) logged: usize,
-    /// The last failure of a write, and when it happened. None after a successful append.
+    /// The last failure of a write, and when it happened. `None` after a successful append.
     pub(super) failed: Option<(Instant, SpoolError)>,
     /// The current outage, for the log line that reports its end.
     pub(super) outage: Option<Outage>,
@@ -300,7 +300,7 @@ impl Worker {
     }
 
     /// Moves the log into the file if the log has at least [`LOG_BYTES`]. While that fails, nothing is
-    /// appended: if the log took the last disk space, it could never be emptied again.
+    /// appended: if the log took the last disk space, the disk could never be emptied again.
     pub(super) fn checkpoint(&mut self) -> Result<(), SpoolError> {
         if self.logged >= LOG_BYTES {
             let database = self.database.as_ref().ok_or(SpoolError::Closed)?;
