@@ -1,55 +1,57 @@
-//! What a kind of spool is told by a configuration. A kind lists its settings; the reader of the
-//! configuration reads each of them by its form and says where a mistake stands, so that a kind knows
-//! neither the format of the file nor where its secrets are kept.
+//! The settings that a kind of spool gets from the configuration. A kind lists its settings. The reader
+//! of the configuration reads each of them by its form and reports the position of a mistake, so a kind
+//! knows neither the format of the file nor where its secrets are stored.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The form of a setting. `expected` says in a message what is taken.
+/// The form of a setting. A message about a mistake states `expected`: the values that are accepted.
 #[derive(Debug)]
 pub enum SettingForm {
-    /// A path, as a [`SettingValue::Path`]. One that is relative begins at the configuration's folder.
+    /// A path, as a [`SettingValue::Path`]. A relative path starts at the configuration's folder.
     Path {
         /// Such as "the path of a folder".
         expected: &'static str,
     },
-    /// A text, as a [`SettingValue::Text`].
+    /// A string, as a [`SettingValue::Text`].
     Text {
         /// Such as "a name of 1 to 64 letters".
         expected: &'static str,
-        /// The form, a regular expression, for editors: the kind itself says the mistake.
+        /// A regular expression for editors. The kind itself reports a value that does not match.
         pattern: &'static str,
     },
-    /// A secret, from a variable, a file or as it stands, as a [`SettingValue::Text`]. Never empty.
+    /// A secret, as a [`SettingValue::Text`]. It is read from an environment variable or a file, or is
+    /// written in the configuration itself. Never empty.
     Secret {
         /// Such as "env:NAME, file:PATH or the password itself".
         expected: &'static str,
     },
-    /// Texts that may hold a secret, one or several, as [`SettingValue::Texts`].
+    /// One or more strings that may contain a secret, as [`SettingValue::Texts`].
     Secrets {
-        /// What each of them is.
+        /// A description of each string.
         expected: &'static str,
-        /// The form of each, a regular expression, for editors.
+        /// A regular expression for each string, for editors.
         pattern: &'static str,
     },
-    /// The path of a file that holds a secret; its content is a [`SettingValue::Text`].
+    /// The path of a file that contains a secret. The value is the file's content, as a
+    /// [`SettingValue::Text`].
     SecretFile {
         /// Such as "the path of a credentials file".
         expected: &'static str,
-        /// Whether a file holds what it must.
+        /// Returns whether the file's content is valid.
         holds: fn(&str) -> bool,
-        /// What is said of a file that does not: "holds no …".
+        /// The message about a file that is not valid: "holds no …".
         otherwise: &'static str,
     },
-    /// The path of a PEM file with a certificate or several, as a [`SettingValue::Path`].
+    /// The path of a PEM file with one or more certificates, as a [`SettingValue::Path`].
     Certificates,
     /// The path of a PEM file with a private key, as a [`SettingValue::Path`].
     PrivateKey,
     /// A whole number within these bounds, as a [`SettingValue::Number`].
     Number {
-        /// The least.
+        /// The minimum.
         least: usize,
-        /// The most.
+        /// The maximum.
         most: usize,
     },
 }
@@ -57,19 +59,20 @@ pub enum SettingForm {
 /// The value of a setting. No `Debug`: it may be a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SettingValue {
-    /// Of a [`SettingForm::Text`], [`SettingForm::Secret`] or [`SettingForm::SecretFile`].
+    /// The value of a [`SettingForm::Text`], [`SettingForm::Secret`] or [`SettingForm::SecretFile`].
     Text(String),
-    /// Of [`SettingForm::Secrets`], in their order.
+    /// The values of [`SettingForm::Secrets`], in their order.
     Texts(Vec<String>),
-    /// Of a [`SettingForm::Path`], [`SettingForm::Certificates`] or [`SettingForm::PrivateKey`].
+    /// The value of a [`SettingForm::Path`], [`SettingForm::Certificates`] or
+    /// [`SettingForm::PrivateKey`].
     Path(PathBuf),
-    /// Of a [`SettingForm::Number`].
+    /// The value of a [`SettingForm::Number`].
     Number(usize),
-    /// The setting is there, and the configuration has said that it is mistaken.
+    /// The setting is present but wrong, and the reader of the configuration has reported it.
     Mistaken,
 }
 
-/// The settings that a configuration has for a spool.
+/// The settings of a spool in a configuration.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct SpoolSettings(BTreeMap<&'static str, SettingValue>);
 
@@ -79,12 +82,12 @@ impl SpoolSettings {
         self.0.insert(key, value);
     }
 
-    /// Whether the key is given, with or without a mistake.
+    /// Returns whether the key is present, with or without a mistake.
     pub fn has(&self, key: &str) -> bool {
         self.0.contains_key(key)
     }
 
-    /// The text of a key, unless it is missing or mistaken.
+    /// Returns the string of a key, unless it is missing or mistaken.
     pub fn text(&self, key: &str) -> Option<&str> {
         match self.0.get(key)? {
             SettingValue::Text(text) => Some(text),
@@ -92,7 +95,7 @@ impl SpoolSettings {
         }
     }
 
-    /// The texts of a key, unless it is missing or mistaken.
+    /// Returns the strings of a key, unless they are missing or mistaken.
     pub fn texts(&self, key: &str) -> Option<&[String]> {
         match self.0.get(key)? {
             SettingValue::Texts(texts) => Some(texts),
@@ -100,7 +103,7 @@ impl SpoolSettings {
         }
     }
 
-    /// The path of a key, unless it is missing or mistaken.
+    /// Returns the path of a key, unless it is missing or mistaken.
     pub fn path(&self, key: &str) -> Option<&Path> {
         match self.0.get(key)? {
             SettingValue::Path(path) => Some(path),
@@ -108,7 +111,7 @@ impl SpoolSettings {
         }
     }
 
-    /// The number of a key, unless it is missing or mistaken.
+    /// Returns the number of a key, unless it is missing or mistaken.
     pub fn number(&self, key: &str) -> Option<usize> {
         match self.0.get(key)? {
             SettingValue::Number(number) => Some(*number),
@@ -117,21 +120,21 @@ impl SpoolSettings {
     }
 }
 
-/// A mistake that a kind of spool has found in its settings. No message repeats a secret.
+/// A mistake that a kind of spool found in its settings. No message contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SettingMistake {
-    /// A key should not stand there, or not alone.
+    /// A key is not allowed, conflicts with another key, or needs another key.
     Key {
         /// The key.
         key: &'static str,
         /// What is wrong.
         message: String,
     },
-    /// A value cannot be taken.
+    /// A value is not accepted.
     Value {
-        /// Its key.
+        /// The key of the value.
         key: &'static str,
-        /// Which one, where there are several.
+        /// The index of the value, if the key has several.
         index: usize,
         /// What is wrong.
         message: String,
@@ -139,13 +142,13 @@ pub enum SettingMistake {
 }
 
 impl SettingMistake {
-    /// A key that should not stand there, or not alone.
+    /// Creates a [`Key`](Self::Key) mistake.
     pub fn of_key(key: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
         Self::Key { key, message }
     }
 
-    /// A value that cannot be taken; of several the one with this index.
+    /// Creates a [`Value`](Self::Value) mistake. `index` selects the value, if the key has several.
     pub fn of_value(key: &'static str, index: usize, message: impl Into<String>) -> Self {
         let message = message.into();
         Self::Value {

@@ -1,4 +1,4 @@
-//! The functions of every spool, on this machine's disk or in a distributed log.
+//! The interface of every spool, on this machine's disk or in a distributed log.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,59 +13,59 @@ use crate::by_project::ByProject;
 use crate::error::SpoolError;
 use crate::event::SpooledEvent;
 
-/// The position of an event in its spool; a larger one is later.
+/// The position of an event in its spool. A later event has a larger position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub(super) i64);
 
-/// An event that waits, as the replay takes it.
+/// A waiting event, as the replay reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedEvent {
-    /// Its position.
+    /// The position of the event in the spool.
     pub position: Position,
-    /// Its JSON text.
+    /// The JSON of the event.
     pub body: Bytes,
-    /// When its request arrived.
+    /// When the first request with this event arrived.
     pub first_arrival: SystemTime,
 }
 
-/// The events that the replay has taken.
+/// The events that the replay has read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peeked {
     /// The oldest events, in order.
     pub events: Vec<QueuedEvent>,
-    /// Whether there was more at that moment.
+    /// Whether more events were waiting at that moment.
     pub rest: Rest,
 }
 
-/// Whether more waits than was taken.
+/// Whether more events wait than were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Rest {
-    /// That was all.
+    /// No more events wait.
     #[default]
     Nothing,
-    /// There is more, or that is unknown.
+    /// More events wait, or it is unknown whether they do.
     More,
 }
 
-/// How much the replay takes at once.
+/// How much the replay reads at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeekLimit {
-    /// Events at most.
+    /// The maximum number of events.
     pub events: usize,
-    /// Bytes of JSON at most; the first event is read even if it is larger.
+    /// The maximum size in bytes of JSON. The first event is read even if it is larger.
     pub bytes: usize,
 }
 
-/// Why an event was put among the dead letters.
+/// The reason why an event became a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// PostHog's status, or 0 if it was not PostHog that refused.
+    /// PostHog's status, or 0 if PostHog did not refuse the event.
     pub status: u16,
     /// The first words of PostHog's answer.
     pub reason: String,
 }
 
-/// How capture begins its refusals (posthog-ingestion 1.7).
+/// The beginnings of the messages with which capture refuses events (posthog-ingestion 1.7).
 const REFUSALS: [&str; 14] = [
     "failed to decode request",
     "failed to parse request",
@@ -84,8 +84,8 @@ const REFUSALS: [&str; 14] = [
 ];
 
 impl Refusal {
-    /// The reason in a form for the log: capture's own messages. Another answer may repeat the
-    /// event, so only people who may see events get it.
+    /// Returns the text for the log: the message of capture with which the reason begins, or a fixed text.
+    /// Another answer may repeat the event, so only people who may see events may see it.
     pub fn for_log(&self) -> &'static str {
         let known = REFUSALS
             .iter()
@@ -94,76 +94,77 @@ impl Refusal {
     }
 }
 
-/// An event that PostHog rejected for good.
+/// An event that PostHog rejected for good, or whose bytes were damaged on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Its number, for `hedgerow spool show`, `retry` and `drop`.
+    /// The number of the dead letter, for `hedgerow spool show`, `retry` and `drop`.
     pub number: i64,
-    /// The project it was for.
+    /// The project of the event.
     pub project: String,
-    /// When its request arrived.
+    /// When the first request with this event arrived.
     pub first_arrival: SystemTime,
-    /// When PostHog rejected it, by the spool's own time: the time of day, minus the time during
-    /// which no process had the spool open.
+    /// When the event became a dead letter. In a folder, by the spool's own time: the time of day, minus
+    /// the time during which no process had the spool open. In NATS, by the time of its servers.
     pub refused_at: SystemTime,
-    /// Why.
+    /// The reason.
     pub refusal: Refusal,
-    /// Its JSON text.
+    /// The JSON of the event.
     pub body: Bytes,
 }
 
-/// Tells the time of day.
+/// A function that returns the time of day.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Whether this process may drain a project's events now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lead {
-    /// It may, for at least this time. A request must have ended by then, or another process could
-    /// overtake it with later events of the same person.
+    /// This process may drain, for at least this time. A request must end within it, or another process
+    /// could overtake the request with later events of the same person.
     Ours(Duration),
-    /// Another process does it.
+    /// Another process drains the project.
     Theirs,
 }
 
 /// Whether this process drains a spool that several processes fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leadership {
-    /// It is the leader, or no other process can be seen.
+    /// This process is the leader, or it can see no other process.
     Leader,
-    /// Another process is the leader. New events here have to go behind the events that the leader
-    /// stores.
+    /// Another process is the leader. This process must append new events to the spool, after the events
+    /// that the leader stores.
     Follower,
 }
 
-/// Whether a spool takes events.
+/// Whether a spool accepts events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Availability {
-    /// It does.
+    /// The spool accepts events.
     Available,
-    /// It is full, cannot be written, or cannot be reached.
+    /// The spool is full, cannot be written, or cannot be reached.
     Unavailable,
 }
 
-/// A place that keeps events until PostHog has them.
+/// A place that stores events until PostHog has accepted them.
 ///
-/// Order: events that a caller appended after another append had returned come after its events.
+/// A store keeps this order: if an append begins after another append has returned, its events follow the
+/// events of that other append.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Keeps events. Returns once they are durable; after an error nothing is promised.
+    /// Stores events. Returns once they are durable; after an error, it is unknown which of them are.
     ///
-    /// The work continues when the caller is dropped: a client's events are delivered even if it
-    /// has left. After [`SpoolError::TooLarge`] the events that are not too large are durable.
+    /// The work continues when the returned future is dropped, so a client's events are delivered even if
+    /// the client has left. After [`SpoolError::TooLarge`], the events that are not too large are durable.
     async fn append(&self, project: &str, events: Vec<SpooledEvent>) -> Result<(), SpoolError>;
 
-    /// The oldest events of a project, in order. They stay where they are: the next call has them again
-    /// until they are acknowledged or dead letters.
+    /// Returns the oldest events of a project, in order. It does not remove them: further calls return them
+    /// again until they are acknowledged or become dead letters.
     async fn peek(&self, project: &str, limit: PeekLimit) -> Result<Peeked, SpoolError>;
 
-    /// PostHog has these. This process never reads them again, even when the storage cannot remove
-    /// them now; then a restart may send them twice, and PostHog collapses them.
+    /// Removes events that PostHog has accepted. This process never reads them again, even if the storage
+    /// cannot remove them now. In that case a restart may send them twice, and PostHog deduplicates them.
     async fn acknowledge(&self, project: &str, positions: Vec<Position>);
 
-    /// PostHog will never take this one: moves it to the dead letters.
+    /// Moves an event that PostHog will never accept to the dead letters.
     async fn dead_letter(
         &self,
         project: &str,
@@ -171,47 +172,49 @@ pub trait Store: Send + Sync + 'static {
         refusal: Refusal,
     ) -> Result<(), SpoolError>;
 
-    /// The replay is about to send all that waits. A spool that others fill as well asks them to
-    /// hold what arrives for a moment, or it would never be empty.
+    /// The replay calls this before it sends all waiting events. A spool that other processes also fill
+    /// asks them to hold new events for a moment; otherwise it would never become empty.
     async fn final_batch_begins(&self, _project: &str) {}
 
-    /// Nothing waits any more: the way is free for all.
+    /// The replay calls this when no event waits any more after a final batch. A spool that other processes
+    /// also fill tells them that they may send new events directly.
     async fn queue_is_empty(&self, _project: &str) {}
 
-    /// Whether this process may drain the project.
+    /// Returns whether this process may drain the project.
     ///
     /// # Errors
-    /// If the spool cannot say which process may. That does not mean that another process drains.
+    /// If the spool does not know which process may drain. That does not mean that another process drains.
     async fn lead(&self, project: &str) -> Result<Lead, SpoolError>;
 
-    /// Gives up all leads, so that a successor need not wait. Call it once nothing drains.
+    /// Gives up all leads, so that a successor need not wait. Call it when this process no longer drains.
     async fn resign(&self);
 
-    /// Whether appends succeed, as far as it is known without one: at most a few seconds old.
+    /// Returns whether an append would probably succeed. The answer is at most a few seconds old.
     fn availability(&self) -> Availability;
 
-    /// Why it takes no events, in words for an operator, while
-    /// [`availability`](Self::availability) says so.
+    /// Returns the reason why the spool accepts no events, in words for an operator, while
+    /// [`availability`](Self::availability) reports that.
     fn trouble(&self) -> Option<String>;
 
-    /// The waiting events of each project; up to date when an append has returned.
+    /// Returns the amount of waiting events for each project. It includes an append that has returned.
     fn gauges(&self) -> &Gauges;
 
-    /// The counts since the start.
+    /// Returns the counts since the start of the process.
     fn counters(&self) -> &Counters;
 }
 
-/// The waiting events of each project. Reading them costs an atomic load.
+/// The amount of waiting events for each project. Reading a value costs an atomic load.
 #[derive(Debug, Default)]
 pub struct Gauges {
     projects: ByProject<Arc<Gauge>>,
     changed: Notify,
     used: AtomicU64,
-    /// Zero while it is unknown.
+    /// The limit in bytes; zero while it is unknown.
     limit: AtomicU64,
 }
 
-/// Whether all that waits is on its way: when that has arrived, the way is free.
+/// Whether the replay is sending all waiting events. Once PostHog has accepted them, new events can be sent
+/// directly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum FinalBatch {
     #[default]
@@ -219,12 +222,12 @@ pub(super) enum FinalBatch {
     InFlight,
 }
 
-/// The waiting events of one project.
+/// The amount of waiting events of one project.
 #[derive(Debug, Default)]
 pub struct Gauge {
     events: AtomicU64,
     bytes: AtomicU64,
-    /// Milliseconds since 1970; zero while it is not known.
+    /// When the oldest waiting event arrived, in milliseconds since 1970; zero while it is unknown.
     oldest: AtomicU64,
     dead_letters: AtomicU64,
     last: watch::Sender<FinalBatch>,
@@ -232,12 +235,12 @@ pub struct Gauge {
 }
 
 impl Gauges {
-    /// The gauge of a project; it exists until the spool is dropped.
+    /// Returns the gauge of a project. It exists until the spool is dropped.
     pub fn of(&self, project: &str) -> Arc<Gauge> {
         self.projects.of(project, Arc::default)
     }
 
-    /// The projects that have events waiting.
+    /// Returns the names of the projects that have waiting events.
     pub fn waiting(&self) -> Vec<String> {
         let projects = self.projects.all().into_iter();
         projects
@@ -246,7 +249,7 @@ impl Gauges {
             .collect()
     }
 
-    /// The number of additions so far of each project, for [`Gauge::correct`].
+    /// Returns the number of additions so far of each project, for [`Gauge::correct`].
     pub fn snapshot(&self) -> HashMap<String, u64> {
         let projects = self.projects.all().into_iter();
         projects
@@ -254,19 +257,19 @@ impl Gauges {
             .collect()
     }
 
-    /// The bytes in use and the limit, when they are known.
+    /// Returns the bytes in use and the limit in bytes, if they are known.
     pub fn size(&self) -> Option<(u64, u64)> {
         let limit = self.limit.load(Ordering::Relaxed);
         (limit > 0).then(|| (self.used.load(Ordering::Relaxed), limit))
     }
 
-    /// Sets the bytes in use, and those that may be.
+    /// Sets the bytes in use and the limit in bytes.
     pub fn set_size(&self, used: u64, limit: u64) {
         self.used.store(used, Ordering::Relaxed);
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Sets how many dead letters there are of each project: none of those that are not named.
+    /// Sets the number of dead letters of each project. A project that is not in `letters` has none.
     pub fn set_dead_letters(&self, letters: &HashMap<String, u64>) {
         for name in letters.keys() {
             self.of(name);
@@ -277,36 +280,36 @@ impl Gauges {
         }
     }
 
-    /// Returns when something was appended; may return without.
+    /// Waits until something is appended. It may also return without an append.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Says that something was appended.
+    /// Wakes a task in [`changed`](Self::changed), because something was appended.
     pub fn announce(&self) {
         self.changed.notify_one();
     }
 }
 
 impl Gauge {
-    /// Events that wait.
+    /// Returns the number of waiting events.
     pub fn events(&self) -> u64 {
         self.events.load(Ordering::Acquire)
     }
 
-    /// Their JSON in bytes.
+    /// Returns the size of the waiting events, in bytes of JSON.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Acquire)
     }
 
-    /// When the oldest event that waits arrived, where this process drains them.
+    /// Returns when the oldest waiting event arrived, if this process drains the project.
     pub fn oldest(&self) -> Option<SystemTime> {
         let millis = self.oldest.load(Ordering::Relaxed);
         let is_known = self.events() > 0 && millis > 0;
         is_known.then(|| SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
     }
 
-    /// Events that PostHog rejected for good and that the spool keeps.
+    /// Returns the number of dead letters that the spool stores.
     pub fn dead_letters(&self) -> u64 {
         self.dead_letters.load(Ordering::Relaxed)
     }
@@ -315,7 +318,7 @@ impl Gauge {
         self.dead_letters.store(number, Ordering::Relaxed);
     }
 
-    /// Sets when the oldest event that waits arrived.
+    /// Sets when the oldest waiting event arrived.
     pub fn set_oldest(&self, oldest: Option<SystemTime>) {
         let since = oldest.and_then(|oldest| oldest.duration_since(SystemTime::UNIX_EPOCH).ok());
         let millis = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
@@ -330,7 +333,8 @@ impl Gauge {
         });
     }
 
-    /// Waits until no final batch is in flight, at most for `hold`; whether one still is.
+    /// Waits until no final batch is in flight, but at most for `hold`. Returns whether one is still in
+    /// flight.
     pub(super) async fn wait_for_final_batch(&self, hold: Duration) -> FinalBatch {
         let mut last = self.last.subscribe();
         let over =
@@ -341,15 +345,15 @@ impl Gauge {
         }
     }
 
-    /// Sets how many events wait, and their JSON in bytes.
+    /// Sets the number of waiting events and their size in bytes of JSON.
     pub fn set(&self, events: u64, bytes: u64) {
         self.bytes.store(bytes, Ordering::Release);
         self.events.store(events, Ordering::Release);
     }
 }
 
-/// For a spool that others fill and drain as well: what comes from here is counted here, that
-/// nothing is left has to be learnt.
+/// These functions are for a spool that other processes fill and drain as well. This process counts the
+/// events that it appends and delivers, but only the spool or the leader knows that no event is left.
 impl Gauge {
     /// Counts events that this process appended.
     pub fn add(&self, events: u64, bytes: u64) {
@@ -361,7 +365,8 @@ impl Gauge {
         self.set(self.events() + events, self.bytes() + bytes);
     }
 
-    /// Subtracts delivered events. Never down to zero: they may have been others' events.
+    /// Subtracts delivered events, but not down to zero. The delivered events may be those of another
+    /// process, and then the events of this process still wait.
     pub fn subtract(&self, events: u64, bytes: u64) {
         let _additions = self
             .additions
@@ -372,7 +377,7 @@ impl Gauge {
         self.set(left, self.bytes().saturating_sub(bytes));
     }
 
-    /// The number of additions so far, for [`correct`](Self::correct).
+    /// Returns the number of additions so far, for [`correct`](Self::correct).
     pub fn additions(&self) -> u64 {
         *self
             .additions
@@ -380,8 +385,8 @@ impl Gauge {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Corrects the number of events, unless something was added since `additions` was read: an
-    /// answer that was under way meanwhile knows nothing of it.
+    /// Corrects the number of events, unless events were added since `additions` was read: the answer on
+    /// which the correction is based may not include them.
     pub fn correct(&self, additions: u64, correct: impl FnOnce(u64) -> u64) {
         let now = self
             .additions
@@ -394,24 +399,25 @@ impl Gauge {
     }
 }
 
-/// The counts of a spool since the start of the process, in events unless documented otherwise.
+/// The counts of a spool since the start of the process. They count events unless stated otherwise.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Made durable.
+    /// Events that were made durable.
     pub appended: AtomicU64,
-    /// Not stored because the same event was waiting already.
+    /// Events that were not stored because the same event was already waiting.
     pub deduplicated: AtomicU64,
-    /// Delivered and forgotten.
+    /// Events that were delivered and acknowledged.
     pub delivered: AtomicU64,
-    /// Moved to the dead letters.
+    /// Events that were moved to the dead letters.
     pub dead_lettered: AtomicU64,
-    /// Dropped because they were older than `max_age`, dead letters included.
+    /// Events and dead letters that were dropped because they were older than `max_age`.
     pub expired: AtomicU64,
-    /// Dead letters dropped because their share of `max_size` was used up.
+    /// Dead letters that were dropped because their share of `max_size` was used up.
     pub dead_letters_evicted: AtomicU64,
-    /// Refused before they were acknowledged: the spool was full or could not be written.
+    /// Events that were refused because the spool was full or could not be written. No client got a 200
+    /// for them.
     pub refused: AtomicU64,
-    /// Commits: each is one wait for the disk, for any number of requests that it answers.
+    /// Commits. Each is one wait for the storage and may answer any number of requests.
     pub commits: AtomicU64,
 }
 

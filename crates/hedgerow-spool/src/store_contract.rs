@@ -1,4 +1,4 @@
-//! What [`Store`] promises, asked of a spool of any kind: each kind's own tests call this.
+//! Tests that a spool keeps the promises of [`Store`]. The tests of each kind of spool call them.
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::event::SpooledEvent;
 use crate::store::Refusal;
 use crate::store::{Availability, Lead, PeekLimit, Rest, Store};
 
-/// Far more than anything here takes.
+/// The time limit of each wait, far longer than any wait here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a spool may be opened with: `max_size` in bytes.
+/// Returns terms to open a spool with. `max_size` is in bytes.
 pub(crate) fn terms(max_size: u64) -> Terms {
     Terms {
         limits: SpoolLimits {
@@ -39,7 +39,7 @@ fn events(names: &[&str]) -> Vec<SpooledEvent> {
     names.iter().map(|name| event(name, 0)).collect()
 }
 
-/// Waits until it is so: some kinds learn what waits a moment later.
+/// Waits until `so` returns `true`: some kinds of spool update their gauges and counters a moment later.
 async fn becomes(what: &str, so: impl Fn() -> bool) {
     let waiting = async {
         while !so() {
@@ -52,7 +52,7 @@ async fn becomes(what: &str, so: impl Fn() -> bool) {
     );
 }
 
-/// The events that a look at the spool finds, by their bodies, and whether there is more.
+/// Returns the names of the events that `peek` finds, in order, and whether more events wait.
 async fn look(store: &dyn Store, project: &str, limit: PeekLimit) -> (Vec<String>, Rest) {
     let found = store.peek(project, limit).await.unwrap();
     let name = |body: &[u8]| {
@@ -63,7 +63,7 @@ async fn look(store: &dyn Store, project: &str, limit: PeekLimit) -> (Vec<String
     (names.collect(), found.rest)
 }
 
-/// A spool that is empty keeps, delivers and sets aside events as [`Store`] says.
+/// Tests on an empty spool that events are stored, acknowledged and dead-lettered as [`Store`] promises.
 pub(crate) async fn are_kept(backend: &dyn Backend) {
     const ALL: PeekLimit = PeekLimit {
         events: 100,
@@ -76,7 +76,7 @@ pub(crate) async fn are_kept(backend: &dyn Backend) {
     let (gauges, counters) = (store.gauges(), store.counters());
     assert_eq!(look(store, "one", ALL).await, (vec![], Rest::Nothing));
 
-    // What one caller appends after another append stands after it; projects do not mix.
+    // A later append follows an earlier one, and the projects are separate.
     store.append("one", events(&["a", "b"])).await.unwrap();
     store.append("other", events(&["z"])).await.unwrap();
     store.append("one", events(&["c", "d"])).await.unwrap();
@@ -89,7 +89,7 @@ pub(crate) async fn are_kept(backend: &dyn Backend) {
     assert_eq!(store.availability(), Availability::Available);
     assert!(matches!(store.lead("one").await, Ok(Lead::Ours(_))));
 
-    // A look takes no more than its limit, but always one event, and takes nothing away.
+    // `peek` returns at most its limit, but always one event, and removes nothing.
     for _ in 0..2 {
         let two = PeekLimit { events: 2, ..ALL };
         let (names, rest) = look(store, "one", two).await;
@@ -98,7 +98,7 @@ pub(crate) async fn are_kept(backend: &dyn Backend) {
     let narrow = PeekLimit { bytes: 1, ..ALL };
     assert_eq!(look(store, "one", narrow).await.0, ["a"]);
 
-    // What is acknowledged never comes again, in whatever order it is.
+    // Acknowledged events are never returned again, in whatever order they are acknowledged.
     let found = store.peek("one", ALL).await.unwrap().events;
     store.acknowledge("one", vec![found[1].position]).await;
     assert_eq!(look(store, "one", ALL).await.0, ["a", "c", "d"]);
@@ -108,7 +108,7 @@ pub(crate) async fn are_kept(backend: &dyn Backend) {
     })
     .await;
 
-    // What is refused for good is set aside, and holds up nothing.
+    // An event that is refused for good becomes a dead letter and does not block the others.
     let refusal = Refusal {
         status: 400,
         reason: "invalid event".to_owned(),
@@ -123,14 +123,15 @@ pub(crate) async fn are_kept(backend: &dyn Backend) {
     })
     .await;
 
-    // The last one gone, nothing waits; the other project still does.
+    // After the last event is removed, nothing waits in this project. The other project's event still
+    // waits.
     store.acknowledge("one", vec![found[3].position]).await;
     becomes("nothing waits any more", || gauges.of("one").events() == 0).await;
     assert_eq!(look(store, "other", ALL).await.0, ["z"]);
     store.resign().await;
 }
 
-/// A spool above its limit says so to what comes, and takes events again once it has room.
+/// Tests that a spool refuses events above its limit, and accepts events again once it has room.
 pub(crate) async fn are_bounded(backend: &dyn Backend, max_size: u64) {
     const ONE: PeekLimit = PeekLimit {
         events: 1,

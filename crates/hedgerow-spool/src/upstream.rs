@@ -1,4 +1,4 @@
-//! PostHog as the delivery sees it: something that takes a batch and gives a verdict.
+//! The interface to PostHog: it takes a batch and returns a verdict.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use hedgerow_rewrite::posthog::Envelope;
 
 use crate::store::{QueuedEvent, Refusal};
 
-/// The maximum number of characters of a stored answer.
+/// The maximum number of characters of an answer that are stored.
 const REASON: usize = 200;
 
 /// A batch on its way to PostHog.
@@ -18,38 +18,39 @@ pub struct OutgoingBatch {
     pub body: Bytes,
     /// How the body is encoded.
     pub encoding: Encoding,
-    /// The number of events in it.
+    /// The number of events in the batch.
     pub events: usize,
 }
 
 /// The `Content-Encoding` of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoding {
-    /// None: plain JSON.
+    /// No encoding: plain JSON.
     Identity,
     /// gzip.
     #[default]
     Gzip,
 }
 
-/// The meaning of PostHog's status for a batch (posthog-ingestion 1.7 and 1.8). Everything that
-/// happens to batches and to their clients follows from this one table.
+/// The meaning of PostHog's status for a batch (posthog-ingestion 1.7 and 1.8). This table alone decides
+/// what happens to batches and what their clients get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusMeaning {
-    /// PostHog has it.
+    /// PostHog has accepted the batch.
     Yes,
-    /// Something in the body is refused, and will be again.
+    /// PostHog refuses something in the body, and would refuse it again.
     Refused,
-    /// The project key is not taken. The events are good, and wait until that is put right.
+    /// PostHog refuses the project key. The events are good, and wait until the key is corrected.
     KeyRefused,
-    /// It may be taken in a moment.
+    /// PostHog may accept the batch later.
     Busy,
-    /// Not a status of PostHog's ingestion: a wrong region, or a page of another proxy.
+    /// PostHog's ingestion does not send this status. The region may be wrong, or another proxy may have
+    /// answered.
     Other,
 }
 
 impl StatusMeaning {
-    /// The meaning of this status.
+    /// Returns the meaning of a status.
     pub fn of(status: u16) -> Self {
         match status {
             200..=299 => Self::Yes,
@@ -64,13 +65,13 @@ impl StatusMeaning {
 /// The outcome of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// PostHog has it.
+    /// PostHog has accepted the batch.
     Accepted,
-    /// The same bytes will be refused again: 400 or 413.
+    /// PostHog would refuse the same bytes again: status 400 or 413.
     RefusedForGood(Refusal),
-    /// It may be taken later, or it is unknown whether it was taken.
+    /// PostHog may accept the batch later, or it is unknown whether PostHog accepted it.
     TryLater {
-        /// How long PostHog asks to wait.
+        /// How long PostHog asks to wait, if it does.
         retry_after: Option<Duration>,
         /// The reason, for people.
         why: String,
@@ -78,10 +79,10 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The verdict of a status: everything but a permanent rejection waits.
+    /// Returns the verdict for a status. Every batch that is neither accepted nor rejected for good waits.
     ///
-    /// `answer` is the start of the answer's body, without the keys that it may repeat; its first
-    /// 200 characters are stored as the reason.
+    /// `answer` is the start of the answer's body, without the keys that it may repeat. The first 200
+    /// characters of its first line are stored as the reason.
     pub fn of_status(status: u16, answer: &str, retry_after: Option<Duration>) -> Self {
         match StatusMeaning::of(status) {
             StatusMeaning::Yes => Self::Accepted,
@@ -95,7 +96,7 @@ impl Verdict {
         }
     }
 
-    /// A permanent rejection with this status; `answer` as in [`of_status`](Self::of_status).
+    /// Returns a permanent rejection with this status; `answer` as in [`of_status`](Self::of_status).
     pub fn refused(status: u16, answer: &str) -> Self {
         let line = answer.lines().next().unwrap_or_default().trim();
         let line = line.chars().filter(|character| !character.is_control());
@@ -106,21 +107,21 @@ impl Verdict {
     }
 }
 
-/// Carries batches to PostHog. The sender of the proxy implements it.
+/// Sends batches to PostHog. The sender of the proxy implements this trait.
 #[async_trait]
 pub trait Upstream: Send + Sync + 'static {
-    /// The envelope of a project, or nothing if no such project is configured: then its events wait
-    /// until it is, or until they are too old.
+    /// Returns the envelope of a project, or `None` if no such project is configured. Then its events wait
+    /// until it is configured, or until they are too old.
     fn envelope(&self, project: &str) -> Option<Envelope>;
 
-    /// Sends one batch. Has to come back within the sender's own timeouts.
+    /// Sends one batch. It must return within the sender's own timeouts.
     async fn deliver(&self, project: &str, batch: OutgoingBatch) -> Verdict;
 
-    /// Called when PostHog has accepted these events of the spool, with the number of those that
-    /// still wait.
+    /// The replay calls this when PostHog has accepted events of the spool. `_waiting` is the number of
+    /// events that still wait.
     fn delivered(&self, _project: &str, _events: &[QueuedEvent], _waiting: u64) {}
 
-    /// Called when this event has become a dead letter.
+    /// The replay calls this when an event has become a dead letter.
     fn dead_lettered(&self, _project: &str, _event: &Bytes, _refusal: &Refusal) {}
 }
 

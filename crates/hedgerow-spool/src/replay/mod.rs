@@ -1,4 +1,5 @@
-//! Brings what waits in the spool to PostHog, as soon as it takes it and not faster than it should.
+//! The replay sends the waiting events of the spool to PostHog, as soon as PostHog accepts them and
+//! within the configured rate.
 
 mod drain;
 
@@ -15,28 +16,27 @@ use crate::live::Delivery;
 use crate::upstream::{Encoding, Upstream};
 use drain::ProjectDrain;
 
-/// How often the spool is looked at without being asked: other processes append as well.
+/// How often the replay checks the spool without a notice: other processes append as well.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How the replay behaves.
+/// The settings of the replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplaySettings {
-    /// JSON bytes of one request at most (posthog-ingestion 5.1).
+    /// The maximum size of one request, in bytes of JSON (posthog-ingestion 5.1).
     pub batch_bytes: usize,
-    /// Events of one request at most.
+    /// The maximum number of events in one request.
     pub batch_events: usize,
-    /// Events a second at most, for each project.
+    /// The maximum number of events a second, for each project.
     pub events_per_second: u32,
     /// Whether requests are compressed.
     pub encoding: Encoding,
-    /// In mode `spool`: how long events are collected for a larger batch.
+    /// How long the replay collects events for a larger batch, in mode `spool`.
     pub linger: Duration,
-    /// The longest time that a delivery takes, its timeouts added up. A lead that ends earlier is
-    /// not used.
+    /// The longest time that a delivery can take: the sum of its timeouts. The replay does not use a
+    /// lead that ends earlier.
     pub longest_delivery: Duration,
-    /// The number of events rejected for good, without an accepted one between them, from which on
-    /// the cause is assumed not to be in the events; then they wait instead of becoming dead
-    /// letters.
+    /// The number of events that PostHog rejects for good in a row before the replay assumes that the
+    /// events are not the cause. From then on they wait instead of becoming dead letters.
     pub refused_in_row: u32,
 }
 
@@ -61,8 +61,8 @@ enum RunState {
     Stopping,
 }
 
-/// The running replay. One request at a time is under way for each project, so no two requests
-/// can carry events of one person.
+/// The running replay. It sends one request at a time for each project, so two requests in flight
+/// never contain events of the same person.
 pub struct Replay {
     state: watch::Sender<RunState>,
     task: tokio::task::JoinHandle<()>,
@@ -80,8 +80,8 @@ impl Replay {
         Self { state, task }
     }
 
-    /// Ends the replay: it finishes the request in flight, starts nothing new, and another process
-    /// may take over. Waiting events stay in the spool.
+    /// Stops the replay. It finishes the requests in flight, starts no new ones, and gives up its leads,
+    /// so that another process can take over. Waiting events stay in the spool.
     pub async fn stop(mut self) {
         let _ = self.state.send(RunState::Stopping);
         if (&mut self.task).await.is_err() {
@@ -90,7 +90,7 @@ impl Replay {
     }
 }
 
-/// A replay whose last handle is dropped ends as if it had been stopped, without waiting for it.
+/// Dropping a replay stops it as [`stop`](Replay::stop) does, but does not wait for its end.
 impl Drop for Replay {
     fn drop(&mut self) {
         let _ = self.state.send(RunState::Stopping);
@@ -136,7 +136,7 @@ async fn supervise(
             () = delivery.store().gauges().changed() => {}
             Some(ended) = drains.join_next() => match ended {
                 Ok(name) => { draining.remove(&name); }
-                // Which one it was is not known; begin with all of them again.
+                // The error does not name the project, so all drains start again.
                 Err(error) => {
                     log::error!("a replay ended unexpectedly: {error}");
                     drains.shutdown().await;

@@ -1,4 +1,5 @@
-//! A spool in a folder of this machine: how it is named, and (feature `sqlite`) the spool itself.
+//! A spool in a folder of this machine: its key in the configuration, and (feature `sqlite`) the spool
+//! itself.
 
 #[cfg(feature = "sqlite")]
 mod spool;

@@ -1,4 +1,4 @@
-//! How the thread stores events: appends that come together go into few transactions.
+//! The thread stores events here. It puts appends that arrive together into few transactions.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use super::worker::{AppendRoom, Worker};
 use crate::error::SpoolError;
 use crate::store::Counters;
 
-/// How long appends are refused without a try after a failed write: a full disk is not to be asked
-/// a thousand times a second.
+/// How long the thread refuses appends without a try after a failed write. Without this pause it would
+/// write to a full disk a thousand times a second.
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl Worker {
@@ -63,12 +63,13 @@ impl Worker {
                     outage.refused += events;
                 }
             }
-            // The answer has no receiver if the client has left; its events are stored anyway.
+            // Sending fails if the client has left; its events are stored anyway.
             let _ = append.reply.send(result);
         }
     }
 
-    /// One transaction. Events refused for lack of space are reported in `results`.
+    /// Appends the events of one transaction. `results` gets an error for each append that is refused
+    /// for lack of space.
     fn append_pack(
         &mut self,
         appends: &[Append],
@@ -76,7 +77,7 @@ impl Worker {
         results: &mut [Result<(), SpoolError>],
     ) -> Result<(), SpoolError> {
         self.open()?;
-        // Without it a disk that fills up now could not be emptied again.
+        // Without the reserve, a disk that fills up now could never be emptied again.
         self.reserve.keep()?;
         self.checkpoint()?;
         let now = self.clock.now();
@@ -96,7 +97,7 @@ impl Worker {
                 let events = append.events.get(part.events.clone()).unwrap_or_default();
                 let used = writing.used()?;
                 let bytes: usize = events.iter().map(|event| event.body().len()).sum();
-                // A page is never quite full: an eighth on top.
+                // Pages are never completely full, so the estimate adds an eighth.
                 let wanted = used + (bytes + bytes / 8) as u64;
                 if room == AppendRoom::Full && used <= low_water {
                     room = AppendRoom::Available;
@@ -144,7 +145,8 @@ impl Worker {
     }
 }
 
-/// The same event of two projects is two events.
+/// Combines an event's deduplication key with its project: the same event in two projects counts as two
+/// events.
 pub(super) fn project_key(project: &str, dedup_key: u128) -> u128 {
     use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
     let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(project);

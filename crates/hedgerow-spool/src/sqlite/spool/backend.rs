@@ -1,4 +1,4 @@
-//! A spool in a folder as a backend.
+//! Implements [`Backend`] for a spool in a folder.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use crate::store::Leadership;
 pub(crate) struct SqliteBackend(PathBuf);
 
 impl SqliteBackend {
-    /// A spool in the folder that `path` names.
+    /// Creates the backend for the folder in the setting `path`.
     pub(crate) fn of(given: &SpoolSettings) -> Result<Arc<dyn Backend>, Vec<SettingMistake>> {
         let folder = given.path("path").ok_or_else(Vec::new)?;
         Ok(Arc::new(Self(folder.to_owned())))

@@ -1,22 +1,23 @@
-//! The spool's own time, by which its events grow old.
+//! The spool's own time, by which it measures the age of its events.
 //!
-//! The time of day can be set, and events acknowledged a moment ago would be a year old. So age is
-//! the time during which a process had the spool open. The file stores it from time to time; while
-//! no process runs, no event grows older.
+//! Somebody can set the time of day; events that were acknowledged a moment ago would then be a year old.
+//! So the age of an event counts only the time during which a process had the spool open. The thread
+//! writes the spool's time to the file at intervals. While no process runs, no event grows older.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::clock_watch::ClockWatch;
 use crate::store::Clock;
 
-/// The spool's own time. It begins with the time of day when the file is created, and from then on
-/// continues independently.
+/// The spool's own time. It starts at the time of day when the file is created. After that, a change of
+/// the time of day does not affect it.
 pub(super) struct SpoolClock {
     watch: ClockWatch,
-    /// Its value then.
+    /// The spool's time, and the instant at which it had this value.
     base: (SystemTime, Instant),
-    /// Whether the file has been asked.
+    /// Whether the time stored in the file has been read.
     memory: WakeMemory,
+    /// When the time was last written to the file.
     remembered: Option<Instant>,
 }
 
@@ -45,25 +46,27 @@ impl SpoolClock {
         time + at.saturating_duration_since(since)
     }
 
-    /// Goes on where the file was left. A file that remembers nothing begins with the time of day.
+    /// Continues from the time that the file stores. Without a stored time, the clock keeps its value: at
+    /// the start, the time of day.
     pub(super) fn resume(&mut self, remembered: Option<SystemTime>) {
         let at = Instant::now();
         let time = match (self.memory, remembered) {
             (_, None) => self.at(at),
             (WakeMemory::NotAsked, Some(time)) => time,
-            // Another process may have been ahead.
+            // The time never goes back, but another process may have stored a later one.
             (WakeMemory::Asked, Some(time)) => time.max(self.at(at)),
         };
         self.memory = WakeMemory::Asked;
         self.base = (time, at);
     }
 
-    /// Looks at the time of day, and logs that it was set.
+    /// Checks the time of day, and logs if somebody has set it.
     pub(super) fn look(&mut self) {
         self.watch.look();
     }
 
-    /// Whether the file has to be updated. A crash loses only a small part of `max_age`.
+    /// Returns whether the time must be written to the file again. The interval is a hundredth of
+    /// `max_age`, but from a second to an hour, so a crash loses only a small part of `max_age`.
     pub(super) fn is_due(&self, max_age: Duration) -> bool {
         let every = (max_age / 100).clamp(Duration::from_secs(1), Duration::from_secs(3600));
         self.remembered.is_none_or(|at| at.elapsed() >= every)
@@ -90,7 +93,7 @@ mod tests {
         clock.resume(Some(left));
         let now = clock.now();
         assert!(now >= left && now < left + DAY);
-        // Asked again, it never goes back.
+        // The clock never goes back when it resumes again.
         clock.resume(Some(left - DAY));
         assert!(clock.now() >= now);
         clock.resume(Some(left + DAY));

@@ -1,6 +1,6 @@
-//! `hedgerow spool` on a spool in a folder. It needs no connection to the running proxy: SQLite
-//! lets several processes use one file, each change is one transaction, and the replay finds a
-//! retried event within a second.
+//! `hedgerow spool` for a spool in a folder. It needs no connection to the running proxy: SQLite lets
+//! several processes use one file, each change is one transaction, and the replay finds a retried event
+//! within a second.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,11 +12,11 @@ use crate::error::SpoolError;
 use crate::listing::{time, Amount, DeadRow, Listing, WaitingRow};
 
 impl SpoolCommand {
-    /// Works on the spool in `folder`, and writes the answer as lines.
+    /// Runs this command on the spool in `folder`, and writes the result to `out` as lines.
     ///
     /// # Errors
-    /// [`SpoolError::Missing`] without a spool there, [`SpoolError::NoSuchDeadLetter`] for a number
-    /// that no letter has (then nothing has been changed), else those of the storage.
+    /// [`SpoolError::Missing`] if the folder contains no spool, [`SpoolError::NoSuchDeadLetter`] for a
+    /// number that no dead letter has (then nothing has changed), otherwise an error of the storage.
     pub fn run(&self, folder: &Path, out: &mut dyn Write) -> Result<(), CommandError> {
         let mut database = Database::open(folder, Opener::Command)?;
         match self {

@@ -1,4 +1,4 @@
-//! The spool's tables in SQLite. No policy and no threads in here.
+//! The connection to the spool's SQLite file. This module contains no policy and no threads.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -20,11 +20,11 @@ use crate::store::Leadership;
 
 pub(super) const FILE: &str = "spool.db";
 
-/// A page in the log, after 24 bytes that identify it.
+/// The size of a frame in the log, in bytes: a header of 24 bytes and a page.
 const FRAME: usize = PAGE + 24;
 
-/// How long a statement waits for another process that is writing: the predecessor in an upgrade,
-/// or `hedgerow spool`.
+/// How long a statement waits while another process writes: the predecessor in an upgrade, or
+/// `hedgerow spool`.
 const BUSY: Duration = Duration::from_secs(5);
 
 /// One connection to the spool's file.
@@ -36,13 +36,13 @@ pub(crate) struct Database {
     damaged: Cell<bool>,
 }
 
-/// Which kind of process opens a spool.
+/// The kind of process that opens a spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opener {
-    /// A proxy: missing parts are created, and old formats are converted.
+    /// A proxy. It creates missing parts and converts old formats.
     Proxy,
-    /// A command that runs next to a proxy: a missing spool is an error, and so is an old one that
-    /// a proxy uses, because that proxy would no longer find its tables.
+    /// A command that runs beside a proxy. A missing spool is an error. A spool of an old format that a
+    /// proxy uses is also an error: after a conversion, that proxy would no longer find its tables.
     Command,
 }
 
@@ -66,17 +66,18 @@ impl Database {
         #[cfg(test)]
         let connection = super::steps::watched(connection)?;
         connection.busy_timeout(BUSY)?;
-        // The log and its index stay when the last connection closes: on a disk that is full or
-        // read-only the next one could not make them, and so not even read.
+        // Keeps the log and its index when the last connection closes. On a full or read-only disk, the
+        // next connection could not create them, and without them it cannot read.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if format == 0 {
-            // For a new file only: they write, and a read-only disk can still be read.
+            // Only a new file needs these pragmas. They write, and an existing file must stay readable on
+            // a read-only disk.
             connection.execute_batch(&format!(
                 "PRAGMA page_size = {PAGE}; PRAGMA auto_vacuum = INCREMENTAL;"
             ))?;
         }
-        // FULL: in WAL mode this is what makes every commit wait for the disk.
+        // In WAL mode, a commit waits for the disk only with `synchronous = FULL`.
         connection.execute_batch(
             "PRAGMA journal_mode = WAL;
              PRAGMA synchronous = FULL;
@@ -109,23 +110,25 @@ impl Database {
         Ok(database)
     }
 
-    /// Whether the file under this connection is still the one at its path: writing into a file
-    /// that someone has deleted keeps nothing.
+    /// Returns whether the file of this connection is still the file at its path. If somebody has deleted
+    /// it, everything that is written to it is lost.
     pub(crate) fn is_in_place(&self) -> bool {
         inode(&self.file).is_ok_and(|inode| inode == self.inode)
     }
 
-    /// Whether SQLite has found its file damaged since this connection was opened.
+    /// Returns whether SQLite has reported a damaged file since this connection was opened.
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.get()
     }
 
-    /// One transaction. It is durable when this returns `Ok`, and has left no trace otherwise.
+    /// Runs `work` in one transaction. The changes are durable when this returns `Ok`; after an error,
+    /// nothing has changed.
     pub(crate) fn write<R>(
         &mut self,
         work: impl FnOnce(&mut Writing<'_>) -> Result<R, rusqlite::Error>,
     ) -> Result<R, SpoolError> {
-        // IMMEDIATE, because a transaction that begins with a read cannot wait for its turn later.
+        // A transaction that begins with a read cannot wait for other writers later, so it begins
+        // IMMEDIATE.
         let result = self
             .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
@@ -136,7 +139,7 @@ impl Database {
                 Ok(result)
             });
         result.map_err(|error| {
-            // A project's number may have been rolled back with the rest.
+            // The cache may contain the number of a project that was rolled back.
             self.projects.clear();
             self.fault(error)
         })
@@ -152,19 +155,19 @@ impl Database {
         error.into()
     }
 
-    /// Bytes in use: pages of the file that hold something.
+    /// Returns the bytes of the file's pages that are in use.
     pub(crate) fn used(&self) -> Result<u64, SpoolError> {
         used(&self.connection).map_err(|error| self.fault(error))
     }
 
-    /// Moves the log's content into the file, so that the log begins again. It fails when the file
-    /// has to grow and cannot; the content stays safe in the log.
+    /// Moves the log's content into the file, so that the log can be written from its start again. It
+    /// fails if the file has to grow and cannot; then the content stays safe in the log.
     pub(crate) fn checkpoint(&self) -> Result<(), SpoolError> {
         self.each("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(NextRow::Row))
     }
 
-    /// Bytes of the log that have not been moved into the file. Every commit logs whole pages, so
-    /// this is many times the size of its events.
+    /// Returns the bytes of the log that are not in the file yet. Every commit writes whole pages to the
+    /// log, so this is many times the size of the events.
     pub(crate) fn logged(&self) -> Result<usize, SpoolError> {
         let mut frames = 0;
         self.each("PRAGMA wal_checkpoint(NOOP)", [], |row| {
@@ -175,27 +178,27 @@ impl Database {
         Ok(usize::try_from(frames).unwrap_or(0) * FRAME)
     }
 
-    /// Pages of the file that hold nothing.
+    /// Returns the number of unused pages in the file.
     pub(crate) fn free_pages(&self) -> Result<u64, SpoolError> {
         self.connection
             .pragma_query_value(None, "freelist_count", |row| row.get::<_, u64>(0))
             .map_err(|error| self.fault(error))
     }
 
-    /// Gives the pages that hold nothing back to the file system, in steps that need little log.
+    /// Returns unused pages to the file system, in small steps so that each needs little log.
     pub(crate) fn shrink(&self, steps: usize) -> Result<(), SpoolError> {
         for _ in 0..steps {
             if self.free_pages()? == 0 {
                 break;
             }
-            // Each step of this statement frees one page, so it has to be stepped to its end.
+            // Each step of this statement frees one page, so `each` steps it to its end.
             self.each("PRAGMA incremental_vacuum(64)", [], |_| Ok(NextRow::Row))?;
             self.checkpoint()?;
         }
         self.each("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(NextRow::Row))
     }
 
-    /// Steps through the rows of a query.
+    /// Runs a query and calls `visit` for each row, until `visit` returns [`NextRow::Enough`].
     pub(super) fn each(
         &self,
         query: &str,
@@ -221,7 +224,7 @@ impl Database {
     }
 }
 
-/// Afterwards the data is in the file itself, unless others use it or it cannot be written.
+/// Moves the log's content into the file, unless other processes use it or it cannot be written.
 impl Drop for Database {
     fn drop(&mut self) {
         if let Err(error) = self.checkpoint() {
@@ -230,13 +233,13 @@ impl Drop for Database {
     }
 }
 
-/// Whether a query is stepped on.
+/// Whether a query continues with the next row.
 pub(super) enum NextRow {
     Row,
     Enough,
 }
 
-/// Whether no other process drains the spool in this folder.
+/// Returns whether no other process drains the spool in this folder.
 fn is_free(folder: &Path) -> bool {
     FileLease::new(folder).leadership() == Leadership::Leader
 }
@@ -246,8 +249,8 @@ fn inode(file: &Path) -> io::Result<(u64, u64)> {
     Ok((about.dev(), about.ino()))
 }
 
-/// Creates the folder and an empty file, both for this user only: events contain personal data.
-/// SQLite gives its other files the same mode.
+/// Creates the folder and an empty file. Only this user can access them, because events contain personal
+/// data. SQLite gives its other files the same mode.
 fn prepare(folder: &Path, file: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -260,7 +263,7 @@ fn prepare(folder: &Path, file: &Path) -> io::Result<()> {
             .mode(0o600)
             .open(file)?
             .sync_all()?;
-        // The new name must outlive a power cut as well.
+        // The new directory entry must also survive a power cut.
         File::open(folder)?.sync_all()?;
     }
     Ok(())

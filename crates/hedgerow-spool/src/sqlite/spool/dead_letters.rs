@@ -1,4 +1,4 @@
-//! How the dead letters are read.
+//! Reads the dead letters.
 
 use rusqlite::{params, Row};
 
@@ -8,8 +8,8 @@ use crate::event::time_of;
 use crate::store::{DeadLetter, Refusal};
 
 impl Database {
-    /// Hands out the dead letters in the order of their numbers, one at a time: together they may be a
-    /// tenth of `max_size`.
+    /// Calls `visit` for each dead letter, in the order of their numbers. It does not collect them:
+    /// together they may take a tenth of `max_size`.
     pub(crate) fn each_dead_letter(
         &self,
         mut visit: impl FnMut(DeadLetter),
@@ -26,7 +26,7 @@ impl Database {
         )
     }
 
-    /// The dead letter of this number.
+    /// Returns the dead letter with this number.
     pub(crate) fn dead_letter(&self, number: i64) -> Result<Option<DeadLetter>, SpoolError> {
         let mut found = None;
         self.each(
@@ -42,7 +42,7 @@ impl Database {
         Ok(found)
     }
 
-    /// The numbers of all dead letters, in order.
+    /// Returns the numbers of all dead letters, in order.
     pub(crate) fn dead_letter_numbers(&self) -> Result<Vec<i64>, SpoolError> {
         let mut numbers = Vec::new();
         self.each("SELECT id FROM dead_letter ORDER BY id", [], |row| {
@@ -52,7 +52,7 @@ impl Database {
         Ok(numbers)
     }
 
-    /// Whether there is a dead letter of this number.
+    /// Returns whether there is a dead letter with this number.
     pub(crate) fn has_dead_letter(&self, number: i64) -> Result<bool, SpoolError> {
         let mut found = false;
         self.each(

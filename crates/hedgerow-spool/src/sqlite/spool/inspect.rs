@@ -1,4 +1,4 @@
-//! A look at a spool that changes nothing, while another process may be at work on it.
+//! Inspects a spool without changing it, while another process may use it.
 
 use std::fs;
 use std::io;
@@ -14,12 +14,12 @@ use super::schema::FORMAT;
 use super::settings::FolderState;
 use crate::error::SpoolError;
 
-/// Whether [`SqliteSpool::open`](super::SqliteSpool::open) would have a spool to work with in this folder.
-/// Makes and changes nothing.
+/// Returns whether [`SqliteSpool::open`](super::SqliteSpool::open) could use or create a spool in this
+/// folder. This function creates and changes nothing.
 ///
 /// # Errors
-/// [`SpoolError::Format`], with which the process would not start; any other one means that it
-/// would start, and keep nothing until that has changed.
+/// [`SpoolError::Format`] if the process would not start with this spool. With any other error, the
+/// process would start, but could not store events until the cause is removed.
 pub(super) fn inspect_folder(folder: &Path) -> Result<FolderState, SpoolError> {
     let unusable = |source: io::Error| SpoolError::Folder {
         path: folder.to_owned(),
@@ -28,7 +28,7 @@ pub(super) fn inspect_folder(folder: &Path) -> Result<FolderState, SpoolError> {
     let needed = Access::WRITE_OK | Access::EXEC_OK;
     let file = folder.join(FILE);
     if !file.exists() {
-        // The first existing folder above it has to be writable.
+        // The nearest existing folder on the path must be writable.
         let there = folder.ancestors().find(|folder| folder.exists());
         let there = there.unwrap_or(Path::new("."));
         if !there.is_dir() {

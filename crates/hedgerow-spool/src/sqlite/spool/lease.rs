@@ -1,5 +1,5 @@
-//! Only one process drains a spool: the lock on a file says which. Two more locks say that a
-//! follower exists, and that the leader knows of it.
+//! Only one process drains a spool: the leader, which holds the lock on a file. Two more locks tell other
+//! processes that a follower exists, and that the leader knows of it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -11,21 +11,23 @@ use std::time::Duration;
 use crate::error::SpoolError;
 use crate::store::{Lead, Leadership};
 
-/// The lock is held until it is released or the process ends, however it ends.
+/// The time for which a lead is granted. The lock has no time limit: the process holds it until it
+/// releases it or ends.
 const HELD: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A lock on `replay.lock` in the spool's folder. During an upgrade both processes append, and the
-/// old one drains until it leaves: two that drain could send one person's events in the wrong order.
+/// A lock on `replay.lock` in the spool's folder. During an upgrade, both processes append, and the old
+/// one drains until it ends. If both drained, they could send one person's events in the wrong order.
 pub(super) struct FileLease {
     path: PathBuf,
     file: Mutex<Option<File>>,
-    /// Held by each follower: `line.lock`.
+    /// `line.lock`, which each follower holds.
     follower: SharedLock,
-    /// Held by the leader while it knows of a follower: from then on it only appends as well: `aside.lock`.
+    /// `aside.lock`, which the leader holds while it knows of a follower. During this time the leader
+    /// streams no events either: it appends all new events to the spool.
     known: SharedLock,
 }
 
-/// A lock that informs other processes while it is held. Several may hold it.
+/// A lock that signals a fact to other processes while it is held. Several processes can hold it.
 struct SharedLock {
     path: PathBuf,
     held: Mutex<Option<File>>,
@@ -39,11 +41,11 @@ impl SharedLock {
         }
     }
 
-    /// Holds it from now on. Where no lock can be had, no other process learns of this.
+    /// Takes the lock and keeps it. If that fails, other processes do not see the signal.
     fn hold(&self) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_none() {
-            // A process that looks holds it for a moment, so this waits for no longer than that.
+            // Only `is_held` takes the lock exclusively, and only for a moment, so this waits no longer.
             *held = open(&self.path)
                 .ok()
                 .filter(|file| file.lock_shared().is_ok());
@@ -54,8 +56,8 @@ impl SharedLock {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Whether another process, or another spool of this one, holds it. To be asked by a process that does
-    /// not.
+    /// Returns whether another process, or another spool in this process, holds the lock. Call it only if
+    /// this spool does not hold the lock.
     fn is_held(&self) -> bool {
         let file = File::open(&self.path);
         matches!(
@@ -75,39 +77,40 @@ impl FileLease {
         }
     }
 
-    /// Notifies the leader that a follower exists.
+    /// Signals to the leader that a follower exists.
     pub(super) fn announce_follower(&self) {
         self.follower.hold();
     }
 
-    /// Takes that back.
+    /// Withdraws the signal of [`announce_follower`](Self::announce_follower).
     pub(super) fn withdraw_follower(&self) {
         self.follower.release();
     }
 
-    /// Whether a follower exists.
+    /// Returns whether a follower exists.
     pub(super) fn has_follower(&self) -> bool {
         self.follower.is_held()
     }
 
-    /// Tells the follower that this process knows of it, and only appends.
+    /// Signals to the follower that this process knows of it and appends all new events to the spool.
     pub(super) fn acknowledge_follower(&self) {
         self.known.hold();
     }
 
-    /// Takes that back.
+    /// Withdraws the signal of [`acknowledge_follower`](Self::acknowledge_follower).
     pub(super) fn resume_leading(&self) {
         self.known.release();
     }
 
-    /// Whether the leader only appends.
+    /// Returns whether the leader knows of a follower and appends all new events to the spool.
     pub(super) fn is_follower_known(&self) -> bool {
         self.known.is_held()
     }
 
+    /// Takes the lock if no other process holds it, and returns which process may drain.
+    ///
     /// # Errors
-    /// When the file exists and cannot be opened or locked, so that it is unknown which process
-    /// drains.
+    /// If the file exists but cannot be opened or locked, so that it is unknown which process drains.
     pub(super) fn try_take(&self) -> Result<Lead, SpoolError> {
         let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_some() {
@@ -115,7 +118,8 @@ impl FileLease {
         }
         let file = match open(&self.path) {
             Ok(file) => file,
-            // It is not there and cannot be made: on a read-only disk no process can have locked it.
+            // The file does not exist and cannot be created, as on a read-only disk. So no process can
+            // hold the lock.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lead::Ours(HELD)),
             Err(error) => return Err(error.into()),
         };
@@ -128,7 +132,8 @@ impl FileLease {
         Ok(Lead::Ours(HELD))
     }
 
-    /// Takes the lock if no other process has it. Where there is no file to lock, none has.
+    /// Takes the lock if no other process holds it. If the file cannot be opened or locked, this process
+    /// counts as the leader.
     pub(super) fn leadership(&self) -> Leadership {
         let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_some() {
@@ -154,6 +159,6 @@ fn open(path: &Path) -> io::Result<File> {
         .write(true)
         .mode(0o600)
         .open(path)
-        // Waiting events on a disk that has become read-only can still be sent.
+        // On a disk that has become read-only, a process must still be able to send waiting events.
         .or_else(|_| File::open(path))
 }

@@ -1,4 +1,5 @@
-//! The spool's own work once a second: age, the dead letters' share, the size of its file.
+//! The maintenance that the thread does once a second: it drops events that are too old and dead letters
+//! beyond their share, and limits the size of the log and the file.
 
 use super::database::Database;
 use super::reserve::LOG_BYTES;
@@ -6,13 +7,15 @@ use super::worker::{DeadLetterShare, Worker, SMALL_STEP};
 use crate::error::SpoolError;
 use crate::store::Counters;
 
-/// Events, and dead letters, that one round drops for their age or their share.
+/// The maximum number of events, and of dead letters, that one round drops because of their age or their
+/// share.
 const GONE_AT_ONCE: usize = 10_000;
 
-/// Free pages that are worth shortening the file for.
+/// The thread shortens the file of an idle spool if it has more unused pages than this.
 const FREE_PAGES: u64 = 64;
 
-/// Steps of a shortening in one round (each 64 pages): appends wait for it.
+/// The maximum number of steps, of 64 pages each, by which one round shortens the file. Appends wait
+/// meanwhile.
 const STEPS: usize = 32;
 
 impl Worker {
@@ -37,7 +40,8 @@ impl Worker {
         }
     }
 
-    /// Gives free pages back: when nothing waits, and when the reserve has no other place.
+    /// Returns unused pages to the file system if no event waits, or if the reserve is missing, so that the
+    /// reserve can use the space.
     fn shrink(&mut self) -> Result<(), SpoolError> {
         let idle = self.shared.gauges.waiting().is_empty();
         let Some(database) = &self.database else {
@@ -50,9 +54,9 @@ impl Worker {
         Ok(())
     }
 
-    /// Writes down how old the spool is.
+    /// Writes the spool's time to the file.
     pub(super) fn remember(&mut self) {
-        // A log that grows on a full disk could never be emptied again.
+        // If the log grew on a full disk, the disk could never be emptied again.
         if self.failed.is_some() || self.database.is_none() || self.checkpoint().is_err() {
             return;
         }
@@ -81,7 +85,7 @@ impl Worker {
         };
         match database.write(|writing| writing.evict_dead_letters(limit, most)) {
             Ok(number) => {
-                // The rest follows in the next round: appends wait meanwhile.
+                // If this round reached its limit, the next round drops the rest: appends wait meanwhile.
                 if number < most as u64 {
                     self.dead_letter_share = DeadLetterShare::Checked;
                 }
@@ -96,7 +100,8 @@ impl Worker {
         }
     }
 
-    /// The rows that a round has dropped are in the log: without an append it would only grow.
+    /// Moves the log into the file if it is large. Dropped rows are written to the log as well, so without
+    /// this the log would grow until the next append.
     fn bound_the_log(&mut self) {
         let logged = self.database.as_ref().map(Database::logged);
         if let Some(Ok(logged)) = logged {

@@ -1,18 +1,18 @@
-//! Files of the formats before this one.
+//! Converts files of older formats.
 
 use super::schema::{COUNT_DEAD_LETTERS, FORMAT};
 use super::writing::Writing;
 
-/// The first format: the same rows under other names.
+/// The first format. It has the same rows, with other names of tables and columns.
 pub(super) const FIRST: i64 = 1;
 
-/// The format in which dead letters were counted by reading them all.
+/// The second format. It stores no number of dead letters: they were counted by reading them all.
 const UNCOUNTED: i64 = 2;
 
-/// The table of dead letters in [`FIRST`], and its column with the time of the refusal.
+/// The table of dead letters in [`FIRST`], and the column with the time of the refusal.
 pub(super) const FIRST_DEAD_LETTERS: (&str, &str) = ("letter", "buried");
 
-// Only names change, so this is quick however much waits. Not every old file has its own time.
+// Only names change, so this is fast for any number of events. An old file may lack the table `age`.
 const RENAME: &str = "
     ALTER TABLE event RENAME COLUMN since TO stored_at;
     ALTER TABLE event RENAME COLUMN collapse TO dedup_key;
@@ -22,12 +22,12 @@ const RENAME: &str = "
     ALTER TABLE age RENAME TO clock;
 ";
 
-/// Whether a file of this format can be brought up to [`FORMAT`].
+/// Returns whether a file of this format can be converted to [`FORMAT`].
 pub(super) fn knows(format: i64) -> bool {
     matches!(format, FIRST | UNCOUNTED)
 }
 
-/// Brings a file of an old format up to date, in one transaction.
+/// Converts a file of an old format to [`FORMAT`], in one transaction.
 pub(super) fn run(writing: &mut Writing<'_>, from: i64) -> Result<(), rusqlite::Error> {
     match from {
         FIRST => writing.change_format(from, &[RENAME, COUNT_DEAD_LETTERS], FORMAT),
@@ -55,7 +55,7 @@ mod tests {
     use crate::event::SpooledEvent;
     use crate::store::{Leadership, PeekLimit, Store};
 
-    /// The tables as they were made in the old format; `age` came with the first second of use.
+    /// The tables of a new file in the old format. The table `age` was created in the first second of use.
     const OLD_SCHEMA: &str = "
         CREATE TABLE project (
             id INTEGER PRIMARY KEY,
@@ -100,7 +100,8 @@ mod tests {
         SpooledEvent::new(text.into(), time_of(1_000)).unwrap()
     }
 
-    /// Two events and a dead letter, the first number of each already used up.
+    /// Creates a file of the old format with two events and a dead letter. Their positions do not begin at
+    /// 1, as if earlier ones had left.
     fn old_file(folder: &Path, more: &str) {
         let old = Connection::open(folder.join("spool.db")).unwrap();
         old.execute_batch(
@@ -157,7 +158,7 @@ mod tests {
                 ..SqliteSettings::default()
             };
             let spool = SqliteSpool::open(path, always).unwrap();
-            // The second one is repeated, and known; the third one is new, and comes after both.
+            // The second event is repeated and recognised. The third one is new, and follows both.
             spool
                 .append("shop", vec![event(2), event(3)])
                 .await

@@ -1,4 +1,4 @@
-//! The spool on this machine's disk: SQLite as the storage, one thread that writes it.
+//! The spool on this machine's disk. SQLite stores the events, and one thread accesses the file.
 
 mod appending;
 mod backend;
@@ -41,19 +41,19 @@ use worker::{Worker, WorkerCommand, WorkerShared};
 pub(crate) use backend::SqliteBackend;
 pub use settings::SqliteSettings;
 
-/// Lets a process live on when a file reaches its size limit (`ulimit -f`): without this the
-/// system ends it with a signal, and with it the write fails like one on a full disk. Call it
-/// once, on a runtime.
+/// Lets the process survive when a file reaches its size limit (`ulimit -f`). Without this call, the
+/// system ends the process with a signal; with it, the write fails as on a full disk. Call it once, on a
+/// runtime.
 ///
 /// # Errors
 /// If the runtime has no signal driver.
 pub fn outlive_file_size_limit() -> std::io::Result<()> {
-    // SIGXFSZ on Linux and the BSDs. A handler stays for the life of the process.
+    // The number of SIGXFSZ on Linux and the BSDs. The handler stays until the process ends.
     const SIGXFSZ: i32 = 25;
     tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ)).map(drop)
 }
 
-/// A spool on disk. Clones share it; the last one that goes closes it.
+/// A spool on disk. Clones share it; dropping the last one closes it.
 #[derive(Clone)]
 pub struct SqliteSpool {
     inner: Arc<SqliteSpoolInner>,
@@ -68,20 +68,20 @@ struct SqliteSpoolInner {
 }
 
 impl SqliteSpool {
-    /// Opens the spool in a folder, and makes both if they are not there.
+    /// Opens the spool in a folder. Creates the folder and the spool if they do not exist.
     ///
-    /// A disk that is full or read-only, or a folder that cannot be made, is no error here: the
-    /// proxy has to serve all the same. Appends answer with the error of the moment, and the spool
-    /// tries again by itself. A damaged file is set aside, and what can be read of it is kept.
+    /// A full or read-only disk, or a folder that cannot be created, is no error here, because the proxy
+    /// must serve anyway. Meanwhile appends return the current error, and the spool tries again by itself.
+    /// A damaged file is moved aside, and its readable events are kept.
     ///
     /// # Errors
-    /// [`SpoolError::Format`] if a newer version wrote it; [`SpoolError::Folder`] if no thread can
-    /// be started.
+    /// [`SpoolError::Format`] if a newer version wrote the file; [`SpoolError::Folder`] if no thread can be
+    /// started.
     pub fn open(folder: &Path, settings: SqliteSettings) -> Result<Self, SpoolError> {
         Self::open_with_clock(folder, settings, Arc::new(SystemTime::now))
     }
 
-    /// The same with another time of day.
+    /// Opens the spool as [`open`](Self::open) does, with another clock for the time of day.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
@@ -119,7 +119,7 @@ impl SqliteSpool {
         })
     }
 
-    /// The spool as any other.
+    /// Returns the spool as a [`Store`].
     pub fn as_store(&self) -> Arc<dyn Store> {
         Arc::new(self.clone())
     }
@@ -240,7 +240,7 @@ impl Drop for SqliteSpoolInner {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(thread) = thread {
-            // What was asked for before is done before: the thread works in order.
+            // The thread handles commands in order, so it finishes all earlier ones first.
             if thread.join().is_err() {
                 log::error!("the spool's thread ended in a panic");
             }

@@ -1,5 +1,5 @@
-//! How the thread opens its file, and what it reads first: also after damage, and on a read-only
-//! disk.
+//! The thread opens its file here and reads the keys and totals. It can do so after damage, and on a
+//! read-only disk.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,8 +12,7 @@ use super::worker::Worker;
 use crate::error::SpoolError;
 
 impl Worker {
-    /// Opens the file if it is not open. Its error is that of the moment: the next call tries
-    /// again.
+    /// Opens the file if it is not open. After an error, the next call tries again.
     pub(super) fn open(&mut self) -> Result<&mut Database, SpoolError> {
         let now = self.clock.now();
         let damaged = self.database.as_ref().is_some_and(Database::is_damaged);
@@ -49,7 +48,7 @@ impl Worker {
                     );
                     database
                 }
-                // A new file, or one of the old format, needs a little space.
+                // A new file, or the conversion of an old one, needs a little space.
                 Err(SpoolError::NoSpace) if self.reserve.is_kept() => {
                     self.reserve.release();
                     Database::open(&self.folder, Opener::Proxy)?
@@ -58,7 +57,7 @@ impl Worker {
             };
             match opened.time() {
                 Ok(time) => self.clock.resume(time),
-                // Damage is dealt with when the file is opened the next time.
+                // If the file is damaged, the next call of `open` recovers it.
                 Err(error) => log::warn!("the spool's clock cannot be read: {error}"),
             }
             self.database = Some(opened);
@@ -82,14 +81,14 @@ impl Worker {
         self.measure_all();
     }
 
-    /// These do not wait any more: when they come again, they are to be kept.
+    /// Removes the keys of events that no longer wait. If such an event arrives again, it is stored.
     pub(super) fn forget_keys(&mut self, gone: &[(String, u128)]) {
         for (project, dedup_key) in gone {
             self.known.remove(&project_key(project, *dedup_key));
         }
     }
 
-    /// Brings the gauges of all projects up to date with the file, which other processes write as well.
+    /// Updates the gauges of all projects from the file, which other processes write as well.
     pub(super) fn measure_all(&self) {
         let Some(database) = &self.database else {
             return;
@@ -117,7 +116,7 @@ impl Worker {
     }
 
     fn tell(&self, totals: &[Total]) {
-        // Delivered events that the file cannot forget yet do not wait any more.
+        // Delivered events that could not be removed from the file yet do not wait any more.
         let mut delivered: HashMap<&str, u64> = HashMap::new();
         for project in self.delivered.values() {
             *delivered.entry(project).or_default() += 1;

@@ -1,4 +1,4 @@
-//! The reads of the spool's tables.
+//! Reads the spool's tables.
 
 use std::time::SystemTime;
 
@@ -10,29 +10,29 @@ use crate::error::SpoolError;
 use crate::event::time_of;
 use crate::store::{PeekLimit, Position, QueuedEvent, Rest};
 
-/// The waiting events of one project.
+/// The amount of waiting events of one project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WaitingEvents {
     /// The project.
     pub project: String,
-    /// Events.
+    /// The number of events.
     pub events: u64,
-    /// Their JSON in bytes.
+    /// The size of their JSON, in bytes.
     pub bytes: u64,
-    /// The first arrival of the oldest.
+    /// When the oldest event first arrived.
     pub oldest: Option<SystemTime>,
 }
 
-/// The result of `take`.
+/// The result of [`Database::peek`].
 #[derive(Debug, Default)]
 pub(crate) struct TakenEvents {
     pub(crate) events: Vec<QueuedEvent>,
-    /// Their bytes are damaged.
+    /// The positions of events whose bytes are damaged.
     pub(crate) damaged: Vec<Position>,
     pub(crate) rest: Rest,
 }
 
-/// The rows of a project.
+/// The totals of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Total {
     pub(crate) project: String,
@@ -53,7 +53,8 @@ impl Total {
 }
 
 impl Database {
-    /// The oldest events of a project after a position, in order, and those with damaged bytes.
+    /// Returns the oldest events of a project, in order, and the positions of damaged ones. Skips the
+    /// positions for which `without` returns `true`.
     pub(crate) fn peek(
         &self,
         project: &str,
@@ -93,7 +94,8 @@ impl Database {
         Ok(found)
     }
 
-    /// The spool's own time as it was last written down, or that of its newest event or dead letter.
+    /// Returns the spool's own time: the latest of the stored time, the time of the newest event and the
+    /// time of the newest dead letter.
     pub(crate) fn time(&self) -> Result<Option<SystemTime>, SpoolError> {
         let mut newest: Option<i64> = None;
         let mut keep = |row: &Row<'_>| {
@@ -114,7 +116,7 @@ impl Database {
         Ok(newest.map(time_of))
     }
 
-    /// The totals of all projects that were ever seen.
+    /// Returns the totals of all projects that ever had events.
     pub(crate) fn totals(&self) -> Result<Vec<Total>, SpoolError> {
         let mut totals = Vec::new();
         self.each(
@@ -128,7 +130,7 @@ impl Database {
         Ok(totals)
     }
 
-    /// The totals of one project, if it was ever seen.
+    /// Returns the totals of one project, if it ever had events.
     pub(crate) fn total(&self, project: &str) -> Result<Option<Total>, SpoolError> {
         let mut total = None;
         self.each(
@@ -142,7 +144,7 @@ impl Database {
         Ok(total)
     }
 
-    /// The waiting events of each project.
+    /// Returns the amount of waiting events for each project.
     pub(crate) fn waiting(&self) -> Result<Vec<WaitingEvents>, SpoolError> {
         let mut all = Vec::new();
         self.each(
@@ -162,8 +164,9 @@ impl Database {
         Ok(all)
     }
 
-    /// Hands out the deduplication keys of what waits, at most `limit`: of each project the newest,
-    /// which are the ones that may come again, and of all projects alike.
+    /// Calls `visit` for at most `limit` deduplication keys of waiting events. It takes the newest events
+    /// of each project, because these are the most likely to be repeated, and gives each project the
+    /// same share.
     pub(crate) fn newest_dedup_keys(
         &self,
         limit: usize,
@@ -171,7 +174,7 @@ impl Database {
     ) -> Result<(), SpoolError> {
         let mut totals = self.totals()?;
         totals.retain(|total| total.events > 0);
-        // Projects with few events leave the rest of their share to the others.
+        // Projects with few events come first and leave the rest of their share to the others.
         totals.sort_unstable_by_key(|total| total.events);
         let (mut left, mut projects) = (limit, totals.len());
         for Total { project, .. } in totals {

@@ -1,4 +1,4 @@
-//! A damaged file is set aside, and what can still be read of it moves into a new one.
+//! Moves a damaged file aside, and copies its readable rows into a new file.
 
 use std::fs;
 use std::io;
@@ -14,24 +14,24 @@ use crate::error::SpoolError;
 use crate::event::milliseconds;
 use crate::event::SpooledEvent;
 
-/// The number of unreadable positions in a row after which the rest is abandoned.
+/// After this number of unreadable positions in a row, the scan stops.
 const MOST_MISSES: u32 = 20_000;
 
-/// Rows that move in one transaction.
+/// The number of events that are copied in one transaction.
 const STEP: usize = 1_000;
 
-/// The outcome of a damaged spool.
+/// The outcome of a recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecoveryReport {
     /// Where the damaged files are now.
     pub(crate) aside: PathBuf,
-    /// Events that moved into the new file.
+    /// The number of events that were copied into the new file.
     pub(crate) events: u64,
-    /// Dead letters that moved.
+    /// The number of dead letters that were copied.
     pub(crate) letters: u64,
 }
 
-/// Moves the damaged files of `folder` aside and starts a new spool with what can be read.
+/// Moves the damaged files of `folder` aside and creates a new spool with the rows that can be read.
 pub(crate) fn recover(
     folder: &Path,
     now: SystemTime,
@@ -57,7 +57,7 @@ pub(crate) fn recover(
     Ok((database, recovered))
 }
 
-/// Copies everything from a database whose file has been deleted while it is open.
+/// Creates a new file, and copies all rows into it from an open database whose file was deleted.
 pub(crate) fn copy_deleted(
     source: &Database,
     folder: &Path,
@@ -72,7 +72,8 @@ pub(crate) fn copy_deleted(
 fn set_aside(folder: &Path, now: SystemTime) -> io::Result<PathBuf> {
     let aside = folder.join(format!("damaged-{}", milliseconds(now)));
     fs::create_dir_all(&aside)?;
-    // The log first: a log without its database is ignored, the other way round it would be lost.
+    // The log moves first. If the database moved first and this stopped halfway, a new database at the
+    // old path would discard the log.
     for name in ["spool.db-wal", "spool.db-shm", "spool.db"] {
         match fs::rename(folder.join(name), aside.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -89,11 +90,11 @@ fn copy_events(
 ) -> Result<u64, SpoolError> {
     let mut rows = Vec::new();
     let mut copied = 0;
-    // A position that was taken from the old file must not be another event's in the new one.
+    // A position that was used in the old file must not belong to another event in the new one.
     if let Some(last) = last(source, "event") {
         target.write(|writing| writing.begin_after(last))?;
     }
-    // By position, not by index: the index may be damaged.
+    // The index may be damaged, so the scan goes by position.
     scan(source, "event", |seq| {
         let found = source
             .prepare_cached(
@@ -175,9 +176,9 @@ fn copy_letters(source: &Connection, target: &mut Database) -> Result<u64, Spool
     Ok(copied)
 }
 
-/// Why a scan could not continue from a position.
+/// The reason why `scan` got no row after a position.
 enum ScanError {
-    /// This row cannot be read.
+    /// The row cannot be read.
     Source(rusqlite::Error),
     /// The new file cannot be written.
     Target(SpoolError),
@@ -195,13 +196,13 @@ impl From<SpoolError> for ScanError {
     }
 }
 
-/// The last position that was given in a table, if that can be read.
+/// Returns the last position that a table has used, if it can be read.
 fn last(source: &Connection, table: &str) -> Option<i64> {
     let query = "SELECT seq FROM sqlite_sequence WHERE name = ?1";
     source.query_row(query, [table], |row| row.get(0)).ok()
 }
 
-/// Calls `after` with a position to get the next one, and steps over what cannot be read.
+/// Calls `after` with each position to get the next one, and skips positions that cannot be read.
 fn scan(
     source: &Connection,
     table: &str,

@@ -1,4 +1,4 @@
-//! How the thread removes delivered events, and moves rejected ones to the dead letters.
+//! The thread removes delivered events here, and moves rejected ones to the dead letters.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::error::SpoolError;
 use crate::store::Refusal;
 use crate::store::{Counters, Position};
 
-/// An event that becomes a dead letter, why, and who waits for it.
+/// The position of an event that becomes a dead letter, the reason, and the channel for the reply.
 pub(super) type DeadLetterRequest = (Position, Refusal, oneshot::Sender<Result<(), SpoolError>>);
 
 impl Worker {
-    /// Removes delivered events and moves rejected ones.
+    /// Removes delivered events from the file, and moves rejected ones to the dead letters.
     pub(super) fn forget(&mut self, refused: Vec<DeadLetterRequest>) {
         let mut projects: HashSet<Arc<str>> = self.delivered.values().cloned().collect();
         let mut result = self.remove_batch(usize::MAX, &refused);
@@ -30,7 +30,7 @@ impl Worker {
         );
         let result = result.map(drop);
         if let Err(error) = &result {
-            // It is retried each second: one line is enough.
+            // The thread retries each second; it logs only the first failure.
             if self.failed.is_none() {
                 log::warn!("the spool cannot delete delivered events for now: {error}");
             }
@@ -42,8 +42,8 @@ impl Worker {
         }
     }
 
-    /// With the reserve deleted the log can be moved into the file; from then on each small step
-    /// reuses the space of the log before it.
+    /// Deletes the reserve, so that there is space to move the log into the file. Then removes the events
+    /// in small steps; each step reuses the log space of the step before.
     fn remove_on_a_full_disk(
         &mut self,
         refused: &[DeadLetterRequest],
@@ -57,7 +57,8 @@ impl Worker {
         self.remove_batch(0, refused)
     }
 
-    /// The projects and keys of the new dead letters.
+    /// Removes at most `most` delivered events and moves the rejected ones, in one transaction. Returns the
+    /// projects and deduplication keys of the new dead letters.
     fn remove_batch(
         &mut self,
         most: usize,
@@ -67,7 +68,7 @@ impl Worker {
         self.checkpoint()?;
         let now = self.clock.now();
         let mut leaving: Vec<Position> = self.delivered.keys().copied().collect();
-        // Adjacent events are on the same pages.
+        // Events with adjacent positions share pages, so fewer pages change.
         leaving.sort_unstable();
         leaving.truncate(most);
         let database = self.database.as_mut().ok_or(SpoolError::Closed)?;

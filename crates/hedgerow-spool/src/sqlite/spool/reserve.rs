@@ -1,4 +1,4 @@
-//! A little space that is held back, so that a full disk can still be emptied.
+//! Reserves a little disk space, so that a spool on a full disk can still be emptied.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 
 use super::transactions::PACK_BYTES;
 
-/// The size in bytes from which on the log is moved into the file.
+/// When the log has this size in bytes, it is moved into the file.
 pub(super) const LOG_BYTES: usize = 1 << 20;
 
-/// The space by which the file may have to grow when the log is moved into it, and a little more.
+/// The size of the reserve in bytes: what the file may have to grow by when the log is moved into it, and
+/// a little more.
 const SIZE: usize = LOG_BYTES + PACK_BYTES + (1 << 19);
 
-/// A file of zeros. SQLite moves its log into its file before pages become free, and writes a log
-/// before it frees any; where no byte is left, a full disk could never be emptied.
+/// A file of zeros that is deleted when the disk is full. To delete events, SQLite first writes to its
+/// log, and later moves the log into the file. Both need space, so a disk without a free byte could never
+/// be emptied.
 pub(super) struct Reserve {
     file: PathBuf,
 }
@@ -26,12 +28,12 @@ impl Reserve {
         }
     }
 
-    /// Whether the space is held back.
+    /// Returns whether the reserve exists in full size.
     pub(super) fn is_kept(&self) -> bool {
         fs::metadata(&self.file).is_ok_and(|about| about.len() == SIZE as u64)
     }
 
-    /// Creates the file unless it exists.
+    /// Creates the file unless it exists in full size.
     pub(super) fn keep(&self) -> io::Result<()> {
         if self.is_kept() {
             return Ok(());
@@ -50,7 +52,7 @@ impl Reserve {
         file.sync_all()
     }
 
-    /// Gives the space to the write that needs it now.
+    /// Deletes the file, so that a write can use its space.
     pub(super) fn release(&self) {
         if let Err(error) = fs::remove_file(&self.file) {
             log::debug!("there is no reserve to delete: {error}");

@@ -1,13 +1,14 @@
-//! The spool's tables, and what keeps count of them.
+//! The spool's tables, and the triggers that count dead letters.
 
-/// The format of the file that this version reads and writes.
+/// The file format that this version reads and writes.
 pub(super) const FORMAT: i64 = 3;
 
-/// Bytes of a page.
+/// The size of a page, in bytes.
 pub(super) const PAGE: usize = 8192;
 
-// `event_order` contains the deduplication key, so that the start reads the keys without the
-// bodies. AUTOINCREMENT: no position is used twice, so a late settle affects no other event.
+// `event_order` contains the deduplication key, so that the spool can read the keys at its start without
+// the bodies. With AUTOINCREMENT, no position is used twice, so a late acknowledgement never affects
+// another event.
 const TABLES: &str = "
     CREATE TABLE project (
         id INTEGER PRIMARY KEY,
@@ -40,9 +41,9 @@ const TABLES: &str = "
     );
 ";
 
-// The number of dead letters and the bytes of their JSON are stored with their project, because
-// they are read each second. Triggers update them: a process of an older version that still has the
-// file open, and a command, count as well.
+// The number of dead letters and the size of their JSON are stored with the project, because they are
+// read each second. Triggers update both, so that the changes of a command, and of a process of an older
+// version that still has the file open, are counted as well.
 pub(super) const COUNT_DEAD_LETTERS: &str = "
     ALTER TABLE project ADD COLUMN dead_letters INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE project ADD COLUMN dead_letter_bytes INTEGER NOT NULL DEFAULT 0;

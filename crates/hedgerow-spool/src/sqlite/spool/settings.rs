@@ -1,20 +1,20 @@
-//! The bounds of a spool in a folder, and what can be found there.
+//! The limits of a spool in a folder, and the states of the folder.
 
 use std::time::Duration;
 
-/// Bounds of a spool on disk.
+/// The limits of a spool on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SqliteSettings {
-    /// The maximum disk in use, including dead letters. The log takes a few MiB more, the reserve
-    /// 2.5 MiB.
+    /// The maximum disk space in use, in bytes, including dead letters. The log takes a few MiB more, and
+    /// the reserve 2.5 MiB.
     pub max_size: u64,
-    /// How long an event or a dead letter is kept before it is dropped and counted: time during
-    /// which a process has the spool open, even if the time of day is set.
+    /// How long an event or a dead letter is stored before it is dropped and counted. Only time during
+    /// which a process has the spool open counts; a change of the time of day has no effect.
     pub max_age: Duration,
-    /// After it was full, the spool takes events again once it is down to this many percent.
+    /// A full spool accepts events again when its used space has fallen to this percentage of `max_size`.
     pub low_water_percent: u8,
-    /// Events that are recognised when they come again while they wait, the newest of each project: 16
-    /// bytes of memory each, and some of disk to read at the start.
+    /// The number of waiting events that the spool recognises when they arrive again. At its start, it
+    /// reads the keys of the newest events of each project from disk. Each key takes 16 bytes of memory.
     pub recognised: usize,
 }
 
@@ -32,8 +32,8 @@ impl Default for SqliteSettings {
 /// The content of a spool's folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FolderState {
-    /// A spool that this version can use.
+    /// The folder contains a spool that this version can use.
     Usable,
-    /// None yet; it can be made.
+    /// The folder contains no spool yet, and one can be created.
     Empty,
 }

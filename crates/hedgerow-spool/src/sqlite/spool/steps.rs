@@ -1,5 +1,5 @@
-//! The spool's queries cost the same for any number of waiting events and dead letters: the test
-//! counts SQLite's own steps and reads its plans.
+//! Tests that the spool's queries cost the same for any number of waiting events and dead letters. They
+//! count SQLite's own steps and read its query plans.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,13 +21,13 @@ use crate::store::Refusal;
 use crate::store::{PeekLimit, Position};
 
 thread_local! {
-    /// Each statement that this thread has run, with the steps of all of its runs.
+    /// The statements that this thread has run, each with the sum of the steps of its runs.
     static RUN: RefCell<BTreeMap<String, i64>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Counts the steps of a connection's statements.
 pub(super) fn watched(mut connection: Connection) -> Result<Connection, rusqlite::Error> {
-    // A cached statement continues its count from run to run.
+    // SQLite does not reset the count of a cached statement between its runs.
     let mut before: BTreeMap<String, i32> = BTreeMap::new();
     let count = move |event: TraceEvent<'_>| {
         if let TraceEvent::Profile(statement, _) = event {
@@ -53,7 +53,7 @@ fn event(number: u64) -> SpooledEvent {
     SpooledEvent::new(text.into(), SystemTime::now()).unwrap()
 }
 
-/// A spool with so much waiting and so many dead letters for each of three projects.
+/// Creates a spool with `waiting` events and `dead` dead letters in each of three projects.
 fn filled(folder: &Path, waiting: u64, dead: u64) {
     let mut database = Database::open(folder, Opener::Proxy).unwrap();
     let now = SystemTime::now();
@@ -75,7 +75,7 @@ fn filled(folder: &Path, waiting: u64, dead: u64) {
     written.unwrap();
 }
 
-/// A worker without its thread.
+/// Creates a worker without its thread.
 fn worker(folder: &Path) -> Worker {
     let settings = SqliteSettings {
         recognised: 300,
@@ -90,18 +90,19 @@ fn worker(folder: &Path) -> Worker {
     )
 }
 
-/// The statements of one piece of the spool's work, with their steps.
+/// Runs `work` and returns its statements with their steps.
 fn steps_of(work: impl FnOnce()) -> BTreeMap<String, i64> {
     RUN.take();
     work();
     RUN.take()
 }
 
-/// Starts, looks around as each second does, keeps, delivers, and puts one among the dead letters.
+/// Opens a spool, does the maintenance of a second, reads, appends and removes events, and makes one a dead
+/// letter. Returns the statements of each part with their steps.
 fn a_day(folder: &Path) -> Vec<(&'static str, BTreeMap<String, i64>)> {
     let mut worker = worker(folder);
     let mut day = vec![("start", steps_of(|| assert!(worker.open().is_ok())))];
-    // Whether the dead letters have outgrown their share is looked at after the start.
+    // The dead letters' share is checked in the first second, not at the start.
     day.push(("first second", steps_of(|| worker.tick())));
     day.push(("second", steps_of(|| worker.tick())));
     let limit = PeekLimit {
@@ -151,7 +152,7 @@ fn queries_cost_the_same_for_any_number_of_events() {
         for (statement, steps) in &many {
             asked += 1;
             let before = few.get(statement).copied().unwrap_or_default();
-            // A tree that is deeper, a page that is split.
+            // A deeper tree and a page split may add a few steps.
             if *steps > before + before / 8 + 16 {
                 wrong.push(format!(
                     "{part}: {before} steps and {steps} of: {statement}"
@@ -185,7 +186,8 @@ fn a_spool_that_is_read_at_the_start_and_while_it_runs_is_read_by_its_indexes() 
             row.get::<_, String>(3)
         });
         for line in lines.unwrap().map(Result::unwrap) {
-            // As many rows as there are projects, one row, or the first of a table's.
+            // These scans are small: `project` has one row for each project, `clock` has one row, and a
+            // query with LIMIT stops after its first rows.
             let is_small = ["SCAN project", "SCAN clock"]
                 .iter()
                 .any(|small| line.starts_with(small));
@@ -209,7 +211,8 @@ fn dead_letters_are_counted_as_they_come_and_go() {
     let dropped = database.write(|writing| {
         writing.delete_dead_letter(numbers[0])?;
         writing.requeue(numbers[1], SystemTime::now())?;
-        // Each has the same size: the two oldest of fifteen less two go.
+        // All bodies have the same size. Thirteen dead letters are left and the limit is eleven, so the
+        // two oldest are dropped.
         let one = event(0).body().len() as u64;
         writing.evict_dead_letters(11 * one, 100)
     });
@@ -222,7 +225,7 @@ fn dead_letters_are_counted_as_they_come_and_go() {
             .collect()
     };
     assert_eq!(counts(&database), [(1, 1), (0, 5), (0, 5)]);
-    // All are older than `max_age`.
+    // All rows are older than this limit.
     let later = SystemTime::now() + Duration::from_secs(60);
     let gone = database.write(|writing| writing.expire(later, 8)).unwrap();
     assert_eq!((gone.events.len(), gone.letters), (1, 8));

@@ -1,4 +1,4 @@
-//! How appends are divided into transactions.
+//! Divides appends into transactions.
 
 use std::ops::Range;
 
@@ -7,25 +7,25 @@ use tokio::sync::oneshot;
 use crate::error::SpoolError;
 use crate::event::SpooledEvent;
 
-/// Bytes of events in one transaction: together with the log's size, the file may have to grow by
-/// this on a disk that has just become full.
+/// When the events of a transaction reach this size in bytes, the next transaction begins. On a disk that
+/// has just become full, the file may have to grow by this and the size of the log.
 pub(super) const PACK_BYTES: usize = 1 << 20;
 
-/// One request to keep events.
+/// A request to store events.
 pub(super) struct Append {
     pub(super) project: String,
     pub(super) events: Vec<SpooledEvent>,
     pub(super) reply: oneshot::Sender<Result<(), SpoolError>>,
 }
 
-/// A run of events of one append.
+/// A range of events of one append.
 pub(super) struct AppendPart {
     pub(super) append: usize,
     pub(super) events: Range<usize>,
 }
 
-/// Divides appends into transactions. An append may be in several: it gets its answer when all of
-/// it is durable, and if a later part fails, the client sends all of it again.
+/// Divides appends into transactions. One append may be in several transactions. Its answer is sent when
+/// all its events are durable; if a later part fails, the client sends the whole append again.
 pub(super) fn pack(appends: &[Append]) -> Vec<Vec<AppendPart>> {
     let (mut packs, mut pack, mut bytes) = (Vec::new(), Vec::new(), 0);
     for (append, asked) in appends.iter().enumerate() {

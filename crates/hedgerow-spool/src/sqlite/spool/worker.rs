@@ -1,7 +1,7 @@
-//! The thread that owns the file: every wait for the disk happens here, none on the async workers.
+//! The thread that owns the file. Only this thread waits for the disk; the async workers never do.
 //!
-//! Group commit: appends that came while the disk was busy go into the next transaction together,
-//! and one fsync answers all of them.
+//! It commits in groups: appends that arrive while the disk is busy go into the next transaction together,
+//! and one fsync makes all of them durable.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -23,19 +23,19 @@ use crate::event::SpooledEvent;
 use crate::store::{Availability, Counters, Gauges, PeekLimit, Position};
 use crate::store::{Clock, Refusal};
 
-/// How often age, free pages and other processes' work are looked at.
+/// How often the thread does its maintenance and reads the changes of other processes.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 
-/// Bytes of events that are taken from the queue at once.
+/// When the events of a group of commands reach this size in bytes, the thread adds no further command.
 const GROUP_BYTES: usize = 8 << 20;
 
-/// Requests that are taken from the queue at once.
+/// The maximum number of commands that the thread takes from the queue at once.
 const GROUP: usize = 4_096;
 
-/// Events that are removed at a time on a full disk: each step needs little log.
+/// The number of events that are removed at once on a full disk, so that each step needs little log.
 pub(super) const SMALL_STEP: usize = 100;
 
-/// A request to the thread.
+/// A command to the thread.
 pub(super) enum WorkerCommand {
     Append {
         project: String,
@@ -68,14 +68,15 @@ pub(super) enum WorkerCommand {
 pub(super) struct WorkerShared {
     pub(super) gauges: Gauges,
     pub(super) counters: Counters,
-    /// Whether an operator asks if events are taken; most installations never do.
+    /// Whether the availability has ever been read. Most installations never read it, and then the thread
+    /// need not check it every second.
     asked: AtomicBool,
-    /// Why the last check found that events are not taken, if they are not.
+    /// The reason why the spool does not accept events, if the last check found one.
     trouble: Mutex<Option<String>>,
 }
 
 impl WorkerShared {
-    /// The result of the last check. After the first call there is one each second.
+    /// Returns the result of the last check. After the first call, the thread checks every second.
     pub(super) fn availability(&self) -> Availability {
         match self.trouble() {
             Some(_) => Availability::Unavailable,
@@ -95,11 +96,11 @@ impl WorkerShared {
     }
 }
 
-/// Whether appends are taken.
+/// Whether the spool has room for appends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum AppendRoom {
     Available,
-    /// The limit was reached; nothing is taken above the low-water mark.
+    /// The limit was reached. Appends are refused until the used space falls to the low-water mark.
     Full,
 }
 
@@ -109,28 +110,29 @@ pub(super) struct Worker {
     pub(super) shared: Arc<WorkerShared>,
     pub(super) database: Option<Database>,
     pub(super) reserve: Reserve,
-    /// Waiting events, to recognise a repeated one.
+    /// The deduplication keys of waiting events, combined with their projects.
     pub(super) known: HashSet<u128>,
-    /// Delivered, but not yet forgotten by the file.
+    /// Delivered events that are not removed from the file yet, with their projects.
     pub(super) delivered: HashMap<Position, Arc<str>>,
     pub(super) room: AppendRoom,
-    /// Bytes of the log that are not in the file yet.
+    /// The bytes of the log that are not in the file yet.
     pub(super) logged: usize,
+    /// The last failure of a write, and when it happened. `None` after a successful append.
     pub(super) failed: Option<(Instant, SpoolError)>,
-    /// The logged failure, for the line that reports its end.
+    /// The current outage, for the log line that reports its end.
     pub(super) outage: Option<Outage>,
     pub(super) dead_letter_share: DeadLetterShare,
     pub(super) clock: SpoolClock,
 }
 
-/// A time in which the spool does not take events.
+/// A time during which the spool does not accept events.
 pub(super) struct Outage {
     pub(super) since: Instant,
-    /// Events that it did not keep.
+    /// The number of events that the spool refused during this time.
     pub(super) refused: u64,
 }
 
-/// Whether the dead letters may have outgrown their share.
+/// Whether the dead letters' share of `max_size` has been checked since one was added.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeadLetterShare {
     Checked,
@@ -163,8 +165,8 @@ impl Worker {
 
     pub(super) fn run(mut self, commands: &Receiver<WorkerCommand>) {
         let mut ticked = Instant::now();
-        // The thread checks once at its start, so that an unusable folder is reported before it is
-        // needed.
+        // The thread checks once after its start, so that an unusable folder is reported before the spool
+        // is needed.
         let mut condition = None;
         loop {
             let first = match commands.recv_timeout(TICK.saturating_sub(ticked.elapsed())) {
@@ -200,7 +202,7 @@ impl Worker {
         }
     }
 
-    /// Checks whether events are accepted, and logs a change.
+    /// Checks whether the spool accepts events, and logs a change.
     fn look(&mut self, before: Option<Availability>) -> Availability {
         let usable = self.usable();
         self.shared.set_trouble(usable.as_ref().err());
@@ -297,8 +299,8 @@ impl Worker {
         })
     }
 
-    /// Moves the log into the file when it is time. As long as that fails, nothing is appended: a
-    /// log that takes the last of the disk could never be emptied again.
+    /// Moves the log into the file if the log has at least [`LOG_BYTES`]. While that fails, nothing is
+    /// appended: if the log took the last disk space, the disk could never be emptied again.
     pub(super) fn checkpoint(&mut self) -> Result<(), SpoolError> {
         if self.logged >= LOG_BYTES {
             let database = self.database.as_ref().ok_or(SpoolError::Closed)?;
@@ -308,8 +310,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether an append would succeed: the file can be opened, there is space, and the disk
-    /// accepts bytes. A disk reports a failure only when it is written to.
+    /// Checks that an append would succeed: the file can be opened, there is space, and the disk accepts
+    /// bytes. It writes a small file, because a disk reports a failure only when it is written to.
     fn usable(&mut self) -> Result<(), SpoolError> {
         self.open()?;
         if self.room == AppendRoom::Full {
@@ -321,7 +323,7 @@ impl Worker {
                 return Err(SpoolError::Full { used, max_size });
             }
         }
-        // Nothing is appended where the reserve has no room: a disk that takes a little is full.
+        // Without the reserve nothing is appended, so a disk without space for the reserve is full.
         if self.outage.is_some() {
             self.reserve.keep()?;
         }
@@ -338,7 +340,7 @@ impl Worker {
         });
     }
 
-    /// Tells that the spool takes events again, for how long it did not, and what that cost.
+    /// Logs that the spool accepts events again, how long it did not, and how many events it refused.
     pub(super) fn log_recovery(&mut self) {
         let Some(Outage { since, refused }) = self.outage.take() else {
             return;
@@ -349,8 +351,9 @@ impl Worker {
         );
     }
 
-    /// After a failure the connection is opened again, unless there is just no space: then SQLite
-    /// has rolled back and continues.
+    /// Records a failure, and closes the connection so that the next call of `open` opens it again. If
+    /// only space is missing, SQLite has rolled back, and the connection stays open. It also stays open if
+    /// the file is damaged or deleted: `open` needs it for the recovery.
     pub(super) fn failed(&mut self, error: &SpoolError) {
         self.begin_outage();
         self.failed = Some((Instant::now(), error.clone()));

@@ -1,4 +1,4 @@
-//! The changes of the tables within one transaction.
+//! Changes the tables within one transaction.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -12,15 +12,15 @@ use crate::event::{milliseconds, time_of};
 use crate::store::Position;
 use crate::store::Refusal;
 
-/// The events that left the spool.
+/// The events and dead letters that were dropped.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Removed {
-    /// Projects and deduplication keys.
+    /// The project and the deduplication key of each event.
     pub(crate) events: Vec<(String, u128)>,
     pub(crate) letters: u64,
 }
 
-/// A transaction under way.
+/// An open transaction.
 pub(crate) struct Writing<'a> {
     transaction: Transaction<'a>,
     projects: &'a mut HashMap<String, i64>,
@@ -41,7 +41,7 @@ impl<'a> Writing<'a> {
         self.transaction.commit()
     }
 
-    /// Brings the tables from one format to another, unless another process has been quicker.
+    /// Converts the tables from one format to another, unless another process has already done it.
     pub(super) fn change_format(
         &mut self,
         from: i64,
@@ -60,7 +60,7 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Writes the spool's own time down; it never goes back.
+    /// Writes the spool's own time, unless the stored time is later.
     pub(crate) fn remember(&mut self, time: SystemTime) -> Result<(), rusqlite::Error> {
         self.transaction
             .prepare_cached(
@@ -71,7 +71,7 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Gives no event a position up to this one.
+    /// Makes new events get positions after this one.
     pub(crate) fn begin_after(&mut self, position: i64) -> Result<(), rusqlite::Error> {
         let changed = self.transaction.execute(
             "UPDATE sqlite_sequence SET seq = MAX(seq, ?1) WHERE name = 'event'",
@@ -158,7 +158,7 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Removes an event; returns its project and deduplication key if it existed.
+    /// Removes an event. Returns its project and deduplication key if it existed.
     pub(crate) fn remove(
         &mut self,
         position: Position,
@@ -180,7 +180,7 @@ impl<'a> Writing<'a> {
         Ok(Some((name, u128::from_be_bytes(dedup_key))))
     }
 
-    /// Moves an event to the dead letters, if it is still there.
+    /// Moves an event to the dead letters, if it still exists. Returns its project and deduplication key.
     pub(crate) fn dead_letter(
         &mut self,
         position: Position,
@@ -201,7 +201,7 @@ impl<'a> Writing<'a> {
         self.remove(position)
     }
 
-    /// Puts a dead letter at the end of the queue again.
+    /// Moves a dead letter to the end of the queue, if it exists.
     pub(crate) fn requeue(&mut self, number: i64, now: SystemTime) -> Result<(), rusqlite::Error> {
         let found = self
             .transaction
@@ -213,7 +213,8 @@ impl<'a> Writing<'a> {
         };
         let body = Bytes::from(Vec::<u8>::clone(&body));
         let bytes = size(&body);
-        // A damaged text that is no longer an event is sent as it is; capture decides.
+        // A damaged body that is no longer a valid event is sent unchanged; PostHog's capture service
+        // decides.
         let dedup_key =
             SpooledEvent::new(body.clone(), time_of(arrived)).map_or(0, |event| event.dedup_key());
         self.insert(project, arrived, now, dedup_key, &body)?;
@@ -221,7 +222,7 @@ impl<'a> Writing<'a> {
         self.delete_dead_letter(number)
     }
 
-    /// Inserts a dead letter as it was: arrived, refused_at, status, reason, body.
+    /// Inserts a dead letter. `values` are arrived, refused_at, status, reason and body, in this order.
     pub(crate) fn insert_dead_letter(
         &mut self,
         project: &str,
@@ -246,7 +247,7 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Drops rows from before `limit`, at most `most` events and letters each.
+    /// Drops rows that are older than `limit`: at most `most` events, and at most `most` dead letters.
     pub(crate) fn expire(
         &mut self,
         limit: SystemTime,
@@ -257,7 +258,7 @@ impl<'a> Writing<'a> {
             events: Vec::new(),
             letters: self.expire_dead_letters(limit, most)?,
         };
-        // Usually one look at the oldest is all there is to do.
+        // Usually the oldest event is not old enough, and nothing else has to be read.
         let oldest: Option<i64> = self
             .transaction
             .prepare_cached("SELECT stored_at FROM event ORDER BY seq LIMIT 1")?
@@ -299,8 +300,8 @@ impl<'a> Writing<'a> {
         Ok(dropped as u64)
     }
 
-    /// Drops the oldest dead letters until the rest holds at most `limit` bytes of JSON, and at most
-    /// `most` of them.
+    /// Drops the oldest dead letters until the rest has at most `limit` bytes of JSON, but at most `most`
+    /// of them. Returns how many were dropped.
     pub(crate) fn evict_dead_letters(
         &mut self,
         limit: u64,
@@ -336,18 +337,18 @@ impl<'a> Writing<'a> {
     }
 }
 
-/// Bytes in use: pages of the file that hold something.
+/// Returns the bytes of the file's pages that are in use.
 pub(super) fn used(connection: &Connection) -> Result<u64, rusqlite::Error> {
     let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
     Ok((read("page_count")? - read("freelist_count")?) * read("page_size")?)
 }
 
-/// An event's length as a column has it.
+/// Returns the length of an event in bytes, as the integer type of a column.
 pub(super) fn size(body: &[u8]) -> i64 {
     i64::try_from(body.len()).unwrap_or(i64::MAX)
 }
 
-/// The checksum of a body, to detect damaged bytes.
+/// Returns the CRC-32 of a body, to detect damaged bytes.
 pub(super) fn checksum(body: &[u8]) -> u32 {
     let mut crc = Crc::new();
     crc.update(body);
