@@ -26,13 +26,13 @@ pub(in crate::rewrite) enum NextPart {
     /// A message with exactly this range.
     Message(Range<usize>),
     /// The whole body. Its path names one message, but it may be a batch. The caller answers with
-    /// [`Body::is_message`], or lets the body look for a batch with [`Body::seek_batch`].
+    /// [`SplitBody::is_message`], or lets the body look for a batch with [`SplitBody::seek_batch`].
     MessageOrBatch(Range<usize>),
     /// A message that starts with this range and ends within it. The caller states its length with
-    /// [`Body::consumed`].
+    /// [`SplitBody::consumed`].
     MessageWithin(Range<usize>),
     /// A message that starts with this range and may end within it. The caller states its length with
-    /// [`Body::consumed`], or calls [`Body::follow_item`] if it does not end there.
+    /// [`SplitBody::consumed`], or calls [`SplitBody::follow_item`] if it does not end there.
     MessagePerhapsWithin(Range<usize>),
     /// The guess of the end of `batch` was wrong. The body restarts, and the caller must discard every
     /// result of its messages.
