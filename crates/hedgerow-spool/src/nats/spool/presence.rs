@@ -147,8 +147,8 @@ impl ServerPresence {
         (Troubles::of_all(errors.into_values().collect()), all)
     }
 
-    /// While no server is connected, asks the servers of the settings which protocol they speak, and records
-    /// those that do not speak NATS. Never returns.
+    /// While no server is connected, asks the servers of the settings which protocol they speak, and
+    /// records those that do not speak NATS. Never returns.
     pub(super) async fn ask_strangers(&self) {
         let mut asked: Option<Instant> = None;
         loop {
