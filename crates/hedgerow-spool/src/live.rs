@@ -1,9 +1,9 @@
-//! Which way a live batch goes: straight to PostHog, or into the spool.
+//! Chooses whether a live batch is sent straight to PostHog or stored in the spool.
 //!
-//! The rule that keeps everyone's events in order: while anything of a project waits in the spool,
-//! all that arrives for it goes behind it into the spool. It holds for the whole project and not
-//! per `distinct_id`, because `$identify` and `$create_alias` join ids, and an order between two
-//! ids that turn out to be one person cannot be repaired later (posthog-ingestion 4.3).
+//! One rule keeps each person's events in order: while events of a project wait in the spool, the
+//! proxy appends all new events of the project to the spool. The rule applies to the whole project and
+//! not per `distinct_id`, because `$identify` and `$create_alias` join ids. If two ids turn out to
+//! be one person, the order of their events cannot be repaired later (posthog-ingestion 4.3).
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
@@ -17,28 +17,29 @@ use crate::event::SpooledEvent;
 use crate::store::{FinalBatch, Gauge, Store};
 use crate::upstream::Verdict;
 
-/// When a project's events are acknowledged.
+/// When the proxy acknowledges a project's events to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeliveryMode {
-    /// When PostHog has them; the spool is used on trouble only.
+    /// When PostHog has accepted them. The proxy uses the spool only when it cannot send them to PostHog.
     #[default]
     Stream,
-    /// The same, where the requests that come within a moment go to PostHog together.
+    /// As for `Stream`, but the proxy sends requests that arrive within a moment to PostHog together.
     Group,
-    /// When they are durable; they go to PostHog a moment later, in larger batches.
+    /// When the spool has stored them durably. The replay sends them to PostHog a moment later, in larger
+    /// batches.
     Spool,
 }
 
-/// Which way a batch goes.
+/// Where a batch is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchRoute {
-    /// To PostHog now. The verdict has to be reported with [`ProjectDelivery::report`].
+    /// To PostHog now. The caller must report the verdict with [`ProjectDelivery::report`].
     Stream,
     /// Into the spool, with [`ProjectDelivery::keep`].
     Spool,
 }
 
-/// Delivery of all projects: the live side and the replay share it.
+/// The delivery state of all projects, which the live requests and the replay share.
 pub struct Delivery {
     store: Arc<dyn Store>,
     breaker: BreakerSettings,
@@ -46,8 +47,8 @@ pub struct Delivery {
     projects: ByProject<ProjectDelivery>,
 }
 
-/// Delivery of one project. Clones share their state; keep one with the compiled configuration, so
-/// that a request costs no look-up.
+/// The delivery state of one project. Clones share their state. Store a clone with the compiled
+/// configuration, so that a request needs no look-up.
 #[derive(Clone)]
 pub struct ProjectDelivery {
     inner: Arc<ProjectDeliveryInner>,
@@ -64,28 +65,28 @@ struct ProjectDeliveryInner {
     drain_state: DrainState,
 }
 
-/// The state of a project for an operator.
+/// The state of a project, as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectStatus {
-    /// Its name.
+    /// The name of the project.
     pub project: String,
-    /// Events that wait.
+    /// The number of events that wait in the spool.
     pub events: u64,
-    /// Their JSON in bytes.
+    /// The size of the waiting events' JSON, in bytes.
     pub bytes: u64,
-    /// When the oldest of them arrived, where this process drains them.
+    /// When the oldest waiting event arrived. Known only if this process drains the project.
     pub oldest: Option<SystemTime>,
-    /// Events that PostHog rejected for good and that the spool keeps.
+    /// The number of events that PostHog rejected for good and that the spool keeps.
     pub dead_letters: u64,
-    /// Whether PostHog is believed to be there.
+    /// Whether the breaker assumes that PostHog is reachable.
     pub breaker: BreakerState,
     /// Whether the spool can be drained.
     pub draining: Draining,
 }
 
 impl Delivery {
-    /// Delivery with this spool. `hold` is how long a live batch waits for the end of a replay
-    /// that is sending its last request, before it goes into the spool instead.
+    /// Creates the delivery state for this spool. While a replay sends its last request, a live batch
+    /// waits at most for `hold`; then the batch goes into the spool.
     pub fn new(store: Arc<dyn Store>, breaker: BreakerSettings, hold: Duration) -> Self {
         Self {
             store,
@@ -95,7 +96,7 @@ impl Delivery {
         }
     }
 
-    /// Delivery of a project.
+    /// Returns the delivery state of a project.
     pub fn project(&self, name: &str) -> ProjectDelivery {
         self.projects.of(name, || ProjectDelivery {
             inner: Arc::new(ProjectDeliveryInner {
@@ -111,12 +112,12 @@ impl Delivery {
         })
     }
 
-    /// The spool.
+    /// Returns the spool.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
-    /// Every project that was ever used, by name.
+    /// Returns the state of every project that this process has used, sorted by name.
     pub fn status(&self) -> Vec<ProjectStatus> {
         let projects = self.projects.all().into_iter();
         projects
@@ -137,15 +138,15 @@ impl Delivery {
 }
 
 impl ProjectDelivery {
-    /// Sets when this project's events are acknowledged; from the next batch on.
+    /// Sets when the proxy acknowledges this project's events. The next batch is the first to use the mode.
     pub fn set_mode(&self, mode: DeliveryMode) {
         self.inner
             .spool_mode
             .store(mode == DeliveryMode::Spool, Ordering::Relaxed);
     }
 
-    /// When this project's events are acknowledged: [`DeliveryMode::Spool`], or [`DeliveryMode::Stream`] also for
-    /// requests that go together.
+    /// Returns when the proxy acknowledges this project's events. For [`DeliveryMode::Group`] this is
+    /// [`DeliveryMode::Stream`].
     pub fn mode(&self) -> DeliveryMode {
         if self.inner.spool_mode.load(Ordering::Relaxed) {
             DeliveryMode::Spool
@@ -155,7 +156,7 @@ impl ProjectDelivery {
     }
 
     /// Chooses the route of the next batch. Returns at once, except while the replay is sending its
-    /// last request: then it waits for that, at most for the time given to [`Delivery::new`].
+    /// last request: then it waits until that request ends, at most for the `hold` of [`Delivery::new`].
     pub async fn admit(&self) -> BatchRoute {
         if self.mode() == DeliveryMode::Spool {
             return BatchRoute::Spool;
@@ -168,14 +169,14 @@ impl ProjectDelivery {
             }
         }
         match self.inner.breaker.admit(Instant::now()) {
-            // With nothing in the spool no replay would notice that PostHog is back.
+            // A probe also streams: with an empty spool, no replay would notice that PostHog is back.
             Admission::Go | Admission::Probe => BatchRoute::Stream,
             Admission::Wait(_) => BatchRoute::Spool,
         }
     }
 
-    /// The way that the next batch will probably go, for its writer to prepare for. Waits for
-    /// nothing, and promises nothing.
+    /// Returns the route that the next batch will probably take, so that its writer can prepare for it.
+    /// Does not wait; [`admit`](Self::admit) may choose another route.
     pub fn likely_route(&self) -> BatchRoute {
         let inner = &self.inner;
         let streams = self.mode() != DeliveryMode::Spool
@@ -187,7 +188,7 @@ impl ProjectDelivery {
         }
     }
 
-    /// Reports the outcome of a batch that was admitted to stream.
+    /// Reports PostHog's verdict on a batch whose route was [`BatchRoute::Stream`].
     pub fn report(&self, verdict: &Verdict) {
         match verdict {
             // A rejection also shows that PostHog is reachable.
@@ -200,15 +201,16 @@ impl ProjectDelivery {
         }
     }
 
-    /// Stores events; when this returns `Ok`, they are durable and the client may get its 200.
+    /// Stores events in the spool. After `Ok` they are durable, and the proxy may answer the client
+    /// with 200.
     ///
     /// # Errors
-    /// Those of [`Store::append`]: the client has to come back later.
+    /// Those of [`Store::append`]: the client has to send the events again later.
     pub async fn keep(&self, events: Vec<SpooledEvent>) -> Result<(), SpoolError> {
         self.inner.store.append(&self.inner.name, events).await
     }
 
-    /// Whether PostHog is believed to be there.
+    /// Returns whether the breaker assumes that PostHog is reachable.
     pub fn condition(&self) -> BreakerState {
         self.inner.breaker.condition()
     }
@@ -225,18 +227,19 @@ impl ProjectDelivery {
         &self.inner.breaker
     }
 
-    /// Counts events that PostHog refused one after the other, none accepted between them.
+    /// Counts an event that PostHog refused, and returns how many it has refused without accepting one in
+    /// between.
     pub(super) fn refused(&self) -> u32 {
         self.inner.refused_in_row.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The spool could not do its part of the draining.
+    /// Records that a spool operation of the drain failed.
     pub(super) fn drain_failed(&self, error: &SpoolError) {
         let inner = &self.inner;
         inner.drain_state.failed(&inner.name, error, Instant::now());
     }
 
-    /// The spool has done its part.
+    /// Records that the spool operations of the drain succeeded.
     pub(super) fn drain_succeeded(&self) {
         self.inner.drain_state.end(&self.inner.name, Instant::now());
     }
@@ -246,7 +249,7 @@ impl ProjectDelivery {
     }
 }
 
-/// A random byte; without a source of randomness the middle.
+/// Returns a random byte, or 128 if the system has no source of randomness.
 pub(super) fn jitter() -> u8 {
     let mut byte = [128];
     let _ = getrandom::fill(&mut byte);

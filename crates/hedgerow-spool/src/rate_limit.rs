@@ -1,9 +1,9 @@
-//! A rate limit, so that a recovery does not slow the live traffic down.
+//! Limits the rate of a recovery, so that it does not slow down the live traffic.
 
 use std::time::{Duration, Instant};
 
-/// A bucket of events that fills with time. A batch larger than the bucket passes when the bucket
-/// is full, and is paid for afterwards.
+/// A token bucket with one token per event. A batch passes as soon as the bucket is not below zero, and
+/// may take more tokens than there are. Later batches wait until the bucket has refilled.
 #[derive(Debug)]
 pub(super) struct RateLimit {
     per_second: f64,
@@ -12,7 +12,7 @@ pub(super) struct RateLimit {
 }
 
 impl RateLimit {
-    /// This many events a second, and as many at once.
+    /// Allows this many events per second. A full bucket holds the events of one second.
     pub(super) fn new(per_second: u32, now: Instant) -> Self {
         let per_second = f64::from(per_second.max(1));
         Self {
@@ -49,7 +49,7 @@ mod tests {
             }
             let seconds = (now - start).as_secs_f64();
             let expected = 10_000.0 / 100.0;
-            // One bucket at the start and one batch at the end are free.
+            // One bucket at the start and one batch at the end need no wait.
             let slack = (100.0 + 2.0 * batch as f64) / 100.0 + 0.1;
             assert!(
                 (expected - slack..=expected + slack).contains(&seconds),

@@ -82,12 +82,12 @@ const BUILD: SpoolBuild = SpoolBuild::Made(spool::NatsBackend::of);
 #[cfg(not(feature = "nats"))]
 const BUILD: SpoolBuild = SpoolBuild::Lacks { feature: "nats" };
 
-/// What `url` takes.
+/// The values that `url` accepts.
 const SERVERS: &str = "nats://host:port or tls://host:port, or several of them";
-/// What `stream` takes.
+/// The values that `stream` accepts.
 const STREAM: &str = "a name of 1 to 64 letters, digits, - or _";
 
-/// A credentials file, as `nsc` and the hosted services write it.
+/// Returns whether a text is a credentials file, as `nsc` and the hosted services write it.
 fn is_credentials(text: &str) -> bool {
     const PARTS: [&str; 2] = ["BEGIN NATS USER JWT", "BEGIN USER NKEY SEED"];
     PARTS.iter().all(|part| text.contains(part))

@@ -1,4 +1,4 @@
-//! One project's events on their way from the spool to PostHog.
+//! Sends one project's events from the spool to PostHog.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -20,16 +20,17 @@ use crate::rate_limit::RateLimit;
 use crate::store::{FinalBatch, Lead, PeekLimit, QueuedEvent, Rest, Store};
 use crate::upstream::{Encoding, OutgoingBatch, Upstream, Verdict};
 
-/// The wait after the spool itself could not be read or written.
+/// How long a drain waits after it could not read or write the spool.
 const SPOOL_PAUSE: Duration = Duration::from_secs(1);
 
-/// A request is not made smaller than this, in bytes: below it, the event is at fault for a 413.
+/// The drain does not reduce the size limit of a batch below this, in bytes. If PostHog answers a smaller
+/// batch with 413, the event is the cause.
 const LEAST_BATCH: usize = 64 << 10;
 
-/// The pause of a process that does not drain, until it checks again whether it should.
+/// How long a process that does not lead waits before it checks again whether it leads.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How many batches are compressed at once, of all projects.
+/// The most batches that are compressed at once, for all projects together.
 static COMPRESSING: Semaphore = Semaphore::const_new(8);
 
 pub(super) struct ProjectDrain {
@@ -39,27 +40,28 @@ pub(super) struct ProjectDrain {
     settings: ReplaySettings,
     state: watch::Receiver<RunState>,
     rate_limit: RateLimit,
-    /// The largest batch that PostHog accepts, as far as it is known.
+    /// The size of the largest batch that PostHog accepts, in bytes, as far as it is known.
     most_bytes: usize,
-    /// The next batch: smaller after a failure, larger again with each success.
+    /// The size limit of the next batch, in bytes. A failure reduces it to half of the failed batch, and
+    /// each success doubles it.
     batch_bytes: usize,
     last: FinalBatch,
 }
 
-/// The outcome of a delivery.
+/// The result of a delivery.
 #[derive(PartialEq, Eq)]
 enum DrainOutcome {
-    /// All of it has left the spool.
+    /// All of the batch's events have left the spool.
     Through,
-    /// Some of it has not.
+    /// Some of the batch's events are still in the spool.
     Stuck,
 }
 
-/// Whether there is more to do.
+/// Whether the drain continues.
 #[derive(PartialEq, Eq)]
 enum DrainStep {
     Next,
-    /// Nothing waits, or another process is the leader.
+    /// No event waits, another process leads, or the drain cannot continue now.
     Done,
 }
 
@@ -93,7 +95,7 @@ impl ProjectDrain {
         *self.state.borrow() == RunState::Running
     }
 
-    /// Sleeps, unless the replay is stopped meanwhile.
+    /// Sleeps for this time, or until the replay is stopped.
     async fn pause(&mut self, time: Duration) {
         let mut state = self.state.clone();
         let _ =
@@ -159,8 +161,8 @@ impl ProjectDrain {
                 return DrainStep::Done;
             }
         }
-        // All events that wait now are sent as a whole. New events wait for the end of that instead
-        // of going into the spool: so the spool runs empty under any load.
+        // The batch contains all events that wait now. New live events wait until it is delivered instead
+        // of going into the spool, so the spool becomes empty under any load.
         let whole = admission == Admission::Go && taken.rest == Rest::Nothing;
         self.set_final_batch(if whole && self.project.mode() == DeliveryMode::Stream {
             FinalBatch::InFlight
@@ -176,7 +178,7 @@ impl ProjectDrain {
         DrainStep::Next
     }
 
-    /// For how long this process may drain, if that is enough for one delivery.
+    /// Returns how long this process may drain, if that is enough for one delivery.
     async fn leads(&self) -> Result<Option<Duration>, SpoolError> {
         Ok(match self.store.lead(self.project.name()).await? {
             Lead::Ours(left) => Some(left).filter(|left| *left >= self.settings.longest_delivery),
@@ -193,7 +195,7 @@ impl ProjectDrain {
         self.project.gauge().set_final_batch(last);
     }
 
-    /// In mode `spool`, how long to wait for more events before a batch is worth its request.
+    /// Returns how long to wait for more events before the batch is sent. Only mode `spool` waits.
     fn lingers(&self, held: &[QueuedEvent], oldest: SystemTime) -> Option<Duration> {
         if self.project.mode() != DeliveryMode::Spool || held.len() >= self.settings.batch_events {
             return None;
@@ -202,8 +204,8 @@ impl ProjectDrain {
         if bytes >= self.batch_bytes / 2 {
             return None;
         }
-        // An arrival in the future means that the clock was set back: waiting for it could take
-        // that long.
+        // If the arrival is in the future, the clock was set back. Then the wait could be just as
+        // long, so the batch is sent at once.
         let age = SystemTime::now().duration_since(oldest).ok()?;
         self.settings
             .linger
@@ -211,12 +213,12 @@ impl ProjectDrain {
             .filter(|wait| !wait.is_zero())
     }
 
-    /// Sends events in their order. When PostHog rejects several for good, halves are sent until
-    /// the rejected event is alone; the rest is delivered, in order as well.
+    /// Sends events in their order. When PostHog rejects a batch of several events for good, sends halves
+    /// of it until the rejected event is alone, and delivers the other events in their order.
     async fn deliver(&mut self, envelope: &Envelope, held: Vec<QueuedEvent>) -> DrainOutcome {
         let mut halving = Halving::new(held);
         while let Some(part) = halving.next_part() {
-            // Taking them, and each part before this one, took its time.
+            // Reading the events, and sending the parts before this one, has taken time.
             let left = match self.leads().await {
                 Ok(Some(left)) => left,
                 Ok(None) => return DrainOutcome::Stuck,
@@ -228,8 +230,8 @@ impl ProjectDrain {
             };
             let bytes: usize = part.iter().map(|held| held.body.len()).sum();
             let before = self.project.condition();
-            // Each read and write has its timeout, but many slow ones add up: this process must not
-            // send after the next leader has begun.
+            // Each read and write has a timeout, but many slow ones add up. This process must not send
+            // after the next leader has begun.
             let sent = tokio::time::timeout(left, self.send(envelope, &part)).await;
             match sent.unwrap_or_else(|_| too_slow()) {
                 Verdict::Accepted => {
@@ -279,8 +281,8 @@ impl ProjectDrain {
                 }
                 Verdict::TryLater { retry_after, why } => {
                     self.project.drain_succeeded();
-                    // It may have been more than PostHog can do within the timeout, and the same
-                    // again would be too.
+                    // PostHog may not be able to process a batch of this size within the timeout, so
+                    // the next one is smaller.
                     if part.len() > 1 {
                         self.batch_bytes = self.batch_bytes.min(bytes / 2).max(self.least());
                     }
@@ -305,7 +307,7 @@ impl ProjectDrain {
         let plain = Batch::of(envelope, part.iter().map(|held| &held.body));
         let body = match self.settings.encoding {
             Encoding::Identity => Some(plain),
-            // Megabytes take milliseconds: not on a thread that serves requests.
+            // Compressing megabytes takes milliseconds, too long for a thread that serves requests.
             Encoding::Gzip => {
                 let _turn = COMPRESSING.acquire().await;
                 run_blocking(move || gzip(&plain)).await.ok().flatten()

@@ -1,69 +1,70 @@
-//! How old the messages of a stream are, by the time that passed while a proxy used it.
+//! Measures how old the messages of a stream are, in time during which a proxy used the stream.
 //!
-//! Neither the servers' clocks nor the proxies' decide: they can be set, and events acknowledged a
-//! moment ago would be a year old. The streams number their messages, so a mark says: at this age of
-//! the spool, these numbers had been given. What has a number up to a mark is at least as old as the
-//! mark. A record holds the marks and the age of the spool; every proxy goes on from it, and while no
-//! proxy runs, nothing grows older.
+//! The ages do not depend on the clocks of the servers or the proxies. Someone can set a clock, and then
+//! events acknowledged a moment ago would be a year old. The streams number their messages, so a mark
+//! records which numbers had been given at an age of the spool. A message whose number is not above a
+//! mark's is at least as old as the mark. A record holds the marks and the age of the spool. Every proxy
+//! continues from this record, and while no proxy runs, no message grows older.
 
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// How often the record is shared at least, while something waits.
+/// The longest time between two updates of the shared record while messages wait.
 const SHARE: Duration = Duration::from_secs(60);
 
 /// The last numbers given by the two streams that hold events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LastNumbers {
-    /// By the stream of what waits.
+    /// The last number of the stream of waiting events.
     pub(super) waiting: u64,
-    /// By the stream of dead letters.
+    /// The last number of the stream of dead letters.
     pub(super) dead: u64,
 }
 
-/// When the two streams were made. A stream that was made again numbers its messages anew.
+/// When the two streams were created. A stream that was created again numbers its messages from the start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StreamsMade {
     pub(super) waiting: String,
     pub(super) dead: String,
 }
 
-/// A mark: these numbers had been given at this age of the spool.
+/// The numbers that the streams had given at one age of the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
-    /// In milliseconds.
+    /// The age of the spool, in milliseconds.
     at: u64,
     last: LastNumbers,
 }
 
-/// The marks of a spool and its age, as the proxies share them.
+/// The marks and the age of a spool, which the proxies share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct AgeRecord {
-    /// Which proxy began to count, by chance: the ages of two beginnings cannot be compared.
+    /// A random number that identifies where the count of the age began. Ages with different
+    /// beginnings cannot be compared.
     beginning: u64,
     made: StreamsMade,
-    /// In milliseconds.
+    /// The age of the spool, in milliseconds.
     age: u64,
-    /// The earliest first.
+    /// The marks, the earliest first.
     marks: Vec<Mark>,
 }
 
-/// What a process knows of the ages.
+/// A process's own copy of the record of ages.
 pub(super) struct AgeBook {
     max_age: Duration,
     record: AgeRecord,
-    /// When `record.age` was right.
+    /// When `record.age` was last updated.
     since: Instant,
-    /// When the record was last shared.
+    /// When the record was last shared with the other proxies.
     shared: Option<Instant>,
     part: RecordPart,
 }
 
-/// Whether the record of the proxies is this process's record too.
+/// Whether this process has written to the shared record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RecordPart {
-    /// Not yet: this process has just begun, or nothing has waited since.
+    /// Not yet: this process has just started, or nothing has waited since it started.
     None,
     Joined,
 }
@@ -73,7 +74,7 @@ fn millis(time: Duration) -> u64 {
 }
 
 impl AgeBook {
-    /// One that begins to count now.
+    /// Creates a book that begins to count now.
     pub(super) fn new(max_age: Duration, made: StreamsMade, beginning: u64, now: Instant) -> Self {
         Self {
             max_age,
@@ -89,17 +90,18 @@ impl AgeBook {
         }
     }
 
-    /// Whether it is about these streams.
+    /// Returns whether the record is about these streams.
     pub(super) fn is_of(&self, made: &StreamsMade) -> bool {
         self.record.made == *made
     }
 
-    /// The time between two marks.
+    /// Returns the shortest time between two marks.
     fn step(&self) -> Duration {
         (self.max_age / 100).max(Duration::from_secs(1))
     }
 
-    /// Whether the record is to be shared: what passed since the last time is lost with a crash.
+    /// Returns whether it is time to share the record. A crash loses the time since the record was last
+    /// shared.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         let every = self.step().min(SHARE);
         let elapsed = |at| now.saturating_duration_since(at);
@@ -110,12 +112,12 @@ impl AgeBook {
         self.shared = Some(now);
     }
 
-    /// The record has been stored for all.
+    /// Records that this process has written the shared record.
     pub(super) fn joined(&mut self) {
         self.part = RecordPart::Joined;
     }
 
-    /// The record at this moment.
+    /// Updates the record's age, and returns the record.
     pub(super) fn record(&mut self, now: Instant) -> &AgeRecord {
         let passed = millis(now.saturating_duration_since(self.since));
         self.record.age = self.record.age.saturating_add(passed);
@@ -123,15 +125,15 @@ impl AgeBook {
         &self.record
     }
 
-    /// Goes on from the record that the proxies share. Of two beginnings the one counts that has counted for
-    /// longer.
+    /// Merges the record that the proxies share into this one. If the two have different beginnings, the
+    /// older record replaces the other, and a process that has not written yet takes the shared one.
     pub(super) fn merge(&mut self, shared: AgeRecord, now: Instant) {
         let own = self.record(now);
         if shared.made != own.made {
             return;
         }
         if shared.beginning != own.beginning {
-            // Of two that are as long, all proxies take the same one.
+            // If the ages are equal, the smaller beginning wins, so all proxies choose the same record.
             let is_longer = (shared.age, own.beginning) > (own.age, shared.beginning);
             if is_longer || self.part == RecordPart::None {
                 self.record = shared;
@@ -144,7 +146,7 @@ impl AgeBook {
         self.record.marks.dedup();
     }
 
-    /// Notes the numbers that have been given by now, and forgets marks that say nothing more.
+    /// Records the numbers given so far, and removes marks that are no longer needed.
     pub(super) fn mark(&mut self, last: LastNumbers, now: Instant) {
         let at = self.record(now).age;
         let step = millis(self.step());
@@ -158,11 +160,11 @@ impl AgeBook {
         }
         let limit = at.saturating_sub(millis(self.max_age));
         let old = marks.partition_point(|mark| mark.at <= limit);
-        // The last of the old ones says what is too old.
+        // Keeps the last old mark: it states which numbers are too old.
         marks.drain(..old.saturating_sub(1));
     }
 
-    /// The numbers up to which messages are older than `max_age`.
+    /// Returns the numbers up to which messages are at least `max_age` old.
     pub(super) fn too_old(&mut self, now: Instant) -> LastNumbers {
         let Some(limit) = self.record(now).age.checked_sub(millis(self.max_age)) else {
             return LastNumbers::default();
@@ -206,7 +208,7 @@ mod tests {
             book.mark(numbers(u64::from(hour) * 10, u64::from(hour / 12)), now);
             assert_eq!(book.too_old(now), LastNumbers::default(), "{hour}");
         }
-        // The first mark has a number of an hour later.
+        // The first mark with a number above 0 was set an hour after the start.
         assert_eq!(book.too_old(start + 25 * HOUR), numbers(10, 0));
         assert_eq!(book.too_old(start + 36 * HOUR), numbers(120, 1));
         assert_eq!(book.too_old(start + 1_000 * HOUR), numbers(230, 1));
@@ -218,7 +220,7 @@ mod tests {
         let mut first = book(1, start);
         first.mark(numbers(7, 0), start);
         let left = first.record(start + 20 * HOUR).clone();
-        // A year later, by any clock.
+        // However long no process ran, the second book continues at the stored age.
         let mut second = book(2, start);
         second.merge(left, start);
         assert_eq!(second.too_old(start + 3 * HOUR), LastNumbers::default());
@@ -251,7 +253,7 @@ mod tests {
         let start = Instant::now();
         let mut long = book(1, start);
         long.mark(numbers(7, 0), start);
-        // The record was lost, and a new process began.
+        // The record was lost, and a new process began a record of its own.
         let now = start + 20 * HOUR;
         let mut fresh = book(2, now);
         fresh.mark(numbers(50, 0), now);
@@ -262,7 +264,7 @@ mod tests {
         let shared = long.record(start + 25 * HOUR).clone();
         fresh.merge(shared, start + 25 * HOUR);
         assert_eq!(fresh.too_old(start + 26 * HOUR), numbers(7, 0));
-        // The streams were made again: their numbers begin again.
+        // The streams were created again, so their numbers start again.
         let mut other = AgeBook::new(24 * HOUR, made("second"), 3, now);
         let shared = long.record(start + 26 * HOUR).clone();
         other.merge(shared, now);

@@ -1,4 +1,4 @@
-//! Drops messages that are older than `max_age`, and shares what is known of their ages.
+//! Drops messages that are older than `max_age`, and shares the record of ages with the other proxies.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -17,22 +17,23 @@ use super::{remote, NatsSpoolInner};
 use crate::error::SpoolError;
 use crate::store::Counters;
 
-/// Messages that one round drops, and how long it may take: other work waits meanwhile.
+/// The most messages that one round drops from a stream.
 const AT_ONCE: usize = 1_000;
+/// How long a round may read from a stream: other work waits during a round.
 const LONGEST_ROUND: Duration = Duration::from_millis(500);
 
-/// What a round has dropped.
+/// The messages that a round has dropped.
 #[derive(Default)]
 struct Dropped {
     /// The number of the last message.
     through: u64,
     messages: u64,
-    /// Events and their bytes, of each project.
+    /// The number of events and their bytes, by project.
     events: HashMap<String, (u64, u64)>,
 }
 
 impl NatsSpoolInner {
-    /// One round: shares the record when that is due, and drops what is too old.
+    /// Runs one round: shares the record when that is due, and drops messages that are too old.
     pub(super) async fn age(&self, book: &mut Option<AgeBook>) -> Result<(), SpoolError> {
         let streams = self.streams().await?;
         let made = StreamsMade {
@@ -41,10 +42,10 @@ impl NatsSpoolInner {
         };
         let known = book.take().filter(|known| known.is_of(&made));
         let book = book.insert(known.unwrap_or_else(|| {
-            // The messages before are gone, and so is what was known of them.
+            // The streams are new to this process: what it knew about earlier messages is not valid.
             self.expired.store(0, Ordering::Relaxed);
             let mut beginning = [0; 8];
-            // Without a source of chance two beginnings may look like one: ages are a little off.
+            // Without a source of randomness, two beginnings may be equal, and ages slightly wrong.
             let _ = getrandom::fill(&mut beginning);
             let beginning = u64::from_le_bytes(beginning);
             AgeBook::new(self.settings.max_age, made, beginning, Instant::now())
@@ -75,8 +76,8 @@ impl NatsSpoolInner {
         Ok(())
     }
 
-    /// Without the record, what waits grows old only as long as this process runs. An error that may be over
-    /// by the next time is not worth a line.
+    /// Logs once that the record cannot be stored: without the record, each start of a process begins
+    /// the ages of the waiting events again. Does not log an error that may pass by itself.
     fn say_once(&self, error: &SpoolError) {
         let is_lasting = faults::outlook(error) == Outlook::Lasting;
         if is_lasting && self.age_is_shared.swap(false, Ordering::Relaxed) {
@@ -86,7 +87,7 @@ impl NatsSpoolInner {
         }
     }
 
-    /// Goes on from the record that is in the stream of ages, and puts the new one there.
+    /// Merges the record in the stream of ages into this process's record, and publishes the result.
     async fn share(&self, streams: &Streams, book: &mut AgeBook) -> Result<(), SpoolError> {
         let stream = streams.ages().await?;
         let subject = streams.age_subject();
@@ -112,7 +113,7 @@ impl NatsSpoolInner {
                 book.joined();
                 Ok(())
             }
-            // Another proxy was quicker; the next time goes on from its record.
+            // Another proxy wrote first. The next call merges its record.
             Err(NotPublished::Failed(error))
                 if error.kind() == PublishErrorKind::WrongLastSequence =>
             {
@@ -126,7 +127,7 @@ impl NatsSpoolInner {
         let subjects = streams.all_events();
         let dropped = drop_round(streams, &streams.waiting, subjects, old).await?;
         let through = i64::try_from(dropped.through).unwrap_or(i64::MAX);
-        // What this process has taken of it leaves its memory as well.
+        // The next `peek` also removes these messages from this process's memory.
         self.expired.fetch_max(through, Ordering::Relaxed);
         let events = dropped.events.values().map(|(events, _)| events).sum();
         for (project, (events, bytes)) in dropped.events {
@@ -152,7 +153,7 @@ impl NatsSpoolInner {
     }
 }
 
-/// Drops the first messages up to this number, as many as one round may.
+/// Drops the first messages up to the number `old`, at most as many as one round may drop.
 async fn drop_round(
     streams: &Streams,
     stream: &Stream,
@@ -181,7 +182,7 @@ async fn drop_round(
     if read == 0 {
         return Ok(dropped);
     }
-    // Up to but not including this number.
+    // The server purges up to but not including this number.
     let purge = stream
         .purge()
         .filter(subjects)
@@ -189,7 +190,7 @@ async fn drop_round(
     let purged = purge
         .await
         .map_err(|error| remote("drop what is too old", error))?;
-    // Another proxy may have dropped them, and counts them.
+    // If another proxy has dropped the messages first, that proxy counts them.
     dropped.messages = purged.purged;
     if purged.purged == 0 {
         dropped.events.clear();

@@ -14,12 +14,12 @@ use crate::backend::{
 use crate::command::{CommandError, ListFormat, SpoolCommand};
 use crate::error::SpoolError;
 
-/// The largest event in bytes that a NATS server accepts by default (`max_payload`): 1 MiB,
-/// including the headers. The real limit is known after connecting.
+/// The largest event, in bytes, that a NATS server accepts by default: its `max_payload` is 1 MiB,
+/// including the headers, for which 4 KiB are left here. The real limit is known after connecting.
 const TAKEN: usize = (1 << 20) - (4 << 10);
 
-/// How long a starting process waits for the servers to report the waiting events: longer than a
-/// lost connection needs to come back.
+/// How long a starting process waits until the servers report the waiting events. This is longer than
+/// the client needs to restore a lost connection.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// A spool on NATS.

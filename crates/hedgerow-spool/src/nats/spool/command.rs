@@ -1,4 +1,4 @@
-//! `hedgerow spool` on a distributed spool: the command asks the streams directly, and the proxies
+//! Runs `hedgerow spool` on a distributed spool. The command uses the streams directly, and the proxies
 //! keep running.
 
 use std::io::Write;
@@ -19,12 +19,12 @@ use crate::error::SpoolError;
 use crate::listing::{time, Amount, Listing, WaitingRow};
 use crate::store::{DeadLetter, Refusal};
 
-/// How long a server is waited for.
+/// How long a command waits for a connection to a server.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl NatsSettings {
-    /// The largest event in bytes that the servers (`max_payload`) and the stream, if it exists,
-    /// accept; `None` without a limit.
+    /// Returns the size, in bytes, of the largest event that the servers (`max_payload`) and the stream,
+    /// if it exists, accept. Returns `None` if there is no limit.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl NatsSettings {
 }
 
 impl NatsSettings {
-    /// Looks whether a process could use the streams, without a change.
+    /// Checks whether a process could use the streams. Changes nothing.
     ///
     /// # Errors
     ///
@@ -64,16 +64,17 @@ impl NatsSettings {
 }
 
 impl SpoolCommand {
-    /// Works on the spool on NATS, and writes the result as lines. The number of a dead letter is
-    /// that of its message. Waiting events are counted in messages, which hold one event or more.
+    /// Runs the command on the spool on NATS, and writes the result as lines. The number of a dead letter
+    /// is the number of its message. `ls` counts waiting events in messages, and a message holds one
+    /// event or more.
     ///
-    /// `retry` and `drop` process one letter after the other: after an error in the middle, the
-    /// earlier ones are done, and the result says how many.
+    /// `retry` and `drop` process one letter after the other. If an error occurs, the letters before it
+    /// are done, and the result states how many.
     ///
     /// # Errors
-    /// [`SpoolError::Away`] when no server answers, [`SpoolError::NoStream`] where no proxy has
-    /// made the streams, [`SpoolError::NoSuchDeadLetter`] for a number that no letter has (then nothing
-    /// has been changed), else [`SpoolError::Remote`].
+    /// [`SpoolError::Away`] when no server answers, [`SpoolError::NoStream`] if no proxy has created
+    /// the streams, [`SpoolError::NoSuchDeadLetter`] for a number that no letter has (the command checks
+    /// all numbers before it changes anything), else [`SpoolError::Remote`].
     pub(super) fn run_on_nats(
         &self,
         settings: &NatsSettings,
@@ -119,7 +120,7 @@ impl SpoolCommand {
     }
 }
 
-/// The action on a dead letter.
+/// The action that a command performs on a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DeadLetterAction {
     Retry,
@@ -127,7 +128,7 @@ enum DeadLetterAction {
 }
 
 impl Streams {
-    /// The letters from this number on, the first of them.
+    /// Returns the first dead letter that has this number or a larger one.
     async fn letter_from(&self, number: u64) -> Result<Option<DeadLetter>, SpoolError> {
         let asked = self
             .dead
@@ -195,7 +196,7 @@ impl Streams {
             if action == DeadLetterAction::Retry {
                 self.requeue(&letter).await?;
             }
-            // Only now: of a retry that ends early, the letter is left.
+            // Deletes the letter last, so that a retry that fails keeps it.
             self.dead
                 .delete_message(letter.number.unsigned_abs())
                 .await
@@ -205,12 +206,12 @@ impl Streams {
         Ok(())
     }
 
-    /// Puts a letter at the end of what waits.
+    /// Appends a dead letter to the waiting events.
     async fn requeue(&self, letter: &DeadLetter) -> Result<(), SpoolError> {
         let arrived = crate::event::milliseconds(letter.first_arrival);
         let payload: Bytes = alone(&letter.body);
         let token = names::token(&letter.project);
-        // Not the id of the first time: the stream may still remember it, and would drop this.
+        // Not the id of the first message: the stream may still remember it, and would drop this one.
         let refused_at = crate::event::milliseconds(letter.refused_at);
         let message = PublishMessage::build()
             .payload(payload)
@@ -252,7 +253,7 @@ async fn list(streams: &Streams) -> Result<Listing, SpoolError> {
             .waiting
             .get_first_raw_message_by_subject(&subject, 1)
             .await;
-        // It may have been delivered meanwhile.
+        // A proxy may have delivered the message meanwhile.
         let oldest = first.ok().and_then(|first| first_arrival(&first.headers));
         listing.waiting.push(WaitingRow {
             project,
@@ -277,7 +278,7 @@ async fn list(streams: &Streams) -> Result<Listing, SpoolError> {
     Ok(listing)
 }
 
-/// The number after this one.
+/// Returns the number after this one, or 1.
 fn next(number: Option<&i64>) -> u64 {
     number.map_or(1, |number| number.unsigned_abs() + 1)
 }

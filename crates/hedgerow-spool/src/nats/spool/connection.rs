@@ -1,5 +1,5 @@
-//! The connection to the servers, on a separate thread: it outlives the runtimes that use it, and
-//! can be opened without one.
+//! The connection to the servers. It runs on a separate thread, so it outlives the runtimes that use it,
+//! and a caller without a runtime can open it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{mpsc, Arc};
@@ -20,24 +20,24 @@ use super::trouble::Outlook;
 use super::{remote, NatsSettings, ANSWER};
 use crate::error::SpoolError;
 
-/// The state of the connection, and access to it.
+/// The connection, and what is known about its state.
 pub(super) struct NatsConnection {
     pub(super) client: Client,
     pub(super) context: Context,
     /// The runtime of the connection's own thread.
     pub(super) runtime: Handle,
     presence: Arc<ServerPresence>,
-    /// Whether it has been logged that a stream keeps its age limit.
+    /// Whether the log has already reported that a stream keeps its age limit.
     is_age_said: AtomicBool,
 }
 
-/// Ends the connection's thread with the last handle.
+/// Ends the connection's thread when it is dropped.
 pub(super) struct ThreadGuard {
     _thread: oneshot::Sender<()>,
 }
 
 impl NatsConnection {
-    /// Starts to connect, and retries until it is dropped.
+    /// Starts to connect to the servers. The client retries until the guard is dropped.
     pub(super) fn open(settings: &NatsSettings) -> Result<(Self, ThreadGuard), SpoolError> {
         let servers = settings.servers()?;
         let options = settings.options()?;
@@ -61,7 +61,7 @@ impl NatsConnection {
                             events.note(&event);
                             std::future::ready(())
                         })
-                        // It only looks at the errors, and leaves the choice to the library.
+                        // This callback only records the errors. The library chooses the server.
                         .reconnect_to_server_callback(move |servers, _| {
                             attempts.note_attempts(&servers);
                             std::future::ready(None)
@@ -78,7 +78,7 @@ impl NatsConnection {
                     }));
                     let _ = ended.await;
                 });
-                // Not a blocking shutdown: a name look-up may hang.
+                // A blocking shutdown could hang, because a DNS look-up may hang.
                 runtime.shutdown_background();
             })
             .map_err(|error| remote("start its thread", error))?;
@@ -93,7 +93,7 @@ impl NatsConnection {
         Ok((connection, ThreadGuard { _thread: ending }))
     }
 
-    /// An error while no server is connected: nothing is worth a try.
+    /// Returns an error while no server is connected. Then it is useless to try an operation.
     pub(super) fn present(&self) -> Result<(), SpoolError> {
         if self.client.connection_state() == State::Connected {
             return Ok(());
@@ -101,7 +101,7 @@ impl NatsConnection {
         Err(SpoolError::Away(self.presence.words()))
     }
 
-    /// Whether waiting for a server may help, while none is connected.
+    /// Returns whether waiting for a server may help while none is connected.
     pub(super) fn outlook(&self) -> Outlook {
         match self.client.connection_state() {
             State::Connected => Outlook::Passing,
@@ -109,7 +109,7 @@ impl NatsConnection {
         }
     }
 
-    /// The same error, or in plain words that the server has no JetStream.
+    /// Returns [`NoJetStream`] if this is the cause of the error, else the error itself.
     pub(super) fn explain(&self, error: SpoolError) -> SpoolError {
         let has_jetstream = self.client.server_info().jetstream;
         match error {
@@ -120,7 +120,7 @@ impl NatsConnection {
         }
     }
 
-    /// Waits for a server, at most for `patience`, and only while that may help.
+    /// Waits until a server is connected, at most for `patience`, and only while waiting may help.
     pub(super) async fn wait(&self, patience: Duration) -> Result<(), SpoolError> {
         let until = Instant::now() + patience;
         loop {
@@ -133,8 +133,9 @@ impl NatsConnection {
         }
     }
 
-    /// Takes the age limit from a stream that an older version has made: servers apply it by their own
-    /// clock, which can be set. Without the right to do so the stream is used as it is.
+    /// Removes the age limit of a stream that an older version of Hedgerow has created. The servers apply
+    /// the limit by their own clock, which someone can set. If the login may not change the stream, the
+    /// spool uses it as it is.
     pub(super) async fn remove_max_age(&self, stream: &Stream) {
         let mut config = stream.cached_info().config.clone();
         if config.max_age.is_zero() {
@@ -156,12 +157,12 @@ impl NatsConnection {
         }
     }
 
-    /// The operations that the servers forbid.
+    /// Returns the servers' denials of operations.
     pub(super) fn denials(&self) -> &Denials {
         &self.presence.denials
     }
 
-    /// How long no server has been connected.
+    /// Returns how long no server has been connected.
     pub(super) fn away(&self) -> Duration {
         self.presence.away()
     }

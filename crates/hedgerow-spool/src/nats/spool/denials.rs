@@ -1,40 +1,40 @@
-//! The operations that the servers forbid: they report this apart from the answers, and do not
-//! answer a forbidden operation.
+//! The operations that the servers forbid. The servers report a denial as a separate message, and do
+//! not answer the forbidden operation itself.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-/// How often a publication that waits for its answer looks whether it is forbidden.
+/// How often a publication that waits for its answer checks for a denial.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// For this time a denial counts as the reason of a missing answer.
+/// How long a denial counts as the reason for a missing answer.
 const RECENT: Duration = Duration::from_secs(10);
 
-/// The recent denials of the servers.
+/// The servers' most recent denial.
 #[derive(Debug, Default)]
 pub(super) struct Denials(Mutex<Option<Denial>>);
 
 #[derive(Debug)]
 struct Denial {
     at: Instant,
-    /// The servers' words.
+    /// The servers' message.
     words: String,
-    /// When it was logged.
+    /// When the log last reported the denial.
     told: Instant,
 }
 
-/// The login lacks a right for the operation.
+/// The login lacks the right to perform the operation.
 #[derive(Debug, Clone, Error)]
 #[error("the servers deny this to the login: {0}")]
 pub(super) struct Denied(String);
 
-/// The interval of repeated log lines.
+/// The shortest time between two log lines about the same denial.
 const REMINDER: Duration = Duration::from_secs(60);
 
 impl Denials {
-    /// Notes a server's message, if it is a denial.
+    /// Records a server's message if it is a denial.
     pub(super) fn note(&self, words: &str) {
         if !words.to_ascii_lowercase().contains("permissions violation") {
             return;
@@ -55,7 +55,7 @@ impl Denials {
         });
     }
 
-    /// Waits until this subject is forbidden.
+    /// Waits until the servers deny an operation on this subject.
     pub(super) async fn of(&self, subject: &str) -> Denied {
         let since = Instant::now();
         let named = format!("\"{subject}\"").to_ascii_lowercase();
@@ -68,10 +68,11 @@ impl Denials {
         }
     }
 
-    /// The most recent denial, as the reason of a missing answer.
+    /// Returns the most recent denial, if it can be the reason for a missing answer.
     pub(super) fn recent(&self) -> Option<Denied> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A subscription is asked for once; without that of the answers, none ever comes.
+        // A denied subscription counts at any age. The client subscribes to the answers only once for each
+        // connection, and without this subscription no answer arrives.
         let counts = |last: &&Denial| {
             last.at.elapsed() <= RECENT || last.words.to_ascii_lowercase().contains("subscription")
         };
@@ -79,7 +80,8 @@ impl Denials {
         last.map(|last| Denied(last.words.clone()))
     }
 
-    /// Whether the login may not even hear the answers: they are subscribed to once for each connection.
+    /// Returns the most recent denial if it forbids the login to receive the servers' answers. The client
+    /// subscribes to the answers once for each connection.
     pub(super) fn of_answers(&self) -> Option<Denied> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_answers = |last: &&Denial| {
@@ -90,7 +92,7 @@ impl Denials {
         last.map(|last| Denied(last.words.clone()))
     }
 
-    /// Resets for another connection, which may have another login's rights.
+    /// Forgets the denial, because a new connection may have other rights.
     pub(super) fn forget(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

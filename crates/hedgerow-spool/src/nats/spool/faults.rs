@@ -1,4 +1,4 @@
-//! The meaning of the servers' errors for an operation.
+//! Classifies the servers' errors: whether an operation can succeed if it is retried.
 
 use std::error::Error;
 
@@ -14,28 +14,29 @@ use super::fitness::Unfit;
 use super::trouble::Outlook;
 use crate::error::SpoolError;
 
-/// Why a message was not taken.
+/// Why the servers did not accept a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PublishFault {
-    /// Larger than a message may be. It never will be taken.
+    /// The message is larger than the limit. A retry cannot succeed.
     TooLarge,
-    /// The stream, or its account, holds as much as it may.
+    /// The stream, its account or the server has no space for the message.
     Full,
     /// There is no such stream.
     NoStream,
-    /// Only an operator ends it: the login may not publish it, there is no JetStream, or the like.
+    /// Only an operator can fix it: the login may not publish the message, there is no JetStream, or
+    /// the like.
     Lasting,
-    /// Anything else; another try may succeed.
+    /// Any other fault. A retry may succeed.
     Passing,
 }
 
-/// Why a publication was not acknowledged.
+/// Why the servers did not acknowledge a publication.
 #[derive(Debug, Error)]
 pub(super) enum NotPublished {
     /// The error of the client library or of JetStream.
     #[error(transparent)]
     Failed(PublishError),
-    /// The servers forbid it.
+    /// The servers deny the publication to the login.
     #[error(transparent)]
     Denied(#[from] Denied),
     /// No server answers for the stream.
@@ -52,7 +53,7 @@ impl From<PublishError> for NotPublished {
     }
 }
 
-/// The fault behind an error of a publication.
+/// Returns the fault that caused an error of a publication.
 pub(super) fn of(error: &NotPublished) -> PublishFault {
     let error = match error {
         NotPublished::Failed(error) => error,
@@ -67,11 +68,11 @@ pub(super) fn of(error: &NotPublished) -> PublishFault {
     };
     match told.error_code() {
         ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => PublishFault::TooLarge,
-        // "maximum bytes exceeded" and its like; the code is that of every failed write.
+        // Every failed write has this code. The text names the limit ("maximum bytes exceeded" or similar).
         ErrorCode::STREAM_STORE_FAILED if told.to_string().contains("maximum") => {
             PublishFault::Full
         }
-        // The account's or the server's storage is used up, or the stream is closed for good.
+        // The account's or the server's storage is used up, or the stream is sealed.
         ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
         | ErrorCode::STORAGE_RESOURCES_EXCEEDED
         | ErrorCode::INSUFFICIENT_RESOURCES
@@ -86,7 +87,7 @@ pub(super) fn of(error: &NotPublished) -> PublishFault {
 #[error("JetStream is not enabled on the server")]
 pub(super) struct NoJetStream;
 
-/// Whether an error of the streams may be over by itself.
+/// Returns whether an error of the streams may pass by itself.
 pub(super) fn outlook(error: &SpoolError) -> Outlook {
     let SpoolError::Remote { source, .. } = error else {
         return Outlook::Passing;
@@ -115,7 +116,8 @@ pub(super) fn outlook(error: &SpoolError) -> Outlook {
     }
 }
 
-/// What JetStream answers until an operator changes its servers, the account or the streams.
+/// The error codes that JetStream returns until an operator changes the servers, the account or the
+/// streams.
 const LASTING: [ErrorCode; 18] = [
     ErrorCode::JETSTREAM_NOT_ENABLED,
     ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
@@ -137,7 +139,7 @@ const LASTING: [ErrorCode; 18] = [
     ErrorCode::STREAM_SEALED,
 ];
 
-/// Whether nothing at the server listens to JetStream's requests.
+/// Returns whether the cause of an error is that the server has no responder for JetStream's requests.
 pub(super) fn is_unheard(error: &SpoolError) -> bool {
     let SpoolError::Remote { source, .. } = error else {
         return false;
@@ -152,7 +154,7 @@ pub(super) fn is_unheard(error: &SpoolError) -> bool {
     false
 }
 
-/// JetStream's own error.
+/// Returns the JetStream error that caused this error, if there is one.
 fn told<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e jetstream::Error> {
     error.source()?.downcast_ref()
 }

@@ -1,4 +1,4 @@
-//! Whether a stream that an operator has created keeps acknowledged messages.
+//! Checks whether a stream that an operator has created keeps the messages that it has acknowledged.
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use thiserror::Error;
@@ -6,11 +6,11 @@ use thiserror::Error;
 /// The purpose of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// It holds what waits: nothing may leave it before it was delivered.
+    /// The stream holds waiting events. It may drop none of them before it is delivered.
     Waiting,
-    /// Dead letters: the oldest ones may go.
+    /// The stream holds dead letters. It may drop the oldest.
     DeadLetters,
-    /// Leads, or ages: they come again.
+    /// The stream holds leads or ages. A proxy can write them again.
     Rest,
 }
 
@@ -23,13 +23,13 @@ pub(super) struct Unfit {
 }
 
 impl Unfit {
-    /// Another stream has subjects of ours, so ours cannot be made.
+    /// The error for a stream that cannot be created because another stream, `stream`, takes its subjects.
     pub(super) fn takes_subject(stream: String, subject: &str) -> Self {
         let why = format!("takes the subjects {subject}, which the spool needs");
         Self { stream, why }
     }
 
-    /// A single server holds no copies.
+    /// The error for a stream with `replicas` on a single server, which cannot hold copies.
     pub(super) fn without_cluster(stream: String) -> Self {
         let why = "cannot have `replicas`: the server is in no cluster".to_owned();
         Self { stream, why }
@@ -74,7 +74,7 @@ pub(super) fn check(config: &Config, subject: &str, purpose: Purpose) -> Result<
                 .to_owned(),
         );
     }
-    // Of one subject the oldest messages go at such a bound, whatever else the stream refuses.
+    // At this limit the stream drops a subject's oldest messages, even with `discard: new`.
     if config.max_messages_per_subject > 0 && !config.discard_new_per_subject {
         return unfit(
             "drops a project's oldest messages (max_msgs_per_subject without \
@@ -89,7 +89,7 @@ pub(super) fn check(config: &Config, subject: &str, purpose: Purpose) -> Result<
     Ok(())
 }
 
-/// Whether a stream's subject takes all that another one does.
+/// Returns whether the subject `own` matches everything that the subject `subject` matches.
 fn covers(own: &str, subject: &str) -> bool {
     let mut wanted = subject.split('.');
     for token in own.split('.') {

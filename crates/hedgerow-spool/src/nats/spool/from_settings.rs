@@ -1,4 +1,4 @@
-//! A spool on NATS, of the settings that a configuration has for it.
+//! Builds a spool on NATS from its settings in the configuration.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::nats::{SERVERS, STREAM};
 use crate::settings::{SettingMistake, SpoolSettings};
 
 impl NatsBackend {
-    /// A spool with these settings.
+    /// Builds a spool from these settings.
     ///
     /// # Errors
-    /// The mistakes in them.
+    /// The mistakes in the settings.
     pub(crate) fn of(given: &SpoolSettings) -> Result<Arc<dyn Backend>, Vec<SettingMistake>> {
         let mut mistakes = Vec::new();
         match place(given, &mut mistakes) {
@@ -22,7 +22,8 @@ impl NatsBackend {
     }
 }
 
-/// Where it is, unless a mistake has been said of a part without which it is nowhere.
+/// Reads the place of the spool, and adds each mistake to `mistakes`. Returns `None` if the servers cannot
+/// be read.
 fn place(given: &SpoolSettings, mistakes: &mut Vec<SettingMistake>) -> Option<NatsPlace> {
     let found = given.texts("url").and_then(|urls| servers(urls, mistakes));
     let stream = match given.text("stream") {
@@ -67,7 +68,8 @@ fn place(given: &SpoolSettings, mistakes: &mut Vec<SettingMistake>) -> Option<Na
     })
 }
 
-/// A stream's name is the first token of its subjects too, so dots and wildcards are out.
+/// Checks a stream's name. The name is also the first token of the stream's subjects, so it must not
+/// contain dots or wildcards.
 fn check_stream(stream: &str, mistakes: &mut Vec<SettingMistake>) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if stream.is_empty() || stream.len() > 64 || !stream.bytes().all(plain) {
@@ -108,7 +110,7 @@ fn login(given: &SpoolSettings, mistakes: &mut Vec<SettingMistake>) -> Option<Na
     None
 }
 
-/// The servers, and the login that their URLs may hold.
+/// Returns the servers, and the login if their URLs contain one.
 fn servers(
     urls: &[String],
     mistakes: &mut Vec<SettingMistake>,
@@ -148,7 +150,7 @@ fn server(text: &str) -> Option<(NatsServer, Option<NatsLogin>)> {
     let Some((login, address)) = rest.rsplit_once('@') else {
         return Some((text.parse().ok()?, None));
     };
-    // These end what a URL says of its server.
+    // These characters end the part of a URL that names the server.
     if login.contains(['/', '?', '#']) {
         return None;
     }
@@ -163,7 +165,7 @@ fn server(text: &str) -> Option<(NatsServer, Option<NatsLogin>)> {
     Some((server, Some(login)))
 }
 
-/// Whether certificates mean nothing to these servers.
+/// Returns whether all servers use plain connections, so that certificates have no effect.
 fn without_tls(servers: &[NatsServer]) -> bool {
     let mut servers = servers.iter();
     servers.all(|server| server.transport() == NatsTransport::Plain)

@@ -1,8 +1,8 @@
-//! The content of one message of the stream: a run of events of one append, in their order.
+//! The content of one message of the stream: a run of events from one append, in their order.
 //!
-//! Several events to a message, because a run in one message always keeps its order: of
-//! two messages published one after the other, a change of the stream's leader can lose the first
-//! and take the second.
+//! A message holds several events, because the events within one message always keep their order. If
+//! two messages are published one after the other, a change of the stream's leader can lose the first
+//! and keep the second.
 
 use std::time::SystemTime;
 
@@ -12,25 +12,27 @@ use serde_json::value::RawValue;
 use crate::event::SpooledEvent;
 use crate::event::{milliseconds, time_of};
 
-/// The header with the first arrival, in milliseconds since 1970.
+/// The header with the arrival of the first event, in milliseconds since 1970.
 pub(super) const FIRST_ARRIVAL: &str = "Hedgerow-First-Arrival";
 
-/// The headers of a dead letter.
+/// The header of a dead letter with PostHog's status.
 pub(super) const STATUS: &str = "Hedgerow-Status";
+/// The header of a dead letter with the reason for PostHog's refusal.
 pub(super) const REASON: &str = "Hedgerow-Reason";
 
 /// A message before it is published.
 pub(super) struct Run {
-    /// A JSON array of the events, their texts unchanged.
+    /// A JSON array of the events. The texts of the events are unchanged.
     pub(super) payload: Bytes,
-    /// The same for the same events at any time: the stream drops a message that it has just seen.
+    /// The message id. The same events always have the same id, so the stream drops a message that it
+    /// has received recently.
     pub(super) id: String,
     pub(super) first_arrival: i64,
     pub(super) events: u64,
     pub(super) bytes: u64,
 }
 
-/// Divides events into runs of at most `limit` bytes; a larger event is a separate run.
+/// Divides events into runs of at most `limit` bytes. An event that is larger is a run of its own.
 pub(super) fn runs(events: &[SpooledEvent], limit: usize) -> Vec<Run> {
     let mut runs = Vec::new();
     let mut rest = events;
@@ -60,7 +62,7 @@ fn pack(events: &[SpooledEvent]) -> Option<Run> {
         payload.push(separator);
         payload.extend_from_slice(event.body());
         separator = b',';
-        // Not a plain sum: the order counts, and two equal events do not cancel out.
+        // The rotation makes the order count, and keeps two equal events from cancelling out.
         dedup_key = dedup_key.rotate_left(7) ^ event.dedup_key();
     }
     payload.push(b']');
@@ -73,12 +75,12 @@ fn pack(events: &[SpooledEvent]) -> Option<Run> {
     })
 }
 
-/// The payload of a message with only this event.
+/// Returns the payload of a message that holds only this event.
 pub(super) fn alone(event: &[u8]) -> Bytes {
     [b"[", event, b"]"].concat().into()
 }
 
-/// The events of a message; nothing if it is not one of this process.
+/// Returns the events of a message, or `None` if the payload is not a JSON array.
 pub(super) fn unpack(payload: &Bytes) -> Option<Vec<Bytes>> {
     let texts: Vec<&RawValue> = serde_json::from_slice(payload).ok()?;
     Some(
@@ -89,7 +91,7 @@ pub(super) fn unpack(payload: &Bytes) -> Option<Vec<Bytes>> {
     )
 }
 
-/// The time that a header holds.
+/// Returns the time in a header's text.
 pub(super) fn arrival(text: &str) -> Option<SystemTime> {
     text.parse().ok().map(time_of)
 }

@@ -1,4 +1,4 @@
-//! The spool on NATS JetStream: shared by all proxies, and replicated where NATS is a cluster.
+//! The spool on NATS JetStream. All proxies share it, and a NATS cluster replicates it.
 
 mod age;
 mod ageing;
@@ -47,27 +47,27 @@ pub(crate) use backend::NatsBackend;
 pub use place::{NatsCertificate, NatsLogin, NatsServer};
 pub use settings::NatsSettings;
 
-/// How long one answer of the server is waited for.
+/// How long the spool waits for one answer of the server.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// How long an append is retried: about the time that a cluster needs to replace a lost server.
+/// How long the spool retries an append: about the time that a cluster needs to replace a lost server.
 const APPEND: Duration = Duration::from_secs(10);
 
-/// For this time after an append that failed, later ones are tried only once: they meet the same
-/// problem, and their clients would wait for the same answer.
+/// For this time after a failed append, the spool tries later appends only once. They probably fail for
+/// the same reason, and retries would only make their clients wait.
 const IN_VAIN: Duration = Duration::from_secs(30);
 
-/// The pause between two tries.
+/// The pause between two tries of an append.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Bytes of a message at most, unless one event is larger; the server's own default limit is 1 MiB.
+/// The largest message, in bytes, unless one event is larger. The server's default limit is 1 MiB.
 const RUN_BYTES: usize = 512 << 10;
 
-/// Bytes that the headers of a message may take: those of a dead letter hold PostHog's words.
+/// The space for the headers of a message, in bytes. The headers of a dead letter hold PostHog's reason.
 const HEADERS: usize = 2 << 10;
 
-/// The largest event in a message of this many bytes: its headers and the brackets around it are in it
-/// as well.
+/// Returns the size of the largest event that fits into a message of this many bytes. The message also
+/// contains the headers and the brackets around the event.
 fn event_in(message: usize) -> usize {
     message.saturating_sub(HEADERS + 2)
 }
@@ -83,35 +83,36 @@ struct NatsSpoolInner {
     connection: NatsConnection,
     settings: NatsSettings,
     streams: Mutex<Option<Arc<Streams>>>,
-    /// When the stream of what waits was made, as it was last seen.
+    /// When the stream of waiting events was created, as this process last read it.
     made: std::sync::Mutex<Option<streams::Created>>,
     queues: std::sync::Mutex<HashMap<String, Arc<Mutex<ProjectQueue>>>>,
-    /// The latest message of each project that was published here.
+    /// The number of the latest message that this process published, by project.
     own: std::sync::Mutex<HashMap<String, i64>>,
     gauges: Gauges,
     counters: Counters,
-    /// Messages up to this number were too old and have been dropped.
+    /// The number up to which messages have been dropped because they were too old.
     expired: AtomicI64,
-    /// Whether nothing is known to keep this process from storing the age of its events.
+    /// `false` once a lasting error has kept this process from storing the age of the events.
     age_is_shared: AtomicBool,
-    /// Why the last looks found no stream, if they found none.
+    /// Why the spool cannot be used, according to the most recent checks; `None` if it can be used.
     unusable: std::sync::Mutex<Option<String>>,
-    /// When an append was last tried in vain, and why; none since one succeeded.
+    /// When and why an append last failed; `None` after an append has succeeded.
     in_vain: std::sync::Mutex<Option<(Instant, String)>>,
 }
 
 impl NatsSpool {
-    /// Starts to connect to the servers, from a separate thread. While no server answers, the spool
-    /// returns errors.
+    /// Starts to connect to the servers on a separate thread. While no server answers, the spool's
+    /// operations return errors.
     ///
     /// # Errors
-    /// [`SpoolError::Remote`] for a URL that is none, or when no thread can be started.
+    /// [`SpoolError::Remote`] if a setting is invalid, or if no thread can be started.
     pub fn open(settings: NatsSettings) -> Result<Self, SpoolError> {
         Self::begin(settings, Arc::new(SystemTime::now)).map(|(spool, _)| spool)
     }
 
-    /// The same, and waits until the waiting events of the streams are known, up to this long: if a
-    /// process serves earlier, new events overtake them. It does not wait for what only an operator ends.
+    /// Opens the spool, and waits at most for `patience` until the waiting events of the streams are known.
+    /// If a process serves requests earlier, new events may overtake the waiting ones. Stops waiting
+    /// if only an operator can fix the problem.
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
@@ -136,7 +137,7 @@ impl NatsSpool {
         Ok(spool)
     }
 
-    /// A spool, and a channel that reports when its streams have been checked.
+    /// Creates a spool, and a channel that reports the result of the first check of its streams.
     fn begin(
         settings: NatsSettings,
         clock: Clock,
@@ -187,7 +188,7 @@ impl NatsSpoolInner {
         if let Some(streams) = &*streams {
             return Ok(Arc::clone(streams));
         }
-        // Without its answers, everything that is asked ends with a timeout.
+        // If the login may not receive the servers' answers, every request would end with a timeout.
         if let Some(denied) = self.connection.denials().of_answers() {
             return Err(remote("find its streams", denied));
         }
@@ -200,28 +201,28 @@ impl NatsSpoolInner {
             .is_some_and(|before| before != now)
         {
             log::error!("the spool's stream was deleted, with its waiting events");
-            // The numbers of its messages begin again.
+            // The new stream numbers its messages from the start.
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
             own.clear();
         }
         Ok(opened)
     }
 
-    /// After an error of the streams they are looked for, and made, again: any of them may
-    /// have been deleted.
+    /// After an error of the streams, forgets them, so that the next operation finds or creates them again:
+    /// any of them may have been deleted. A recent denial replaces the error, as it is probably the cause.
     async fn recheck<T>(&self, result: Result<T, SpoolError>) -> Result<T, SpoolError> {
         let Err(SpoolError::Remote { doing, source }) = result else {
             return result;
         };
         self.forget_streams().await;
-        // A forbidden operation gets no answer.
+        // The servers do not answer a forbidden operation.
         match self.connection.denials().recent() {
             Some(denied) => Err(remote(doing, denied)),
             None => Err(SpoolError::Remote { doing, source }),
         }
     }
 
-    /// Whether waiting may help after this error.
+    /// Returns whether waiting may help after this error.
     fn outlook(&self, error: &SpoolError) -> Outlook {
         match error {
             SpoolError::Away(_) => self.connection.outlook(),
@@ -229,25 +230,25 @@ impl NatsSpoolInner {
         }
     }
 
-    /// Takes note of what became of an append.
+    /// Records the result of an append.
     fn note(&self, appended: &Result<(), SpoolError>) {
         let mut in_vain = self.in_vain.lock().unwrap_or_else(PoisonError::into_inner);
         match appended {
             Ok(()) => *in_vain = None,
-            // Of this one the others are none the worse.
+            // This error concerns one message only. Other appends may succeed.
             Err(SpoolError::TooLarge { .. }) => {}
             Err(error) => *in_vain = Some((Instant::now(), error.to_string())),
         }
     }
 
-    /// Why an append was tried in vain a moment ago.
+    /// Returns why an append failed within the last [`IN_VAIN`], if one did.
     fn refuses(&self) -> Option<String> {
         let in_vain = self.in_vain.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = in_vain.as_ref().filter(|(at, _)| at.elapsed() < IN_VAIN);
         recent.map(|(_, error)| error.clone())
     }
 
-    /// Why the spool takes no events, if it takes none.
+    /// Returns why the spool accepts no events, if it accepts none.
     fn trouble(&self) -> Option<String> {
         let unusable = self.unusable.lock().unwrap_or_else(PoisonError::into_inner);
         unusable.clone().or_else(|| self.refuses())
@@ -257,7 +258,8 @@ impl NatsSpoolInner {
         *self.streams.lock().await = None;
     }
 
-    /// The largest event that fits into a message; unknown until a server has answered.
+    /// Returns the size of the largest event that fits into a message. Returns `None` until a server
+    /// has answered.
     async fn largest_event(&self) -> Option<usize> {
         let servers = Some(self.connection.client.server_info().max_payload);
         let servers = servers.filter(|most| *most > 0);
@@ -270,7 +272,7 @@ impl NatsSpoolInner {
 
     fn leads(&self, project: &str) -> bool {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        // A busy project is one that drains.
+        // If the queue is locked, this process is draining the project.
         queues
             .get(project)
             .is_some_and(|queue| queue.try_lock().map_or(true, |queue| queue.leads()))
@@ -282,13 +284,13 @@ impl Store for NatsSpool {
     async fn append(&self, project: &str, events: Vec<SpooledEvent>) -> Result<(), SpoolError> {
         let inner = Arc::clone(&self.inner);
         let project = project.to_owned();
-        // A separate task: it continues when the client has left.
+        // The work runs in a separate task, so it continues when the client disconnects.
         let task = self.inner.connection.runtime.spawn(async move {
             let limit = match inner.connection.client.server_info().max_payload {
                 0 => RUN_BYTES,
                 payload => RUN_BYTES.min(payload / 2),
             };
-            // Servers that have been away for long will not be back for this one.
+            // If no server has been connected for long, retrying is unlikely to help this append.
             let patience = match inner.connection.away() {
                 away if away > APPEND => Duration::ZERO,
                 _ if inner.refuses().is_some() => Duration::ZERO,
@@ -302,13 +304,13 @@ impl Store for NatsSpool {
                 |event: &SpooledEvent| largest.is_none_or(|largest| event.body().len() <= largest);
             let (events, large): (Vec<_>, Vec<_>) = events.into_iter().partition(fits);
             let mut too_large = large.len() as u64;
-            // One after the other: a later run must not be there without the one before it.
+            // Publishes the runs one after the other, so that no run is stored before an earlier one.
             for run in message::runs(&events, limit) {
                 let published = inner.publish(&project, &run, until).await;
                 inner.note(&published);
                 match published {
                     Ok(()) => {}
-                    // It never fits; the events behind it do.
+                    // This run never fits, but the runs after it may.
                     Err(SpoolError::TooLarge { events, .. }) => too_large += events,
                     Err(error) => {
                         Counters::add(&inner.counters.refused, of);
@@ -368,7 +370,7 @@ impl Store for NatsSpool {
         match self.inner.recheck(put).await? {
             DeadLetterResult::Kept => Counters::add(&self.inner.counters.dead_lettered, 1),
             DeadLetterResult::TooLarge => {
-                // It must not delay the events behind it.
+                // This event must not delay the events after it.
                 log::error!(
                     "project {project}: an event that PostHog refuses is larger than a dead letter \
                      may be; it is dropped"

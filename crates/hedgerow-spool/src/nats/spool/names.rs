@@ -1,7 +1,7 @@
-//! Names of subjects and consumers: a project's name as one token.
+//! Encodes a project's name as one token, for the names of subjects and consumers.
 
-/// The project's name with everything but letters, digits, `-` and `_` written as `=` and two hex
-/// digits for each byte: dots and wildcards mean something in a subject.
+/// Returns a project's name as one token of a subject. Every byte except ASCII letters, digits, `-` and
+/// `_` becomes `=` and two hex digits, because dots and wildcards have a meaning in a subject.
 pub(super) fn token(project: &str) -> String {
     let mut token = String::with_capacity(project.len());
     for byte in project.bytes() {
@@ -14,7 +14,7 @@ pub(super) fn token(project: &str) -> String {
     token
 }
 
-/// The project of a token; `None` for an invalid token.
+/// Returns the project's name of a token, or `None` for an invalid token.
 pub(super) fn project(token: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(token.len());
     let mut parts = token.split('=');

@@ -1,4 +1,4 @@
-//! Where a spool on NATS is.
+//! The place of a spool on NATS: its servers, its streams and its login.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,21 +6,21 @@ use std::str::FromStr;
 
 use url::Url;
 
-/// The streams of a shared spool.
+/// The place of a spool on NATS, from the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NatsPlace {
     /// The servers; at least one.
     pub servers: Vec<NatsServer>,
-    /// The stream's name, and the first token of its subjects.
+    /// The stream's name, which is also the first token of its subjects.
     pub stream: String,
-    /// Who we are.
+    /// The proxy's login at the servers.
     pub login: Option<NatsLogin>,
-    /// The authority that the servers' certificates are checked against, instead of the public
-    /// ones: a PEM file.
+    /// A PEM file with the authority that must have issued the servers' certificates. It replaces the
+    /// system's authorities.
     pub ca_file: Option<PathBuf>,
-    /// The client certificate, if the servers ask for one.
+    /// The client certificate, if the servers require one.
     pub certificate: Option<NatsCertificate>,
-    /// Copies of each message; without a number three in a cluster, else one.
+    /// The number of copies of each message. `None` means three in a cluster, else one.
     pub replicas: Option<usize>,
 }
 
@@ -31,20 +31,20 @@ pub struct NatsServer(Url);
 /// The transport to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NatsTransport {
-    /// In the clear, unless the server itself asks for TLS.
+    /// Unencrypted, unless the server itself requires TLS.
     Plain,
     /// Over TLS.
     Tls,
 }
 
-/// What is said of a text that is no address of a server.
+/// The error for a text that is not the address of a server.
 const EXPECTED: &str = "expected nats://host:port or tls://host:port";
 
-/// The port of a server that is named without one.
+/// The default port of a server.
 const PORT: u16 = 4222;
 
 impl NatsServer {
-    /// How it is spoken to.
+    /// Returns the transport to the server.
     pub(super) fn transport(&self) -> NatsTransport {
         match self.0.scheme() {
             TLS => NatsTransport::Tls,
@@ -52,7 +52,7 @@ impl NatsServer {
         }
     }
 
-    /// Its URL, which always has a port.
+    /// Returns the server's URL, which always has a port.
     pub fn url(&self) -> &Url {
         &self.0
     }
@@ -65,7 +65,7 @@ impl FromStr for NatsServer {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        // The URL parser ignores blanks, and changes characters that are not ASCII.
+        // The URL parser would ignore some blanks and change characters that are not ASCII.
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(EXPECTED);
         }
@@ -93,7 +93,7 @@ impl fmt::Display for NatsServer {
     }
 }
 
-/// Who we are to NATS. Shown by no `Debug`.
+/// The proxy's login at the NATS servers. Its `Debug` output does not contain it.
 #[derive(Clone, PartialEq, Eq)]
 pub enum NatsLogin {
     /// A user.
@@ -105,7 +105,7 @@ pub enum NatsLogin {
     },
     /// A token.
     Token(String),
-    /// The text of a credentials file: a JWT, and the seed that signs for it.
+    /// The text of a credentials file: a JWT, and the seed of the key that signs for it.
     Credentials(String),
 }
 
@@ -115,12 +115,12 @@ impl fmt::Debug for NatsLogin {
     }
 }
 
-/// A client's certificate, both files as PEM.
+/// A client certificate and its key, two PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatsCertificate {
-    /// The certificate, with those that lead to its authority.
+    /// The certificate, with the intermediate certificates up to its authority.
     pub certificate: PathBuf,
-    /// Its key.
+    /// The certificate's private key.
     pub key: PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! Whether servers are connected, and if none is, why.
+//! Records whether a server is connected and, if none is, why.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,19 +12,19 @@ use tokio::time::timeout;
 use super::denials::Denials;
 use super::trouble::{Outlook, ServerTrouble, Troubles, NO_NATS};
 
-/// How long a server may be silent until it is asked what it is: a NATS server speaks first, and the
-/// client library waits for that as long as for a lost connection.
+/// How long a server may be silent before the proxy asks which protocol it speaks. A NATS server speaks
+/// first, and the client library waits for its greeting as long as for a lost connection.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// How long such a server is waited for.
+/// How long the proxy waits for a connection to such a server, and for its reply.
 const REPLY: Duration = Duration::from_secs(1);
 
-/// How often, while no server is connected.
+/// How often the proxy asks silent servers while none is connected.
 const ASK_AGAIN: Duration = Duration::from_secs(15);
 
-/// Whether the servers are connected.
+/// Whether a server is connected, and the errors of the servers that are not.
 pub(super) struct ServerPresence {
-    /// Those of the settings.
+    /// The servers of the settings, as host and port.
     servers: Vec<String>,
     pub(super) denials: Denials,
     state: Mutex<State>,
@@ -32,15 +32,15 @@ pub(super) struct ServerPresence {
 
 struct State {
     away_since: Option<Instant>,
-    /// The last words of the client library.
+    /// The last error of the client library.
     words: Option<String>,
-    /// The last error of each server, since one was connected.
+    /// The last error of each server since a server was last connected.
     errors: BTreeMap<String, ServerTrouble>,
-    /// What speaks another protocol.
+    /// The servers that speak another protocol, and the first line that each sent.
     strangers: BTreeMap<String, String>,
 }
 
-/// Host and port.
+/// Returns a server's host and port.
 fn name(address: &ServerAddr) -> String {
     format!("{}:{}", address.host(), address.port())
 }
@@ -63,7 +63,7 @@ impl ServerPresence {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long no server has been connected.
+    /// Returns how long no server has been connected.
     pub(super) fn away(&self) -> Duration {
         let since = self.state().away_since;
         since.map_or(Duration::ZERO, |since| since.elapsed())
@@ -91,7 +91,8 @@ impl ServerPresence {
         }
     }
 
-    /// Takes note of the servers' errors before another attempt; the events do not name them.
+    /// Records each server's last error before the next attempt to connect. The client library's events
+    /// do not name the server.
     pub(super) fn note_attempts(&self, servers: &[Server]) {
         let mut state = self.state();
         for server in servers {
@@ -103,7 +104,7 @@ impl ServerPresence {
         }
     }
 
-    /// Why no server is connected, in words.
+    /// Returns why no server is connected, as text.
     pub(super) fn words(&self) -> String {
         let (errors, _) = self.troubles();
         if let Some(errors) = errors {
@@ -113,7 +114,7 @@ impl ServerPresence {
         words.unwrap_or_else(|| "not connected yet".to_owned())
     }
 
-    /// Whether waiting for a server may help.
+    /// Returns whether waiting for a server may help.
     pub(super) fn outlook(&self) -> Outlook {
         match self.troubles() {
             (Some(errors), AllServers::Failed) => errors.outlook(),
@@ -146,7 +147,8 @@ impl ServerPresence {
         (Troubles::of_all(errors.into_values().collect()), all)
     }
 
-    /// Asks servers that are silent what they are, as long as none is connected.
+    /// While no server is connected, asks the servers of the settings which protocol they speak, and
+    /// records those that do not speak NATS. Never returns.
     pub(super) async fn ask_strangers(&self) {
         let mut asked: Option<Instant> = None;
         loop {
@@ -172,13 +174,14 @@ impl ServerPresence {
     }
 }
 
-/// Whether each server of the settings has failed since one was connected.
+/// Whether every server of the settings has failed since a server was last connected.
 enum AllServers {
     Failed,
     NotTried,
 }
 
-/// What a server says that does not speak NATS; `None` for one that does, or says nothing.
+/// Returns the first line that a server sends if it does not speak NATS, or `None` if it speaks NATS or
+/// sends nothing.
 async fn stranger(server: &str) -> Option<String> {
     let mut stream = timeout(REPLY, TcpStream::connect(server))
         .await
@@ -188,7 +191,7 @@ async fn stranger(server: &str) -> Option<String> {
     let length = match timeout(SILENCE, stream.read(&mut said)).await {
         Ok(read) => read.ok()?,
         Err(_) => {
-            // A line that NATS understands too. HTTP servers and others answer it with an error.
+            // NATS servers understand this line. HTTP servers and others answer it with an error.
             stream.write_all(b"PING\r\n\r\n").await.ok()?;
             timeout(REPLY, stream.read(&mut said)).await.ok()?.ok()?
         }
@@ -212,7 +215,7 @@ mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
-    /// A server that says one thing at once, and another one when it is spoken to.
+    /// Starts a server that sends `first` at once, and `reply` to everything it receives.
     async fn server(first: &'static str, reply: &'static str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();

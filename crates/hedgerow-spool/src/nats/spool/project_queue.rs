@@ -1,4 +1,4 @@
-//! The events that this process has taken of one project, while it has the lead.
+//! The events of one project that this process has fetched from the stream while it leads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,47 +14,48 @@ use super::streams::{self, Created, Streams, GIVEN_OUT};
 use crate::error::SpoolError;
 use crate::store::{Gauge, Lead, PeekLimit, Peeked, Position, QueuedEvent, Rest};
 
-/// How long the next message of those that were asked for may take.
+/// How long a fetch waits for the next message, and how long a peek waits for the first.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// After this time the taken events are enough: the lead keeps expiring.
+/// A peek stops fetching after this time if it has any events, because the lead may expire.
 const LONGEST_TAKE: Duration = Duration::from_secs(1);
 
-/// Messages that are asked for at once.
+/// The most messages that one fetch requests.
 const MESSAGES: usize = 200;
 
-/// Until the server has seen acknowledgements that are on their way.
+/// The pause in which the server receives acknowledgements that have been sent.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// A position is the number of the message, and the event's place in it: a message holds fewer
-/// events than this, because each takes more than two bytes of at most a mebibyte.
+/// The factor in a position: the number of the message times this, plus the event's place in the message.
+/// A message holds fewer events than this, because it has at most a mebibyte and each event takes
+/// more than two bytes.
 const PLACES: i64 = 1 << 20;
 
-/// Delivered messages that are remembered, in case their acknowledgement was lost.
+/// The number of delivered messages that the queue remembers, in case their acknowledgements are lost.
 const REMEMBERED: usize = 100_000;
 
-/// The part of a project's events that is in this process.
+/// The events of a project that this process holds in memory.
 #[derive(Default)]
 pub(super) struct ProjectQueue {
     lead: Option<streams::HeldLead>,
     feed: Option<ConsumerFeed>,
     messages: BTreeMap<i64, PulledMessage>,
     done: BTreeSet<i64>,
-    /// The number of events appended by this process when the stream was last found to hold only
-    /// those that have been taken.
+    /// [`Gauge::additions`] when a fetch last found that the stream holds no more events than this
+    /// queue.
     complete: Option<u64>,
-    /// The latest message that was ever here.
+    /// The number of the latest message that this queue has received.
     through: i64,
 }
 
-/// The consumer, and its messages.
+/// The stream's consumer, and its limits.
 struct ConsumerFeed {
     consumer: Consumer<pull::Config>,
-    /// The stream that it belongs to.
+    /// When the stream of the consumer was created.
     made: Created,
-    /// Messages that it gives out before some of them are acknowledged.
+    /// The most messages that the consumer delivers before some of them are acknowledged.
     most: usize,
-    /// Messages that may be asked for at once.
+    /// The most messages that one fetch may request.
     at_once: usize,
 }
 
@@ -73,8 +74,8 @@ impl ConsumerFeed {
         }
     }
 
-    /// Whether the stream may have more although it has just given nothing: a server that may not
-    /// give out many waits for acknowledgements first.
+    /// Returns whether the stream may hold more messages although a fetch returned none. A consumer with
+    /// a low limit waits for acknowledgements before it delivers more.
     async fn may_have_more(&self) -> Result<bool, SpoolError> {
         if self.most >= GIVEN_OUT as usize {
             return Ok(false);
@@ -88,9 +89,9 @@ impl ConsumerFeed {
 /// The result of a fetch from the stream.
 enum Fetched {
     Some,
-    /// Nothing, because it holds no more than is here.
+    /// No new message, because the stream holds no more messages than the queue.
     Nothing,
-    /// Nothing, and more waits: it wants acknowledgements first.
+    /// No new message yet: more wait, but the server first needs acknowledgements.
     NothingYet,
 }
 
@@ -107,12 +108,13 @@ impl ProjectQueue {
             .is_some_and(|lead| !lead.left().is_zero())
     }
 
-    /// Once nothing is left: everything up to this message has been delivered.
+    /// Returns the number of the latest message that this queue has received. When the queue is empty,
+    /// every message up to this one has been delivered.
     pub(super) fn through(&self) -> i64 {
         self.through
     }
 
-    /// Takes, renews or loses the lead.
+    /// Takes, renews or loses the lead of the project.
     pub(super) async fn lead(
         &mut self,
         streams: &Streams,
@@ -128,7 +130,7 @@ impl ProjectQueue {
                     self.forget();
                     return Ok(Lead::Theirs);
                 }
-                // It was not renewed this time, but is still valid for the remaining time.
+                // The lead could not be renewed, but is still valid for its remaining time.
                 Err(error) => before.ok_or(error)?,
             },
         };
@@ -136,7 +138,7 @@ impl ProjectQueue {
         self.lead = Some(lead);
         let made = streams::created(&streams.waiting);
         if !held || self.feed.as_ref().is_none_or(|feed| feed.made != made) {
-            // The changes since then are unknown: begin with the oldest existing event.
+            // The queue may have missed changes: begin again with the oldest event in the stream.
             self.forget();
             self.feed = Some(ConsumerFeed::new(streams.consumer(project).await?, made));
         }
@@ -151,14 +153,14 @@ impl ProjectQueue {
         self.complete = None;
     }
 
-    /// Forgets messages up to this number, which were dropped for their age.
+    /// Forgets messages up to this number, which have been dropped because of their age.
     pub(super) fn drop_expired(&mut self, through: i64) {
         if through >= self.messages.keys().next().copied().unwrap_or(i64::MAX) {
             self.messages = self.messages.split_off(&(through + 1));
         }
     }
 
-    /// The oldest events, fetched from the stream as far as they are not here yet.
+    /// Returns the oldest events. Fetches those that the queue does not hold yet.
     pub(super) async fn peek(
         &mut self,
         limit: PeekLimit,
@@ -188,13 +190,14 @@ impl ProjectQueue {
                     tokio::time::sleep(MOMENT).await;
                 }
                 Ok(Fetched::NothingYet) => {
-                    // It has been given out, and is not here. A new consumer begins again.
+                    // The consumer has delivered messages that did not arrive here. A new consumer
+                    // delivers them again.
                     self.feed = None;
                     let why = "its consumer delivers nothing although events wait";
                     return Err(SpoolError::Away(why.to_owned()));
                 }
                 Err(error) => {
-                    // It may be deleted: the next lead creates it again.
+                    // The consumer may have been deleted. The next call of `lead` creates it again.
                     self.feed = None;
                     return Err(error);
                 }
@@ -221,7 +224,7 @@ impl ProjectQueue {
         Ok(Peeked { events, rest })
     }
 
-    /// Whether a limit is here without asking the stream.
+    /// Returns whether the queue holds enough events to reach a limit, without a fetch.
     fn holds(&self, limit: PeekLimit) -> bool {
         let (mut events, mut bytes) = (0, 0);
         self.messages.values().any(|message| {
@@ -231,7 +234,7 @@ impl ProjectQueue {
         })
     }
 
-    /// Asks the stream for more; whether it gave messages that were not here yet.
+    /// Fetches more messages from the stream, and returns whether any of them is new to the queue.
     async fn fetch(&mut self) -> Result<Fetched, SpoolError> {
         let Some(feed) = &self.feed else {
             return Err(SpoolError::Away("its consumer does not exist".to_owned()));
@@ -244,7 +247,7 @@ impl ProjectQueue {
         let mut messages = feed
             .consumer
             .fetch()
-            // No more than it may give out: it would wait for acknowledgements in the middle.
+            // A larger request would make the consumer wait for acknowledgements halfway.
             .max_messages(feed.at_once.min(room))
             .messages()
             .await
@@ -263,12 +266,12 @@ impl ProjectQueue {
             let (message, acker) = message.split();
             self.through = self.through.max(number);
             if self.done.contains(&number) {
-                // Delivered before; its acknowledgement was lost.
+                // The message was delivered before, and its acknowledgement was lost.
                 acknowledge(&acker).await;
                 continue;
             }
             if let Some(known) = self.messages.get_mut(&number) {
-                // Given out again, because it has been here for long.
+                // The server sent the message again, because it was not acknowledged for long.
                 known.acker = acker;
                 continue;
             }
@@ -303,7 +306,7 @@ impl ProjectQueue {
         }
     }
 
-    /// The event at a position, if it is still here.
+    /// Returns the event at a position, if the queue still holds it.
     pub(super) fn find(&self, position: Position) -> Option<QueuedEvent> {
         let message = self.messages.get(&(position.0 / PLACES))?;
         Some(QueuedEvent {
@@ -313,7 +316,7 @@ impl ProjectQueue {
         })
     }
 
-    /// Reports that no event is left, if that is known.
+    /// Sets the gauge to zero if it is known that no event is left.
     fn tell(&self, gauge: &Gauge) {
         if let (true, Some(additions)) = (self.messages.is_empty(), self.complete) {
             gauge.correct(additions, |_| 0);

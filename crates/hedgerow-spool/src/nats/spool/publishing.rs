@@ -1,4 +1,4 @@
-//! Publishes to the streams: runs of events, and dead letters.
+//! Publishes runs of events and dead letters to the streams.
 
 use std::sync::PoisonError;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::error::SpoolError;
 use crate::store::Refusal;
 use crate::store::{Counters, QueuedEvent};
 
-/// The outcome of a dead letter.
+/// The result of publishing a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeadLetterResult {
     Kept,
@@ -22,8 +22,8 @@ pub(super) enum DeadLetterResult {
 }
 
 impl NatsSpoolInner {
-    /// Publishes one run until the stream confirms it. The stream recognises a repeated try by its
-    /// id, so it stores it once.
+    /// Publishes one run. Retries until the stream confirms it, the time `until` has passed, or a retry
+    /// cannot help. The stream recognises a retry by the message id, so it stores the run once.
     pub(super) async fn publish(
         &self,
         project: &str,
@@ -32,7 +32,7 @@ impl NatsSpoolInner {
     ) -> Result<(), SpoolError> {
         let mut tries = 0_u32;
         let published = loop {
-            // Commands that are not taken would wait forever in the client's queue.
+            // Without a timeout, a command that no server accepts would wait forever in the client's queue.
             let tried = tokio::time::timeout(ANSWER * 2, self.try_publish(project, run)).await;
             let tried = tried.unwrap_or_else(|late| {
                 let error = remote("keep events", late);
@@ -40,7 +40,7 @@ impl NatsSpoolInner {
             });
             match tried {
                 Ok(published) => break published,
-                // Another try would be no better.
+                // A retry would fail for the same reason.
                 Err((
                     PublishFault::TooLarge | PublishFault::Full | PublishFault::Lasting,
                     error,
@@ -50,8 +50,8 @@ impl NatsSpoolInner {
             }
             tries += 1;
         };
-        // If the stream knows it at the first try, a client has sent it again, and it is counted
-        // already. At a later try, the answer of an earlier try was lost.
+        // If the stream knows the run at the first try, a client has sent it again, and it is already
+        // counted. If the stream knows it at a later try, only the answer to an earlier try was lost.
         {
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
             let latest = own.entry(project.to_owned()).or_default();
@@ -104,7 +104,7 @@ impl NatsSpoolInner {
         })
     }
 
-    /// What it means for an append that there are no streams.
+    /// Returns the fault and the error of an append when the streams cannot be found.
     fn without_streams(&self, error: SpoolError) -> (PublishFault, SpoolError) {
         if let Some(denied) = self.connection.denials().recent() {
             return (PublishFault::Lasting, remote("find its streams", denied));
@@ -115,7 +115,8 @@ impl NatsSpoolInner {
         }
     }
 
-    /// Publishes, and learns that the servers forbid it: they do not answer then.
+    /// Publishes a message once. Also waits for a denial, because the servers do not answer a message that
+    /// they forbid.
     pub(super) async fn publish_once(
         &self,
         subject: String,
@@ -135,8 +136,8 @@ impl NatsSpoolInner {
         }
     }
 
-    /// Puts an event that was refused into the stream of dead letters, which is made again if it is
-    /// gone.
+    /// Publishes an event that PostHog refused to the stream of dead letters. Creates the stream again if
+    /// it has been deleted.
     pub(super) async fn publish_dead_letter(
         &self,
         project: &str,

@@ -1,4 +1,4 @@
-//! Where a distributed spool is, and its bounds.
+//! The settings of a distributed spool: its place and its limits.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,38 +10,39 @@ use super::{remote, ANSWER};
 use crate::backend::SpoolLimits;
 use crate::error::SpoolError;
 
-/// Where a distributed spool is, and its bounds.
+/// The place and the limits of a distributed spool.
 #[derive(Clone)]
 pub struct NatsSettings {
     /// The servers; at least one.
     pub servers: Vec<NatsServer>,
-    /// Who we are.
+    /// The proxy's login at the servers.
     pub login: Option<NatsLogin>,
-    /// The authority that the servers' certificates are checked against, instead of the system's:
-    /// a PEM file.
+    /// A PEM file with the authority that must have issued the servers' certificates. It replaces the
+    /// system's authorities.
     pub ca_file: Option<PathBuf>,
-    /// The client certificate, if the servers ask for one.
+    /// The client certificate, if the servers require one.
     pub certificate: Option<NatsCertificate>,
-    /// The stream's name, and the first token of its subjects. Two more streams have this name with
-    /// `_DEAD` and `_LEAD` at its end.
+    /// The stream's name, which is also the first token of its subjects. Three more streams have this
+    /// name with `_DEAD`, `_LEAD` and `_AGE` at its end.
     pub stream: String,
-    /// Copies of each message, used when the streams are made; without a number three in a
-    /// cluster, else one.
+    /// The number of copies of each message. It applies when the spool creates the streams. `None`
+    /// means three in a cluster, else one.
     pub replicas: Option<usize>,
-    /// Bytes that may wait; used when the stream is made. Dead letters may hold a tenth of it.
+    /// The most bytes that may wait. It applies when the spool creates the streams. Dead letters may take
+    /// a tenth of this in addition.
     pub max_size: u64,
-    /// How long an event or a dead letter is kept before it is dropped and counted: time during which
-    /// a process has the spool open, even if the time of day is set there or at the servers.
+    /// The age at which the spool drops and counts an event or a dead letter. Only time during which a
+    /// process has the spool open counts, and setting a clock there or at the servers changes nothing.
     pub max_age: Duration,
-    /// How long a proxy that has died keeps the others from draining in its place. Streams with a
-    /// shorter lead are changed; see [`lead_for`](Self::lead_for).
+    /// How long the other proxies cannot drain after the leading proxy has died. The spool changes an
+    /// existing stream whose lead is shorter; see [`lead_for`](Self::lead_for).
     pub lead: Duration,
-    /// The largest event that may come, in bytes: the log reports once if the servers accept less.
+    /// The largest event that may arrive, in bytes. The log warns if the servers accept less.
     pub largest_event: Option<usize>,
 }
 
 impl NatsSettings {
-    /// A spool of 1 GiB and 7 days, led for a minute at a time.
+    /// Returns settings with a limit of 1 GiB and 7 days, and a lead of one minute.
     pub fn new(servers: Vec<NatsServer>, stream: &str) -> Self {
         Self {
             servers,
@@ -57,7 +58,7 @@ impl NatsSettings {
         }
     }
 
-    /// These streams with these bounds, led for a minute at a time.
+    /// Returns settings for this place with these limits, and a lead of one minute.
     pub(super) fn of(nats: &NatsPlace, limits: SpoolLimits) -> Self {
         Self {
             login: nats.login.clone(),
@@ -70,8 +71,8 @@ impl NatsSettings {
         }
     }
 
-    /// The lead for deliveries that take at most `longest_delivery`. It is renewed after a sixth of
-    /// its time, and the remaining time is enough for a delivery.
+    /// Returns the duration of the lead for deliveries that take at most `longest_delivery`. The leader
+    /// renews it after a sixth of its time, and the remaining time is enough for a delivery.
     #[must_use]
     pub fn lead_for(longest_delivery: Duration) -> Duration {
         longest_delivery * 3 / 2 + Duration::from_secs(1)

@@ -1,4 +1,5 @@
-//! The three streams of a distributed spool: what waits, the dead letters, and who drains.
+//! The streams of a distributed spool: the waiting events, the dead letters, the leads that state which
+//! process drains, and the record of ages.
 
 use std::time::Duration;
 
@@ -19,21 +20,22 @@ use super::fitness::{self, Purpose, Unfit};
 use super::{names, remote, NatsSettings};
 use crate::error::SpoolError;
 
-/// The server gives a message out again after this, unless it has been acknowledged. A new leader
-/// makes the consumer again and need not wait for it.
+/// The time after which the server delivers a message again that was not acknowledged. A new leader
+/// creates the consumer again, so it need not wait for this time.
 const ACK_WAIT: Duration = Duration::from_secs(300);
 
-/// Copies of each message in a cluster: one server may be lost.
+/// The default number of copies of each message in a cluster. With three, one server may be lost.
 const REPLICAS: usize = 3;
 
-/// How long the streams recognise a message that is published again.
+/// How long the streams recognise a message that a process publishes again.
 const DUPLICATES: Duration = Duration::from_secs(300);
 
-/// Messages that a consumer may have given out and that are not acknowledged. More than the replay
-/// ever has at once.
+/// The most messages that a consumer may have delivered and that are not yet acknowledged. The replay
+/// never has this many at once.
 pub(super) const GIVEN_OUT: i64 = 100_000;
 
-/// Bytes of all leads: some hundred bytes for each project. The record of ages has as many.
+/// The size limit of the stream of leads, in bytes. It holds one lead of some hundred bytes for each
+/// project. The stream of the record of ages has the same limit.
 const LEAD_BYTES: i64 = 256 << 10;
 
 pub(super) struct Streams {
@@ -43,15 +45,15 @@ pub(super) struct Streams {
     name: String,
     lead: Duration,
     leads: Option<Stream>,
-    /// For streams that are made later.
+    /// The number of copies in streams that are created later.
     replicas: usize,
 }
 
-/// When a stream was created: a stream that was deleted and created again does not hold the earlier
-/// messages.
+/// When a stream was created. It tells a stream from one with the same name that was created again and
+/// does not hold the earlier messages.
 pub(super) type Created = String;
 
-/// When this stream was made.
+/// Returns when this stream was created.
 pub(super) fn created(stream: &Stream) -> Created {
     format!("{:?}", stream.cached_info().created)
 }
@@ -60,7 +62,7 @@ pub(super) fn created(stream: &Stream) -> Created {
 #[derive(Debug, Clone)]
 pub(super) struct HeldLead {
     sequence: u64,
-    /// The stream that it was taken in.
+    /// When the stream of the lead was created.
     made: Option<Created>,
     until: Instant,
     renew: Duration,
@@ -71,7 +73,7 @@ impl HeldLead {
         self.until.saturating_duration_since(Instant::now())
     }
 
-    /// Whether it is still valid: it has not expired, and its stream exists.
+    /// Returns whether the lead is still valid: it has not expired, and its stream was not created again.
     pub(super) fn is_valid(&self, streams: &Streams) -> bool {
         !self.left().is_zero() && self.made == streams.leads.as_ref().map(created)
     }
@@ -82,8 +84,8 @@ impl HeldLead {
 }
 
 impl Streams {
-    /// Finds the streams, or makes those that are not there. Streams that an operator has made are
-    /// used as they are.
+    /// Finds the streams, and creates those that do not exist. Streams that an operator has created are
+    /// checked, and used with their limits, except that a limit on their age may be changed.
     pub(super) async fn open(
         connection: &NatsConnection,
         settings: &NatsSettings,
@@ -97,7 +99,7 @@ impl Streams {
         settings: &NatsSettings,
     ) -> Result<Self, SpoolError> {
         let (client, context) = (&connection.client, &connection.context);
-        // Asked only now: before the first answer it is unknown whether it is a cluster.
+        // Read only now: before a server's first answer it is unknown whether it belongs to a cluster.
         let in_cluster = client.server_info().cluster.is_some();
         let replicas = settings
             .replicas
@@ -116,8 +118,8 @@ impl Streams {
             None => most_bytes(context, max_bytes).await,
         };
         let waiting = Config {
-            // Delivered messages leave the stream; messages that do not fit are refused, not
-            // dropped.
+            // The stream removes delivered messages. It refuses messages that do not fit, and drops
+            // none.
             retention: RetentionPolicy::WorkQueue,
             discard: DiscardPolicy::New,
             max_bytes,
@@ -131,7 +133,7 @@ impl Streams {
         let lead = Config {
             discard: DiscardPolicy::Old,
             max_messages_per_subject: 1,
-            // Some accounts require a bound.
+            // Some accounts require a limit.
             max_bytes: LEAD_BYTES,
             max_age: settings.lead,
             duplicate_window: settings.lead,
@@ -145,7 +147,7 @@ impl Streams {
         }
         let mut kept = lead.cached_info().config.clone();
         if kept.max_age < settings.lead {
-            // Made for shorter deliveries than ours: with that, we could never lead.
+            // The stream was created for shorter deliveries. This process could never lead with its limit.
             kept.max_age = settings.lead;
             let changed = context.update_stream(&kept).await;
             changed.map_err(|error| remote("make its leads longer", error))?;
@@ -155,14 +157,14 @@ impl Streams {
             waiting,
             dead,
             name: settings.stream.clone(),
-            // The stream's own value counts, whichever process created it.
+            // The value of the stream counts, whichever process created the stream.
             lead: kept.max_age,
             leads: Some(lead),
             replicas,
         })
     }
 
-    /// Finds the streams, or returns which one is missing.
+    /// Finds the streams that hold events, or returns the error that names the missing one.
     pub(super) async fn find(
         connection: &NatsConnection,
         settings: &NatsSettings,
@@ -194,8 +196,8 @@ impl Streams {
         })
     }
 
-    /// Whether a process could use the streams: those that are there are fit, and the others can be made,
-    /// as far as that is known without making them.
+    /// Checks whether a process could use the streams: whether the existing ones are fit, and whether the
+    /// others can be created, as far as this is known without creating them.
     pub(super) async fn examine(
         connection: &NatsConnection,
         settings: &NatsSettings,
@@ -224,7 +226,8 @@ impl Streams {
         Ok(())
     }
 
-    /// Whether all of them still exist, unchanged. The facts about a deleted one are void.
+    /// Returns whether all streams still exist and were not created again. Otherwise, what this process
+    /// knows about them is no longer valid.
     pub(super) async fn all_exist(&self) -> Result<bool, SpoolError> {
         for known in [Some(&self.waiting), Some(&self.dead), self.leads.as_ref()] {
             let Some(known) = known else { continue };
@@ -236,8 +239,8 @@ impl Streams {
         Ok(true)
     }
 
-    /// The largest message, including its headers, that the stream of waiting events accepts by its
-    /// own limit.
+    /// Returns the size, in bytes and including headers, of the largest message that the stream of
+    /// waiting events accepts. Returns `None` if the stream has no such limit.
     pub(super) fn largest_message(&self) -> Option<usize> {
         let bound = self.waiting.cached_info().config.max_message_size;
         usize::try_from(bound).ok().filter(|bound| *bound > 0)
@@ -255,12 +258,12 @@ impl Streams {
         format!("{}.lead.{}", self.name, names::token(project))
     }
 
-    /// The subject of the record of ages.
+    /// Returns the subject of the record of ages.
     pub(super) fn age_subject(&self) -> String {
         format!("{}.age", self.name)
     }
 
-    /// The stream of the record of ages, which is made if it is not there.
+    /// Returns the stream of the record of ages. Creates it if it does not exist.
     pub(super) async fn ages(&self) -> Result<Stream, SpoolError> {
         let config = Config {
             name: format!("{}_AGE", self.name),
@@ -268,7 +271,7 @@ impl Streams {
             storage: StorageType::File,
             discard: DiscardPolicy::Old,
             max_messages: 1,
-            // Some accounts require a bound.
+            // Some accounts require a limit.
             max_bytes: LEAD_BYTES,
             num_replicas: self.replicas,
             ..Config::default()
@@ -276,27 +279,27 @@ impl Streams {
         find_or_create(&self.context, config, Purpose::Rest).await
     }
 
-    /// The subject on which the leader notifies the others about its end.
+    /// Returns the subject on which the leader notifies the other processes about the end of its drain.
     pub(super) fn end_of(&self, project: &str) -> String {
         format!("{}.end.{}", self.name, names::token(project))
     }
 
-    /// All of these.
+    /// Returns the subject that matches the notices of all projects.
     pub(super) fn all_ends(&self) -> String {
         format!("{}.end.*", self.name)
     }
 
-    /// All subjects of waiting events, for the count of what waits.
+    /// Returns the subject that matches the waiting events of all projects.
     pub(super) fn all_events(&self) -> String {
         format!("{}.events.*", self.name)
     }
 
-    /// All subjects of dead letters.
+    /// Returns the subject that matches the dead letters of all projects.
     pub(super) fn all_dead(&self) -> String {
         format!("{}.dead.*", self.name)
     }
 
-    /// The project of a subject.
+    /// Returns the project of a subject, or `None` if the subject is none of this spool's.
     pub(super) fn project_of(&self, subject: &str) -> Option<String> {
         let kind_and_token = subject
             .strip_prefix(self.name.as_str())?
@@ -304,16 +307,17 @@ impl Streams {
         names::project(kind_and_token.split_once('.')?.1)
     }
 
-    /// Takes the lead of a project, or renews it; nothing if another process has it.
+    /// Takes or renews the lead of a project. Returns `None` if another process has the lead.
     ///
-    /// The last message of a subject is the lead, and it expires by its age. A new one has to name
-    /// the number of the one before, or 0 for none: of two that try, the server accepts only one.
+    /// The last message of the project's subject is the lead. The server removes it when it reaches its
+    /// maximum age. A new message has to state the number of the previous one, or 0 if there is none, so
+    /// the server accepts only one of two processes that try.
     pub(super) async fn lead(
         &self,
         project: &str,
         held: Option<&HeldLead>,
     ) -> Result<Option<HeldLead>, SpoolError> {
-        // Counted from before the request: by the server's clock it lasts longer.
+        // Counts from before the request, so the lead ends here before it ends at the server.
         let until = Instant::now() + self.lead;
         let message = PublishMessage::build()
             .expected_last_subject_sequence(held.map_or(0, |held| held.sequence));
@@ -337,7 +341,7 @@ impl Streams {
         }
     }
 
-    /// Gives a lead up at once.
+    /// Gives up the lead of a project at once.
     pub(super) async fn resign(&self, project: &str) -> Result<(), SpoolError> {
         let stream = self
             .context
@@ -352,9 +356,9 @@ impl Streams {
         Ok(())
     }
 
-    /// The durable consumer of a project. A new leader creates it again: then messages that the
-    /// previous leader had taken and not acknowledged come first again, instead of after everything
-    /// else.
+    /// Creates the durable consumer of a project again, as a new leader must. The new consumer delivers
+    /// the messages first that the previous leader received and did not acknowledge. The old one would
+    /// deliver them after all others.
     pub(super) async fn consumer(
         &self,
         project: &str,
@@ -381,7 +385,7 @@ impl Streams {
                 })
                 .await;
             match made {
-                // The server's own limit, which the account does not show.
+                // The server has a lower limit, which the account's limits do not include.
                 Err(error) if given_out > 1 && is_over_limit(&error.kind()) => given_out /= 2,
                 made => return made.map_err(|error| remote("make its consumer", error)),
             }
@@ -398,8 +402,8 @@ fn is_over_limit(kind: &ConsumerErrorKind) -> bool {
     }
 }
 
-/// The limits of an account; zero or less means no limit. Older servers send fewer fields than the
-/// client library expects.
+/// The limits of an account. Zero or less means no limit. The client library's own type requires fields
+/// that older servers do not send.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct AccountLimits {
@@ -414,7 +418,7 @@ struct AccountInfo {
     limits: AccountLimits,
 }
 
-/// The limits of the account, as far as the server reports them.
+/// Returns the limits of the account, as far as the server reports them.
 async fn allowed(context: &Context) -> AccountLimits {
     match context.request("INFO", &serde_json::json!({})).await {
         Ok(Response::Ok(AccountInfo { limits })) => limits,
@@ -429,8 +433,8 @@ async fn allowed(context: &Context) -> AccountLimits {
     }
 }
 
-/// The bytes of the largest stream: as many as are wanted, or as the account allows. A tenth is for
-/// the dead letters.
+/// Returns the size limit of the stream of waiting events, in bytes: `wanted`, or less if the account
+/// allows less. The account must also have space for the dead letters, which take a tenth of this.
 async fn most_bytes(context: &Context, wanted: i64) -> i64 {
     let allowed = allowed(context).await;
     let in_all = allowed.max_storage.saturating_sub(2 * LEAD_BYTES) / 11 * 10;
@@ -464,7 +468,7 @@ async fn find_or_create(
     Ok(made)
 }
 
-/// The stream of this name, if there is one.
+/// Returns the stream of this name, if it exists.
 pub(super) async fn find(context: &Context, name: &str) -> Result<Option<Stream>, SpoolError> {
     match context.get_stream(name).await {
         Ok(stream) => Ok(Some(stream)),

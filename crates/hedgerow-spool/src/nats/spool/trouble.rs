@@ -1,20 +1,20 @@
-//! Why no server could be connected to, and whether waiting may help.
+//! Explains why the proxy could not connect to a server, and whether waiting may help.
 
 use std::fmt;
 
-/// Whether an error may be over by itself.
+/// Whether an error may pass by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outlook {
-    /// It may: a server that starts, a change of the leader.
+    /// The error may pass by itself: a server starts, or the cluster changes its leader.
     Passing,
-    /// Only an operator ends it: a client that waits for it waits in vain.
+    /// Only an operator can fix the error. It does not help a client to wait.
     Lasting,
 }
 
 /// The last error of a server, in plain words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServerTrouble {
-    /// Host and port.
+    /// The server's host and port.
     pub(super) server: String,
     pub(super) words: String,
     pub(super) outlook: Outlook,
@@ -26,11 +26,10 @@ impl fmt::Display for ServerTrouble {
     }
 }
 
-/// What the client library says before its words of any error of the network, and what of that no wait
-/// mends.
+/// The prefix that the client library puts before every network error.
 const NETWORK: &str = "IO error: ";
 
-/// What rustls says of a certificate, and of a server that does not speak TLS.
+/// How rustls's errors begin for a bad certificate, and for a server that does not speak TLS.
 const TLS: [&str; 6] = [
     "invalid peer certificate",
     "received fatal alert",
@@ -40,7 +39,7 @@ const TLS: [&str; 6] = [
     "peer sent no certificates",
 ];
 
-/// What a server says instead of a greeting to a client that it will not have later either.
+/// Texts in a server's error for a client that it will also reject later.
 const REJECTIONS: [&str; 5] = [
     "authentication revoked",
     "authentication expired",
@@ -49,11 +48,11 @@ const REJECTIONS: [&str; 5] = [
     "no responders requires headers",
 ];
 
-/// Bytes of a server's own words that are repeated.
+/// The most characters of an error's own text that [`ServerTrouble`] repeats.
 const WORDS: usize = 200;
 
 impl ServerTrouble {
-    /// The trouble behind the words of the client library.
+    /// Explains an error message of the client library.
     pub(super) fn of(server: String, said: &str) -> Self {
         let (about, said, outlook) = judge(said);
         let said: String = said.chars().filter(|one| !one.is_control()).collect();
@@ -71,7 +70,7 @@ impl ServerTrouble {
     }
 }
 
-/// What it is about, the words that tell more, and whether it may be over by itself.
+/// Returns a summary of the error if it is known, the error's own text, and whether it may pass by itself.
 fn judge(said: &str) -> (Option<&'static str>, &str, Outlook) {
     const LOGIN: &str = "the server refuses the login";
     for words in ["authorization violation", "failed signing nonce"] {
@@ -103,20 +102,20 @@ fn judge(said: &str) -> (Option<&'static str>, &str, Outlook) {
     }
 }
 
-/// The words for a server that speaks another protocol.
+/// The summary for a server that speaks another protocol.
 pub(super) const NO_NATS: &str = "this is no NATS server";
 
-/// The troubles of all servers, once each of them has one.
+/// The last errors of one or more servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Troubles(Vec<ServerTrouble>);
 
 impl Troubles {
-    /// None of no servers.
+    /// Returns `None` if the list is empty.
     pub(super) fn of_all(troubles: Vec<ServerTrouble>) -> Option<Self> {
         (!troubles.is_empty()).then_some(Self(troubles))
     }
 
-    /// One server that may be back is worth a wait.
+    /// Returns whether waiting may help: one server whose error may pass is enough.
     pub(super) fn outlook(&self) -> Outlook {
         let lasting = |trouble: &ServerTrouble| trouble.outlook == Outlook::Lasting;
         match self.0.iter().all(lasting) {

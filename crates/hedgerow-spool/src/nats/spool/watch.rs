@@ -1,9 +1,9 @@
-//! The activity of the other proxies: how many events wait in the shared stream, and when it is
-//! empty.
+//! Watches the shared stream: how many events wait in it, and when it is empty.
 //!
-//! The leader notifies the others when it is about to send all waiting events. They hold new events
-//! for a moment, as the leader does; when nothing is left, it notifies them again, and all of them
-//! stream again. Without that, the drain of a project with steady traffic would never end.
+//! The leader notifies the other proxies when it is about to send all waiting events. They hold new
+//! events for a moment, as the leader does. When no event is left, the leader notifies them again, and
+//! all of them stream again. Without these notices, the drain of a project with steady traffic would
+//! never end.
 
 use std::collections::HashMap;
 use std::sync::mpsc::SyncSender;
@@ -20,20 +20,21 @@ use crate::clock_watch::ClockWatch;
 use crate::error::SpoolError;
 use crate::store::FinalBatch;
 
-/// How often the streams are asked what waits.
+/// How often the process reads from the streams how many events wait.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The longest time between the notice that the end is near and the notice that it has come.
+/// How long a process holds new events after [`LeaderNotice::FinalBatch`] if no further notice arrives.
 const NEAR: Duration = Duration::from_secs(2);
 
-/// How often a connection whose answers are forbidden is made anew: the login may have the right by then, and
-/// the subscription is asked for with a new connection only.
+/// How often the process connects again while the servers forbid the login to receive their answers.
+/// The login may have the right by then, and the client requests the subscription only when it
+/// connects.
 const ANEW: Duration = Duration::from_secs(15);
 
-/// The leader's notice to the others.
+/// A notice from the leader to the other processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LeaderNotice {
-    /// It is sending all that waits.
+    /// The leader is sending all waiting events.
     FinalBatch,
     /// Everything up to this message of the stream has been delivered.
     QueueEmpty { through: i64 },
@@ -57,14 +58,14 @@ impl LeaderNotice {
     }
 }
 
-/// Whether the spool can be used, for the log: it hears of changes only.
+/// Whether the spool can be used. The log reports only the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Usability {
     Unknown,
-    /// The last look found nothing, which may be a change of the leader.
+    /// The last check failed, perhaps because the cluster changes its leader.
     Doubtful,
     Usable,
-    /// It has been reported, since then.
+    /// The spool cannot be used, and the log reported this at that time.
     Reported(Instant),
 }
 
@@ -90,17 +91,17 @@ impl Usability {
     }
 }
 
-/// What a process that begins to serve waits for.
+/// The result that a starting process waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FirstLook {
-    /// What waits is known.
+    /// The number of waiting events is known.
     Done,
-    /// It will not be until an operator changes something.
+    /// The number will not be known until an operator changes something.
     Hopeless,
 }
 
-/// Checks until the task ends, and reports the first check that found the streams, or that finds none
-/// until an operator changes something.
+/// Checks the streams until the task is ended. Reports the first check that found the streams, or that
+/// will fail until an operator changes something.
 pub(super) async fn look(
     inner: Arc<NatsSpoolInner>,
     tell: SyncSender<FirstLook>,
@@ -127,7 +128,7 @@ pub(super) async fn look(
                 Err(_) => (outlook == Outlook::Lasting).then_some(FirstLook::Hopeless),
             };
             if let (Some(first), Some(tell)) = (first, tell.take_if(|_| first.is_some())) {
-                // A process that begins to serve waits for it, but not for ever.
+                // Sending fails if the starting process no longer waits for the result.
                 if tell.try_send(first).is_err() && first == FirstLook::Done {
                     log::info!("the distributed spool has reported its waiting events");
                 }
@@ -186,7 +187,7 @@ impl NatsSpoolInner {
         *self.unusable.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
-    /// Notifies the others; a process that misses it continues as before.
+    /// Notifies the other processes. A process that misses the notice continues as before.
     pub(super) async fn tell(&self, project: &str, end: LeaderNotice) {
         let Ok(streams) = self.streams().await else {
             return;
@@ -228,8 +229,8 @@ impl NatsSpoolInner {
                 near.insert(project, Instant::now() + NEAR);
             }
             LeaderNotice::QueueEmpty { through } => {
-                // In this order: an event that is added after the first line makes the last one
-                // void.
+                // In this order: if an event is added after `additions` is read, `correct` changes
+                // nothing.
                 let additions = gauge.additions();
                 let own = self
                     .own
@@ -246,8 +247,8 @@ impl NatsSpoolInner {
         }
     }
 
-    /// Says it when the servers take less at once than an event may have. Their limit can change
-    /// with the server that is connected.
+    /// Logs a warning if the servers' limit for an event is below the configured one. The limit can
+    /// change with the server that is connected, so the check is repeated.
     async fn compare_sizes(&self, seen: &mut Option<usize>) {
         let (Some(largest), Some(wanted)) =
             (self.largest_event().await, self.settings.largest_event)
@@ -262,7 +263,8 @@ impl NatsSpoolInner {
         }
     }
 
-    /// Asks the stream how much waits, for all projects. Streams that are gone are made again.
+    /// Reads from the stream how many messages wait for each project, and corrects the gauges. Creates
+    /// streams again that have been deleted.
     async fn measure(&self) -> Result<(), SpoolError> {
         let seen = self.gauges.snapshot();
         let mut streams = self.streams().await?;
@@ -292,8 +294,8 @@ impl NatsSpoolInner {
                 .of(&project)
                 .correct(additions, |events| match messages {
                     0 => 0,
-                    // A message holds one event or more; how many, only the proxy knows that
-                    // appended it.
+                    // A message holds one event or more. Only the proxy that appended the message
+                    // knows how many.
                     _ if leads => events.max(messages),
                     _ => messages,
                 });
@@ -303,7 +305,7 @@ impl NatsSpoolInner {
         if let Ok(limit) = u64::try_from(info.config.max_bytes) {
             self.gauges.set_size(info.state.bytes, limit);
         }
-        // A count that fails does not make the spool unusable.
+        // A failed count of the dead letters does not make the spool unusable.
         if let Err(error) = self.count_dead_letters(&streams).await {
             log::debug!("{error}");
         }
