@@ -166,7 +166,7 @@ struct Properties<'o, 'b, 'p, 't> {
     trace: Option<&'o mut Trace>,
     noting: Noting,
     library: LibraryKind,
-    /// The caller's properties, if calls of this kind carry them.
+    /// The caller's properties. Group and alias calls have none.
     entries: &'t [Entry],
     /// The known names among the keys of `entries`.
     callers: Names,
