@@ -1,5 +1,5 @@
-//! Which session a message belongs to (mapping 5.3): what the client already knows, else what the
-//! edge keeps in a cookie of its own.
+//! Finds the session of a message (mapping 5.3): the session that the client already knows, else the
+//! session that the edge stores in a cookie of its own.
 
 use std::borrow::Cow;
 
@@ -16,12 +16,12 @@ use super::message::MessagePart;
 use super::message_source::MessageSource;
 use super::time::Timestamp;
 
-/// Sessions that the edge keeps itself: `sessions: cookie`.
+/// Manages the sessions that the edge itself creates (`sessions: cookie`).
 #[derive(Debug)]
 pub struct SessionKeeper {
-    /// Makes and checks the cookie's value.
+    /// Creates and checks the cookie's value.
     pub sessions: EdgeSessions,
-    /// The cookie's name and reach.
+    /// The cookie's name and scope.
     pub cookie: SessionCookie,
 }
 
@@ -29,9 +29,9 @@ pub struct SessionKeeper {
 #[derive(Debug, Default)]
 pub(super) struct RequestSessions {
     keeper: Option<std::sync::Arc<SessionKeeper>>,
-    /// The session of posthog-js's cookie, once it has been looked for.
+    /// The session of posthog-js's cookie. The outer option is none until the cookie has been read.
     posthog_js: Option<Option<PosthogJsSession>>,
-    /// The visitor whose session was looked up last, and what came of it.
+    /// The visitor whose session was looked up last, and that session.
     current: Option<(String, Uuid7)>,
     /// The cookie to set.
     cookie: Option<CookieValue>,
@@ -49,11 +49,12 @@ impl RequestSessions {
         self.cookie.as_ref()
     }
 
-    /// The session of a message and where it was found; none if its own properties name one, if
-    /// nothing is known, or for a time that it does not cover.
+    /// Returns the session of a message and where it was found. Returns none if the message's own
+    /// properties name a session, if no session is known, or if the session does not cover the
+    /// message's time.
     ///
-    /// What the client knows is held against the client's own clock, however wrong that is; only
-    /// what the edge keeps itself is held against the corrected `moment`.
+    /// A session from the client is compared with the client's own clock, even if that clock is wrong.
+    /// Only a session of the edge itself is compared with the corrected `moment`.
     pub(super) fn find<'t>(
         &mut self,
         source: MessageSource<'t>,
@@ -87,7 +88,7 @@ impl RequestSessions {
             .map(|session| (session, "the edge's session cookie"))
     }
 
-    /// The session of posthog-js's cookie; looked for once in a request.
+    /// Returns the session of posthog-js's cookie, which is read once per request.
     fn posthog_js(&mut self, arrival: &Arrival, recipient: &Recipient) -> Option<PosthogJsSession> {
         let find = || {
             let cookies = arrival.cookies.as_deref()?;
@@ -99,7 +100,7 @@ impl RequestSessions {
     fn kept(&mut self, visitor: &str, moment: Timestamp, arrival: &Arrival) -> Option<Uuid7> {
         let keeper = self.keeper.clone()?;
         let now = arrival.received_at?;
-        // Nothing happens after it has arrived; a sender that says so has a clock that is ahead.
+        // An event cannot happen after it has arrived; if its time is later, the sender's clock is ahead.
         let moment = moment.min(now);
         let current = self.current.as_ref().filter(|(known, _)| known == visitor);
         let session = match current {
@@ -123,7 +124,7 @@ impl RequestSessions {
     }
 }
 
-/// A session that another library names (mapping 5.3, points 3 and 4).
+/// Returns the session that another library names (mapping 5.3, points 3 and 4).
 fn explicit<'t>(
     source: MessageSource<'t>,
     visitor: impl Fn() -> Option<Cow<'t, str>>,
@@ -150,8 +151,8 @@ fn explicit<'t>(
     Some((session, "context.sessionId"))
 }
 
-/// The window that a message names beside this session: `context.windowId`, as what Hedgerow serves
-/// puts it there beside `context.sessionId`. With another session it is none of the message's.
+/// Returns the window of a message. The scripts that Hedgerow serves write it to `context.windowId`
+/// next to `context.sessionId`. Returns none if `context.sessionId` is not `session`.
 pub(super) fn window(source: MessageSource<'_>, session: Uuid7) -> Option<Uuid7> {
     let named = |key| {
         let text = source.context_text;

@@ -1,7 +1,8 @@
-//! SHA-1 of whole blocks, on processors that have no instructions for it.
+//! Adds whole blocks to a SHA-1 hash, also on processors that have no instructions for SHA-1.
 //!
-//! The `sha1` crate emulates these instructions, which takes a fifth more than the standard's own steps. Here
-//! the message schedule is computed four words at a time, and the rounds read it from memory.
+//! On these processors the `sha1` crate emulates the instructions, which takes a fifth more time than the
+//! standard's own steps. This module computes the message schedule four words at a time instead, and the
+//! rounds read the schedule from memory.
 
 use sha1::compress;
 use wide::u32x4;
@@ -9,12 +10,12 @@ use wide::u32x4;
 /// The state of the hash: five words.
 pub(super) type State = [u32; 5];
 
-/// Whether the processor has the instructions, and the `sha1` crate uses them.
+/// Whether the processor has instructions for SHA-1 that the `sha1` crate uses.
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 #[inline(always)]
 fn has_instructions() -> bool {
     use std::is_x86_feature_detected as has;
-    // Each of them is asked for once in the life of the process.
+    // The standard library detects the processor's features once per process and caches them.
     has!("sha") && has!("ssse3") && has!("sse4.1")
 }
 
@@ -38,7 +39,7 @@ pub(super) fn add_blocks(state: &mut State, blocks: &[[u8; 64]]) {
     }
 }
 
-/// The constants of the four times twenty rounds.
+/// The constants of the rounds, one for each twenty rounds.
 const CONSTANTS: [u32; 4] = [0x5a82_7999, 0x6ed9_eba1, 0x8f1b_bcdc, 0xca62_c1d6];
 
 #[inline(always)]
@@ -51,13 +52,13 @@ fn parity(b: u32, c: u32, d: u32) -> u32 {
     b ^ c ^ d
 }
 
-/// The two terms have no bit in common.
+/// The sum replaces an "or", because the two terms have no bit in common.
 #[inline(always)]
 fn majority(b: u32, c: u32, d: u32) -> u32 {
     (b & c).wrapping_add(d & (b ^ c))
 }
 
-/// Four words of a block.
+/// Returns four words of a block.
 #[inline(always)]
 fn words(bytes: &[u8; 16]) -> u32x4 {
     let (words, _) = bytes.as_chunks::<4>();
@@ -67,15 +68,16 @@ fn words(bytes: &[u8; 16]) -> u32x4 {
     }
 }
 
-/// The last two words of one vector and the first two of the next.
+/// Returns the last two words of one vector and the first two of the next.
 #[inline(always)]
 fn middle(one: u32x4, next: u32x4) -> u32x4 {
     let ([_, _, a, b], [c, d, _, _]) = (one.to_array(), next.to_array());
     u32x4::new([a, b, c, d])
 }
 
-/// The words 16 to 31 of the schedule by the standard's formula: each from those 16, 14, 8 and 3 before it. The
-/// last of four needs the first, which is added when it is known.
+/// Computes four of the words 16 to 31 of the schedule with the standard's formula: each word depends on
+/// the words 16, 14, 8 and 3 positions before it. The last of the four words needs the first, so the
+/// first is added to it at the end.
 #[inline(always)]
 fn early(a: u32x4, b: u32x4, c: u32x4, d: u32x4) -> u32x4 {
     let [_, d1, d2, d3] = d.to_array();
@@ -85,8 +87,8 @@ fn early(a: u32x4, b: u32x4, c: u32x4, d: u32x4) -> u32x4 {
     turned ^ u32x4::new([0, 0, 0, first.rotate_left(1)])
 }
 
-/// The words from 32 on by the same formula applied twice: each from those 32, 28, 16 and 6 before it, so that
-/// no word of four needs another.
+/// Computes four of the words from 32 on. The same formula, applied twice, gives each word from the words
+/// 32, 28, 16 and 6 positions before it, so none of the four words needs another.
 #[inline(always)]
 fn late([a, b, e]: [u32x4; 3], six_before: u32x4) -> u32x4 {
     let sum = a ^ b ^ e ^ six_before;
@@ -124,7 +126,8 @@ fn add_block(state: &mut State, block: &[u8; 64]) {
     }
     macro_rules! twenty {
         ($mix:ident, $at:expr) => {
-            // From memory: the compiler would take each word out of its vector, which costs more.
+            // Read the words from memory: otherwise the compiler extracts each word from its vector,
+            // which costs more.
             let words = std::hint::black_box(&schedule);
             five!($mix, words[$at]);
             five!($mix, words[$at + 5]);
@@ -193,7 +196,7 @@ mod tests {
         for round in 0..1000_u32 {
             let block: [u8; 64] = std::array::from_fn(|_| {
                 random = random.wrapping_mul(0x5851_f42d_4c95_7f2d) + 1;
-                // Blocks of one byte, too.
+                // Two of three blocks repeat a single byte.
                 [(random >> 56) as u8, 0, 0xff][round as usize % 3]
             });
             add_block(&mut ours, &block);

@@ -1,13 +1,13 @@
-//! Rare corners of the reference: what JavaScript's spread makes of a value that is no object,
-//! and keys of the caller's that stand in the way of the context's.
+//! Rare cases of the reference: JavaScript's spread of a value that is not an object, and the caller's
+//! keys that replace the context's.
 
 use std::collections::HashSet;
 
 use super::json::{write_string, Entry, Output, Scanner, Scratch, Shape, Value};
 
-/// Writes what spreading a value that is not an object yields: an array's elements and a string's
-/// UTF-16 units by index, and nothing of anything else (mapping 1.8). What unknown_keys hold stays
-/// theirs. Each entry begins with its comma.
+/// Writes the entries that JavaScript's spread makes of a value that is not an object: an array's
+/// elements and a string's UTF-16 units by index, and nothing for any other value (mapping 1.8).
+/// Skips the keys that `unknown_keys` holds. Each entry begins with its comma.
 pub(super) fn write_spread<S: Output>(
     out: &mut S,
     (prefix, unknown_keys): (&[u8], &UnknownKeys<'_>),
@@ -26,7 +26,7 @@ pub(super) fn write_spread<S: Output>(
         Shape::Plain | Shape::Escaped => {
             let mut sign_text = Vec::new();
             for unit in value.decode(text).encode_utf16() {
-                // Half of a character cannot stand alone; capture takes none (posthog-ingestion 1.6).
+                // A lone surrogate is not a character; capture accepts none (posthog-ingestion 1.6).
                 let sign = char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
                 sign_text.clear();
                 write_string(&mut sign_text, sign.encode_utf8(&mut [0; 4]));
@@ -50,18 +50,18 @@ pub(super) fn write_spread<S: Output>(
     }
 }
 
-/// The key of an entry, its comma and its colon included, that counts on in its own text: an array of
-/// two bytes an element is as many keys as elements.
+/// The key of an entry with its comma and colon. It counts up in place, which is cheap: an array with
+/// two bytes per element needs as many keys as it has elements.
 struct Index {
     key: Vec<u8>,
-    /// Where its digits begin.
+    /// The position of the first digit in `key`.
     from: usize,
 }
 
 impl Index {
     const BEHIND: &'static [u8] = b"\":";
 
-    /// The first one.
+    /// Returns the key with the index 0.
     fn of(prefix: &[u8]) -> Self {
         let key = [b",\"", prefix, b"0", Self::BEHIND].concat();
         Self {
@@ -90,35 +90,36 @@ impl Index {
     }
 }
 
-/// Whether spreading this value gives more than this many bytes for certain: a key and a value for
-/// each character of a long string could take twenty times its size only to be deleted.
+/// Whether the spread of a value is certain to be longer than `limit` bytes. A key and a value for each
+/// character of a long string could take twenty times the string's size, only to be deleted.
 pub(super) fn spreads_beyond(value: Value, limit: usize) -> bool {
     let length = value.span.end() - value.span.start();
     match value.shape {
-        // At least 8 bytes, `"0":"x",`, for at most 3.
+        // Every UTF-16 unit takes at most 3 bytes here and at least 8 bytes in the spread: `"0":"x",`.
         Shape::Plain => length / 3 > limit / 8,
-        // At least as many as there are.
+        // The spread is at least as long as the value.
         Shape::Escaped | Shape::Array => length > limit,
         _ => false,
     }
 }
 
-/// The caller's keys that begin with a prefix, to be asked for by what follows it.
+/// The caller's keys that begin with a prefix, without that prefix.
 pub(super) enum UnknownKeys<'t> {
     Few(Vec<&'t [u8]>),
     Many(HashSet<&'t [u8]>),
 }
 
-/// So many comparisons are cheaper than a set, and cannot be made to hurt.
+/// Up to this many comparisons are cheaper than a set, even in the worst case.
 const COMPARED: usize = 4096;
 
 impl<'t> UnknownKeys<'t> {
-    /// None at all.
+    /// Returns a collection without keys.
     pub(super) fn none() -> Self {
         Self::Few(Vec::new())
     }
 
-    /// The keys of `entries`; `questions` is how often [`hold`](Self::hold) will be asked.
+    /// Collects the keys of `entries` that begin with `prefix`. `questions` is the number of calls of
+    /// [`hold`](Self::hold) that will follow.
     pub(super) fn with_prefix(
         prefix: &[u8],
         entries: &[Entry],
@@ -135,7 +136,7 @@ impl<'t> UnknownKeys<'t> {
         Self::Few(keys)
     }
 
-    /// Whether one of them is the prefix and this.
+    /// Whether one of the keys is the prefix followed by `key`.
     #[inline(always)]
     pub(super) fn hold(&self, key: &[u8]) -> bool {
         match self {

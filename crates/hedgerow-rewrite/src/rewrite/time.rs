@@ -1,4 +1,4 @@
-//! Moments: reading whatever clients write, correcting by `sent_at`, and writing RFC 3339.
+//! Moments: reads every form that clients write, corrects a moment by `sent_at`, and writes RFC 3339.
 
 mod epoch;
 mod loose;
@@ -7,7 +7,8 @@ mod loose;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// The years that PostHog stores; a moment beyond them becomes 1970 there (posthog-ingestion 3.5).
+/// The first and last microsecond of the years that PostHog stores, 0 to 9999. PostHog changes a moment
+/// outside them to 1970 (posthog-ingestion 3.5).
 const FIRST_YEAR: i64 = -62_167_219_200_000_000;
 const LAST_YEAR: i64 = 253_402_300_799_999_999;
 
@@ -15,10 +16,10 @@ const MICROS_PER_MILLI: i64 = 1_000;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 
-/// How a text gave a moment away.
+/// A moment, with the kind of form in which a text states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// RFC 3339 with a zone: PostHog reads it as it stands.
+    /// RFC 3339 with a zone, which PostHog reads correctly.
     Exact(Timestamp),
     /// Another form that has one clear meaning, but that PostHog would read differently or not
     /// at all, such as a date without a time.
@@ -34,47 +35,48 @@ impl Reading {
 }
 
 impl Timestamp {
-    /// From milliseconds since 1970-01-01T00:00:00Z.
+    /// Creates a moment from milliseconds since 1970-01-01T00:00:00Z.
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.saturating_mul(MICROS_PER_MILLI))
     }
 
-    /// Milliseconds since 1970-01-01T00:00:00Z, rounded down.
+    /// Returns the milliseconds since 1970-01-01T00:00:00Z, rounded down.
     pub fn millis(self) -> i64 {
         self.0.div_euclid(MICROS_PER_MILLI)
     }
 
-    /// From microseconds since 1970-01-01T00:00:00Z.
+    /// Creates a moment from microseconds since 1970-01-01T00:00:00Z.
     pub(super) fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since 1970-01-01T00:00:00Z.
+    /// Returns the microseconds since 1970-01-01T00:00:00Z.
     pub(super) fn micros(self) -> i64 {
         self.0
     }
 
-    /// Reads RFC 3339.
+    /// Reads RFC 3339. Returns none for any other form, and for a moment that PostHog does not store.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         parse_exact(text.as_bytes())
     }
 
-    /// This moment moved by the time between two others, unless that leaves the years that
-    /// PostHog stores: `timestamp + (received_at - sent_at)` (segment-tracking 4.2).
+    /// Returns `timestamp + (received_at - sent_at)` (segment-tracking 4.2), or none if the result is
+    /// outside the years that PostHog stores.
     pub(super) fn corrected(self, sent_at: Self, received_at: Self) -> Option<Self> {
         let skew = received_at.0.checked_sub(sent_at.0)?;
         Self(self.0.checked_add(skew)?).stored()
     }
 
-    /// This moment, if it is in the years that PostHog stores.
+    /// Returns this moment if it is in the years that PostHog stores.
     fn stored(self) -> Option<Self> {
         (FIRST_YEAR..=LAST_YEAR).contains(&self.0).then_some(self)
     }
 
-    /// Itself as RFC 3339 in UTC with milliseconds.
+    /// Returns this moment as RFC 3339 in UTC with milliseconds.
     #[inline]
     pub(super) fn text(self) -> [u8; 24] {
-        // Counted from the first moment that is stored; the others have no form of this length.
+        // Count from the first moment that PostHog stores, so that the number is not negative. A year
+        // outside 0 to 9999 does not fit in this form.
         let micros = self.0.clamp(FIRST_YEAR, LAST_YEAR) - FIRST_YEAR;
         let millis = micros as u64 / MICROS_PER_MILLI as u64;
         let seconds = millis / 1000;
@@ -100,30 +102,31 @@ impl std::fmt::Display for Timestamp {
     }
 }
 
-/// Four numbers below a hundred as two digits each.
+/// Writes four numbers below a hundred as two digits each.
 #[inline(always)]
 fn digits(numbers: [u32; 4]) -> [u8; 8] {
     const LANES: u64 = 0x000f_000f_000f_000f;
     let [a, b, c, d] = numbers.map(u64::from);
     let numbers = a | b << 16 | c << 32 | d << 48;
-    // Each of them stays within its lane.
+    // No product exceeds its lane of 16 bits.
     let tens = (numbers.wrapping_mul(103) >> 10) & LANES;
     let ones = numbers.wrapping_sub(tens.wrapping_mul(10));
     (tens | ones << 8 | 0x3030_3030_3030_3030).to_le_bytes()
 }
 
-/// The date of a day counted from the first one of the year 0, up to the end of the year 9999.
+/// Returns the year, month and day of the month of a day, counted from the first day of the year 0. The
+/// last valid day is the last one of the year 9999.
 #[inline(always)]
 fn civil(day: u32) -> (u32, u32, u32) {
-    // Years are counted from March, so that the leap day is the last of its year, and from one that is
-    // 400 years, or 146,097 days, before the year 0. January and February have 60 days then.
+    // Years begin in March here, so that the leap day is the last day of its year. They are counted from
+    // 400 years, or 146,097 days, before the year 0, whose January and February have 60 days.
     let quarters = 4 * (day + 146_097 - 60) + 3;
     let (century, of_century) = (quarters / 146_097, quarters % 146_097 / 4);
     let (year, of_year) = {
         let quarters = 4 * of_century + 3;
         (quarters / 1461, quarters % 1461 / 4)
     };
-    // Five months have 153 days.
+    // From March on, every five months have 153 days.
     let shifted = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted + 2) / 5 + 1;
     let is_next = shifted >= 10;
@@ -131,11 +134,11 @@ fn civil(day: u32) -> (u32, u32, u32) {
     (100 * century + year + u32::from(is_next) - 400, month, day)
 }
 
-/// The same the other way round: the day of a date that exists, up to the year 9999.
+/// The inverse of [`civil`]: returns the day of a date up to the year 9999, or none if it does not exist.
 #[inline(always)]
 fn day_of(year: u32, month: u32, day: u32) -> Option<u32> {
     const LENGTHS: [u8; 16] = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, 0, 0, 0];
-    // A year that a hundred divides is a leap year if sixteen do so as well.
+    // A year that is divisible by 100 is a leap year if it is also divisible by 16, and so by 400.
     let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(16));
     let length = LENGTHS.get(month as usize).copied().unwrap_or(0);
     let length = u32::from(length) + u32::from(is_leap && month == 2);
@@ -152,7 +155,7 @@ fn day_of(year: u32, month: u32, day: u32) -> Option<u32> {
     Some(before + (153 * shifted + 2) / 5 + day - 1 + 60 - 146_097)
 }
 
-/// The day, counted from 1970-01-01, of a date that exists.
+/// Returns the day of a date, counted from 1970-01-01, or none if the date does not exist.
 fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let length = match month {
@@ -176,7 +179,7 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     )
 }
 
-/// Reads a time as clients write it. None when no one meaning can be made out.
+/// Reads a time in any form that clients write. Returns none if the text has no single clear meaning.
 pub(super) fn read(text: &str) -> Option<Reading> {
     match parse_exact(text.as_bytes()) {
         Some(timestamp) => Some(Reading::Exact(timestamp)),
@@ -184,7 +187,7 @@ pub(super) fn read(text: &str) -> Option<Reading> {
     }
 }
 
-/// Reads a time that stands in clean JSON without escapes.
+/// Reads a time from the text of a string in clean JSON, if the string has no escapes.
 pub(super) fn read_plain(text: &[u8]) -> Option<Reading> {
     match parse_exact(text) {
         Some(timestamp) => Some(Reading::Exact(timestamp)),
@@ -192,7 +195,7 @@ pub(super) fn read_plain(text: &[u8]) -> Option<Reading> {
     }
 }
 
-/// Reads a moment that is a JSON number.
+/// Reads a time from a JSON number.
 pub(super) fn read_number(number: &[u8]) -> Option<Reading> {
     epoch::number(number).map(Reading::Loose)
 }
@@ -208,16 +211,16 @@ fn number(text: &[u8]) -> Option<i64> {
     })
 }
 
-/// The form that JavaScript writes, and nearly all clients send: `2026-11-23T21:05:57.793Z`.
+/// Reads the form that JavaScript writes and nearly all clients send: `2026-11-23T21:05:57.793Z`.
 #[inline(always)]
 fn parse_javascript(text: &[u8; 24]) -> Option<Timestamp> {
-    // Eight bytes at a time: a digit becomes its value, and what has to stand between them nothing.
+    // Check eight bytes at a time: each digit becomes its value, and each separator becomes zero.
     let [date, hours, seconds] = [
         part(text, 0, *b"0000-00-")?,
         part(text, 8, *b"00T00:00")?,
         part(text, 16, *b":00.000Z")?,
     ];
-    // The number that two digits make, the first of which stands there.
+    // The number of the two digits that begin at `at`.
     let two = |part: u64, at: u32| {
         u32::from((part.wrapping_mul(10).wrapping_add(part >> 8) >> (8 * at)) as u8)
     };
@@ -234,25 +237,26 @@ fn parse_javascript(text: &[u8; 24]) -> Option<Timestamp> {
     let day = day_of(year, month, day)?;
     let of_day = i64::from(hour * 3600 + minute * 60 + second) * MICROS_PER_SECOND
         + i64::from(millis) * MICROS_PER_MILLI;
-    // A leap second may be the first one behind all that is stored.
+    // A leap second at the end of the year 9999 is after the last moment that PostHog stores.
     Timestamp(FIRST_YEAR + i64::from(day) * MICROS_PER_DAY + of_day).stored()
 }
 
-/// The digits among eight bytes, if these have a digit wherever the form has a zero, and are the
-/// same elsewhere.
+/// Returns eight bytes in which each digit is its value and every other byte is zero. Returns none
+/// unless the text has a digit wherever the form has a `0`, and equals the form elsewhere.
 #[inline(always)]
 fn part(text: &[u8; 24], at: usize, form: [u8; 8]) -> Option<u64> {
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let bytes = text.get(at..)?.first_chunk::<8>()?;
     let differing = u64::from_le_bytes(*bytes) ^ u64::from_le_bytes(form);
-    // What is added makes more than 127 of all that is more than this.
+    // Adding `most` to a byte sets the byte's high bit if the byte is larger than allowed: 9 for a digit,
+    // 0 for any other byte.
     let most = form.map(|byte| if byte == b'0' { 127 - 9 } else { 127 });
     let beyond = (differing & !HIGH).wrapping_add(u64::from_le_bytes(most));
     ((beyond | differing) & HIGH == 0).then_some(differing)
 }
 
-/// RFC 3339: `2026-11-23T21:05:57.793+00:00`. Any number of decimals; those past microseconds
-/// are dropped.
+/// Reads RFC 3339: `2026-11-23T21:05:57.793+00:00`. Accepts any number of decimals and drops those past
+/// microseconds.
 fn parse_exact(text: &[u8]) -> Option<Timestamp> {
     if let Some(read) = <&[u8; 24]>::try_from(text).ok().and_then(parse_javascript) {
         return Some(read);

@@ -1,24 +1,25 @@
-//! What counts as a value: a key that is there need not have one.
+//! Decides whether a value is usable: a key can be present without a real value.
 //!
-//! SDKs write something for what they lack: null (analytics-elixir), an empty text (C#, Swift), an
-//! empty array for an object (PHP), the text `undefined` (analytics-kotlin), and whatever their
-//! language prints for nothing. All of that is as if the key were missing.
+//! SDKs write placeholders for values that they do not have: null (analytics-elixir), an empty text
+//! (C#, Swift), an empty array for an object (PHP), the text `undefined` (analytics-kotlin), and
+//! the text that their language prints for nothing. A key with a placeholder counts as missing.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::json::{inner, Shape, Value};
 
-/// What languages print for nothing, in whatever case.
+/// The placeholders that languages print for nothing, in upper or lower case.
 const NOTHING_IN_ANY_CASE: &[&str] = &["undefined", "null", "none"];
 
-/// What languages print for nothing, spelled exactly so.
+/// The placeholders that languages print for nothing, in exactly this case.
 pub(super) const NOTHING: &[&str] = &["nil", "<nil>", "NaN", "(null)", "<null>", "[object Object]"];
 
-/// The length of the longest of them; nearly every other text is longer, or begins otherwise.
+/// The length of the longest placeholder, in bytes.
 const LONGEST: usize = 15;
 
-/// A text without the space around it. That nearly no text has any is told by its ends.
+/// Returns a text without the space around it. Hardly any text has such space, so the function first
+/// checks the text's first and last byte.
 #[inline]
 pub(super) fn trimmed(text: &str) -> &str {
     let bytes = text.as_bytes();
@@ -28,19 +29,19 @@ pub(super) fn trimmed(text: &str) -> &str {
     }
 }
 
-/// Whether a text is blank, or what a language prints for nothing.
+/// Whether a text is blank or a placeholder.
 pub(super) fn is_nothing(text: &str) -> bool {
     let text = trimmed(text);
     text.is_empty() || is_placeholder(text)
 }
 
-/// Whether a text, without space around it, is what some language prints for nothing and nothing
-/// else is called: it cannot be an id either.
+/// Whether a text without space around it is a placeholder with an exact case. Nothing else has such
+/// a name, so the text cannot be an id either.
 pub(super) fn is_printed_nothing(text: &str) -> bool {
     NOTHING.contains(&text)
 }
 
-/// Whether a text without space around it is what a language prints for nothing.
+/// Whether a text without space around it is a placeholder.
 fn is_placeholder(text: &str) -> bool {
     text.len() <= LONGEST
         && (is_printed_nothing(text)
@@ -49,10 +50,9 @@ fn is_placeholder(text: &str) -> bool {
                 .any(|nothing| text.eq_ignore_ascii_case(nothing)))
 }
 
-/// Whether a string's ends and length alone show that it says something: it has no escapes, no
-/// space around it, and is not as long as anything that languages print for nothing, or begins
-/// otherwise.
-/// Most strings are told by this, without a look at what is between their ends.
+/// Whether a string's first and last byte and its length alone show that it is usable: it has no
+/// escapes and no space around it, and no placeholder has its length or begins with its first byte.
+/// This check decides most strings without reading the bytes between their ends.
 #[inline(always)]
 fn is_clear_text(value: Value, source: &[u8]) -> bool {
     let inside = match value.shape {
@@ -62,7 +62,7 @@ fn is_clear_text(value: Value, source: &[u8]) -> bool {
     let (Some(first), Some(last)) = (inside.first(), inside.last()) else {
         return false;
     };
-    // A bit for each length that one of them has.
+    // The lengths of the placeholders, as a set of bits.
     const LENGTHS: u32 = {
         let mut lengths = 0;
         let mut rest = NOTHING_IN_ANY_CASE;
@@ -82,7 +82,7 @@ fn is_clear_text(value: Value, source: &[u8]) -> bool {
     first.is_ascii_graphic() && last.is_ascii_graphic() && (begins_otherwise || is_otherwise_long)
 }
 
-/// What a text says, if it says anything.
+/// Returns the text of a string, or none if the value is not a string, is blank or is a placeholder.
 pub(super) fn text(value: Value, source: &[u8]) -> Option<Cow<'_, str>> {
     if is_clear_text(value, source) {
         return Some(value.decode(source));
@@ -94,7 +94,7 @@ pub(super) fn text(value: Value, source: &[u8]) -> Option<Cow<'_, str>> {
     (!is_nothing(&said)).then_some(said)
 }
 
-/// The same in a text that is known to be UTF-8.
+/// The same as [`text`] for a source that is known to be UTF-8.
 pub(super) fn text_of_str(value: Value, source: &str) -> Option<Cow<'_, str>> {
     if is_clear_text(value, source.as_bytes()) {
         return Some(value.decode_str(source));
@@ -102,7 +102,7 @@ pub(super) fn text_of_str(value: Value, source: &str) -> Option<Cow<'_, str>> {
     text(value, source.as_bytes())
 }
 
-/// Whether a value is a text that says something.
+/// Whether a value is a usable text.
 #[inline]
 pub(super) fn is_text(value: Value, source: &[u8]) -> bool {
     is_clear_text(value, source) || has_text(value, source)
@@ -113,20 +113,19 @@ fn has_text(value: Value, source: &[u8]) -> bool {
     text(value, source).is_some()
 }
 
-/// Whether a value is a text that says something, or a number: versions and names are sent as
-/// either.
+/// Whether a value is a usable text or a number: clients send versions and names as either.
 pub(super) fn is_word(value: Value, source: &[u8]) -> bool {
     value.shape == Shape::Number || is_text(value, source)
 }
 
-/// Whether a value is a text that stands for nothing without being blank.
+/// Whether a value is a placeholder text. A blank text is not one.
 pub(super) fn is_undefined_text(value: Value, source: &[u8]) -> bool {
     value.is_string()
         && !is_clear_text(value, source)
         && is_placeholder(value.decode(source).trim())
 }
 
-/// Whether a value is null, or a text that says nothing.
+/// Whether a value is null, a blank text or a placeholder text.
 #[inline(always)]
 pub(super) fn is_missing(value: Value, source: &[u8]) -> bool {
     !is_clear_text(value, source) && is_missing_after_all(value, source)
@@ -137,19 +136,19 @@ fn is_missing_after_all(value: Value, source: &[u8]) -> bool {
     value.shape == Shape::Null || value.is_string() && !has_text(value, source)
 }
 
-/// Whether a value is an object with something in it. PHP writes an empty one as `[]`.
+/// Whether a value is an object that is not empty. PHP writes an empty object as `[]`.
 pub(super) fn is_object(value: Value, source: &[u8]) -> bool {
     value.shape == Shape::Object && !is_empty(value, source)
 }
 
-/// Whether an array or object has nothing in it.
+/// Whether a value is an empty array or object.
 pub(super) fn is_empty(value: Value, source: &[u8]) -> bool {
     let inside = inner(value.of(source)).trim_ascii();
     matches!(value.shape, Shape::Array | Shape::Object) && inside.is_empty()
 }
 
-/// Whether a value is the address of a machine, of which PostHog can make a place. For 127.0.0.1 and
-/// 192.168.* it takes one in Sweden (posthog-ingestion 2.3), for other addresses of inner networks none.
+/// Whether a value is an IP address whose location PostHog can look up. For 127.0.0.1 and 192.168.*
+/// PostHog uses a place in Sweden (posthog-ingestion 2.3), and for other private addresses no place.
 pub(super) fn is_address(value: Value, source: &[u8]) -> bool {
     let said = text(value, source);
     said.and_then(|said| said.trim().parse::<IpAddr>().ok())

@@ -1,5 +1,5 @@
-//! The body as it comes from the wire: plain or gzip, by header or by its first bytes
-//! (segment-tracking 1.4), with a bound on what it may inflate to.
+//! Decodes a request's body. The header and the first bytes decide whether it is plain or gzip
+//! (segment-tracking 1.4). The size of the inflated body is limited.
 
 use flate2::{Decompress, FlushDecompress, Status};
 use thiserror::Error;
@@ -7,13 +7,15 @@ use thiserror::Error;
 /// Why a body cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BodyError {
-    /// An encoding that no Segment SDK uses.
+    /// The body has an encoding that no Segment SDK uses.
     #[error("the content encoding is not gzip or identity")]
     UnknownEncoding,
-    /// Bad or truncated gzip data, or members with next to nothing in them.
+    /// The gzip data is damaged or truncated, or has too many members with almost no data in them; or
+    /// a body that is declared as gzip is neither gzip nor JSON.
     #[error("the gzip data is damaged or cut short")]
     Damaged,
-    /// More bytes than the limit, on the wire or inflated, or many more than what was compressed.
+    /// The body has more bytes than the limit, on the wire or inflated, or inflates to far too many bytes
+    /// for its compressed size.
     #[error("the body is larger than the limit")]
     TooLarge,
 }
@@ -25,13 +27,13 @@ pub struct Decoder {
     limit: usize,
     wire_left: usize,
     left: usize,
-    /// How many gzip members have followed another.
+    /// The number of gzip members after the first one.
     members: usize,
 }
 
 #[derive(Debug)]
 enum DecoderState {
-    /// Nothing seen yet. Holds the first bytes until gzip's magic can be told from JSON.
+    /// The form is not known yet. Holds the first bytes until they show whether the body is gzip.
     Start {
         seen: Vec<u8>,
         declared: Declared,
@@ -50,7 +52,7 @@ enum Declared {
 
 impl Declared {
     fn by(content_encoding: &str) -> Result<Self, BodyError> {
-        /// The codings of IANA's registry that no SDK uses and that are not undone here.
+        /// The codings of IANA's registry that no SDK uses and that this decoder does not support.
         const OTHERS: [&str; 10] = [
             "aes128gcm",
             "br",
@@ -83,28 +85,28 @@ struct Gzip {
     fed: bool,
 }
 
-/// How much is inflated in one step, in bytes.
+/// The number of bytes that are inflated in one step.
 const STEP: usize = 16 * 1024;
-/// What a body may inflate to whatever it was, in bytes: twice what Segment takes of one.
+/// The size to which any body may inflate, in bytes: twice Segment's own limit.
 const FREE: usize = 1 << 20;
-/// How many bytes may come out beyond that for each byte that went in. Real batches have five to
-/// thirty, gzip can do a thousand.
+/// The number of bytes beyond `FREE` that each compressed byte may add. Real batches inflate by a factor
+/// of five to thirty, but gzip can reach a thousand.
 const RATIO: usize = 100;
-/// How many gzip members may follow the first one whatever is in them, and for how many bytes that came
-/// out there may be one more. To begin with one costs as much as to inflate a thousand bytes, and an
-/// empty one has twenty.
+/// The number of gzip members that may always follow the first one, and the number of inflated bytes
+/// that allow one more. To begin a member costs as much time as to inflate a thousand bytes, but an
+/// empty member has only twenty bytes.
 const MEMBERS: usize = 16;
 const MEMBER_BYTES: usize = 64;
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
-/// So much white space before a body that is declared gzip is looked at, in bytes.
+/// The number of leading bytes of white space after which a body that is declared as gzip counts as plain.
 const BLANKS: usize = 1024;
 
 impl Decoder {
-    /// A decoder for a body with this `Content-Encoding` (several lines of it as one list), that
-    /// takes at most `limit` bytes of wire and hands out at most `limit` bytes.
+    /// Creates a decoder for a body with this `Content-Encoding` (several header lines joined to one
+    /// list). It reads at most `limit` bytes from the wire and returns at most `limit` decoded bytes.
     ///
-    /// The first bytes decide. A name that is no coding (`utf-8`, `none`, `binary`) says nothing of
-    /// them; one that is a coding other than gzip is refused.
+    /// The first bytes decide whether the body is gzip. The decoder ignores a name that is not a coding
+    /// (`utf-8`, `none`, `binary`) and refuses a coding other than gzip.
     pub fn new(content_encoding: Option<&str>, limit: usize) -> Result<Self, BodyError> {
         let declared = Declared::by(content_encoding.unwrap_or_default())?;
         Ok(Self {
@@ -119,7 +121,7 @@ impl Decoder {
         })
     }
 
-    /// Decodes a chunk and hands what comes out to `sink`, in pieces.
+    /// Decodes a chunk and passes the decoded bytes to `sink`, in pieces.
     pub fn decode<E>(
         &mut self,
         chunk: &[u8],
@@ -150,7 +152,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Ends the body: a gzip stream that is cut short is an error.
+    /// Ends the body. A truncated gzip stream is an error.
     pub fn finish<E>(&mut self, sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>
     where
         E: From<BodyError>,
@@ -189,8 +191,8 @@ impl Decoder {
                     return sink(input);
                 }
                 DecoderState::Between => {
-                    // Zero padding after a member is tolerated, as gzip itself does, also before
-                    // another member: where the padding is cut must not matter.
+                    // Skip zero padding after a member, as gzip itself does, and also before another
+                    // member: the result must not depend on where the padding is split into chunks.
                     let padding = input.iter().position(|byte| *byte != 0);
                     let Some(padding) = padding else {
                         return Ok(());
@@ -219,7 +221,7 @@ impl Decoder {
         self.drain(sink)
     }
 
-    /// Counts what was inflated, against the limit and against what came.
+    /// Counts inflated bytes and checks them against the limit and against the bytes from the wire.
     fn inflated(&mut self, bytes: usize) -> Result<(), BodyError> {
         self.left = self.left.checked_sub(bytes).ok_or(BodyError::TooLarge)?;
         let (out, wire) = (self.limit - self.left, self.limit - self.wire_left);
@@ -229,7 +231,7 @@ impl Decoder {
         }
     }
 
-    /// Takes out what zlib still holds when its input is used up but its output was full.
+    /// Writes the bytes that zlib still holds when its input is used up but its output was full.
     fn drain<E>(&mut self, sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>
     where
         E: From<BodyError>,
@@ -251,9 +253,10 @@ impl Decoder {
     }
 }
 
-/// Gzip is believed when its magic stands there. Declared but not there (a proxy in front has
-/// inflated the body and left the header) means plain: the JSON parser has the last word. Nothing
-/// is said as long as too little has come.
+/// Returns the state for a body that begins with `first`, or none if more bytes are needed to decide.
+///
+/// A body with gzip's magic is gzip. A body that is declared as gzip but has no magic is plain if it
+/// may be JSON, because a proxy before Hedgerow may have inflated it and left the header.
 fn begin(declared: Declared, first: &[u8]) -> Result<Option<DecoderState>, BodyError> {
     if first.len() < MAGIC.len() {
         return Ok(None);
@@ -271,7 +274,7 @@ fn begin(declared: Declared, first: &[u8]) -> Result<Option<DecoderState>, BodyE
     }
 }
 
-/// Whether a body in JSON, perhaps behind a byte order mark, may begin like this.
+/// Whether a JSON body may begin with this byte. It may also be the first of a byte order mark.
 fn may_be_json(first: u8) -> bool {
     matches!(first, b'{' | b'[' | 0xef)
 }
@@ -279,7 +282,7 @@ fn may_be_json(first: u8) -> bool {
 impl Gzip {
     fn new() -> Self {
         Self {
-            // 15 window bits: the largest that gzip knows.
+            // 15 window bits are the maximum that gzip allows.
             inflate: Decompress::new_gzip(15),
             fed: false,
         }
@@ -372,7 +375,7 @@ mod tests {
             let chunks: Vec<&[u8]> = bomb.chunks(chunk).collect();
             assert_eq!(decode(None, LIMIT, &chunks), Err(BodyError::TooLarge));
         }
-        // Whatever it is made of, as much as SDKs send is taken.
+        // A body as large as SDKs send is accepted, whatever its compression ratio.
         let blank = vec![b' '; FREE];
         assert_eq!(decode(None, LIMIT, &[&gzip(&blank)]), Ok(blank));
         let message = |n: usize| {

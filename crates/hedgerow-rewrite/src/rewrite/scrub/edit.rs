@@ -1,14 +1,14 @@
-//! Taking entries out of a text, and writing others in their place: what stays is copied in runs.
+//! Removes entries from a text or replaces them. The parts between the changes are copied in runs.
 
 use std::ops::Range;
 
 use crate::rewrite::json::Value;
 
-/// A text of which a copy is made, with changes.
+/// A text that is being copied with changes.
 pub(super) struct Edit<'e, 'o> {
     pub(super) text: &'e [u8],
     out: &'o mut Vec<u8>,
-    /// How much of the text has been copied or left out.
+    /// The number of bytes of the text that have been copied or left out.
     done: usize,
 }
 
@@ -17,7 +17,7 @@ impl<'e, 'o> Edit<'e, 'o> {
         Self { text, out, done: 0 }
     }
 
-    /// Copies what has not been copied up to here; says how long the copy is then.
+    /// Copies the text up to `to`, as far as it has not been copied yet. Returns the length of the copy.
     pub(super) fn flush(&mut self, to: usize) -> usize {
         if to > self.done {
             let run = self.text.get(self.done..to).unwrap_or_default();
@@ -27,22 +27,22 @@ impl<'e, 'o> Edit<'e, 'o> {
         self.out.len()
     }
 
-    /// Copies what is left.
+    /// Copies the rest of the text.
     pub(super) fn finish(mut self) {
         self.flush(self.text.len());
     }
 
-    /// Where in the copy a place of what has not been copied yet will be.
+    /// Returns the position that a byte at `place`, which has not been copied yet, will have in the copy.
     pub(super) fn at(&self, place: usize) -> usize {
         self.out.len() + place.saturating_sub(self.done)
     }
 
-    /// What has been copied from here on.
+    /// Returns the copy from the position `from` on.
     pub(super) fn since(&self, from: usize) -> &[u8] {
         self.out.get(from..).unwrap_or_default()
     }
 
-    /// Writes something else instead of a value.
+    /// Replaces a value with what `write` writes.
     pub(super) fn replace(&mut self, value: Value, write: impl FnOnce(&mut Vec<u8>)) {
         self.flush(value.span.start());
         write(self.out);
@@ -50,34 +50,34 @@ impl<'e, 'o> Edit<'e, 'o> {
     }
 }
 
-/// What has become of the entries of an array or object so far.
+/// The state of the entries of an array or object so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) enum Entries {
     #[default]
     None,
-    /// All of them have been cut out.
+    /// All entries have been cut.
     Cut,
-    /// One has been kept; where the last one ends.
+    /// At least one entry has been kept. Holds the position where the last entry ends.
     Kept(usize),
 }
 
 impl Entries {
-    /// Another one begins here.
+    /// Begins the next entry, at the position `start`.
     #[inline(always)]
     pub(super) fn begin(&mut self, edit: &mut Edit<'_, '_>, start: usize) {
         if matches!(self, Self::Cut) {
-            // It is the first one now: the comma before it goes as well.
+            // All entries before this one were cut, so the comma before it is cut as well.
             edit.done = start;
         }
     }
 
-    /// It stays.
+    /// Keeps the entry that was begun.
     #[inline(always)]
     pub(super) fn keep(&mut self, end: usize) {
         *self = Self::Kept(end);
     }
 
-    /// It goes.
+    /// Cuts the entry that was begun.
     pub(super) fn cut(&mut self, edit: &mut Edit<'_, '_>, entry: Range<usize>) {
         match self {
             Self::None => {
@@ -93,7 +93,7 @@ impl Entries {
         edit.done = entry.end;
     }
 
-    /// Writes another entry behind the last one, in an object whose entries begin here.
+    /// Writes a new entry after the last one, in an object whose entries begin at `begin`.
     pub(super) fn add(
         &mut self,
         edit: &mut Edit<'_, '_>,

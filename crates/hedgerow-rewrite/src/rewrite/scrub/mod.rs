@@ -1,9 +1,9 @@
-//! One pass over a written event that removes from its properties what must not leave, whether it is
-//! the sender's or ours. The text is scanned and copied, never built into a tree: what stays is copied
-//! in runs as long as nothing is taken out.
+//! One pass over a written event that removes from its properties what must not leave Hedgerow,
+//! whether the sender or Hedgerow put it there. The pass scans and copies the text and builds no tree.
+//! It copies the text between two removed parts as one run.
 //!
-//! All of it is off by default and costs nothing then: an event is looked at a second time only
-//! where something has to be taken out of it.
+//! All of this is off by default and then costs nothing: an event is scanned a second time only
+//! if something may have to be removed from it.
 
 mod decide;
 mod edit;
@@ -27,11 +27,11 @@ use crate::rewrite::outcome::Fault;
 use crate::rewrite::privacy::{ClickIds, IpMask, Privacy, PROTECTED};
 use crate::segment::Kind;
 
-/// Whether an event keeps who it happened to.
+/// Whether an event keeps its subject: the person to whom it happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) enum Subject {
     Kept,
-    /// It is anonymised.
+    /// The event is anonymised.
     Removed,
 }
 
@@ -54,22 +54,22 @@ pub(in crate::rewrite) struct Scrub<'p> {
     click_ids: ClickIds,
     kind: Kind,
     trace: Option<&'p mut Trace>,
-    /// The largest event: hashes are longer than what they stand for.
+    /// The largest allowed event, in bytes. An event can grow, because hashes are longer than most values.
     limit: usize,
-    /// How far the patterns have come, a row for each level.
+    /// The state of the patterns: one row for each level of nesting.
     rows: Vec<u64>,
-    /// Where the `distinct_id` stands now.
+    /// The positions in the copy where the `distinct_id` begins and ends.
     distinct_id: (usize, usize),
 }
 
-/// What stands around a value.
+/// The surroundings of a value that decide what happens to it.
 #[derive(Debug, Clone, Copy)]
 struct ScrubPosition {
-    /// Where the row of the patterns begins that counts for it.
+    /// The offset in `rows` of the patterns' row for this value.
     from: usize,
-    /// Whether a pattern may still mean something in it.
+    /// Whether a pattern can still match inside the value.
     watched: bool,
-    /// Whether it is within something that is hashed.
+    /// Whether the value or a value that contains it is hashed.
     hashed: bool,
 }
 
@@ -98,8 +98,8 @@ impl<'p> Scrub<'p> {
         }
     }
 
-    /// Writes `event`, an event as it is written, without what must not leave, and says where its
-    /// parts stand then. One that cannot be looked through must not leave at all.
+    /// Copies a written event to `out` without what must not leave, and returns the positions of its
+    /// parts in the copy. An event that this pass cannot scan must not be sent at all.
     pub(in crate::rewrite) fn run(
         self,
         (event, parts): (&[u8], EventParts),
@@ -113,8 +113,8 @@ impl<'p> Scrub<'p> {
             true => Fault::TooLarge,
             false => Fault::TooDeep,
         })?;
-        // What stands before the properties stays, and a location that is settled stays so: an
-        // address is masked, never taken away.
+        // Nothing before the properties has changed. `location` does not change either: an address
+        // is masked, never removed.
         Ok(EventParts {
             length: out.len() as u32,
             distinct_id: (from as u32, to as u32),
@@ -207,7 +207,7 @@ impl<'p> Scrub<'p> {
         Ok(())
     }
 
-    /// The values that an event without an address, or without a subject, has to have.
+    /// Adds the properties that an event without an address, or without a subject, must have.
     fn force(
         &mut self,
         has_ip: bool,
@@ -253,18 +253,19 @@ impl<'p> Scrub<'p> {
         }
     }
 
-    /// Whether it is one that no pattern reaches.
+    /// Whether no pattern applies to the property with this name.
     fn is_protected(&self, name: &[u8]) -> bool {
         match name {
             b"alias" => self.kind == Kind::Alias,
-            // What all of them begin with.
+            // Every protected name begins with one of these bytes.
             [b'$' | b'd', ..] => PROTECTED.iter().any(|known| known.as_bytes() == name),
             _ => false,
         }
     }
 
-    /// How a property that is the client's address is masked; none if it is none or stays. PostHog
-    /// would fill in an address that is missing (posthog-ingestion 2.2), so it cannot be dropped.
+    /// Returns how to mask a property that is the client's address, or none if the property is not
+    /// an address or stays unchanged. An address cannot be dropped, because PostHog fills in a missing
+    /// one (posthog-ingestion 2.2).
     fn address_mask(&self, name: &[u8], drops: bool, place: ScrubPosition) -> Option<IpMask> {
         match name {
             b"$ip" if drops || place.hashed => Some(IpMask::All),
@@ -273,7 +274,8 @@ impl<'p> Scrub<'p> {
         }
     }
 
-    /// One name further down: what the patterns say of the value there, and whether it goes.
+    /// Follows the patterns one name further down. Returns the surroundings of the value with this
+    /// name, and whether the value is dropped.
     #[inline(always)]
     fn enter(&mut self, place: ScrubPosition, name: &[u8]) -> (ScrubPosition, bool) {
         let from = self.rows.len();
@@ -291,7 +293,7 @@ impl<'p> Scrub<'p> {
         (inner, reached.drops)
     }
 
-    /// Writes a value. The recursion goes as deep as the event nests, which has been checked.
+    /// Writes a value. The recursion is as deep as the event's nesting, which has been checked.
     fn value(
         &mut self,
         scanner: &mut Scanner<'_, '_>,
@@ -308,7 +310,7 @@ impl<'p> Scrub<'p> {
             _ => {
                 let value = scanner.value()?;
                 self.scalar(value, edit, (place, name));
-                // Only what is written again can be longer than it was.
+                // Only a replaced value can be longer than before.
                 match edit.at(value.span.end()) > self.limit {
                     true => {
                         edit.flush(value.span.end());
@@ -346,7 +348,7 @@ impl<'p> Scrub<'p> {
         })
     }
 
-    /// An element's name in a path is its index.
+    /// Writes an array. In a path, the name of an element is its index.
     fn array(
         &mut self,
         scanner: &mut Scanner<'_, '_>,
@@ -412,7 +414,7 @@ impl<'p> Scrub<'p> {
             if std::str::from_utf8(name).is_ok_and(is_click_id) {
                 return edit.replace(value, |out| write_string(out, MASKED));
             }
-            // Only these can make a question mark.
+            // A URL's query begins with a question mark, which may be written as an escape.
             if value.is_string() && memchr::memchr2(b'?', b'\\', raw).is_some() {
                 if let Cow::Owned(masked) = mask_click_ids(&unescape(raw)) {
                     return edit.replace(value, |out| write_string(out, &masked));
@@ -434,13 +436,13 @@ impl<'p> Scrub<'p> {
     }
 }
 
-/// Whether two JSON texts differ in more than their spaces. Only asked for `--explain`.
+/// Whether two JSON texts differ in more than their spaces. Used only for `--explain`.
 fn differ(was: &[u8], is: &[u8]) -> bool {
     let read = |text| serde_json::from_slice::<serde_json::Value>(text).ok();
     was != is && read(was) != read(is)
 }
 
-/// What a key says.
+/// Returns the text of a key, with its escapes decoded.
 #[inline(always)]
 fn decoded_key(key: &[u8]) -> Cow<'_, [u8]> {
     match memchr::memchr(b'\\', key) {
@@ -449,8 +451,8 @@ fn decoded_key(key: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// An address of the event's own. PostHog takes an empty one for a missing one and fills it in
-/// from the header, which is masked as well.
+/// Writes an address from the event's own properties, masked. PostHog treats an empty address as
+/// missing and uses the header's address instead, which is masked as well.
 fn write_address(edit: &mut Edit<'_, '_>, mask: IpMask, value: Value) {
     let raw = value.of(edit.text);
     let said = match mask {

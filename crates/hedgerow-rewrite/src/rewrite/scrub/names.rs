@@ -1,6 +1,6 @@
-//! Properties that privacy knows by name.
+//! The names of properties that the privacy settings treat specially.
 
-/// What says who a visitor is, or ties an event to other events of the same visitor.
+/// The properties that identify a visitor, or that link an event to other events of the same visitor.
 pub(super) const IDENTITY: &[&str] = &[
     "$set",
     "$set_once",
@@ -19,8 +19,8 @@ pub(super) const IDENTITY: &[&str] = &[
     "$raw_user_agent",
 ];
 
-/// What of the context says nothing of the visitor. Plugins can put anything into a context, so
-/// all of the rest goes.
+/// The context's keys that reveal nothing about the visitor. Plugins can put anything into a context,
+/// so an anonymised event loses all other keys, except the address, which is masked.
 pub(super) const OPEN_CONTEXT: &[&str] = &[
     "app",
     "campaign",

@@ -1,4 +1,4 @@
-//! Hashes that stand for values, and anonymous ids that stand for people.
+//! Hashes that replace values, and anonymous ids that replace people's ids.
 
 use ring::digest::{digest, SHA256};
 use ring::hmac;
@@ -11,32 +11,33 @@ use crate::rewrite::normalise::Settled;
 use crate::rewrite::privacy::{Privacy, Pseudonym, Secret};
 use crate::rewrite::time::Timestamp;
 
-/// The beginning of every such id. PostHog refuses merges with `anonymous` alone, and takes
-/// this (posthog-ingestion 3.3).
+/// The prefix of every anonymous id. PostHog refuses to merge the id `anonymous`, but accepts an id
+/// with this prefix (posthog-ingestion 3.3).
 const ANONYMOUS_PREFIX: &str = "anonymous:";
 
-/// What a value is hashed for, so that a property's hash is never a person's pseudonym.
+/// The purpose of a keyed hash. It is part of the hashed text, so that the hash of a property never
+/// equals the pseudonym of a person.
 const OF_VALUE: &[u8] = b"hedgerow value\0";
 const OF_VISITOR: &[u8] = b"hedgerow visitor\0";
 
-/// How much of a hash is enough to tell visitors of one day apart, in bytes.
+/// The length of the hash in an anonymous id, in bytes: enough to distinguish the visitors of one day.
 const VISITOR_BYTES: usize = 16;
 
-/// What a pseudonym is made from.
+/// The values from which a pseudonym is built.
 #[derive(Debug, Clone, Copy)]
 struct PseudonymSource<'a> {
-    /// The id that the visitor's device or account has.
+    /// The id of the visitor's device or account.
     visitor: Option<&'a str>,
     /// When the event happened.
     moment: Option<Timestamp>,
-    /// The project: one visitor has different pseudonyms in two of them.
+    /// The project. A visitor has a different pseudonym in each project.
     project: &'a ProjectId,
-    /// The message's id, which a retry has too.
+    /// The message's id, which a retry repeats.
     message_id: &'a str,
 }
 
 impl Settled<'_> {
-    /// The distinct id of an anonymised event.
+    /// Returns the distinct id of an anonymised event.
     pub(in crate::rewrite) fn anonymised_id(
         &self,
         source: MessageSource<'_>,
@@ -56,7 +57,7 @@ impl Settled<'_> {
 }
 
 impl Privacy {
-    /// The distinct id of an anonymised event: the same for every try of a message.
+    /// Returns the distinct id of an anonymised event, which is the same for every retry of a message.
     fn anonymised_id(&self, traces: PseudonymSource<'_>) -> String {
         let mut id = String::with_capacity(ANONYMOUS_PREFIX.len() + 64);
         id.push_str(ANONYMOUS_PREFIX);
@@ -78,7 +79,7 @@ impl Privacy {
         id
     }
 
-    /// What stands for a value that is hashed.
+    /// Returns the hash that replaces a value.
     pub(super) fn hashed(&self, value: &str) -> String {
         let mut hash = String::with_capacity(12 + 64);
         match &self.secret {

@@ -1,24 +1,24 @@
-//! The frozen result of `scripts/times`: what Segment's own reader makes of times as clients write
-//! them, and where Hedgerow's differs on purpose.
+//! Compares Hedgerow's reader of times with the frozen result of `scripts/times`, which states how
+//! Segment's own reader reads the forms that clients write. Lists the intended differences.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-/// How the two differ.
+/// How the two readers differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Differs {
     /// Hedgerow reads it, and Segment's reader does not.
     OnlyHere,
     /// Segment's reader reads it, and Hedgerow does not.
     OnlySegment,
-    /// Both do, and Segment's reader is wrong.
+    /// Both read it, and Segment's reader is wrong.
     Otherwise,
 }
 
 use Differs::{OnlyHere, OnlySegment, Otherwise};
 
-/// Every kind of difference: in which forms, which way, and why.
+/// Every kind of difference: the reason, how the readers differ, and in which forms.
 const EXPLAINED: [(&str, Differs, &[&str]); 20] = [
     (
         "a space, a name or a bracketed zone behind a time with T says what it says without T",
@@ -206,7 +206,7 @@ fn times_are_read_as_segment_reads_them_with_explained_exceptions() {
     assert!(idle.is_empty(), "explained and not so: {idle:#?}");
 }
 
-/// What is read only here is right: the moment is in the form's own data.
+/// Checks the forms that only Hedgerow reads: each of these texts states the same moment.
 #[test]
 fn one_moment_is_the_same_in_every_form() {
     let mut moments: BTreeMap<&str, Option<i64>> = BTreeMap::new();

@@ -1,22 +1,22 @@
-//! Moments written as numbers: counted since 1970, or a date's digits without anything between.
+//! Reads moments that are written as numbers: a count since 1970, or a date's digits without separators.
 //!
-//! What is counted follows from the number of digits, since clients write the present: nine or
-//! ten digits are seconds between 1973 and 2286, three more milliseconds, six more microseconds,
-//! nine more nanoseconds. Segment's reader does the same for seconds and milliseconds.
+//! The number of digits determines the unit, because clients write moments near the present: 9 or 10
+//! digits are seconds between 1973 and 2286, 12 or 13 are milliseconds, 15 or 16 are microseconds, and
+//! 18 or 19 are nanoseconds. Segment's reader does the same for seconds and milliseconds.
 
 use super::{days, Timestamp, MICROS_PER_SECOND};
 
-/// The longest number that is looked at, in bytes.
+/// The length of the longest number that is read, in bytes.
 const LONGEST: usize = 40;
 
-/// The years that digits without separators are taken to be in. Other ones look like counts.
+/// The years in which digits without separators are read as a date. Digits outside them look like a count.
 const PLAUSIBLE: std::ops::RangeInclusive<i64> = 1970..=2199;
 
-/// A text of digits, perhaps with a point in it.
+/// Reads a text of digits, perhaps with a decimal point.
 pub(super) fn text(digits: &[u8]) -> Option<Timestamp> {
     let part = |from: usize, to: usize| super::number(digits.get(from..to)?);
     match digits.len() {
-        // ISO's dates without a day and without a month.
+        // ISO 8601 also allows a date without its day, or without its day and month.
         4 if !digits.contains(&b'.') => midnight(days(part(0, 4)?, 1, 1)?),
         6 if !digits.contains(&b'.') => midnight(days(part(0, 4)?, part(4, 6)?, 1)?),
         8 if !digits.contains(&b'.') => midnight(days(part(0, 4)?, part(4, 6)?, part(6, 8)?)?),
@@ -24,8 +24,8 @@ pub(super) fn text(digits: &[u8]) -> Option<Timestamp> {
     }
 }
 
-/// A number, as JSON writes it. The same digits mean the same as in a text, but for those too few
-/// to be told from a count of something else, such as a page's age in milliseconds.
+/// Reads a JSON number. Its digits mean the same as in a text, unless they are so few that they may
+/// count something else, such as a page's age in milliseconds.
 pub(super) fn number(number: &[u8]) -> Option<Timestamp> {
     if number.iter().all(u8::is_ascii_digit) && number.len() != 8 {
         return count(number);
@@ -41,14 +41,14 @@ fn midnight(day: i64) -> Option<Timestamp> {
     Some(Timestamp(day * 86_400 * MICROS_PER_SECOND))
 }
 
-/// Whole digits: a count, or `20231114221320` with or without milliseconds.
+/// Reads a count, or `20231114221320` with or without milliseconds.
 fn count(digits: &[u8]) -> Option<Timestamp> {
     if !digits.iter().all(u8::is_ascii_digit) {
         return decimal(digits);
     }
     match digits.len() {
         14 | 17 => written_out(digits),
-        // `202311142213` is a minute of 2023 or a moment of 1976.
+        // `202311142213` could be a minute of 2023, or a count of milliseconds that ends in 1976.
         12 if written_out(digits).is_some() => None,
         length => {
             let micros = micros_of(length)?;
@@ -62,9 +62,9 @@ fn count(digits: &[u8]) -> Option<Timestamp> {
     }
 }
 
-/// What one of a count is.
+/// The unit of a count.
 enum Unit {
-    /// So many microseconds.
+    /// A number of microseconds.
     Multiple(i64),
     Nanos,
 }
@@ -79,7 +79,7 @@ fn micros_of(digits: usize) -> Option<Unit> {
     })
 }
 
-/// A count with decimals or an exponent, such as Python's `time.time()`.
+/// Reads a count with decimals or an exponent, such as Python's `time.time()`.
 fn decimal(number: &[u8]) -> Option<Timestamp> {
     if number.len() > LONGEST {
         return None;
@@ -96,11 +96,11 @@ fn decimal(number: &[u8]) -> Option<Timestamp> {
         Unit::Multiple(micros) => value * micros as f64,
         Unit::Nanos => value / 1000.0,
     };
-    // Below 2^53, where every whole number is exact.
+    // Below 10^16. An `f64` holds every whole number up to 2^53 exactly: a moment in the year 2255.
     Some(Timestamp(micros.round() as i64))
 }
 
-/// Year, month, day, hour, minute, and as many more as there are digits.
+/// Reads year, month, day, hour and minute, and seconds and milliseconds if the digits include them.
 fn written_out(digits: &[u8]) -> Option<Timestamp> {
     let part = |from: usize, to: usize| match digits.get(from..to) {
         Some(part) => super::number(part),

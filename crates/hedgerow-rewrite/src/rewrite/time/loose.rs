@@ -1,27 +1,27 @@
-//! Times in the other forms that clients write: what Segment's own reader reads, and what else
-//! has one meaning.
+//! Reads times in the other forms that clients write: those that Segment's own reader reads, and others
+//! that have a single meaning.
 //!
-//! A text is a date, a time of day and a zone, in ISO's order or with the month as a word, and
-//! each of them at most once. Without a zone it is UTC, as on Segment's servers. What can be read
-//! in two ways, or names a day or a zone that does not exist, is not read at all: the arrival
-//! is a better guess than a wrong month. `tests/data/times.tsv` holds what Segment's reader makes
-//! of the same texts, and `time/tests.rs` says where and why the two differ.
+//! A text is a date, a time of day and a zone, in ISO's order or with the month as a word, and each of
+//! them at most once. A text without a zone is in UTC, as on Segment's servers. The reader rejects a
+//! text that has two meanings, or that names a day or a zone that does not exist: the time of arrival
+//! is a better guess than a wrong month. `tests/data/times.tsv` holds the results of Segment's reader
+//! for the same texts, and `time/difference.rs` states where and why the two readers differ.
 
 mod names;
 
 use super::{days, epoch, Timestamp, MICROS_PER_SECOND};
 use names::{MONTHS, WEEKDAYS, ZONES};
 
-/// The longest text that has a meaning, in bytes, the bracketed name behind it not counted. Longer
-/// ones cost no more than this.
+/// The length of the longest text that is read, in bytes, without the bracketed name at its end. A longer
+/// text costs no more time than this.
 const LONGEST: usize = 100;
 
-/// Reads a time; none where no one meaning can be made out.
+/// Reads a time. Returns none if the text has no single clear meaning.
 pub(super) fn read(text: &str) -> Option<Timestamp> {
     let text = text.trim().as_bytes();
     let head = text.get(..LONGEST).unwrap_or(text);
-    // `Date.toString()` ends in the zone's name in brackets, in the visitor's own language and as
-    // long as it pleases. The offset before it says all.
+    // `Date.toString()` ends in the zone's name in brackets, in the visitor's language and of any
+    // length. The name is not needed, because an offset precedes it.
     let bracket = head.iter().position(|byte| *byte == b'(');
     let head = match bracket {
         Some(bracket) => head.get(..bracket)?.trim_ascii_end(),
@@ -38,14 +38,14 @@ pub(super) fn read(text: &str) -> Option<Timestamp> {
     };
     reader.iso()?;
     while reader.token()? == DateToken::Read {}
-    // Nothing but a time has a zone.
+    // Only a text with a time of day ends in a zone's name.
     if bracket.is_some() && reader.found.time.is_none() {
         return None;
     }
     reader.found.settle()
 }
 
-/// What has been read so far.
+/// The parts of a text that have been read so far.
 #[derive(Debug, Default)]
 struct DateParts {
     year: Option<i64>,
@@ -65,14 +65,14 @@ struct TimeOfDay {
     micros: i64,
 }
 
-/// Of a day of twelve hours twice.
+/// A half of the day on a 12-hour clock.
 #[derive(Debug, Clone, Copy)]
 enum Half {
     Morning,
     Afternoon,
 }
 
-/// A zone's offset in seconds, and what said so.
+/// A zone's offset in seconds, and whether the text states a name or the offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Zone {
     Named(i64),
@@ -85,7 +85,8 @@ enum DateToken {
     End,
 }
 
-/// Sets what has not been said yet; two of a kind have no one meaning.
+/// Sets a part that has not been set yet. Returns none if it has been: two parts of one kind have no
+/// single meaning.
 fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
     match place {
         Some(_) => None,
@@ -98,7 +99,7 @@ fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
 
 impl DateParts {
     fn settle(self) -> Option<Timestamp> {
-        // A month alone begins with its first day.
+        // A month without a day means its first day.
         let day = days(self.year?, self.month?, self.day.unwrap_or(1))?;
         let clock = match (self.time, self.half) {
             (Some(clock), half) => clock.of(half)?,
@@ -122,8 +123,8 @@ impl TimeOfDay {
         micros: 0,
     };
 
-    /// In a day of 24 hours, if there is such a time. 24:00 is the end of its day, and 60 a leap
-    /// second, which counts as the first of the next minute.
+    /// Returns this time on a 24-hour clock, or none if there is no such time. 24:00 is the end of its
+    /// day. Second 60 is a leap second, which counts as the first second of the next minute.
     fn of(self, half: Option<Half>) -> Option<Self> {
         if self.minute > 59 || self.second > 60 {
             return None;
@@ -166,7 +167,7 @@ impl DateReader<'_> {
         self.rest.iter().take_while(|byte| wanted(byte)).count()
     }
 
-    /// The number that comes next, if it has so many digits; how many it has.
+    /// Reads the next number if the count of its digits is in `digits`. Returns the number and that count.
     fn number(&mut self, digits: std::ops::RangeInclusive<usize>) -> Option<(i64, usize)> {
         let count = self.count(u8::is_ascii_digit);
         if !digits.contains(&count) {
@@ -175,14 +176,15 @@ impl DateReader<'_> {
         self.fixed(count)
     }
 
-    /// The number that the next digits make, whatever stands behind them.
+    /// Reads a number of exactly `count` digits, whatever follows them. Returns the number and `count`.
     fn fixed(&mut self, count: usize) -> Option<(i64, usize)> {
         let value = super::number(self.rest.get(..count)?)?;
         self.skip(count);
         Some((value, count))
     }
 
-    /// Spaces, those of other scripts too: browsers write a narrow one before AM and PM.
+    /// Skips spaces, including some of Unicode's: browsers write a narrow space before AM and PM. Returns
+    /// whether there was any.
     fn spaces(&mut self) -> bool {
         let before = self.rest.len();
         loop {
@@ -195,11 +197,11 @@ impl DateReader<'_> {
         }
     }
 
-    /// A date in ISO's order at the beginning, and the time behind it. Reads nothing if there is
-    /// none.
+    /// Reads a date in ISO's order at the beginning of the text, and the time after it. Reads nothing if
+    /// the text does not begin with such a date.
     fn iso(&mut self) -> Option<()> {
         let start = self.rest;
-        // JavaScript writes years of six digits beyond 9999.
+        // JavaScript can write a year with a sign and six digits. `+00` is such a year up to 9999.
         if let [b'+', b'0', b'0', ..] = self.rest {
             self.skip(3);
         }
@@ -261,7 +263,7 @@ impl DateReader<'_> {
         }
     }
 
-    /// `221320`, `2213`
+    /// Reads a time of day without separators: `221320` or `2213`.
     fn compact_clock(&mut self) -> Option<()> {
         let has_seconds = self.count(u8::is_ascii_digit) == 6;
         let (hour, _) = self.fixed(2)?;
@@ -281,7 +283,7 @@ impl DateReader<'_> {
         )
     }
 
-    /// `:13:20.5` behind an hour.
+    /// Reads the rest of a time of day after its hour: `:13:20.5`.
     fn clock(&mut self, hour: i64) -> Option<()> {
         if !self.eat(b':') {
             return None;
@@ -303,7 +305,7 @@ impl DateReader<'_> {
         once(&mut self.found.time, clock)
     }
 
-    /// The decimals of a second, with a point or a comma; those past microseconds are dropped.
+    /// Reads the decimals of a second after a point or a comma. Drops those past microseconds.
     fn fraction(&mut self) -> Option<i64> {
         match self.rest {
             [b'.', digit, ..] | [b',', digit, ..] if digit.is_ascii_digit() => self.skip(1),
@@ -320,7 +322,7 @@ impl DateReader<'_> {
         Some(micros)
     }
 
-    /// The next part of the text.
+    /// Reads the next part of the text.
     fn token(&mut self) -> Option<DateToken> {
         self.spaces();
         while self.eat(b',') {
@@ -348,7 +350,7 @@ impl DateReader<'_> {
         Some(DateToken::Read)
     }
 
-    /// A number that begins a time or a date, or is a part of one.
+    /// Reads a number that begins a time or a date, or that is a part of a date.
     fn digits(&mut self) -> Option<()> {
         let (value, count) = self.number(1..=4)?;
         match (self.peek(), count) {
@@ -363,7 +365,8 @@ impl DateReader<'_> {
         }
     }
 
-    /// Month, day and year, as in the United States and in Segment's reader.
+    /// Reads the rest of a date after its month: month, day, year is the order of the United States and
+    /// of Segment's reader.
     fn american(&mut self, month: i64, separator: u8) -> Option<()> {
         self.skip(1);
         let (day, _) = self.number(1..=2)?;
@@ -411,7 +414,7 @@ impl DateReader<'_> {
             return Some(());
         }
         if is("m") && self.found.zone.is_some() && self.eat(b'=') {
-            // Go's monotonic clock; it is the last thing there is.
+            // The reading of Go's monotonic clock, which is always the last part.
             self.rest = &[];
             return Some(());
         }
@@ -420,7 +423,7 @@ impl DateReader<'_> {
             (Some((_, hours)), None) => once(&mut self.found.zone, Zone::Named(hours * 3600)),
             // `+0200 Z` contradicts itself.
             (Some((_, 0)), Some(Zone::Offset(seconds))) if seconds != 0 => None,
-            // Behind an offset stands what the zone is called there: `+0800 CST`.
+            // The zone's local name follows its offset: `+0800 CST`.
             (_, Some(Zone::Offset(_))) if count <= 5 => Some(()),
             _ => None,
         }
@@ -435,7 +438,7 @@ impl DateReader<'_> {
         once(&mut self.found.half, half)
     }
 
-    /// `+01:00`, `+0100`, `+01`, alone or behind `GMT`.
+    /// Reads `+01:00`, `+0100` or `+01`, alone or after `GMT`.
     fn offset(&mut self) -> Option<()> {
         let is_behind = self.peek() == Some(b'-');
         self.skip(1);
@@ -450,7 +453,7 @@ impl DateReader<'_> {
         let seconds = hours * 3600 + minutes * 60;
         let seconds = if is_behind { -seconds } else { seconds };
         match self.found.zone {
-            // Go calls a zone without a name by its offset again: `+0300 +03`.
+            // Go writes the offset of a zone without a name twice: `+0300 +03`.
             Some(Zone::Offset(known) | Zone::Named(known)) if known == seconds => {}
             Some(Zone::Named(0)) => {}
             Some(_) => return None,
@@ -462,7 +465,7 @@ impl DateReader<'_> {
     }
 }
 
-/// The year of two digits: the nearest to 2000, as RFC 2822 has it.
+/// Completes a year of two digits to a year between 1950 and 2049, as RFC 2822 does.
 fn full_year(year: i64) -> i64 {
     if year < 50 {
         year + 2000

@@ -106,13 +106,13 @@ fn correction_moves_by_the_difference_of_the_clocks() {
     assert_eq!(beyond, None);
 }
 
-/// The quick way of reading the commonest form, against the general one: each byte in each place.
+/// Compares the fast reader of the most common form with the general reader, for each byte in each place.
 #[test]
 fn the_form_of_javascript_is_read_as_any_other_whatever_byte_stands_in_it() {
     let general = |text: &[u8]| {
         let (zone, rest) = text.split_last()?;
         let spelled = [rest, b"+00:00"].concat();
-        // A `t` is taken by the general way alone.
+        // Only the general reader accepts a `t`, and this comparison leaves it out.
         (*zone == b'Z' && text[10] == b'T')
             .then(|| parse_exact(&spelled))
             .flatten()

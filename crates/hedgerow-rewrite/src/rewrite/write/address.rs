@@ -1,11 +1,11 @@
-//! Addresses as text.
+//! Writes IP addresses as text.
 
 use std::net::IpAddr;
 
 use super::super::json::Output;
 
-/// Appends an address. An IPv4 one without the machinery of formatting, which takes many times as
-/// long, and nearly every event of a browser has one twice.
+/// Appends an address. Writes an IPv4 address without the standard library's formatting, which takes
+/// many times as long: nearly every event of a browser contains an address twice.
 pub(super) fn write_address(out: &mut impl Output, address: IpAddr) {
     let IpAddr::V4(address) = address else {
         return out.extend_from_slice(address.to_string().as_bytes());
@@ -26,7 +26,7 @@ pub(super) fn write_address(out: &mut impl Output, address: IpAddr) {
     out.extend_from_slice(text.get(..length - 1).unwrap_or_default());
 }
 
-/// The digits of each byte, and how many they are.
+/// The digits of each byte, followed by the number of digits.
 #[allow(clippy::indexing_slicing)]
 static OCTETS: [[u8; 4]; 256] = {
     let mut octets = [[0; 4]; 256];

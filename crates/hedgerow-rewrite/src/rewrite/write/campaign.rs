@@ -1,4 +1,4 @@
-//! `utm_*`, of the context's campaign (mapping 1.3, point 2).
+//! Writes `utm_*` from the context's campaign (mapping 1.3, point 2).
 
 use super::super::explain::ValueOrigin;
 use super::super::json::{is_truthy, name, Marks, Name, Shape, Value};
@@ -6,7 +6,8 @@ use super::super::message::ContextObject;
 use super::super::usable;
 use super::{Properties, UTM};
 
-/// When the context's values are written: empty ones come last, if no other value has replaced them.
+/// The pass in which a value of the campaign is written. Empty values are written in the last pass, if
+/// no other value has replaced them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CampaignPass {
     First,
@@ -14,7 +15,7 @@ pub(super) enum CampaignPass {
 }
 
 impl Properties<'_, '_, '_, '_> {
-    /// `utm_*` (mapping 1.3, point 2).
+    /// Writes `utm_*` (mapping 1.3, point 2).
     pub(super) fn write_campaign(&mut self) {
         let Some(campaign) = self.campaign() else {
             return;
@@ -74,20 +75,20 @@ impl Properties<'_, '_, '_, '_> {
         }
     }
 
-    /// Notes that the campaign gives a property.
+    /// Records that the campaign gives a property.
     #[inline(always)]
     fn note_campaign(&mut self, key: Name, property: Name) {
         if property == Name::OTHER {
             return;
         }
         self.taken.add(property);
-        // Under its own name it is no property, but it stands in the way of one all the same.
+        // The campaign's `name` does not become `utm_name`, but no other source may add `utm_name`.
         if key == name!("name") {
             self.taken.add(name!("utm_name"));
         }
     }
 
-    /// The campaign, if its values become properties.
+    /// Returns the campaign if its values become properties.
     pub(super) fn campaign(&self) -> Option<Value> {
         let text = self.source.context_text;
         let campaign = self.source.context.named(name!("campaign"))?;
@@ -95,11 +96,11 @@ impl Properties<'_, '_, '_, '_> {
     }
 }
 
-/// The values of the campaign that name it.
+/// The keys under which a campaign's name is given.
 static IS_CAMPAIGN: Marks = Marks::of(&["name", "campaign"]);
 
-/// The property that a value of the campaign becomes (mapping 1.3, point 2), if it is one that is
-/// asked for; else the name of any other.
+/// Returns the property that a value of the campaign becomes (mapping 1.3, point 2), or [`Name::OTHER`]
+/// if Hedgerow does not know that property by name.
 #[inline(always)]
 fn campaign_property(key: Name) -> Name {
     PROPERTIES.get(key.index()).copied().unwrap_or(Name::OTHER)

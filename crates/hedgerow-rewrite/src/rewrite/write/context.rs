@@ -1,11 +1,11 @@
-//! What a context gives under `segment_`.
+//! Writes the context's values under `segment_`.
 
 use super::super::explain::ValueOrigin;
 use super::super::json::{name, write_string, Name, Shape, Value};
 use super::{MessageSource, Properties, SEGMENT};
 
 impl Properties<'_, '_, '_, '_> {
-    /// `segment_*` (mapping 1.3, point 4).
+    /// Writes `segment_*` (mapping 1.3, point 4).
     pub(super) fn write_context(&mut self) {
         if let Some(value) = self.source.context.value {
             self.write_context_of(value);

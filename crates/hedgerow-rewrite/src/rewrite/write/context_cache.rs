@@ -1,9 +1,9 @@
-//! The properties that a context gives an event, cached for the next event with the same context.
+//! Caches the properties that a context gives an event, for the next event with the same context.
 //!
-//! The messages of a batch mostly have one context, and most properties of an event follow from it
-//! alone. So they are written once and then copied, while the caller has given nothing that changes
-//! them. A context of a message's own is also
-//! cached for the next request of its client.
+//! The messages of a batch usually have the same context, and most properties of an event follow from
+//! the context alone. So these properties are written once and then copied, unless the caller has given
+//! a property that changes them. If a message has its own context, the properties are also cached for
+//! the next request of its client.
 
 use std::net::IpAddr;
 
@@ -13,16 +13,16 @@ use crate::rewrite::enrich::url::PARAMETER_NAMES;
 use crate::rewrite::json::{Name, Names, Output};
 use crate::segment::Kind;
 
-/// Which context a message has. Two of the same request that are equal here are the same text.
+/// Identifies the context of a message. In one request, equal ids mean contexts with the same text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rewrite) enum ContextId {
-    /// None.
+    /// The message has no context.
     Absent,
-    /// The batch's.
+    /// The batch's context.
     Shared,
-    /// Its own, of this generation.
+    /// The message's own context, with its generation.
     Own(u64),
-    /// The same, with the batch's merged into it.
+    /// The message's own context, into which the batch's context is merged.
     Merged(u64),
 }
 
@@ -31,21 +31,21 @@ pub(in crate::rewrite) enum ContextId {
 struct ContextUse {
     which: ContextId,
     calls: Calls,
-    /// The client's address, where the context has none.
+    /// The client's address, if the context has none.
     ip: Option<IpAddr>,
     /// The caller's properties that replace cached ones.
     given: Names,
 }
 
-/// The calls that get the same properties of a context.
+/// A set of calls that all get the same properties from a context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Calls {
     /// Every call, in the reference mode.
     All,
     Page,
-    /// Others with properties of the caller's.
+    /// Calls other than page that carry properties of the caller.
     Events,
-    /// Those without.
+    /// Calls that carry no properties of the caller.
     Ids,
 }
 
@@ -65,7 +65,7 @@ impl Calls {
 pub(in crate::rewrite) struct ContextCache {
     /// The context of the last use.
     last: Option<ContextId>,
-    /// The use that it was cached for.
+    /// The use for which the properties are cached.
     kept: Option<ContextUse>,
     bytes: Vec<u8>,
     taken: Names,
@@ -77,7 +77,7 @@ pub(in crate::rewrite) struct ContextCache {
 const LARGEST: usize = 32 * 1024;
 
 impl ContextCache {
-    /// The memory it holds, in bytes.
+    /// Returns the memory that the cache holds, in bytes.
     pub(in crate::rewrite) fn held(&self) -> usize {
         self.bytes.capacity()
     }
@@ -87,7 +87,7 @@ impl ContextCache {
         (self.last, self.kept) = (None, None);
     }
 
-    /// Forgets them if the batch is a part of where they came from.
+    /// Forgets the properties if they depend on the batch's context.
     pub(in crate::rewrite) fn forget_batch(&mut self) {
         let is_own = |which: ContextId| matches!(which, ContextId::Own(_));
         self.last = self.last.filter(|last| is_own(*last));
@@ -164,7 +164,7 @@ pub(super) fn is_asked(key: Name) -> bool {
     ASKED.has(key)
 }
 
-/// Whether it depends on its value.
+/// Whether the context's properties depend on the value of this caller's property.
 pub(super) fn is_weighed(key: Name) -> bool {
     WEIGHED.has(key)
 }
@@ -177,7 +177,8 @@ pub(super) enum ContextWriting {
 }
 
 impl Properties<'_, '_, '_, '_> {
-    /// The properties that follow from the context alone: the next event with this context has the same.
+    /// Writes the properties that follow from the context alone, if possible by copying those of an
+    /// earlier event with the same context.
     pub(super) fn write_cached(&mut self) {
         let Some(context_use) = self.context_use() else {
             return self.write_of_context();
@@ -190,7 +191,7 @@ impl Properties<'_, '_, '_, '_> {
             self.constants |= context_cache.constants;
             return;
         }
-        // The first is not cached: many have no second one.
+        // The first use of a context is not cached, because many contexts are used only once.
         let is_second = context_cache.last.replace(context_use.which) == Some(context_use.which);
         if !is_second {
             return self.write_of_context();
@@ -214,7 +215,8 @@ impl Properties<'_, '_, '_, '_> {
         self.constants |= constants;
     }
 
-    /// The use of the cache for this message; none if the message changes the properties in another way.
+    /// Returns the use of the cache for this message, or none if the message changes the properties in
+    /// a way that the use does not describe.
     fn context_use(&self) -> Option<ContextUse> {
         let bears = self.callers.intersects(&WEIGHED)
             || self.prefixed == Prefixed::Some

@@ -1,4 +1,4 @@
-//! Groups (mapping 1.3, 1.6 and 5.5).
+//! Writes the properties of groups (mapping 1.3, 1.6 and 5.5).
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ use super::enriched::is_set;
 use super::{write_piece, Properties};
 use crate::segment::Kind;
 
-/// The traits that name a group's type, the stronger one first.
+/// The traits that name a group's type. The first takes precedence.
 const TYPE_TRAITS: [&str; 2] = ["$group_type", "groupType"];
 
 /// The group that an event's visitor belongs to.
@@ -27,14 +27,14 @@ const TYPE_TRAITS: [&str; 2] = ["$group_type", "groupType"];
 pub(super) enum VisitorGroup<'p> {
     /// `context.groupId`.
     Context(Id),
-    /// What analytics.js keeps in its cookie: it never copies it into later events (mapping 5.5).
+    /// The id in analytics.js's cookie, which analytics.js never copies into later events (mapping 5.5).
     Cookie(&'p str),
 }
 
 impl<'p> VisitorGroup<'p> {
-    /// The group of a message. The cookie counts for what a browser's visitor does, and only where
-    /// the message says nothing of a group itself; a caller's `$groups` that cannot be added to
-    /// stays as it is.
+    /// Returns the group of a message. The cookie is used only for events of a browser's visitor, and
+    /// only if the message's context names no group. It is not used if the caller's `$groups` is not an
+    /// object, to which nothing can be added.
     pub(super) fn of(
         cookie: Option<&'p str>,
         (kind, library, mode): (Kind, LibraryKind, Mode),
@@ -66,7 +66,7 @@ impl<'p> VisitorGroup<'p> {
     }
 }
 
-/// Whether a key of JSON text has this text.
+/// Whether a key, which may contain escapes, equals `name`.
 fn is_key(key: &[u8], name: &str) -> bool {
     if !key.contains(&b'\\') {
         return key == name.as_bytes();
@@ -74,18 +74,19 @@ fn is_key(key: &[u8], name: &str) -> bool {
     unescape(&[b"\"", key, b"\""].concat()) == name
 }
 
-/// A group's key in `$groups` in the one form of an id; without a value for what names no group.
+/// Returns a group's key in `$groups` in the normal form of an id. The id has no value if the key names
+/// no group.
 fn group_key(value: Value, text: &str) -> Id {
     Id::of_utf8(Some(value), text, Mode::Enriched)
 }
 
-/// Whether a number stays the same in every program that reads it as a double.
+/// Whether a number keeps all its digits in a program that reads it as a double.
 fn is_safe(value: Value, text: &[u8]) -> bool {
     const SAFE_DIGITS: usize = 15;
     value.of(text).len() <= SAFE_DIGITS
 }
 
-/// Whether an id is written differently from its text.
+/// Whether an id is written differently from its text, or not at all.
 fn is_respelled(id: &Id, text: &[u8]) -> bool {
     match (id.value(), id.spelled()) {
         (Some(value), None) => value.shape == Shape::Number && !is_safe(value, text),
@@ -93,8 +94,8 @@ fn is_respelled(id: &Id, text: &[u8]) -> bool {
     }
 }
 
-/// Writes a group's key. PostHog makes a text of a number; a number with more digits than a double
-/// holds is written as text, so that it keeps every digit.
+/// Writes a group's key. PostHog converts a number to a text. A number with more digits than a double
+/// holds is written as a text, so that it keeps every digit.
 fn write_group_key(out: &mut EventWriter<'_>, id: &Id, text: &[u8]) {
     match id.value() {
         Some(value) if id.spelled().is_none() && is_safe(value, text) => {
@@ -105,8 +106,8 @@ fn write_group_key(out: &mut EventWriter<'_>, id: &Id, text: &[u8]) {
 }
 
 impl Properties<'_, '_, '_, '_> {
-    /// An id that the caller gives by PostHog's own names, if it is not in its one form: what
-    /// merges must be text as well, or PostHog drops the event (posthog-ingestion 4.2).
+    /// Returns the id that the caller gives under one of PostHog's own names, if it is not in its normal
+    /// form. An id in a merge must also be a text, or PostHog drops the event (posthog-ingestion 4.2).
     pub(super) fn respelled(&self, entry: &Entry) -> Option<Id> {
         const ANONYMOUS: Name = name!("$anon_distinct_id");
         const ALIAS: Name = name!("alias");
@@ -131,7 +132,7 @@ impl Properties<'_, '_, '_, '_> {
         event.is_some_and(|event| names.contains(&event.as_ref()))
     }
 
-    /// Writes such an id, unless it names no person.
+    /// Writes an id of [`respelled`](Self::respelled), unless it has no value.
     pub(super) fn write_respelled(&mut self, key: &[u8], id: &Id) {
         if id.value().is_some() {
             self.key_of(key, ValueOrigin::Under("properties", key));
@@ -139,8 +140,8 @@ impl Properties<'_, '_, '_, '_> {
         }
     }
 
-    /// `$groups` of any call: the visitor's group, and in the enriched mode the caller's beside
-    /// it, each type once, the caller's first.
+    /// Writes `$groups` of any call: the visitor's group and, in the enriched mode, the caller's groups.
+    /// If both have a group of one type, writes only the caller's.
     pub(super) fn write_groups(&mut self) {
         let group = self.group.take();
         match &group {
@@ -203,7 +204,7 @@ impl Properties<'_, '_, '_, '_> {
         }
     }
 
-    /// Whether a key in the caller's `$groups` is written differently for PostHog.
+    /// Whether a group's key in the caller's `$groups` must be written differently for PostHog.
     pub(super) fn respells_groups(&mut self) -> bool {
         let given = self.callers(name!("$groups"));
         let Some(given) = given.filter(|given| given.shape == Shape::Object) else {
@@ -223,32 +224,33 @@ impl Properties<'_, '_, '_, '_> {
         respells
     }
 
-    /// The entries of the caller's groups, or none. They are scanned once; the caller
-    /// gives the part back.
+    /// Returns the entries of the caller's groups, which are scanned only once. Without groups, returns
+    /// no entries. After use, the part must be put back into `aside.part`.
     fn look_into(&mut self, given: Option<Value>) -> MessagePart {
         if self.looked_into == Some(given) {
             return std::mem::take(self.aside.part);
         }
-        // With what comes behind it: near the end of a text the scanner is slow.
+        // Include the text after the value: the scanner is slow near the end of a text.
         let text = given.and_then(|given| self.source.text.get(given.span.start()..));
         let part = self.look_into_text(text.unwrap_or_default());
         self.looked_into = Some(given);
         part
     }
 
-    /// The entries of the object at the start of clean JSON, or none, likewise.
+    /// Returns the entries of the object at the start of clean JSON, or no entries. After use, the part
+    /// must be put back into `aside.part`.
     pub(super) fn look_into_text(&mut self, text: &[u8]) -> MessagePart {
         self.looked_into = None;
         let mut part = std::mem::take(self.aside.part);
-        // It has been scanned as a part of the message; it can be scanned again.
+        // The text was scanned before as a part of the message, so this scan succeeds as well.
         if part.scan_first(text, self.aside.scratch).is_err() {
             part.clear();
         }
         part
     }
 
-    /// A type of groups on this event that is one too many for the project, if it has not been
-    /// reported before (posthog-ingestion 4.5).
+    /// Returns a group type of this event that exceeds the project's limit, if it has not been reported
+    /// before (posthog-ingestion 4.5).
     pub(super) fn sixth_group_type(&mut self) -> Option<String> {
         let group_types = self.inputs.group_types?;
         let project = &self.inputs.recipient.project;
@@ -265,7 +267,7 @@ impl Properties<'_, '_, '_, '_> {
                 return Some(group_type.clone());
             }
             if !self.is_enriched() {
-                // The caller's groups do not count.
+                // In the reference mode, the visitor's group replaces the caller's `$groups`.
                 return None;
             }
         }
@@ -290,7 +292,7 @@ impl Properties<'_, '_, '_, '_> {
         sixth
     }
 
-    /// The type among the caller's groups that is one too many.
+    /// Returns the type among the caller's groups that exceeds the project's limit.
     fn sixth_of(&mut self, given: Value, is_sixth: impl Fn(&str) -> bool) -> Option<String> {
         if self.looked_into != Some(Some(given)) {
             let text = self.source.utf8.get(given.span.start()..);
@@ -317,7 +319,7 @@ impl Properties<'_, '_, '_, '_> {
         sixth
     }
 
-    /// `$groups` of a group call without `context.groupId`: the group that it names.
+    /// Writes `$groups` of a group call without `context.groupId`: the group that the call names.
     fn write_own_group(&mut self) {
         let settled = self.settled;
         if settled.group_id.value().is_some() {
@@ -331,7 +333,7 @@ impl Properties<'_, '_, '_, '_> {
         }
     }
 
-    /// What a group call becomes (mapping 1.6).
+    /// Writes the properties of a group call (mapping 1.6).
     pub(super) fn write_group(&mut self) {
         let message = self.source.message;
         let group_type = self.group_type();
@@ -367,7 +369,7 @@ impl Properties<'_, '_, '_, '_> {
         }
     }
 
-    /// The type of the group that this call is about.
+    /// Returns the type of the group that a group call names.
     fn group_type(&self) -> String {
         let setting = || self.inputs.mapping.group_type.clone();
         if self.inputs.mapping.group_type_from == GroupTypeFrom::Setting {

@@ -1,9 +1,9 @@
-//! Writing an event: slices of the message, copied to where PostHog looks for them.
+//! Writes an event: copies slices of the message to where PostHog looks for them.
 //!
-//! The order of precedence is the reference's (mapping 1.5): what is forced, then the caller's
-//! properties, then the context's. Instead of building an object and overwriting keys, each
-//! key is written once, after a check whether a stronger one replaces it. What the
-//! enriched mode adds comes last and never replaces other properties.
+//! The order of precedence is the reference's (mapping 1.5): forced properties, then the caller's,
+//! then the context's. Instead of building an object and overwriting its keys, this module writes each
+//! key once, after checking that no key of higher precedence replaces it. The properties that the
+//! enriched mode adds are written last and never replace others.
 
 mod address;
 mod campaign;
@@ -37,17 +37,17 @@ use groups::VisitorGroup;
 use prefix::{Prefix, SEGMENT, UTM};
 use presence::Mapped;
 
-/// What an event is written from besides its message.
+/// The inputs of an event besides its message.
 #[derive(Clone, Copy)]
 pub(super) struct WriteInputs<'d> {
     pub(super) mapping: &'d Mapping,
     pub(super) user_agents: &'d UserAgents,
     pub(super) recipient: &'d Recipient,
-    /// The visitor's group, as analytics.js keeps it in its cookie.
+    /// The visitor's group from analytics.js's cookie.
     pub(super) group_cookie: Option<&'d str>,
-    /// The ids that Meta's pixel keeps in the visitor's cookies, where they may leave.
+    /// The ids from the cookies of Meta's pixel, if Hedgerow may send them.
     pub(super) meta_ids: Option<&'d MetaIds>,
-    /// Where group types are counted; none if the groups are not sent.
+    /// The counter of group types, or none if the groups are not sent.
     pub(super) group_types: Option<&'d GroupTypes>,
 }
 
@@ -55,16 +55,16 @@ pub(super) struct WriteInputs<'d> {
 pub(super) struct WriteScratch<'a> {
     pub(super) part: &'a mut MessagePart,
     pub(super) scratch: &'a mut Scratch,
-    /// The caller's groups of which the types have been noted.
+    /// The caller's groups whose types were recorded last.
     pub(super) noted_groups: &'a mut NotedGroups,
-    /// Which context the message has, and the properties that one gave before.
+    /// The id of the message's context, and the cached properties of an earlier context.
     pub(super) context_cache: (ContextId, &'a mut ContextCache),
 }
 
-/// What was written.
+/// The result of [`write_event`].
 pub(super) struct Written {
     pub(super) parts: EventParts,
-    /// A group type that is one too many for the project.
+    /// A group type that exceeds the project's limit.
     pub(super) sixth_group_type: Option<String>,
 }
 
@@ -79,7 +79,7 @@ pub(super) fn write_event(
 ) -> Written {
     let text = source.text;
     static PROPERTIES: Chunk = Chunk::of([b",", b"\"properties\":", b""]);
-    // Most of a message is written unchanged, some of it twice.
+    // Most of a message is written unchanged, and some parts twice.
     let mut out = EventWriter::new(buffer, text.len() + text.len() / 2 + 1024);
     let mut head: [u8; 9 + 37] = *b"{\"uuid\":\"........-....-....-....-............\"";
     head[9..45].copy_from_slice(&settled.uuid.text());
@@ -114,7 +114,7 @@ pub(super) fn write_event(
     let sixth_group_type = properties.sixth_group_type();
     out.push(b'}');
     Written {
-        // Events are bounded far below 4 GiB.
+        // The size limit of an event is far below 4 GiB.
         parts: EventParts {
             length: out.at() as u32,
             event: event as u32,
@@ -144,14 +144,14 @@ struct Given {
     browser: Option<Value>,
 }
 
-/// The caller's values that do not count, because they are no value or not in their one form.
+/// The caller's values that are replaced, because they are not usable or not in their normal form.
 #[derive(Debug, Default)]
 struct Yielding {
-    /// `$ip` that is no address, where there is one.
+    /// The caller's `$ip` is not usable, and another address is known.
     ip: bool,
-    /// `$set` that is no object, where the context's traits are to be set.
+    /// The caller's `$set` is not an object, and the context's traits replace it.
     set: bool,
-    /// `$groups` with a key that is written differently for PostHog.
+    /// The caller's `$groups` has a group's key that must be written differently for PostHog.
     groups: bool,
 }
 
@@ -166,34 +166,34 @@ struct Properties<'o, 'b, 'p, 't> {
     trace: Option<&'o mut Trace>,
     noting: Noting,
     library: LibraryKind,
-    /// The caller's properties that count; none on group and alias calls.
+    /// The caller's properties. Group and alias calls have none.
     entries: &'t [Entry],
-    /// Which known names are among them.
+    /// The known names among the keys of `entries`.
     callers: Names,
     /// The properties that the context has given so far.
     taken: Names,
-    /// Whether a key of the caller's may be one that the context gives by a prefix.
+    /// Whether one of the caller's keys may equal a prefixed key of the context.
     prefixed: Prefixed,
-    /// Which of the context's values have been written to a property of their own.
+    /// The context's values that have been written to a property of their own.
     mapped: Mapped,
     given: Given,
-    /// Where values of the campaign have given way because they say nothing: what has taken the
-    /// place of any.
+    /// The properties written since the first value of the campaign was skipped as not usable: they may
+    /// replace a skipped value. None if no value was skipped.
     campaign_left: Option<Names>,
     yielding: Yielding,
     group: Option<VisitorGroup<'p>>,
-    /// The caller's groups of which the entries are in the part aside.
+    /// The caller's groups whose entries are in `aside.part`.
     looked_into: Option<Option<Value>>,
-    /// Whether it is an event by which PostHog changes persons and groups.
+    /// Whether PostHog changes persons or groups by this event.
     changes_persons: bool,
-    /// Which of the project's constants have been written already: a bit for each.
+    /// The project's constants whose keys have been written already, one bit for each.
     constants: u64,
     caching: ContextWriting,
     location: Location,
 }
 
-/// What is noted of what is written: its keys where the project has constants, which give way to
-/// them, or where an explanation is wanted.
+/// Whether written keys are recorded. They are if the project has constants, which written keys replace,
+/// or if an explanation is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Noting {
     Nothing,
@@ -210,7 +210,7 @@ enum Prefixed {
 impl Prefixed {
     fn of(entries: &[Entry], text: &[u8]) -> Self {
         let begins = |entry: &Entry| {
-            // Nearly every key is told by its first letter.
+            // The first letter alone decides for nearly every key.
             matches!(text.get(entry.key.start()), Some(b'u' | b's')) && {
                 let key = text.get(entry.key.start()..).unwrap_or_default();
                 matches!(key.first_chunk(), Some(b"utm_" | b"segm"))
@@ -294,7 +294,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             changes_persons: plan.changes_persons(source),
             constants: 0,
             caching: ContextWriting::No,
-            // An address of the connection leaves as `$ip` unless the caller has given another.
+            // The connection's address is sent as `$ip` unless the caller has given another.
             location: match (settled.ip, callers.has(name!("$ip"))) {
                 (Some(_), false) => Location::Settled,
                 _ => Location::Open,
@@ -302,8 +302,8 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         }
     }
 
-    /// Each entry is written behind a comma, of which the first becomes the brace. Says where the
-    /// `distinct_id` begins and ends.
+    /// Writes all properties and returns where the value of `distinct_id` begins and ends. Each entry
+    /// is written after a comma; at the end, the opening brace replaces the first comma.
     fn write(&mut self) -> (usize, usize) {
         let start = self.out.at();
         if self.is_enriched() {
@@ -350,7 +350,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         }
     }
 
-    /// A key that is JSON text already.
+    /// Writes a key that is JSON text already.
     fn key_of(&mut self, key: &[u8], origin: ValueOrigin<'_>) {
         self.out.extend_from_slice(b",\"");
         self.out.extend_from_slice(key);
@@ -358,12 +358,12 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         self.note_key(b"", key, origin);
     }
 
-    /// An entry of the context under a key that begins with a prefix.
+    /// Writes an entry of the context under its key with a prefix.
     #[inline(always)]
     fn entry_of(&mut self, prefix: &'static Prefix, entry: &Entry, part: &'static str) {
         let text = self.source.context_text;
         let opening = (&prefix.opening, prefix.length);
-        // Nearly always its colon stands right behind its key, and its value right behind that.
+        // Nearly always the colon follows the key directly, and the value follows the colon.
         if entry.value.span.start() == entry.key.end() + 2 {
             let whole = entry.key.to(entry.value.span);
             self.out.short_and_span(opening, (text, whole));
@@ -393,7 +393,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         }
     }
 
-    /// Copies a value of the message, if it is there.
+    /// Copies a value of the message, if there is one.
     fn copy(&mut self, key: Name, value: Option<Value>, origin: ValueOrigin<'_>) {
         if let Some(value) = value {
             self.key(key, origin);
@@ -401,21 +401,21 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         }
     }
 
-    /// Whether the caller has given this key, so that others give way.
+    /// Whether the caller has given this key with a value that takes precedence over others.
     #[inline(always)]
     fn caller_has(&self, key: Name) -> bool {
         debug_assert!(self.caching == ContextWriting::No || context_cache::is_asked(key));
         self.callers.has(key) && !self.is_yielding(key)
     }
 
-    /// The caller's value of a key.
+    /// Returns the caller's value of a key.
     fn callers(&self, key: Name) -> Option<Value> {
         debug_assert!(self.caching == ContextWriting::No || context_cache::is_weighed(key));
         let has = self.callers.has(key);
         has.then(|| named(self.entries, key)).flatten()
     }
 
-    /// Whether the caller's value of a key gives way to others.
+    /// Whether another value replaces the caller's value of a key.
     #[inline(always)]
     fn is_yielding(&self, key: Name) -> bool {
         const IP: Name = name!("$ip");
@@ -427,11 +427,11 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         }
     }
 
-    /// Constant properties of the project; every other property has precedence.
+    /// Writes the project's constant properties. Every other property takes precedence.
     fn write_constants(&mut self) {
         let constants = &self.inputs.recipient.properties;
         for (index, (key, value)) in constants.iter().enumerate() {
-            // The last two are written later.
+            // `distinct_id` and `$lib` are written later.
             let is_harmful = self.changes_persons && is_no_profile(key, value);
             let is_taken = self.constants & constant_bit(index) != 0
                 || is_harmful
@@ -447,7 +447,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         }
     }
 
-    /// The same for a key that may be an unknown one.
+    /// The same as [`caller_has`](Self::caller_has), also for a key that is not a known name.
     fn caller_has_any(&self, key: &str) -> bool {
         find(self.entries, self.source.text, key).is_some_and(|_| match key {
             "$ip" => !self.yielding.ip,
@@ -466,12 +466,13 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     }
 }
 
-/// Whether a property keeps PostHog from making a profile, and from changing persons at all.
+/// Whether a property keeps PostHog from creating a profile and from changing persons at all.
 fn is_no_profile(key: &str, value: &str) -> bool {
     key == "$process_person_profile" && value == "false"
 }
 
-/// More constants than bits share the last one; the configuration allows fewer.
+/// Returns the bit of a constant. Constants after the 64th would share its bit, but the configuration
+/// allows fewer.
 fn constant_bit(index: usize) -> u64 {
     1 << index.min(63)
 }

@@ -1,10 +1,10 @@
-//! What is written before the keys of a part of the context.
+//! The prefixes of the context's keys.
 
-/// What stands before the keys of a part of the context.
+/// The prefix of the keys of a part of the context.
 #[derive(Debug)]
 pub(super) struct Prefix {
     pub(super) text: &'static [u8],
-    /// The prefix with the text before it: this many bytes of these.
+    /// The comma, the quote and the prefix, in the first `length` bytes.
     pub(super) opening: [u8; 16],
     pub(super) length: usize,
 }
@@ -27,8 +27,8 @@ impl Prefix {
     }
 }
 
-/// Of the campaign's.
+/// The prefix of the campaign's keys.
 pub(super) static UTM: Prefix = Prefix::of(b"utm_");
 
-/// Of the context's own.
+/// The prefix of the context's own keys.
 pub(super) static SEGMENT: Prefix = Prefix::of(b"segment_");

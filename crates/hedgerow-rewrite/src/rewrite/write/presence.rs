@@ -15,7 +15,7 @@ pub(super) enum ContextValue {
     DeviceType,
 }
 
-/// Which of them have been written, and which were skipped because they are empty.
+/// The context's values that have been written, and those that were skipped because they are empty.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Mapped {
     written: u8,
@@ -40,7 +40,7 @@ impl Mapped {
         self.given_way & !self.written & 1 << target as u8 != 0
     }
 
-    /// Whether there is any such value.
+    /// Whether any value was skipped that no other has replaced.
     pub(super) fn has_left(&self) -> bool {
         self.given_way & !self.written != 0
     }

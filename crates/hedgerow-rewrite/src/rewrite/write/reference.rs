@@ -1,4 +1,4 @@
-//! The properties of PostHog's own Segment destination, value for value (mapping, section 1).
+//! Writes the same properties as PostHog's own Segment destination, value for value (mapping, section 1).
 
 use super::super::event_plan::Piece;
 use super::super::explain::ValueOrigin;
@@ -13,15 +13,15 @@ use super::presence::ContextValue;
 use super::{write_piece, Prefix, Prefixed, Properties};
 use crate::segment::Kind;
 
-/// A path of the context that has a property of its own: the literal key that is preferred to the
-/// path, the path, and the property.
+/// A path of the context that has a property of its own: the literal key, which takes precedence over
+/// the path, the path, and the property.
 type Path = (
     (&'static str, Name),
     Option<(ContextObject, Name)>,
     ContextValue,
 );
 
-/// A path whose literal key is this.
+/// A path with its literal key.
 macro_rules! path {
     ($literal:literal, $target:ident) => {
         (($literal, name!($literal)), None, ContextValue::$target)
@@ -35,7 +35,7 @@ macro_rules! path {
     };
 }
 
-/// Those paths (mapping 1.3, point 3).
+/// The paths that have a property of their own (mapping 1.3, point 3).
 const MAPPED: [Path; 8] = [
     path!("ip", Ip),
     path!("page.url", Page, "url", CurrentUrl),
@@ -47,7 +47,7 @@ const MAPPED: [Path; 8] = [
     path!("device.type", Device, "type", DeviceType),
 ];
 
-/// Their literal keys.
+/// The literal keys of [`MAPPED`].
 const LITERALS: Names = Names::of(&[
     "ip",
     "page.url",
@@ -59,17 +59,17 @@ const LITERALS: Names = Names::of(&[
     "device.type",
 ]);
 
-/// Whether the context has any of them.
+/// Whether the context has any of [`LITERALS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Literals {
     None,
     Some,
 }
 
-/// A time that PostHog could not read, as the sender wrote it.
+/// The property for a time that cannot be read, as the sender wrote it.
 const ORIGINAL_TIMESTAMP: Name = name!("segment_original_timestamp");
 
-/// The caller's properties that are left out, moved or spelled otherwise, under some condition.
+/// The caller's properties that are left out, moved or written differently under some condition.
 const MOVED: Names = Names::of(MOVED_NAMES);
 static IS_MOVED: Marks = Marks::of(MOVED_NAMES);
 const MOVED_NAMES: &[&str] = &[
@@ -115,7 +115,7 @@ const ANON_DISTINCT_ID: Name = name!("$anon_distinct_id");
 const PROFILE: Name = name!("$process_person_profile");
 
 impl<'t> Properties<'_, '_, '_, 't> {
-    /// The caller's properties, copied in runs between those that are left out.
+    /// Writes the caller's properties. Copies the text between two that are left out as one run.
     pub(super) fn write_callers(&mut self) {
         if self.leave_as_they_came() {
             let ends = (self.entries.first(), self.entries.last());
@@ -148,7 +148,8 @@ impl<'t> Properties<'_, '_, '_, 't> {
         );
     }
 
-    /// Whether none of the caller's properties is left out or spelled otherwise, by their names alone.
+    /// Whether the names alone show that none of the caller's properties is left out or written
+    /// differently.
     #[inline(always)]
     fn leave_as_they_came(&self) -> bool {
         if self.strips_noise() || self.trace.is_some() {
@@ -157,7 +158,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         if !self.callers.intersects(&MOVED) {
             return true;
         }
-        // The enriched mode looks at some of their values as well.
+        // The enriched mode also checks some of the values.
         let gone = |name: Name| self.callers.has(name) && self.gives_way_by_name(name);
         !self.is_enriched()
             && !gone(DISTINCT_ID)
@@ -179,7 +180,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let mut run: Option<(usize, usize)> = None;
         let (noise, traced) = (self.strips_noise(), self.trace.is_some());
         for entry in self.entries {
-            // The quote is one before the key, and its first character right behind that.
+            // `entry.key` excludes the quotes: the opening quote is one byte before it.
             let first = text.get(entry.key.start()).copied();
             let perhaps_noise = noise && (first == Some(b'$') || entry.name == TOKEN);
             if !IS_MOVED.has(entry.name) && !perhaps_noise && !traced {
@@ -218,11 +219,11 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// Whether a key of the caller's is replaced (mapping 1.4, 1.5 and 1.6), or is not sent.
+    /// Whether one of the caller's keys is replaced (mapping 1.4, 1.5 and 1.6) or is not sent.
     fn is_replaced(&self, entry: &Entry) -> bool {
         match entry.name {
             name if self.gives_way_by_name(name) => true,
-            // PostHog drops what changes persons when it carries this (posthog-ingestion 4.4).
+            // PostHog drops an event that changes persons if it carries this (posthog-ingestion 4.4).
             PROFILE => {
                 self.is_enriched() && self.changes_persons && entry.value.shape == Shape::False
             }
@@ -234,7 +235,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// The same as far as it does not depend on the caller's value.
+    /// The part of [`is_replaced`](Self::is_replaced) that needs only the key's name.
     #[inline(always)]
     fn gives_way_by_name(&self, name: Name) -> bool {
         match name {
@@ -255,7 +256,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         self.is_enriched() && self.inputs.mapping.posthog_js.noise == Noise::Strip
     }
 
-    /// The properties of the call itself (mapping 1.6).
+    /// Writes the properties of the call itself (mapping 1.6).
     pub(super) fn write_calls_own(&mut self) {
         let text = self.source.text;
         let message = self.source.message;
@@ -288,7 +289,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// The caller's keys with the prefix of this value of the context.
+    /// Returns the caller's keys that begin with the prefix of a value of the context.
     pub(super) fn unknown_keys(
         &self,
         prefix: &Prefix,
@@ -300,13 +301,13 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
         let questions = match value.shape {
             Shape::Object => entries.len(),
-            // One that is spread has at most as many parts as bytes.
+            // A value that is spread has at most as many parts as bytes.
             _ => value.span.end() - value.span.start(),
         };
         UnknownKeys::with_prefix(prefix.text, self.entries, self.source.text, questions)
     }
 
-    /// What spreading a value that is not an object adds, where the caller gives no such key.
+    /// Writes the spread of a value that is not an object, except for keys that the caller gives.
     pub(super) fn spread(
         &mut self,
         prefix: &[u8],
@@ -366,7 +367,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// The context's value that has a property of its own, unless another value replaces it.
+    /// Returns the context's value at a path, unless another value replaces it.
     #[inline(always)]
     fn mapped_value(
         &self,
@@ -401,8 +402,8 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// Skipped values of the context that nothing replaced, as the reference writes them. A text that
-    /// only means that there is none (`undefined`) makes no property.
+    /// Writes the skipped values of the context that nothing has replaced, as the reference does. Omits a
+    /// placeholder text such as `undefined`.
     pub(super) fn write_left_over(&mut self) {
         if let (Some(_), Some(campaign)) = (&self.campaign_left, self.campaign()) {
             self.write_campaign_values(campaign, CampaignPass::Left);
@@ -431,7 +432,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         self.taken.add(target.property());
     }
 
-    /// Whether another value replaces the context's.
+    /// Whether another value replaces the context's value.
     fn is_outdone(&self, target: ContextValue) -> bool {
         match target {
             ContextValue::Ip => self.settled.ip.is_some(),
@@ -449,7 +450,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         };
         let context = self.source.context;
         let taken = context.named(name!("original_timestamp")).is_some();
-        // An array or object instead of a time is dropped; it could have any size.
+        // Drop an array or object instead of a time, because it could have any size.
         let scalar = !matches!(time.shape, Shape::Array | Shape::Object);
         if scalar && !taken && !self.caller_has(ORIGINAL_TIMESTAMP) {
             self.copy(

@@ -1,4 +1,4 @@
-//! Words that stand in times, in lower case.
+//! The words that occur in times, in lower case.
 
 /// The months, in order.
 pub(super) const MONTHS: [&str; 12] = [
@@ -27,7 +27,7 @@ pub(super) const WEEKDAYS: [&str; 7] = [
     "saturday",
 ];
 
-/// The zones that RFC 2822 names, in hours. Every other abbreviation means several zones.
+/// The zones that RFC 2822 names, with their offsets in hours. Any other abbreviation has several meanings.
 pub(super) const ZONES: [(&str, i64); 12] = [
     ("z", 0),
     ("ut", 0),

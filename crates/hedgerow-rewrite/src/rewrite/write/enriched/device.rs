@@ -1,4 +1,4 @@
-//! Browser, system, device, app and network (mapping 5.2).
+//! Writes the properties of the browser, system, device, app and network (mapping 5.2).
 
 use std::borrow::Cow;
 
@@ -22,7 +22,7 @@ const USER_AGENT: ValueOrigin<'static> =
 /// The parts of a context that describe a device or an app.
 const OF_A_DEVICE: Names = Names::of(&["device", "app", "network", "screen"]);
 
-/// A key with its name in the table.
+/// A key as text, and its name in the table of known names.
 macro_rules! asked {
     ($key:literal) => {
         ($key, name!($key))
@@ -57,7 +57,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// The values of apps about their device and themselves.
+    /// Writes the values that apps send about their device, network and themselves.
     fn write_parts_of_device(&mut self) {
         for (inner, (key, name), property) in [
             (
@@ -173,7 +173,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         self.add_raw_user_agent(said, escapes);
     }
 
-    /// The user agent as it stands, a server's own as well: PostHog recognises bots by it.
+    /// Adds the raw user agent, also if it is a server's own: PostHog recognises bots by it.
     fn add_raw_user_agent(&mut self, user_agent: Option<&str>, escapes: Escapes) {
         if let Some(user_agent) = user_agent {
             let raw = user_agent::raw(user_agent);
@@ -200,7 +200,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         if let Some(browser) = known.browser {
             self.add(name!("$browser"), browser, Escapes::None, USER_AGENT);
         }
-        // A version of another browser than the named one would be wrong.
+        // The user agent's version would be wrong if the named browser is another one.
         if let (Some(version), false) = (known.browser_version, names_browser) {
             self.add_json(name!("$browser_version"), version, USER_AGENT);
         }
@@ -230,7 +230,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         own.or_else(|| self.settled.user_agent.map(|text| text.to_owned().into()))
     }
 
-    /// Whether a user agent is a browser's or a phone's; a server's own says nothing of its users.
+    /// Whether a user agent belongs to a browser or a phone. A server's own reveals nothing about users.
     fn is_of_a_visitor(&self, user_agent: &str) -> bool {
         self.library != LibraryKind::Server || user_agent.starts_with("Mozilla/")
     }
@@ -266,7 +266,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             .ok()
     }
 
-    /// Reads the brands, of which only one says more than the user agent.
+    /// Reads the brands. Only Brave's adds anything to the user agent.
     fn see_brands(&self, hints: &mut ClientHints<'_>) {
         let Some(brands) = self.inner(ContextObject::UserAgentData, name!("brands")) else {
             return;
@@ -302,7 +302,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 .is_some()
     }
 
-    /// `$device_type` in PostHog's words, where Segment's own are not wanted.
+    /// Writes `$device_type` in PostHog's words, if the mapping selects them instead of Segment's.
     fn write_device_type(&mut self) {
         if !self.overrides_device_type() {
             return;
@@ -313,7 +313,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let model = self
             .inner_text(ContextObject::Device, name!("model"))
             .unwrap_or_default();
-        // A phone's shorter side is below this many points; it is posthog-js's border as well.
+        // A phone's shorter side is below this many points. posthog-js uses the same limit.
         const TABLET: f64 = 600.0;
         let tablet = model.starts_with("iPad")
             || self.screen().is_some_and(|screen| {

@@ -1,7 +1,8 @@
-//! `$fbc` and `$fbp` of Meta's pixel, person properties as in posthog-js.
+//! Writes `$fbc` and `$fbp` of Meta's pixel as person properties, as posthog-js does.
 //!
-//! posthog-js sends each until PostHog has taken it. Nothing is remembered here, so they are on
-//! every event that may set something; PostHog changes a person only where a value is another one.
+//! posthog-js sends each id until PostHog has accepted it. Hedgerow does not store which ids it has sent,
+//! so it adds them to every event that may set person properties. PostHog changes a person only if a
+//! value differs.
 
 use super::super::super::enrich::url::Query;
 use super::super::super::explain::ValueOrigin;
@@ -11,11 +12,11 @@ use super::super::super::message::find;
 use super::Properties;
 
 impl Properties<'_, '_, '_, '_> {
-    /// `$set` with the ids on calls that have none of their own.
+    /// Writes `$set` with the ids, on calls that have no `$set` of their own.
     pub(super) fn write_meta_ids(&mut self) {
         let is_event_call = self.plan.kind.is_event_call();
         let is_identified = self.settled.user_id.value().is_some();
-        // PostHog drops an event that sets something without a profile, or ignores the change.
+        // If an event sets properties but may not have a profile, PostHog drops it or ignores the change.
         let refused = self.callers(name!("$process_person_profile"));
         let has_profile = refused.is_none_or(|refused| refused.shape != Shape::False)
             && !self.wants_no_profile(is_identified);
@@ -25,8 +26,8 @@ impl Properties<'_, '_, '_, '_> {
         self.set_meta_ids();
     }
 
-    /// Adds the ids to the `$set` of an identify call, which has been written from `start` on, if
-    /// the call has traits.
+    /// Adds the ids to the `$set` of an identify call, which begins at `start`. If the call has no
+    /// traits and so no `$set`, writes one.
     pub(in crate::rewrite::write) fn add_meta_ids(&mut self, start: usize) {
         if self.inputs.meta_ids.is_none() {
             return;
@@ -38,7 +39,7 @@ impl Properties<'_, '_, '_, '_> {
         let value = written.iter().position(|byte| *byte == b':');
         let value = value.map_or(written.len(), |colon| colon + 1);
         let traits = written.get(value..).unwrap_or_default().to_vec();
-        // Traits that are no object stay as they are.
+        // Traits that are not an object stay unchanged.
         let Some(inside) = traits.strip_prefix(b"{") else {
             return;
         };
@@ -65,7 +66,7 @@ impl Properties<'_, '_, '_, '_> {
         }
     }
 
-    /// The ids as the inside of an object, without those that `traits` has itself.
+    /// Returns the ids as the entries of an object without its braces. Leaves out an id that `traits` has.
     fn meta_ids(&mut self, traits: &[u8]) -> Vec<u8> {
         let mut inside = Vec::new();
         let Some(ids) = self

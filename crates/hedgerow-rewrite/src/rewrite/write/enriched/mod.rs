@@ -1,7 +1,7 @@
-//! What PostHog's own libraries would send besides (mapping, section 5).
+//! Adds the properties that PostHog's own libraries would also send (mapping, section 5).
 //!
-//! Everything here only adds: a key that the caller or the reference has given stays as it is. A
-//! source that is missing, of the wrong type, or says nothing ([`usable`]) adds nothing.
+//! This module only adds properties: a key that the caller or the reference has given stays unchanged.
+//! A source that is missing, has the wrong type, or has no usable value ([`usable`]) adds nothing.
 
 mod device;
 mod meta;
@@ -19,16 +19,16 @@ use super::presence::ContextValue;
 use super::Properties;
 pub(super) use person::is_set;
 
-/// Whether a text may hold what JSON escapes.
+/// Whether a text may contain characters that JSON escapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Escapes {
-    /// It is a part of a message's string without escapes, or one of Hedgerow's own words.
+    /// The text is a part of a message's string without escapes, or one of Hedgerow's own words.
     None,
     Perhaps,
 }
 
 impl Escapes {
-    /// It comes from a string of the message, which may have had escapes.
+    /// Judges a decoded string: a borrowed one had no escapes, an owned one may have had some.
     #[allow(clippy::ptr_arg)]
     fn of(said: &Cow<'_, str>) -> Self {
         match said {
@@ -52,7 +52,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         self.write_left_over();
     }
 
-    /// Notes that a property takes the place of a value of the context that says nothing.
+    /// Records that a property replaces a value of the context that has no usable text.
     #[inline(always)]
     fn claim(&mut self, key: Name) {
         if self.mapped.has_left() {
@@ -65,13 +65,13 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// Whether a key is taken, by the caller or by the reference.
+    /// Whether the caller or the reference has given a key.
     #[inline(always)]
     pub(super) fn has(&self, key: Name) -> bool {
         self.taken.has(key) || self.caller_has(key)
     }
 
-    /// The properties that follow from the context alone, unless the caller has given them.
+    /// Writes the properties that follow from the context alone, unless the caller has given them.
     pub(super) fn write_enriched_of_context(&mut self) {
         self.note_context();
         self.write_page();
@@ -79,7 +79,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         self.write_library();
     }
 
-    /// Notes what the context gives under `segment_` of what is asked for.
+    /// Records the `segment_*` properties that the context gives and that this module might add.
     fn note_context(&mut self) {
         let context = self.source.context;
         for (given, property) in [
@@ -98,7 +98,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// Adds a text, which may hold what JSON escapes.
+    /// Adds a text that may contain characters that JSON escapes.
     pub(super) fn add_any(&mut self, key: Name, value: &str, origin: ValueOrigin<'_>) {
         if !value.is_empty() && !self.has(key) {
             self.claim(key);
@@ -182,19 +182,19 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// A value of one of the context's objects.
+    /// Returns a value of one of the context's objects.
     pub(super) fn inner(&self, inner: ContextObject, key: Name) -> Option<Value> {
         named(self.source.context.inner(inner), key)
     }
 
-    /// A text of the context's first level that says something.
+    /// Returns a usable text of the context's first level.
     pub(super) fn context_text_of(&self, key: Name) -> Option<Cow<'t, str>> {
         let context_utf8: &'t str = self.source.context_utf8;
         let value = self.source.context.named(key)?;
         usable::text_of_str(value, context_utf8)
     }
 
-    /// A text of one of the context's objects that says something.
+    /// Returns a usable text of one of the context's objects.
     pub(super) fn inner_text(&self, inner: ContextObject, key: Name) -> Option<Cow<'t, str>> {
         let context_utf8: &'t str = self.source.context_utf8;
         usable::text_of_str(self.inner(inner, key)?, context_utf8)

@@ -1,4 +1,5 @@
-//! Sessions, persons, the sending library and Segment's bookkeeping (mapping 5.3, 5.4 and 5.6).
+//! Writes the properties of the session, the person, the sending library and Segment's bookkeeping
+//! (mapping 5.3, 5.4 and 5.6).
 
 use super::super::super::enrich::uuid7::{hyphenated, Uuid7};
 use super::super::super::explain::ValueOrigin;
@@ -73,8 +74,8 @@ impl Properties<'_, '_, '_, '_> {
         }
     }
 
-    /// Whether an address leaves that PostHog can look up. For any other `$ip` it takes that of
-    /// the connection, or none.
+    /// Whether the event carries an address that PostHog can look up. For any other `$ip`, PostHog
+    /// uses the connection's address or none.
     fn has_address(&self) -> bool {
         if self.caller_has(name!("$ip")) {
             let own = self.callers(name!("$ip"));
@@ -85,8 +86,8 @@ impl Properties<'_, '_, '_, '_> {
         self.settled.ip.is_some() || ip.is_some_and(|ip| usable::is_address(ip, text))
     }
 
-    /// Whether the caller's `$ip` is none, and there is another one. A text that is no address
-    /// stays: sites write one there to keep the real address out.
+    /// Whether the caller's `$ip` has no usable text and another address is known. A text that is not
+    /// an address stays, because sites write such a text to hide the real address.
     pub(in crate::rewrite::write) fn yields_ip(&self) -> bool {
         let own = self.callers(name!("$ip"));
         if own.is_none_or(|ip| usable::is_text(ip, self.source.text)) {
@@ -97,13 +98,13 @@ impl Properties<'_, '_, '_, '_> {
         self.settled.ip.is_some() || ip.is_some_and(|ip| usable::is_text(ip, text))
     }
 
-    /// Whether the caller's `$set` is no object, and the context's traits are to be set.
+    /// Whether the caller's `$set` is not an object and the context's traits replace it.
     pub(in crate::rewrite::write) fn yields_set(&self) -> bool {
         let own = self.callers(name!("$set"));
         own.is_some_and(|set| set.shape != Shape::Object) && self.sets_context_traits()
     }
 
-    /// Whether `$set` of a call that is no identify is made of `context.traits`.
+    /// Whether the `$set` of an event call is built from `context.traits`.
     pub(super) fn sets_context_traits(&self) -> bool {
         self.traits_count() && self.context_traits().is_some()
     }
@@ -114,8 +115,8 @@ impl Properties<'_, '_, '_, '_> {
             && self.plan.kind.is_event_call()
     }
 
-    /// Whether the event must not change persons. An event that changes them never has the flag: PostHog would drop
-    /// it (posthog-ingestion 4.4).
+    /// Whether the event carries the flag that it must not change persons. An event that changes persons
+    /// never carries it, because PostHog would drop the event (posthog-ingestion 4.4).
     pub(super) fn wants_no_profile(&self, is_identified: bool) -> bool {
         if self.changes_persons || !self.plan.kind.is_event_call() {
             return false;
@@ -141,8 +142,9 @@ impl Properties<'_, '_, '_, '_> {
         })
     }
 
-    /// `$set` of an identify call: its traits, else the context's (mapping 5.4). What is no object
-    /// sets nothing; PHP writes an empty one as `[]`.
+    /// Writes the `$set` of an identify call from its traits, or in the enriched mode else from the
+    /// context's traits (mapping 5.4). There, traits that are not an object set nothing: PHP writes an
+    /// empty object as `[]`.
     pub(in crate::rewrite::write) fn write_set(&mut self) {
         let text = self.source.text;
         let mut traits = self.source.message.traits;
@@ -199,7 +201,7 @@ impl Properties<'_, '_, '_, '_> {
     }
 }
 
-/// Whether PostHog takes traits for what is to be set: an object, or nothing at all.
+/// Whether PostHog accepts traits as properties to set: an object or null.
 pub(in crate::rewrite::write) fn is_set(traits: Value) -> bool {
     matches!(traits.shape, Shape::Object | Shape::Null)
 }

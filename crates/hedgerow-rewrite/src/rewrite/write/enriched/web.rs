@@ -1,4 +1,5 @@
-//! The page, its referrer, and the campaign that brought the visitor (mapping 5.1).
+//! Writes the properties of the page, its referrer, and the campaign that brought the visitor
+//! (mapping 5.1).
 
 use std::borrow::Cow;
 
@@ -14,7 +15,7 @@ use super::{Escapes, Properties};
 use crate::segment::Kind;
 
 impl<'t> Properties<'_, '_, '_, 't> {
-    /// The page's own name, and that of its kind.
+    /// Writes the name and category of a page or screen call.
     pub(in crate::rewrite::write) fn write_name(&mut self) {
         let message = self.source.message;
         if self.is_enriched() && matches!(self.plan.kind, Kind::Page | Kind::Screen) {
@@ -102,7 +103,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// `$pathname` from the URL, unless a page call's own path has just been written.
+    /// Adds `$pathname` from the URL, unless a page call's own path has just been written.
     fn add_after_pathname(&mut self, pathname: &str, escapes: Escapes) {
         let own = self.plan.kind == Kind::Page
             && self
@@ -118,7 +119,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
     }
 
-    /// The URL that `$current_url` says in the end.
+    /// Returns the URL that the event has as `$current_url`.
     pub(super) fn current_url(&self) -> Option<Cow<'t, str>> {
         let said: &'t str = self.source.utf8;
         let own = |value: Value| value.is_string().then(|| value.decode_str(said));
@@ -134,7 +135,8 @@ impl<'t> Properties<'_, '_, '_, 't> {
         url.is_string().then(|| url.decode_str(context_utf8))
     }
 
-    /// What `$referrer` says in the end; a page call's own referrer is added if there is no other.
+    /// Returns the URL that the event has as `$referrer`. Adds a page call's own referrer if there is
+    /// no other.
     fn referrer(&mut self) -> Option<Cow<'t, str>> {
         let said: &'t str = self.source.utf8;
         if let Some(referrer) = self.callers(name!("$referrer")) {
@@ -163,7 +165,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         Some(referrer.decode_str(said))
     }
 
-    /// Campaign parameters and click ids, of the URL or of the page's search.
+    /// Writes the campaign parameters and click ids of the URL, or else of the page's search.
     fn write_url_parameters(&mut self, current_url: Option<&str>, mut escapes: Escapes) {
         let search;
         let mut query = Query::of(current_url.unwrap_or_default());
@@ -175,7 +177,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             origin = ValueOrigin::Fixed("context.page.search");
         }
         for parameter in query.campaign() {
-            // What was decoded may hold anything.
+            // A decoded value may contain any character.
             let escapes = escapes.max(Escapes::of(&parameter.value));
             self.add(parameter.property, &parameter.value, escapes, origin);
         }
