@@ -146,7 +146,7 @@ answered! {
     NotAnObject = "400" "not_an_object" Refused,
     /// `batch` is not an array.
     BatchNotAnArray = "400" "batch_not_an_array" Refused,
-    /// A key of the envelope is too far from the beginning of a large body.
+    /// `context` or `integrations` is after `batch` in a body larger than `limits.window`.
     LateBatchKey = "400" "late_batch_key" Refused,
     /// A content coding that is neither gzip nor identity.
     UnknownEncoding = "400" "unknown_encoding" Refused,
