@@ -57,7 +57,7 @@ fn find_default() -> Result<PathBuf, CommandEnd> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyLookup {
     Needed,
-    /// The secrets are not needed; placeholders replace them.
+    /// The secrets are not needed; placeholders replace missing ones.
     Spared,
 }
 
