@@ -14,7 +14,7 @@ use crate::rewrite::{Fault, MessageOutcome};
 
 use super::requests::RejectedRequest;
 
-/// Returns the current time.
+/// A function that returns the current time.
 pub type UtcClock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 mod entry;
@@ -42,8 +42,8 @@ const WATCHED: i64 = 15;
 pub enum Visibility {
     /// The text may be shown.
     Shown,
-    /// Only the parts that were sent to PostHog may be shown: the configuration removes parts of events,
-    /// which nobody may see.
+    /// Only the parts that were sent to PostHog may be shown: the configuration removes the other parts,
+    /// because nobody may see them.
     Redacted,
 }
 
@@ -211,8 +211,8 @@ impl Live {
         }
     }
 
-    /// Records that PostHog has rejected an event for good, in the entry of its message. If that entry is
-    /// no longer in the ring, it adds a new entry, which contains the event instead of the message.
+    /// Records that PostHog has rejected an event for good, in the entry of its message. If the ring
+    /// has no such entry, it adds a new one, which contains the event instead of the message.
     pub fn refused_by_posthog(&self, project: &str, event: &[u8], refusal: &Refusal) {
         let outcome = FinalOutcome::RefusedByPostHog(refusal.clone());
         if !self.settle_event(project, event, outcome.clone()) {
