@@ -1,5 +1,5 @@
-//! A proxy from before Hedgerow: it has a health page, adds a header to requests, and hides the
-//! origin of its answers. One line in its `request_filter` adds Hedgerow.
+//! An existing proxy that has a health page, adds a header to requests, and removes the `Server`
+//! header from responses. One line in its `request_filter` adds Hedgerow.
 //!
 //! ```text
 //! POSTHOG_API_KEY=phc_… cargo run --example existing_proxy -- 127.0.0.1:8080 127.0.0.1:3000
@@ -17,7 +17,7 @@ use pingora::server::Server;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::Result;
 
-/// The path of Segment's calls, and their project.
+/// The configuration: the path of Segment's calls, and the project that gets their events.
 const CONFIGURATION: &str = "
 projects:
   shop: {host: us, api_key: env:POSTHOG_API_KEY}
@@ -26,14 +26,14 @@ routes:
     segment: {project: shop, write_keys: any}
 ";
 
-/// The proxy as before, and Hedgerow.
+/// The existing proxy, with Hedgerow as one more field.
 pub struct Shop {
     pub site: std::net::SocketAddr,
     pub requests: AtomicU64,
     pub hedgerow: Hedgerow,
 }
 
-/// Its state of a request.
+/// The state that the proxy stores for one request.
 #[derive(Default)]
 pub struct Ticket {
     number: u64,

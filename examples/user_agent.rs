@@ -1,6 +1,7 @@
-//! Prints what Hedgerow reads from user agents. Each line of input is a JSON object (`user_agent`,
-//! and the client hints `platform` and `screen`, a list of width, height and density); each gets a
-//! JSON object in one line. `scripts/user_agents` compares the output with posthog-js.
+//! Prints the properties that Hedgerow reads from user agents. Each input line is a JSON object with
+//! `user_agent` and the client hints `platform` and `screen` (a list of width, height and density).
+//! The example prints one JSON object in one line for each. `scripts/user_agents` compares the output
+//! with posthog-js.
 
 use std::io::{self, BufRead, BufWriter, Write};
 

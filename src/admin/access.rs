@@ -1,5 +1,5 @@
-//! Who may see the live view: on a loopback address each user of the machine, elsewhere clients with the
-//! token.
+//! Decides who may see the live view: every user of the machine on a loopback address without a token,
+//! otherwise clients that have the token.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use ring::hmac;
 
 use crate::handler::{pairs, Request};
 
-/// The cookie of a client that has given the token.
+/// The name of the cookie that a client gets after it has sent the token.
 const COOKIE: &str = "hedgerow_live";
 
-/// The least characters of a token: too many to be guessed over a network.
+/// The minimum length of a token, in bytes. A token of this length cannot be guessed over a network.
 const LEAST: usize = 16;
 
 /// The token that opens the live view from other machines. It is never shown.
@@ -21,11 +21,11 @@ const LEAST: usize = 16;
 pub struct AccessToken(String);
 
 impl AccessToken {
-    /// A token of at least 16 printable ASCII characters.
+    /// Creates a token from at least 16 printable ASCII characters.
     ///
     /// # Errors
     ///
-    /// The mistake, without the text.
+    /// Returns a description of the mistake. It does not contain the text.
     pub fn new(text: &str) -> Result<Self, &'static str> {
         match text.len() >= LEAST && text.bytes().all(|byte| byte.is_ascii_graphic()) {
             true => Ok(Self(text.to_owned())),
@@ -33,18 +33,19 @@ impl AccessToken {
         }
     }
 
-    /// The value of an `Authorization` header that shows it.
+    /// Returns the value of an `Authorization` header that contains the token.
     pub(crate) fn bearer(&self) -> String {
         format!("Bearer {}", self.0)
     }
 
-    /// The value of the cookie. A person who reads it can see the live view, but does not know the token.
+    /// Returns the value of the cookie. A person who reads it can open the live view, but does not learn
+    /// the token.
     fn pass(&self) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes());
         HEXLOWER.encode(hmac::sign(&key, b"the live view").as_ref())
     }
 
-    /// The `Set-Cookie` header for a form that holds the token.
+    /// Returns the value of the `Set-Cookie` header if the form contains the token.
     pub(super) fn admit(&self, form: &[u8]) -> Option<String> {
         let form = String::from_utf8_lossy(form);
         let given = pairs(&form).into_iter().find(|(name, _)| name == "token")?;
@@ -56,7 +57,7 @@ impl AccessToken {
         })
     }
 
-    /// Whether a request shows the token (`Authorization: Bearer`) or the cookie.
+    /// Returns whether a request contains the token (`Authorization: Bearer`) or the cookie.
     pub(super) fn allows(&self, request: &Request) -> bool {
         let bearer = request.header(header::AUTHORIZATION);
         let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
@@ -76,7 +77,7 @@ impl AccessToken {
     }
 }
 
-/// Compares in a time that does not depend on where they differ.
+/// Compares two texts in a time that does not depend on where they differ.
 fn equal_in_constant_time(one: &str, other: &str) -> bool {
     let (one, other) = (
         digest(&SHA256, one.as_bytes()),
@@ -95,17 +96,17 @@ impl fmt::Debug for AccessToken {
 /// Whether the live view is served, and to which clients.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum LiveView {
-    /// Not at all.
+    /// The live view is not served.
     #[default]
     Off,
-    /// Open to every client that reaches the address, which only this machine can.
+    /// The live view is served to every client, because only this machine can reach the address.
     Open,
-    /// To clients that know the token.
+    /// The live view is served to clients that know the token.
     Token(AccessToken),
 }
 
-/// Whether the request uses an IP address or a name of this machine. A page whose host name
-/// resolves to this address (DNS rebinding) uses that name.
+/// Returns whether the `Host` header is an IP address or `localhost`. The requests of a page whose own
+/// host name resolves to this address (DNS rebinding) have that name instead.
 pub(super) fn names_an_address(request: &Request) -> bool {
     let Some(host) = request.header(header::HOST) else {
         return false;

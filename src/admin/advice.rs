@@ -1,22 +1,22 @@
-//! The documents' text about a code, for the live view.
+//! Finds the text of the documentation about a code, for the live view.
 
-/// The document, compiled in so that the page needs nothing from elsewhere.
+/// The document. It is compiled in, so that the page loads nothing from other servers.
 const REPAIRS: &str = include_str!("../../docs/repairs.md");
 
-/// Its path in the repository.
+/// The path of the document in the repository.
 const PLACE: &str = "docs/repairs.md";
 
-/// A document's text about a code.
+/// The text of a document about a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Advice {
-    /// A quote, in Markdown.
+    /// The text, in Markdown.
     pub(super) says: &'static str,
-    /// The document.
+    /// The path of the document in the repository.
     pub(super) document: &'static str,
 }
 
-/// The text about a code for a message or a request with this fate; a code may have different
-/// meanings for a message and for a body.
+/// Returns the text about a code of a message or a request with this `fate`. The section depends on
+/// `fate`, because a code may have different meanings for a message and for a body.
 pub(super) fn of(fate: &str, code: &str) -> Option<Advice> {
     let heading = match fate {
         "left_out" => "## Left out",
@@ -33,7 +33,7 @@ pub(super) fn of(fate: &str, code: &str) -> Option<Advice> {
     })
 }
 
-/// The second cell of the first table row that begins with this code.
+/// Returns the second cell of the first table row that begins with this code.
 fn row(text: &'static str, code: &str) -> Option<&'static str> {
     text.lines().find_map(|line| {
         let line = line.strip_prefix("| `")?;

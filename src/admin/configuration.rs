@@ -1,4 +1,4 @@
-//! The active configuration, without its secrets: for people, and for `hedgerow check --against`.
+//! Shows the active configuration without its secrets, to people and to `hedgerow check --against`.
 
 use std::path::Path;
 
@@ -8,11 +8,11 @@ use serde_json::json;
 use super::state::ConfigState;
 use crate::handler::{pairs, Response};
 
-/// The least and the most characters of a salt.
+/// The allowed length of a salt, in bytes.
 const SALT: std::ops::RangeInclusive<usize> = 16..=128;
 
-/// The answer. With `salt` in the query, hidden values have a digest made with it, so that a client that
-/// knows a value can compare it; without one they have none.
+/// Returns the response. If the query has a `salt`, each hidden value has a digest that is computed with
+/// it, so that a client that knows the value can compare it. Without a salt, there are no digests.
 pub(super) fn running(state: &ConfigState, file: Option<&Path>, query: Option<&str>) -> Response {
     let pairs = pairs(query.unwrap_or_default());
     let salt = pairs.into_iter().find(|(name, _)| name == "salt");

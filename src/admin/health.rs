@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether a load balancer should send it requests.
+//! Reports whether the process runs, and whether a load balancer should send it requests.
 
 use std::fmt;
 
@@ -8,19 +8,19 @@ use serde_json::json;
 
 use crate::handler::{Handler, Request, Response};
 
-/// Why a process should get no requests now.
+/// The reason why a process should get no requests now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unready {
-    /// It shuts down.
+    /// The process shuts down.
     Leaving,
-    /// The spool takes no events: full, read-only, its server away.
+    /// The spool accepts no events: it is full or read-only, or its server cannot be reached.
     SpoolNotWritable,
-    /// Nothing keeps an event, and no project's PostHog takes one.
+    /// No spool stores events, and no project's PostHog accepts them.
     NoWay,
 }
 
 impl Unready {
-    /// Its name.
+    /// Returns the name of the reason, as the response contains it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Leaving => "leaving",
@@ -30,18 +30,18 @@ impl Unready {
     }
 }
 
-/// The question.
+/// The kind of a health check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HealthCheck {
-    /// Whether the process serves at all. Otherwise a supervisor starts it again.
+    /// Whether the process serves requests at all. If it does not, a supervisor restarts it.
     Live,
-    /// Whether it should get requests: its configuration is loaded, its spool takes events, there is
-    /// at least one way to keep or deliver an event, and it does not shut down.
+    /// Whether the process should get requests: its configuration is loaded, its spool accepts events,
+    /// it can store or deliver events, and it does not shut down.
     Ready,
 }
 
 impl HealthCheck {
-    /// The question of a path below a listener's `health`.
+    /// Returns the check that the rest of a path after a listener's `health` path requests.
     pub fn below(tail: &str) -> Option<Self> {
         match tail {
             "" | "ready" => Some(Self::Ready),
@@ -50,7 +50,7 @@ impl HealthCheck {
         }
     }
 
-    /// The question of a path on a separate address.
+    /// Returns the check that a path on a separate address requests.
     pub fn of_path(path: &str) -> Option<Self> {
         match path {
             "/readyz" => Some(Self::Ready),
@@ -59,7 +59,7 @@ impl HealthCheck {
         }
     }
 
-    /// The answer: 200, or 503 with the reasons. `unready` is asked only where it matters.
+    /// Returns the response: 200, or 503 with the reasons. `unready` is called only for `Ready`.
     pub fn answer(self, unready: impl FnOnce() -> Vec<Unready>) -> Response {
         let reasons = match self {
             Self::Live => Vec::new(),
@@ -77,13 +77,14 @@ impl HealthCheck {
     }
 }
 
-/// Health on a separate address: `/healthz` and `/readyz`, and nothing about visitors.
+/// Serves health checks on a separate address: `/healthz`, `/livez` and `/readyz`. The responses contain
+/// no data about visitors.
 pub struct Health {
     unready: Box<dyn Fn() -> Vec<Unready> + Send + Sync>,
 }
 
 impl Health {
-    /// Health that asks `unready` for each request.
+    /// Creates a handler that calls `unready` for each request to `/readyz`.
     #[doc(hidden)]
     pub fn new(unready: impl Fn() -> Vec<Unready> + Send + Sync + 'static) -> Self {
         Self {

@@ -1,6 +1,6 @@
-//! The operator's pages on a separate address: health, metrics, and the live view.
+//! Serves the operator's pages on a separate address: health, metrics, and the live view.
 //!
-//! This module neither listens nor names the framework: [`Admin`] is a [`Handler`] on plain values,
+//! This module neither listens nor depends on the framework: [`Admin`] is a [`Handler`] on plain values,
 //! and the caller passes its data in as a [`ProxyState`].
 
 use std::fmt;
@@ -54,8 +54,8 @@ pub use state::{
 /// | path | what |
 /// | --- | --- |
 /// | `/` | the live view: the last messages and their events |
-/// | `/health` | 200 and a little JSON as long as the process serves |
-/// | `/healthz`, `/readyz` | whether it lives, and whether it should get requests |
+/// | `/health` | 200 and a short JSON summary as long as the process serves requests |
+/// | `/healthz` (`/livez`), `/readyz` | whether it runs, and whether it should get requests |
 /// | `/metrics` | counters and gauges in Prometheus's text format 0.0.4 |
 /// | `/config` | the active configuration, without its secrets |
 pub struct Admin {
@@ -65,13 +65,14 @@ pub struct Admin {
     samples: SampleHistory,
     sampling: AtomicBool,
     clock: UtcClock,
-    /// The file of the configuration.
+    /// The path of the configuration file.
     file: Option<PathBuf>,
 }
 
 #[doc(hidden)]
 impl Admin {
-    /// An admin page that asks `state` for each request, and shows `live` to clients that may see it.
+    /// Creates the pages. They call `state` when a request needs it, and show `live` to clients that `view`
+    /// allows.
     pub fn new(
         state: impl Fn() -> ProxyState + Send + Sync + 'static,
         live: Arc<Live>,
@@ -96,29 +97,30 @@ impl Admin {
         self
     }
 
-    /// The records of the live view; `None` if it is off, because then nothing has to be recorded.
+    /// Returns the records of the live view, or `None` if it is off: then nothing has to be recorded.
     pub fn live(&self) -> Option<&Arc<Live>> {
         (**self.view.load() != LiveView::Off).then_some(&self.live)
     }
 
-    /// From now on serves the live view to the clients that `view` allows, and shows messages as `came` allows.
+    /// Sets which clients may see the live view, and whether messages that arrive from now on are shown
+    /// or redacted.
     pub fn show(&self, view: LiveView, came: Visibility) {
         self.view.store(Arc::new(view));
         self.live.show(came);
     }
 
-    /// Notes how long a request of a Segment route took until its answer.
+    /// Records how long a request of a Segment route took until its response.
     pub fn took(&self, took: Duration) {
         self.samples.observe(took);
     }
 
-    /// Takes a sample of the state for the plots. The owner calls it every [`SAMPLED_EVERY`]
+    /// Takes a sample of the state for the plots. The caller must call it every [`SAMPLED_EVERY`]
     /// seconds.
     pub fn sample(&self) {
         self.samples.sample(&(self.state)(), self.now());
     }
 
-    /// Whether the caller is the one who takes the samples: the first that asks.
+    /// Returns `true` to its first caller, which then has to take the samples, and `false` later.
     pub fn begins_sampling(&self) -> bool {
         !self.sampling.load(Ordering::Relaxed) && !self.sampling.swap(true, Ordering::Relaxed)
     }
@@ -155,11 +157,11 @@ impl Admin {
         }
     }
 
-    /// An answer of the live view, for those who may see it.
+    /// Returns `answer` if the client may see the live view, otherwise a page or status that refuses it.
     fn if_allowed(&self, request: &Request, answer: impl Fn(&Self) -> Response) -> Response {
         match &**self.view.load() {
             LiveView::Off => page::live_view_off(),
-            // The data about visitors is only served on the configured address.
+            // A page with its own host name (DNS rebinding) must not read the data about visitors.
             LiveView::Open if !names_an_address(request) => page::live_view_elsewhere(),
             LiveView::Token(token) if !token.allows(request) => match request.path.as_str() {
                 "/" => page::token(page::TokenPrompt::First),
@@ -169,7 +171,7 @@ impl Admin {
         }
     }
 
-    /// Takes the token from the form and gives the cookie.
+    /// Returns a redirect with the cookie if the form contains the token, otherwise the form again.
     fn admit(&self, request: &Request) -> Response {
         let view = self.view.load();
         let LiveView::Token(token) = &**view else {

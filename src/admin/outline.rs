@@ -1,4 +1,4 @@
-//! The keys and values of a configuration, as a running process shows them. Secrets are stored, and
+//! The keys and values of a configuration, as a running process shows them. Secrets are stored, but
 //! never shown.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use data_encoding::HEXLOWER;
 use ring::hmac;
 use serde_json::{json, Value as Json};
 
-/// The replacement of a value that may not be shown.
+/// The text that replaces a value that must not be shown.
 const HIDDEN: &str = "(hidden)";
 
 /// The values of a configuration, by their keys.
@@ -22,7 +22,7 @@ pub(crate) enum ValueVisibility {
     Hidden,
 }
 
-/// A value: as it may be shown, and as it is.
+/// A value: the text that may be shown, and the value itself.
 #[derive(Clone, PartialEq, Eq)]
 struct OutlineValue {
     shown: String,
@@ -35,12 +35,12 @@ impl fmt::Debug for Outline {
     }
 }
 
-/// An outline that may leave the process: a hidden value is a digest, which is equal for equal
-/// values under the same salt.
+/// An outline that may leave the process. A hidden value may have a digest; equal values have equal
+/// digests if the salt is the same.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SealedOutline(pub(crate) BTreeMap<String, SealedValue>);
 
-/// A value that may be shown, or its replacement.
+/// A value that may be shown, or the text that replaces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedValue {
     pub(crate) shown: String,
@@ -48,7 +48,7 @@ pub struct SealedValue {
 }
 
 impl Outline {
-    /// Takes a value in: as it is, and whether it may be shown.
+    /// Adds a value, and whether it may be shown.
     pub(crate) fn add(&mut self, path: String, held: String, visibility: ValueVisibility) {
         let shown = match visibility {
             ValueVisibility::Hidden => HIDDEN.to_owned(),
@@ -57,13 +57,14 @@ impl Outline {
         self.0.insert(path, OutlineValue { shown, held });
     }
 
-    /// Whether a key begins like this one.
+    /// Returns whether a key begins with this text.
     pub(crate) fn has_below(&self, path: &str) -> bool {
         let next = self.0.range(path.to_owned()..).next();
         next.is_some_and(|(known, _)| known.starts_with(path))
     }
 
-    /// Takes the values below these keys from `running`, because the new ones are not active.
+    /// Replaces the values of and below these keys with those of `running`, because the new ones are not
+    /// active.
     #[must_use]
     pub fn keeping(mut self, keys: &[&str], running: &Self) -> Self {
         let kept = |path: &str| keys.iter().any(|key| is_below(path, key));
@@ -74,7 +75,7 @@ impl Outline {
         self
     }
 
-    /// The part that may be shown, without digests.
+    /// Returns an outline that hides the secrets and has no digests.
     pub fn without_digests(&self) -> SealedOutline {
         let values = self.0.iter().map(|(path, value)| {
             let shown = value.shown.clone();
@@ -89,7 +90,7 @@ impl Outline {
         SealedOutline(values.collect())
     }
 
-    /// The part that may leave the process. The digests of hidden values use this salt.
+    /// Returns an outline that hides the secrets and has their digests with this salt.
     pub fn sealed(&self, salt: &[u8]) -> SealedOutline {
         let key = hmac::Key::new(hmac::HMAC_SHA256, salt);
         let values = self.0.iter().map(|(path, value)| {
@@ -106,7 +107,7 @@ impl Outline {
 }
 
 impl SealedOutline {
-    /// It as JSON: an array of `path`, `value` and, where the value is hidden, `digest`.
+    /// Returns a JSON array of objects with `path`, `value` and, if the value has one, `digest`.
     pub fn to_json(&self) -> Json {
         let values = self.0.iter().map(|(path, value)| {
             let mut entry = json!({"path": path, "value": value.shown});
@@ -118,7 +119,7 @@ impl SealedOutline {
         values.collect()
     }
 
-    /// From what [`to_json`](Self::to_json) makes; none where it is something else.
+    /// Reads the JSON that [`to_json`](Self::to_json) returns. Returns `None` for other JSON.
     pub fn from_json(json: &Json) -> Option<Self> {
         let entries = json.as_array()?.iter().map(|entry| {
             let text = |name: &str| Some(entry.get(name)?.as_str()?.to_owned());
@@ -129,7 +130,7 @@ impl SealedOutline {
     }
 }
 
-/// Whether a path is this key, or is below it.
+/// Returns whether a path is this key, or is below it.
 pub(crate) fn is_below(path: &str, key: &str) -> bool {
     let rest = path.strip_prefix(key);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))

@@ -1,4 +1,4 @@
-//! The strip on top of the live view.
+//! The data of the strip at the top of the live view.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::{json, Value};
 use super::samples::SampleHistory;
 use super::state::{PostHogCondition, ProjectState, ProxyState};
 
-/// Its content at `now`, in seconds since 1970.
+/// Returns the data of the strip at `now`, in seconds since 1970.
 pub(super) fn overview(
     state: &ProxyState,
     samples: &SampleHistory,

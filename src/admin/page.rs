@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use crate::handler::Response;
 
-/// The page runs its own scripts and talks to its own address, nothing else.
+/// The page may run only its own scripts and connect only to its own address.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
@@ -46,27 +46,27 @@ fn html(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response {
     )
 }
 
-/// The live view.
+/// Returns the page of the live view.
 pub(super) fn page() -> Response {
     html(StatusCode::OK, PAGE)
 }
 
-/// A script or a style sheet of the page. These contain no data.
+/// Returns a script, a style sheet or an image of the page. These files contain no data about visitors.
 pub(super) fn asset(path: &str) -> Option<Response> {
     let (_, kind, text) = SHARED.iter().chain(&OWN).find(|(name, ..)| *name == path)?;
     Some(Response::new(StatusCode::OK, kind, *text))
 }
 
-/// How often the token has been asked for.
+/// Whether the token is requested for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenPrompt {
-    /// For the first time.
+    /// The client has not sent a token.
     First,
-    /// The given token is wrong.
+    /// The client has sent a wrong token.
     Again,
 }
 
-/// The form that asks for the token.
+/// Returns the form that requests the token.
 pub(super) fn token(asked: TokenPrompt) -> Response {
     let note = match asked {
         TokenPrompt::First => "",
@@ -79,7 +79,7 @@ fn plain(status: StatusCode, text: &'static str) -> Response {
     Response::new(status, "text/plain; charset=utf-8", text)
 }
 
-/// There is no live view.
+/// Returns the response if the live view is off.
 pub(super) fn live_view_off() -> Response {
     plain(
         StatusCode::NOT_FOUND,
@@ -89,7 +89,7 @@ pub(super) fn live_view_off() -> Response {
     )
 }
 
-/// The request was made to a name.
+/// Returns the response if the `Host` header is a name other than `localhost`.
 pub(super) fn live_view_elsewhere() -> Response {
     plain(
         StatusCode::MISDIRECTED_REQUEST,

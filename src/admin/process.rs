@@ -1,22 +1,22 @@
-//! The metrics of the process itself.
+//! The state of the process itself, for the metrics.
 
-/// The process as its system sees it.
+/// The resources that the process uses, as the operating system reports them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ProcessState {
-    /// Time of all its threads on processors, in seconds.
+    /// The processor time of all threads, in seconds.
     pub cpu_seconds: f64,
-    /// Its memory in RAM, in bytes.
+    /// The memory in RAM, in bytes.
     pub resident_bytes: u64,
-    /// Its address space, in bytes.
+    /// The size of the address space, in bytes.
     pub virtual_bytes: u64,
-    /// Its open descriptors.
+    /// The number of open file descriptors.
     pub open_descriptors: u64,
-    /// The descriptors that it may have open; none without a bound.
+    /// The limit of open file descriptors; `None` if there is no limit.
     pub most_descriptors: Option<u64>,
-    /// Its threads.
+    /// The number of threads.
     pub threads: u64,
-    /// The tasks that are alive on the runtimes of its listeners.
+    /// The number of tasks that are alive on the runtimes of the listeners.
     pub tasks: u64,
-    /// When it began, in seconds since 1970.
+    /// The time at which the process started, in seconds since 1970.
     pub started: f64,
 }

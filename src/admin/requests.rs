@@ -1,5 +1,5 @@
-//! Requests by route, call and answer: fixed sets of labels, with counters that are allocated at
-//! the start.
+//! Counts requests by route, call and answer. The sets of labels are fixed, and the counters are
+//! allocated at the start.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ macro_rules! asked {
         impl RequestKind {
             const OTHERS: &'static [Self] = &[$(Self::$name,)*];
 
-            /// The value of the label.
+            /// Returns the value of the label.
             pub fn word(self) -> &'static str {
                 match self {
                     Self::One(kind) => kind.name(),
@@ -41,23 +41,23 @@ asked! {
     Telemetry = "telemetry",
     /// A CORS preflight.
     Preflight = "preflight",
-    /// analytics.js and what belongs to it.
+    /// analytics.js or one of the files that belong to it.
     File = "file",
-    /// A path or a method of a Segment route that is no call.
+    /// A path or a method on a Segment route that is not a call.
     Unknown = "unknown",
     /// A request of posthog-js on its route.
     PostHog = "posthog",
-    /// A page or a file of the site behind an `origin`.
+    /// A page or a file of the site that an `origin` serves.
     Site = "site",
     /// A request without a route.
     Nothing = "none",
 }
 
 impl RequestKind {
-    /// How many there are.
+    /// The number of kinds.
     const NUMBER: usize = Kind::ALL.len() + Self::OTHERS.len();
 
-    /// Everything that can be asked for.
+    /// Returns all kinds.
     pub fn all() -> impl Iterator<Item = Self> {
         let calls = Kind::ALL.iter().map(|kind| Self::One(*kind));
         calls.chain(Self::OTHERS.iter().copied())
@@ -79,7 +79,7 @@ impl From<Recognised> for RequestKind {
 
 macro_rules! answered {
     ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal $result:ident,)*) => {
-        /// The outcome of a request: one status and one code each.
+        /// The outcome of a request. Each outcome has one status and one code.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum RequestOutcome {
             $($(#[$doc])* $name,)*
@@ -88,19 +88,19 @@ macro_rules! answered {
         impl RequestOutcome {
             pub(super) const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// Everything that can become of a request.
+            /// Returns all outcomes.
             pub fn all() -> &'static [Self] {
                 Self::ALL
             }
 
-            /// The status, as the label has it; `none` where the client had gone.
+            /// Returns the status as the value of the label; `none` if the client had disconnected.
             pub fn status(self) -> &'static str {
                 match self {
                     $(Self::$name => $status,)*
                 }
             }
 
-            /// The code, as the label and the answer have it.
+            /// Returns the code, as the label and the answer contain it.
             pub fn code(self) -> &'static str {
                 match self {
                     $(Self::$name => $code,)*
@@ -116,19 +116,19 @@ macro_rules! answered {
     };
 }
 
-/// What an answer means for the client.
+/// The meaning of an answer for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AnswerResult {
-    /// It got what it asked for.
+    /// The request succeeded.
     AsAsked,
-    /// The same request may succeed later, or it is a server's behind the route.
+    /// The same request may succeed later, or the answer is that of an upstream server.
     MayRepeat,
-    /// It is refused for good.
+    /// The request is refused for good.
     Refused,
 }
 
 answered! {
-    /// As requested.
+    /// The request succeeded.
     Well = "200" "ok" AsAsked,
     /// A preflight.
     NoContent = "204" "ok" AsAsked,
@@ -140,23 +140,23 @@ answered! {
     PixelLost = "200" "not_delivered" Refused,
     /// The body is empty.
     EmptyBody = "400" "empty_body" Refused,
-    /// The body is no JSON.
+    /// The body is not JSON.
     InvalidJson = "400" "invalid_json" Refused,
-    /// The body is JSON, but no object.
+    /// The body is JSON, but not an object.
     NotAnObject = "400" "not_an_object" Refused,
-    /// `batch` is no array.
+    /// `batch` is not an array.
     BatchNotAnArray = "400" "batch_not_an_array" Refused,
-    /// A key of the envelope came too late in a large body.
+    /// `context` or `integrations` is after `batch` in a body larger than `limits.window`.
     LateBatchKey = "400" "late_batch_key" Refused,
     /// A content coding that is neither gzip nor identity.
     UnknownEncoding = "400" "unknown_encoding" Refused,
     /// Damaged gzip.
     DamagedGzip = "400" "damaged_gzip" Refused,
-    /// More of its messages are refused than a body may have.
+    /// The body contains more refused messages than the limit.
     TooManyRefused = "400" "too_many_refused" Refused,
     /// Broken chunks.
     MalformedChunk = "400" "malformed_chunk" Refused,
-    /// A fault of the body that has no name here.
+    /// Another fault of the body.
     Malformed = "400" "malformed" Refused,
     /// An invalid target.
     BadTarget = "400" "bad_target" Refused,
@@ -168,11 +168,11 @@ answered! {
     BadHost = "400" "bad_host" Refused,
     /// No write key, or one that the route does not accept.
     UnknownWriteKey = "401" "unknown_write_key" Refused,
-    /// A path on a Segment route that is no call.
+    /// A path on a Segment route that is not a call.
     UnknownPath = "404" "unknown_path" Refused,
-    /// No route takes the request.
+    /// No route matches the request.
     NoRoute = "404" "no_route" Refused,
-    /// A method that the path does not have.
+    /// A method that the path does not support.
     MethodNotAllowed = "405" "method_not_allowed" Refused,
     /// `TRACE`.
     Trace = "405" "trace" Refused,
@@ -180,56 +180,56 @@ answered! {
     Connect = "405" "connect" Refused,
     /// The body, or its only message, is too large.
     TooLarge = "413" "too_large" Refused,
-    /// One address made more requests than `limits.requests_per_client`.
+    /// One address sent more requests than `limits.requests_per_client`.
     ClientRate = "429" "client_rate" MayRepeat,
-    /// More requests came with one write key than `limits.requests_per_key`.
+    /// More requests with one write key arrived than `limits.requests_per_key`.
     KeyRate = "429" "key_rate" MayRepeat,
     /// A transfer coding other than `chunked`.
     TransferCoding = "501" "transfer_coding" Refused,
-    /// PostHog did not take the events, and nothing keeps them.
+    /// PostHog did not accept the events, and no spool stores them.
     PostHog = "503" "posthog" MayRepeat,
-    /// The spool could not keep the events.
+    /// The spool could not store the events.
     Spool = "503" "spool" MayRepeat,
-    /// The body for a server of the site came too slowly.
+    /// The body for a server of the site arrived too slowly.
     SlowUpload = "408" "slow_body" MayRepeat,
     /// `limits.memory` is used up.
     Memory = "503" "memory" MayRepeat,
-    /// The body came too slowly.
+    /// The body arrived too slowly.
     SlowBody = "503" "slow_body" MayRepeat,
-    /// Something that is fetched first is not there yet.
+    /// A file that Hedgerow has to fetch first is not available yet.
     NotYet = "503" "not_yet" MayRepeat,
-    /// The server behind the route did not answer as it should.
+    /// The upstream server of the route sent no valid answer.
     BadGateway = "502" "upstream" MayRepeat,
-    /// The server behind the route could not be asked.
+    /// The upstream server of the route could not be reached.
     Unavailable = "503" "upstream" MayRepeat,
-    /// The server behind the route took too long.
+    /// The upstream server of the route took too long.
     GatewayTimeout = "504" "upstream" MayRepeat,
-    /// The answer of the server behind the route: a success.
+    /// The upstream server of the route answered with a success.
     Relayed2xx = "2xx" "relayed" AsAsked,
-    /// Its redirect, or a 304.
+    /// The upstream server of the route answered with a redirect or a 304.
     Relayed3xx = "3xx" "relayed" AsAsked,
-    /// Its refusal.
+    /// The upstream server of the route answered 4xx.
     Relayed4xx = "4xx" "relayed" MayRepeat,
-    /// Its failure.
+    /// The upstream server of the route answered 5xx.
     Relayed5xx = "5xx" "relayed" MayRepeat,
-    /// The client was gone before its answer.
+    /// The client disconnected before the answer.
     ClientGone = "none" "client_gone" MayRepeat,
     /// Any other answer.
     Other = "other" "other" MayRepeat,
 }
 
 impl RequestOutcome {
-    /// Whether the request succeeded.
+    /// Returns whether the request succeeded.
     pub fn is_well(self) -> bool {
         self.result() == AnswerResult::AsAsked
     }
 
-    /// A permanent rejection, which no retry can change.
+    /// Returns whether the request was refused for good, so that a retry cannot succeed.
     pub fn is_refusal(self) -> bool {
         self.result() == AnswerResult::Refused
     }
 
-    /// The refusal of a body with this code of [`crate::segment::RequestRefusal::Malformed`].
+    /// Returns the outcome for a code of [`crate::segment::RequestRefusal::Malformed`].
     pub fn malformed(code: &str) -> Self {
         let known = Self::ALL.iter().copied();
         let mut known = known.filter(|known| known.status() == "400");
@@ -238,7 +238,7 @@ impl RequestOutcome {
             .unwrap_or(Self::Malformed)
     }
 
-    /// An answer of which only the status is known.
+    /// Returns the outcome for an answer of which only the status is known.
     pub fn of_status(status: u16) -> Self {
         match status {
             204 => Self::NoContent,
@@ -257,7 +257,7 @@ impl RequestOutcome {
         }
     }
 
-    /// The answer of a server behind the route, by its status.
+    /// Returns the outcome for an upstream server's answer with this status.
     pub fn relayed(status: u16) -> Self {
         match status {
             200..=299 => Self::Relayed2xx,
@@ -269,7 +269,7 @@ impl RequestOutcome {
     }
 }
 
-/// The requests of one route by what they asked for and were answered.
+/// The requests of one route, counted by call and answer.
 #[derive(Debug)]
 struct RouteCounts {
     route: String,
@@ -282,14 +282,14 @@ struct RouteCounts {
 /// The purpose of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoutePurpose {
-    /// Segment's calls. Counters that alerts watch are shown from the start, at zero: an alert
-    /// detects the first one only on an existing counter.
+    /// The route accepts Segment's calls. Its counters that alerts watch are shown from the start, at zero,
+    /// because an alert can detect the first increase only of an existing counter.
     Calls,
-    /// Something else.
+    /// The route has another purpose.
     Other,
 }
 
-/// All requests. Counting costs one atomic addition.
+/// The counters of all requests. To count a request costs one atomic addition.
 #[derive(Debug)]
 pub struct Requests {
     routes: Vec<Arc<RouteCounts>>,
@@ -301,9 +301,9 @@ pub struct Requests {
 pub struct RouteState {
     /// Host and path as the configuration has them; `none` for requests on no route.
     pub name: String,
-    /// From the head of a request to the end of its answer.
+    /// The times from the head of a request to the end of its answer.
     pub times: Times,
-    /// Bytes of bodies before inflation.
+    /// The bytes of bodies before decompression.
     pub received_bytes: u64,
 }
 
@@ -316,7 +316,7 @@ pub struct RequestCount {
     pub asked: RequestKind,
     /// Their answer.
     pub answered: RequestOutcome,
-    /// How many.
+    /// The number of requests.
     pub number: u64,
 }
 
@@ -332,7 +332,7 @@ impl RouteCounts {
         }
     }
 
-    /// Whether a kind of request is shown before the first one has come.
+    /// Returns whether a counter is shown before its first request.
     fn is_shown_at_zero(&self, asked: RequestKind, answered: RequestOutcome) -> bool {
         let is_call = matches!(asked, RequestKind::One(_) | RequestKind::Batch);
         let is_watched = matches!(
@@ -374,7 +374,7 @@ impl RouteCounts {
 }
 
 impl Requests {
-    /// Counters for these routes, in the order of the configuration.
+    /// Creates counters for these routes, in the order of the configuration.
     pub fn new(routes: impl Iterator<Item = (String, RoutePurpose)>) -> Self {
         Self {
             routes: routes
@@ -384,8 +384,8 @@ impl Requests {
         }
     }
 
-    /// Counters for the routes of the next configuration: routes of the same name keep their
-    /// counts.
+    /// Creates counters for the routes of the next configuration. Routes with the same name and purpose
+    /// keep their counts.
     pub fn after(before: &Self, routes: impl Iterator<Item = (String, RoutePurpose)>) -> Self {
         let mut left = before.routes.clone();
         let tally = |(name, takes): (String, RoutePurpose)| {
@@ -401,8 +401,8 @@ impl Requests {
         }
     }
 
-    /// Notes the end of a request: how long it took, and how many bytes its body had. Takes no lock
-    /// and allocates nothing.
+    /// Records how long a request took, and how many bytes its body had. It takes no lock and allocates
+    /// nothing.
     pub fn ended(&self, route: Option<usize>, took: Duration, received: u64) {
         let tally = self.tally(route);
         tally.times.observe(took);
@@ -411,7 +411,7 @@ impl Requests {
         }
     }
 
-    /// The durations of each route's requests, with requests without a route last.
+    /// Returns the durations and received bytes of each route. Requests without a route are last.
     pub fn routes(&self) -> Vec<RouteState> {
         let all = self.routes.iter().chain([&self.nowhere]);
         let states = all.map(|tally| RouteState {
@@ -422,17 +422,17 @@ impl Requests {
         states.collect()
     }
 
-    /// Counts a request on the route of this number, or on none.
+    /// Counts a request on the route with this number, or without a route.
     pub fn count(&self, route: Option<usize>, asked: RequestKind, answered: RequestOutcome) {
         self.tally(route).count(asked, answered);
     }
 
-    /// The name of the route with this number, for labels and the log.
+    /// Returns the name of the route with this number, for labels and the log.
     pub fn route(&self, route: Option<usize>) -> &str {
         &self.tally(route).route
     }
 
-    /// The counts so far. Kinds that never came are omitted, except those that alerts watch.
+    /// Returns the counts so far. Zero counts are omitted, except those that alerts watch.
     pub fn read(&self) -> Vec<RequestCount> {
         let mut counts = Vec::new();
         for tally in self.routes.iter().chain([&self.nowhere]) {
@@ -448,7 +448,7 @@ impl Requests {
     }
 }
 
-/// A request that became no message.
+/// A request that produced no message.
 #[derive(Debug, Clone, Copy)]
 pub struct RejectedRequest<'r> {
     /// Host and path of the route, or `none`.
@@ -461,12 +461,12 @@ pub struct RejectedRequest<'r> {
     pub method: &'r str,
     /// Its path, without the query.
     pub path: &'r str,
-    /// The end of its write key ([`key_end`]), where it had one.
+    /// The end of its write key ([`key_end`]), if it had one.
     pub key: Option<&'r str>,
 }
 
-/// The last four characters of a write key: enough to recognise it, not enough to use it. A key
-/// that is hardly longer gives none of them away.
+/// Returns the last four characters of a write key after `…`: enough to recognise the key, not enough to
+/// use it. A key of at most four characters is hidden completely.
 pub fn key_end(key: &str) -> String {
     crate::masked::end(key)
 }

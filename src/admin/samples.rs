@@ -1,5 +1,5 @@
-//! The last hour in samples of ten seconds, and the recent rejections: they are taken even if no
-//! page is open, so that a page that is opened later shows them.
+//! Stores the last hour in samples of ten seconds, and the recent rejections. Samples are taken even if no
+//! page is open, so that a page that is opened later can show them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,18 +13,18 @@ use super::state::ProxyState;
 /// Seconds between two samples.
 pub const EVERY: u64 = 10;
 
-/// An hour of them.
+/// The maximum number of samples: one hour.
 const KEPT: usize = 360;
 
-/// Five minutes of them.
+/// The number of samples for recent rejections: five minutes.
 const LATELY: usize = 30;
 
-/// The upper bounds of the classes in which answers are counted, in milliseconds.
+/// The upper bounds of the classes in which response times are counted, in milliseconds.
 const CLASSES: [u64; 20] = [
     1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300, 500, 800, 1200, 2000, 3000, 5000, 10_000,
 ];
 
-/// How long answers took, in classes. Noting one costs an addition.
+/// Response times, counted in classes. To record one costs an addition.
 #[derive(Debug, Default)]
 struct Latencies([AtomicU64; CLASSES.len() + 1]);
 
@@ -37,7 +37,7 @@ impl Latencies {
         }
     }
 
-    /// The counts since the last sample.
+    /// Returns the counts since the last sample and resets them.
     fn take(&self) -> Vec<u64> {
         let counts = self.0.iter();
         counts
@@ -46,7 +46,8 @@ impl Latencies {
     }
 }
 
-/// In milliseconds, the bound that this share of the answers kept; none without answers.
+/// Returns the upper bound, in milliseconds, of the class that contains this quantile, at most the last
+/// bound. Returns `None` if there were no answers.
 fn quantile(counts: &[u64], share: f64) -> Option<u64> {
     let all: u64 = counts.iter().sum();
     let wanted = (all as f64 * share).ceil() as u64;
@@ -61,10 +62,10 @@ fn quantile(counts: &[u64], share: f64) -> Option<u64> {
         .map(|class| CLASSES.get(class).copied().unwrap_or(longest))
 }
 
-/// Ten seconds.
+/// The data of ten seconds.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Sample {
-    /// Its end, in seconds since 1970.
+    /// The end of the sample, in seconds since 1970.
     at: i64,
     events: u64,
     median: Option<u64>,
@@ -113,17 +114,17 @@ pub(super) struct SampleHistory {
 struct SampleBuffer {
     before: Option<Totals>,
     samples: VecDeque<Sample>,
-    /// Since when something waits for a project, in seconds since 1970.
+    /// For each project with waiting events, the time since when events wait, in seconds since 1970.
     waiting_since: BTreeMap<String, i64>,
 }
 
 impl SampleHistory {
-    /// Notes how long a request took until its answer.
+    /// Records how long a request took until its answer.
     pub(super) fn observe(&self, took: Duration) {
         self.latencies.note(took);
     }
 
-    /// Ends a sample. The first call only begins the first one.
+    /// Ends a sample and begins the next one. The first call only begins the first sample.
     pub(super) fn sample(&self, state: &ProxyState, now: i64) {
         let totals = Totals::of(state);
         let counts = self.latencies.take();
@@ -150,7 +151,8 @@ impl SampleHistory {
         kept.note_waiting(state, now);
     }
 
-    /// For how long something has waited for a project without a break, in seconds.
+    /// Returns, for each project with waiting events, how long events have waited without a break, in
+    /// seconds.
     pub(super) fn waiting_for(&self, state: &ProxyState, now: i64) -> BTreeMap<String, i64> {
         let mut kept = self.kept();
         kept.note_waiting(state, now);
@@ -160,7 +162,7 @@ impl SampleHistory {
             .collect()
     }
 
-    /// The hour for the plots.
+    /// Returns the samples of the last hour, for the plots.
     pub(super) fn hour(&self) -> Value {
         let kept = self.kept();
         let all = |value: &dyn Fn(&Sample) -> Value| kept.samples.iter().map(value).collect();
@@ -175,7 +177,7 @@ impl SampleHistory {
         json!({"every": EVERY, "at": at, "events": events, "median": median, "slow": slow})
     }
 
-    /// The rejections of the last five minutes and since the last sample, by code, the most
+    /// Returns the rejections of the last five minutes and since the last sample, by code, the most
     /// frequent first.
     pub(super) fn refused_lately(&self, state: &ProxyState) -> Value {
         let now = Totals::of(state);
@@ -249,7 +251,7 @@ mod tests {
         assert_eq!(hour["events"][7], 5.0);
         assert_eq!(hour["median"][7], 5);
         assert_eq!(hour["at"][KEPT - 1], 3990);
-        // Thirty samples, and two that came since the last.
+        // Thirty samples with one rejection each, and two rejections since the last sample.
         let lately = samples.refused_lately(&state(0, 401, 0));
         assert_eq!(lately, json!([{"code": "missing_event", "number": 32}]));
     }

@@ -9,28 +9,28 @@ use super::process::ProcessState;
 use super::requests::{RequestCount, RouteState};
 use super::times::Times;
 
-/// The state of the proxy at one moment. All counts are since the start.
+/// The state of the proxy at one moment. All totals count since the start.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProxyState {
     /// Messages that became events.
     pub events: u64,
-    /// Messages that were left out on purpose.
+    /// Messages that were dropped on purpose.
     pub left_out: u64,
-    /// The same, by the code of the reason.
+    /// Messages that were dropped on purpose, by the code of the reason.
     pub left_out_for: BTreeMap<&'static str, u64>,
     /// Messages that were refused, by the code of the reason.
     pub refused: BTreeMap<&'static str, u64>,
     /// Other notices about messages and bodies, by code.
     pub notices: BTreeMap<&'static str, u64>,
-    /// Requests by route, call and what they were answered.
+    /// Requests, by route, call and answer.
     pub requests: Vec<RequestCount>,
-    /// The durations of each route's requests, including those without a route.
+    /// The durations and received bytes of each route's requests, and of requests without a route.
     pub routes: Vec<RouteState>,
-    /// How long the rewriting of bodies took.
+    /// The times that the rewriting of bodies took.
     pub rewrite_times: Times,
     /// Answers that set the cookie of a visitor's session.
     pub session_cookies: u64,
-    /// Requests whose client was asked to retry later.
+    /// Requests whose client was told to retry later.
     pub busy: u64,
     /// Bytes that all requests hold now.
     pub held: usize,
@@ -40,13 +40,13 @@ pub struct ProxyState {
     pub log_dropped: u64,
     /// The connections of clients.
     pub connections: ConnectionCounts,
-    /// Why no requests should come here now; empty when they should.
+    /// The reasons why the process should get no requests now; empty if it should get them.
     pub unready: Vec<super::health::Unready>,
-    /// The projects, by name.
+    /// The projects.
     pub projects: Vec<ProjectState>,
     /// The counts of the spool, if there is one.
     pub spool: Option<SpoolState>,
-    /// The outcome of requests that went on to a Segment account.
+    /// The outcomes of requests that are forwarded to a Segment account.
     pub forwarded: ForwardCounts,
     /// The certificates that listeners serve.
     pub certificates: Vec<CertificateState>,
@@ -63,33 +63,33 @@ pub struct ProxyState {
 pub struct CertificateState {
     /// Its file.
     pub file: String,
-    /// When it, or the first of its chain, ends, in seconds since 1970.
+    /// The time at which the certificate, or the first of its chain, expires, in seconds since 1970.
     pub expires: i64,
 }
 
 /// Orders of certificates by ACME.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CertificateOrders {
-    /// Those that brought one.
+    /// Orders for which a certificate was issued.
     pub issued: u64,
-    /// Those that failed.
+    /// Orders that failed.
     pub failed: u64,
-    /// Certificates whose last attempt, by any process, has failed.
+    /// Certificates whose last order, by any process, has failed.
     pub failing: u64,
 }
 
 /// The active configuration, and the changes of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigState {
-    /// 1 at the start, and one more with each that became active.
+    /// The number of the active configuration: 1 at the start, one more with each change.
     pub generation: u64,
-    /// How many became active after the first.
+    /// The number of changes that became active.
     pub applied: u64,
-    /// How many were refused as a whole.
+    /// The number of changes that were refused as a whole.
     pub refused: u64,
-    /// When the last one became active, in seconds since 1970.
+    /// The time at which the active configuration became active, in seconds since 1970.
     pub since: u64,
-    /// The last change, where it was refused; none if it became active.
+    /// The last change if it was refused; `None` if it became active.
     pub last_refusal: Option<ConfigRefusal>,
     /// The outline of the active configuration, if it was read from a file.
     pub outline: Option<Arc<Outline>>,
@@ -98,64 +98,65 @@ pub struct ConfigState {
 /// A change of the configuration that was refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigRefusal {
-    /// When, in seconds since 1970.
+    /// The time of the refusal, in seconds since 1970.
     pub at: u64,
-    /// Why.
+    /// The reason.
     pub says: String,
 }
 
 /// Connections of clients to the listeners.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionCounts {
-    /// Open now.
+    /// Connections that are open now.
     pub open: u64,
-    /// As many may be open (`limits.connections`).
+    /// The maximum number of open connections (`limits.connections`).
     pub limit: u64,
-    /// Bytes that they hold while they wait, estimated by protocol.
+    /// Memory of idle connections, in bytes, estimated by protocol.
     pub held: u64,
-    /// As many they may hold.
+    /// The maximum of that memory, in bytes.
     pub held_limit: u64,
-    /// Refused because `limits.connections` were open, or held all that they may.
+    /// Connections refused because `limit` or `held_limit` was reached.
     pub refused_full: u64,
-    /// Refused because one address had `limits.connections_per_client` open.
+    /// Connections refused because their address had `limits.connections_per_client` open.
     pub refused_for_one_client: u64,
-    /// Closed while they were idle, so that others could be taken.
+    /// Idle connections that were closed to accept new ones.
     pub closed_for_room: u64,
-    /// Ended because the head of a request took too long.
+    /// Connections closed because the head of a request took too long.
     pub slow_heads: u64,
-    /// Ended because the handshake of TLS took too long.
+    /// Connections closed because the TLS handshake took too long.
     pub slow_handshakes: u64,
 }
 
-/// One project.
+/// The state of one project.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProjectState {
     /// Its name.
     pub name: String,
-    /// Whether PostHog takes its batches.
+    /// Whether PostHog accepts its batches.
     pub posthog: PostHogCondition,
     /// PostHog's answers to its batches.
     pub answers: BatchAnswers,
     /// Events that wait in the spool.
     pub waiting: u64,
-    /// Their JSON in bytes.
+    /// The JSON of the waiting events, in bytes.
     pub waiting_bytes: u64,
-    /// How long ago the oldest of them arrived, where this process drains them.
+    /// The age of the oldest waiting event; `None` if no event waits or this process does not drain the
+    /// spool.
     pub oldest: Option<Duration>,
-    /// Events that PostHog rejected for good and that the spool keeps.
+    /// Events that PostHog rejected for good and that the spool stores as dead letters.
     pub dead_letters: u64,
     /// The connection to its PostHog.
     pub upstream: UpstreamState,
-    /// Since when the spool cannot be drained, and the reason; `None` while it can.
+    /// The time since when the spool cannot be drained, and the reason; `None` while it can.
     pub stalled: Option<Stalled>,
-    /// The trouble that there is with its PostHog; none since a batch has last been taken.
+    /// The current failure of the delivery to PostHog; `None` after PostHog has accepted a batch.
     pub trouble: Option<DeliveryFailure>,
-    /// The last error of its PostHog since the start, over or not.
+    /// The last error of the delivery to PostHog since the start, even if it is over.
     pub last_error: Option<LastError>,
 }
 
 impl ProjectState {
-    /// A project without waiting events, and with a healthy PostHog.
+    /// Creates the state of a project without waiting events and without errors.
     pub fn new(name: impl Into<String>, posthog: PostHogCondition, answers: BatchAnswers) -> Self {
         Self {
             name: name.into(),
@@ -173,28 +174,28 @@ impl ProjectState {
     }
 }
 
-/// Batches do not get through.
+/// A continuing failure to deliver batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeliveryFailure {
-    /// Since when, in seconds since 1970.
+    /// The time of the first failure, in seconds since 1970.
     pub since: u64,
-    /// How many have not.
+    /// The number of batches that have failed since then.
     pub failed: u64,
 }
 
-/// Why a batch did not get through.
+/// The reason why a batch was not delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastError {
-    /// When, in seconds since 1970.
+    /// The time of the error, in seconds since 1970.
     pub at: u64,
-    /// The failure, and what to do.
+    /// The error, and what to do.
     pub says: String,
 }
 
 /// The connection to the PostHog of a project.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct UpstreamState {
-    /// From sending a batch to PostHog's answer, or to giving up.
+    /// The times from sending a batch to PostHog's answer, or to the time limit.
     pub times: Times,
     /// Bytes of batches that were sent.
     pub sent_bytes: u64,
@@ -202,32 +203,32 @@ pub struct UpstreamState {
     pub opened: u64,
     /// Batches that used an open connection.
     pub reused: u64,
-    /// Lookups of its name that gave addresses.
+    /// DNS lookups of the host that returned addresses.
     pub resolved: u64,
-    /// Those that gave none.
+    /// DNS lookups of the host that failed.
     pub unresolved: u64,
 }
 
-/// Waiting events are not drained, and the cause is not PostHog.
+/// A spool that cannot be drained, and not because of PostHog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stalled {
-    /// Since when, in seconds since 1970.
+    /// The time since when the spool cannot be drained, in seconds since 1970.
     pub since: u64,
-    /// The last message of the spool.
+    /// The last error message of the spool.
     pub reason: String,
 }
 
 /// The assumed state of PostHog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostHogCondition {
-    /// It accepts batches, or nothing else is known.
+    /// PostHog accepts batches, or its state is not known.
     Available,
-    /// It has failed several times in a row; what comes goes into the spool.
+    /// PostHog has failed several times in a row. New events are stored in the spool, if there is one.
     Away,
 }
 
 impl PostHogCondition {
-    /// Its name.
+    /// Returns the name of the condition.
     pub fn word(self) -> &'static str {
         match self {
             Self::Available => "available",
@@ -236,68 +237,68 @@ impl PostHogCondition {
     }
 }
 
-/// Batches, by PostHog's answer.
+/// The number of batches, by PostHog's answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BatchAnswers {
-    /// Taken.
+    /// Accepted.
     pub accepted: u64,
-    /// Refused for the project's key.
+    /// Refused because of the project's key.
     pub key_refused: u64,
-    /// Refused: the path, or something in the batch.
+    /// Refused because of the path or the content of the batch.
     pub refused: u64,
-    /// Put off: 408, 429, 5xx.
+    /// Answered with 408, 429 or 5xx; a retry may succeed.
     pub busy: u64,
-    /// No answer.
+    /// Not answered.
     pub unreachable: u64,
 }
 
 /// The spool's counts, in events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpoolState {
-    /// Made durable.
+    /// Stored durably.
     pub appended: u64,
     /// Not stored because the same event was waiting already.
     pub deduplicated: u64,
-    /// Delivered from it.
+    /// Delivered from the spool.
     pub replayed: u64,
     /// Moved to the dead letters.
     pub dead_lettered: u64,
     /// Dropped because they were too old.
     pub expired: u64,
-    /// Dead letters dropped for lack of space.
+    /// Dead letters dropped because of lack of space.
     pub dead_letters_evicted: u64,
-    /// Not kept: the spool was full or could not be written.
+    /// Not stored because the spool was full or could not be written.
     pub refused: u64,
-    /// Whether it takes events.
+    /// Whether the spool accepts events.
     pub writable: bool,
-    /// Why it takes none, in words.
+    /// The reason why the spool accepts no events, as text.
     pub trouble: Option<String>,
-    /// The disk that it uses, if known.
+    /// The bytes that the spool uses, if known.
     pub size: Option<SpoolSize>,
-    /// Bytes that are free on the disk of its folder.
+    /// The free bytes on the disk of the spool's folder, if known.
     pub disk_free: Option<u64>,
 }
 
 /// The bytes that a spool uses, and its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpoolSize {
-    /// In use.
+    /// The bytes in use.
     pub used: u64,
-    /// At most.
+    /// The maximum number of bytes.
     pub limit: u64,
 }
 
-/// Requests that went on to a Segment account.
+/// The number of requests for a Segment account, by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ForwardCounts {
-    /// Segment took them.
+    /// Segment accepted the request.
     pub delivered: u64,
-    /// Segment rejected them for good.
+    /// Segment rejected the request for good.
     pub refused: u64,
-    /// Tried too often or too old.
+    /// The request was retried too often or became too old.
     pub expired: u64,
     /// The queue was full.
     pub full: u64,
-    /// Not for Segment: the visitor asked not to be tracked.
+    /// The request was not sent, because the visitor asked not to be tracked.
     pub withheld: u64,
 }

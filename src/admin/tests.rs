@@ -268,7 +268,7 @@ fn the_page_asks_for_nothing_from_elsewhere() {
         let answer = get(&admin, path, "localhost");
         assert_eq!(answer.status, StatusCode::OK, "{path}");
         let text = body(&answer);
-        // The links to metrics and health are of the same address; what they show is no file.
+        // Links to pages such as metrics and health are on the same address and are followed too.
         for mark in ["src=\"", "href=\"", "from '", "import('", "url("] {
             for found in text.split(mark).skip(1) {
                 let end = found.find(['"', '\'', ')']).unwrap();
@@ -322,7 +322,7 @@ fn the_configuration_at_work_is_shown_without_its_secrets_to_who_may_see_the_liv
     assert_eq!(strip["config"]["generation"], 3);
     assert_eq!(strip["config"]["refused"]["says"], "hedgerow.yaml:1:1: no");
     assert_eq!(strip["config"]["refused"]["at"], 1_795_166_100);
-    // A name of a page's own, a missing token, a live view that is off.
+    // The page is refused for another host name, without the token, and if the live view is off.
     let named = get(&admin, "/config", "rebound.example");
     assert_eq!(named.status, StatusCode::MISDIRECTED_REQUEST);
     let token = LiveView::Token(AccessToken::new("0123456789abcdef+/").unwrap());

@@ -1,15 +1,15 @@
-//! How long things took, as histograms.
+//! Histograms of durations.
 
 use std::time::Duration;
 
 use prometheus::core::Metric;
 use prometheus::{proto, Histogram, HistogramOpts};
 
-/// Upper bounds of the buckets for what waits for a network, in seconds.
+/// The upper bounds of the buckets for operations that wait for the network, in seconds.
 const WAITING: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
-/// Those for what only computes: a message takes some ten microseconds.
+/// The upper bounds of the buckets for computations, in seconds. A message takes about ten microseconds.
 const COMPUTING: &[f64] = &[
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05,
     0.25,
@@ -21,30 +21,31 @@ const COMPUTING: &[f64] = &[
 pub struct DurationHistogram(Option<Histogram>);
 
 impl DurationHistogram {
-    /// For what waits for a network: a millisecond to half a minute.
+    /// Creates a histogram for operations that wait for the network: 1 millisecond to 30 seconds.
     pub fn of_waiting() -> Self {
         Self::new(WAITING)
     }
 
-    /// For what only computes: ten microseconds to a quarter of a second.
+    /// Creates a histogram for computations: 10 microseconds to 250 milliseconds.
     pub fn of_computing() -> Self {
         Self::new(COMPUTING)
     }
 
     fn new(bounds: &[f64]) -> Self {
-        // The name that is shown is the table's. There is always a histogram: the bounds grow.
+        // This name is never shown: the table of metrics has the names. The constructor cannot fail,
+        // because the bounds are in ascending order.
         let options = HistogramOpts::new("duration", "duration").buckets(bounds.to_vec());
         Self(Histogram::with_opts(options).ok())
     }
 
-    /// Counts one.
+    /// Counts one duration.
     pub fn observe(&self, duration: Duration) {
         if let Some(histogram) = &self.0 {
             histogram.observe(duration.as_secs_f64());
         }
     }
 
-    /// The counts so far.
+    /// Returns the counts so far.
     pub fn read(&self) -> Times {
         Times(
             self.0
@@ -59,7 +60,7 @@ impl DurationHistogram {
 pub struct Times(Option<proto::Histogram>);
 
 impl Times {
-    /// How many there were.
+    /// Returns the number of durations.
     pub fn number(&self) -> u64 {
         self.0
             .as_ref()

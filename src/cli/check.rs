@@ -36,7 +36,8 @@ pub(super) struct CheckArgs {
     token: Option<String>,
 }
 
-/// Prints the routes as a table, or every mistake with its place.
+/// Prints the routes as a table, or the differences from another configuration, or every mistake with its
+/// position.
 pub(super) fn check(config: Option<&Path>, options: &CheckArgs) -> CommandEnd {
     let keys = match options.no_secrets {
         true => KeyLookup::Spared,
@@ -65,7 +66,7 @@ pub(super) fn check(config: Option<&Path>, options: &CheckArgs) -> CommandEnd {
     }
 }
 
-/// Prints what changes from a file, or from a running process, to this file.
+/// Prints the differences between a file, or a running process, and this configuration.
 fn against(before: &str, after: &Path, config: &Config, token: Option<&str>) -> CommandEnd {
     match before.contains("://") {
         true => against_running(before, config, token),
@@ -134,7 +135,7 @@ fn against_running(url: &str, config: &Config, token: Option<&str>) -> CommandEn
     }
 }
 
-/// The admin address in a URL; the path of one of its pages may stand behind it.
+/// Reads the admin address in a URL. The path `/config` after it is removed.
 fn admin_at(url: &str) -> Result<Host, String> {
     let base = url.trim_end_matches('/');
     let base = base.strip_suffix("/config").unwrap_or(base);
@@ -154,8 +155,8 @@ fn token_of(said: &str) -> Result<AccessToken, String> {
     AccessToken::new(text.trim()).map_err(|message| format!("--token: {message}"))
 }
 
-/// Whether `run` would start. Archives of analytics.js that are not stored yet are fetched now, so
-/// that the start needs no network.
+/// Returns the reasons for which `run` would not start, if any. It fetches archives of analytics.js that
+/// are not stored yet, so that the start needs no network.
 fn startable(config: Config) -> Result<(), Vec<String>> {
     let mut reasons = Vec::new();
     match file::fetch(&config) {

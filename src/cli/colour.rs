@@ -1,10 +1,10 @@
-//! Colours of the log on a terminal.
+//! The colours of the log on a terminal.
 
 use std::io::IsTerminal;
 
 use log::Level;
 
-/// Whether lines have colours.
+/// Whether log lines have colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Colour {
     On,
@@ -12,7 +12,8 @@ pub(super) enum Colour {
 }
 
 impl Colour {
-    /// On where a person reads standard error, and has not said otherwise (<https://no-color.org>).
+    /// Returns `On` if standard error is a terminal, and neither `NO_COLOR` (<https://no-color.org>) nor
+    /// `TERM=dumb` is set.
     pub(super) fn of_the_log() -> Self {
         let said = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let unwanted =
@@ -23,7 +24,7 @@ impl Colour {
         }
     }
 
-    /// The beginning of a line: when, how grave, from where.
+    /// Returns the beginning of a line: its time, level and target.
     pub(super) fn head(self, time: impl std::fmt::Display, level: Level, target: &str) -> String {
         let code = match level {
             Level::Error => "1;31",

@@ -1,15 +1,16 @@
-//! How a command ends.
+//! The exit codes of the commands.
 
 use std::process::ExitCode;
 
-/// How a command ends.
+/// The result of a command, which determines its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CommandEnd {
-    /// All is well.
+    /// The command succeeded (exit code 0).
     Well,
-    /// Some of the input could not be used.
+    /// Some of the input could not be used, or a check has failed (exit code 1).
     Refused,
-    /// The command cannot do its work: bad flags, a bad configuration, a taken port.
+    /// The command cannot do its work, for example because of a wrong flag, a wrong configuration or a port
+    /// that is in use (exit code 2).
     Unable,
 }
 

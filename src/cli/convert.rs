@@ -1,4 +1,5 @@
-//! `hedgerow convert`: the rewriting alone, from files or standard input to standard output.
+//! `hedgerow convert`: rewrites messages from files or standard input, and writes the events to standard
+//! output.
 
 use std::fmt;
 use std::fs::File;
@@ -53,7 +54,7 @@ pub(super) struct ConvertArgs {
     explain: bool,
 }
 
-/// Takes the names of all calls, and lists them in `--help`.
+/// Returns a parser that accepts the names of all calls and lists them in `--help`.
 fn message_type() -> impl TypedValueParser<Value = Kind> {
     let names = PossibleValuesParser::new(Kind::ALL.iter().map(|kind| kind.name()));
     names.try_map(|name| Kind::of_type(&name).ok_or("no such call"))
@@ -64,9 +65,8 @@ fn received_at(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(|| "expected a time such as 2026-11-23T21:05:57.793Z".to_owned())
 }
 
-/// Converts text by text. A text that is no message is reported, and the next one is converted.
-/// Without a
-/// configuration the defaults with one project count.
+/// Converts one text after another. A text that cannot be converted is reported, and the next one is
+/// converted. Without a configuration, the defaults with one project are used.
 pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> CommandEnd {
     let config = match config {
         None => Config::default_for_convert(),
@@ -81,7 +81,7 @@ pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> CommandEn
         return CommandEnd::Unable;
     };
     let bounds = Bounds {
-        // A line is complete: nothing streams, and no key can come too late.
+        // A text is complete, not streamed: no key can arrive too late.
         window: usize::MAX,
         ..config.bounds
     };
@@ -112,20 +112,20 @@ struct Conversion<'o> {
     options: &'o ConvertArgs,
 }
 
-/// Whose events the messages are.
+/// The project that gets the events of a message.
 enum ProjectChoice<'c> {
-    /// Those of one project, whatever their keys.
+    /// One project gets the events of all messages, whatever their keys.
     One(Arc<Project>),
-    /// By the `segment` routes.
+    /// The `segment` routes choose the project by the write key.
     ByKey {
         routes: Vec<&'c WriteKeys<Arc<Project>>>,
-        /// For messages without a key, which may be in a header.
+        /// The project of messages without a key. Their key may be in a header, which is not known here.
         first: Arc<Project>,
     },
 }
 
 impl<'c> ProjectChoice<'c> {
-    /// None if there is no such project.
+    /// Returns `None` if there is no such project.
     fn of(config: &'c Config, name: Option<&str>) -> Option<Self> {
         if let Some(name) = name {
             return config.project(name).map(Arc::clone).map(Self::One);
@@ -145,8 +145,8 @@ impl<'c> ProjectChoice<'c> {
         })
     }
 
-    /// The project of this key. No path chooses the route here, so a route that lists the key comes
-    /// before one that accepts any. `None` if `run` would answer 401 on all of them.
+    /// Returns the project of this key. There is no path to choose the route, so a route that lists the key
+    /// has priority over one that accepts any key. Returns `None` if `run` would answer 401 on all routes.
     fn choose(&self, key: Option<&WriteKey>) -> Option<&Arc<Project>> {
         let (routes, first) = match self {
             Self::One(project) => return Some(project),
@@ -161,17 +161,17 @@ impl<'c> ProjectChoice<'c> {
     }
 }
 
-/// The reason why the work ended.
+/// The error that ended the conversion.
 enum InputOutputError {
-    /// By the name of the input.
+    /// The name of the input, and its error.
     Input(String, io::Error),
     Output(io::Error),
 }
 
-/// Why nothing of a text was taken.
+/// The reason why a text was refused.
 enum UnusableInput {
     Body(RewriteError),
-    /// Its messages have been taken, and more may be missing.
+    /// The array has no end. Its messages were converted, but more may be missing.
     Unclosed,
     UnknownWriteKey,
 }
@@ -245,7 +245,7 @@ impl Conversion<'_> {
                     }
                     ArrayPosition::Alone | ArrayPosition::Unclosed => report.place.clone(),
                 };
-                // A text that is no message still counts as one.
+                // A text that is not a message still counts as one.
                 before += report.seen.max(1);
                 let refused = report.refused;
                 if let Err(error) = &result {
@@ -296,7 +296,7 @@ impl Conversion<'_> {
         rewrite.address_to(Arc::new(project.recipient()));
         let envelope = Envelope::new(&project.api_key);
         loop {
-            // Any batch with one event in it is full.
+            // With this limit, a batch is full after one event.
             let pulled = rewrite.pull(&mut Batch::open(&envelope), 1, report);
             if !report.event.is_empty() {
                 let mut event = report.event.as_slice();
@@ -332,15 +332,15 @@ impl ConvertArgs {
     }
 }
 
-/// Keeps the event of a message, and reports why other messages become none.
+/// Stores the event of a message, and prints why other messages did not become events.
 struct Report {
-    /// The position of the text.
+    /// The position of the text in the input, as messages name it.
     place: String,
-    /// Messages of the same array before it.
+    /// The number of messages of the same array before the text.
     before: usize,
-    /// Messages in it.
+    /// The number of messages in the text.
     seen: usize,
-    /// The last event; empty when it has been written.
+    /// The last event; empty after it has been written.
     event: Vec<u8>,
     refused: u64,
 }

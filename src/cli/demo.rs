@@ -1,4 +1,4 @@
-//! `hedgerow demo`: a shop, the proxy and a stand-in for PostHog, all on this machine.
+//! `hedgerow demo`: runs a shop, the proxy and a stand-in for PostHog on this machine.
 
 use std::io::{IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -102,7 +102,8 @@ fn serve(options: &DemoArgs) -> Result<CommandEnd, String> {
     Ok(CommandEnd::Well)
 }
 
-/// A port on this machine that is free now.
+/// Returns the loopback address with this port, or with a free port if it is 0. Fails if the port is in
+/// use.
 fn free_port(port: u16) -> Result<SocketAddr, String> {
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     TcpListener::bind(wanted)
@@ -110,7 +111,7 @@ fn free_port(port: u16) -> Result<SocketAddr, String> {
         .map_err(|error| format!("cannot listen on {wanted}: {error}; choose another with --port"))
 }
 
-/// The folder of the spool, which is deleted with the demo.
+/// The folder of the spool. It is deleted when the value is dropped.
 struct DemoFolder(PathBuf);
 
 impl DemoFolder {
@@ -124,12 +125,12 @@ impl DemoFolder {
 
 impl Drop for DemoFolder {
     fn drop(&mut self) {
-        // If that fails, a small temporary folder is left.
+        // If the deletion fails, a small temporary folder is left.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// Prints each message on the terminal; the page shows the records of the live view.
+/// Prints each message on the terminal.
 struct Terminal {
     seen: AtomicU64,
     width: usize,
@@ -139,7 +140,7 @@ impl Observer for Terminal {
     fn message(&self, came: &[u8], fate: MessageOutcome<'_>) {
         let number = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
         let entry = LiveEntry::alone(number, now(), came, fate);
-        // A terminal that is gone is no trouble of the request.
+        // The request must not fail because the terminal is closed.
         let _ = writeln!(
             std::io::stdout().lock(),
             "{}",
@@ -148,7 +149,8 @@ impl Observer for Terminal {
     }
 }
 
-/// Columns of the terminal, or enough for two readable halves in a file.
+/// Returns the width of the terminal if `COLUMNS` contains it, otherwise 140 columns: enough for two
+/// readable sides.
 fn terminal_width() -> usize {
     let said = std::env::var("COLUMNS")
         .ok()

@@ -1,4 +1,4 @@
-//! `hedgerow doctor`: whether events would arrive, and what to do where they would not.
+//! `hedgerow doctor`: checks whether events would arrive, and prints what to do if they would not.
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ pub(super) fn doctor(config: Option<&Path>, options: &DoctorArgs) -> CommandEnd 
     }
 }
 
-/// The same for a configuration that has been read.
+/// Does the same as `doctor` for a configuration that is already loaded.
 pub(super) fn run(config: &Config, url: Option<&Host>) -> CommandEnd {
     let mut findings = Vec::new();
     if let Err(error) = file::fetch(config) {

@@ -1,4 +1,4 @@
-//! Which configuration is meant, and its loading.
+//! Finds the configuration file and loads it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,17 +9,17 @@ use hedgerow::proxy::{fetch_libraries, FetchError};
 use super::command_end::CommandEnd;
 use super::output::complain;
 
-/// The variable that names it.
+/// The environment variable that names the configuration file.
 const VARIABLE: &str = "HEDGEROW_CONFIG";
-/// Where this process looks for otherwise, in this order.
+/// The paths that are tried, in this order, if nothing names the file.
 const PLACES: [&str; 3] = [
     "hedgerow.yaml",
     "conf/hedgerow.yaml",
     "/etc/hedgerow/hedgerow.yaml",
 ];
 
-/// The file of `-c`, or the argument of the command, or the first existing one. Without one,
-/// standard error says what to do.
+/// Returns the file that `-c`, the argument of the command or `HEDGEROW_CONFIG` names, otherwise the first
+/// default path that exists. If there is none, it prints to standard error what to do.
 pub(super) fn find(option: Option<&Path>, argument: Option<&Path>) -> Result<PathBuf, CommandEnd> {
     match (option, argument) {
         (Some(one), Some(other)) if one != other => {
@@ -40,7 +40,7 @@ fn find_default() -> Result<PathBuf, CommandEnd> {
     if let Some(named) = named {
         return Ok(named.into());
     }
-    // A file that exists and cannot be read is an error, and is not skipped.
+    // A file that exists but cannot be read is an error; it is not skipped.
     let found = PLACES.iter().map(Path::new).find(|path| path.exists());
     if let Some(path) = found {
         return Ok(path.to_owned());
@@ -53,15 +53,15 @@ fn find_default() -> Result<PathBuf, CommandEnd> {
     Err(CommandEnd::Unable)
 }
 
-/// Whether a command needs the keys that a configuration names.
+/// Whether a command needs the values of the secrets that a configuration names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyLookup {
     Needed,
-    /// Missing ones are replaced by placeholders.
+    /// The secrets are not needed; placeholders replace missing ones.
     Spared,
 }
 
-/// Loads a configuration. Mistakes and warnings go to standard error.
+/// Loads a configuration, and prints mistakes and warnings to standard error.
 pub(super) fn load(path: &Path, keys: KeyLookup) -> Result<Config, CommandEnd> {
     let name = path.display().to_string();
     let (config, warnings) = or_print_problems(
@@ -75,7 +75,7 @@ pub(super) fn load(path: &Path, keys: KeyLookup) -> Result<Config, CommandEnd> {
     Ok(config)
 }
 
-/// Prints the mistakes.
+/// Returns the loaded value, or prints the mistakes to standard error.
 pub(super) fn or_print_problems<T>(
     path: &Path,
     loaded: Result<T, ConfigError>,
@@ -101,7 +101,7 @@ pub(super) fn print_lines(lines: &str) {
     }
 }
 
-/// How long a start waits for downloads.
+/// The time limit for downloads at the start.
 const FETCH: Duration = Duration::from_secs(5);
 
 /// Fetches archives that are not stored yet.

@@ -7,7 +7,7 @@ use hedgerow::config::{Action, Config, Route};
 use hedgerow::segment::WriteKeys;
 use hedgerow::Hedgerow;
 
-/// The lines, for a server that listens on these addresses.
+/// Returns the lines for a server that listens on these addresses.
 pub(super) fn lines(hedgerow: &Hedgerow, addresses: &[SocketAddr]) -> Vec<String> {
     let config = hedgerow.config();
     let mut lines = Vec::new();
@@ -87,7 +87,7 @@ fn purpose(route: &Route) -> String {
     }
 }
 
-/// A command that sends an event over the first Segment route.
+/// Returns a `curl` command that sends an event over the first Segment route.
 fn trial_call(config: &Config, addresses: &[SocketAddr]) -> Option<String> {
     let is_segment = |route: &&Route| matches!(route.action, Action::Segment { .. });
     let route = config.routes.iter().find(is_segment)?;

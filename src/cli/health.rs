@@ -1,4 +1,4 @@
-//! `hedgerow health`: asks a running proxy on this machine for its health, for images without `curl`.
+//! `hedgerow health`: requests the health of a running proxy on this machine, for images without `curl`.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -12,9 +12,9 @@ use super::command_end::CommandEnd;
 use super::file;
 use super::output::{complain, print};
 
-/// How long a connection and each read may take.
+/// The time limit for the connection, and for each read and write.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// More than any answer of this process has.
+/// The maximum number of bytes of an answer; every answer of the proxy is smaller.
 const ANSWER: u64 = 64 * 1024;
 
 #[derive(Debug, Args)]
@@ -27,14 +27,14 @@ pub(super) struct HealthArgs {
     ready: bool,
 }
 
-/// Where a question is asked.
+/// The address and the path of a health check.
 #[derive(Debug, PartialEq, Eq)]
 struct HealthAddress {
     address: SocketAddr,
     path: String,
 }
 
-/// Asks, and prints the answer.
+/// Requests the health, and prints the answer.
 pub(super) fn health(config: Option<&Path>, options: &HealthArgs) -> CommandEnd {
     // Warnings are not repeated at every check.
     let loaded = file::find(config, options.file.as_deref())
@@ -69,7 +69,8 @@ pub(super) fn health(config: Option<&Path>, options: &HealthArgs) -> CommandEnd 
     }
 }
 
-/// `health`, else `admin`, else a listener that has one.
+/// Returns the address of `health`, otherwise that of `admin`, otherwise that of the first listener without
+/// TLS that has a `health` path.
 fn health_address(config: &Config, ready: bool) -> Option<HealthAddress> {
     if let Some(address) = config.health.or(config.admin) {
         let path = if ready { "/readyz" } else { "/healthz" };
@@ -89,7 +90,8 @@ fn health_address(config: &Config, ready: bool) -> Option<HealthAddress> {
     })
 }
 
-/// A listening address, changed into one to which a client can connect.
+/// Returns a listening address as one to which a client can connect: an unspecified address becomes the
+/// loopback address.
 fn loopback_of(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
@@ -100,12 +102,12 @@ fn loopback_of(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// The status, and the answer's first line.
+/// Sends the request, and returns the status and the first line of the body.
 fn ask_health(health_address: &HealthAddress) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&health_address.address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    // Written in one piece; formatting directly to the socket would split it.
+    // The request is written in one piece; formatting directly to the socket would split it.
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
         health_address.path, health_address.address

@@ -1,4 +1,4 @@
-//! `hedgerow init`: a complete configuration with fresh neutral paths.
+//! `hedgerow init`: creates a complete configuration with new neutral paths.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -89,8 +89,7 @@ pub(super) fn init(options: &InitArgs) -> CommandEnd {
             return CommandEnd::Unable;
         }
     };
-    // A mistake in a flag is reported now, and not by the first `hedgerow run`. No key is needed for
-    // that.
+    // A mistake in a flag is reported now, not by the first `hedgerow run`. This check needs no keys.
     match Config::parse(&text, &WithoutSecrets::new("")) {
         Ok((_, warnings)) => {
             for warning in &warnings {
@@ -127,7 +126,7 @@ pub(super) fn init(options: &InitArgs) -> CommandEnd {
     }
 }
 
-/// Copies a file to a name that no other file has: its path names are in pages that are out there.
+/// Copies a file to a new name, because published pages may still use the path names in it.
 fn keep_copy(file: &Path) -> io::Result<PathBuf> {
     for number in 1.. {
         let mut name = file.as_os_str().to_owned();
@@ -155,12 +154,13 @@ fn keep_copy(file: &Path) -> io::Result<PathBuf> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Names the flags, which the user has written, rather than lines of a file that was never written.
+/// Prints each problem with the flag that caused it, because the user does not know the lines of the
+/// generated text.
 fn print_problems(problems: &Problems) {
     let mut told = Vec::new();
     for problem in problems {
         let line = format!("hedgerow: {}{}", flag(&problem.path), problem.message);
-        // A flag may appear at several places of the file.
+        // The value of a flag may be at several places of the file.
         if !told.contains(&line) {
             complain!("{line}");
             told.push(line);
@@ -168,7 +168,7 @@ fn print_problems(problems: &Problems) {
     }
 }
 
-/// The flag for a place of the file, as the beginning of a message.
+/// Returns the flag for a path in the configuration, as the beginning of a message.
 fn flag(path: &str) -> &'static str {
     let last = path.rsplit('.').next().unwrap_or_default();
     match path {
@@ -184,11 +184,11 @@ fn flag(path: &str) -> &'static str {
     }
 }
 
-/// Writes a file beside it and renames that, so that the previous file stays until then, and is kept
-/// under the name that is returned. A target that is no plain file, such as a terminal or a pipe, is
-/// written directly.
+/// Writes the text to a temporary file in the same folder and renames it, so that the target is never
+/// incomplete. Returns the name of the copy of the previous file, if that existed and was not empty. A
+/// target that is not a regular file, such as a terminal or a pipe, is written directly.
 fn write(path: &Path, text: &[u8]) -> io::Result<Option<PathBuf>> {
-    // A link stays one.
+    // A symbolic link is kept; its target is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let there = fs::metadata(&target).ok();
     if there.as_ref().is_some_and(|there| !there.is_file()) {

@@ -1,4 +1,4 @@
-//! One entry: its content, and its form for a page.
+//! One entry of the live view: its content, and its JSON for the page.
 
 use std::sync::OnceLock;
 
@@ -14,10 +14,10 @@ use super::{pretty, redact, Visibility};
 use crate::admin::advice;
 use crate::admin::requests::RejectedRequest;
 
-/// The most bytes of one side of an entry; a longer one is cut and marked.
+/// The maximum number of bytes of one side of an entry. A longer side is cut, and the cut is marked.
 pub(super) const SIDE_LIMIT: usize = 32 << 10;
 
-/// The most characters of a name in a row.
+/// The maximum number of characters of a name in a row.
 const NAME: usize = 120;
 
 /// The origin of a message.
@@ -31,63 +31,64 @@ pub struct MessageOrigin<'a> {
     pub call: &'a str,
 }
 
-/// One message, or a request that became none.
+/// One message, or a request that produced no message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveEntry {
-    /// Its number, from 1.
+    /// The number of the entry, from 1.
     pub number: u64,
-    /// When it was recorded.
+    /// The time at which the entry was recorded.
     pub at: DateTime<Utc>,
-    /// Whose it is.
+    /// The name of the project; empty if it is not known.
     pub project: String,
-    /// Over which route it came.
+    /// Host and path of the route; empty if it is not known.
     pub route: String,
     /// The call of its request.
     pub call: String,
-    /// The Segment message, as it was in its body.
+    /// The Segment message, as the body contained it.
     pub came: String,
-    /// Its outcome here.
+    /// The result of the rewriting.
     pub left: RewriteResult,
-    /// Where each property of the event came from, as `convert --explain` has it.
+    /// The origin of each property of the event, as `convert --explain` prints it.
     pub explanation: Option<String>,
-    /// Its outcome after that.
+    /// The outcome after the rewriting.
     pub outcome: FinalOutcome,
-    /// When that was known.
+    /// The time at which the final outcome replaced the first one, if it has.
     pub settled: Option<DateTime<Utc>>,
-    /// Grows with each new entry and each change of one: the state that a page has seen.
+    /// The version of the entry. Each new entry and each change of an entry gets the next version, so that
+    /// a page can request everything after the last version that it has seen.
     pub version: u64,
     brief: OnceLock<RowSummary>,
 }
 
-/// The outcome of a message here.
+/// The result of rewriting a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RewriteResult {
-    /// It left as this PostHog event (JSON text).
+    /// The message was converted into this PostHog event (JSON text).
     Event(String),
-    /// It was left out on purpose: the code, and the reason.
+    /// The message was dropped on purpose: the code, and the reason.
     LeftOut(&'static str, String),
-    /// It was refused: the code, and the reason.
+    /// The message was refused: the code, and the reason.
     Refused(&'static str, String),
-    /// It never became a message: the request was answered with this status and code.
+    /// The request produced no message: it was answered with this status and code.
     Rejected(&'static str, &'static str),
 }
 
-/// Where a message is in the end.
+/// The final outcome of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FinalOutcome {
-    /// On its way to PostHog, or not known.
+    /// The event is on its way to PostHog, or its outcome is not known.
     UnderWay,
-    /// PostHog has it.
+    /// PostHog has accepted the event.
     Delivered,
-    /// It waits in the spool.
+    /// The event waits in the spool.
     InSpool,
-    /// PostHog did not accept it, for this reason, and its client got 503 and retries.
+    /// PostHog did not accept the event, for this reason. The client got 503 and retries.
     SentAgain(String),
-    /// PostHog rejected it for good.
+    /// PostHog rejected the event for good.
     RefusedByPostHog(Refusal),
-    /// It was left out or refused here.
+    /// Hedgerow dropped or refused the message.
     DroppedHere,
-    /// Its request was refused with this code, behind the message.
+    /// Hedgerow refused the request with this code, because of an error after the message.
     DroppedWith(&'static str),
 }
 
@@ -104,7 +105,7 @@ impl FinalOutcome {
     }
 }
 
-/// The part of the two sides that a row shows, without keys.
+/// The parts of the two sides that a row shows. Keys are masked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct RowSummary {
     call: Option<String>,
@@ -114,7 +115,7 @@ struct RowSummary {
 }
 
 impl LiveEntry {
-    /// The entry of a message. Its number is given by the ring.
+    /// Creates the entry of a message. The ring sets its number.
     pub(super) fn of_message(
         of: MessageOrigin<'_>,
         at: DateTime<Utc>,
@@ -133,7 +134,7 @@ impl LiveEntry {
         let came = redacted.as_deref().map_or(came, str::as_bytes);
         let brief = OnceLock::new();
         if came.len() > SIDE_LIMIT || event.is_some_and(|event| event.len() > SIDE_LIMIT) {
-            // Text that is cut cannot be parsed later.
+            // Cut text cannot be parsed later, so the summary is read now.
             let _ = brief.set(RowSummary::of(came, event));
         }
         let left = match fate {
@@ -166,7 +167,7 @@ impl LiveEntry {
         }
     }
 
-    /// The entry of a request that became no message.
+    /// Creates the entry of a request that produced no message.
     pub(super) fn of_request(at: DateTime<Utc>, request: &RejectedRequest<'_>) -> Self {
         let line = format!("{} {}", request.method, request.path);
         let line = masked::text(&line).into_owned();
@@ -195,7 +196,7 @@ impl LiveEntry {
         }
     }
 
-    /// An entry for a terminal only.
+    /// Creates an entry that is only printed on a terminal.
     pub fn alone(number: u64, at: DateTime<Utc>, came: &[u8], fate: MessageOutcome<'_>) -> Self {
         let came = (Visibility::Shown, came);
         Self {
@@ -204,7 +205,7 @@ impl LiveEntry {
         }
     }
 
-    /// How much it holds, roughly.
+    /// Returns the approximate size in memory, in bytes.
     pub(super) fn size(&self) -> usize {
         let left = match &self.left {
             RewriteResult::Event(text)
@@ -216,7 +217,7 @@ impl LiveEntry {
         self.came.len() + left + explanation + size_of::<Self>()
     }
 
-    /// Whether a text appears in one of the two sides, ignoring case.
+    /// Returns whether one of the two sides contains a text, ignoring case.
     pub(super) fn contains(&self, text: &str) -> bool {
         let left = match &self.left {
             RewriteResult::Event(text)
@@ -255,7 +256,7 @@ impl LiveEntry {
         }
     }
 
-    /// The answer of PostHog, or of Hedgerow itself.
+    /// Returns the answer of PostHog, or of Hedgerow itself.
     fn answer(&self) -> Option<String> {
         match (&self.outcome, &self.left) {
             (FinalOutcome::Delivered, _) => Some("200".to_owned()),
@@ -268,7 +269,8 @@ impl LiveEntry {
         }
     }
 
-    /// The type of the message: by the path of its request, otherwise by the message itself.
+    /// Returns the type of the message: the call of its request or, for a batch, a pixel or an unknown
+    /// call, the `type` of the message itself.
     fn kind<'e>(&'e self, brief: &'e RowSummary) -> &'e str {
         match (self.call.as_str(), &brief.call) {
             ("" | "batch" | "pixel", Some(call)) => call,
@@ -276,7 +278,7 @@ impl LiveEntry {
         }
     }
 
-    /// As a row of the list: everything but the two sides.
+    /// Returns the entry as a row of the list, without the texts of the two sides.
     pub(super) fn row(&self) -> Value {
         let brief = self.brief.get_or_init(|| {
             let event = match &self.left {
@@ -307,8 +309,8 @@ impl LiveEntry {
         })
     }
 
-    /// With everything: `came` and `left` are indented JSON text or a reason, `explain` is an
-    /// object from property to origin, `advice` is the documents' text about the code.
+    /// Returns the complete entry: `came` and `left` are indented JSON text or a reason, `explain` is an
+    /// object from property to origin, `advice` is the text of the documentation about the code.
     pub(super) fn detail(&self) -> Value {
         let mut detail = self.row();
         let left = match &self.left {
@@ -339,14 +341,14 @@ impl LiveEntry {
 }
 
 impl RowSummary {
-    /// The contents of the two sides; nothing for a part that cannot be parsed.
+    /// Reads the summary from the two sides. A side that cannot be parsed adds nothing.
     fn of(came: &[u8], event: Option<&[u8]>) -> Self {
         let came: Value = serde_json::from_slice(came).unwrap_or_default();
         let left: Value = event
             .and_then(|event| serde_json::from_slice(event).ok())
             .unwrap_or_default();
         let text = |value: &Value, key: &str| value.get(key).and_then(short);
-        // For an event that PostHog rejected, the event replaces its message.
+        // If PostHog rejected the event, `came` may be the event instead of its message.
         let properties = left.get("properties").or_else(|| came.get("properties"));
         let person = properties.and_then(|properties| text(properties, "distinct_id"));
         Self {

@@ -1,4 +1,4 @@
-//! The last messages, each with its original text and its event.
+//! Records the last messages, each with its original text and its event.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::rewrite::{Fault, MessageOutcome};
 
 use super::requests::RejectedRequest;
 
-/// The time of day.
+/// A function that returns the current time.
 pub type UtcClock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 mod entry;
@@ -30,27 +30,27 @@ pub use terminal::render_terminal;
 /// The default number of entries.
 const ENTRIES: usize = 4000;
 
-/// How many bytes all entries together hold by default.
+/// The maximum number of bytes of all entries together.
 const BYTES: usize = 16 << 20;
 
-/// Seconds that events are recorded for after a page has last asked for them. No page is open most of
-/// the time, and then an event costs one load and one addition.
+/// The time for which events are recorded after the last request of a page, in seconds. Most of the time
+/// no page is open; then an event costs only one load and one addition.
 const WATCHED: i64 = 15;
 
 /// Whether the original text of a message may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visibility {
-    /// It may.
+    /// The text may be shown.
     Shown,
-    /// Only the parts that were sent: the configuration removes parts of events that must not be
-    /// seen.
+    /// Only the parts that were sent to PostHog may be shown: the configuration removes the other parts,
+    /// because nobody may see them.
     Redacted,
 }
 
 /// When events are recorded. Dropped and rejected messages are always recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recording {
-    /// While a page asks for them.
+    /// While a page requests them.
     WhileWatched,
     /// All the time.
     Always,
@@ -58,27 +58,27 @@ pub enum Recording {
 
 /// The last messages and their outcomes, shared between threads.
 ///
-/// It holds what visitors did, in plain text: it is for the machine of the person who watches, not
-/// for a server that others use.
+/// It contains the actions of visitors in plain text. It is meant for the machine of the person who
+/// watches, not for a server that other people use.
 pub struct Live {
     clock: UtcClock,
-    /// [`Visibility::Redacted`].
+    /// Whether messages are redacted ([`Visibility::Redacted`]).
     redacted: AtomicBool,
     recording: Recording,
-    /// Until when events are recorded, in seconds since 1970.
+    /// The time until which events are recorded, in seconds since 1970; 0 if they are not recorded.
     watched: AtomicU64,
-    /// Events that were not recorded because no page asked for them.
+    /// The number of events that were not recorded because no page requested them.
     unseen: AtomicU64,
     ring: Mutex<Ring>,
 }
 
 impl Live {
-    /// An empty ring of the default size.
+    /// Creates an empty ring of the default size.
     pub fn new(clock: UtcClock, came: Visibility, recording: Recording) -> Self {
         Self::with_capacity(clock, came, recording, ENTRIES)
     }
 
-    /// An empty ring that keeps this many entries, and no more than 16 MiB of them.
+    /// Creates an empty ring that stores at most this many entries, and at most 16 MiB.
     pub fn with_capacity(
         clock: UtcClock,
         came: Visibility,
@@ -95,7 +95,7 @@ impl Live {
         }
     }
 
-    /// Shows what comes from now on as `came` allows.
+    /// Sets whether messages that arrive from now on are shown or redacted.
     pub fn show(&self, came: Visibility) {
         self.redacted
             .store(came == Visibility::Redacted, Ordering::Relaxed);
@@ -108,13 +108,13 @@ impl Live {
         }
     }
 
-    /// Whether events are recorded now.
+    /// Returns whether events are recorded now.
     pub fn is_watched(&self) -> bool {
         if self.recording == Recording::Always {
             return true;
         }
         match self.watched.load(Ordering::Relaxed) {
-            // Most of the time; the clock is not even asked.
+            // The most frequent case. It does not read the clock.
             0 => false,
             until => {
                 let now = (self.clock)().timestamp();
@@ -133,8 +133,9 @@ impl Live {
             .store(u64::try_from(until).unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// Hands over one message and its outcome. An event is recorded while a page asks for
-    /// them, anything else always. The number of the entry, if its outcome is open.
+    /// Records one message and its result. An event is recorded only if [`is_watched`](Self::is_watched)
+    /// returns `true`; any other result is always recorded. Returns the number of the entry of an event,
+    /// whose final outcome is not known yet.
     pub fn message(
         &self,
         of: MessageOrigin<'_>,
@@ -158,8 +159,8 @@ impl Live {
         is_event.then_some(number)
     }
 
-    /// Records a request that became no message. A request without a route is recorded only while a
-    /// page is open: with a route for only a part of the site, most requests are of that kind.
+    /// Records a request that produced no message. A request without a route is recorded only while
+    /// events are recorded: if the routes are for a part of the site, most requests have no route.
     pub fn rejected(&self, request: &RejectedRequest<'_>) {
         if request.asked == super::requests::RequestKind::Nothing && !self.is_watched() {
             return;
@@ -172,7 +173,8 @@ impl Live {
         self.ring().add(entry);
     }
 
-    /// Sets the final outcome of the entries with these numbers, if they are still in the ring.
+    /// Sets the final outcome of the entries with these numbers. It skips entries that are no longer in
+    /// the ring or already have a final outcome.
     pub fn settle(&self, numbers: &[u64], outcome: &FinalOutcome) {
         if numbers.is_empty() {
             return;
@@ -187,8 +189,8 @@ impl Live {
         }
     }
 
-    /// Sets the final outcome of an event of this project, which is found by its uuid; returns
-    /// whether it is in the ring.
+    /// Sets the final outcome of an event of this project, which it finds by the uuid. Returns whether the
+    /// event is in the ring.
     pub fn settle_event(&self, project: &str, event: &[u8], outcome: FinalOutcome) -> bool {
         let now = (self.clock)();
         let mut ring = self.ring();
@@ -199,7 +201,8 @@ impl Live {
         number.is_some()
     }
 
-    /// Says that these events have left the spool for PostHog.
+    /// Records that these events were delivered from the spool to PostHog. It does nothing while events
+    /// are not recorded.
     pub fn delivered_from_spool<'e>(&self, project: &str, events: impl Iterator<Item = &'e [u8]>) {
         if self.is_watched() {
             for event in events {
@@ -208,8 +211,8 @@ impl Live {
         }
     }
 
-    /// Records an event that PostHog has rejected for good: in the entry of its message, or in a
-    /// new one, with the event instead of its message, which has been freed.
+    /// Records that PostHog has rejected an event for good, in the entry of its message. If the ring
+    /// has no such entry, it adds a new one, which contains the event instead of the message.
     pub fn refused_by_posthog(&self, project: &str, event: &[u8], refusal: &Refusal) {
         let outcome = FinalOutcome::RefusedByPostHog(refusal.clone());
         if !self.settle_event(project, event, outcome.clone()) {
@@ -218,7 +221,7 @@ impl Live {
                 ..MessageOrigin::default()
             };
             let fate = MessageOutcome::Refused(Fault::RefusedByPostHog);
-            // The event has been sent, so it may be shown.
+            // The event was sent to PostHog, so it may be shown.
             let came = (Visibility::Shown, event);
             let mut entry = LiveEntry::of_message(of, (self.clock)(), came, fate, None);
             entry.outcome = outcome;
@@ -226,12 +229,12 @@ impl Live {
         }
     }
 
-    /// The entries of the ring with a version above this one, in the order of their versions, and
-    /// the number of versions and entries so far.
+    /// Returns the entries of the ring with a version above this one, in the order of their versions, the
+    /// last version, and the number of the last entry.
     fn after(&self, version: u64) -> (Vec<Arc<LiveEntry>>, u64, u64) {
         let ring = self.ring();
         let after = match version > ring.version() {
-            // It has seen those of another process.
+            // The page has seen versions of another process, so it gets all entries.
             true => 0,
             false => version,
         };
@@ -244,11 +247,11 @@ impl Live {
         (new, ring.version(), ring.last())
     }
 
-    /// The page's request: `{"latest":n,"recorded":n,"unseen":n,"entries":[row…]}`, a row for each
-    /// entry that is new or has changed since `version`. `recorded` counts entries, so that a page
-    /// knows how many it has missed; `unseen` counts events that came while no page was open. If
-    /// `latest` is below the page's version, counting has started again; then everything is sent.
-    /// With a text to find, `found` of each row says whether the entry contains it.
+    /// Returns the JSON for the page: `{"latest":n,"recorded":n,"unseen":n,"entries":[row…]}`, with a row
+    /// for each entry that is new or has changed since `version`. `recorded` counts entries, so that a
+    /// page knows how many it has missed; `unseen` counts events that arrived while no page was open. If
+    /// `latest` is below the page's version, the process has restarted, and all entries are sent.
+    /// If there is a text to find, `found` of each row states whether the entry contains it.
     pub fn json_after(&self, version: u64, find: Option<&str>) -> String {
         let (entries, latest, recorded) = self.after(version);
         let row = |entry: &Arc<LiveEntry>| {
@@ -268,8 +271,8 @@ impl Live {
         .to_string()
     }
 
-    /// The answer to a request with the query `after=NUMBER` (without it, all entries of the ring),
-    /// and optionally `find=TEXT`. From now on events are recorded for a while.
+    /// Returns the response to a request with the query `after=VERSION` (without it, all entries of the
+    /// ring) and optionally `find=TEXT`. Events are recorded for the next `WATCHED` seconds.
     pub(crate) fn updates(&self, query: Option<&str>) -> Response {
         self.page_opened();
         let after = number("after", query).unwrap_or_default();
@@ -277,8 +280,8 @@ impl Live {
         no_store(Response::new(StatusCode::OK, "application/json", text))
     }
 
-    /// The answer to a request with the query `number=NUMBER`: one entry with message and event;
-    /// 404 for an entry that is no longer in the ring.
+    /// Returns the response to a request with the query `number=NUMBER`: one entry with message and event,
+    /// or 404 if the entry is not in the ring.
     pub(crate) fn detail(&self, query: Option<&str>) -> Response {
         let entry = number("number", query).and_then(|number| self.ring().get(number).cloned());
         no_store(match entry {
@@ -311,7 +314,7 @@ fn number(wanted: &str, query: Option<&str>) -> Option<u64> {
 
 impl std::fmt::Debug for Live {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Entries hold what people did; a debug print shows only how many there were.
+        // Entries contain data about visitors, so only the number of entries is printed.
         formatter
             .debug_struct("Live")
             .field("recorded", &self.ring().last())

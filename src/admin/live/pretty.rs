@@ -1,19 +1,20 @@
-//! JSON text with line breaks and indentation, every other byte as it was, but for keys.
+//! Adds line breaks and indentation to JSON text. It masks write keys and PostHog's keys, and changes
+//! nothing else except white space.
 //!
-//! It works on the text, not on values: numbers keep their digits, duplicate keys stay, and text
-//! that is no JSON comes out readable too.
+//! It works on the text, not on values: numbers keep their digits, duplicate object keys are kept, and
+//! text that is not JSON is still readable.
 
 use crate::masked;
 
-/// Beyond this depth lines are not indented further: the output must stay near the input's size.
+/// The maximum depth of the indentation. The limit keeps the output near the size of the input.
 const DEEPEST: usize = 24;
 
-/// Breaks JSON text into lines, two blanks a level.
+/// Breaks JSON text into lines, indented by two spaces for each level.
 pub(super) fn indent(text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     let mut depth = 0usize;
     let mut rest = text.chars().peekable();
-    // Whether what comes is the value of `writeKey`.
+    // Whether the next string is the value of `writeKey`.
     let mut is_key = false;
     while let Some(letter) = rest.next() {
         match letter {
@@ -54,7 +55,7 @@ pub(super) fn indent(text: &str) -> String {
                 out.push_str(": ");
                 continue;
             }
-            // Whitespace around punctuation is ours to choose; elsewhere it keeps words apart.
+            // White space next to punctuation is dropped; between words one space is kept.
             _ if letter.is_ascii_whitespace() => {
                 let ends_word = !out.is_empty() && !out.ends_with([' ', '\n', '{', '[', ',']);
                 while rest.next_if(|next| next.is_ascii_whitespace()).is_some() {}
@@ -70,7 +71,7 @@ pub(super) fn indent(text: &str) -> String {
     out
 }
 
-/// The content of a string up to its end, and whether it has an end.
+/// Reads a string up to its closing quote. Returns its content, and whether it has a closing quote.
 fn string(rest: &mut impl Iterator<Item = char>) -> (String, bool) {
     let mut string = String::new();
     let mut escaped = false;
@@ -111,7 +112,7 @@ mod tests {
   "d": 12345678901234567890
 }"#
         );
-        // Doing it twice changes nothing.
+        // A second call changes nothing.
         assert_eq!(indent(&indented), indented);
     }
 

@@ -1,15 +1,15 @@
-//! The original text of a message, for a configuration with a setting under `privacy`: parts that
-//! were not sent are not shown. A value appears only if the event has the same one, a name only if
-//! it is Segment's own or the event has it too.
+//! Hides parts of the original text of a message if the configuration has a setting under `privacy`: only
+//! parts that were sent to PostHog are shown. A value is shown only if it is `null` or the event contains
+//! the same value. A key is shown only if Segment's libraries write it or the event contains it too.
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-/// The replacement of a value.
+/// The text that replaces a hidden value.
 const HIDDEN: &str = "(hidden: privacy)";
 
-/// Names that Segment's own libraries write, which cannot contain a visitor's data.
+/// Keys that Segment's own libraries write. They cannot contain data about a visitor.
 const OWN: &[&str] = &[
     "type",
     "event",
@@ -54,7 +54,8 @@ const OWN: &[&str] = &[
     "email",
 ];
 
-/// The message as JSON text; the whole text is hidden if it cannot be read.
+/// Returns the message as JSON text with the hidden parts replaced. A message that is not a JSON object is
+/// hidden completely.
 pub(super) fn redacted(came: &[u8], event: Option<&[u8]>) -> String {
     let mut left = EventTexts::default();
     let event = event.and_then(|event| serde_json::from_slice(event).ok());
@@ -66,7 +67,7 @@ pub(super) fn redacted(came: &[u8], event: Option<&[u8]>) -> String {
     shown.to_string()
 }
 
-/// Names and values of the event.
+/// The keys and values of the event.
 #[derive(Default)]
 struct EventTexts {
     names: HashSet<String>,

@@ -1,5 +1,5 @@
-//! The entries in the order in which they came, bounded in number and bytes, found again by number
-//! and by the event's uuid.
+//! Stores the entries in the order in which they arrived, up to a limit in number and bytes. An entry is
+//! found by its number or by the uuid of its event.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::entry::{FinalOutcome, LiveEntry, RewriteResult};
 
-/// The uuid of an event as it is written.
+/// The text of an event's uuid.
 type Uuid = [u8; 36];
 
 /// The entries.
@@ -19,11 +19,11 @@ pub(super) struct Ring {
     bytes: usize,
     /// The number of the newest entry.
     last: u64,
-    /// Counts entries and changes of them.
+    /// The number of new entries and changes of entries so far.
     version: u64,
-    /// Their numbers have no gaps.
+    /// The entries, oldest first. Their numbers have no gaps.
     entries: VecDeque<Arc<LiveEntry>>,
-    /// The newest entry of each uuid in the ring.
+    /// The number of the newest entry with each uuid.
     by_uuid: HashMap<Uuid, u64>,
 }
 
@@ -40,7 +40,7 @@ impl Ring {
         }
     }
 
-    /// Adds an entry, gives it its number, and drops the oldest ones.
+    /// Adds an entry, drops the oldest entries above the limits, and returns the number of the new entry.
     pub(super) fn add(&mut self, mut entry: LiveEntry) -> u64 {
         self.last += 1;
         self.version += 1;
@@ -85,14 +85,15 @@ impl Ring {
         self.entries.get(self.place(number)?)
     }
 
-    /// The entry of an event, which the spool may have changed but for its uuid.
+    /// Returns the number of an event's entry. It compares only the uuid, because the spool may have
+    /// changed the rest of the event.
     pub(super) fn number_of(&self, project: &str, event: &[u8]) -> Option<u64> {
         let number = *self.by_uuid.get(&uuid(event)?)?;
         let entry = self.get(number)?;
         (entry.project == project).then_some(number)
     }
 
-    /// Says where an entry is now.
+    /// Sets the outcome of an entry.
     pub(super) fn change(&mut self, number: u64, outcome: FinalOutcome, now: DateTime<Utc>) {
         let place = self.place(number);
         if let Some(entry) = place.and_then(|place| self.entries.get_mut(place)) {
@@ -112,7 +113,7 @@ fn uuid_of(entry: &LiveEntry) -> Option<Uuid> {
     }
 }
 
-/// The uuid of an event, which is at its beginning.
+/// Returns the uuid of an event. It is the first key of the event.
 fn uuid(event: &[u8]) -> Option<Uuid> {
     let text = event.strip_prefix(b"{\"uuid\":\"")?.get(..36)?;
     text.try_into().ok()

@@ -1,16 +1,16 @@
-//! An entry for the terminal: what came on the left, what left on the right.
+//! Draws an entry for a terminal: the original message on the left, the result on the right.
 
 use super::{pretty, LiveEntry, RewriteResult};
 
 /// Below this width the two sides are shown one above the other.
 const SIDE_BY_SIDE: usize = 60;
 
-/// The narrowest width that is drawn.
+/// The minimum width of the output.
 const NARROWEST: usize = 20;
 
-/// Draws one entry for a terminal of `width` columns: plain text, a line break after each line,
-/// no line wider than `width` (at least 20). Control characters are replaced, so that a message
-/// cannot steer the terminal.
+/// Draws one entry for a terminal of `width` columns, as plain text with a line break after each line.
+/// No line is wider than `width`, or 20 if `width` is less. Control characters are replaced, so that a
+/// message cannot control the terminal.
 pub fn render_terminal(entry: &LiveEntry, width: usize) -> String {
     let width = width.max(NARROWEST);
     let came = pretty::indent(&entry.came);
@@ -56,8 +56,8 @@ fn rule(title: &str, width: usize) -> String {
     format!("── {title} {line}\n")
 }
 
-/// Breaks text into lines of at most `width` columns; what continues a line is indented a little
-/// further than its beginning.
+/// Breaks text into lines of at most `width` columns. The continuation of a line is indented by four
+/// columns more than its beginning, but at most by half of `width`.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for line in text.lines() {
@@ -80,7 +80,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Characters that move the cursor, switch modes or turn the direction of what follows.
+/// Returns whether a character controls the terminal or changes the direction of the text after it.
 fn steers(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -90,8 +90,8 @@ fn columns(text: &str) -> usize {
     text.chars().map(columns_of).sum()
 }
 
-/// The columns a character takes, near enough for laying out two columns: marks take none, East
-/// Asian wide characters and emoji two.
+/// Returns the approximate number of columns of a character: 0 for combining marks, 2 for wide East Asian
+/// characters and emoji, otherwise 1.
 fn columns_of(letter: char) -> usize {
     match u32::from(letter) {
         0x0300..=0x036f | 0x200b..=0x200d | 0xfe00..=0xfe0f => 0,

@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicI64;
 use super::*;
 use crate::rewrite::Omission;
 
-/// A ring and its clock, in milliseconds.
+/// Creates a ring and its clock, in milliseconds since 1970.
 fn timed(entries: usize, came: Visibility, recording: Recording) -> (Live, Arc<AtomicI64>) {
     let now = Arc::new(AtomicI64::new(1_795_166_130_250));
     let at = Arc::clone(&now);
@@ -63,7 +63,7 @@ fn the_newest_entries_are_kept_and_a_page_knows_how_many_it_missed() {
     assert_eq!(numbers(0), [3, 4, 5]);
     assert_eq!(numbers(4), [5]);
     assert_eq!(numbers(5), [0u64; 0]);
-    // A page that has seen more than there is starts over.
+    // A page whose version is above the last one gets all entries.
     assert_eq!(numbers(99), [3, 4, 5]);
     assert_eq!(updates(&live, 0)["recorded"], 5);
     assert_eq!(detail(&live, 5)["came"], "{\n  \"n\": 5\n}");
@@ -187,8 +187,8 @@ fn the_final_outcome_of_an_event_is_sent_again_with_its_time() {
         status: 400,
         reason: "no".to_owned(),
     };
-    // It is recognised although the spool has changed it, and not taken back by its batch; an event
-    // with its uuid in another project is another one.
+    // The event is found although the spool has changed it, and the later outcome of its batch does not
+    // replace its own. An event of another project with the same uuid is a different event.
     let changed = event(b'3').replace("\"a\"", "\"a\",\"$ip\":\"192.0.2.1\"");
     assert!(!live.settle_event("other", changed.as_bytes(), FinalOutcome::Delivered));
     live.refused_by_posthog("shop", changed.as_bytes(), &refusal);
@@ -279,7 +279,7 @@ fn a_huge_message_is_cut_and_its_row_is_complete() {
     );
     let came = detail(&live, 1)["came"].as_str().unwrap().to_owned();
     assert!(came.ends_with("… 9 more bytes"));
-    // Depth must not turn 32 KiB into many megabytes of indentation.
+    // A deep text of 32 KiB must not become many megabytes of indentation.
     assert!(came.len() < 100 * entry::SIDE_LIMIT);
     let large = format!(
         "{{\"event\":\"E\",\"x\":\"{}\"}}",

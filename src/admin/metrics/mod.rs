@@ -1,5 +1,5 @@
-//! Metrics in Prometheus's text format (exposition format 0.0.4): one table names them, with the
-//! meaning and the source of the values of each; the reference page is generated from it too.
+//! Metrics in Prometheus's text format (exposition format 0.0.4). One table contains the name, the meaning
+//! and the source of the values of each metric; the reference page is generated from it too.
 
 use prometheus::proto;
 use prometheus::TextEncoder;
@@ -32,16 +32,16 @@ pub struct Metric {
 /// The kind of a metric's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
-    /// It only grows, and begins at zero with the process.
+    /// The value only grows, and is zero when the process starts.
     Counter,
-    /// It goes up and down.
+    /// The value goes up and down.
     Gauge,
-    /// How long things took, in cumulative buckets.
+    /// Durations, in cumulative buckets.
     Histogram,
 }
 
 impl MetricKind {
-    /// Prometheus's name for it.
+    /// Returns Prometheus's name for the kind.
     pub fn word(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -65,7 +65,7 @@ impl std::fmt::Debug for Metric {
     }
 }
 
-/// The values of one metric as they are read.
+/// The values of one metric, as its `read` function adds them.
 struct MetricSamples {
     kind: MetricKind,
     names: &'static [&'static str],
@@ -73,7 +73,7 @@ struct MetricSamples {
 }
 
 impl MetricSamples {
-    /// Adds a value with these values of the labels.
+    /// Adds a value with these label values.
     fn add(&mut self, labels: &[&str], value: f64) {
         let mut metric = proto::Metric::from_label(self.pairs(labels));
         match self.kind {
@@ -91,12 +91,12 @@ impl MetricSamples {
         self.metrics.push(metric);
     }
 
-    /// The same for a count, which is exact up to 2^53.
+    /// Adds a count with these label values. It is exact up to 2^53.
     fn count(&mut self, labels: &[&str], value: u64) {
         self.add(labels, value as f64);
     }
 
-    /// Adds a histogram.
+    /// Adds a histogram with these label values.
     fn times(&mut self, labels: &[&str], times: &Times) {
         if let Some(histogram) = times.of_the_library() {
             let mut metric = proto::Metric::from_label(self.pairs(labels));
@@ -117,7 +117,7 @@ impl MetricSamples {
     }
 }
 
-/// The text of all metrics that have a value.
+/// Returns the text of all metrics that have a value.
 pub(super) fn render(state: &ProxyState) -> String {
     let mut families = Vec::new();
     for metric in metrics() {
@@ -127,7 +127,7 @@ pub(super) fn render(state: &ProxyState) -> String {
             metrics: Vec::new(),
         };
         (metric.read)(state, &mut samples);
-        // The library takes a metric without values for a mistake.
+        // The library returns an error for a metric without values.
         if samples.metrics.is_empty() {
             continue;
         }

@@ -1,4 +1,4 @@
-//! The generated part of docs/metrics.md.
+//! Generates a part of docs/metrics.md.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::metrics;
 use crate::admin::requests::{RequestKind, RequestOutcome};
 
-/// The metrics, and the values of the labels of `hedgerow_requests_total`, as tables in Markdown.
+/// Returns the metrics, and the values of the labels of `hedgerow_requests_total`, as Markdown tables.
 pub fn reference() -> String {
     let mut page = String::from(
         "| Metric | Type | Labels | Meaning | What to do |\n| --- | --- | --- | --- | --- |\n",

@@ -45,7 +45,7 @@ fn a_refused_write_key_is_there_to_be_watched_before_the_first_one() {
     let keys = counts
         .iter()
         .filter(|count| count.answered == RequestOutcome::UnknownWriteKey);
-    // The calls of one message, and the batch.
+    // The calls with one message, and the batch.
     let calls = Kind::ALL.len() + 1;
     assert_eq!(keys.count(), calls, "{counts:?}");
     let later = counts
@@ -69,7 +69,7 @@ fn routes_of_the_same_name_go_on_counting() {
     count(&before, 0);
     count(&before, 1);
     let after = Requests::after(&before, routes(&["/b/", "/c/"]).into_iter());
-    // A request that began earlier ends later.
+    // A request that began with the old configuration ends after the change.
     count(&before, 1);
     count(&after, 0);
     count(&after, 1);

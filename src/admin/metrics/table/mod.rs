@@ -1,4 +1,4 @@
-//! The table of all metrics, a file for each subject.
+//! The table of all metrics, with one file for each subject.
 
 use super::Metric;
 
@@ -7,7 +7,7 @@ mod process;
 mod requests;
 mod spool;
 
-/// Every metric there is, in the order in which they are shown.
+/// Returns all metrics in the order in which they are shown.
 pub fn metrics() -> impl Iterator<Item = &'static Metric> {
     let subjects = [
         requests::METRICS,

@@ -1,4 +1,4 @@
-//! Of the way to PostHog, and to Segment accounts.
+//! Metrics of the delivery to PostHog and to Segment accounts.
 
 use crate::admin::metrics::Metric;
 use crate::admin::metrics::MetricKind::{Counter, Gauge, Histogram};

@@ -1,4 +1,4 @@
-//! Of certificates, the log and the process itself.
+//! Metrics of certificates, the log and the process itself.
 
 use crate::admin::metrics::Metric;
 use crate::admin::metrics::MetricKind::{Counter, Gauge};

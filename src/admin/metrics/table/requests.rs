@@ -1,4 +1,4 @@
-//! Of the process as a whole, of requests and of connections.
+//! Metrics of the configuration, of requests and of connections.
 
 use crate::admin::metrics::Metric;
 use crate::admin::metrics::MetricKind::{Counter, Gauge, Histogram};
@@ -116,7 +116,8 @@ pub(super) const METRICS: &[Metric] = &[
             for (reason, number) in &state.left_out_for {
                 samples.count(&["dropped", reason], *number);
             }
-            // An alert watches it, and can detect the first one only after a zero.
+            // An alert watches this counter. It can detect the first refusal only if the counter was
+            // shown as zero before.
             let of_posthog = Fault::RefusedByPostHog.code();
             if !state.refused.contains_key(of_posthog) {
                 samples.count(&["refused", of_posthog], 0);

@@ -1,4 +1,4 @@
-//! Of the spool.
+//! Metrics of the spool.
 
 use crate::admin::metrics::Metric;
 use crate::admin::metrics::MetricKind::{Counter, Gauge};
@@ -136,14 +136,14 @@ pub(super) const METRICS: &[Metric] = &[
     },
 ];
 
-/// Each project, where there is a spool.
+/// Calls `add` for each project if there is a spool.
 fn of_spool(state: &ProxyState, add: impl FnMut(&ProjectState)) {
     if state.spool.is_some() {
         state.projects.iter().for_each(add);
     }
 }
 
-/// The outcome of the spool's events.
+/// Returns the number of the spool's events for each outcome.
 fn spool_events(spool: &SpoolState) -> [(&'static str, u64); 7] {
     [
         ("stored", spool.appended),
