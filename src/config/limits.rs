@@ -60,12 +60,12 @@ pub struct RequestLimits {
     pub body_rate: Option<BodyRate>,
 }
 
-/// The least speed of a body: in each stretch of `grace`, this many bytes a second on average.
+/// The minimum rate of a body: `bytes` a second, on average over each period of at least `grace`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyRate {
     /// Bytes a second; at least one.
     pub bytes: u64,
-    /// How long a body is not measured.
+    /// How long the proxy waits before it measures the rate.
     pub grace: Duration,
 }
 
