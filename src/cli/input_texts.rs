@@ -1,4 +1,4 @@
-//! Splits an input into its JSON texts. A text is a line, several lines, or an item of an array.
+//! Splits an input into its JSON texts: objects on one line or several, and the items of arrays.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};

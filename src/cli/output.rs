@@ -15,8 +15,8 @@ macro_rules! complain {
 
 pub(super) use complain;
 
-/// Writes a command's result to standard output. It is not an error if the reader
-/// closes the pipe.
+/// Writes a command's result to standard output. A reader that closes the
+/// pipe is not an error.
 pub(super) fn print(text: &str) -> CommandEnd {
     let mut out = io::stdout().lock();
     printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))

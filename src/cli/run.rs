@@ -32,12 +32,12 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    /// The format of the log lines.
+    /// Returns the format of the log lines.
     pub(super) fn log_format(&self) -> LogFormat {
         self.log_format
     }
 
-    /// Whether the log has a line for each request.
+    /// Returns whether the log has a line for each request.
     pub(super) fn access(&self) -> Access {
         match self.access_log {
             true => Access::Logged,
@@ -188,7 +188,7 @@ fn write_no_core() {
     }
 }
 
-/// Prevents that a limit on file sizes ends the process: the spool sees a full disk instead.
+/// Makes the spool treat a limit on file sizes as a full disk. Otherwise the limit would end the process.
 fn outlive_file_size_limit() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

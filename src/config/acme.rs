@@ -89,7 +89,7 @@ impl AcmeConfig {
 pub enum Challenge {
     /// The authority fetches a file over plain HTTP, on port 80.
     Http01,
-    /// The authority connects to port 443, where it gets a special certificate.
+    /// The authority connects to port 443, and gets a certificate that contains the proof.
     TlsAlpn01,
 }
 

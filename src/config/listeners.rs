@@ -133,7 +133,7 @@ pub enum H2c {
     Off,
 }
 
-/// The `https` address of the same host.
+/// The target of a redirect: the `https` address of the same host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Redirect {
     /// The port of the `https` address.

@@ -64,7 +64,7 @@ impl Config {
         Self::load_with(path, |folder| Environment::new(folder))
     }
 
-    /// Does the same as [`load`](Self::load), and returns the marks of every file that belongs to the
+    /// Does the same as [`load`](Self::load), and also returns the marks of every file that belongs to the
     /// configuration. A mark that differs later shows a change. A file with mistakes has marks too.
     #[doc(hidden)]
     pub fn load_marked(path: &Path) -> (Result<(Self, Vec<Warning>), ConfigError>, FileMarks) {

@@ -1,9 +1,9 @@
 //! Reads one YAML file into checked values.
 //!
 //! [`Config::parse`] reads the whole file and reports every mistake at once, each with its position.
-//! The result is compiled: names are resolved, keys are read, and every value is valid. This
-//! module does not use Pingora. Besides the text it reads only the environment variables and files that
-//! the text names, through a [`SecretSource`].
+//! The result is compiled: names are resolved, keys are read, and every value is valid. This module does
+//! not use Pingora. Besides the text it reads only the environment variables and files that the text
+//! names, through a [`SecretSource`].
 //!
 //! Relative paths in a file are relative to the folder of that file.
 

@@ -87,7 +87,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Returns an error if there is no such route, or if it does not accept the key.
+    /// Returns an error if there is no such route, if it does not accept the key, or if the key is not
+    /// valid in a path.
     pub fn page(
         &self,
         path: Option<&str>,

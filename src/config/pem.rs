@@ -7,7 +7,7 @@ use rustls_pki_types::pem::{from_buf, Error, SectionKind};
 
 use super::reader::{ConfigReader, Field};
 
-/// A certificate authority of your own.
+/// The certificates of a private certificate authority.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CaFile {
     /// The path from which it was read.

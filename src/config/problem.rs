@@ -16,7 +16,7 @@ pub struct Place {
 
 /// One mistake in a configuration file, or one thing in it that is worth a warning.
 ///
-/// No field holds a secret: project keys and write keys are masked in the line as well.
+/// No field contains a secret: project keys and write keys are masked in the line as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The position where it begins.

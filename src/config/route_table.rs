@@ -60,8 +60,8 @@ impl RouteTable {
         first(own, everywhere)
     }
 
-    /// Returns whether the path has another result of `find` after it is normalized. A server may read it
-    /// in this form, so it would be on another route than Hedgerow assumes.
+    /// Returns whether the normalized path leads to another route, or to none, or only the normalized path
+    /// leads to one. A server may read the path in that form.
     pub fn is_ambiguous(&self, host: Option<&str>, path: &str) -> bool {
         let Some(normal) = normal(path) else {
             return false;
