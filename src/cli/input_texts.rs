@@ -1,11 +1,11 @@
-//! The JSON texts of an input: one a line, over several lines, or the items of arrays.
+//! Splits an input into its JSON texts: objects on one line or several, and the items of arrays.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
-/// One message or batch, or its replacement.
+/// The text of one message or batch. It may be broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct InputText {
     /// The line where it begins, counted from 1.
@@ -21,13 +21,13 @@ pub(super) enum ArrayPosition {
     Alone,
     /// The first item of an array.
     First,
-    /// A further one.
+    /// A later item of an array.
     Next,
     /// An array that has not ended and whose items so far have all been returned.
     Unclosed,
 }
 
-/// The input unpacked, where it is gzip.
+/// Returns the input, decompressed if it is gzip.
 pub(super) fn unpacked<'r>(input: impl BufRead + 'r) -> io::Result<Box<dyn BufRead + 'r>> {
     let mut input = input;
     let mut start = Vec::new();
@@ -41,26 +41,26 @@ pub(super) fn unpacked<'r>(input: impl BufRead + 'r) -> io::Result<Box<dyn BufRe
     })
 }
 
-/// Cuts an input into texts. A broken text ends with its line if possible, so that the texts behind
+/// Cuts an input into texts. A broken text ends with its line if possible, so that the texts after
 /// it are found.
 pub(super) struct InputTexts<R> {
     input: R,
-    /// Lines that have been read, and are not used up.
+    /// The lines that have been read but not fully returned.
     lines: VecDeque<Vec<u8>>,
-    /// Where the first of them is to be read on.
+    /// The position of the next byte in the first of these lines.
     at: usize,
-    /// Its number.
+    /// The number of the first of these lines, counted from 1.
     number: u64,
-    /// The lines where the arrays begin that are open.
+    /// The numbers of the lines where the open arrays begin.
     arrays: Vec<u64>,
     items: bool,
 }
 
-/// How far a value goes.
+/// The end of a value. Lines are counted from the current one, which is 0.
 enum ValueEnd {
-    /// To this byte of that line.
+    /// The value ends before the byte (second number) of the line (first number).
     To(usize, usize),
-    /// It is broken; the next text may begin with this line.
+    /// The value is broken; the next text may begin with this line.
     Broken(usize),
 }
 
@@ -76,7 +76,7 @@ impl<R: BufRead> InputTexts<R> {
         }
     }
 
-    /// The next text; none at the end.
+    /// Returns the next text, or `None` at the end of the input.
     pub fn next(&mut self) -> io::Result<Option<InputText>> {
         loop {
             let Some(byte) = self.first()? else {
@@ -113,7 +113,7 @@ impl<R: BufRead> InputTexts<R> {
         }
     }
 
-    /// The first byte that is no white space.
+    /// Skips white space and a byte order mark, and returns the next byte without using it up.
     fn first(&mut self) -> io::Result<Option<u8>> {
         const MARK: &[u8] = b"\xef\xbb\xbf";
         loop {
@@ -139,7 +139,7 @@ impl<R: BufRead> InputTexts<R> {
         }
     }
 
-    /// A line that has not been used up, counted from the current one.
+    /// Returns the line that is `ahead` lines after the current one, and reads it if needed.
     fn line(&mut self, ahead: usize) -> io::Result<Option<&[u8]>> {
         while self.lines.len() <= ahead {
             let mut line = Vec::new();
@@ -151,15 +151,15 @@ impl<R: BufRead> InputTexts<R> {
         Ok(self.lines.get(ahead).map(Vec::as_slice))
     }
 
-    /// Where the object that begins here ends.
+    /// Finds the end of the object that begins at the current position.
     fn extent(&mut self) -> io::Result<ValueEnd> {
         let mut open: Vec<u8> = Vec::new();
         let mut before = b' ';
         let mut from = self.at;
         for ahead in 0.. {
             let Some(line) = self.line(ahead)? else {
-                // With a line that holds nothing else a value begins that is spread over lines;
-                // another one may be a line that was cut short.
+                // A line with nothing but `{` begins an object that is spread over lines. Any other
+                // line may have been cut short.
                 let spread = self.line(0)?.is_some_and(|line| line.trim_ascii() == b"{");
                 return Ok(ValueEnd::Broken(if spread { ahead } else { 1 }));
             };
@@ -199,7 +199,7 @@ impl<R: BufRead> InputTexts<R> {
                 }
                 before = byte;
             }
-            // No text continues in the next line.
+            // A JSON string cannot continue in the next line.
             if text {
                 return Ok(ValueEnd::Broken(ahead + 1));
             }
@@ -208,7 +208,8 @@ impl<R: BufRead> InputTexts<R> {
         Ok(ValueEnd::Broken(1))
     }
 
-    /// Where something ends that is no object: with the line, or before the next item.
+    /// Returns the end of a value that is not an object: the end of the line or, in an array, the
+    /// position of the next comma or closing bracket.
     fn rest_of_scalar(&self) -> usize {
         let line = self.lines.front().map(Vec::as_slice).unwrap_or_default();
         if self.arrays.is_empty() {
@@ -221,7 +222,7 @@ impl<R: BufRead> InputTexts<R> {
                 _ if escaped => escaped = false,
                 b'\\' if text => escaped = true,
                 b'"' => text = !text,
-                // A bracket that closes nothing here belongs to the broken text.
+                // A `}` closes nothing here: it stays part of the broken text.
                 b',' | b']' if !text && index > self.at => return index,
                 _ => {}
             }
@@ -270,7 +271,7 @@ mod tests {
     type FoundText<'t> = (u64, &'t str, ArrayPosition);
 
     fn all(input: &[u8]) -> Vec<(u64, String, ArrayPosition)> {
-        // In small pieces, as a pipe gives them.
+        // Small reads, as from a pipe.
         let mut texts = InputTexts::new(unpacked(BufReader::with_capacity(3, input)).unwrap());
         let mut found = Vec::new();
         while let Some(text) = texts.next().unwrap() {

@@ -1,4 +1,4 @@
-//! The part of the help below the flags; completions and man pages, made from the same description.
+//! The help after the flags, the shell completions and the man pages.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ macro_rules! environment {
     };
 }
 
-/// Of the program.
+/// The help of the program after its flags.
 pub(super) const AFTER_HELP: &str = concat!(
     "Examples:
   hedgerow init --host eu --output hedgerow.yaml
@@ -34,7 +34,7 @@ Exit codes:
   2  the command cannot do its work: a mistake in flags or configuration, a taken port"
 );
 
-/// Of `run`.
+/// The help of `run` after its flags.
 pub(super) const RUN: &str = concat!(
     "Examples:
   POSTHOG_API_KEY=phc_... hedgerow run hedgerow.yaml
@@ -49,7 +49,7 @@ Exit codes:
   2  it cannot start"
 );
 
-/// Of `reload`.
+/// The help of `reload` after its flags.
 pub(super) const RELOAD: &str = concat!(
     "Example:
   hedgerow reload hedgerow.yaml
@@ -65,13 +65,13 @@ Exit codes:
   1  the process refuses it, and continues with the old one
   2  no process answers, or the file has mistakes"
 );
-/// Of `schema`.
+/// The help of `schema` after its flags.
 pub(super) const SCHEMA: &str = "Examples:
   hedgerow schema > hedgerow.schema.json
   and as the first line of hedgerow.yaml, for editors with a YAML language server:
   # yaml-language-server: $schema=hedgerow.schema.json";
 
-/// Of `check`.
+/// The help of `check` after its flags.
 pub(super) const CHECK: &str = concat!(
     "Examples:
   hedgerow check hedgerow.yaml
@@ -89,7 +89,7 @@ Exit codes:
   2  it would not"
 );
 
-/// Of `doctor`.
+/// The help of `doctor` after its flags.
 pub(super) const DOCTOR: &str = concat!(
     "Examples:
   hedgerow doctor hedgerow.yaml
@@ -104,7 +104,7 @@ Exit codes:
   2  the configuration cannot be read, or has mistakes"
 );
 
-/// Of `health`.
+/// The help of `health` after its flags.
 pub(super) const HEALTH: &str = concat!(
     "Examples:
   hedgerow health
@@ -121,7 +121,7 @@ Exit codes:
   2  the configuration cannot be read, has mistakes, or has no health address"
 );
 
-/// Of `convert`.
+/// The help of `convert` after its flags.
 pub(super) const CONVERT: &str = "Examples:
   hedgerow convert --explain < messages.jsonl
   hedgerow convert --type track export.json.gz archive/*.json
@@ -135,7 +135,7 @@ Exit codes:
   1  a message was refused; standard error says which and why
   2  the input or the configuration cannot be read";
 
-/// Of `spool`.
+/// The help of `spool` after its flags.
 pub(super) const SPOOL: &str = concat!(
     "Examples:
   hedgerow spool ls
@@ -152,7 +152,7 @@ Exit codes:
   2  there is no such spool or dead letter, or it cannot be used"
 );
 
-/// Of `demo`.
+/// The help of `demo` after its flags.
 pub(super) const DEMO: &str = "Example:
   hedgerow demo --port 8090
 
@@ -160,7 +160,7 @@ Exit codes:
   0  it was stopped
   2  it cannot start";
 
-/// Of `init`.
+/// The help of `init` after its flags.
 pub(super) const INIT: &str = "Examples:
   hedgerow init --host eu --output hedgerow.yaml
       the web server of the site passes one path on; `hedgerow snippet` prints its lines
@@ -173,7 +173,7 @@ Exit codes:
   0  the file is complete
   2  a flag has a mistake, or the file cannot be written; the existing file stays";
 
-/// Of `snippet`.
+/// The help of `snippet` after its flags.
 pub(super) const SNIPPET: &str = concat!(
     "Examples:
   hedgerow snippet > head.html
@@ -188,7 +188,7 @@ Exit codes:
   2  this configuration has no snippet"
 );
 
-/// Of `completions`.
+/// The help of `completions` after its flags.
 pub(super) const COMPLETIONS: &str = "Examples:
   hedgerow completions bash > /etc/bash_completion.d/hedgerow
   hedgerow completions fish > ~/.config/fish/completions/hedgerow.fish
@@ -197,7 +197,7 @@ Exit codes:
   0  printed
   2  no such shell, or standard output cannot be written";
 
-/// Of `man`.
+/// The help of `man` after its flags.
 pub(super) const MAN: &str = "Examples:
   hedgerow man | man -l -
   hedgerow man --output /usr/local/share/man/man1
@@ -227,7 +227,7 @@ pub(super) struct Man {
     output: Option<PathBuf>,
 }
 
-/// Prints the program's page, or writes all.
+/// Prints the program's man page, or writes the pages of all commands into a folder.
 pub(super) fn man(program: Command, options: &Man) -> CommandEnd {
     let done = match &options.output {
         Some(folder) => {

@@ -1,4 +1,4 @@
-//! One file for each command; here are their names, their flags and their exit codes.
+//! The command line. Each command has its own file; this one lists the commands and runs the chosen one.
 
 mod check;
 mod colour;
@@ -87,7 +87,7 @@ enum Command {
     Man(man_pages::Man),
 }
 
-/// Runs the command that was asked for.
+/// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     let Cli { config, command } = match Cli::try_parse() {
         Ok(asked) => asked,

@@ -1,4 +1,4 @@
-//! The output of commands: a closed pipe or a full disk does not cause a panic.
+//! Prints the output of commands. A closed pipe or a full disk does not cause a panic.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -15,14 +15,15 @@ macro_rules! complain {
 
 pub(super) use complain;
 
-/// Writes a command's result to standard output. A reader that closes the pipe is no failure.
+/// Writes a command's result to standard output. A reader that closes the
+/// pipe is not an error.
 pub(super) fn print(text: &str) -> CommandEnd {
     let mut out = io::stdout().lock();
     printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
-/// Prints what the reader of the command line has to say: the help or the version that was asked for, or
-/// what is wrong with the line.
+/// Prints the message of the command-line parser: the requested help or version, or the mistake in the
+/// command line.
 pub(super) fn help_or_mistake(said: &clap::Error) -> ExitCode {
     let written = said.print().and_then(|()| io::stdout().flush());
     match said.use_stderr() {
@@ -42,8 +43,8 @@ fn printed(written: io::Result<()>) -> CommandEnd {
     }
 }
 
-/// Lines with tabs between their columns, formatted as a table. The text after the last tab may
-/// have any length; a line with another number of columns than the one above begins a new table.
+/// Formats lines with tabs between their columns as a table. A line that has another number of columns
+/// than the line above it begins a new table.
 pub(super) fn aligned(text: &str) -> String {
     let rows: Vec<Vec<&str>> = text
         .lines()

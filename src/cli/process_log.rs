@@ -8,11 +8,11 @@ use hedgerow::logging::{self, LastLines, LimitedLog, LineWriter, OmittedLines};
 
 use super::colour::Colour;
 
-/// Writes the log to standard error, by `RUST_LOG` if it is set.
+/// Starts the log on standard error. `RUST_LOG` sets its levels.
 ///
-/// The framework's own lines contain heads of requests and answers, with cookies and keys, so they
-/// are omitted unless `RUST_LOG` names `pingora` itself. The lines have a rate limit by kind and
-/// are written by a separate thread; the returned guard waits for the last of them.
+/// Pingora's own lines contain the headers of requests and responses, with cookies and keys, so they
+/// are omitted unless `RUST_LOG` names `pingora`. Each kind of line has a rate limit. A separate thread
+/// writes the lines; the returned guard waits for the last of them.
 pub(super) fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     const FILTER: &str = "RUST_LOG";
     let default = env_logger::Env::default().default_filter_or("warn,hedgerow=info");
@@ -39,14 +39,14 @@ pub(super) fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     let logger = builder.build();
     let most = logger.filter();
     let bounded = Arc::new(LimitedLog::new(logger, "hedgerow::cli"));
-    // It is set once, here.
+    // Only this function sets the logger.
     if log::set_boxed_logger(Box::new(Arc::clone(&bounded))).is_ok() {
         log::set_max_level(most);
         logging::log_panics();
     }
     let teller = Arc::downgrade(&bounded);
     let telling = std::thread::Builder::new().name("log-bound".to_owned());
-    // If the system starts no thread, the next line of the kind reports it.
+    // If the thread cannot start, the next line of the same kind reports the omitted lines.
     let _ = telling.spawn(move || {
         while let Some(bounded) = teller.upgrade() {
             bounded.log_omitted(OmittedLines::Over);
@@ -60,10 +60,10 @@ pub(super) fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     })
 }
 
-/// How often this process looks for left-out lines that were not reported yet.
+/// The interval at which the process looks for omitted lines that it has not reported yet.
 const TELLING: Duration = Duration::from_secs(2);
 
-/// Reports left-out lines and waits for the last lines when it is dropped.
+/// Reports the omitted lines and waits for the last lines when it is dropped.
 pub(super) struct LogEnd {
     bounded: Arc<LimitedLog<env_logger::Logger>>,
     _last: LastLines,
@@ -75,7 +75,7 @@ impl Drop for LogEnd {
     }
 }
 
-/// A line for people.
+/// Writes a log line for people.
 fn text_line(
     out: &mut env_logger::fmt::Formatter,
     record: &log::Record<'_>,
@@ -88,7 +88,7 @@ fn text_line(
     writeln!(out, "{head} {message}")
 }
 
-/// One JSON object: the common fields, and the fields of this line.
+/// Writes a log line as one JSON object, with the common fields and those of this record.
 fn json_line(
     out: &mut env_logger::fmt::Formatter,
     record: &log::Record<'_>,
@@ -101,7 +101,7 @@ fn json_line(
     line.insert("target".to_owned(), record.target().into());
     line.insert("message".to_owned(), record.args().to_string().into());
     let mut fields = JsonFields(line);
-    // Taking them in cannot fail.
+    // `visit_pair` never returns an error.
     let _ = record.key_values().visit(&mut fields);
     writeln!(out, "{}", serde_json::Value::Object(fields.0))
 }
@@ -124,7 +124,7 @@ impl<'k> log::kv::VisitSource<'k> for JsonFields {
     }
 }
 
-/// Whether there is a line for each request.
+/// Whether the log has a line for each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Logged,
@@ -141,8 +141,8 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// The time of day, whatever it is set to: `Utc::now` panics before 1970, and in the line about a panic
-/// that would end the process.
+/// Returns the current time, even if the clock is before 1970. `Utc::now` panics then, and a second panic
+/// while the log reports a first one would end the process.
 pub(super) fn now() -> chrono::DateTime<chrono::Utc> {
     std::time::SystemTime::now().into()
 }

@@ -16,7 +16,7 @@ pub(super) struct ReloadArgs {
     file: Option<PathBuf>,
 }
 
-/// Asks the process at `server.upgrade_socket`, and prints its answer.
+/// Asks the process at `server.upgrade_socket` to reload, and prints its answer.
 pub(super) fn reload(config: Option<&Path>, options: &ReloadArgs) -> CommandEnd {
     let loaded = file::find(config, options.file.as_deref())
         .and_then(|path| file::load(&path, KeyLookup::Spared));

@@ -32,12 +32,12 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    /// The format of the log lines.
+    /// Returns the format of the log lines.
     pub(super) fn log_format(&self) -> LogFormat {
         self.log_format
     }
 
-    /// Whether there is a line for each request.
+    /// Returns whether the log has a line for each request.
     pub(super) fn access(&self) -> Access {
         match self.access_log {
             true => Access::Logged,
@@ -46,7 +46,7 @@ impl RunArgs {
     }
 }
 
-/// Serves until it is stopped.
+/// Serves until the process is stopped.
 pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
     let mut signals = match ProcessSignals::catch() {
         Ok(signals) => signals,
@@ -81,7 +81,7 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
         // Calls are accepted anyway; the first page that asks for the script tries again.
         Err(error) => log::warn!("analytics.js has not been loaded yet: {error}"),
     }
-    // From here on clients may wait: they are served before the process shuts down.
+    // After this check clients may connect: they are served before the process shuts down.
     if signals.stopped() {
         log::info!("the process was stopped before it served");
         return CommandEnd::Well;
@@ -122,8 +122,8 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
 /// A time before this program was written, the beginning of 2025, in seconds since 1970.
 const WRITTEN: i64 = 1_735_689_600;
 
-/// Reports a time of day that cannot be: that of a machine without a clock of its own before it has asked
-/// for the time.
+/// Reports a clock that must be wrong. A machine without a hardware clock starts with such a time and
+/// corrects it later over the network.
 fn warn_of_the_clock() {
     let now = now();
     if now.timestamp() < WRITTEN {
@@ -135,7 +135,7 @@ fn warn_of_the_clock() {
     }
 }
 
-/// Days before the expiry of a certificate from which on the start reports it.
+/// The number of days before a certificate's expiry from which the process warns at its start.
 const ENDING: i64 = 14;
 
 /// Reports certificates that have expired, or expire soon.
@@ -156,8 +156,8 @@ fn log_expiring_certificates(hedgerow: &Hedgerow) {
     }
 }
 
-/// Asks PostHog's cloud, in the background, whether it has projects with these keys. It accepts the
-/// events of any key, and drops those of an unknown one.
+/// Asks PostHog's cloud, in the background, whether it has projects with these keys. PostHog accepts
+/// the events of any key, and drops those of an unknown one.
 fn check_keys_online(config: Config) {
     let thread = std::thread::Builder::new().name("keys".to_owned());
     let started = thread.spawn(move || {
@@ -176,7 +176,7 @@ fn check_keys_online(config: Config) {
     }
 }
 
-/// A crash leaves no file with keys and events in it.
+/// Disables core files, so that a crash leaves no file with keys and events in it.
 fn write_no_core() {
     use rustix::process::{setrlimit, Resource, Rlimit};
     let none = Rlimit {
@@ -188,7 +188,7 @@ fn write_no_core() {
     }
 }
 
-/// Makes a limit on file sizes look like a full disk to the spool, instead of ending the process.
+/// Makes the spool treat a limit on file sizes as a full disk. Otherwise the limit would end the process.
 fn outlive_file_size_limit() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -201,14 +201,14 @@ fn outlive_file_size_limit() {
     }
 }
 
-/// In a release build: no observer.
+/// Adds no observer in a release build.
 #[cfg(not(debug_assertions))]
 fn watched(builder: hedgerow::proxy::Builder) -> hedgerow::proxy::Builder {
     builder
 }
 
-/// In a debug build the tests can make a request panic: at the message whose id is in
-/// `HEDGEROW_PANIC_AT`, with the whole message in the panic's text.
+/// Lets the tests make a request panic in a debug build: at a message that contains the text of
+/// `HEDGEROW_PANIC_AT`. The panic's text is the whole message.
 #[cfg(debug_assertions)]
 fn watched(builder: hedgerow::proxy::Builder) -> hedgerow::proxy::Builder {
     struct PanicAt(String);

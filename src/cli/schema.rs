@@ -5,7 +5,7 @@ use hedgerow::config::json_schema;
 use super::command_end::CommandEnd;
 use super::output::{complain, print};
 
-/// Prints it.
+/// Prints the schema.
 pub(super) fn schema() -> CommandEnd {
     match serde_json::to_string_pretty(&json_schema()) {
         Ok(text) => print(&format!("{text}\n")),

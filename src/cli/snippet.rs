@@ -88,7 +88,7 @@ enum LibraryArg {
     Posthog,
 }
 
-/// Prints the snippet, or the policy.
+/// Prints the snippet, or the page's Content-Security-Policy.
 pub(super) fn snippet(config: Option<&Path>, options: &SnippetArgs) -> CommandEnd {
     if options.nonce.is_some() && !matches!(options.kind, KindArg::Html) {
         complain!("hedgerow: --nonce: only the tag of `--for html` has one");
@@ -145,7 +145,7 @@ pub(super) fn snippet(config: Option<&Path>, options: &SnippetArgs) -> CommandEn
     }
 }
 
-/// `None` when the tag cannot have that nonce.
+/// Returns the snippet or the policy, or `None` if the tag cannot contain the nonce.
 fn text(options: &SnippetArgs, page: &Page) -> Option<String> {
     if options.csp {
         return Some(content_security_policy(page));
@@ -156,7 +156,7 @@ fn text(options: &SnippetArgs, page: &Page) -> Option<String> {
     }
 }
 
-/// Prints the remaining steps to standard error, because a page without an answer shows nothing.
+/// Prints the remaining steps to standard error, because a page that gets no answer shows no error.
 fn print_next_steps(config: &Config, page: &Page, host: PageHost<'_>) {
     let paths = page_paths(page);
     let listed = paths.join(" and ");
@@ -195,7 +195,7 @@ fn print_next_steps(config: &Config, page: &Page, host: PageHost<'_>) {
                     nginx(&paths, here)
                 );
             }
-            // A web server on the same machine comes from there.
+            // A web server on the same machine connects from these addresses.
             let local = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
             let known = |address: &IpAddr| {
                 let mut trusted = config.trusted_proxies.iter();

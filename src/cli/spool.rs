@@ -99,7 +99,7 @@ pub(super) fn spool(config: Option<&Path>, options: &SpoolArgs) -> CommandEnd {
     }
     let done = backend.run(spool.limits(), &command, &mut out);
     let text = String::from_utf8_lossy(&out);
-    // Columns for people, tabs for programs. An event is one long line.
+    // A terminal gets aligned columns, a program gets tabs. An event is one long line, not a table.
     let listed = matches!(command, SpoolCommand::Ls(_));
     let printed = match listed && io::stdout().is_terminal() {
         true => print(&aligned(&text)),

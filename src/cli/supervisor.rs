@@ -4,8 +4,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Says that this process serves, and that it is the main one: after an upgrade it was not started
-/// by the supervisor. Does nothing without a supervisor.
+/// Reports that this process serves and is the main process, because after an upgrade the supervisor
+/// did not start it. Does nothing without a supervisor.
 pub(super) fn notify_ready() {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
         return;

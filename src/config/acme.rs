@@ -1,4 +1,4 @@
-//! `acme` of a listener's `tls`: a certificate that is ordered and renewed here.
+//! `acme` of a listener's `tls`: a certificate that this process orders and renews.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,17 +11,17 @@ use super::reader::{did_you_mean, ConfigReader, Field, Section};
 use super::references;
 use super::shape::{KeyType, SectionSchema, PLAIN, SECRET};
 
-/// Let's Encrypt's directory, where browsers trust the certificates.
+/// Let's Encrypt's directory. Browsers trust its certificates.
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
-/// Its directory for trials: generous limits, and certificates that no browser trusts.
+/// Let's Encrypt's directory for trials. It has generous limits, and no browser trusts its certificates.
 const LETS_ENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
-/// The most names of a certificate; Let's Encrypt takes as many.
+/// The largest number of names in a certificate. Let's Encrypt has the same limit.
 const DOMAINS: usize = 100;
 
 const DOMAIN: &str = "a host name such as shop.example.com";
 const DIRECTORY: &str = "letsencrypt, letsencrypt-staging or a URL that begins with https://";
 
-/// A name that can be proven over HTTP or TLS.
+/// The form of a name that can be proven over HTTP or TLS: no wildcard, port or path.
 const DOMAIN_FORM: KeyType = KeyType::Pattern(r"^[^*:/\s]+$");
 
 /// `acme` of `tls`.
@@ -58,46 +58,45 @@ pub(super) const EXTERNAL_ACCOUNT: SectionSchema = SectionSchema {
     ..PLAIN
 };
 
-/// A certificate that is ordered from an authority by ACME (RFC 8555), and renewed.
+/// A certificate that the process orders from an authority by ACME (RFC 8555), and renews.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcmeConfig {
-    /// The names that it is for, lower case, each once; at least one. The first names its file.
+    /// The names in the certificate, in lower case, each once; at least one. Its file has the first name.
     pub domains: Vec<String>,
-    /// Whom the authority may write to.
+    /// The mail address at which the authority may contact the operator.
     pub email: Option<String>,
     /// The URL of the authority's directory.
     pub directory: String,
-    /// The folder that keeps the account's key and the certificates, and that processes share.
+    /// The folder that stores the account's key and the certificates. Processes may share it.
     pub storage: PathBuf,
-    /// How the names are proven, in the order in which this is tried; at least one.
+    /// The challenges that prove the names, in the order in which they are tried; at least one.
     pub challenges: Vec<Challenge>,
-    /// The authority that the directory's own certificate is checked against, instead of the public
-    /// ones.
+    /// The authority that must have signed the directory's own certificate, instead of the public ones.
     pub ca_file: Option<CaFile>,
-    /// The account at the authority that the one of ACME belongs to.
+    /// The existing account at the authority to which the ACME account is bound.
     pub external_account: Option<ExternalAccount>,
 }
 
 impl AcmeConfig {
-    /// The name that its file has.
+    /// Returns the name of the certificate's file, which is the first domain.
     pub fn name(&self) -> &str {
         self.domains.first().map_or("", String::as_str)
     }
 }
 
-/// How an authority is shown that a name is ours.
+/// The way to prove to an authority that a name belongs to this installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Challenge {
-    /// By a file that it fetches over plain HTTP, on port 80.
+    /// The authority fetches a file over plain HTTP, on port 80.
     Http01,
-    /// By a certificate that it is shown on port 443.
+    /// The authority connects to port 443, and gets a certificate that contains the proof.
     TlsAlpn01,
 }
 
 impl Challenge {
     const ALL: [Self; 2] = [Self::TlsAlpn01, Self::Http01];
 
-    /// Its name in the YAML and in ACME.
+    /// Returns the challenge's name in the YAML and in ACME.
     pub fn name(self) -> &'static str {
         match self {
             Self::Http01 => "http-01",
@@ -106,13 +105,12 @@ impl Challenge {
     }
 }
 
-/// An account that was made with the authority beforehand (RFC 8555, 7.3.4). Its key is shown by no
-/// `Debug`.
+/// An account that already exists at the authority (RFC 8555, 7.3.4). `Debug` does not show its key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ExternalAccount {
-    /// Its name.
+    /// The name of the account.
     pub key_id: String,
-    /// The key that signs for it.
+    /// The key that signs for the account.
     pub hmac_key: Vec<u8>,
 }
 
@@ -126,7 +124,7 @@ impl fmt::Debug for ExternalAccount {
     }
 }
 
-/// Reads the section. Without `domains` the certificate is for the hosts of the routes.
+/// Reads `acme`. Without `domains` the certificate is for the hosts of the routes.
 pub(super) fn read(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
@@ -230,7 +228,7 @@ fn bounded(
     Some(domains)
 }
 
-/// A name in the form of a certificate: lower case, other letters than ASCII's in Punycode.
+/// Returns a name in the form of a certificate: in lower case, with Punycode for letters outside ASCII.
 fn domain(text: &str) -> Result<String, String> {
     let text = text.trim();
     let text = text.strip_suffix('.').unwrap_or(text);
@@ -403,8 +401,8 @@ fn external_account(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<
     })
 }
 
-/// The hosts that the routes of a file name, for certificates without names. Their mistakes are
-/// reported where the routes are read.
+/// Returns the hosts of the file's routes, for certificates without `domains`. Mistakes in these hosts are
+/// reported when the routes are read.
 pub(super) fn hosts(top: &Section<'_>) -> Vec<String> {
     let mut hosts = Vec::new();
     let routes = top.get("routes").map(Field::each).unwrap_or_default();

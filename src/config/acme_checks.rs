@@ -1,15 +1,15 @@
-//! What the certificates that are ordered need of each other and of the listeners.
+//! Checks that the ordered certificates fit each other and the listeners.
 
 use super::acme::{AcmeConfig, Challenge};
 use super::listeners::{Certificate, Listener};
 use super::reader::{ConfigReader, Field, Section};
 use super::tree::NodeKind;
 
-/// Where authorities ask for HTTP-01 (RFC 8555, 8.3) and for TLS-ALPN-01 (RFC 8737, 3).
+/// The ports on which authorities request HTTP-01 (RFC 8555, 8.3) and TLS-ALPN-01 (RFC 8737, 3).
 const HTTP: u16 = 80;
 const HTTPS: u16 = 443;
 
-/// The checks that need every listener.
+/// Runs the checks that need every listener.
 pub(super) fn check(reader: &mut ConfigReader<'_>, top: &Section<'_>, listen: &[Listener]) {
     let mut files: Vec<(Field<'_>, &AcmeConfig)> = Vec::new();
     let listens = top.get("listen").map(Field::each).unwrap_or_default();
@@ -17,7 +17,7 @@ pub(super) fn check(reader: &mut ConfigReader<'_>, top: &Section<'_>, listen: &[
         .iter()
         .any(|listener| listener.tls.is_none() && listener.address.port() == HTTP);
     let mut warned = false;
-    // An entry with a mistake is not a listener, and these checks follow when it is corrected.
+    // An entry with a mistake gives no listener. These checks run once the mistake is corrected.
     if listens.len() != listen.len() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Names that a certificate can be for.
+//! Tests of the names that a certificate can have.
 
 use super::*;
 

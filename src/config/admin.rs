@@ -9,7 +9,7 @@ use super::shape::{KeyType, SectionSchema, ADDRESS, PLAIN, SECRET};
 use super::tree::NodeKind;
 use crate::admin::{AccessToken, LiveView};
 
-/// An `admin` that is more than an address.
+/// `admin` as a section instead of an address.
 pub(super) const ADMIN: SectionSchema = SectionSchema {
     name: "admin",
     label: "`admin`",
@@ -23,17 +23,18 @@ pub(super) const ADMIN: SectionSchema = SectionSchema {
     ..PLAIN
 };
 
-/// Whether the live view has been asked for.
+/// Whether the configuration requests the live view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LiveViewWanted {
-    /// By name.
+    /// The file has `live: on`.
     Yes,
-    /// The default: on, if it is allowed.
+    /// The file has no `live`: the view is on if it is allowed.
     WherePossible,
+    /// The file has `live: off`.
     No,
 }
 
-/// The address of the admin listener and its live view, unless it is `off`.
+/// Reads the address of the admin listener and its live view; `None` if it is off.
 pub(super) fn read(
     reader: &mut ConfigReader<'_>,
     top: &Section<'_>,

@@ -46,17 +46,17 @@ pub(super) const PROJECT_DELIVERY: SectionSchema = SectionSchema {
 /// How long PostHog may take, and what happens when it takes longer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryConfig {
-    /// For a connection, TLS included.
+    /// The limit for a connection, including TLS.
     pub connect_timeout: Duration,
-    /// For the answer to a batch.
+    /// The limit for the answer to a batch.
     pub timeout: Duration,
-    /// When clients get their 200, unless their project has its own mode.
+    /// When clients get their 200. A project may have its own mode.
     pub mode: DeliveryMode,
-    /// In the mode `group`, how long a request waits for others.
+    /// How long a request waits for others, in the mode `group`.
     pub linger: Duration,
-    /// In the mode `group`, the size in bytes from which on requests wait for no others.
+    /// The size in bytes at which a group is sent without further waiting, in the mode `group`.
     pub group_size: usize,
-    /// Where batches wait for PostHog to come back; none when turned off.
+    /// Where batches wait while PostHog is unreachable; `None` if it is off.
     pub spool: Option<SpoolConfig>,
 }
 
@@ -73,7 +73,7 @@ impl Default for DeliveryConfig {
     }
 }
 
-/// Whether a file has a spool, with or without mistakes.
+/// Whether the file has a `spool`, even one with mistakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SpoolNamed {
     Yes,
@@ -116,7 +116,7 @@ pub(super) fn read(
     (delivery, named)
 }
 
-/// Reads the `delivery` of a project: its own mode, if it has one.
+/// Reads the `delivery` of a project. Returns its own mode, if it has one.
 pub(super) fn of_project(
     reader: &mut ConfigReader<'_>,
     project: &Section<'_>,

@@ -1,4 +1,4 @@
-//! The differences between two configurations, key by key. Secrets are named and not shown.
+//! The differences between two configurations, key by key. Secrets are hidden.
 
 use super::delivery::DeliveryConfig;
 use super::outline::outline_of;
@@ -6,15 +6,15 @@ use super::problem::Problems;
 use super::units;
 use crate::admin::outline::{is_below, SealedOutline};
 
-/// Keys, with all below them, that only a new process changes.
+/// The keys that only a new process can change, with all keys below them.
 const NEW_PROCESS: [&str; 3] = ["server.threads", "server.upgrade_socket", "delivery.spool"];
 
 /// When a change becomes active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Force {
-    /// With a reload.
+    /// After a reload.
     Reload,
-    /// With a new process.
+    /// After a new process has started.
     NewProcess,
 }
 
@@ -24,26 +24,26 @@ pub struct Difference {
     /// The path of the key. Routes, listeners and other entries of lists have their path, address
     /// or host as a name, if they have one.
     pub path: String,
-    /// Its value before; none where it was not there.
+    /// The value before; `None` if the key was not there.
     pub before: Option<String>,
-    /// Its value after; none where it is not there.
+    /// The value after; `None` if the key is not there.
     pub after: Option<String>,
-    /// When that becomes active.
+    /// When the change becomes active.
     pub force: Force,
 }
 
-/// The differences between the texts of two configurations, in the order of paths.
+/// Returns the differences between the texts of two configurations, in the order of paths.
 ///
 /// # Errors
 ///
-/// Where one of them is no YAML.
+/// Returns an error if one of them is not YAML.
 pub fn differences(before: &str, after: &str) -> Result<Vec<Difference>, Problems> {
     const SALT: &[u8] = b"both stay unchanged in this process";
     let (before, after) = (outline_of(before)?, outline_of(after)?);
     Ok(differences_of(before.sealed(SALT), after.sealed(SALT)))
 }
 
-/// The differences between two configurations, both sealed with one salt.
+/// Returns the differences between two outlines. Both must be sealed with the same salt.
 pub fn differences_of(before: SealedOutline, after: SealedOutline) -> Vec<Difference> {
     let (before, mut after) = (before.0, after.0);
     let spooled = before
@@ -64,7 +64,7 @@ pub fn differences_of(before: SealedOutline, after: SealedOutline) -> Vec<Differ
     all
 }
 
-/// The differences as lines.
+/// Returns the differences as text, one line for each.
 pub fn render_differences(differences: &[Difference]) -> String {
     let mut text = String::new();
     for Difference {
@@ -111,8 +111,8 @@ fn difference(
     }
 }
 
-/// Whether this extends one of the times from which a spool calculates how long one process may
-/// hold the lead.
+/// Returns whether the change makes one of the timeouts longer from which a spool calculates how long one
+/// process may remain the leader.
 fn is_longer(path: &str, before: Option<&str>, after: Option<&str>) -> bool {
     let default = DeliveryConfig::default();
     let unsaid = match path {
@@ -198,7 +198,7 @@ limits: {body: 1MiB}
         let found = compared(&after, b"one");
         let paths: Vec<&str> = found.iter().map(|found| found.path.as_str()).collect();
         assert_eq!(paths, ["projects.shop.api_key"]);
-        // Under another salt no two values are equal.
+        // With different salts no two values are equal.
         assert_eq!(compared(BEFORE, b"two").len(), 4);
     }
 

@@ -1,4 +1,4 @@
-//! `library` of a route's `segment`: analytics.js, where it comes from and under which names.
+//! `library` of a route's `segment`: the source of analytics.js, and the names under which it is served.
 
 use std::path::{Path, PathBuf};
 
@@ -44,19 +44,19 @@ pub(super) const LIBRARY: SectionSchema = SectionSchema {
     ..PLAIN
 };
 
-/// The most versions from before an upgrade.
+/// The largest number of previous versions.
 const PREVIOUS: usize = 8;
 
 /// The versions of analytics.js that a route serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LibraryFiles {
-    /// Today's.
+    /// The current version.
     pub current: LibrarySource,
-    /// Those before it, for their chunks only.
+    /// The previous versions. Only their chunks are served.
     pub previous: Vec<PreviousLibrary>,
 }
 
-/// Where today's version comes from.
+/// The source of the current version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LibrarySource {
     /// The folder `dist/umd` of the npm package.
@@ -65,17 +65,17 @@ pub enum LibrarySource {
     Url(Host, KeptArchive),
 }
 
-/// Where a version from before an upgrade is.
+/// The source of a previous version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PreviousLibrary {
     /// The folder `dist/umd` of the npm package.
     Folder(PathBuf),
-    /// An archive that was fetched then.
+    /// An archive that was downloaded when that version was current.
     Kept(KeptArchive),
 }
 
 impl LibraryFiles {
-    /// The files and folders that it is read from.
+    /// Returns the files and folders from which the versions are read.
     pub fn paths(&self) -> Vec<PathBuf> {
         let current = match &self.current {
             LibrarySource::Folder(folder) => folder.clone(),
@@ -94,18 +94,18 @@ impl LibraryFiles {
 pub struct KeptArchive {
     /// The folder of all stored packages.
     pub folder: PathBuf,
-    /// The hash of the file.
+    /// The SHA-256 of the file.
     pub sha256: Sha256,
 }
 
 impl KeptArchive {
-    /// The file.
+    /// Returns the path of the file.
     pub fn file(&self) -> PathBuf {
         self.folder.join(format!("{}.tgz", self.sha256))
     }
 }
 
-/// Reads the section.
+/// Reads `library`.
 pub(super) fn read(
     reader: &mut ConfigReader<'_>,
     library: &Section<'_>,
@@ -202,7 +202,7 @@ fn hash_of(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Sha256> {
         .ok()
 }
 
-/// A folder, or the hash of an archive that was kept.
+/// Reads a previous version: a folder, or the hash of a stored archive.
 fn before(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,

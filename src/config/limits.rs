@@ -1,4 +1,4 @@
-//! `limits`: what bodies, connections and clients may take.
+//! `limits`: the limits on bodies, connections and clients.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::reader::{ConfigReader, Field, Section};
 use super::shape::{KeyType, SectionSchema, PLAIN};
 use crate::rewrite::Bounds;
 
-/// The shortest and the longest that a client may be given for something.
+/// The bounds of the durations that the file may give clients.
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTES: Duration = Duration::from_secs(300);
 
@@ -37,21 +37,22 @@ pub(super) const LIMITS: SectionSchema = SectionSchema {
     ..PLAIN
 };
 
-/// Bounds on bodies, in bytes.
+/// The limits on bodies, connections and clients. Sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestLimits {
-    /// The largest body, inflated; a larger one gets 413.
+    /// The largest body after decompression; a larger one gets 413.
     pub body: usize,
-    /// All bodies held at once; past it a request gets 503.
+    /// The largest size of all bodies in memory together; a request above it gets 503.
     pub memory: usize,
-    /// All connections of clients that are open at once.
+    /// The largest number of open client connections.
     pub connections: usize,
-    /// Those of one address (of one /64 with IPv6) that is not in `trusted_proxies`.
+    /// The largest number of open connections of one address (one /64 with IPv6) that is not in
+    /// `trusted_proxies`.
     pub connections_per_client: usize,
-    /// Requests a second of one address (of one /64 with IPv6) that is not in `trusted_proxies`;
-    /// without a number as many as come.
+    /// The largest number of requests a second of one address (one /64 with IPv6) that is not in
+    /// `trusted_proxies`; `None` for no limit.
     pub requests_per_client: Option<usize>,
-    /// Requests a second with one write key; without a number as many as come.
+    /// The largest number of requests a second with one write key; `None` for no limit.
     pub requests_per_key: Option<usize>,
     /// How long the head of a request may take, from its first byte to its last.
     pub head_timeout: Duration,
@@ -59,12 +60,12 @@ pub struct RequestLimits {
     pub body_rate: Option<BodyRate>,
 }
 
-/// The least speed of a body: in each stretch of `grace`, this many bytes a second on average.
+/// The minimum rate of a body: `bytes` a second, on average over each period of at least `grace`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyRate {
     /// Bytes a second; at least one.
     pub bytes: u64,
-    /// How long a body is not measured.
+    /// How long the proxy waits before it measures the rate.
     pub grace: Duration,
 }
 
@@ -92,7 +93,7 @@ impl Default for RequestLimits {
     }
 }
 
-/// How fast a body has to come.
+/// Reads the minimum rate of a body; `None` if it is off.
 fn body_rate(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<BodyRate> {
     let said = section.get("body_rate");
     let is_off = said.is_some_and(Field::is_off);
@@ -111,7 +112,7 @@ fn body_rate(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<Bod
     })
 }
 
-/// Reads `limits`. A window that is not given fits into the body, memory holds at least a body.
+/// Reads `limits`. The default of `window` is at most `body`, and that of `memory` is at least `body`.
 pub(super) fn read(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> (RequestLimits, Bounds) {
     const MOST: u64 = 1 << 30;
     let mut limits = RequestLimits::default();

@@ -1,4 +1,4 @@
-//! `listen`, `health` and `trusted_proxies`: what they hold, and how they are read.
+//! `listen`, `health` and `trusted_proxies`: their values, and how they are read.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::site::PathPrefix;
 
 const ADDRESS: &str = "an address and a port such as 127.0.0.1:8080 (IPv6 in quotes: \"[::1]:80\")";
 
-/// An entry of `listen` that is more than an address.
+/// An entry of `listen` that is a section instead of an address.
 pub(super) const LISTENER: SectionSchema = SectionSchema {
     name: "listen",
     label: "an entry of `listen`",
@@ -54,28 +54,27 @@ pub(super) const TLS: SectionSchema = SectionSchema {
     ..PLAIN
 };
 
-/// The address on which Hedgerow accepts requests.
+/// An address on which Hedgerow accepts requests, and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// Address and port; port 0 takes any free one.
+    /// The address and port; port 0 takes any free port.
     pub address: SocketAddr,
-    /// The certificate of a TLS listener; of several the first one, which clients get that name no
-    /// host or an unknown one.
+    /// The first certificate of a TLS listener. Clients that send no host name, or an unknown one, get it.
     pub tls: Option<Certificate>,
-    /// The others, each for the names in it.
+    /// The other certificates, each for the names in it.
     pub more_certificates: Vec<Certificate>,
-    /// The load balancers in front that send the PROXY protocol with the client's address.
+    /// The networks of the load balancers that send the client's address in the PROXY protocol.
     pub proxy_protocol: Vec<IpNet>,
     /// Whether the listener also accepts HTTP/2 without TLS.
     pub h2c: H2c,
     /// The target of the redirect for site requests without TLS; `None` for no redirect.
     pub redirect: Option<Redirect>,
-    /// The path of its health check, if it has one.
+    /// The path of the listener's health check, if it has one.
     pub health: Option<PathPrefix>,
 }
 
 impl Listener {
-    /// A listener without TLS and without options.
+    /// Returns a listener without TLS and without options.
     pub(crate) fn plain(address: SocketAddr) -> Self {
         Self {
             address,
@@ -88,17 +87,17 @@ impl Listener {
         }
     }
 
-    /// The listener of a file that names none.
+    /// Returns the listener of a file without `listen`.
     pub(super) fn of_this_machine() -> Self {
         Self::plain(DEFAULT_LISTENER)
     }
 
-    /// All of its certificates, the first one first.
+    /// Returns all certificates, in the order of the file.
     pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
         self.tls.iter().chain(&self.more_certificates)
     }
 
-    /// Those that files hold.
+    /// Returns the certificates from existing files.
     pub fn certificate_files(&self) -> impl Iterator<Item = &TlsFiles> {
         self.certificates().filter_map(|one| match one {
             Certificate::Files(tls) => Some(tls),
@@ -106,7 +105,7 @@ impl Listener {
         })
     }
 
-    /// Those that are ordered.
+    /// Returns the certificates that this process orders.
     pub fn ordered_certificates(&self) -> impl Iterator<Item = &AcmeConfig> {
         self.certificates().filter_map(|one| match one {
             Certificate::Files(_) => None,
@@ -118,30 +117,30 @@ impl Listener {
 /// Where a certificate of a listener comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Certificate {
-    /// From existing files.
+    /// It is in existing files.
     Files(TlsFiles),
-    /// It is ordered and renewed by this process.
+    /// This process orders and renews it.
     Acme(AcmeConfig),
 }
 
 /// Whether a listener accepts HTTP/2 without TLS, with prior knowledge (RFC 9113, 3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum H2c {
-    /// It does, in addition to HTTP/1.
+    /// It accepts HTTP/2 in addition to HTTP/1.
     On,
-    /// It is not.
+    /// It accepts only HTTP/1.
     #[default]
     Off,
 }
 
-/// The `https` address of the same host.
+/// The target of a redirect: the `https` address of the same host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Redirect {
-    /// Its port.
+    /// The port of the `https` address.
     pub port: u16,
 }
 
-/// The files of a listener's certificate, readable when the configuration was read.
+/// The files of a listener's certificate. They were readable when the configuration was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate chain, PEM.
@@ -150,10 +149,10 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// The listener of a file that names none.
+/// The address of the listener of a file without `listen`.
 const DEFAULT_LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// The listeners; one on loopback if the file names none.
+/// Reads `listen`. Without it there is one listener on loopback.
 pub(super) fn listen(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<Listener> {
     let mut listeners: Vec<Listener> = Vec::new();
     let Some(field) = top.get("listen") else {
@@ -187,15 +186,15 @@ pub(super) fn listen(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<Li
     listeners
 }
 
-/// Whether only one of two addresses can be listened on: 0.0.0.0 takes every IPv4 address, and [::]
-/// those of IPv4 as well.
+/// Returns whether two addresses conflict, so that only one can be listened on. 0.0.0.0 takes every IPv4
+/// address, and [::] takes every IPv6 and IPv4 address.
 pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let takes = |wide: IpAddr, narrow: IpAddr| {
         wide == narrow || (wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4()))
     };
-    // Port 0 is another port each time.
+    // Port 0 takes a different free port each time.
     let same_port = one.port() == other.port() && one.port() != 0;
-    // An IPv4 address may be written as one of IPv6.
+    // An IPv4 address may be written in IPv6 form.
     let (one, other) = (one.ip().to_canonical(), other.ip().to_canonical());
     same_port && (takes(one, other) || takes(other, one))
 }
@@ -265,7 +264,7 @@ fn health_path(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<PathP
     }
 }
 
-/// `https`, or `https:PORT`.
+/// Reads `https` or `https:PORT`.
 fn redirect(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Redirect> {
     const EXPECTED: &str = "https, or https: and a port";
     let text = reader.text(field, EXPECTED)?;
@@ -283,7 +282,7 @@ fn redirect(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Redirect
     }
 }
 
-/// One certificate, or a list of several.
+/// Reads one certificate or a list of several.
 fn certificates(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
@@ -342,7 +341,7 @@ pub(super) fn address(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Optio
     }
 }
 
-/// The address that serves only health, unless it is `off`.
+/// Reads the address that serves only health; `None` if it is off.
 pub(super) fn health(
     reader: &mut ConfigReader<'_>,
     top: &Section<'_>,
@@ -366,7 +365,7 @@ pub(super) fn health(
     Some(address)
 }
 
-/// Networks, or single addresses, whose `X-Forwarded-For` is trusted.
+/// Reads the networks and single addresses whose `X-Forwarded-For` is trusted.
 pub(super) fn trusted_proxies(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<IpNet> {
     match top.get("trusted_proxies") {
         Some(field) => networks_of(reader, field),
@@ -400,7 +399,7 @@ fn networks_of(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Vec<IpNet> {
     networks
 }
 
-/// Whether connections to this host and port come back in at one of our listeners.
+/// Returns whether a connection to this host and port would arrive at one of our own listeners.
 pub(super) fn is_ours(listen: &[Listener], name: &str, port: u16) -> bool {
     let address: Option<IpAddr> = match name {
         "localhost" => Some(IpAddr::from([127, 0, 0, 1])),

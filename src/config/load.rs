@@ -1,4 +1,4 @@
-//! From the text of a file to a checked configuration, with all mistakes at once.
+//! Reads the text of a file into a checked configuration, and reports all mistakes at once.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Every mistake in it, in the order of lines. A text that is not YAML is one mistake, and so is
-    /// one of more than 1 MiB.
+    /// Returns every mistake in the text, in the order of lines. A text that is not YAML, or is larger than
+    /// 1 MiB, is one mistake.
     pub fn parse(text: &str, secrets: &dyn SecretSource) -> Result<(Self, Vec<Warning>), Problems> {
         let start = Place { line: 1, column: 1 };
         if text.len() > FILE_LIMIT {
@@ -58,13 +58,14 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Unreadable`] for the file itself, else [`ConfigError::Invalid`].
+    /// Returns [`ConfigError::Unreadable`] if the file itself cannot be read, and [`ConfigError::Invalid`]
+    /// if it has mistakes.
     pub fn load(path: &Path) -> Result<(Self, Vec<Warning>), ConfigError> {
         Self::load_with(path, |folder| Environment::new(folder))
     }
 
-    /// The same, with the marks of every file that belongs to it; a mark that differs later shows a
-    /// change. They exist for a file with mistakes as well.
+    /// Does the same as [`load`](Self::load), and also returns the marks of every file that belongs to the
+    /// configuration. A mark that differs later shows a change. A file with mistakes has marks too.
     #[doc(hidden)]
     pub fn load_marked(path: &Path) -> (Result<(Self, Vec<Warning>), ConfigError>, FileMarks) {
         let mut marks = FileMarks::of([path.to_owned()]);
@@ -86,12 +87,12 @@ impl Config {
         (loaded, marks)
     }
 
-    /// The same where the secrets may be missing ([`WithoutSecrets`]): enough to look at it, and
-    /// for nothing that reaches PostHog.
+    /// Does the same as [`load`](Self::load), but secrets may be missing ([`WithoutSecrets`]). The result
+    /// can be inspected, but not used to reach PostHog.
     ///
     /// # Errors
     ///
-    /// Those of [`load`](Self::load).
+    /// Returns the errors of [`load`](Self::load).
     pub fn load_without_secrets(path: &Path) -> Result<(Self, Vec<Warning>), ConfigError> {
         Self::load_with(path, |folder| WithoutSecrets::new(folder))
     }
@@ -121,7 +122,7 @@ impl Config {
     }
 }
 
-/// The file as one value.
+/// Returns the file as one value.
 pub(super) fn whole(root: &Node) -> Field<'_> {
     Field {
         node: root,
@@ -130,7 +131,7 @@ pub(super) fn whole(root: &Node) -> Field<'_> {
     }
 }
 
-/// The sections of a file, and what they need of each other.
+/// Reads the sections of a file, and checks that they fit each other.
 pub(super) fn compile(reader: &mut ConfigReader<'_>, file: &Field<'_>) -> Option<Config> {
     let top = reader.section(file, &FILE)?;
     let listen = listeners::listen(reader, &top);
@@ -171,7 +172,7 @@ pub(super) fn compile(reader: &mut ConfigReader<'_>, file: &Field<'_>) -> Option
     })
 }
 
-/// Pages keep sessions with the code in the library's loader.
+/// Warns if pages cannot keep sessions, because they need the code in the library's loader.
 fn warn_about_pages_without_a_library(
     reader: &mut ConfigReader<'_>,
     top: &Section<'_>,
@@ -190,7 +191,7 @@ fn warn_about_pages_without_a_library(
     }
 }
 
-/// A kind of spool may take no event as large as the others do.
+/// Warns if the spool may not accept events of the allowed size.
 fn warn_about_large_events(
     reader: &mut ConfigReader<'_>,
     top: &Section<'_>,
@@ -204,7 +205,8 @@ fn warn_about_large_events(
     }
 }
 
-/// Events that a Segment account also sends to PostHog are recognised only by their id.
+/// Warns if PostHog would count events twice. It recognises an event that a Segment account also sends only
+/// by its id.
 fn warn_about_two_ids(
     reader: &mut ConfigReader<'_>,
     top: &Section<'_>,
@@ -224,7 +226,7 @@ fn warn_about_two_ids(
     }
 }
 
-/// Where a file stops being UTF-8.
+/// Returns the mistake of a file that is not UTF-8, at the position of the first invalid byte.
 fn not_text(error: &std::string::FromUtf8Error) -> Problems {
     let valid = error.utf8_error().valid_up_to();
     let text = error.as_bytes().get(..valid).unwrap_or_default();

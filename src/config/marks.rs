@@ -1,16 +1,16 @@
-//! The state of files when they were checked, to detect a change: written in place, replaced by
-//! another file of the name, or reached through a link that has changed.
+//! Records the state of files, to detect changes: a file is written in place, is replaced by another file
+//! of the same name, or is reached through a link that has changed.
 //!
-//! The files are checked repeatedly instead of being watched by the kernel. The kernel's notices
-//! belong to the target of a name, so each link on the way and each folder would have to be
-//! watched, network disks send none, and a full queue loses some; a check costs a system call.
+//! The process checks the files repeatedly and does not let the kernel watch them. The kernel watches the
+//! target of a name, so each link on the way and each folder would need a watch. Network disks send no
+//! notices, and a full queue loses some. A check of a file costs one system call.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The entries of a folder that are looked at.
+/// The largest number of entries of a folder that are checked.
 const ENTRIES: usize = 2_000;
 
 /// The marks of some files and folders.
@@ -22,8 +22,8 @@ pub struct FileMarks {
     found: Vec<(PathBuf, Option<FileMark>)>,
 }
 
-/// Which file it is, and when it was changed last. Also a write that keeps size and time of a file
-/// sets its time of change.
+/// The identity of a file, its size, and when it was changed last. Even a write that keeps the size and
+/// the modification time changes `changed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct FileMark {
     file: (u64, u64),
@@ -33,7 +33,7 @@ struct FileMark {
 }
 
 impl FileMarks {
-    /// The marks of these paths, and of the files in folders. A missing file has no mark.
+    /// Returns the marks of these paths, and of the files in folders. A missing file has no mark.
     pub fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let mut marks = Self::default();
         for path in paths {
@@ -42,7 +42,7 @@ impl FileMarks {
         marks
     }
 
-    /// Takes those of others in.
+    /// Adds the marks of `others`.
     pub(super) fn join(&mut self, others: Self) {
         // For a file that is in both, the earlier mark detects more changes.
         for path in others.paths {
@@ -55,13 +55,13 @@ impl FileMarks {
         }
     }
 
-    /// The marks of the same files and folders as they are now.
+    /// Returns the current marks of the same paths.
     #[must_use]
     pub fn again(&self) -> Self {
         Self::of(self.paths.iter().cloned())
     }
 
-    /// Adds one path. If it is added before it is read, it detects every change after that.
+    /// Adds one path. If it is added before its file is read, its mark detects every later change.
     pub fn add(&mut self, path: PathBuf) {
         if self.paths.contains(&path) {
             return;
@@ -111,12 +111,12 @@ mod tests {
         let look = || FileMarks::of([at("data/file")]);
         let before = look();
         assert_eq!(before, look());
-        // As a ConfigMap does it.
+        // As Kubernetes updates a ConfigMap.
         std::os::unix::fs::symlink("two", at("new")).unwrap();
         fs::rename(at("new"), at("data")).unwrap();
         let swapped = look();
         assert_ne!(before, swapped);
-        // As editors do it.
+        // As editors save a file.
         fs::write(at("two/new"), "text").unwrap();
         fs::rename(at("two/new"), at("two/file")).unwrap();
         let replaced = look();

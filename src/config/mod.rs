@@ -1,11 +1,11 @@
-//! One YAML file to checked values.
+//! Reads one YAML file into checked values.
 //!
-//! [`Config::parse`] reads the whole file and reports every mistake at once, each with its place.
-//! The result is compiled: names are resolved, keys are read, and every value is valid. It does not
-//! use the framework; besides the text it reads only the environment variables and files that the
-//! text names, through a [`SecretSource`].
+//! [`Config::parse`] reads the whole file and reports every mistake at once, each with its position.
+//! The result is compiled: names are resolved, keys are read, and every value is valid. This module does
+//! not use Pingora. Besides the text it reads only the environment variables and files that the text
+//! names, through a [`SecretSource`].
 //!
-//! Relative paths in a file start at the folder of that file.
+//! Relative paths in a file are relative to the folder of that file.
 
 mod acme;
 mod acme_checks;

@@ -1,4 +1,4 @@
-//! The compiled configuration: values that cannot be bad, shared and never changed.
+//! The compiled configuration. All values are valid, shared and never changed.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::admin::LiveView;
 use crate::posthog::ApiKey;
 use crate::rewrite::{Bounds, Mapping};
 
-/// One configuration, checked and compiled: what `docs/configuration.md` describes key by key.
+/// One configuration, checked and compiled. `docs/configuration.md` describes it key by key.
 ///
 /// It never changes: a reload creates another one, and a request keeps the configuration with which
 /// it began.
@@ -42,24 +42,24 @@ use crate::rewrite::{Bounds, Mapping};
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// The file that it was read from, if it was one.
+    /// The file from which it was read, if any.
     #[doc(hidden)]
     pub file: Option<PathBuf>,
     /// The active values of that file, key by key.
     pub outline: Option<Arc<Outline>>,
-    /// Where requests come in; at least one.
+    /// The listeners that accept requests; at least one.
     #[doc(hidden)]
     pub listen: Vec<Listener>,
-    /// Where health, metrics and the live view are served; none when turned off.
+    /// The address that serves health, metrics and the live view; `None` if off.
     #[doc(hidden)]
     pub admin: Option<SocketAddr>,
-    /// Whether the live view is among them, and for which clients.
+    /// Whether `admin` serves the live view, and to which clients.
     #[doc(hidden)]
     pub live: LiveView,
     /// The address that serves only health; `None` if off.
     #[doc(hidden)]
     pub health: Option<SocketAddr>,
-    /// Whose `X-Forwarded-For` is believed.
+    /// The networks whose `X-Forwarded-For` is trusted.
     #[doc(hidden)]
     pub trusted_proxies: Vec<IpNet>,
     /// The projects in the order of the file.
@@ -71,26 +71,26 @@ pub struct Config {
     /// How messages are mapped.
     #[doc(hidden)]
     pub mapping: Mapping,
-    /// Who keeps sessions.
+    /// Whether and how sessions are kept.
     #[doc(hidden)]
     pub sessions: SessionMode,
-    /// Bounds on what one request may take, for the rewriting.
+    /// The limits of the rewriting, for one request.
     #[doc(hidden)]
     pub bounds: Bounds,
-    /// Bounds on bodies, one by one and together.
+    /// The limits on bodies, connections and clients.
     #[doc(hidden)]
     pub limits: RequestLimits,
     /// How long PostHog may take, and what happens when it takes longer.
     #[doc(hidden)]
     pub delivery: DeliveryConfig,
-    /// The process.
+    /// The settings of the process.
     #[doc(hidden)]
     pub server: ServerConfig,
 }
 
 impl Config {
-    /// Addresses and ports of `listen`, in the order of the file; at least one, which is
-    /// 127.0.0.1:8080 if the file names none. A host proxy need not listen there.
+    /// Returns the addresses and ports of `listen`, in the order of the file. A file without `listen` has
+    /// the address 127.0.0.1:8080. A proxy that embeds Hedgerow need not listen there.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.listen.iter().map(|listener| listener.address)
     }
@@ -98,14 +98,14 @@ impl Config {
 
 #[doc(hidden)]
 impl Config {
-    /// The route of a request, and its path after the route's prefix and slash. It tries each route
+    /// Returns the route of a request, and its path after the route's prefix and slash. It tries each route
     /// in turn; use [`RouteTable`](super::RouteTable) for frequent look-ups.
     ///
     /// `host` is the request's authority, with or without a port; `path` is its path as it was
     /// sent, without the query.
     ///
-    /// On `segment` routes slashes that follow each other count once; what else there is gets its
-    /// paths as they were sent.
+    /// On `segment` routes several slashes in a row count as one. Other routes get their paths as they were
+    /// sent.
     pub fn route<'p>(&self, host: Option<&str>, path: &'p str) -> Option<(&Route, &'p str)> {
         self.routes.iter().find_map(|route| {
             let host_matches = match &route.host {
@@ -120,13 +120,13 @@ impl Config {
         })
     }
 
-    /// The project of this name.
+    /// Returns the project with this name.
     pub fn project(&self, name: &str) -> Option<&Arc<Project>> {
         self.projects.iter().find(|project| project.name == name)
     }
 
-    /// The defaults and one project called `default`, whose key is a placeholder: enough to rewrite
-    /// events, which do not contain the key. No route leads to it.
+    /// Returns the defaults with one project called `default`, whose key is a placeholder. That is enough
+    /// to rewrite events, which do not contain the key. No route leads to this project.
     pub fn default_for_convert() -> Self {
         let project = "us".parse().ok().zip(ApiKey::new("phc_placeholder").ok());
         let projects = project.map(|(host, api_key)| {

@@ -44,32 +44,32 @@ pub(super) const HEALTH: SectionSchema = SectionSchema {
 /// The servers of a site; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteOrigin {
-    /// In the order of the file.
+    /// The servers, in the order of the file.
     pub servers: Vec<Host>,
-    /// The Segment route whose snippet is added to the site's pages.
+    /// The path of the `segment` or `posthog` route whose snippet is added to the site's pages.
     pub inject: Option<PathPrefix>,
-    /// How it is determined that a server is away; only where there are several.
+    /// How the process detects that a server is down. It checks only if there are several.
     pub health: ServerHealthCheck,
     /// What happens to header fields with underscores in their names.
     pub underscores: Underscores,
-    /// How long an idle connection to a server is kept: zero for not at all, `None` for the
-    /// server's announcement and the default.
+    /// How long an idle connection to a server is kept. Zero keeps none; with `None` the server's own
+    /// announcement or the default counts.
     pub keepalive: Option<Duration>,
 }
 
-/// How it is determined that a server of a site is away.
+/// How the process detects that a server of a site is down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerHealthCheck {
-    /// Only when a request fails to connect.
+    /// Only by a request that fails to connect.
     Off,
-    /// A connection is tried every so often.
+    /// The process opens a connection at this interval.
     Connect(Duration),
-    /// A path is asked for every so often; a 2xx or 3xx is well.
+    /// The process requests this path at this interval. A status of 2xx or 3xx is healthy.
     Path(String, Duration),
 }
 
-/// Reads a route's `origin`: a server, a list of them, or a section. Its `inject` is added to
-/// `injects`, which is checked when all routes are known.
+/// Reads a route's `origin`: a server, a list of servers, or a section. Adds its `inject` to `injects`,
+/// which is checked when all routes are known.
 pub(super) fn read<'n>(
     reader: &mut ConfigReader<'_>,
     field: &Field<'n>,

@@ -7,11 +7,11 @@ use super::schema::sections;
 use super::source::{holds_login, is_secret_key, RawProblem, SourceText};
 use super::tree::{self, Node, NodeKind, SourceSpan};
 
-/// The outline of the text of a configuration.
+/// Returns the outline of a configuration's text.
 ///
 /// # Errors
 ///
-/// Where it is no YAML.
+/// Returns an error if the text is not YAML.
 pub fn outline_of(text: &str) -> Result<Outline, Problems> {
     let root = tree::read(text).map_err(|broken| {
         let Place { line, column } = broken.place;
@@ -31,7 +31,7 @@ fn collect(node: &Node, path: String, secret: bool, values: &mut Outline) {
             for (index, item) in items.iter().enumerate() {
                 let name = name_of(item).unwrap_or_else(|| index.to_string());
                 let mut below = format!("{path}[{name}]");
-                // Of two with one name the second has its number as well.
+                // If two items have the same name, the second also gets its index.
                 if values.has_below(&below) {
                     below = format!("{path}[{name} {index}]");
                 }
@@ -65,7 +65,7 @@ fn add(values: &mut Outline, path: String, held: String, secret: bool) {
     values.add(path, held, shown);
 }
 
-/// The name of an entry of a list.
+/// Returns the name of a list's item: its host, path or address.
 fn name_of(node: &Node) -> Option<String> {
     let NodeKind::Mapping(entries) = &node.kind else {
         return None;
@@ -83,7 +83,7 @@ fn name_of(node: &Node) -> Option<String> {
     }
 }
 
-/// The only mistake of a text that cannot be read at all.
+/// Returns the only mistake of a text that cannot be read at all.
 pub(super) fn only_problem(text: &str, place: Place, message: String) -> Problems {
     SourceText::broken(text, sections()).problems(vec![RawProblem {
         span: SourceSpan::point(place),

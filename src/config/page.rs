@@ -1,4 +1,4 @@
-//! What a page needs to know about a configuration.
+//! Finds the snippet's data for a page in a configuration.
 
 use thiserror::Error;
 
@@ -14,7 +14,7 @@ use crate::site::PageSessions;
 /// Which libraries a page uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Libraries {
-    /// Those that the configuration serves.
+    /// The libraries that the configuration serves.
     #[default]
     All,
     /// Only analytics.js.
@@ -23,31 +23,32 @@ pub enum Libraries {
     PostHog,
 }
 
-/// Why there is no snippet.
+/// The reason why there is no snippet.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PageError {
-    /// Nothing that a page could load.
+    /// No route serves a library that a page could load.
     #[error("no route{below} serves {what}")]
     NoRoute {
-        /// Where it was looked for.
+        /// The part of the message that names the requested path; empty without one.
         below: String,
         /// The missing part.
         what: &'static str,
     },
-    /// Its settings would be a 404, and the page would send nothing.
+    /// The route does not accept the write key, or the key is not valid in a path. The settings would be a
+    /// 404, and the page would send nothing.
     #[error("expected a write key that the route accepts and that is valid in a path")]
     Key,
 }
 
-/// Whose host a page is on.
+/// The host of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageHost<'a> {
-    /// Unknown: the first routes of the file count, whatever their hosts.
+    /// The host is unknown: the first routes of the file are used, whatever their hosts.
     Unknown,
-    /// Any host that reaches us: only routes without a host will do.
+    /// The page is on any host that reaches Hedgerow: only routes without a host are used.
     Every,
-    /// This one: routes for other hosts do not count.
+    /// The page is on this host: routes for other hosts are not used.
     Named(&'a SiteHost),
 }
 
@@ -61,14 +62,14 @@ impl PageHost<'_> {
     }
 }
 
-/// Whether a key is one part of a path, and stays the same when that part is decoded.
+/// Returns whether a key can be one segment of a path, and decoding the segment does not change it.
 fn is_valid_in_a_path(key: &str) -> bool {
     !key.contains(['/', '\\', '?', '#', '%']) && !matches!(key, "." | "..")
 }
 
 #[doc(hidden)]
 impl Config {
-    /// Whether what this installation serves keeps sessions in pages.
+    /// Returns whether the library that this installation serves keeps sessions in pages.
     pub fn page_sessions(&self) -> PageSessions {
         match (&self.sessions, self.mapping.mode) {
             (SessionMode::Page, Mode::Enriched) => PageSessions::Kept,
@@ -76,17 +77,18 @@ impl Config {
         }
     }
 
-    /// The snippet's data for a page on `host` with the routes at `path`, or with the first ones of
-    /// the file.
+    /// Returns the snippet's data for a page on `host` with the routes at `path`, or without `path` with
+    /// the first routes of the file.
     ///
-    /// A route with `library` gives a page's analytics.js; its `posthog` route is the one for the
-    /// same hosts, below the same prefix if there is one. `write_key` is the key that the page
-    /// sends; without it the first key of the route, or a neutral one if the route accepts every
-    /// key. Without a `home` it is that of the route, otherwise the page's own host.
+    /// A route with `library` serves the page's analytics.js. The `posthog` route is one for the same
+    /// hosts, preferably below the same prefix. The page sends `write_key`; without it the first key of the
+    /// route, or a neutral one if the route accepts every key. Without `home` the page uses the `home` of
+    /// the route, or else its own host.
     ///
     /// # Errors
     ///
-    /// When there is no such route, or it does not accept the key.
+    /// Returns an error if there is no such route, if it does not accept the key, or if the key is not
+    /// valid in a path.
     pub fn page(
         &self,
         path: Option<&str>,
@@ -175,7 +177,7 @@ impl Config {
         })
     }
 
-    /// How a browser reaches the paths of a page that [`page`](Self::page) gave for `host`.
+    /// Returns how a browser reaches the paths of a page that [`page`](Self::page) returned for `host`.
     pub fn reach(&self, page: &Page, host: PageHost<'_>) -> Reach {
         if let ProxyAddress::OtherHost(_) = page.home {
             return Reach::OwnHost;
@@ -206,18 +208,18 @@ impl Config {
 /// How the paths of a page's snippet reach this proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Hedgerow is in front of the site, and adds the snippet to the pages itself.
+    /// Hedgerow is in front of the site and adds the snippet to the pages itself.
     Injected,
-    /// Hedgerow is in front of the site.
+    /// Hedgerow is in front of the site, but does not add this snippet.
     InFront,
-    /// The page's own host has to hand them over: no route of the file is the site itself.
+    /// The page's own host must pass the paths on, because no route of the file leads to the site.
     HandedOver,
     /// Hedgerow has its own host.
     OwnHost,
 }
 
-/// The prefixes of a page's requests, each with a slash at its end; a prefix below another one is
-/// omitted.
+/// Returns the prefixes of a page's requests, each with a slash at its end. A later prefix below an earlier
+/// one is omitted.
 pub fn page_paths(page: &Page) -> Vec<String> {
     let analytics = page.analytics.as_ref().map(|part| part.layout.prefix());
     let posthog = page.posthog.as_ref().map(|part| part.prefix.as_str());

@@ -7,12 +7,12 @@ use rustls_pki_types::pem::{from_buf, Error, SectionKind};
 
 use super::reader::{ConfigReader, Field};
 
-/// A certificate authority of your own.
+/// The certificates of a private certificate authority.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CaFile {
-    /// Where it was read.
+    /// The path from which it was read.
     pub path: PathBuf,
-    /// Its certificates, PEM.
+    /// The certificates, as PEM.
     pub pem: Vec<u8>,
 }
 
@@ -48,14 +48,14 @@ impl PemContent {
     }
 }
 
-/// Reads the path of a PEM file, and the file, and decodes each of its blocks.
+/// Reads the path of a PEM file and the file itself, and checks that each of its blocks can be decoded.
 pub(super) fn pem(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
     holding: PemContent,
 ) -> Option<(PathBuf, Vec<u8>)> {
     let text = reader.text(field, "the path of a PEM file")?;
-    // A file that is pasted in place of its path must not get into a log.
+    // If someone pastes a key instead of its path, it must not appear in a log.
     if text.is_empty() || text.len() > 1024 || text.contains('\n') {
         reader.wrong(field, "expected the path of a PEM file");
         return None;
@@ -77,7 +77,7 @@ pub(super) fn pem(
     }
 }
 
-/// Why the file cannot be used, without any of its content.
+/// Checks a PEM file. The error states why the file cannot be used, without any of its content.
 fn check(bytes: &[u8], holding: PemContent) -> Result<(), String> {
     let mut rest = bytes;
     let mut holds = false;
@@ -100,7 +100,7 @@ fn check(bytes: &[u8], holding: PemContent) -> Result<(), String> {
     }
 }
 
-/// The line of the first block that begins at this byte or behind it, counted from 1.
+/// Returns the line of the first block that begins at or after this byte, counted from 1.
 fn line_of_block(bytes: &[u8], from: usize) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
     let begin = memchr::memmem::find(rest, b"-----BEGIN").unwrap_or_default();

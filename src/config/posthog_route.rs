@@ -1,4 +1,4 @@
-//! `posthog` of a route: posthog-js, passed through.
+//! `posthog` of a route: passes the requests of posthog-js through.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::reader::{ConfigReader, Field};
 use super::shape::{KeyType, SectionSchema, PLAIN, PROJECT_NAME};
 use crate::site::PathNames;
 
-/// The default memory for cached scripts and remote config of a route.
+/// The default size of a route's cache for scripts and remote config, in bytes.
 const CACHE: u64 = 32 << 20;
 
 /// A route's `posthog`.
@@ -24,18 +24,18 @@ pub(super) const POSTHOG: SectionSchema = SectionSchema {
     ..PLAIN
 };
 
-/// posthog-js, passed through.
+/// A route that passes the requests of posthog-js through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostHogPassThrough {
-    /// Whose host it is passed to.
+    /// The project to whose host the requests are passed.
     pub project: Arc<Project>,
-    /// Neutral names for its paths.
+    /// The neutral names for the paths.
     pub names: Option<PathNames>,
-    /// The most that kept scripts and remote config may take, in bytes.
+    /// The largest size of the cache for scripts and remote config, in bytes.
     pub cache: usize,
 }
 
-/// Reads a route's `posthog`: a project's name, or more.
+/// Reads a route's `posthog`: a project's name or a section.
 pub(super) fn read(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,

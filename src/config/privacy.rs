@@ -1,4 +1,4 @@
-//! `privacy`: what may leave of a visitor.
+//! `privacy`: which data about a visitor may be sent.
 
 use super::reader::{ConfigReader, Field, Section};
 use super::references;
@@ -47,13 +47,13 @@ pub(super) const PRIVACY: SectionSchema = SectionSchema {
     ..PLAIN
 };
 
-/// The most paths of `drop`, and of `hash`; each is compared with each property.
+/// The largest number of paths in `drop`, and in `hash`. Each path is compared with each property.
 const PATHS: usize = 128;
 
-/// The most consent categories.
+/// The largest number of consent categories.
 const CATEGORIES: usize = 64;
 
-/// Reads the section.
+/// Reads `privacy`.
 pub(super) fn read(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Privacy {
     let Some(section) = reader.optional_section(top, "privacy", &PRIVACY) else {
         return Privacy::default();
@@ -95,7 +95,7 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Privacy 
     privacy
 }
 
-/// The checks that need the whole section.
+/// Runs the checks that need the whole section.
 fn check(reader: &mut ConfigReader<'_>, section: &Section<'_>, privacy: &Privacy) {
     if section.get("secret").is_some() {
         return;
@@ -220,7 +220,7 @@ fn word<T: Copy>(
     found.map(|(_, value)| *value)
 }
 
-/// The lines of `hedgerow check` about the section: one for each active switch. They hold no
+/// Returns the lines of `hedgerow check` about `privacy`, one for each active switch. They contain no
 /// secret.
 pub(super) fn lines(privacy: &Privacy) -> Vec<String> {
     let mut lines = Vec::new();

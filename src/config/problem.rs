@@ -1,4 +1,4 @@
-//! Mistakes and warnings: their place, their message, and their line.
+//! Mistakes and warnings, with their position, message and line.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,30 +16,30 @@ pub struct Place {
 
 /// One mistake in a configuration file, or one thing in it that is worth a warning.
 ///
-/// No field holds a secret: project keys and write keys are masked in the line as well.
+/// No field contains a secret: project keys and write keys are masked in the line as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it begins.
+    /// The position where it begins.
     pub place: Place,
     /// The keys that lead to it, as in `routes[1].path`; empty for the file as a whole. An entry
-    /// of a map of write keys appears by its number, counted from 0.
+    /// of a map of write keys has its index, counted from 0, instead of its key.
     pub path: String,
     /// The mistake, and what was expected.
     pub message: String,
-    /// Its line.
+    /// The line of the file with the mistake.
     pub(super) snippet: Option<SourceExcerpt>,
 }
 
 /// A valid setting that is probably not intended.
 pub type Warning = Problem;
 
-/// One line of a file, with secrets masked, and the part of it that is meant.
+/// One line of a file, with secrets masked, and the part of it that has the mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SourceExcerpt {
     pub line: String,
-    /// Characters before the part that is meant.
+    /// The number of characters before that part.
     pub before: usize,
-    /// Characters of the part that is meant, at least 1.
+    /// The number of characters in that part, at least 1.
     pub width: usize,
 }
 
@@ -51,12 +51,12 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// The mistakes in the order of their places, at most 100.
+    /// Returns the mistakes in the order of their positions, at most 100.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.list.iter()
     }
 
-    /// The number of all mistakes, those past the hundredth included.
+    /// Returns the number of all mistakes, including those after the hundredth.
     pub fn count(&self) -> usize {
         self.list.len() + self.left_out
     }
@@ -98,7 +98,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Why there is no configuration.
+/// The reason why there is no configuration.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -110,7 +110,7 @@ pub enum ConfigError {
         /// The error of the system.
         source: std::io::Error,
     },
-    /// The file holds mistakes.
+    /// The file has mistakes.
     #[error("{problems}")]
     Invalid {
         /// The file.

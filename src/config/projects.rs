@@ -1,4 +1,4 @@
-//! `projects`: where they live, and their keys.
+//! `projects`: the PostHog projects, with their hosts and keys.
 
 use std::sync::Arc;
 
@@ -37,24 +37,24 @@ pub(super) const PROJECT: SectionSchema = SectionSchema {
 /// One PostHog project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
-    /// The name the file gives it.
+    /// The project's name in the file.
     pub name: String,
-    /// Where it lives.
+    /// The PostHog host of the project.
     pub host: Host,
-    /// Its project key.
+    /// The project key.
     pub api_key: ApiKey,
-    /// The authority its host's certificate is checked against, instead of the public ones.
+    /// The authority that must have signed the host's certificate, instead of the public ones.
     pub ca_file: Option<CaFile>,
-    /// The HTTP version for its host.
+    /// The HTTP version of requests to the host.
     pub http: UpstreamHttp,
-    /// Properties that each of its events gets: names, and values as JSON text.
+    /// The properties that each event of the project gets: names, and values as JSON text.
     pub properties: Vec<(String, String)>,
-    /// When clients get their 200: its own mode, or that of `delivery`.
+    /// When clients get their 200: the project's own mode, or that of `delivery`.
     pub mode: DeliveryMode,
 }
 
 impl Project {
-    /// The recipient of its events, for the rewriting.
+    /// Returns the recipient of the project's events, for the rewriting.
     pub fn recipient(&self) -> Recipient {
         Recipient {
             project: ProjectId::of(&self.api_key),
@@ -63,10 +63,10 @@ impl Project {
     }
 }
 
-/// The HTTP version for a host.
+/// The HTTP version of requests to a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UpstreamHttp {
-    /// The host's choice (ALPN) over TLS, HTTP/1.1 over plain connections.
+    /// The host chooses over TLS (ALPN); plain connections use HTTP/1.1.
     #[default]
     Auto,
     /// HTTP/1.1.
@@ -75,15 +75,14 @@ pub enum UpstreamHttp {
     Http2,
 }
 
-/// The projects of a file by name. One with a mistake keeps its name, so that the routes to it
-/// are not called mistakes too.
+/// The projects of a file by name. A project with a mistake keeps its name, so that the routes to it are
+/// not reported as mistakes too.
 pub(super) struct DeclaredProjects<'n> {
     projects: Vec<(Field<'n>, &'n str, Option<Arc<Project>>)>,
     used: std::collections::HashSet<&'n str>,
 }
 
-/// Reads the section. `delivery` is the mode of projects without their own, and whether there is a
-/// spool.
+/// Reads `projects`. `delivery` has the mode of projects without their own, and whether there is a spool.
 pub(super) fn read<'n>(
     reader: &mut ConfigReader<'_>,
     top: &Section<'n>,
@@ -114,10 +113,11 @@ pub(super) fn read<'n>(
 }
 
 impl<'n> DeclaredProjects<'n> {
-    /// The project that a field names. `None` when there is none, which is noted, and when the
-    /// project itself has a mistake.
+    /// Returns the project that a field names. Returns `None` if there is none, which is recorded as a
+    /// mistake, and if the project itself has a mistake.
     ///
-    /// The name is not repeated: in a map of write keys it may be a key in the wrong column.
+    /// The message does not repeat the name: in a map of write keys someone may have written a write key
+    /// in its place.
     pub fn named(
         &mut self,
         reader: &mut ConfigReader<'_>,
@@ -142,7 +142,7 @@ impl<'n> DeclaredProjects<'n> {
         }
     }
 
-    /// Warns of projects that no route leads to.
+    /// Warns about projects to which no route leads.
     pub fn warn_about_unused(&self, reader: &mut ConfigReader<'_>) {
         for (field, name, _) in &self.projects {
             if !self.used.contains(name) {
@@ -151,7 +151,7 @@ impl<'n> DeclaredProjects<'n> {
         }
     }
 
-    /// The projects without mistakes.
+    /// Returns the projects without mistakes.
     pub fn compiled(self) -> Vec<Arc<Project>> {
         let projects = self.projects.into_iter();
         projects.filter_map(|(_, _, project)| project).collect()

@@ -1,4 +1,4 @@
-//! Typed reading of a tree. The reader notes every mistake, and continues.
+//! Reads typed values from a tree. The reader records every mistake and continues.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use super::source::{join, RawProblem};
 use super::tree::{MappingEntry, Node, NodeKind, SourceSpan};
 use super::{units, words};
 
-/// The results of reading one configuration.
+/// Reads one configuration, and collects its mistakes and warnings.
 pub(super) struct ConfigReader<'a> {
     pub secrets: &'a dyn SecretSource,
-    /// All sections, to say where a key belongs that stands in the wrong one.
+    /// All sections. If a key is in the wrong section, the message states where it belongs.
     sections: Sections,
     pub mistakes: Vec<RawProblem>,
     pub warnings: Vec<RawProblem>,
-    /// The expected values, by path: the JSON Schema contains the same.
+    /// The expected values, by path. The JSON Schema is built from them.
     pub seen: Vec<(String, Accepted)>,
 }
 
@@ -25,11 +25,11 @@ pub(super) struct ConfigReader<'a> {
 pub(super) enum Accepted {
     /// One of these words.
     Words(Vec<String>),
-    /// Bytes from, and up to.
+    /// The smallest and the largest number of bytes.
     Size(u64, u64),
-    /// This at least.
+    /// The shortest duration.
     Duration(Duration),
-    /// From, and up to.
+    /// The smallest and the largest number.
     Number(usize, usize),
 }
 
@@ -37,7 +37,7 @@ pub(super) enum Accepted {
 #[derive(Debug, Clone)]
 pub(super) struct Field<'n> {
     pub node: &'n Node,
-    /// The position of its key, or of itself where it has none.
+    /// The position of the value's key, or of the value if it has no key.
     pub key_span: SourceSpan,
     pub path: String,
 }
@@ -51,14 +51,14 @@ pub(super) struct Section<'n> {
 }
 
 impl<'n> Section<'n> {
-    /// The value of a key; of a repeated key, the first one.
+    /// Returns the value of a key. If the key is repeated, returns its first value.
     pub fn get(&self, key: &str) -> Option<&Field<'n>> {
         self.fields
             .iter()
             .find_map(|(name, field)| (*name == key).then_some(field))
     }
 
-    /// The value of a key without which the section means nothing.
+    /// Returns the value of a required key. Records a mistake if it is missing.
     pub fn require(&self, reader: &mut ConfigReader<'_>, key: &str) -> Option<&Field<'n>> {
         let field = self.get(key);
         if field.is_none() {
@@ -70,7 +70,7 @@ impl<'n> Section<'n> {
 }
 
 impl<'n> Field<'n> {
-    /// The value as it is written, if it is a single one.
+    /// Returns the text of a single value; `None` for a list or mapping, or if there is nothing.
     pub fn text(&self) -> Option<&'n str> {
         match &self.node.kind {
             NodeKind::Text(text) => Some(text),
@@ -78,18 +78,18 @@ impl<'n> Field<'n> {
         }
     }
 
-    /// Whether it is switched off. Tools that read YAML 1.1 (Helm, Ansible, PyYAML) write `off` as
+    /// Returns whether the value is `off`. Tools that read YAML 1.1 (Helm, Ansible, PyYAML) write `off` as
     /// `false`.
     pub fn is_off(&self) -> bool {
         matches!(self.text(), Some("off" | "false"))
     }
 
-    /// Whether nothing is written behind the key.
+    /// Returns whether the key has no value.
     pub fn is_nothing(&self) -> bool {
         matches!(self.node.kind, NodeKind::Nothing)
     }
 
-    /// The values of a list, or the value itself as a list of one.
+    /// Returns the items of a list, or a list of the value itself.
     pub fn each(&self) -> Vec<Field<'n>> {
         match &self.node.kind {
             NodeKind::List(items) => items
@@ -106,7 +106,7 @@ impl<'n> Field<'n> {
         }
     }
 
-    /// The entries of a mapping with free keys.
+    /// Returns the entries of a mapping with free keys.
     pub fn entries(&self) -> &'n [MappingEntry] {
         match &self.node.kind {
             NodeKind::Mapping(entries) => entries,
@@ -114,14 +114,14 @@ impl<'n> Field<'n> {
         }
     }
 
-    /// The value of a key of a mapping that is not read as a section.
+    /// Returns the value of a key in a mapping that is not read as a section.
     pub fn below(&self, key: &str) -> Option<Field<'n>> {
         let mut entries = self.entries().iter();
         let entry = entries.find(|entry| entry.key == key)?;
         Some(self.entry(entry))
     }
 
-    /// The value of one of them.
+    /// Returns the value of one entry of the mapping.
     pub fn entry(&self, entry: &'n MappingEntry) -> Field<'n> {
         Field {
             node: &entry.value,
@@ -154,22 +154,22 @@ impl<'a> ConfigReader<'a> {
         });
     }
 
-    /// Notes a mistake in a value.
+    /// Records a mistake in a value.
     pub fn wrong(&mut self, field: &Field<'_>, message: impl Into<String>) {
         self.note(field.node.span, field.path.clone(), message.into());
     }
 
-    /// Notes a mistake in the key of a value.
+    /// Records a mistake in the key of a value.
     pub fn wrong_key(&mut self, field: &Field<'_>, message: impl Into<String>) {
         self.note(field.key_span, field.path.clone(), message.into());
     }
 
-    /// Notes a missing key of a section.
+    /// Records a mistake in a section as a whole, such as a missing key.
     pub fn lacking(&mut self, section: &Section<'_>, message: impl Into<String>) {
         self.note(section.span, section.path.clone(), message.into());
     }
 
-    /// Notes something odd about a value.
+    /// Records a warning about a value.
     pub fn warn(&mut self, field: &Field<'_>, message: impl Into<String>) {
         self.warnings.push(RawProblem {
             span: field.key_span,
@@ -178,13 +178,13 @@ impl<'a> ConfigReader<'a> {
         });
     }
 
-    /// Notes that a value is of the wrong kind.
+    /// Records that a value is of the wrong kind.
     pub fn expected(&mut self, field: &Field<'_>, expected: &str) {
         let found = field.node.kind.name();
         self.wrong(field, format!("expected {expected}, found {found}"));
     }
 
-    /// Reads a mapping and refuses keys it cannot have.
+    /// Reads a mapping, and records a mistake for each unknown key.
     pub fn section<'n>(
         &mut self,
         field: &Field<'n>,
@@ -213,7 +213,7 @@ impl<'a> ConfigReader<'a> {
         })
     }
 
-    /// Reads a section that may be left out or left empty.
+    /// Reads a section that may be missing or empty.
     pub fn optional_section<'n>(
         &mut self,
         parent: &Section<'n>,
@@ -245,14 +245,15 @@ impl<'a> ConfigReader<'a> {
         Some(text)
     }
 
-    /// Refuses a key of the writer's own that looks like the place of a value.
+    /// Refuses a free key that looks like a reference (`env:` or `file:`).
     pub fn refuse_reference_in_key(&mut self, field: &Field<'_>, key: &str) {
         if is_reference(key) {
             self.wrong_key(field, "env: and file: are not read in keys");
         }
     }
 
-    /// Refuses what looks like the place of a value in anything below a field that is taken as it stands.
+    /// Refuses references (`env:` or `file:`) in all keys and values of a field that is used as it is
+    /// written.
     pub fn refuse_references(&mut self, field: &Field<'_>) {
         match &field.node.kind {
             NodeKind::Nothing => {}
@@ -284,7 +285,7 @@ impl<'a> ConfigReader<'a> {
         text
     }
 
-    /// Remembers the words that a value may be.
+    /// Records the words that a value may be.
     pub fn expect_words(&mut self, field: &Field<'_>, words: &[&str]) {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
         self.seen.push((field.path.clone(), Accepted::Words(words)));
@@ -302,7 +303,7 @@ impl<'a> ConfigReader<'a> {
         self.expect_words(field, &names);
         let text = self.text(field, &names.join(" or "))?;
         let found = choices.iter().find(|(name, _)| {
-            // As such tools write `on` and `off`.
+            // Tools that read YAML 1.1 write `on` and `off` so.
             let other = match *name {
                 "on" => "true",
                 "off" => "false",
@@ -370,7 +371,7 @@ impl<'a> ConfigReader<'a> {
         self.number_of(field, range)
     }
 
-    /// Reads a whole number within bounds that a table of keys has.
+    /// Reads a whole number within bounds that a table of keys already states.
     pub fn number_of(
         &mut self,
         field: &Field<'_>,
@@ -400,7 +401,7 @@ impl<'a> ConfigReader<'a> {
     }
 }
 
-/// ` (did you mean x?)`, or nothing.
+/// Returns `; did you mean x?`, or an empty text if no word is near.
 pub(super) fn did_you_mean<'w>(given: &str, known: impl IntoIterator<Item = &'w str>) -> String {
     match words::nearest(given, known) {
         Some(word) => format!("; did you mean {word}?"),

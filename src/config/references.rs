@@ -1,12 +1,12 @@
-//! Values that a file may name instead of holding them: `env:NAME` and `file:PATH`.
+//! References to values outside the file: `env:NAME` and `file:PATH`.
 
 use std::env::VarError;
 use std::path::Path;
 
 use super::reader::{ConfigReader, Field};
 
-/// Reads a secret: `env:NAME`, `file:PATH` or the value itself, and names its source for a message.
-/// No message repeats the value.
+/// Reads a secret: `env:NAME`, `file:PATH` or the value itself. Also returns the name of its source, with
+/// which a message begins. No message repeats the value.
 pub(super) fn named(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
@@ -32,7 +32,7 @@ fn variable(reader: &mut ConfigReader<'_>, field: &Field<'_>, name: &str) -> Opt
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    // A key behind `env:` is a slip that must not be repeated as a name.
+    // A key after `env:` is a mistake, and the message must not repeat it as a variable's name.
     if !is_name || name.starts_with("phc_") || name.starts_with("phx_") {
         reader.wrong(
             field,

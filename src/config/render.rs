@@ -18,7 +18,7 @@ use crate::admin::LiveView;
 use crate::rewrite::{Integrations, Mode, Repeats};
 use crate::segment::WriteKeys;
 
-/// Every mistake with its place, its line and a mark below it. Secrets are masked.
+/// Returns every mistake with its position, its line and a mark below the line. Secrets are masked.
 pub fn render_problems(problems: &Problems, file_name: &str) -> String {
     let mut text = String::new();
     for problem in problems {
@@ -34,7 +34,7 @@ pub fn render_problems(problems: &Problems, file_name: &str) -> String {
     text
 }
 
-/// Every warning in the same form; empty when there is none.
+/// Returns every warning in the same form, or an empty text if there is none.
 pub fn render_warnings(warnings: &[Warning], file_name: &str) -> String {
     let mut text = String::new();
     for warning in warnings {
@@ -60,7 +60,7 @@ fn render_problem(text: &mut String, problem: &Problem, file_name: &str, kind: &
     line(text, &format!("       | {before}{mark}"));
 }
 
-/// The routes as a table, the listeners, and the settings that matter to both. Holds no key.
+/// Returns the routes as a table, the listeners and the settings. Contains no key.
 pub fn render_table(config: &Config) -> String {
     let mut rows = vec![ROUTE_HEAD.map(str::to_owned).to_vec()];
     for (index, route) in config.routes.iter().enumerate() {
@@ -241,7 +241,7 @@ fn settings(config: &Config) -> Vec<String> {
     ]
 }
 
-/// How requests go together, where they do.
+/// Returns the limits of groups, or an empty text if no project has the mode `group`.
 fn together(config: &Config) -> String {
     let group = DeliveryMode::Group;
     let projects = config.projects.iter();
@@ -264,7 +264,7 @@ fn acknowledged(mode: DeliveryMode) -> &'static str {
     }
 }
 
-/// The projects whose mode is not that of `delivery`.
+/// Returns a line for each project whose mode is not that of `delivery`.
 fn modes(config: &Config) -> Vec<String> {
     let projects = config.projects.iter();
     let lines = projects.filter(|project| project.mode != config.delivery.mode);
@@ -275,7 +275,7 @@ fn modes(config: &Config) -> Vec<String> {
     lines.collect()
 }
 
-/// The constant properties of projects.
+/// Returns a line for each project with constant properties.
 fn constants(config: &Config) -> Vec<String> {
     let projects = config.projects.iter();
     let lines = projects.filter(|project| !project.properties.is_empty());
@@ -289,7 +289,7 @@ fn constants(config: &Config) -> Vec<String> {
     lines.collect()
 }
 
-/// Columns as wide as their widest cell.
+/// Writes the rows with columns that are as wide as their widest cell.
 fn table(text: &mut String, rows: &[Vec<String>]) {
     let mut widths = Vec::new();
     for row in rows {

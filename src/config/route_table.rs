@@ -1,4 +1,4 @@
-//! Which of the routes a request is on, without asking each of them.
+//! Finds the route of a request without a comparison with each route.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -11,28 +11,28 @@ use crate::site::head::normal;
 /// request's path and hardly on the number of routes.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    /// Those of one host, by its name in lower case.
+    /// The routes of one host, by its name in lower case.
     by_host: HashMap<Box<str>, Branch>,
-    /// Those of every host.
+    /// The routes for every host.
     any_host: Branch,
 }
 
 /// Routes whose prefixes begin with the same segments.
 #[derive(Debug, Default)]
 struct Branch {
-    /// By the next segment of their prefixes.
+    /// The routes with longer prefixes, by the next segment.
     below: BTreeMap<Box<str>, Branch>,
     /// The first route whose prefix ends here and that gets its paths as they were sent.
     as_sent: Option<usize>,
-    /// The first one for which slashes that follow each other count once.
+    /// The first route whose prefix ends here and for which several slashes in a row count as one.
     lenient: Option<usize>,
 }
 
-/// A route by its number, and the path behind its prefix and slash.
+/// The number of a route, and the path after its prefix and slash.
 type RouteMatch<'p> = (usize, &'p str);
 
 impl RouteTable {
-    /// A table of these routes, which are identified by their positions in it.
+    /// Returns a table of these routes. The number of a route is its position in `routes`.
     pub fn new(routes: &[Route]) -> Self {
         let mut table = Self::default();
         for (number, route) in routes.iter().enumerate() {
@@ -52,15 +52,16 @@ impl RouteTable {
         table
     }
 
-    /// The number of the first route that has the request, and the path behind the route's prefix
-    /// and slash, as [`Config::route`](super::Config::route) finds them.
+    /// Returns the number of the first route that matches the request, and the path after the route's
+    /// prefix and slash, as [`Config::route`](super::Config::route) finds them.
     pub fn find<'p>(&self, host: Option<&str>, path: &'p str) -> Option<(usize, &'p str)> {
         let everywhere = self.any_host.find(path);
         let own = host.and_then(|host| self.of_host(host)?.find(path));
         first(own, everywhere)
     }
 
-    /// Whether the path is another route's, or of one at all, once it is read as a server may read it.
+    /// Returns whether the normalized path leads to another route, or to none, or only the normalized path
+    /// leads to one. A server may read the path in that form.
     pub fn is_ambiguous(&self, host: Option<&str>, path: &str) -> bool {
         let Some(normal) = normal(path) else {
             return false;
@@ -103,7 +104,7 @@ impl Branch {
         found
     }
 
-    /// The first of the routes whose prefix ends here, for the rest of the path after its slash.
+    /// Returns the first route whose prefix ends here. `behind` is the rest of the path after the slash.
     fn ends<'p>(&self, behind: Option<&'p str>, sent: PrefixForm) -> Option<RouteMatch<'p>> {
         let behind = behind.unwrap_or_default();
         let as_sent = self.as_sent.filter(|_| sent == PrefixForm::Exactly);
@@ -119,11 +120,11 @@ impl Branch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PrefixForm {
     Exactly,
-    /// With slashes that follow each other.
+    /// With several slashes in a row.
     WithMoreSlashes,
 }
 
-/// The one of two that comes first in the configuration.
+/// Returns the match whose route is earlier in the configuration.
 fn first<'p>(one: Option<RouteMatch<'p>>, other: Option<RouteMatch<'p>>) -> Option<RouteMatch<'p>> {
     match (one, other) {
         (Some(one), Some(other)) if other.0 < one.0 => Some(other),

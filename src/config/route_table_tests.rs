@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::{Config, Environment};
 use crate::site::PathPrefix;
 
-/// A configuration with an action of each kind.
+/// Returns a configuration with an action of each kind.
 fn config() -> Config {
     let yaml = "projects:\n  shop: {host: us, api_key: phc_test}\n\
                 routes:\n  - {path: /a, segment: {project: shop}}\n  \
@@ -16,7 +16,7 @@ fn config() -> Config {
         .0
 }
 
-/// Numbers that are the same in each run.
+/// Pseudo-random numbers that are the same in each run.
 struct Numbers(u64);
 
 impl Numbers {

@@ -1,4 +1,4 @@
-//! `routes`: which requests, and what happens to them.
+//! `routes`: which requests match a route, and what happens to them.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::segment::WriteKeys;
 use crate::site::snippet::ProxyAddress;
 use crate::site::PathPrefix;
 
-/// The most routes; each is compared with those before it, and a request with all of them.
+/// The largest number of routes. While the file is read, each route is compared with those before it.
 const ROUTE_LIMIT: usize = 1000;
 const HOME: &str = "scheme and host, such as https://t.example.com";
 
@@ -47,21 +47,22 @@ pub(super) const ROUTE: SectionSchema = SectionSchema {
     ..PLAIN
 };
 
-/// Which requests, and what happens to them.
+/// A route: which requests match it, and what happens to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// The host of the request; without one, every host.
+    /// The host of the request; `None` for every host.
     pub host: Option<SiteHost>,
-    /// How its path begins.
+    /// The prefix of the request's path.
     pub path: PathPrefix,
-    /// Where pages on other hosts reach it; none where it is a path of the page's own host.
+    /// The address at which pages on other hosts reach the route; `None` if it is a path of the page's own
+    /// host.
     pub home: Option<ProxyAddress>,
-    /// Its action.
+    /// What happens to the requests.
     pub action: Action,
 }
 
 impl Route {
-    /// Its name in logs and metrics: its host, if it has one, and its path.
+    /// Returns the route's name in logs and metrics: its host, if it has one, and its path.
     pub fn name(&self) -> String {
         match &self.host {
             Some(host) => format!("{host}{}", self.path),
@@ -75,18 +76,18 @@ impl Route {
 pub enum Action {
     /// Segment's calls, rewritten for the project of the write key.
     Segment {
-        /// The keys it takes.
+        /// The write keys that the route accepts.
         write_keys: WriteKeys<Arc<Project>>,
         /// analytics.js, its settings, and what happens to a real Segment account.
         files: Box<SegmentFiles>,
     },
-    /// posthog-js, passed through to a project's host.
+    /// The requests of posthog-js, passed through to a project's host.
     PostHog(PostHogPassThrough),
     /// The site itself.
     Origin(SiteOrigin),
 }
 
-/// Reads the section.
+/// Reads `routes`.
 pub(super) fn read(
     reader: &mut ConfigReader<'_>,
     top: &Section<'_>,
@@ -148,7 +149,7 @@ pub(super) fn read(
             });
         }
     }
-    // A route with a mistake may be the intended one.
+    // `inject` may name a route that was not read because of a mistake.
     let complete = routes.len() == entries.len();
     for (field, number) in injects.iter().filter(|_| complete) {
         if let Some(origin) = routes.get(*number) {
@@ -197,7 +198,7 @@ fn place(
     }
 }
 
-/// Where pages on other hosts reach a route.
+/// Reads the address at which pages on other hosts reach a route.
 fn home(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<ProxyAddress> {
     let field = section.get("home")?;
     let text = reader.text(field, HOME)?;
@@ -234,7 +235,7 @@ fn action<'n>(
             "a route has one action; `segment`, `posthog` and `origin` exclude each other";
         reader.wrong_key(other, message);
     }
-    // Each is read even then, for the mistakes in it.
+    // Every action is read, to report the mistakes in it.
     let first = one_action(reader, first, projects, listen, path, injects);
     for other in others {
         one_action(reader, other, projects, listen, path, injects);
@@ -261,8 +262,8 @@ fn one_action<'n>(
     }
 }
 
-/// Whether a page of this origin could load what its `inject` names: the same as
-/// [`super::Config::page`] looks for, on a host that the page has.
+/// Checks that a page of this origin can load the library of the route that `inject` names. The route must
+/// be one that [`super::Config::page`] finds, on the page's host.
 fn check_inject(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,

@@ -1,4 +1,4 @@
-//! `rules`, a site's own for its events, and the constant `properties` of a project.
+//! `rules`, with which a site keeps, drops or renames events, and the constant `properties` of a project.
 
 use super::reader::{ConfigReader, Field, Section};
 use super::shape::{KeyType, SectionSchema, PLAIN};
@@ -21,16 +21,16 @@ pub(super) const RULE: SectionSchema = SectionSchema {
     ..PLAIN
 };
 
-/// The most rules; each is compared with each event's name.
+/// The largest number of rules. Each rule is compared with each event's name.
 const RULES: usize = 256;
 
-/// The longest name, in bytes. PostHog cuts events' names at 200 characters.
+/// The longest name, in bytes. PostHog cuts the names of events at 200 characters.
 const NAME_BYTES: usize = 200;
 
-/// The most constant properties of a project.
+/// The largest number of constant properties of a project.
 const CONSTANTS: usize = 63;
 
-/// The longest value of one, in bytes.
+/// The longest value of a constant property, in bytes.
 const VALUE_BYTES: usize = 1000;
 
 /// Reads `rules`.
@@ -66,8 +66,8 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<Rule
     rules
 }
 
-/// Whether a rule matches everything that a later one matches. A renaming rule lets some calls
-/// pass.
+/// Returns whether a rule matches everything that a later rule matches. A rename rule does not match
+/// identify, group and alias calls, so it hides only other rename rules.
 fn hides(before: &Rule, after: &Rule) -> bool {
     let takes_all = before.event.to_string() == "*" || before.event == after.event;
     let same_calls = !matches!(before.action, RuleAction::Rename(_))
@@ -142,8 +142,8 @@ fn new_name(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<String> 
     Some(name.to_owned())
 }
 
-/// Reads the constant `properties` of a project: names, and values as JSON text. All values are
-/// texts: `1.10` is a version as often as a number.
+/// Reads the constant `properties` of a project: names, and values as JSON text. All values become JSON
+/// strings, because `1.10` may be a version instead of a number.
 pub(super) fn constants(
     reader: &mut ConfigReader<'_>,
     project: &Section<'_>,
@@ -185,7 +185,8 @@ pub(super) fn constants(
     constants
 }
 
-/// PostHog's own properties begin with a dollar sign, and some others mean something to it.
+/// Returns whether a constant property may have this name. PostHog's own properties begin with a dollar
+/// sign, and it gives some other names a meaning.
 fn is_constants_name(name: &str) -> bool {
     let is_plain = |letter: char| !letter.is_control() && letter != '"' && letter != '\\';
     name.starts_with(char::is_alphabetic)
@@ -194,7 +195,7 @@ fn is_constants_name(name: &str) -> bool {
         && !matches!(name, "distinct_id" | "token" | "alias")
 }
 
-/// The lines of `hedgerow check` about the rules: one for each.
+/// Returns the lines of `hedgerow check` about the rules, one for each rule.
 pub(super) fn lines(rules: &[Rule]) -> Vec<String> {
     let lines = rules.iter().enumerate().map(|(index, rule)| {
         let does = match &rule.action {

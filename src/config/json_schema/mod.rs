@@ -1,7 +1,7 @@
-//! The JSON Schema of the YAML (`hedgerow schema`), for editors that complete and check.
+//! The JSON Schema of the YAML (`hedgerow schema`), for editors that complete and check it.
 //!
-//! Keys come from the reader's tables; words and bounds are those that the reader itself expects
-//! while it reads an example with every key; the meaning of a key is its row in
+//! The keys come from the reader's tables. The allowed words and bounds are those that the reader expects
+//! while it reads an example with every key. The description of a key is its row in
 //! docs/configuration.md.
 
 use std::collections::BTreeMap;
@@ -21,11 +21,11 @@ use super::tree;
 
 /// The reference page.
 const PAGE: &str = include_str!("../../../docs/configuration.md");
-/// Every section, and all keys that exclude each other: it shows what the reader expects, and its
-/// result is not used. Keys whose words or bounds come from the reader are added to it.
+/// An example with every section, also with keys that exclude each other. Reading it shows what the reader
+/// expects; the result is not used. `seen` adds the keys whose words or bounds come from the reader.
 const EVERYTHING: &str = include_str!("everything.yaml");
 
-/// The schema (draft 2020-12).
+/// Returns the schema (draft 2020-12).
 pub fn json_schema() -> Value {
     let seen = seen();
     let meanings = meanings();
@@ -51,7 +51,7 @@ pub fn json_schema() -> Value {
 
 type AcceptedByPath = BTreeMap<String, Accepted>;
 
-/// The values that the reader expects, by path.
+/// Returns the values that the reader expects, by path.
 fn seen() -> AcceptedByPath {
     let Ok(mut root) = tree::read(EVERYTHING) else {
         return AcceptedByPath::new();
@@ -70,7 +70,7 @@ fn seen() -> AcceptedByPath {
     reader.seen.into_iter().collect()
 }
 
-/// Has every variable and every file.
+/// A source in which every variable and every file exists.
 struct Anything;
 
 impl SecretSource for Anything {
@@ -91,7 +91,7 @@ impl SecretSource for Anything {
     }
 }
 
-/// The name of a section among the definitions.
+/// Returns the name of a section among the definitions.
 fn definition(name: &str) -> String {
     name.replace(' ', "_")
 }
@@ -128,7 +128,7 @@ fn object(
         all.push(json!({"not": {"required": [one, other]}}));
     }
     if section.name == "segment" {
-        // A map of write keys names the projects itself.
+        // Without `project`, `write_keys` must be a map, which contains the projects.
         let is_map = json!({
             "required": ["write_keys"],
             "properties": {"write_keys": {"type": "object"}},
@@ -171,7 +171,7 @@ impl KeyType {
         match self {
             Self::Read => seen.get(path).map_or(json!({}), asked),
             Self::ReadAt(other) => seen.get(*other).map_or(json!({}), asked),
-            // A name or key that looks like a number is text to us.
+            // The reader takes a name or key that looks like a number as text.
             Self::Text => json!({"type": ["string", "number"], "minLength": 1}),
             Self::Value => json!({"type": ["string", "number", "boolean"]}),
             Self::Number(least, most) => asked(&Accepted::Number(*least, *most)),
@@ -204,8 +204,8 @@ impl KeyType {
     }
 }
 
-/// The reader's expectation as a schema. The reader accepts text for everything, so a number may be
-/// in quotes.
+/// Returns the schema of the values that the reader accepts. It accepts text for every value, so a number
+/// may be in quotes.
 fn asked(seen: &Accepted) -> Value {
     match seen {
         Accepted::Words(words) => of_words(words),
@@ -227,8 +227,8 @@ fn asked(seen: &Accepted) -> Value {
     }
 }
 
-/// One of these words, also as readers of YAML take them that know numbers, or the `on` and `off` of
-/// YAML 1.1.
+/// Returns the schema of one of these words. Editors may parse a word as a number, or as a boolean (the
+/// `on` and `off` of YAML 1.1), so the schema accepts these too.
 fn of_words<W: AsRef<str>>(words: &[W]) -> Value {
     let mut values = Vec::new();
     for word in words {
@@ -245,7 +245,7 @@ fn of_words<W: AsRef<str>>(words: &[W]) -> Value {
 
 type Meanings<'p> = BTreeMap<(&'p str, &'p str), String>;
 
-/// The reference page's text about each key: section and key to meaning and default.
+/// Returns the reference page's text about each key, by section and key: meaning, values and default.
 fn meanings() -> Meanings<'static> {
     let mut meanings = Meanings::new();
     let mut section = "";

@@ -53,7 +53,7 @@ fn all_that_the_reader_asks_for_is_in_the_schema_and_the_other_way_round() {
     assert_eq!(used, seen);
 }
 
-/// Has no variable, and every file.
+/// A source in which no variable and every file exists.
 struct NoVariable;
 
 impl SecretSource for NoVariable {
@@ -70,7 +70,7 @@ impl SecretSource for NoVariable {
     }
 }
 
-/// Puts `env:NOT_SET` in place of the text of this number; its path.
+/// Replaces the text with this number by `env:NOT_SET`, and returns its path.
 fn refer(node: &mut Rc<Node>, path: &str, left: &mut usize) -> Option<String> {
     match &mut Rc::get_mut(node)?.kind {
         NodeKind::Nothing => None,
@@ -97,7 +97,7 @@ const ON_NATS: &str =
     "    nats: {url: tls://127.0.0.1:4222, stream: HEDGEROW, user: u, password: p, token: t, \
     credentials: n.creds, ca_file: ca.pem, certificate: c.pem, key: d.pem}\n";
 
-/// The example without what excludes something else in it, so that this is read.
+/// Returns variants of the example. Each lacks some keys that exclude others, so that the others are read.
 fn variants() -> Vec<String> {
     let acme = EVERYTHING.split(", acme: {").nth(1).unwrap();
     let acme = acme.split("hmac_key: a2V5}}").next().unwrap();
