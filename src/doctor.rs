@@ -83,7 +83,7 @@ impl Finding {
     }
 }
 
-/// Prints the findings as lines. The last line has the number of problems.
+/// Formats the findings as lines. The last line has the number of problems.
 pub fn render(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
@@ -217,7 +217,7 @@ pub struct OutsideAnswer<'a> {
     pub status: u16,
     /// `Location`.
     pub location: Option<&'a str>,
-    /// The header that shows that a cache gave the answer, as [`cached`] returns it.
+    /// The header that shows that a cache gave the answer, as `cached` returns it.
     pub cached: Option<String>,
     /// The beginning of its body.
     pub body: &'a str,
@@ -350,7 +350,7 @@ pub fn cached(header: impl Fn(&str) -> Option<String>) -> Option<String> {
     })
 }
 
-/// Prints a duration in milliseconds.
+/// Formats a duration in milliseconds.
 pub fn milliseconds(time: Duration) -> String {
     format!("{} ms", time.as_millis())
 }

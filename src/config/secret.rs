@@ -74,7 +74,7 @@ impl SecretSource for Environment {
     }
 }
 
-/// An [`Environment`] for checking a configuration on a machine without keys: it returns a placeholder
+/// An `Environment` for checking a configuration on a machine without keys: it returns a placeholder
 /// for each missing variable, and for each secret file that is missing or not readable. Each name gets its
 /// own placeholder.
 #[derive(Debug, Clone)]

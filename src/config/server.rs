@@ -28,7 +28,7 @@ pub(super) const SERVER: SectionSchema = SectionSchema {
 pub struct ServerConfig {
     /// The number of threads that serve requests.
     pub threads: usize,
-    /// How long requests in flight may continue after a request to stop the process.
+    /// How long the requests in flight may continue after the process is told to stop.
     pub grace: Duration,
     /// The socket through which a successor process gets the listening sockets. `None` if off.
     pub upgrade_socket: Option<PathBuf>,

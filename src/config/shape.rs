@@ -8,7 +8,7 @@ pub(super) enum KeyType {
     ReadAt(&'static str),
     /// A single value of any text.
     Text,
-    /// A single value, also a boolean: a constant of a project.
+    /// A single text, number or boolean: a constant of a project.
     Value,
     /// A whole number between these bounds, both included.
     Number(usize, usize),
@@ -62,7 +62,7 @@ pub(super) struct SectionSchema {
     pub at: &'static str,
     /// The keys that it must have.
     pub required: &'static [&'static str],
-    /// Groups of keys of which the section must have exactly one each.
+    /// Groups of keys. The section must have exactly one key of each group.
     pub one_of: &'static [&'static [&'static str]],
     /// Pairs of keys of which the first requires the second.
     pub needs: &'static [(&'static str, &'static str)],

@@ -1,4 +1,4 @@
-//! Parses and prints sizes and durations in the form that people write.
+//! Parses and formats sizes and durations in the form that people write.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ fn split(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit.trim_start()))
 }
 
-/// Prints a size in the first listed unit that gives a whole number.
+/// Formats a size in the first listed unit that gives a whole number.
 pub(super) fn print_size(bytes: u64) -> String {
     for (factor, unit) in [
         (1 << 30, "GiB"),
@@ -59,7 +59,7 @@ pub(super) fn print_size(bytes: u64) -> String {
     format!("{bytes}B")
 }
 
-/// Prints a duration in the largest unit that gives a whole number.
+/// Formats a duration in the largest unit that gives a whole number.
 pub(super) fn print_duration(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
     for (factor, unit) in [
