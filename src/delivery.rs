@@ -1,3 +1,3 @@
-//! The spool, under the name that the configuration uses.
+//! Re-exports the spool's crate under the name that the configuration uses.
 
 pub use hedgerow_spool::*;

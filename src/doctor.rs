@@ -1,6 +1,6 @@
-//! The findings of `hedgerow doctor`: each checked part, its problem, and what to do.
+//! The findings of `hedgerow doctor`: each checked part, the observation, and the advice.
 //!
-//! Pure code: the caller passes the observations in. `proxy::operator::doctor` makes them.
+//! This code is pure: `proxy::operator::doctor` observes the system and passes the observations in.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -13,41 +13,41 @@ mod key;
 
 pub use key::{key, Installation, KeyKnown};
 
-/// The `User-Agent` of the requests that `hedgerow doctor` sends. By it a Hedgerow recognises that
-/// a refused request is not a client's.
+/// The `User-Agent` of the requests that `hedgerow doctor` sends. With it, Hedgerow recognises that a
+/// refused request is not from a client.
 pub const USER_AGENT: &str = concat!("hedgerow-doctor/", env!("CARGO_PKG_VERSION"));
 
-/// Whether a request is such a one, of whatever version.
+/// Whether `hedgerow doctor`, of any version, sent a request with this `User-Agent`.
 pub fn is_own_request(user_agent: Option<&[u8]>) -> bool {
     user_agent.is_some_and(|name| name.starts_with(b"hedgerow-doctor/"))
 }
 
-/// How well a thing is.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CheckStatus {
-    /// As it should be.
+    /// The checked part is as it should be.
     Well,
-    /// It works, but is probably not intended; or it could not be determined.
+    /// It works, but is probably not intended, or the check was not possible.
     Odd,
     /// Events are lost or late because of it.
     Bad,
 }
 
-/// One thing that was looked at.
+/// The result of one check, as `hedgerow doctor` prints it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// How well it is.
+    /// The result.
     pub health: CheckStatus,
     /// The checked part, such as `project shop, name`.
     pub about: String,
     /// The observation.
     pub said: String,
-    /// What to do about it.
+    /// What the user should do.
     pub advice: Option<String>,
 }
 
 impl Finding {
-    /// A thing that is as it should be.
+    /// Creates a finding without a problem.
     pub fn ok(about: impl Into<String>, said: impl Into<String>) -> Self {
         Self {
             health: CheckStatus::Well,
@@ -57,7 +57,7 @@ impl Finding {
         }
     }
 
-    /// Works, but with a recommendation.
+    /// Creates a finding that works, but comes with advice.
     pub fn odd(
         about: impl Into<String>,
         said: impl Into<String>,
@@ -70,7 +70,7 @@ impl Finding {
         }
     }
 
-    /// Does not work.
+    /// Creates a finding about something that does not work.
     pub fn bad(
         about: impl Into<String>,
         said: impl Into<String>,
@@ -83,7 +83,7 @@ impl Finding {
     }
 }
 
-/// The findings as lines, and how many are bad at their end.
+/// Formats the findings as lines. The last line has the number of problems.
 pub fn render(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
@@ -92,7 +92,7 @@ pub fn render(findings: &[Finding]) -> String {
             CheckStatus::Odd => "note ",
             CheckStatus::Bad => "BAD  ",
         };
-        // Texts of others must not move the cursor of a terminal.
+        // A text from outside must not control the terminal.
         let _ = writeln!(
             text,
             "{mark} {}: {}",
@@ -120,7 +120,7 @@ fn printable(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
-/// The findings about a project's key and host that need no request.
+/// Checks a project's key and host, as far as this needs no request.
 pub fn project(name: &str, api_key: &str, host: &Host) -> Vec<Finding> {
     let about = format!("project {name}, key");
     let key = match api_key.starts_with("phc_") {
@@ -143,12 +143,12 @@ pub fn project(name: &str, api_key: &str, host: &Host) -> Vec<Finding> {
     vec![key, region]
 }
 
-/// How far this machine's clock is ahead of PostHog's, in seconds.
+/// Checks this machine's clock. `ahead` is how far it is ahead of PostHog's, in seconds.
 pub fn clock(ahead: i64) -> Finding {
     const ABOUT: &str = "clock";
     let off = ahead.unsigned_abs();
     let said = match ahead {
-        // A `Date` has whole seconds, and an answer takes its time.
+        // `Date` has a resolution of one second, and the answer needs some time to arrive.
         -2..=2 => return Finding::ok(ABOUT, "agrees with PostHog's"),
         3.. => format!("{off} seconds ahead of PostHog's"),
         _ => format!("{off} seconds behind PostHog's"),
@@ -160,7 +160,8 @@ pub fn clock(ahead: i64) -> Finding {
     }
 }
 
-/// Seconds until a certificate has expired, and since it has become valid.
+/// Checks a certificate. `left` is the time until it expires, and `since` the time since it became valid,
+/// both in seconds.
 pub fn certificate(file: &str, left: i64, since: i64) -> Finding {
     const DAY: i64 = 24 * 3600;
     let about = format!("certificate {file}");
@@ -176,7 +177,8 @@ pub fn certificate(file: &str, left: i64, since: i64) -> Finding {
     }
 }
 
-/// Free bytes of the disk that a spool is on, and the most that it may hold.
+/// Checks the disk of a spool. `free` is the free space of the disk, and `max_size` the limit of the spool,
+/// both in bytes.
 pub fn space(folder: &str, free: u64, max_size: u64) -> Finding {
     let about = format!("spool {folder}, disk");
     let mebibytes = |bytes: u64| bytes >> 20;
@@ -194,7 +196,7 @@ pub fn space(folder: &str, free: u64, max_size: u64) -> Finding {
     }
 }
 
-/// How many files the process may open; none where there is no limit.
+/// Checks how many files the process may open. `None` means that there is no limit.
 pub fn files(limit: Option<u64>) -> Finding {
     const ABOUT: &str = "open files";
     match limit {
@@ -208,14 +210,14 @@ pub fn files(limit: Option<u64>) -> Finding {
     }
 }
 
-/// The facts in an answer from outside.
+/// The facts about an answer to a request through the public address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutsideAnswer<'a> {
     /// Its status.
     pub status: u16,
     /// `Location`.
     pub location: Option<&'a str>,
-    /// The header that shows a cached answer, unchanged.
+    /// The header that shows that a cache gave the answer, as `cached` returns it.
     pub cached: Option<String>,
     /// The beginning of its body.
     pub body: &'a str,
@@ -223,14 +225,15 @@ pub struct OutsideAnswer<'a> {
     pub allows: Option<&'a str>,
 }
 
-/// Whether a call that only Hedgerow would refuse was refused by it.
+/// Checks that the path reaches Hedgerow. The request has an invalid body, which Hedgerow refuses with its
+/// own answer.
 pub fn path(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
     const ABOUT: &str = "from outside, path";
     let status = seen.status;
     if let Some(found) = redirect(ABOUT, url, seen) {
         return found;
     }
-    // Hedgerow's own answer to a body that is no JSON (docs/operations.md).
+    // Hedgerow answers this to a body that is not JSON (docs/operations.md).
     if status == 400 && seen.body.contains("\"code\"") {
         return Finding::ok(ABOUT, format!("{url} reaches Hedgerow"));
     }
@@ -250,7 +253,7 @@ pub fn path(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
     )
 }
 
-/// Whether a preflight came through.
+/// Checks that the answer to a preflight allows an origin.
 pub fn preflight(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
     const ABOUT: &str = "from outside, OPTIONS";
     if let Some(found) = redirect(ABOUT, url, seen) {
@@ -267,7 +270,7 @@ pub fn preflight(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
     }
 }
 
-/// Whether two answers to the same call came from Hedgerow itself.
+/// Checks that no cache gave any of these answers to the same call.
 pub fn cache(answers: &[OutsideAnswer<'_>]) -> Finding {
     const ABOUT: &str = "from outside, cache";
     let cached = answers.iter().find_map(|seen| seen.cached.as_ref());
@@ -281,7 +284,7 @@ pub fn cache(answers: &[OutsideAnswer<'_>]) -> Finding {
     }
 }
 
-/// The client address that Hedgerow saw, and how it was determined.
+/// Checks the client address that Hedgerow saw. `None` means that it could not be determined.
 pub fn address(seen: Option<&str>) -> Finding {
     const ABOUT: &str = "from outside, address";
     let Some(text) = seen else {
@@ -302,8 +305,8 @@ pub fn address(seen: Option<&str>) -> Finding {
     }
 }
 
-/// Whether an address is one of this machine or of an inner network, where proxies are and visitors
-/// of a public site are not (RFC 1918, 3927, 4193, 6598).
+/// Whether an address belongs to this machine or an internal network. Proxies have such addresses, but
+/// visitors of a public site do not (RFC 1918, 3927, 4193, 6598).
 pub fn is_inner(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
@@ -329,7 +332,7 @@ fn redirect(about: &str, url: &str, seen: &OutsideAnswer<'_>) -> Option<Finding>
     })
 }
 
-/// The header of an answer that shows that a cache gave it.
+/// Returns the header that shows that a cache gave the answer.
 pub fn cached(header: impl Fn(&str) -> Option<String>) -> Option<String> {
     if let Some(age) = header("age").filter(|age| age.trim() != "0") {
         return Some(format!("Age: {age}"));
@@ -347,7 +350,7 @@ pub fn cached(header: impl Fn(&str) -> Option<String>) -> Option<String> {
     })
 }
 
-/// A time as text.
+/// Formats a duration in milliseconds.
 pub fn milliseconds(time: Duration) -> String {
     format!("{} ms", time.as_millis())
 }

@@ -18,14 +18,14 @@ pub struct Request {
     pub query: Option<String>,
     /// The headers, in the order of their arrival.
     pub headers: HeaderMap,
-    /// The body, free of transfer coding, content coding untouched.
+    /// The body without its transfer coding, but still with its content coding.
     pub body: Bytes,
     /// The address of the peer of the connection.
     pub peer: Option<SocketAddr>,
 }
 
 impl Request {
-    /// A request without headers and body; `target` is a path with or without a query.
+    /// Creates a request without headers and body; `target` is a path with or without a query.
     pub fn new(method: Method, target: &str) -> Self {
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query.to_owned())),
@@ -41,7 +41,7 @@ impl Request {
         }
     }
 
-    /// The first value of a header, if it is text.
+    /// Returns the first value of a header, if it is text.
     pub(crate) fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
@@ -52,14 +52,14 @@ impl Request {
 pub struct Response {
     /// The status.
     pub status: StatusCode,
-    /// The headers; `Content-Length` is added by the server.
+    /// The headers. The server adds `Content-Length`.
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
 }
 
 impl Response {
-    /// An answer without a body.
+    /// Creates an answer without a body.
     pub fn empty(status: StatusCode) -> Self {
         Self {
             status,
@@ -68,14 +68,14 @@ impl Response {
         }
     }
 
-    /// An answer with a body of this content type.
+    /// Creates an answer with a body of this content type.
     pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let mut answer = Self::empty(status);
         answer.body = body.into();
         answer.with(CONTENT_TYPE, HeaderValue::from_static(content_type))
     }
 
-    /// The same with one more header.
+    /// Sets a header, and returns the answer.
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
@@ -95,7 +95,7 @@ impl<H: Handler + ?Sized> Handler for Arc<H> {
     }
 }
 
-/// The pairs of a query or a form, decoded: `+` is a blank, broken UTF-8 becomes U+FFFD.
+/// Returns the decoded pairs of a query or a form. `+` becomes a space, and invalid UTF-8 becomes U+FFFD.
 pub(crate) fn pairs(text: &str) -> Vec<(String, String)> {
     form_urlencoded::parse(text.as_bytes())
         .into_owned()

@@ -2,10 +2,10 @@
 //!
 //! - [`Hedgerow`] is that call: `hedgerow.intercept(session).await?` in a `request_filter`.
 //! - [`Config`] is the YAML that it is built from.
-//! - [`Observer`] sees each message, and its outcome.
-//! - The crate [`hedgerow_rewrite`] is what happens to a body, pure and without a proxy around it.
+//! - [`Observer`] sees each message and its outcome.
+//! - The crate [`hedgerow_rewrite`] rewrites the bodies. It is pure and needs no proxy.
 //!
-//! A configuration, and the proxy of the `hedgerow` binary around it:
+//! This example builds a configuration and runs the proxy of the `hedgerow` binary with it:
 //!
 //! ```no_run
 //! use hedgerow::{Config, Environment, Hedgerow, Server};
@@ -26,20 +26,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! In your own proxy, `Hedgerow` is enough; its page shows the call. The documents in the
-//! repository say what happens to each message, and why: `docs/mapping.md` and `docs/repairs.md`.
+//! In your own proxy, you need only `Hedgerow`; its page shows the call. In the repository,
+//! `docs/mapping.md` and `docs/repairs.md` explain what happens to each message, and why.
 
 // A host proxy's build omits the server, so it does not use some functions that only the server
 // calls. The build with all features finds dead code.
 #![cfg_attr(not(feature = "server"), allow(dead_code))]
 
-// The public items are those on this page. The modules are open to the binary, the tests and the
-// benchmarks, which are separate crates; they change without notice.
+// The public interface is the items on this page. The modules are `pub` only for the binary, the tests and
+// the benchmarks, which are separate crates. They change without notice.
 
-// The admin pages: `Hedgerow::admin` gives them whole.
+// The admin pages. `Hedgerow::admin` returns all of them.
 #[doc(hidden)]
 pub mod admin;
-// The contents of a configuration, field by field: for the binary, which prints and checks it.
+// The fields of a configuration, for the binary, which prints and checks them.
 #[doc(hidden)]
 pub mod config;
 // The stand-in for PostHog, for `hedgerow demo` and the tests.
@@ -49,11 +49,11 @@ pub mod demo;
 // The findings of `hedgerow doctor`.
 #[doc(hidden)]
 pub mod doctor;
-// The log of the binary; a host has its own.
+// The log of the binary. A host proxy has its own log.
 #[doc(hidden)]
 pub mod logging;
 mod masked;
-// The inside of the rewriting and the spool, under the names that the binary and the tests use.
+// The internals of the rewriting and the spool, under the names that the binary and the tests use.
 #[doc(hidden)]
 pub mod delivery;
 #[doc(hidden)]
@@ -65,7 +65,7 @@ pub mod segment;
 // Requests and answers of the admin pages and the demo, as values.
 #[doc(hidden)]
 pub mod handler;
-// The code that names the framework; its public items are shown below.
+// The code that depends on Pingora. Its public items are re-exported below.
 #[doc(hidden)]
 pub mod proxy;
 // First-party files, for `hedgerow init` and `hedgerow snippet`.
@@ -88,7 +88,7 @@ pub use proxy::{
 pub use proxy::{Server, ServerError};
 pub use site::{LibraryError, Sha256};
 
-/// The code in the documents is compiled with the tests.
+/// Compiles the code in the documents as tests.
 #[cfg(doctest)]
 mod documents {
     #[doc = include_str!("../README.md")]

@@ -1,5 +1,5 @@
-//! The log of the process: its lines have a rate limit by kind and are written by a separate
-//! thread, so that neither a client nor a reader that has stopped can delay a request.
+//! The log of the process. The lines of each place in the code have a rate limit, and a separate thread
+//! writes them. So neither a client nor a log reader that has stopped can delay a request.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -11,33 +11,34 @@ use std::time::{Duration, Instant};
 
 use log::{Level, Log, Metadata, Record};
 
-/// Lines that wait for the thread at most.
+/// The most lines that wait for the thread.
 const QUEUE: usize = 1024;
-/// So many lines come from one place of the code in one interval.
+/// The most lines that one place in the code may write in one interval.
 const LINES: u64 = 5;
 const INTERVAL: Duration = Duration::from_secs(10);
-/// How long the end of the process waits for the last lines.
+/// How long the process waits for the last lines before it exits.
 const LAST: Duration = Duration::from_secs(1);
 
-/// The target of the lines of the access log: one for each request, at debug.
+/// The target of the access log, which has one line for each request, at level debug.
 pub const ACCESS: &str = "hedgerow::access";
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Lines that were dropped since the start because standard error was not read.
+/// Returns the number of lines that were dropped since the start, because nobody read the log or it could
+/// not be written.
 pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// From now on logs where the code panics, without the panic's text: it may contain a client's
-/// data.
+/// Logs the place of each panic from now on. The text of the panic is not logged, because it may contain a
+/// client's data.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         log::error!("{}", panicked(panic.location()));
     }));
 }
 
-/// The line for a panic at this place.
+/// Returns the log line for a panic at this place.
 fn panicked(place: Option<&Location<'_>>) -> String {
     let place = place.map_or_else(|| "an unknown place".to_owned(), Location::to_string);
     format!(
@@ -51,14 +52,14 @@ enum WriterCommand {
     Flush(SyncSender<()>),
 }
 
-/// Writes whole lines from a separate thread. Lines that find the queue full are dropped and
-/// counted; the next written line reports their number.
+/// Writes whole lines in a separate thread. If the queue is full, a line is dropped and counted. After the
+/// next written line, the log reports the number of dropped lines.
 #[derive(Debug)]
 pub struct LineWriter {
     commands: SyncSender<WriterCommand>,
 }
 
-/// Waits for the last lines when it goes.
+/// Waits for the last lines when it is dropped.
 #[derive(Debug)]
 pub struct LastLines {
     commands: SyncSender<WriterCommand>,
@@ -69,7 +70,7 @@ impl LineWriter {
     ///
     /// # Errors
     ///
-    /// When the system starts no thread.
+    /// Returns an error if the system cannot start the thread.
     pub fn start(out: impl Write + Send + 'static) -> io::Result<(Self, LastLines)> {
         let (commands, queue) = sync_channel(QUEUE);
         std::thread::Builder::new()
@@ -110,19 +111,19 @@ impl Drop for LastLines {
             command = full;
             std::thread::sleep(Duration::from_millis(5));
         }
-        // A reader that does not read does not keep the process.
+        // The time limit lets the process exit even if nobody reads the log.
         let _ = finished.recv_timeout(end.saturating_duration_since(Instant::now()));
     }
 }
 
-/// There is no place to report an error here: it is the log itself that fails.
+/// Writes the queued lines. It cannot report its errors, because it writes the log itself.
 fn write(mut out: impl Write, queue: &Receiver<WriterCommand>) {
     let mut told = 0;
     while let Ok(command) = queue.recv() {
         match command {
             WriterCommand::Line(line) => {
                 if out.write_all(&line).is_err() {
-                    // A full disk, or no reader at the other end of a pipe.
+                    // The disk is full, or the reader of the pipe has closed it.
                     DROPPED.fetch_add(1, Ordering::Relaxed);
                     continue;
                 }
@@ -147,11 +148,11 @@ fn write(mut out: impl Write, queue: &Receiver<WriterCommand>) {
     }
 }
 
-/// Limits the lines that one place of the code writes, and reports how many were omitted. This
-/// applies only to information, warnings and errors: a filter for lower levels shows every line.
+/// Limits the lines that each place in the code writes, and reports how many were omitted. The limit
+/// applies only to the levels info, warn and error: lines of the lower levels are never omitted.
 pub struct LimitedLog<L> {
     log: L,
-    /// Its own lines about the start are never left out.
+    /// The beginning of the targets whose lines are never omitted.
     exempt: &'static str,
     places: Mutex<HashMap<(String, u32), CallSite>>,
 }
@@ -160,11 +161,11 @@ struct CallSite {
     since: Instant,
     lines: u64,
     left_out: u64,
-    /// The last line that was left out.
+    /// The last omitted line.
     last: Option<SuppressedLine>,
 }
 
-/// A line that was left out.
+/// An omitted line.
 struct SuppressedLine {
     level: Level,
     target: String,
@@ -172,7 +173,7 @@ struct SuppressedLine {
 }
 
 impl<L: Log> LimitedLog<L> {
-    /// Bounds what this logger gets, except from targets that begin with `exempt`.
+    /// Limits the lines for `log`, except those of targets that begin with `exempt`.
     pub fn new(log: L, exempt: &'static str) -> Self {
         Self {
             log,
@@ -181,7 +182,7 @@ impl<L: Log> LimitedLog<L> {
         }
     }
 
-    /// Whether a line may be written, and how many were left out before it.
+    /// Returns the number of lines that were omitted before this one, or `None` if this one is omitted.
     fn pass(&self, record: &Record<'_>, now: Instant) -> Option<u64> {
         if record.level() > Level::Info || record.target().starts_with(self.exempt) {
             return Some(0);
@@ -217,8 +218,8 @@ impl<L: Log> LimitedLog<L> {
 }
 
 impl<L: Log> LimitedLog<L> {
-    /// Reports how many lines were omitted if no later line has done so, when their interval is
-    /// over or, with [`OmittedLines::All`], now. Call it from time to time, and at the end.
+    /// Reports how many lines were omitted, if no later line has reported it. It reports a place when its
+    /// interval is over or, with [`OmittedLines::All`], at once. Call it regularly and before exiting.
     pub fn log_omitted(&self, tell: OmittedLines) {
         self.log_omitted_at(tell, Instant::now());
     }
@@ -258,9 +259,9 @@ impl<L: Log> LimitedLog<L> {
 /// The places whose omitted lines are reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OmittedLines {
-    /// Those where the interval is over.
+    /// Only the places whose interval is over.
     Over,
-    /// All.
+    /// All places.
     All,
 }
 
@@ -317,7 +318,7 @@ mod tests {
         fn flush(&self) {}
     }
 
-    /// Keeps the text of each line.
+    /// Stores the text of each line.
     #[derive(Default)]
     struct KeptLines(Mutex<Vec<String>>);
 
@@ -384,7 +385,7 @@ mod tests {
         assert_eq!(pass(Level::Error, ours, 1, start + INTERVAL), Some(0));
     }
 
-    /// A file that takes nothing.
+    /// A writer that accepts no bytes.
     struct FullWriter;
 
     impl Write for FullWriter {
@@ -430,7 +431,7 @@ mod tests {
         let said = format!("({lost} lines of the log were dropped");
         assert!(text.contains(&said), "{said}: {}", text.len());
 
-        // A disk that is full.
+        // With a full disk, a line is dropped and counted.
         let (mut writer, last) = LineWriter::start(FullWriter).unwrap();
         writer.write_all(b"a line\n").unwrap();
         drop(last);

@@ -1,5 +1,5 @@
-//! The command line: `hedgerow run`, `check`, `doctor`, `convert`, `spool`, `demo`, `init`, `snippet`,
-//! `completions` and `man`.
+//! The command line: `hedgerow run`, `reload`, `check`, `doctor`, `health`, `convert`, `spool`, `demo`,
+//! `init`, `snippet`, `schema`, `completions` and `man`.
 
 mod cli;
 

@@ -1,16 +1,16 @@
-//! Masks keys in texts of others that are logged, shown or stored: only the end of each key stays.
+//! Masks the keys in texts from outside that are logged, shown or stored. Only the end of each key stays.
 
 use std::borrow::Cow;
 
-/// The name that Segment's libraries give their key in a message.
+/// The name of the field in which Segment's libraries send the write key.
 pub(crate) const WRITE_KEY: &str = "writeKey";
 
-/// How PostHog's keys begin, those of projects and those of persons.
+/// The prefixes of PostHog's project keys and personal keys.
 const PREFIXES: [&str; 2] = ["phc_", "phx_"];
-/// The texts before a write key in the paths of Segment's files.
+/// The text before a write key in the paths of Segment's files.
 const FOLDERS: [&str; 2] = ["/projects/", "/analytics.js/v1/"];
 
-/// A text of a message, a path or an answer, without the keys in it.
+/// Masks the keys in the text of a message, a path or an answer.
 pub(crate) fn text(text: &str) -> Cow<'_, str> {
     let mut masked = Cow::Borrowed(text);
     for prefix in PREFIXES {
@@ -26,19 +26,19 @@ pub(crate) fn text(text: &str) -> Cow<'_, str> {
     masked
 }
 
-/// The last four characters of a key: enough to recognise it, not enough to use it. A key that is
-/// hardly longer gives none of them away.
+/// Returns the last four characters of a key: enough to recognise it, not enough to use it. A key of at
+/// most four characters is masked completely.
 pub(crate) fn end(key: &str) -> String {
     let start = key.char_indices().rev().nth(3).map(|(start, _)| start);
     let end = start.filter(|start| *start > 0);
     let end = end.and_then(|start| key.get(start..)).unwrap_or_default();
-    // It is the sender's text.
+    // The sender chose these characters.
     let printable = |sign: char| if sign.is_ascii_graphic() { sign } else { '?' };
     format!("…{}", end.chars().map(printable).collect::<String>())
 }
 
-/// Replaces each key by its end: the text after `mark` while it belongs to a key. The part `kept`
-/// of the mark stays in front.
+/// Replaces each key by its end. A key is the text after `mark`, up to the first character for which
+/// `belongs` is false. `kept` replaces the mark before the key.
 fn each<'a>(text: Cow<'a, str>, mark: &str, kept: &str, belongs: fn(char) -> bool) -> Cow<'a, str> {
     if !text.contains(mark) {
         return text;

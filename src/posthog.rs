@@ -1,3 +1,3 @@
-//! PostHog's side of the rewriting.
+//! Re-exports the part of the rewriting that knows PostHog.
 
 pub use hedgerow_rewrite::posthog::*;

@@ -1,5 +1,5 @@
-//! All sections of the YAML: what the reader accepts, and what `hedgerow schema` prints about it. The
-//! keys of a section stand in the file that reads it; words and bounds come from the reader.
+//! All sections of the YAML. The reader accepts their keys, and `hedgerow schema` prints them. The file
+//! that reads a section also lists its keys; the reader itself defines the accepted words and bounds.
 
 use std::sync::LazyLock;
 
@@ -82,7 +82,7 @@ pub(super) fn sections() -> Sections {
     &ALL
 }
 
-/// Every section but those of a spool, which its kinds tell.
+/// All sections except those of a spool, which are built from the spool's kinds.
 const SECTIONS: &[&SectionSchema] = &[
     &FILE,
     &LISTENER,

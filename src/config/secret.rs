@@ -12,22 +12,22 @@ use data_encoding::HEXLOWER;
 /// The largest key, certificate or CA file that is read, in bytes.
 const FILE_LIMIT: u64 = 4 << 20;
 
-/// Where `env:NAME`, `file:PATH` and the paths of certificates lead.
+/// Reads the values that `env:NAME`, `file:PATH` and the paths of certificates name.
 ///
-/// The values it gives are secrets: they go into the compiled configuration and nowhere else.
+/// The returned values are secrets: only the compiled configuration stores them.
 pub trait SecretSource {
-    /// The value of an environment variable.
+    /// Returns the value of an environment variable.
     fn variable(&self, name: &str) -> Result<String, VarError>;
 
-    /// The content of a file whose path was returned by [`resolve`](Self::resolve).
+    /// Returns the content of a file. The path is one that [`resolve`](Self::resolve) returned.
     fn file(&self, path: &Path) -> io::Result<Vec<u8>>;
 
-    /// The content of a file that holds a secret, as `file:PATH` names it.
+    /// Returns the content of a file that holds a secret, such as the file of a `file:PATH`.
     fn secret_file(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.file(path)
     }
 
-    /// A path of the configuration, seen from where the process runs.
+    /// Converts a path of the configuration to one that the process can open.
     fn resolve(&self, path: &Path) -> PathBuf;
 }
 
@@ -35,12 +35,12 @@ pub trait SecretSource {
 #[derive(Debug, Clone)]
 pub struct Environment {
     folder: PathBuf,
-    /// The files that were asked for, as they were then.
+    /// The states of the requested files at the time of the request.
     marks: Arc<Mutex<FileMarks>>,
 }
 
 impl Environment {
-    /// For a configuration whose file is in this folder.
+    /// Creates an environment for a configuration whose file is in this folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
@@ -48,7 +48,7 @@ impl Environment {
         }
     }
 
-    /// The state of the requested files when they were read, including missing ones.
+    /// Returns the states of the requested files when they were read, including missing ones.
     #[doc(hidden)]
     pub fn marks(&self) -> FileMarks {
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,21 +74,22 @@ impl SecretSource for Environment {
     }
 }
 
-/// The same, for checking a configuration on a machine without keys: a placeholder, different for
-/// each, replaces each missing variable and secret file.
+/// An `Environment` for checking a configuration on a machine without keys: it returns a placeholder
+/// for each missing variable, and for each secret file that is missing or not readable. Each name gets its
+/// own placeholder.
 #[derive(Debug, Clone)]
 pub struct WithoutSecrets(Environment);
 
-/// How each made-up value begins.
+/// The beginning of each placeholder.
 const MADE_UP: &str = "phc_made_up_";
 
 impl WithoutSecrets {
-    /// For a configuration whose file is in this folder.
+    /// Creates the source for a configuration whose file is in this folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self(Environment::new(folder))
     }
 
-    /// Whether a value was made up.
+    /// Whether a value is a placeholder.
     #[doc(hidden)]
     pub fn is_placeholder(value: &str) -> bool {
         value.starts_with(MADE_UP)
@@ -132,7 +133,7 @@ impl SecretSource for WithoutSecrets {
     }
 }
 
-/// Reads a file of at most `limit` bytes, devices that never end included.
+/// Reads a file of at most `limit` bytes. The limit also applies to a device that never ends.
 pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?
@@ -147,7 +148,7 @@ pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether a text refers to a value, rather than being one.
+/// Whether a text is a reference to a value and not the value itself.
 pub(super) fn is_reference(text: &str) -> bool {
     let text = text.trim();
     text.starts_with("env:") || text.starts_with("file:") || text.starts_with("${")

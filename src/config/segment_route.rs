@@ -1,4 +1,4 @@
-//! `segment` of a route: the keys it takes, analytics.js and its settings, and a real Segment account.
+//! `segment` of a route: the accepted write keys, analytics.js, its settings, and a real Segment account.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,30 +80,30 @@ pub(super) const FORWARD: SectionSchema = SectionSchema {
 pub struct SegmentFiles {
     /// Their paths.
     pub layout: Layout,
-    /// Where analytics.js comes from; without it no script is served.
+    /// The source of analytics.js. If `None`, the route serves no script.
     pub library: Option<LibraryFiles>,
     /// The content of the settings.
     pub settings: Settings,
     /// A real Segment account in addition to PostHog.
     pub forward: Option<Forward>,
-    /// The key that a page gets: the first of the list; none when every key is taken.
+    /// The write key for pages: the first one of `write_keys`. `None` if the route accepts any key.
     pub page_key: Option<WriteKey>,
 }
 
-/// A real Segment account that gets the original requests too.
+/// A real Segment account that also gets the original requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
-    /// Where events go.
+    /// The host that gets the events.
     pub api: Host,
-    /// Where the account's settings and destinations' code come from.
+    /// The host of the account's settings and of the destinations' code.
     pub cdn: Host,
-    /// What happens to destinations whose code runs in the page.
+    /// Whether pages keep the destinations whose code runs in the page.
     pub device_mode: DeviceMode,
-    /// The account's key, where pages and their events do not bring it themselves.
+    /// The account's key, if pages and their events do not send it themselves.
     pub write_key: Option<WriteKey>,
 }
 
-/// Reads the section: the keys it takes, and its files.
+/// Reads the section. Returns the accepted write keys and the first-party files.
 pub(super) fn read(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
@@ -124,7 +124,7 @@ fn write_keys(
     const EXPECTED: &str = "any, a list of write keys, or a mapping from write key to project";
     let keys = section.get("write_keys");
     let has_map = keys.is_some_and(|keys| matches!(keys.node.kind, NodeKind::Mapping(_)));
-    // A map names the projects itself.
+    // A mapping names a project for each write key, so `project` is optional.
     let project = match section.get("project") {
         Some(field) => projects.named(reader, field),
         None if has_map => None,
@@ -151,7 +151,7 @@ fn write_keys(
         }
         NodeKind::Mapping(entries) if !entries.is_empty() => {
             for (index, entry) in entries.iter().enumerate() {
-                // The key is a secret, and so is its place in the path.
+                // The key is a secret, so the path contains its index and not the key.
                 let value = Field {
                     path: format!("{}[{index}]", keys.path),
                     ..keys.entry(entry)
@@ -161,7 +161,7 @@ fn write_keys(
                     _ => projects.named(reader, &value),
                 };
                 match WriteKey::new(&entry.key) {
-                    // A key of a mapping is no value.
+                    // References are resolved only in values, and this is a key.
                     Some(_) if is_reference(&entry.key) => reader.wrong_key(
                         &value,
                         "Hedgerow uses a key of a mapping literally and reads no variable or \
@@ -189,7 +189,7 @@ fn write_keys(
 fn write_key(reader: &mut ConfigReader<'_>, item: &Field<'_>) -> Option<WriteKey> {
     let (text, place) = references::named(reader, item, "a write key")?;
     let text = text.trim();
-    // No client can send another one in a header.
+    // A client cannot send any other characters in a header.
     let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
     let key = WriteKey::new(text).filter(|_| printable);
     if key.is_none() {
@@ -271,7 +271,7 @@ fn settings(
     settings
 }
 
-/// A value whose keys are analytics.js's own.
+/// Converts a value to JSON. Its keys are analytics.js's own, so they are not checked.
 fn json(kind: &NodeKind) -> Value {
     match kind {
         NodeKind::Nothing => Value::Null,
@@ -293,7 +293,7 @@ fn json(kind: &NodeKind) -> Value {
     }
 }
 
-/// `Some(None)` is no account; `None` a mistake.
+/// Reads `forward`. Returns `Some(None)` if there is no account, and `None` after a mistake.
 fn forward(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Option<Forward>> {
     let mut region = Region::default();
     let mut device_mode = DeviceMode::Removed;
@@ -342,8 +342,8 @@ fn forward(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Option<Fo
     }))
 }
 
-/// Whether the account would recognise the events' key. Segment answers 200 for an unknown key, so
-/// the mistake would not be noticed.
+/// Checks whether the account recognises the write key of the events. Segment answers 200 for an unknown
+/// key, so nobody would notice the mistake.
 fn check_keys(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
@@ -372,7 +372,7 @@ fn check_keys(
     }
 }
 
-/// The first key of the list, as it is written in the file.
+/// Returns the first of the write keys, as the file contains it.
 fn first_key(section: &Section<'_>) -> Option<WriteKey> {
     let field = section.get("write_keys")?;
     match &field.node.kind {

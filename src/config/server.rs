@@ -1,4 +1,4 @@
-//! `server`: the process.
+//! `server`: the settings of the process.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,26 +23,26 @@ pub(super) const SERVER: SectionSchema = SectionSchema {
     ..PLAIN
 };
 
-/// The process.
+/// The settings of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// Threads that serve requests.
+    /// The number of threads that serve requests.
     pub threads: usize,
-    /// How long requests in flight may continue after the process is stopped.
+    /// How long the requests in flight may continue after the process is told to stop.
     pub grace: Duration,
-    /// The socket on which a successor asks for the listening sockets; `None` if off.
+    /// The socket through which a successor process gets the listening sockets. `None` if off.
     pub upgrade_socket: Option<PathBuf>,
-    /// Whether files that change are read again without being asked.
+    /// Whether the process reads changed files again without a request to reload.
     pub watch: Watching,
 }
 
-/// Whether files that change are read again without being asked.
+/// Whether the process reads changed files again without a request to reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Watching {
-    /// They are.
+    /// The process reads them again when they change.
     #[default]
     On,
-    /// Only when asked.
+    /// The process reads them again only on request.
     Off,
 }
 

@@ -1,5 +1,5 @@
-//! `mapping.sessions`: where visitors' sessions are kept, at the edge in its own cookie or in the
-//! pages.
+//! `mapping.sessions`: where visitors' sessions are stored, either in a cookie that Hedgerow sets or in
+//! the pages.
 
 use std::fmt;
 
@@ -35,22 +35,22 @@ pub(super) const SESSION_COOKIE: SectionSchema = SectionSchema {
     ..PLAIN
 };
 
-/// The default name of the cookie: it does not reveal the purpose of the cookie, and is unlikely to
-/// be used by the site itself.
+/// The default name of the cookie. It does not reveal the purpose of the cookie, and the site is unlikely
+/// to use it.
 const NAME: &str = "edge_visit";
 
-/// More secrets than this are more than one replacement needs.
+/// The most secrets in a list. Replacing a secret needs fewer.
 const SECRETS: usize = 8;
 
-/// Who keeps visitors' sessions (mapping 5.3, point 5).
+/// Where visitors' sessions are stored (mapping 5.3, point 5).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum SessionMode {
-    /// Nothing of Hedgerow's; sessions that clients know already are used all the same.
+    /// Hedgerow creates no sessions. It still uses a session that a client sends.
     #[default]
     Off,
     /// In a first-party cookie.
     Cookie(CookieSessions),
-    /// In the pages: together with analytics.js's anonymous id, by the code that Hedgerow serves.
+    /// In the pages: the code that Hedgerow serves stores them beside analytics.js's anonymous id.
     Page,
 }
 
@@ -58,8 +58,8 @@ pub enum SessionMode {
 #[derive(Clone, PartialEq, Eq)]
 pub struct CookieSessions {
     cookie: SessionCookie,
-    /// The first one makes cookies, all of them are accepted. None at all means that the process
-    /// makes one up when it starts.
+    /// The first secret signs new cookies; a cookie signed with any of them is accepted. If the list is
+    /// empty, the process generates a secret.
     secrets: Vec<Vec<u8>>,
 }
 
@@ -69,16 +69,16 @@ impl CookieSessions {
         self.secrets.is_empty()
     }
 
-    /// The cookie's name and reach.
+    /// The cookie's name and domain.
     pub fn cookie(&self) -> &SessionCookie {
         &self.cookie
     }
 
-    /// The settings of the sessions. `is_placeholder` is used if the file has no secret.
+    /// Returns the settings of the sessions. If the file has no secret, `is_placeholder` is the secret.
     ///
     /// # Errors
     ///
-    /// When `is_placeholder` is needed and too short.
+    /// Returns an error if the file has no secret and `is_placeholder` is too short.
     pub fn keeper(&self, is_placeholder: &[u8]) -> Result<SessionKeeper, EdgeSessionError> {
         let given = self.secrets.iter().map(Vec::as_slice);
         let sessions = match self.lacks_secret() {
@@ -177,7 +177,8 @@ fn cookie(
     }
 }
 
-/// One secret, or several: the first one makes cookies, the others are still accepted.
+/// Reads one secret or a list: the first one signs new cookies, and cookies signed with the others are
+/// still accepted.
 fn secrets(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Vec<Vec<u8>>> {
     let fields = field.each();
     if fields.is_empty() || fields.len() > SECRETS {

@@ -1,73 +1,74 @@
-//! The values of a key of the YAML, and the relations between the keys of a section.
+//! The types of the values in the YAML, and the relations between the keys of a section.
 
 /// The type of a key's value.
 pub(super) enum KeyType {
-    /// One of the words, or a size, duration or number within the bounds, that the reader asks for.
+    /// A word, size, duration or number. The reader defines the words and the bounds.
     Read,
-    /// The same, where the example has it.
+    /// Like `Read`, but the reader defines the words and bounds at this path of the example.
     ReadAt(&'static str),
     /// A single value of any text.
     Text,
-    /// A single value or nothing: a constant of a project.
+    /// A single text, number or boolean: a constant of a project.
     Value,
-    /// A whole number from, and up to.
+    /// A whole number between these bounds, both included.
     Number(usize, usize),
-    /// A text of this form.
+    /// A text that matches this regular expression.
     Pattern(&'static str),
-    /// One of these.
+    /// One of these words.
     Words(&'static [&'static str]),
     /// The word `off`.
     Off,
-    /// Nothing behind the key.
+    /// No value after the key.
     Nothing,
-    /// A section.
+    /// The section of this name.
     Section(&'static str),
-    /// A section, or nothing.
+    /// The section of this name, or nothing.
     Optional(&'static str),
-    /// A mapping that is not ours.
+    /// A mapping whose keys Hedgerow does not define.
     Mapping,
-    /// A mapping with names of the writer's own; at most so many, or 0 for any number.
+    /// A mapping whose keys the author of the file chooses, and the most entries; 0 for no limit.
     MapOf(&'static KeyType, usize),
-    /// A list of so many at least, and at most; 0 for no bound.
+    /// A list, and the least and the most items; 0 for no bound.
     ListOf(&'static KeyType, usize, usize),
-    /// One, or a list of one or more.
+    /// A value of this type, or a list of one or more.
     OneOrMore(&'static KeyType),
-    /// Any of these.
+    /// A value of any of these types.
     AnyOf(&'static [KeyType]),
 }
 
 /// An address and a port; IPv6 in brackets.
 pub(super) const ADDRESS: KeyType = KeyType::Pattern(r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$");
-/// The same, or the word `off`.
+/// An address and a port, or the word `off`.
 pub(super) const ADDRESS_OR_OFF: KeyType = KeyType::AnyOf(&[ADDRESS, KeyType::Off]);
-/// A path that requests have.
+/// The path of requests.
 pub(super) const PATH: KeyType = KeyType::Pattern("^/");
-/// A server: scheme and authority.
+/// The URL of a server: scheme and authority.
 pub(super) const SERVER_URL: KeyType = KeyType::Pattern("^https?://[^/]+/?$");
-/// A network, or an address.
+/// A network or an address.
 pub(super) const NETWORK: KeyType = KeyType::Pattern(r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
 /// The name of one of `projects`.
 pub(super) const PROJECT_NAME: KeyType = KeyType::Text;
-/// A name, path or word, `env:NAME` and `file:PATH` among them.
+/// A secret, or a reference to it (`env:NAME`, `file:PATH`).
 pub(super) const SECRET: KeyType = KeyType::Text;
 
 /// A section of the YAML.
 pub(super) struct SectionSchema {
-    /// Its name among the definitions, and above its table in docs/configuration.md.
+    /// Its name among the definitions of the schema, and the heading of its table in
+    /// docs/configuration.md.
     pub name: &'static str,
     /// Its name in a message.
     pub label: &'static str,
-    /// Where the example of everything has it.
+    /// Its path in the example that has every section.
     pub at: &'static str,
-    /// The keys without which it means nothing.
+    /// The keys that it must have.
     pub required: &'static [&'static str],
-    /// Exactly one of each of these is given.
+    /// Groups of keys. The section must have exactly one key of each group.
     pub one_of: &'static [&'static [&'static str]],
-    /// The first is not given without the second.
+    /// Pairs of keys of which the first requires the second.
     pub needs: &'static [(&'static str, &'static str)],
-    /// Not both are given.
+    /// Pairs of keys of which only one may be set.
     pub excludes: &'static [(&'static str, &'static str)],
-    /// Its keys, and what each takes.
+    /// Its keys, and the type of each key's value.
     pub keys: &'static [(&'static str, KeyType)],
 }
 
@@ -99,12 +100,12 @@ impl SectionSchema {
 }
 
 impl KeyType {
-    /// Whether words or bounds are the reader's own.
+    /// Whether the reader defines the words or bounds of this value itself.
     pub fn is_read(&self) -> bool {
         match self {
             Self::Read => true,
             Self::AnyOf(shapes) => shapes.iter().any(Self::is_read),
-            // These are read at their own places.
+            // The values in these have other paths, where the reader defines them.
             Self::ReadAt(_)
             | Self::Section(_)
             | Self::Optional(_)

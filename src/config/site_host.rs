@@ -1,14 +1,18 @@
-//! The host a request names.
+//! The host that a request names.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A host name or address without a port, lower case; IPv6 without brackets.
+/// A host name or address in lower case, without a port. An IPv6 address has no brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteHost(String);
 
 impl SiteHost {
-    /// Accepts a name or address, with or without a port, or returns the mistake.
+    /// Creates a host from a name or address, with or without a port.
+    ///
+    /// # Errors
+    ///
+    /// Returns a message if the text is not one host.
     pub(super) fn new(text: &str) -> Result<Self, &'static str> {
         if text.contains("://") || text.contains('/') {
             return Err("expected only a host name, without scheme and path");
@@ -36,7 +40,7 @@ impl SiteHost {
         Ok(Self(name.to_ascii_lowercase()))
     }
 
-    /// Whether this is the host of a request's authority, with any port.
+    /// Whether a request's authority names this host, with or without a port.
     pub fn matches(&self, authority: &str) -> bool {
         name(authority).eq_ignore_ascii_case(&self.0)
     }
@@ -56,7 +60,7 @@ impl fmt::Display for SiteHost {
     }
 }
 
-/// The name in an authority: no port, no brackets, no dot at the end.
+/// Returns the name in an authority, without the port, the brackets and a dot at the end.
 pub(super) fn name(authority: &str) -> &str {
     let authority = authority.trim();
     if let Some(rest) = authority.strip_prefix('[') {

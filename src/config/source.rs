@@ -1,4 +1,4 @@
-//! The text of a configuration as it may be shown: line by line, secrets masked.
+//! The text of a configuration for messages: single lines, with the secrets masked.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -13,7 +13,7 @@ const PROBLEM_LIMIT: usize = 100;
 /// The most characters of a line that are shown.
 const WIDTH: usize = 100;
 
-/// A mistake or a warning before its line is cut out.
+/// A mistake or a warning that has no source line yet.
 #[derive(Debug)]
 pub(super) struct RawProblem {
     pub span: SourceSpan,
@@ -24,18 +24,19 @@ pub(super) struct RawProblem {
 /// The lines of a file, and which parts of them are secret.
 pub(super) struct SourceText<'t> {
     lines: Vec<&'t str>,
-    /// By line: columns from, up to.
+    /// The masked columns of each line: the first one, and the one after the last.
     masks: BTreeMap<usize, BTreeSet<(usize, usize)>>,
-    /// Where values begin that are masked already: aliases lead to the same one many times.
+    /// The starts of the values that are already masked: several aliases may lead to the same value.
     masked: HashSet<Place>,
-    /// Without a tree it is unknown which values are secret, and lines are masked word by word.
+    /// Whether the text has a tree. Without one it is unknown which values are secret, so each word is
+    /// checked.
     parsed: bool,
-    /// All sections: their keys are no secrets.
+    /// All sections. Their keys are not secrets.
     sections: Sections,
 }
 
 impl<'t> SourceText<'t> {
-    /// A text that has no tree.
+    /// Creates the source of a text that has no tree.
     pub fn broken(text: &'t str, sections: Sections) -> Self {
         Self {
             sections,
@@ -46,7 +47,8 @@ impl<'t> SourceText<'t> {
         }
     }
 
-    /// A text with its tree. Finds its secrets, and the keys that are given twice.
+    /// Creates the source of a text with its tree. Finds the secrets, and adds each key that appears twice
+    /// to `findings`.
     pub fn new(
         text: &'t str,
         root: &Node,
@@ -61,7 +63,7 @@ impl<'t> SourceText<'t> {
         source
     }
 
-    /// Sorts findings and gives each its line.
+    /// Sorts the findings and adds its source line to each.
     pub fn problems(&self, mut findings: Vec<RawProblem>) -> Problems {
         findings.sort_by_key(|finding| (finding.span.start, finding.path.len()));
         let left_out = findings.len().saturating_sub(PROBLEM_LIMIT);
@@ -92,7 +94,7 @@ impl<'t> SourceText<'t> {
             NodeKind::Text(text) => {
                 let harmless =
                     text == "any" || ["env:", "file:"].iter().any(|how| text.starts_with(how));
-                // A private key that is pasted in place of its path must not get into a log.
+                // A user may paste a private key instead of its path; the log must not show it.
                 let pasted = text.contains("-----BEGIN") || holds_login(text);
                 if pasted || (secrecy == Secrecy::Secret && !harmless) {
                     self.mask(node.span);
@@ -167,7 +169,7 @@ impl<'t> SourceText<'t> {
         } else {
             shown.len() - column
         };
-        // A long line is shown around the place that is meant.
+        // Of a long line, only the part around the mistake is shown.
         let skipped = column.saturating_sub(WIDTH / 2);
         let window = shown.iter().skip(skipped).take(WIDTH);
         let before = column - skipped;
@@ -201,8 +203,8 @@ impl<'t> SourceText<'t> {
         self.sections.iter().any(|section| section.has(word))
     }
 
-    /// Whether a line of a broken file may belong to a key with secret values: it names one, or
-    /// such a key is the nearest known key above it.
+    /// Whether a line of a broken file may contain a secret: it contains a login or names a key with secret
+    /// values, or the nearest known key above it is such a key.
     fn may_hold_secrets(&self, line: usize) -> bool {
         let this = line.checked_sub(1).and_then(|index| self.lines.get(index));
         if this.is_some_and(|text| holds_login(text)) {
@@ -229,8 +231,8 @@ enum Secrecy {
     Secret,
 }
 
-/// `api_key`, `write_keys`, `secret`, `password`, `token`, `hmac_key` and every misspelling of them. The `key` of
-/// a certificate is a path.
+/// Whether the values of a key are secret: `api_key`, `write_keys`, `secret`, `password`, `token`,
+/// `hmac_key` and likely misspellings of them. The `key` of a certificate is a path, not a secret.
 pub(super) fn is_secret_key(key: &str) -> bool {
     let letters = words::plain(key);
     letters != "key"
@@ -244,14 +246,15 @@ pub(super) fn is_secret_key(key: &str) -> bool {
             .is_some())
 }
 
-/// Whether a URL may have a login in it.
+/// Whether a text may contain a URL with a login.
 pub(super) fn holds_login(text: &str) -> bool {
     text.contains("://") && text.contains('@')
 }
 
-/// One step down the path of keys.
+/// Appends a key to the path of keys.
 pub(super) fn join(path: &str, key: &str) -> String {
-    // A key is the writer's own text: bounded, and without anything that steers a terminal.
+    // The author of the file chooses the key, so its length is limited, and control characters, which
+    // could control a terminal, are removed.
     let key: String = key.chars().filter(|c| !c.is_control()).take(64).collect();
     if path.is_empty() {
         key
@@ -260,7 +263,7 @@ pub(super) fn join(path: &str, key: &str) -> String {
     }
 }
 
-/// YAML 1.2 section 5.4: a line ends with LF, CR LF or CR.
+/// Splits a text into lines. A line ends with LF, CR LF or CR (YAML 1.2, section 5.4).
 fn lines(text: &str) -> Vec<&str> {
     text.split('\n')
         .flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
@@ -276,7 +279,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-/// Hides every text that looks like a PostHog key.
+/// Masks every word that looks like a PostHog key.
 fn mask_words(text: &str) -> String {
     mask_some(text, |word| {
         ["phc_", "phx_"]

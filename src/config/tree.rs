@@ -1,7 +1,7 @@
-//! YAML text to a tree in which everything knows its place.
+//! Parses YAML text into a tree in which each value stores its position.
 //!
-//! A tree rather than serde: a deserializer stops at its first error, and a mistake in one route
-//! must not hide those in the next.
+//! This does not use serde, because a deserializer stops at its first error, and a mistake in one route
+//! must not hide a mistake in the next one.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -10,17 +10,18 @@ use granit_parser::{options, ErrorKind, Event, Marker, Parser, ScanError, Tag};
 
 use super::problem::Place;
 
-/// The deepest nesting of lists and mappings, aliases followed. The deepest key is at 5.
+/// The deepest allowed nesting of lists and mappings, with aliases expanded. The deepest known key is at
+/// level 5.
 const NESTING_LIMIT: usize = 32;
 
-/// The most values a file may hold, aliases followed: this is what stops a "billion laughs". Every
-/// [`TEXT_WEIGHT`] bytes of text count as one more.
+/// The most values that a file may hold, with aliases expanded. This limit stops a "billion laughs" attack.
+/// Every [`TEXT_WEIGHT`] bytes of text count as one more value.
 const NODE_LIMIT: usize = 200_000;
 
-/// See [`NODE_LIMIT`].
+/// The number of bytes of text that count as one value for [`NODE_LIMIT`].
 const TEXT_WEIGHT: usize = 16;
 
-/// From one place up to, not including, another.
+/// A range of the text; `end` is not part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SourceSpan {
     pub start: Place,
@@ -35,7 +36,7 @@ impl SourceSpan {
         }
     }
 
-    /// The position itself, for an item without an extent.
+    /// Returns an empty span at this position.
     pub fn point(place: Place) -> Self {
         Self {
             start: place,
@@ -56,9 +57,9 @@ fn place(marker: &Marker) -> Place {
 pub(super) struct Node {
     pub span: SourceSpan,
     pub kind: NodeKind,
-    /// Values in it as [`NODE_LIMIT`] counts them, itself included.
+    /// The number of values in it, including itself, as [`NODE_LIMIT`] counts them.
     size: usize,
-    /// Levels of nesting in it.
+    /// The number of nesting levels in it, including its own.
     height: usize,
 }
 
@@ -92,14 +93,14 @@ pub(super) struct MappingEntry {
     pub value: Rc<Node>,
 }
 
-/// Why there is no tree.
+/// Why the text could not be parsed.
 #[derive(Debug)]
 pub(super) struct YamlError {
     pub place: Place,
     pub message: String,
 }
 
-/// Reads the one document of `text`.
+/// Parses `text`, which may contain only one document.
 pub(super) fn read(text: &str) -> Result<Rc<Node>, YamlError> {
     let options = options! {
         emit_comments: false,
@@ -132,7 +133,7 @@ impl Node {
     }
 }
 
-/// Adds `key: value` to the mapping that `path` leads to (`routes[1].posthog`), where it has no such key.
+/// Adds `key: value` to the mapping at `path` (such as `routes[1].posthog`), if it has no such key.
 pub(super) fn add_if_missing(root: &mut Rc<Node>, path: &str, key: &str, value: &str) {
     let Some(node) = Rc::get_mut(root) else {
         return;
@@ -242,7 +243,7 @@ impl TreeBuilder {
         });
     }
 
-    /// Puts a finished value where it belongs; `span` is where it is used.
+    /// Adds a complete value to the open list or mapping; `span` is the place that uses the value.
     fn complete(
         &mut self,
         node: Rc<Node>,

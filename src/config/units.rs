@@ -1,8 +1,8 @@
-//! Sizes and durations as people write them.
+//! Parses and formats sizes and durations in the form that people write.
 
 use std::time::Duration;
 
-/// `900kB`, `10MiB`, `1GiB`, `512B` or a plain number, in bytes.
+/// Parses a size such as `900kB`, `10MiB`, `1GiB`, `512B` or a plain number of bytes. Returns bytes.
 pub(super) fn size(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     let factor = match unit {
@@ -18,11 +18,11 @@ pub(super) fn size(text: &str) -> Option<u64> {
     number.checked_mul(factor)
 }
 
-/// `500ms`, `3s`, `2m`, `1h`, `7d` or `0`.
+/// Parses a duration such as `500ms`, `3s`, `2m`, `1h`, `7d` or `0`.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let milliseconds = match unit {
-        // Nothing is nothing in every unit.
+        // Zero needs no unit.
         "" if number == 0 => 1,
         "ms" => 1,
         "s" => 1_000,
@@ -42,7 +42,7 @@ fn split(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit.trim_start()))
 }
 
-/// A size in the largest unit that leaves a whole number.
+/// Formats a size in the first listed unit that gives a whole number.
 pub(super) fn print_size(bytes: u64) -> String {
     for (factor, unit) in [
         (1 << 30, "GiB"),
@@ -59,7 +59,7 @@ pub(super) fn print_size(bytes: u64) -> String {
     format!("{bytes}B")
 }
 
-/// A duration in the largest unit that leaves a whole number.
+/// Formats a duration in the largest unit that gives a whole number.
 pub(super) fn print_duration(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
     for (factor, unit) in [

@@ -1,11 +1,11 @@
-//! The nearest of the known words, for "did you mean".
+//! Finds the known word that is nearest to a given one, for "did you mean" messages.
 
-/// The known word that `given` was probably meant to be.
+/// Returns the known word that `given` is probably a misspelling of.
 pub(super) fn nearest<'w>(
     given: &str,
     known: impl IntoIterator<Item = &'w str>,
 ) -> Option<&'w str> {
-    // A text of this length is not a typing mistake, and the comparison is quadratic.
+    // A longer text is not a typing mistake, and the time of the comparison is quadratic.
     if given.len() > 64 {
         return None;
     }
@@ -16,9 +16,9 @@ pub(super) fn nearest<'w>(
             let target = plain(word);
             let longest = target.chars().count().max(given.chars().count());
             let allowed = (longest / 3).max(1);
-            // Insert, delete, replace, and swap of adjacent letters.
+            // Counts insertions, deletions, replacements and swaps of adjacent letters.
             let distance = strsim::osa_distance(&given, &target);
-            // Sharing no character at all is no resemblance, however short the words are.
+            // Words that share no character are not similar, even if they are short.
             (distance <= allowed && distance < target.chars().count().max(1))
                 .then_some((distance, word))
         })
@@ -26,7 +26,8 @@ pub(super) fn nearest<'w>(
         .map(|(_, word)| word)
 }
 
-/// Lower case without separators: `writeKeys` and `write-keys` are `write_keys`.
+/// Converts to lower case and removes separators, so that `writeKeys`, `write-keys` and `write_keys` are
+/// equal.
 pub(super) fn plain(word: &str) -> String {
     word.chars()
         .filter(|character| character.is_alphanumeric())

@@ -1,15 +1,16 @@
-//! The demo: a stand-in for PostHog and a small shop, to show the whole path of an event on one
-//! machine, without a network, an account or a key.
+//! The demo: a stand-in for PostHog and a small shop. They show the whole path of an event on one machine,
+//! without a network, an account or a key.
 //!
 //! [`capture`] answers as PostHog's capture service does and stores the events in memory. The tests
 //! use it as their PostHog. It is not PostHog: it has no persons, no sessions, no queries, and
 //! stores nothing on disk. Its rules come from PostHog's source (posthog-ingestion) and were never
 //! compared with the real service.
 //!
-//! [`shop`] is the page that sends events, with the real analytics.js where it is at hand.
-//! [`live`] remembers each original message and its event.
+//! [`shop`] is the page that sends events, with the real analytics.js if its files are available.
+//! [`live`] records each original message and its event.
 //!
-//! Nothing here listens: both are a [`Handler`](http::Handler) on plain values.
+//! Nothing here opens a socket: the stand-in and the shop each implement [`Handler`](http::Handler), which
+//! works on plain values.
 
 use std::sync::Arc;
 
@@ -28,8 +29,9 @@ pub use options::{DemoOptions, REFUSED_EVENT};
 /// The project key of the demo's configuration. The stand-in accepts any well-formed key.
 pub const API_KEY: &str = "phc_demo";
 
-/// The parts of the demo, to be served and fed: [`capture`](Self::capture) is PostHog's host,
-/// [`shop`](Self::shop) the site's origin, and [`live`](Self::live) the ring of Hedgerow's live view.
+/// The parts of the demo. The caller serves [`capture`](Self::capture) as PostHog's host and
+/// [`shop`](Self::shop) as the site's origin. Hedgerow writes to [`live`](Self::live), the ring buffer of
+/// its live view.
 #[derive(Debug, Clone)]
 pub struct Demo {
     /// The stand-in for PostHog.
@@ -41,8 +43,8 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// A demo on the system's clock. Reads the files of analytics.js, if a folder is given; ask
-    /// [`Shop::library`] whether they were found.
+    /// Creates a demo with the system's clock. If the options name a folder, this reads the files of
+    /// analytics.js from it; [`Shop::library`] returns whether they were found.
     pub fn new(options: &DemoOptions) -> Self {
         let clock: CaptureClock = Arc::new(|| std::time::SystemTime::now().into());
         let live = Live::new(Arc::clone(&clock), Visibility::Shown, Recording::Always);

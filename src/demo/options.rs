@@ -1,4 +1,4 @@
-//! What a demo is made with.
+//! The options of the demo.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ pub struct DemoOptions {
     pub prefix: String,
     /// The Segment write key that the page uses.
     pub write_key: String,
-    /// Where Hedgerow's own live view is served, for a link on the page.
+    /// The address of Hedgerow's own live view, for a link on the page.
     pub live_view: Option<SocketAddr>,
 }
 
@@ -27,6 +27,6 @@ impl Default for DemoOptions {
     }
 }
 
-/// The name of an event that the stand-in rejects for good, as PostHog rejects one that breaks its
+/// The name of an event that the stand-in always rejects, as PostHog rejects an event that breaks its
 /// rules.
 pub const REFUSED_EVENT: &str = "Unwelcome Event";

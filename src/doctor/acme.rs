@@ -1,4 +1,4 @@
-//! Ordered certificates: the findings from their folder.
+//! The findings about ordered certificates, from the files in their folder.
 
 use std::path::Path;
 
@@ -9,29 +9,29 @@ use super::Finding;
 /// The observed facts about one certificate. Times are in seconds since 1970.
 #[derive(Debug, Clone)]
 pub struct CertificateFacts<'a> {
-    /// The names that it is to be for.
+    /// The names that the configuration requires.
     pub domains: &'a [String],
     /// The URL of the authority's directory.
     pub directory: &'a str,
-    /// The folder that keeps it.
+    /// The folder that stores it.
     pub storage: &'a Path,
-    /// Why nothing can be written there; nothing if something can.
+    /// Why Hedgerow cannot write to the folder. `None` if it can.
     pub unwritable: Option<String>,
-    /// When it begins and ends to be valid, if it exists.
+    /// The start and the end of its validity. `None` if there is no certificate.
     pub life: Option<(i64, i64)>,
-    /// Whether it is for every one of the names.
+    /// Whether the certificate has all of the names.
     pub complete: bool,
-    /// Failed orders since the last successful one.
+    /// The number of failed orders since the last successful one.
     pub failures: u32,
-    /// Why the last one did.
+    /// Why the last order failed.
     pub error: Option<&'a str>,
-    /// When the next one may be made.
+    /// The earliest time of the next order.
     pub next: u64,
-    /// The moment of the look.
+    /// The time of the check.
     pub now: u64,
 }
 
-/// Whether it exists, how long it is valid, and the result of the last order.
+/// Checks whether the certificate exists, how long it is valid, and whether the last order failed.
 pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
     const DAY: i64 = 24 * 3600;
     const LOOK: &str =

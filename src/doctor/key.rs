@@ -1,27 +1,27 @@
-//! The findings about a key after asking PostHog.
+//! The finding about a project's key, after a request to PostHog.
 
 use super::Finding;
 
-/// Whether PostHog has a project with a key.
+/// Whether PostHog knows a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyKnown {
-    /// It has.
+    /// PostHog has a project with the key.
     Yes,
-    /// It has none.
+    /// PostHog has no project with the key.
     No,
 }
 
-/// Where a PostHog is.
+/// Who runs a PostHog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Installation {
     /// One of PostHog's own regions.
     Cloud,
-    /// A PostHog of your own, which may be too old to be asked for keys.
+    /// Your own PostHog, which may be too old to report whether it knows a key.
     Own,
 }
 
-/// Whether a project's key is known in its own region; `elsewhere` is the region that knows it
-/// instead.
+/// Checks whether PostHog knows a project's key. `here` is the result for the configured host, and
+/// `elsewhere` the other region if that one knows the key.
 pub fn key(name: &str, here: KeyKnown, elsewhere: Option<&str>, place: Installation) -> Finding {
     let about = format!("project {name}, key");
     match (here, elsewhere, place) {

@@ -1,4 +1,4 @@
-//! `delivery.spool`: its bounds, and where it is. What a kind of spool takes is said by the crate of the
+//! `delivery.spool`: its place and its limits. The spool's crate defines the settings of each kind of
 //! spool ([`KINDS`]).
 
 mod settings;
@@ -11,19 +11,19 @@ use hedgerow_spool::{SettingForm, SpoolKind, SpoolLimits, SpoolPlace, SpoolTakes
 use super::reader::{ConfigReader, Field, Section};
 use super::shape::{KeyType, SectionSchema, PLAIN, SECRET};
 
-/// Where batches wait for PostHog to come back.
+/// The spool, in which batches wait until PostHog is available again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolConfig {
-    /// On this machine's disk, or shared.
+    /// The place of the spool: a disk of this machine, or a shared store.
     pub place: SpoolPlace,
-    /// The most it holds, in bytes.
+    /// The most that it may hold, in bytes.
     pub max_size: u64,
-    /// The longest a batch waits.
+    /// The longest time that a batch may wait.
     pub max_age: Duration,
 }
 
 impl SpoolConfig {
-    /// Its bounds.
+    /// The limits of size and age.
     pub fn limits(&self) -> SpoolLimits {
         SpoolLimits {
             max_size: self.max_size,
@@ -32,7 +32,7 @@ impl SpoolConfig {
     }
 }
 
-/// The sections: that of a spool, then that of each kind that has one.
+/// The section of the spool, then the section of each kind that has one.
 pub(super) static SECTIONS: LazyLock<Vec<&'static SectionSchema>> = LazyLock::new(|| {
     let mut sections = vec![&*SPOOL];
     sections.extend(KINDS.iter().filter_map(of_kind));
@@ -61,7 +61,8 @@ static SPOOL: LazyLock<SectionSchema> = LazyLock::new(|| {
     }
 });
 
-/// The section of a kind, if it has one. Made once for a process, and kept.
+/// Creates the section of a kind, if it has one. The memory is never freed, but this runs once in a
+/// process.
 fn of_kind(kind: &'static SpoolKind) -> Option<&'static SectionSchema> {
     let SpoolTakes::Section {
         settings,
@@ -157,7 +158,7 @@ fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPl
     places.pop()?
 }
 
-/// The keys; a file needs one of them.
+/// Lists the keys of all kinds for a message.
 fn keys() -> String {
     let keys: Vec<_> = KINDS.iter().map(|kind| format!("`{}`", kind.key)).collect();
     keys.join(" or ")

@@ -1,4 +1,4 @@
-//! The settings of a kind of spool, each read by the form that the kind gives it.
+//! Reads the settings of a kind of spool. The kind defines the form of each setting.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,10 +13,11 @@ use crate::config::references;
 use crate::config::secret::WithoutSecrets;
 use crate::config::shape::SectionSchema;
 
-/// A value, and what a message says before it of where it stood.
+/// The field of a value, and the text for the start of a message that names the origin of the value.
 type ReadValue<'n> = (Field<'n>, &'static str);
 
-/// Reads what stands behind the key of a kind, and makes a spool of it.
+/// Reads the value of a kind's key, and creates the place of the spool from it. Returns `None` after a
+/// mistake.
 pub(super) fn read<'n>(
     reader: &mut ConfigReader<'_>,
     field: &Field<'n>,
@@ -25,7 +26,7 @@ pub(super) fn read<'n>(
 ) -> Option<SpoolPlace> {
     let before = reader.mistakes.len();
     let mut settings = SpoolSettings::default();
-    // The key of each setting, and its values.
+    // By the key of each setting: its field, and the fields of its values.
     let mut given: BTreeMap<&str, (Field<'n>, Vec<ReadValue<'n>>)> = BTreeMap::new();
     let mut take = |reader: &mut ConfigReader<'_>, key, field: &Field<'n>, form| {
         let (value, values) = value(reader, field, form);
@@ -72,7 +73,7 @@ pub(super) fn read<'n>(
     made.ok().filter(|_| reader.mistakes.len() == before)
 }
 
-/// Reads a value of this form: nothing where it has a mistake.
+/// Reads a value of this form. The value is `None` if it has a mistake.
 fn value<'n>(
     reader: &mut ConfigReader<'_>,
     field: &Field<'n>,
@@ -144,7 +145,7 @@ fn secret_file(
     otherwise: &str,
 ) -> Option<SettingValue> {
     let text = path(reader, field, expected)?;
-    // A file that is pasted in place of its path must not get into a log.
+    // A user may paste the file instead of its path; the log must not show it.
     if text.len() > 1024 || text.contains('\n') {
         reader.wrong(field, format!("expected {expected}"));
         return None;

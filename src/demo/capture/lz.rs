@@ -1,20 +1,20 @@
-//! lz-string's base64 form, unpacked: an LZ78 variant over UTF-16 units (pieroxy/lz-string).
+//! Unpacks the base64 form of lz-string, an LZ78 variant over UTF-16 units (pieroxy/lz-string).
 
 /// Why a text cannot be unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LzFault {
-    /// Not what lz-string writes.
+    /// The text is not the output of lz-string.
     Broken,
-    /// More units than allowed.
+    /// The text has more units than allowed.
     TooLarge,
 }
 
-/// Unpacks into at most `limit` UTF-16 units.
+/// Unpacks a text of at most `limit` UTF-16 units.
 pub(super) fn unpack(packed: &[u8], limit: usize) -> Result<String, LzFault> {
     let mut bits = Bits::new(packed)?;
     let mut units: Vec<u16> = Vec::new();
-    // A known sequence is a place in the output: each one was written there when it was learned.
-    // The first three codes announce a new unit of 8 or 16 bits, or the end.
+    // A known sequence is stored as its start in the output and its length, because the output contains
+    // each sequence. The first three codes mean a new unit of 8 bits, one of 16 bits, and the end.
     let mut known: Vec<(usize, usize)> = vec![(0, 0); 3];
     let mut width = 3u32;
     let mut room = 4u32;
@@ -45,7 +45,7 @@ pub(super) fn unpack(packed: &[u8], limit: usize) -> Result<String, LzFault> {
                 let code = usize::try_from(code).map_err(|_| LzFault::Broken)?;
                 let (from, length) = match known.get(code) {
                     Some(&place) => place,
-                    // The sequence that is being learned right now: the last one and its own head.
+                    // The sequence that this step adds: the last one, then the first unit of the last one.
                     None if code == known.len() => (last.0, last.1 + 1),
                     None => return Err(LzFault::Broken),
                 };
@@ -62,14 +62,14 @@ pub(super) fn unpack(packed: &[u8], limit: usize) -> Result<String, LzFault> {
         if units.len() > limit {
             return Err(LzFault::TooLarge);
         }
-        // The last sequence and the head of this one are adjacent in the output.
+        // In the output, the first unit of this sequence directly follows the last sequence.
         known.push((last.0, last.1 + 1));
         (room, width) = shrink(room, width);
         last = entry;
     }
 }
 
-/// Counts one learned sequence; when the codes of this width are used up they grow by a bit.
+/// Counts one added sequence. When no code of this width is left, codes become one bit longer.
 fn shrink(room: u32, width: u32) -> (u32, u32) {
     match room.saturating_sub(1) {
         0 => (1u32.checked_shl(width).unwrap_or(u32::MAX), width + 1),
@@ -77,7 +77,8 @@ fn shrink(room: u32, width: u32) -> (u32, u32) {
     }
 }
 
-/// Six bits of each character, high bit first; codes come low bit first.
+/// Reads codes from the six bits of each character. Characters start with the high bit, codes with the low
+/// bit.
 struct Bits<'a> {
     packed: &'a [u8],
     at: usize,

@@ -1,8 +1,9 @@
-//! The stand-in for PostHog's capture service: its rules, its answers, and a memory.
+//! The stand-in for PostHog's capture service: it checks requests, answers them, and stores events in
+//! memory.
 //!
-//! It reads requests with strict serde types, as capture does, and shares no code with Hedgerow's
-//! own rewriting: what both get wrong in the same way would otherwise look right. Source of the
-//! rules: posthog-ingestion, sections 1 to 3 and 5.
+//! It reads requests with strict serde types, as capture does. It shares no code with Hedgerow's own
+//! rewriting; otherwise a mistake in shared code would look right in the tests. Source of the rules:
+//! posthog-ingestion, sections 1 to 3 and 5.
 //!
 //! It does not implement session replay (`/s`), flags, remote config, the AI and OTLP endpoints,
 //! quotas, the check of tokens against real projects, brotli and zstd on v1, and everything after
@@ -33,24 +34,26 @@ pub use shape::Historical;
 pub use store::{RefusedRequest, RequestFacts, StoreCapacity, StoredEvent, UuidOrigin};
 pub use uuid::Uuid;
 
-/// Where the time comes from.
+/// Returns the current time.
 pub type CaptureClock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// A failure that the stand-in causes on purpose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum InjectedFault {
-    /// None.
+    /// No failure.
     #[default]
     None,
-    /// Every request is answered with this status, unread, with `Retry-After` in seconds if given.
+    /// The stand-in answers every request with this status without reading it. The second field is
+    /// `Retry-After` in seconds.
     Status(StatusCode, Option<u32>),
-    /// The events are stored, but the answer is this, like a lost answer for a sender.
+    /// The stand-in stores the events, but answers with this status. For the sender this is like a lost
+    /// answer. The second field is `Retry-After` in seconds.
     StoredThen(StatusCode, Option<u32>),
-    /// A request that holds an event of this name is refused with 400.
+    /// The stand-in refuses a request that contains an event of this name with 400.
     Poison(String),
 }
 
-/// Capture, in memory.
+/// The stand-in for capture, in memory.
 pub struct Capture {
     clock: CaptureClock,
     store: store::EventStore,
@@ -59,7 +62,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// An empty capture with this clock and this capacity.
+    /// Creates an empty stand-in with this clock and this capacity.
     pub fn new(clock: CaptureClock, capacity: StoreCapacity) -> Self {
         Self {
             clock,
@@ -69,53 +72,53 @@ impl Capture {
         }
     }
 
-    /// All stored events, oldest first.
+    /// Returns all stored events, oldest first.
     pub fn events(&self) -> Vec<Arc<StoredEvent>> {
         self.store.since(0)
     }
 
-    /// The stored events from this number on, oldest first.
+    /// Returns the stored events from this number on, oldest first.
     pub fn since(&self, number: u64) -> Vec<Arc<StoredEvent>> {
         self.store.since(number)
     }
 
-    /// How many events were stored in all, those no longer kept included.
+    /// Returns how many events were stored in total, including those that were dropped since.
     pub fn stored(&self) -> u64 {
         self.store.stored()
     }
 
-    /// The number of requests to an events endpoint, whatever the answer; preflights do not count.
+    /// Returns the number of requests to the events endpoints, accepted or not, without preflights.
     pub fn requests(&self) -> u64 {
         self.store.requests()
     }
 
-    /// How many requests were taken.
+    /// Returns the number of accepted requests.
     pub fn accepted(&self) -> u64 {
         self.store.accepted()
     }
 
-    /// The last hundred refusals, oldest first; answers that a [`InjectedFault`] made are among them.
+    /// Returns the last hundred refusals, oldest first, including those that an [`InjectedFault`] caused.
     pub fn refusals(&self) -> Vec<RefusedRequest> {
         self.store.refusals()
     }
 
-    /// Deletes events and rejections. The counts stay.
+    /// Deletes the events and refusals, but keeps the counts.
     pub fn clear(&self) {
         self.store.clear();
     }
 
-    /// Makes this trouble from now on.
+    /// Causes this failure from now on.
     pub fn set_fault(&self, fault: InjectedFault) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = (fault, None);
     }
 
-    /// The trouble that it makes now.
+    /// Returns the failure that was set last.
     pub fn fault(&self) -> InjectedFault {
         let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         fault.0.clone()
     }
 
-    /// Makes this trouble for the next requests, then none.
+    /// Causes this failure for the next `requests` requests, then none.
     pub fn set_fault_for(&self, fault: InjectedFault, requests: u64) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = (fault, Some(requests));
     }
@@ -138,7 +141,7 @@ impl Capture {
 
     fn next_uuid(&self, time: DateTime<Utc>) -> Uuid {
         let millis = time.timestamp_millis().max(0).unsigned_abs();
-        // Unique among those minted here, not random.
+        // A counter instead of random bits: the ids are unique among those of this stand-in.
         let mut counted = [0; 10];
         let count = self.minted.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         for (to, from) in counted.iter_mut().rev().zip(count.iter().rev()) {
@@ -189,7 +192,7 @@ impl Capture {
 
 impl std::fmt::Debug for Capture {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Events hold what people did; a debug print shows only how many there are.
+        // Events contain personal data, so the output shows only their number.
         formatter
             .debug_struct("Capture")
             .field("requests", &self.requests())
@@ -214,7 +217,7 @@ enum Version {
     V1,
 }
 
-/// The endpoints (posthog-ingestion 1.1), each with and without a slash at its end.
+/// Returns the version of an events endpoint (posthog-ingestion 1.1). A slash at the end does not matter.
 fn endpoint(path: &str) -> Option<Version> {
     match path.strip_suffix('/').unwrap_or(path) {
         "/i/v0/e" | "/e" | "/capture" | "/track" | "/engage" | "/batch" => Some(Version::V0),
@@ -244,7 +247,8 @@ impl Handler for Capture {
     }
 }
 
-/// Any origin is mirrored and may send its cookies (posthog-ingestion 1.9).
+/// Adds the CORS headers: they allow the request's origin, whatever it is, to send cookies
+/// (posthog-ingestion 1.9).
 fn with_cors(request: &Request, mut answer: Response) -> Response {
     mirror(
         request,

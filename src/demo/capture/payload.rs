@@ -1,4 +1,4 @@
-//! From the bytes of a request to JSON text, in capture's order (posthog-ingestion 1.4).
+//! Decodes the bytes of a request to JSON text, in the order of capture's steps (posthog-ingestion 1.4).
 
 use std::io::Read;
 
@@ -14,10 +14,10 @@ use crate::handler::{pairs, Request};
 /// The most bytes of a v0 events request on the wire (posthog-ingestion 5.1).
 pub(super) const WIRE_LIMIT: usize = 20 << 20;
 
-/// The most bytes after inflation: five times the wire (posthog-ingestion 5.1).
+/// The most bytes after decompression: five times the limit on the wire (posthog-ingestion 5.1).
 const INFLATED_LIMIT: usize = 5 * WIRE_LIMIT;
 
-/// How far capture looks when it guesses an encoding.
+/// The number of bytes that capture inspects to guess an encoding.
 const SNIPPET: usize = 128;
 
 /// Reads the JSON text of a request.
@@ -34,7 +34,7 @@ pub(super) fn decode(request: &Request, query: &CaptureQuery) -> Result<String, 
     }
 
     let mut form_hint = None;
-    // Compared literally, so that a charset turns form handling off (1.4, step 3).
+    // Capture compares the whole value, so with a charset it does not read a form (1.4, step 3).
     if request.header("content-type") == Some("application/x-www-form-urlencoded") {
         if !looks_like_form(&bytes) {
             return Err(CaptureRefusal::Decode("expected form data"));
@@ -52,7 +52,7 @@ pub(super) fn decode(request: &Request, query: &CaptureQuery) -> Result<String, 
         if data.is_empty() {
             return Err(CaptureRefusal::EmptyPayload);
         }
-        // Some senders leave the + of base64 as it is, and form decoding makes blanks of it.
+        // Some senders do not escape the + of base64, and form decoding replaces it by a space.
         let restored = data.replace(' ', "+");
         if looks_like_base64(restored.as_bytes()) {
             data = restored;

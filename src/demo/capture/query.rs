@@ -5,7 +5,7 @@ use chrono::{DateTime, Datelike, Utc};
 use super::CaptureRefusal;
 use crate::handler::pairs;
 
-/// The content of the query.
+/// The parsed query.
 #[derive(Debug, Default)]
 pub(super) struct CaptureQuery {
     pub(super) data: Option<String>,
@@ -33,7 +33,7 @@ pub(super) enum Compression {
 }
 
 impl Compression {
-    /// Reads a hint of a query or a form; an unknown one is as good as none.
+    /// Parses a hint of a query or a form. An unknown hint counts as no hint.
     pub(super) fn from_hint(hint: &str) -> Option<Self> {
         match hint.to_ascii_lowercase().as_str() {
             "gzip" | "gzip-js" => Some(Self::Gzip),
@@ -43,7 +43,7 @@ impl Compression {
         }
     }
 
-    /// Reads a `Content-Encoding`, which is compared exactly.
+    /// Parses a `Content-Encoding`. Upper case letters do not match.
     pub(super) fn from_content_encoding(value: &str) -> Option<Self> {
         if value.chars().any(|c| c.is_ascii_uppercase()) {
             return None;
@@ -75,7 +75,7 @@ impl CaptureQuery {
                     let millis = text.parse::<i64>();
                     let millis =
                         millis.map_err(|_| CaptureRefusal::Query("invalid digit in sent_at"))?;
-                    // A clock that shows 1970 does not show the skew.
+                    // The skew cannot be computed from a clock that is at 1970.
                     DateTime::from_timestamp_millis(millis).filter(|time| time.year() > 2020)
                 }
                 None => None,
@@ -89,7 +89,7 @@ impl CaptureQuery {
     }
 }
 
-/// A field that may be given once, as serde has it.
+/// A field that may appear once; a second one is an error, as in serde.
 #[derive(Default)]
 struct Once(Option<String>);
 

@@ -1,7 +1,7 @@
 //! The shapes of a body and of an event (posthog-ingestion 1.2, 3.1).
 //!
-//! The strictness is serde's own, as it is in capture: what these types do not take, capture does
-//! not take either. That holds for duplicate fields, for null, and for the depth of nesting.
+//! As in capture, serde itself checks the input, so capture rejects everything that these types reject.
+//! This includes duplicate fields, null values and deep nesting.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -30,7 +30,7 @@ pub(super) struct RawEvent {
     pub(super) set_once: Option<Map<String, Value>>,
 }
 
-/// The same without a name.
+/// An event without a name.
 #[derive(Debug, Deserialize)]
 struct NamelessEvent {
     #[serde(alias = "api_key", alias = "$token")]
@@ -103,7 +103,7 @@ pub(super) struct CaptureBody {
     pub(super) sent_at: Option<String>,
     /// The envelope's `historical_migration`.
     pub(super) historical: Historical,
-    /// At least one event, each with its own text.
+    /// The events, at least one, each with its JSON text.
     pub(super) events: Vec<(RawEvent, String)>,
 }
 
@@ -116,7 +116,7 @@ pub enum Historical {
     Yes,
 }
 
-/// Reads a body; `path` decides whether a nameless event has a meaning.
+/// Parses a body. An event without a name is accepted only if `path` is `/engage`.
 pub(super) fn parse(text: &str, path: &str) -> Result<CaptureBody, CaptureRefusal> {
     let shape: BodyShape =
         serde_json::from_str(text).map_err(|error| CaptureRefusal::Parse(error.to_string()))?;
@@ -151,7 +151,7 @@ pub(super) fn parse(text: &str, path: &str) -> Result<CaptureBody, CaptureRefusa
     })
 }
 
-/// The events' own texts, digits and spaces unchanged, for tests of a rewriting.
+/// Returns the JSON text of each event with digits and spaces unchanged, so that tests can compare it.
 fn array_texts(text: &str) -> Result<Vec<String>, CaptureRefusal> {
     let raw: Vec<&RawValue> =
         serde_json::from_str(text).map_err(|error| CaptureRefusal::Parse(error.to_string()))?;
@@ -171,7 +171,7 @@ fn batch_texts(text: &str) -> Result<Vec<String>, CaptureRefusal> {
 }
 
 impl RawEvent {
-    /// The token of this event, if there is no envelope (posthog-ingestion 1.3).
+    /// Returns the token of this event, for a body without an envelope (posthog-ingestion 1.3).
     pub(super) fn own_token(&self) -> Option<&str> {
         match &self.token {
             Some(token) => Some(token),
@@ -179,7 +179,7 @@ impl RawEvent {
         }
     }
 
-    /// The id as capture stores it (posthog-ingestion 3.2).
+    /// Returns the id as capture stores it (posthog-ingestion 3.2).
     pub(super) fn distinct_id(&self) -> Result<String, CaptureRefusal> {
         let given = match &self.distinct_id {
             None | Some(Value::Null) => self.properties.get("distinct_id"),
@@ -196,7 +196,7 @@ impl RawEvent {
         Ok(text.replace('\0', "\u{fffd}").chars().take(200).collect())
     }
 
-    /// Refuses what capture calls an invalid cookieless mode.
+    /// Returns an error if `$cookieless_mode` is not a boolean, as capture does.
     pub(super) fn check_cookieless_mode(&self) -> Result<(), CaptureRefusal> {
         match self.properties.get("$cookieless_mode") {
             None | Some(Value::Bool(_)) => Ok(()),

@@ -13,12 +13,12 @@ use crate::handler::Request;
 use super::shape::Historical;
 use super::Uuid;
 
-/// How much is stored; the oldest events are dropped first.
+/// The limits of the stored events. When one is exceeded, the oldest events are dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreCapacity {
     /// The most events.
     pub events: usize,
-    /// The most bytes of the events' own texts together.
+    /// The most bytes of the JSON texts of all events.
     pub bytes: usize,
 }
 
@@ -32,7 +32,7 @@ impl Default for StoreCapacity {
 }
 
 impl StoreCapacity {
-    /// Everything, for tests that count events to the last one.
+    /// No limit, for tests that count all events.
     pub const UNBOUNDED: Self = Self {
         events: usize::MAX,
         bytes: usize::MAX,
@@ -50,9 +50,9 @@ pub struct StoredEvent {
     pub event: String,
     /// The id as it would be stored: a string of at most 200 characters.
     pub distinct_id: String,
-    /// The id of the event: its own, or minted if it had none.
+    /// The id of the event: the one that was sent, or a generated one.
     pub uuid: Uuid,
-    /// Who made `uuid`.
+    /// Who generated `uuid`.
     pub uuid_origin: UuidOrigin,
     /// The `timestamp` field as it was sent.
     pub timestamp_sent: Option<String>,
@@ -64,18 +64,18 @@ pub struct StoredEvent {
     pub set: Option<Map<String, Value>>,
     /// `$set_once` of the top level.
     pub set_once: Option<Map<String, Value>>,
-    /// The event's own JSON text, every byte as it was sent.
+    /// The JSON text of the event, byte for byte as it was sent.
     pub raw: String,
-    /// The request that brought it.
+    /// The request that contained it.
     pub request: Arc<RequestFacts>,
 }
 
-/// Who made an event's id.
+/// Who generated an event's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UuidOrigin {
-    /// The sender: a second delivery has the same one.
+    /// The sender: a second delivery of the event has the same id.
     Sender,
-    /// Capture: a second delivery would count twice.
+    /// Capture: a second delivery gets another id, so the event would count twice.
     Capture,
 }
 
@@ -92,7 +92,7 @@ pub struct RequestFacts {
     pub query: Option<String>,
     /// All headers as they arrived.
     pub headers: HeaderMap,
-    /// The bytes of the body on the wire, content coding included.
+    /// The size of the body on the wire, before its content coding is removed, in bytes.
     pub body_bytes: usize,
     /// The peer of the connection.
     pub peer: Option<SocketAddr>,
@@ -100,14 +100,14 @@ pub struct RequestFacts {
     pub at: DateTime<Utc>,
     /// The envelope's `sent_at` as it was sent.
     pub sent_at: Option<String>,
-    /// Whether the envelope marks the events as old.
+    /// Whether the envelope marks the events as an import of old events.
     pub historical: Historical,
     /// How many of its events were stored.
     pub events: usize,
 }
 
 impl RequestFacts {
-    /// The facts from the request itself, without its envelope.
+    /// Collects the facts from the request itself, without its envelope.
     pub(super) fn of(request: &Request, number: u64, at: DateTime<Utc>) -> Self {
         Self {
             number,
@@ -138,7 +138,7 @@ pub struct RefusedRequest {
     pub reason: String,
 }
 
-/// How many refusals are remembered.
+/// How many refusals are stored.
 const REFUSALS: usize = 100;
 
 #[derive(Debug)]
@@ -166,7 +166,7 @@ impl EventStore {
     }
 
     fn kept(&self) -> MutexGuard<'_, StoredRecords> {
-        // A panic elsewhere leaves whole events behind: each is pushed in one step.
+        // The data is still valid after a panic, because each event is added in one step.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

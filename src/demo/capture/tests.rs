@@ -143,7 +143,7 @@ fn the_size_of_an_event_is_measured_as_the_queue_does() {
             r#"{{"event":"a","distinct_id":"b","properties":{{"x":"{padding}"}}}}"#
         ))
     };
-    // A quote inside a value costs two bytes in the event and four in the queue.
+    // A quote inside a value needs two bytes in the event and four in the queue.
     for (padding, count, expected) in [
         ("a", 990_000, 200),
         ("a", 1_000_000, 413),

@@ -1,14 +1,14 @@
-//! When an event happened, by capture's clock (posthog-ingestion 3.5).
+//! Computes when an event happened, by capture's clock (posthog-ingestion 3.5).
 
 use chrono::{DateTime, Datelike, FixedOffset, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
-/// An event's own time.
+/// The times that the sender sent for an event.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EventTime<'a> {
     pub(super) timestamp: Option<&'a str>,
-    /// Milliseconds before arrival.
+    /// The age of the event at arrival, in milliseconds.
     pub(super) offset: Option<i64>,
-    /// When the request was sent by the sender's clock.
+    /// The time of sending, by the sender's clock.
     pub(super) sent_at: Option<DateTime<Utc>>,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn compute(now: DateTime<Utc>, said: EventTime<'_>) -> DateTime<Utc> 
     }
 }
 
-/// A moment with an offset or `Z`: the only form that `sent_at` may have.
+/// Parses a time with an offset or `Z`. `sent_at` may have no other form.
 pub(super) fn parse_moment(text: &str) -> Option<DateTime<Utc>> {
     let moment = |text: &str| DateTime::parse_from_rfc3339(text).ok();
     let time: Option<DateTime<FixedOffset>> = moment(text).or_else(|| {
@@ -64,7 +64,7 @@ fn parse(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         .or_else(|| epoch(text))
         .or_else(|| without_zone(text))
         .or_else(|| {
-            // A date without a time gets the time of day of its arrival.
+            // A date without a time gets the time of day of the arrival.
             ["%Y-%m-%d", "%m/%d/%Y"].iter().find_map(|format| {
                 let date = NaiveDate::parse_from_str(text, format).ok()?;
                 Some(date.and_time(now.time()).and_utc())
@@ -151,7 +151,7 @@ mod tests {
                 None,
                 "2026-11-20T09:15:31.250Z",
             ),
-            // Without a zone it is ignored.
+            // A `sent_at` without a zone is ignored.
             (
                 Some("2026-11-20T08:15:31"),
                 None,

@@ -118,7 +118,7 @@ impl Capture {
     }
 }
 
-/// The one token of a request (posthog-ingestion 1.3).
+/// Returns the token of a request (posthog-ingestion 1.3).
 fn token_of(body: &CaptureBody) -> Result<String, CaptureRefusal> {
     let token = match &body.token {
         Some(token) => token.as_str(),
@@ -140,8 +140,8 @@ fn token_of(body: &CaptureBody) -> Result<String, CaptureRefusal> {
         .map_err(CaptureRefusal::Token)
 }
 
-/// The message that capture puts into its queue: the event as text inside an envelope, which is
-/// why quotes count twice and more (posthog-ingestion 5.1).
+/// The message that capture puts into its queue. It contains the event as a string inside an envelope, so
+/// each quote needs two bytes or more (posthog-ingestion 5.1).
 #[derive(Serialize)]
 pub(super) struct Queued<'a> {
     uuid: Uuid,
@@ -181,7 +181,7 @@ impl<'a> Queued<'a> {
     }
 
     pub(super) fn size(&self) -> usize {
-        // Strings and integers always serialise; the largest size is the safe answer otherwise.
+        // Serializing strings cannot fail. If it did, the largest size would reject the event.
         serde_json::to_vec(self).map_or(usize::MAX, |bytes| bytes.len())
     }
 }

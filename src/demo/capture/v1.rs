@@ -1,4 +1,4 @@
-//! The v1 endpoint in brief: a strict contract with a result for each event
+//! A short form of the v1 endpoint. It checks requests strictly and returns a result for each event
 //! (posthog-ingestion 1.10).
 
 use std::collections::HashSet;
@@ -210,7 +210,7 @@ fn body_of(request: &Request) -> Result<Vec<u8>, Error> {
     let inflated = match request.header("content-encoding") {
         None | Some("") | Some("identity") => Ok(body.to_vec()),
         Some("gzip") => read(&mut GzDecoder::new(body)),
-        // Zlib by the standard, raw by some senders.
+        // The standard requires the zlib format, but some senders send raw deflate.
         Some("deflate") => {
             read(&mut ZlibDecoder::new(body)).or_else(|_| read(&mut DeflateDecoder::new(body)))
         }
@@ -230,7 +230,7 @@ fn body_of(request: &Request) -> Result<Vec<u8>, Error> {
     Ok(inflated)
 }
 
-/// One event, or why it is dropped.
+/// Returns the event to store, or the reason to drop it.
 fn process(
     event: Event,
     uuid: Uuid,

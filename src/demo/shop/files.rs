@@ -1,4 +1,4 @@
-//! The files of analytics.js, held in memory (segment-tracking 3.2).
+//! The files of analytics.js, in memory (segment-tracking 3.2).
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,19 +6,20 @@ use std::path::Path;
 use bytes::Bytes;
 use thiserror::Error;
 
-/// The file that is served as `analytics.min.js`.
+/// The file that the shop serves as `analytics.min.js`.
 pub(super) const MAIN: &str = "standalone.js";
 
-/// The most bytes of one file, and of all; version 1.84 has 115 kB and 270 kB.
+/// The most bytes of one file; version 1.84 has 115 kB. `TOTAL_LIMIT` is the limit for all files, which
+/// have 270 kB in that version.
 const FILE_LIMIT: u64 = 4 << 20;
 const TOTAL_LIMIT: u64 = 32 << 20;
 
 /// The files of `@segment/analytics-next`.
 #[derive(Debug)]
 pub enum ShopLibrary {
-    /// They are served.
+    /// The shop serves them.
     Present(Scripts),
-    /// The page does without them.
+    /// The page works without them, for this reason.
     Absent(ShopLibraryError),
 }
 
@@ -35,7 +36,7 @@ impl std::fmt::Debug for Scripts {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ShopLibraryError {
-    /// No folder was named.
+    /// The options name no folder.
     #[error("no folder with analytics.js was given")]
     NotGiven,
     /// The folder, its `dist/umd` or its `package/dist/umd` has no `standalone.js`.
@@ -44,13 +45,13 @@ pub enum ShopLibraryError {
     /// A file cannot be read.
     #[error("a file of analytics.js cannot be read: {0}")]
     Read(#[from] std::io::Error),
-    /// The folder holds more than 32 MiB of scripts, or one of more than 4 MiB.
+    /// The folder contains more than 32 MiB of scripts, or one of more than 4 MiB.
     #[error("the folder holds more than analytics.js")]
     TooLarge,
 }
 
 impl ShopLibrary {
-    /// Reads every script of a folder: the package's own, or its `dist/umd`.
+    /// Reads every script from a folder: that of the package, or its `dist/umd`.
     pub(super) fn read(folder: &Path) -> Self {
         let places = ["", "dist/umd", "package/dist/umd"];
         let found = places
@@ -64,7 +65,7 @@ impl ShopLibrary {
         scripts.map_or_else(Self::Absent, |scripts| Self::Present(Scripts(scripts)))
     }
 
-    /// The script of this name.
+    /// Returns the script of this name.
     pub(super) fn file(&self, name: &str) -> Option<Bytes> {
         match self {
             Self::Present(Scripts(scripts)) => scripts.get(name).cloned(),
@@ -81,7 +82,7 @@ fn read_scripts(folder: &Path) -> Result<HashMap<String, Bytes>, ShopLibraryErro
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        // Links are not followed: they may lead anywhere.
+        // A link is skipped because its target may be outside of the folder.
         if !name.ends_with(".js") || !entry.file_type()?.is_file() {
             continue;
         }

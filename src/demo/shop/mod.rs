@@ -1,10 +1,10 @@
-//! The demo shop: one page with buttons that track, a live list of what came of it, and a switch that
-//! takes PostHog away.
+//! The demo shop: one page with buttons that send events, a live list of the results, and a switch that
+//! makes PostHog unavailable.
 //!
-//! It tracks with the real analytics.js if the files of the npm package `@segment/analytics-next`
-//! are available, otherwise with plain requests of the same messages, and the page says which of
-//! the two it uses. The files are read once, when the shop is created: a request can only name
-//! files in memory, so no path leads out of the folder.
+//! The page uses the real analytics.js if the files of the npm package `@segment/analytics-next` are
+//! available. Otherwise it sends the same messages with plain requests. It shows which of the two it uses.
+//! The shop reads the files once, when it is created. A request can only select files in memory, so no path
+//! leads out of the folder.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ const FILES: [(&str, &str, &str); 7] = [
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The page runs its own scripts and talks to its own host, nothing else.
+/// Allows the page only its own scripts, and requests only to its own host.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
@@ -62,9 +62,9 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// A shop whose page posts to `<host of the request><prefix>v1/…`, for example with the prefix
-    /// `/hr/`, shows `live`, and can switch `capture` off. Without the folder of analytics.js, or
-    /// if its files cannot be read, the page falls back to plain requests.
+    /// Creates a shop whose page posts to `<host of the request><prefix>v1/…`, for example with the prefix
+    /// `/hr/`. The page shows `live` and can switch `capture` off. If there is no folder of analytics.js,
+    /// or its files cannot be read, the page sends plain requests.
     pub fn new(live: Arc<Live>, capture: Arc<Capture>, options: &DemoOptions) -> Self {
         Self {
             live,
@@ -82,7 +82,7 @@ impl Shop {
         }
     }
 
-    /// Whether the real analytics.js is served, and if not, why.
+    /// Returns the files of analytics.js, or the reason why the shop does not serve them.
     pub fn library(&self) -> &ShopLibrary {
         &self.library
     }
@@ -106,7 +106,7 @@ impl Shop {
                 return self.script(files::MAIN, "public, max-age=300");
             }
         } else if let Some(name) = path.strip_prefix("/analytics-next/bundles/") {
-            // Their names carry a hash of what they hold.
+            // The names of these files contain a hash of the content.
             return self.script(name, "public, max-age=31536000, immutable");
         } else if let Some(rest) = path.strip_prefix("/v1/projects/") {
             if let Some((write_key, "settings")) = rest.split_once('/') {
@@ -139,7 +139,7 @@ impl Shop {
             )
     }
 
-    /// The stand-in's events, for the page's count.
+    /// Returns how many events the stand-in has stored, and whether it is unavailable.
     fn posthog(&self) -> Response {
         let is_away = matches!(self.capture.fault(), InjectedFault::Status(..));
         let text = json!({"has": self.capture.stored(), "away": is_away}).to_string();
@@ -147,7 +147,7 @@ impl Shop {
             .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
     }
 
-    /// Takes PostHog away, or brings it back.
+    /// Makes PostHog unavailable, or available again.
     fn switch(&self, request: &Request) -> Response {
         match request.body.as_ref() {
             b"away" => {
@@ -170,7 +170,7 @@ impl Shop {
         }
     }
 
-    /// The minimal settings for analytics.js (segment-tracking 3.3). `apiHost` has no scheme;
+    /// Returns the minimal settings for analytics.js (segment-tracking 3.3). `apiHost` has no scheme;
     /// `protocol` is a separate key and defaults to https.
     fn settings(&self, request: &Request, write_key: &str) -> Response {
         let host = host_of(request);
@@ -182,7 +182,7 @@ impl Shop {
                     "protocol": protocol_of(request, host),
                 }
             },
-            // Else the browser reports to Segment every 30 seconds.
+            // Without this, the browser sends metrics to Segment every 30 seconds.
             "metrics": {"sampleRate": 0},
         });
         Response::new(StatusCode::OK, "application/json", settings.to_string())
@@ -215,8 +215,8 @@ fn text(content_type: &'static str, body: &'static str) -> Response {
         .with(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))
 }
 
-/// The host that the browser asked for; it comes back in the settings, so only a host's own
-/// characters are taken.
+/// Returns the host that the browser requested. The settings contain it, so a host with characters that no
+/// host has is replaced by `localhost`.
 fn host_of(request: &Request) -> &str {
     let fits = |host: &&str| {
         !host.is_empty()
@@ -230,8 +230,8 @@ fn host_of(request: &Request) -> &str {
         .unwrap_or("localhost")
 }
 
-/// The browser's scheme: as a proxy in front reports it, otherwise that of the requesting page,
-/// otherwise http on the machine itself and https elsewhere.
+/// Returns the browser's scheme: the one that a proxy before the shop reports, or that of the requesting
+/// page. If neither is known, it is http for a loopback host and https for any other.
 fn protocol_of(request: &Request, host: &str) -> &'static str {
     let said = request.header("x-forwarded-proto").or_else(|| {
         let (scheme, _) = request.header(header::REFERER)?.split_once("://")?;

@@ -179,7 +179,7 @@ fn the_page_is_whole_and_carries_its_settings() {
     assert!(!page.contains("{{"), "a placeholder was left over");
     assert!(page.contains("data-prefix=\"/hr/\""));
     assert!(page.contains("data-write-key=\"a&quot;&lt;key&gt;\""));
-    // Its policy allows no inline code, so there must be none.
+    // The page's policy forbids inline code, so the page must not contain any.
     assert!(!page.contains("<script>") && !page.contains("style=\"") && !page.contains("onclick"));
     for path in [
         "/shop.css",

@@ -1,9 +1,9 @@
-//! The proofs for authorities during an order: a text over HTTP (RFC 8555, 8.3), a certificate over
-//! TLS (RFC 8737).
+//! The proofs that Hedgerow shows to a certificate authority during an order: a text over HTTP (RFC 8555,
+//! 8.3), or a certificate over TLS (RFC 8737).
 //!
-//! The authority's request may reach another process than the one that orders: the successor in a
-//! hand-over, or another machine behind the same load balancer. So the responses are also in the
-//! shared folder, and each process looks them up there.
+//! The authority's request may reach a different process than the one that orders: the successor in a
+//! hand-over, or another machine of the same load balancer. So the proofs are also stored in the shared
+//! folder, and each process looks them up there.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use super::ordered_certificate::{certified, UnusableCertificate};
 use super::storage::Storage;
 
-/// The proofs of the orders under way.
+/// The proofs of the current orders.
 #[derive(Default)]
 pub(crate) struct ChallengeResponses {
     by_token: Mutex<HashMap<String, String>>,
@@ -32,7 +32,7 @@ impl std::fmt::Debug for ChallengeResponses {
     }
 }
 
-/// One proof. It is shown until this is dropped.
+/// One proof. It is available until this value is dropped.
 pub(super) struct ChallengeResponse {
     responses: Arc<ChallengeResponses>,
     storage: Storage,
@@ -44,16 +44,16 @@ enum ChallengeKey {
     Name(String),
 }
 
-/// How many look into shared folders at once.
+/// Limits how many requests read the shared folders at once.
 static LOOKING: Semaphore = Semaphore::const_new(4);
 
 impl ChallengeResponses {
-    /// Looks into these folders too from now on.
+    /// Sets the shared folders, which are also searched from now on.
     pub(super) fn share(&self, storages: Vec<Storage>) {
         self.shared.store(Arc::new(storages));
     }
 
-    /// The text for this token, if its order is under way.
+    /// Returns the text for this token, if there is a current order with it.
     pub(crate) async fn answer(&self, token: &str) -> Option<Vec<u8>> {
         if let Some(text) = locked(&self.by_token).get(token) {
             return Some(text.clone().into_bytes());
@@ -63,7 +63,7 @@ impl ChallengeResponses {
             return None;
         }
         let token = token.to_owned();
-        // Any client may ask, and a disk may be slow.
+        // Any client may send such requests, and the disk may be slow.
         let _turn = LOOKING.acquire().await;
         let found = hedgerow_spool::run_blocking(move || {
             let mut storages = shared.iter();
@@ -72,7 +72,7 @@ impl ChallengeResponses {
         found.await.ok().flatten()
     }
 
-    /// The challenge certificate for this name.
+    /// Returns the challenge certificate for this name.
     pub(crate) fn certificate(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         let name = name.to_ascii_lowercase();
         if let Some(key) = locked(&self.by_name).get(&name) {
@@ -84,7 +84,7 @@ impl ChallengeResponses {
         Some(Arc::new(certified(&pem).ok()?))
     }
 
-    /// Shows a text for a token.
+    /// Makes a text available for a token, until the returned value is dropped.
     pub(super) fn show_text(
         self: &Arc<Self>,
         storage: &Storage,
@@ -99,7 +99,7 @@ impl ChallengeResponses {
         Ok(self.shown(storage, ChallengeKey::Token(token.to_owned())))
     }
 
-    /// Shows a certificate with this digest for a name.
+    /// Makes a certificate with this digest available for a name, until the returned value is dropped.
     pub(super) fn show_certificate(
         self: &Arc<Self>,
         storage: &Storage,
@@ -152,7 +152,7 @@ fn tls_file(name: &str) -> String {
     format!("{name}.pem")
 }
 
-/// A certificate that proves a name, with its key (RFC 8737, 3).
+/// Creates a certificate that proves the control of a name, and its key, as PEM (RFC 8737, 3).
 fn challenge_certificate(name: &str, digest: &[u8]) -> Result<String, rcgen::Error> {
     let mut params = CertificateParams::new(vec![name.to_owned()])?;
     params.distinguished_name = DistinguishedName::new();

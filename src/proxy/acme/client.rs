@@ -1,5 +1,5 @@
-//! The library's requests over Hedgerow's own client, so that it needs neither another HTTP library
-//! nor another TLS library.
+//! Sends the requests of `instant-acme` with Hedgerow's own client, so that no second HTTP or TLS library
+//! is needed.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -23,7 +23,7 @@ use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
 use crate::proxy::outbound::verdict::NoAnswerReason;
 use crate::proxy::outbound::{Client, ConnectionPool, Template, UpstreamRequest, WantedFields};
 
-/// The most of an answer that is read, in bytes: a chain of certificates is the largest.
+/// The most bytes of an answer. The largest answer is a chain of certificates.
 const LIMIT: usize = 1 << 20;
 const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(10),
@@ -46,16 +46,16 @@ pub(super) enum ClientFailure {
     Page { authority: String, status: u16 },
 }
 
-/// A client for one attempt: its connections end with it.
+/// A client for one attempt. Its connections are closed when it is dropped.
 #[derive(Clone)]
 pub(super) struct AcmeHttpClient(Arc<ClientState>);
 
 struct ClientState {
-    /// What is said of a certificate that is not trusted.
+    /// The error text if the certificate of the directory is not trusted.
     untrusted: &'static str,
     connections: Arc<ConnectionPool>,
     clients: Mutex<HashMap<Host, Arc<Client>>>,
-    /// Until when the authority has asked to wait, in seconds since 1970.
+    /// The time until which the authority has requested to wait, in seconds since 1970.
     wait_until: Mutex<Option<u64>>,
 }
 
@@ -70,7 +70,7 @@ impl AcmeHttpClient {
         }))
     }
 
-    /// Until when the authority has asked to wait, if it has.
+    /// Returns the time until which the authority has requested to wait, in seconds since 1970.
     pub(super) fn retry_after(&self) -> Option<u64> {
         let told = self.0.wait_until.lock();
         *told.unwrap_or_else(PoisonError::into_inner)
@@ -93,7 +93,7 @@ impl ClientState {
         request: http::Request<BodyWrapper<Bytes>>,
     ) -> Result<BytesResponse, Error> {
         let (head, body) = request.into_parts();
-        // The library reads bodies through the type of an answer.
+        // The library can read a body only through its type for answers.
         let mut body = BytesResponse::from(http::Response::new(body)).body;
         let body = body.into_bytes().await.map_err(Error::Other)?;
         let client = self.client(&head.uri).map_err(other)?;
@@ -123,7 +123,7 @@ impl ClientState {
         let answering = answering.map_err(trouble)?;
         let (status, fields) = (answering.head.status, end_to_end(&answering.head.fields));
         let body = match head.method {
-            // Hedgerow's client knows no answers without the body that their head announces.
+            // Hedgerow's client would wait for the body that the head of this answer announces.
             Method::HEAD => {
                 answering.give_up().await;
                 Vec::new()
@@ -167,10 +167,10 @@ impl ClientState {
         }
     }
 
-    /// The client for the host of an address. An authority may have several.
+    /// Returns the client for the host of an address. An authority may have several hosts.
     fn client(&self, uri: &Uri) -> Result<Arc<Client>, ClientFailure> {
         let wrong = || ClientFailure::Address(uri.to_string());
-        // The answers of the authority decide what is ordered, so its host is always verified.
+        // The answers of the authority determine the order, so its host must always be verified.
         if uri.scheme() != Some(&http::uri::Scheme::HTTPS) {
             return Err(wrong());
         }
@@ -185,7 +185,7 @@ impl ClientState {
     }
 }
 
-/// The host of an https address; `None` for an address with a login.
+/// Returns the host of an https address, or `None` if the address is not valid or has a login.
 fn host(uri: &Uri) -> Option<Host> {
     let authority = uri.authority()?;
     let name = authority.host();
@@ -203,7 +203,7 @@ fn host(uri: &Uri) -> Option<Host> {
     Host::new(Scheme::Https, bare.unwrap_or(name), port).ok()
 }
 
-/// What is said of a directory's certificate that is not trusted, with these authorities.
+/// Returns the error text for a directory whose certificate is not trusted with these authorities.
 fn untrusted(ca_file: Option<&CaFile>) -> &'static str {
     let Some(ca_file) = ca_file else {
         return "its own certificate is not trusted for this name: install ca-certificates, or name a \
@@ -227,7 +227,7 @@ fn other(error: ClientFailure) -> Error {
     Error::Other(Box::new(error))
 }
 
-/// The names of Hedgerow and of the library (RFC 8555, 6.1).
+/// Returns the `User-Agent`: the names of Hedgerow and of the library (RFC 8555, 6.1).
 fn user_agent(headers: &http::HeaderMap) -> String {
     let library = headers.get(header::USER_AGENT);
     let library = library.and_then(|value| value.to_str().ok());
@@ -238,7 +238,7 @@ fn user_agent(headers: &http::HeaderMap) -> String {
     )
 }
 
-/// `Retry-After` in seconds since 1970.
+/// Converts a `Retry-After` to a time in seconds since 1970.
 fn until(value: &HeaderValue) -> Option<u64> {
     let now = SystemTime::now();
     let seconds = retry_after::seconds(value.as_bytes(), now)?;

@@ -1,9 +1,8 @@
-//! Certificates that are ordered and renewed here (`acme` of a listener's `tls`).
+//! Orders and renews certificates (`acme` of a listener's `tls`).
 //!
-//! `instant-acme` implements the protocol, `rcgen` creates requests and challenge certificates.
-//! This folder decides when to order, what is stored, which proofs authorities get, and how a new
-//! certificate comes into use: listeners look it up at each handshake, so open connections
-//! continue.
+//! `instant-acme` implements the protocol, and `rcgen` creates requests and challenge certificates. The
+//! modules here decide when to order, store the results, and show the proofs to authorities. Listeners look
+//! up the certificate at each handshake, so open connections continue when it changes.
 
 mod challenge_responses;
 mod client;
@@ -30,15 +29,15 @@ pub(crate) use ordered_certificate::OrderedCertificate;
 
 use task::{CertificateTask, RenewalPlan};
 
-/// Every certificate that is ordered, and what authorities are shown.
+/// Manages the ordered certificates and the proofs for authorities.
 #[derive(Default)]
 pub(crate) struct CertificateManager {
     responses: Arc<ChallengeResponses>,
     certificates: Mutex<CertificateTasks>,
-    /// Where they are managed, once the server runs.
+    /// The runtime of the tasks that order certificates, set when the server runs.
     runtime: OnceLock<Handle>,
     leaving: Arc<AtomicBool>,
-    /// Orders of certificates that are managed no more.
+    /// The successful and failed orders of the certificates that are no longer managed.
     issued_before: AtomicU64,
     failed_before: AtomicU64,
 }
@@ -46,7 +45,7 @@ pub(crate) struct CertificateManager {
 #[derive(Default)]
 struct CertificateTasks {
     at_work: Vec<ManagedCertificate>,
-    /// Those of a configuration that may become active.
+    /// The certificates of a configuration that may become active.
     planned: Vec<Weak<OrderedCertificate>>,
 }
 
@@ -56,7 +55,7 @@ struct ManagedCertificate {
 }
 
 impl CertificateManager {
-    /// With the sign that the process shuts down.
+    /// Creates a manager. `leaving` becomes true when the process shuts down.
     pub(crate) fn leaving_with(leaving: &Arc<AtomicBool>) -> Self {
         Self {
             leaving: Arc::clone(leaving),
@@ -64,17 +63,17 @@ impl CertificateManager {
         }
     }
 
-    /// The proofs for authorities.
+    /// Returns the proofs for authorities.
     pub(crate) fn responses(&self) -> &Arc<ChallengeResponses> {
         &self.responses
     }
 
-    /// The certificate with these settings, for a configuration that may become active. Listeners
+    /// Returns the certificate with these settings, for a configuration that may become active. Listeners
     /// with the same settings share it.
     ///
     /// # Errors
     ///
-    /// When there are no authorities to verify the directory with.
+    /// Returns an error if there are no authorities to verify the directory with.
     pub(crate) fn certificate(
         &self,
         settings: &config::AcmeConfig,
@@ -95,8 +94,7 @@ impl CertificateManager {
         Ok(ordered)
     }
 
-    /// Manages the certificates of this configuration from now on, and after no other. Attempts
-    /// that have failed are made again.
+    /// Manages only the certificates of this configuration from now on. Failed attempts become due again.
     pub(crate) fn activate(&self, config: &Config) {
         let listeners = config.listen.iter();
         let wanted = listeners.flat_map(|listener| listener.ordered_certificates());
@@ -121,7 +119,7 @@ impl CertificateManager {
             let is_known = |one: &ManagedCertificate| one.ordered.settings == ordered.settings;
             let known = certificates.at_work.iter().any(is_known);
             if !known && wanted.contains(&&ordered.settings) {
-                // Other settings, such as another `ca_file`, may be what was wrong.
+                // The changed settings, such as `ca_file`, may have been the reason for a failure.
                 if self.runtime.get().is_some() {
                     ordered.request_attempt();
                 }
@@ -137,7 +135,7 @@ impl CertificateManager {
         self.watch_health(&mut certificates);
     }
 
-    /// Manages them on this runtime from now on.
+    /// Starts the tasks that order certificates, on this runtime.
     pub(crate) fn begin(&self, runtime: &Handle) {
         self.runtime.get_or_init(|| runtime.clone());
         self.watch_health(&mut self.certificates());
@@ -161,7 +159,7 @@ impl CertificateManager {
         }
     }
 
-    /// Ends the tasks, and with them their locks and proofs.
+    /// Stops the tasks. This also releases their locks and removes their proofs.
     pub(crate) fn end(&self) {
         for one in &mut self.certificates().at_work {
             if let Some(task) = one.task.take() {
@@ -170,14 +168,14 @@ impl CertificateManager {
         }
     }
 
-    /// When the issued certificates expire.
+    /// Returns the states of the issued certificates, with the times when they expire.
     pub(crate) fn states(&self) -> Vec<CertificateState> {
         let certificates = self.certificates();
         let states = certificates.at_work.iter();
         states.filter_map(|one| one.ordered.state()).collect()
     }
 
-    /// How orders ended, and how many certificates wait for one after a failure.
+    /// Returns the numbers of successful and failed orders, and of certificates whose last order failed.
     pub(crate) fn orders(&self) -> CertificateOrders {
         let certificates = self.certificates();
         let mut orders = CertificateOrders {
@@ -200,8 +198,8 @@ impl CertificateManager {
     }
 }
 
-/// The findings of `hedgerow doctor` about an ordered certificate. Reads its folder, which any
-/// process may be using.
+/// Returns the findings of `hedgerow doctor` about an ordered certificate. It only reads the folder, which
+/// another process may be using.
 pub(crate) fn examine(settings: &config::AcmeConfig) -> Vec<Finding> {
     let ordered = OrderedCertificate::new(settings.clone());
     let attempts = ordered.attempts();
@@ -222,7 +220,7 @@ pub(crate) fn examine(settings: &config::AcmeConfig) -> Vec<Finding> {
     doctor::acme::certificate(&seen)
 }
 
-/// Why certificates cannot be kept in a folder; nothing if they can.
+/// Returns why a folder cannot store certificates, or `None` if it can.
 pub(crate) fn unwritable(storage: &Path) -> Option<String> {
     let looked = storage::check_folder(storage);
     looked.err().map(|error| error.to_string())

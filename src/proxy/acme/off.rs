@@ -1,5 +1,5 @@
-//! Replaces this folder if the cargo feature `acme` is off. A configuration that orders certificates is
-//! refused before any of this is called.
+//! Replaces the module `acme` if the cargo feature `acme` is off. Such a build refuses a configuration that
+//! orders certificates, so it never orders one.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -14,13 +14,13 @@ use crate::doctor::Finding;
 use crate::proxy::build_error::BuildError;
 use crate::proxy::certificate::CertificateMatch;
 
-/// No certificates.
+/// Manages no certificates.
 #[derive(Default)]
 pub(crate) struct CertificateManager {
     responses: Arc<ChallengeResponses>,
 }
 
-/// No proofs for authorities.
+/// Has no proofs for authorities.
 #[derive(Debug, Default)]
 pub(crate) struct ChallengeResponses;
 
@@ -59,7 +59,7 @@ impl CertificateManager {
 
     /// # Errors
     ///
-    /// Always.
+    /// Always returns an error.
     pub(crate) fn certificate(
         &self,
         _settings: &config::AcmeConfig,
