@@ -170,8 +170,8 @@ impl Hedgerow {
         backlog.is_none_or(|backlog| backlog.is_first())
     }
 
-    /// Appends all further events to the spool, if the spool is a folder: while a successor starts,
-    /// neither process streams.
+    /// Appends all further events to the spool, if the spool is a folder: while a successor serves
+    /// as well, neither process streams.
     pub(super) fn only_append(&self) {
         if let Some(backlog) = &self.shared.long_lived.backlog {
             backlog.only_append();
