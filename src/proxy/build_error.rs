@@ -62,7 +62,7 @@ pub enum BuildError {
     /// There is no usable secret for sessions.
     #[error("sessions cannot be kept: {0}")]
     Sessions(String),
-    /// The spool exists but this version cannot use it.
+    /// The spool cannot be opened or used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
     /// A write key belongs to a project that the configuration does not have.

@@ -224,8 +224,8 @@ impl ServedCertificate {
                 })
             })
             .collect();
-        // A chain ends when the first of its certificates expires. It begins with the leaf, because
-        // a root in the chain may be much older.
+        // The validity ends when the first certificate of the chain expires. It begins with the
+        // leaf's validity, because a root in the chain may be much older.
         let begins = lives.first().map(|validity| validity.begins);
         let ends = lives.iter().map(|validity| validity.ends).min();
         let validity = begins

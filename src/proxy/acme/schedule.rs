@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::storage::Attempts;
 
-/// The pause after a first failure that was no refusal: the directory may be back soon.
+/// The pause after a first failure that is not a refusal: the directory may be reachable again
+/// soon.
 const UNREACHABLE: Duration = Duration::from_secs(30);
-/// The pause after a first refusal. Let's Encrypt allows five failed validations of a name in an hour; with
-/// this, doubled each time, four are made in the first hour and fewer after that.
+/// The pause after a first refusal. Let's Encrypt allows five failed validations of a name in an
+/// hour. This pause doubles each time, so four attempts are made in the first hour and fewer after
+/// that.
 const REFUSED: Duration = Duration::from_secs(300);
 /// The longest pause, without its random part. It allows many attempts in the last third of a
 /// certificate's life.

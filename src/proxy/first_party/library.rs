@@ -23,7 +23,7 @@ use crate::proxy::random::random_bits;
 
 /// The time limit for fetching an archive.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The shortest time between the beginnings of two fetches.
+/// The shortest time from the start of one fetch to the start of the next.
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// Why an archive could not be fetched and stored.
