@@ -1,4 +1,4 @@
-//! One configuration at work.
+//! The active configuration, and the parts that are built from it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -24,18 +24,18 @@ pub(crate) struct ActiveConfig {
     pub(crate) rewriter: Arc<Rewriter>,
     pub(crate) destinations: Arc<Destinations>,
     pub(crate) requests: Requests,
-    /// Those that the listeners serve, as they were when this was built.
+    /// The certificates from files that the listeners serve, as they were when this was built.
     pub(crate) certificates: Vec<CertificateState>,
     pub(crate) admin: Option<Arc<Admin>>,
     pub(crate) pools: ConnectionPools,
-    /// The state that existed before it and stays after it.
+    /// The state that outlives this configuration.
     pub(crate) long_lived: Arc<LongLivedState>,
     /// Whether its background tasks have started.
     pub(crate) begun: AtomicBool,
 }
 
 impl ActiveConfig {
-    /// How the framework reads requests under this configuration.
+    /// Returns the limits for reading requests under this configuration.
     pub(crate) fn framing(&self) -> ReadLimits<'_> {
         ReadLimits {
             idle_seconds: self.long_lived.idle_seconds,
@@ -43,7 +43,7 @@ impl ActiveConfig {
         }
     }
 
-    /// Who sends these headers over a connection like this.
+    /// Returns the client that sent these headers over this connection.
     pub(crate) fn caller(&self, wire: ConnectionFacts, headers: &HeaderMap) -> Caller {
         let config = &self.config;
         let caller = Caller::new(
@@ -58,7 +58,7 @@ impl ActiveConfig {
         caller
     }
 
-    /// Says once that a proxy in front seems not to be believed.
+    /// Logs once that the peer seems to be a proxy that is missing from `trusted_proxies`.
     fn log_untrusted_proxy(&self, caller: &Caller) {
         let Some(peer) = caller.peer else { return };
         if self.long_lived.log_limit.first("", "untrusted_proxy") {
@@ -69,8 +69,8 @@ impl ActiveConfig {
         }
     }
 
-    /// Lets the connection end with this answer when the process is about to leave, whether the
-    /// server is ours or another's.
+    /// Closes the connection after this answer if the process is shutting down, in Hedgerow's own
+    /// server or in a host proxy's.
     pub(crate) fn close_when_leaving(&self, session: &mut Session) {
         let leaving = self.long_lived.leaving.load(Ordering::Relaxed);
         if leaving || session.is_process_shutting_down() {

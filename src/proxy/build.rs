@@ -61,8 +61,8 @@ impl Builder {
         self
     }
 
-    /// Records for the live view in this ring, if `admin` has one, so that other code can show it as
-    /// well.
+    /// Stores the records of the live view in this ring, if `admin` has a live view, so that other
+    /// code can show them as well.
     #[doc(hidden)]
     #[must_use]
     pub fn live(mut self, live: Arc<Live>) -> Self {
@@ -70,15 +70,16 @@ impl Builder {
         self
     }
 
-    /// How long a client's connection may wait for its next request, in whole seconds and at
-    /// least one; 60 by default. The framework itself would keep a used one forever.
+    /// Sets how long a client's connection may wait for its next request, in whole seconds and at
+    /// least one; 60 by default. The framework itself would keep a connection forever after its
+    /// first request.
     #[must_use]
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.idle = idle;
         self
     }
 
-    /// How long a client may stop reading its answer; two minutes by default. This applies to
+    /// Sets how long a client may stop reading its answer; two minutes by default. This applies to
     /// [`Site`](super::Site); another proxy has its own limits.
     #[must_use]
     pub fn unread_timeout(mut self, unread: Duration) -> Self {
@@ -86,30 +87,31 @@ impl Builder {
         self
     }
 
-    /// How long the head of a request over HTTP/1 may take from its first byte to its last, instead
-    /// of the configuration's value (`limits.head_timeout`); and how long the first bytes of HTTP/2
-    /// may take. This applies to listeners of [`Server`](super::Server); another server has its own
-    /// limits.
+    /// Sets how long the head of a request over HTTP/1 may take from its first byte to its last,
+    /// instead of the configuration's value (`limits.head_timeout`); and how long the first bytes
+    /// of HTTP/2 may take. This applies to listeners of [`Server`](super::Server); another server
+    /// has its own limits.
     #[must_use]
     pub fn head_timeout(mut self, head: Duration) -> Self {
         self.config.limits.head_timeout = head;
         self
     }
 
-    /// Takes the time of day from this clock instead of the system's. It gives the time of arrival of
-    /// messages, and so decides which times are corrected and which sessions continue.
+    /// Takes the time of day from this clock instead of the system's. Messages get their time of
+    /// arrival from it, so it decides which times are corrected and which sessions continue.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Fn() -> SystemTime + Send + Sync>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Builds it.
+    /// Builds the [`Hedgerow`], and opens its spool.
     ///
     /// # Errors
     ///
-    /// When a project's host has to be verified and there are no authorities for it, or when
-    /// sessions need a secret and the system has no random bits to make one of.
+    /// When a part of the configuration cannot be built: for example when a project's host has to
+    /// be verified and there are no certificate authorities, when the spool or analytics.js cannot
+    /// be read, or when sessions need a secret and the system has no random bits to create one.
     pub fn build(self) -> Result<Hedgerow, BuildError> {
         let log_limit = Arc::<LogLimit>::default();
         let connection_limits = ConnectionLimits::new(
@@ -144,7 +146,7 @@ impl Builder {
 }
 
 impl LongLivedState {
-    /// The first configuration of a process. Opens the spool.
+    /// Builds the first configuration of a process, and opens the spool.
     fn build(mut self, config: Config) -> Result<Hedgerow, BuildError> {
         let mut pools = ConnectionPools::default();
         let destinations = Arc::new(destinations(&config, None, &mut pools)?);
@@ -177,23 +179,27 @@ impl LongLivedState {
 }
 
 impl Hedgerow {
-    /// Hedgerow with this configuration. Opens no connection yet.
+    /// Creates a Hedgerow with this configuration. It opens no connection yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::build`].
     pub fn new(config: Config) -> Result<Self, BuildError> {
         Self::builder(config).build()
     }
 
-    /// The same, with more options.
+    /// Returns a builder, which has more options than [`new`](Self::new).
     pub fn builder(config: Config) -> Builder {
         Builder::new(config)
     }
 
-    /// Hedgerow for a host proxy of your own, which makes the one call: as [`new`](Self::new), and an
-    /// error where the file has a route that the call cannot serve.
+    /// Creates a Hedgerow for your own host proxy, which calls `intercept`. It is the same as
+    /// [`new`](Self::new), but fails if the configuration has a route that this call cannot serve.
     ///
     /// # Errors
     ///
-    /// [`BuildError::NotInAHost`] for an `origin` route, which is the host's own work; else those of
-    /// [`Builder::build`].
+    /// [`BuildError::NotInAHost`] for an `origin` route, which the host serves itself; otherwise
+    /// those of [`Builder::build`].
     pub fn in_a_host(config: Config) -> Result<Self, BuildError> {
         let origin = |route: &&Route| matches!(route.action, Action::Origin(_));
         if let Some(route) = config.routes.iter().find(origin) {

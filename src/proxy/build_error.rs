@@ -1,5 +1,5 @@
-//! Why a configuration that is valid in itself cannot be served, and whether there are authorities to
-//! verify a host with.
+//! The errors of a valid configuration that cannot be served, and the check for the certificate
+//! authorities that verify a host.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ use thiserror::Error;
 use crate::delivery::SpoolError;
 use crate::site::LibraryError;
 
-/// Why Hedgerow cannot start with a configuration that is valid in itself.
+/// Why Hedgerow cannot start with a valid configuration.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// There are no authorities to verify a host's certificate with.
+    /// The machine has no certificate authorities to verify a host with.
     #[error(
         "no certificate authorities to verify {host} with ({reason}); install ca-certificates, \
          or set ca_file"
@@ -24,7 +24,7 @@ pub enum BuildError {
         /// The TLS library's message.
         reason: String,
     },
-    /// The file that holds them has none.
+    /// The configured file cannot be read or holds no certificate authorities.
     #[error("no certificate authorities to verify {host} with in {path} ({reason})", path = path.display())]
     CaFile {
         /// The host of a project.
@@ -39,10 +39,10 @@ pub enum BuildError {
     Library {
         /// The folder, or the archive.
         folder: PathBuf,
-        /// The mistake.
+        /// The reason.
         source: LibraryError,
     },
-    /// The snippet for a site's pages cannot be made.
+    /// The snippet for a site's pages cannot be created.
     #[error("the snippet for the pages of {origin}: {reason}")]
     Snippet {
         /// The origin.
@@ -59,10 +59,10 @@ pub enum BuildError {
         /// Host and path of the route.
         route: String,
     },
-    /// There is no secret to keep sessions with.
+    /// There is no usable secret for sessions.
     #[error("sessions cannot be kept: {0}")]
     Sessions(String),
-    /// The spool exists but this version cannot use it.
+    /// The spool cannot be opened or used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
     /// A write key belongs to a project that the configuration does not have.
@@ -71,10 +71,10 @@ pub enum BuildError {
         /// The project's name.
         project: String,
     },
-    /// A listener orders a certificate, and this build cannot.
+    /// A listener needs an ordered certificate, but this build cannot order one.
     #[error("this build cannot order certificates: it was built without the cargo feature acme")]
     NoAcme,
-    /// The host is not valid in a request.
+    /// The host of a project cannot be written into a request.
     #[error("project {project}: its host is not valid in a request")]
     Host {
         /// The project's name.
@@ -82,11 +82,12 @@ pub enum BuildError {
     },
 }
 
-/// A file without certificates. Nothing is verified with it: it is only used for hosts without TLS,
-/// on machines that may have no certificates.
+/// A file without certificates. It is used only for hosts without TLS, on machines that may have no
+/// certificates, so nothing is verified with it.
 pub(crate) const NO_AUTHORITIES: &str = "/dev/null";
 
-/// Whether the file, or else the machine, has certificates to verify `host` with.
+/// Checks that the file, or the machine if there is no file, has certificate authorities to verify
+/// `host` with.
 pub(crate) fn check_authorities(file: Option<&Path>, host: &str) -> Result<(), BuildError> {
     let refuse = |reason: String| match file {
         Some(path) => BuildError::CaFile {

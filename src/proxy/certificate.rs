@@ -5,18 +5,18 @@ use std::sync::Arc;
 use pingora::tls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// The state of an ordered certificate for a name.
+/// Whether a certificate that Hedgerow orders can be used for a name.
 #[cfg_attr(not(feature = "acme"), allow(dead_code))]
 pub(crate) enum CertificateMatch {
-    /// It is for the name.
+    /// The certificate is for the name. Holds its key and its chain.
     Key(Arc<CertifiedKey>),
-    /// It is ordered for the name, and not issued yet.
+    /// The certificate is ordered for the name, but not issued yet.
     Awaited,
-    /// It is for other names.
+    /// The certificate is for other names.
     Foreign,
 }
 
-/// The host names that a certificate is for.
+/// Returns the host names that a certificate is for, in lower case.
 pub(crate) fn names(key: &CertifiedKey) -> Vec<String> {
     let certificate = key.cert.first().map(|der| X509Certificate::from_der(der));
     let Some(Ok((_, certificate))) = certificate else {

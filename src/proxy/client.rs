@@ -5,19 +5,19 @@ use std::net::{IpAddr, SocketAddr};
 use http::HeaderName;
 use ipnet::IpNet;
 
-/// The client's address, as the proxies on the way report it.
+/// The addresses that the request came from, as the proxies on its way report them.
 pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// The host that it asked the first proxy for.
+/// The host that the client requested from the first proxy.
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// The transport to each of them.
+/// The protocol (`http` or `https`) over which each proxy received the request.
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The client's address.
+/// Returns the client's address.
 ///
 /// `forwarded` are the values of `X-Forwarded-For` in the order of the request. They are trusted
-/// only when the peer is a trusted proxy, and then from the right: each trusted address vouches
-/// for the one before it. The first that is not trusted is the client; everything further left
-/// is the client's own claim. An entry that is no address ends the search.
+/// only when the peer is a trusted proxy, and then from right to left: each trusted address
+/// confirms the one before it. The first address that is not trusted is the client's; the client
+/// could have invented everything further left. An entry that is not an address ends the search.
 pub(crate) fn address<'a>(
     peer: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'a str>,
@@ -44,7 +44,7 @@ pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 
-/// An address, as proxies write it: bare, with a port, or in brackets.
+/// Parses an address as proxies write it: bare, with a port, or in brackets.
 fn parse(text: &str) -> Option<IpAddr> {
     let bare = text.trim_matches('"');
     let inner = bare

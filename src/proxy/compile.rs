@@ -1,4 +1,5 @@
-//! From a checked configuration to an active one; a reload keeps everything that stays the same.
+//! Builds an active configuration from a checked one. A reload keeps every part that has not
+//! changed.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -25,7 +26,8 @@ use crate::proxy::sending::group::RequestGrouper;
 use crate::proxy::telemetry::process;
 
 impl LongLivedState {
-    /// An active configuration with these destinations.
+    /// Builds an active configuration with these destinations. `before` is the one that it
+    /// replaces.
     pub(super) fn active(
         self: &Arc<Self>,
         config: Config,
@@ -59,7 +61,7 @@ impl LongLivedState {
         })
     }
 
-    /// The compiled routes.
+    /// Compiles the routes. Parts of `before` that would be the same are reused.
     fn routes(
         &self,
         config: &Config,
@@ -114,7 +116,7 @@ impl LongLivedState {
         Ok(Routes::new(RouteTable::new(&config.routes), list))
     }
 
-    /// Where the events of a project go.
+    /// Returns the sink for the events of a project.
     fn sink(&self, config: &Config, destination: &Arc<Destination>) -> Arc<ProjectSink> {
         let spool = || self.backlog.as_ref().map(|spool| spool.of(destination));
         let log_limit = &self.log_limit;
@@ -164,7 +166,7 @@ impl LongLivedState {
         ))
     }
 
-    /// The rewriting that a configuration asks for.
+    /// Builds the rewriter of a configuration. It shares the memory of the one before it.
     fn rewriter(
         &self,
         config: &Config,
@@ -191,7 +193,7 @@ impl LongLivedState {
     }
 }
 
-/// Every project that events can go to.
+/// Builds the destination of every project, or reuses that of `before`.
 pub(super) fn destinations(
     config: &Config,
     before: Option<&ActiveConfig>,
@@ -215,7 +217,7 @@ pub(super) fn destinations(
     Ok(destinations)
 }
 
-/// The keys of a route, each with the outlet of its project.
+/// Returns the write keys of a route, each with the sink of its project.
 fn keys(
     said: &WriteKeys<Arc<Project>>,
     outlets: &HashMap<&str, Arc<ProjectSink>>,

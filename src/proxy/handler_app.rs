@@ -1,5 +1,5 @@
-//! Plain requests and answers over the framework, for the parts without a proxy: the stand-in for
-//! PostHog, the demo shop.
+//! Serves plain requests and answers with the framework, for the parts that are not a proxy: the
+//! stand-in for PostHog and the demo shop.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ impl ServeHttp for HandlerApp {
     }
 }
 
-/// The whole request, or nothing when its body is too large or ends early.
+/// Reads the whole request. Returns `None` if its body is too large or ends early.
 async fn read(session: &mut ServerSession) -> Option<Request> {
     let head = session.req_header();
     let target = match head.uri.path_and_query() {

@@ -1,4 +1,4 @@
-//! Hedgerow itself: the active configuration behind the one call of a host proxy.
+//! Hedgerow itself: the active configuration, and the one call that a host proxy makes.
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::proxy::request::exchange::{self, authority, FrameworkRequest};
 use crate::proxy::routes::RouteAction;
 use crate::proxy::telemetry::watcher::Counts;
 
-/// Hedgerow as a part of any Pingora proxy. Cheap to clone; all clones are one.
+/// Hedgerow as a part of any Pingora proxy. It is cheap to clone; all clones share their state.
 ///
 /// ```no_run
 /// # use async_trait::async_trait;
@@ -62,16 +62,18 @@ pub(crate) struct HedgerowShared {
 }
 
 impl Hedgerow {
-    /// The one call for a host proxy, in its `request_filter`: `true` means that the request was
-    /// on one of the `segment` or `posthog` routes and has been answered. Two kinds of requests get 400
-    /// wherever they are for: those whose target is neither a path nor an `http` address, and those whose path
-    /// is of another route once it is decoded (`/hr%2Fv1/track`), which servers differ about. Any other request
-    /// is left untouched.
+    /// Answers a request if it is for Hedgerow. This is the one call for a host proxy, in its
+    /// `request_filter`. `true` means that the request has been answered: it was on one of the
+    /// `segment` or `posthog` routes, or it was refused. Two kinds of requests get 400 on every
+    /// route and without one: those whose target is neither a path nor an `http` address, and those
+    /// whose path belongs to another route once it is decoded (`/hr%2Fv1/track`), because servers
+    /// read such a path differently. Any other request is left untouched.
     ///
     /// # Errors
     ///
-    /// When PostHog's answer to posthog-js ends early in its middle, so that the connection ends
-    /// with it. Every other failure of such a request is answered here.
+    /// When PostHog's answer to posthog-js breaks off, so that the connection has to end too, or
+    /// when a refusal cannot be written to the client. Every other failure of such a request is
+    /// answered here.
     pub async fn intercept(&self, session: &mut Session) -> pingora::Result<bool> {
         let active = self.current();
         self.begin(&active);
@@ -99,7 +101,7 @@ impl Hedgerow {
             RouteAction::PostHog(passed) => {
                 let relay = Relay::new(&active, passed, route);
                 let tail = tail.to_owned();
-                // Boxed: a Segment call does not hold the memory for this.
+                // Boxed, so that the future of a Segment call does not reserve memory for this.
                 Box::pin(relay.answer(session, &tail)).await?;
             }
         }
@@ -134,7 +136,7 @@ impl Hedgerow {
         }
     }
 
-    /// The active configuration.
+    /// Returns the active configuration.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.current().config)
     }
@@ -143,12 +145,13 @@ impl Hedgerow {
         self.shared.current.load_full()
     }
 
-    /// The outcomes of requests that were forwarded to real Segment accounts, all routes together.
+    /// Returns the outcomes of the requests that were forwarded to real Segment accounts, for all
+    /// routes together.
     pub fn forward_counts(&self) -> ForwardCounts {
         self.shared.long_lived.accounts.counts()
     }
 
-    /// Lets connections end with their next answer.
+    /// Makes each connection end after its next answer.
     pub(super) fn set_leaving(&self) {
         self.shared
             .long_lived
@@ -156,32 +159,33 @@ impl Hedgerow {
             .store(true, Ordering::Relaxed);
     }
 
-    /// Requests on their way to real Segment accounts, in the background.
+    /// Returns how many requests to real Segment accounts are in flight in the background.
     pub(super) fn forwards_in_flight(&self) -> usize {
         self.shared.long_lived.accounts.under_way()
     }
 
-    /// Whether no predecessor uses the spool any more.
+    /// Whether no predecessor uses the spool any more; `true` if there is no spool.
     pub(super) fn is_first(&self) -> bool {
         let backlog = self.shared.long_lived.backlog.as_ref();
         backlog.is_none_or(|backlog| backlog.is_first())
     }
 
-    /// Appends all further events to the spool.
+    /// Appends all further events to the spool, if the spool is a folder: while a successor serves
+    /// as well, neither process streams.
     pub(super) fn only_append(&self) {
         if let Some(backlog) = &self.shared.long_lived.backlog {
             backlog.only_append();
         }
     }
 
-    /// Takes that back: there is no successor after all.
+    /// Undoes `only_append`, because there is no successor after all.
     pub(super) fn resume_streaming(&self) {
         if let Some(backlog) = &self.shared.long_lived.backlog {
             backlog.resume_streaming();
         }
     }
 
-    /// How many messages there were since the start.
+    /// Returns how many messages there were since the start.
     pub fn counts(&self) -> Counts {
         let long_lived = &self.shared.long_lived;
         long_lived.counters.read(long_lived.budget.held())
@@ -194,12 +198,13 @@ impl std::fmt::Debug for Hedgerow {
     }
 }
 
-/// What is wrong with a request for whatever route it is: the host's server could read a path of ours in it, or
-/// the other way round.
+/// Returns why a request must be refused whatever its route is: the host's server could read its
+/// path as one of Hedgerow's, or Hedgerow could read its path as one of the host's.
 fn fault_on_any_route(active: &ActiveConfig, head: &RequestHeader) -> Option<HeadFault> {
     let target = head.raw_path();
     let is_target = target == b"*" || split_target(target).is_some();
-    // The framework lets some through that HTTP does not know, such as one with a blank before its path.
+    // The framework accepts some targets that HTTP does not allow, such as one with a space before
+    // its path.
     if !is_target && head.method != Method::CONNECT {
         return Some(HeadFault::Target);
     }
@@ -207,8 +212,8 @@ fn fault_on_any_route(active: &ActiveConfig, head: &RequestHeader) -> Option<Hea
     ambiguous.then_some(HeadFault::TwoRoutes)
 }
 
-/// Answers a call whose head alone is refused; the connection ends, as it is not known where its next request
-/// begins.
+/// Answers a request that is refused because of its head. The connection ends, because it is not
+/// known where the next request on it begins.
 async fn refuse_head(
     active: &ActiveConfig,
     session: &mut Session,
@@ -228,8 +233,8 @@ async fn refuse_head(
 }
 
 impl Hedgerow {
-    /// Takes a sample of the state from time to time, for the plots of the live view. The first call
-    /// on a Tokio runtime begins it.
+    /// Starts to take samples of the state at regular intervals, for the plots of the live view.
+    /// Only the first call on a Tokio runtime has an effect.
     fn start_sampling(&self, active: &ActiveConfig) {
         let admin = active.admin.clone();
         let Some(admin) = admin.filter(|admin| admin.begins_sampling()) else {
@@ -245,15 +250,15 @@ impl Hedgerow {
         });
     }
 
-    /// Serves another configuration from now on, without a [`Server`](crate::proxy::Server) or a
-    /// [`Site`](crate::proxy::Site) around it, which have their own reloads. A request ends with
-    /// the configuration that it began with; spool, counters and connections stay. Returns the
-    /// names of the settings that need a new process. Reads files, so do not call it where requests
-    /// are served.
+    /// Serves another configuration from now on. This is for a Hedgerow without a
+    /// [`Server`](crate::proxy::Server) or a [`Site`](crate::proxy::Site) around it, which have
+    /// their own reloads. A request ends with the configuration that it began with; spool, counters
+    /// and connections stay. Returns the names of the changed settings that need a new process.
+    /// Reads files, so do not call it where requests are served.
     ///
     /// # Errors
     ///
-    /// Those of [`Hedgerow::new`]. Nothing has changed then.
+    /// Those of [`Hedgerow::new`]. The active configuration stays unchanged then.
     pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>, BuildError> {
         let kept = keep_fixed(&mut config, &self.config());
         let next = self.shared.prepare(config)?;

@@ -17,14 +17,15 @@ use super::client::{AcmeHttpClient, ClientFailure};
 use super::schedule::FailureKind;
 use super::storage::{Storage, StorageLock, StoredAccount};
 
-/// How long an authority may take to validate, and to issue.
+/// How often the authority is asked whether it has validated the names or issued the certificate,
+/// and for how long at most: 180 seconds each.
 const POLLING: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(200))
     .backoff(1.4)
     .timeout(Duration::from_secs(180));
 /// How often this process checks whether the account's lock is free.
 const LOOK: Duration = Duration::from_millis(100);
-/// The most characters of an authority's reason.
+/// The most characters of an authority's reason that are kept.
 const REASON: usize = 600;
 
 /// The inputs of an order.
@@ -35,7 +36,7 @@ pub(super) struct OrderContext<'a> {
     pub(super) wire: &'a AcmeHttpClient,
 }
 
-/// Why there is no certificate.
+/// Why an order brought no certificate.
 #[derive(Debug)]
 pub(super) struct OrderRefusal {
     pub(super) failure: FailureKind,
@@ -44,7 +45,7 @@ pub(super) struct OrderRefusal {
 
 impl OrderRefusal {
     pub(super) fn new(failure: FailureKind, reason: impl std::fmt::Display) -> Self {
-        // An authority has written it: it must not control a terminal or fill the log.
+        // An authority may have written the text: it must not control a terminal or fill the log.
         let reason = reason.to_string();
         let printable = reason
             .chars()
@@ -68,7 +69,7 @@ impl From<Error> for OrderRefusal {
     fn from(error: Error) -> Self {
         let failure = match &error {
             error if is(error, "accountDoesNotExist") => FailureKind::AccountGone,
-            // The library has repeated the request already.
+            // The library has already retried the request.
             error if is(error, "badNonce") => FailureKind::Unreachable,
             Error::Other(cause) if cause.is::<ClientFailure>() => FailureKind::Unreachable,
             Error::Json(_) | Error::Str(_) | Error::InvalidUri(_) => FailureKind::Unreachable,
@@ -98,16 +99,16 @@ impl From<Error> for OrderRefusal {
     }
 }
 
-/// When an authority suggests that a certificate be renewed, in seconds since 1970, and when to ask
-/// again.
+/// An authority's suggestion for a renewal: the window, in seconds since 1970, and how long to wait
+/// before asking again.
 pub(super) struct RenewalSuggestion {
     pub(super) window: (i64, i64),
     pub(super) ask_again: Duration,
 }
 
 impl OrderContext<'_> {
-    /// Orders a certificate: its key and its chain, PEM. `turn` chooses the challenge, so that where
-    /// one fails the next attempt is made with another.
+    /// Orders a certificate. Returns its key and its chain as PEM. `turn` chooses the type of
+    /// challenge, so that after a failure the next attempt uses another type.
     pub(super) async fn order(
         &self,
         turn: u32,
@@ -149,7 +150,7 @@ impl OrderContext<'_> {
         Ok(format!("{}{chain}", key.serialize_pem()))
     }
 
-    /// The authority's suggestion for the renewal of a certificate, if it gives one.
+    /// Returns the authority's suggestion for the renewal of a certificate, if it gives one.
     pub(super) async fn suggestion(
         &self,
         identifier: &CertificateIdentifier<'static>,
@@ -174,7 +175,7 @@ impl OrderContext<'_> {
         Account::builder_with_http(Box::new(self.wire.clone()))
     }
 
-    /// The account that the folder holds.
+    /// Returns the stored account, if there is one, and updates its contact if `email` has changed.
     async fn known_account(&self) -> Result<Option<Account>, OrderRefusal> {
         let stored = self.storage.account();
         let stored = stored.map_err(|error| self.storage_failed("account.json", &error))?;
@@ -199,7 +200,7 @@ impl OrderContext<'_> {
         Ok(Some(account))
     }
 
-    /// The account that the folder holds, else a new one.
+    /// Returns the stored account, or creates one.
     async fn account(&self) -> Result<Account, OrderRefusal> {
         let _lock = self.account_lock().await?;
         match self.known_account().await {
@@ -262,7 +263,8 @@ impl OrderContext<'_> {
         if let Some(replaced) = replaced {
             let order = NewOrder::new(&identifiers).replaces(replaced);
             match account.new_order(&order).await {
-                // Named as a renewal, it has its own rate limit; without that it is an ordinary order.
+                // A renewal has its own rate limit. If the authority does not support that, an
+                // ordinary order follows.
                 Err(Error::Unsupported(_)) => {}
                 Err(error @ Error::Api(_)) if is(&error, "rateLimited") => return Err(error),
                 Err(Error::Api(problem)) => log::debug!("not taken as a renewal: {problem}"),
@@ -321,8 +323,8 @@ impl OrderContext<'_> {
         Ok(responses)
     }
 
-    /// Why an order did not become ready: the authority's message about each name that it could not
-    /// verify.
+    /// Returns why an order did not become ready: the authority's message about each name that it
+    /// could not verify.
     async fn unproven(&self, order: &mut Order, error: Option<Error>) -> OrderRefusal {
         let mut reasons = Vec::new();
         let mut authorizations = order.authorizations();

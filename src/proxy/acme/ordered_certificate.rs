@@ -1,4 +1,4 @@
-//! One ordered certificate: the served certificate, and the attempts so far.
+//! One certificate that Hedgerow orders: the served certificate, and the attempts so far.
 
 use std::fmt;
 use std::io;
@@ -22,7 +22,7 @@ use crate::proxy::certificate::{names, CertificateMatch};
 use super::schedule::Validity;
 use super::storage::{mark, Attempts, FileStamp, Storage};
 
-/// A certificate that is ordered.
+/// A certificate that Hedgerow orders from an authority.
 pub(crate) struct OrderedCertificate {
     pub(super) settings: config::AcmeConfig,
     pub(super) storage: Storage,
@@ -35,7 +35,7 @@ pub(crate) struct OrderedCertificate {
     pub(super) failed: AtomicU64,
 }
 
-/// The known state of the files.
+/// The state of the files when they were last read.
 #[derive(Default)]
 struct FileState {
     certificate: FileStamp,
@@ -47,7 +47,7 @@ struct FileState {
 #[derive(Debug)]
 pub(super) struct ServedCertificate {
     key: Arc<CertifiedKey>,
-    /// Lower case.
+    /// The host names, in lower case.
     pub(super) names: Vec<String>,
     pub(super) validity: Validity,
     /// Its identifier at the authority (RFC 9773, 4.1).
@@ -70,7 +70,7 @@ impl UnusableCertificate {
 }
 
 impl OrderedCertificate {
-    /// With the certificate in its folder, if it exists.
+    /// Creates the certificate's state, with the certificate from its folder if one is stored.
     pub(super) fn new(settings: config::AcmeConfig) -> Self {
         let ordered = Self {
             storage: Storage::of(&settings),
@@ -85,7 +85,7 @@ impl OrderedCertificate {
         ordered
     }
 
-    /// The certificate for a name, in lower case.
+    /// Returns the certificate for a name, which must be in lower case.
     pub(crate) fn holding(&self, name: &str) -> CertificateMatch {
         let served = self.served.load();
         match served.as_ref() {
@@ -99,7 +99,7 @@ impl OrderedCertificate {
         }
     }
 
-    /// The certificate, for whichever names it is.
+    /// Returns the served certificate, whatever names it is for.
     pub(crate) fn key(&self) -> Option<Arc<CertifiedKey>> {
         let served = self.served.load();
         served.as_ref().map(|served| Arc::clone(&served.key))
@@ -118,7 +118,8 @@ impl OrderedCertificate {
         })
     }
 
-    /// Reads changes in the folder: another process may have ordered.
+    /// Reads the certificate and the attempts again if their files have changed: another process
+    /// may have ordered a certificate.
     pub(super) fn reload_if_changed(&self) {
         let file = self.storage.certificate();
         let found = mark(&file);
@@ -147,7 +148,7 @@ impl OrderedCertificate {
         served
     }
 
-    /// Orders of this process: how many brought a certificate, and how many failed.
+    /// Returns how many orders of this process succeeded, and how many failed.
     pub(super) fn counts(&self) -> (u64, u64) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (count(&self.issued), count(&self.failed))
@@ -162,11 +163,11 @@ impl OrderedCertificate {
         self.seen().attempts.clone()
     }
 
-    /// Notes an attempt, here and in the folder.
+    /// Records the attempts in this process and in the folder.
     ///
     /// # Errors
     ///
-    /// When it cannot be written. This process still remembers it.
+    /// When the file cannot be written. This process still remembers the attempts.
     pub(super) fn set_attempts(&self, attempts: Attempts) -> io::Result<()> {
         let mut seen = self.seen();
         seen.attempts = attempts;
@@ -175,7 +176,7 @@ impl OrderedCertificate {
         kept
     }
 
-    /// Makes a failed attempt due again soon.
+    /// Requests another attempt soon, even if the last one has failed.
     pub(super) fn request_attempt(&self) {
         self.asked.store(true, Ordering::Relaxed);
     }
@@ -188,7 +189,7 @@ impl OrderedCertificate {
         self.asked.store(false, Ordering::Relaxed);
     }
 
-    /// When it expires, if it exists.
+    /// Returns the certificate's file and when it expires; `None` while there is no certificate.
     pub(super) fn state(&self) -> Option<CertificateState> {
         Some(CertificateState {
             file: self.storage.certificate().display().to_string(),
@@ -223,7 +224,8 @@ impl ServedCertificate {
                 })
             })
             .collect();
-        // The first of a chain to expire counts; an added root may be older than all.
+        // The validity ends when the first certificate of the chain expires. It begins with the
+        // leaf's validity, because a root in the chain may be much older.
         let begins = lives.first().map(|validity| validity.begins);
         let ends = lives.iter().map(|validity| validity.ends).min();
         let validity = begins
@@ -238,7 +240,7 @@ impl ServedCertificate {
     }
 }
 
-/// The identifier of a certificate at an authority.
+/// Returns the identifier of a certificate at its authority.
 fn identifier(key: &CertifiedKey) -> Option<CertificateIdentifier<'static>> {
     let (_, leaf) = X509Certificate::from_der(key.cert.first()?).ok()?;
     let authority =
@@ -251,14 +253,14 @@ fn identifier(key: &CertifiedKey) -> Option<CertificateIdentifier<'static>> {
     Some(identifier.into_owned())
 }
 
-/// A key and its chain from PEM, proven to be a pair.
+/// Reads a key and its chain from PEM, and checks that the key belongs to the certificate.
 fn pair(pem: &[u8]) -> Result<CertifiedKey, UnusableCertificate> {
     let key = certified(pem)?;
     key.keys_match().map_err(UnusableCertificate::new)?;
     Ok(key)
 }
 
-/// A key and its chain from PEM.
+/// Reads a key and its chain from PEM.
 pub(super) fn certified(pem: &[u8]) -> Result<CertifiedKey, UnusableCertificate> {
     let (mut chain, mut key) = (Vec::new(), None);
     for block in Pem::iter_from_buffer(pem) {

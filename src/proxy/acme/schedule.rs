@@ -1,21 +1,26 @@
-//! When a certificate is renewed, and when an attempt that failed is made again. Pure.
+//! Decides when a certificate is renewed and when a failed attempt is made again. This module reads
+//! no clock and no file.
 
 use std::time::Duration;
 
 use super::storage::Attempts;
 
-/// The pause after a first failure: the directory may be back soon.
+/// The pause after a first failure that is not a refusal: the directory may be reachable again
+/// soon.
 const UNREACHABLE: Duration = Duration::from_secs(30);
-/// The pause after a first refusal. Let's Encrypt allows five failed validations of a name in an hour; with
-/// this, doubled each time, four are made in the first hour and fewer after that.
+/// The pause after a first refusal. Let's Encrypt allows five failed validations of a name in an
+/// hour. This pause doubles each time, so four attempts are made in the first hour and fewer after
+/// that.
 const REFUSED: Duration = Duration::from_secs(300);
-/// The longest pause, so that many attempts are made in the last third of a certificate.
+/// The longest pause, without its random part. It allows many attempts in the last third of a
+/// certificate's life.
 const LONGEST: Duration = Duration::from_secs(3 * 3600);
 /// An authority that asks for a longer pause than this has a wrong clock.
 const MOST_PATIENCE: u64 = 7 * 24 * 3600;
-/// The shortest time between two certificates, whatever dates they have.
+/// The shortest time between two certificates, in seconds, whatever dates they have. For a very
+/// short life it is a third of that life.
 const AT_LEAST: i64 = 3600;
-/// A reload makes a failed attempt again at once, but not within this many seconds of the last one.
+/// A reload retries a failed order at once, but not within this many seconds of the last attempt.
 const ASKED_AGAIN: u64 = 5;
 
 /// Who asks for another attempt.
@@ -27,7 +32,7 @@ pub(super) enum AttemptReason {
     Asked,
 }
 
-/// The life of a certificate, in seconds since 1970.
+/// The validity period of a certificate, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Validity {
     pub(super) begins: i64,
@@ -46,8 +51,8 @@ pub(super) enum FailureKind {
 }
 
 impl Validity {
-    /// When it is renewed: after two thirds of it (Let's Encrypt's advice), or when the authority
-    /// suggests (RFC 9773), but never in its last tenth.
+    /// Returns when the certificate is renewed: after two thirds of its life (Let's Encrypt's
+    /// advice), or when the authority suggests (RFC 9773), but not in the last tenth of its life.
     pub(super) fn renewed_from(self, suggested: Option<i64>) -> i64 {
         let length = self.ends.saturating_sub(self.begins).max(0);
         let own = self.begins.saturating_add(length / 3 * 2);
@@ -55,8 +60,9 @@ impl Validity {
         suggested.map_or(own, |suggested| suggested.min(latest))
     }
 
-    /// The same for a certificate issued at this time: a directory with wrong dates is not asked in
-    /// an endless loop.
+    /// Returns the same for a certificate that was issued at `came`, but not earlier than
+    /// `AT_LEAST` after that time, so that a directory that issues wrong dates is not asked in an
+    /// endless loop.
     pub(super) fn renewed_after(self, suggested: Option<i64>, came: Option<i64>) -> i64 {
         let planned = self.renewed_from(suggested);
         let length = self.ends.saturating_sub(self.begins).max(0);
@@ -68,8 +74,8 @@ impl Validity {
 }
 
 impl Attempts {
-    /// Records an attempt before it starts, so that an attempt that ends with its process counts as
-    /// well.
+    /// Records an attempt before it starts, so that an attempt also counts if the process ends
+    /// during it.
     pub(super) fn begin(&mut self, settings: &str, now: u64, random: u128) {
         settings.clone_into(&mut self.settings);
         if self.begun > 0 {
@@ -87,7 +93,7 @@ impl Attempts {
         self.next = now.saturating_add(pause.as_secs());
     }
 
-    /// Notes that the attempt under way has failed.
+    /// Records that the current attempt has failed.
     pub(super) fn fail(
         &mut self,
         failure: FailureKind,
@@ -104,7 +110,8 @@ impl Attempts {
         self.retry_after = told.min(now.saturating_add(MOST_PATIENCE));
     }
 
-    /// Whether the next attempt may be made now. A time beyond every pause was written by a wrong clock.
+    /// Whether the next attempt may be made now. A planned time that is later than any pause allows
+    /// was written with a wrong clock, and does not count.
     pub(super) fn may_begin(&self, now: u64, reason: AttemptReason) -> bool {
         let next = match reason {
             AttemptReason::Scheduled => self.next_at(),
@@ -114,20 +121,20 @@ impl Attempts {
         next <= now || next > now.saturating_add(farthest)
     }
 
-    /// When the next attempt may be made, in seconds since 1970.
+    /// Returns when the next attempt may be made, in seconds since 1970.
     pub(super) fn next_at(&self) -> u64 {
         self.next.max(self.retry_after)
     }
 
-    /// The same when an operator has asked for one.
+    /// Returns the same for an attempt that an operator has requested.
     fn next_when_asked(&self) -> u64 {
         self.retry_after
             .max(self.last.saturating_add(ASKED_AGAIN).min(self.next))
     }
 }
 
-/// The pause after this many failures: twice as long each time, and up to a quarter more, so that
-/// machines that failed together do not come back together.
+/// Returns the pause after this many failures. It doubles with each failure, and a random part of
+/// up to a quarter is added, so that machines that failed together do not retry together.
 fn wait_after(failure: FailureKind, failures: u32, random: u128) -> Duration {
     let first = match failure {
         FailureKind::Unreachable => UNREACHABLE,

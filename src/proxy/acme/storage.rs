@@ -1,4 +1,4 @@
-//! The folder that keeps an account, certificates and attempts, and that processes share.
+//! The folder that stores an account, certificates and attempts. Several processes may share it.
 //!
 //! Each directory has its own folder below `storage`, so that a certificate of a staging directory
 //! is never used in production:
@@ -6,10 +6,11 @@
 //! ```text
 //! acme-v02.api.letsencrypt.org%2Fdirectory/
 //!   account.json             the account and its key
+//!   account.lock             held by the process that reads or creates the account
 //!   shop.example.pem         a private key, and the certificate with its chain
-//!   shop.example.json        the attempts that failed since, and when the next may be made
+//!   shop.example.json        the failed attempts since then, and when the next may be made
 //!   shop.example.lock        held by the process that orders
-//!   challenges/              what authorities are shown while an order is under way
+//!   challenges/              the proofs for authorities while an order is in progress
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -23,9 +24,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config;
 
-/// Characters that a folder's name keeps unescaped.
+/// The characters that are escaped in a folder's name: all except letters, digits, `.`, `-` and
+/// `_`.
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
-/// The longest token that is looked up among the files.
+/// The longest token, in bytes, that is looked up among the files.
 const TOKEN: usize = 128;
 /// After this time, the files that an interrupted order has left are deleted.
 const LEFT_OVER: Duration = Duration::from_secs(24 * 3600);
@@ -37,7 +39,8 @@ pub(super) struct Storage {
     name: String,
 }
 
-/// Which file it is, and when it was changed last.
+/// The inode, the modification time (seconds and nanoseconds) and the size of a file; `None` if
+/// there is none.
 pub(super) type FileStamp = Option<(u64, i64, i64, u64)>;
 
 /// A stored account.
@@ -52,20 +55,23 @@ pub(super) struct StoredAccount {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Attempts {
-    /// The settings of the last one: a process with other settings makes the next one at once.
+    /// The settings of the last attempt: a process with other settings makes the next one at once.
     pub(super) settings: String,
-    /// How many failed.
+    /// How many attempts failed.
     pub(super) failures: u32,
-    /// Why the last one failed.
+    /// Why the last attempt failed.
     pub(super) error: Option<String>,
-    /// When the attempt under way began; 0 if none is. It stays if the process has ended.
+    /// When the current attempt began; 0 if there is none. The value remains if the process ends
+    /// during the attempt.
     pub(super) begun: u64,
-    /// When the first one and the last one were made.
+    /// When the first attempt and the last one were made. After a success, `last` is the time of
+    /// the success.
     pub(super) since: u64,
     pub(super) last: u64,
-    /// The earliest time of the next one.
+    /// The earliest time of the next attempt.
     pub(super) next: u64,
-    /// The earliest time that the authority itself has asked for.
+    /// The earliest time of the next attempt that the authority itself has set; 0 if it has set
+    /// none.
     pub(super) retry_after: u64,
 }
 
@@ -112,27 +118,28 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// When nothing can be written here.
+    /// When the folder or the lock file cannot be written.
     pub(super) fn try_lock(&self) -> io::Result<Option<StorageLock>> {
         self.make()?;
         lock(&self.file("lock"))
     }
 
-    /// Takes the lock of the account, unless another order has it: two must not make two accounts.
+    /// Takes the lock of the account, unless another order has it: two orders must not create two
+    /// accounts.
     ///
     /// # Errors
     ///
-    /// When nothing can be written here.
+    /// When the folder or the lock file cannot be written.
     pub(super) fn try_lock_account(&self) -> io::Result<Option<StorageLock>> {
         self.make()?;
         lock(&self.folder.join("account.lock"))
     }
 
-    /// The account, if a readable one exists.
+    /// Returns the stored account; `None` if its file does not exist.
     ///
     /// # Errors
     ///
-    /// When the file exists and cannot be read: another account must not replace it.
+    /// When the file exists and cannot be read: a new account must not replace it.
     pub(super) fn account(&self) -> io::Result<Option<StoredAccount>> {
         let bytes = match fs::read(self.folder.join("account.json")) {
             Ok(bytes) => bytes,
@@ -149,7 +156,7 @@ impl Storage {
         )
     }
 
-    /// Moves an account aside that the authority no longer knows.
+    /// Renames the file of an account that the authority no longer knows.
     pub(super) fn forget_account(&self) -> io::Result<()> {
         let from = self.folder.join("account.json");
         fs::rename(from, self.folder.join("account.gone.json"))
@@ -161,7 +168,7 @@ impl Storage {
         write(&self.certificate(), pem.as_bytes())
     }
 
-    /// The attempts; none if there is no readable file.
+    /// Returns the recorded attempts; none if there is no readable file.
     pub(super) fn attempts(&self) -> Attempts {
         let bytes = fs::read(self.attempts_file()).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
@@ -177,11 +184,11 @@ impl Storage {
     }
 
     pub(super) fn hide(&self, challenge: &str) {
-        // A later order deletes a file that stays.
+        // If the file cannot be deleted now, a later order deletes it.
         let _ = fs::remove_file(self.challenges().join(challenge));
     }
 
-    /// Another process's proof for a token or a name.
+    /// Returns the proof for a token or a name that any process has stored.
     pub(super) fn shown(&self, challenge: &str) -> Option<Vec<u8>> {
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         let fits = (1..=TOKEN).contains(&challenge.len()) || challenge.ends_with(".pem");
@@ -191,7 +198,7 @@ impl Storage {
         fs::read(self.challenges().join(challenge)).ok()
     }
 
-    /// Deletes what orders have left that ended early.
+    /// Deletes the files that interrupted orders have left.
     pub(super) fn clear(&self) {
         let Ok(entries) = fs::read_dir(self.challenges()) else {
             return;
@@ -208,7 +215,7 @@ impl Storage {
     }
 }
 
-/// The file that a path leads to now.
+/// Returns the stamp of the file that is now at a path.
 pub(super) fn mark(path: &Path) -> FileStamp {
     let about = fs::metadata(path).ok()?;
     Some((about.ino(), about.mtime(), about.mtime_nsec(), about.size()))
@@ -248,12 +255,12 @@ fn write_beside(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Whether certificates can be kept in a folder, determined without writing. It does not have to be there
-/// yet.
+/// Checks, without writing, that certificates can be stored in a folder. The folder does not have
+/// to exist yet.
 ///
 /// # Errors
 ///
-/// Why not.
+/// When they cannot be stored there.
 pub(super) fn check_folder(storage: &Path) -> io::Result<()> {
     let there = storage.ancestors().find(|folder| folder.exists());
     let there = match there {

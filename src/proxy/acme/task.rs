@@ -1,4 +1,5 @@
-//! Manages one certificate: takes up what another process ordered, and orders when it is due.
+//! Manages one certificate: serves one that another process has ordered, and orders one when it is
+//! due.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -25,14 +26,14 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const SUGGESTED_EVERY: Duration = Duration::from_secs(6 * 3600);
 const SUGGESTED_AT_LEAST: Duration = Duration::from_secs(3600);
 const SUGGESTED_AT_MOST: Duration = Duration::from_secs(24 * 3600);
-/// How often writing a certificate is tried again after it failed.
+/// The pause before writing a certificate is tried again after a failure.
 const SAVED_EVERY: Duration = Duration::from_secs(60);
 
 /// Manages one certificate until it is aborted.
 pub(super) struct CertificateTask {
     pub(super) ordered: Arc<OrderedCertificate>,
     pub(super) responses: Arc<ChallengeResponses>,
-    /// Whether the process shuts down: it begins no order then.
+    /// Whether the process is shutting down: no order is begun then.
     pub(super) leaving: Arc<AtomicBool>,
     pub(super) suggested: RenewalPlan,
     /// A certificate that could not be written yet, and when to try again.
@@ -42,7 +43,7 @@ pub(super) struct CertificateTask {
 /// When the authority suggests to renew the served certificate.
 #[derive(Default)]
 pub(super) struct RenewalPlan {
-    /// For which certificate, and when to renew it.
+    /// The identifier of the certificate, and when to renew it, in seconds since 1970.
     at: Option<(String, i64)>,
     /// When to ask again; at once if unset.
     ask_again: Option<Instant>,
@@ -87,7 +88,7 @@ impl CertificateTask {
         )
     }
 
-    /// Whether there is something to order, and it may be ordered now.
+    /// Whether a certificate has to be ordered, and may be ordered now.
     fn is_due(&self) -> bool {
         let (now, attempts) = (now(), self.ordered.attempts());
         if !self.is_wanted(now, &attempts) {
@@ -104,7 +105,7 @@ impl CertificateTask {
         let Some(served) = self.ordered.served() else {
             return true;
         };
-        // A time that a wrong clock has written means nothing.
+        // A time that was written with a wrong clock is ignored.
         let came = (1..=now).contains(&attempts.last).then_some(attempts.last);
         let came = came.filter(|_| attempts.failures == 0);
         let came = came.and_then(|came| i64::try_from(came).ok());
@@ -114,7 +115,7 @@ impl CertificateTask {
         !self.ordered.is_complete() || i64::try_from(now).is_ok_and(|now| now >= from)
     }
 
-    /// The inputs of an order.
+    /// Returns the inputs of an order.
     fn order_context<'a>(&'a self, wire: &'a AcmeHttpClient) -> OrderContext<'a> {
         OrderContext {
             settings: &self.ordered.settings,
@@ -155,7 +156,7 @@ impl CertificateTask {
         );
         let served = self.ordered.served();
         let replaced = served.and_then(|served| served.identifier.clone());
-        // Only an authority that suggests renewal times knows the certificate.
+        // Only an authority that suggests renewal times knows the identifier.
         let replaced = replaced.filter(|_| self.suggested.at.is_some());
         let order = desk.order(attempts.failures, replaced);
         let outcome = match timeout(PATIENCE, order).await {
@@ -172,7 +173,7 @@ impl CertificateTask {
         }
     }
 
-    /// Serves the issued certificate, if it is the ordered one.
+    /// Serves the issued certificate if it is for all configured names.
     fn take(&self, pem: &str) -> Result<Arc<ServedCertificate>, OrderRefusal> {
         let useless = |why: String| {
             let why = format!("the certificate from the authority cannot be used: {why}");
@@ -251,7 +252,8 @@ impl CertificateTask {
         }
     }
 
-    /// Nothing can be written: no order is begun, because its certificate could not be stored.
+    /// Records a failure because nothing can be written. No order is begun, because its certificate
+    /// could not be stored.
     fn cannot_keep(&self, error: &std::io::Error) {
         self.ordered.clear_request();
         let mut attempts = self.ordered.attempts();
@@ -295,7 +297,8 @@ impl CertificateTask {
         let Some(identifier) = &served.identifier else {
             return;
         };
-        // Before the question: in every case, it is not asked again at once.
+        // This is set before the question, so that the authority is not asked again at once if the
+        // question fails.
         self.suggested.ask_again = Some(Instant::now() + SUGGESTED_EVERY);
         let wire = AcmeHttpClient::new(&self.ordered.settings);
         let desk = self.order_context(&wire);
@@ -320,7 +323,8 @@ impl CertificateTask {
 }
 
 impl RenewalPlan {
-    /// A random time in the window, chosen once, until the window no longer holds it.
+    /// Chooses a random time in the window. A time that was chosen before stays while it is in the
+    /// window.
     fn choose(&mut self, served: &ServedCertificate, window: (i64, i64)) {
         let (start, end) = window;
         let identifier = served.identifier.as_ref().map(ToString::to_string);
@@ -334,7 +338,7 @@ impl RenewalPlan {
         self.at = Some((identifier, start.saturating_add(into)));
     }
 
-    /// When to renew this certificate, if the authority has suggested a time.
+    /// Returns when to renew this certificate, if the authority has suggested a time.
     fn of(&self, served: &ServedCertificate) -> Option<i64> {
         let (known, at) = self.at.as_ref()?;
         let identifier = served.identifier.as_ref()?.to_string();
@@ -342,7 +346,7 @@ impl RenewalPlan {
     }
 }
 
-/// Seconds since 1970.
+/// Returns the current time in seconds since 1970.
 pub(super) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
@@ -356,7 +360,7 @@ fn date(seconds: i64) -> String {
     )
 }
 
-/// A pause in words: `45 s`, `5 min`, `2 h 10 min`.
+/// Returns a pause in words: `45 s`, `5 min`, `2 h 10 min`.
 fn words(pause: Duration) -> String {
     let seconds = pause.as_secs();
     match (seconds / 3600, seconds % 3600 / 60) {

@@ -28,26 +28,27 @@ pub(crate) struct Files {
     pub(crate) account: Option<Arc<SegmentAccount>>,
 }
 
-/// Host and scheme as the browser sees them.
+/// The host and the scheme as the browser sees them.
 pub(crate) struct BrowserOrigin {
     host: RequestHost,
     protocol: PageProtocol,
     kept_by: KeptBy,
 }
 
-/// Which caches may keep the settings.
+/// Which caches may store the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum KeptBy {
-    /// A CDN too: their content depends only on the URL.
+    /// CDNs too: the settings depend only on the URL.
     Anybody,
-    /// Only the browser. Not every CDN removes an `X-Forwarded-Host` or `X-Forwarded-Proto` that
-    /// a client invented, and a CDN that kept the answer would send the events of all visitors there.
+    /// Only the browser. Not every CDN removes an `X-Forwarded-Host` or `X-Forwarded-Proto` that a
+    /// client invented. A CDN that stored such an answer would send the events of all visitors to
+    /// the invented host.
     Browser,
 }
 
 impl Files {
-    /// Reads and rewrites the library, if the route has one. The library of `known` is used again if nothing
-    /// has changed: compressing it takes about a second.
+    /// Reads and rewrites the library, if the route has one. If nothing has changed, the library of
+    /// `known`, the previous files, is used again: compressing a library takes about a second.
     ///
     /// # Errors
     ///
@@ -81,12 +82,12 @@ impl Files {
         })
     }
 
-    /// The file that a path below the route's prefix requests.
+    /// Returns the file that a path below the route's prefix requests.
     pub(crate) fn recognise<'t>(&self, tail: &'t str) -> SiteFile<'t> {
         self.settings.layout.recognise(tail)
     }
 
-    /// A script or a chunk; `None` if there is none.
+    /// Returns the answer for a script or a chunk; `None` if the route does not have it.
     fn served(&self, headers: &HeaderMap, file: SiteFile<'_>) -> Option<Answer> {
         let Some(library) = self.script.as_ref()?.get() else {
             return Some(not_yet());
@@ -101,7 +102,7 @@ impl Files {
         Some(asset.choose(accepted.as_deref(), known.as_deref()))
     }
 
-    /// The answer to a request for a file.
+    /// Returns the answer to a request for a file.
     pub(crate) async fn answer<T>(
         &self,
         head: &Parts,
@@ -171,8 +172,8 @@ impl Files {
     }
 }
 
-/// Host and scheme as the browser sees them: as a trusted proxy reports them, otherwise as this
-/// process sees them.
+/// Returns the host and the scheme as the browser sees them: as a trusted proxy reports them,
+/// otherwise as this process sees them.
 pub(crate) fn home(
     headers: &HeaderMap,
     asked: Option<&str>,
@@ -200,7 +201,7 @@ pub(crate) fn home(
     })
 }
 
-/// The answer while the library is still being fetched: no cache may keep it.
+/// Returns the answer while the library is still being fetched. No cache may store it.
 fn not_yet() -> Answer {
     let mut headers = HeaderMap::new();
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
@@ -220,7 +221,7 @@ fn settings_headers(kept_by: KeptBy) -> HeaderMap {
     fixed.collect()
 }
 
-/// Several lines of one header as one list.
+/// Joins the values of all lines of one header into one list; `None` if there are none.
 pub(crate) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let values: Vec<&str> = headers
         .get_all(name)

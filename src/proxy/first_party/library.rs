@@ -23,47 +23,47 @@ use crate::proxy::random::random_bits;
 
 /// The time limit for fetching an archive.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The pause after a failed fetch.
+/// The shortest time from the start of one fetch to the start of the next.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// Why an archive is not there.
+/// Why an archive could not be fetched and stored.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// There are no authorities to verify its host with.
+    /// There are no certificate authorities to verify the archive's host with.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// No answer, or an incomplete one.
+    /// The host gave no answer, or an incomplete one.
     #[error("{url} could not be fetched")]
     Unreachable {
-        /// Its address.
+        /// The archive's address.
         url: String,
     },
-    /// It did not arrive in time.
+    /// The archive did not arrive in time.
     #[error("it did not come in time")]
     Late,
-    /// An answer that is not the archive.
+    /// The host's answer is not the archive.
     #[error("{url} could not be fetched: it answered {status}")]
     Status {
-        /// Its address.
+        /// The archive's address.
         url: String,
-        /// The answer.
+        /// The status of the answer.
         status: StatusCode,
     },
-    /// The file differs from the one in the configuration. It is deleted.
+    /// The archive does not have the hash in the configuration. It is not stored.
     #[error("{url} is not the expected file: {source}")]
     Wrong {
-        /// Its address.
+        /// The archive's address.
         url: String,
-        /// The mistake.
+        /// The expected hash and the one that was found.
         source: LibraryError,
     },
-    /// It cannot be written.
+    /// The archive cannot be written.
     #[error("cannot keep {path}: {source}")]
     Keep {
         /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
 }
@@ -81,8 +81,8 @@ pub async fn fetch_libraries(config: &Config) -> Result<(), FetchError> {
     Ok(())
 }
 
-/// Loads the analytics.js libraries of the routes, to see whether they can be loaded. Archives that are
-/// not fetched yet are skipped.
+/// Checks that the analytics.js libraries of the routes can be loaded. Archives that are not
+/// fetched yet are skipped.
 ///
 /// # Errors
 ///
@@ -164,7 +164,8 @@ fn store(kept: &KeptArchive, bytes: &[u8]) -> std::io::Result<()> {
     done
 }
 
-/// The current library with the chunks of previous ones; `None` while it has to be fetched.
+/// Loads the current library with the chunks of previous ones. Returns `None` while the archive
+/// still has to be fetched.
 fn load(
     library: &LibraryFiles,
     layout: &Layout,
@@ -227,7 +228,7 @@ pub(crate) struct ServedLibrary {
 }
 
 impl ServedLibrary {
-    /// Loads it, unless it has to be fetched first.
+    /// Loads the library, unless it has to be fetched first.
     ///
     /// # Errors
     ///
@@ -271,8 +272,8 @@ impl ServedLibrary {
             && self.loaded.load().is_some()
     }
 
-    /// The library. While it is not there, this begins to fetch it, at most twice a minute, and
-    /// never waits for it.
+    /// Returns the library. While it is not stored, this function starts to fetch it in the
+    /// background, at most twice a minute, and returns `None` without waiting.
     pub(crate) fn get(self: &Arc<Self>) -> Option<Arc<Library>> {
         if let Some(library) = self.loaded.load_full() {
             return Some(library);

@@ -1,4 +1,4 @@
-//! posthog-js, its files and settings, and the files of analytics.js.
+//! Serves posthog-js with its files and settings, and the files of analytics.js.
 
 pub(crate) mod files;
 pub(crate) mod library;

@@ -1,5 +1,5 @@
-//! posthog-js passed through: which upstream, which headers, and cached copies of scripts and remote
-//! config (posthog-ingestion 6).
+//! Passes the requests of posthog-js through: chooses the upstream and the headers, and caches
+//! scripts and remote config (posthog-ingestion 6).
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,9 +34,9 @@ use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost, SITE_PATIENCE};
 use crate::proxy::outbound::{Client, ConnectionPool};
 use crate::proxy::reply;
 
-/// The largest body, as PostHog's documents ask for (posthog-ingestion 6.3).
+/// The largest request body, in bytes, as PostHog's documentation requires (posthog-ingestion 6.3).
 pub(crate) const BODY: usize = 64 << 20;
-/// The largest script, in bytes; the largest real one has less than 1 MB.
+/// The largest script, in bytes; the largest real script has less than 1 MB.
 const SCRIPT: usize = 16 << 20;
 
 /// An active `posthog:` route.
@@ -44,7 +44,7 @@ pub(crate) struct PostHogProxy {
     said: PostHogPassThrough,
     prefix: PathPrefix,
     timeouts: Timeouts,
-    /// The path of PostHog's addresses on the site's host.
+    /// Translates PostHog's addresses into paths on the site's host.
     below: HostPrefix,
     pub(crate) upstream: UpstreamHost,
     /// The client for requests that a host's call passes on.
@@ -66,7 +66,7 @@ pub(crate) struct ForwardedRequest {
 }
 
 impl ForwardedRequest {
-    /// Path and query as PostHog gets them.
+    /// Returns the path and the query as PostHog gets them.
     pub(crate) fn path_and_query(&self) -> &str {
         &self.path_and_query
     }
@@ -81,7 +81,7 @@ pub(crate) enum RequestPlan {
 }
 
 impl PostHogProxy {
-    /// A route of this prefix.
+    /// Creates a route with this prefix.
     pub(crate) fn new(
         prefix: &PathPrefix,
         said: &PostHogPassThrough,
@@ -117,7 +117,7 @@ impl PostHogProxy {
         }
     }
 
-    /// The host of its project.
+    /// Returns the host of the route's project.
     pub(crate) fn host(&self) -> &Host {
         &self.said.project.host
     }
@@ -177,8 +177,8 @@ impl PostHogProxy {
         }
     }
 
-    /// A script or remote config: the copy while it is fresh, else PostHog's answer, else the last
-    /// good copy.
+    /// Returns a script or remote config: the copy while it is fresh, otherwise PostHog's answer,
+    /// or the last good copy if PostHog fails.
     async fn cached_or_fetched(
         &self,
         head: &RequestHeader,
@@ -217,7 +217,7 @@ impl PostHogProxy {
             Ok(fetched) if fetched.status() == StatusCode::NOT_MODIFIED && stale => {
                 let renewed = self.filtered(path_and_query, fetched.headers());
                 let stored = lock(&self.cache).renew(&key, &request, &renewed, now);
-                // It was removed meanwhile, which happens only when the cache is full.
+                // The copy was removed in the meantime, which happens only when the cache is full.
                 stored.map_or(Err(FetchFailure::Failed), |stored| {
                     Ok(copy_of(head, &stored))
                 })
@@ -279,14 +279,14 @@ impl PostHogProxy {
         answer
     }
 
-    /// How to connect to one of the project's addresses.
+    /// Returns how to connect to one of the project's addresses.
     pub(crate) fn peer(&self, address: std::net::SocketAddr) -> HttpPeer {
         let mut peer = self.upstream.peer(address);
         peer.options.ca.clone_from(&self.authorities);
         peer
     }
 
-    /// The request as PostHog gets it.
+    /// Changes the request into the one that PostHog gets.
     pub(crate) fn request(
         &self,
         passing: &ForwardedRequest,
@@ -338,7 +338,7 @@ impl PostHogProxy {
         Ok(())
     }
 
-    /// The headers of PostHog's answer to this path and query as the page sees them.
+    /// Returns the headers of PostHog's answer to this path and query as the page sees them.
     pub(crate) fn filtered(&self, asked: &str, headers: &HeaderMap) -> HeaderMap {
         let kept = headers
             .iter()
@@ -346,7 +346,8 @@ impl PostHogProxy {
         kept.collect()
     }
 
-    /// A header of PostHog's answer to this path and query as the page sees it, unless it is removed.
+    /// Returns a header of PostHog's answer to this path and query as the page sees it; `None` if
+    /// it is removed.
     fn for_page(&self, asked: &str, name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
         let text = String::from_utf8_lossy(value.as_bytes());
         if matches!(*name, header::LOCATION | header::CONTENT_LOCATION) {
@@ -362,7 +363,7 @@ fn names(headers: &HeaderMap) -> Vec<HeaderName> {
     headers.keys().cloned().collect()
 }
 
-/// A kept copy as the answer to this request.
+/// Returns a cached copy as the answer to this request, or status 304 if the client already has it.
 fn copy_of(head: &RequestHeader, stored: &Arc<CachedAnswer>) -> Answer {
     let mut headers = stored.headers(Instant::now());
     let known = joined(&head.headers, &header::IF_NONE_MATCH);
@@ -374,8 +375,9 @@ fn copy_of(head: &RequestHeader, stored: &Arc<CachedAnswer>) -> Answer {
     reply::answer(StatusCode::OK, headers, stored.body().clone())
 }
 
-/// An answer made here. A page on another host can read it too: posthog-js takes an answer that the
-/// browser hides for a broken network, and gives up sooner (posthog-ingestion 6.5).
+/// Returns an answer of Hedgerow's own. A page on another host can read it too: if the browser
+/// hides an answer, posthog-js assumes a broken network and gives up sooner (posthog-ingestion
+/// 6.5).
 pub(crate) fn own_answer(status: StatusCode, request: &HeaderMap) -> Answer {
     let mut headers = HeaderMap::new();
     let fixed = |text| HeaderValue::from_static(text);
@@ -391,7 +393,7 @@ pub(crate) fn own_answer(status: StatusCode, request: &HeaderMap) -> Answer {
     reply::answer(status, headers, body)
 }
 
-/// The certificates of a PEM file, which was decoded once when the configuration was read.
+/// Returns the certificates of a PEM file, which was decoded once when the configuration was read.
 fn certificates(file: &CaFile) -> Arc<[WrappedX509]> {
     let decoded = CertificateDer::pem_slice_iter(&file.pem).filter_map(Result::ok);
     decoded

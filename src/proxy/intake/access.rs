@@ -15,7 +15,8 @@ use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::intake::refusals::RoutedRequest;
 use crate::proxy::request::exchange::Exchange;
 
-/// The methods that are named in a line; any other one is the client's own text.
+/// The methods that appear in a log line. Any other method is the client's own text, so it is
+/// logged as `other`.
 const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT",
 ];
@@ -51,7 +52,7 @@ impl<'h> FinishedRequest<'h> {
 }
 
 impl ActiveConfig {
-    /// Notes the end of a request that began then.
+    /// Records the end of a request that began at `began`.
     pub(crate) fn ended(
         &self,
         through: &FinishedRequest<'_>,

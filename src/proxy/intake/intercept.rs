@@ -37,10 +37,11 @@ use crate::proxy::sending::upload_error::UploadError;
 /// this bounds how far a hostile slice can grow before the budget is checked again.
 const SLICE: usize = 4 * 1024;
 
-/// The most that is allocated at once for an announced body; a larger one grows as it comes.
+/// The most bytes that are allocated in advance for an announced body. A larger body's buffer grows
+/// as its bytes arrive.
 const EXPECTED: usize = 64 * 1024;
 
-/// Takes the calls of one Segment route.
+/// Serves the requests of one Segment route.
 #[derive(Clone, Copy)]
 pub(crate) struct Intake<'s> {
     active: &'s ActiveConfig,
@@ -178,7 +179,8 @@ impl<'s> Intake<'s> {
                 began,
             );
         };
-        // Twice the limit, as capture does for its own clients (posthog-ingestion 5.1).
+        // At most twice the limit is read and discarded, as capture does for its own clients
+        // (posthog-ingestion 5.1).
         let bound = self.active.config.limits.body.saturating_mul(2);
         exchange.discard(bound).await;
         if matches!(reply, Reply::Busy { .. }) {
@@ -218,7 +220,7 @@ impl<'s> Intake<'s> {
         );
     }
 
-    /// Whether this is an event of a client that sends too many.
+    /// Whether this request carries events, and its client sends too many requests.
     fn is_too_fast(&self, caller: &Caller, recognised: Recognised) -> bool {
         let counts = matches!(recognised, Recognised::Ingest(_) | Recognised::Pixel(_));
         let (config, rates) = (&self.active.config, &self.long_lived.rates);
@@ -230,8 +232,8 @@ impl<'s> Intake<'s> {
             exchange.end_connection();
         }
         if let Err(ClientGone(error)) = exchange.answer(answer).await {
-            // The events are safe or the client will send them again: its hanging up is no
-            // failure of the host proxy's.
+            // The events are safe, or the client will send them again: a client that hangs up is no
+            // failure of the host proxy.
             log::debug!("the client hung up before its answer: {error}");
             exchange.end_connection();
         }
@@ -301,7 +303,7 @@ impl<'s> Intake<'s> {
         Upload::new(self.active, keys, caller.shown, rewrite)
     }
 
-    /// Delivers the message of a pixel. The answer is the picture in every case.
+    /// Delivers the message of a pixel. The answer is always the picture.
     async fn pixel(
         self,
         headers: &HeaderMap,
@@ -366,7 +368,7 @@ impl<'s> Intake<'s> {
         }
     }
 
-    /// The facts about a request that are known before its body.
+    /// Returns the facts about a request that are known before its body.
     fn arrival(&self, headers: &HeaderMap, caller: &Caller, call: Call) -> Arrival {
         let millis = (self.long_lived.clock)()
             .duration_since(UNIX_EPOCH)
@@ -392,7 +394,8 @@ impl<'s> Intake<'s> {
     }
 }
 
-/// Reads, rewrites and sends the body piece by piece. The client is read only as fast as PostHog takes the events.
+/// Reads, rewrites and sends the body piece by piece. It reads from the client only as fast as
+/// PostHog takes the events.
 async fn transfer<E: Exchange>(
     exchange: &mut E,
     decoder: &mut Decoder,
@@ -401,7 +404,7 @@ async fn transfer<E: Exchange>(
 ) -> Result<(), UploadError> {
     loop {
         let chunk = tokio::select! {
-            biased; // what has come is taken first
+            biased; // bytes that have arrived are taken first
             chunk = exchange.next() => chunk?,
             stop = upload.refused() => return Err(stop),
         };
@@ -421,7 +424,7 @@ async fn transfer<E: Exchange>(
 
 /// How a request ended.
 struct RequestEnd {
-    /// The answer; none when the client is gone.
+    /// The answer; `None` if the client is gone.
     reply: Option<Reply>,
     answered: RequestOutcome,
     set_cookie: Option<SetCookie>,
@@ -459,7 +462,7 @@ impl RequestEnd {
 /// A `Set-Cookie` header.
 type SetCookie = (HeaderName, HeaderValue);
 
-/// The cookie that keeps the visitor's session, if it has to be set.
+/// Returns the cookie that continues the visitor's session, if it has to be set.
 fn set_cookie(upload: &Upload<'_>, transport: Transport) -> Option<SetCookie> {
     let value = HeaderValue::try_from(upload.set_cookie(transport)?).ok()?;
     Some((header::SET_COOKIE, value))

@@ -10,8 +10,8 @@ use crate::proxy::intake::refusals::RoutedRequest;
 use crate::proxy::routes::ProjectSink;
 use crate::proxy::sending::upload_error::UploadError;
 
-/// The keys of a request in the order in which they count (segment-tracking 1.3). The key in the body
-/// comes between the two.
+/// The write keys of a request. The key in the header counts first, then the key in the body, then
+/// the key in the query (segment-tracking 1.3). The key in the body is read when it is needed.
 pub(crate) struct RequestKeys<'a> {
     pub(crate) route: &'a WriteKeys<Arc<ProjectSink>>,
     pub(crate) header: Option<WriteKey>,
@@ -24,7 +24,7 @@ pub(crate) struct RequestKeys<'a> {
 /// When the search for the request's key ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeySearch {
-    /// When a project is chosen, which may need no key.
+    /// When a project is chosen. A route may choose one without a key.
     ForTheProject,
     /// When the key is found or known to be missing: a Segment account needs it too.
     ForTheAccount,
@@ -33,17 +33,18 @@ pub(crate) enum KeySearch {
 /// Where the events of a request go, and why.
 pub(crate) struct KeyChoice<'a> {
     pub(crate) sink: &'a ProjectSink,
-    /// Where the key was found that decided.
+    /// Where the key that decided was found.
     pub(crate) key: KeyFrom,
     /// The key whose requests are counted, if there is a limit.
     pub(crate) limited: Option<WriteKey>,
 }
 
 impl<'a> RequestKeys<'a> {
-    /// The project of the first key that the route knows; none while that key may still come.
+    /// Returns the project of the first key that the route knows; `None` while that key may still
+    /// arrive.
     ///
-    /// A key that it does not know does not end the search: browsers add the credentials of a
-    /// password-protected page to same-origin requests by themselves.
+    /// A key that the route does not know does not end the search: browsers add the credentials of
+    /// a password-protected page to same-origin requests by themselves.
     ///
     /// # Errors
     ///
@@ -84,8 +85,8 @@ impl<'a> RequestKeys<'a> {
         }))
     }
 
-    /// The write key of a request that stopped for it: because the route has none like it, or because
-    /// too many requests come with it. `decided` is where the key was found that decided.
+    /// Returns the write key of a request that stopped because of it: the route does not know the
+    /// key, or too many requests have it. `decided` is where the key that decided was found.
     pub(crate) fn of_refusal(
         &self,
         stop: UploadError,

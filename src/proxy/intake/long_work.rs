@@ -10,10 +10,11 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 /// a millisecond or two at worst.
 pub(crate) const LONG: usize = 128 * 1024;
 
-/// Permits that are in use.
+/// The number of permits that are in use.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether the log says already that the system starts no threads.
+/// Whether the system could not start a thread at the last attempt, which is logged once and not at
+/// each attempt.
 static SAID: AtomicBool = AtomicBool::new(false);
 
 /// The permit to occupy a thread while a body is rewritten; another thread takes over the requests
@@ -24,7 +25,8 @@ static SAID: AtomicBool = AtomicBool::new(false);
 pub(crate) struct LongWorkPermit(());
 
 impl LongWorkPermit {
-    /// A free permit; none if there is none, or if the runtime has one thread only.
+    /// Returns a free permit; `None` if all are in use, if the runtime has only one thread, or if
+    /// the system starts no thread.
     pub(crate) fn take() -> Option<Self> {
         static PERMITS: OnceLock<usize> = OnceLock::new();
         let permits = *PERMITS.get_or_init(|| available_parallelism().map_or(1, usize::from));
@@ -39,14 +41,15 @@ impl LongWorkPermit {
         starts_threads().then_some(permit)
     }
 
-    /// Does the work, and gives the permit back.
+    /// Does the work, and then releases the permit.
     pub(crate) fn work<R>(self, work: impl FnOnce() -> R) -> R {
         tokio::task::block_in_place(work)
     }
 }
 
-/// Whether the system starts a thread now. `block_in_place` needs one to hand the other requests to, and panics
-/// without (tokio 1.54); to start one takes a hundredth of the time of long work.
+/// Whether the system can start a thread now. `block_in_place` needs a thread that takes over the
+/// other requests, and panics if none can be started (tokio 1.54). To start a thread takes a
+/// hundredth of the time of long work.
 fn starts_threads() -> bool {
     let started = std::thread::Builder::new()
         .name("long-work".to_owned())

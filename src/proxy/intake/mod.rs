@@ -1,4 +1,4 @@
-//! A Segment request: what happens to it, and its answer.
+//! Handles a Segment request, from its header to its answer.
 
 pub(crate) mod access;
 pub(crate) mod intercept;

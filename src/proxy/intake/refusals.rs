@@ -1,5 +1,5 @@
-//! How a request was answered, and above all why it was refused: counted by route, call and code,
-//! logged, and shown in the live view.
+//! Records how each request was answered, and above all why it was refused: counts it by route,
+//! call and code, logs it, and shows it in the live view.
 
 use http::header;
 use http::request::Parts;
@@ -14,10 +14,10 @@ use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::request::body::BodyInterruption;
 use crate::proxy::sending::upload_error::UploadError;
 
-/// One request with a known route.
+/// The route and the kind of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RoutedRequest {
-    /// The number of its route, if it has one.
+    /// The number of the request's route, if it has one.
     pub(crate) route: Option<usize>,
     pub(crate) asked: RequestKind,
 }
@@ -63,7 +63,7 @@ impl ActiveConfig {
             return;
         }
         let (call, status, code) = (asked.word(), answered.status(), answered.code());
-        // It asks for the refusal, and tells by it who has answered.
+        // `hedgerow doctor` provokes the refusal, to learn from it which server answers.
         let user_agent = head.headers.get(header::USER_AGENT);
         if doctor::is_own_request(user_agent.map(|name| name.as_bytes())) {
             log::debug!("route {name}: `hedgerow doctor` was here, and got {status} {code}");
@@ -81,7 +81,8 @@ impl ActiveConfig {
 }
 
 impl ActiveConfig {
-    /// Logs which limit a request met that may be sent again; `key` is the end of its write key.
+    /// Logs which limit a request has exceeded, if the client may send the request again. `key` is
+    /// the end of its write key.
     fn log_rate_limit(&self, asking: RoutedRequest, answered: RequestOutcome, key: Option<String>) {
         let limits = &self.config.limits;
         let many = |who: &str, most: Option<usize>, limit: &str| {
@@ -125,7 +126,8 @@ impl ActiveConfig {
 }
 
 impl UploadError {
-    /// Where the messages of a request are that stopped with this error, for the live view.
+    /// Returns what happened to the messages of a request that stopped with this error, for the
+    /// live view.
     pub(crate) fn outcome(self) -> FinalOutcome {
         if let Some(code) = self.refusal_code() {
             return FinalOutcome::DroppedWith(code);
@@ -142,7 +144,7 @@ impl UploadError {
         })
     }
 
-    /// The answer to a request that stopped with this error, for the counters.
+    /// Returns the outcome of a request that stopped with this error, for the counters.
     pub(crate) fn record_outcome(self) -> RequestOutcome {
         match self {
             Self::Client(BodyInterruption::Slow) => RequestOutcome::SlowBody,
@@ -162,7 +164,7 @@ impl UploadError {
     }
 }
 
-/// A permanent rejection, as it is counted.
+/// Returns the outcome as which a permanent rejection is counted.
 pub(crate) fn of_refusal(refusal: RequestRefusal) -> RequestOutcome {
     match refusal {
         RequestRefusal::Malformed { code, .. } => RequestOutcome::malformed(code),
@@ -173,7 +175,7 @@ pub(crate) fn of_refusal(refusal: RequestRefusal) -> RequestOutcome {
     }
 }
 
-/// A head that is refused before a route is chosen.
+/// Returns the outcome as which a request with a refused head is counted.
 pub(crate) fn of_head(fault: HeadFault) -> RequestOutcome {
     match fault {
         HeadFault::Target | HeadFault::TwoRoutes => RequestOutcome::BadTarget,

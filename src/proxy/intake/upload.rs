@@ -1,4 +1,4 @@
-//! One body on its way from Segment's bytes to batches at PostHog.
+//! Carries one body from Segment's bytes to batches at PostHog.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,18 +31,19 @@ use crate::proxy::sending::upload_error::UploadError;
 use crate::proxy::spool::backlog::AcceptedBy;
 use crate::proxy::telemetry::watcher::Watcher;
 
-/// The size of the batches that a large body becomes when there is a spool, in bytes.
+/// The size of the batches into which a large body is split when only whole batches leave, in
+/// bytes.
 const KEEPABLE: usize = 1 << 20;
 
-/// The last event of such a batch may go beyond its size by so many bytes, as nearly all events do.
+/// The room for the last event of a batch beyond the batch's size, in bytes. Nearly all events fit.
 const EVENT: usize = 16 << 10;
 
-/// One body on its way. The bytes come in with [`push`](Self::push), the batches leave with
-/// [`flow`](Self::flow) and [`finish`](Self::finish).
+/// One body that is being transferred. [`push`](Self::push) takes its bytes; [`flow`](Self::flow)
+/// and [`finish`](Self::finish) send its batches.
 pub(crate) struct Upload<'a> {
     active: &'a ActiveConfig,
     keys: RequestKeys<'a>,
-    /// When the request arrived, and from which address as PostHog may see it.
+    /// When the request arrived, and the client's address as PostHog may see it.
     arrived: Received,
     rewrite: Rewrite,
     watcher: Watcher<'a>,
@@ -52,7 +53,7 @@ pub(crate) struct Upload<'a> {
     target: Option<UploadTarget<'a>>,
     /// Whether a part of the body has left as a batch of its own.
     parts: LeftParts,
-    /// Time that the rewriting has taken so far.
+    /// The time that the rewriting has taken so far.
     rewriting: Duration,
     slice: WorkSlice,
 }
@@ -132,11 +133,11 @@ impl<'a> Upload<'a> {
                 .as_mut()
                 .filter(|target| target.batch.events() == 0)
             {
-                // The body is longer than the window, so all of this is needed most likely.
+                // The body is longer than the window, so most likely it needs all of this room.
                 target.batch.expect(limit + EVENT);
             }
             let pulled = self.pull_with_yields(limit).await?;
-            // Of a body that leaves in batches, all that has been held so far is the first.
+            // If a body leaves in batches, everything that has been held so far is the first batch.
             let is_first = matches!(leaving, UploadMode::InBatches)
                 && self.parts == LeftParts::None
                 && pulled == Pulled::Starved
@@ -153,8 +154,8 @@ impl<'a> Upload<'a> {
         self.account()
     }
 
-    /// How the events of an unfinished body leave. A streamed batch can neither be kept nor halved, so with
-    /// a spool, and for some time after a refusal, only whole batches leave.
+    /// Returns how the events of an unfinished body leave. A streamed batch can neither be stored
+    /// nor split, so with a spool, and for some time after a refusal, only whole batches leave.
     fn upload_mode(&mut self) -> Result<UploadMode, UploadError> {
         let cautions = &self.active.long_lived.cautions;
         let Some(target) = self.target()? else {
@@ -194,7 +195,8 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Aborts a batch that is on its way because of this error, so that PostHog stores nothing of it.
+    /// Aborts a batch that is being sent, because of this error, so that PostHog stores nothing of
+    /// it.
     pub(crate) async fn abort(&mut self, stop: UploadError) {
         self.watcher.settle(&stop.outcome());
         let outgoing = self
@@ -206,12 +208,13 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// The `Set-Cookie` header that keeps the visitor's session, if it has one.
+    /// Returns the value of the `Set-Cookie` header that continues the visitor's session, if it has
+    /// one.
     pub(crate) fn set_cookie(&self, transport: Transport) -> Option<String> {
         self.rewrite.set_cookie(transport)
     }
 
-    /// Notes how long the rewriting of this body took, once it has ended.
+    /// Records how long the rewriting of this body took, once it has ended.
     pub(crate) fn time(&self) {
         self.active
             .long_lived
@@ -220,17 +223,17 @@ impl<'a> Upload<'a> {
             .observe(self.rewriting);
     }
 
-    /// Where the key was found that decided for the project.
+    /// Returns where the key that decided on the project was found.
     pub(crate) fn key(&self) -> KeyFrom {
         self.key
     }
 
-    /// The write key that the request came with, if the request stopped because of it.
+    /// Returns the write key that the request came with, if the request stopped because of it.
     pub(crate) fn key_of_refusal(&mut self, stop: UploadError) -> Option<WriteKey> {
         self.keys.of_refusal(stop, self.key, &mut self.rewrite)
     }
 
-    /// The only message of the request was refused for its size.
+    /// Whether the only message of the request was refused for its size.
     pub(crate) fn only_message_too_large(&self) -> bool {
         self.watcher.seen == 1 && self.watcher.fault == Some(Fault::TooLarge)
     }
@@ -241,7 +244,8 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Pulls until another step is needed; other requests run between the steps.
+    /// Pulls events into the batch until something else has to be done; other requests run between
+    /// the steps.
     async fn pull_with_yields(&mut self, limit: usize) -> Result<Pulled, UploadError> {
         loop {
             match self.pull(limit)? {
@@ -255,7 +259,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// The same for a body that has arrived completely. A single message may take some
+    /// Does the same for a body that has arrived completely. A single message may take some
     /// milliseconds, which no step interrupts. A body that streams is rewritten piece by piece, and
     /// stays on its thread with that thread's memory.
     async fn pull_long(&mut self, limit: usize) -> Result<Pulled, UploadError> {
@@ -294,7 +298,7 @@ impl<'a> Upload<'a> {
         self.slice.add_work(time);
     }
 
-    /// Where the events go; none while the key that decides may still come.
+    /// Returns where the events go; `None` while the key that decides may still arrive.
     fn target(&mut self) -> Result<Option<&mut UploadTarget<'a>>, UploadError> {
         if self.target.is_none() {
             let Some(sink) = self.choose()? else {
@@ -312,7 +316,8 @@ impl<'a> Upload<'a> {
         Ok(self.target.as_mut())
     }
 
-    /// Where the events go by the request's keys; none while the key that decides may still come.
+    /// Returns where the events go by the request's keys; `None` while the key that decides may
+    /// still arrive.
     fn choose(&mut self) -> Result<Option<&'a ProjectSink>, UploadError> {
         let config = &self.active.config;
         let Some(chosen) = self.keys.choose(&config.limits, &mut self.rewrite)? else {
@@ -337,7 +342,7 @@ impl<'a> Upload<'a> {
         let outgoing = match &mut target.outgoing {
             Some(outgoing) => outgoing,
             none => {
-                // A streamed batch waits for no other requests.
+                // A streamed batch is not joined with those of other requests.
                 target.batch.take_facts();
                 let opened = Outgoing::open(destination, self.arrived.from).await;
                 none.insert(opened.map_err(UploadError::Verdict)?)
@@ -352,8 +357,8 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Waits for PostHog's refusal of a batch that streams, while the client sends nothing; forever if
-    /// nothing has left. Dropping this future loses nothing.
+    /// Waits for PostHog's refusal of a batch that streams, while the client sends nothing. Waits
+    /// forever if nothing has left. Dropping this future loses nothing.
     pub(super) async fn refused(&mut self) -> UploadError {
         let Some(target) = &mut self.target else {
             return std::future::pending().await;
@@ -407,7 +412,7 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Brings a whole batch to PostHog where nothing could keep it.
+    /// Sends a whole batch to PostHog when there is no spool that could store it.
     async fn stream(
         &mut self,
         sink: &ProjectSink,
@@ -433,7 +438,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Ends a batch that was streamed while it was made.
+    /// Ends a batch that was streamed while it was being built.
     async fn end(
         &mut self,
         sink: &ProjectSink,
@@ -467,7 +472,8 @@ impl<'a> Upload<'a> {
 }
 
 impl ActiveConfig {
-    /// PostHog's answer to an unfinished batch ends the request.
+    /// Reports PostHog's answer to an unfinished batch, and returns the error that ends the
+    /// request.
     fn refused_early(&self, destination: &Destination, verdict: BatchVerdict) -> UploadError {
         let (project, long_lived) = (destination.project(), &self.long_lived);
         if is_about_events(verdict) {
@@ -478,7 +484,7 @@ impl ActiveConfig {
     }
 }
 
-/// Where the events of a batch are, as the live view has it.
+/// Returns where the events of a batch are, for the live view.
 fn outcome_of(accepted_by: AcceptedBy) -> &'static FinalOutcome {
     match accepted_by {
         AcceptedBy::PostHog => &FinalOutcome::Delivered,

@@ -8,7 +8,7 @@ use crate::proxy::sending::stream::Outgoing;
 pub(super) struct UploadTarget<'a> {
     pub(super) sink: &'a ProjectSink,
     pub(super) batch: Batch,
-    /// The request that the batch is leaving with already, when the body streams.
+    /// The request over which the batch is already being sent, if the body streams.
     pub(super) outgoing: Option<Outgoing<'a>>,
 }
 
@@ -18,25 +18,25 @@ impl UploadTarget<'_> {
     }
 }
 
-/// The parts of a body that have left before its end.
+/// Whether parts of a body have left before its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum LeftParts {
     None,
     Some,
 }
 
-/// How the events of a body leave while it is still coming.
+/// How the events of a body leave while it is still arriving.
 #[derive(Clone, Copy)]
 pub(super) enum UploadMode {
     /// Not at all: it is not known yet where they go.
     NotYet,
     /// In whole batches, each with its own answer.
     InBatches,
-    /// Over a request that stays open.
+    /// In pieces of a batch, over a request that stays open.
     InPieces,
 }
 
-/// An empty batch.
+/// Returns an empty batch for this sink.
 pub(super) fn fresh(sink: &ProjectSink) -> Batch {
     let envelope = sink.destination.envelope();
     let batch = match sink.grouper {

@@ -19,12 +19,12 @@ pub(crate) struct WorkSlice {
 }
 
 impl WorkSlice {
-    /// Notes that the request has worked for this time.
+    /// Records that the request has worked for this time.
     pub(crate) fn add_work(&mut self, time: Duration) {
         self.worked += time;
     }
 
-    /// Notes that the request has taken a piece of its body.
+    /// Records that the request has taken a piece of its body.
     pub(crate) fn piece(&mut self) {
         self.pieces = self.pieces.saturating_add(1);
     }
@@ -47,7 +47,7 @@ impl WorkSlice {
 mod tests {
     use super::*;
 
-    /// Whether others have their slice.
+    /// Yields if it is time, and returns whether another task ran.
     async fn ends(slice: &mut WorkSlice) -> bool {
         use std::sync::atomic::{AtomicBool, Ordering};
         static OTHER: AtomicBool = AtomicBool::new(false);

@@ -1,8 +1,9 @@
-//! Descriptors for the connections that the configuration allows.
+//! Allows enough file descriptors for the connections that the configuration allows.
 
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
-/// Descriptors for everything except client connections: connections to PostHog, files.
+/// The number of descriptors for everything except client connections: connections to PostHog,
+/// files.
 const OTHERS: u64 = 512;
 
 /// Raises the limit on descriptors as far as this process may, and logs if it is too low for this many

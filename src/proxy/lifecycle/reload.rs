@@ -1,5 +1,5 @@
-//! Another configuration while requests are served: it is read, checked and built while the active
-//! one serves, and replaces it as a whole, or is refused as a whole.
+//! Loads another configuration while requests are served. It is read, checked and built while the
+//! active one serves, and replaces it as a whole, or is refused as a whole.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,10 +28,10 @@ use crate::proxy::reloads::keep_fixed;
 use crate::proxy::server_error::ServerError;
 use crate::proxy::site::{Site, SiteState};
 
-/// How often files are checked. A change is applied when a second check finds no further change: the
-/// writer of a file, or of a certificate and its key, has finished then.
+/// How often files are checked. A change is applied when the next check finds no further change:
+/// the writer of a file, or of a certificate and its key, has finished then.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a library that is still to be fetched may take.
+/// The time limit for fetching the libraries that are not stored yet.
 const FETCH: Duration = Duration::from_secs(15);
 /// The most mistakes of a file that are listed.
 const MISTAKES: usize = 5;
@@ -46,16 +46,16 @@ pub enum ReloadError {
     /// Hedgerow cannot be built with it.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// analytics.js is not there.
+    /// analytics.js could not be fetched.
     #[error("analytics.js: {0}")]
     Library(#[from] FetchError),
-    /// There is no file to read it from.
+    /// There is no file to read the configuration from.
     #[error("this process was not started from a configuration file")]
     NoFile,
-    /// The server is about to end.
+    /// The server is shutting down.
     #[error("this process is leaving")]
     Leaving,
-    /// The system has no resources for it.
+    /// The system has no resources for the reload.
     #[error("{0}")]
     System(#[from] std::io::Error),
 }
@@ -84,7 +84,7 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads it.
+    /// Reads the file, the files that it names, and their state.
     ///
     /// # Errors
     ///
@@ -118,12 +118,13 @@ impl fmt::Display for ReloadCause {
 /// One `hedgerow reload`, which waits for its answer.
 type ReloadRequest = oneshot::Sender<Result<String, ReloadError>>;
 
-/// Asks the process's own reloader.
+/// Requests reloads from the process's own reloader.
 #[derive(Clone)]
 pub(crate) struct ReloadHandle(mpsc::Sender<ReloadRequest>);
 
 impl ReloadHandle {
-    /// The output of `hedgerow reload`: that the configuration is active, or why it is not.
+    /// Requests a reload, and returns the output of `hedgerow reload`: that the configuration is
+    /// active, or why it is not.
     pub(crate) async fn reload(&self) -> Result<String, ReloadError> {
         let (answer, answered) = oneshot::channel();
         let sent = self.0.send(answer).await;
@@ -143,7 +144,7 @@ pub(crate) struct Reloader {
 }
 
 impl Reloader {
-    /// A reloader, and the handle to ask it.
+    /// Creates a reloader, and the handle that requests reloads from it.
     pub(crate) fn new(
         hedgerow: Hedgerow,
         site: Site,
@@ -162,7 +163,7 @@ impl Reloader {
         (reloader, ReloadHandle(ask))
     }
 
-    /// Takes changes from this file.
+    /// Sets the file that is read at each reload.
     pub(crate) fn follow(&self, file: ConfigFile) {
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
     }
@@ -261,7 +262,7 @@ impl Reloader {
             seen = None;
             let outcome = self.reload(cause, file.as_mut()).await;
             if let Some(question) = question {
-                // The asker may have hung up.
+                // The client of the request may have hung up.
                 let _ = question.send(outcome);
             }
         }
@@ -278,7 +279,7 @@ fn prepare(
     Ok((site_state, plans))
 }
 
-/// Whether a file has changed and is the same for the second time since.
+/// Whether a file has changed since it was read, and has the same state as at the last check.
 async fn changed(file: Option<&ConfigFile>, seen: &mut Option<FileMarks>) -> bool {
     let Some(file) = file else { return false };
     let known = file.marks.clone();

@@ -31,11 +31,13 @@ use crate::proxy::listen::listener_set::ListenerSet;
 use crate::proxy::server_error::ServerError;
 use crate::proxy::site::Site;
 
-/// Requests on one connection before it is closed, so that no connection stays open forever.
+/// The most requests on one connection before it is closed, so that no connection stays open
+/// forever.
 const REQUESTS: u32 = 1000;
 /// How long an HTTP/2 connection without a stream stays open.
 const IDLE: Duration = Duration::from_secs(60);
-/// How often a site's request is tried in all: first address, and others.
+/// How often a request to the site's own server is tried in all: at the first address, and at
+/// others.
 const TRIES: usize = 4;
 /// How often this process checks whether a predecessor has ended.
 const LOOK: Duration = Duration::from_millis(50);
@@ -65,8 +67,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for this Hedgerow and the site around it, as its configuration defines it. From now
-    /// on clients can connect; they get answers when the server runs.
+    /// Creates a server for this Hedgerow and the site around it, as its configuration defines it.
+    /// From now on clients can connect; they get answers when the server runs.
     ///
     /// # Errors
     ///
@@ -78,9 +80,10 @@ impl Server {
         Ok(server)
     }
 
-    /// The same, taking over from the process that serves now, which listens at the configuration's
-    /// `server.upgrade_socket`: its sockets are taken over, with the connections that wait in
-    /// them, and it shuts down. Addresses that it did not listen on are opened.
+    /// Creates a server that takes over from the process that serves now and that listens at the
+    /// configuration's `server.upgrade_socket`. The new server gets that process's sockets, with
+    /// the connections that wait in them, and that process shuts down. Addresses that it did not
+    /// listen on are opened.
     ///
     /// # Errors
     ///
@@ -102,7 +105,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Lets successors ask this process.
+    /// Lets successors request this process's sockets.
     fn publish(&self) -> Result<(), ServerError> {
         let config = self.hedgerow.config();
         let (Some(upgrade_server), Some(path)) =
@@ -205,8 +208,8 @@ impl Server {
         self.reloader.follow(file);
     }
 
-    /// Where it listens, in the order of the configuration, with the ports that were free
-    /// where the configuration leaves the choice.
+    /// Returns the addresses that the server listens on, in the order of the configuration. Where
+    /// the configuration leaves the port open, it is the port that the system has chosen.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -244,7 +247,7 @@ impl Server {
         self.run_until(Box::new(UnixShutdownSignalWatch));
     }
 
-    /// The same, stopped by something else than the process's signals.
+    /// Runs like [`run`](Self::run), but is stopped by `signal` instead of the process's signals.
     pub fn run_until(self, signal: Box<dyn ShutdownSignalWatch + Send + Sync>) {
         let leaving = ShutdownService {
             signal,
@@ -269,7 +272,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Begins to send what waits in the spool. It ends when the server shuts down.
+/// Begins to send the waiting events of the spool. The service ends when the server shuts down.
 struct ReplayService(Hedgerow);
 
 #[async_trait]
@@ -281,8 +284,8 @@ impl BackgroundService for ReplayService {
     }
 }
 
-/// Tells the framework to stop when everything has ended. It would wait for its whole grace
-/// period, and close its sockets with connections in them (pingora 2.5).
+/// Tells the framework to stop when everything has ended. The framework itself would wait for its
+/// whole grace period, and close its sockets with connections in them (pingora 2.5).
 struct ShutdownService {
     signal: Box<dyn ShutdownSignalWatch + Send + Sync>,
     hedgerow: Hedgerow,
@@ -356,7 +359,7 @@ impl ShutdownService {
 
     async fn leave(&self, stage: ShutdownStage) {
         let grace = self.hedgerow.config().server.grace;
-        // Told to stop while it starts: clients wait in the sockets already.
+        // If the server is told to stop while it starts, clients already wait in the sockets.
         let opening = async {
             while !self.listener_set.site.is_open() {
                 tokio::time::sleep(LOOK).await;
@@ -370,8 +373,8 @@ impl ShutdownService {
         let rest = || self.hedgerow.forwards_in_flight();
         let start = Instant::now();
         self.drain.drain(stage, grace, rest).await;
-        // Last: when the replay ends, another process drains the spool, and none of its events may overtake
-        // those that were under way here.
+        // The replay is stopped last: another process drains the spool from then on, and none of
+        // its events may overtake those that were still in flight here.
         let left = match stage {
             ShutdownStage::HandedOver => grace,
             _ => grace.saturating_sub(start.elapsed()),
@@ -380,7 +383,8 @@ impl ShutdownService {
     }
 }
 
-/// A server behind the proxy over TLS, verified with the machine's own authorities.
+/// Returns a server of an origin, or a project's host, that is reached over TLS and verified with
+/// the machine's own certificate authorities.
 pub(crate) fn secure_origin(config: &Config) -> Option<String> {
     config.routes.iter().find_map(|route| match &route.action {
         Action::Origin(origin) => {
@@ -397,7 +401,8 @@ pub(crate) fn secure_origin(config: &Config) -> Option<String> {
     })
 }
 
-/// The framework's own settings. Settings that are not named here keep the framework's default.
+/// Returns the framework's own settings. Settings that are not named here keep the framework's
+/// default.
 fn conf(config: &Config, verifies: bool) -> ServerConf {
     ServerConf {
         threads: config.server.threads,
@@ -411,14 +416,15 @@ fn conf(config: &Config, verifies: bool) -> ServerConf {
     }
 }
 
-/// Every connection ends at some time (pingora 2.4).
+/// Returns the options for connections. With these, every connection ends at some time (pingora
+/// 2.4).
 pub(crate) fn options() -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
     options.keepalive_request_limit = Some(REQUESTS);
     options.h2_idle_timeout = Some(IDLE);
     // Listeners have determined the protocol before they pass a connection on.
     options.h2c = true;
-    // The site proxy refuses it with its own answer.
+    // The site proxy refuses `CONNECT` with its own answer.
     options.allow_connect_method_proxying = true;
     options
 }
