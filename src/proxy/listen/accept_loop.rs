@@ -269,8 +269,8 @@ async fn handshake(
     Some((Box::new(CoalescingStream::new(stream)), speaks))
 }
 
-/// Whether a certificate authority made the handshake only to check a name, so that nothing follows (RFC
-/// 8737, 3).
+/// Returns whether a certificate authority made the handshake only to check a name. Nothing follows then
+/// (RFC 8737, 3).
 fn proves_a_name(stream: &impl Ssl) -> bool {
     match stream.selected_alpn_proto() {
         Some(ALPN::Custom(chosen)) => chosen.protocol() == tls::CHALLENGE,

@@ -26,8 +26,8 @@ pub(super) fn corrected(bytes: &[u8]) -> Option<Vec<u8>> {
     without_mark(bytes).or_else(|| with_upgrade(bytes))
 }
 
-/// Adds `upgrade` to the `Connection` field of a head that names the required protocol in `Upgrade` (RFC
-/// 9110, 7.8), because the framework overwrites that field.
+/// Adds `upgrade` to the `Connection` field of a head that names the required protocol in its `Upgrade`
+/// field (RFC 9110, 7.8), because the framework overwrites that field.
 fn with_upgrade(bytes: &[u8]) -> Option<Vec<u8>> {
     if !bytes.starts_with(UPGRADE_REQUIRED) || !bytes.ends_with(b"\r\n\r\n") {
         return None;

@@ -1,5 +1,5 @@
-//! Serves Segment's calls that arrive over HTTP/1.1 without the framework: this process reads their heads
-//! and bodies itself and answers them in one write.
+//! Serves Segment's calls over HTTP/1.1 without the framework, if possible: this process reads their
+//! heads and bodies itself and answers them in one write.
 //!
 //! It serves only requests that can be read in one way: a `POST` with a path, one host and one length,
 //! and nothing that changes the state of the connection. The framework gets all others, with their

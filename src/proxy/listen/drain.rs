@@ -127,7 +127,8 @@ impl Drain {
                 );
                 return;
             }
-            // All at once: a listener that closes early must not be the last that is waited for.
+            // Idle connections are closed at all listeners at once: a listener that closes early must not
+            // be the last one that the drain waits for.
             if listeners.iter().all(|listener| listener.has_called(start)) {
                 for listener in &listeners {
                     listener.closing.send_replace(true);
