@@ -34,7 +34,7 @@ use tokio::time::timeout;
 const GREETING: &str = "hedgerow 1\n";
 const READY: &[u8] = b"ready\n";
 const GO: &[u8] = b"go\n";
-/// Sent instead of `ready`, with the same length.
+/// The request for a reload. It is sent instead of `ready`, and has the same length.
 const RELOAD: [u8; READY.len()] = *b"reload";
 /// The maximum length of the answer to `reload`, in bytes.
 const ANSWER: u64 = 1 << 20;
@@ -128,7 +128,7 @@ impl UpgradeServer {
     /// Returns when a successor has the sockets and is ready. Calls `before` before the successor begins
     /// to serve, and `undo` if the hand-over fails.
     ///
-    /// A process that asks for a reload here instead gets the answer of `reload`.
+    /// A process that requests a reload instead gets the answer of `reload`.
     pub(crate) async fn successor_is_ready<R: Future<Output = String>>(
         &self,
         before: impl Fn(),

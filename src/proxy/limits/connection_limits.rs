@@ -299,7 +299,7 @@ impl ConnectionLimits {
     }
 }
 
-/// The mark of a connection that is closing to make room.
+/// The guard of a connection that is closing to make room.
 pub(crate) struct LeavingConnection<'l>(&'l ConnectionLimits);
 
 impl Drop for LeavingConnection<'_> {

@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(told(start), None);
         assert_eq!(told(start + INTERVAL), Some(16));
         assert_eq!(told(start + INTERVAL), None, "it is told once");
-        // The line that came in the meantime reported the count, and counting starts again.
+        // The line that was written in the meantime reported the count, and counting starts again.
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
         assert_eq!(told(start + INTERVAL), None);

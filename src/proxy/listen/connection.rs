@@ -1,9 +1,9 @@
 //! Serves one connection of a client: its HTTP/1.x requests one after the other, with little memory while
 //! it waits for the next.
 //!
-//! The framework waits for a request inside a future that includes everything that a request may
-//! need. Here the first bytes are read on the stack, and the framework begins with them. It reads
-//! no request beyond its end, so pipelined requests are served in order.
+//! The framework waits for a request inside a future that includes everything that a request may need.
+//! Here the first bytes are read on the stack, and then passed to the framework. No request is read
+//! beyond its end, so pipelined requests are served in order.
 
 use std::future::Future;
 use std::io;
@@ -34,7 +34,7 @@ use crate::proxy::listen::same_host::name_one_host;
 /// framework would read, because the framework loses bytes that it has read beyond a body.
 const FIRST: usize = 4 * 1024;
 
-/// The longest head that the framework takes, in bytes.
+/// The maximum length of a head that the framework accepts, in bytes.
 const LONGEST: usize = 1 << 20;
 
 /// The conditions under which a connection ends between two requests.
@@ -76,7 +76,7 @@ impl Lifetime {
 /// retry such a request; their heads never take this long.
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-/// How long a client may take to read that.
+/// How long a client may take to read an answer that ends its connection.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Sends a client this answer, and ends the connection. It reads what the client sends meanwhile,

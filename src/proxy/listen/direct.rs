@@ -49,7 +49,7 @@ pub(crate) struct DirectIntake {
 
 /// How the beginning of a request was handled.
 pub(crate) enum DirectResult {
-    /// It was such a call and has been answered; the next request may come.
+    /// It was such a call and has been answered; another request may follow on the connection.
     Answered,
     /// The same, and the connection ends.
     Last,
@@ -125,7 +125,7 @@ impl DirectIntake {
     }
 }
 
-/// The head of a call, and the bytes of its body that came with it.
+/// The head of a call, and the bytes of its body that arrived with it.
 struct DirectCall {
     parts: Parts,
     length: usize,
@@ -207,7 +207,7 @@ fn number(digits: &[u8]) -> Option<usize> {
 struct DirectExchange<'c, S: IO> {
     stream: &'c mut CoalescingStream<S>,
     parts: Parts,
-    /// Bytes of the body that came with the head.
+    /// Bytes of the body that arrived with the head.
     came: Bytes,
     /// Bytes of the body that have not been returned yet.
     left: usize,
