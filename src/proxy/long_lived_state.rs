@@ -1,4 +1,4 @@
-//! What outlives a configuration.
+//! The state that outlives a configuration.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -23,7 +23,7 @@ use crate::proxy::telemetry::watcher::{EventCounters, Observer};
 
 /// State that outlives a configuration: the spool, counters, and clients' reservations.
 pub(crate) struct LongLivedState {
-    /// Certificates that are ordered for listeners of ours.
+    /// Orders certificates for the listeners of this process.
     #[cfg(feature = "server")]
     pub(crate) acme: Arc<CertificateManager>,
     pub(crate) backlog: Option<Arc<Backlog>>,

@@ -1,4 +1,4 @@
-//! The modules that name Pingora types: the call for a host proxy, the client of PostHog, and the site
+//! The modules that use Pingora types: the call for a host proxy, the client of PostHog, and the site
 //! proxy of the `hedgerow` binary.
 //!
 //! A Segment request ends in the host's `request_filter`: its body is read and rewritten there,

@@ -1,5 +1,5 @@
-//! The signals that stop the process, caught from its first moment on: a signal during the start would
-//! otherwise end it in the middle of its work.
+//! Catches the signals that stop the process, from its first moment on: a signal during the start would
+//! otherwise end the process in the middle of its work.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::Mutex;
 
-/// The caught signals, for the server that runs later.
+/// The caught signals, which the server reads once it runs.
 #[derive(Debug)]
 pub struct ProcessSignals {
     told: Mutex<UnboundedReceiver<ShutdownSignal>>,
@@ -23,7 +23,7 @@ impl ProcessSignals {
     ///
     /// # Errors
     ///
-    /// When the system does not let the process catch signals, or starts no thread for them.
+    /// When the system does not let the process catch signals, or cannot start a thread for them.
     pub fn catch() -> io::Result<Self> {
         outlive_signals()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -43,7 +43,7 @@ impl ProcessSignals {
         })
     }
 
-    /// Whether the process was told to stop since the last call.
+    /// Returns whether a signal to stop has arrived since the last call.
     pub fn stopped(&mut self) -> bool {
         self.told.get_mut().try_recv().is_ok()
     }
@@ -76,8 +76,8 @@ impl ShutdownSignalWatch for ProcessSignals {
     }
 }
 
-/// Signals that end a process by default, although their senders do not intend that: some tools send
-/// them to every service to reopen its logs. `SIGHUP` is the reloader's.
+/// Signals that end a process by default, although their senders do not intend that: some tools send them
+/// to every service to reopen its logs. The reloader handles `SIGHUP`.
 pub(crate) struct IgnoredSignals;
 
 impl IgnoredSignals {
@@ -102,9 +102,9 @@ impl IgnoredSignals {
     }
 }
 
-/// Keeps the process running when it gets a signal that tools send to every service (`SIGHUP`,
-/// `SIGUSR1`, `SIGUSR2`), from now on and not only when the server runs: a script that has just
-/// started it may send one at once. Call it first.
+/// Keeps the process running when it gets a signal that tools send to every service (`SIGHUP`, `SIGUSR1`,
+/// `SIGUSR2`). This holds from now on and not only when the server runs, because a script that has just
+/// started the process may send one at once. Call it first.
 ///
 /// # Errors
 ///

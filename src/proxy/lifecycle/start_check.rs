@@ -1,5 +1,5 @@
-//! Whether a server could start with a configuration, determined without listening, without opening
-//! the spool, and while another process may be serving with it.
+//! Checks whether a server could start with a configuration. The check does not listen and does not open
+//! the spool, and another process may be serving with the same configuration meanwhile.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -17,7 +17,7 @@ use crate::proxy::site::Site;
 /// How a start would end.
 #[derive(Debug, Default)]
 pub struct StartCheck {
-    /// Why it would fail; empty if it would not.
+    /// The reasons why the start would fail; empty if it would succeed.
     pub refusals: Vec<ServerError>,
     /// Problems that do not prevent a start.
     pub warnings: Vec<String>,
@@ -97,7 +97,8 @@ fn check_spool(spool: &SpoolConfig, found: &mut StartCheck) {
     }
 }
 
-/// Whether this machine has the address. The port may be taken: by the process that serves now.
+/// Checks whether this machine has the address. The port is not checked: the process that serves now may
+/// use it.
 fn is_ours(address: SocketAddr) -> std::io::Result<()> {
     TcpListener::bind((address.ip(), 0)).map(drop)
 }

@@ -1,13 +1,14 @@
-//! The listening sockets go from an old process to a new one, over a Unix socket that only their
-//! user can open.
+//! Hands the listening sockets from an old process to a new one, over a Unix socket that only their user
+//! can open.
 //!
-//! The framework has its own hand-over (pingora 2.5). There the old process shuts down even if the
-//! new one fails, waits five seconds, and each user may open the socket. Here the old process stops
-//! when the new one has reported that it is ready, and otherwise keeps serving.
+//! The framework has its own hand-over (pingora 2.5). With it, the old process shuts down even if the new
+//! one fails, it waits five seconds, and any user may open the socket. Here the old process stops when
+//! the new one has reported that it is ready, and otherwise keeps serving.
 //!
-//! New: connects. Old: `hedgerow 1`, a line for each address, an empty line, with the sockets in
-//! the same order. New: `ready`. Old: `go`; from then on the new process accepts connections.
-//! `hedgerow reload` sends `reload` instead of `ready`, and gets one answer.
+//! The new process connects. The old process sends `hedgerow 1`, a line for each address and an empty
+//! line, with the sockets in the same order. The new process sends `ready`. The old process sends `go`;
+//! from then on the new process accepts connections. `hedgerow reload` sends `reload` instead of `ready`,
+//! and gets one answer.
 
 use std::collections::HashMap;
 use std::fs;
@@ -33,9 +34,9 @@ use tokio::time::timeout;
 const GREETING: &str = "hedgerow 1\n";
 const READY: &[u8] = b"ready\n";
 const GO: &[u8] = b"go\n";
-/// Sent instead of `ready`, with the same length.
+/// The request for a reload. It is sent instead of `ready`, and has the same length.
 const RELOAD: [u8; READY.len()] = *b"reload";
-/// The longest answer to it, in bytes.
+/// The maximum length of the answer to `reload`, in bytes.
 const ANSWER: u64 = 1 << 20;
 
 /// The request of another process.
@@ -47,10 +48,10 @@ enum HandOverRequest {
 /// How long each side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Sockets that fit into one message (`SCM_MAX_FD` of Linux is 253).
+/// The number of sockets that fit into one message (`SCM_MAX_FD` of Linux is 253).
 const MOST: usize = 250;
 
-/// Bytes of the list of addresses: the longest has 58.
+/// The maximum length of the list of addresses, in bytes: the longest address has 58.
 const LIST: usize = 64 * (MOST + 2);
 
 /// The old process's side: it gives the sockets to the process that asks.
@@ -58,8 +59,8 @@ pub(crate) struct UpgradeServer {
     path: PathBuf,
     /// The socket's name until it is published.
     new: PathBuf,
-    /// Device and inode of the socket, while it is for this process to remove. A successor puts its
-    /// own socket instead of this one, and may do it at any moment.
+    /// The device and inode of the socket, while this process has to remove it. A successor may replace
+    /// it by its own socket at any moment.
     file: Mutex<Option<(u64, u64)>>,
     listener: Mutex<Option<std::os::unix::net::UnixListener>>,
     sockets: Mutex<Vec<(SocketAddr, OwnedFd)>>,
@@ -72,7 +73,7 @@ pub(crate) struct UpgradeServer {
 ///
 /// When there is no such process, or it does not answer in time.
 pub fn ask_to_reload(path: &Path) -> io::Result<Result<String, String>> {
-    // The sockets come first; they are closed here, as a reload needs none.
+    // The other process sends its sockets first. They are closed here, because a reload needs none.
     let UpgradeClient {
         mut stream,
         sockets,
@@ -95,8 +96,8 @@ pub(crate) struct UpgradeClient {
 }
 
 impl UpgradeServer {
-    /// Makes the socket that will be at `path`. Its folder is created if it is missing, and others must not
-    /// be able to write in it.
+    /// Creates the socket that will be at `path`. Its folder is created if it is missing, and others must
+    /// not be able to write in it.
     pub(crate) fn open(path: &Path, sockets: Vec<(SocketAddr, OwnedFd)>) -> io::Result<Self> {
         if sockets.len() > MOST {
             return Err(io::Error::other(format!(
@@ -119,15 +120,15 @@ impl UpgradeServer {
         })
     }
 
-    /// Moves it to its place, over that of a predecessor.
+    /// Moves the socket to its place, and replaces the socket of a predecessor.
     pub(crate) fn publish(&self) -> io::Result<()> {
         fs::rename(&self.new, &self.path)
     }
 
-    /// Returns when a successor has the sockets and is ready. `before` is called before it begins
-    /// to serve, and `undo` if it does not begin.
+    /// Returns when a successor has the sockets and is ready. Calls `before` before the successor begins
+    /// to serve, and `undo` if the hand-over fails.
     ///
-    /// A process that asks for a reload here instead gets the answer of `reload`.
+    /// A process that requests a reload instead gets the answer of `reload`.
     pub(crate) async fn successor_is_ready<R: Future<Output = String>>(
         &self,
         before: impl Fn(),
@@ -207,7 +208,8 @@ impl UpgradeServer {
         *lock(&self.sockets) = sockets;
     }
 
-    /// Drops the sockets, so that they end with their listeners.
+    /// Drops the duplicates of the listening sockets, so that these close with their listeners, and
+    /// removes the Unix socket.
     pub(crate) fn close(&self) {
         lock(&self.sockets).clear();
         let Some(file) = lock(&self.file).take() else {
@@ -218,9 +220,9 @@ impl UpgradeServer {
         }
     }
 
-    /// Removes this process's socket from its place. A process that was started at the same moment
-    /// may put its own there between a look and a removal: so the file is first moved to a name that
-    /// only this process uses, and moved back if it belongs to another.
+    /// Removes this process's socket from its place. A process that was started at the same moment may
+    /// put its own socket there between the check and the removal. So the file is first moved to a name
+    /// that only this process uses, and moved back if it belongs to another process.
     fn withdraw(&self, file: (u64, u64)) -> io::Result<()> {
         if !identity(&self.path).is_ok_and(|there| there == file) {
             return Ok(());
@@ -269,15 +271,15 @@ impl UpgradeClient {
         })
     }
 
-    /// The predecessor's socket for an address, if it had one.
+    /// Removes and returns the predecessor's socket for an address, if it had one.
     pub(crate) fn take(&mut self, address: SocketAddr) -> Option<OwnedFd> {
         self.sockets.remove(&address)
     }
 
-    /// Says that this process can serve. When this returns `Ok`, the predecessor appends the events that it
-    /// still gets to the spool, and shuts down.
+    /// Reports that this process can serve. When this returns `Ok`, the predecessor appends the events
+    /// that it still gets to the spool, and shuts down.
     pub(crate) fn ready(mut self) -> io::Result<()> {
-        // No process would accept connections on sockets without a listener.
+        // Closes the sockets that no listener has taken: no process would accept their connections.
         self.sockets.clear();
         self.stream.write_all(READY)?;
         let mut said = [0; GO.len()];
@@ -306,7 +308,7 @@ fn send(to: BorrowedFd<'_>, text: &[u8], sockets: &[(SocketAddr, OwnedFd)]) -> i
     )?)
 }
 
-/// Reads to the empty line that ends the list, with the sockets on the way.
+/// Reads the list to the empty line that ends it, and the sockets that are sent with it.
 fn receive(from: &UnixStream) -> io::Result<(String, Vec<OwnedFd>)> {
     let (mut text, mut sockets) = (Vec::new(), Vec::new());
     while !text.ends_with(b"\n\n") {
@@ -337,7 +339,7 @@ fn receive(from: &UnixStream) -> io::Result<(String, Vec<OwnedFd>)> {
     Ok((text, sockets))
 }
 
-/// Sockets are exchanged only with processes of this user and of root.
+/// Checks that the other process belongs to this user or to root.
 fn check_peer(socket: BorrowedFd<'_>) -> io::Result<()> {
     let peer = rustix::net::sockopt::socket_peercred(socket)?.uid;
     if peer == rustix::process::geteuid() || peer.is_root() {
@@ -349,14 +351,14 @@ fn check_peer(socket: BorrowedFd<'_>) -> io::Result<()> {
     ))
 }
 
-/// The largest number of a process on Linux.
+/// The largest process ID on Linux.
 const LAST_PROCESS: u32 = 1 << 22;
 
-/// Looks whether [`UpgradeServer::open`] could make its socket at `path`, and makes nothing.
+/// Checks whether [`UpgradeServer::open`] could create its socket at `path`, and creates nothing.
 ///
 /// # Errors
 ///
-/// What it would fail with, as far as that is known beforehand.
+/// The error that it would return, as far as that is known beforehand.
 pub(crate) fn check(path: &Path) -> io::Result<()> {
     let folder = folder_of(path);
     let there = folder.ancestors().find_map(|folder| {
@@ -376,7 +378,7 @@ pub(crate) fn check(path: &Path) -> io::Result<()> {
         }
     }
     refuse_other(path)?;
-    // The system knows no longer names.
+    // The system limits the length of a socket's path, and the longest process ID must fit.
     let name = unpublished(path, LAST_PROCESS);
     std::os::unix::net::SocketAddr::from_pathname(name).map(drop)
 }
@@ -404,7 +406,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Makes the folder of a path, for this user only.
+/// Creates the folder of a path, for this user only.
 fn private_folder(path: &Path) -> io::Result<()> {
     let folder = folder_of(path);
     fs::DirBuilder::new()
@@ -414,7 +416,7 @@ fn private_folder(path: &Path) -> io::Result<()> {
     refuse_shared(folder, &fs::metadata(folder)?)
 }
 
-/// Refuses a folder in which others can write: they could replace the socket.
+/// Returns an error for a folder in which others can write: they could replace the socket.
 fn refuse_shared(folder: &Path, about: &fs::Metadata) -> io::Result<()> {
     let ours = about.uid() == rustix::process::geteuid().as_raw() || about.uid() == 0;
     if ours && about.mode() & 0o022 == 0 {
@@ -477,7 +479,8 @@ mod tests {
             .await;
         asks.join().unwrap().unwrap();
         let place = identity(&path).unwrap();
-        // The successor may publish its own at any moment from now on: here it has not yet.
+        // The successor may publish its own socket at any moment from now on; in this test it has not
+        // done so yet.
         old.close();
         assert_eq!(identity(&path).unwrap(), place);
     }

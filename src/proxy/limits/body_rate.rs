@@ -1,25 +1,26 @@
-//! The lowest speed of a body: a client that sends a byte now and then would take a place from others.
+//! The minimum rate of a request body: a client that sends a byte now and then would take a place from
+//! others.
 
 use std::time::Duration;
 
 use crate::config::BodyRate;
 
-/// How fast one body comes. Only the time counts in which the process waits for the client.
+/// Measures how fast one body arrives. It counts only the time in which the process waits for the client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyRateMeter {
     least: Option<BodyRate>,
-    /// The time waited since the measured stretch began.
+    /// The time spent waiting since the current measurement began.
     waited: Duration,
-    /// Bytes that came in it.
+    /// The number of bytes that arrived since then.
     came: u64,
 }
 
-/// The client sends more slowly than `limits.body_rate`.
+/// The error for a client that sends more slowly than `limits.body_rate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooSlow;
 
 impl BodyRateMeter {
-    /// A body that is about to begin.
+    /// Returns a meter for a body that is about to begin.
     pub(crate) fn new(least: Option<BodyRate>) -> Self {
         Self {
             least,
@@ -28,14 +29,14 @@ impl BodyRateMeter {
         }
     }
 
-    /// How long the next bytes may take; without limit if no rate is set.
+    /// Returns how long the next bytes may take, or `None` if no rate is set.
     pub(crate) fn patience(&self) -> Option<Duration> {
         let least = self.least?;
         let paid_for = Duration::from_secs_f64(self.came as f64 / least.bytes as f64);
         Some(paid_for.max(least.grace).saturating_sub(self.waited))
     }
 
-    /// Notes this many bytes, which came after this wait.
+    /// Records that `bytes` bytes arrived after a wait of `waited`.
     pub(crate) fn note(&mut self, waited: Duration, bytes: usize) -> Result<(), TooSlow> {
         let Some(least) = self.least else {
             return Ok(());
@@ -49,7 +50,7 @@ impl BodyRateMeter {
         if (self.came as f64) < asked {
             return Err(TooSlow);
         }
-        // A faster start does not allow a later silence.
+        // The measurement begins again, so that a fast start does not allow a later silence.
         *self = Self::new(self.least);
         Ok(())
     }

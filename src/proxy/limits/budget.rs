@@ -29,8 +29,8 @@ impl Budget {
         })
     }
 
-    /// A reservation of zero bytes: a request is charged for the bytes that it holds, not for those that
-    /// it has announced.
+    /// Returns a reservation of zero bytes: a request is charged for the bytes that it holds, not for
+    /// those that it has announced.
     pub(crate) fn reserve(self: &Arc<Self>) -> Reservation {
         Reservation {
             budget: Arc::clone(self),
@@ -38,7 +38,7 @@ impl Budget {
         }
     }
 
-    /// The bytes that all requests may hold.
+    /// Returns the bytes that all requests may hold.
     pub(crate) fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
     }
@@ -48,7 +48,7 @@ impl Budget {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Bytes held now.
+    /// Returns the bytes that all requests hold now.
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
@@ -65,7 +65,8 @@ impl Reservation {
         }
     }
 
-    /// Changes the held bytes to `bytes`. Holding less never fails.
+    /// Changes the held bytes to `bytes`. This fails if the budget would be exceeded; it never fails for
+    /// fewer bytes.
     pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
         if bytes <= self.held {
             self.budget

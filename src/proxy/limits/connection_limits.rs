@@ -1,5 +1,6 @@
-//! How many connections clients may have: in all, and from one address, so that one client cannot
-//! take the places of the others; what they may hold together; and how long one may take to begin.
+//! The limits of connections: how many clients may have in all and from one address (so that one client
+//! cannot take the places of the others), how much memory they may hold together, and how long the head
+//! of a request may take.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -21,12 +22,12 @@ use crate::proxy::limits::log_limit::LogLimit;
 pub(crate) struct ConnectionLimits {
     bounds: ArcSwap<ConnectionBounds>,
     here: AtomicUsize,
-    /// Bytes that those who are here hold.
+    /// The bytes that all open connections hold.
     held: AtomicUsize,
     of_one: Mutex<HashMap<IpAddr, usize>>,
-    /// Wakes the connection that has waited longest for its next request: it ends.
+    /// Wakes the connection that has waited longest for its next request, which then closes.
     room: Notify,
-    /// Connections that are about to end for others, and are still here.
+    /// The number of connections that are closing to make room, but are still open.
     leaving: AtomicUsize,
     full: AtomicU64,
     one_too_many: AtomicU64,
@@ -47,10 +48,10 @@ impl std::fmt::Debug for ConnectionLimits {
 /// The limits: how many connections, and how long a head may take.
 struct ConnectionBounds {
     most: usize,
-    /// Bytes that they may hold together.
+    /// The bytes that all connections may hold together.
     memory: usize,
     most_of_one: usize,
-    /// Proxies, whose connections come from many clients.
+    /// The trusted proxies, whose connections carry the requests of many clients.
     trusted: Vec<IpNet>,
     /// How long the head of a request may take.
     head: Duration,
@@ -68,7 +69,7 @@ impl ConnectionBounds {
     }
 }
 
-/// However little `limits.memory` is, connections may hold this much, in bytes.
+/// The memory that connections may hold however small `limits.memory` is, in bytes.
 const LEAST_MEMORY: usize = 4 << 20;
 
 /// The protocol of a client's connection, as far as it is known. The memory of a connection depends
@@ -76,16 +77,17 @@ const LEAST_MEMORY: usize = 4 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientProtocol {
     Http1,
-    /// HTTP/2 without TLS, or perhaps HTTP/1.
+    /// HTTP/2 without TLS, or a protocol that is not known yet.
     Http2,
     Http1OverTls,
-    /// HTTP/2 over TLS, or not known before the handshake has ended.
+    /// HTTP/2 over TLS, or a protocol that is not known before the handshake has ended.
     Http2OverTls,
 }
 
 impl ClientProtocol {
-    /// What such a connection holds while it waits, in bytes: what was measured (`scripts/idle`: 4, 28, 16 and
-    /// 41 kB; docs/hostile.md) and at least a sixth more, as bursts leave some memory behind that is shared.
+    /// Returns the memory that such a connection holds while it waits, in bytes: the measured value
+    /// (`scripts/idle`: 4, 28, 16 and 41 kB; docs/hostile.md) and at least a sixth more, because bursts
+    /// leave some shared memory behind.
     const fn holds(self) -> usize {
         match self {
             Self::Http1 => 8 << 10,
@@ -104,7 +106,7 @@ pub(crate) struct ConnectionPermit {
 }
 
 impl ConnectionPermit {
-    /// Notes the protocol that the client uses.
+    /// Records the protocol that the client uses.
     pub(crate) fn set_protocol(&mut self, speaking: ClientProtocol) {
         let held = &self.connection_limits.held;
         held.fetch_add(speaking.holds(), Ordering::AcqRel);
@@ -113,12 +115,12 @@ impl ConnectionPermit {
     }
 }
 
-/// The part that took a client too long before its first request was complete.
+/// The step for which a client took too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SlowStep {
     /// The head of a request, or the first bytes of HTTP/2.
     Head,
-    /// The handshake of TLS.
+    /// The TLS handshake.
     Handshake,
 }
 
@@ -163,7 +165,7 @@ impl ConnectionLimits {
             .store(Arc::new(ConnectionBounds::new(limits, trusted)));
     }
 
-    /// A permit for a connection from this address; none if there are too many.
+    /// Returns a permit for a connection from this address, or `None` if a limit is reached.
     ///
     /// Above seven eighths of a limit, each new connection closes the connection that has been idle
     /// longest. So the limit is reached only if all connections are busy.
@@ -215,7 +217,7 @@ impl ConnectionLimits {
             }
             *count += 1;
         }
-        // From here on the permit counts, and gives its place back when it is dropped.
+        // From here on, dropping the permit releases its place, also when this function returns an error.
         let place = ConnectionPermit {
             connection_limits: Arc::clone(self),
             client,
@@ -244,7 +246,7 @@ impl ConnectionLimits {
         self.bounds.load().head
     }
 
-    /// Notes a client whose connection ends because it was too slow.
+    /// Records that a connection ends because its client was too slow.
     pub(crate) fn too_slow(&self, slow: SlowStep) {
         let (counter, words) = match slow {
             SlowStep::Head => (
@@ -268,14 +270,15 @@ impl ConnectionLimits {
         self.room.notify_one();
     }
 
-    /// For a connection that waits for its next request: returns when it has to close.
+    /// Waits until the calling connection has to close. A connection calls it while it waits for its next
+    /// request.
     pub(crate) async fn asked_to_close(&self) {
         self.room.notified().await;
         self.closed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// For a connection that takes a while to end after it was sent away: until this is dropped, no other
-    /// one is sent away in its stead.
+    /// Marks a connection that has to close and takes a while to do so. Until the returned guard is
+    /// dropped, no other connection is closed in its stead.
     pub(crate) fn start_leaving(&self) -> LeavingConnection<'_> {
         self.leaving.fetch_add(1, Ordering::AcqRel);
         LeavingConnection(self)
@@ -296,7 +299,7 @@ impl ConnectionLimits {
     }
 }
 
-/// A connection that is about to end for others.
+/// The guard of a connection that is closing to make room.
 pub(crate) struct LeavingConnection<'l>(&'l ConnectionLimits);
 
 impl Drop for LeavingConnection<'_> {
@@ -325,8 +328,8 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// The unit that counts as one client: an IPv4 address, or the first 64 bits of an IPv6 address,
-/// which one customer of a network has at least.
+/// Returns the unit that counts as one client: an IPv4 address, or the first 64 bits of an IPv6 address,
+/// because one customer of a network has at least a /64.
 pub(crate) fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {
@@ -367,7 +370,7 @@ mod tests {
             leaving.extend(sent.ok().map(|()| limits.start_leaving()));
         }
         assert_eq!(permits.len(), 16);
-        // Two came above seven eighths, and one was refused.
+        // Two connections were opened above seven eighths of the limit, and one was refused.
         assert_eq!(leaving.len(), 3);
         permits.truncate(13);
         leaving.clear();

@@ -19,18 +19,18 @@ pub(crate) struct LogLimit {
     said: Mutex<Vec<(String, &'static str)>>,
 }
 
-/// By subject and kind.
+/// The state of each line, by subject and kind.
 type LineTable = Mutex<HashMap<(String, &'static str), LineState>>;
 
 #[derive(Debug)]
 struct LineState {
     last: Instant,
     suppressed: u64,
-    /// The last of those that were left out, if it was kept.
+    /// The last omitted line, if it was stored.
     kept: Option<(Level, String)>,
 }
 
-/// What was left out, and no line has said it.
+/// The omitted lines that no written line has reported.
 #[derive(Debug, PartialEq, Eq)]
 struct Overdue {
     count: u64,
@@ -38,8 +38,8 @@ struct Overdue {
 }
 
 impl LogLimit {
-    /// Whether a line may be written now: the words to add to it (empty, or how many were left
-    /// out since the last one). `None` counts the line instead.
+    /// Returns the words to add to a line if it may be written now (empty, or how many lines were omitted
+    /// since the last one). Otherwise counts the line as omitted and returns `None`.
     pub(crate) fn pass(&self, subject: &str, kind: &'static str) -> Option<String> {
         match self.pass_at(subject, kind, Instant::now()) {
             LinePermit::Yes(more) => Some(more),
@@ -51,7 +51,8 @@ impl LogLimit {
         }
     }
 
-    /// Keeps a line that may not be written now; the last one is written when the interval is over.
+    /// Stores a line that may not be written now. The last stored line is written when the interval is
+    /// over.
     pub(crate) fn keep(&self, subject: &str, kind: &'static str, level: Level, line: String) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = lines.get_mut(&(subject.to_owned(), kind)) {
@@ -59,7 +60,8 @@ impl LogLimit {
         }
     }
 
-    /// Says how many were left out when the interval is over, unless a line has said it by then.
+    /// Reports the number of omitted lines when the interval is over, unless a line has reported it by
+    /// then.
     fn log_omitted_later(&self, subject: &str, kind: &'static str) {
         let Ok(runtime) = Handle::try_current() else {
             return;
@@ -76,10 +78,11 @@ impl LogLimit {
         });
     }
 
-    /// Whether this is the first line of its kind; no other one passes.
+    /// Returns whether this is the first line of this subject and kind. It is `false` for every later
+    /// one.
     pub(crate) fn first(&self, subject: &str, kind: &'static str) -> bool {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        // Asked for every message of some sites: the name is copied once.
+        // Some sites call this for every message, so the name is copied only once.
         let known = said
             .iter()
             .any(|(known, one)| known == subject && *one == kind);
@@ -123,7 +126,7 @@ enum LinePermit {
     No(LeftOutLine),
 }
 
-/// Which of the lines since the last written one is omitted.
+/// Whether an omitted line is the first one since the last written line.
 #[derive(Debug, PartialEq, Eq)]
 enum LeftOutLine {
     First,
@@ -150,7 +153,7 @@ impl Overdue {
     }
 }
 
-/// The lines that were left out, where the interval is over and no line has said it.
+/// Takes the omitted lines, if the interval is over and no line has reported them.
 fn overdue(lines: &LineTable, subject: &str, kind: &'static str, now: Instant) -> Option<Overdue> {
     let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
     let line = lines.get_mut(&(subject.to_owned(), kind))?;
@@ -208,7 +211,7 @@ mod tests {
         assert_eq!(told(start), None);
         assert_eq!(told(start + INTERVAL), Some(16));
         assert_eq!(told(start + INTERVAL), None, "it is told once");
-        // The line that came in the meantime reported the count, and counting starts again.
+        // The line that was written in the meantime reported the count, and counting starts again.
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
         assert_eq!(told(start + INTERVAL), None);
@@ -233,7 +236,7 @@ mod tests {
         let last = "well again (the last of 2 lines like this that were left out)";
         let info = |line: &str| Some((Level::Info, line.to_owned()));
         assert_eq!(written, [None, info("away"), info(last)]);
-        // What has been told of since is not told again.
+        // Omitted lines that a later line has reported are not reported again.
         log_limit.pass_at("shop", "posthog", start);
         log_limit.pass_at("shop", "posthog", start);
         log_limit.keep("shop", "posthog", Level::Info, "away".to_owned());

@@ -1,7 +1,7 @@
 //! How many requests a second one client and one write key may make.
 //!
-//! Counts are estimates in a table of fixed size: two clients count as one only if all four of
-//! their hashes collide (pingora 6). So among very many clients one may be limited a second early,
+//! Counts are estimates in a table of fixed size: two clients count as one only if all four of their
+//! hashes collide (pingora 6). So among very many clients one may be limited before it reaches its limit,
 //! and none exceeds its limit.
 
 use std::net::IpAddr;
@@ -16,8 +16,8 @@ use crate::segment::WriteKey;
 use crate::proxy::client::is_trusted;
 use crate::proxy::limits::connection_limits::network;
 
-/// The interval of counting. A client that waits a second, as the 429 asks, starts with a new
-/// count.
+/// The interval in which requests are counted. A client that waits a second, as the 429 asks, starts with
+/// a new count.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// `Retry-After` of a 429, in seconds.
 pub(crate) const RETRY_AFTER: u32 = 1;
@@ -29,7 +29,7 @@ pub(crate) struct Rates {
     by_key: OnceLock<Rate>,
 }
 
-/// Whether a request is within its bound.
+/// Whether a request is within its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RateDecision {
     Within,
@@ -37,8 +37,8 @@ pub(crate) enum RateDecision {
 }
 
 impl Rates {
-    /// Counts a request of this client. Those of `trusted_proxies` are many clients', and have no
-    /// bound.
+    /// Counts a request of this client. The requests of `trusted_proxies` are those of many clients, and
+    /// have no limit.
     pub(crate) fn of_client(&self, config: &Config, client: Option<IpAddr>) -> RateDecision {
         let (Some(most), Some(client)) = (config.limits.requests_per_client, client) else {
             return RateDecision::Within;

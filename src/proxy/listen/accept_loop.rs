@@ -31,23 +31,23 @@ use crate::proxy::listen::tls;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(60);
-/// Before a listener closes for good, it accepts connections until none comes for this time.
+/// Before a listener closes for good, it accepts connections until none arrives for this time.
 const QUIET: Duration = Duration::from_millis(10);
-/// And for this time at most: clients that still come have come after the end.
+/// The maximum time for that: clients that connect later have connected after the end.
 const EMPTYING: Duration = Duration::from_millis(200);
 /// How long the head of a request to the operator's own listeners may take.
 const HEAD: Duration = Duration::from_secs(30);
 /// The pause after an accept that failed for lack of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The options of an address: code looks them up where they decide.
+/// The options of a listening address.
 pub(crate) struct ListenerOptions {
     pub(crate) listener: Listener,
     pub(crate) tls: Option<Arc<Acceptor>>,
 }
 
 impl ListenerOptions {
-    /// Without TLS and without options.
+    /// Returns the options of an address without TLS, with the defaults.
     pub(crate) fn plain(address: SocketAddr) -> Self {
         Self {
             listener: Listener::plain(address),
@@ -56,7 +56,7 @@ impl ListenerOptions {
     }
 }
 
-/// Where the connections of one listener are accepted.
+/// The loop that accepts the connections of one listener.
 pub(super) struct AcceptLoop<A> {
     pub(super) app: Arc<A>,
     pub(super) options: Arc<ArcSwap<ListenerOptions>>,
@@ -67,7 +67,7 @@ pub(super) struct AcceptLoop<A> {
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
-    /// Takes connections until the listener is closed.
+    /// Accepts connections until the listener is closed.
     pub(super) async fn take(&self, listener: TcpListener) -> io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let mut stage = self.connections.stage();
@@ -86,7 +86,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
                     if let Some(connection_limits) = &self.connection_limits {
                         connection_limits.make_room();
                     }
-                    // Of those that have gone again, the next may be there already.
+                    // After a connection that its client has aborted, the next may already wait.
                     if !matches!(error.kind(), io::ErrorKind::ConnectionAborted) {
                         tokio::time::sleep(PAUSE).await;
                     }
@@ -128,7 +128,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
     }
 }
 
-/// A connection that has come.
+/// An accepted connection.
 struct AcceptedConnection<A> {
     app: Arc<A>,
     connection: ClientConnection,
@@ -140,9 +140,10 @@ struct AcceptedConnection<A> {
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
-    /// When it ends, if there is a place for a client at this address.
+    /// Returns when the connection ends, or `None` if there is no place for a client at this address.
     fn ends(&self, client: SocketAddr, options: &ListenerOptions) -> Option<Lifetime> {
-        // The most memory that it may need, until its protocol is known.
+        // The protocol that needs the most memory of those that are possible, until the real one is
+        // known.
         let speaking = match (&options.tls, options.listener.h2c) {
             (Some(_), _) => ClientProtocol::Http2OverTls,
             (None, H2c::On) => ClientProtocol::Http2,
@@ -170,8 +171,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
         connection_limits.map_or(HEAD, |connection_limits| connection_limits.head())
     }
 
-    /// Reads from a load balancer whose connection it is, and serves it. Places are for clients, so
-    /// the balancer itself takes none.
+    /// Reads from the load balancer's header which client has opened the connection, and serves it.
+    /// Places are for clients, so the balancer itself takes none.
     async fn through_a_balancer(
         self,
         mut socket: TcpStream,
@@ -196,7 +197,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
     }
 }
 
-/// One connection from its handshake to its end.
+/// Serves one connection from its handshake to its end.
 ///
 /// While it is idle, which is most of the time, a connection uses the memory of this whole future:
 /// so large values are boxed, and no value that is moved away later is borrowed here.
@@ -240,7 +241,8 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     drop(connection);
 }
 
-/// The protocol of a client over TLS; `None` if its connection ends with the handshake.
+/// Performs the TLS handshake and returns the stream with its protocol, or `None` if the connection ends
+/// with the handshake.
 async fn handshake(
     tls: &Acceptor,
     socket: L4Stream,
@@ -267,7 +269,8 @@ async fn handshake(
     Some((Box::new(CoalescingStream::new(stream)), speaks))
 }
 
-/// Whether a handshake was an authority's look at a name, after which nothing follows (RFC 8737, 3).
+/// Returns whether a certificate authority made the handshake only to check a name. Nothing follows then
+/// (RFC 8737, 3).
 fn proves_a_name(stream: &impl Ssl) -> bool {
     match stream.selected_alpn_proto() {
         Some(ALPN::Custom(chosen)) => chosen.protocol() == tls::CHALLENGE,
@@ -287,7 +290,7 @@ async fn serve_stream<A, S>(
 {
     match speaks {
         DetectedProtocol::Http2 => {
-            // The framework waits for a head as long as it takes.
+            // The framework has no time limit for a head.
             stream.bound_heads(ends.head, ends.connection_limits.clone());
             // Boxed, so that connections over HTTP/1.x do not include its memory.
             Box::pin(http2::serve(stream, app, ends)).await;
@@ -296,7 +299,8 @@ async fn serve_stream<A, S>(
     }
 }
 
-/// The protocol of a client without TLS; `None` if it does not begin before it has to end.
+/// Returns the protocol of a client without TLS, or `None` if the connection ends before its protocol is
+/// known.
 async fn beginning(socket: &mut L4Stream, ends: &Lifetime) -> Option<DetectedProtocol> {
     let asked_to_close = async {
         match &ends.connection_limits {
@@ -306,7 +310,7 @@ async fn beginning(socket: &mut L4Stream, ends: &Lifetime) -> Option<DetectedPro
     };
     let mut closing = ends.closing.clone();
     tokio::select! {
-        biased; // what has come already is served
+        biased; // bytes that have already arrived are served
         begun = detect_protocol(socket, Duration::from_secs(ends.idle), ends.head) => {
             if begun == Err(NoProtocol::Slow) {
                 ends.too_slow(SlowStep::Head);

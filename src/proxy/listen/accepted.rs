@@ -1,4 +1,4 @@
-//! Accepted connections, and a handler on its own listener.
+//! Prepares accepted connections for the framework, and serves a handler on its own listener.
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -14,10 +14,11 @@ use crate::handler::Handler;
 use crate::proxy::handler_app::HandlerApp;
 use crate::proxy::listen::coalescing::CoalescingStream;
 
-/// An accepted connection as the framework's own listeners hand it on: with its addresses.
+/// Returns an accepted connection in the form that the framework's own listeners produce: with its
+/// addresses.
 pub fn accepted(socket: TcpStream, peer: std::net::SocketAddr) -> Stream {
-    // As those listeners do: an answer in two writes would wait for the peer's delayed
-    // acknowledgement, some 40 ms. A socket that takes no options still works.
+    // Those listeners set this option too: an answer in two writes would otherwise wait for the peer's
+    // delayed acknowledgement, some 40 ms. A socket that does not accept the option still works.
     let _ = socket.set_nodelay(true);
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
     // The digest is new, so the value is not set yet.

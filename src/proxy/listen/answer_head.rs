@@ -1,12 +1,12 @@
-//! Heads of answers that the framework writes otherwise than they should be, and has no hook for.
+//! Corrects heads of answers that the framework writes wrongly and has no hook for.
 
-/// How the framework marks the answers that it writes by itself: to heads that it cannot read.
+/// The mark in the answers that the framework writes by itself, to heads that it cannot read.
 const MARK: &[u8] = b"\r\nServer: Pingora\r\n";
-/// Such an answer is shorter.
+/// The maximum length of such an answer, in bytes.
 const ERROR: usize = 512;
 
-/// A write that is only an answer of the framework's own, without its mark. There is no hook
-/// for these: they are written before there is a request that could be handed on.
+/// Returns the bytes without the mark, if they are exactly one of the framework's own answers. There is
+/// no hook for these, because they are written before there is a request that could be passed on.
 fn without_mark(bytes: &[u8]) -> Option<Vec<u8>> {
     if bytes.len() > ERROR || !bytes.starts_with(b"HTTP/1.") || !bytes.ends_with(b"\r\n\r\n") {
         return None;
@@ -18,16 +18,16 @@ fn without_mark(bytes: &[u8]) -> Option<Vec<u8>> {
     empty.then(|| [before, after].concat())
 }
 
-/// How the framework ends the status line of an answer that wants another protocol, whatever the reason's words.
+/// The beginning of an answer that requires another protocol, whatever its reason phrase is.
 const UPGRADE_REQUIRED: &[u8] = b"HTTP/1.1 426 ";
 
-/// The corrected head, if the framework wrote this one wrongly.
+/// Returns the corrected head, if the framework wrote this one wrongly.
 pub(super) fn corrected(bytes: &[u8]) -> Option<Vec<u8>> {
     without_mark(bytes).or_else(|| with_upgrade(bytes))
 }
 
-/// A head that names the protocol which the server wants says so in `Connection` too (RFC 9110, 7.8): the
-/// framework writes that field anew.
+/// Adds `upgrade` to the `Connection` field of a head that names the required protocol in its `Upgrade`
+/// field (RFC 9110, 7.8), because the framework overwrites that field.
 fn with_upgrade(bytes: &[u8]) -> Option<Vec<u8>> {
     if !bytes.starts_with(UPGRADE_REQUIRED) || !bytes.ends_with(b"\r\n\r\n") {
         return None;

@@ -1,4 +1,5 @@
-//! The PROXY protocol: what a load balancer in front reports about a connection before it begins.
+//! The PROXY protocol, with which a load balancer states the client's address at the start of a
+//! connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,25 +7,26 @@ use std::net::SocketAddr;
 use ppp::{v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// No header of version 1 is longer (haproxy's proxy-protocol.txt, 2.1).
+/// The maximum length of a header of version 1, in bytes (haproxy's proxy-protocol.txt, 2.1).
 const LONGEST_TEXT: usize = 107;
-/// The fixed part of version 2, and its signature.
+/// The length of the fixed part of version 2, in bytes. It begins with the signature.
 const BINARY: usize = 16;
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// The longest part that may follow: addresses, and more than any load balancer adds to them.
+/// The maximum length of the rest of version 2, in bytes: addresses, and more than any load balancer adds
+/// to them.
 const LONGEST_REST: usize = 4096;
 
-/// Reads the header that a balancer puts in front of a connection, and not a byte more. The client's
-/// address as the balancer saw it; none for a connection of the balancer's own, such as its look at
-/// our health.
+/// Reads the header that a balancer sends before the client's bytes, and not a byte more. Returns the
+/// client's address as the balancer saw it, or `None` if the header states none, as in the balancer's own
+/// health checks.
 ///
 /// # Errors
 ///
-/// When the bytes are no such header.
+/// When the bytes are no such header, or the connection ends within it.
 pub(crate) async fn proxied<S: AsyncRead + Unpin>(
     stream: &mut S,
 ) -> io::Result<Option<SocketAddr>> {
-    // Both versions are longer than this.
+    // A header of either version is longer than this.
     let mut head = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut head).await?;
     match head == SIGNATURE {
@@ -92,7 +94,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The result of these bytes, and the rest of them.
+    /// Returns the result for these bytes, and the bytes that were not read.
     fn read(mut bytes: &[u8]) -> (io::Result<Option<SocketAddr>>, &[u8]) {
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.build().unwrap();

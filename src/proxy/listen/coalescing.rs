@@ -1,11 +1,11 @@
 //! A client's connection that sends each answer in one piece.
 //!
-//! The framework writes an answer's header and its body one after the other and flushes at the
-//! end. Its own listeners gather the two; a socket that was accepted elsewhere has no such buffer
-//! (pingora 2.5), and each write would be a packet that wakes the client.
+//! The framework writes an answer's header and its body one after the other and flushes at the end. Its
+//! own listeners combine the two; a socket that was accepted elsewhere has no such buffer (pingora 2.5),
+//! and each write would be a packet that wakes the client.
 //!
-//! And no request is read beyond its end, so that a client may send the next one before it has read
-//! the answer.
+//! The stream also returns no byte beyond the end of a request, so that a client may send the next one
+//! before it has read the answer.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -27,22 +27,22 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A first write larger than this leaves at once: it is no header that something follows.
+/// The maximum length of a first write that is held back, in bytes. A longer one is not just a header,
+/// and is sent at once.
 const HEADER: usize = 16 * 1024;
 
-/// A stream that holds the first write after a flush back until the second, and sends both
-/// together, or until the next flush. Writes after these two leave at once, so that a slow body is
-/// passed on as it comes.
+/// A stream that holds back the first write after a flush, and sends it together with the second write or
+/// at the next flush. Later writes are sent at once, so that a slow body is passed on as it arrives.
 #[derive(Debug)]
 pub struct CoalescingStream<S: IO> {
     stream: S,
     held: Vec<u8>,
     turn: WriteTurn,
-    /// The heads that come over HTTP/2.
+    /// Measures how long the heads take that arrive over HTTP/2.
     heads: Option<Box<Http2Heads>>,
     /// Which of the received bytes belong to the request that is being read.
     extent: RequestExtent,
-    /// The received bytes behind that request.
+    /// The received bytes after that request.
     ahead: BytesMut,
 }
 
@@ -54,7 +54,7 @@ enum WriteTurn {
 }
 
 impl<S: IO> CoalescingStream<S> {
-    /// Collects the writes to this stream.
+    /// Wraps a stream, and combines the writes to it.
     pub fn new(stream: S) -> Self {
         Self {
             stream,
@@ -66,19 +66,19 @@ impl<S: IO> CoalescingStream<S> {
         }
     }
 
-    /// The stream below, before anything has been read or written here.
+    /// Returns the wrapped stream. Call it only before anything has been read or written here.
     pub(super) fn inner(&mut self) -> &mut S {
         &mut self.stream
     }
 
-    /// Takes the received bytes of the next request. From now on all further bytes are handed out.
+    /// Returns the received bytes of the next request. From now on all further bytes are passed on.
     pub(super) fn next_request(&mut self) -> BytesMut {
         self.extent = RequestExtent::Unknown;
         std::mem::take(&mut self.ahead)
     }
 
-    /// Looks for the end of the request that begins with these bytes, keeps what came behind it, and
-    /// hands nothing out beyond it.
+    /// Finds the end of the request that begins with these bytes, stores the bytes after it, and passes
+    /// on nothing beyond it.
     pub(super) fn read_no_further(&mut self, begun: &mut BytesMut) {
         let (head, extent) = RequestExtent::of(begun);
         self.extent = extent;
@@ -89,8 +89,8 @@ impl<S: IO> CoalescingStream<S> {
         }
     }
 
-    /// Ends the connection when a head over HTTP/2, or its first bytes, do not come within this time,
-    /// and says so to the limits that it is counted with.
+    /// Ends the connection when a head over HTTP/2, or the first bytes of the connection, do not arrive
+    /// within this time, and reports it to `connection_limits`.
     pub(crate) fn bound_heads(
         &mut self,
         time: Duration,
@@ -99,8 +99,8 @@ impl<S: IO> CoalescingStream<S> {
         self.heads = Some(Box::new(Http2Heads::new(time, connection_limits)));
     }
 
-    /// Writes the held bytes, and the bytes behind them if the stream accepts both; returns how
-    /// many of the latter it wrote.
+    /// Writes the held bytes, and then those of `behind` if the stream accepts both. Returns how many
+    /// bytes of `behind` it wrote.
     fn poll_held(&mut self, context: &mut Context<'_>, behind: &[u8]) -> Poll<io::Result<usize>> {
         while !self.held.is_empty() {
             let both = [IoSlice::new(&self.held), IoSlice::new(behind)];
@@ -111,7 +111,7 @@ impl<S: IO> CoalescingStream<S> {
             }
             match written.checked_sub(self.held.len()) {
                 Some(more) => {
-                    // Connections wait most of the time, and then hold nothing.
+                    // This frees the buffer: connections wait most of the time, and hold no memory then.
                     self.held = Vec::new();
                     return Poll::Ready(Ok(more));
                 }
@@ -123,7 +123,7 @@ impl<S: IO> CoalescingStream<S> {
 }
 
 impl<S: IO> CoalescingStream<S> {
-    /// Reads what comes, as long as its heads come in time.
+    /// Reads from the wrapped stream, as long as its heads arrive in time.
     fn poll_stream(
         &mut self,
         context: &mut Context<'_>,
@@ -192,7 +192,7 @@ impl<S: IO> AsyncWrite for CoalescingStream<S> {
         ready!(self.poll_held(context, &[]))?;
         let stream = Pin::new(&mut self.stream);
         match slices {
-            // The system has a plainer call for it.
+            // A single slice needs no vectored call.
             [only] => stream.poll_write(context, only),
             slices => stream.poll_write_vectored(context, slices),
         }
@@ -216,8 +216,8 @@ impl<S: IO> AsyncWrite for CoalescingStream<S> {
 
 impl<S: IO> Drop for CoalescingStream<S> {
     fn drop(&mut self) {
-        // An answer that ended early behind its header: the client may see that much of it. A
-        // drop cannot wait for the client, and a broken connection is no news.
+        // If an answer ended early after its header, the client still gets the header. A drop cannot wait
+        // for the client, and an error only means that the connection is broken.
         let _ = self.poll_held(&mut Context::from_waker(Waker::noop()), &[]);
     }
 }

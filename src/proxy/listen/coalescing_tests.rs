@@ -2,8 +2,8 @@ use super::*;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-/// The peer's reads for these steps, write by write: a duplex stream keeps no boundaries, so the
-/// test reads it between the steps.
+/// Returns what the peer can read after each step. A duplex stream keeps no boundaries between writes, so
+/// the test reads it between the steps.
 async fn after_each(steps: &[StreamStep<'_>], room: usize) -> Vec<String> {
     let (ours, mut theirs) = tokio::io::duplex(room);
     let mut gathered = CoalescingStream::new(ours);
@@ -27,7 +27,7 @@ enum StreamStep<'a> {
     Flush,
 }
 
-/// The bytes that can be read now.
+/// Returns the bytes that can be read now.
 fn there(stream: &mut DuplexStream) -> String {
     let mut bytes = [0; 64 * 1024];
     let mut buffer = ReadBuf::new(&mut bytes);

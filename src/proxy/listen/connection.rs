@@ -1,9 +1,9 @@
-//! One connection of a client: its requests over HTTP/1.x one after the other, and few
-//! memory while it waits for the next.
+//! Serves one connection of a client: its HTTP/1.x requests one after the other, with little memory while
+//! it waits for the next.
 //!
-//! The framework waits for a request inside a future that includes everything that a request may
-//! need. Here the first bytes are read on the stack, and the framework begins with them. It reads
-//! no request beyond its end, so pipelined requests are served in order.
+//! The framework waits for a request inside a future that includes everything that a request may need.
+//! Here the first bytes are read on the stack, and then passed to the framework. No request is read
+//! beyond its end, so pipelined requests are served in order.
 
 use std::future::Future;
 use std::io;
@@ -34,36 +34,36 @@ use crate::proxy::listen::same_host::name_one_host;
 /// framework would read, because the framework loses bytes that it has read beyond a body.
 const FIRST: usize = 4 * 1024;
 
-/// The longest head that the framework takes, in bytes.
+/// The maximum length of a head that the framework accepts, in bytes.
 const LONGEST: usize = 1 << 20;
 
-/// When a connection ends between two requests.
+/// The conditions under which a connection ends between two requests.
 pub(crate) struct Lifetime {
-    /// After so many seconds without one.
+    /// It ends after this many seconds without a request.
     pub(crate) idle: u64,
-    /// When this turns true.
+    /// It ends when this turns true.
     pub(crate) closing: watch::Receiver<bool>,
     /// The framework's signal to shut down: the answer to a request under way is then the last.
     pub(crate) leaving: ShutdownWatch,
-    /// When the head of a request has taken this time.
+    /// It ends when the head of a request has taken this time.
     pub(crate) head: Duration,
-    /// When others need its place.
+    /// It ends when others need its place.
     pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
     /// Answers Segment's calls without the framework, if possible.
     pub(crate) direct: Option<DirectIntake>,
-    /// Its place among the others.
+    /// The permit that holds its place.
     pub(crate) place: Option<ConnectionPermit>,
 }
 
 impl Lifetime {
-    /// Notes the protocol that the client uses.
+    /// Records the protocol that the client uses.
     pub(super) fn set_protocol(&mut self, speaking: ClientProtocol) {
         if let Some(place) = &mut self.place {
             place.set_protocol(speaking);
         }
     }
 
-    /// Notes that it ends because its client was too slow.
+    /// Records that the connection ends because its client was too slow.
     pub(super) fn too_slow(&self, slow: SlowStep) {
         match &self.connection_limits {
             Some(connection_limits) => connection_limits.too_slow(slow),
@@ -76,7 +76,7 @@ impl Lifetime {
 /// retry such a request; their heads never take this long.
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-/// How long a client may take to read that.
+/// How long a client may take to read an answer that ends its connection.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Sends a client this answer, and ends the connection. It reads what the client sends meanwhile,
@@ -89,11 +89,11 @@ async fn reject_connection<S: IO>(stream: &mut CoalescingStream<S>, answer: &[u8
         while !first_bytes(stream, BytesMut::new()).await?.is_empty() {}
         Ok::<(), io::Error>(())
     };
-    // The time of a client that still sends after that is over.
+    // A client that still sends after this time is cut off.
     let _ = tokio::time::timeout(FAREWELL, told).await;
 }
 
-/// Serves HTTP/1.x until one of the two sides has enough.
+/// Serves HTTP/1.x until the client or this process ends the connection.
 pub(crate) async fn serve<A, S>(mut stream: Box<CoalescingStream<S>>, app: &Arc<A>, ends: &Lifetime)
 where
     A: HttpServerApp + Send + Sync + 'static,
@@ -102,11 +102,11 @@ where
     let options = app.server_options();
     // The number of requests that may still follow the current one.
     let mut left = options.and_then(|options| options.keepalive_request_limit);
-    // Both are waited for before each request, and made once.
+    // Each wait for a request uses both, so they are created once.
     let mut idle = IdleTimer::new(Duration::from_secs(ends.idle));
     let mut closing = ends.closing.clone();
     let mut closed = pin!(async move {
-        // The sender may be gone: then this ends as well.
+        // An error means that the sender was dropped: the connection ends as well.
         let _ = closing.wait_for(|closing| *closing).await;
     });
     while let Some(mut begun) = request(&mut *stream, ends, &mut idle, closed.as_mut()).await {
@@ -148,8 +148,8 @@ where
     }
 }
 
-/// The framework's session for the request that begins with these bytes. It is a separate function,
-/// because otherwise a connection would hold its memory for its whole life.
+/// Returns the framework's session for the request that begins with these bytes. This is a separate
+/// function, because otherwise a connection would hold the session's memory for its whole life.
 fn session<S: IO + 'static>(
     mut stream: Box<CoalescingStream<S>>,
     mut begun: BytesMut,
@@ -164,8 +164,8 @@ fn session<S: IO + 'static>(
     session
 }
 
-/// The answer to a head with an invalid first line, in the form of the framework's answers to other
-/// unreadable heads.
+/// Returns the answer to a head with an invalid first line, in the form of the framework's answers to
+/// other unreadable heads.
 fn bad_request() -> String {
     let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
     let now = httpdate::HttpDate::from(now);
@@ -175,7 +175,8 @@ fn bad_request() -> String {
     )
 }
 
-/// The first bytes of the next request; nothing when there is none.
+/// Reads the head of the next request, and the bytes that arrive with it. Returns `None` when the
+/// connection ends instead.
 async fn request<S: IO>(
     stream: &mut CoalescingStream<S>,
     ends: &Lifetime,
@@ -191,7 +192,7 @@ async fn request<S: IO>(
         }
     };
     let came = tokio::select! {
-        biased; // what has come already is served
+        biased; // bytes that have already arrived are served
         came = first_bytes(stream, ahead) => came,
         () = idle.wait() => {
             log::debug!("a client's connection was idle");
@@ -237,7 +238,7 @@ async fn read_rest_of_head<S: IO>(
     mut head: BytesMut,
 ) -> io::Result<BytesMut> {
     loop {
-        // Empty lines in front would look like its end.
+        // Empty lines before the head would look like its end.
         let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
         drop(head.split_to(begins.unwrap_or(head.len())));
         let known = head.len();
@@ -256,8 +257,8 @@ async fn read_rest_of_head<S: IO>(
     }
 }
 
-/// Whether the bytes hold the head of a request to its end: an empty line behind others. Empty
-/// lines before it are passed over (RFC 9112, 2.2).
+/// Whether the bytes contain the complete head of a request, which ends with an empty line. Empty lines
+/// before the head are skipped (RFC 9112, 2.2).
 fn is_whole(bytes: &[u8]) -> bool {
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
     start.is_some_and(|start| has_empty_line_after(bytes, start))
@@ -272,7 +273,7 @@ fn has_empty_line_after(bytes: &[u8], start: usize) -> bool {
     })
 }
 
-/// The bytes that have already come, or the next ones.
+/// Returns `ahead`, or reads the next bytes if it is empty.
 async fn first_bytes<S: IO>(
     stream: &mut CoalescingStream<S>,
     ahead: BytesMut,

@@ -1,4 +1,4 @@
-//! The bytes before the first request of a plain connection: the preface of HTTP/2, or none.
+//! Determines the protocol of a plain connection from its first bytes: HTTP/2 begins with a preface.
 
 use std::io;
 use std::time::Duration;
@@ -10,28 +10,28 @@ use tokio::time::timeout;
 /// The first bytes of an HTTP/2 connection (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How a plain connection begins.
+/// The protocol of a plain connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DetectedProtocol {
     Http1,
     Http2,
 }
 
-/// Why it is not known how a connection begins.
+/// Why the protocol of a connection is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoProtocol {
-    /// The client sent nothing in its time, or hung up.
+    /// The client sent nothing in time, or the connection broke.
     Nothing,
-    /// It has begun, and the rest of its first bytes did not come in time.
+    /// The client has begun, but the rest of its first bytes did not arrive in time.
     Slow,
 }
 
-/// Determines how a connection begins. The bytes that were read for it are put back. `idle` is how long the
-/// client may send nothing, `within` how long the rest of the first bytes may take.
+/// Determines the protocol of a connection. The bytes that were read for it are put back. `idle` is how
+/// long the client may send nothing, `within` how long the rest of the first bytes may take.
 ///
 /// # Errors
 ///
-/// When it ends before that is known.
+/// When the connection breaks, or its time is over, before the protocol is known.
 pub(crate) async fn detect_protocol(
     stream: &mut L4Stream,
     idle: Duration,
@@ -60,7 +60,7 @@ pub(crate) async fn detect_protocol(
     Ok(begins)
 }
 
-/// The protocol that these first bytes show, the last `came` of which have just arrived; `None`
+/// Returns the protocol that these first bytes show, the last `came` of which have just arrived; `None`
 /// while both are possible.
 fn protocol_of(read: &[u8], came: usize) -> Option<DetectedProtocol> {
     if read == PREFACE {
@@ -70,7 +70,7 @@ fn protocol_of(read: &[u8], came: usize) -> Option<DetectedProtocol> {
     (!both).then_some(DetectedProtocol::Http1)
 }
 
-/// Reads on, no further than the preface goes.
+/// Reads more bytes, in total no more than the preface has, and returns their number.
 async fn read_more(stream: &mut L4Stream, read: &mut Vec<u8>) -> io::Result<usize> {
     let mut piece = [0; PREFACE.len()];
     let room = piece.get_mut(read.len()..).unwrap_or_default();

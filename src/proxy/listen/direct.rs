@@ -1,5 +1,5 @@
-//! Calls of Segment's that come over HTTP/1.1 and need nothing of the framework: this process reads
-//! their heads and bodies itself and answers them in one write.
+//! Serves Segment's calls over HTTP/1.1 without the framework, if possible: this process reads their
+//! heads and bodies itself and answers them in one write.
 //!
 //! It serves only requests that can be read in one way: a `POST` with a path, one host and one length,
 //! and nothing that changes the state of the connection. The framework gets all others, with their
@@ -41,7 +41,7 @@ const HEAD: usize = 512;
 /// How much of a body is read at once, in bytes.
 const READ: usize = 64 * 1024;
 
-/// Serves such calls.
+/// Serves Segment's calls without the framework.
 #[derive(Clone)]
 pub(crate) struct DirectIntake {
     hedgerow: Hedgerow,
@@ -49,11 +49,11 @@ pub(crate) struct DirectIntake {
 
 /// How the beginning of a request was handled.
 pub(crate) enum DirectResult {
-    /// It was such a call and has been answered; the next request may come.
+    /// It was such a call and has been answered; another request may follow on the connection.
     Answered,
     /// The same, and the connection ends.
     Last,
-    /// It goes to the framework.
+    /// The framework has to serve the request, which begins with these bytes.
     Not(BytesMut),
 }
 
@@ -69,9 +69,9 @@ impl DirectIntake {
         Self { hedgerow }
     }
 
-    /// Answers the request that begins with these bytes, which hold its whole head, if it is a call
-    /// on a Segment route. `follows` says whether the connection may be used again, and `leaving`
-    /// whether the server shuts down, so that each answer is the last.
+    /// Answers the request that begins with these bytes, which hold its whole head, if it is a call on a
+    /// Segment route. `follows` states whether the connection may be used again, and `leaving` whether
+    /// the server shuts down, so that each answer is the last.
     pub(crate) async fn take<S: IO>(
         &self,
         stream: &mut CoalescingStream<S>,
@@ -125,7 +125,7 @@ impl DirectIntake {
     }
 }
 
-/// The head of a call, and the bytes of its body that came with it.
+/// The head of a call, and the bytes of its body that arrived with it.
 struct DirectCall {
     parts: Parts,
     length: usize,
@@ -133,7 +133,7 @@ struct DirectCall {
 }
 
 impl DirectCall {
-    /// Parses a head that can be read in one way; none for every other one.
+    /// Parses a head that can be read in only one way. Returns `None` for every other head.
     fn read(begun: &Bytes) -> Option<Self> {
         let mut fields = [MaybeUninit::uninit(); FIELDS];
         let mut request = httparse::Request::new(&mut []);
@@ -195,7 +195,7 @@ impl DirectCall {
     }
 }
 
-/// A length as HTTP writes it.
+/// Parses a length, which consists only of digits.
 fn number(digits: &[u8]) -> Option<usize> {
     if digits.is_empty() || digits.len() > DIGITS || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -207,7 +207,7 @@ fn number(digits: &[u8]) -> Option<usize> {
 struct DirectExchange<'c, S: IO> {
     stream: &'c mut CoalescingStream<S>,
     parts: Parts,
-    /// Bytes of the body that came with the head.
+    /// Bytes of the body that arrived with the head.
     came: Bytes,
     /// Bytes of the body that have not been returned yet.
     left: usize,
@@ -219,7 +219,7 @@ struct DirectExchange<'c, S: IO> {
     unread: Duration,
     follows: NextRequest,
     leaving: &'c ShutdownWatch,
-    /// The status of the answer, once it was written.
+    /// The status of the answer, once its writing has begun.
     status: Option<StatusCode>,
 }
 
@@ -254,7 +254,7 @@ impl<S: IO> DirectExchange<'_, S> {
         self.received += piece.len() as u64;
     }
 
-    /// The whole answer as bytes.
+    /// Returns the whole answer as bytes.
     fn written(&self, answer: &Answer) -> Vec<u8> {
         let (status, body) = (answer.status(), answer.body());
         let mut out = Vec::with_capacity(HEAD + body.len());
@@ -284,7 +284,8 @@ impl<S: IO> DirectExchange<'_, S> {
     }
 }
 
-/// The time of day for an answer. The framework's panics before 1970, when HTTP has no dates.
+/// Returns the date for an answer. The framework's function panics before 1970, for which HTTP has no
+/// dates.
 fn date() -> HeaderValue {
     match SystemTime::now() < SystemTime::UNIX_EPOCH {
         true => HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"),
@@ -292,7 +293,7 @@ fn date() -> HeaderValue {
     }
 }
 
-/// Writes a field; its name as it is usually written, each word with a capital letter.
+/// Writes a field, with its name in the usual form: each word begins with a capital letter.
 fn write_field(name: &str, value: &[u8], into: &mut Vec<u8>) {
     let begins = into.len();
     into.extend_from_slice(name.as_bytes());
@@ -386,7 +387,7 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
         let mut rest = written.as_slice();
         while !rest.is_empty() {
             let stream = &mut *self.stream;
-            // Another way of writing would delay it for further data.
+            // `poll_write` would hold the answer back until further data.
             let writing = std::future::poll_fn(|context| {
                 Pin::new(&mut *stream).poll_write_vectored(context, &[IoSlice::new(rest)])
             });

@@ -67,7 +67,7 @@ fn only_heads_that_can_be_read_in_one_way_are_taken() {
             "POST /hr HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999",
             false,
         ),
-        // More than the body: the framework knows what to do with what follows.
+        // There are bytes after the body: the framework handles those.
         ("POST /hr HTTP/1.1\r\nHost: a\r\nContent-Length: 1", false),
         (
             "POST /hr HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked",

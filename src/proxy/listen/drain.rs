@@ -1,5 +1,5 @@
-//! How a server shuts down, or closes one of its listeners: it accepts no new connections,
-//! completes the requests in flight, closes idle connections, and stops as soon as nothing is left.
+//! Shuts down a server, or closes one of its listeners: accepts no new connections, completes the
+//! requests in flight, closes idle connections, and stops as soon as nothing is left.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,30 +28,31 @@ pub(crate) enum ShutdownStage {
     Stopping,
 }
 
-/// Shared by the listeners of a server and the task that waits for their end.
+/// The state of a shutdown, shared by the listeners of a server and the task that waits for their end.
 pub(crate) struct Drain {
     listeners: Mutex<Vec<Arc<ListenerConnections>>>,
     /// Turns true when connections without a request are to be closed everywhere.
     closing: watch::Sender<bool>,
 }
 
-/// A listener, and the connections that came in there.
+/// A listener, and the connections that it has accepted.
 pub(crate) struct ListenerConnections {
     stage: watch::Sender<ShutdownStage>,
     /// The framework's own signal: answers close their connections once it is true.
     leaving: watch::Sender<bool>,
-    /// A receiver that has seen nothing yet, so that its copies report a shutdown that began before them.
+    /// A receiver that has seen no change yet, so that its clones also report a shutdown that began
+    /// before they were made.
     unaware: watch::Receiver<bool>,
     /// Turns true when connections without a request are to be closed.
     closing: watch::Sender<bool>,
     /// A duplicate of the socket, for a successor, until the shutdown begins.
     socket: Mutex<Option<OwnedFd>>,
-    /// Whether it may still take connections.
+    /// Whether the listener may still accept connections.
     open: AtomicBool,
     connections: AtomicUsize,
     /// Connections that are not ready for a request yet.
     opening: AtomicUsize,
-    /// When the newest one was ready, in milliseconds since `begun`.
+    /// When the newest connection was ready, in milliseconds since `begun`.
     newest: AtomicU64,
     begun: Instant,
 }
@@ -90,7 +91,7 @@ impl Drain {
         listener
     }
 
-    /// Shuts down within `grace` at most. It waits for connections and for what `rest` counts.
+    /// Shuts down within `grace` at most. Waits until all connections have ended and `rest` returns zero.
     pub(crate) async fn drain(
         &self,
         stage: ShutdownStage,
@@ -126,7 +127,8 @@ impl Drain {
                 );
                 return;
             }
-            // All at once: a listener that closes early must not be the last that is waited for.
+            // Idle connections are closed at all listeners at once: a listener that closes early must not
+            // be the last one that the drain waits for.
             if listeners.iter().all(|listener| listener.has_called(start)) {
                 for listener in &listeners {
                     listener.closing.send_replace(true);
@@ -159,27 +161,28 @@ impl Drain {
 }
 
 impl ListenerConnections {
-    /// Returns once the listener must not wait for connections any longer.
+    /// Returns a receiver for the stage of the shutdown. After `Serving`, the listener must not wait for
+    /// connections.
     pub(crate) fn stage(&self) -> watch::Receiver<ShutdownStage> {
         self.stage.subscribe()
     }
 
-    /// For the framework's connections.
+    /// Returns the signal to shut down, for the framework's connections.
     pub(crate) fn leaving(&self) -> watch::Receiver<bool> {
         self.unaware.clone()
     }
 
-    /// Turns true once connections without a request are to be closed.
+    /// Returns a receiver that turns true once connections without a request are to be closed.
     pub(crate) fn when_closing(&self) -> watch::Receiver<bool> {
         self.closing.subscribe()
     }
 
-    /// No connection is accepted here any more.
+    /// Records that this listener accepts no more connections.
     pub(crate) fn is_closed(&self) {
         self.open.store(false, Ordering::Release);
     }
 
-    /// A connection that counts as open until the guard is dropped.
+    /// Counts a connection as open until the returned guard is dropped.
     pub(crate) fn connection(self: &Arc<Self>) -> ClientConnection {
         self.connections.fetch_add(1, Ordering::AcqRel);
         self.opening.fetch_add(1, Ordering::AcqRel);
@@ -189,7 +192,7 @@ impl ListenerConnections {
         }
     }
 
-    /// A duplicate of its socket, while it serves.
+    /// Returns a duplicate of the socket. Fails when the shutdown has begun.
     pub(crate) fn socket(&self) -> io::Result<OwnedFd> {
         match self.held_socket().as_ref() {
             Some(socket) => socket.try_clone(),
@@ -231,7 +234,7 @@ pub(crate) struct ClientConnection {
 }
 
 impl ClientConnection {
-    /// The handshakes are complete: from now on it can bring requests.
+    /// Records that the handshakes are complete: from now on the connection can bring requests.
     pub(crate) fn ready(&mut self) {
         if !self.ready {
             self.ready = true;

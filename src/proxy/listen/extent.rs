@@ -1,14 +1,14 @@
-//! Where the current request ends on its connection, so that a pipelined request waits for its turn
+//! Finds the end of the current request on its connection, so that a pipelined request waits for its turn
 //! (RFC 9112, 9.3.2).
 //!
-//! The framework reads all available bytes, answers `keep-alive`, and closes the connection if it
-//! has read a part of the next request. So the bytes that it may read are cut here. Only the
-//! framework decides what a request is: if the two do not agree, a cut that is too late changes
-//! nothing, and one that is too early makes the body time out.
+//! The framework reads all available bytes, answers `keep-alive`, and closes the connection if it has
+//! read a part of the next request. So this module cuts the bytes that the framework may read. Only the
+//! framework decides what a request is: if the two do not agree, a cut that is too late changes nothing,
+//! and one that is too early makes the body time out.
 
-/// The most fields of a head that are parsed; the framework takes no more.
+/// The maximum number of fields of a head that are parsed; the framework accepts no more.
 const FIELDS: usize = 256;
-/// The most digits of a length in bytes.
+/// The maximum number of digits of a length.
 const DIGITS: u32 = 15;
 /// A byte that cannot begin a chunk.
 const NO_CHUNK: u8 = 0;
@@ -20,9 +20,9 @@ const NO_LINE_END: u8 = b'\r';
 pub(super) enum RequestExtent {
     /// Unknown: all of them are passed on.
     Unknown,
-    /// This many.
+    /// This many bytes.
     Bytes(u64),
-    /// By chunks; this is the state between two bytes.
+    /// The bytes of chunks; this is the state of the parser between two bytes.
     Chunks(ChunkState),
     /// The chunks are broken: each further byte is replaced by this one.
     Broken(u8),
@@ -33,23 +33,23 @@ pub(super) enum RequestExtent {
 pub(super) enum ChunkState {
     /// In the digits of a size.
     Size { size: u64, digits: u32 },
-    /// In spaces behind them.
+    /// In spaces after the digits.
     Blanks(u64),
     /// In a chunk extension.
     Extension(u64),
-    /// Before the line feed of that line.
+    /// Before the line feed that ends the line of the size.
     SizeEnd(u64),
     /// Before this many bytes of data.
     Data(u64),
-    /// Before the end of the data's line.
+    /// Before the line end that follows the data.
     DataEnd(LineEnd),
-    /// At the beginning of a line behind the last chunk.
+    /// At the beginning of a line after the last chunk.
     Trailer(LineEnd),
     /// Within such a line.
     Field(LineEnd),
 }
 
-/// How much of a line's end has come. A line feed without a carriage return does not count, because
+/// How much of a line end has arrived. A line feed without a carriage return does not count, because
 /// servers disagree about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineEnd {
@@ -58,7 +58,7 @@ pub(super) enum LineEnd {
 }
 
 impl RequestExtent {
-    /// How long a whole head is, and how far the body behind it goes.
+    /// Returns the length of a complete head, and how many bytes of body follow it.
     pub(super) fn of(bytes: &[u8]) -> (usize, Self) {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut request = httparse::Request::new(&mut fields);
@@ -97,9 +97,9 @@ impl RequestExtent {
         self == Self::Bytes(0)
     }
 
-    /// Takes received bytes, and returns how many of them belong to the request. Bytes behind a mistake in
-    /// the chunks are replaced by a mistake that the framework recognises too: it reads a chunk without a
-    /// size as the last one.
+    /// Parses received bytes, and returns how many of them belong to the request. Bytes after an error in
+    /// the chunks are replaced by an error that the framework recognises too: it would read a chunk
+    /// without a size as the last one.
     pub(super) fn take(&mut self, bytes: &mut [u8]) -> usize {
         match self {
             Self::Unknown => bytes.len(),
@@ -117,7 +117,7 @@ impl RequestExtent {
                 let (next, taken) = chunk.over(bytes);
                 *self = next;
                 if let Self::Broken(stands_for_it) = next {
-                    // From the invalid byte.
+                    // The invalid byte is the first that is replaced.
                     let wrong = bytes.get_mut(taken.saturating_sub(1)..);
                     wrong.unwrap_or_default().fill(stands_for_it);
                     return bytes.len();
@@ -131,7 +131,7 @@ impl RequestExtent {
 impl ChunkState {
     const START: Self = Self::Size { size: 0, digits: 0 };
 
-    /// Parses these bytes: the state behind them, and how many were parsed.
+    /// Parses these bytes. Returns the state after them, and how many were parsed.
     fn over(self, bytes: &[u8]) -> (RequestExtent, usize) {
         let mut chunk = self;
         let mut taken = 0;
@@ -155,7 +155,7 @@ impl ChunkState {
         (RequestExtent::Chunks(chunk), taken)
     }
 
-    /// The state after a byte that is not data.
+    /// Returns the state after a byte that is not data.
     fn next(self, byte: u8) -> RequestExtent {
         use LineEnd::{Nothing, Return};
         let text = |byte: u8| byte >= b' ' && byte != 0x7f || byte == b'\t';
@@ -196,9 +196,9 @@ impl ChunkState {
     }
 }
 
-/// Whether the first line of a head is a method, a target and a version with one space between two
-/// (RFC 9112, 3): the framework would escape anything else, and serve another path than the requested
-/// one.
+/// Returns whether the first line of a head is a method, a target and a version, separated by single
+/// spaces (RFC 9112, 3). The framework would escape anything else, and serve another path than the
+/// requested one.
 pub(super) fn is_request_line(head: &[u8]) -> bool {
     let begins = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
     let head = head.get(begins.unwrap_or(0)..).unwrap_or_default();
@@ -217,7 +217,7 @@ pub(super) fn is_request_line(head: &[u8]) -> bool {
     three && words.next().is_none()
 }
 
-/// The value of a `Content-Length`; `None` if the framework may read it in another way.
+/// Returns the value of a `Content-Length`, or `None` if the framework may read it in another way.
 fn length(value: &[u8]) -> Option<u64> {
     let mut equal = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     let first = equal.next()?;
@@ -232,7 +232,8 @@ fn length(value: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// How many bytes of this text belong to its first request, when it comes in pieces of this size.
+    /// Returns how many bytes of this text belong to its first request, when it arrives in pieces of this
+    /// size.
     fn belongs(text: &str, pieces: usize) -> Option<usize> {
         let (head, mut extent) = RequestExtent::of(text.as_bytes());
         if extent == RequestExtent::Unknown {

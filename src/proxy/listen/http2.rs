@@ -1,4 +1,4 @@
-//! HTTP/2 connections of clients: they can be closed for others while no request is in flight.
+//! Serves HTTP/2 connections of clients, which can be closed to make room while no request is in flight.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::connection::Lifetime;
 use crate::proxy::listen::http2_session::Http2Session;
 
-/// How long a client has to take note that its idle connection ends: a request that it has sent
-/// meanwhile is answered.
+/// How long a client has to notice that its idle connection ends: a request that it has sent meanwhile is
+/// answered.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Serves one connection, and knows how many requests are in flight on it.
+/// Serves one connection, and counts the requests in flight on it.
 struct OneConnection<A> {
     app: Arc<A>,
     requests: watch::Sender<usize>,
 }
 
-/// One request among them.
+/// The guard of a request in flight; dropping it counts the request as ended.
 struct RequestGuard<'a>(&'a watch::Sender<usize>);
 
 impl Drop for RequestGuard<'_> {
@@ -64,8 +64,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for OneConnection<A
     }
 }
 
-/// Serves a connection until its end: the client's, that of its time without a request, or that of
-/// its place.
+/// Serves a connection until the client closes it, it has been idle for too long, or others need its
+/// place.
 pub(super) async fn serve<A, S>(stream: Box<CoalescingStream<S>>, app: Arc<A>, mut ends: Lifetime)
 where
     A: HttpServerApp + Send + Sync + 'static,
@@ -99,7 +99,7 @@ where
     }
 }
 
-/// Returns when others need the place of a connection on which nothing is under way.
+/// Returns when others need the place of a connection on which no request is in flight.
 async fn asked_to_close(limits: Option<&ConnectionLimits>, under_way: &mut watch::Receiver<usize>) {
     let Some(limits) = limits else {
         return pending().await;
@@ -114,7 +114,7 @@ async fn asked_to_close(limits: Option<&ConnectionLimits>, under_way: &mut watch
     }
 }
 
-/// Returns when the process leaves.
+/// Returns when the process shuts down.
 async fn shutdown_begins(leaving: &mut ShutdownWatch) {
     let _ = leaving.wait_for(|leaving| *leaving).await;
 }

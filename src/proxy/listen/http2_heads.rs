@@ -1,5 +1,5 @@
-//! How long heads may take over HTTP/2: the framework waits for the rest of one as long as its connection
-//! lives. The frames are followed here by their lengths and flags alone (RFC 9113, 4.1).
+//! Limits how long heads may take over HTTP/2: the framework waits for the rest of a head as long as its
+//! connection lives. This module reads only the lengths, types and flags of the frames (RFC 9113, 4.1).
 
 use std::future::Future;
 use std::io;
@@ -12,25 +12,25 @@ use tokio::time::{sleep, Sleep};
 
 use crate::proxy::limits::connection_limits::{ConnectionLimits, SlowStep};
 
-/// The first bytes of a connection (RFC 9113, 3.4).
+/// The length of the preface, the first bytes of a connection (RFC 9113, 3.4).
 const PREFACE: u32 = 24;
-/// The head of a frame.
+/// The length of a frame's head, in bytes.
 const FRAME: usize = 9;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 
-/// The heads that come over one connection.
+/// Measures the time of the heads that arrive over one connection.
 #[derive(Debug)]
 pub(super) struct Http2Heads {
     place: FramePosition,
-    /// When the head that is under way has taken too long.
+    /// The timer of the current head. The head has taken too long when it ends.
     until: Option<Pin<Box<Sleep>>>,
     time: Duration,
     connection_limits: Option<Arc<ConnectionLimits>>,
 }
 
-/// What the next byte belongs to.
+/// The part that the next byte belongs to, and whether a head has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FramePosition {
     next: FramePart,
@@ -39,15 +39,16 @@ struct FramePosition {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FramePart {
-    /// The connection preface, of which so many bytes are missing.
+    /// The connection preface, of which this many bytes are missing.
     Preface(u32),
-    /// A frame's head, of which so many bytes have come.
+    /// A frame's head, of which this many bytes have arrived.
     Frame([u8; FRAME], usize),
-    /// So much of a frame's content, and whether a head ends with it.
+    /// A frame's content, of which this many bytes are missing, and the state of the head after it.
     Content(u32, HeadState),
 }
 
-/// Whether the head of a request is under way. The greeting is one too, with the first frame.
+/// Whether the head of a request has begun and not ended. The preface and the first frame together count
+/// as a head too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum HeadState {
     Begun,
@@ -55,7 +56,7 @@ enum HeadState {
 }
 
 impl Http2Heads {
-    /// For a connection that has just begun.
+    /// Returns the state for a connection that has just begun.
     pub(super) fn new(time: Duration, connection_limits: Option<Arc<ConnectionLimits>>) -> Self {
         Self {
             place: FramePosition::START,
@@ -65,11 +66,12 @@ impl Http2Heads {
         }
     }
 
-    /// Notes what has come now, and asks to be called again when the head under way has had its time.
+    /// Records the bytes that have arrived now. Wakes the task of `context` when the time of the current
+    /// head is over, so that this is called again.
     ///
     /// # Errors
     ///
-    /// When it has.
+    /// When the time of the current head is over.
     pub(super) fn note(&mut self, came: &[u8], context: &mut Context<'_>) -> io::Result<()> {
         if self.place.pass(came) == PassedHeads::SomeHead {
             self.until = None;
@@ -90,7 +92,7 @@ impl Http2Heads {
     }
 }
 
-/// What ended among some bytes.
+/// Whether a head ended within some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PassedHeads {
     NoHead,
@@ -103,7 +105,8 @@ impl FramePosition {
         head: HeadState::Begun,
     };
 
-    /// Whether a head has begun and not ended, as far as is known: it may be that of any frame.
+    /// Returns whether a head has begun and not ended. An incomplete head of a frame counts as well,
+    /// because the frame may begin the head of a request.
     fn is_within_a_head(self) -> bool {
         self.head == HeadState::Begun || matches!(self.next, FramePart::Frame(_, 1..))
     }
@@ -195,7 +198,7 @@ mod tests {
                 }
                 assert_eq!(place.is_within_a_head(), *within, "{bytes:?} by {step}");
             }
-            // All of it but a byte of the next head.
+            // The same bytes, and the first byte of another frame.
             let mut place = FramePosition::START;
             let all = pieces.iter().flat_map(|(bytes, _)| bytes.clone());
             let all: Vec<u8> = all.chain([0]).collect();

@@ -1,10 +1,11 @@
-//! A request over HTTP/2 whose body has to come in time. The framework's own session waits for the next
-//! piece of a body as long as its connection lives; over HTTP/1.1 it has a time for it, which
-//! [`set_read_timeout`](Session::set_read_timeout) sets, and here that is so as well. Everything else is the
-//! framework's session.
+//! A session over HTTP/2 whose request body has to arrive in time. The framework's own session waits for
+//! the next piece of a body as long as its connection lives. Over HTTP/1.1 it limits this time, which
+//! [`set_read_timeout`](Session::set_read_timeout) sets, and this session does the same. It passes
+//! everything else to the framework's session.
 //!
-//! One thing the framework does for its own type alone: while it writes a body to a server that speaks HTTP/2, it
-//! watches whether the client has reset its stream. Here such a write ends with the server's time.
+//! One feature works only with the framework's own type: while the framework writes a body to a server
+//! that speaks HTTP/2, it notices when the client resets its stream. With this session, such a write ends
+//! only when the server's timeout is over.
 
 use std::time::Duration;
 
@@ -22,13 +23,13 @@ use pingora::protocols::Digest;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::timeout;
 
-/// What the framework gives a body over HTTP/1.1 unless it is told otherwise.
+/// The framework's default limit for the next piece of a body over HTTP/1.1.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Messages beside request and answer, which HTTP/2 has not.
+/// The type of messages besides request and answer, which HTTP/2 does not have.
 type Messages = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
-/// The session.
+/// An HTTP/2 session of the framework, with a time limit for each piece of the request body.
 pub(super) struct Http2Session {
     framed: HttpSession,
     read_timeout: Option<Duration>,

@@ -1,4 +1,4 @@
-//! How long a connection waits for its next request: one timer for its whole life.
+//! Limits how long a connection waits for its next request, with one timer for its whole life.
 
 use std::future::{poll_fn, Future};
 use std::pin::Pin;
@@ -8,17 +8,17 @@ use std::time::Duration;
 use tokio::time::{sleep_until, Instant, Sleep};
 
 /// Ends a wait that has lasted too long. A connection waits once for each of its requests, and nearly
-/// always for a moment only; so its timer is set again only when it rings.
+/// always only for a moment. So its timer is set again only when it fires.
 #[derive(Debug)]
 pub(super) struct IdleTimer {
     limit: Duration,
-    /// When this wait began.
+    /// When the current wait began.
     since: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
 impl IdleTimer {
-    /// For waits of this length at most.
+    /// Returns a timer for waits of this length at most.
     pub(super) fn new(limit: Duration) -> Self {
         let since = Instant::now();
         Self {
@@ -28,7 +28,7 @@ impl IdleTimer {
         }
     }
 
-    /// A wait begins now; returns when it has lasted too long.
+    /// Begins a wait, and returns when it has lasted too long.
     pub(super) async fn wait(&mut self) {
         self.since = Instant::now();
         poll_fn(|context| loop {
@@ -37,7 +37,7 @@ impl IdleTimer {
             if Instant::now() >= until {
                 return Poll::Ready(());
             }
-            // It was set for an earlier wait.
+            // The timer was set for an earlier wait.
             self.timer.as_mut().reset(until);
         })
         .await;
@@ -57,7 +57,7 @@ mod tests {
             let begun = Instant::now();
             let short = tokio::time::timeout(SECOND * pause, timer.wait()).await;
             assert!(short.is_err(), "over after {:?}", begun.elapsed());
-            // A request takes its time, which is none of the wait's.
+            // The time of a request does not count as waiting.
             tokio::time::sleep(SECOND * 25).await;
         }
         for _ in 0..2 {

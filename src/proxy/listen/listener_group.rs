@@ -1,5 +1,5 @@
-//! Hedgerow's own listeners: the framework's listening service closes sockets while connections
-//! wait in them, and cannot say whether any connection is left (pingora 2.5).
+//! Hedgerow's own listeners: the framework's listening service closes sockets while connections wait in
+//! them, and cannot report whether any connection is left (pingora 2.5).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -21,17 +21,18 @@ use crate::proxy::listen::drain::{Drain, ListenerConnections};
 use crate::proxy::server_error::ServerError;
 use crate::proxy::telemetry::tasks::CountedRuntime;
 
-/// The most connections that the kernel queues until they are accepted; its own limit may be lower.
+/// The maximum number of connections that the kernel queues until they are accepted; its own limit may be
+/// lower.
 const BACKLOG: i32 = 65_535;
 
-/// An address that is listened on.
+/// A listening socket and its address.
 pub(crate) struct BoundSocket {
     pub(crate) address: SocketAddr,
     listener: TcpListener,
 }
 
 impl BoundSocket {
-    /// Listens on an address; on a free port for port 0.
+    /// Listens on an address, or on a free port if its port is 0.
     pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
         Self::of(TcpListener::bind(address)?)
     }
@@ -52,7 +53,7 @@ impl BoundSocket {
     }
 }
 
-/// An application of the framework behind listeners that can open and close while it serves.
+/// An application of the framework, and listeners for it that can open and close while it serves.
 pub(crate) struct ListenerGroup<A> {
     app: Arc<A>,
     drain: Arc<Drain>,
@@ -62,13 +63,13 @@ pub(crate) struct ListenerGroup<A> {
     /// Answers Segment's calls without the framework; none for the operator's listeners.
     direct: Option<DirectIntake>,
     listeners: Mutex<Vec<OpenListener>>,
-    /// The runtime that serves its connections, once the server runs.
+    /// The runtime that serves the connections, once the server runs.
     runtime: OnceLock<Handle>,
 }
 
 /// One address of a group.
 struct OpenListener {
-    /// As the configuration has it: its port may be 0.
+    /// The address in the configuration: its port may be 0.
     configured: SocketAddr,
     address: SocketAddr,
     options: Arc<ArcSwap<ListenerOptions>>,
@@ -76,10 +77,11 @@ struct OpenListener {
 }
 
 enum OpenState {
-    /// It listens, and this is a duplicate of its socket; connections wait until the server runs.
+    /// The socket listens, and its connections wait until the server runs. The second value is a
+    /// duplicate of the socket.
     Waiting(TcpListener, OwnedFd),
     Open(Arc<ListenerConnections>),
-    /// Between the two states.
+    /// The state only while the listener changes from `Waiting` to `Open`.
     Closed,
 }
 
@@ -93,13 +95,14 @@ impl OpenState {
     }
 }
 
-/// The listeners that a group will have: existing ones stay, new ones listen already.
+/// The listeners that a group will have. Existing listeners stay as they are; the sockets of new ones
+/// listen already.
 pub(crate) struct ListenerPlan {
     listeners: Vec<(SocketAddr, ListenerOptions, Option<BoundSocket>)>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
-    /// A group without listeners. Connections may wait `idle` seconds for their next request.
+    /// Returns a group without listeners. Connections may wait `idle` seconds for their next request.
     pub(crate) fn new(app: A, drain: Arc<Drain>, idle: u64) -> Self {
         Self {
             app: Arc::new(app),
@@ -118,13 +121,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
         self
     }
 
-    /// Answers Segment's calls with this if they do not need the framework.
+    /// Makes `direct` answer Segment's calls if they do not need the framework.
     pub(crate) fn directly(mut self, direct: DirectIntake) -> Self {
         self.direct = Some(direct);
         self
     }
 
-    /// Its addresses, in order.
+    /// Returns the addresses of the listeners, in order.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners()
             .iter()
@@ -132,7 +135,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
             .collect()
     }
 
-    /// Duplicates of its sockets, for a successor.
+    /// Returns duplicates of the sockets, for a successor.
     pub(crate) fn sockets(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
         let listeners = self.listeners();
         let sockets = listeners.iter();
@@ -144,7 +147,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
     ///
     /// # Errors
     ///
-    /// The first address that cannot be listened on. Nothing has changed then.
+    /// When an address cannot be listened on. The error names the first one, and nothing has changed
+    /// then.
     pub(crate) fn plan(
         &self,
         wanted: Vec<(SocketAddr, ListenerOptions)>,
@@ -178,7 +182,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
     ///
     /// # Errors
     ///
-    /// When the system has no descriptor left for a new listener. The ones before it are then open.
+    /// When the system has no descriptor left for a new listener. All other planned listeners are open
+    /// then.
     pub(crate) fn activate(&self, plan: ListenerPlan) -> io::Result<()> {
         let mut listeners = self.listeners();
         let mut before = std::mem::take(&mut *listeners);
@@ -234,7 +239,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
         }
     }
 
-    /// Whether each listener is open, so that connections are served.
+    /// Returns whether each listener is open, so that connections are served.
     pub(crate) fn is_open(&self) -> bool {
         let listeners = self.listeners();
         let mut listeners = listeners.iter();
@@ -275,7 +280,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
     }
 }
 
-/// A group as a service of the framework.
+/// Runs a group as a service of the framework.
 pub(crate) struct ListenerService<A> {
     name: &'static str,
     group: Arc<ListenerGroup<A>>,

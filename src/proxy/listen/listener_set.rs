@@ -23,7 +23,8 @@ use crate::proxy::listen::tls;
 use crate::proxy::server_error::ServerError;
 use crate::proxy::site::Site;
 
-/// How often an address is tried that another listener of this process may be closing.
+/// The number of attempts to listen on an address, because another listener of this process may still be
+/// closing there.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -43,7 +44,7 @@ pub(crate) struct Plans {
 }
 
 impl ListenerSet {
-    /// No listeners yet.
+    /// Returns a set of groups that have no listeners yet.
     pub(crate) fn new(app: HttpProxy<Site>, hedgerow: &Hedgerow, drain: &Arc<Drain>) -> Self {
         let long_lived = &hedgerow.shared.long_lived;
         let idle = long_lived.idle_seconds;
@@ -97,7 +98,7 @@ impl ListenerSet {
         })
     }
 
-    /// The same while the server serves.
+    /// Does the same as `plan` while the server serves, and tries again if an address is in use.
     ///
     /// # Errors
     ///
@@ -128,7 +129,7 @@ impl ListenerSet {
         self.health.activate(plans.health)
     }
 
-    /// A duplicate of every socket, for a successor.
+    /// Returns a duplicate of every socket, for a successor.
     pub(crate) fn sockets(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
         let mut sockets = self.site.sockets()?;
         sockets.extend(self.admin.sockets()?);
@@ -137,7 +138,7 @@ impl ListenerSet {
     }
 }
 
-/// The admin pages, while the configuration has them.
+/// Serves the admin pages, while the configuration has them.
 struct AdminHandler(Hedgerow);
 
 impl Handler for AdminHandler {

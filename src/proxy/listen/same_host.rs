@@ -1,21 +1,23 @@
-//! Requests that name the whole address, and a `Host` that is the same host in other letters.
+//! Corrects requests whose target is a whole URL, and whose `Host` field is the same host in another
+//! spelling.
 //!
-//! The framework compares the two byte by byte, and refuses such a request. RFC 9112, 3.2.2, has the host of
-//! the address in place of the header's, so that stands here for both where they are equal.
+//! The framework compares the two byte by byte, and refuses such a request. By RFC 9112, 3.2.2, the host
+//! of the target replaces that of the field, so this module writes it into the field if both are the same
+//! host.
 
 use bytes::BytesMut;
 
 use crate::site::head::{is_same_host, split_target};
 
-/// Heads with more fields are the framework's to judge.
+/// Heads with more fields go to the framework unchanged.
 const FIELDS: usize = 128;
 
-/// The bytes that a request begins with, its whole head among them, with one host in them where both are the
-/// same. Others stay as they came.
+/// Takes the first bytes of a request, which contain its whole head. Replaces the `Host` by the host of
+/// the target if both are the same host, and returns all other requests unchanged.
 pub(super) fn name_one_host(begun: BytesMut) -> BytesMut {
     let target = begun.iter().position(|byte| *byte == b' ');
     let first = target.and_then(|blank| begun.get(blank + 1));
-    // Nearly all of them ask for a path.
+    // The target of nearly all requests is a path.
     if matches!(first, None | Some(b'/' | b'*')) {
         return begun;
     }

@@ -1,4 +1,4 @@
-//! The certificates of listeners, chosen by the name that a client asks for.
+//! The certificates of listeners, which are chosen by the name that a client requests.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,8 +23,8 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// The protocol by which an authority validates a name (RFC 8737, 6.2).
 pub(crate) const CHALLENGE: &[u8] = b"acme-tls/1";
 
-/// Answers TLS handshakes at a listener. The first certificate is for clients that name no host, or
-/// a host that no certificate has.
+/// Returns an acceptor for the TLS handshakes of a listener. Clients that name no host, or a host that no
+/// certificate has, get the first certificate that they support.
 ///
 /// # Errors
 ///
@@ -58,11 +58,11 @@ pub(crate) fn acceptor<'t>(
     Ok(Acceptor::from_server_config(Arc::new(config)))
 }
 
-/// Whether a certificate and its key can be used.
+/// Checks whether a certificate and its key can be used.
 ///
 /// # Errors
 ///
-/// Why not.
+/// When they cannot be used.
 pub(crate) fn check(tls: &TlsFiles) -> Result<(), ServerError> {
     install_default_crypto_provider();
     load(tls).map(drop)
@@ -100,10 +100,10 @@ fn signing(
 /// The certificates of a listener.
 #[derive(Debug, Default)]
 struct ListenerCertificates {
-    /// Those from files, by the names in them, lower case.
+    /// The certificates from files, by the names in them, in lower case.
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
     all: Vec<CertificateSource>,
-    /// The proofs for authorities, if a certificate is proven over TLS.
+    /// The responses to the challenges of authorities, if a name is validated over TLS.
     responses: Option<Arc<ChallengeResponses>>,
 }
 
@@ -126,13 +126,13 @@ impl CertificateSource {
 /// Which certificates fit a name.
 #[derive(Debug)]
 enum CertificateChoice<'a> {
-    /// These, for one name.
+    /// These certificates, which all have the name.
     Files(&'a [Arc<CertifiedKey>]),
-    /// This one.
+    /// This certificate.
     One(Arc<CertifiedKey>),
     /// A certificate that is not issued yet: a client would refuse every other certificate.
     Awaited,
-    /// All equally.
+    /// Every certificate equally.
     Any,
 }
 
@@ -145,8 +145,9 @@ impl ListenerCertificates {
         self.all.push(CertificateSource::File(key));
     }
 
-    /// The certificates for a name: its own, otherwise the wildcard ones that match it (RFC 9525,
-    /// 6.3), otherwise all.
+    /// Returns the certificates for a name: its own, otherwise the wildcard ones that match it (RFC 9525,
+    /// 6.3), otherwise all. While the name's own certificate is not issued yet, it returns `Awaited`
+    /// instead of all.
     fn of(&self, name: Option<&str>) -> CertificateChoice<'_> {
         let Some(name) = name.map(str::to_ascii_lowercase) else {
             return CertificateChoice::Any;
@@ -202,8 +203,8 @@ impl ResolvesServerCert for ListenerCertificates {
     }
 }
 
-/// Whether a client offers only the protocol of authorities: other clients never get a challenge
-/// certificate.
+/// Returns whether a client offers the challenge protocol and neither HTTP protocol. Other clients never
+/// get a challenge certificate.
 fn is_tls_alpn_challenge(hello: &ClientHello<'_>) -> bool {
     let mut challenge = false;
     for protocol in hello.alpn().into_iter().flatten() {

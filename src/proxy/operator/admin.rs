@@ -7,24 +7,27 @@ use crate::admin::{Admin, Health, ProxyState, Unready};
 use crate::proxy::hedgerow::Hedgerow;
 
 impl Hedgerow {
-    /// The pages of `admin`, unless it is off. The `hedgerow` binary serves them on their address;
-    /// another proxy does it with [`HandlerApp`](crate::proxy::Plain), where it wants them.
+    /// Returns the admin pages, or `None` if `admin` is off. The `hedgerow` binary serves them on their
+    /// address; another proxy serves them with [`HandlerApp`](crate::proxy::HandlerApp), where it wants
+    /// them.
     pub fn admin(&self) -> Option<Arc<Admin>> {
         self.current().admin.clone()
     }
 
-    /// The current state for the admin page.
+    /// Returns the current state for the admin page.
     #[doc(hidden)]
     pub fn state(&self) -> ProxyState {
         self.current().state()
     }
 
-    /// Why no requests should come here now; empty when they should.
+    /// Returns the reasons why this process should get no requests now. The list is empty when it should
+    /// get them.
     pub fn unready(&self) -> Vec<Unready> {
         self.current().unready()
     }
 
-    /// Health on a separate address, without the pages of the admin address.
+    /// Returns the handler for health checks on a separate address, without the pages of the admin
+    /// address.
     pub fn health(&self) -> Arc<Health> {
         let hedgerow = self.clone();
         Arc::new(Health::new(move || hedgerow.unready()))

@@ -1,4 +1,4 @@
-//! The operator's tools: admin pages, access log, counters, `doctor`.
+//! The operator's tools: admin pages, `doctor`, and the comparison with a running process.
 
 pub(crate) mod admin;
 #[cfg(feature = "server")]

@@ -1,4 +1,4 @@
-//! The configuration of a running process, read from its admin address.
+//! Reads the configuration of a running process from its admin address.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::proxy::outbound::upstream::Timeouts;
 
 use super::doctor::probe::Probe;
 
-/// How long the other process may take.
+/// How long the other process may take to answer.
 const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(3),
     exchange: Duration::from_secs(10),
@@ -31,7 +31,8 @@ pub struct Running {
     pub differences: Vec<Difference>,
     /// The number of the active configuration.
     pub generation: u64,
-    /// Why its last change was refused, and when in seconds since 1970; none if it became active.
+    /// When its last change was refused, in seconds since 1970, and why; `None` if that change became
+    /// active.
     pub last_refusal: Option<(i64, String)>,
 }
 
@@ -39,16 +40,16 @@ pub struct Running {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RunningError {
-    /// There is nothing to verify its certificate with.
+    /// There are no authorities with which its certificate could be verified.
     #[error(transparent)]
     Build(#[from] BuildError),
     /// The system has no random bits.
     #[error("no random bits: {0}")]
     Random(String),
-    /// It did not answer.
+    /// The process did not answer.
     #[error("no answer ({0}): is `admin` of the running process at this address?")]
     NoAnswer(&'static str),
-    /// It wants the token of its live view.
+    /// The process requires the token of its `admin`.
     #[error(
         "it needs the token of its `admin`, but this file has none or another one; set it with \
          --token env:NAME"
@@ -57,12 +58,12 @@ pub enum RunningError {
     /// The process refuses, and gives the reason.
     #[error("it answers {status}: {says}")]
     Refused {
-        /// Its status.
+        /// The status of its answer.
         status: u16,
         /// The first line of its answer.
         says: String,
     },
-    /// The answer comes from something else than Hedgerow.
+    /// The answer is not that of this version of Hedgerow.
     #[error("the answer there is not that of this version of Hedgerow")]
     SomethingElse,
 }
@@ -71,7 +72,7 @@ pub enum RunningError {
 ///
 /// # Errors
 ///
-/// When the process does not answer the question.
+/// When the process does not answer, or refuses to show its configuration.
 pub async fn compare_with_running(
     url: &Host,
     token: Option<&AccessToken>,

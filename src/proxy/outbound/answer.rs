@@ -1,5 +1,5 @@
-//! An upstream's answer over HTTP/1.x as it comes in: its head, and where its body ends
-//! (RFC 9112, 6.3 and 7.1).
+//! Parses an upstream's answer over HTTP/1.x while it arrives: its head, and where its body ends (RFC
+//! 9112, 6.3 and 7.1).
 
 use std::mem::MaybeUninit;
 use std::time::SystemTime;
@@ -12,24 +12,24 @@ use super::retry_after;
 
 /// A head with more fields than this is refused.
 const FIELDS: usize = 128;
-/// The largest head, and the largest trailers, in bytes.
+/// The maximum length of a head, and of the trailers, in bytes.
 const LONGEST: usize = 64 * 1024;
-/// The longest line of a chunk's size, with its extensions, in bytes.
+/// The maximum length of the line with a chunk's size and its extensions, in bytes.
 const LONGEST_CHUNK_LINE: usize = 8 * 1024;
 
 /// How the reading of a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyEnd {
     Whole,
-    /// There is more than is wanted.
+    /// The body is longer than the caller allows.
     TooLarge,
 }
 
-/// The received bytes are no HTTP answer.
+/// The error for received bytes that are no HTTP answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotHttp;
 
-/// Which fields of a head the caller looks at.
+/// Which fields of a head the caller reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WantedFields {
     /// Only those with a field in [`AnswerHead`].
@@ -41,11 +41,11 @@ pub(crate) enum WantedFields {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AnswerHead {
     pub(crate) status: StatusCode,
-    /// The body is a web page.
+    /// Whether the body is a web page.
     pub(crate) html: bool,
     /// `Retry-After` in seconds.
     pub(crate) retry_after: Option<u32>,
-    /// All of them, if they were asked for.
+    /// All fields if `WantedFields::All` was requested, otherwise none.
     pub(crate) fields: HeaderMap,
 }
 
@@ -72,19 +72,19 @@ impl AnswerHead {
     }
 }
 
-/// A head that has come in whole.
+/// A complete head.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Parsed {
     pub(crate) head: AnswerHead,
     pub(crate) body: AnswerBody,
-    /// Its length in bytes; the body begins behind it.
+    /// The length of the head in bytes; the body begins after it.
     pub(crate) length: usize,
 }
 
-/// The head at the beginning of the received bytes; nothing until it is complete.
+/// Parses the head at the beginning of the received bytes. Returns `None` while it is not complete.
 pub(crate) fn parse(received: &[u8], fields: WantedFields) -> Result<Option<Parsed>, NotHttp> {
     let mut parser = ParserConfig::default();
-    // As the framework reads them.
+    // The framework accepts these two as well.
     parser.allow_spaces_after_header_name_in_responses(true);
     parser.allow_obsolete_multiline_headers_in_responses(true);
     let mut lines = [const { MaybeUninit::uninit() }; FIELDS];
@@ -175,11 +175,11 @@ impl HeadFraming {
             }
         };
         let keeps = match self.minor {
-            // HTTP/1.0 has no chunks: an answer with them cannot be understood.
+            // HTTP/1.0 has no chunks: the end of an answer with them is uncertain.
             0 => self.keep && !self.close && !self.coded,
             _ => !self.close,
         };
-        // Two ways to end one body are used to smuggle requests.
+        // A head that states the end of its body in two ways may be used to smuggle requests.
         let doubtful = self.coded && self.length.is_some();
         let persistent = keeps && !doubtful && framing != BodyFraming::UntilClose;
         AnswerBody {
@@ -193,7 +193,7 @@ impl HeadFraming {
     }
 }
 
-/// Whether the connection outlives the answer.
+/// Whether the connection stays open after the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Persistence {
     Keeps,
@@ -209,15 +209,15 @@ pub(crate) struct AnswerBody {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BodyFraming {
-    /// This many bytes are left of it.
+    /// This many bytes of the body are left.
     Length(u64),
-    /// A chunk's length comes next.
+    /// The line with a chunk's length is next.
     ChunkLine,
-    /// This many bytes are left of a chunk.
+    /// This many bytes of a chunk are left.
     Chunk(u64),
-    /// The line's end behind a chunk.
+    /// The line end after a chunk is next.
     ChunkEnd,
-    /// Behind the last chunk: trailers up to an empty line, and how many bytes of them have come.
+    /// The trailers after the last chunk, up to an empty line. This many of their bytes have been read.
     Trailers(usize),
     UntilClose,
     End,
@@ -294,7 +294,7 @@ impl AnswerBody {
         Ok(next)
     }
 
-    /// The connection was closed; whether the body is whole.
+    /// Records that the connection was closed. Fails if the body is not complete.
     pub(crate) fn closed(&mut self) -> Result<(), NotHttp> {
         match self.framing {
             BodyFraming::UntilClose | BodyFraming::End => {
@@ -305,7 +305,7 @@ impl AnswerBody {
         }
     }
 
-    /// Whether the next request may go over the same connection.
+    /// Returns whether the next request may use the same connection.
     pub(crate) fn is_reusable(&self) -> bool {
         self.framing == BodyFraming::End && self.persistence == Persistence::Keeps
     }

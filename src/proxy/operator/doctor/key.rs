@@ -1,6 +1,6 @@
-//! Whether PostHog has a project with a key. Its capture answers 200 to every key of the right
-//! form, and drops events with a key of another region. The configuration that posthog-js requests
-//! exists only for real keys (posthog-ingestion 6.6).
+//! Checks whether PostHog has a project with a key. Its capture answers 200 to every key of the right
+//! form, and drops events with a key of another region. The configuration that posthog-js requests exists
+//! only for real keys (posthog-ingestion 6.6).
 
 use bytes::Bytes;
 
@@ -30,7 +30,7 @@ pub(super) async fn examine(project: &Project, config: &Config) -> Option<Findin
     Some(doctor::key(&project.name, here, elsewhere, place))
 }
 
-/// `None` if the answer does not decide it.
+/// Asks a host whether it knows the project's key. Returns `None` if the answer does not decide it.
 async fn look_up_key(project: &Project, host: &Host, config: &Config) -> Option<KeyKnown> {
     let key = project.api_key.expose();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -49,7 +49,7 @@ async fn look_up_key(project: &Project, host: &Host, config: &Config) -> Option<
     }
 }
 
-/// The warnings for projects whose key PostHog's cloud does not know. `doctor` does not ask
+/// Returns the warnings for projects whose key PostHog's cloud does not know. `doctor` does not ask
 /// self-hosted PostHogs, because older versions lack this endpoint.
 pub async fn unknown_keys(config: &Config) -> Vec<String> {
     let mut said = Vec::new();

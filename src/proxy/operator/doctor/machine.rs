@@ -1,4 +1,4 @@
-//! This machine: the requirements of a start, the disk, the certificates, the limits.
+//! Checks this machine: the requirements of a start, the disk, the certificates, the limits.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use crate::proxy::build_error::BuildError;
 use crate::proxy::lifecycle::start_check::check_server;
 use crate::proxy::server_error::ServerError;
 
-/// Looks at it. Opens no connection, except to a spool that several machines share.
+/// Examines this machine. Opens no connection, except to a spool that several machines share.
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let start = check_server(config.clone());
@@ -40,7 +40,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
             findings.extend(certificate(&tls.certificate));
         }
         for settings in listener.ordered_certificates() {
-            // Listeners may have the same one.
+            // Several listeners may use the same certificate.
             if !ordered.contains(&settings) {
                 ordered.push(settings);
                 findings.extend(acme::examine(settings));
@@ -51,7 +51,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// The advice for a failed start.
+/// Returns the advice for a failed start.
 fn remedy(refusal: &ServerError) -> &'static str {
     match refusal {
         ServerError::Build(BuildError::Library { .. }) => {
@@ -74,7 +74,8 @@ fn remedy(refusal: &ServerError) -> &'static str {
 }
 
 fn spool(spool: &SpoolConfig, largest_event: usize) -> Vec<Finding> {
-    // A separate thread: asking a shared spool needs a connection, which needs its own runtime.
+    // This needs a separate thread: the check of a shared spool opens a connection, which needs its own
+    // runtime.
     let examined = std::thread::scope(|scope| {
         let backend = || spool.place.backend().examine(spool.limits(), largest_event);
         scope.spawn(backend).join()
@@ -101,7 +102,7 @@ fn spool(spool: &SpoolConfig, largest_event: usize) -> Vec<Finding> {
     findings
 }
 
-/// The first certificate of the file is the listener's own.
+/// Examines the first certificate of a file, which is the listener's own.
 fn certificate(file: &Path) -> Option<Finding> {
     let pem = std::fs::read(file).ok()?;
     let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).ok()?;

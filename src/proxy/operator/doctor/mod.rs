@@ -31,7 +31,7 @@ pub use key::unknown_keys;
 /// The event that is sent to each project.
 pub const TEST_EVENT: &str = "hedgerow_doctor";
 
-/// Looks at everything that a configuration names, and with the site's URL at the way from outside.
+/// Examines everything that a configuration names and, if the site's URL is given, the path from outside.
 /// Sends one event named [`TEST_EVENT`] to each project, and one more over the URL.
 pub async fn examine(config: &Config, url: Option<&Host>) -> Vec<Finding> {
     let mut findings = machine::examine(config);
@@ -78,7 +78,8 @@ fn timeouts(config: &Config) -> Timeouts {
     }
 }
 
-/// The addresses of a name, and a connection to one of them. Whether there was one.
+/// Looks up the addresses of a host and connects to one of them. Returns whether a connection was
+/// possible.
 async fn examine_connection(
     about: &str,
     host: &Host,
@@ -102,7 +103,7 @@ async fn examine_connection(
         1 => String::new(),
         count => format!(" and {} more", count - 1),
     };
-    // An address needs no name server.
+    // A host that is given as an IP address needs no DNS.
     if host.address().is_none() {
         let said = format!("{name} is {}{more}", first.ip());
         findings.push(Finding::ok(dns, said));
@@ -130,7 +131,7 @@ async fn examine_connection(
     false
 }
 
-/// PostHog's answer to one event.
+/// Sends one event, and evaluates PostHog's answer.
 async fn event(project: &Project, config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (tls, about) = (
@@ -204,7 +205,7 @@ async fn event(project: &Project, config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// A random one.
+/// Returns a random UUID.
 fn uuid() -> String {
     let bits = random_bits().to_be_bytes();
     uuid::Builder::from_random_bytes(bits)

@@ -1,4 +1,4 @@
-//! The way from outside, as a page's requests take it.
+//! Checks the path from outside, which a page's requests take.
 
 use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::Engine as _;
@@ -16,10 +16,10 @@ use super::probe::{Probe, ProbeAnswer};
 use super::{timeouts, uuid, TEST_EVENT};
 use crate::proxy::outbound::pools::ConnectionPools;
 
-/// Text as pages send it, and as the web's caches see it.
+/// The content type of a page's calls, which send their JSON as plain text.
 const JSON: (&str, &str) = ("content-type", "text/plain");
 
-/// Asks for the path of the configuration's first Segment route below `url`.
+/// Sends calls to the Segment route that visitors of `url` use, and evaluates the answers.
 pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
     const ABOUT: &str = "from outside";
     let Some((layout, key)) = installation(config, url) else {
@@ -37,7 +37,7 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
     let asking = Probe::new(url, connections, timeouts(config));
     let track = format!("{}/t", layout.calls_path());
     let address = format!("{url}{track}");
-    // No message: only Hedgerow has an answer of this kind, and nothing is delivered.
+    // The body is not a message: only Hedgerow answers it in this way, and nothing is delivered.
     let login = key
         .as_deref()
         .map(|key| format!("Basic {}", BASE64.encode(format!("{key}:"))));
@@ -98,7 +98,7 @@ fn seen(answer: &ProbeAnswer) -> OutsideAnswer<'_> {
     }
 }
 
-/// The layout of the route that visitors of this host use, and the key they send.
+/// Returns the layout of the route that visitors of this host use, and the write key that they send.
 fn installation(config: &Config, url: &Host) -> Option<(Layout, Option<String>)> {
     let host: Option<SiteHost> = url.name().parse().ok();
     let named = host.as_ref().map_or(PageHost::Every, PageHost::Named);
@@ -123,7 +123,8 @@ fn installation(config: &Config, url: &Host) -> Option<(Layout, Option<String>)>
     })
 }
 
-/// The address that Hedgerow saw, read where its live view is. One event goes to PostHog.
+/// Returns the client address that Hedgerow saw, which it reads from the live view. Sends one event to
+/// PostHog.
 async fn client_address_seen(
     config: &Config,
     outside: &Probe,

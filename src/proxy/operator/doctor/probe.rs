@@ -1,4 +1,4 @@
-//! One request and its whole answer.
+//! Sends one request and reads its whole answer.
 
 use std::sync::Arc;
 
@@ -15,24 +15,24 @@ use crate::proxy::outbound::{
     AnswerHead, Client, ConnectionPool, Template, UpstreamRequest, WantedFields,
 };
 
-/// The most of an answer that is read, in bytes: the live view's answers are the largest.
+/// The maximum length of an answer, in bytes: the live view's answers are the longest.
 const LIMIT: usize = 8 << 20;
 
-/// A host that is asked.
+/// A client for the requests to one host.
 pub(in crate::proxy::operator) struct Probe {
     client: Client,
     authority: String,
     base_path: String,
 }
 
-/// The answer.
+/// The head and the whole body of an answer.
 pub(in crate::proxy::operator) struct ProbeAnswer {
     pub(in crate::proxy::operator) head: AnswerHead,
     pub(in crate::proxy::operator) body: String,
 }
 
 impl ProbeAnswer {
-    /// A header field that is text.
+    /// Returns a header field if it exists and is text.
     pub(in crate::proxy::operator) fn field(&self, name: &str) -> Option<&str> {
         self.head.fields.get(name)?.to_str().ok()
     }
@@ -52,7 +52,7 @@ impl Probe {
         }
     }
 
-    /// Asks once, and does not follow where an answer leads.
+    /// Sends one request, and does not follow redirects.
     pub(in crate::proxy::operator) async fn ask(
         &self,
         method: &str,
