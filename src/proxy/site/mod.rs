@@ -51,8 +51,8 @@ use site_state::RouteUpstream;
 pub(in crate::proxy) use site_state::SiteState;
 use uploads::BodySpeed;
 
-/// The site proxy: Segment routes are Hedgerow's, `posthog` and `origin` routes are proxied, the
-/// rest is 404. All clones are one.
+/// The site proxy: Hedgerow answers Segment routes itself, proxies `posthog` and `origin` routes,
+/// and answers everything else with 404. All clones share one state.
 #[derive(Debug, Clone)]
 pub struct Site {
     shared: Arc<SiteShared>,
@@ -65,12 +65,12 @@ struct SiteShared {
 }
 
 impl Site {
-    /// The site proxy around this Hedgerow, for the routes of its configuration.
+    /// Creates the site proxy around this Hedgerow, for the routes of its configuration.
     ///
     /// # Errors
     ///
-    /// When the snippet for an origin's pages has no route, or there is
-    /// nothing to verify PostHog's host with.
+    /// When the snippet for an origin's pages has no route, or no certificates can be found to
+    /// verify PostHog's host with.
     pub fn new(hedgerow: Hedgerow) -> Result<Self, BuildError> {
         let site_state = SiteState::new(hedgerow.current(), None)?;
         Ok(Self {
@@ -103,14 +103,14 @@ impl Site {
         Ok(Arc::new(SiteState::new(active, Some(&before))?))
     }
 
-    /// Puts it instead of the other.
+    /// Replaces the active configuration by a prepared one.
     pub(in crate::proxy) fn activate(&self, next: Arc<SiteState>) {
         let hedgerow = &self.shared.hedgerow.shared;
         hedgerow.activate(Arc::clone(&next.active));
         self.shared.site_state.store(next);
     }
 
-    /// Looks after the health of origins' servers on the current runtime.
+    /// Starts the health checks of the origins' servers on the current runtime.
     pub(in crate::proxy) fn watch_health(&self) {
         self.shared.site_state.load().watch_health();
     }
@@ -145,8 +145,8 @@ impl ProxyHttp for Site {
         }
     }
 
-    /// None: the framework would put its compression here, switched off, and ask it about every
-    /// request all the same.
+    /// Adds no module: the default would add the framework's compression, which is switched off
+    /// but still called for every request.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn request_filter(
@@ -158,8 +158,8 @@ impl ProxyHttp for Site {
         let active = &site_state.active;
         end_when_idle(session, active.long_lived.idle_seconds);
         end_when_stuck(session, active.long_lived.unread);
-        // A client that has ended its half waits for its answer (RFC 9112, 9.6); and a page that closes
-        // has sent its last events all the same.
+        // A client that has closed its sending half still waits for the answer (RFC 9112, 9.6); and the
+        // last events of a page that closes must be delivered.
         session.set_abort_on_close(false);
         if let Err(fault) = head(session).check() {
             return context.refuse_head(session, fault).await;
@@ -190,7 +190,7 @@ impl ProxyHttp for Site {
         if let RouteAction::Segment(segment) = &route.does {
             let intake = Intake::new(active, segment, route.number);
             let mut exchange = FrameworkRequest::new(session, active.framing());
-            // Boxed: proxied requests do not hold the memory that this needs.
+            // Boxed, so that the futures of proxied requests do not reserve memory for it.
             Box::pin(intake.serve(&mut exchange, tail_at)).await;
             return Ok(true);
         }
@@ -396,8 +396,8 @@ impl ProxyHttp for Site {
         {
             server.keepalive().was_closed_early();
         }
-        // PostHog knows an event again by its id, so its POSTs may be repeated over a new
-        // connection when the pooled one was closed by the peer.
+        // PostHog deduplicates events by their id, so its POSTs may be repeated over a new
+        // connection if the peer has closed the pooled one.
         let repeatable = matches!(context.way, SiteTarget::PostHog(..))
             || session.req_header().method.is_idempotent();
         if repeatable && !session.as_ref().retry_buffer_truncated() {
@@ -438,7 +438,7 @@ impl ProxyHttp for Site {
             code = 503;
             context.answered = Some(RequestOutcome::SlowBody);
         }
-        // The interim ones before it are none.
+        // Interim answers do not count as the start of the answer.
         let begun = session.response_written();
         let begun = begun.is_some_and(|response| !response.status.is_informational());
         context.report(
@@ -468,10 +468,10 @@ impl ProxyHttp for Site {
         }
     }
 
-    /// After the answer, ours or an upstream's.
+    /// Runs after every answer, whether Hedgerow or an upstream gave it.
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut SiteContext) {
         context.relayed(session);
-        // Recordings are large, and PostHog rejects a large one before it has ended.
+        // Recordings are large, and PostHog rejects one that is too large before its body has ended.
         if matches!(context.way, SiteTarget::PostHog(..) | SiteTarget::Answered) {
             // A client that expects `100 Continue` reads before it sends.
             let waits = context.body == 0 && session.get_header(http::header::EXPECT).is_some();
