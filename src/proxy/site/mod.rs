@@ -69,8 +69,8 @@ impl Site {
     ///
     /// # Errors
     ///
-    /// When the snippet for an origin's pages has no route, or no certificates can be found to
-    /// verify PostHog's host with.
+    /// When the snippet for an origin's pages has no route, or there are no certificate authorities
+    /// to verify PostHog's host with.
     pub fn new(hedgerow: Hedgerow) -> Result<Self, BuildError> {
         let site_state = SiteState::new(hedgerow.current(), None)?;
         Ok(Self {
@@ -482,7 +482,7 @@ impl ProxyHttp for Site {
     }
 
     /// The framework's own line would contain the server's answer, including cookies, and a path
-    /// that may contain a project's key; `Site::report` logs what an operator needs.
+    /// that may contain a project's key; `SiteContext::report` logs what an operator needs.
     fn suppress_error_log(&self, _: &Session, _: &SiteContext, _: &Error) -> bool {
         true
     }

@@ -1,5 +1,5 @@
-//! How fast the body of a proxied request comes. The framework reads it, so that it is seen piece by
-//! piece; how long it waits for the next one is set before each.
+//! Limits how slowly the body of a proxied request may arrive. The framework reads the body and hands it
+//! over piece by piece; before each piece, this module sets how long the framework waits for it.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::config::BodyRate;
 use crate::proxy::limits::body_rate::BodyRateMeter;
 
 /// The framework itself ends a body whose client is silent for this time (pingora 2.5). A piece
-/// that comes later than that had to wait for the server behind the route, which reads slowly.
+/// that arrives later than that had to wait for the route's server, which reads slowly.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The body of a request on its way to a server.
@@ -37,10 +37,11 @@ impl BodySpeed {
         }
     }
 
-    /// Measures no more: what a client sends after the start of its answer is a conversation.
+    /// Stops measuring: a client that sends after the start of its answer is in a conversation with
+    /// the server, where pauses are normal.
     pub(super) fn end(&mut self, session: &mut Session) {
         *self = Self::new(None);
-        // Over HTTP/2 such a client may be silent for as long as its server speaks.
+        // Over HTTP/2 the client may be silent for as long as the server sends.
         let conversation = match session.req_header().version {
             Version::HTTP_2 => None,
             _ => Some(SILENCE),
@@ -48,7 +49,7 @@ impl BodySpeed {
         session.set_read_timeout(conversation);
     }
 
-    /// Notes the next piece, and lets the framework wait for the one behind it.
+    /// Measures the next piece, and sets how long the framework waits for the one after it.
     ///
     /// # Errors
     ///
