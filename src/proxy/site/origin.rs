@@ -179,7 +179,7 @@ impl Servers {
     /// Adds `Host` to a request that has none. HTTP/1.0 does not require it, for example in health
     /// checks of load balancers; the request is sent on as HTTP/1.1, which requires it.
     ///
-    /// `asked` is the host that the request target names, if it is an absolute URL.
+    /// `asked` is the authority that the client requested, if it named one.
     pub(crate) fn name_host(&self, request: &mut RequestHeader, asked: Option<&str>) -> Result<()> {
         if request.headers.contains_key(header::HOST) {
             return Ok(());

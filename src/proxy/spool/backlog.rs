@@ -187,8 +187,8 @@ impl Backlog {
         self.projects.as_configured();
     }
 
-    /// Whether this process drains the spool. If it does not, it must not start a successor: that
-    /// one would not know which of its two predecessors has which events.
+    /// Whether this process drains the spool. Until it does, it hands nothing over to a successor:
+    /// that one would not know which of its two predecessors has which events.
     pub(crate) fn is_first(&self) -> bool {
         self.opened == Leadership::Leader || self.first.load(Ordering::Acquire)
     }

@@ -185,6 +185,7 @@ pub(crate) struct Watcher<'a> {
     pub(crate) project: &'a str,
     /// The number of messages so far.
     pub(crate) seen: usize,
+    /// The last fault among them.
     pub(crate) fault: Option<Fault>,
     /// The entries of the live view without a final outcome, while the page is open.
     pub(crate) open: Vec<u64>,
