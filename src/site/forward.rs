@@ -192,8 +192,8 @@ impl QueueBounds {
     /// Decides what follows an attempt. Attempts are counted from 1; `age` is the request's age. A
     /// `random` number from the whole range of `u32` spreads the attempts.
     ///
-    /// Segment's own libraries try again after a 429, a 408 and a 5xx, and never after another 4xx
-    /// (segment-tracking 1.5). A redirect would lose the body, so it counts as a rejection.
+    /// As Segment's own libraries do, it retries after 408, 410, 429, 460 and a 5xx other than 501,
+    /// 505 and 511 (segment-tracking 1.5). A redirect would lose the body, so it counts as a rejection.
     pub fn next(
         &self,
         attempt: u32,

@@ -23,7 +23,7 @@ pub enum HeadFault {
     Trace,
     /// The method `CONNECT`: it requests a tunnel, which this proxy does not open.
     Connect,
-    /// A transfer coding other than `chunked`.
+    /// A transfer coding other than a single `chunked`.
     TransferCoding,
 }
 

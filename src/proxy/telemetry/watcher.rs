@@ -290,8 +290,8 @@ impl Watch for Watcher<'_> {
         self.explanations.push((index, explanation.to_vec()));
     }
 
-    /// Counts each notice, and logs each kind once for a project. The name in it comes from the
-    /// sender, so it does not belong in the log.
+    /// Counts each notice, and logs each kind once for a project. The text of a notice leaves out
+    /// the names that the sender chose, so that they do not reach the log.
     fn notice(&mut self, notice: Notice<'_>) {
         let code = notice.code();
         self.counters.notices.count(code);
