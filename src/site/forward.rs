@@ -143,7 +143,7 @@ pub struct QueueLoad {
 /// Whether a request may enter the queue to Segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueAdmission {
-    /// It may.
+    /// It may enter.
     Queued,
     /// It may not, because the queue is full: the request is counted and dropped without waiting.
     Full,
@@ -236,9 +236,9 @@ impl QueueBounds {
 /// How a copy of the account's settings is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingsCopy {
-    /// Used as it is.
+    /// It is used as it is.
     Fresh,
-    /// Used as it is, and fetched again in the background.
+    /// It is used as it is, and the settings are fetched again in the background.
     Refresh,
 }
 

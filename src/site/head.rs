@@ -14,7 +14,7 @@ pub enum HeadFault {
     /// The path belongs to another route if characters that need no encoding are decoded and repeated
     /// slashes are merged, as the server may do.
     TwoRoutes,
-    /// An HTTP/1.1 or HTTP/2 request that names no host.
+    /// An HTTP/1.1, HTTP/2 or HTTP/3 request that names no host.
     NoHost,
     /// The host is not a name or an address with or without a port.
     Host,
@@ -47,7 +47,7 @@ pub struct RequestHead<'h> {
     pub method: &'h Method,
     /// The request target as it was sent.
     pub target: &'h [u8],
-    /// The authority of HTTP/2's `:authority`.
+    /// `:authority` of HTTP/2.
     pub authority: Option<&'h str>,
     /// The protocol's version.
     pub version: Version,

@@ -56,7 +56,7 @@ pub const DEFAULT_LISTEN: &str = "0.0.0.0:8080";
 /// The folder where npm installs analytics.js.
 pub const DEFAULT_ANALYTICS_JS: &str = "node_modules/@segment/analytics-next/dist/umd";
 
-/// Whether posthog-js is served.
+/// Whether Hedgerow serves posthog-js.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostHogJsServing {
     /// posthog-js is served, so that replay, flags, surveys and autocapture work.

@@ -13,7 +13,7 @@ use crate::site::head::HeadFault;
 
 use super::context::SiteTarget;
 
-/// The status for a request that could not be proxied; 0 when the client has gone.
+/// Returns the status for a request that could not be proxied; 0 if the client has gone.
 pub(super) fn status(error: &Error) -> u16 {
     match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(code), _) => *code,
@@ -71,7 +71,7 @@ pub(super) async fn page(session: &mut Session, code: u16) -> Result<()> {
     write_page(session, code, None).await
 }
 
-/// Sends a client to another address.
+/// Redirects a client to another address.
 pub(super) async fn redirect(session: &mut Session, code: u16, location: &str) -> Result<()> {
     write_page(session, code, Some((header::LOCATION, location))).await
 }

@@ -1,4 +1,5 @@
-//! The fields that tell a site behind its proxy who sent the request.
+//! The changes to a request before a site's server gets it: above all the fields that tell the server
+//! who sent the request.
 
 use http::{header, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};

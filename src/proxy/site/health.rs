@@ -32,7 +32,7 @@ pub(super) fn health_answer(active: &ActiveConfig, session: &Session) -> Option<
     ))
 }
 
-/// Whether the request came in at this listener.
+/// Whether the request arrived at this listener.
 pub(super) fn came_in(session: &Session, listener: &Listener) -> bool {
     let local = session.server_addr().and_then(|local| local.as_inet());
     let Some(local) = local else {

@@ -1,4 +1,4 @@
-//! The proxy of the `hedgerow` binary: Hedgerow first, then the site itself.
+//! The proxy of the `hedgerow` binary: it serves Segment's calls and proxies the site.
 
 mod answers;
 mod challenges;
@@ -81,14 +81,14 @@ impl Site {
         })
     }
 
-    /// Serves another configuration from now on. A request ends with the configuration that it
-    /// began with; everything that is equal (the spool, counters, connections, cached scripts)
-    /// stays. Returns the settings that need a new process. Reads files, so do not call it where
+    /// Replaces the configuration. A request ends with the configuration that it began with. The
+    /// state of everything that is equal stays (the spool, counters, connections, cached scripts).
+    /// Returns the changed settings that need a new process. It reads files, so do not call it where
     /// requests are served.
     ///
     /// # Errors
     ///
-    /// Those of [`new`](Self::new) and of [`Hedgerow::new`]. Nothing has changed then.
+    /// Those of [`new`](Self::new) and of [`Hedgerow::new`]. The old configuration stays active then.
     pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>, BuildError> {
         let kept = keep_fixed(&mut config, &self.shared.hedgerow.config());
         let next = self.prepare(config)?;
@@ -287,9 +287,9 @@ impl ProxyHttp for Site {
         if let Some(body) = body.as_ref() {
             context.note_body(session, body.len())?;
         }
-        // An HTTP/2 client may end its body with an empty frame. Sent on as an empty chunk it
-        // would end the body twice, and the second end would begin the next request on that
-        // connection (pingora 2.2, cloudflare/pingora#935).
+        // An HTTP/2 client may end its body with an empty frame. If it were sent on as an empty chunk,
+        // the body would end twice, and the server would read the second end as the beginning of the
+        // connection's next request (pingora 2.2, cloudflare/pingora#935).
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
@@ -362,8 +362,8 @@ impl ProxyHttp for Site {
         end_by_closing(session, response);
         if switches {
             // The framework ends a WebSocket whose client is silent for a minute, even if the
-            // server sends. A page that only listens is not a fault; only the server's silence
-            // counts.
+            // server sends. A page may only listen, so the read timeout for the client is removed;
+            // the one for the server stays.
             session.set_read_timeout(None);
         }
         Ok(())
@@ -421,7 +421,7 @@ impl ProxyHttp for Site {
                 addresses.avoid(*address);
             }
         }
-        // Nothing was sent yet.
+        // Nothing was sent yet, so another address may be tried.
         error.set_retry(context.tried.len() < CONNECTS);
         error
     }
@@ -449,7 +449,7 @@ impl ProxyHttp for Site {
             },
         );
         if begun {
-            // An answer that has begun is cut: an error page of this process would make it look
+            // An answer that has begun is cut off: an error page after it would make it look
             // complete.
             log::debug!("an answer broke off: {error}");
             session.set_keepalive(None);
@@ -473,7 +473,7 @@ impl ProxyHttp for Site {
         context.relayed(session);
         // Recordings are large, and PostHog rejects one that is too large before its body has ended.
         if matches!(context.way, SiteTarget::PostHog(..) | SiteTarget::Answered) {
-            // A client that expects `100 Continue` reads before it sends.
+            // A client that expects `100 Continue` reads the answer before it sends the body.
             let waits = context.body == 0 && session.get_header(http::header::EXPECT).is_some();
             if !waits {
                 linger(session, 2 * posthog::BODY).await;

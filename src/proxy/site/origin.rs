@@ -141,8 +141,8 @@ impl Servers {
         }
     }
 
-    /// The next healthy server; while their health is unknown, the next one in turn that has an
-    /// address.
+    /// Returns the next healthy server whose address is not among the `tried` ones. If the balancer
+    /// finds none, or there is no balancer, it is the next server in turn that has an address.
     pub(crate) async fn next(
         &self,
         tried: &[std::net::SocketAddr],
@@ -307,7 +307,7 @@ const LONG_PIECE: usize = 1024;
 ///
 /// # Errors
 ///
-/// When a compressed page is broken. Then its answer ends early, so that it does not look complete.
+/// When a compressed page is broken. The answer then ends early, so that it does not look complete.
 pub(crate) fn inject_into(
     page: &mut PageStream,
     body: &mut Option<Bytes>,

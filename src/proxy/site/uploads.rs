@@ -14,7 +14,7 @@ use crate::proxy::limits::body_rate::BodyRateMeter;
 /// that arrives later than that had to wait for the route's server, which reads slowly.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// The body of a request on its way to a server.
+/// Measures how fast the body of a request arrives.
 #[derive(Debug)]
 pub(super) struct BodySpeed {
     tempo: BodyRateMeter,
@@ -22,7 +22,7 @@ pub(super) struct BodySpeed {
 }
 
 impl BodySpeed {
-    /// A body that is about to begin.
+    /// Starts measuring a body; `least` is the lowest rate that is allowed.
     pub(super) fn new(least: Option<BodyRate>) -> Self {
         Self {
             tempo: BodyRateMeter::new(least),
@@ -30,7 +30,7 @@ impl BodySpeed {
         }
     }
 
-    /// Lets the framework wait for the next piece as long as this client has left.
+    /// Makes the framework wait for the next piece only as long as the rate allows this client.
     pub(super) fn limit_wait(&self, session: &mut Session) {
         if let Some(left) = self.tempo.patience() {
             session.set_read_timeout(Some(left.min(SILENCE)));

@@ -199,7 +199,8 @@ impl Backlog {
         let Some(spool) = self.folder.clone() else {
             return;
         };
-        // The other process may have ended since: its last changes still have to be read.
+        // The other process may have ended since this one opened the spool. Its last changes still have
+        // to be read.
         let behind =
             self.opened == Leadership::Follower || spool.leadership() == Leadership::Follower;
         let (projects, first) = (Arc::clone(&self.projects), Arc::clone(&self.first));

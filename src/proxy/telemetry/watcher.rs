@@ -150,7 +150,7 @@ impl EventCounters {
         self.session_cookies.load(Ordering::Relaxed)
     }
 
-    /// How long the rewriting of bodies takes.
+    /// The durations of the rewriting of bodies.
     pub(crate) fn rewriting(&self) -> &DurationHistogram {
         &self.rewriting
     }

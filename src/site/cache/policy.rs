@@ -15,9 +15,9 @@ const LAST_GOOD_COPY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Whether an answer may be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storing {
-    /// For this time.
+    /// It may be stored for this time.
     For(Freshness),
-    /// Not at all.
+    /// It must not be stored.
     Never,
 }
 
@@ -30,7 +30,7 @@ pub struct Freshness {
     /// The time after that in which it is used only if PostHog cannot be reached or answers with a
     /// 5xx. Zero if the answer forbids it (`must-revalidate`, `proxy-revalidate`, `no-cache`).
     pub stale_if_error: Duration,
-    /// The age it arrived with.
+    /// The age that it had when it arrived.
     pub age: Duration,
 }
 
@@ -102,7 +102,7 @@ impl Directives {
                 Some((name, value)) => (name, Some(value.trim().trim_matches('"'))),
                 None => (item, None),
             };
-            // A number that cannot be read counts as stale (RFC 9111, 4.2.1).
+            // An answer whose number cannot be read counts as stale (RFC 9111, 4.2.1).
             let seconds = value.map(|value| value.parse().unwrap_or(0));
             match name.trim().to_ascii_lowercase().as_str() {
                 "no-store" => read.no_store = true,

@@ -38,7 +38,7 @@ impl CacheKey {
 }
 
 impl fmt::Debug for CacheKey {
-    /// Without the path, which holds the project key.
+    /// Omits the path, because it holds the project key.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_tuple("CacheKey")
@@ -253,7 +253,7 @@ impl Cache {
     ) -> Option<Arc<CachedAnswer>> {
         let old = self.remove(key, request)?;
         let mut headers = old.headers.clone();
-        // The stored age belongs to the first arrival.
+        // The stored `Age` belongs to the earlier answer.
         headers.remove(header::AGE);
         for name in answer.keys() {
             if name == header::CONTENT_LENGTH || name == header::CONTENT_ENCODING {

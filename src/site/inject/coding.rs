@@ -149,7 +149,7 @@ impl PageStream {
     ///
     /// # Errors
     ///
-    /// When the bytes do not match the page's coding.
+    /// When the bytes do not match the page's coding, or inflate beyond the limit.
     pub fn feed(&mut self, chunk: Bytes) -> Result<Bytes, BrokenPage> {
         if chunk.is_empty() {
             return Ok(chunk);
@@ -162,7 +162,7 @@ impl PageStream {
         }
     }
 
-    /// Whether the page is unpacked and packed again, so that few bytes may be much work.
+    /// Whether the page is unpacked and packed again; then a few bytes may need much work.
     pub fn is_packed(&self) -> bool {
         matches!(self.way, PageDecoder::Packed(_))
     }
@@ -196,7 +196,7 @@ impl fmt::Debug for PageStream {
 struct Editor {
     injector: Injector,
     packer: Packer,
-    /// Bytes of the packed page so far.
+    /// The packed bytes that have arrived so far.
     came: u64,
     /// The bytes to which they have inflated.
     inflated: u64,
