@@ -1,3 +1,3 @@
-//! The rewriting itself.
+//! The rewriting of Segment's messages into PostHog's events.
 
 pub use hedgerow_rewrite::rewrite::*;

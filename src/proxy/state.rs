@@ -1,4 +1,4 @@
-//! What a configuration at work tells of itself: to the admin pages, to the metrics and to health.
+//! The state of the active configuration for the admin pages, the metrics and the health checks.
 
 use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
@@ -117,7 +117,7 @@ fn stalled(draining: delivery::Draining) -> Option<Stalled> {
 }
 
 impl ActiveConfig {
-    /// Why no requests should come here now; empty when they should.
+    /// The reasons why load balancers should send no requests here now; empty when there are none.
     pub(crate) fn unready(&self) -> Vec<Unready> {
         let mut reasons = Vec::new();
         if self.long_lived.leaving.load(Ordering::Relaxed) {
@@ -149,13 +149,13 @@ impl ActiveConfig {
     }
 }
 
-/// The certificates that are ordered, and what became of their orders.
+/// The ordered certificates, and the results of their orders.
 #[cfg(feature = "server")]
 fn ordered(long_lived: &LongLivedState) -> (Vec<CertificateState>, CertificateOrders) {
     (long_lived.acme.states(), long_lived.acme.orders())
 }
 
-/// None, for the same reason.
+/// None: a host proxy orders no certificates.
 #[cfg(not(feature = "server"))]
 fn ordered(_lasting: &LongLivedState) -> (Vec<CertificateState>, CertificateOrders) {
     Default::default()

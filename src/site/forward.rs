@@ -1,8 +1,9 @@
-//! A real Segment account in addition to this installation: which requests are forwarded, and when
-//! one is dropped.
+//! Forwarding to a real Segment account in addition to PostHog: decides which requests are
+//! forwarded, and when one is dropped.
 //!
-//! Only decisions. The rule behind all of them: the account's side may never slow or fail the
-//! PostHog side, so a request that does not fit or fails is counted and dropped.
+//! This module only decides; it sends nothing. All decisions follow one rule: forwarding must never
+//! slow or fail the delivery to PostHog, so a request that does not fit or fails is counted and
+//! dropped.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use http::StatusCode;
 
 use crate::segment::{Call, KeyFrom, Recognised};
 
-/// Where the account's workspace lives.
+/// The region of the account's workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Region {
     /// United States.
@@ -30,7 +31,7 @@ impl Region {
         }
     }
 
-    /// The host of settings and of destinations' code, the same for both.
+    /// The host of settings and of destinations' code, the same for both regions.
     pub fn cdn_host(self) -> &'static str {
         "cdn.segment.com"
     }
@@ -41,11 +42,11 @@ pub fn settings_path(write_key: &str) -> String {
     format!("/v1/projects/{write_key}/settings")
 }
 
-/// The path of a call on [`Region::api_host`]: Segment's own path, whatever path the request had. A
-/// pixel's query is included, because it is the message.
+/// Returns the path of a call on [`Region::api_host`]: Segment's own path, whatever path the request
+/// had. The caller appends a pixel's query, because it is the message.
 ///
-/// `None` for requests that are not forwarded: Hedgerow answers preflights, and telemetry is about
-/// Segment's own library.
+/// Returns `None` for requests that are not forwarded: Hedgerow answers preflights itself, and
+/// telemetry is about Segment's own library.
 pub fn path_for(call: Recognised) -> Option<String> {
     match call {
         Recognised::Ingest(Call::Batch) => Some("/v1/batch".to_owned()),
@@ -59,10 +60,10 @@ pub fn path_for(call: Recognised) -> Option<String> {
     }
 }
 
-/// The headers of the request to Segment: those that describe the body and its sender. Cookies and
-/// all other values of the visitor are not forwarded.
+/// Returns the headers of the request to Segment: those that describe the body and its sender, and
+/// `X-Retry-Count`. Cookies and all other values of the visitor are not forwarded.
 ///
-/// The caller adds `Host`, and `X-Forwarded-For` with the visitor's address. `key` says where the
+/// The caller adds `Host`, and `X-Forwarded-For` with the visitor's address. `key` states where the
 /// request has its key. `Basic` credentials that are not that key are a page's password, and are
 /// not forwarded either. `write_key` is added if the page was given no key to send (see
 /// [`super::KeyForm::LeftOut`]): without it, Segment would accept the event and drop it.
@@ -109,13 +110,13 @@ fn basic(write_key: &str) -> Option<HeaderValue> {
 /// The limits of the queue to Segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueBounds {
-    /// Requests.
+    /// The most requests.
     pub requests: usize,
-    /// Their bodies together, in bytes.
+    /// The most bytes of all their bodies together.
     pub bytes: usize,
-    /// How often one is tried.
+    /// The most attempts for one request.
     pub attempts: u32,
-    /// How long one may wait, from its arrival.
+    /// The longest time that a request may wait, from its arrival.
     pub age: Duration,
 }
 
@@ -133,23 +134,23 @@ impl Default for QueueBounds {
 /// The content of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueLoad {
-    /// Requests.
+    /// The number of requests.
     pub requests: usize,
-    /// Their bodies together, in bytes.
+    /// The bytes of all their bodies together.
     pub bytes: usize,
 }
 
-/// Whether a request may wait for Segment.
+/// Whether a request may enter the queue to Segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueAdmission {
-    /// It may.
+    /// It may enter.
     Queued,
-    /// The queue is full: it is counted and not sent. Never waited for.
+    /// It may not, because the queue is full: the request is counted and dropped without waiting.
     Full,
 }
 
 impl QueueBounds {
-    /// Whether a request with a body of this many bytes may wait.
+    /// Decides whether a request with a body of this many bytes may enter the queue.
     pub fn admit(&self, load: QueueLoad, body: usize) -> QueueAdmission {
         let fits = load.requests < self.requests && load.bytes.saturating_add(body) <= self.bytes;
         if fits {
@@ -170,29 +171,29 @@ pub enum AttemptOutcome {
         /// `Retry-After`, in seconds.
         retry_after: Option<u64>,
     },
-    /// No answer: no connection, or none in time.
+    /// Segment did not answer in time, or there was no connection.
     Failed,
 }
 
 /// The result of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterAttempt {
-    /// Done.
+    /// Segment accepted the request.
     Delivered,
-    /// Once more, after this time.
+    /// The request is sent again after this time.
     Again(Duration),
-    /// Dropped and counted: rejected for good.
+    /// Segment rejected the request for good; it is dropped and counted.
     Refused,
-    /// Given up and counted: tried too often or too old.
+    /// The request was tried too often or is too old; it is dropped and counted.
     Expired,
 }
 
 impl QueueBounds {
-    /// The result of an attempt: its number from 1, the request's age, and a random number that
-    /// spreads attempts (all of its range is used).
+    /// Decides what follows an attempt. Attempts are counted from 1; `age` is the request's age. A
+    /// `random` number from the whole range of `u32` spreads the attempts.
     ///
-    /// Segment's own libraries try again after a 429, a 408 and a 5xx, and never after another 4xx
-    /// (segment-tracking 1.5). A redirect would lose the body, so it is a refusal.
+    /// As Segment's own libraries do, it retries after 408, 410, 429, 460 and a 5xx other than 501,
+    /// 505 and 511 (segment-tracking 1.5). A redirect would lose the body, so it counts as a rejection.
     pub fn next(
         &self,
         attempt: u32,
@@ -221,7 +222,7 @@ impl QueueBounds {
             Some(seconds) => Duration::from_secs(seconds.min(300)),
             None => {
                 let base = Duration::from_millis(500).saturating_mul(1 << attempt.min(7));
-                // Half to all of it.
+                // Between half of it and all of it.
                 base / 2 + (base / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
             }
         };
@@ -232,12 +233,12 @@ impl QueueBounds {
     }
 }
 
-/// The state of a copy of the account's settings.
+/// How a copy of the account's settings is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingsCopy {
-    /// Used as it is.
+    /// It is used as it is.
     Fresh,
-    /// Used as it is, and fetched again in the background.
+    /// It is used as it is, and the settings are fetched again in the background.
     Refresh,
 }
 
@@ -247,7 +248,7 @@ pub const SETTINGS_FRESH: Duration = Duration::from_secs(300);
 /// The pause after a failed fetch of settings.
 pub const SETTINGS_PAUSE: Duration = Duration::from_secs(30);
 
-/// What happens to a copy of this age, given the time since the last download failed. A copy is
+/// Returns how a copy of this age is used, given the time since the last failed download. A copy is
 /// always usable: without settings a page sends nothing at all (segment-tracking 3.3).
 pub fn settings_copy(age: Duration, since_failure: Option<Duration>) -> SettingsCopy {
     let resting = since_failure.is_some_and(|since| since < SETTINGS_PAUSE);
@@ -313,11 +314,11 @@ mod tests {
         };
         for (sent, key, expected) in [
             ("Basic eDo=", KeyFrom::Header, Some("Basic eDo=")),
-            // A page's password is not for Segment.
+            // A page's password must not reach Segment.
             ("Basic eDo=", KeyFrom::Body, None),
             ("basic eDo=", KeyFrom::Query, None),
             ("Basic Og==", KeyFrom::Nowhere, Some("Basic S0VZOg==")),
-            // An OAuth client's token is.
+            // An OAuth client's token is forwarded.
             ("Bearer t", KeyFrom::Body, Some("Bearer t")),
             ("Bearer t", KeyFrom::Nowhere, Some("Bearer t")),
             ("", KeyFrom::Body, None),

@@ -1,9 +1,9 @@
-//! Header fields in which a request names its sender, transport and address: only a proxy in front may
-//! send them to a site.
+//! Header fields in which a request names its sender, transport and address. Only a trusted proxy
+//! before Hedgerow may send them to a site.
 
 use http::{HeaderMap, HeaderName};
 
-/// How the names of such fields begin, in the form that [`FieldName`] gives them.
+/// The beginnings of the names of such fields, in the form of [`FieldName`].
 const PREFIXES: [&str; 62] = [
     "accel-",
     "akamai-",
@@ -70,7 +70,7 @@ const PREFIXES: [&str; 62] = [
     "wl-proxy-",
 ];
 
-/// Further ones, in that form and without dashes, in order.
+/// Whole names of such fields, in the same form but without dashes. Sorted, for the binary search.
 const NAMES: [&str; 28] = [
     "alicdnrealip",
     "anonymousconsumer",
@@ -103,7 +103,7 @@ const NAMES: [&str; 28] = [
     "sourceip",
 ];
 
-/// Those that are claims only behind `X-`, in the same form.
+/// The names that are claims only after `X-`, in the same form as `NAMES`.
 const BEHIND_X: [&str; 9] = [
     "certificate",
     "host",
@@ -116,43 +116,43 @@ const BEHIND_X: [&str; 9] = [
     "secure",
 ];
 
-/// Names with underscores: CGI and WSGI read them as if they had dashes.
+/// What happens to header fields with underscores in their names: CGI and WSGI read these as dashes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Underscores {
-    /// They are dropped.
+    /// They are removed.
     #[default]
     Drop,
-    /// They pass, unless they are a claim of the client.
+    /// They are forwarded, unless they are claims about the request's origin.
     Keep,
 }
 
-/// Whether the headers in which a peer describes a request's origin are believed.
+/// Whether Hedgerow believes the headers in which a peer describes a request's origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerTrust {
-    /// It is in `trusted_proxies`.
+    /// The peer is in `trusted_proxies`.
     Trusted,
     /// Any other peer.
     Untrusted,
 }
 
-/// The fields that must not reach a site from this peer.
+/// Returns the fields of a request from this peer that must not reach a site.
 pub fn forged(headers: &HeaderMap, underscores: Underscores, peer: PeerTrust) -> Vec<HeaderName> {
     let is_forged = |name: &&HeaderName| {
         let name = name.as_str();
         let underscored = name.contains('_');
         (underscored && underscores == Underscores::Drop)
             || (peer == PeerTrust::Untrusted && is_claim(name))
-            // A trusted proxy sets its own fields, with dashes; a client's fields would be added to
-            // them.
+            // A trusted proxy sets its own fields, with dashes. A field with underscores came from the
+            // client, and CGI would read it together with the proxy's.
             || (underscored && is_claim(name))
     };
     headers.keys().filter(is_forged).cloned().collect()
 }
 
-/// Whether a field, however its name is written, is a claim.
+/// Whether a field with this name, in any spelling, is a claim about the request's origin.
 fn is_claim(name: &str) -> bool {
     if name == "x-forwarded-for" {
-        // The proxy writes this one again in any case.
+        // `set_forwarded_fields` replaces or extends this one itself.
         return false;
     }
     let form = FieldName::of(name);
@@ -169,15 +169,15 @@ enum XPrefix {
     None,
 }
 
-/// A name in the form for comparison: its words with one dash between them, without the `HTTP` that
-/// CGI puts before it, and without the `X`.
+/// A name in the form for comparison: its words with one dash between them, without the leading
+/// `HTTP` that CGI adds, and without the leading `X`.
 struct FieldName {
     words: String,
     x: XPrefix,
 }
 
 impl FieldName {
-    /// That of a name in lower case.
+    /// Returns the form of a name, which must be in lower case.
     fn of(name: &str) -> Self {
         let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
         let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
@@ -220,7 +220,8 @@ mod tests {
         assert!(PREFIXES.is_sorted());
     }
 
-    /// Names as clients may write them; the second ones do not describe the origin of a request.
+    /// `claims` are names as clients may write them; the `innocent` ones do not describe the origin
+    /// of a request.
     #[test]
     fn a_claim_is_known_however_its_name_is_written_and_nothing_else_is_one() {
         let claims = [

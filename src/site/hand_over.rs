@@ -1,8 +1,8 @@
-//! The lines for a site's web server that passes paths on to this proxy.
+//! The configuration lines for a site's web server that hands paths over to this proxy.
 
 use std::net::SocketAddr;
 
-/// Where the web server reaches this proxy, seen from the same machine.
+/// The address at which a web server on the same machine reaches this proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LocalAddress {
     /// A listener of the configuration.
@@ -21,7 +21,8 @@ pub enum SiteTls {
 }
 
 impl LocalAddress {
-    /// Its URL. An address that stands for all addresses of the machine becomes a loopback address.
+    /// Returns its URL. An unspecified address (all addresses of the machine) becomes a loopback
+    /// address.
     pub fn url(self) -> String {
         let scheme = match self.tls {
             SiteTls::Plain => "http",
@@ -38,11 +39,11 @@ impl LocalAddress {
     }
 }
 
-/// The lines for the `server` block of nginx: each path goes to `here` with the visitor's address
-/// and host, streamed both ways, in bodies as large as a recording's.
+/// Returns the lines for the `server` block of nginx. They pass each path on to `here` with the
+/// visitor's address and host, stream both ways, and allow bodies as large as a recording's.
 ///
-/// `$host` has no port, and `$http_host` is empty over HTTP/3, where nginx then omits the header.
-/// So each is used where the other one is not enough.
+/// `$host` has no port; `$http_host` is empty over HTTP/3, and nginx omits an empty header. So each is
+/// used where the other one is not enough.
 pub fn nginx(paths: &[String], here: LocalAddress) -> String {
     let url = here.url();
     let mut text = String::new();

@@ -1,5 +1,5 @@
-//! The checks of a request's head before a route is chosen: the server behind must read target and host
-//! as this proxy does (RFC 9110, RFC 9112).
+//! The checks of a request's head before a route is chosen: the server that gets the request must read
+//! its target and host as this proxy does (RFC 9110, RFC 9112).
 
 use http::{header, HeaderMap, Method, StatusCode, Version};
 
@@ -8,21 +8,22 @@ use http::{header, HeaderMap, Method, StatusCode, Version};
 pub enum HeadFault {
     /// The target is neither a path, nor a whole `http` address, nor the `*` of `OPTIONS`.
     Target,
-    /// A segment of the path is `.` or `..`, plain or encoded: the server behind would resolve it
-    /// after the route has been chosen.
+    /// A segment of the path is `.` or `..`, plain or encoded: the server would resolve it after the
+    /// route has been chosen.
     DotSegment,
-    /// The path is that of another route once characters that need no encoding are decoded and slashes
-    /// that follow each other are one, as the server behind may read it.
+    /// The path belongs to another route if characters that need no encoding are decoded and repeated
+    /// slashes are merged, as the server may do.
     TwoRoutes,
-    /// An HTTP/1.1 or HTTP/2 request that names no host.
+    /// An HTTP/1.1, HTTP/2 or HTTP/3 request that names no host.
     NoHost,
     /// The host is not a name or an address with or without a port.
     Host,
-    /// `TRACE` returns a request's own cookies in a body that scripts can read.
+    /// The method `TRACE` or `TRACK`: the answer would show a request's cookies in a body that scripts
+    /// can read.
     Trace,
-    /// `CONNECT` asks for a tunnel, which a proxy in front of sites does not open.
+    /// The method `CONNECT`: it requests a tunnel, which this proxy does not open.
     Connect,
-    /// A transfer coding other than `chunked`.
+    /// A transfer coding other than a single `chunked`.
     TransferCoding,
 }
 
@@ -46,7 +47,7 @@ pub struct RequestHead<'h> {
     pub method: &'h Method,
     /// The request target as it was sent.
     pub target: &'h [u8],
-    /// The authority of HTTP/2's `:authority`.
+    /// `:authority` of HTTP/2.
     pub authority: Option<&'h str>,
     /// The protocol's version.
     pub version: Version,
@@ -59,10 +60,10 @@ impl RequestHead<'_> {
     ///
     /// # Errors
     ///
-    /// The first fault.
+    /// Returns the first fault.
     pub fn check(&self) -> Result<(), HeadFault> {
-        // Methods have their case, which not every server behind heeds. Microsoft's know TRACE as
-        // TRACK, too.
+        // Methods are case-sensitive, but not every server respects that. Microsoft's servers also know
+        // TRACE as TRACK.
         let is = |name: &str| self.method.as_str().eq_ignore_ascii_case(name);
         if is("TRACE") || is("TRACK") {
             return Err(HeadFault::Trace);
@@ -84,7 +85,7 @@ impl RequestHead<'_> {
             };
         }
         let (_, path) = split_target(self.target).ok_or(HeadFault::Target)?;
-        // A fragment never leaves a browser, and servers disagree about where the path ends then.
+        // Browsers never send a fragment, and servers disagree about where the path ends if there is one.
         if path.contains(&b'#') {
             return Err(HeadFault::Target);
         }
@@ -100,7 +101,7 @@ impl RequestHead<'_> {
         let in_target = split_target(self.target).and_then(|(authority, _)| authority);
         let in_header = self.headers.get(header::HOST).map(|host| host.as_bytes());
         let lacking = match self.version {
-            // The target does not matter here (RFC 9112, 3.2).
+            // HTTP/1.1 requires `Host` even if the target names the host (RFC 9112, 3.2).
             Version::HTTP_11 => in_header.is_none(),
             Version::HTTP_2 | Version::HTTP_3 => in_header.is_none() && self.authority.is_none(),
             _ => false,
@@ -136,8 +137,8 @@ pub fn is_plain(target: &[u8], host: &[u8]) -> bool {
     path.starts_with(b"/") && !target.contains(&b'#') && !has_dot_segment(path) && is_host(host)
 }
 
-/// The authority and the rest of a request target; `None` for an invalid target. An `https` target
-/// over a connection without TLS is accepted as well: the host counts.
+/// Splits a request target into the authority and the rest; returns `None` for an invalid target. An
+/// `https` target over a connection without TLS is accepted as well, because only the host matters.
 pub fn split_target(target: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     if target.first() == Some(&b'/') {
         return Some((None, target));
@@ -156,8 +157,8 @@ pub fn split_target(target: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     Some((Some(authority), path))
 }
 
-/// Whether a host is a name or an address, with or without a port (RFC 9110, 7.2). Names with
-/// other characters than these exist in no DNS, and servers cut them at different places.
+/// Whether a host is a name or an address, with or without a port (RFC 9110, 7.2). Names with other
+/// characters than those allowed here do not exist in DNS, and servers cut them at different places.
 fn is_host(authority: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(authority) else {
         return false;
@@ -188,8 +189,8 @@ fn is_host(authority: &[u8]) -> bool {
     name_fits && port_fits
 }
 
-/// Whether two hosts are the same one (RFC 9110, 4.2.3): in whatever case, and with the port of this
-/// scheme or without.
+/// Whether two hosts are the same one (RFC 9110, 4.2.3). The case, the default port of this scheme and
+/// a dot at the name's end make no difference.
 pub fn is_same_host(one: &[u8], other: &[u8], scheme: &[u8]) -> bool {
     let default: &[u8] = match scheme.eq_ignore_ascii_case(b"https") {
         true => b"443",
@@ -197,10 +198,10 @@ pub fn is_same_host(one: &[u8], other: &[u8], scheme: &[u8]) -> bool {
     };
     let name = |host: &[u8]| {
         let port = host.iter().rposition(|byte| *byte == b':');
-        // Within brackets a colon begins no port.
+        // A colon within the brackets of an IPv6 address does not begin a port.
         let port = port.filter(|place| !host.get(*place..).unwrap_or_default().contains(&b']'));
         let (name, port) = host.split_at(port.unwrap_or(host.len()));
-        // The name with its root (RFC 1034, 3.1).
+        // The final dot stands for the DNS root (RFC 1034, 3.1).
         let name = name.strip_suffix(b".").unwrap_or(name);
         let plain = port.is_empty() || port == b":" || port.get(1..) == Some(default);
         let port = if plain { &[][..] } else { port };
@@ -209,9 +210,9 @@ pub fn is_same_host(one: &[u8], other: &[u8], scheme: &[u8]) -> bool {
     is_host(one) && is_host(other) && name(one) == name(other)
 }
 
-/// Whether a segment of a path is `.` or `..` for the server behind: encoded ones, with backslashes
-/// for slashes, with the parameters that some servers cut off a segment (`..;x`), and with the blanks
-/// that some file systems do; or whether there is a NUL in it.
+/// Whether a server may read a segment of the path as `.` or `..`: also if it is encoded, separated by
+/// backslashes, followed by parameters that some servers cut off (`..;x`), or by blanks that some file
+/// systems cut off. Also whether the path contains a NUL.
 pub fn has_dot_segment(path: &[u8]) -> bool {
     reads_dot_segment(path, Continuation::Utf8) || reads_dot_segment(path, Continuation::Any)
 }
@@ -222,7 +223,7 @@ fn reads_dot_segment(path: &[u8], takes: Continuation) -> bool {
     while let Some((byte, after)) = decoded(rest, takes) {
         rest = after;
         segment = match (byte, segment) {
-            // Where the path ends for servers that are written in C.
+            // The path ends at a NUL for servers that are written in C.
             (0, _) => return true,
             (b'/' | b'\\', Segment::Dot | Segment::Dots | Segment::Blanks) => return true,
             (b'/' | b'\\', _) => Segment::Start,
@@ -249,9 +250,9 @@ enum Segment {
     Other,
 }
 
-/// The first character of a path as a server may read it, and the rest: decoded once, also as old
-/// servers do, by `%u` and four digits or from overlong UTF-8; and characters that look like those
-/// of a path, as these. Other characters than ASCII are 0xff.
+/// Returns the first character of a path as a server may read it, and the rest. The character is decoded
+/// once; also as old servers do it, from `%u` and four digits or from overlong UTF-8. Unicode characters
+/// that look like `.`, `/`, `\` or `;` become these, and all others outside ASCII become 0xff.
 fn decoded(path: &[u8], takes: Continuation) -> Option<(u8, &[u8])> {
     let long = path.strip_prefix(b"%u").or(path.strip_prefix(b"%U"));
     if let Some((value, after)) = long.and_then(|digits| hex(digits, 4)) {
@@ -278,16 +279,16 @@ fn decoded(path: &[u8], takes: Continuation) -> Option<(u8, &[u8])> {
     Some((folded(value), rest))
 }
 
-/// Which byte a server takes behind 0xc0 and 0xc1.
+/// Which byte a server accepts after 0xc0 and 0xc1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Continuation {
-    /// Valid UTF-8; every other byte is one character.
+    /// Only a continuation byte of UTF-8; any other byte is a character of its own.
     Utf8,
-    /// Any, by its last six bits: `%c0%2e` is a dot.
+    /// Any byte, of which the last six bits count: `%c0%2e` is a dot.
     Any,
 }
 
-/// The first byte of a path, decoded where it is encoded, and what follows it.
+/// Returns the first byte of a path, decoded if it is encoded, and the rest.
 fn byte(path: &[u8]) -> Option<(u8, &[u8])> {
     if let Some((value, after)) = path.strip_prefix(b"%").and_then(|digits| hex(digits, 2)) {
         return Some((u8::try_from(value).unwrap_or(u8::MAX), after));
@@ -295,7 +296,7 @@ fn byte(path: &[u8]) -> Option<(u8, &[u8])> {
     path.split_first().map(|(first, rest)| (*first, rest))
 }
 
-/// A character as some servers convert it to one of ASCII.
+/// Returns the ASCII character to which some servers convert a character; 0xff if there is none.
 fn folded(character: u32) -> u8 {
     match character {
         0x2024 | 0xfe52 | 0xff0e => b'.',
@@ -309,8 +310,8 @@ fn folded(character: u32) -> u8 {
     }
 }
 
-/// A path as servers compare it: characters that need no encoding are decoded (RFC 3986, 6.2.2), and
-/// slashes that follow each other are one. Nothing where it is the same.
+/// Returns a path as servers compare it: characters that need no encoding are decoded (RFC 3986, 6.2.2),
+/// and so are encoded slashes; repeated slashes are merged. Returns `None` if this changes nothing.
 pub fn normal(path: &str) -> Option<String> {
     if !path.contains('%') && !path.contains("//") {
         return None;
@@ -330,12 +331,12 @@ pub fn normal(path: &str) -> Option<String> {
         }
         rest = after;
     }
-    // Only ASCII has come or gone.
+    // Only ASCII characters were added or removed, so it is still valid UTF-8.
     let normal = String::from_utf8(normal).ok()?;
     (normal != path).then_some(normal)
 }
 
-/// A number of so many hexadecimal digits, and what follows it.
+/// Reads a number of `count` hexadecimal digits. Returns it and the rest.
 fn hex(text: &[u8], count: usize) -> Option<(u16, &[u8])> {
     let (digits, after) = text.split_at_checked(count)?;
     if !digits.iter().all(u8::is_ascii_hexdigit) {

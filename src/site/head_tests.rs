@@ -38,7 +38,7 @@ fn a_path_that_the_server_behind_would_resolve_is_found_however_it_is_written() 
         "/a/%f0%80%80%ae%f0%80%80%ae/b",
         "/a/..%e0%80%af..",
         "/a/%c0%2e%c0%2e/b",
-        // The rest is separate for a server that reads only UTF-8.
+        // A server that reads only valid UTF-8 reads the bytes after `%c1` and `%c0` separately.
         "/a/%c1/../b",
         "/a/%c0/%2e%2e/b",
         "/a%c1%2f..%2fb",
@@ -95,8 +95,8 @@ fn a_path_that_the_server_behind_would_resolve_is_found_however_it_is_written() 
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Each escape used to be followed by a look at all the rest of the path, which is hundreds of billions of bytes
-/// here; `scripts/costs` shows what a request costs by it.
+/// An earlier version read the whole rest of the path at each escape, which is hundreds of billions of bytes
+/// here. `scripts/costs` shows the cost of such a request.
 #[test]
 fn a_path_of_escapes_is_read_once() {
     let path = "/%61é".repeat(150_000);

@@ -9,13 +9,13 @@ pub struct InitOptions {
     pub host: String,
     /// How pages reach Hedgerow.
     pub way: Deployment,
-    /// Where requests come in: an address and a port.
+    /// The address and port where requests arrive.
     pub listen: String,
-    /// Where health, metrics and the live view are: an address and a port, or `off`.
+    /// The address and port of health, metrics and the live view, or `off`.
     pub admin: String,
-    /// The write keys that pages and SDKs send already; without any, a fresh one.
+    /// The write keys that pages and SDKs send already. If it is empty, `init` generates one.
     pub write_keys: Vec<String>,
-    /// The host name that visitors use; without one every host is served.
+    /// The host name that visitors use. If it is `None`, every host is served.
     pub domain: Option<String>,
     /// Whether posthog-js is served as well.
     pub posthog_js: PostHogJsServing,
@@ -41,34 +41,35 @@ impl Default for InitOptions {
 /// How pages reach Hedgerow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deployment {
-    /// The web server of the site hands one path over.
+    /// The web server of the site hands one path over to Hedgerow.
     HandedOver,
-    /// Hedgerow is in front of the site's own server, at this URL, and adds the snippet to its
-    /// pages.
+    /// Hedgerow receives all requests of the site, passes them on to the site's own server at this
+    /// URL, and adds the snippet to its pages.
     InFront(String),
-    /// On its own host, such as `https://t.example.com`.
+    /// Hedgerow has its own host, such as `https://t.example.com`.
     OwnHost(String),
 }
 
-/// Every address of the machine.
+/// The default of `listen`: port 8080 on every address of the machine.
 pub const DEFAULT_LISTEN: &str = "0.0.0.0:8080";
 
-/// Where npm puts analytics.js.
+/// The folder where npm installs analytics.js.
 pub const DEFAULT_ANALYTICS_JS: &str = "node_modules/@segment/analytics-next/dist/umd";
 
-/// Whether posthog-js is served.
+/// Whether Hedgerow serves posthog-js.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostHogJsServing {
-    /// Replay, flags, surveys and autocapture work.
+    /// posthog-js is served, so that replay, flags, surveys and autocapture work.
     Served,
-    /// Only Segment's calls.
+    /// Only Segment's calls are served.
     LeftOut,
 }
 
-/// The file, commented, ending with a newline. `random` are [`super::names::ENOUGH_RANDOM_BYTES`]
-/// bytes from the system's generator.
+/// Returns the configuration file with comments; it ends with a newline. `random` are
+/// [`super::names::ENOUGH_RANDOM_BYTES`] bytes from the system's generator.
 ///
 /// # Errors
+///
 /// When there are too few random bytes.
 pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> {
     let mut names = NameGenerator::new(random);
@@ -108,7 +109,7 @@ pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> 
             pages.".to_owned(),
         Deployment::OwnHost(_) => "# Pages reach it under a host of its own: `home` of the routes.".to_owned(),
     };
-    // The web server that hands a path over is most often on this machine.
+    // The web server that hands a path over usually runs on this machine.
     let trusted = match &options.way {
         Deployment::HandedOver => "[127.0.0.1, \"::1\"]",
         Deployment::InFront(_) | Deployment::OwnHost(_) => "[]",
@@ -201,7 +202,7 @@ routes:
     Ok(text)
 }
 
-/// The rest of the file: every default, written out.
+/// The rest of the file: all other settings with their defaults.
 const DEFAULTS: &str = "
 mapping:
   mode: enriched               # reference: exactly what PostHog's Segment destination sends
@@ -229,7 +230,8 @@ server:
   grace: 5s
 ";
 
-/// An address as a YAML scalar: only IPv6 needs quotes.
+/// Returns an address as a YAML scalar. IPv4 addresses need no quotes; everything else gets them if
+/// necessary.
 fn address(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b':');
     match text.bytes().all(plain) && text.starts_with(|first: char| first.is_ascii_digit()) {
@@ -238,7 +240,8 @@ fn address(text: &str) -> String {
     }
 }
 
-/// A text as a YAML scalar: JSON's strings are YAML's double-quoted ones.
+/// Returns a text as a YAML scalar. Where it needs quotes, it is written as a JSON string, which is
+/// also a double-quoted string of YAML.
 fn quoted(text: &str) -> String {
     let plain = !text.is_empty()
         && text
@@ -281,7 +284,7 @@ mod tests {
             .collect()
     }
 
-    /// As if the environment held a key.
+    /// An environment that holds a project key.
     struct TestEnvironment;
 
     impl SecretSource for TestEnvironment {

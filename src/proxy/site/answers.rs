@@ -1,4 +1,4 @@
-//! Answers of the site proxy's own, for what could not be proxied.
+//! The answers that the site proxy writes itself: error pages, redirects and rejections.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -13,7 +13,7 @@ use crate::site::head::HeadFault;
 
 use super::context::SiteTarget;
 
-/// The status for a request that could not be proxied; 0 when the client has gone.
+/// Returns the status for a request that could not be proxied; 0 if the client has gone.
 pub(super) fn status(error: &Error) -> u16 {
     match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(code), _) => *code,
@@ -45,8 +45,8 @@ pub(super) async fn not_proxied(
     (code, reply::write(session, answer).await)
 }
 
-/// Answers a request that is refused for its head. The connection ends: where its next request
-/// would begin is what such heads are sent to confuse.
+/// Answers a request that is refused for its head, and closes the connection: such heads are sent
+/// to confuse a proxy about where the next request begins.
 pub(super) async fn refuse_head(session: &mut Session, fault: HeadFault) -> Result<()> {
     session.set_keepalive(None);
     let allowed = (fault.status() == http::StatusCode::METHOD_NOT_ALLOWED)
@@ -57,7 +57,7 @@ pub(super) async fn refuse_head(session: &mut Session, fault: HeadFault) -> Resu
 /// The methods in the answer to a rejected `TRACE` or `CONNECT` (RFC 9110, 15.5.6).
 pub(super) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// Tells a client of posthog-js's when to come back.
+/// Answers a posthog-js client with 429 and `Retry-After`.
 pub(super) async fn too_many(session: &mut Session) -> Result<()> {
     let code = http::StatusCode::TOO_MANY_REQUESTS;
     let mut answer = posthog::own_answer(code, &session.req_header().headers);
@@ -66,12 +66,12 @@ pub(super) async fn too_many(session: &mut Session) -> Result<()> {
     reply::write(session, answer).await
 }
 
-/// A plain page that names neither the framework nor Hedgerow.
+/// Writes a plain page that names neither the framework nor Hedgerow.
 pub(super) async fn page(session: &mut Session, code: u16) -> Result<()> {
     write_page(session, code, None).await
 }
 
-/// Sends a client to another address.
+/// Redirects a client to another address.
 pub(super) async fn redirect(session: &mut Session, code: u16, location: &str) -> Result<()> {
     write_page(session, code, Some((header::LOCATION, location))).await
 }

@@ -1,6 +1,6 @@
 //! The challenges that authorities request over HTTP before they issue a certificate (RFC 8555,
-//! 8.3): answered before any route and any redirect during an order. Every other path below it
-//! belongs to the site.
+//! 8.3). During an order they are answered before any route and any redirect. All other paths
+//! below the prefix belong to the site.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -11,10 +11,10 @@ use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::reply;
 use crate::segment::Answer;
 
-/// How the paths begin.
+/// The prefix of the challenges' paths.
 pub(super) const CHALLENGE: &str = "/.well-known/acme-challenge/";
 
-/// The answer, if the request asks for the token of an order that is under way.
+/// Returns the answer if the request asks for the token of an order that is under way.
 pub(super) async fn challenge_answer(active: &ActiveConfig, session: &Session) -> Option<Answer> {
     let head = session.req_header();
     let token = head.uri.path().strip_prefix(CHALLENGE)?;

@@ -1,4 +1,4 @@
-//! What the HTTP standards require of a proxy and the framework does not do.
+//! The requirements of the HTTP standards for a proxy that the framework does not fulfil.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
@@ -10,11 +10,11 @@ use super::answers;
 use crate::proxy::outbound::hops;
 use crate::proxy::reply;
 
-/// The framing fields, which an answer without a body and an interim answer do not have.
+/// The framing fields. An interim answer and a 204 must not have them.
 const FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
-/// Whether `OPTIONS` asks about the server as a whole: also by a whole address without a path
-/// (RFC 9112, 3.2.4).
+/// Whether the request is an `OPTIONS` about the whole server: its target is `*`, or an absolute
+/// URL without a path (RFC 9112, 3.2.4).
 pub(super) fn is_about_the_server(request: &RequestHeader) -> bool {
     let whole = match request.raw_path() {
         b"*" => true,
@@ -26,7 +26,7 @@ pub(super) fn is_about_the_server(request: &RequestHeader) -> bool {
     whole && request.method == Method::OPTIONS
 }
 
-/// Answers with the abilities of the server (RFC 9110, 9.3.7).
+/// Answers with the methods that the server supports (RFC 9110, 9.3.7).
 pub(super) async fn answer_about_the_server(session: &mut Session) -> Result<()> {
     let mut answer = http::Response::new(bytes::Bytes::new());
     let headers = answer.headers_mut();
@@ -34,23 +34,23 @@ pub(super) async fn answer_about_the_server(session: &mut Session) -> Result<()>
     reply::write(session, answer).await
 }
 
-/// Obeys what a request sets for its own connection.
+/// Applies the request's `Connection` header and version to its connection.
 pub(super) fn apply_connection_header(session: &mut Session) {
     let request = session.req_header();
-    // The framework reads only the first line of that name.
+    // The framework reads only the first header line of that name.
     let closes = has_token(&request.headers, header::CONNECTION, b"close");
     let old = request.version <= Version::HTTP_10;
     if closes {
         session.set_keepalive(None);
     }
     if old {
-        // Such a client would take a 103 for its answer (RFC 9110, 15.2).
+        // An HTTP/1.0 client would read a 103 as the final answer (RFC 9110, 15.2).
         session.set_ignore_info_resp(true);
     }
 }
 
-/// Takes out of a request what its version does not know: an HTTP/1.0 client waits for no
-/// `100 Continue` and would take it for its answer (RFC 9110, 10.1.1).
+/// Removes `Expect` from an HTTP/1.0 request: its client does not wait for a `100 Continue`, and
+/// would read it as the final answer (RFC 9110, 10.1.1).
 pub(super) fn expect_as_its_version_does(session: &Session, request: &mut RequestHeader) {
     if session.req_header().version <= Version::HTTP_10 {
         request.remove_header(&header::EXPECT);
@@ -62,11 +62,11 @@ pub(super) fn expect_as_its_version_does(session: &Session, request: &mut Reques
 pub(super) enum AnswerEnd {
     /// By chunks, or by the frames of HTTP/2.
     Chunks,
-    /// By the end of its connection, or there is no body.
+    /// By the end of its connection; or the answer has no body.
     Close,
 }
 
-/// How it is for the answer to this request.
+/// Returns how the client of this request learns where the answer ends.
 pub(super) fn framing(request: &RequestHeader, status: StatusCode) -> AnswerEnd {
     let bodiless = request.method == Method::HEAD || !reply::has_body(status);
     match bodiless || request.version <= Version::HTTP_10 {
@@ -75,14 +75,14 @@ pub(super) fn framing(request: &RequestHeader, status: StatusCode) -> AnswerEnd 
     }
 }
 
-/// Interim answers to one request; servers send one or two.
+/// The most interim answers to one request. Servers usually send one or two.
 const INTERIM: u32 = 32;
 
-/// Counts an answer that is not the last one.
+/// Counts an answer if it is an interim one.
 ///
 /// # Errors
 ///
-/// When the server sends them without an end: no other time or size bounds them.
+/// When the server sends more than `INTERIM` of them: no timeout or size limits them otherwise.
 pub(super) fn count_interim(count: &mut u32, status: StatusCode) -> Result<()> {
     if status.is_informational() {
         *count += 1;
@@ -98,8 +98,8 @@ pub(super) fn count_interim(count: &mut u32, status: StatusCode) -> Result<()> {
 ///
 /// # Errors
 ///
-/// When its body is coded for the transfer in a way that the client did not ask for, and that cannot be
-/// taken off here (RFC 9112, 6.1).
+/// When its body has a transfer coding that was not requested and cannot be removed here (RFC 9112,
+/// 6.1).
 pub(super) fn make_conformant(response: &mut ResponseHeader, framing: AnswerEnd) -> Result<()> {
     let codings = tokens(&response.headers, header::TRANSFER_ENCODING);
     if codings.iter().any(|coding| !is(coding, b"chunked")) {
@@ -109,7 +109,7 @@ pub(super) fn make_conformant(response: &mut ResponseHeader, framing: AnswerEnd)
         }
         response.remove_header(&header::TRANSFER_ENCODING);
         if framing == AnswerEnd::Chunks && !response.headers.contains_key(header::CONTENT_LENGTH) {
-            // Its end is that of the server's connection, and not of the client's.
+            // The body ends with the server's connection, but the client's stays open.
             response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
         }
     }
@@ -125,7 +125,7 @@ pub(super) fn make_conformant(response: &mut ResponseHeader, framing: AnswerEnd)
         }
     }
     if goes_on {
-        // The framework writes only those of the last answer.
+        // The framework removes these fields only from the final answer.
         hops::drop_from(response);
         response.remove_header(&header::CONNECTION);
     }
@@ -134,7 +134,7 @@ pub(super) fn make_conformant(response: &mut ResponseHeader, framing: AnswerEnd)
         StatusCode::UPGRADE_REQUIRED,
     ];
     if !upgrades.contains(&status) {
-        // What else it could speak, it could speak with us (RFC 9110, 7.8).
+        // The server offers these protocols to this proxy, not to the client (RFC 9110, 7.8).
         response.remove_header(&header::UPGRADE);
     }
     if let Some(length) = one_length(&response.headers) {
@@ -143,9 +143,9 @@ pub(super) fn make_conformant(response: &mut ResponseHeader, framing: AnswerEnd)
     Ok(())
 }
 
-/// One length where equal ones are given several times: the framework has checked that they are equal,
-/// and who reads it next may take two for an attack, or read another one than we did (RFC 9110, 8.6).
-/// Nothing where there is one already, or none.
+/// Returns the single length if `Content-Length` states the same one several times; otherwise
+/// `None`. The framework has checked that they are equal. The next reader may reject two of them as
+/// an attack, or use another one than this proxy did (RFC 9110, 8.6).
 pub(super) fn one_length(headers: &HeaderMap) -> Option<String> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let first = lengths.next()?.to_str().ok()?;
@@ -153,7 +153,7 @@ pub(super) fn one_length(headers: &HeaderMap) -> Option<String> {
     (lengths.next().is_some() || one != first).then(|| one.to_owned())
 }
 
-/// Whether one of the words of a list is this one.
+/// Whether the list in a header contains this word, in any case.
 fn has_token(headers: &HeaderMap, name: HeaderName, word: &[u8]) -> bool {
     tokens(headers, name).iter().any(|token| is(token, word))
 }

@@ -22,25 +22,25 @@ pub struct SiteContext {
     pub(super) began: Instant,
     /// The configuration that it began with.
     pub(super) site_state: Arc<SiteState>,
-    /// Who asks, once its head has been looked at.
+    /// The client, once the head has been checked.
     pub(super) caller: Option<Caller>,
     pub(super) way: SiteTarget,
     /// The answer that Hedgerow gave itself, instead of an upstream.
     pub(super) answered: Option<RequestOutcome>,
     pub(super) upstream: ServerAnswer,
     pub(super) addresses: Option<Arc<Addresses>>,
-    /// The server of the site that has the request now.
+    /// The server of the site that the request is sent to now.
     pub(super) server: Option<Arc<UpstreamHost>>,
     pub(super) tried: Vec<SocketAddr>,
-    /// Bytes of the body so far.
+    /// The bytes of the request's body so far.
     pub(super) body: usize,
-    /// Interim answers of the server's so far.
+    /// The number of the server's interim answers so far.
     pub(super) interim: u32,
     pub(super) speed: BodySpeed,
     pub(super) page: PageState,
 }
 
-/// Whether the server behind the route has failed in this request.
+/// Whether the route's server has failed in this request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ServerAnswer {
     Well,
@@ -56,11 +56,11 @@ pub(super) enum SiteTarget {
     Origin(Arc<SiteRoute>, Arc<Servers>),
     /// To a project.
     PostHog(Arc<SiteRoute>, Arc<PostHogProxy>, ForwardedRequest),
-    /// On such a route, but not on to the project.
+    /// Nowhere further: it is on a PostHog route, but Hedgerow answers it itself.
     Answered,
 }
 
-/// Whether an answer gets the snippet.
+/// Whether the snippet is put into the answer.
 #[derive(Default)]
 pub(super) enum PageState {
     #[default]
@@ -86,7 +86,8 @@ impl SiteContext {
         }
     }
 
-    /// The request goes to a server, perhaps not for the first time.
+    /// Resets the state of the attempt before the request is sent to a server; it may not be the
+    /// first one.
     pub(super) fn begin_attempt(&mut self, session: &mut Session) {
         self.body = 0;
         self.interim = 0;
@@ -94,7 +95,7 @@ impl SiteContext {
         self.speed.limit_wait(session);
     }
 
-    /// Notes the next piece of the request's body.
+    /// Counts the next piece of the request's body.
     ///
     /// # Errors
     ///

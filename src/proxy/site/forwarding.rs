@@ -1,4 +1,5 @@
-//! The fields that tell a site behind its proxy who sent the request.
+//! The changes to a request before a site's server gets it: above all the fields that tell the server
+//! who sent the request.
 
 use http::{header, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -13,11 +14,11 @@ use crate::site::forwarding_headers::{forged, PeerTrust, Underscores};
 use super::conformance::one_length;
 use super::context::SiteContext;
 
-/// So much of a body the framework remembers for a second attempt.
+/// The bytes of a body that the framework keeps for a second attempt.
 const REMEMBERED: usize = 64 << 10;
 
-/// Whether a request may be sent to a site again: depends on its method, and on the rest of its
-/// body.
+/// Whether a request may be sent to a site again: its method must be idempotent, and the framework
+/// must have kept its whole body.
 pub(super) fn repeat(session: &mut Session) -> Repeat {
     let idempotent = session.req_header().method.is_idempotent();
     let length = session.req_header().headers.get(header::CONTENT_LENGTH);
@@ -87,8 +88,8 @@ fn insert_if_missing(
     request.insert_header(name, value)
 }
 
-/// Asks for a path where the client named the whole address, as a client of a forward proxy does: a
-/// server is asked for a path (RFC 9112, 3.2.1), and many look for nothing else.
+/// Replaces an absolute URL in the request target, as a client of a forward proxy sends it, by its
+/// path: a server expects a path (RFC 9112, 3.2.1), and many understand nothing else.
 pub(super) fn ask_for_path(request: &mut RequestHeader) -> Result<()> {
     let raw = request.raw_path();
     if raw.starts_with(b"/") || raw == b"*" {
@@ -101,7 +102,7 @@ pub(super) fn ask_for_path(request: &mut RequestHeader) -> Result<()> {
     request.set_raw_path(path.as_bytes())
 }
 
-/// One length where equal ones are given several times.
+/// Replaces several equal `Content-Length` values by one.
 pub(super) fn merge_equal_lengths(request: &mut RequestHeader) -> Result<()> {
     match one_length(&request.headers) {
         Some(length) => request.insert_header(header::CONTENT_LENGTH, length),
@@ -109,8 +110,8 @@ pub(super) fn merge_equal_lengths(request: &mut RequestHeader) -> Result<()> {
     }
 }
 
-/// The cookies of a request as one line: HTTP/2 may send them one by one, and an HTTP/1.1 server
-/// expects one line (RFC 9113, 8.2.3).
+/// Joins the cookies of a request into one header line: HTTP/2 may send them one by one, and an
+/// HTTP/1.1 server expects one line (RFC 9113, 8.2.3).
 pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
     let values: Vec<&[u8]> = request
         .headers
@@ -124,7 +125,7 @@ pub(super) fn join_cookies(request: &mut RequestHeader) -> Result<()> {
     let joined = values.join(&b"; "[..]);
     match HeaderValue::from_bytes(&joined) {
         Ok(joined) => request.insert_header(header::COOKIE, joined),
-        // Parts that are valid make a whole that is.
+        // Cannot happen: all parts are valid values, so the joined value is valid.
         Err(_) => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! `health` of a listener: the health check of a load balancer on the port of its requests.
+//! A listener's `health` path: load balancers check the health on the port that takes requests.
 
 use http::Method;
 use pingora::proxy::Session;
@@ -9,7 +9,7 @@ use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::reply;
 use crate::segment::Answer;
 
-/// The answer, if the request asks for health at a listener that has a path for it.
+/// Returns the answer if the request asks for health at a listener that has a path for it.
 pub(super) fn health_answer(active: &ActiveConfig, session: &Session) -> Option<Answer> {
     let listeners = &active.config.listen;
     if listeners.iter().all(|listener| listener.health.is_none()) {
@@ -32,13 +32,13 @@ pub(super) fn health_answer(active: &ActiveConfig, session: &Session) -> Option<
     ))
 }
 
-/// Whether the request came in at this listener.
+/// Whether the request arrived at this listener.
 pub(super) fn came_in(session: &Session, listener: &Listener) -> bool {
     let local = session.server_addr().and_then(|local| local.as_inet());
     let Some(local) = local else {
         return false;
     };
-    // Port 0 was any free port.
+    // A configured port 0 stands for any free port.
     let (ip, port) = (listener.address.ip(), listener.address.port());
     (port == 0 || port == local.port())
         && (ip.is_unspecified() || ip.to_canonical() == local.ip().to_canonical())

@@ -1,4 +1,4 @@
-//! The proxy of the `hedgerow` binary: Hedgerow first, then the site itself.
+//! The proxy of the `hedgerow` binary: it serves Segment's calls and proxies the site.
 
 mod answers;
 mod challenges;
@@ -51,8 +51,8 @@ use site_state::RouteUpstream;
 pub(in crate::proxy) use site_state::SiteState;
 use uploads::BodySpeed;
 
-/// The site proxy: Segment routes are Hedgerow's, `posthog` and `origin` routes are proxied, the
-/// rest is 404. All clones are one.
+/// The site proxy: Hedgerow answers Segment routes itself, proxies `posthog` and `origin` routes,
+/// and answers everything else with 404. All clones share one state.
 #[derive(Debug, Clone)]
 pub struct Site {
     shared: Arc<SiteShared>,
@@ -65,12 +65,12 @@ struct SiteShared {
 }
 
 impl Site {
-    /// The site proxy around this Hedgerow, for the routes of its configuration.
+    /// Creates the site proxy around this Hedgerow, for the routes of its configuration.
     ///
     /// # Errors
     ///
-    /// When the snippet for an origin's pages has no route, or there is
-    /// nothing to verify PostHog's host with.
+    /// When the snippet for an origin's pages has no route, or there are no certificate authorities
+    /// to verify PostHog's host with.
     pub fn new(hedgerow: Hedgerow) -> Result<Self, BuildError> {
         let site_state = SiteState::new(hedgerow.current(), None)?;
         Ok(Self {
@@ -81,14 +81,14 @@ impl Site {
         })
     }
 
-    /// Serves another configuration from now on. A request ends with the configuration that it
-    /// began with; everything that is equal (the spool, counters, connections, cached scripts)
-    /// stays. Returns the settings that need a new process. Reads files, so do not call it where
+    /// Replaces the configuration. A request ends with the configuration that it began with. The
+    /// state of everything that is equal stays (the spool, counters, connections, cached scripts).
+    /// Returns the changed settings that need a new process. It reads files, so do not call it where
     /// requests are served.
     ///
     /// # Errors
     ///
-    /// Those of [`new`](Self::new) and of [`Hedgerow::new`]. Nothing has changed then.
+    /// Those of [`new`](Self::new) and of [`Hedgerow::new`]. The old configuration stays active then.
     pub fn reload(&self, mut config: Config) -> Result<Vec<&'static str>, BuildError> {
         let kept = keep_fixed(&mut config, &self.shared.hedgerow.config());
         let next = self.prepare(config)?;
@@ -103,14 +103,14 @@ impl Site {
         Ok(Arc::new(SiteState::new(active, Some(&before))?))
     }
 
-    /// Puts it instead of the other.
+    /// Replaces the active configuration by a prepared one.
     pub(in crate::proxy) fn activate(&self, next: Arc<SiteState>) {
         let hedgerow = &self.shared.hedgerow.shared;
         hedgerow.activate(Arc::clone(&next.active));
         self.shared.site_state.store(next);
     }
 
-    /// Looks after the health of origins' servers on the current runtime.
+    /// Starts the health checks of the origins' servers on the current runtime.
     pub(in crate::proxy) fn watch_health(&self) {
         self.shared.site_state.load().watch_health();
     }
@@ -145,8 +145,8 @@ impl ProxyHttp for Site {
         }
     }
 
-    /// None: the framework would put its compression here, switched off, and ask it about every
-    /// request all the same.
+    /// Adds no module: the default would add the framework's compression, which is switched off
+    /// but still called for every request.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn request_filter(
@@ -158,8 +158,8 @@ impl ProxyHttp for Site {
         let active = &site_state.active;
         end_when_idle(session, active.long_lived.idle_seconds);
         end_when_stuck(session, active.long_lived.unread);
-        // A client that has ended its half waits for its answer (RFC 9112, 9.6); and a page that closes
-        // has sent its last events all the same.
+        // A client that has closed its sending half still waits for the answer (RFC 9112, 9.6); and the
+        // last events of a page that closes must be delivered.
         session.set_abort_on_close(false);
         if let Err(fault) = head(session).check() {
             return context.refuse_head(session, fault).await;
@@ -190,7 +190,7 @@ impl ProxyHttp for Site {
         if let RouteAction::Segment(segment) = &route.does {
             let intake = Intake::new(active, segment, route.number);
             let mut exchange = FrameworkRequest::new(session, active.framing());
-            // Boxed: proxied requests do not hold the memory that this needs.
+            // Boxed, so that the futures of proxied requests do not reserve memory for it.
             Box::pin(intake.serve(&mut exchange, tail_at)).await;
             return Ok(true);
         }
@@ -287,9 +287,9 @@ impl ProxyHttp for Site {
         if let Some(body) = body.as_ref() {
             context.note_body(session, body.len())?;
         }
-        // An HTTP/2 client may end its body with an empty frame. Sent on as an empty chunk it
-        // would end the body twice, and the second end would begin the next request on that
-        // connection (pingora 2.2, cloudflare/pingora#935).
+        // An HTTP/2 client may end its body with an empty frame. If it were sent on as an empty chunk,
+        // the body would end twice, and the server would read the second end as the beginning of the
+        // connection's next request (pingora 2.2, cloudflare/pingora#935).
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
@@ -362,8 +362,8 @@ impl ProxyHttp for Site {
         end_by_closing(session, response);
         if switches {
             // The framework ends a WebSocket whose client is silent for a minute, even if the
-            // server sends. A page that only listens is not a fault; only the server's silence
-            // counts.
+            // server sends. A page may only listen, so the read timeout for the client is removed;
+            // the one for the server stays.
             session.set_read_timeout(None);
         }
         Ok(())
@@ -396,8 +396,8 @@ impl ProxyHttp for Site {
         {
             server.keepalive().was_closed_early();
         }
-        // PostHog knows an event again by its id, so its POSTs may be repeated over a new
-        // connection when the pooled one was closed by the peer.
+        // PostHog deduplicates events by their id, so its POSTs may be repeated over a new
+        // connection if the peer has closed the pooled one.
         let repeatable = matches!(context.way, SiteTarget::PostHog(..))
             || session.req_header().method.is_idempotent();
         if repeatable && !session.as_ref().retry_buffer_truncated() {
@@ -421,7 +421,7 @@ impl ProxyHttp for Site {
                 addresses.avoid(*address);
             }
         }
-        // Nothing was sent yet.
+        // Nothing was sent yet, so another address may be tried.
         error.set_retry(context.tried.len() < CONNECTS);
         error
     }
@@ -438,7 +438,7 @@ impl ProxyHttp for Site {
             code = 503;
             context.answered = Some(RequestOutcome::SlowBody);
         }
-        // The interim ones before it are none.
+        // Interim answers do not count as the start of the answer.
         let begun = session.response_written();
         let begun = begun.is_some_and(|response| !response.status.is_informational());
         context.report(
@@ -449,7 +449,7 @@ impl ProxyHttp for Site {
             },
         );
         if begun {
-            // An answer that has begun is cut: an error page of this process would make it look
+            // An answer that has begun is cut off: an error page after it would make it look
             // complete.
             log::debug!("an answer broke off: {error}");
             session.set_keepalive(None);
@@ -468,12 +468,12 @@ impl ProxyHttp for Site {
         }
     }
 
-    /// After the answer, ours or an upstream's.
+    /// Runs after every answer, whether Hedgerow or an upstream gave it.
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut SiteContext) {
         context.relayed(session);
-        // Recordings are large, and PostHog rejects a large one before it has ended.
+        // Recordings are large, and PostHog rejects one that is too large before its body has ended.
         if matches!(context.way, SiteTarget::PostHog(..) | SiteTarget::Answered) {
-            // A client that expects `100 Continue` reads before it sends.
+            // A client that expects `100 Continue` reads the answer before it sends the body.
             let waits = context.body == 0 && session.get_header(http::header::EXPECT).is_some();
             if !waits {
                 linger(session, 2 * posthog::BODY).await;
@@ -482,7 +482,7 @@ impl ProxyHttp for Site {
     }
 
     /// The framework's own line would contain the server's answer, including cookies, and a path
-    /// that may contain a project's key; `Site::report` logs what an operator needs.
+    /// that may contain a project's key; `SiteContext::report` logs what an operator needs.
     fn suppress_error_log(&self, _: &Session, _: &SiteContext, _: &Error) -> bool {
         true
     }

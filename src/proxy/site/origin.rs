@@ -32,24 +32,24 @@ use crate::proxy::outbound::upstream::{Addresses, Timeouts, UpstreamHost};
 
 /// How often the names of several servers are resolved again.
 const RESOLVE: Duration = Duration::from_secs(30);
-/// How long a server may take to answer when its health is looked at.
+/// The connect timeout and the read timeout of a health check.
 const CHECK: Duration = Duration::from_secs(3);
 
-/// A balancer that has to run as a background service, or its servers' health is not known.
+/// A balancer. It must run as a background service; otherwise its servers' health is not known.
 pub type Balancer = LoadBalancer<RoundRobin>;
 
 /// The servers of one origin.
 pub(crate) struct Servers {
-    /// The settings that it was built from.
+    /// The settings that the origin was built from, and the snippet's script.
     made_of: (SiteOrigin, Timeouts, Option<String>),
     list: Vec<Arc<UpstreamHost>>,
     next: AtomicUsize,
     balancer: Option<Arc<Balancer>>,
-    /// Ends the look at the servers' health.
+    /// Ends the health checks.
     over: watch::Sender<bool>,
     looked_after: AtomicBool,
     snippet: Option<PageSnippet>,
-    /// The host of a request that names none.
+    /// The `Host` of a request that has none.
     authority: String,
     underscores: Underscores,
 }
@@ -76,7 +76,7 @@ impl Drop for Servers {
 }
 
 impl Servers {
-    /// The servers of an origin, whose pages get this snippet.
+    /// Creates the servers of an origin whose pages get this snippet.
     pub(crate) fn new(origin: &SiteOrigin, timeouts: Timeouts, page: Option<Page>) -> Self {
         let upstream = |host: &Host| {
             let keepalive = KeepAlive::of_origin(origin.keepalive);
@@ -109,7 +109,7 @@ impl Servers {
         }
     }
 
-    /// Their addresses as the configuration has them, for the log.
+    /// Returns the servers as the configuration names them, for the log.
     pub(crate) fn names(&self) -> String {
         let names = self.made_of.0.servers.iter().map(ToString::to_string);
         names.collect::<Vec<_>>().join(", ")
@@ -130,7 +130,7 @@ impl Servers {
         known == origin && *times == timeouts && *kept == page.map(snippet::script)
     }
 
-    /// Looks after the servers' health on the current runtime, until this is dropped.
+    /// Starts the health checks on the current runtime; they end when this is dropped.
     pub(crate) fn watch_health(&self) {
         let Some(balancer) = &self.balancer else {
             return;
@@ -141,8 +141,8 @@ impl Servers {
         }
     }
 
-    /// The next healthy server; while their health is unknown, the next one in turn that has an
-    /// address.
+    /// Returns the next healthy server whose address is not among the `tried` ones. If the balancer
+    /// finds none, or there is no balancer, it is the next server in turn that has an address.
     pub(crate) async fn next(
         &self,
         tried: &[std::net::SocketAddr],
@@ -176,10 +176,10 @@ impl Servers {
         None
     }
 
-    /// Adds a host to a request that has none. HTTP/1.0 needs none, for example in health checks of
-    /// load balancers; the request continues as HTTP/1.1, which needs one.
+    /// Adds `Host` to a request that has none. HTTP/1.0 does not require it, for example in health
+    /// checks of load balancers; the request is sent on as HTTP/1.1, which requires it.
     ///
-    /// A target that is a whole address may name the host as well.
+    /// `asked` is the authority that the client requested, if it named one.
     pub(crate) fn name_host(&self, request: &mut RequestHeader, asked: Option<&str>) -> Result<()> {
         if request.headers.contains_key(header::HOST) {
             return Ok(());
@@ -193,7 +193,8 @@ impl Servers {
         self.underscores
     }
 
-    /// Prepares a request for a page that gets the snippet; whether it is one.
+    /// Prepares a request whose answer may be a page that gets the snippet. Returns whether it is such
+    /// a request.
     pub(crate) fn ask_for_page(&self, request: &mut RequestHeader) -> Result<bool> {
         let Some(snippet) = &self.snippet else {
             return Ok(false);
@@ -212,7 +213,7 @@ impl Servers {
         Ok(true)
     }
 
-    /// Says in an answer to any request that a site's pages differ, where they do.
+    /// Adds `Vary` to an answer if the site's pages get the snippet and therefore differ.
     pub(crate) fn vary(&self, response: &mut ResponseHeader) -> Result<()> {
         if self.snippet.is_none() {
             return Ok(());
@@ -222,8 +223,8 @@ impl Servers {
         replace(response, &headers)
     }
 
-    /// The injector of the snippet for this answer, if it is a suitable page; then its headers are
-    /// changed.
+    /// Returns the injector of the snippet if this answer is a suitable page, and changes the
+    /// answer's headers to fit.
     pub(crate) fn page(
         &self,
         response: &mut ResponseHeader,
@@ -274,7 +275,7 @@ impl Servers {
     }
 }
 
-/// Gives a response these headers.
+/// Replaces the headers of a response by these.
 fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
     let before: Vec<_> = response.headers.keys().cloned().collect();
     for name in before {
@@ -298,14 +299,15 @@ fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
     Ok(())
 }
 
-/// A packed piece of a page that is larger than this may be long work: it inflates a thousandfold at worst.
+/// The size in bytes above which a compressed piece of a page may take long: at worst it inflates a
+/// thousandfold.
 const LONG_PIECE: usize = 1024;
 
-/// The bytes of a page with the snippet in them.
+/// Replaces a piece of a page by the bytes for the client, which include the snippet.
 ///
 /// # Errors
 ///
-/// When a compressed page is broken. Then its answer ends early, so that it does not look complete.
+/// When a compressed page is broken. The answer then ends early, so that it does not look complete.
 pub(crate) fn inject_into(
     page: &mut PageStream,
     body: &mut Option<Bytes>,
@@ -317,7 +319,8 @@ pub(crate) fn inject_into(
     };
     let mut out = match body.take() {
         Some(piece) => {
-            // The framework asks for the whole piece at once, so another thread takes the other requests.
+            // The framework requests the whole piece at once; the permit lets another thread continue
+            // the other requests meanwhile.
             let long = page.is_packed() && piece.len() > LONG_PIECE;
             let permit = long.then(LongWorkPermit::take).flatten();
             let fed = match permit {
@@ -354,7 +357,7 @@ fn balancer(servers: &[Host], list: &[Arc<UpstreamHost>], health: &ServerHealthC
             check.peer_template.options.connection_timeout = Some(CHECK);
             check.peer_template.options.read_timeout = Some(CHECK);
             if let Ok(mut request) = RequestHeader::build("GET", path.as_bytes(), Some(1)) {
-                // The names of a site's own servers are host names, so this holds.
+                // Always valid: the configuration allows only host names for a site's servers.
                 if request.insert_header(header::HOST, host).is_ok() {
                     check.req = request;
                 }

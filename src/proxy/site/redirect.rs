@@ -1,4 +1,4 @@
-//! Requests for a site that come without TLS where they should not.
+//! Redirects to HTTPS for requests to a site that arrive without TLS.
 
 use http::Method;
 use pingora::proxy::Session;
@@ -11,10 +11,10 @@ use crate::rewrite::enrich::edge_session::Transport;
 use super::challenges::CHALLENGE;
 use super::health::came_in;
 
-/// The new address of a request for the site, and the status of the redirect.
+/// Returns the status and the new address if the request must be redirected.
 ///
-/// Only pages and files of a site are asked for here: a client of Segment's that is sent elsewhere
-/// loses its events.
+/// Call this only for a site's pages and files: a Segment client that is redirected loses its
+/// events.
 pub(super) fn redirect_target(
     active: &ActiveConfig,
     session: &Session,
@@ -39,7 +39,7 @@ pub(super) fn redirect_target(
     let query = query.unwrap_or_default();
     let status = match head.method {
         Method::GET | Method::HEAD => 301,
-        // The method and the body stay.
+        // A client keeps the method and the body on a 308.
         _ => 308,
     };
     let path = if path.is_empty() { "/" } else { path };

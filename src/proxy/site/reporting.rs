@@ -1,4 +1,4 @@
-//! The reports about a site's requests: the lines of the log, the counters, the end of each.
+//! The reports about a site's requests: log lines, counters, and the end of each request.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use super::context::{ServerAnswer, SiteContext, SiteTarget};
 use super::route_health::RouteRecovered;
 use super::site_state::SiteRoute;
 
-/// What the client of a request that went wrong was sent.
+/// The answer that the client of a failed request got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClientGot {
     /// This status.
@@ -51,7 +51,7 @@ impl SiteContext {
         Ok(true)
     }
 
-    /// Answers a request that no route has.
+    /// Answers a request that matches no route, with 404.
     pub(super) async fn nowhere(&self, session: &mut Session) -> Result<bool> {
         let (asking, answered) = (RoutedRequest::NOTHING, RequestOutcome::NoRoute);
         let active = &self.site_state.active;
@@ -61,7 +61,7 @@ impl SiteContext {
         Ok(true)
     }
 
-    /// Tells the operator why a request could not be proxied: which route, and the kind of fault.
+    /// Logs why a request could not be proxied: the route and the kind of fault.
     pub(super) fn report(&mut self, error: &Error, got: ClientGot) {
         let Some(route) = self.way.route().cloned() else {
             return;
@@ -90,7 +90,7 @@ impl SiteContext {
         }
     }
 
-    /// Tells the operator that the server behind a route answers again, if it did not before.
+    /// Logs that a route's server answers again, if it had failed before.
     pub(super) fn log_recovery(&self, route: &SiteRoute) {
         let mended = route.trouble.answered(Instant::now());
         let Some(RouteRecovered { after, failed }) = mended else {
@@ -120,7 +120,7 @@ impl SiteContext {
             .record_outcome(session.req_header(), asking, answered, None);
     }
 
-    /// Notes the end of a request that was answered from here.
+    /// Reports the end of a request that Hedgerow answered itself.
     pub(super) fn ended(&self, session: &Session, asking: RoutedRequest, answered: RequestOutcome) {
         let active = &self.site_state.active;
         active.ended(
@@ -131,7 +131,7 @@ impl SiteContext {
         );
     }
 
-    /// Notes the end of a request that was proxied, and counts it unless that has been done.
+    /// Reports the end of a proxied request, and counts the request unless it is counted already.
     pub(super) fn relayed(&self, session: &Session) {
         let Some(asking) = self.way.route_request() else {
             return;
@@ -154,7 +154,7 @@ impl SiteContext {
     }
 }
 
-/// The reason in words; the framework's own words if there are none.
+/// Returns the reason of an error in words, or the framework's name for it if there are none.
 fn fault(kind: &ErrorType) -> &'static str {
     use ErrorType::*;
     match kind {
@@ -170,14 +170,14 @@ fn fault(kind: &ErrorType) -> &'static str {
         InvalidHTTPHeader | H1Error | H2Error | InvalidH2 => "its answer is not HTTP",
         Custom("PrematureBodyEnd") => "its answer ended early",
         Custom("InvalidChunk" | "InvalidTrailerEnd") => "its chunks are broken",
-        // Said where no address is left to be tried.
+        // Set when no address is left to try.
         HTTPStatus(502) => "none of its addresses accepts a connection",
         other => other.as_str(),
     }
 }
 
 impl SiteTarget {
-    /// The servers behind the route, for the log.
+    /// The route's servers, for the log.
     fn servers(&self) -> String {
         match self {
             Self::Origin(_, servers) => servers.names(),
@@ -186,7 +186,7 @@ impl SiteTarget {
         }
     }
 
-    /// Who is behind the route.
+    /// The name of the route's server in messages.
     pub(super) fn words(&self) -> &'static str {
         match self {
             Self::PostHog(..) => "PostHog",
@@ -202,7 +202,7 @@ impl SiteTarget {
         }
     }
 
-    /// The same, and what it requests.
+    /// The route that a proxied request is on, and the kind of request, for the counters.
     pub(super) fn route_request(&self) -> Option<RoutedRequest> {
         match self {
             Self::Origin(route, _) => Some(route.route_request(RequestKind::Site)),
@@ -213,7 +213,7 @@ impl SiteTarget {
 }
 
 impl SiteRoute {
-    /// A request on it that asks for this.
+    /// A request of this kind on this route, for the counters.
     pub(super) fn route_request(&self, asked: RequestKind) -> RoutedRequest {
         RoutedRequest {
             route: Some(self.number),

@@ -1,18 +1,18 @@
-//! Logs that the server behind a route answers again, if its failure was logged.
+//! Records the failures of a route's server, so that its recovery can be logged.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The trouble of one route with the server behind it.
+/// The failures of one route's server since it last answered.
 #[derive(Debug, Default)]
 pub(super) struct RouteHealth {
-    /// Requests that it did not answer since the trouble began; zero when there is none.
+    /// The requests that have failed since the server last answered.
     failed: AtomicU64,
     since: Mutex<Option<Instant>>,
 }
 
-/// The end of a trouble.
+/// The recovery of a route's server: the time since the first failure, and the failed requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RouteRecovered {
     pub(super) after: Duration,
@@ -20,16 +20,16 @@ pub(super) struct RouteRecovered {
 }
 
 impl RouteHealth {
-    /// A request was not answered as it should be.
+    /// Records a failed request.
     pub(super) fn failed(&self, now: Instant) {
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         since.get_or_insert(now);
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A request was answered; whether that ends a trouble.
+    /// Records a good answer. Returns the recovery if requests had failed before.
     pub(super) fn answered(&self, now: Instant) -> Option<RouteRecovered> {
-        // All that a good answer costs.
+        // The usual case costs one atomic load.
         if self.failed.load(Ordering::Relaxed) == 0 {
             return None;
         }

@@ -26,15 +26,15 @@ pub(in crate::proxy) struct SiteState {
 pub(super) struct SiteRoute {
     /// Its name in logs.
     pub(super) path: String,
-    /// Its place in the configuration.
+    /// Its index among the routes of the configuration.
     pub(super) number: usize,
-    /// Its requests' way through the framework; none where they are answered before.
+    /// Where the framework sends its requests; `None` if Hedgerow answers them itself.
     pub(super) to: Option<RouteUpstream>,
-    /// The troubles of the servers behind it.
+    /// The failures of its servers.
     pub(super) trouble: Arc<RouteHealth>,
 }
 
-/// Where the framework brings the requests of a route.
+/// Where the framework sends the requests of a route.
 pub(super) enum RouteUpstream {
     Origin(Arc<Servers>),
     PostHog(Arc<PostHogProxy>),
@@ -56,10 +56,13 @@ impl std::fmt::Debug for SiteState {
 }
 
 impl SiteState {
+    /// Creates the state of a configuration, and takes over the routes' state that is equal in
+    /// `before`.
+    ///
     /// # Errors
     ///
-    /// When the snippet for an origin's pages has no route, or there is
-    /// nothing to verify PostHog's host with.
+    /// When the snippet for an origin's pages has no route, or there are no certificate authorities
+    /// to verify PostHog's host with.
     pub(super) fn new(
         active: Arc<ActiveConfig>,
         before: Option<&Self>,
@@ -115,7 +118,7 @@ impl SiteState {
     fn by_name(&self) -> HashMap<&str, &SiteRoute> {
         let names = self.active.routes.iter().map(|route| route.name.as_str());
         let named = names.zip(self.routes.iter().map(AsRef::as_ref));
-        // Of equal names the first.
+        // Reversed, so that the first of equal names wins.
         let named: Vec<_> = named.collect();
         named.into_iter().rev().collect()
     }
@@ -127,7 +130,7 @@ impl SiteState {
         })
     }
 
-    /// Looks after the servers' health on the current runtime.
+    /// Starts the health checks of the origins' servers on the current runtime.
     pub(super) fn watch_health(&self) {
         for servers in self.servers() {
             servers.watch_health();

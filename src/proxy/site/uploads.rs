@@ -1,5 +1,5 @@
-//! How fast the body of a proxied request comes. The framework reads it, so that it is seen piece by
-//! piece; how long it waits for the next one is set before each.
+//! Limits how slowly the body of a proxied request may arrive. The framework reads the body and hands it
+//! over piece by piece; before each piece, this module sets how long the framework waits for it.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use crate::config::BodyRate;
 use crate::proxy::limits::body_rate::BodyRateMeter;
 
 /// The framework itself ends a body whose client is silent for this time (pingora 2.5). A piece
-/// that comes later than that had to wait for the server behind the route, which reads slowly.
+/// that arrives later than that had to wait for the route's server, which reads slowly.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// The body of a request on its way to a server.
+/// Measures how fast the body of a request arrives.
 #[derive(Debug)]
 pub(super) struct BodySpeed {
     tempo: BodyRateMeter,
@@ -22,7 +22,7 @@ pub(super) struct BodySpeed {
 }
 
 impl BodySpeed {
-    /// A body that is about to begin.
+    /// Starts measuring a body; `least` is the lowest rate that is allowed.
     pub(super) fn new(least: Option<BodyRate>) -> Self {
         Self {
             tempo: BodyRateMeter::new(least),
@@ -30,17 +30,18 @@ impl BodySpeed {
         }
     }
 
-    /// Lets the framework wait for the next piece as long as this client has left.
+    /// Makes the framework wait for the next piece only as long as the rate allows this client.
     pub(super) fn limit_wait(&self, session: &mut Session) {
         if let Some(left) = self.tempo.patience() {
             session.set_read_timeout(Some(left.min(SILENCE)));
         }
     }
 
-    /// Measures no more: what a client sends after the start of its answer is a conversation.
+    /// Stops measuring: a client that sends after the start of its answer is in a conversation with
+    /// the server, where pauses are normal.
     pub(super) fn end(&mut self, session: &mut Session) {
         *self = Self::new(None);
-        // Over HTTP/2 such a client may be silent for as long as its server speaks.
+        // Over HTTP/2 the client may be silent for as long as the server sends.
         let conversation = match session.req_header().version {
             Version::HTTP_2 => None,
             _ => Some(SILENCE),
@@ -48,7 +49,7 @@ impl BodySpeed {
         session.set_read_timeout(conversation);
     }
 
-    /// Notes the next piece, and lets the framework wait for the one behind it.
+    /// Measures the next piece, and sets how long the framework waits for the one after it.
     ///
     /// # Errors
     ///

@@ -30,22 +30,22 @@ use crate::proxy::outbound::verdict::{BatchVerdict, Fallback};
 use crate::proxy::outbound::CONNECTS;
 use crate::proxy::spool::sharing::{follow_other_process, wait_until_known, SharedProjects, LOOK};
 
-/// How long a live batch waits for the replay's last request.
+/// The longest time that a live batch waits for the replay's last request.
 const HOLD: Duration = Duration::from_secs(2);
 
-/// Who has stored a batch.
+/// Where a batch is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AcceptedBy {
     PostHog,
     Spool,
 }
 
-/// Neither PostHog nor the spool has the batch.
+/// The reason why neither PostHog nor the spool has the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotSpooled {
-    /// It may be kept or delivered when the client sends it again.
+    /// Storing or delivery failed, but may succeed when the client sends the batch again.
     ForNow,
-    /// Its events are larger than the spool takes, and the spool is the only way they have.
+    /// Its events are larger than the spool accepts, and the project delivers only through the spool.
     TooLarge,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Backlog {
     settings: ReplaySettings,
     replay: Mutex<ReplayState>,
     begun: AtomicBool,
-    /// Whether this process is the leader by now.
+    /// Whether this process has become the leader since.
     first: Arc<AtomicBool>,
     /// Waits for the end of another process that drains the spool, and then for the start of one.
     waiting: Mutex<Option<JoinHandle<()>>>,
@@ -79,7 +79,7 @@ enum ReplayState {
 struct ReplaySender {
     destinations: ArcSwap<Destinations>,
     log_limit: Arc<LogLimit>,
-    /// The live view, which is made later.
+    /// The live view, which is created later.
     live: OnceLock<Arc<Live>>,
     /// Events that have left the spool since it was last empty, by project.
     drained: Mutex<HashMap<String, DrainProgress>>,
@@ -92,8 +92,8 @@ struct DrainProgress {
 }
 
 impl Backlog {
-    /// Opens the spool. A disk that cannot be written now, or a server that does not answer, is no
-    /// error: clients get 503 until it does.
+    /// Opens the spool. It is no error if the disk cannot be written or the server does not answer
+    /// now: clients get 503 until it works.
     pub(crate) fn open(
         spool: &config::SpoolConfig,
         settings: &config::DeliveryConfig,
@@ -102,7 +102,7 @@ impl Backlog {
         destinations: Arc<Destinations>,
         log_limit: Arc<LogLimit>,
     ) -> Result<Self, SpoolError> {
-        // Connections one after the other, then the request, the answer and its body.
+        // The connection attempts, one after the other; then the request, the answer and its body.
         let longest = settings.connect_timeout * CONNECTS as u32 + settings.timeout * 3;
         let OpenedSpool { store, folder } = spool.place.backend().open(Terms {
             limits: spool.limits(),
@@ -113,7 +113,8 @@ impl Backlog {
         let delivery = Arc::new(Delivery::new(store, BreakerSettings::default(), HOLD));
         let projects = SharedProjects::default();
         projects.serve(&delivery, &destinations);
-        // Events of the predecessor, kept or under way, come before those that this process gets.
+        // The predecessor's events, stored or being sent, must arrive before those that this process
+        // receives.
         let leadership = folder.as_ref().map(|folder| folder.leadership());
         let opened = leadership.unwrap_or(Leadership::Leader);
         match opened {
@@ -156,12 +157,12 @@ impl Backlog {
         self.carrier.destinations.store(destinations);
     }
 
-    /// Shows the outcome of kept events in the live view.
+    /// Shows the outcome of stored events in the live view.
     pub(crate) fn show_to(&self, live: Arc<Live>) {
         let _ = self.carrier.live.set(live);
     }
 
-    /// The folder of the spool, where it has one.
+    /// The folder of the spool, if it has one.
     pub(crate) fn folder(&self) -> Option<&Path> {
         self.folder.as_ref().map(|folder| folder.path())
     }
@@ -186,19 +187,20 @@ impl Backlog {
         self.projects.as_configured();
     }
 
-    /// Whether this process drains the spool. A second successor would not know which of its two
-    /// predecessors keeps what.
+    /// Whether this process drains the spool. Until it does, it hands nothing over to a successor:
+    /// that one would not know which of its two predecessors has which events.
     pub(crate) fn is_first(&self) -> bool {
         self.opened == Leadership::Leader || self.first.load(Ordering::Acquire)
     }
 
-    /// While another process uses the spool, this one only appends to it: neither knows which
-    /// events the other has stored or is sending, so neither streams.
+    /// Makes this process only append to the spool while another process uses it: neither knows
+    /// which events the other has stored or is sending, so neither streams.
     fn follow(&self) {
         let Some(spool) = self.folder.clone() else {
             return;
         };
-        // The other process may have ended since: its last changes still have to be read.
+        // The other process may have ended since this one opened the spool. Its last changes still have
+        // to be read.
         let behind =
             self.opened == Leadership::Follower || spool.leadership() == Leadership::Follower;
         let (projects, first) = (Arc::clone(&self.projects), Arc::clone(&self.first));
@@ -268,7 +270,7 @@ impl Backlog {
     }
 }
 
-/// What a project's events need when PostHog does not accept them.
+/// One project's access to the spool, for events that PostHog does not accept.
 pub(crate) struct ProjectSpool {
     backlog: Arc<Backlog>,
     project: ProjectDelivery,
@@ -276,8 +278,8 @@ pub(crate) struct ProjectSpool {
 }
 
 impl ProjectSpool {
-    /// An empty batch, which notes the positions of its events if it will probably go into the
-    /// spool.
+    /// Returns the empty batch, set to record the positions of its events if it will probably go
+    /// into the spool.
     pub(crate) fn prepared(&self, batch: Batch) -> Batch {
         match self.project.likely_route() {
             BatchRoute::Spool => batch.outlined(),
@@ -300,7 +302,7 @@ impl ProjectSpool {
         self.deliver_or_store(&batch, arrived.from, events).await
     }
 
-    /// The same for a batch whose events to store come from `events`.
+    /// Does the same as `deliver` for a batch whose events are built by `events` if they must be stored.
     pub(crate) async fn deliver_or_store(
         &self,
         batch: &Bytes,
@@ -318,7 +320,7 @@ impl ProjectSpool {
             }
             refusal = Some(said.verdict);
         }
-        // Boxed: PostHog nearly always takes it.
+        // Boxed, because it is rarely needed: PostHog accepts nearly every batch.
         let kept = Box::pin(self.keep(events())).await;
         if let Some(verdict) = refusal {
             self.log_outcome(verdict, &kept);
@@ -336,7 +338,8 @@ impl ProjectSpool {
         verdict.report(self.destination.project(), log_limit, then);
     }
 
-    /// Puts events into the spool. After `Ok` they are safe.
+    /// Puts events into the spool. After `Ok` they are stored, except those that are too large for
+    /// the spool: Hedgerow drops them and logs that.
     pub(crate) async fn keep(
         &self,
         events: Result<Vec<SpooledEvent>, SpoolError>,
@@ -350,7 +353,7 @@ impl ProjectSpool {
             return Ok(AcceptedBy::Spool);
         };
         let (then, result) = match error {
-            // Events that can never be kept must not hold up the others of the request.
+            // Events that can never be stored must not hold up the others of the request.
             SpoolError::TooLarge { events, of, .. } if events < of => (
                 "They are dropped; the others are stored",
                 Ok(AcceptedBy::Spool),
@@ -383,8 +386,8 @@ impl Upstream for ReplaySender {
         Some(destinations.get(project)?.envelope().clone())
     }
 
-    /// Sends without a client's address: the events of one request have many clients, and those
-    /// that need an address carry it as `$ip` since they were kept.
+    /// Sends the batch without a client's address: its events come from many clients, and those that
+    /// need an address got it as `$ip` when they were stored.
     async fn deliver(&self, project: &str, batch: OutgoingBatch) -> delivery::Verdict {
         let destination = self.destinations.load().get(project).cloned();
         let Some(destination) = destination else {
@@ -395,7 +398,7 @@ impl Upstream for ReplaySender {
         };
         let said = destination.deliver(&batch.body, batch.encoding, None).await;
         destination.note(said.verdict);
-        // The dead letters report refusals of single events.
+        // Rejections of single events are reported with their dead letters.
         let verdict = said.for_delivery();
         if let delivery::Verdict::TryLater { .. } = verdict {
             let log_limit = &self.log_limit;
@@ -409,7 +412,7 @@ impl Upstream for ReplaySender {
         if let Some(live) = self.live.get() {
             live.delivered_from_spool(project, events.iter().map(|held| held.body.as_ref()));
         }
-        // If all events go through the spool, it is empty again and again.
+        // If all events go through the spool, it becomes empty all the time; that is not worth a log line.
         let destinations = self.destinations.load();
         let destination = destinations.get(project);
         if destination.is_none_or(|known| known.project().mode == DeliveryMode::Spool) {

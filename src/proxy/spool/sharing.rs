@@ -1,4 +1,4 @@
-//! Several processes on one spool: who streams, and who only appends.
+//! Several processes on one spool: decides which one streams, and which ones only append.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,10 +11,10 @@ use crate::proxy::outbound::sender::Destinations;
 
 /// How often this process checks whether the predecessor has ended, or a successor has started.
 pub(crate) const LOOK: Duration = Duration::from_millis(50);
-/// How long a successor waits to be seen.
+/// How long a successor waits until the predecessor has noticed it.
 const SEEN: Duration = Duration::from_secs(2);
 
-/// Only appends while another process uses the spool.
+/// Sends all events through the spool while another process uses it.
 pub(crate) async fn follow_other_process(spool: &dyn SharedFolder, projects: &SharedProjects) {
     let mut seen = false;
     loop {
@@ -40,7 +40,8 @@ pub(crate) async fn follow_other_process(spool: &dyn SharedFolder, projects: &Sh
 }
 
 /// Waits until the process that drains the spool knows of this one, so that its new events do not
-/// overtake those that are stored here. It does not wait long for a process that is stuck or older.
+/// overtake those that are stored here. The wait is limited, because the other process may be stuck,
+/// or too old to notice this one.
 pub(crate) fn wait_until_known(spool: &dyn SharedFolder) {
     spool.announce_follower();
     let until = Instant::now() + SEEN;
@@ -52,7 +53,7 @@ pub(crate) fn wait_until_known(spool: &dyn SharedFolder) {
     }
 }
 
-/// The projects, each with when its events are acknowledged by the configuration.
+/// The projects, each with its configured delivery mode.
 #[derive(Default)]
 pub(crate) struct SharedProjects(Mutex<ProjectModes>);
 
@@ -62,7 +63,7 @@ struct ProjectModes {
     way: SpoolDetour,
 }
 
-/// Whether another process takes part in the order of events.
+/// Whether all events go through the spool, because another process uses it too.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 enum SpoolDetour {
     #[default]
@@ -85,7 +86,7 @@ impl SharedProjects {
         modes.set();
     }
 
-    /// Takes these projects from now on. Requests under way for a removed project keep its mode.
+    /// Replaces the projects. Requests under way for a removed project keep its mode.
     pub(crate) fn serve(&self, delivery: &Delivery, destinations: &Destinations) {
         let project = |(name, destination): (&String, &Arc<Destination>)| {
             let project = delivery.project(name);

@@ -1,4 +1,4 @@
-//! What is counted and measured, and the pages that show it.
+//! The counters and measurements, and the pages that show them.
 
 pub(crate) mod pages;
 pub(crate) mod process;

@@ -1,4 +1,4 @@
-//! The admin pages of a process: one set of them, whichever configuration is at work.
+//! The admin pages of a process. They stay the same when the configuration is reloaded.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,21 +10,21 @@ use crate::admin::{Admin, ProxyState};
 use crate::config::Config;
 use crate::rewrite::privacy::Privacy;
 
-/// Says what the pages show at this moment.
+/// Returns the state that the pages show at this moment.
 pub(crate) type StateSource = Box<dyn Fn() -> ProxyState + Send + Sync>;
 
-/// The admin page, from when a configuration first has one.
+/// The admin pages, created when a configuration first has them.
 #[derive(Default)]
 pub(crate) struct AdminPages {
     pages: OnceLock<Arc<Admin>>,
-    /// The ring of the live view, where something else shows it as well.
+    /// The ring of the live view, if something else shows it as well.
     ring: Option<Arc<Live>>,
-    /// The reported proxy; set a moment after the first page is created.
+    /// The source of the proxy's state; set a moment after the pages are created.
     source: Arc<OnceLock<StateSource>>,
 }
 
 impl AdminPages {
-    /// Pages that record in this ring, or in their own one.
+    /// Creates pages that record in this ring, or in a ring of their own.
     pub(crate) fn recording_in(ring: Option<Arc<Live>>) -> Self {
         Self {
             ring,
@@ -32,13 +32,13 @@ impl AdminPages {
         }
     }
 
-    /// Tells what this says.
+    /// Sets the source of the state that the pages show.
     pub(crate) fn set_source(&self, source: StateSource) {
-        // It is set once.
+        // Only the first source counts.
         let _ = self.source.set(source);
     }
 
-    /// The page, if the configuration has one.
+    /// Returns the admin pages if the configuration has them.
     pub(crate) fn of(&self, config: &Config, clock: &Clock) -> Option<Arc<Admin>> {
         config.admin?;
         let pages = self.pages.get_or_init(|| {

@@ -30,26 +30,27 @@ pub(crate) fn state() -> Option<ProcessState> {
     })
 }
 
-/// Nothing.
+/// Always `None`: there is no `/proc`, or the process belongs to a host proxy.
 #[cfg(not(all(feature = "server", target_os = "linux")))]
 pub(crate) fn state() -> Option<ProcessState> {
     None
 }
 
-/// Bytes that are free for this process on the disk of a folder.
+/// The bytes that are free for this process on the disk of a folder.
 #[cfg(any(feature = "server", feature = "sqlite"))]
 pub(crate) fn free_of(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Nothing: without SQLite no folder is used.
+/// Always `None`: without SQLite no folder is used.
 #[cfg(not(any(feature = "server", feature = "sqlite")))]
 pub(crate) fn free_of(_folder: &Path) -> Option<u64> {
     None
 }
 
-/// When the listeners' certificates from files expire: each once, with the earliest date of its chain.
+/// The expiry of each certificate file of the listeners: the earliest date in its chain. A file
+/// that several listeners use is listed once.
 #[cfg(feature = "server")]
 pub(crate) fn certificates(config: &Config) -> Vec<CertificateState> {
     use std::collections::BTreeSet;

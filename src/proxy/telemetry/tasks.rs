@@ -4,14 +4,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::{Handle, Id};
 
-/// The runtimes of services that run now. The framework makes one for each.
+/// The runtimes of the services that run now. The framework creates one for each.
 static RUNTIMES: Mutex<Vec<Handle>> = Mutex::new(Vec::new());
 
-/// A runtime whose tasks are counted until this is dropped.
+/// Counts the tasks of a runtime until it is dropped.
 pub(crate) struct CountedRuntime(Id);
 
 impl CountedRuntime {
-    /// Counts the tasks of this runtime. To be called on it.
+    /// Counts the tasks of the runtime that this is called on.
     pub(crate) fn of_this_thread() -> Self {
         let handle = Handle::current();
         let id = handle.id();
@@ -30,7 +30,7 @@ impl Drop for CountedRuntime {
     }
 }
 
-/// The tasks that are alive on all of them.
+/// The number of tasks that are alive on all counted runtimes.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub(super) fn alive() -> u64 {
     let runtimes = runtimes();

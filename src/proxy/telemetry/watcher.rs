@@ -12,8 +12,8 @@ use crate::rewrite::{Fault, MessageOutcome, Notice, Omission, Watch};
 
 use crate::proxy::limits::log_limit::LogLimit;
 
-/// Sees each original message and its outcome. Called while the request is worked on,
-/// so it must be quick.
+/// Sees each original message and its outcome. It is called while the request is processed, so it
+/// must be quick.
 ///
 /// An event that is shown here may still fail to be delivered; the client then sends it again.
 ///
@@ -37,27 +37,28 @@ use crate::proxy::limits::log_limit::LogLimit;
 /// }
 /// ```
 pub trait Observer: Send + Sync {
-    /// One message: its original bytes, and the event that it became or the reason why it became
-    /// none. If PostHog rejects the event later, the observer sees it again, as that event.
+    /// Receives one message: its original bytes, and the event that it became or the reason why it
+    /// became none. If PostHog rejects the event later, the observer is called again, with the event's
+    /// bytes in place of the message's.
     fn message(&self, came: &[u8], fate: MessageOutcome<'_>);
 }
 
-/// How many messages there were since the start.
+/// The numbers of messages since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Messages that became events.
     pub events: u64,
     /// Messages that were left out on purpose.
     pub left_out: u64,
-    /// The same, by the code of the reason.
+    /// Messages that were left out on purpose, by the code of the reason.
     pub left_out_for: BTreeMap<&'static str, u64>,
     /// Messages that were refused, by the code of the reason.
     pub refused: BTreeMap<&'static str, u64>,
     /// Other notices about messages and bodies, by code.
     pub notices: BTreeMap<&'static str, u64>,
-    /// Requests that were answered with an invitation to try again.
+    /// Requests whose clients were told to try again later.
     pub busy: u64,
-    /// Bytes that all requests hold now.
+    /// The bytes of memory that all requests hold now.
     pub held: usize,
 }
 
@@ -87,15 +88,15 @@ impl Default for EventCounters {
     }
 }
 
-/// Codes of one kind that are counted without a lock; there are fewer.
+/// The number of codes of one kind that are counted without a lock. There are fewer codes than this.
 const CODES: usize = 32;
 
-/// Messages by the code of a reason. Counting takes no lock: a code keeps the place that it has taken
-/// when it came first.
+/// Counts messages by the code of a reason. Counting takes no lock: each code takes a place when it
+/// is first counted, and keeps it.
 #[derive(Debug)]
 struct Reasons {
     places: [(OnceLock<&'static str>, AtomicU64); CODES],
-    /// Codes that found no place.
+    /// The counts of codes for which no place was left.
     others: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -111,7 +112,7 @@ impl Default for Reasons {
 impl Reasons {
     fn count(&self, code: &'static str) {
         let place = self.places.iter().find(|(known, _)| {
-            // Set by another thread meanwhile, it is compared all the same.
+            // If another thread sets the place first, its code is compared.
             *known.get_or_init(|| code) == code
         });
         match place {
@@ -149,7 +150,7 @@ impl EventCounters {
         self.session_cookies.load(Ordering::Relaxed)
     }
 
-    /// How long the rewriting of bodies takes.
+    /// The durations of the rewriting of bodies.
     pub(crate) fn rewriting(&self) -> &DurationHistogram {
         &self.rewriting
     }
@@ -177,23 +178,25 @@ pub(crate) struct Watcher<'a> {
     /// The route's name and the call, for the live view.
     pub(crate) route: &'a str,
     pub(crate) call: &'static str,
-    /// Where the properties of events came from, by the number of the message; while the live view
-    /// is open.
+    /// The origins of the events' properties, by the number of the message. Filled while the live
+    /// view is open.
     pub(crate) explanations: Vec<(usize, Vec<u8>)>,
     /// The project's name, for the log.
     pub(crate) project: &'a str,
-    /// Messages seen so far, and the last fault among them.
+    /// The number of messages so far.
     pub(crate) seen: usize,
+    /// The last fault among them.
     pub(crate) fault: Option<Fault>,
     /// The entries of the live view without a final outcome, while the page is open.
     pub(crate) open: Vec<u64>,
 }
 
-/// The live view keeps no more entries, so the outcome of the others is shown nowhere.
+/// The number of entries whose outcome is awaited. The live view stores no more of them, so the
+/// outcome of any others could not be shown.
 const OPEN: usize = 4000;
 
 impl Watcher<'_> {
-    /// Says in the live view where the events since the last word are.
+    /// Shows in the live view the outcome of the events since the last call.
     pub(crate) fn settle(&mut self, outcome: &FinalOutcome) {
         if let Some(live) = self.live.filter(|_| !self.open.is_empty()) {
             live.settle(&self.open, outcome);
@@ -201,8 +204,8 @@ impl Watcher<'_> {
         }
     }
 
-    /// An event that was sent, and that PostHog rejects for good. The live view shows the event,
-    /// because its message has been freed.
+    /// Counts and reports an event that was sent and that PostHog rejects for good. The live view
+    /// shows the event, because its message has been freed.
     pub(crate) fn rejected_event(&mut self, event: &[u8], refusal: &Refusal) {
         let fault = Fault::RefusedByPostHog;
         self.counters.refused.count(fault.code());
@@ -282,13 +285,13 @@ impl Watch for Watcher<'_> {
     }
 
     fn explained(&mut self, index: usize, explanation: &[u8]) {
-        // A batch whose messages are discarded and rewritten is explained again.
+        // If the messages of a batch are discarded and rewritten, they are explained again.
         self.explanations.retain(|(number, _)| *number != index);
         self.explanations.push((index, explanation.to_vec()));
     }
 
-    /// Counts each notice, and logs each kind once for a project. The name in it comes from the
-    /// sender, so it does not belong in the log.
+    /// Counts each notice, and logs each kind once for a project. The text of a notice leaves out
+    /// the names that the sender chose, so that they do not reach the log.
     fn notice(&mut self, notice: Notice<'_>) {
         let code = notice.code();
         self.counters.notices.count(code);

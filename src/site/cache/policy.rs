@@ -5,35 +5,36 @@ use std::time::{Duration, SystemTime};
 use http::header::{self, HeaderMap};
 use http::StatusCode;
 
-/// The longest time that an answer counts as fresh, whatever its headers: a wrong header must not
-/// pin a script for a year.
+/// The longest time that an answer counts as fresh, whatever its headers state: a wrong header must
+/// not keep an old script in use for a year.
 const LONGEST_FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a stale copy is stored for the case that PostHog is unreachable.
+/// How long after its freshness a copy may still be used when PostHog is unreachable.
 const LAST_GOOD_COPY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Whether an answer may be kept.
+/// Whether an answer may be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storing {
-    /// For this time.
+    /// It may be stored for this time.
     For(Freshness),
-    /// Not at all.
+    /// It must not be stored.
     Never,
 }
 
-/// How long a kept answer may be used.
+/// How long a stored answer may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Freshness {
-    /// From its arrival: without asking again. The age that it arrived with is subtracted.
+    /// The time from its arrival in which it is used without asking PostHog. The age that it
+    /// arrived with is already subtracted.
     pub fresh: Duration,
-    /// After that: only when PostHog cannot be reached or answers with a 5xx. Zero where the
-    /// answer forbids it (`must-revalidate`, `proxy-revalidate`, `no-cache`).
+    /// The time after that in which it is used only if PostHog cannot be reached or answers with a
+    /// 5xx. Zero if the answer forbids it (`must-revalidate`, `proxy-revalidate`, `no-cache`).
     pub stale_if_error: Duration,
-    /// The age it arrived with.
+    /// The age that it had when it arrived.
     pub age: Duration,
 }
 
-/// The caching that the headers of an answer to a GET allow.
+/// Returns the caching that the headers of an answer to a GET allow.
 ///
 /// Only a 200 is stored: a 404 or a 400 for a project key must not be served after it is corrected.
 pub fn freshness(status: StatusCode, headers: &HeaderMap) -> Storing {
@@ -101,11 +102,12 @@ impl Directives {
                 Some((name, value)) => (name, Some(value.trim().trim_matches('"'))),
                 None => (item, None),
             };
-            // A number that cannot be read counts as stale (RFC 9111, 4.2.1).
+            // An answer whose number cannot be read counts as stale (RFC 9111, 4.2.1).
             let seconds = value.map(|value| value.parse().unwrap_or(0));
             match name.trim().to_ascii_lowercase().as_str() {
                 "no-store" => read.no_store = true,
-                // With a field name the rest may be kept, but nothing here needs that.
+                // With a field name it concerns only that field. Nothing here needs the difference, so
+                // it is applied to the whole answer.
                 "no-cache" => read.no_cache = true,
                 "private" => read.private = true,
                 "must-revalidate" | "proxy-revalidate" => read.must_revalidate = true,
@@ -122,7 +124,7 @@ fn number(headers: &HeaderMap, name: header::HeaderName) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// `Expires` minus `Date`; both are dates of PostHog's clock, so ours does not matter.
+/// Returns `Expires` minus `Date`. Both come from PostHog's clock, so this machine's does not matter.
 fn expires(headers: &HeaderMap) -> Option<Duration> {
     let date = |name| -> Option<SystemTime> {
         let text = headers.get(name)?.to_str().ok()?;

@@ -1,4 +1,4 @@
-//! The copies themselves.
+//! The stored copies of answers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,8 +19,8 @@ const OVERHEAD: usize = 512;
 /// site sends with its own value.
 const MAX_VARIANTS: usize = 64;
 
-/// The address of an answer: the project's host and the whole path and query. The query belongs to
-/// it: the toolbar's script holds a token that its query dates (posthog-ingestion 6.2).
+/// The address of an answer: the upstream host, and the whole path and query. The query is a part of
+/// it, because the toolbar's script holds a token whose date is in the query (posthog-ingestion 6.2).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CacheKey {
     authority: String,
@@ -38,7 +38,7 @@ impl CacheKey {
 }
 
 impl fmt::Debug for CacheKey {
-    /// Without the path, which holds the project key.
+    /// Omits the path, because it holds the project key.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_tuple("CacheKey")
@@ -83,7 +83,7 @@ impl CachedAnswer {
         &self.body
     }
 
-    /// Whether a request with this `If-None-Match` is answered with a 304.
+    /// Whether a request with this `If-None-Match` has this answer already and gets a 304.
     pub fn is_known_to(&self, if_none_match: &str) -> bool {
         self.headers
             .get(header::ETAG)
@@ -111,7 +111,8 @@ impl CachedAnswer {
         self.body.len() + headers + OVERHEAD
     }
 
-    /// How many of the varying headers differ; `None` when the answer cannot be used at all.
+    /// Returns how many of the headers in `Vary` differ from the request's; `None` if the answer must
+    /// not be used for it at all.
     fn distance(&self, request: &RequestHeaders) -> Option<usize> {
         let mut distance = 0;
         for (name, value) in &self.vary {
@@ -134,13 +135,13 @@ impl CachedAnswer {
 pub enum CacheLookup {
     /// A copy that may be used as it is.
     Fresh(Arc<CachedAnswer>),
-    /// A copy to ask PostHog about, with its [`CachedAnswer::conditions`].
+    /// A copy that PostHog must confirm first; [`CachedAnswer::conditions`] are the headers for that.
     Stale(Arc<CachedAnswer>),
-    /// Nothing.
+    /// No copy.
     Nothing,
 }
 
-/// Kept answers, at most this many bytes of them.
+/// The stored answers, up to a limit in bytes.
 #[derive(Debug)]
 pub struct Cache {
     entries: BTreeMap<CacheKey, Vec<CacheSlot>>,
@@ -156,7 +157,7 @@ struct CacheSlot {
 }
 
 impl Cache {
-    /// An empty cache that holds at most `limit` bytes, headers and bookkeeping counted.
+    /// Creates an empty cache that holds at most `limit` bytes, including headers and bookkeeping.
     pub fn new(limit: usize) -> Self {
         Self {
             entries: BTreeMap::new(),
@@ -166,12 +167,12 @@ impl Cache {
         }
     }
 
-    /// The stored bytes.
+    /// The bytes that the cache holds now.
     pub fn held(&self) -> usize {
         self.held
     }
 
-    /// The copy for a GET with these headers.
+    /// Returns the copy for a GET with these headers.
     pub fn find(&mut self, key: &CacheKey, request: &RequestHeaders, now: Instant) -> CacheLookup {
         self.clock += 1;
         let clock = self.clock;
@@ -192,7 +193,7 @@ impl Cache {
         }
     }
 
-    /// The last good copy, for times when PostHog cannot be reached or answers with a 5xx: the
+    /// Returns the last good copy, for when PostHog cannot be reached or answers with a 5xx: the
     /// exact variant, otherwise a variant that another page of the same site got.
     pub fn last_good(
         &self,
@@ -213,8 +214,8 @@ impl Cache {
             .map(|(_, slot)| Arc::clone(&slot.stored))
     }
 
-    /// Keeps an answer to a GET, if its headers allow it and it fits. `request` are the headers
-    /// that were sent upstream. Connection headers must be taken out before.
+    /// Stores an answer to a GET, if its headers allow it and it fits. `request` are the headers
+    /// that were sent upstream. The caller must remove the connection headers first.
     pub fn store(
         &mut self,
         key: CacheKey,
@@ -241,8 +242,8 @@ impl Cache {
         );
     }
 
-    /// PostHog answered 304: the copy is good again, with the headers of that answer
-    /// (RFC 9111, 4.3.4). The copy as it is now; `None` if it is gone.
+    /// Renews a copy after PostHog has answered 304, with the headers of that answer
+    /// (RFC 9111, 4.3.4). Returns the renewed copy; `None` if it is no longer stored.
     pub fn renew(
         &mut self,
         key: &CacheKey,
@@ -252,7 +253,7 @@ impl Cache {
     ) -> Option<Arc<CachedAnswer>> {
         let old = self.remove(key, request)?;
         let mut headers = old.headers.clone();
-        // The stored age belongs to the first arrival.
+        // The stored `Age` belongs to the earlier answer.
         headers.remove(header::AGE);
         for name in answer.keys() {
             if name == header::CONTENT_LENGTH || name == header::CONTENT_ENCODING {
@@ -275,7 +276,7 @@ impl Cache {
             arrived: now,
         };
         if storing == Storing::Never {
-            // Good for this one request and not kept.
+            // Used for this one request and not stored.
             return Some(Arc::new(stored));
         }
         Some(self.insert(key.clone(), stored))
@@ -284,7 +285,7 @@ impl Cache {
     fn insert(&mut self, key: CacheKey, stored: CachedAnswer) -> Arc<CachedAnswer> {
         let cost = stored.cost();
         let stored = Arc::new(stored);
-        // One answer never takes more than a quarter, or it would displace all others.
+        // One answer takes at most a quarter of the cache, or it would displace all others.
         if cost > self.limit / 4 {
             return stored;
         }
@@ -349,8 +350,8 @@ fn oldest(slots: &[CacheSlot]) -> Option<usize> {
         .map(|(position, _)| position)
 }
 
-/// The request's values of the headers that the answer varies on. `Accept-Encoding` is always one
-/// of them: the body is stored in the encoding that it came in.
+/// Returns the request's values of the headers in the answer's `Vary`. `Accept-Encoding` is always
+/// included, because the body is stored in the encoding in which it arrived.
 fn vary(headers: &HeaderMap, request: &RequestHeaders) -> Vec<(String, Option<HeaderValue>)> {
     let mut names: Vec<String> = headers
         .get_all(header::VARY)
@@ -372,7 +373,7 @@ fn vary(headers: &HeaderMap, request: &RequestHeaders) -> Vec<(String, Option<He
         .collect()
 }
 
-/// Scheme and host of a `Referer`.
+/// Returns the scheme and host of a `Referer`.
 fn origin(value: Option<&HeaderValue>) -> Option<String> {
     let text = value?.to_str().ok()?;
     let (scheme, rest) = text.split_once("://")?;

@@ -1,4 +1,5 @@
-//! Pages that come compressed: unpacked, changed, and packed again the same way, as they stream by.
+//! Compressed pages: they are unpacked, changed, and packed again in the same coding while they stream
+//! through.
 //!
 //! The server and the visitor's browser still decide whether and how pages are compressed. A server that
 //! ignores `Accept-Encoding` works as well.
@@ -14,7 +15,8 @@ use thiserror::Error;
 
 use super::scan::Injector;
 
-/// How hard pages are packed again: as servers commonly do for what they make on the spot.
+/// The compression levels for packing pages again: those that servers commonly use for pages that they
+/// generate per request.
 const GZIP_LEVEL: u32 = 5;
 const BROTLI_QUALITY: u32 = 4;
 const ZSTD_LEVEL: i32 = 3;
@@ -22,24 +24,26 @@ const ZSTD_LEVEL: i32 = 3;
 const BROTLI_WINDOW: u32 = 18;
 /// The largest window that a page may use, as a power of two: 8 MiB, as browsers allow (RFC 9659).
 const ZSTD_WINDOW: u32 = 23;
-/// Plain bytes that are processed at once. However large a piece inflates, no more is held.
+/// The plain bytes that are processed at once. However far a piece inflates, no more of its plain bytes
+/// are held in memory.
 const SLICE: usize = 16 * 1024;
 
-/// What a page may inflate to, in bytes, and how many times its own size beyond that. Real pages of this size are
-/// a tenth of it or more, packed; each byte is unpacked and packed again while other requests wait.
+/// The limit of a page's inflated size: `FREE` bytes plus `RATIO` times its packed size. Real pages of this
+/// size pack to a tenth or more of it. The limit is needed because each byte is unpacked and packed again
+/// while other requests wait.
 const FREE: u64 = 8 << 20;
 const RATIO: u64 = 100;
-/// What a member of gzip counts for, however little is in it: each has tables of its own.
+/// The bytes that each further member of a gzip body counts at least, because each has its own tables.
 const MEMBER: u64 = 4 << 10;
 
-/// A content coding that pages can be changed in (RFC 9110, 8.4.1; RFC 7932; RFC 8878).
+/// A content coding in which pages can be changed (RFC 9110, 8.4.1; RFC 7932; RFC 8878).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Coding {
-    /// None.
+    /// No coding.
     Identity,
     /// `gzip`.
     Gzip,
-    /// `deflate`: zlib, or without its frame, as some servers send it.
+    /// `deflate`: zlib, or raw deflate without the zlib frame, as some servers send it.
     Deflate,
     /// `br`.
     Brotli,
@@ -63,7 +67,7 @@ impl Coding {
         named.map(|(_, coding)| *coding)
     }
 
-    /// The coding of an answer; `None` when it is not known, or several were applied.
+    /// Returns the coding of an answer; `None` if it is not known or several were applied.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let mut found = Self::Identity;
         for value in headers.get_all(header::CONTENT_ENCODING) {
@@ -79,9 +83,9 @@ impl Coding {
     }
 }
 
-/// `Accept-Encoding` for the server: the codings that the browser accepts and in which pages can be
-/// changed. Dictionary codings and `*` are omitted. `None` if the browser sent none, so that none
-/// is sent.
+/// Returns `Accept-Encoding` for the server: the codings that the browser accepts and in which pages
+/// can be changed. Dictionary codings and `*` are omitted. Returns `None` if the browser sent no
+/// `Accept-Encoding`; then the server gets none either.
 pub fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter();
     let lists: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
@@ -108,7 +112,7 @@ pub fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
 #[error("the page's compressed bytes are broken, or inflate beyond all measure")]
 pub struct BrokenPage;
 
-/// One page on its way to the visitor, with the snippet in it.
+/// Puts the snippet into one page while it streams to the visitor.
 pub struct PageStream {
     way: PageDecoder,
     begun: Begun,
@@ -127,7 +131,7 @@ enum PageDecoder {
 }
 
 impl PageStream {
-    /// A page in this coding that gets this snippet.
+    /// Creates the stream for a page in this coding that gets this snippet.
     pub fn new(snippet: Bytes, coding: Coding) -> io::Result<Self> {
         let injector = Injector::new(snippet);
         let way = match Unpacker::new(injector, coding)? {
@@ -145,7 +149,7 @@ impl PageStream {
     ///
     /// # Errors
     ///
-    /// When the bytes do not match the page's coding.
+    /// When the bytes do not match the page's coding, or inflate beyond the limit.
     pub fn feed(&mut self, chunk: Bytes) -> Result<Bytes, BrokenPage> {
         if chunk.is_empty() {
             return Ok(chunk);
@@ -158,20 +162,20 @@ impl PageStream {
         }
     }
 
-    /// Whether the page is unpacked and packed again, so that few bytes may be much work.
+    /// Whether the page is unpacked and packed again; then a few bytes may need much work.
     pub fn is_packed(&self) -> bool {
         matches!(self.way, PageDecoder::Packed(_))
     }
 
-    /// The end of the page; the last bytes of it.
+    /// Ends the page and returns its last bytes.
     ///
     /// # Errors
     ///
-    /// When a compressed page ends before its end.
+    /// When a compressed page is incomplete.
     pub fn finish(&mut self) -> Result<Bytes, BrokenPage> {
         match std::mem::replace(&mut self.way, PageDecoder::Over) {
             PageDecoder::Plain(mut injector) => Ok(injector.finish()),
-            // No bytes at all are an empty page, whatever its header.
+            // If no bytes have arrived, the page is empty, whatever coding its header names.
             PageDecoder::Packed(_) if self.begun == Begun::No => Ok(Bytes::new()),
             PageDecoder::Packed(unpacker) => unpacker.finish().map_err(|_| BrokenPage),
             PageDecoder::Over => Err(BrokenPage),
@@ -192,9 +196,9 @@ impl fmt::Debug for PageStream {
 struct Editor {
     injector: Injector,
     packer: Packer,
-    /// Bytes of the packed page so far.
+    /// The packed bytes that have arrived so far.
     came: u64,
-    /// What they have inflated to.
+    /// The bytes to which they have inflated.
     inflated: u64,
 }
 
@@ -212,7 +216,7 @@ impl Write for Editor {
 }
 
 impl Editor {
-    /// Counts what the bytes so far inflate to.
+    /// Adds to the inflated bytes, and fails when they exceed the limit.
     fn count(&mut self, more: u64) -> io::Result<()> {
         self.inflated = self.inflated.saturating_add(more);
         let most = self.came.saturating_mul(RATIO).saturating_add(FREE);
@@ -246,7 +250,7 @@ impl Packer {
         }
     }
 
-    /// Everything so far, in a form that can be unpacked without what follows.
+    /// Flushes and returns the packed bytes, so that the browser can unpack everything so far.
     fn so_far(&mut self) -> io::Result<Bytes> {
         let packed = match self {
             Self::Gzip(packer) => {
@@ -287,7 +291,7 @@ enum Unpacker {
 }
 
 impl Unpacker {
-    /// The injector comes back where nothing is to be unpacked.
+    /// Creates the unpacker; returns the injector in `Err` if the coding needs no unpacking.
     fn new(injector: Injector, coding: Coding) -> io::Result<Result<Self, Injector>> {
         let out = Vec::new();
         let packer = match coding {
@@ -345,7 +349,7 @@ impl Unpacker {
                     let taken = unpacker.write(rest)?;
                     rest = rest.get(taken..).unwrap_or_default();
                     if taken == 0 {
-                        // The page has ended; browsers also ignore the bytes behind it.
+                        // The page has ended; browsers also ignore the bytes after it.
                         break;
                     }
                 }
@@ -372,16 +376,16 @@ impl Unpacker {
     }
 }
 
-/// The wrapper of the deflated bytes.
+/// The format around the deflated bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DeflateFrame {
     Gzip,
-    /// Said to be `deflate`, and not a byte of it seen.
+    /// The header states `deflate`, and no byte has arrived yet.
     Unknown,
-    /// One byte has come; the second one shows whether it is zlib (RFC 1950, 2.2).
+    /// One byte has arrived; the second one shows whether it is zlib (RFC 1950, 2.2).
     Half(u8),
     Zlib,
-    /// No frame at all.
+    /// Deflate without a frame.
     Raw,
 }
 
@@ -396,7 +400,7 @@ struct Inflate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PageProgress {
     Within,
-    /// A whole page has come.
+    /// A whole page, or a whole member of gzip, has arrived.
     Ended,
 }
 
@@ -438,8 +442,8 @@ impl Inflate {
     fn inflate(&mut self, mut packed: &[u8]) -> io::Result<()> {
         loop {
             if self.progress == PageProgress::Ended {
-                // Another member may follow in gzip (RFC 1952, 2.2); anything else behind the end
-                // is ignored, as browsers do.
+                // Another member may follow in gzip (RFC 1952, 2.2). All other bytes after the end are
+                // ignored, as in browsers.
                 if self.frame != DeflateFrame::Gzip || packed.first() != Some(&0x1f) {
                     return Ok(());
                 }
@@ -459,7 +463,7 @@ impl Inflate {
                 .write_all(self.plain.get(..written).unwrap_or_default())?;
             match status {
                 Status::StreamEnd => self.progress = PageProgress::Ended,
-                // A full slice: there may be more without another byte from the server.
+                // The slice is full: more plain bytes may follow without another byte from the server.
                 Status::Ok | Status::BufError if written == self.plain.len() => {}
                 Status::Ok | Status::BufError if packed.is_empty() => return Ok(()),
                 Status::Ok | Status::BufError if read == 0 && written == 0 => {

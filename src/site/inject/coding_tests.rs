@@ -13,7 +13,7 @@ fn changed() -> String {
     page().replace("</head>", &format!("{SNIPPET}</head>"))
 }
 
-/// Codings as a server may send them, `raw` being the frameless form of `deflate`.
+/// The codings as a server may send them. `raw` is `deflate` without the zlib frame.
 const SENT: [(&str, Coding); 6] = [
     ("identity", Coding::Identity),
     ("gzip", Coding::Gzip),
@@ -49,7 +49,7 @@ fn pack(how: &str, plain: &[u8]) -> Vec<u8> {
     packed
 }
 
-/// The readable part, and whether that is everything.
+/// Returns the part that can be unpacked, and whether that is the whole page.
 fn unpack(coding: Coding, packed: &[u8]) -> (String, bool) {
     let mut plain = Vec::new();
     let whole = match coding {
@@ -163,7 +163,7 @@ fn a_page_that_inflates_enormously_is_never_held_completely() {
         ("zstd", Coding::Zstd),
     ] {
         let packed = pack(how, &plain);
-        // The output of one piece is held completely.
+        // The output of one piece is held in memory as a whole.
         let out = through(coding, &packed, packed.len()).unwrap();
         assert!(out.len() < 1 << 20, "{how}: {}", out.len());
     }
@@ -229,7 +229,7 @@ fn a_page_that_inflates_beyond_all_measure_is_broken_and_a_large_real_one_is_not
     for (how, coding) in SENT {
         let packed = match coding {
             Coding::Identity => continue,
-            // At its best it takes a minute for this.
+            // At its best quality, Brotli takes a minute to pack this.
             Coding::Brotli => {
                 let mut packer = brotli::CompressorWriter::new(Vec::new(), 4096, 4, 22);
                 packer.write_all(&bomb).unwrap();

@@ -1,9 +1,10 @@
-//! Tags of changed pages: the server's own with the snippet's version behind it, so that a page is
-//! new when either changes, and a visitor who has it still gets a 304.
+//! The entity tags of changed pages: the server's tag followed by the snippet's version. The tag
+//! changes when either changes; a visitor who has the current page still gets a 304.
 
 use http::header::HeaderValue;
 
-/// The tag of a page with the snippet of this version. Weak, since the bytes are not the server's.
+/// Returns the tag of a page with the snippet of this version; `None` if the server's tag is invalid.
+/// The tag is weak, because the bytes are not the server's.
 pub fn marked(etag: &HeaderValue, mark: &str) -> Option<HeaderValue> {
     let etag = etag.to_str().ok()?;
     let inner = etag.strip_prefix("W/").unwrap_or(etag);
@@ -11,8 +12,9 @@ pub fn marked(etag: &HeaderValue, mark: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("W/\"{inner}-{mark}\"")).ok()
 }
 
-/// `If-None-Match` for the server: its own tags again. Tags with another version's mark, or none,
-/// are left out, so that the page comes with today's snippet. `None` when nothing is left.
+/// Returns `If-None-Match` for the server, with the server's own tags. Tags with another version's
+/// mark, or without one, are left out, so that the visitor gets the page with the current snippet.
+/// Returns `None` if no tag is left.
 pub fn unmarked(if_none_match: &HeaderValue, mark: &str) -> Option<HeaderValue> {
     let tail = format!("-{mark}\"");
     let tags: Vec<String> = if_none_match
@@ -24,8 +26,8 @@ pub fn unmarked(if_none_match: &HeaderValue, mark: &str) -> Option<HeaderValue> 
                 .trim()
                 .strip_prefix("W/\"")?
                 .strip_suffix(tail.as_str())?;
-            // Whether the server's own was weak is not known any more; servers compare weakly here
-            // (RFC 9110, 13.1.2).
+            // It is no longer known whether the server's own tag was weak. Servers compare weakly here
+            // (RFC 9110, 13.1.2), so both forms are sent.
             Some(format!("W/\"{inner}\", \"{inner}\""))
         })
         .collect();

@@ -1,4 +1,4 @@
-//! Copies, their variants, their bound, and the time when PostHog is away.
+//! Tests of the copies: variants, limits, and the time when PostHog is unreachable.
 
 use std::time::Duration;
 
