@@ -8,8 +8,8 @@
 //! The session is stored in the first place where analytics.js stores its anonymous id, and belongs
 //! to that visitor. If the id is only in memory, or nowhere, no session is stored. A new id
 //! (`analytics.reset()`) gets a new session. If the session is in `localStorage`, the window's id is
-//! stored in `sessionStorage`. While the page is open, a mark on it prevents that a copy of the tab
-//! uses the same window.
+//! stored in `sessionStorage`. While the page is open, a mark in the stored value keeps a copy of the
+//! tab from using the same window.
 //!
 //! An event's own time counts if it is less than a minute from the visitor's clock; otherwise the
 //! clock counts. The session's id contains its start, by the same clock. If posthog-js runs on the
