@@ -21,15 +21,15 @@ pub use scan::Injector;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageRequest {
     /// A navigation. The request to the server gets the `Accept-Encoding` that [`accepted`]
-    /// returns, so that the page can be read, gets the `If-None-Match` that [`unmarked`] returns,
-    /// and loses `If-Modified-Since`.
+    /// returns, so that the page can be read, and the `If-None-Match` that [`unmarked`] returns.
+    /// `If-Modified-Since` is removed.
     MayBePage,
     /// Any other request. It is passed on unchanged, with its `Accept-Encoding`.
     Other,
 }
 
-/// Returns whether a request may lead to a page that is changed: a browser navigates with GET, or
-/// with HEAD, whose answer has the headers of that page (RFC 9110, 9.3.2), and requests no range.
+/// Returns [`PageRequest::MayBePage`] if a browser navigates with GET or HEAD and requests no range.
+/// The answer to HEAD has the headers of the changed page (RFC 9110, 9.3.2).
 ///
 /// A document that a script fetches is not changed even if it is HTML, because it is a part of a
 /// page that already has the snippet. Browsers without `Sec-Fetch-Dest` are recognised by `Accept`.
