@@ -12,9 +12,9 @@ use crate::segment::Kind;
 /// | `/P/{script}.js` | analytics.js |
 /// | `/P/{settings}/KEY` | the settings of a write key, or of an alias of one |
 /// | `/P/{chunks}/NAME.js` | parts that analytics.js loads when it needs them |
-/// | `/P/{calls}/t` … | tracking calls, as `segment::recognise` knows them |
+/// | `/P/{calls}/t` … | tracking calls that `segment::recognise` knows |
 ///
-/// The prefix itself is what analytics.js calls its CDN, so Segment's own tails
+/// analytics.js uses the prefix as its CDN, so Segment's own paths below it
 /// (`/P/analytics.js/v1/KEY/analytics.min.js`, `/P/v1/projects/KEY/settings`,
 /// `/P/analytics-next/bundles/NAME`) are served as well, for existing pages, npm users and phones.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,13 +33,13 @@ pub enum LayoutError {
     /// The prefix does not start and end with a slash, or has an odd part.
     #[error("expected a prefix such as /k3v9x2mn/, of letters, digits, '-', '_' and '.'")]
     Prefix,
-    /// A name that is not valid in a path.
+    /// A name is not valid in a path.
     #[error("expected {part} to be 1 to 64 letters, digits, '-', '_' or '.'")]
     Name {
         /// Which of the four names.
         part: &'static str,
     },
-    /// A name that would hide one of Segment's own paths.
+    /// A name would hide one of Segment's own paths.
     #[error(
         "expected another name than {name:?} for {part}: Segment's libraries use it themselves"
     )]
@@ -75,20 +75,20 @@ pub enum SiteFile<'a> {
         /// Its file name.
         name: &'a str,
     },
-    /// A device-mode destination of a real Segment account (`/next-integrations/…`): 404, or
-    /// fetched from Segment's CDN when the account is forwarded to.
+    /// A device-mode destination of a real Segment account (`/next-integrations/…`). The answer is a
+    /// 404, or comes from Segment's CDN if calls are forwarded to the account.
     Destination {
-        /// The whole path, with the slash in front.
+        /// The whole path below the prefix, as [`Layout::recognise`] got it.
         path: &'a str,
     },
-    /// A tracking call below the name for calls; the tail is for `segment::recognise`.
+    /// A tracking call below the name for calls. `segment::recognise` reads the tail.
     Call {
-        /// The rest, without a slash in front.
+        /// The rest of the path, without a slash at its start.
         tail: &'a str,
     },
-    /// None of these: a tracking call on Segment's own path, or nothing.
+    /// None of these: a tracking call on Segment's own path, or an unknown path.
     Other {
-        /// The whole tail, without a slash in front.
+        /// The whole path below the prefix, without a slash at its start.
         tail: &'a str,
     },
 }
@@ -96,7 +96,7 @@ pub enum SiteFile<'a> {
 /// A name that no request can have: a path never contains a space.
 const UNUSED: &str = " ";
 
-/// Paths that already have a meaning, in addition to those of Segment's calls.
+/// Names that already have a meaning as the first part of a path, besides those of Segment's calls.
 const RESERVED: &[&str] = &[
     "v1",
     "b",
@@ -110,10 +110,10 @@ const RESERVED: &[&str] = &[
 ];
 
 impl Layout {
-    /// A layout below `prefix`, which starts and ends with a slash (`/` is possible).
+    /// Returns a layout below `prefix`, which starts and ends with a slash (`/` is possible).
     ///
     /// # Errors
-    /// The first part that is not valid in a path, is Segment's own, or appears twice.
+    /// The prefix is invalid, or a name is not valid in a path, is Segment's own, or appears twice.
     pub fn new(
         prefix: &str,
         script: &str,
@@ -167,7 +167,7 @@ impl Layout {
         })
     }
 
-    /// Only Segment's own paths below `prefix`, which starts with a slash: no script of this process.
+    /// Returns a layout that has only Segment's own paths below `prefix`, which starts with a slash.
     pub fn segments_own(prefix: &str) -> Self {
         let unused = || UNUSED.to_owned();
         Self {
@@ -179,42 +179,42 @@ impl Layout {
         }
     }
 
-    /// The prefix without the slash at its end: empty for `/`.
+    /// Returns the prefix without the slash at its end: empty for `/`.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The name of the folder of chunks.
+    /// Returns the path part of the chunks.
     pub fn chunks(&self) -> &str {
         &self.chunks
     }
 
-    /// The name of the folder of settings.
+    /// Returns the path part of the settings.
     pub fn settings(&self) -> &str {
         &self.settings
     }
 
-    /// The path name of the tracking calls.
+    /// Returns the path part of the tracking calls.
     pub fn calls(&self) -> &str {
         &self.calls
     }
 
-    /// The script's file name, with `.js`.
+    /// Returns the script's file name, with `.js`.
     pub fn script_file(&self) -> String {
         format!("{}.js", self.script)
     }
 
-    /// The script's path.
+    /// Returns the script's path.
     pub fn script_path(&self) -> String {
         format!("{}/{}.js", self.prefix, self.script)
     }
 
-    /// The path of the settings of this key or alias.
+    /// Returns the path of the settings of this key or alias.
     pub fn settings_path(&self, write_key: &str) -> String {
         format!("{}/{}/{write_key}", self.prefix, self.settings)
     }
 
-    /// The path of the tracking calls, without a slash at its end.
+    /// Returns the path of the tracking calls, without a slash at its end.
     pub fn calls_path(&self) -> String {
         match self.calls.as_str() {
             UNUSED => format!("{}/v1", self.prefix),
@@ -222,8 +222,8 @@ impl Layout {
         }
     }
 
-    /// The file that the path below the prefix requests (with or without a slash in front, without
-    /// the query).
+    /// Returns the file that a path below the prefix requests. `tail` may start with a slash, and has
+    /// no query.
     pub fn recognise<'a>(&self, tail: &'a str) -> SiteFile<'a> {
         let path = tail;
         let tail = tail.strip_prefix('/').unwrap_or(tail);
@@ -251,11 +251,11 @@ impl Layout {
     }
 }
 
-/// Segment's own paths (segment-tracking 1.1 and 3.2).
+/// Recognises Segment's own paths (segment-tracking 1.1 and 3.2).
 fn old_path<'a>(path: &'a str, tail: &'a str) -> Option<SiteFile<'a>> {
     if let Some(rest) = tail.strip_prefix("analytics.js/v1/") {
         let (write_key, file) = rest.split_once('/')?;
-        // The key's own pattern in analytics.js allows a `platform` folder.
+        // The pattern by which analytics.js finds the key in its own address allows a `platform` folder.
         let file = file.strip_prefix("platform/").unwrap_or(file);
         let known = matches!(file, "analytics.min.js" | "analytics.js");
         return (known && !write_key.is_empty()).then_some(SiteFile::Script {

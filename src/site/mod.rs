@@ -1,10 +1,9 @@
 //! First-party files: analytics.js and its settings, posthog-js under neutral paths, and the
 //! snippet for pages.
 //!
-//! Pure, with one exception: [`Library::load`] and [`Library::load_archive`] read the npm package
-//! once, at start.
-//! Nothing here opens a connection, reads a clock or names Pingora. Source of the facts: adblock 4
-//! to 9, segment-tracking 1.6 and 3, posthog-ingestion 6 and 7.
+//! Nothing here opens a connection, reads a clock or uses Pingora. Only [`Library::load`] and
+//! [`Library::load_archive`] read files: they read the npm package once, at start. The facts are
+//! from adblock 4 to 9, segment-tracking 1.6 and 3, and posthog-ingestion 6 and 7.
 
 pub mod cache;
 pub mod forward;

@@ -1,9 +1,9 @@
 //! Neutral names: the parts of the paths that a page requests (adblock 6).
 //!
-//! Lower-case consonants and the digits 2 to 9. Without vowels no accidental word such as `ad`,
-//! `hit` or `pixel` can appear, and no hexadecimal shape that the lists know from ad networks.
-//! Every deployment has its own names, because a layout that is equal everywhere is one rule away
-//! from being blocked everywhere (adblock 4).
+//! A name consists of lower-case consonants and the digits 2 to 9. Without vowels it cannot contain
+//! a word such as `ad`, `hit` or `pixel` by accident, and it does not look like the hexadecimal names
+//! of ad networks that filter lists match. Every deployment has its own names, because one rule could
+//! block a layout that is the same everywhere (adblock 4).
 
 use sha1::{Digest, Sha1};
 use thiserror::Error;
@@ -11,17 +11,18 @@ use thiserror::Error;
 /// The characters of a generated name: 20 consonants and 8 digits.
 pub const ALPHABET: &[u8; 28] = b"bcdfghjklmnpqrstvwxz23456789";
 
-/// How many of [`ALPHABET`] are letters; a name starts with one.
+/// The number of letters in [`ALPHABET`]. A name starts with a letter.
 const LETTERS: u8 = 20;
 
 /// The length of a generated path prefix (adblock 6).
 pub const PREFIX_LENGTH: usize = 8;
 
-/// Random bytes that are enough for a complete installation, including rejected ones.
+/// The number of random bytes that is enough for all names of an installation, rejected bytes and
+/// names included.
 pub const ENOUGH_RANDOM_BYTES: usize = 512;
 
-/// Words that must not appear in a URL of the default layout (adblock 6), and the usual ways of
-/// writing them without vowels, which the alphabet could spell.
+/// Words that must not appear in a URL of the default layout (adblock 6), and their usual spellings
+/// without vowels, which the alphabet can produce.
 pub const FORBIDDEN: &[&str] = &[
     "analytics",
     "segment",
@@ -55,19 +56,19 @@ pub const FORBIDDEN: &[&str] = &[
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NamesError {
-    /// The random bytes handed in ran out.
+    /// The generator has used all its random bytes.
     #[error("expected more random bytes: {ENOUGH_RANDOM_BYTES} are always enough")]
     TooFewBytes,
 }
 
-/// The first forbidden word in a text, if any. Case does not matter.
+/// Returns the first word of [`FORBIDDEN`] that the text contains, if any. Case does not matter.
 pub fn forbidden_word(text: &str) -> Option<&'static str> {
     let text = text.to_ascii_lowercase();
     FORBIDDEN.iter().copied().find(|word| text.contains(word))
 }
 
-/// Whether a text is valid as one part of a path: letters, digits, `-`, `_`, `.`, 1 to 64 of them,
-/// and neither `.` nor `..`.
+/// Returns whether a text is valid as one part of a path: 1 to 64 letters, digits, `-`, `_` and `.`,
+/// but not dots only.
 pub fn is_path_part(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().any(|byte| byte != b'.')
@@ -76,7 +77,7 @@ pub fn is_path_part(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
-/// Draws names from random bytes; no two names it gives are equal.
+/// Makes names from random bytes. It never returns the same name twice.
 #[derive(Debug)]
 pub struct NameGenerator<'a> {
     random: std::slice::Iter<'a, u8>,
@@ -84,7 +85,7 @@ pub struct NameGenerator<'a> {
 }
 
 impl<'a> NameGenerator<'a> {
-    /// A source of names that uses these random bytes, which must come from the system's
+    /// Returns a generator that uses these random bytes, which must come from the system's random
     /// generator.
     pub fn new(random: &'a [u8]) -> Self {
         Self {
@@ -93,18 +94,18 @@ impl<'a> NameGenerator<'a> {
         }
     }
 
-    /// A path prefix: 8 characters.
+    /// Returns a path prefix of 8 characters.
     ///
     /// # Errors
-    /// [`NamesError::TooFewBytes`] when the random bytes ran out.
+    /// [`NamesError::TooFewBytes`] if the random bytes run out.
     pub fn prefix(&mut self) -> Result<String, NamesError> {
         self.of_length(PREFIX_LENGTH)
     }
 
-    /// A name of 6 to 8 characters.
+    /// Returns a name of 6 to 8 characters.
     ///
     /// # Errors
-    /// [`NamesError::TooFewBytes`] when the random bytes ran out.
+    /// [`NamesError::TooFewBytes`] if the random bytes run out.
     pub fn name(&mut self) -> Result<String, NamesError> {
         let extra = self.below(3)?;
         self.of_length(6 + usize::from(extra))
@@ -124,8 +125,8 @@ impl<'a> NameGenerator<'a> {
         }
     }
 
-    /// A number below `bound`, every one equally likely: bytes past the last whole multiple are
-    /// deleted.
+    /// Returns a number below `bound`; all are equally likely. Bytes at or above the largest multiple
+    /// of `bound` are skipped.
     fn below(&mut self, bound: u8) -> Result<u8, NamesError> {
         let limit = 256 - 256 % u16::from(bound);
         loop {
@@ -137,8 +138,8 @@ impl<'a> NameGenerator<'a> {
     }
 }
 
-/// The neutral name of a word in a deployment with this seed: always the same 7 characters, which
-/// reveal nothing about the word without the seed.
+/// Returns the neutral name of a word in a deployment with this seed: always the same 7 characters.
+/// Without the seed they reveal nothing about the word.
 pub fn derive(seed: &str, word: &str) -> String {
     let mut attempt = 0u32;
     loop {
@@ -155,7 +156,7 @@ pub fn derive(seed: &str, word: &str) -> String {
     }
 }
 
-/// The first bytes of a digest in the alphabet of names; the first character is a letter.
+/// Writes the first bytes of a digest in the alphabet of names. The first character is a letter.
 fn encode(digest: &[u8], length: usize) -> String {
     digest
         .iter()
@@ -175,7 +176,7 @@ fn letter(index: u8) -> char {
 mod tests {
     use super::*;
 
-    /// A small generator, so that the tests see many installations and always the same ones.
+    /// Returns pseudo-random bytes, so that the tests use many installations and always the same ones.
     fn bytes(seed: u64) -> Vec<u8> {
         let mut state = seed.wrapping_mul(2).wrapping_add(1);
         (0..ENOUGH_RANDOM_BYTES)
@@ -212,7 +213,7 @@ mod tests {
     #[test]
     fn a_name_that_would_spell_a_forbidden_word_is_drawn_again() {
         let index = |wanted: u8| ALPHABET.iter().position(|byte| *byte == wanted).unwrap() as u8;
-        // The first byte asks for length 6, then `trkbbb`, then `kkkkkk`.
+        // The first byte selects the length 6. The next give `trkbbb`, then `kkkkkk`.
         let mut random = vec![0];
         random.extend(b"trkbbb".map(index));
         random.extend([index(b'k'); 6]);
@@ -221,7 +222,7 @@ mod tests {
 
     #[test]
     fn every_character_is_drawn_equally_often_from_equally_frequent_bytes() {
-        // 252 bytes are nine rounds of the alphabet; the four bytes left are deleted.
+        // 252 bytes are nine rounds of the alphabet. The last four bytes are skipped.
         let all: Vec<u8> = (0..=255).collect();
         let mut names = NameGenerator::new(&all);
         let mut counts = [0u32; 28];

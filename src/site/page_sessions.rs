@@ -1,38 +1,39 @@
-//! Sessions that the page keeps itself (`sessions: page`), by posthog-js's rules: they end after 30
-//! minutes without an event and after 24 hours, and each tab has its own window.
+//! Sessions that the page keeps itself (`sessions: page`), by posthog-js's rules: a session ends after
+//! 30 minutes without an event, and 24 hours after its start. Each tab has its own window.
 //!
 //! When a page calls analytics.js, the call's event gets `context.sessionId` and
 //! `context.windowId`, from which the rewriting derives `$session_id` and `$window_id`. This
 //! happens during the call, so that a call before a logout belongs to the earlier session.
 //!
-//! The session is stored in the first place where analytics.js keeps its anonymous id, and belongs
-//! to that visitor: if the id is kept in memory, or nowhere, nothing is stored, and a new id
-//! (`analytics.reset()`) gets a new session. The window is stored in the tab's own storage, if the
-//! session is in the page's; with a mark while its page is open, so that a copy of the tab does not
-//! use it.
+//! The session is stored in the first place where analytics.js stores its anonymous id, and belongs
+//! to that visitor. If the id is only in memory, or nowhere, no session is stored. A new id
+//! (`analytics.reset()`) gets a new session. If the session is in `localStorage`, the window's id is
+//! stored in `sessionStorage`. While the page is open, a mark in the stored value keeps a copy of the
+//! tab from using the same window.
 //!
-//! Times are the event's own, by the visitor's clock, as is the session's start in its id. The ids
-//! of a posthog-js on the page are taken instead of our own, and kept for pages without it.
+//! An event's own time counts if it is less than a minute from the visitor's clock; otherwise the
+//! clock counts. The session's id contains its start, by the same clock. If posthog-js runs on the
+//! page, its ids are used instead, and stored for pages without it.
 
 /// Whether pages keep sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PageSessions {
-    /// They do not.
+    /// Pages keep no sessions.
     #[default]
     Off,
-    /// Beside analytics.js's anonymous id.
+    /// Pages store the session beside analytics.js's anonymous id.
     Kept,
 }
 
-/// The functions. Types for TypeScript are between comment marks.
+/// The functions that keep the session. Types for TypeScript are in block comments.
 const FUNCTIONS: &str = include_str!("page_sessions.js");
 
-/// The event of analytics.js that announces a call, while the call is made.
+/// The event that analytics.js emits during a call.
 pub(in crate::site) const CALL: &str = "dispatch_start";
 
 impl PageSessions {
-    /// The code before the library's loader: it adds a listener to the queue that the library takes
-    /// over, before every call that waits there.
+    /// Returns the code that runs before the library's loader. It puts a listener at the start of the
+    /// queue that the library takes over, before every call that waits there.
     pub(in crate::site) fn before_the_loader(self) -> String {
         match self {
             Self::Off => String::new(),
@@ -54,7 +55,7 @@ impl PageSessions {
         }
     }
 
-    /// The same for a module in TypeScript that bundles the library: the functions, and the
+    /// Returns the code for a TypeScript module that bundles the library: the functions, and the
     /// statement that has to run before the library is loaded.
     pub(in crate::site) fn in_a_module(self) -> Option<(String, String)> {
         match self {
@@ -71,12 +72,12 @@ impl PageSessions {
     }
 }
 
-/// The text with the types between comment marks, for TypeScript.
+/// Removes the marks of the block comments, so that the text is TypeScript with its types.
 pub(in crate::site) fn with_types(text: &str) -> String {
     text.replace("/*", "").replace("*/", "")
 }
 
-/// The text without the types between comment marks.
+/// Removes the block comments, so that the text is JavaScript without types.
 pub(in crate::site) fn without_types(text: &str) -> String {
     let mut parts = text.split("/*");
     let mut plain = parts.next().unwrap_or_default().to_owned();

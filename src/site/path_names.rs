@@ -1,10 +1,10 @@
-//! Neutral names for posthog-js's paths, and the way back (adblock 6 and 7).
+//! Replaces the parts of posthog-js's paths by neutral names, and restores them (adblock 6 and 7).
 //!
 //! posthog-js from 1.416.0 calls a function of the page, `rewriteRequestPath`, for every address.
 //! The function that `hedgerow snippet` prints replaces every known part of a path by a name
 //! derived from the deployment's seed, and every occurrence of the project key. Unknown parts
-//! (versions, ids, and new parts of later releases) stay, so a part that is missing in this list
-//! breaks nothing.
+//! (versions, ids, and new parts of later releases) stay unchanged, so a part that is missing in the
+//! list breaks nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,8 +15,8 @@ use thiserror::Error;
 use super::names::derive;
 
 /// The parts of posthog-js's paths (posthog-ingestion 6.2, and the files of posthog-js 1.449.2 that
-/// a page can request), without `.js`. A name depends only on its word, so a longer list never
-/// changes older names.
+/// a page can request), without `.js`. A name depends only on the seed and its word, so a new word
+/// does not change the names of the others.
 const WORDS: &[&str] = &[
     "all-external-dependencies",
     "api",
@@ -86,11 +86,12 @@ const WORDS: &[&str] = &[
     "module.full",
 ];
 
-/// Both directions of the names of one `posthog:` route.
+/// The neutral names of one `posthog:` route, in both directions.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PathNames {
-    /// From the real word to the neutral name; the project key is one of the words.
+    /// The neutral name of each word. The project key is one of the words.
     names: BTreeMap<String, String>,
+    /// The word of each neutral name.
     words: BTreeMap<String, String>,
     /// The project key, which also appears in queries.
     key: String,
@@ -98,7 +99,7 @@ pub struct PathNames {
 }
 
 impl fmt::Debug for PathNames {
-    /// Without the project key.
+    /// Omits the project key.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("PathNames").finish_non_exhaustive()
     }
@@ -108,10 +109,10 @@ impl fmt::Debug for PathNames {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PathNamesError {
-    /// A seed that is easily guessed.
+    /// The seed is shorter than 8 or longer than 64, or has other characters than letters and digits.
     #[error("expected a seed of 8 to 64 letters and digits")]
     Seed,
-    /// Two words have one name; practically impossible by chance.
+    /// Two words have the same name. This is very unlikely to happen by chance.
     #[error("expected another seed: this one gives {one:?} and {other:?} the same name")]
     Collision {
         /// One word.
@@ -122,10 +123,10 @@ pub enum PathNamesError {
 }
 
 impl PathNames {
-    /// The names that follow from a seed, for a project with this key.
+    /// Derives the names from a seed, for a project with this key.
     ///
     /// # Errors
-    /// When the seed is too short or gives two words the same name.
+    /// The seed is not 8 to 64 letters and digits, or gives two words the same name.
     pub fn new(seed: &str, api_key: &str) -> Result<Self, PathNamesError> {
         let valid =
             (8..=64).contains(&seed.len()) && seed.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -151,19 +152,19 @@ impl PathNames {
         Ok(made)
     }
 
-    /// The real path and query of a page's request. Every part that is not a neutral name stays as
-    /// it is, so plain paths work as well.
+    /// Returns the real path and query of a page's request. Every part that is not a neutral name
+    /// stays unchanged, so real paths work too.
     pub fn to_real<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
         replace(path_and_query, &self.words, &self.key_name, &self.key)
     }
 
-    /// The page's neutral form of a real path and query: the inverse of [`PathNames::to_real`].
+    /// Returns the neutral form of a real path and query. It is the inverse of [`PathNames::to_real`].
     pub fn to_neutral<'a>(&self, path_and_query: &'a str) -> Cow<'a, str> {
         replace(path_and_query, &self.names, &self.key, &self.key_name)
     }
 
-    /// Every word with its neutral name, for the page's function. The project key is not among
-    /// them: the page knows it already.
+    /// Returns every word with its neutral name, for the page's function. The project key is omitted,
+    /// because the page already has it.
     pub fn table(&self) -> impl Iterator<Item = (&str, &str)> {
         self.names
             .iter()
@@ -171,13 +172,14 @@ impl PathNames {
             .map(|(word, name)| (word.as_str(), name.as_str()))
     }
 
-    /// The project key's neutral name.
+    /// Returns the project key's neutral name.
     pub fn key_name(&self) -> &str {
         &self.key_name
     }
 }
 
-/// Replaces whole parts of the path, with or without `.js`, and whole values of the query.
+/// Replaces whole parts of the path, with or without `.js`, and the project key where it is the
+/// whole value of a query parameter.
 fn replace<'a>(
     path_and_query: &'a str,
     table: &BTreeMap<String, String>,

@@ -1,11 +1,11 @@
-//! How a route's paths begin.
+//! The path prefix of a route.
 
 use std::fmt;
 
 use crate::site::head::{has_dot_segment, normal};
 
-/// A path prefix that ends at a segment's end: `/hr` and `/hr/` are the same prefix, of `/hr`,
-/// `/hr/` and `/hr/x`, and not of `/hrx`. Paths are compared as they are sent.
+/// A path prefix of whole segments. `/hr` and `/hr/` are the same prefix: `/hr`, `/hr/` and `/hr/x`
+/// have it, `/hrx` does not. Paths are compared as they are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathPrefix(String);
 
@@ -35,18 +35,19 @@ impl PathPrefix {
         Ok(Self(prefix.to_owned()))
     }
 
-    /// The rest of `path` after the prefix and its slash, if `path` has the prefix.
+    /// Returns the rest of `path` after the prefix and its slash, if `path` has the prefix.
     pub fn tail<'p>(&self, path: &'p str) -> Option<&'p str> {
         let rest = path.strip_prefix(self.0.as_str())?;
         match rest.strip_prefix('/') {
             Some(tail) => Some(tail),
-            // "/" is the prefix of everything that begins with a slash, not of the empty path.
+            // Every path that begins with a slash has the prefix "/"; the empty path does not.
             None => (rest.is_empty() && !self.0.is_empty()).then_some(""),
         }
     }
 
-    /// The same for a path in which repeated slashes count once: clients create them when they
-    /// append a path to a host with a slash at its end. The rest stays as it was sent.
+    /// Does the same as [`PathPrefix::tail`], but repeated slashes in the prefix and after it count
+    /// once: clients create them when they append a path to a host with a slash at its end. The rest
+    /// stays as it was sent.
     pub fn lenient_tail<'p>(&self, path: &'p str) -> Option<&'p str> {
         let mut rest = path;
         for segment in self.segments() {
@@ -62,18 +63,18 @@ impl PathPrefix {
         }
     }
 
-    /// Its segments, none of them empty; `/` has none.
+    /// Returns the prefix's segments. None is empty, and `/` has none.
     pub(crate) fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').skip(1)
     }
 
-    /// Whether every path with the prefix `other` has this one as well.
+    /// Returns whether every path with the prefix `other` has this prefix too.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         self.0.is_empty() || self.tail(&other.0).is_some()
     }
 }
 
-/// With a slash at the end.
+/// Writes the prefix with a slash at its end.
 impl fmt::Display for PathPrefix {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/", self.0)

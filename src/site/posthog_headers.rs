@@ -1,19 +1,20 @@
-//! Which headers pass on a `posthog` route, in both directions (posthog-ingestion 1.10, 2.1 and
-//! 6.3).
+//! Decides which headers pass on a `posthog` route, in both directions (posthog-ingestion 1.10, 2.1
+//! and 6.3).
 
 use super::posthog_routes::Authorization;
 use super::trace::trace_id;
 
-/// The headers of a request that PostHog or its framing needs. The site's own domain has many more,
-/// and browsers add new ones every year, so every header that is not in this list is removed:
-/// cookies, addresses that a visitor wrote (`X-Forwarded-*`, `Forwarded`, `X-PostHog-Client-IP*`,
-/// `CF-*` …), tracing data of the site (`tracestate`, `baggage`), client hints, tokens under the
-/// site's own names.
+/// The request headers that PostHog or the framing of the request needs.
+///
+/// Every other header is removed, because requests to the site's own domain have many more, and
+/// browsers add new ones every year: cookies, addresses that a visitor wrote (`X-Forwarded-*`,
+/// `Forwarded`, `X-PostHog-Client-IP*`, `CF-*` …), the site's tracing data (`tracestate`,
+/// `baggage`), client hints, and tokens in headers of the site's own.
 const REQUEST: &[&str] = &[
     "accept",
     "accept-encoding",
     "accept-language",
-    // CORS; PostHog answers preflights itself, and gives remote config by origin and referrer.
+    // CORS. PostHog answers preflights itself, and reads origin and referrer for remote config.
     "access-control-request-headers",
     "access-control-request-method",
     "access-control-request-private-network",
@@ -25,7 +26,7 @@ const REQUEST: &[&str] = &[
     "content-type",
     "expect",
     "transfer-encoding",
-    // Copies that the client has, and parts of files.
+    // Copies in the client's cache, and ranges of files.
     "cache-control",
     "if-match",
     "if-modified-since",
@@ -34,7 +35,7 @@ const REQUEST: &[&str] = &[
     "if-unmodified-since",
     "pragma",
     "range",
-    // It shows bots, and names the library of a recording.
+    // PostHog recognises bots by it, and reads the library of a recording from it.
     "user-agent",
 ];
 
@@ -47,23 +48,24 @@ const REQUEST_V1: &[&str] = &[
     "posthog-request-timestamp",
 ];
 
-/// Whether a header of a request is passed on to PostHog; the name in lower case.
+/// Returns whether a request's header is passed on to PostHog. `name` is in lower case.
 ///
-/// The caller sets `Host` and `X-Forwarded-For` itself, the latter to the one client address:
-/// capture believes the leftmost entry, which a client could have written (posthog-ingestion 2.1).
+/// The caller sets `Host` and `X-Forwarded-For` itself. `X-Forwarded-For` gets only the client's
+/// address, because capture uses the leftmost entry, which a client could have written
+/// (posthog-ingestion 2.1).
 pub fn keeps_request_header(name: &str, value: &[u8], authorization: Authorization) -> bool {
     let bearers = authorization == Authorization::Bearer;
     match name {
         "authorization" => bearers && is_bearer(value),
-        // It contains only numbers, so that a trace continues at PostHog.
+        // With it a trace continues at PostHog. A valid value contains only numbers.
         "traceparent" => trace_id(value).is_some(),
         name if REQUEST_V1.contains(&name) => bearers,
         name => REQUEST.contains(&name),
     }
 }
 
-/// Whether credentials are one bearer token (RFC 6750, 2.1), as PostHog's callers send it. A site
-/// behind a password has browsers send `Basic` or `Digest` along with every request.
+/// Returns whether credentials are one bearer token (RFC 6750, 2.1), as PostHog's callers send it. On
+/// a site with a password, browsers send `Basic` or `Digest` credentials with every request.
 fn is_bearer(value: &[u8]) -> bool {
     let Some((scheme, token)) = value.split_at_checked("Bearer ".len()) else {
         return false;
@@ -76,11 +78,12 @@ fn is_bearer(value: &[u8]) -> bool {
     scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty() && token.iter().all(is_token_byte)
 }
 
-/// Whether a header of PostHog's answer is passed on to the page; the name in lower case.
+/// Returns whether a header of PostHog's answer is passed on to the page. `name` is in lower case.
 ///
-/// Headers that name the server are removed (a blocker's `header=` rule matches them), and headers
-/// of PostHog's edge about its own host, which would be wrong for the site's: HTTP/3 addresses,
-/// HSTS, cookies, reports. Caching and CORS headers stay as they are.
+/// Headers that name the server are removed, because a blocker's `header=` rule can match them.
+/// Headers in which PostHog's edge describes its own host (HTTP/3 addresses, HSTS, cookies, reports)
+/// are removed too, because they would be wrong for the site's host. Caching and CORS headers stay
+/// unchanged.
 pub fn keeps_response_header(name: &str, value: &str) -> bool {
     let about_the_edge = matches!(
         name,
@@ -118,7 +121,7 @@ pub fn keeps_response_header(name: &str, value: &str) -> bool {
     if about_the_edge {
         return false;
     }
-    // A name in a value is a mark as well, except where the browser needs the value.
+    // A value can contain such a name too. The header is then removed, unless the browser needs it.
     let needed = name.starts_with("access-control-") || matches!(name, "content-type" | "location");
     let value = value.to_ascii_lowercase();
     needed

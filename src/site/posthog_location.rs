@@ -1,4 +1,4 @@
-//! The address on the site's host for an address in PostHog's answer.
+//! Translates an address in PostHog's answer to the address on the site's host.
 
 use url::Url;
 
@@ -7,18 +7,18 @@ use crate::posthog::{Host, Scheme};
 use super::path_names::PathNames;
 use super::path_prefix::PathPrefix;
 
-/// One `posthog` route as the prefix of a project's hosts.
+/// The hosts of a project, and the prefix and names under which one `posthog` route serves them.
 #[derive(Debug, Clone)]
 pub struct HostPrefix {
-    /// Without a slash at its end.
+    /// The prefix, without a slash at its end.
     prefix: String,
-    /// The API host, and the one for assets.
+    /// The API host, and the host for assets.
     hosts: [Host; 2],
     names: Option<PathNames>,
 }
 
 impl HostPrefix {
-    /// The place of this project's hosts below `prefix`, under these names.
+    /// Returns the translation for this project's hosts below `prefix`, with these names.
     pub fn new(prefix: &PathPrefix, host: &Host, names: Option<&PathNames>) -> Self {
         Self {
             prefix: prefix.to_string().trim_end_matches('/').to_owned(),
@@ -27,11 +27,12 @@ impl HostPrefix {
         }
     }
 
-    /// A `Location` for the site's host: with the prefix and the neutral names, if it is a path of
-    /// the project's hosts. `None` for any other address, which stays as it is.
+    /// Returns the `Location` on the site's host, with the prefix and the neutral names. Returns `None`
+    /// if the address is not on the project's hosts below their base path; the caller then leaves it
+    /// unchanged.
     ///
-    /// `asked` is the path and query that PostHog was asked for, without the host's own base path:
-    /// a relative address begins there (RFC 9110, 10.2.2).
+    /// `asked` is the path and query of the request to PostHog, without the host's own base path. A
+    /// relative address is resolved against it (RFC 9110, 10.2.2).
     pub fn location(&self, asked: &str, location: &str) -> Option<String> {
         let api = &self.hosts[0];
         let scheme = match api.scheme() {
@@ -63,8 +64,8 @@ impl HostPrefix {
     }
 }
 
-/// Whether an address is on this host. A PostHog behind its own proxy may not know the scheme and
-/// port of its public address.
+/// Returns whether an address is on this host. The scheme may differ, and the port may be missing:
+/// a PostHog that has its own proxy may not know those of its public address.
 fn is_of(url: &Url, host: &Host) -> bool {
     let name = url.host_str().unwrap_or_default();
     let name = name.trim_start_matches('[').trim_end_matches(']');

@@ -1,63 +1,64 @@
-//! Passing posthog-js through: the host of a path, what may be cached, and whether it accepts
-//! credentials (posthog-ingestion 6.2 to 6.6). `posthog_headers` has the headers.
+//! Decides how a request of posthog-js is passed through: to which host, whether its answer may be
+//! cached, and whether its credentials pass (posthog-ingestion 6.2 to 6.6). `posthog_headers` decides
+//! about the headers.
 //!
-//! Everything else about these requests is left as it is: path and query byte for byte with their
-//! slashes, bodies unread, PostHog's answers as they come.
+//! The rest of these requests stays unchanged: path and query byte for byte with their slashes,
+//! bodies, which are not read, and the bodies of PostHog's answers.
 
-/// The host that a path goes to.
+/// The host to which a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetHost {
-    /// The project's API host. Also for everything unknown, or the next release of posthog-js breaks.
+    /// The project's API host. Unknown paths go there too, so that new releases of posthog-js work.
     Api,
     /// The project's host for assets.
     Assets,
-    /// The host for assets, and the API host after a 404: PostHog serves remote config from both,
-    /// depending on the installation (posthog-ingestion 6.2).
+    /// The host for assets, and after a 404 the API host. It depends on the installation which of them
+    /// serves remote config (posthog-ingestion 6.2).
     AssetsThenApi,
 }
 
-/// Whether an answer may be kept here.
+/// Whether Hedgerow may store an answer in its cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caching {
-    /// By its own headers, including `Vary`; see [`super::cache`].
+    /// The answer's own headers decide, including `Vary`; see [`super::cache`].
     AsItsHeadersSay,
-    /// Never.
+    /// The answer is never stored.
     Never,
 }
 
 /// What happens to an `Authorization` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authorization {
-    /// A bearer token passes: the path belongs to server SDKs and OTLP exporters. Other credentials
-    /// do not, because pages request some of these paths too.
+    /// A bearer token passes, because server SDKs and OTLP exporters use the path. Other credentials
+    /// are removed, because pages request some of these paths too.
     Bearer,
-    /// Taken out: on a page's own host a browser sends the site's own credentials along.
+    /// The header is removed: on a page's own host a browser also sends the site's own credentials.
     Removed,
 }
 
-/// Where a request of posthog-js goes and how.
+/// The decisions about one request of posthog-js.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PostHogRoute {
-    /// The host.
+    /// The host to which the request goes.
     pub upstream: TargetHost,
-    /// Whether the answer may be kept.
+    /// Whether the answer may be stored.
     pub caching: Caching,
     /// What happens to an `Authorization` header.
     pub authorization: Authorization,
 }
 
-/// What happens to a request by its method.
+/// Whether a request's method is passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MethodRule {
-    /// Passed on. `OPTIONS` too: PostHog answers its own preflights, and a second set of CORS
-    /// headers would break them.
+    /// The request is passed on. This includes `OPTIONS`: PostHog answers preflights itself, and a
+    /// second set of CORS headers would break them.
     Passed,
-    /// 405: nothing that PostHog has (`CONNECT`, `TRACE`).
+    /// The answer is a 405, because PostHog does not use the method (`CONNECT`, `TRACE`).
     Refused,
 }
 
-/// Where a request goes, by its method and its path with the query: below the route's prefix, real
-/// names restored, with a slash in front.
+/// Decides about a request by its method, path and query. The path starts with a slash, is relative to
+/// the route's prefix, and has its real names restored.
 pub fn posthog_route(method: &str, path_and_query: &str) -> PostHogRoute {
     let (path, query) = match path_and_query.split_once('?') {
         Some((path, query)) => (path, query),
@@ -80,7 +81,7 @@ pub fn posthog_route(method: &str, path_and_query: &str) -> PostHogRoute {
     }
 }
 
-/// Whether a method is passed on.
+/// Returns whether a method is passed on.
 pub fn method_rule(method: &str) -> MethodRule {
     match method {
         "CONNECT" | "TRACE" => MethodRule::Refused,
@@ -93,12 +94,13 @@ fn first_part(path: &str) -> &str {
     path.split('/').next().unwrap_or_default()
 }
 
-/// Paths whose callers authenticate with `Authorization` (posthog-ingestion 1.1, 1.10 and 6.2).
+/// Returns whether the path's callers authenticate with `Authorization` (posthog-ingestion 1.1, 1.10
+/// and 6.2).
 fn authorization(path: &str, query: &str) -> Authorization {
     let path = path.trim_end_matches('/');
-    /// The query names the project here, and the token allows to read its flags.
+    /// On these paths the query names the project, and the bearer token permits reading its flags.
     const FLAGS: &[&str] = &["/flags/definitions", "/api/feature_flag/local_evaluation"];
-    /// The token is the project's, and a page puts it into the query instead.
+    /// On these paths the bearer token is the project's. A page puts it into the query instead.
     const EVENTS: &[&str] = &[
         "/i/v1/analytics/events",
         "/i/v1/logs",

@@ -1,4 +1,4 @@
-//! The settings that analytics.js and the mobile SDKs ask for (segment-tracking 3.3).
+//! The settings that analytics.js and the mobile SDKs request (segment-tracking 3.3).
 
 use std::fmt;
 
@@ -8,17 +8,17 @@ use thiserror::Error;
 
 use super::layout::Layout;
 
-/// The integration that carries where events go; the only one analytics.js needs.
+/// The integration that contains the host for events. analytics.js needs no other.
 const SEGMENT: &str = "Segment.io";
 
 /// The part of the settings that is the same for every host and write key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Whether the key goes to the page.
+    /// Whether the page gets the write key.
     pub key_form: KeyForm,
-    /// `deliveryStrategy` as analytics.js takes it: `{"strategy":"batching","config":{…}}`.
+    /// `deliveryStrategy` in the form that analytics.js reads: `{"strategy":"batching","config":{…}}`.
     pub delivery_strategy: Option<Value>,
-    /// `httpConfig`: the numbers of retry and back-off (segment-tracking 3.3).
+    /// `httpConfig`: the numbers for retry and back-off (segment-tracking 3.3).
     pub http_config: Option<Value>,
     /// `retryQueue`: false turns the queue of failed events off.
     pub retry_queue: Option<bool>,
@@ -38,28 +38,28 @@ impl Default for Settings {
     }
 }
 
-/// Whether the page learns a write key to send with its events.
+/// Whether the page gets a write key to send with its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyForm {
     /// `apiKey` is present: analytics.js from 1.84 on sends an `Authorization` header, and with it
     /// a preflight if the proxy is on another host than the page.
     Sent,
-    /// `apiKey` is left out: no header, no preflight. The project must follow from the route
+    /// `apiKey` is omitted: no header, no preflight. The route must determine the project
     /// (segment-tracking 1.6).
     LeftOut,
 }
 
-/// The scheme by which the page reaches us.
+/// The scheme by which the page reaches Hedgerow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageProtocol {
-    /// Plain text; only for tests on one's own machine.
+    /// Without encryption; only for tests on a local machine.
     Http,
     /// TLS.
     Https,
 }
 
 impl PageProtocol {
-    /// Its name in the settings and before `://`.
+    /// Returns the scheme's name, as the settings contain it and as it is before `://`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -68,12 +68,12 @@ impl PageProtocol {
     }
 }
 
-/// The host that a request was sent to, as the visitor's browser sees it: a name or an address,
-/// and a port where it is not the scheme's own.
+/// The host to which the visitor's browser sent a request: a name or an address, with a port if the
+/// request names one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestHost(String);
 
-/// A `Host` header that is not valid in an address.
+/// The `Host` header is not valid in an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("expected a host name or address of at most 255 characters, with or without a port")]
 pub struct RequestHostError;
@@ -83,7 +83,7 @@ impl RequestHost {
     /// values that can be part of an address are accepted.
     ///
     /// # Errors
-    /// [`RequestHostError`] when it is empty, too long or has other characters than those of a host.
+    /// [`RequestHostError`] if it is empty, too long, or not a valid host with or without a port.
     pub fn new(host: &str) -> Result<Self, RequestHostError> {
         let (name, port) = match host.strip_prefix('[') {
             Some(rest) => match rest.split_once(']') {
@@ -114,7 +114,7 @@ impl RequestHost {
         }
     }
 
-    /// The host, lower case, with its port if it has one.
+    /// Returns the host in lower case, with its port if it has one.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -127,11 +127,12 @@ impl fmt::Display for RequestHost {
 }
 
 impl Settings {
-    /// The settings for a write key and a host, with everything pointing home. Only Segment's own
-    /// integration is named: any other would make analytics.js ask for destination code.
+    /// Returns the settings for a write key and a host. Every address in them leads to Hedgerow. They
+    /// contain only Segment's own integration, because analytics.js would request destination code
+    /// for any other.
     ///
-    /// `write_key` is the key that events shall carry, which may differ from the alias in the
-    /// path. Serve it with [`Settings::HEADERS`].
+    /// `write_key` is the key that events get, which may differ from the alias in the path. The
+    /// caller serves the settings with [`Settings::HEADERS`].
     pub fn render(
         &self,
         layout: &Layout,
@@ -144,8 +145,9 @@ impl Settings {
         Bytes::from(Value::Object(settings).to_string())
     }
 
-    /// Headers for the settings: JSON, for every origin (pages request it without credentials),
-    /// cached for five minutes, and per host because it contains the host.
+    /// The headers for the settings: JSON that every origin may read (pages request it without
+    /// credentials), and that caches keep for five minutes, or for a day while Hedgerow is
+    /// unreachable.
     pub const HEADERS: [(&'static str, &'static str); 5] = [
         ("content-type", "application/json; charset=utf-8"),
         ("cache-control", "public, max-age=300, stale-if-error=86400"),
@@ -154,7 +156,7 @@ impl Settings {
         ("x-content-type-options", "nosniff"),
     ];
 
-    /// The same `Cache-Control` only for the browser.
+    /// The `Cache-Control` that permits only the browser to keep the settings.
     pub const PRIVATE: &'static str = "private, max-age=300, stale-if-error=86400";
 
     fn point_home(
@@ -165,7 +167,7 @@ impl Settings {
         host: &RequestHost,
         protocol: PageProtocol,
     ) {
-        // Without a scheme: in its standard mode analytics.js puts one in front, and would do so twice.
+        // The host has no scheme, because in its standard mode analytics.js puts one before it.
         let api_host = format!("{host}{}", layout.calls_path());
         let mut integrations = take(root, "integrations");
         let mut segment = take(&mut integrations, SEGMENT);
@@ -187,8 +189,8 @@ impl Settings {
         }
         integrations.insert(SEGMENT.to_owned(), Value::Object(segment));
         root.insert("integrations".to_owned(), Value::Object(integrations));
-        // Without a rate of 0 the page reports on itself every 30 seconds. It reports errors at any
-        // rate, so the host is set as well.
+        // Without a rate of 0 the page sends its own metrics every 30 seconds. It reports errors at any
+        // rate, so the host is set too.
         let mut metrics = take(root, "metrics");
         metrics.insert("sampleRate".to_owned(), json!(0));
         metrics.insert("host".to_owned(), json!(api_host));
@@ -203,19 +205,20 @@ impl Settings {
 /// What happens to a Segment account's device-mode destinations, whose code runs in the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceMode {
-    /// They stay; the code that Segment hosts is asked for below our prefix
-    /// (`/next-integrations/…`), and each destination's own hosts are asked as ever.
+    /// They stay. The page requests the code that Segment hosts below Hedgerow's prefix
+    /// (`/next-integrations/…`), and each destination's own hosts directly.
     Kept,
-    /// They go: the page asks no other host than ours.
+    /// They are removed: the page requests nothing from other hosts.
     Removed,
 }
 
-/// A real account's settings, as Segment's CDN gave them, with every address pointing home.
+/// Changes a real account's settings, as Segment's CDN sent them, so that Segment's addresses lead to
+/// Hedgerow.
 ///
-/// All values of the account that Hedgerow does not set stay: plan, consent, edge functions,
-/// integrations (segment-tracking 3.3). The settings of our own configuration replace the
-/// account's. `None` if `account` is not a settings object; the caller then serves
-/// [`Settings::render`].
+/// Values of the account that Hedgerow does not set stay: plan, consent, edge functions, integrations
+/// (segment-tracking 3.3). [`DeviceMode::Removed`] removes some of them. Values of Hedgerow's own
+/// configuration replace the account's. Returns `None` if `account` is not a settings object; the
+/// caller then serves [`Settings::render`].
 pub fn merge_account(
     account: Value,
     settings: &Settings,
@@ -233,7 +236,7 @@ pub fn merge_account(
     };
     if device_mode == DeviceMode::Removed {
         integrations.retain(|name, _| name == SEGMENT);
-        // Routing rules and middleware belong to destinations in the page, and load their own code.
+        // Plug-ins and middleware belong to destinations in the page, and load their own code.
         for name in [
             "remotePlugins",
             "middlewareSettings",
@@ -256,7 +259,7 @@ pub fn merge_account(
     Some(Value::Object(root))
 }
 
-/// The path of an address on Segment's CDN.
+/// Returns the path of an address on Segment's CDN.
 fn from_segments_cdn(url: &str) -> Option<&str> {
     [
         "https://cdn.segment.com",
@@ -268,7 +271,8 @@ fn from_segments_cdn(url: &str) -> Option<&str> {
     .filter(|path| path.starts_with('/'))
 }
 
-/// Takes an object out of another; an empty one if there was something else or nothing.
+/// Removes an object from another and returns it. If the value is missing, or is not an object,
+/// returns an empty object.
 fn take(parent: &mut Map<String, Value>, name: &str) -> Map<String, Value> {
     match parent.remove(name) {
         Some(Value::Object(map)) => map,

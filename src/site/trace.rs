@@ -1,7 +1,7 @@
-//! Traces as W3C's Trace Context names them.
+//! Reads the trace id of a request (W3C Trace Context).
 
-/// The id of the trace in a `traceparent` (<https://www.w3.org/TR/trace-context/>). Nothing of what
-/// does not have the form of one: that would be a text of the client's own.
+/// Returns the id of the trace in a `traceparent` (<https://www.w3.org/TR/trace-context/>). Returns
+/// `None` if the value has another form, because it could then be any text that the client chose.
 pub fn trace_id(parent: &[u8]) -> Option<&str> {
     let value = std::str::from_utf8(parent).ok()?;
     let mut parts = value.split('-');
@@ -19,7 +19,7 @@ pub fn trace_id(parent: &[u8]) -> Option<&str> {
         && version != "ff"
         && !is_zero(trace)
         && !is_zero(parent);
-    // A later version may have more parts; this one may not.
+    // Version 00 has exactly four parts; a later version may have more.
     let ends = version != "00" || parts.next().is_none();
     (is_whole && ends).then_some(trace)
 }

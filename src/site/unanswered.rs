@@ -1,44 +1,43 @@
-//! The page's message when its requests get no answer: after three failures one line on its
-//! console, with the URL. Otherwise the page would show nothing, because its libraries retry
-//! silently.
+//! The message that a page writes to its console when its requests fail: one line with the URL, after
+//! the third failure. Without it the page would show nothing, because its libraries retry silently.
 //!
-//! The snippet counts its own requests, for analytics.js's settings and the scripts. The
-//! analytics.js that Hedgerow serves counts its calls when it gets their answers. Requests of
-//! unchanged libraries are counted by the browser's reports (Resource Timing): most of them, and
-//! none if a browser does not report the status. `fetch` itself and everything else of the page
-//! stay unchanged.
+//! The snippet counts its own failed requests, which are those for analytics.js's settings and for
+//! the scripts. The analytics.js that Hedgerow serves counts its calls when it gets their answers.
+//! Requests of unchanged libraries are counted by the browser's reports (Resource Timing). These
+//! contain most of the requests, but a browser that does not report the status counts none.
+//! `fetch` itself and the rest of the page stay unchanged.
 //!
 //! Nothing is counted while the browser knows that it is offline. The line names no product, so that
 //! no list can find an installation by it.
 
 use super::page_sessions::{with_types, without_types};
 
-/// `fails` counts and reports; `isAnswered` checks one answer of those below a host and path. Types
-/// for TypeScript are between comment marks.
+/// `fails` counts and reports failures. `isAnswered` checks one answer, if its URL is below a host and
+/// path. Types for TypeScript are in block comments.
 const COUNTED: &str = include_str!("unanswered.js");
 
-/// `watchAnswers` reads the browser's reports about requests.
+/// `watchAnswers` checks requests by the browser's reports.
 const OBSERVED: &str = include_str!("unanswered_observed.js");
 
 /// `watched` checks the answer to a `fetch` of the library, for any host, and passes it on.
 const FETCHED: &str = include_str!("unanswered_fetched.js");
 
-/// Where analytics.js fetches, in 1.83.0 and 1.84.3. In a version that has other words there, its calls
-/// are not counted.
+/// The code of analytics.js that calls `fetch`, in 1.83.0 and 1.84.3. In a version with other code the
+/// calls are not counted.
 const FETCH: &str = "return(n&&n.fetch||r).apply(void 0,t)";
 
-/// The functions for a script.
+/// Returns the functions for a script.
 pub(in crate::site) fn in_a_script() -> String {
     without_types(&format!("{COUNTED}{OBSERVED}"))
 }
 
-/// The functions for a module in TypeScript.
+/// Returns the functions for a module in TypeScript.
 pub(in crate::site) fn in_a_module() -> String {
     with_types(&format!("{COUNTED}{OBSERVED}"))
 }
 
-/// analytics.js's code with its calls counted. `home` is an object of the code, which stores the
-/// counting function.
+/// Changes analytics.js's code so that it counts its calls that fail. `home` is the name of an object
+/// in the code, in which the counting function is stored.
 pub(in crate::site) fn counting(code: &str, home: &str) -> String {
     if code.matches(FETCH).count() != 1 {
         return code.to_owned();

@@ -1,7 +1,7 @@
-//! The snippet put into a site's pages on their way through an `origin:` route.
+//! Puts the snippet into the pages that an `origin:` route passes on.
 //!
-//! Only whole HTML documents that a browser navigates to are touched; everything else passes as it
-//! is. A page's body is looked at as it streams: at most a tag's first bytes are held back.
+//! Only whole HTML documents that a browser navigates to are changed; every other answer passes
+//! unchanged. The body is read as it streams: at most the first bytes of a tag are held back.
 
 mod coding;
 mod etag;
@@ -20,16 +20,16 @@ pub use scan::Injector;
 /// Whether a request may lead to a page that is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageRequest {
-    /// A navigation. Ask the server with `Accept-Encoding` as [`accepted`] gives it, so that the
-    /// page can be read; with `If-None-Match` as [`unmarked`] gives it, and without
-    /// `If-Modified-Since`.
+    /// A navigation. The request to the server gets the `Accept-Encoding` that [`accepted`]
+    /// returns, so that the page can be read, and the `If-None-Match` that [`unmarked`] returns.
+    /// `If-Modified-Since` is removed.
     MayBePage,
-    /// Anything else: passed on as it is, compression included.
+    /// Any other request. It is passed on unchanged, with its `Accept-Encoding`.
     Other,
 }
 
-/// Whether a request may lead to a page that is changed: a GET by a browser that navigates, or a
-/// HEAD, whose answer has the headers of that page (RFC 9110, 9.3.2).
+/// Returns [`PageRequest::MayBePage`] if a browser navigates with GET or HEAD and requests no range.
+/// The answer to HEAD has the headers of the changed page (RFC 9110, 9.3.2).
 ///
 /// A document that a script fetches is not changed even if it is HTML, because it is a part of a
 /// page that already has the snippet. Browsers without `Sec-Fetch-Dest` are recognised by `Accept`.
@@ -50,7 +50,7 @@ pub fn request(method: &Method, headers: &HeaderMap) -> PageRequest {
 /// What happens to an answer to a request that [`may be a page`](PageRequest::MayBePage).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PageResponse {
-    /// The snippet goes in, with this nonce if the page's policy has one. Call
+    /// The snippet is put in, with this nonce if the page's policy has one. The caller also calls
     /// [`change_headers`].
     Inject {
         /// The nonce, as it is written in the policy.
@@ -58,29 +58,29 @@ pub enum PageResponse {
         /// How the page is compressed.
         coding: Coding,
     },
-    /// It passes as it is.
+    /// The answer passes unchanged.
     Leave(UnchangedReason),
 }
 
-/// Why an answer passes as it is.
+/// Why an answer passes unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UnchangedReason {
     /// Not a 200.
     Status,
     /// Not `text/html`, or a download.
     NotHtml,
-    /// A charset in which `</head>` is not these bytes, such as UTF-16.
+    /// The charset may not write `</head>` in ASCII bytes (UTF-16, for example).
     Charset,
-    /// Compressed in a way that was not asked for.
+    /// The `Content-Encoding` is unknown, or more than one was applied.
     Encoded,
     /// `Cache-Control: no-transform` (RFC 9111, 5.2.2.6).
     NoTransform,
-    /// The page's policy allows no inline script that we could write.
+    /// The page's policy forbids every inline script that Hedgerow could write.
     Policy,
 }
 
 impl UnchangedReason {
-    /// For counting.
+    /// Returns the reason's name for the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Status => "status",
@@ -93,7 +93,7 @@ impl UnchangedReason {
     }
 }
 
-/// What happens to an answer.
+/// Decides from the status and the headers whether the answer gets the snippet.
 pub fn response(status: StatusCode, headers: &HeaderMap) -> PageResponse {
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if status != StatusCode::OK {
@@ -138,10 +138,10 @@ pub fn response(status: StatusCode, headers: &HeaderMap) -> PageResponse {
     }
 }
 
-/// The headers of a page that gets the snippet.
+/// Changes the headers of a page that gets the snippet.
 ///
-/// Its length is unknown now, digests of its bytes are wrong, and its tag must change with the
-/// snippet. `mark` identifies the snippet's version: letters and digits.
+/// The page's length is no longer known, digests of its bytes are wrong, and its ETag must change
+/// with the snippet. `mark` identifies the snippet's version and consists of letters and digits.
 pub fn change_headers(headers: &mut HeaderMap, mark: &str) {
     for name in [
         "content-length",
@@ -150,7 +150,7 @@ pub fn change_headers(headers: &mut HeaderMap, mark: &str) {
         "content-digest",
         "repr-digest",
         "accept-ranges",
-        // It would let a cache keep a page with an old snippet.
+        // With it a cache could keep a page with an old snippet.
         "last-modified",
     ] {
         headers.remove(name);
@@ -162,8 +162,10 @@ pub fn change_headers(headers: &mut HeaderMap, mark: &str) {
     }
 }
 
-/// Marks an HTML answer of a site whose pages get the snippet: the same address gives another
-/// answer to a script that fetches it. Both answers need the mark.
+/// Adds `Vary: Sec-Fetch-Dest` to an HTML answer, or a 304, of a site whose pages get the snippet.
+///
+/// A script that fetches the page's address gets the page without the snippet. Both answers need
+/// the header, so that a cache does not confuse them.
 pub fn vary(status: StatusCode, headers: &mut HeaderMap) {
     let html = headers.get(header::CONTENT_TYPE).is_some_and(|value| {
         value
@@ -185,8 +187,9 @@ fn charset(parameters: &str) -> Option<&str> {
     })
 }
 
-/// Charsets in which the bytes of `<`, `/` and letters mean just that wherever a tag can start.
-/// In the double-byte ones among them `<` is never a second byte. Unknown ones are not touched.
+/// Returns whether the bytes of `<`, `/` and letters have their ASCII meaning wherever a tag can
+/// start. In the double-byte charsets of the list `<` is never a second byte. An unknown charset
+/// gives `false`.
 fn is_ascii_compatible(charset: &str) -> bool {
     let charset = charset.to_ascii_lowercase();
     matches!(

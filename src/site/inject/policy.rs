@@ -1,19 +1,19 @@
-//! Whether a page's Content-Security-Policy allows an inline script (CSP3, 6.6 and 6.7).
+//! Decides whether a page's Content-Security-Policy allows an inline script (CSP3, 6.6 and 6.7).
 
 use http::header::{self, HeaderMap};
 
-/// What the page's policies allow for an inline script.
+/// The inline scripts that the page's policies allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InlineScript {
-    /// It is allowed unchanged.
+    /// An inline script runs without a nonce.
     Allowed,
-    /// It needs this nonce.
+    /// An inline script needs this nonce.
     WithNonce(String),
-    /// No inline script that we could write.
+    /// The policies forbid every inline script that Hedgerow could write.
     Forbidden,
 }
 
-/// Reads every policy of an answer; each of them has to allow the script.
+/// Reads every policy in an answer's headers. The script runs only if each policy allows it.
 pub fn inline_script(headers: &HeaderMap) -> InlineScript {
     let policies: Vec<&str> = headers
         .get_all(header::CONTENT_SECURITY_POLICY)
@@ -69,7 +69,7 @@ fn rule<'a>(sources: &[&'a str]) -> InlineRule<'a> {
     if !nonces.is_empty() {
         return InlineRule::Nonces(nonces);
     }
-    // These switch 'unsafe-inline' off (CSP3, 6.7.3.2).
+    // With these sources browsers ignore 'unsafe-inline' (CSP3, 6.7.3.2).
     let stricter = sources.iter().any(|source| {
         is(source, "'strict-dynamic'")
             || ["'sha256-", "'sha384-", "'sha512-"].iter().any(|hash| {
@@ -85,8 +85,9 @@ fn rule<'a>(sources: &[&'a str]) -> InlineRule<'a> {
     }
 }
 
-/// The sources for script elements: of the most specific directive of the policy, and of the first
-/// one if it appears twice. `None` if the policy does not restrict scripts.
+/// Returns the sources that the policy lists for script elements, from its most specific
+/// directive. If that directive appears twice, the first one counts. Returns `None` if the policy
+/// does not restrict scripts.
 fn script_sources(policy: &str) -> Option<Vec<&str>> {
     ["script-src-elem", "script-src", "default-src"]
         .iter()
@@ -101,7 +102,7 @@ fn script_sources(policy: &str) -> Option<Vec<&str>> {
         })
 }
 
-/// Whether this can be a nonce: Base64 in either alphabet (CSP 3, `base64-value`).
+/// Returns whether the text can be a nonce: Base64 in either alphabet (CSP 3, `base64-value`).
 fn is_base64(text: &str) -> bool {
     let digits = text.trim_end_matches('=');
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);

@@ -4,32 +4,32 @@ use bytes::{Bytes, BytesMut};
 
 use super::script::{ScriptState, ScriptStep};
 
-/// How far into a page the head's end is looked for, in bytes.
+/// The length of the part of a page in which the end of the head is searched for, in bytes.
 const FURTHEST: usize = 1024 * 1024;
 
 /// The longest name of a tag that matters (`noscript`, `textarea`).
 const LONGEST_NAME: usize = 8;
 
-/// Elements whose content is text to the end of the element: it contains no tags.
+/// Elements whose content is only text: it contains no tags until the element's own end tag.
 const RAW: &[&str] = &[
     "script", "style", "title", "textarea", "noscript", "iframe", "xmp", "noembed", "noframes",
 ];
 
 /// Puts a snippet into one page as it streams.
 ///
-/// The snippet comes before `</head>`: the page's title and canonical address are known there, and
-/// no part of the body has been shown. A page may omit that tag (HTML 13.1.2.4); then it comes
-/// before `<body`, otherwise at the end of a text that began as a document. A fragment without
-/// these passes unchanged.
+/// The snippet is put before `</head>`: there the page's title and canonical address are known, and
+/// the browser has shown no part of the body. A page may omit that tag (HTML 13.1.2.4). The snippet
+/// is then put before `<body`, or, if that is missing too, at the end of a page that has
+/// `<!doctype` or `<html`. A fragment without any of these passes unchanged.
 ///
-/// The output is the same for every division of the page into chunks, and at most the first ten
-/// bytes of a tag are held back.
+/// The output does not depend on how the page is divided into chunks. At most the first ten bytes
+/// of a tag are held back.
 #[derive(Debug)]
 pub struct Injector {
-    /// Taken when it went in.
+    /// `None` after it was put in.
     snippet: Option<Bytes>,
     state: ScanState,
-    /// The first bytes of a tag that is not decided yet.
+    /// The first bytes of a tag whose name is still incomplete.
     held: BytesMut,
     seen: usize,
     document: Document,
@@ -43,20 +43,20 @@ enum Document {
 
 #[derive(Debug, Clone, Copy)]
 enum ScanState {
-    /// At the very start: a byte order mark may announce UTF-16.
+    /// At the start of the page, where a byte order mark may announce UTF-16.
     Start,
     Text,
-    /// After `<`, while the name is read: whether it closes, and how many bytes of it.
+    /// After `<`, while the tag's name is read.
     Name,
-    /// In an unfinished tag, and the raw element that it opens.
+    /// In a tag, after its name. `raw` is the raw element that the tag opens.
     Tag {
         within: TagPosition,
         raw: Option<&'static str>,
     },
-    /// In `<!…>` that is no comment.
+    /// In `<!…>` or `<?…>` that is not a comment, or after `</` without a name; it ends at `>`.
     Declaration,
     Comment(CommentEnd),
-    /// In a raw element: how much of `</name` was just seen.
+    /// In a raw element. `matched` is the number of bytes of `</name` that were just read.
     Raw {
         name: &'static str,
         matched: usize,
@@ -67,10 +67,11 @@ enum ScanState {
 /// The part of a comment's end that was just read (HTML 13.2.5.43 to 13.2.5.52).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CommentEnd {
-    /// In front of the second dash of `<!--`.
+    /// Before the second dash of `<!--`.
     Opening,
-    /// After `<!--`, or `<!---`: `<!-->` and `<!--->` are whole comments.
+    /// After `<!--`. `<!-->` is a whole comment.
     Start,
+    /// After `<!---`. `<!--->` is a whole comment.
     StartDash,
     Text,
     Dash,
@@ -79,8 +80,8 @@ enum CommentEnd {
     Bang,
 }
 
-/// Where in a tag. A quote means something only where a value begins (HTML 13.2.5.37): pages are
-/// full of tags such as `<meta content="a 5" screen">`.
+/// The position in a tag. A quote opens a value only where the value begins (HTML 13.2.5.37):
+/// many pages have tags such as `<meta content="a 5" screen">`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TagPosition {
     Names,
@@ -92,7 +93,7 @@ enum TagPosition {
 }
 
 impl Injector {
-    /// For one page.
+    /// Returns an injector for one page.
     pub fn new(snippet: Bytes) -> Self {
         Self {
             snippet: Some(snippet),
@@ -103,7 +104,7 @@ impl Injector {
         }
     }
 
-    /// Whether the snippet went in.
+    /// Returns whether the snippet was put in.
     pub fn is_done(&self) -> bool {
         self.snippet.is_none()
     }
@@ -114,7 +115,7 @@ impl Injector {
             return self.with_held(chunk);
         }
         let data = self.with_held(chunk);
-        // Bytes that were held are looked at again: there are ten of them at most.
+        // The bytes that were held back, ten at most, are read again.
         let mut tag = None;
         let mut position = 0;
         while let Some(byte) = data.get(position).copied() {
@@ -183,7 +184,7 @@ impl Injector {
         }
     }
 
-    /// The end of the page; the last bytes of it.
+    /// Ends the page and returns its last bytes for the visitor.
     pub fn finish(&mut self) -> Bytes {
         let mut last = std::mem::take(&mut self.held);
         if self.document == Document::Whole
@@ -221,7 +222,7 @@ impl Injector {
     }
 }
 
-/// The meaning of a tag's name, when the byte after its first bytes is known.
+/// The meaning of a tag's name, as far as it was read.
 enum TagName {
     Unfinished,
     /// `</head` or `<body`.
@@ -231,7 +232,7 @@ enum TagName {
     Other(ScanState),
 }
 
-/// `name` is the text between `<` and `byte`.
+/// Decides what the next byte makes of a tag's name. `name` is the text between `<` and `byte`.
 fn decide(name: &[u8], byte: u8) -> TagName {
     let tag = ScanState::Tag {
         within: TagPosition::Names,
@@ -256,7 +257,7 @@ fn decide(name: &[u8], byte: u8) -> TagName {
         None => (false, name),
     };
     if closes && rest.is_empty() && !byte.is_ascii_alphabetic() {
-        // `</` and no name: a bogus comment to the next `>`.
+        // `</` without a name starts a bogus comment, which ends at the next `>`.
         return TagName::Other(ScanState::Declaration);
     }
     let ends = byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/');
@@ -301,7 +302,7 @@ fn declaration(rest: &[u8], byte: u8) -> TagName {
     }
 }
 
-/// One byte further, outside of names.
+/// Returns the state after the next byte, outside of names.
 fn step(state: ScanState, byte: u8) -> ScanState {
     match state {
         ScanState::Start | ScanState::Name | ScanState::Text => ScanState::Text,
@@ -334,7 +335,7 @@ fn step(state: ScanState, byte: u8) -> ScanState {
     }
 }
 
-/// One byte further in a tag.
+/// Returns the state after the next byte of a tag.
 fn tag(within: TagPosition, raw: Option<&'static str>, byte: u8) -> ScanState {
     let within = match (within, byte) {
         (TagPosition::Quoted(open), _) if byte == open => TagPosition::Names,
@@ -356,7 +357,7 @@ fn tag(within: TagPosition, raw: Option<&'static str>, byte: u8) -> ScanState {
     ScanState::Tag { within, raw }
 }
 
-/// One byte further in a raw element, which only its own end tag ends.
+/// Returns the state after the next byte of a raw element, which only its own end tag ends.
 fn raw(name: &'static str, matched: usize, byte: u8) -> ScanState {
     let again = ScanState::Raw {
         name,

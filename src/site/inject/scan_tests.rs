@@ -56,7 +56,8 @@ const PAGES: &[&str] = &[
     "\u{feff}<html><head>é@</head>",
 ];
 
-/// The third comment page: `<!-->` is a whole comment, so the head ends right after it.
+/// Returns a page without its `@`, and the expected output. In the page that has no `@`, `<!-->` is
+/// a whole comment, so the snippet belongs right after it.
 fn expected(page: &str) -> (String, String) {
     if page.starts_with("<html><head><!--></head>") {
         return (

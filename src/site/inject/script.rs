@@ -1,11 +1,11 @@
-//! Where a script element ends. In `<!--` a script may hold whole script elements, as scripts do that
-//! write others into their page (HTML 13.2.5.20 to 13.2.5.31).
+//! Finds the end of a script element. After `<!--` a script may contain whole script elements, for
+//! example if it writes other scripts into its page (HTML 13.2.5.20 to 13.2.5.31).
 
-/// In a script element, after some of its bytes.
+/// The state inside a script element, after some of its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScriptState {
     comment: ScriptComment,
-    /// The last eight bytes in lower case: as many as `</script` has.
+    /// The last eight bytes in lower case; `</script` has eight.
     last: u64,
 }
 
@@ -14,15 +14,15 @@ enum ScriptComment {
     Outside,
     /// After `<!--`.
     Within,
-    /// After a `<script>` in it, whose end tag does not end the element.
+    /// After `<!--` and an inner `<script>`, whose end tag does not end the outer element.
     WithinInner,
 }
 
-/// The result of another byte.
+/// The result of reading one byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ScriptStep {
     Within(ScriptState),
-    /// The byte after the name of the end tag.
+    /// The byte follows the name of the end tag: the element has ended.
     Ended,
 }
 
@@ -59,7 +59,7 @@ impl ScriptState {
         ScriptStep::Within(next)
     }
 
-    /// At most eight bytes.
+    /// Returns whether the bytes that were just read end with `text`, which has at most eight bytes.
     fn ends_with(self, text: &[u8]) -> bool {
         let wanted = text.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
         let unused = 64 - 8 * text.len().min(8) as u32;

@@ -1,4 +1,4 @@
-//! The npm package as one file: a gzipped tar. Only the build for browsers in it is read.
+//! Reads the npm package as one file, a gzipped tar. Only its build for browsers is read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,27 +13,27 @@ use thiserror::Error;
 
 use super::{is_wanted, LibraryError, MAX_FILE, MAX_FILES};
 
-/// The folder of the build for browsers in the package. Files outside are ignored, so no path of an
-/// archive is ever used as a path.
+/// The folder of the build for browsers in the package. Files outside of it are ignored, and no
+/// path from an archive is ever used as a path on disk.
 const BUILD: &str = "package/dist/umd/";
 
-/// The most that an archive may inflate to, in bytes; the real ones stay below a tenth of it.
+/// The largest size of a decompressed archive, in bytes. Real archives have less than a tenth of it.
 const INFLATED: u64 = 128 << 20;
 
-/// The largest archive that is read, in bytes; the real ones have less than 2 MB.
+/// The largest archive that is read, in bytes. Real archives have less than 2 MB.
 pub(super) const ARCHIVE: u64 = 32 << 20;
 
 /// The SHA-256 of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sha256([u8; 32]);
 
-/// The text is no SHA-256.
+/// The text is not a SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("expected the SHA-256 of the file, 64 hexadecimal digits")]
 pub struct Sha256Error;
 
 impl Sha256 {
-    /// Of these bytes.
+    /// Returns the hash of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         let digest = digest::digest(&digest::SHA256, bytes);
         let mut hash = [0; 32];
@@ -66,7 +66,7 @@ impl fmt::Debug for Sha256 {
     }
 }
 
-/// The bytes of an archive on disk; `None` when there is none.
+/// Reads an archive from disk. Returns `None` if the file does not exist.
 pub(super) fn read(file: &Path) -> Result<Option<Vec<u8>>, LibraryError> {
     let failed = |source| LibraryError::Read {
         path: file.to_owned(),
@@ -88,7 +88,7 @@ pub(super) fn read(file: &Path) -> Result<Option<Vec<u8>>, LibraryError> {
     Ok(Some(bytes))
 }
 
-/// The build's files by name, from an archive with this hash.
+/// Returns the build's files by name, after it has checked the archive's hash.
 pub(super) fn unpack(
     archive: &[u8],
     pinned: &Sha256,

@@ -1,4 +1,4 @@
-//! A file that is held in memory in three encodings, and the answer to a request for it.
+//! A file that is held in memory in up to three encodings, and the answer to a request for it.
 
 use std::io::Write;
 
@@ -10,13 +10,13 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use sha1::{Digest, Sha1};
 
-/// How long a file may be kept.
+/// How long browsers and caches may keep a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CachePolicy {
-    /// The address changes with the content: a year.
+    /// One year, because the address changes with the content.
     Immutable,
-    /// The loader, whose address stays the same: 10 minutes, and a day while Hedgerow is
-    /// unreachable.
+    /// 10 minutes, for the loader, whose address stays the same. For a day after that a cache may
+    /// serve the old copy while it fetches a new one, or while Hedgerow is unreachable.
     Loader,
 }
 
@@ -31,7 +31,8 @@ impl CachePolicy {
     }
 }
 
-/// A script: its bytes as they are, as gzip and as Brotli, each with its own strong ETag.
+/// A script in plain form and, if that makes it smaller, in gzip and Brotli. Each form has its own
+/// strong ETag.
 ///
 /// Clones share the bytes.
 #[derive(Debug, Clone)]
@@ -75,7 +76,7 @@ impl AssetCoding {
 }
 
 impl Asset {
-    /// A script with its encodings made now; slow, so only at start.
+    /// Compresses a script. This is slow, so it is done only at start.
     pub(super) fn script(bytes: Vec<u8>, policy: CachePolicy) -> Self {
         let mut hash = HEXLOWER.encode(&Sha1::digest(&bytes));
         hash.truncate(20);
@@ -97,15 +98,16 @@ impl Asset {
         Self { policy, variants }
     }
 
-    /// The plain bytes.
+    /// Returns the plain bytes.
     pub fn bytes(&self) -> &Bytes {
         static EMPTY: Bytes = Bytes::new();
         self.variants.last().map_or(&EMPTY, |variant| &variant.body)
     }
 
-    /// The answer to a GET with these headers (several lines of one header joined by commas).
+    /// Returns the answer to a GET with these headers (several lines of one header are joined by
+    /// commas).
     ///
-    /// A client that takes none of our encodings, not even the plain one, gets the plain one
+    /// A client that accepts no encoding of the script, not even the plain one, gets the plain one
     /// (RFC 9110, 12.5.3 allows it).
     pub fn choose(
         &self,
@@ -143,7 +145,7 @@ impl Asset {
         answer
     }
 
-    /// The smallest variant among those with the highest weight.
+    /// Returns the smallest variant among those with the highest weight.
     fn variant(&self, accept_encoding: &str) -> Option<&Variant> {
         let mut best: Option<(&Variant, u16)> = None;
         for variant in &self.variants {
@@ -156,8 +158,9 @@ impl Asset {
     }
 }
 
-/// How much a client wants an encoding, 0 to 1000 (RFC 9110, 12.5.3). An encoding that is not
-/// listed is not wanted, the plain one a little, so that any listed encoding comes first.
+/// Returns the client's weight for an encoding, 0 to 1000 (RFC 9110, 12.5.3). An encoding that is
+/// not listed gets the weight of `*`. Without `*` it gets 0, except the plain one, which gets 1, so
+/// that the client's listed encodings are preferred.
 fn weight(accept_encoding: &str, encoding: AssetCoding) -> u16 {
     let mut any = None;
     for item in accept_encoding.split(',') {
@@ -184,7 +187,7 @@ fn weight(accept_encoding: &str, encoding: AssetCoding) -> u16 {
     }
 }
 
-/// A weight such as `0.8` as thousandths; anything odd counts as not wanted.
+/// Converts a weight such as `0.8` to thousandths. An invalid weight gives 0.
 fn thousandths(text: &str) -> u16 {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -198,14 +201,14 @@ fn thousandths(text: &str) -> u16 {
     }
 }
 
-/// A strong tag, so it must differ between the encodings of one content (RFC 9110, 8.8.3.3).
+/// Returns a strong tag, which must differ between the encodings of one content (RFC 9110, 8.8.3.3).
 fn etag(hash: &str, encoding: AssetCoding) -> HeaderValue {
     let tag = format!("\"{hash}{}\"", encoding.mark());
-    // Hexadecimal digits in quotes are always a valid value; without a tag nothing would match.
+    // Hexadecimal digits in quotes are always a valid value, so the fallback is never used.
     HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// Whether `If-None-Match` names the tag; the comparison is the weak one (RFC 9110, 13.1.2).
+/// Returns whether `If-None-Match` contains the tag, by the weak comparison (RFC 9110, 13.1.2).
 pub(in crate::site) fn etag_matches(condition: &str, etag: &HeaderValue) -> bool {
     let Ok(etag) = etag.to_str() else {
         return false;

@@ -22,10 +22,10 @@ use super::page_sessions::PageSessions;
 /// The largest archive that is read, in bytes.
 pub const LARGEST_ARCHIVE: usize = archive::ARCHIVE as usize;
 
-/// The largest file that is read, in bytes; the largest real one has 115 kB.
+/// The largest file that is read, in bytes. The largest real file has 115 kB.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 
-/// The largest number of files that is read; the package has nine.
+/// The largest number of files that are read. The package has nine.
 const MAX_FILES: usize = 64;
 
 /// The loader's file name in the package.
@@ -33,17 +33,17 @@ const LOADER: &str = "standalone.js";
 
 /// analytics.js and its chunks, rewritten, compressed and ready to be served.
 ///
-/// One value serves every host: the addresses in the rewritten file are worked out in the browser,
-/// from the address that the script itself was loaded from.
+/// One value serves every host: the rewritten file computes its addresses in the browser, from the
+/// address from which the script itself was loaded.
 #[derive(Debug)]
 pub struct Library {
     version: String,
     script: Asset,
-    /// By neutral name and by the package's own name.
+    /// The chunks, each by its neutral name and by the package's own name.
     chunks: BTreeMap<String, Asset>,
 }
 
-/// Why a folder is not served.
+/// Why a folder or an archive cannot be served.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LibraryError {
@@ -64,19 +64,19 @@ pub enum LibraryError {
         /// The missing path.
         path: PathBuf,
     },
-    /// Not the package's build for browsers.
+    /// A file of the package's build for browsers is missing.
     #[error("expected the folder dist/umd of the npm package @segment/analytics-next: {file} is missing")]
     Missing {
-        /// The file that is not there.
+        /// The missing file.
         file: String,
     },
-    /// More than any version of the package has.
+    /// A file is larger, or there are more files, than in any version of the package.
     #[error("{file} is larger than 4 MiB, or the folder has more than 64 scripts")]
     TooLarge {
         /// The file at which reading stopped.
         file: String,
     },
-    /// Not a gzipped tar, or one without the files of the package.
+    /// The archive is too large, or not a readable gzipped tar, or one of its scripts is not a plain file.
     #[error("the archive cannot be used: {0}")]
     Archive(String),
     /// The archive has another hash than the configuration. Its content is not read.
@@ -87,14 +87,14 @@ pub enum LibraryError {
         /// The archive's hash.
         found: Sha256,
     },
-    /// A file that is not text.
+    /// A file is not UTF-8 text.
     #[error("{file} is not UTF-8")]
     NotText {
         /// Its name.
         file: String,
     },
-    /// A literal that has to be rewritten is missing at its place. Serving the file anyway could
-    /// send visitors' requests to a vendor's host, so it is refused.
+    /// A literal that has to be rewritten appears more or less often than expected. The file is
+    /// refused, because it could send visitors' requests to a vendor's host.
     #[error(
         "this version of analytics.js is not supported: expected {literal} exactly {expected} \
         times in {file}, found {found}; versions 1.83.0 to 1.84.3 work"
@@ -104,9 +104,9 @@ pub enum LibraryError {
         literal: String,
         /// The file.
         file: String,
-        /// How often it should appear.
+        /// The expected number of its appearances.
         expected: usize,
-        /// How often it does.
+        /// The actual number of its appearances.
         found: usize,
     },
     /// A file contains a host that this version of Hedgerow does not know.
@@ -121,11 +121,12 @@ pub enum LibraryError {
 
 impl Library {
     /// Reads the package's folder `dist/umd`, rewrites it for the layout and compresses it. With
-    /// `sessions` the loader also keeps the visitor's session. Call it
-    /// once, at start, and not on a thread that serves: it takes a second or so.
+    /// [`PageSessions::Kept`] the loader also keeps the visitor's session.
+    ///
+    /// This takes about a second: call it once, at start, and not on a thread that serves requests.
     ///
     /// # Errors
-    /// When the folder cannot be read, or holds a version with unknown literals.
+    /// The folder cannot be read, or contains a version with unknown literals.
     pub fn load(
         folder: &Path,
         layout: &Layout,
@@ -134,10 +135,12 @@ impl Library {
         Self::from_files(&read_folder(folder)?, layout, sessions)
     }
 
-    /// The same from an npm package as one file, whose hash is checked first.
+    /// Does the same as [`Library::load`] for the bytes of an npm package, after it has checked their
+    /// hash.
     ///
     /// # Errors
-    /// When the hash is another one, or the archive is not the package's, or as [`Library::load`].
+    /// The hash differs, the archive is not the package's, or its content is not valid for
+    /// [`Library::load`].
     pub fn from_archive(
         archive: &[u8],
         pinned: &Sha256,
@@ -147,10 +150,11 @@ impl Library {
         Self::from_files(&archive::unpack(archive, pinned)?, layout, sessions)
     }
 
-    /// The same from such a file on disk; `None` when there is no file.
+    /// Does the same as [`Library::from_archive`] for a file on disk. Returns `None` if the file does
+    /// not exist.
     ///
     /// # Errors
-    /// As [`Library::from_archive`], and when the file cannot be read.
+    /// The file cannot be read, or its content is not valid for [`Library::from_archive`].
     pub fn load_archive(
         file: &Path,
         pinned: &Sha256,
@@ -162,8 +166,8 @@ impl Library {
         library.transpose()
     }
 
-    /// Serves the chunks of another version too: pages that were loaded before an upgrade ask for
-    /// them until they are closed.
+    /// Adds the chunks of another version: pages that were loaded before an upgrade request them
+    /// until they are closed.
     pub fn add_chunks_of(&mut self, previous: &Self) {
         for (name, chunk) in &previous.chunks {
             let here = self.chunks.entry(name.clone());
@@ -171,11 +175,11 @@ impl Library {
         }
     }
 
-    /// The same from file names and contents; files that are neither the loader nor a chunk are
-    /// left out.
+    /// Does the same as [`Library::load`] for files by name. Files that are neither the loader nor a
+    /// chunk are ignored.
     ///
     /// # Errors
-    /// When a file is missing, or has other literals than the known ones.
+    /// A file is missing, or contains other literals than the known ones.
     pub fn from_files(
         files: &BTreeMap<String, Vec<u8>>,
         layout: &Layout,
@@ -193,7 +197,7 @@ impl Library {
         let mut chunks = BTreeMap::new();
         for chunk in rewritten.chunks {
             let asset = Asset::script(chunk.code.into_bytes(), CachePolicy::Immutable);
-            // Pages that still hold an older copy of the loader ask by the package's own name.
+            // Pages with an older copy of the loader request the chunk by the package's own name.
             chunks.insert(chunk.original_name, asset.clone());
             chunks.insert(chunk.neutral_name, asset);
         }
@@ -204,22 +208,22 @@ impl Library {
         })
     }
 
-    /// The version of analytics.js, from the file itself.
+    /// Returns the version of analytics.js, as the loader contains it.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// analytics.js itself.
+    /// Returns analytics.js itself.
     pub fn script(&self) -> &Asset {
         &self.script
     }
 
-    /// A chunk by its file name, neutral or the package's own.
+    /// Returns a chunk by its neutral file name or by the package's own.
     pub fn chunk(&self, name: &str) -> Option<&Asset> {
         self.chunks.get(name)
     }
 
-    /// The file names under which chunks are found, in order.
+    /// Returns the file names of the chunks, in alphabetical order.
     pub fn chunk_names(&self) -> impl Iterator<Item = &str> {
         self.chunks.keys().map(String::as_str)
     }
@@ -234,7 +238,7 @@ fn text<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a str,
     })
 }
 
-/// Whether a file of the build is the loader or a chunk.
+/// Returns whether a file of the build is the loader or a chunk.
 fn is_wanted(name: &str) -> bool {
     name == LOADER || rewrite::ChunkFile::parse(name).is_some()
 }

@@ -1,7 +1,8 @@
-//! Takes the vendor's hosts, and what lists could match, out of analytics.js (adblock 7).
+//! Removes the vendor's hosts, and the texts that a filter list could match, from analytics.js
+//! (adblock 7).
 //!
-//! Every literal is counted before it is replaced: a version that looks different is refused,
-//! because a missed literal would send requests to a blocked host.
+//! Every literal is counted before it is replaced. A version with another count is refused, because
+//! a missed literal would send requests to a blocked host.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +12,10 @@ use super::super::page_sessions::{PageSessions, CALL};
 use super::super::unanswered;
 use super::{LibraryError, LOADER};
 
-/// The name under which the rewritten file knows where it came from. It must not be in use there.
+/// The variable in which the rewritten file stores its own origin. The loader must not use this name.
 const HOME: &str = "servedFrom";
 
-/// The package's name of a chunk: `NAME.bundle.HASH.js`.
+/// The parts of a chunk's file name in the package, `NAME.bundle.HASH.js`.
 pub(super) struct ChunkFile<'a> {
     pub(super) name: &'a str,
     pub(super) hash: &'a str,
@@ -44,7 +45,7 @@ pub(super) struct RewrittenChunk {
     pub(super) code: String,
 }
 
-/// The loader and the chunks for this layout.
+/// Rewrites the loader and the chunks for this layout.
 pub(super) fn rewrite(
     loader: &str,
     chunks: &BTreeMap<String, &str>,
@@ -76,7 +77,8 @@ pub(super) fn rewrite(
                 });
             }
         }
-        // From the content, so that a changed chunk has another address and may be kept forever.
+        // The hash is derived from the content: a changed chunk gets another address, so browsers may
+        // keep each chunk forever.
         let seed = format!("{}/{}", layout.prefix(), layout.chunks());
         let hash = derive(&seed, source);
         code = replace_once(
@@ -85,7 +87,7 @@ pub(super) fn rewrite(
             &format!("\"{hash}\""),
         )?;
         let neutral = if chunk.name.bytes().all(|byte| byte.is_ascii_digit()) {
-            // A numbered chunk has no name in the table, only its number.
+            // The table has no name for a numbered chunk, only its number.
             chunk.name.to_owned()
         } else {
             let neutral = derive(&seed, chunk.name);
@@ -112,26 +114,26 @@ pub(super) fn rewrite(
     })
 }
 
-/// The replaced texts of the loader, and their replacements. Each appears there once in 1.83.0 and
-/// 1.84.3.
+/// Returns the texts of the loader that are replaced, and their replacements. Each text appears once
+/// in 1.83.0 and in 1.84.3.
 fn literals(layout: &Layout) -> [(&'static str, String); 9] {
     let chunks = json(&format!("/{}/", layout.chunks()));
     [
-        // Where chunks come from when no CDN was found.
+        // The address of the chunks if the loader finds no CDN.
         (
             "\"https://cdn.segment.com/analytics-next/bundles/\"",
             format!("({HOME}.base+{chunks})"),
         ),
-        // A fallback to the library of 2020 after a CSP violation on Segment's CDN.
+        // The fallback to the library of 2020 after a CSP violation on Segment's CDN.
         (
             "\"https://cdn.segment.com/analytics.js/v1/\"",
             format!("({HOME}.base+\"/analytics.js/v1/\")"),
         ),
-        // The CDN when neither `_cdn` nor a script tag names one.
+        // The CDN if neither `_cdn` nor a script tag names one.
         ("\"https://cdn.segment.com\"", format!("({HOME}.base)")),
-        // Where events and telemetry go when the settings name no host.
+        // The host of events and telemetry if the settings name none.
         ("\"api.segment.io/v1\"", format!("({HOME}.calls)")),
-        // Chunks and settings below a CDN that was found.
+        // The paths of chunks and settings on a CDN that the loader finds.
         ("\"/analytics-next/bundles/\"", chunks),
         (
             "\"/v1/projects/\"",
@@ -139,8 +141,8 @@ fn literals(layout: &Layout) -> [(&'static str, String); 9] {
         ),
         ("\"/settings\"", "\"\"".to_owned()),
         ("\".bundle.\"", "\".\"".to_owned()),
-        // A polyfill for browsers of 2016 and before, from a host that is not the site's. They get
-        // an empty script instead: the library waits for it to load before it starts.
+        // A polyfill from another host for browsers of 2016 and before. These get an empty script
+        // instead, because the library does not start before the polyfill has loaded.
         (
             "\"https://cdnjs.cloudflare.com/ajax/libs/babel-polyfill/7.7.0/polyfill.min.js\"",
             "\"data:text/javascript,\"".to_owned(),
@@ -148,11 +150,11 @@ fn literals(layout: &Layout) -> [(&'static str, String); 9] {
     ]
 }
 
-/// The expression that gives, in the browser, the origin of the script: `base` is Segment's CDN,
-/// `calls` the API host without its scheme.
+/// Returns the expression that computes the script's origin in the browser. Its `base` replaces
+/// Segment's CDN, and its `calls` replaces the API host and has no scheme.
 ///
-/// A script that runs from its own tag knows its address. Another script (inlined, or evaluated by
-/// a script) is assumed to come from the page's host.
+/// A script that runs from its own tag knows its address. For any other script (inline, or evaluated
+/// by another script) the expression uses the page's host and the layout's prefix.
 fn home(layout: &Layout, calls: &str) -> String {
     let script = json(&layout.script_file());
     let prefix = json(layout.prefix());
@@ -168,7 +170,8 @@ fn home(layout: &Layout, calls: &str) -> String {
     )
 }
 
-/// A text as a JavaScript literal. Layout names are letters, digits and `-_.` only.
+/// Returns a text as a JavaScript literal. Nothing is escaped: layout names consist of letters,
+/// digits and `-_.`.
 fn json(text: &str) -> String {
     format!("\"{text}\"")
 }
@@ -192,7 +195,7 @@ fn replace_once(code: &str, literal: &str, replacement: &str) -> Result<String, 
 }
 
 /// Replaces a chunk's name in the loader's table of names: `248:"auto-track"`. The same text may
-/// appear elsewhere; only an entry of the table follows a number.
+/// appear elsewhere, but only in the table it follows a number.
 fn replace_name(code: &str, name: &str, neutral: &str) -> Result<String, LibraryError> {
     let literal = format!(":\"{name}\"");
     let entries: Vec<usize> = code
@@ -216,7 +219,7 @@ fn replace_name(code: &str, name: &str, neutral: &str) -> Result<String, Library
     Ok(format!("{before}:\"{neutral}\"{rest}"))
 }
 
-/// Every chunk that the loader's table names must be there, in this version's own build.
+/// Checks that every chunk in the loader's table is present, with the hash of this version's build.
 fn check_chunks_are_complete(
     loader: &str,
     chunks: &BTreeMap<String, &str>,
@@ -243,8 +246,9 @@ fn check_chunks_are_complete(
     }
 }
 
-/// No address may be left that a browser could ask: only a line of help on the console, and the
-/// pattern by which the library finds Segment's own CDN in an account's settings.
+/// Checks that no address is left that a browser could request. Two are allowed: a link that the
+/// library prints on the console, and the pattern by which it finds Segment's own CDN in an account's
+/// settings.
 fn check_hosts(code: &str) -> Result<(), LibraryError> {
     const HARMLESS: &[&str] = &[
         "https://segment.com/docs/",
@@ -267,7 +271,8 @@ fn check_hosts(code: &str) -> Result<(), LibraryError> {
     require(code, "segment.io", 0)
 }
 
-/// A comment that would make developer tools ask for a file that is not served.
+/// Returns the code without the comment that would make developer tools request a source map, which
+/// is not served.
 fn without_source_map(code: &str) -> &str {
     let code = code.trim_end();
     match code.rfind("\n//# sourceMappingURL=") {
@@ -278,8 +283,8 @@ fn without_source_map(code: &str) -> &str {
     }
 }
 
-/// The version in the file, for the log and the live view: the only literal that consists of a
-/// version.
+/// Returns the version in the file, for the log and the live view: the first string literal that is
+/// only a version number.
 fn version(loader: &str) -> Result<String, LibraryError> {
     let is_version = |text: &&str| {
         let mut parts = text.split('.');

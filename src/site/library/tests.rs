@@ -1,5 +1,5 @@
-//! The rewriting against small files of the same shape; the real packages are in
-//! `tests/site_files.rs`.
+//! Tests of the rewriting with small files of the same structure. `tests/site_files.rs` uses the
+//! real packages.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn layout() -> Layout {
     Layout::new("/k3v9x2mn/", "fq7dk2", "sz4mwp", "ch8tvn", "qn5rzd").unwrap()
 }
 
-/// As little of analytics.js as the rewriting looks at.
+/// The few parts of analytics.js that the rewriting inspects.
 const TINY: &str = concat!(
     "!function(){var v=\"9.8.7\",a=\"api.segment.io/v1\";",
     "function cdn(){return window.c||\"https://cdn.segment.com\"}",
@@ -263,13 +263,13 @@ fn no_header_of_an_answer_names_a_product() {
     }
 }
 
-/// An archive of these entries.
+/// Builds an archive of these entries.
 fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut tar = tar::Builder::new(packer);
     for (path, bytes) in entries {
         let mut header = tar::Header::new_ustar();
-        // Written as it is: the crate would not write a path that leads outside.
+        // The path is written directly, because the crate refuses a path that leaves the folder.
         header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
@@ -289,7 +289,7 @@ fn packed() -> Vec<u8> {
         .iter()
         .map(|(name, bytes)| (name.as_str(), *bytes))
         .collect();
-    // Other builds, and paths that lead elsewhere: none of them is looked at.
+    // Other builds, and paths that leave the folder: all of them are ignored.
     entries.push(("package/package.json", b"{}"));
     entries.push(("package/dist/cjs/standalone.js", b"other"));
     entries.push(("package/dist/umd/../../../evil/standalone.js", b"evil"));

@@ -1,12 +1,12 @@
-//! The needs of a page's Content-Security-Policy.
+//! The directives that the snippet needs in a page's Content-Security-Policy.
 
 use super::page::{Page, ProxyAddress};
 
-/// The directives that the snippet needs, one a line. Directives that a page has already get these
-/// sources in addition.
+/// Returns the directives that the snippet needs, one per line. If a page's policy already has such a
+/// directive, these sources are added to it.
 ///
-/// The inline script needs a nonce (or a separate file). Replay compresses in a worker created from
-/// a blob; surveys add inline styles.
+/// The inline script needs a nonce, or has to be in a separate file. Replay compresses in a worker
+/// that is created from a blob, and surveys add inline styles.
 pub fn content_security_policy(page: &Page) -> String {
     let home = match &page.home {
         ProxyAddress::SameHost => "'self'",

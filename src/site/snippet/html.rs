@@ -1,4 +1,4 @@
-//! The tag for plain HTML.
+//! The script tag for plain HTML.
 
 use super::super::unanswered;
 use super::literal::literal;
@@ -10,7 +10,7 @@ const ANALYTICS_METHODS: &str = "track page identify group alias screen ready on
      deregister user reset setAnonymousId trackLink trackForm trackClick trackSubmit pageview debug \
      addSourceMiddleware addDestinationMiddleware";
 
-/// The methods of posthog-js that a page may call before it has loaded: those of the vendor's own
+/// The methods of posthog-js that may be called before it has loaded: the methods of the vendor's own
 /// stubs (1.449.2 and before), except `init` and `people`.
 const POSTHOG_METHODS: &str = "addExceptionStep alias calculateEventProperties canRenderSurvey \
      canRenderSurveyAsync cancelPendingSurvey capture captureException captureLog \
@@ -29,7 +29,7 @@ const POSTHOG_METHODS: &str = "addExceptionStep alias calculateEventProperties c
      stopSessionRecording unregister unregister_for_session unsetPersonProperties \
      updateEarlyAccessFeatureEnrollment updateFlags";
 
-/// The whole tag for a page's head. With a nonce it has one.
+/// Returns the whole tag for a page's head, with the nonce if there is a valid one.
 pub fn tag(page: &Page, nonce: Option<&str>) -> String {
     let nonce = nonce
         .filter(|nonce| is_nonce(nonce))
@@ -37,15 +37,16 @@ pub fn tag(page: &Page, nonce: Option<&str>) -> String {
     format!("<script{nonce}>\n{}</script>\n", script(page))
 }
 
-/// The tag for a page that a program generates: `nonce` is a nonce, or the placeholder that the
-/// program replaces, such as `{{ nonce }}`. `None` if it is not valid between double quotes;
-/// browsers would not run a tag without it.
+/// Returns the tag for a page that a program generates. `nonce` is a nonce, or a placeholder such as
+/// `{{ nonce }}` that the program replaces. Returns `None` if `nonce` is empty or not valid between
+/// double quotes, because browsers would not run a tag without it.
 pub fn tag_of_template(page: &Page, nonce: &str) -> Option<String> {
     let stands = !nonce.is_empty() && !nonce.contains(|one: char| one == '"' || one.is_control());
     stands.then(|| format!("<script nonce=\"{nonce}\">\n{}</script>\n", script(page)))
 }
 
-/// The characters that CSP allows in a nonce: those of base64 (CSP3, 2.3.1).
+/// Returns whether a text is not empty and has only characters that CSP allows in a nonce: those of
+/// base64 (CSP3, 2.3.1).
 fn is_nonce(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| {
@@ -53,14 +54,14 @@ fn is_nonce(text: &str) -> bool {
         })
 }
 
-/// The script inside the tag, or in a separate file.
+/// Returns the script, which is inside the tag or in a separate file.
 ///
 /// Calls before a library has loaded wait in its queue. With both libraries the first `page` waits
 /// for posthog-js, so that it has the session, but no longer than three seconds.
 ///
-/// analytics.js asks for its settings once, and without them it never starts and its queue is lost
-/// (segment-tracking 3.3). So the script asks for them first, again and again if it must, and then
-/// loads analytics.js, which gets them out of the browser's cache.
+/// analytics.js requests its settings once. Without them it never starts, and its queue is lost
+/// (segment-tracking 3.3). So the script requests the settings first, and retries until it gets them.
+/// Then it loads analytics.js, which reads them from the browser's cache.
 pub fn script(page: &Page) -> String {
     let mut text = String::from("!function (window, document) {\n");
     text.push_str(LOAD);
@@ -84,11 +85,14 @@ pub fn script(page: &Page) -> String {
     text
 }
 
-/// `load` adds a script to the page, with the nonce of the running one. `queue` gives `target` the
-/// methods of a library that has not loaded yet, which `said` stores; `now` returns the object in
-/// the library's place, and when that is the library, a method that the page has stored calls it.
-/// `insistent` returns a function that retries later, with growing pauses; its arguments are the
-/// URL that has failed, and the reason.
+/// `load` adds a script to the page, with the nonce of the running script.
+///
+/// `queue` gives `target` the methods of a library that has not loaded yet. `said` stores their calls.
+/// `now` returns the object that is at the library's place: after the library has loaded, a method
+/// that the page took from `target` earlier calls the library.
+///
+/// `insistent` returns a function that retries later, with growing pauses. Its arguments are the URL
+/// that has failed, and the reason.
 const LOAD: &str = "  var self = document.currentScript
   function load(address, failed) {
     var script = document.createElement('script')
@@ -118,8 +122,9 @@ const LOAD: &str = "  var self = document.currentScript
   }
 ";
 
-/// The queue that analytics.js takes over, with the page's state at the time of each call: in a
-/// site that changes pages by script the address may differ when the library has loaded.
+/// Returns the code that creates the queue that analytics.js takes over, and loads analytics.js. The
+/// queue stores the page's state at the time of each call: if a site changes pages by script, the
+/// address may differ when the library has loaded.
 fn analytics_part(page: &Page, analytics: &AnalyticsPart) -> String {
     let origin = page.home.origin();
     let methods = ANALYTICS_METHODS
@@ -167,11 +172,12 @@ fn analytics_part(page: &Page, analytics: &AnalyticsPart) -> String {
     )
 }
 
-/// The queue that posthog-js takes over, in the form of its own loaders: the calls in the list
-/// itself, those of `people` in a separate list, and the arguments of `init` in `_i`. Methods that
-/// return at once return nothing yet, so that no flag counts as on.
+/// Returns the code that creates the queue that posthog-js takes over, in the form of the vendor's own
+/// loaders: the calls are in the list itself, those of `people` in a separate list, and the arguments
+/// of `init` in `_i`. Until the library has loaded, the queued methods return nothing, so that no
+/// flag counts as on.
 ///
-/// An existing list belongs to another installation, and stays unchanged: `otherwise` runs.
+/// An existing list belongs to another installation. It stays unchanged, and `otherwise` runs.
 fn posthog_stub(otherwise: &str) -> String {
     let methods = POSTHOG_METHODS
         .split_whitespace()
@@ -203,14 +209,15 @@ fn posthog_stub(otherwise: &str) -> String {
     )
 }
 
-/// The call that starts posthog-js when it has loaded. It comes before the page's own, so that a
-/// page that starts the same project again changes nothing.
+/// Returns the call that starts posthog-js after it has loaded. It is before the page's own calls of
+/// `init`, so that a page that starts the same project again changes nothing.
 fn init_call(posthog: &PostHogPart, options: &str) -> String {
     let key = literal(&posthog.api_key);
     format!("posthog._i.unshift([{key}, {options}, 'posthog'])")
 }
 
-/// The statement that counts posthog-js's own requests; analytics.js's are counted by its loader.
+/// Returns the statement that counts posthog-js's failed requests. The loader of analytics.js counts
+/// its own.
 fn watch(page: &Page, posthog: &PostHogPart) -> String {
     format!(
         "  watchAnswers({})\n",
@@ -233,10 +240,12 @@ fn html_without_hand_over(page: &Page, posthog: &PostHogPart) -> String {
     )
 }
 
-/// Both libraries: posthog-js runs when analytics.js has started, whose visitor it takes over. If
-/// it ran earlier and started later, earlier calls would be lost: up to 1.443 it reads the queue
-/// once. The browser loads its file in advance, so that it is not late; a preload would cause a
-/// warning on the console if analytics.js is slow.
+/// Returns the code for both libraries. posthog-js runs only after analytics.js has started, because
+/// it takes over the visitor of analytics.js. If it ran before and started after, calls in between
+/// would be lost: up to 1.443 it reads the queue only once, when it runs.
+///
+/// The script fetches the file of posthog-js in advance, so that posthog-js is not late. A preload
+/// would cause a warning on the console if analytics.js is slow.
 fn html_with_hand_over(page: &Page, posthog: &PostHogPart) -> String {
     let hand_over = HandOver {
         analytics: "window.analytics",

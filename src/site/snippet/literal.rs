@@ -1,7 +1,7 @@
-//! Literals of JavaScript.
+//! JavaScript literals.
 
-/// A text as a literal of JavaScript in ASCII, so that a page's charset does not matter. It is
-/// valid inside a script tag: `</script>` and `<!--` cannot appear in it.
+/// Returns a text as a JavaScript string literal. The literal is ASCII, so the page's charset does not
+/// matter, and is valid inside a script tag: `</script>` and `<!--` cannot appear in it.
 pub(super) fn literal(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     let mut ascii = String::with_capacity(quoted.len());

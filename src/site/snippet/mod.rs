@@ -1,7 +1,7 @@
 //! The content for a page: the tag for plain HTML, and the modules for bundlers and frameworks.
 //!
-//! All of this text is our own. It names no vendor's host, except PostHog's app, which links and
-//! the toolbar open and which is never requested otherwise.
+//! None of this text is copied from a vendor. It names no vendor's host except that of PostHog's app,
+//! which only links and the toolbar open.
 
 mod csp;
 mod html;

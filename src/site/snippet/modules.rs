@@ -7,10 +7,10 @@ use super::literal::literal;
 use super::options::{options, HandOver, Types};
 use super::page::{AnalyticsPart, Page, PostHogPart, ProxyAddress};
 
-/// The module itself, in TypeScript: `@segment/analytics-next` and `posthog-js` from the site's own
-/// bundle, and `reportPage`, which starts them.
+/// Returns the module in TypeScript. It imports `@segment/analytics-next` and `posthog-js` from the
+/// site's own bundle, and exports `reportPage`, which starts them.
 ///
-/// The settings are in the module, so that events need no earlier request, and no write key appears
+/// The module contains the settings, so events wait for no other request, and no write key appears
 /// in an address.
 pub(super) fn module(page: &Page, more_imports: &str) -> String {
     format!(
@@ -23,7 +23,8 @@ pub(super) fn module(page: &Page, more_imports: &str) -> String {
     )
 }
 
-/// The function that every router calls; it reports each page once.
+/// Returns the function that routers call for each route. It reports a path only if the last reported
+/// path was another one.
 fn report_page(page: &Page) -> String {
     format!(
         "
@@ -39,7 +40,8 @@ export function reportPage(): void {{
     )
 }
 
-/// The module for Next.js: a component that reports a page for every route. It runs in the browser only.
+/// Returns the module for Next.js: a component that reports a page when the route changes. It runs
+/// only in the browser.
 pub(super) fn next_module(page: &Page) -> String {
     format!(
         "import {{ useEffect }} from 'react'
@@ -61,7 +63,7 @@ export function Analytics() {{
     )
 }
 
-/// The command that installs the module's imports.
+/// Returns the command that installs the packages that the module imports.
 pub(super) fn installs(page: &Page) -> String {
     let mut text = "npm install".to_owned();
     if page.analytics.is_some() {
@@ -84,8 +86,8 @@ fn imports(page: &Page) -> String {
     text
 }
 
-/// The code that counts failures, and that keeps the visitor's session; a bundled library has no
-/// loader from this process that would do so.
+/// Returns the functions that count failures and keep the visitor's session. For a bundled library no
+/// loader of Hedgerow's does this.
 fn helpers(page: &Page) -> String {
     let mut text = format!("\n{}", unanswered::in_a_module());
     let module = page.analytics.as_ref().map(|part| part.sessions);
@@ -95,17 +97,17 @@ fn helpers(page: &Page) -> String {
     text
 }
 
-/// The statement that reports a page.
+/// Returns the statement that reports a page.
 pub(super) fn page_report(page: &Page) -> &'static str {
     match (&page.analytics, &page.posthog) {
         (Some(_), _) => "start().then(() => analytics.page())",
-        // posthog-js reports pages itself if it is the only library.
+        // If posthog-js is the only library, it reports pages itself.
         _ => "start()",
     }
 }
 
-/// The function that starts everything once. Its promise resolves when both libraries know the
-/// visitor, after three seconds at the latest.
+/// Returns the function that starts the libraries once. With both libraries its promise resolves when
+/// both know the visitor, or after three seconds.
 fn start(page: &Page) -> String {
     let mut text = String::new();
     if page.analytics.is_some() {
@@ -125,7 +127,7 @@ fn start(page: &Page) -> String {
     match (&page.analytics, &page.posthog) {
         (Some(_), Some(posthog)) => {
             let hand_over = HandOver {
-                // The types of the two packages do not know each other.
+                // The types of the two packages are not compatible.
                 analytics: "analytics as any",
                 anonymous_id: "analytics.instance?.user().anonymousId()",
                 loaded: "() => resolve()",

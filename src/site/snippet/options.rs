@@ -8,13 +8,13 @@ use super::page::{Page, PostHogPart, ProxyAddress};
 pub(super) struct HandOver<'a> {
     /// The expression for analytics.js.
     pub(super) analytics: &'a str,
-    /// The expression for its anonymous id; analytics.js has started when it is asked.
+    /// The expression for its anonymous id. It is evaluated after analytics.js has started.
     pub(super) anonymous_id: &'a str,
     /// The function that is called when posthog-js has started.
     pub(super) loaded: &'a str,
 }
 
-/// posthog-js's options, one a line, `indent` in front.
+/// Returns posthog-js's options, one per line, with `indent` before each line but the first.
 pub(super) fn options(
     page: &Page,
     posthog: &PostHogPart,
@@ -30,7 +30,7 @@ pub(super) fn options(
         format!("ui_host: {},", literal(&posthog.ui_host)),
     ];
     if matches!(page.home, ProxyAddress::OtherHost(_)) {
-        // A list blocks every beacon to another registrable domain, and no fetch (adblock 3).
+        // A filter list blocks every beacon to another registrable domain, but no fetch (adblock 3).
         lines.push("disable_beacon: true,".to_owned());
     }
     if let Some(HandOver {
@@ -45,12 +45,12 @@ pub(super) fn options(
             "uuid"
         };
         lines.push(format!("segment: {analytics},"));
-        // posthog-js takes Segment's id over only with the first event, by a reset; a new visitor's
-        // first flags and replay would belong to another person.
+        // posthog-js takes over Segment's id only with the first event, by a reset. Without this
+        // option a new visitor's first flags and replay would belong to another person.
         lines.push(format!(
             "get_device_id: function ({uuid}) {{ return {anonymous_id} || uuid }},"
         ));
-        // Segment's page calls become pageviews; posthog-js's own would count them twice.
+        // Segment's page calls become pageviews. With those of posthog-js each would count twice.
         lines.push("capture_pageview: false,".to_owned());
         lines.push(format!("loaded: {loaded},"));
     }
@@ -66,14 +66,14 @@ pub(super) fn options(
     text
 }
 
-/// Which language a module is in.
+/// The types in the generated code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Types {
     None,
     TypeScript,
 }
 
-/// The function that posthog-js from 1.416.0 asks about every address; [`PathNames::to_real`] is
+/// Returns the function that posthog-js from 1.416.0 calls for every address. [`PathNames::to_real`] is
 /// its inverse.
 fn rewrite_request_path(posthog: &PostHogPart, names: &PathNames, types: Types) -> String {
     let table = names

@@ -1,4 +1,4 @@
-//! What a page needs to know about its installation.
+//! The parts of an installation that a page's snippet depends on.
 
 use super::super::layout::Layout;
 use super::super::page_sessions::PageSessions;
@@ -6,35 +6,37 @@ use super::super::path_names::PathNames;
 use super::super::settings::KeyForm;
 use super::literal::literal;
 
-/// What a page needs to know about its installation.
+/// The parts of an installation that a page's snippet depends on.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// The proxy as the page sees it.
+    /// The proxy's address, as the page sees it.
     pub home: ProxyAddress,
-    /// Segment's library, if the page uses it.
+    /// analytics.js, if the page uses it.
     pub analytics: Option<AnalyticsPart>,
     /// posthog-js, if the page uses it.
     pub posthog: Option<PostHogPart>,
 }
 
-/// Where the proxy is, seen from the page.
+/// The proxy's address, as the page sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProxyAddress {
-    /// On the page's own host.
+    /// The proxy is on the page's own host.
     SameHost,
-    /// On another one: scheme, host and port, such as `https://t.shop.example`.
+    /// The proxy is on another host: scheme, host and optionally a port, such as
+    /// `https://t.shop.example`.
     OtherHost(String),
 }
 
 impl ProxyAddress {
-    /// A separate host: scheme, host and optionally a port.
+    /// Reads a separate host: scheme, host and optionally a port. Returns `None` if the text has another
+    /// form.
     pub fn other(text: &str) -> Option<Self> {
         let host = text.parse::<crate::posthog::Host>().ok()?;
         let plain = text.contains("://") && host.base_path().is_empty();
         plain.then(|| Self::OtherHost(text.trim_end_matches('/').to_owned()))
     }
 
-    /// An expression of JavaScript for the host and a path on it, without a scheme.
+    /// Returns a JavaScript expression for the host and a path on it, without a scheme.
     pub(super) fn place(&self, path: &str) -> String {
         match self {
             Self::SameHost => format!("location.host + {}", literal(path)),
@@ -47,7 +49,7 @@ impl ProxyAddress {
         }
     }
 
-    /// The text before a path: empty on the page's own host.
+    /// Returns the text before a path: empty on the page's own host.
     pub(super) fn origin(&self) -> &str {
         match self {
             Self::SameHost => "",
@@ -59,15 +61,15 @@ impl ProxyAddress {
 /// analytics.js on a page.
 #[derive(Debug, Clone)]
 pub struct AnalyticsPart {
-    /// Where its files are.
+    /// The paths of its files.
     pub layout: Layout,
-    /// The write key, or the alias of one.
+    /// The write key, or an alias of it.
     pub write_key: String,
-    /// Whether events carry it; decides for pages that bundle the library and so ask for no
-    /// settings.
+    /// Whether events contain the write key. It matters for pages that bundle the library, because
+    /// these do not request the settings.
     pub key_form: KeyForm,
-    /// Whether pages keep sessions; a page that bundles the library does it with this code, every
-    /// other one with the code in the library's loader.
+    /// Whether pages keep sessions. For a page that bundles the library the module contains the code;
+    /// for any other page the library's loader does.
     pub sessions: PageSessions,
 }
 
@@ -76,17 +78,17 @@ pub struct AnalyticsPart {
 pub struct PostHogPart {
     /// The route's prefix without the slash at its end.
     pub prefix: String,
-    /// The project's key; each page shows it.
+    /// The project's key. It is public: every page contains it.
     pub api_key: String,
-    /// Where people look at PostHog: `https://us.posthog.com`.
+    /// The address of PostHog's app for its users, such as `https://us.posthog.com`.
     pub ui_host: String,
     /// Neutral names for its paths, if the route has them.
     pub names: Option<PathNames>,
 }
 
 impl PostHogPart {
-    /// The address of PostHog's app for a project's host: its own one for the clouds, the same
-    /// host for others (posthog-ingestion 6.1).
+    /// Returns the address of PostHog's app for a project's host. In PostHog's clouds the app has its own
+    /// host; elsewhere it is on the project's host (posthog-ingestion 6.1).
     pub fn ui_host_of(host: &str) -> String {
         match host {
             "us" | "https://us.i.posthog.com" => "https://us.posthog.com".to_owned(),
@@ -95,7 +97,7 @@ impl PostHogPart {
         }
     }
 
-    /// The address that this part of posthog-js's paths has on the page.
+    /// Returns the address that the page uses for one of posthog-js's paths.
     pub(super) fn address(&self, home: &ProxyAddress, path: &str) -> String {
         let path = match &self.names {
             Some(names) => names.to_neutral(path).into_owned(),

@@ -1,5 +1,4 @@
-//! The content for a page of each kind: the tag and the modules, with a comment that names the
-//! file.
+//! The text to paste for each kind of page: the tag or a module, with a comment that names the file.
 
 use super::html::tag;
 use super::modules::{installs, module, next_module};
@@ -8,11 +7,11 @@ use super::page::Page;
 /// The technology of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageKind {
-    /// Plain HTML, or a program that writes it.
+    /// Plain HTML, or a program that generates it.
     Html,
-    /// A bundler, and pages that a browser loads one by one.
+    /// A bundler, for pages that the browser loads one by one.
     Npm,
-    /// Next.js, with the app router or with pages.
+    /// Next.js, with the app router or the pages router.
     Next,
     /// Nuxt 3 or 4.
     Nuxt,
@@ -20,14 +19,14 @@ pub enum PageKind {
     Vue,
     /// SvelteKit.
     Svelte,
-    /// A tag of Google Tag Manager.
+    /// A tag in Google Tag Manager.
     Gtm,
-    /// A plug-in of WordPress in one file.
+    /// A WordPress plug-in in one file.
     WordPress,
 }
 
-/// The text to paste for a kind of page. A comment in it names the place, except for plain HTML,
-/// whose tag belongs into the head.
+/// Returns the text to paste for a kind of page. A comment in it names the place, except for plain
+/// HTML, whose tag belongs in the head.
 pub fn snippet_for(page: &Page, kind: PageKind) -> String {
     match kind {
         PageKind::Html => tag(page, None),
@@ -41,7 +40,7 @@ pub fn snippet_for(page: &Page, kind: PageKind) -> String {
     }
 }
 
-/// A module that reports the page itself.
+/// Returns a module that reports the page itself.
 fn npm(page: &Page) -> String {
     format!(
         "// Save this as src/analytics.ts, and import it once where the page's own script begins:

@@ -1,5 +1,5 @@
-//! The texts themselves. Whether browsers and libraries do with them what they should is shown by
-//! the browser tests.
+//! Tests of the generated texts. The browser tests check that browsers and libraries run them
+//! correctly.
 
 use super::super::layout::Layout;
 use super::super::names::{derive, forbidden_word};
@@ -266,7 +266,7 @@ fn a_page_reports_once_which_address_does_not_answer() {
     let other = tag(&page(false, true, home), None);
     let place = "watchAnswers(\"t.shop.example:8443/k3v9x2mn/bz7kq4/\")";
     assert!(other.contains(place), "{other}");
-    // analytics.js's loader counts its calls itself.
+    // The loader of analytics.js counts its own calls.
     let alone = tag(&page(true, false, ProxyAddress::SameHost), None);
     assert_eq!(alone.matches("watchAnswers(").count(), 1, "{alone}");
 }
