@@ -299,7 +299,7 @@ impl<L: Log> Log for LimitedLog<L> {
 
 impl<L> std::fmt::Debug for LimitedLog<L> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Bounded").finish_non_exhaustive()
+        formatter.debug_struct("LimitedLog").finish_non_exhaustive()
     }
 }
 

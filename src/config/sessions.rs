@@ -74,15 +74,15 @@ impl CookieSessions {
         &self.cookie
     }
 
-    /// Returns the settings of the sessions. If the file has no secret, `is_placeholder` is the secret.
+    /// Returns the settings of the sessions. If the file has no secret, `generated_secret` is the secret.
     ///
     /// # Errors
     ///
-    /// Returns an error if the file has no secret and `is_placeholder` is too short.
-    pub fn keeper(&self, is_placeholder: &[u8]) -> Result<SessionKeeper, EdgeSessionError> {
+    /// Returns an error if the file has no secret and `generated_secret` is too short.
+    pub fn keeper(&self, generated_secret: &[u8]) -> Result<SessionKeeper, EdgeSessionError> {
         let given = self.secrets.iter().map(Vec::as_slice);
         let sessions = match self.lacks_secret() {
-            true => EdgeSessions::new([is_placeholder]),
+            true => EdgeSessions::new([generated_secret]),
             false => EdgeSessions::new(given),
         }?;
         Ok(SessionKeeper {

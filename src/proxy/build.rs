@@ -139,7 +139,7 @@ impl Builder {
             rates: Rates::default(),
             reloads: Reloads::default(),
             admin: AdminPages::recording_in(self.live),
-            is_placeholder: OnceLock::new(),
+            generated_secret: OnceLock::new(),
         };
         long_lived.build(self.config)
     }

@@ -179,15 +179,15 @@ impl LongLivedState {
         let SessionMode::Cookie(sessions) = &config.sessions else {
             return Ok(rewriter);
         };
-        if sessions.lacks_secret() && self.is_placeholder.get().is_none() {
-            let mut is_placeholder = [0; SECRET_BYTES];
-            getrandom::fill(&mut is_placeholder)
+        if sessions.lacks_secret() && self.generated_secret.get().is_none() {
+            let mut generated_secret = [0; SECRET_BYTES];
+            getrandom::fill(&mut generated_secret)
                 .map_err(|error| BuildError::Sessions(error.to_string()))?;
             // If two threads set it at the same time, the first value stays.
-            let _ = self.is_placeholder.set(is_placeholder);
+            let _ = self.generated_secret.set(generated_secret);
         }
-        let is_placeholder = self.is_placeholder.get().copied().unwrap_or_default();
-        let keeper = sessions.keeper(&is_placeholder);
+        let generated_secret = self.generated_secret.get().copied().unwrap_or_default();
+        let keeper = sessions.keeper(&generated_secret);
         let keeper = keeper.map_err(|error| BuildError::Sessions(error.to_string()))?;
         Ok(rewriter.with_sessions(keeper))
     }

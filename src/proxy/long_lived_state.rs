@@ -43,5 +43,5 @@ pub(crate) struct LongLivedState {
     pub(crate) reloads: Reloads,
     pub(crate) admin: AdminPages,
     /// The secret for sessions if the configuration has none.
-    pub(crate) is_placeholder: OnceLock<[u8; SECRET_BYTES]>,
+    pub(crate) generated_secret: OnceLock<[u8; SECRET_BYTES]>,
 }

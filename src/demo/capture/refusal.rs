@@ -35,7 +35,7 @@ pub enum CaptureRefusal {
     /// `$cookieless_mode` is not a boolean.
     #[error("event submitted with invalid cookieless mode")]
     CookielessMode,
-    /// An event has the name of [`Fault::Poison`](super::InjectedFault::Poison).
+    /// An event has the name of [`InjectedFault::Poison`](super::InjectedFault::Poison).
     #[error("invalid event could not be processed")]
     Poisoned,
     /// The request has no token.

@@ -28,7 +28,9 @@ pub(crate) struct ChallengeResponses {
 
 impl std::fmt::Debug for ChallengeResponses {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Proofs").finish_non_exhaustive()
+        formatter
+            .debug_struct("ChallengeResponses")
+            .finish_non_exhaustive()
     }
 }
 
