@@ -37,7 +37,7 @@ impl BatchCounts {
         self.recovery.is_away()
     }
 
-    /// The trouble that there is and the last error there was, for a moment that is `now`.
+    /// Returns the failure that has not ended, if any, and the last error. `now` converts their ages to times.
     pub(crate) fn failure_state(
         &self,
         now: SystemTime,
