@@ -37,7 +37,8 @@ impl BatchCounts {
         self.recovery.is_away()
     }
 
-    /// Returns the failure that has not ended, if any, and the last error. `now` converts their ages to times.
+    /// Returns the failure that has not ended, if any, and the last error. Their ages are converted to times
+    /// by `now`.
     pub(crate) fn failure_state(
         &self,
         now: SystemTime,

@@ -388,8 +388,8 @@ pub(crate) struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
-    /// Writes the next piece, and waits until the peer accepts it. Returns the head of the answer if the
-    /// answer has arrived already; it is then a rejection, and the upstream reads no further.
+    /// Writes the next piece, and waits until the connection takes it. Returns the head of the answer if
+    /// the answer has arrived already; it is then a rejection, and the upstream reads no further.
     pub(crate) async fn write(
         &mut self,
         piece: Bytes,

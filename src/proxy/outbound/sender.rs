@@ -48,8 +48,8 @@ pub(crate) struct Destination {
     envelope: Envelope,
     recipient: Arc<Recipient>,
     client: Client,
-    /// The permits for whole batches, as many as pooled connections. Connections above that number would not
-    /// be kept.
+    /// The permits for whole batches, as many as pooled connections. Connections above that number would
+    /// not be kept.
     whole: Semaphore,
     /// The permits for streamed batches.
     streams: Semaphore,
@@ -288,7 +288,7 @@ pub(crate) struct OpenBatch<'a> {
 }
 
 impl OpenBatch<'_> {
-    /// Writes the next piece, and waits until PostHog has read it. Returns the head of the answer if the
+    /// Writes the next piece, and waits until the connection takes it. Returns the head of the answer if the
     /// answer has arrived already; it is then a rejection.
     pub(crate) async fn write(
         &mut self,

@@ -161,8 +161,8 @@ impl UpstreamSession {
         Ok(self.head().is_some_and(|head| !head.status.is_success()))
     }
 
-    /// Waits without a time limit for a refusal, or for the end of the connection, while nothing is written.
-    /// Dropping this future loses no bytes.
+    /// Waits for a refusal, or for the end of the connection, while nothing is written. There is no time
+    /// limit. Dropping this future loses no bytes.
     pub(super) async fn refused(&mut self, fields: WantedFields) -> Result<(), RequestFailure> {
         let read = loop {
             match self {
@@ -202,8 +202,8 @@ impl UpstreamSession {
         }
     }
 
-    /// Reads the answer of an upstream that stopped reading: it may have sent a refusal before it closed the
-    /// connection. Returns the original error if there is none.
+    /// Reads the answer of an upstream that stopped reading: it may have sent a refusal before it closed
+    /// the connection. Returns the original error if there is none.
     pub(crate) async fn early_answer(
         &mut self,
         failed: RequestFailure,

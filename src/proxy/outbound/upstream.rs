@@ -104,8 +104,8 @@ impl UpstreamHost {
         Self { keepalive, ..self }
     }
 
-    /// Returns the number of lookups of the host's name that returned addresses, and the number of those that
-    /// returned none.
+    /// Returns the number of lookups of the host's name that returned addresses, and the number of those
+    /// that returned none.
     pub(crate) fn lookups(&self) -> (u64, u64) {
         match &self.names {
             HostNames::Literal(_) => (0, 0),
@@ -121,8 +121,8 @@ impl UpstreamHost {
         &self.keepalive
     }
 
-    /// Returns the target of connections: scheme, name and port. Two upstreams with the same target may share
-    /// connections.
+    /// Returns the target of connections: scheme, name and port. Two upstreams with the same target may
+    /// share connections.
     pub(crate) fn identity(&self) -> String {
         let scheme = match self.host.scheme() {
             Scheme::Http => "http",
@@ -135,8 +135,8 @@ impl UpstreamHost {
         self.timeouts
     }
 
-    /// Returns the current addresses. Waits only if none are known or if they are very old. A lookup takes no
-    /// longer than the connect timeout.
+    /// Returns the current addresses. Waits only if none are known or if they are very old. A lookup takes
+    /// no longer than the connect timeout.
     pub(crate) async fn addresses(&self) -> Result<Arc<Addresses>, Unresolved> {
         match &self.names {
             HostNames::Literal(addresses) => Ok(Arc::clone(addresses)),
@@ -233,8 +233,8 @@ impl Addresses {
         self.list.iter().map(|address| address.socket)
     }
 
-    /// Returns whether connections to all of them failed recently. The name may then have other addresses by
-    /// now.
+    /// Returns whether connections to all of them failed recently. The name may then have other addresses
+    /// by now.
     fn has_no_reachable_address(&self) -> bool {
         let now = self.since.elapsed().as_millis() as u64;
         let avoided = |address: &ResolvedAddress| address.avoid_until.load(Ordering::Relaxed) > now;
@@ -305,8 +305,8 @@ impl Resolver {
                      in use",
                     resolver.name
                 );
-                // The old addresses are stored as a new answer, so that the next lookup starts only when that
-                // one has become too old.
+                // The old addresses are stored as a new answer, so that the next lookup starts only when
+                // that one has become too old.
                 if let Some(known) = resolver.known.load_full() {
                     let sockets = known.list.iter().map(|address| address.socket).collect();
                     resolver
