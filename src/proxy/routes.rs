@@ -57,7 +57,7 @@ impl Routes {
         Self { table, list }
     }
 
-    /// Returns the route for a request, and the path after the route's prefix and slash.
+    /// Returns the first route that matches a request, and the path after the route's prefix and slash.
     pub(crate) fn find<'p>(
         &self,
         authority: Option<&str>,
@@ -67,8 +67,8 @@ impl Routes {
         Some((self.list.get(number)?, tail))
     }
 
-    /// Returns whether a server after this proxy may normalize the path to one of another route, or of no
-    /// route.
+    /// Returns whether the path would belong to another route, or to no route, after a normalization that the
+    /// next server may do.
     pub(crate) fn is_ambiguous(&self, authority: Option<&str>, path: &str) -> bool {
         self.table.is_ambiguous(authority, path)
     }
