@@ -114,8 +114,8 @@ impl<'s> Relay<'s> {
     ///
     /// # Errors
     ///
-    /// If PostHog's answer breaks off. The client's connection has to be closed then, so that the client does
-    /// not take a part for the whole answer.
+    /// If PostHog's answer breaks off. The client's connection has to be closed then, so that the client
+    /// does not take a part for the whole answer.
     pub(crate) async fn answer(self, session: &mut Session, tail: &str) -> Result<()> {
         let began = Instant::now();
         let mut course = RelayedRequest {

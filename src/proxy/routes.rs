@@ -67,8 +67,8 @@ impl Routes {
         Some((self.list.get(number)?, tail))
     }
 
-    /// Returns whether the path would belong to another route, or to no route, after a normalization that the
-    /// next server may do.
+    /// Returns whether the path would match a different route (or none) if the next server
+    /// normalizes it.
     pub(crate) fn is_ambiguous(&self, authority: Option<&str>, path: &str) -> bool {
         self.table.is_ambiguous(authority, path)
     }

@@ -37,8 +37,8 @@ impl BatchCounts {
         self.recovery.is_away()
     }
 
-    /// Returns the failure that has not ended, if any, and the last error. Their ages are converted to times
-    /// by `now`.
+    /// Returns the current failure and the last error, if there are any. `now` is the time from which their
+    /// ages are subtracted.
     pub(crate) fn failure_state(
         &self,
         now: SystemTime,

@@ -52,7 +52,7 @@ pub(crate) enum AnnouncedLength {
 }
 
 impl AnnouncedLength {
-    /// Returns the length that these headers announce. `coding` is the content coding that they name, if any.
+    /// Returns the length that these headers announce. `coding` is the content coding that they name.
     pub(crate) fn of(headers: &HeaderMap, coding: Option<&str>) -> Self {
         let value = headers.get(header::CONTENT_LENGTH);
         let length = value.and_then(|value| value.to_str().ok()?.trim().parse().ok());
@@ -164,8 +164,8 @@ impl IncomingBody {
         Ok(chunk)
     }
 
-    /// Reads and drops the rest of the body, for a limited time and up to `limit` bytes, so that a client that
-    /// is still sending can read the answer.
+    /// Reads and drops the rest of the body, for a limited time and up to `limit` bytes, so that a client
+    /// that is still sending can read the answer.
     pub(crate) async fn discard(&mut self, session: &mut Session, limit: usize) {
         if self.expects == Expects::Continue || session.is_body_done() {
             // A client that expects `100 Continue` reads the answer before it sends its body.

@@ -72,8 +72,8 @@ pub(crate) trait Exchange: Send {
     /// Returns the number of bytes of the body that were read so far, before inflation.
     fn received(&self) -> u64;
 
-    /// Reads and drops the rest of the body, for a limited time and up to `limit` bytes, so that a client that
-    /// is still sending can read the answer.
+    /// Reads and drops the rest of the body, for a limited time and up to `limit` bytes, so that a client
+    /// that is still sending can read the answer.
     fn discard(&mut self, limit: usize) -> impl Future<Output = ()> + Send;
 
     /// Closes the connection after this request.

@@ -93,8 +93,8 @@ impl Caller {
     }
 
     /// Returns whether these headers are most likely from a proxy that should be trusted but is not in the
-    /// configuration. Clients on the open network can send any `X-Forwarded-For`; if the peer has an internal
-    /// address, a proxy has most likely set it.
+    /// configuration. Clients on the open network can send any `X-Forwarded-For`; if the peer has an
+    /// internal address, a proxy has most likely set it.
     pub(crate) fn is_probably_a_trusted_proxy(&self, headers: &HeaderMap) -> bool {
         self.trust == PeerTrust::Untrusted
             && self.peer.is_some_and(is_inner)

@@ -210,8 +210,8 @@ fn joined(mut pieces: Vec<Bytes>) -> Bytes {
 }
 
 impl OriginalRequest {
-    /// Creates the request to forward for this call. `client` is the visitor's address, masked if configured.
-    /// Returns `None` if the call is not forwarded, or if the queue is full; a full queue is counted.
+    /// Creates the request to forward for this call. `client` is the visitor's address, masked if
+    /// configured. Returns `None` if the call is not forwarded, or if the queue is full; a full queue is counted.
     pub(crate) fn new(
         account: &SegmentAccount,
         call: Recognised,
@@ -276,7 +276,8 @@ impl SegmentAccount {
         }
     }
 
-    /// Returns the account's own write key, if it is configured. Requests that have no key get it.
+    /// Returns the account's own write key, if it is configured. The account's settings are requested with
+    /// it, and requests that have no key get it.
     pub(crate) fn write_key(&self) -> Option<&WriteKey> {
         self.forward.write_key.as_ref()
     }

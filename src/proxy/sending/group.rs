@@ -142,8 +142,8 @@ impl RequestGrouper {
 
     /// Sends a request together with others, and waits until its events are safe.
     ///
-    /// The request waits in the queue no longer than `Destination::patience`. A batch without a group has the
-    /// same limit for its permit.
+    /// The request waits in the queue no longer than `Destination::patience`. The wait for a permit has the
+    /// same limit.
     pub(crate) async fn deliver(self: &Arc<Self>, request: GroupedRequest) -> GroupOutcome {
         let (answer, answered) = oneshot::channel();
         self.enter(request, answer);
