@@ -401,7 +401,7 @@ async fn exchange<'a>(
             return Ok(RelayResult::Early(early));
         }
         let next = tokio::select! {
-            biased; // what has come is taken first
+            biased; // bytes that have arrived are read first
             next = incoming.next(session) => next,
             early = sending.refused() => {
                 let early = early?;

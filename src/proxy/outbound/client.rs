@@ -28,8 +28,8 @@ pub(crate) const CONNECTS: usize = 3;
 /// The number of idle connections that one connector keeps for reuse.
 pub(crate) const POOL: usize = 256;
 
-/// How to connect to hosts that are verified with the same authorities, and the idle connections to
-/// them.
+/// The connector to hosts that are verified with the same authorities, and the idle connections to
+/// these hosts.
 pub(crate) struct ConnectionPool {
     connector: Connector,
     idle: Arc<Idle>,

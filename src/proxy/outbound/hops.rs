@@ -44,8 +44,8 @@ pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         .collect()
 }
 
-/// Removes the hop-by-hop headers of a server's answer, except those that the framework handles (body
-/// length and upgrades).
+/// Removes the hop-by-hop headers of a server's answer, except those that the framework handles itself
+/// (`FRAMEWORKS`).
 pub(crate) fn drop_from(response: &mut ResponseHeader) {
     for name in OWN.into_iter().chain(named(&response.headers)) {
         if !FRAMEWORKS.contains(&name) {

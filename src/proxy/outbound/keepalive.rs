@@ -1,5 +1,5 @@
-//! How long an idle connection to a server is kept for the next request, and which requests may use
-//! an idle one at all.
+//! Determines how long an idle connection to a server stays in the pool, and which requests may use an
+//! idle connection at all.
 //!
 //! A server closes a connection that has been idle for some time. A request that is sent at the same
 //! moment gets no answer, and it is unknown whether the server has begun to process it. A GET is

@@ -37,9 +37,9 @@ pub(crate) struct OutageRecord {
     pub(crate) last_error: Option<(Duration, BatchVerdict)>,
 }
 
-/// The number of failures in a row from which PostHog counts as unreachable.
+/// The number of failures in a row after which the next batch is expected to fail too.
 const IN_ROW: u64 = 3;
-/// How long after a failure the next batch is expected to fail too. Without this limit, a process that
+/// How long after the last failure this is expected. Without this limit, a process that
 /// gets no requests because it is not ready would never become ready again.
 const TELLING: Duration = Duration::from_secs(10);
 

@@ -61,7 +61,7 @@ enum HostNames {
     Resolved(Arc<Resolver>),
 }
 
-/// Addresses of a host, with a mark on those that failed recently.
+/// The addresses of a host, and until when each is avoided because a connection to it failed.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     list: Vec<ResolvedAddress>,

@@ -341,12 +341,12 @@ impl RequestGrouper {
     }
 }
 
-/// What to determine from the queue.
+/// Whether a check of the queue also sends groups.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum QueueCheck {
-    /// The groups that may leave now, and when to check again.
+    /// Send the groups that may leave now, and set the timers.
     WhoMayLeave,
-    /// Only when to check again.
+    /// Only set the timers.
     WhenToLook,
 }
 
