@@ -1,20 +1,20 @@
-//! Random bits, which the system is asked for in helpings: one call of it would cost each request
-//! as much as the rest of its bookkeeping.
+//! Random bits. They are read from the system in large blocks, because one system call per request would
+//! cost as much as all its other bookkeeping.
 
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Bytes for one use.
+/// The number of bytes for one use.
 const USE: usize = 16;
-/// Bytes that the system is asked for at once, for each thread.
+/// The number of bytes that a thread reads from the system at once.
 const HELPING: usize = 128 * USE;
 
 thread_local! {
     static LEFT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Random bits. If the system provides none, they come from the clock: they only distinguish
-/// requests and protect nothing.
+/// Returns random bits. If the system provides none, they are taken from the clock: they only distinguish
+/// requests and do not protect anything.
 pub(crate) fn random_bits() -> u128 {
     let drawn = LEFT.try_with(|left| draw(&mut left.borrow_mut()));
     drawn.ok().flatten().unwrap_or_else(|| {
@@ -24,7 +24,8 @@ pub(crate) fn random_bits() -> u128 {
     })
 }
 
-/// The last bits of the rest, which are used only once.
+/// Removes the last bits from `left` and returns them, so that no bits are used twice. Refills `left` if it
+/// is empty.
 fn draw(left: &mut Vec<u8>) -> Option<u128> {
     if left.len() < USE {
         left.resize(HELPING, 0);

@@ -1,10 +1,10 @@
-//! A `posthog` route within a host's `request_filter`: posthog-js passed through by the one call of
-//! a plug-in. The `hedgerow` binary proxies these routes through the framework (`site`), which knows
-//! WebSockets too.
+//! Passes requests of posthog-js on to PostHog within the `request_filter` of a host proxy that uses
+//! Hedgerow as a plug-in. The `hedgerow` binary instead proxies `posthog` routes through the framework
+//! (`site`), which supports WebSockets too.
 //!
-//! A body within [`PIECE`] is sent with its length, over a connection of the pool, and again if
-//! that one turns out to be closed. A longer one leaves while it comes, over a new connection, as
-//! does every answer.
+//! A body of up to [`PIECE`] bytes is sent with its length over a pooled connection, and sent again over a
+//! new one if the peer has closed that connection. A longer body is sent over a new connection while it
+//! arrives. PostHog's answer is passed on while it arrives.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -41,9 +41,9 @@ use crate::segment::Answer;
 enum RelayResult<'a> {
     /// An answer whose body has not been read yet.
     Answer(OpenAnswer<'a>),
-    /// An answer that did not wait for the body; no more of the body is read.
+    /// An answer that arrived before the end of the body. PostHog reads no more of the body.
     Early(AnswerHead),
-    /// No answer; the client gets this status.
+    /// There is no answer of PostHog; the client gets this status.
     Refused(StatusCode, RequestOutcome),
     /// The client hung up.
     ClientGone,
@@ -57,11 +57,11 @@ impl RelayResult<'_> {
 
 /// One request on a `posthog` route.
 struct RelayedRequest {
-    /// The number of its route.
+    /// The number of its route in the configuration.
     number: usize,
-    /// Its answer; `ClientGone` until another one is known.
+    /// The outcome of the request; `ClientGone` until another one is known.
     answered: RequestOutcome,
-    /// Bytes of its body.
+    /// The number of bytes of its body that were read.
     received: u64,
 }
 
@@ -110,12 +110,12 @@ impl<'s> Relay<'s> {
         }
     }
 
-    /// Answers a request on the route; `tail` is its path below that.
+    /// Answers a request on the route. `tail` is its path after the route's prefix and slash.
     ///
     /// # Errors
     ///
-    /// When PostHog's answer ends early in its middle: the connection has to end with it, so that
-    /// the client does not take a part for the whole answer.
+    /// If PostHog's answer breaks off. The client's connection has to be closed then, so that the client
+    /// does not take a part for the whole answer.
     pub(crate) async fn answer(self, session: &mut Session, tail: &str) -> Result<()> {
         let began = Instant::now();
         let mut course = RelayedRequest {
@@ -130,7 +130,7 @@ impl<'s> Relay<'s> {
         passed
     }
 
-    /// The same, and notes the result in `course`.
+    /// Answers the request, and records the outcome in `course`.
     async fn pass(
         &self,
         session: &mut Session,
@@ -230,14 +230,14 @@ impl<'s> Relay<'s> {
         }
     }
 
-    /// Counts the request by its answer.
+    /// Records the outcome of the request in `course`, and counts it.
     fn finish_as(&self, session: &Session, course: &mut RelayedRequest, answered: RequestOutcome) {
         course.answered = answered;
         let (asking, head) = (course.route_request(), session.req_header());
         self.active.record_outcome(head, asking, answered, None);
     }
 
-    /// Writes an answer that is here as a whole. A client that hangs up is no failure of the host's.
+    /// Writes a complete answer. A client that hangs up is not an error of the host proxy.
     async fn write_own(&self, session: &mut Session, answer: Answer) -> Result<()> {
         self.active.close_when_leaving(session);
         if let Err(error) = reply::write(session, answer).await {
@@ -271,7 +271,7 @@ impl<'s> Relay<'s> {
             None if !bodiless => match session.req_header().version {
                 Version::HTTP_11 => head.insert_header(header::TRANSFER_ENCODING, "chunked")?,
                 Version::HTTP_2 => {}
-                // Such a client knows no chunks: the end of the connection ends the body.
+                // An HTTP/1.0 client does not know chunks: the end of the connection ends the body.
                 _ => session.set_keepalive(None),
             },
             _ => {}
@@ -285,7 +285,7 @@ impl<'s> Relay<'s> {
             return Ok(());
         }
         if bodiless {
-            // Over HTTP/1.1 the length of an answer to HEAD would be waited for.
+            // Over HTTP/1.1 the reader would wait for the announced body of an answer to HEAD.
             answering.give_up().await;
             return Ok(());
         }
@@ -329,7 +329,8 @@ fn log_client_gone(session: &mut Session, error: &Error) {
     session.set_keepalive(None);
 }
 
-/// The request as PostHog gets it, without a length: the writer of the body adds it.
+/// Builds the request for PostHog. The writer of the body adds the length, except a length of 0, which is
+/// copied from the client's request.
 fn request(
     asked: &RequestHeader,
     passed: &PostHogProxy,
@@ -351,7 +352,8 @@ fn request(
     Template::new(request)
 }
 
-/// The length that an answer states for its body, unless that comes in chunks.
+/// Returns the length that an answer states for its body, or `None` if the body is sent in chunks or the
+/// answer states none.
 fn length(fields: &HeaderMap) -> Option<u64> {
     if fields.contains_key(header::TRANSFER_ENCODING) {
         return None;
@@ -399,7 +401,7 @@ async fn exchange<'a>(
             return Ok(RelayResult::Early(early));
         }
         let next = tokio::select! {
-            biased; // what has come is taken first
+            biased; // bytes that have arrived are read first
             next = incoming.next(session) => next,
             early = sending.refused() => {
                 let early = early?;

@@ -1,4 +1,4 @@
-//! Replaces one configuration by another: what a reload cannot change, and the number of reloads.
+//! Reloads of the configuration: keeps the settings that a reload cannot change, and counts the reloads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::admin::{ConfigRefusal, ConfigState};
 use crate::config::Config;
 
-/// Copies the settings that only a new process can change from the active configuration. Returns the
-/// names of those that differed.
+/// Copies into `config` those settings of the active configuration that only a new process can change.
+/// Returns the names of the settings that differed.
 pub(crate) fn keep_fixed(config: &mut Config, running: &Config) -> Vec<&'static str> {
     let mut kept = Vec::new();
     let (said, stays) = (&mut config.server, &running.server);
@@ -52,12 +52,12 @@ fn keep_running<T: Clone + PartialEq>(
     }
 }
 
-/// How often the configuration has changed.
+/// The numbers of applied and refused reloads, and the last refusal.
 #[derive(Debug)]
 pub(crate) struct Reloads {
     applied: AtomicU64,
     refused: AtomicU64,
-    /// In seconds since 1970.
+    /// When the current configuration became active, in seconds since 1970.
     since: AtomicU64,
     last_refusal: StdMutex<Option<ConfigRefusal>>,
 }
@@ -87,7 +87,7 @@ impl Reloads {
         }
     }
 
-    /// The number of the configuration that became active.
+    /// Records that a new configuration is active, and returns its number.
     pub(crate) fn apply(&self) -> u64 {
         self.since.store(now(), Ordering::Relaxed);
         self.remember(None);

@@ -1,4 +1,4 @@
-//! Whole answers, and the one function that writes them through the framework.
+//! Builds whole answers and writes them through the framework.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
@@ -9,7 +9,7 @@ use pingora::Result;
 
 use crate::segment::Answer;
 
-/// An answer with these headers.
+/// Creates an answer from its parts.
 pub(crate) fn answer(status: StatusCode, headers: HeaderMap, body: Bytes) -> Answer {
     let mut answer = Answer::new(body);
     *answer.status_mut() = status;
@@ -17,13 +17,13 @@ pub(crate) fn answer(status: StatusCode, headers: HeaderMap, body: Bytes) -> Ans
     answer
 }
 
-/// Whether answers with this status have no body (RFC 9110, 6.4.1).
+/// Returns whether answers with this status may have a body (RFC 9110, 6.4.1).
 pub(crate) fn has_body(status: StatusCode) -> bool {
     !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// Writes the answer, with the exact length of its body. It passes through the modules of the
-/// host proxy like any answer made in a request filter.
+/// Writes the answer, with the exact length of its body. The modules of the host proxy process it like
+/// every answer of a request filter.
 pub(crate) async fn write(session: &mut Session, answer: Answer) -> Result<()> {
     let (parts, body) = answer.into_parts();
     let mut head = ResponseHeader::build(parts.status, Some(parts.headers.len() + 2))?;

@@ -22,7 +22,7 @@ pub(crate) struct Routes {
 pub(crate) struct CompiledRoute {
     /// Its name in logs and metrics.
     pub(crate) name: String,
-    /// Its place in the configuration, under which its requests are counted.
+    /// Its position in the configuration. Its requests are counted by this number.
     pub(crate) number: usize,
     pub(crate) does: RouteAction,
 }
@@ -31,33 +31,33 @@ pub(crate) struct CompiledRoute {
 pub(crate) enum RouteAction {
     Segment(Box<SegmentRoute>),
     PostHog(Arc<PostHogProxy>),
-    /// The site's own server has them; the binary's proxy knows it.
+    /// Passes requests on to the site's own server. Only the proxy of the binary does this.
     Origin,
 }
 
-/// A route that takes Segment's calls.
+/// A route that accepts Segment's calls.
 pub(crate) struct SegmentRoute {
-    /// The keys that it takes, each with where the events go.
+    /// The write keys that it accepts, each with the target of its events.
     pub(crate) keys: WriteKeys<Arc<ProjectSink>>,
     pub(crate) files: Files,
 }
 
-/// Where the events of a project go.
+/// The target of a project's events.
 pub(crate) struct ProjectSink {
     pub(crate) destination: Arc<Destination>,
     /// Stores events that PostHog does not accept.
     pub(crate) spool: Option<ProjectSpool>,
-    /// Where whole batches wait for others.
+    /// Collects whole batches that are sent together.
     pub(crate) grouper: Option<Arc<RequestGrouper>>,
 }
 
 impl Routes {
-    /// These routes, which the table knows by their places in the list.
+    /// Creates the routes. The table refers to a route by its position in the list.
     pub(crate) fn new(table: RouteTable, list: Vec<CompiledRoute>) -> Self {
         Self { table, list }
     }
 
-    /// The first route that has the request, and the path behind its prefix and slash.
+    /// Returns the first route that matches a request, and the path after the route's prefix and slash.
     pub(crate) fn find<'p>(
         &self,
         authority: Option<&str>,
@@ -67,7 +67,8 @@ impl Routes {
         Some((self.list.get(number)?, tail))
     }
 
-    /// Whether a server behind may read another route's path in this one.
+    /// Returns whether the path would match a different route (or none) if the next server
+    /// normalizes it.
     pub(crate) fn is_ambiguous(&self, authority: Option<&str>, path: &str) -> bool {
         self.table.is_ambiguous(authority, path)
     }
@@ -76,7 +77,7 @@ impl Routes {
         self.list.iter()
     }
 
-    /// The same by their names; of equal ones the first.
+    /// Returns the routes by their names. If two have the same name, the first one counts.
     pub(crate) fn by_name(&self) -> HashMap<&str, &CompiledRoute> {
         let named = self.list.iter().rev();
         named.map(|route| (route.name.as_str(), route)).collect()

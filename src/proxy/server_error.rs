@@ -14,7 +14,7 @@ pub enum ServerError {
     /// Hedgerow itself cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// The address is taken, or not this machine's.
+    /// The address is in use, or is not an address of this machine.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
@@ -28,28 +28,28 @@ pub enum ServerError {
         /// The error of the system.
         source: std::io::Error,
     },
-    /// No successor can be served at `server.upgrade_socket`.
+    /// The socket `server.upgrade_socket`, which hands the sockets to a successor, cannot be opened.
     #[error("server.upgrade_socket {path}: {source}")]
     UpgradeSocket {
         /// The socket.
         path: PathBuf,
-        /// The mistake.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// The process that serves now does not hand its sockets over.
+    /// The process that currently serves did not hand over its sockets.
     #[error(
         "no hand-over at {path}: {source}. If no process serves there, start without --upgrade"
     )]
     HandOver {
         /// Its `server.upgrade_socket`.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
     /// The configuration has no socket to reach the running process.
     #[error("an upgrade needs server.upgrade_socket in the configuration")]
     NoUpgradeSocket,
-    /// The certificate and the key do not belong together, or are none.
+    /// The certificate or the key cannot be read, or they do not belong together.
     #[error("the certificate {certificate} cannot be used: {reason}")]
     Certificate {
         /// The file.

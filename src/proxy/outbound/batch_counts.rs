@@ -37,7 +37,8 @@ impl BatchCounts {
         self.recovery.is_away()
     }
 
-    /// The trouble that there is and the last error there was, for a moment that is `now`.
+    /// Returns the current failure and the last error, if there are any. `now` is the time from which their
+    /// ages are subtracted.
     pub(crate) fn failure_state(
         &self,
         now: SystemTime,

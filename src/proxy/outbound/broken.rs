@@ -15,7 +15,7 @@ pub(crate) struct BrokenExchange {
 pub(crate) enum ExchangeFailure {
     /// Nothing could be read or written in time.
     Late,
-    /// The received bytes were no HTTP.
+    /// The received bytes were not HTTP.
     NotHttp,
     /// The connection was closed.
     Closed,

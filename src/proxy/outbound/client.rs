@@ -1,4 +1,4 @@
-//! A client of one host: its connections, and one request after the other over each of them.
+//! A client of one host. Each of its connections carries one request at a time.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -25,18 +25,19 @@ use crate::proxy::random::random_bits;
 
 /// The number of addresses that are tried before a request fails.
 pub(crate) const CONNECTS: usize = 3;
-/// The number of connections of one connector that are kept for reuse.
+/// The number of idle connections that one connector keeps for reuse.
 pub(crate) const POOL: usize = 256;
 
-/// How to connect to hosts that are verified with the same authorities, and the idle connections to
-/// them.
+/// The connector to hosts that are verified with the same authorities, and the idle connections to
+/// these hosts.
 pub(crate) struct ConnectionPool {
     connector: Connector,
     idle: Arc<Idle>,
 }
 
 impl ConnectionPool {
-    /// With the authorities of this file, else the machine's.
+    /// Creates an empty pool. It verifies hosts with the authorities of this file, or with the machine's
+    /// authorities by default.
     pub(crate) fn new(authorities: Option<&Path>) -> Self {
         let mut options = ConnectorOptions::new(POOL);
         options.ca_file = authorities.map(|path| path.to_string_lossy().into_owned());
@@ -53,32 +54,35 @@ pub(crate) struct Client {
     connections: Arc<ConnectionPool>,
     /// The target: scheme, name and port.
     to: Arc<str>,
-    /// Connections that were opened, and requests that found one.
+    /// The number of connections that were opened.
     opened: AtomicU64,
+    /// The number of requests that reused a connection.
     reused: AtomicU64,
 }
 
 /// The client's usage so far.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UpstreamUse {
-    /// Connections that were opened, and requests that found one.
+    /// The number of connections that were opened.
     pub(crate) opened: u64,
+    /// The number of requests that reused a connection.
     pub(crate) reused: u64,
-    /// Lookups of the host's name that gave addresses, and those that gave none.
+    /// The number of lookups of the host's name that returned addresses.
     pub(crate) resolved: u64,
+    /// The number of lookups that returned no address.
     pub(crate) unresolved: u64,
 }
 
-/// Whether a connection may come from the pool.
+/// Whether a request may use a connection from the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConnectionChoice {
-    /// A connection that waits there is taken.
+    /// An idle connection of the pool, if there is one; otherwise a new one.
     Shared,
-    /// Always a new connection: it cannot have been closed by the peer meanwhile.
+    /// Always a new connection, because the peer may have closed an idle one.
     Fresh,
 }
 
-/// A connection on which one request is on its way.
+/// A connection that carries a request.
 struct ActiveConnection {
     session: UpstreamSession,
     reused: Reused,
@@ -102,7 +106,7 @@ impl Client {
         }
     }
 
-    /// The usage so far.
+    /// Returns the usage so far.
     pub(crate) fn used(&self) -> UpstreamUse {
         let (resolved, unresolved) = self.upstream.lookups();
         UpstreamUse {
@@ -121,7 +125,7 @@ impl Client {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The longest that one read or one write may take.
+    /// Returns the timeout of each read and each write.
     pub(crate) fn patience(&self) -> Duration {
         self.upstream.timeouts().exchange
     }
@@ -140,8 +144,8 @@ impl Client {
             match line.session.send_whole(&request, body, fields).await {
                 Ok(written) => return self.open_answer(line, written),
                 Err(broken) => {
-                    // The sign that the peer has closed a pooled connection: not a timeout and not
-                    // an answer that is not HTTP.
+                    // Only this failure shows that the peer has closed a pooled connection. A timeout
+                    // and an answer that is not HTTP do not.
                     let stale = line.reused == Reused::Yes && broken.how == ExchangeFailure::Closed;
                     self.abandon(line).await;
                     if stale {
@@ -156,8 +160,8 @@ impl Client {
         }
     }
 
-    /// Begins a request whose body is not complete yet, over a new connection: it cannot be
-    /// repeated after the first write, so it must not use a connection that the peer has closed.
+    /// Begins a request whose body is not complete yet, over a new connection. Such a request cannot be
+    /// repeated after its first write, so it must not use a connection that the peer may have closed.
     pub(crate) async fn open(
         &self,
         request: UpstreamRequest<'_>,
@@ -192,7 +196,7 @@ impl Client {
         })
     }
 
-    /// A connection, from the pool or new, trying one address after the other.
+    /// Takes a connection from the pool, or opens one. Tries one address after the other.
     async fn line(&self, pool: ConnectionChoice) -> Result<ActiveConnection, NoAnswerReason> {
         let known = self
             .upstream
@@ -213,7 +217,7 @@ impl Client {
                 });
             }
         }
-        // Boxed: most requests find a connection and need no memory to open one.
+        // Boxed, because most requests find a pooled connection and need no memory to open one.
         Box::pin(self.connect(&known, first, pool)).await
     }
 
@@ -229,8 +233,8 @@ impl Client {
         while let Some(address) = next {
             let mut peer = self.upstream.peer(address);
             if pool == ConnectionChoice::Fresh {
-                // The framework's pool of HTTP/2 connections is keyed by this too, so nothing in it
-                // can match. One stream per connection keeps it out of that pool.
+                // The key of the framework's pool of HTTP/2 connections includes this number, so no
+                // pooled connection matches. The limit of one stream keeps the new one out of that pool.
                 peer.group_key = random_bits() as u64 | 1;
                 peer.options.max_h2_streams = 1;
             }
@@ -250,7 +254,7 @@ impl Client {
                         address,
                     });
                 }
-                // A pooled HTTP/2 connection that has ended: the address is not to blame.
+                // A pooled HTTP/2 connection has ended. This is not a failure of the address.
                 Err(error) if pool == ConnectionChoice::Shared && is_http2_error(&error) => {
                     pool = ConnectionChoice::Fresh
                 }
@@ -269,7 +273,8 @@ impl Client {
         Err(trouble)
     }
 
-    /// Returns a connection whose answer has been read to the pool.
+    /// Puts a connection back into the pool after its answer was read. Closes an HTTP/1.1 connection that
+    /// cannot be reused.
     async fn release(&self, line: ActiveConnection) {
         match line.session {
             UpstreamSession::Http1(session) if session.is_reusable() => {
@@ -285,8 +290,8 @@ impl Client {
         }
     }
 
-    /// Ends an exchange so that the peer sees an unfinished request as unfinished: a closed
-    /// connection, or a reset stream.
+    /// Ends an exchange so that the peer can tell that the request is unfinished: closes the HTTP/1.1
+    /// connection, or resets the HTTP/2 stream.
     async fn abandon(&self, line: ActiveConnection) {
         // An HTTP/1.1 connection closes when it is dropped.
         let UpstreamSession::Http2(mut session, _) = line.session else {
@@ -312,8 +317,8 @@ pub(crate) struct OpenAnswer<'a> {
 }
 
 impl OpenAnswer<'_> {
-    /// Reads the body up to `limit` bytes, within this time, and keeps the first `kept` of them.
-    /// The connection is used again if the body was read to its end.
+    /// Reads the body up to `limit` bytes within `patience`, and returns the first `kept` of them.
+    /// The connection is reused if the body was read to its end.
     pub(crate) async fn body(
         mut self,
         kept: usize,
@@ -350,8 +355,8 @@ impl OpenAnswer<'_> {
 }
 
 impl OpenAnswer<'_> {
-    /// The next piece of a body that is passed on as it comes; nothing at its end. Each read has the client's
-    /// timeout.
+    /// Reads the next piece of the body, for callers that pass it on as it arrives. Returns `None` at the
+    /// end of the body. Each read has the client's timeout.
     pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, BrokenExchange> {
         match self.written {
             BodyWritten::Answered => Ok(None),
@@ -359,7 +364,7 @@ impl OpenAnswer<'_> {
         }
     }
 
-    /// Keeps the connection for the next request, once the body has been read to its end.
+    /// Puts the connection back into the pool. Call this after the body has been read to its end.
     pub(crate) async fn read_to_end(self) {
         match self.written {
             BodyWritten::Answered => self.client.abandon(self.line).await,
@@ -378,13 +383,13 @@ impl OpenAnswer<'_> {
 pub(crate) struct Sending<'a> {
     client: &'a Client,
     line: ActiveConnection,
-    /// Which fields of the answer's head are wanted.
+    /// The fields of the answer's head that the caller reads.
     fields: WantedFields,
 }
 
 impl<'a> Sending<'a> {
-    /// Writes the next piece, and waits until the peer accepts it. Returns whether the answer has
-    /// come already; then it is a rejection, and the upstream reads no further.
+    /// Writes the next piece, and waits until the connection takes it. Returns the head of the answer if
+    /// the answer has arrived already; it is then a rejection, and the upstream reads no further.
     pub(crate) async fn write(
         &mut self,
         piece: Bytes,
@@ -401,8 +406,8 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// Waits for an answer that does not wait for the rest of the body; the upstream then reads no
-    /// further. Dropping this future loses nothing.
+    /// Waits for a rejection that arrives before the end of the body; the upstream then reads no further.
+    /// Dropping this future loses no bytes.
     pub(crate) async fn refused(&mut self) -> Result<AnswerHead, NoAnswerReason> {
         let session = &mut self.line.session;
         match session.refused(self.fields).await {
@@ -444,7 +449,7 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// Ends the request without ending its body, so that nothing of it is stored.
+    /// Ends the request without ending its body, so that the upstream stores none of it.
     pub(crate) async fn abort(self) {
         self.client.abandon(self.line).await;
     }

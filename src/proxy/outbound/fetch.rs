@@ -1,5 +1,5 @@
-//! Small answers fetched whole over the framework's connectors: scripts, remote config, an
-//! account's settings.
+//! Fetches small answers as a whole over the framework's connectors: scripts, remote config, and the
+//! settings of an account.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::proxy::outbound::request::{Template, UpstreamRequest};
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
 use crate::proxy::reply;
 
-/// A host that whole answers are fetched from.
+/// A host from which whole answers are fetched.
 pub(crate) struct FetchHost {
     client: Client,
     authority: String,
@@ -31,9 +31,9 @@ pub(crate) struct FetchHost {
 /// Why there is no answer. The log has the details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FetchFailure {
-    /// No connection, or it broke, or the answer is larger than allowed.
+    /// There was no connection, the connection broke, or the answer is larger than allowed.
     Failed,
-    /// No answer in time.
+    /// The answer was not complete in time.
     Late,
 }
 
@@ -48,14 +48,14 @@ impl FetchHost {
         }
     }
 
-    /// Host and port, in the form of the `Host` header.
+    /// Returns the host and the port, in the form of the `Host` header.
     pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// Sends a request and reads its answer up to `limit` bytes; its headers without those of the
-    /// connection. `headers` are sent as they are;
-    /// `Host` and, for a body, `Content-Length` are added.
+    /// Sends a request and reads its answer, whose body may have up to `limit` bytes. The returned headers
+    /// do not include hop-by-hop headers. `headers` are sent unchanged; `Host` and, for a body,
+    /// `Content-Length` are added.
     pub(crate) async fn fetch(
         &self,
         method: &str,

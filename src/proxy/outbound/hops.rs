@@ -1,9 +1,9 @@
-//! Headers that are about one connection and not about what goes over it (RFC 9110, 7.6.1).
+//! Hop-by-hop headers: they describe one connection and not the message on it (RFC 9110, 7.6.1).
 
 use http::header::{self, HeaderMap, HeaderName};
 use pingora::http::ResponseHeader;
 
-/// Those that are so by themselves.
+/// Headers that are always hop-by-hop, even if `Connection` does not name them.
 const OWN: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -15,7 +15,7 @@ const OWN: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// Those of an answer that the framework reads and writes itself.
+/// Headers of an answer that the framework reads and writes itself.
 const FRAMEWORKS: [HeaderName; 4] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -23,7 +23,7 @@ const FRAMEWORKS: [HeaderName; 4] = [
     header::UPGRADE,
 ];
 
-/// Those that `Connection` names.
+/// Returns the headers that `Connection` names.
 fn named(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(header::CONNECTION).iter();
     values
@@ -33,7 +33,8 @@ fn named(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// The headers that are passed on, without the length, which the writer of the body sets.
+/// Returns the headers that are passed on. `Content-Length` is not among them: the writer of the body sets
+/// it.
 pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let named = named(headers);
     let kept = headers.iter().filter(|(name, _)| {
@@ -43,7 +44,8 @@ pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
         .collect()
 }
 
-/// Removes the hop-by-hop headers of a server's answer. The framework handles framing and upgrades.
+/// Removes the hop-by-hop headers of a server's answer, except those that the framework handles itself
+/// (`FRAMEWORKS`).
 pub(crate) fn drop_from(response: &mut ResponseHeader) {
     for name in OWN.into_iter().chain(named(&response.headers)) {
         if !FRAMEWORKS.contains(&name) {
@@ -58,8 +60,8 @@ mod tests {
 
     use http::HeaderValue;
 
-    /// Received headers, and whether each is passed on in a request and in an answer of the
-    /// framework.
+    /// Received headers. The first `bool` states whether `end_to_end` passes the header on, the second
+    /// whether `drop_from` leaves it in the answer.
     const CASES: [(&str, &str, bool, bool); 10] = [
         ("connection", "close, X-Own", false, true),
         ("x-own", "1", false, false),

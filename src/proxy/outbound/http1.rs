@@ -1,4 +1,4 @@
-//! HTTP/1.1 on one connection to an upstream: as few writes as possible, and buffers that stay
+//! HTTP/1.1 on one connection to an upstream. It uses as few writes as possible, and its buffers stay
 //! with the connection.
 
 use std::future::Future;
@@ -15,13 +15,14 @@ use super::answer::{parse, AnswerBody, AnswerHead, BodyEnd, NextBytes, NotHttp, 
 use super::broken::{BrokenExchange, ExchangeFailure};
 use super::request::{Length, UpstreamRequest};
 
-/// The first read of an answer, in bytes; capture's answers have a few hundred.
+/// The buffer space for a read of an answer's head, in bytes. PostHog's answers have a few hundred bytes.
 const READ: usize = 4 * 1024;
-/// Each further read of a body, in bytes.
+/// The buffer space for a read of a body, in bytes.
 const READ_BODY: usize = 32 * 1024;
-/// Larger buffers are freed when a connection becomes idle, in bytes.
+/// The largest buffer that an idle connection keeps, in bytes.
 const STAYS: usize = 8 * 1024;
-/// A body up to this size is copied behind its head and written together with it, in bytes.
+/// A head and a piece of body up to this size together, in bytes, are copied into one buffer and written
+/// at once.
 const COPIED: usize = 16 * 1024;
 
 /// One connection.
@@ -43,9 +44,9 @@ pub(crate) struct Http1 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RequestWritten {
     Nothing,
-    /// The head, and a body of this many bytes is not through.
+    /// The head is written or buffered; this many bytes of the body are not written yet.
     Bytes(usize),
-    /// The head, and chunks of a body of unknown length.
+    /// The head is written or buffered; the body has no announced length and is written in chunks.
     Chunks,
     All,
 }
@@ -73,8 +74,8 @@ impl Http1 {
         self.outgoing.clear();
     }
 
-    /// Begins a request. Its head leaves with the first piece of its body, or at once if it has
-    /// none.
+    /// Begins a request. Its head is sent with the first piece of its body, or at once if there is no
+    /// body.
     pub(crate) async fn send(
         &mut self,
         request: &UpstreamRequest<'_>,
@@ -92,7 +93,8 @@ impl Http1 {
         }
     }
 
-    /// Writes the next piece of the body. The last one of an announced length ends it.
+    /// Writes the next piece of the body. If the length was announced, the piece that reaches it ends the
+    /// body.
     pub(crate) async fn piece(&mut self, piece: &[u8]) -> Result<(), BrokenExchange> {
         match self.sent {
             RequestWritten::Bytes(left) => {
@@ -126,7 +128,7 @@ impl Http1 {
         debug_assert!(written.is_ok(), "memory takes every byte");
     }
 
-    /// Writes the waiting bytes, then these two, in as few writes as the connection takes.
+    /// Writes the bytes of `outgoing`, then `piece`, then `behind`, in as few writes as possible.
     async fn write(&mut self, piece: &[u8], behind: &[u8]) -> Result<(), BrokenExchange> {
         let Self {
             stream, outgoing, ..
@@ -147,8 +149,8 @@ impl Http1 {
         written
     }
 
-    /// Reads up to the final head, unless it has been read already. The bytes that have been read
-    /// stay when this is dropped.
+    /// Reads up to the end of the final head, unless that has been read already. If this future is dropped,
+    /// the bytes that were read stay in the buffer.
     pub(crate) async fn read_head(&mut self, fields: WantedFields) -> Result<(), BrokenExchange> {
         while self.head.is_none() {
             match parse(&self.received, fields)? {
@@ -169,7 +171,7 @@ impl Http1 {
         Ok(())
     }
 
-    /// The head that is no interim one, once it has been read.
+    /// Returns the final head (status 200 or above), or `None` if it has not been read yet.
     pub(crate) fn head(&self) -> Option<&AnswerHead> {
         self.head.as_ref()
     }
@@ -178,7 +180,7 @@ impl Http1 {
         self.head.take()
     }
 
-    /// Reads the body up to `limit` bytes, and keeps the first `kept` of them.
+    /// Reads the body up to `limit` bytes, and appends to `into` until it holds `kept` bytes.
     pub(crate) async fn read_body(
         &mut self,
         into: &mut Vec<u8>,
@@ -211,7 +213,7 @@ impl Http1 {
         Ok(BodyEnd::Whole)
     }
 
-    /// Reads the next piece of the body; nothing at its end.
+    /// Reads the next piece of the body. Returns `None` at its end.
     pub(crate) async fn read_piece(&mut self) -> Result<Option<Bytes>, BrokenExchange> {
         while let Some(body) = &mut self.body {
             match body.next(&self.received)? {
@@ -230,7 +232,7 @@ impl Http1 {
         Ok(None)
     }
 
-    /// Reads the next bytes.
+    /// Reads the next bytes into the buffer, after reserving `room` bytes.
     async fn read(&mut self, room: usize) -> Result<(), BrokenExchange> {
         let Self {
             stream, received, ..
@@ -246,7 +248,7 @@ impl Http1 {
         }
     }
 
-    /// Frees what an idle connection does not need.
+    /// Frees the buffers that are too large for an idle connection.
     pub(crate) fn free_buffer(&mut self) {
         if self.received.capacity() > STAYS {
             self.received = BytesMut::new();
@@ -272,13 +274,13 @@ impl Http1 {
         let reading = std::future::poll_fn(|context| {
             tokio::io::AsyncRead::poll_read(Pin::new(&mut *self.stream), context, &mut buffer)
         });
-        // The task's cooperative budget must not stop this look.
+        // Without this, Tokio's cooperative budget could make this poll return `Pending`.
         let mut reading = std::pin::pin!(tokio::task::coop::unconstrained(reading));
         reading.as_mut().poll(&mut context).is_ready()
     }
 }
 
-/// Whether a closed connection was the end of the body.
+/// Returns an error if the connection was closed before the end of the body.
 fn body_closed(
     body: &mut Option<AnswerBody>,
     broken: BrokenExchange,

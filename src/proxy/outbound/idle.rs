@@ -9,14 +9,14 @@ use crate::proxy::outbound::upstream::IDLE;
 
 use super::http1::Http1;
 
-/// How often connections that have waited too long or were closed are removed.
+/// The interval at which connections that were idle for too long or were closed are removed.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// The HTTP/1.1 connections of one connector that have no request.
+/// The idle HTTP/1.1 connections of one connector.
 #[derive(Debug)]
 pub(crate) struct Idle {
     waiting: Mutex<IdleConnections>,
-    /// The maximum number of idle connections; beyond it, those that waited longest are closed.
+    /// The maximum number of idle connections. Above it, the one that was idle longest is closed.
     room: usize,
 }
 
@@ -24,6 +24,7 @@ pub(crate) struct Idle {
 struct IdleConnections {
     /// In the order in which they became idle.
     connections: VecDeque<IdleConnection>,
+    /// Whether a task runs that removes old connections.
     swept: bool,
 }
 
@@ -44,7 +45,8 @@ impl Idle {
         })
     }
 
-    /// The connection that was used last, unless the peer has closed it.
+    /// Takes the connection that became idle last. Skips connections that are too old or that the peer has
+    /// closed.
     pub(crate) fn take(&self, to: &Arc<str>, address: SocketAddr) -> Option<Box<Http1>> {
         loop {
             let mut connection = {
@@ -81,7 +83,7 @@ impl Idle {
         };
         let sweeps = std::mem::replace(&mut waiting.swept, true);
         drop(waiting);
-        // Closing a connection takes time.
+        // The lock is released first, because closing a connection takes time.
         drop(surplus);
         if !sweeps {
             tokio::spawn(sweep(Arc::downgrade(self)));
@@ -93,7 +95,8 @@ impl Idle {
     }
 }
 
-/// Closes connections that have waited too long, until none waits any more.
+/// Closes connections that were idle for too long or that the peer has closed. Ends when no connection is
+/// left.
 async fn sweep(idle: Weak<Idle>) {
     loop {
         tokio::time::sleep(SWEEP).await;

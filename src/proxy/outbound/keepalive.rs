@@ -1,22 +1,22 @@
-//! How long an idle connection to a server is kept for the next request, and which requests may use
-//! an idle one at all.
+//! Determines how long an idle connection to a server stays in the pool, and which requests may use an
+//! idle connection at all.
 //!
-//! A server closes a connection that has been idle for long. A request that is sent at the same
-//! moment gets no answer, and it is unknown whether the server has begun with it: a GET is retried,
-//! an order is not.
+//! A server closes a connection that has been idle for some time. A request that is sent at the same
+//! moment gets no answer, and it is unknown whether the server has begun to process it. A GET is
+//! retried; a request that places an order is not.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{self, HeaderMap};
 
-/// For origins without a setting: less than the five seconds of Node.js.
+/// The idle time for origins without a setting. It is shorter than the five seconds of Node.js.
 const OF_ORIGINS: Duration = Duration::from_secs(4);
 
-/// The longest time that a server's own word is believed for.
+/// The limit for the idle time that a server announces. Longer ones count as this one.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Nothing learnt yet.
+/// The value of `announced` until a server has announced an idle time.
 const UNKNOWN: u64 = u64::MAX;
 
 /// Whether a request may be sent again when its connection closes without an answer.
@@ -26,15 +26,16 @@ pub(crate) enum Repeat {
     MayNot,
 }
 
-/// The known facts about how long a server keeps an idle connection.
+/// The known facts about how long a server keeps an idle connection open.
 #[derive(Debug)]
 pub(crate) struct KeepAlive {
+    /// The longest time that a connection stays idle in the pool.
     most: Duration,
-    /// Whether the operator has set that the server keeps connections for this time.
+    /// Whether the server is known to keep idle connections for `most`.
     vouched: Vouched,
-    /// The time that the server itself has announced, minus a margin; milliseconds.
+    /// The idle time that the server has announced, minus a margin, in milliseconds.
     announced: AtomicU64,
-    /// It has closed a connection earlier than it should have.
+    /// Whether the server has closed a connection before this time had passed.
     closes_early: AtomicBool,
 }
 
@@ -47,20 +48,20 @@ enum Vouched {
 /// How a request uses connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pooling {
-    /// It uses an idle connection, if there is one, and the connection is kept afterwards for this
-    /// time.
+    /// The request uses an idle connection, if there is one. Afterwards the connection stays in the pool
+    /// for this time.
     Shared(Duration),
-    /// Made for this request, and closed after it.
+    /// The request uses a new connection, which is closed afterwards.
     Alone,
 }
 
 impl KeepAlive {
-    /// For a server with a known idle time: this time for all requests.
+    /// Creates the rule for a server that is known to keep idle connections for this time.
     pub(crate) fn fixed(most: Duration) -> Self {
         Self::new(most, Vouched::Yes)
     }
 
-    /// For a server of a site, with the value from the configuration.
+    /// Creates the rule for a site's own server, with the idle time from the configuration, if it is set.
     pub(crate) fn of_origin(configured: Option<Duration>) -> Self {
         match configured {
             Some(most) => Self::new(most, Vouched::Yes),
@@ -77,7 +78,7 @@ impl KeepAlive {
         }
     }
 
-    /// Learns from an answer of the server: `Keep-Alive: timeout=N`, in whole seconds.
+    /// Records the idle time that an answer announces: `Keep-Alive: timeout=N`, in whole seconds.
     pub(crate) fn learn(&self, answer: &HeaderMap) {
         if let Some(announced) = announced(answer) {
             let kept = millis(less_a_margin(announced));
@@ -87,12 +88,12 @@ impl KeepAlive {
         }
     }
 
-    /// A kept connection turned out to be closed when a request was sent over it.
+    /// Records that a pooled connection turned out to be closed when a request was sent over it.
     pub(crate) fn was_closed_early(&self) {
         self.closes_early.store(true, Ordering::Relaxed);
     }
 
-    /// How a request may use connections.
+    /// Returns how a request may use connections.
     pub(crate) fn pooling(&self, repeat: Repeat) -> Pooling {
         let announced = match self.announced.load(Ordering::Relaxed) {
             UNKNOWN => None,
@@ -113,7 +114,8 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(UNKNOWN - 1)
 }
 
-/// The server counts from its answer's last byte, and its closing takes a moment to arrive here.
+/// Subtracts a margin from the announced time: the server counts from the last byte of its answer, and the
+/// close takes a moment to arrive here.
 fn less_a_margin(announced: Duration) -> Duration {
     announced.saturating_sub((announced / 2).min(Duration::from_secs(1)))
 }

@@ -1,10 +1,9 @@
-//! The one client for all outgoing requests: batches, their replay, requests to Segment accounts,
-//! settings, scripts. It connects over the framework's connectors, and uses their TLS and HTTP/2.
-//! It implements HTTP/1.1 itself, because the framework writes a request in two packets.
+//! The client for outgoing requests: batches, their replay, requests to Segment accounts, settings,
+//! scripts. It connects over the framework's connectors, and uses their TLS and HTTP/2. It implements
+//! HTTP/1.1 itself, because the framework writes a request in two packets.
 //!
-//! Its rules: it tries three addresses; it retries a request whose pooled connection was closed by
-//! the peer over a new connection, and sends nothing else twice; each read and each write has a
-//! timeout.
+//! Its rules: It tries up to three addresses. If the peer has closed a pooled connection, it sends the
+//! request again over a new one; it sends nothing else twice. Each read and each write has a timeout.
 
 pub(crate) mod answer;
 pub(crate) mod batch_counts;

@@ -1,4 +1,4 @@
-//! Logs when PostHog takes batches again after it did not: how long that took, and how many batches
+//! Records the outages of PostHog, and logs the end of each: how long it lasted, and how many batches
 //! failed meanwhile.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ pub(crate) struct OutageTracker {
     log_limit: LogLimit,
 }
 
-/// When an outage began, and when it last showed.
+/// When an outage began, and when the last batch failed.
 #[derive(Debug, Clone, Copy)]
 struct OutageSpan {
     began: Instant,
@@ -33,14 +33,14 @@ struct OutageSpan {
 pub(crate) struct OutageRecord {
     /// For how long batches have failed, and how many.
     pub(crate) trouble: Option<(Duration, u64)>,
-    /// When it happened, and the verdict.
+    /// How long ago it happened, and the verdict.
     pub(crate) last_error: Option<(Duration, BatchVerdict)>,
 }
 
-/// This many failures in a row are no accident.
+/// The number of failures in a row after which the next batch is expected to fail too.
 const IN_ROW: u64 = 3;
-/// For this time a failure is a sign that the next batch fails too. Without a limit, a process that gets
-/// no requests because it is not ready would never become ready again.
+/// How long after the last failure this is expected. Without this limit, a process that
+/// gets no requests because it is not ready would never become ready again.
 const TELLING: Duration = Duration::from_secs(10);
 
 /// The end of an outage.
@@ -51,14 +51,14 @@ struct OutageEnd {
 }
 
 impl OutageTracker {
-    /// Whether the next batch would most likely fail too.
+    /// Returns whether the next batch would most likely fail too.
     pub(crate) fn is_away(&self) -> bool {
         let spell = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         let telling = spell.is_some_and(|spell| spell.last.elapsed() < TELLING);
         telling && self.failed.load(Ordering::Relaxed) >= IN_ROW
     }
 
-    /// The outage and the last error, for the operator.
+    /// Returns the current outage and the last error, for the operator.
     pub(crate) fn record(&self) -> OutageRecord {
         let spell = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
         let last_error = self.last_error.lock();
@@ -70,7 +70,7 @@ impl OutageTracker {
         }
     }
 
-    /// Notes the outcome of a batch, and logs the end of an outage.
+    /// Records the outcome of a batch, and logs the end of an outage.
     pub(crate) fn note(&self, project: &str, verdict: BatchVerdict) {
         let Some(OutageEnd { after, failed }) = self.noted(verdict, Instant::now()) else {
             return;
@@ -88,7 +88,7 @@ impl OutageTracker {
 
     fn noted(&self, verdict: BatchVerdict, now: Instant) -> Option<OutageEnd> {
         if verdict == BatchVerdict::Accepted {
-            // A successful batch costs only this.
+            // The usual case needs no lock.
             if self.failed.load(Ordering::Relaxed) == 0 {
                 return None;
             }
@@ -112,7 +112,7 @@ impl OutageTracker {
     }
 }
 
-/// A duration in the two units that matter.
+/// Formats a duration in its one or two largest units.
 pub(crate) fn format_duration(duration: Duration) -> String {
     match duration.as_secs() {
         0 => format!("{} ms", duration.as_millis()),
@@ -133,7 +133,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(recovery.noted(BatchVerdict::Accepted, at(0)), None);
-        // A fault of an event is no outage, and does not end one.
+        // The refusal of an event neither begins an outage nor ends one.
         assert_eq!(recovery.noted(BatchVerdict::Refused(400), at(1)), None);
         assert_eq!(recovery.noted(BatchVerdict::Accepted, at(2)), None);
         let away = BatchVerdict::Unreachable(NoAnswerReason::Connect);

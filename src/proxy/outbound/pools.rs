@@ -1,4 +1,4 @@
-//! The connections to hosts outside, shared by those that are verified with the same authorities.
+//! The connections to other hosts. Hosts that are verified with the same authorities share a pool.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,20 +11,22 @@ use crate::posthog::{Host, Scheme};
 use crate::proxy::build_error::{check_authorities, BuildError, NO_AUTHORITIES};
 use crate::proxy::outbound::client::ConnectionPool;
 
-/// A file of authorities and the hash of its content; without a file the machine's own authorities,
-/// which a process reads once.
+/// The path of a file of authorities, and the hash of its content. Without a path: the machine's own
+/// authorities, which a process reads once.
 type Authorities = (Option<PathBuf>, Vec<u8>);
 
-/// Connections by the authorities that their hosts are verified with.
+/// The pools of connections, by the authorities that verify their hosts.
 #[derive(Default)]
 pub(crate) struct ConnectionPools {
+    /// The pools that the new configuration uses.
     now: HashMap<Authorities, Arc<ConnectionPool>>,
+    /// The pools of the configuration before it.
     before: HashMap<Authorities, Arc<ConnectionPool>>,
 }
 
 impl ConnectionPools {
-    /// The connections of the next configuration: those with the same authorities stay, and the
-    /// others close when the last request that uses them has ended.
+    /// Creates the pools of the next configuration. Pools with the same authorities are reused; the others
+    /// are closed when the last request that uses them has ended.
     pub(crate) fn after(before: &Self) -> Self {
         Self {
             now: HashMap::new(),
@@ -32,17 +34,17 @@ impl ConnectionPools {
         }
     }
 
-    /// Drops connections that no configuration uses any more.
+    /// Drops the pools that the new configuration does not use.
     pub(crate) fn settled(mut self) -> Self {
         self.before = HashMap::new();
         self
     }
 
-    /// The same connections for all hosts with the same authorities.
+    /// Returns the pool for a host: the same one for all hosts with the same authorities.
     ///
     /// # Errors
     ///
-    /// When there are no authorities to verify the host with.
+    /// If there are no authorities to verify the host with, or they cannot be read.
     pub(crate) fn of(
         &mut self,
         host: &Host,
@@ -60,7 +62,7 @@ impl ConnectionPools {
         let connections = match known {
             Some(connections) => Arc::clone(connections),
             None => {
-                // The framework panics on what this checks first.
+                // The framework panics if the authorities cannot be used, so they are checked first.
                 check_authorities(key.0.as_deref(), &host.to_string())?;
                 Arc::new(ConnectionPool::new(key.0.as_deref()))
             }

@@ -1,5 +1,5 @@
-//! A batch that PostHog rejects for good and no spool can store: it is halved at once, so that its
-//! good events arrive and the rejected one is reported.
+//! Halves a batch that PostHog rejects for good when there is no spool to store it, so that its good
+//! events arrive and the rejected ones are reported.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,11 +14,12 @@ use crate::posthog::Batch;
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::verdict::BatchVerdict;
 
-/// The most requests for the parts of one batch. One refused event among a thousand costs twenty.
+/// The maximum number of requests for the parts of one batch. One refused event among a thousand needs
+/// about twenty.
 const REQUESTS: usize = 400;
 
-/// How long a project's bodies leave as whole batches after PostHog has refused a streamed one: a
-/// streamed batch cannot be halved, so the client sends it again.
+/// How long a project's events are sent in whole batches after PostHog has refused a streamed batch. A
+/// streamed batch cannot be halved, so its client has to send it again.
 const CAUTION: Duration = Duration::from_secs(600);
 
 /// An event that PostHog rejects for good.
@@ -27,14 +28,14 @@ pub(crate) struct RefusedEvent {
     pub(crate) refusal: Refusal,
 }
 
-/// Sends the events that PostHog takes of a batch that it has refused as a whole with `verdict`, and
-/// returns those that it does not take.
+/// Delivers a batch that PostHog has refused as a whole with `verdict`: sends parts of it until PostHog has
+/// accepted all good events, and returns the events that it rejects.
 ///
 /// # Errors
 ///
-/// The final verdict, if the client has to retry the batch: PostHog failed meanwhile, the limits on
-/// requests and time were reached, or it accepted no event at all. Then the events may not be the
-/// cause, and none of them is dropped.
+/// The final verdict, if the client has to retry the batch: it has fewer than two events, PostHog failed
+/// meanwhile, a limit on requests or time was reached, or PostHog accepted no event at all. The events may
+/// then not be the cause, so none of them is dropped.
 pub(crate) async fn deliver_without(
     destination: &Destination,
     batch: &Bytes,
@@ -83,19 +84,19 @@ pub(crate) async fn deliver_without(
     Err(verdict)
 }
 
-/// Whether PostHog has taken any part of a batch.
+/// Whether PostHog has accepted any part of a batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PartAccepted {
     Nothing,
     Something,
 }
 
-/// The projects whose bodies leave as whole batches for some time.
+/// The projects whose events are sent in whole batches for some time, with the end of that time.
 #[derive(Debug, Default)]
 pub(crate) struct WholeBatchProjects(Mutex<HashMap<String, Instant>>);
 
 impl WholeBatchProjects {
-    /// PostHog has refused a batch of this project that streamed.
+    /// Records that PostHog has refused a streamed batch of this project.
     pub(crate) fn begin(&self, project: &str) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         list.insert(project.to_owned(), Instant::now() + CAUTION);

@@ -1,4 +1,4 @@
-//! A request to an upstream, as either version of HTTP sends it.
+//! A request to an upstream, for both versions of HTTP.
 
 use std::io::Write;
 
@@ -7,36 +7,38 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::v1::client::http_req_header_to_wire;
 use pingora::{BError, Error, ErrorType};
 
-/// The common part of many requests, written once.
+/// The part that many requests have in common, serialized once.
 #[derive(Debug)]
 pub(crate) struct Template {
     header: RequestHeader,
-    /// The same for HTTP/1.1, without the empty line at its end.
+    /// The same header as HTTP/1.1 text, without the empty line at its end.
     lines: Vec<u8>,
 }
 
-/// One request: a template, and the fields of this request.
+/// One request: a template, and the header fields of this request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UpstreamRequest<'a> {
     pub(crate) template: &'a Template,
-    /// Names and values, which follow after those of the template.
+    /// The names and values, which are written after those of the template.
     pub(crate) fields: &'a [(&'static str, &'a str)],
 }
 
 /// How long a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Length {
-    /// There is none.
+    /// There is no body.
     Nothing,
     Bytes(usize),
-    /// It is still being made.
+    /// The body is still being built.
     Unknown,
 }
 
 impl Template {
+    /// Creates a template from a header.
+    ///
     /// # Errors
     ///
-    /// When the request cannot be written: its path holds a space or a line's end.
+    /// If the request cannot be written, for example because its path contains a space or a line break.
     pub(crate) fn new(header: RequestHeader) -> Result<Self, BError> {
         let mut lines = http_req_header_to_wire(&header)
             .map(Vec::from)
@@ -53,7 +55,7 @@ impl Template {
 }
 
 impl UpstreamRequest<'_> {
-    /// Writes the request for HTTP/1.1.
+    /// Appends the request's head for HTTP/1.1 to `to`.
     pub(crate) fn write(&self, length: Length, to: &mut Vec<u8>) {
         to.extend_from_slice(&self.template.lines);
         for (name, value) in self.fields {
@@ -69,7 +71,7 @@ impl UpstreamRequest<'_> {
         debug_assert!(written.is_ok(), "memory takes every byte");
     }
 
-    /// The request for HTTP/2, which frames a body of unknown length itself.
+    /// Returns the request's header for HTTP/2, which frames a body of unknown length itself.
     pub(crate) fn header(&self, length: Length) -> Result<Box<RequestHeader>, BError> {
         let mut header = Box::new(self.template.header.clone());
         for (name, value) in self.fields {

@@ -1,9 +1,9 @@
-//! How long a server asks to wait.
+//! Reads how long a server asks to wait.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The seconds from now on that a `Retry-After` asks for, which is a number of them or a date (RFC 9110,
-/// 10.2.3); none for a date that has passed. Nothing where it is neither.
+/// Returns the number of seconds from `now` that a `Retry-After` asks for. Its value is a number of seconds
+/// or a date (RFC 9110, 10.2.3). Returns 0 for a date that has passed, and `None` for any other value.
 pub(crate) fn seconds(value: &[u8], now: SystemTime) -> Option<u32> {
     let text = std::str::from_utf8(value.trim_ascii()).ok()?;
     if let Ok(seconds) = text.parse() {

@@ -1,4 +1,4 @@
-//! Carries whole batches to PostHog.
+//! Sends batches to PostHog: whole ones, and streamed ones.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -27,15 +27,16 @@ use crate::proxy::outbound::request::{Template, UpstreamRequest};
 use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost};
 use crate::proxy::outbound::verdict::{BatchVerdict, NoAnswerReason};
 
-/// The maximum of streaming batches of a project in flight. They are as slow as their clients, so
-/// they have a separate limit and cannot use up that of the whole batches.
+/// The maximum number of a project's streamed batches in flight. They are as slow as their clients, so they
+/// have their own limit and cannot use up that of the whole batches.
 const STREAMS: usize = 64;
-/// The most that is read of an answer's body, so that the connection can be used again, in bytes. Capture's
-/// answers have a few dozen bytes.
+/// The limit for reading the body of an answer, in bytes. The body is read so that the connection can be
+/// reused. PostHog's answers have a few dozen bytes.
 const ANSWER: usize = 64 * 1024;
-/// The bytes of a rejection that are stored as its reason.
+/// The number of bytes of a rejection that are stored as its reason.
 const WORDS: usize = 1024;
-/// The time for an answer's body. The status decides; a slow body must not keep the client waiting.
+/// The time limit for the body of an answer. The status alone decides, so a slow body must not make the
+/// client wait.
 const DRIPS: Duration = Duration::from_secs(2);
 
 /// The targets of batches, by the project's name.
@@ -47,14 +48,17 @@ pub(crate) struct Destination {
     envelope: Envelope,
     recipient: Arc<Recipient>,
     client: Client,
-    /// As many as pooled connections: more would open connections that could not be kept.
+    /// The permits for whole batches, as many as pooled connections. Connections above that number would
+    /// not be kept.
     whole: Semaphore,
+    /// The permits for streamed batches.
     streams: Semaphore,
     tally: Arc<BatchCounts>,
     traffic: Arc<Traffic>,
     connections: Arc<ConnectionPool>,
     timeouts: Timeouts,
-    /// The request without what depends on the batch: its length and the client's address.
+    /// The request without the fields that depend on the batch: its length, its encoding and the client's
+    /// address.
     template: Template,
 }
 
@@ -75,23 +79,23 @@ impl Default for Traffic {
 }
 
 impl Traffic {
-    /// Notes the end of a batch: when it began, and its bytes.
+    /// Records the end of a batch, from its beginning and its number of bytes.
     fn note(&self, began: Instant, bytes: usize) {
         self.times.observe(began.elapsed());
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
-/// The verdict on a whole batch, and PostHog's words.
+/// The verdict on a whole batch, and the beginning of PostHog's answer.
 #[derive(Debug)]
 pub(crate) struct BatchAnswer {
     pub(crate) verdict: BatchVerdict,
-    /// The beginning of a refusal.
+    /// The beginning of the answer's body; empty for an accepted batch.
     pub(crate) words: String,
 }
 
 impl BatchAnswer {
-    /// The same for the spool's delivery.
+    /// Converts the answer for the spool's delivery.
     pub(crate) fn for_delivery(&self) -> delivery::Verdict {
         self.verdict.for_delivery(&self.words)
     }
@@ -107,7 +111,7 @@ impl From<BatchVerdict> for BatchAnswer {
 }
 
 impl Destination {
-    /// With counts that continue those of `before`.
+    /// Creates the target for a project. Its counts continue those of `before`.
     pub(crate) fn new(
         project: &Arc<Project>,
         connections: Arc<ConnectionPool>,
@@ -141,7 +145,7 @@ impl Destination {
         })
     }
 
-    /// Whether a destination with these settings would behave the same.
+    /// Returns whether a destination with these settings would behave the same.
     pub(crate) fn is_as_good(
         &self,
         project: &Project,
@@ -161,7 +165,7 @@ impl Destination {
         &self.envelope
     }
 
-    /// The recipient of the events, for the rewriting.
+    /// Returns the recipient of the events, for the rewriting.
     pub(crate) fn recipient(&self) -> &Arc<Recipient> {
         &self.recipient
     }
@@ -171,12 +175,12 @@ impl Destination {
         self.tally.note(&self.project.name, verdict);
     }
 
-    /// PostHog's answers to batches so far.
+    /// Returns the counts of PostHog's answers to batches so far.
     pub(crate) fn tally(&self) -> &Arc<BatchCounts> {
         &self.tally
     }
 
-    /// The way to this project's PostHog, for the metrics.
+    /// Returns the state of the connections to this project's PostHog, for the metrics.
     pub(crate) fn upstream(&self) -> UpstreamState {
         let used = self.client.used();
         UpstreamState {
@@ -189,15 +193,15 @@ impl Destination {
         }
     }
 
-    /// The longest that one read or one write may take.
+    /// Returns the timeout of each read and each write.
     pub(crate) fn patience(&self) -> Duration {
         self.client.patience()
     }
 
     /// Sends a whole batch and returns PostHog's verdict.
     ///
-    /// If the peer has closed a pooled connection, the batch is sent again over a new one. Nothing is sent
-    /// twice over new connections: without an answer the client decides whether to send again, and
+    /// If the peer has closed a pooled connection, the batch is sent again over a new one. No batch is sent
+    /// twice over new connections: if there is no answer, the client decides whether to send it again, and
     /// PostHog recognises the events by their ids.
     pub(crate) async fn deliver(
         &self,
@@ -236,7 +240,7 @@ impl Destination {
         }
     }
 
-    /// Opens a request for a batch that is still being made.
+    /// Opens a request for a batch that is still being built.
     pub(crate) async fn open(
         &self,
         client: Option<IpAddr>,
@@ -265,7 +269,7 @@ impl Destination {
         if let Ok(place) = places.try_acquire() {
             return Ok(place);
         }
-        // Boxed: a permit is nearly always free.
+        // Boxed, because a permit is nearly always free.
         let waiting = tokio::time::timeout(self.client.patience(), places.acquire());
         match Box::pin(waiting).await {
             Ok(Ok(place)) => Ok(place),
@@ -284,8 +288,8 @@ pub(crate) struct OpenBatch<'a> {
 }
 
 impl OpenBatch<'_> {
-    /// Writes the next piece, and waits until PostHog accepts it. Returns the answer if it has come
-    /// already; then it is a rejection.
+    /// Writes the next piece, and waits until the connection takes it. Returns the head of the answer if the
+    /// answer has arrived already; it is then a rejection.
     pub(crate) async fn write(
         &mut self,
         piece: Bytes,
@@ -294,7 +298,7 @@ impl OpenBatch<'_> {
         self.sending.write(piece).await
     }
 
-    /// Waits for an answer that comes before the end of the batch; it is then a refusal.
+    /// Waits for a rejection that arrives before the end of the batch.
     pub(crate) async fn refused(&mut self) -> Result<AnswerHead, NoAnswerReason> {
         self.sending.refused().await
     }
@@ -310,20 +314,20 @@ impl OpenBatch<'_> {
         verdict
     }
 
-    /// Ends the request without ending its body, so that nothing of it is stored.
+    /// Ends the request without ending its body, so that PostHog stores none of it.
     pub(crate) async fn abort(self) {
         self.traffic.note(self.began, self.bytes);
         self.sending.abort().await;
     }
 }
 
-/// The header field with the client's address: nothing else of the client's own request is sent
+/// Returns the header field with the client's address. No other part of the client's own headers is sent
 /// upstream (posthog-ingestion 2.1).
 fn forwarded_for(client: Option<&str>) -> Option<(&'static str, &str)> {
     client.map(|client| ("X-Forwarded-For", client))
 }
 
-/// The content of PostHog's answer.
+/// Reads PostHog's answer.
 async fn read_answer(answering: OpenAnswer<'_>) -> BatchAnswer {
     let verdict = verdict(&answering.head);
     let kept = match verdict {

@@ -14,39 +14,39 @@ use super::broken::{BrokenExchange, ExchangeFailure};
 use super::http1::Http1;
 use super::request::{Length, UpstreamRequest};
 
-/// After each piece of this many bytes, the session checks whether the answer has come already.
+/// After each piece of this many bytes, the session checks whether an answer has arrived already.
 pub(crate) const PIECE: usize = 64 * 1024;
-/// How long an answer may take on a connection that cannot be written to any more.
+/// How long to wait for an answer on a connection to which no more bytes can be written.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A connection with one request on it; for HTTP/2, one stream of a connection.
 ///
-/// The framework's HTTP/2 futures are large, so they are boxed: otherwise every other request would
-/// hold memory for them.
+/// The framework's HTTP/2 futures are large, so they are boxed. Otherwise each HTTP/1.1 request would hold
+/// memory for them too.
 pub(crate) enum UpstreamSession {
     Http1(Box<Http1>),
-    /// The framework's session; never its HTTP/1.1.
+    /// The framework's session, which is never HTTP/1.1 here, and the head of the answer.
     Http2(Box<HttpSession>, Option<AnswerHead>),
 }
 
-/// How far a request came before its answer.
+/// How much of a request was written before its answer arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyWritten {
     All,
-    /// The upstream has refused before the end of the body: half a request is on the connection.
+    /// The upstream has refused the request before the end of its body, so the connection cannot be reused.
     Answered,
 }
 
-/// The error while a request was written.
+/// An error that occurred while a request was written.
 pub(crate) enum RequestFailure {
-    /// It could not be written. There may still be an answer.
+    /// The request could not be written. There may still be an answer.
     Write(BrokenExchange),
     /// The answer could not be read, and the request cannot be sent again.
     Read(BrokenExchange),
 }
 
 impl UpstreamSession {
-    /// Prepares for a request. Each read and each write may take `patience`.
+    /// Prepares for a request. Each read and each write has the timeout `patience`.
     pub(crate) fn begin(&mut self, patience: Duration) {
         match self {
             Self::Http1(session) => session.begin(patience),
@@ -108,7 +108,7 @@ impl UpstreamSession {
         Ok(BodyWritten::All)
     }
 
-    /// Begins a request. Over HTTP/1.1 its head leaves with the first piece of the body.
+    /// Begins a request. Over HTTP/1.1 its head is sent with the first piece of the body.
     pub(crate) async fn send(
         &mut self,
         request: &UpstreamRequest<'_>,
@@ -127,7 +127,7 @@ impl UpstreamSession {
         }
     }
 
-    /// Writes the next piece of a body of unknown length.
+    /// Writes a piece of the body that is not the last one.
     pub(crate) async fn piece(&mut self, piece: Bytes) -> Result<(), RequestFailure> {
         let written = match self {
             Self::Http1(session) => session.piece(&piece).await,
@@ -151,23 +151,23 @@ impl UpstreamSession {
         written.map_err(RequestFailure::Write)
     }
 
-    /// Whether a refusal has come while the body is still being written. An acceptance of half a body
-    /// counts only when the body has ended.
+    /// Returns whether a refusal has arrived while the body is still being written. A success status that
+    /// arrives before the end of the body is not evaluated until the body has ended.
     pub(crate) fn refused_early(&mut self, fields: WantedFields) -> Result<bool, RequestFailure> {
-        // Dropping the read loses nothing: the part of a head that was read stays in the session.
+        // Dropping the read loses no bytes: the part of a head that was read stays in the session.
         if let Some(read) = poll_once(self.read_head(fields)) {
             read.map_err(RequestFailure::Read)?;
         }
         Ok(self.head().is_some_and(|head| !head.status.is_success()))
     }
 
-    /// Waits for a refusal, or for the end of the connection, while nothing is written; without a time
-    /// limit. Dropping this future loses nothing.
+    /// Waits for a refusal, or for the end of the connection, while nothing is written. There is no time
+    /// limit. Dropping this future loses no bytes.
     pub(super) async fn refused(&mut self, fields: WantedFields) -> Result<(), RequestFailure> {
         let read = loop {
             match self {
                 Self::Http1(session) => match session.read_head(fields).await {
-                    // An answer to half a request cannot be late.
+                    // The request is not complete, so a read that times out is not an error.
                     Err(broken) if broken.how == ExchangeFailure::Late => {}
                     read => break read,
                 },
@@ -197,13 +197,13 @@ impl UpstreamSession {
         read.map_err(RequestFailure::Read)?;
         match self.head() {
             Some(head) if !head.status.is_success() => Ok(()),
-            // An acceptance of half a body counts when the body has ended.
+            // A success status is evaluated only when the body has ended.
             _ => std::future::pending().await,
         }
     }
 
-    /// The answer of an upstream that stopped reading: it may have sent the reason before it
-    /// closed.
+    /// Reads the answer of an upstream that stopped reading: it may have sent a refusal before it closed
+    /// the connection. Returns the original error if there is none.
     pub(crate) async fn early_answer(
         &mut self,
         failed: RequestFailure,
@@ -221,7 +221,7 @@ impl UpstreamSession {
         }
     }
 
-    /// Reads up to the final head, unless it has been read already.
+    /// Reads up to the end of the final head, unless that has been read already.
     pub(crate) async fn read_head(&mut self, fields: WantedFields) -> Result<(), BrokenExchange> {
         match self {
             Self::Http1(session) => session.read_head(fields).await,
@@ -237,7 +237,7 @@ impl UpstreamSession {
         }
     }
 
-    /// The head that is no interim one, once it has been read.
+    /// Returns the final head (status 200 or above), or `None` if it has not been read yet.
     pub(crate) fn head(&self) -> Option<&AnswerHead> {
         match self {
             Self::Http1(session) => session.head(),
@@ -252,7 +252,7 @@ impl UpstreamSession {
         }
     }
 
-    /// Reads the next piece of the body; nothing at its end.
+    /// Reads the next piece of the body. Returns `None` at its end.
     pub(crate) async fn read_piece(&mut self) -> Result<Option<Bytes>, BrokenExchange> {
         match self {
             Self::Http1(session) => session.read_piece().await,
@@ -260,7 +260,7 @@ impl UpstreamSession {
         }
     }
 
-    /// Reads the body up to `limit` bytes, and keeps the first `kept` of them.
+    /// Reads the body up to `limit` bytes, and appends to `into` until it holds `kept` bytes.
     pub(crate) async fn read_body(
         &mut self,
         into: &mut Vec<u8>,
@@ -284,7 +284,7 @@ impl UpstreamSession {
     }
 }
 
-/// The head of an answer over HTTP/2; none for an interim one.
+/// Returns the head of an answer over HTTP/2, or `None` for an interim answer (1xx).
 fn head_of(header: &ResponseHeader, fields: WantedFields) -> Option<AnswerHead> {
     if header.status.is_informational() {
         return None;
@@ -299,7 +299,7 @@ fn head_of(header: &ResponseHeader, fields: WantedFields) -> Option<AnswerHead> 
     Some(head)
 }
 
-/// The outcome of a future that is ready now.
+/// Polls a future once. Returns its output if it is ready.
 fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => Some(outcome),

@@ -1,4 +1,4 @@
-//! Where an upstream is: its addresses, resolved in the background, and how to connect to it.
+//! The addresses of an upstream, which are resolved in the background, and how to connect to it.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -14,24 +14,25 @@ use crate::posthog::{Host, Scheme};
 
 use crate::proxy::outbound::keepalive::{KeepAlive, Pooling, Repeat};
 
-/// The same where no address can be connected to.
+/// The age from which known addresses are looked up again if no connection to any of them succeeds.
 const DOUBTFUL: Duration = Duration::from_secs(5);
-/// An answer of the name server is used for this time before a new one is fetched in the background.
+/// How long the answer of a name server is used before a new one is fetched in the background.
 const FRESH: Duration = Duration::from_secs(30);
-/// When the last lookup is older than this (after an idle night), a request waits for a new one.
+/// If the last lookup is older than this, for example after an idle night, a request waits for a new one.
 const STALE: Duration = Duration::from_secs(300);
 /// A name that could not be resolved is not looked up again within this time.
 const PAUSE: Duration = Duration::from_secs(1);
 /// An address that refused a connection is avoided for this time while there are others.
 const AVOID: Duration = Duration::from_secs(30);
-/// Below the 60 seconds after which common load balancers close an idle connection.
+/// How long a connection stays idle in a pool: less than the 60 seconds after which common load balancers
+/// close an idle connection.
 pub(crate) const IDLE: Duration = Duration::from_secs(40);
 
-/// The group key of a connection that no other request may use.
+/// The bit that marks the group key of a connection that no other request may use.
 const ALONE: u64 = 1 << 63;
 
-/// How long the upstreams of proxied requests may take for an answer. The framework counts this
-/// while the client is still uploading (pingora 2.4), so it must be longer than the slowest upload.
+/// How long the upstreams of proxied requests may take to answer. The framework counts the time in which
+/// the client is still uploading too (pingora 2.4), so this must be as long as the slowest upload.
 pub(crate) const SITE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// The timeouts of an upstream.
@@ -43,7 +44,7 @@ pub(crate) struct Timeouts {
     pub(crate) exchange: Duration,
 }
 
-/// A host that requests are sent to.
+/// A host to which requests are sent.
 #[derive(Debug)]
 pub(crate) struct UpstreamHost {
     host: Host,
@@ -60,7 +61,7 @@ enum HostNames {
     Resolved(Arc<Resolver>),
 }
 
-/// Addresses of a host, with a mark on those that failed recently.
+/// The addresses of a host, and until when each is avoided because a connection to it failed.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     list: Vec<ResolvedAddress>,
@@ -71,7 +72,7 @@ pub(crate) struct Addresses {
 #[derive(Debug)]
 struct ResolvedAddress {
     socket: SocketAddr,
-    /// Milliseconds after `Addresses::since` up to which this address is avoided.
+    /// The end of the time in which this address is avoided, in milliseconds after `Addresses::since`.
     avoid_until: AtomicU64,
 }
 
@@ -98,12 +99,13 @@ impl UpstreamHost {
         }
     }
 
-    /// The same, with another rule for its idle connections.
+    /// Replaces the rule for idle connections.
     pub(crate) fn with_keepalive(self, keepalive: KeepAlive) -> Self {
         Self { keepalive, ..self }
     }
 
-    /// Lookups of its name that gave addresses, and those that gave none.
+    /// Returns the number of lookups of the host's name that returned addresses, and the number of those
+    /// that returned none.
     pub(crate) fn lookups(&self) -> (u64, u64) {
         match &self.names {
             HostNames::Literal(_) => (0, 0),
@@ -114,12 +116,13 @@ impl UpstreamHost {
         }
     }
 
-    /// The known lifetime of its idle connections.
+    /// Returns the rule for idle connections.
     pub(crate) fn keepalive(&self) -> &KeepAlive {
         &self.keepalive
     }
 
-    /// The target of connections: two upstreams with the same one may share connections.
+    /// Returns the target of connections: scheme, name and port. Two upstreams with the same target may
+    /// share connections.
     pub(crate) fn identity(&self) -> String {
         let scheme = match self.host.scheme() {
             Scheme::Http => "http",
@@ -132,8 +135,8 @@ impl UpstreamHost {
         self.timeouts
     }
 
-    /// The current addresses. Waits only if none are known, or if they are very old, and never
-    /// longer than the connect timeout.
+    /// Returns the current addresses. Waits only if none are known or if they are very old. A lookup takes
+    /// no longer than the connect timeout.
     pub(crate) async fn addresses(&self) -> Result<Arc<Addresses>, Unresolved> {
         match &self.names {
             HostNames::Literal(addresses) => Ok(Arc::clone(addresses)),
@@ -141,8 +144,8 @@ impl UpstreamHost {
         }
     }
 
-    /// The next address in turn that has not been tried and has not failed recently; a failed one
-    /// if there is no other.
+    /// Returns the next address in turn that is not in `tried` and has not failed recently. If all of them
+    /// have failed recently, returns the next one in turn. Returns `None` if all were tried.
     pub(crate) fn pick(&self, addresses: &Addresses, tried: &[SocketAddr]) -> Option<SocketAddr> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let (before, after) = addresses.list.split_at(turn % addresses.list.len().max(1));
@@ -159,7 +162,7 @@ impl UpstreamHost {
         )
     }
 
-    /// How to connect to one of the addresses: name and verification, timeouts, HTTP version.
+    /// Returns how to connect to one of the addresses: name and verification, timeouts, HTTP version.
     pub(crate) fn peer(&self, address: SocketAddr) -> HttpPeer {
         let tls = self.host.scheme() == Scheme::Https;
         // The server name is the host's and never empty: an empty one turns verification off
@@ -183,18 +186,18 @@ impl UpstreamHost {
             UpstreamHttp::Auto | UpstreamHttp::Http1 => options.set_http_version(1, 1),
             UpstreamHttp::Http2 => options.set_http_version(2, 2),
         }
-        // The default of one stream would open a connection per request.
+        // With the default of one stream, each request would need its own connection.
         options.max_h2_streams = 100;
         // The ping finds a dead connection before the next batch needs it.
         options.h2_ping_interval = Some(Duration::from_secs(15));
         peer
     }
 
-    /// The same for one request, over a pooled connection if that is safe.
+    /// Returns how to connect for one request. It uses a pooled connection only if that is safe.
     pub(crate) fn peer_for(&self, address: SocketAddr, repeat: Repeat) -> HttpPeer {
         let mut peer = self.peer(address);
-        // Connections of different groups are not mixed, so a newer rule does not use the
-        // connections of an older one.
+        // The framework does not share connections between groups, so a request under a new idle time does
+        // not use a connection that was pooled under an older one.
         match self.keepalive.pooling(repeat) {
             Pooling::Shared(idle) => {
                 peer.options.idle_timeout = Some(idle);
@@ -225,19 +228,20 @@ impl Addresses {
         }
     }
 
-    /// Every known address.
+    /// Returns every known address.
     pub(crate) fn all(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.list.iter().map(|address| address.socket)
     }
 
-    /// Whether none of them could be connected to recently: the name may have other addresses by now.
+    /// Returns whether connections to all of them failed recently. The name may then have other addresses
+    /// by now.
     fn has_no_reachable_address(&self) -> bool {
         let now = self.since.elapsed().as_millis() as u64;
         let avoided = |address: &ResolvedAddress| address.avoid_until.load(Ordering::Relaxed) > now;
         self.list.iter().all(avoided)
     }
 
-    /// Remembers that a connection to this address failed.
+    /// Records that a connection to this address failed, so that it is avoided for some time.
     pub(crate) fn avoid(&self, socket: SocketAddr) {
         let until = (self.since.elapsed() + AVOID).as_millis() as u64;
         for address in self.list.iter().filter(|address| address.socket == socket) {
@@ -246,10 +250,10 @@ impl Addresses {
     }
 }
 
-/// Looks a name up and remembers the last good answer.
+/// Looks up a name and stores the last good answer.
 ///
-/// It needs no separate task that would have to be started and stopped with the host proxy: the
-/// first request after the answer has aged starts the next lookup, and uses the old answer.
+/// No separate task has to be started and stopped with the host proxy: the first request after the answer
+/// has become too old starts the next lookup, and uses the old answer.
 #[derive(Debug)]
 struct Resolver {
     name: String,
@@ -285,7 +289,7 @@ impl Resolver {
                 return Ok(known);
             }
         }
-        // Boxed: the name is nearly always known.
+        // Boxed, because the name is nearly always known.
         Box::pin(self.wait(patience)).await
     }
 
@@ -301,7 +305,8 @@ impl Resolver {
                      in use",
                     resolver.name
                 );
-                // The next lookup starts only when this answer would have expired again.
+                // The old addresses are stored as a new answer, so that the next lookup starts only when
+                // that one has become too old.
                 if let Some(known) = resolver.known.load_full() {
                     let sockets = known.list.iter().map(|address| address.socket).collect();
                     resolver
@@ -313,7 +318,7 @@ impl Resolver {
         });
     }
 
-    /// One lookup at a time; requests that come meanwhile share its result.
+    /// Waits for a lookup. Only one runs at a time; requests that arrive meanwhile share its result.
     async fn wait(&self, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
         let mut failed_at = self.waiting.lock().await;
         let known = self.known.load_full();
@@ -357,7 +362,8 @@ impl Resolver {
     }
 }
 
-/// 30 seconds and up to 8 more, so that many processes do not look up at the same moment.
+/// Returns `FRESH` plus a random time of up to 8.2 seconds, so that many processes do not look up at the
+/// same moment.
 fn fresh_for() -> Duration {
     let jitter = crate::proxy::random::random_bits() % 8192;
     FRESH + Duration::from_millis(jitter as u64)
@@ -439,7 +445,7 @@ mod tests {
             .list
             .iter()
             .all(|address| address.socket.ip().is_loopback()));
-        // A label over 63 bytes is refused by every resolver without a question on the network.
+        // Every resolver refuses a label over 63 bytes without a request over the network.
         let long = upstream(&format!("http://{}.invalid", "a".repeat(64)));
         assert_eq!(long.addresses().await.err(), Some(Unresolved));
         assert_eq!(long.addresses().await.err(), Some(Unresolved));

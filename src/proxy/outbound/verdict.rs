@@ -1,5 +1,5 @@
-//! PostHog's answer to a batch, the answer to the client that follows from it, and the advice to
-//! the operator. This is the one place that decides all three.
+//! The verdict on a batch by PostHog's answer, the answer to the client that follows from it, and the
+//! advice to the operator. Only this module decides all three.
 
 use std::time::Duration;
 
@@ -15,13 +15,14 @@ use crate::proxy::limits::log_limit::LogLimit;
 /// The outcome of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BatchVerdict {
-    /// PostHog took it.
+    /// PostHog accepted the batch.
     Accepted,
-    /// PostHog does not take the project key (401 or 403; posthog-ingestion 1.7).
+    /// PostHog refused the project key (401 or 403; posthog-ingestion 1.7).
     KeyRefused(u16),
-    /// PostHog does not take something in the batch, and never will (400 or 413).
+    /// PostHog refused something in the batch, and would refuse it again (400 or 413).
     Refused(u16),
-    /// The server at that address does not take the request; it may not be PostHog.
+    /// The server sent a status that PostHog's ingestion does not send, or a web page with a 2xx status. It
+    /// may not be PostHog.
     Rejected(u16),
     /// PostHog asks to try again (408, 429, 5xx), with its `Retry-After` in seconds.
     Busy {
@@ -35,22 +36,22 @@ pub(crate) enum BatchVerdict {
 /// What happens to the events of a batch that PostHog did not accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fallback {
-    /// Their client gets 503 and retries.
+    /// The client gets 503 and sends them again.
     ClientRetries,
-    /// They are in the spool, or go there.
+    /// The spool stores them, or has stored them already.
     Spooled,
 }
 
 /// Why there was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoAnswerReason {
-    /// The name has no address.
+    /// The host's name could not be resolved.
     Dns,
-    /// No connection.
+    /// No connection could be opened.
     Connect,
-    /// No TLS: most often a certificate that is not trusted for the name.
+    /// The TLS handshake failed, most often because the certificate is not trusted for the name.
     Tls,
-    /// Connected, but nothing came in time.
+    /// The connection was open, but a read or a write took too long.
     Timeout,
     /// The connection was closed before an answer.
     Closed,
@@ -69,10 +70,11 @@ pub(crate) fn is_about_events(verdict: BatchVerdict) -> bool {
 }
 
 impl BatchVerdict {
-    /// From a response's status, media type and `Retry-After`.
+    /// Returns the verdict for a response. `html` states whether its media type is HTML; `retry_after` is in
+    /// seconds.
     ///
-    /// A page of HTML with status 200 comes from a portal or a log-in page, never from capture, which
-    /// answers JSON: to accept it would lose events silently.
+    /// An HTML page with a 2xx status is sent by a portal or a log-in page and never by PostHog's capture,
+    /// which answers with JSON. If it counted as an acceptance, events would be lost silently.
     pub(crate) fn from_response(status: u16, html: bool, retry_after: Option<u32>) -> Self {
         match StatusMeaning::of(status) {
             StatusMeaning::Yes if html => Self::Rejected(status),
@@ -87,7 +89,7 @@ impl BatchVerdict {
         }
     }
 
-    /// PostHog's status; none without an answer.
+    /// Returns the status of the answer (200 for every accepted batch), or `None` without an answer.
     pub(crate) fn status(self) -> Option<u16> {
         match self {
             Self::Accepted => Some(200),
@@ -99,8 +101,8 @@ impl BatchVerdict {
         }
     }
 
-    /// The answer: 200 only if PostHog accepted. All other requests may succeed later, when PostHog
-    /// or the configuration is repaired, so no SDK is made to drop its events.
+    /// Returns the answer to the client: 200 only if PostHog accepted the batch. Every other request may
+    /// succeed later, when PostHog or the configuration is repaired, so its answer asks the SDK to retry.
     pub(crate) fn reply(self) -> Reply {
         let retry_after = match self {
             Self::Accepted => return Reply::Accepted,
@@ -111,7 +113,7 @@ impl BatchVerdict {
         Reply::Busy { retry_after }
     }
 
-    /// The same verdict as the delivery sees it, with the words PostHog used.
+    /// Converts the verdict for the spool's delivery. `words` is the beginning of PostHog's answer.
     pub(crate) fn for_delivery(self, words: &str) -> delivery::Verdict {
         let later = |why: String, retry_after: Option<u32>| delivery::Verdict::TryLater {
             retry_after: retry_after.map(|seconds| Duration::from_secs(seconds.into())),
@@ -119,7 +121,7 @@ impl BatchVerdict {
         };
         match self {
             Self::Accepted => delivery::Verdict::Accepted,
-            // A web page with status 200 is no acceptance.
+            // A web page with a 2xx status is not an acceptance.
             Self::Rejected(status @ 200..=299) => later(format!("a web page with {status}"), None),
             Self::Refused(status) => delivery::Verdict::refused(status, &masked::text(words)),
             Self::Rejected(status) | Self::KeyRefused(status) => {
@@ -133,7 +135,7 @@ impl BatchVerdict {
         }
     }
 
-    /// Logs what happened and what to do, at most once per project and kind in an interval.
+    /// Logs what happened and what to do, at most once per interval for each project and kind of verdict.
     pub(crate) fn report(self, project: &Project, log_limit: &LogLimit, then: Fallback) {
         let Some((kind, advice)) = self.advice() else {
             return;
@@ -153,7 +155,8 @@ impl BatchVerdict {
         }
     }
 
-    /// Its name in the log, and what to do; none for an accepted batch.
+    /// Returns the name of the kind of this verdict, and the advice to the operator. Returns `None` for an
+    /// accepted batch.
     pub(crate) fn advice(self) -> Option<(&'static str, String)> {
         Some(match self {
             Self::Accepted => return None,
@@ -206,7 +209,7 @@ impl BatchVerdict {
 }
 
 impl NoAnswerReason {
-    /// From the error of a connection or of an exchange on it.
+    /// Returns the reason for an error of a connection or of an exchange on it.
     pub(crate) fn from_error(error: &Error) -> Self {
         use ErrorType::*;
         match error.etype() {
@@ -219,7 +222,7 @@ impl NoAnswerReason {
         }
     }
 
-    /// Its name in the log, and what to do.
+    /// Returns the name of this reason, and the advice to the operator.
     pub(crate) fn advice(self) -> (&'static str, String) {
         match self {
             Self::Dns => (

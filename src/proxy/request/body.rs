@@ -1,4 +1,4 @@
-//! The request's body as it arrives: slow clients get time, and the time is bounded.
+//! Reads the body of a request as it arrives. Slow clients get time, but only up to limits.
 
 use std::time::Duration;
 
@@ -12,46 +12,47 @@ use crate::config::RequestLimits;
 
 use crate::proxy::limits::body_rate::BodyRateMeter;
 
-/// The longest silence in the middle of a body.
+/// The longest time without new bytes in the middle of a body.
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
-/// The longest that a whole body may take. It ends clients that send a byte now and then.
+/// The longest time for a whole body. It stops clients that send a byte now and then.
 pub(crate) const WHOLE: Duration = Duration::from_secs(300);
-/// How long the rest of a refused body is read before the answer. A connection that is closed with unread
-/// bytes is reset, and the client might never see why.
+/// How long the rest of a refused body is read before the answer is written. If a connection is closed with
+/// unread bytes, it is reset, and the client may never read the answer.
 pub(crate) const DISCARD_TIME: Duration = Duration::from_secs(2);
-/// How long the rest of a body is read after an answer that did not wait for it: in all, and in one
-/// silence. Web servers use such values.
+/// How long the rest of a body is read after an answer that was sent before its end. Web servers use similar
+/// values.
 const LINGERING: Duration = Duration::from_secs(30);
+/// The longest time without new bytes while the rest of a body is read after the answer.
 const LINGERING_SILENCE: Duration = Duration::from_secs(5);
 
-/// The framework's names for a broken chunk and for broken trailer lines. It does not export the error
-/// kinds themselves.
+/// The framework's names for the errors of an invalid chunk and of invalid trailer lines. It does not export
+/// the error types themselves.
 const INVALID_CHUNKS: [&str; 2] = ["InvalidChunk", "InvalidTrailerEnd"];
 
-/// Why a body did not arrive as a whole.
+/// Why a body did not arrive completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyInterruption {
-    /// The client went away.
+    /// The client closed the connection.
     Gone,
-    /// The chunks of its body are not as HTTP has them.
+    /// The chunks of the body are not valid HTTP.
     Malformed,
     /// The client stopped sending, or took too long.
     Slow,
 }
 
-/// What a client says of the length of its body, before that comes.
+/// The length that a client announces for its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AnnouncedLength {
-    /// Nothing.
+    /// The client announces no length.
     Unknown,
-    /// That of the body itself.
+    /// The length of the body itself.
     OfBody(usize),
-    /// That of what is sent, which is a coding of the body.
+    /// The length of the encoded (for example, compressed) body.
     OfCoding(usize),
 }
 
 impl AnnouncedLength {
-    /// By these headers, and the coding that they name.
+    /// Returns the length that these headers announce. `coding` is the content coding that they name.
     pub(crate) fn of(headers: &HeaderMap, coding: Option<&str>) -> Self {
         let value = headers.get(header::CONTENT_LENGTH);
         let length = value.and_then(|value| value.to_str().ok()?.trim().parse().ok());
@@ -62,7 +63,7 @@ impl AnnouncedLength {
         }
     }
 
-    /// How many bytes are to be sent, if that is known.
+    /// Returns the number of bytes that the client will send, if it is known.
     pub(crate) fn sent(self) -> Option<usize> {
         match self {
             Self::Unknown => None,
@@ -89,11 +90,11 @@ enum Expects {
 }
 
 impl IncomingBody {
-    /// Takes over a request. Only its body is read from here on, so a client that hangs up right
-    /// after it, as browsers do when a page closes, causes no error.
+    /// Takes over a request. From now on only its body is read, so a client that hangs up right after it, as
+    /// browsers do when a page closes, causes no error.
     ///
-    /// `idle` is how long its connection may wait for the next request, in seconds; `limits` bound how
-    /// slowly the body may come.
+    /// `idle` is how long the connection may wait for the next request, in seconds. `limits` contains the
+    /// minimum rate of the body.
     pub(crate) fn begin(session: &mut Session, idle: u64, limits: &RequestLimits) -> Self {
         session.set_read_timeout(Some(SILENCE));
         end_when_idle(session, idle);
@@ -116,12 +117,12 @@ impl IncomingBody {
         }
     }
 
-    /// Bytes of the body so far, before inflation.
+    /// Returns the number of bytes of the body that were read so far, before inflation.
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
-    /// The next bytes, or nothing at the end of the body.
+    /// Reads the next bytes. Returns `None` at the end of the body.
     pub(crate) async fn next(
         &mut self,
         session: &mut Session,
@@ -134,7 +135,7 @@ impl IncomingBody {
                 .map_err(|error| interrupted(&error))?;
         }
         let asked = Instant::now();
-        // Over HTTP/2 the framework itself waits forever.
+        // Over HTTP/2 the framework itself has no time limit.
         let silent = self.deadline.min(asked + SILENCE);
         let until = match self.tempo.patience() {
             Some(patience) => silent.min(asked + patience),
@@ -144,7 +145,7 @@ impl IncomingBody {
         let chunk = match read {
             Ok(Ok(chunk)) => chunk,
             Ok(Err(error)) => {
-                // It is no longer known where the next request would begin.
+                // The position at which the next request would begin is unknown.
                 session.set_keepalive(None);
                 return Err(interrupted(&error));
             }
@@ -157,17 +158,17 @@ impl IncomingBody {
                 return Err(too_slow(session));
             }
         } else {
-            // The interim answer has turned this off, because the body was not through then.
+            // Writing `100 Continue` turned keep-alive off, because the body was not complete then.
             session.set_keepalive(self.keepalive);
         }
         Ok(chunk)
     }
 
-    /// Reads the rest for a bounded time and up to `limit` bytes, so that a client that is still sending
-    /// can read the answer.
+    /// Reads and drops the rest of the body, for a limited time and up to `limit` bytes, so that a client
+    /// that is still sending can read the answer.
     pub(crate) async fn discard(&mut self, session: &mut Session, limit: usize) {
         if self.expects == Expects::Continue || session.is_body_done() {
-            // Such a client reads before it sends.
+            // A client that expects `100 Continue` reads the answer before it sends its body.
             return;
         }
         let mut left = limit;
@@ -185,8 +186,8 @@ impl IncomingBody {
     }
 }
 
-/// Reads on and up to `limit` bytes after an answer that did not wait for the body, so that a client
-/// that sends all of it first finds the answer, and not a connection that was reset.
+/// Reads up to `limit` more bytes of the body after an answer that was sent before its end. A client that
+/// sends its whole body before it reads then gets the answer and not a connection reset.
 pub(crate) async fn linger(session: &mut Session, limit: usize) {
     let mut left = limit;
     let reading = async {
@@ -198,26 +199,26 @@ pub(crate) async fn linger(session: &mut Session, limit: usize) {
             }
         }
     };
-    // The rest is not read: the client then sees a reset.
+    // After this time the rest is not read, and the client may see a connection reset.
     let _ = tokio::time::timeout(LINGERING, reading).await;
 }
 
-/// Ends the connection when no further request comes within `idle` seconds: the framework would keep a
-/// used connection forever (pingora 2.4). A connection that is to be closed stays so.
+/// Ends the connection if no further request arrives within this number of seconds. The framework would keep
+/// a used connection forever (pingora 2.4). A connection that is already to be closed is not changed.
 pub(crate) fn end_when_idle(session: &mut Session, seconds: u64) {
     if session.get_keepalive() == Some(0) {
         session.set_keepalive(Some(seconds));
     }
 }
 
-/// Ends the connection of a client that is too slow with the answer to it.
+/// Closes the connection of a client that is too slow after its answer.
 fn too_slow(session: &mut Session) -> BodyInterruption {
     session.set_keepalive(None);
     BodyInterruption::Slow
 }
 
-/// Ends an answer that the client does not read for `unread`, and stops reading the rest of a body
-/// that the answer did not wait for. The framework would wait forever for both.
+/// Sets two time limits that the framework does not have by default: it aborts an answer that the client
+/// does not read for `unread`, and limits the time for reading the rest of a body after its answer.
 pub(crate) fn end_when_stuck(session: &mut Session, unread: Duration) {
     session.set_write_timeout(Some(unread));
     session.set_total_drain_timeout(Some(LINGERING));

@@ -1,5 +1,5 @@
-//! A client's request and the writer of its answer, over a connection that the framework reads
-//! or this process itself (`listen/direct.rs`).
+//! A client's request and the writer of its answer. Either the framework reads the connection, or this
+//! process does so itself (`listen/direct.rs`).
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -19,17 +19,17 @@ use crate::site::head::{split_target, RequestHead};
 use crate::proxy::reply;
 use crate::proxy::request::body::{BodyInterruption, IncomingBody};
 
-/// What the connection itself shows about a client.
+/// The facts about a client that its connection shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectionFacts {
-    /// The peer's address; none over a Unix socket.
+    /// The peer's address; `None` over a Unix socket.
     pub(crate) peer: Option<IpAddr>,
     /// The transport on which the request arrived.
     pub(crate) transport: Transport,
 }
 
 impl ConnectionFacts {
-    /// That of a request which the framework has read.
+    /// Returns the facts about the connection of a request that the framework has read.
     pub(crate) fn of(session: &Session) -> Self {
         let ours = session.digest();
         Self::new(
@@ -38,7 +38,7 @@ impl ConnectionFacts {
         )
     }
 
-    /// With this other end, over TLS or not.
+    /// Creates the facts from the address of the peer. `tls` states whether the connection uses TLS.
     pub(crate) fn new(peer: Option<&SocketAddr>, tls: bool) -> Self {
         let peer = peer.and_then(SocketAddr::as_inet);
         Self {
@@ -53,39 +53,40 @@ impl ConnectionFacts {
 
 /// One request that this process reads and answers.
 pub(crate) trait Exchange: Send {
-    /// The request's head.
+    /// Returns the request's head.
     fn head(&self) -> &Parts;
 
-    /// The requested authority, with or without a port.
+    /// Returns the requested authority, with or without a port.
     fn authority(&self) -> Option<&str>;
 
-    /// What the connection itself shows about the client.
+    /// Returns the facts about the client that the connection shows.
     fn wire(&self) -> ConnectionFacts;
 
-    /// The next bytes of the body; nothing at its end.
+    /// Reads the next bytes of the body. Returns `None` at its end.
     ///
     /// # Errors
     ///
-    /// When the body does not arrive as a whole.
+    /// If the body does not arrive completely.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyInterruption>> + Send;
 
-    /// Bytes of the body so far, before inflation.
+    /// Returns the number of bytes of the body that were read so far, before inflation.
     fn received(&self) -> u64;
 
-    /// Reads the rest for a bounded time and up to `limit` bytes, so that a client that is still sending
-    /// can read the answer.
+    /// Reads and drops the rest of the body, for a limited time and up to `limit` bytes, so that a client
+    /// that is still sending can read the answer.
     fn discard(&mut self, limit: usize) -> impl Future<Output = ()> + Send;
 
-    /// Ends the connection after this request.
+    /// Closes the connection after this request.
     fn end_connection(&mut self);
 
-    /// Whether the process or the server shuts down, so that this answer is the connection's last.
+    /// Returns whether the process or the server shuts down. This answer is then the last one of the
+    /// connection.
     fn is_leaving(&self) -> bool;
 
     /// Writes the answer, with the exact length of its body.
     fn answer(&mut self, answer: Answer) -> impl Future<Output = Result<(), ClientGone>> + Send;
 
-    /// The status of the answer, once it was written.
+    /// Returns the status of the answer, or `None` before the answer was written.
     fn status(&self) -> Option<StatusCode>;
 }
 
@@ -93,12 +94,12 @@ pub(crate) trait Exchange: Send {
 #[derive(Debug)]
 pub(crate) struct ClientGone(pub(crate) String);
 
-/// How the framework reads a request.
+/// The limits for reading a request through the framework.
 #[derive(Clone, Copy)]
 pub(crate) struct ReadLimits<'a> {
-    /// How long its connection waits for the next one, in seconds.
+    /// How long the connection waits for the next request, in seconds.
     pub(crate) idle_seconds: u64,
-    /// How fast and how large it has to be.
+    /// The configured limits. Only the minimum rate of the body is used here.
     pub(crate) limits: &'a RequestLimits,
 }
 
@@ -109,7 +110,7 @@ pub(crate) struct FrameworkRequest<'s> {
 }
 
 impl<'s> FrameworkRequest<'s> {
-    /// Takes over a request, which comes and ends like this.
+    /// Takes over a request and applies these limits to it.
     pub(crate) fn new(session: &'s mut Session, framing: ReadLimits<'_>) -> Self {
         let incoming = IncomingBody::begin(session, framing.idle_seconds, framing.limits);
         Self { session, incoming }
@@ -161,7 +162,7 @@ impl Exchange for FrameworkRequest<'_> {
     }
 }
 
-/// The head of a request, as the checks see it.
+/// Returns the head of a request for the checks.
 pub(crate) fn head(session: &Session) -> RequestHead<'_> {
     let head = session.req_header();
     RequestHead {
@@ -173,8 +174,8 @@ pub(crate) fn head(session: &Session) -> RequestHead<'_> {
     }
 }
 
-/// The requested authority: that of the target (HTTP/2, or a whole address in HTTP/1), else that of
-/// the header. The framework keeps a whole address out of `uri`.
+/// Returns the requested authority: that of the request target (HTTP/2, or an absolute URL in HTTP/1), or by
+/// default that of the `Host` header. The framework does not store an absolute URL in `uri`.
 pub(crate) fn authority(head: &RequestHeader) -> Option<&str> {
     if let Some(authority) = head.uri.authority() {
         return Some(authority.as_str());

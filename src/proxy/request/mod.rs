@@ -1,4 +1,4 @@
-//! A client's request: its connection, its body and who sends it.
+//! A client's request: its connection, its body and its sender.
 
 pub(crate) mod body;
 pub(crate) mod exchange;

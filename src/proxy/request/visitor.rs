@@ -1,5 +1,5 @@
-//! What the headers of a request show about its visitor: cookies, tracking signals, and the form of
-//! the answer.
+//! Reads from the headers of a request what they show about its visitor: cookies, tracking signals, the
+//! client's address, and the browser's transport.
 
 use std::net::IpAddr;
 
@@ -14,11 +14,11 @@ use crate::site::forwarding_headers::PeerTrust;
 use crate::proxy::client::{self, X_FORWARDED_FOR, X_FORWARDED_PROTO};
 use crate::proxy::request::exchange::ConnectionFacts;
 
-/// The largest `Cookie` header that is read, in bytes; most servers take no more either.
+/// The limit for the cookies of a request together, in bytes. Most servers accept no more either.
 const COOKIE_BYTES: usize = 16 * 1024;
 
-/// The cookies of a request as one list: HTTP/2 sends them one by one (RFC 9113, 8.2.3). None if
-/// there are none, or too many.
+/// Returns the cookies of a request as one list, because HTTP/2 sends them one by one (RFC 9113, 8.2.3).
+/// Returns `None` if there are no cookies, or more than `COOKIE_BYTES`.
 pub(crate) fn cookies(headers: &HeaderMap) -> Option<String> {
     let values = || headers.get_all(header::COOKIE).iter();
     let length: usize = values().map(|value| value.len() + 2).sum();
@@ -26,7 +26,7 @@ pub(crate) fn cookies(headers: &HeaderMap) -> Option<String> {
         return None;
     }
     let mut all = String::with_capacity(length);
-    // A cookie that is not text is none of those that are read.
+    // Values that are not text are skipped: Hedgerow reads no cookies that are not text.
     for value in values().filter_map(|value| value.to_str().ok()) {
         if !all.is_empty() {
             all.push_str("; ");
@@ -36,27 +36,27 @@ pub(crate) fn cookies(headers: &HeaderMap) -> Option<String> {
     Some(all)
 }
 
-/// The client of a request, worked out once for each request.
+/// The client of a request, determined once for each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Caller {
     /// The peer's address, if it has one.
     pub(crate) peer: Option<IpAddr>,
     /// Whether the peer's headers about its clients are believed.
     pub(crate) trust: PeerTrust,
-    /// The client's address; none over a Unix socket.
+    /// The client's address; `None` over a Unix socket.
     pub(crate) address: Option<IpAddr>,
-    /// The same, as the receiver of the request may know it.
+    /// The client's address in the form that the receiver of the request may get.
     pub(crate) shown: Option<IpAddr>,
     /// The tracking signals of the visitor's browser, if the configuration applies them.
     pub(crate) signals: Signals,
-    /// The browser's transport: as a trusted proxy reports it, otherwise as this process sees it.
+    /// The browser's transport: the one that a trusted proxy reports, or by default that of the connection.
     pub(crate) transport: Transport,
-    /// Whether the proxies on the way agree about it.
+    /// Whether the proxies between the browser and this process agree about the transport.
     pub(crate) word: ProxyAgreement,
 }
 
 impl Caller {
-    /// The client that sends these headers over this connection.
+    /// Determines the client that sends these headers over this connection.
     pub(crate) fn new(
         wire: ConnectionFacts,
         headers: &HeaderMap,
@@ -92,8 +92,9 @@ impl Caller {
         }
     }
 
-    /// Whether these headers come from a proxy in front that should most likely be trusted, and is not. Clients on the open network write `X-Forwarded-For` as they like; from an inner address
-    /// it is most often the proxy's.
+    /// Returns whether these headers are most likely from a proxy that should be trusted but is not in the
+    /// configuration. Clients on the open network can send any `X-Forwarded-For`; if the peer has an
+    /// internal address, a proxy has most likely set it.
     pub(crate) fn is_probably_a_trusted_proxy(&self, headers: &HeaderMap) -> bool {
         self.trust == PeerTrust::Untrusted
             && self.peer.is_some_and(is_inner)
@@ -115,17 +116,17 @@ fn signals(headers: &HeaderMap, privacy: &Privacy) -> Signals {
     }
 }
 
-/// Whether the proxies on a request's way agree.
+/// Whether the proxies between the browser and this process agree about the transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProxyAgreement {
-    /// They do, or there is one at most.
+    /// The proxies agree, or there is at most one.
     One,
-    /// The proxies disagree: the browser, or a proxy further out, reported something else.
+    /// The proxies disagree.
     Several,
 }
 
-/// The transport in `X-Forwarded-Proto`. Each proxy that adds to the list reports how the request
-/// came to it, so the first value is the browser's.
+/// Reads the transport in `X-Forwarded-Proto`. Each proxy appends the transport on which it received the
+/// request, so the first value is the browser's.
 fn transport_in(headers: &HeaderMap) -> (Option<Transport>, ProxyAgreement) {
     let values = headers.get_all(X_FORWARDED_PROTO).iter();
     let mut said = values

@@ -1,6 +1,6 @@
 //! A real Segment account in addition to PostHog: Hedgerow forwards the original requests to it and
-//! downloads its settings. Delivery to PostHog never waits for it; only the first settings of a
-//! page do.
+//! downloads its settings. Delivery to PostHog never waits for the account. Only a request for settings
+//! that are not cached yet waits for it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -29,16 +29,16 @@ use crate::proxy::outbound::ConnectionPool;
 use crate::proxy::random::random_bits;
 use crate::proxy::reply;
 
-/// Requests to Segment that are on their way at once.
+/// The maximum number of requests to Segment in flight at once.
 const AT_ONCE: usize = 64;
 /// The time limit for a request to Segment.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a page's first settings wait for the account's.
+/// How long a request waits for the account's settings if they are not cached.
 const FIRST: Duration = Duration::from_secs(2);
-/// Number of write keys whose settings are cached: with `write_keys: any` each client may name
+/// The maximum number of write keys whose settings are cached. With `write_keys: any` each client may send
 /// another key.
 const COPIES: usize = 64;
-/// The largest settings and the largest code of a destination, in bytes.
+/// The limit for any answer of the account, such as settings or the code of a destination, in bytes.
 const LARGEST: usize = 4 << 20;
 
 /// The outcome of a request that was forwarded to Segment.
@@ -51,7 +51,7 @@ pub(crate) enum CopyOutcome {
     Withheld,
 }
 
-/// The outcome of the requests of all accounts, those of earlier configurations among them.
+/// The outcomes of the requests of all accounts, including the accounts of earlier configurations.
 #[derive(Debug, Default)]
 pub(crate) struct SegmentAccounts {
     counts: [AtomicU64; 5],
@@ -73,7 +73,7 @@ impl SegmentAccounts {
         }
     }
 
-    /// Requests that are neither delivered nor dropped yet.
+    /// Returns the number of requests that are neither delivered nor dropped yet.
     pub(crate) fn under_way(&self) -> usize {
         self.under_way.load(Ordering::Acquire)
     }
@@ -110,7 +110,7 @@ pub(crate) struct OriginalRequest {
     _place: QueuePermit,
 }
 
-/// A place in the queue for one request of this size. Dropping it releases the place.
+/// A place in the queue for one request and this number of bytes. Dropping it releases the place.
 struct QueuePermit {
     account: Arc<SegmentAccount>,
     bytes: usize,
@@ -155,17 +155,19 @@ impl Drop for QueuePermit {
     }
 }
 
-/// The body of a request that may be forwarded, collected while it is rewritten. A body that does not
-/// fit into the queue is dropped at once, so that slow uploads cannot hold more than the queue allows.
+/// The body of a request that may be forwarded. It is collected while the request is rewritten. A body that
+/// does not fit into the queue is dropped at once, so that slow uploads cannot hold more than the queue
+/// allows.
 pub(crate) struct RequestCopy {
+    /// The place in the queue; `None` if the queue is full.
     place: Option<QueuePermit>,
     pieces: Vec<Bytes>,
-    /// Where the request has its key; a request without one gets the account's.
+    /// Where the request has its write key. A request without one gets the account's key.
     key: KeyFrom,
 }
 
 impl RequestCopy {
-    /// For a request that may be forwarded to this account.
+    /// Creates an empty copy of a request that may be forwarded to this account.
     pub(crate) fn new(account: &Arc<SegmentAccount>) -> Self {
         Self {
             place: QueuePermit::take(account),
@@ -174,7 +176,7 @@ impl RequestCopy {
         }
     }
 
-    /// Keeps a piece. It shares the bytes that were read, without a copy.
+    /// Appends a piece of the body. It shares the bytes that were read and does not copy them.
     pub(crate) fn push(&mut self, piece: &Bytes) {
         let Some(place) = &mut self.place else {
             return;
@@ -188,7 +190,7 @@ impl RequestCopy {
         }
     }
 
-    /// Says where the request had its key.
+    /// Records where the request had its write key.
     pub(crate) fn set_key(&mut self, key: KeyFrom) {
         self.key = key;
     }
@@ -208,8 +210,8 @@ fn joined(mut pieces: Vec<Bytes>) -> Bytes {
 }
 
 impl OriginalRequest {
-    /// The request to forward for this call. `client` is the visitor's address, masked if
-    /// configured. `None` if the queue is full, which is counted.
+    /// Creates the request to forward for this call. `client` is the visitor's address, masked if
+    /// configured. Returns `None` if the call is not forwarded, or if the queue is full; a full queue is counted.
     pub(crate) fn new(
         account: &SegmentAccount,
         call: Recognised,
@@ -248,7 +250,7 @@ impl OriginalRequest {
 }
 
 impl SegmentAccount {
-    /// With the connections to its two hosts.
+    /// Creates an account with the connections to its two hosts.
     pub(crate) fn new(
         forward: &Forward,
         [api, cdn]: [Arc<ConnectionPool>; 2],
@@ -274,12 +276,13 @@ impl SegmentAccount {
         }
     }
 
-    /// The key under which the account knows what pages send, if it is not the one they load with.
+    /// Returns the account's own write key, if it is configured. The account's settings are requested with
+    /// it, and requests that have no key get it.
     pub(crate) fn write_key(&self) -> Option<&WriteKey> {
         self.forward.write_key.as_ref()
     }
 
-    /// Whether an account with these settings would behave the same.
+    /// Returns whether an account with these settings would behave the same.
     pub(crate) fn is_as_good(&self, forward: &Forward, connect: Duration) -> bool {
         self.forward == *forward && self.connect == connect
     }
@@ -288,7 +291,7 @@ impl SegmentAccount {
         self.forward.device_mode
     }
 
-    /// Counts a request, and logs it if Segment does not get it.
+    /// Counts the outcome of a request. Logs it if Segment did not accept the request.
     pub(crate) fn count(&self, fate: CopyOutcome) {
         if let Some(counter) = self.accounts.counts.get(fate as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -304,7 +307,7 @@ impl SegmentAccount {
         }
     }
 
-    /// Forwards a request in a separate task, which the client does not wait for.
+    /// Forwards a request in a separate task. The client does not wait for it.
     pub(crate) fn send(self: &Arc<Self>, original: OriginalRequest) {
         let account = Arc::clone(self);
         tokio::spawn(async move { account.deliver(&original).await });
@@ -352,9 +355,9 @@ impl SegmentAccount {
         }
     }
 
-    /// The account's settings for a key: the cached copy, which is refreshed in the background. The
-    /// first time, the caller waits a little for it; without a copy, the caller generates settings
-    /// itself.
+    /// Returns the account's settings for a key: the cached copy, which is refreshed in the background. If
+    /// there is no copy yet, waits up to `FIRST` for it. If this returns `None`, the caller generates
+    /// settings itself.
     pub(crate) async fn settings(self: &Arc<Self>, write_key: &str) -> Option<Value> {
         let copy = {
             let mut copies = lock(&self.copies);
@@ -371,7 +374,8 @@ impl SegmentAccount {
             if settings_copy(age, failed) == SettingsCopy::Fresh {
                 return before.settings;
             }
-            // One download at a time: a request that comes meanwhile gets the cached copy.
+            // Marked as failed until the download succeeds, so that only one runs at a time. Requests that
+            // arrive meanwhile get the cached copy.
             copy.failed = Some(Instant::now());
             before
         };
@@ -414,7 +418,7 @@ impl SegmentAccount {
         Some(settings)
     }
 
-    /// The code of a destination that runs in the page, from Segment's CDN.
+    /// Fetches the code of a destination that runs in the page from Segment's CDN.
     pub(crate) async fn destination(&self, path: &str, request: &HeaderMap) -> Option<Answer> {
         if self.forward.device_mode == DeviceMode::Removed {
             return None;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::segment::recognise;
 
-/// An account behind a port on which nothing listens.
+/// An account whose hosts have a port on which nothing listens.
 fn account(bounds: QueueBounds) -> Arc<SegmentAccount> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let host = format!("http://{}", listener.local_addr().unwrap());
@@ -50,7 +50,7 @@ fn the_queue_keeps_its_limit_and_counts_released_requests() {
     assert!(original(&account, &[b'x'; 41]).is_none(), "too large");
     let second = original(&account, &[b'x'; 40]).unwrap();
     assert!(original(&account, b"").is_none(), "too many");
-    // An upload under way holds its place as well.
+    // An unfinished upload takes a place too.
     drop(first);
     let mut slow = RequestCopy::new(&account);
     slow.push(&Bytes::from_static(&[b'x'; 60]));

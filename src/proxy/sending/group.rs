@@ -1,9 +1,9 @@
-//! `mode: group`: the requests of a project leave together, and each client is answered when its
-//! events are safe.
+//! `mode: group`: sends the requests of a project together, and answers each client when its events are
+//! safe.
 //!
-//! No task waits for requests: the first one sets a timer, and a separate task sends each group, so
-//! that a client that hangs up does not end the delivery of other clients' events. One timer for
-//! all requests limits how long a request may wait, so no request needs its own timer.
+//! No task waits for requests: the first request sets a timer. A separate task sends each group, so that
+//! a client that hangs up does not end the delivery of other clients' events. One timer for all requests
+//! limits how long they wait, so no request needs its own timer.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -28,15 +28,15 @@ use crate::proxy::outbound::verdict::{is_about_events, BatchVerdict, Fallback, N
 use crate::proxy::sending::upload_error::UploadError;
 use crate::proxy::spool::backlog::{AcceptedBy, ProjectSpool};
 
-/// Groups of a project under way at once. Requests that come while this many groups
-/// wait for their answers leave in larger groups afterwards.
+/// The maximum number of a project's groups in flight. Requests that arrive while this many groups wait for
+/// their answers are sent afterwards in larger groups.
 const UNDER_WAY: usize = 64;
 
-/// The outcome of a request. `Ok`: its events are stored or accepted, except those that PostHog
-/// rejects for good while it accepts others of the group.
+/// The outcome of a request. `Ok` means that its events are stored or accepted, except the listed ones:
+/// PostHog rejects these for good while it accepts others of the group.
 type GroupOutcome = Result<(AcceptedBy, Vec<RefusedEvent>), UploadError>;
 
-/// The requests of one project that wait to leave together.
+/// Collects the requests of one project and sends them in groups.
 pub(crate) struct RequestGrouper {
     destination: Arc<Destination>,
     spool: Option<ProjectSpool>,
@@ -48,7 +48,7 @@ struct GrouperState {
     queue: Queue<QueuedRequest>,
     /// Fires when the next request is due.
     timer: Timer,
-    /// Fires when one has waited too long.
+    /// Fires when the oldest request has waited too long.
     patience: Timer,
 }
 
@@ -62,13 +62,13 @@ enum Timer {
 pub(crate) struct GroupedRequest {
     /// The batch in its envelope.
     pub(crate) batch: Bytes,
-    /// The positions of its events, if they were noted.
+    /// The positions of its events, if they were recorded.
     pub(crate) outline: Option<BatchOutline>,
     /// The facts about its events.
     pub(crate) bearing: BatchFacts,
-    /// When the request arrived, and its client's address as PostHog may see it.
+    /// When the request arrived, and its client's address in the form that PostHog may get.
     pub(crate) arrived: Received,
-    /// Its share of the memory budget of all requests; released when its bytes are dropped.
+    /// Its share of the memory budget of all requests. It is released after the request was answered.
     pub(crate) held: Reservation,
 }
 
@@ -78,8 +78,8 @@ struct QueuedRequest {
     ticket: PendingAnswer,
 }
 
-/// The part of a request that stays while its events are in a group: above all, the receiver of its
-/// answer.
+/// The part of a request that is stored until the request is answered. It contains the channel to the
+/// waiting client.
 struct PendingAnswer {
     arrived: Received,
     outline: Option<BatchOutline>,
@@ -88,7 +88,7 @@ struct PendingAnswer {
 }
 
 impl PendingAnswer {
-    /// The events of the request's own batch, for the spool.
+    /// Returns the events of the request's own batch, for the spool.
     fn events(&self, batch: &Bytes) -> Result<Vec<SpooledEvent>, SpoolError> {
         SpooledEvent::of_written(batch, self.outline.as_ref(), self.arrived)
     }
@@ -99,13 +99,13 @@ impl PendingAnswer {
     }
 }
 
-/// One request of a group, and the position of its events in the group's batch.
+/// One request of a group, and the byte range of its events in the group's batch.
 struct GroupPart {
     place: Range<usize>,
     ticket: PendingAnswer,
 }
 
-/// A group under way, as one batch.
+/// A group in flight, as one batch.
 struct GroupBatch {
     batch: Bytes,
     parts: Vec<GroupPart>,
@@ -113,7 +113,7 @@ struct GroupBatch {
 }
 
 impl RequestGrouper {
-    /// The requests of this project, if its mode is `group`.
+    /// Creates the grouper of this project. Returns `None` if its mode is not `group`.
     pub(crate) fn of(
         delivery: &config::DeliveryConfig,
         destination: &Arc<Destination>,
@@ -140,9 +140,10 @@ impl RequestGrouper {
         }))
     }
 
-    /// Lets a request leave with others and waits until its events are safe.
+    /// Sends a request together with others, and waits until its events are safe.
     ///
-    /// The request waits for its turn no longer than for a place among the batches in flight.
+    /// The request waits in the queue no longer than `Destination::patience`. The wait for a permit has the
+    /// same limit.
     pub(crate) async fn deliver(self: &Arc<Self>, request: GroupedRequest) -> GroupOutcome {
         let (answer, answered) = oneshot::channel();
         self.enter(request, answer);
@@ -150,8 +151,8 @@ impl RequestGrouper {
         answered.await.unwrap_or_else(|_| Err(self.no_answer()))
     }
 
-    /// The outcome of a request whose group ended silently, which happens only when the process
-    /// ends.
+    /// Returns the outcome of a request whose group ended without an answer. This happens only when the
+    /// process ends.
     fn no_answer(&self) -> UploadError {
         match self.spool {
             Some(_) => UploadError::Spool,
@@ -185,10 +186,11 @@ impl RequestGrouper {
         self.send_due(state, looks, now);
     }
 
-    /// Sends every group that may leave, and sets the timer for those that still wait.
+    /// Sends every group that may leave (only for `QueueCheck::WhoMayLeave`), and sets the timers for the
+    /// requests that still wait.
     ///
-    /// Nothing is spawned under the lock: a runtime that ends drops a task at once, and a group
-    /// that is dropped takes the lock.
+    /// No task is spawned under the lock: a runtime that ends drops a new task at once, and dropping a group
+    /// takes the lock.
     fn send_due(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, GrouperState>,
@@ -240,7 +242,7 @@ impl RequestGrouper {
         let mut state = self.lock();
         state.patience = Timer::Idle;
         let late = state.queue.withdraw(self.destination.patience(), now);
-        // Those that are left are managed again.
+        // Sets the timers for the requests that are left.
         self.send_due(state, QueueCheck::WhenToLook, now);
         for entry in late {
             let grouper = Arc::clone(self);
@@ -304,8 +306,8 @@ impl RequestGrouper {
         verdict
     }
 
-    /// Halves a group that PostHog rejects and no spool can store: each client gets the outcome of
-    /// its own events.
+    /// Halves a group that PostHog rejects when there is no spool to store it. Each client gets the outcome
+    /// of its own events.
     async fn halve(&self, load: GroupBatch, verdict: BatchVerdict) {
         let destination = &self.destination;
         let without = deliver_without(destination, &load.batch, load.client, verdict);
@@ -318,7 +320,7 @@ impl RequestGrouper {
                         let place = culprit.event.as_ptr() as usize;
                         part.contains(&place.wrapping_sub(batch.as_ptr() as usize))
                     };
-                    // They come in the order of their events.
+                    // The rejected events are in the order of the batch.
                     let own = std::iter::from_fn(|| culprits.next_if(is_of_it));
                     Ok((AcceptedBy::PostHog, own.collect()))
                 });
@@ -339,14 +341,16 @@ impl RequestGrouper {
     }
 }
 
-/// The reason to check the queue.
+/// Whether a check of the queue also sends groups.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum QueueCheck {
+    /// Send the groups that may leave now, and set the timers.
     WhoMayLeave,
+    /// Only set the timers.
     WhenToLook,
 }
 
-/// The timer that sends groups. However its task ends, the timer is marked idle again.
+/// The timer that sends groups. When its task ends for any reason, the timer is marked idle again.
 struct TimerGuard(Option<Arc<RequestGrouper>>);
 
 impl TimerGuard {
@@ -368,9 +372,9 @@ impl Drop for TimerGuard {
     }
 }
 
-/// The timer of requests that wait too long. It fires long after most of them have left, and keeps
-/// no request alive: a waiting request belongs to the group that it waits for, or to the other
-/// timer.
+/// The timer for requests that wait too long. It fires long after most of them have left, so it holds only
+/// a weak reference to the grouper. The group in flight or the other timer, for which a request waits, holds
+/// a strong one.
 struct LingerTimer(Weak<RequestGrouper>);
 
 impl LingerTimer {
@@ -390,7 +394,8 @@ impl Drop for LingerTimer {
     }
 }
 
-/// A group under way. However it ends, requests that wait for its persons may leave afterwards.
+/// The delivery of a group. When it ends for any reason, requests that wait for the persons of the group may
+/// leave.
 struct GroupDelivery {
     grouper: Arc<RequestGrouper>,
     finished: Option<Finished>,
@@ -412,7 +417,7 @@ impl Drop for GroupDelivery {
         };
         let mut state = self.grouper.lock();
         state.queue.finish(finished);
-        // The runtime ends: nothing can be sent any more.
+        // Without a runtime the process ends, and no group can be sent.
         if tokio::runtime::Handle::try_current().is_ok() {
             self.grouper
                 .send_due(state, QueueCheck::WhoMayLeave, Instant::now());
@@ -444,13 +449,13 @@ impl GroupBatch {
         }
     }
 
-    /// One request as a separate batch.
+    /// Returns the events of one request as a separate batch.
     fn batch_of(&self, envelope: &Envelope, part: &GroupPart) -> Bytes {
         let events = self.batch.get(part.place.clone()).unwrap_or_default();
         Bytes::from(envelope.wrap(events))
     }
 
-    /// All events, each with when its request arrived.
+    /// Returns all events, each with the time at which its request arrived.
     fn events(&self, envelope: &Envelope) -> Result<Vec<SpooledEvent>, SpoolError> {
         let mut all = Vec::new();
         for part in &self.parts {
@@ -460,7 +465,7 @@ impl GroupBatch {
         Ok(all)
     }
 
-    /// Tells the clients, in order, the outcome of the events in their place.
+    /// Answers the clients in order. `outcome` returns the outcome for the byte range of a client's events.
     fn answer_all(self, mut outcome: impl FnMut(&Range<usize>) -> GroupOutcome) {
         for GroupPart { place, ticket } in self.parts {
             ticket.answer_all(outcome(&place));

@@ -1,4 +1,4 @@
-//! Batches and requests on their way out: alone, together with others, or to a Segment account.
+//! Sends batches to PostHog, streamed or in groups, and forwards requests to a Segment account.
 
 pub(crate) mod account;
 pub(crate) mod group;

@@ -1,4 +1,4 @@
-//! A batch that leaves while it is being made, for bodies larger than the window.
+//! Sends a batch while it is being built, for bodies larger than the window.
 
 use std::net::IpAddr;
 
@@ -13,8 +13,8 @@ use crate::proxy::outbound::verdict::BatchVerdict;
 pub(crate) struct Outgoing<'a>(OpenBatch<'a>);
 
 impl<'a> Outgoing<'a> {
-    /// Opens a request over a new connection: it cannot be repeated after the first write, so it
-    /// must not use a pooled connection that the peer has closed.
+    /// Opens a request over a new connection. Such a request cannot be repeated after its first write, so it
+    /// must not use a pooled connection that the peer may have closed.
     pub(crate) async fn open(
         destination: &'a Destination,
         client: Option<IpAddr>,
@@ -23,8 +23,8 @@ impl<'a> Outgoing<'a> {
         opened.map(Self).map_err(BatchVerdict::Unreachable)
     }
 
-    /// Writes the next piece, waiting for PostHog to take it. Fails with PostHog's answer if
-    /// it has come already; do not call it again after that.
+    /// Writes the next piece, and waits until the connection takes it. Returns PostHog's refusal as an error
+    /// if it has arrived already. Do not call this again after an error.
     pub(crate) async fn write(&mut self, piece: Vec<u8>) -> Result<(), BatchVerdict> {
         match self.0.write(Bytes::from(piece)).await {
             Ok(None) => Ok(()),
@@ -33,8 +33,8 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// Waits for PostHog's refusal of a body that has not ended. Dropping this future loses nothing; do not
-    /// use the request again once it has returned.
+    /// Waits for PostHog's refusal of a body that has not ended. Dropping this future loses no bytes. Do not
+    /// use the request again after this has returned.
     pub(crate) async fn refused(&mut self) -> BatchVerdict {
         match self.0.refused().await {
             Ok(head) => verdict(&head),
@@ -47,7 +47,7 @@ impl<'a> Outgoing<'a> {
         self.0.finish(Bytes::from(piece)).await
     }
 
-    /// Ends the request without ending its body, so that PostHog stores nothing of it.
+    /// Ends the request without ending its body, so that PostHog stores none of it.
     pub(crate) async fn abort(self) {
         self.0.abort().await;
     }

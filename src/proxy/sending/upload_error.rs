@@ -1,4 +1,4 @@
-//! Why an upload stopped, and how its client is answered.
+//! Why an upload stopped, and the answer to its client.
 
 use crate::rewrite::RewriteError;
 use crate::segment::{BodyError, Reply, RequestRefusal};
@@ -20,9 +20,9 @@ pub(crate) enum UploadError {
     KeyRate,
     /// All requests together hold as much memory as `limits.memory` allows.
     Memory,
-    /// PostHog did not take a batch.
+    /// PostHog did not accept a batch.
     Verdict(BatchVerdict),
-    /// PostHog did not take a batch, or was not asked, and the spool could not keep it.
+    /// PostHog did not accept a batch, or the batch was not sent, and the spool could not store it.
     Spool,
 }
 
@@ -60,7 +60,7 @@ impl From<BudgetExhausted> for UploadError {
 }
 
 impl UploadError {
-    /// The answer; none when the client is gone.
+    /// Returns the answer, or `None` if the client has closed the connection.
     pub(crate) fn reply(self) -> Option<Reply> {
         let refusal = match self {
             Self::Client(BodyInterruption::Gone) => return None,
@@ -101,7 +101,8 @@ impl UploadError {
 }
 
 impl UploadError {
-    /// The code of a permanent rejection, as the client gets it; `None` if a retry may succeed.
+    /// Returns the code of a permanent rejection, as the client gets it. Returns `None` if a retry may
+    /// succeed, or if the client has closed the connection.
     pub(crate) fn refusal_code(self) -> Option<&'static str> {
         match self.reply()? {
             Reply::Refused(RequestRefusal::Malformed { code, .. }) => Some(code),
