@@ -24,7 +24,7 @@ pub const ACCESS: &str = "hedgerow::access";
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Returns the number of lines that were dropped since the start, because nobody read the log or it could
+/// Returns the number of lines that were dropped since the start, because no process read the log or it could
 /// not be written.
 pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
@@ -111,7 +111,7 @@ impl Drop for LastLines {
             command = full;
             std::thread::sleep(Duration::from_millis(5));
         }
-        // The time limit lets the process exit even if nobody reads the log.
+        // The time limit lets the process exit even if no process reads the log.
         let _ = finished.recv_timeout(end.saturating_duration_since(Instant::now()));
     }
 }

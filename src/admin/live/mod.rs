@@ -43,7 +43,7 @@ pub enum Visibility {
     /// The text may be shown.
     Shown,
     /// Only the parts that were sent to PostHog may be shown: the configuration removes the other parts,
-    /// because nobody may see them.
+    /// because no page may show them.
     Redacted,
 }
 
