@@ -93,7 +93,7 @@ fn trial_call(config: &Config, addresses: &[SocketAddr]) -> Option<String> {
     let route = config.routes.iter().find(is_segment)?;
     let (listener, address) = config.listen.iter().zip(addresses).next()?;
     let scheme = scheme(listener.tls.is_some());
-    let mut options = String::new();
+    let (mut options, mut with) = (String::new(), "");
     if listener.tls.is_some() {
         options.push_str(" -k");
     }
@@ -106,6 +106,8 @@ fn trial_call(config: &Config, addresses: &[SocketAddr]) -> Option<String> {
     } = &route.action
     {
         options.push_str(" -u WRITE_KEY:");
+        // The log never contains a key.
+        with = ", with one of the route's write keys in the place of WRITE_KEY";
     }
     let mut to = *address;
     if to.ip().is_unspecified() {
@@ -117,7 +119,7 @@ fn trial_call(config: &Config, addresses: &[SocketAddr]) -> Option<String> {
     let path = route.path.to_string();
     let path = path.trim_end_matches('/');
     Some(format!(
-        "try it: curl -i{options} {scheme}://{to}{path}/v1/track -d \
+        "try it{with}: curl -i{options} {scheme}://{to}{path}/v1/track -d \
          '{{\"userId\":\"test\",\"event\":\"Hello\"}}'"
     ))
 }

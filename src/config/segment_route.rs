@@ -343,7 +343,7 @@ fn forward(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Option<Fo
 }
 
 /// Checks whether the account recognises the write key of the events. Segment answers 200 for an unknown
-/// key, so nobody would notice the mistake.
+/// key, so the mistake would stay unnoticed.
 fn check_keys(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,

@@ -21,7 +21,7 @@ fn bomb(bytes: usize) -> Vec<u8> {
 
 /// It used to be unpacked to its end, and no other request of its thread was served meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_that_inflates_without_end_is_cut_off_and_stops_nobody() {
+async fn a_page_that_inflates_without_end_is_cut_off_and_delays_no_other_request() {
     let packed = bomb(256 << 20);
     let size = packed.len();
     let site = Recorder::that(move |request| {

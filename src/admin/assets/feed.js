@@ -55,13 +55,13 @@ export class Feed {
     const answer = await fetch(`/live?after=${this.seen}${find}`, { cache: 'no-store' });
     if (!answer.ok) throw new Error(answer.status === 401 ? 'reload the page to enter the token again' : `status ${answer.status}`);
     const news = await answer.json();
-    // A search that has been changed meanwhile asks anew.
+    // A search that has been changed meanwhile is requested again.
     if (asked === this.#found) this.take(news);
   }
 
   take({ latest, recorded, unseen, entries }) {
     if (latest < this.seen || recorded < this.highest) {
-      // Another process: its numbers begin anew.
+      // Another process: its numbers start again.
       this.rows = [];
       this.byNumber.clear();
       this.highest = 0;

@@ -1,5 +1,5 @@
-//! The positions of the parts of each written event. The rewriter records them, so that no one has to
-//! parse the events a second time.
+//! The positions of the parts of each written event. The rewriter records them, so that the spool does
+//! not parse the events a second time.
 
 use std::borrow::Cow;
 use std::ops::Range;

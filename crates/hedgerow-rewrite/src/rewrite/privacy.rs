@@ -75,7 +75,7 @@ pub enum Pseudonym {
     #[default]
     Event,
     /// An id for each visitor and day (UTC), so that visitors can be counted. It is keyed with the secret:
-    /// nobody without the secret can identify the visitor or connect two days.
+    /// a reader without the secret can neither identify the visitor nor link two days.
     Day,
 }
 

@@ -1,4 +1,4 @@
-//! The parsing cases of JSONTestSuite, by their public names. Their contents were written anew from
+//! The parsing cases of JSONTestSuite, by their public names. Their contents were written again from
 //! the names.
 
 /// Names, and texts that are too long for the table.

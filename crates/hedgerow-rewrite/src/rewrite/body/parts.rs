@@ -116,7 +116,7 @@ pub(super) enum Streaming {
 pub(super) enum EnvelopeGuess {
     /// The path names a batch.
     Expected,
-    /// The path names one message, and no one has checked yet whether the body is a batch nevertheless.
+    /// The path names one message, but the body may still be a batch: it is not checked yet.
     Possible,
     /// The body is being searched for a `batch`.
     Sought,

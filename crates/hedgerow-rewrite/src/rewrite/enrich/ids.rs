@@ -337,8 +337,8 @@ mod tests {
             }
         }
         assert!(plain > 50, "{plain}");
-        for nobody in ILLEGAL.iter().chain(ILLEGAL_IN_ANY_CASE).chain(NOTHING) {
-            assert!(!is_plainly_usable(nobody.as_bytes()), "{nobody}");
+        for placeholder in ILLEGAL.iter().chain(ILLEGAL_IN_ANY_CASE).chain(NOTHING) {
+            assert!(!is_plainly_usable(placeholder.as_bytes()), "{placeholder}");
         }
     }
 

@@ -214,10 +214,10 @@ impl Context {
             return;
         }
         self.clear();
-        scanner.on_its_own(|scanner| self.scan_anew(scanner));
+        scanner.on_its_own(|scanner| self.rescan(scanner));
     }
 
-    fn scan_anew(&mut self, scanner: &mut Scanner<'_, '_>) {
+    fn rescan(&mut self, scanner: &mut Scanner<'_, '_>) {
         if scanner.peek() != Some(b'{') {
             self.value = Some(scanner.any());
             return;

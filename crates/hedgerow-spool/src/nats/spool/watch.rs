@@ -29,7 +29,7 @@ const NEAR: Duration = Duration::from_secs(2);
 /// How often the process connects again while the servers forbid the login to receive their answers.
 /// The login may have the right by then, and the client requests the subscription only when it
 /// connects.
-const ANEW: Duration = Duration::from_secs(15);
+const RECONNECT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// A notice from the leader to the other processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ pub(super) async fn look(
     let mut looked: Option<Instant> = None;
     let mut condition = Usability::Unknown;
     let mut payload = None;
-    let mut anew = Instant::now();
+    let mut reconnected_at = Instant::now();
     let mut book = None;
     loop {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
@@ -138,10 +138,10 @@ pub(super) async fn look(
             let reason = measured.err().filter(|_| is_reported);
             inner.set_unusable(reason.map(|error| error.to_string()));
             let is_deaf = inner.connection.denials().of_answers().is_some();
-            if is_reported && is_deaf && anew.elapsed() >= ANEW {
-                anew = Instant::now();
+            if is_reported && is_deaf && reconnected_at.elapsed() >= RECONNECT_INTERVAL {
+                reconnected_at = Instant::now();
                 if let Err(error) = inner.connection.client.force_reconnect().await {
-                    log::debug!("the connection could not be made anew: {error}");
+                    log::debug!("cannot reconnect: {error}");
                 }
             }
             clock.look();

@@ -1,6 +1,6 @@
 //! The spool's own time, by which it measures the age of its events.
 //!
-//! Somebody can set the time of day; events that were acknowledged a moment ago would then be a year old.
+//! The time of day can be set; events that were acknowledged a moment ago would then be a year old.
 //! So the age of an event counts only the time during which a process had the spool open. The thread
 //! writes the spool's time to the file at intervals. While no process runs, no event grows older.
 
@@ -60,7 +60,7 @@ impl SpoolClock {
         self.base = (time, at);
     }
 
-    /// Checks the time of day, and logs if somebody has set it.
+    /// Checks the time of day, and logs if it was set.
     pub(super) fn look(&mut self) {
         self.watch.look();
     }

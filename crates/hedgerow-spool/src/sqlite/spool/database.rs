@@ -110,8 +110,8 @@ impl Database {
         Ok(database)
     }
 
-    /// Returns whether the file of this connection is still the file at its path. If somebody has deleted
-    /// it, everything that is written to it is lost.
+    /// Returns whether the file of this connection is still the file at its path. If it was deleted,
+    /// everything that is written to it is lost.
     pub(crate) fn is_in_place(&self) -> bool {
         inode(&self.file).is_ok_and(|inode| inode == self.inode)
     }
