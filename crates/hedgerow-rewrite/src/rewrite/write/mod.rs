@@ -138,7 +138,7 @@ fn write_piece(out: &mut EventWriter<'_>, piece: Piece<'_>, text: &[u8]) {
 
 /// Values among the caller's properties that change other properties.
 #[derive(Debug, Default)]
-struct Given {
+struct MovedValues {
     url: Option<Value>,
     utm_name: Option<Value>,
     browser: Option<Value>,
@@ -146,7 +146,7 @@ struct Given {
 
 /// The caller's values that are replaced, because they are not usable or not in their normal form.
 #[derive(Debug, Default)]
-struct Yielding {
+struct ReplacedValues {
     /// The caller's `$ip` is not usable, and another address is known.
     ip: bool,
     /// The caller's `$set` is not an object, and the context's traits replace it.
@@ -176,11 +176,11 @@ struct Properties<'o, 'b, 'p, 't> {
     prefixed: Prefixed,
     /// The context's values that have been written to a property of their own.
     mapped: Mapped,
-    given: Given,
+    moved: MovedValues,
     /// The properties written since the first value of the campaign was skipped as not usable: they may
     /// replace a skipped value. None if no value was skipped.
     campaign_left: Option<Names>,
-    yielding: Yielding,
+    replaced: ReplacedValues,
     group: Option<VisitorGroup<'p>>,
     /// The caller's groups whose entries are in `aside.part`.
     looked_into: Option<Option<Value>>,
@@ -243,16 +243,16 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             let value = callers.has(name).then(|| named(entries, name)).flatten();
             value.filter(|value| is_truthy(*value, text))
         };
-        let given = Given {
+        let moved_values = MovedValues {
             url: truthy(name!("url")),
             utm_name: truthy(name!("utm_name")),
             browser: truthy(name!("browser")),
         };
         let mut taken = Names::default();
         for (moved, property) in [
-            (given.url, name!("$current_url")),
-            (given.utm_name, name!("utm_campaign")),
-            (given.browser, name!("$browser")),
+            (moved_values.url, name!("$current_url")),
+            (moved_values.utm_name, name!("utm_campaign")),
+            (moved_values.browser, name!("$browser")),
         ] {
             if moved.is_some() {
                 taken.add(property);
@@ -286,9 +286,9 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             taken,
             prefixed: Prefixed::of(entries, text),
             mapped: Mapped::default(),
-            given,
+            moved: moved_values,
             campaign_left: None,
-            yielding: Yielding::default(),
+            replaced: ReplacedValues::default(),
             group,
             looked_into: None,
             changes_persons: plan.changes_persons(source),
@@ -307,7 +307,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     fn write(&mut self) -> (usize, usize) {
         let start = self.out.at();
         if self.is_enriched() {
-            self.yielding = Yielding {
+            self.replaced = ReplacedValues {
                 ip: self.yields_ip(),
                 set: self.yields_set(),
                 groups: self.respells_groups(),
@@ -405,7 +405,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     #[inline(always)]
     fn caller_has(&self, key: Name) -> bool {
         debug_assert!(self.caching == ContextWriting::No || context_cache::is_asked(key));
-        self.callers.has(key) && !self.is_yielding(key)
+        self.callers.has(key) && !self.context_replaces(key)
     }
 
     /// Returns the caller's value of a key.
@@ -417,12 +417,12 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
 
     /// Whether another value replaces the caller's value of a key.
     #[inline(always)]
-    fn is_yielding(&self, key: Name) -> bool {
+    fn context_replaces(&self, key: Name) -> bool {
         const IP: Name = name!("$ip");
         const SET: Name = name!("$set");
         match key {
-            IP => self.yielding.ip,
-            SET => self.yielding.set,
+            IP => self.replaced.ip,
+            SET => self.replaced.set,
             _ => false,
         }
     }
@@ -450,8 +450,8 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     /// The same as [`caller_has`](Self::caller_has), also for a key that is not a known name.
     fn caller_has_any(&self, key: &str) -> bool {
         find(self.entries, self.source.text, key).is_some_and(|_| match key {
-            "$ip" => !self.yielding.ip,
-            "$set" => !self.yielding.set,
+            "$ip" => !self.replaced.ip,
+            "$set" => !self.replaced.set,
             _ => true,
         })
     }

@@ -133,17 +133,17 @@ impl<'t> Properties<'_, '_, '_, 't> {
         }
         self.copy(
             name!("$current_url"),
-            self.given.url,
+            self.moved.url,
             ValueOrigin::Fixed("properties.url"),
         );
         self.copy(
             name!("utm_campaign"),
-            self.given.utm_name,
+            self.moved.utm_name,
             ValueOrigin::Fixed("properties.utm_name"),
         );
         self.copy(
             name!("$browser"),
-            self.given.browser,
+            self.moved.browser,
             ValueOrigin::Fixed("properties.browser"),
         );
     }
@@ -240,13 +240,13 @@ impl<'t> Properties<'_, '_, '_, 't> {
     fn gives_way_by_name(&self, name: Name) -> bool {
         match name {
             DISTINCT_ID | LIB => true,
-            URL | CURRENT_URL => self.given.url.is_some(),
-            UTM_CAMPAIGN => self.given.utm_name.is_some(),
-            BROWSER => self.given.browser.is_some(),
-            GROUPS => self.group.is_some() || self.yielding.groups,
-            IP => self.yielding.ip,
+            URL | CURRENT_URL => self.moved.url.is_some(),
+            UTM_CAMPAIGN => self.moved.utm_name.is_some(),
+            BROWSER => self.moved.browser.is_some(),
+            GROUPS => self.group.is_some() || self.replaced.groups,
+            IP => self.replaced.ip,
             SCREEN_NAME => self.plan.kind == Kind::Screen,
-            SET => self.plan.kind == Kind::Identify || self.yielding.set,
+            SET => self.plan.kind == Kind::Identify || self.replaced.set,
             ANON_DISTINCT_ID => self.plan.anon_distinct_id != Piece::Absent,
             _ => false,
         }
@@ -436,7 +436,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     fn is_outdone(&self, target: ContextValue) -> bool {
         match target {
             ContextValue::Ip => self.settled.ip.is_some(),
-            ContextValue::CurrentUrl => self.given.url.is_some(),
+            ContextValue::CurrentUrl => self.moved.url.is_some(),
             ContextValue::DeviceType => {
                 self.is_enriched() && self.inputs.mapping.device_type == DeviceTypes::PostHog
             }
