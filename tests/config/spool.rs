@@ -71,7 +71,12 @@ fn every_mistake_in_a_spool_on_nats_has_its_place() {
         ),
         (
             "delivery: {spool: {nats: {url: \"tls://a\", certificate: gone.pem, key: gone.key}}}",
-            &[(6, 71, "delivery.spool.nats.key", "holds no PEM private key")],
+            &[(
+                6,
+                71,
+                "delivery.spool.nats.key",
+                "contains no PEM private key",
+            )],
         ),
         (
             "delivery: {spool: {nats: {}}}",

@@ -125,12 +125,12 @@ impl NatsSpool {
         match looked.recv_timeout(patience) {
             Ok(FirstLook::Done) => {}
             Ok(FirstLook::Hopeless) => log::warn!(
-                "the distributed spool's waiting events are not known, and waiting does not help: \
-                 events that arrive now may overtake them"
+                "Hedgerow does not know which events wait in the distributed spool: new events may \
+                 overtake them"
             ),
             Err(_) => log::warn!(
-                "the distributed spool did not report its waiting events within {} s: events that \
-                 arrive now may overtake them",
+                "the distributed spool did not report its waiting events within {} s: new events \
+                 may overtake them",
                 patience.as_secs()
             ),
         }
@@ -200,7 +200,7 @@ impl NatsSpoolInner {
             .replace(now.clone())
             .is_some_and(|before| before != now)
         {
-            log::error!("the spool's stream was deleted, with its waiting events");
+            log::error!("the spool's stream was deleted, and with it the waiting events");
             // The new stream numbers its messages from the start.
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
             own.clear();
@@ -372,8 +372,8 @@ impl Store for NatsSpool {
             DeadLetterResult::TooLarge => {
                 // This event must not delay the events after it.
                 log::error!(
-                    "project {project}: an event that PostHog refuses is larger than a dead letter \
-                     may be; it is dropped"
+                    "project {project}: PostHog refuses an event that is too large for a dead letter; \
+                     Hedgerow drops it"
                 );
                 Counters::add(&self.inner.counters.dead_letters_evicted, 1);
             }
