@@ -35,6 +35,8 @@ use crate::site::head::is_plain;
 
 /// Heads with more fields go to the framework.
 const FIELDS: usize = 64;
+/// The room for the fields that are passed on; most heads have fewer.
+const USUAL: usize = 12;
 /// The most digits of a length; no accepted body needs more.
 const DIGITS: usize = 12;
 /// How much of a body is read at once, in bytes.
@@ -82,20 +84,22 @@ impl DirectIntake {
             return DirectResult::Not(begun);
         }
         let begun = begun.freeze();
-        let Some(call) = DirectCall::read(&begun) else {
-            return DirectResult::Not(begun.into());
-        };
         let active = self.hedgerow.current();
-        let path = call.parts.uri.path();
-        let Some((route, tail)) = active.routes.find(call.host(), path) else {
-            drop(call);
+        let choose = |host: Option<&str>, path: &str| {
+            let (route, tail) = active.routes.find(host, path)?;
+            let RouteAction::Segment(segment) = &route.does else {
+                return None;
+            };
+            let fields = match segment.files.account {
+                // Segment gets more of the head.
+                Some(_) => PassedFields::All,
+                None => PassedFields::Usual,
+            };
+            Some(((segment, route.number, path.len() - tail.len()), fields))
+        };
+        let Some((call, (segment, number, tail_at))) = DirectCall::read(&begun, choose) else {
             return DirectResult::Not(begun.into());
         };
-        let RouteAction::Segment(segment) = &route.does else {
-            drop(call);
-            return DirectResult::Not(begun.into());
-        };
-        let tail_at = path.len() - tail.len();
         drop(begun);
         self.hedgerow.begin(&active);
         let mut exchange = DirectExchange {
@@ -112,7 +116,7 @@ impl DirectIntake {
             status: None,
         };
         // Boxed: idle connections do not hold the memory for a request.
-        let intake = Intake::new(&active, segment, route.number);
+        let intake = Intake::new(&active, segment, number);
         Box::pin(intake.serve(&mut exchange, tail_at)).await;
         match exchange.follows {
             NextRequest::Another => DirectResult::Answered,
@@ -131,9 +135,44 @@ struct DirectCall {
     came: Bytes,
 }
 
+/// The fields of a head that are passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PassedFields {
+    All,
+    /// All but those of browsers that say nothing about a Segment call.
+    Usual,
+}
+
+impl PassedFields {
+    fn include(self, name: &str) -> bool {
+        self == Self::All || !is_unused(name)
+    }
+}
+
+/// Whether a field says nothing about a Segment call. Browsers send a dozen of them with each call.
+fn is_unused(name: &str) -> bool {
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    match name.len() {
+        6 if is("accept") || is("pragma") => true,
+        7 if is("referer") => true,
+        12 if is("content-type") => true,
+        13 if is("cache-control") => true,
+        15 if is("accept-encoding") || is("accept-language") => true,
+        // `Sec-Fetch-Mode`, `Sec-CH-UA` and others.
+        _ => {
+            let begins = name.get(..4);
+            begins.is_some_and(|begins| begins.eq_ignore_ascii_case("sec-")) && !is("sec-gpc")
+        }
+    }
+}
+
 impl DirectCall {
-    /// Parses a head that can be read in only one way. Returns `None` for every other head.
-    fn read(begun: &Bytes) -> Option<Self> {
+    /// Parses a head that can be read in only one way. Returns `None` for every other head, and if `choose`
+    /// returns `None` for its host and path. `choose` also decides which fields are passed on.
+    fn read<T>(
+        begun: &Bytes,
+        choose: impl FnOnce(Option<&str>, &str) -> Option<(T, PassedFields)>,
+    ) -> Option<(Self, T)> {
         let mut fields = [MaybeUninit::uninit(); FIELDS];
         let mut request = httparse::Request::new(&mut []);
         let parsed = request.parse_with_uninit_headers(begun, &mut fields).ok()?;
@@ -167,30 +206,30 @@ impl DirectCall {
         }
         let length = number(length?)?;
         let came = begun.slice(end..);
-        if came.len() > length || !is_plain(target.as_bytes(), host?) {
+        let host = host?;
+        if came.len() > length || !is_plain(target.as_bytes(), host) {
             return None;
         }
-        let mut headers = HeaderMap::with_capacity(request.headers.len());
-        for field in request.headers.iter() {
+        let uri = Uri::from_maybe_shared(begun.slice_ref(target.as_bytes())).ok()?;
+        let (chosen, passed) = choose(std::str::from_utf8(host).ok(), uri.path())?;
+        let fields = request.headers.iter();
+        let mut headers = HeaderMap::with_capacity(request.headers.len().min(USUAL));
+        for field in fields.filter(|field| passed.include(field.name)) {
             let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
             let value = HeaderValue::from_maybe_shared(begun.slice_ref(field.value)).ok()?;
             headers.append(name, value);
         }
-        let uri = Uri::from_maybe_shared(begun.slice_ref(target.as_bytes())).ok()?;
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = Method::POST;
         parts.uri = uri;
         parts.version = Version::HTTP_11;
         parts.headers = headers;
-        Some(Self {
+        let call = Self {
             parts,
             length,
             came,
-        })
-    }
-
-    fn host(&self) -> Option<&str> {
-        self.parts.headers.get(header::HOST)?.to_str().ok()
+        };
+        Some((call, chosen))
     }
 }
 
