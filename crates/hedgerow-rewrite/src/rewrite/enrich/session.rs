@@ -9,7 +9,6 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
-use super::millis;
 use super::uuid7::{Uuid7, SESSION_LIMIT};
 use crate::posthog::ProjectId;
 use crate::rewrite::time::Timestamp;
@@ -100,7 +99,7 @@ impl SenderClock {
     /// because libraries stamp a message before they look for its session.
     fn is_within(self, start: i64) -> bool {
         const BEFORE: i64 = 60 * 1000;
-        let since = millis(self.made).saturating_sub(start);
+        let since = self.made.millis().saturating_sub(start);
         (-BEFORE..=SESSION_LIMIT).contains(&since)
     }
 }
@@ -147,13 +146,13 @@ impl PosthogJsSession {
     /// session must have begun before the message was made. When the message was sent, its last
     /// activity must have been at most 30 minutes ago and its start at most 24 hours ago.
     pub fn of(&self, clock: SenderClock) -> Option<Uuid7> {
-        let since = |time: f64| millis(clock.sent) as f64 - time;
+        let since = |time: f64| clock.sent.millis() as f64 - time;
         // The session may have been active later than the message: the cookie is as recent as the
         // request.
         let is_active =
             (-(SESSION_LIMIT as f64)..=IDLE_LIMIT as f64).contains(&since(self.last_activity));
         let runs = is_active && since(self.start) <= SESSION_LIMIT as f64;
-        (runs && clock.is_within(millis(self.id.time()))).then_some(self.id)
+        (runs && clock.is_within(self.id.time().millis())).then_some(self.id)
     }
 }
 
@@ -182,7 +181,7 @@ pub fn explicit_session(value: &str, visitor: &str, clock: SenderClock) -> Optio
             Uuid7::derived(Timestamp::from_millis(start), "session", &parts)?
         }
     };
-    clock.is_within(millis(id.time())).then_some(id)
+    clock.is_within(id.time().millis()).then_some(id)
 }
 
 #[cfg(test)]
@@ -331,7 +330,7 @@ mod tests {
     #[test]
     fn a_ready_session_id_is_taken_as_it_is() {
         let id = Uuid7::parse(ID).unwrap();
-        let begun = clock(millis(id.time()));
+        let begun = clock(id.time().millis());
         assert_eq!(explicit_session(ID, "anon-1", begun), Some(id));
         assert_eq!(explicit_session(&ID.to_uppercase(), "", begun), Some(id));
     }
