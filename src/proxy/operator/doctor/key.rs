@@ -1,5 +1,5 @@
-//! Checks whether PostHog has a project with a key. Its capture answers 200 to every key of the right
-//! form, and drops events with a key of another region. The configuration that posthog-js requests exists
+//! Checks whether PostHog has a project with a key. PostHog answers 200 to events with every key of the right
+//! form, and drops those whose key is of another region. The configuration that posthog-js requests exists
 //! only for real keys (posthog-ingestion 6.6).
 
 use bytes::Bytes;
@@ -48,8 +48,9 @@ async fn look_up_key(project: &Project, host: &Host, config: &Config) -> Option<
     }
 }
 
-/// Returns the warnings for projects whose key PostHog's cloud does not know. `doctor` does not ask
-/// self-hosted PostHogs, because older versions lack this endpoint.
+/// Returns the warnings of `run` for projects whose key PostHog's cloud does not know. `run` does not
+/// ask self-hosted PostHogs, because older versions lack this endpoint. `doctor` asks them too, with
+/// [`examine`], and reports an unknown key there only as a notice.
 pub async fn unknown_keys(config: &Config) -> Vec<String> {
     let mut said = Vec::new();
     for project in &config.projects {

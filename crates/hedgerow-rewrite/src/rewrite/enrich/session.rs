@@ -1,8 +1,9 @@
 //! Finds the session of an event in the data that clients send (mapping 5.3).
 //!
-//! The sources, in this order: `$session_id` in the properties (checked with [`Uuid7::parse`] and
-//! [`Uuid7::covers`]); posthog-js's cookie of the same site; a session that another library put
-//! into the message. [`super::edge_session`] makes the edge's own sessions.
+//! The sources, in this order: `$session_id` in the properties (sent as it is, without a check);
+//! posthog-js's cookie of the same site; a session that another library put into the message. An event
+//! gets a session of the last two only if it belongs to that session, by the sender's clock.
+//! [`super::edge_session`] makes the edge's own sessions.
 
 use std::borrow::Cow;
 
