@@ -13,7 +13,7 @@ use simdutf8::basic::from_utf8;
 use super::arrival::Recipient;
 use super::group_types::NotedGroups;
 use super::json::Shape;
-use super::json::{repair, Cleanliness, EventBuffer, Malformed, Scratch, Workbench};
+use super::json::{repair, Cleanliness, Malformed, Scratch, Workbench};
 use super::mapping::Integrations;
 use super::merge::{merge, MergeTree};
 use super::message::{Context, Message, MessagePart};
@@ -50,8 +50,6 @@ pub(super) struct Converter {
     merged_text: String,
     aside: MessagePart,
     noted_groups: NotedGroups,
-    /// The event that is being written.
-    buffer: EventBuffer,
     /// The copy of an event from which values had to be removed.
     scrubbed: Vec<u8>,
     /// The memory for the next body, while no body is held.
@@ -92,7 +90,6 @@ impl Converter {
         texts
             + self.body.capacity()
             + self.workbench.held()
-            + self.buffer.held()
             + self.context_cache.held()
             + self.idle.as_ref().map_or(0, ClientContext::held)
             + self.scratch.held()
@@ -144,7 +141,8 @@ impl Converter {
         self.context_cache.forget();
     }
 
-    /// Converts the message at the start of `text`, and appends its event to `out`.
+    /// Converts the message at the start of `text`, and appends its event to `out`. If there is no event,
+    /// `out` may end with a part of one.
     pub(super) fn convert(
         &mut self,
         request: &mut RequestContext<'_>,
@@ -247,7 +245,6 @@ impl Converter {
         };
         let memory = EventBuffers {
             behind,
-            buffer: &mut self.buffer,
             scrubbed: &mut self.scrubbed,
             context_cache: (which, &mut self.context_cache),
             aside: &mut self.aside,

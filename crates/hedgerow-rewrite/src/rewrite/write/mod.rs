@@ -22,8 +22,7 @@ use super::event_plan::{EventPlan, Piece};
 use super::explain::{Trace, ValueOrigin};
 use super::group_types::{GroupTypes, NotedGroups};
 use super::json::{
-    is_truthy, name, write_string, Chunk, Entry, EventBuffer, EventWriter, Name, Names, Output,
-    Scratch, Value,
+    is_truthy, name, write_string, Chunk, Entry, EventWriter, Name, Names, Output, Scratch, Value,
 };
 use super::library::LibraryKind;
 use super::mapping::{Mapping, Mode};
@@ -68,9 +67,9 @@ pub(super) struct Written {
     pub(super) sixth_group_type: Option<String>,
 }
 
-/// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`.
+/// Appends the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`.
 pub(super) fn write_event(
-    (buffer, aside): (&mut EventBuffer, WriteScratch<'_>),
+    (out, aside): (&mut Vec<u8>, WriteScratch<'_>),
     inputs: WriteInputs<'_>,
     plan: &EventPlan<'_>,
     settled: &Settled<'_>,
@@ -79,13 +78,12 @@ pub(super) fn write_event(
 ) -> Written {
     let text = source.text;
     static PROPERTIES: Chunk = Chunk::of([b",", b"\"properties\":", b""]);
-    // Most of a message is written unchanged, and some parts twice.
-    let mut out = EventWriter::new(buffer, text.len() + text.len() / 2 + 1024);
+    let mut out = EventWriter::new(out);
     let mut head: [u8; 9 + 37] = *b"{\"uuid\":\"........-....-....-....-............\"";
     head[9..45].copy_from_slice(&settled.uuid.text());
     out.array(&head);
     let mut event = out.at();
-    if plan.event != Piece::Absent {
+    if !plan.event.is_absent() {
         out.chunk(name!("event").entry());
         event = out.at();
         write_piece(&mut out, plan.event, text);
@@ -324,7 +322,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         }
         self.write_constants();
         let mut distinct_id = self.out.at();
-        if self.plan.distinct_id != Piece::Absent {
+        if !self.plan.distinct_id.is_absent() {
             self.key(
                 name!("distinct_id"),
                 ValueOrigin::Fixed(self.plan.distinct_id_from),
@@ -337,7 +335,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             name!("$lib"),
             ValueOrigin::Fixed("always Segment, as in PostHog's own destination"),
         );
-        self.out.extend_from_slice(b"\"Segment\"}");
+        self.out.array(b"\"Segment\"}");
         self.out.put_over(start, b'{');
         (distinct_id, behind)
     }
