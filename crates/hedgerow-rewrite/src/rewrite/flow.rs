@@ -355,7 +355,9 @@ enum PullEnd {
 
 impl Drop for Rewrite {
     fn drop(&mut self) {
-        self.put_back();
+        if self.converter.is_some() {
+            self.put_back();
+        }
     }
 }
 

@@ -147,7 +147,23 @@ pub(super) fn settle<'t>(
         EventUuidForm::V7 => v7(settling, &timing, &message_id, kind),
     };
     let mode = settling.mapping.mode;
-    let mut settled = Settled {
+    let user_id = Id::of_utf8(message.user_id, source.utf8, mode);
+    let anonymous_id = Id::of_utf8(message.anonymous_id, source.utf8, mode);
+    let session = match mode {
+        Mode::Reference => None,
+        Mode::Enriched => settling.sessions.find(
+            source,
+            || {
+                anonymous_id
+                    .text(source.utf8)
+                    .or_else(|| user_id.text(source.utf8))
+            },
+            (timing.clock, timing.moment),
+            arrival,
+            settling.recipient,
+        ),
+    };
+    Settled {
         kind,
         message_id,
         time: timing.time,
@@ -155,8 +171,8 @@ pub(super) fn settle<'t>(
         sent_at: timing.sent_at,
         future: FutureCheck::of(timing.moment, arrival.received_at),
         uuid,
-        user_id: Id::of_utf8(message.user_id, source.utf8, mode),
-        anonymous_id: Id::of_utf8(message.anonymous_id, source.utf8, mode),
+        user_id,
+        anonymous_id,
         previous_id: match kind {
             Kind::Alias => other_id(message.previous_id, text, mode),
             _ => Id::default(),
@@ -165,8 +181,8 @@ pub(super) fn settle<'t>(
             Kind::Group => other_id(message.group_id, text, mode),
             _ => Id::default(),
         },
-        session: None,
-        window: None,
+        session,
+        window: session.and_then(|(session, _)| super::session::window(source, session)),
         ip: arrival
             .client_ip
             .filter(|_| wants_ip(source, arrival, mode)),
@@ -174,23 +190,7 @@ pub(super) fn settle<'t>(
             .user_agent
             .as_deref()
             .filter(|_| !has_user_agent(source, mode)),
-    };
-    if mode == Mode::Enriched {
-        settled.session = settling.sessions.find(
-            source,
-            || {
-                settled
-                    .visitor(source.utf8)
-                    .or_else(|| settled.user(source.utf8))
-            },
-            (timing.clock, timing.moment),
-            arrival,
-            settling.recipient,
-        );
-        let window = |(session, _)| super::session::window(source, session);
-        settled.window = settled.session.and_then(window);
     }
-    settled
 }
 
 impl<'t> Settled<'t> {
@@ -392,23 +392,47 @@ pub(super) fn is_enabled_for_posthog(
     own: (&MessagePart, &[u8]),
     batch: Option<(&MessagePart, &[u8])>,
 ) -> bool {
-    let both = [Some(own), batch];
-    let switch = |is: fn(&[u8]) -> bool| {
-        both.into_iter().flatten().find_map(|(part, text)| {
-            let mut entries = part.entries.iter();
-            let found = entries.find(|entry| is(entry.key.of(text)))?;
-            Some((found.value, text))
-        })
-    };
-    if let Some((posthog, text)) = switch(|key| key == b"PostHog") {
-        if posthog.shape == Shape::False {
-            return false;
+    let switches = |(part, text): (&MessagePart, &[u8])| {
+        let (mut posthog, mut all) = (None, None);
+        for entry in &part.entries {
+            let key = entry.key.of(text);
+            if key == b"PostHog" {
+                posthog = posthog.or(Some(Switch::of(entry.value, text)));
+            } else if is_all(key) {
+                all = all.or(Some(Switch::of(entry.value, text)));
+            }
         }
-        if is_truthy(posthog, text) {
-            return true;
+        (posthog, all)
+    };
+    let (mut posthog, mut all) = switches(own);
+    if let Some(batch) = batch {
+        let (batch_posthog, batch_all) = switches(batch);
+        (posthog, all) = (posthog.or(batch_posthog), all.or(batch_all));
+    }
+    match posthog {
+        Some(Switch::Off) => false,
+        Some(Switch::On) => true,
+        Some(Switch::Neither) | None => all != Some(Switch::Off),
+    }
+}
+
+/// What the value of a key in `integrations` switches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Switch {
+    Off,
+    On,
+    Neither,
+}
+
+impl Switch {
+    fn of(value: Value, text: &[u8]) -> Self {
+        match value.shape {
+            Shape::False => Self::Off,
+            Shape::True => Self::On,
+            _ if is_truthy(value, text) => Self::On,
+            _ => Self::Neither,
         }
     }
-    !switch(is_all).is_some_and(|(all, _)| all.shape == Shape::False)
 }
 
 /// Returns whether a key is `All` if only its letters, digits and dots are compared, in any case.
