@@ -297,7 +297,11 @@ impl SplitBody {
     }
 
     /// Returns the next part. If it needs more bytes, the caller can call this again after a push.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<NextPart, RewriteError> {
+        if self.state == BodyState::Done {
+            return Ok(NextPart::Done);
+        }
         let next = self.advance();
         match (self.guess, &next) {
             (Guess::Made(_), Err(_)) => {

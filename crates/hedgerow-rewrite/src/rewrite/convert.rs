@@ -20,6 +20,7 @@ use super::message::{Context, Message, MessagePart};
 use super::message_source::MessageSource;
 use super::normalise::is_enabled_for_posthog;
 use super::outcome::{Fault, NoEvent, Omission, RewriteError};
+use super::time::KnownDate;
 use super::write::{ContextCache, ContextId};
 
 pub(super) use client_contexts::{ClientContext, ClientContexts, ClientSlot};
@@ -50,6 +51,7 @@ pub(super) struct Converter {
     merged_text: String,
     aside: MessagePart,
     noted_groups: NotedGroups,
+    known_date: KnownDate,
     /// The copy of an event from which values had to be removed.
     scrubbed: Vec<u8>,
     /// The memory for the next body, while no body is held.
@@ -245,6 +247,7 @@ impl Converter {
         };
         let memory = EventBuffers {
             behind,
+            known_date: &mut self.known_date,
             scrubbed: &mut self.scrubbed,
             context_cache: (which, &mut self.context_cache),
             aside: &mut self.aside,

@@ -295,6 +295,9 @@ impl<'p> EventPlan<'p> {
                 return Err(Fault::PreviousIdNotText.into());
             }
         }
+        if self.alias.is_absent() {
+            return Ok(());
+        }
         let alias = self.alias.text(text);
         if alias.is_some() && alias == self.distinct_id.text(text) {
             // analytics.js sends this for a second `alias` (segment-tracking 2.2).

@@ -279,8 +279,10 @@ impl Rewrite {
                 continue;
             }
             self.noted.clear();
-            let body = &self.body;
-            self.held_back.tell(batch, |came| body.bytes(came), watch);
+            if !self.held_back.is_empty() {
+                let body = &self.body;
+                self.held_back.tell(batch, |came| body.bytes(came), watch);
+            }
             match pulled? {
                 PullEnd::Pulled(pulled) => {
                     if pulled == Pulled::Done {

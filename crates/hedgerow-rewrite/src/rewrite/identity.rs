@@ -25,7 +25,7 @@ impl Id {
     }
 
     /// Does the same as [`of`](Self::of) for a text that is known to be UTF-8.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of_utf8(value: Option<Value>, text: &str, mode: Mode) -> Self {
         Self::read(value, text.as_bytes(), mode, |value| value.decode_str(text))
     }

@@ -12,12 +12,11 @@ use super::mapping::{EventUuidForm, Mapping, Mode};
 use super::message::{Message, MessagePart};
 use super::message_id::{given, made, EventUuid, MessagePosition};
 use super::message_source::MessageSource;
-use super::moment::{has_content, moment};
+use super::moment::{has_content, moment_near};
 use super::outcome::Fault;
 use super::repeats::{SeenMessages, Tag};
 use super::session::{RequestSessions, SenderClock};
-use super::time::Reading;
-use super::time::Timestamp;
+use super::time::{KnownDate, Reading, Timestamp};
 use super::usable;
 use crate::segment::Kind;
 
@@ -79,13 +78,13 @@ pub(super) enum FutureCheck {
 }
 
 impl FutureCheck {
-    const MOST_MILLIS: i64 = 23 * 3_600_000;
+    const MOST_MICROS: i64 = 23 * 3_600_000_000;
 
     fn of(moment: Option<Timestamp>, received_at: Option<Timestamp>) -> Self {
         let (Some(moment), Some(received_at)) = (moment, received_at) else {
             return Self::Taken;
         };
-        match moment.millis().saturating_sub(received_at.millis()) > Self::MOST_MILLIS {
+        match moment.micros().saturating_sub(received_at.micros()) > Self::MOST_MICROS {
             true => Self::TooFarAhead,
             false => Self::Taken,
         }
@@ -122,6 +121,7 @@ pub(super) fn settle<'t>(
     kind: Kind,
     source: MessageSource<'t>,
     settling: &mut Settling<'t>,
+    known_date: &mut KnownDate,
 ) -> Settled<'t> {
     let MessageSource { text, message, .. } = source;
     let arrival = settling.arrival;
@@ -136,7 +136,12 @@ pub(super) fn settle<'t>(
             },
         )),
     };
-    let mut timing = timing(message, text, arrival.received_at, settling.batch_sent_at);
+    let mut timing = timing(
+        message,
+        text,
+        known_date,
+        (arrival.received_at, settling.batch_sent_at),
+    );
     if let (Some(repeats), Some(now)) = (settling.repeats, arrival.received_at) {
         let message = (&settling.recipient.project, kind, message_id.as_ref());
         let noted = &mut *settling.noted;
@@ -277,21 +282,22 @@ impl EventTiming {
 fn timing(
     message: &Message,
     text: &[u8],
-    received_at: Option<Timestamp>,
-    batch_sent_at: Option<Timestamp>,
+    known: &mut KnownDate,
+    (received_at, batch_sent_at): (Option<Timestamp>, Option<Timestamp>),
 ) -> EventTiming {
     let given = |value: Option<Value>| value.filter(|value| has_content(*value, text));
-    let said = |value: Value| moment(value, text).map(Reading::timestamp);
+    let mut said = |value: Value| moment_near(value, text, known);
     let original = given(message.original_timestamp);
     let written = given(message.timestamp).or(original);
-    let reading = written.and_then(|written| moment(written, text));
+    let reading = written.and_then(&mut said);
     let own = reading.map(Reading::timestamp);
     // A message with both fields has passed through Segment's servers, which have corrected its time.
     let is_settled = original.is_some() && given(message.received_at).is_some();
     let own_sent_at = given(message.sent_at);
-    let sent = own_sent_at.and_then(said).or(batch_sent_at);
+    let sent = own_sent_at.and_then(&mut said).map(Reading::timestamp);
+    let sent = sent.or(batch_sent_at);
     let made = match original {
-        Some(original) if is_settled => said(original),
+        Some(original) if is_settled => said(original).map(Reading::timestamp),
         _ => own,
     };
     let clock = SenderClock::new(made, sent, received_at);
@@ -392,27 +398,38 @@ pub(super) fn is_enabled_for_posthog(
     own: (&MessagePart, &[u8]),
     batch: Option<(&MessagePart, &[u8])>,
 ) -> bool {
-    let switches = |(part, text): (&MessagePart, &[u8])| {
-        let (mut posthog, mut all) = (None, None);
-        for entry in &part.entries {
-            let key = entry.key.of(text);
-            if key == b"PostHog" {
-                posthog = posthog.or(Some(Switch::of(entry.value, text)));
-            } else if is_all(key) {
-                all = all.or(Some(Switch::of(entry.value, text)));
-            }
-        }
-        (posthog, all)
-    };
-    let (mut posthog, mut all) = switches(own);
+    let mut switches = Switches::default();
+    switches.read(own);
     if let Some(batch) = batch {
-        let (batch_posthog, batch_all) = switches(batch);
-        (posthog, all) = (posthog.or(batch_posthog), all.or(batch_all));
+        switches.read(batch);
     }
-    match posthog {
+    match switches.posthog {
         Some(Switch::Off) => false,
         Some(Switch::On) => true,
-        Some(Switch::Neither) | None => all != Some(Switch::Off),
+        Some(Switch::Neither) | None => switches.all != Some(Switch::Off),
+    }
+}
+
+/// The switches of `integrations` that concern PostHog.
+#[derive(Debug, Default)]
+struct Switches {
+    posthog: Option<Switch>,
+    all: Option<Switch>,
+}
+
+impl Switches {
+    /// Reads the switches that have not been found before.
+    #[inline(always)]
+    fn read(&mut self, (part, text): (&MessagePart, &[u8])) {
+        for entry in &part.entries {
+            let key = entry.key.of(text);
+            let switch = match key {
+                b"PostHog" => &mut self.posthog,
+                key if is_all(key) => &mut self.all,
+                _ => continue,
+            };
+            switch.get_or_insert(Switch::of(entry.value, text));
+        }
     }
 }
 
@@ -425,6 +442,7 @@ enum Switch {
 }
 
 impl Switch {
+    #[inline(never)]
     fn of(value: Value, text: &[u8]) -> Self {
         match value.shape {
             Shape::False => Self::Off,

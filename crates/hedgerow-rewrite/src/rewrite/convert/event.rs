@@ -17,6 +17,7 @@ use super::super::repeats::Tag;
 use super::super::scrub::{Scrub, Subject};
 use super::super::session::RequestSessions;
 use super::super::spread::spreads_beyond;
+use super::super::time::KnownDate;
 use super::super::write::{
     write_event, ContextCache, ContextId, WriteInputs, WriteScratch, Written,
 };
@@ -67,6 +68,7 @@ pub(in crate::rewrite) struct RequestContext<'r> {
 pub(super) struct EventBuffers<'m> {
     /// The number of bytes of other messages that follow.
     pub(super) behind: usize,
+    pub(super) known_date: &'m mut KnownDate,
     pub(super) scrubbed: &'m mut Vec<u8>,
     pub(super) context_cache: (ContextId, &'m mut ContextCache),
     pub(super) aside: &'m mut MessagePart,
@@ -91,7 +93,7 @@ pub(super) fn event(
         Treatment::Drop => return Err(decision.reason.into()),
     };
     // A visitor who stays anonymous has no session, and gets no cookie.
-    let mut no_sessions = RequestSessions::default();
+    let mut no_sessions = None;
     let repeats = request.conversion.repeats.as_deref();
     let kind = kind(source, request.naming)?;
     let settled = settle(
@@ -105,11 +107,12 @@ pub(super) fn event(
             index,
             sessions: match subject {
                 Subject::Kept => &mut *request.sessions,
-                Subject::Removed => &mut no_sessions,
+                Subject::Removed => no_sessions.insert(RequestSessions::default()),
             },
             repeats,
             noted: &mut *request.noted,
         },
+        memory.known_date,
     );
     let content = repeats.and_then(|repeats| {
         let message = (
@@ -156,6 +159,7 @@ pub(super) fn event(
     }
     let EventBuffers {
         behind,
+        known_date,
         scrubbed,
         context_cache,
         aside,
@@ -183,6 +187,7 @@ pub(super) fn event(
                 noted_groups,
                 context_cache,
             },
+            known_date,
         ),
         inputs,
         &plan,

@@ -9,6 +9,7 @@ use super::super::super::json::{Scratch, Value};
 use super::super::super::message::MessagePart;
 use super::super::super::message_id::{self, EventUuid};
 use super::super::super::normalise::{FutureCheck, HappenedAt, SentAt, Settled};
+use super::super::super::time::KnownDate;
 use super::super::super::write::{ContextCache, ContextId, WriteScratch};
 use super::*;
 
@@ -102,7 +103,14 @@ fn mapped(text: &str) -> Vec<u8> {
         noted_groups: &mut NotedGroups::default(),
         context_cache: (ContextId::Absent, &mut context_cache),
     };
-    let written = write_event((&mut out, aside), inputs, &plan, &settled, source, None);
+    let written = write_event(
+        (&mut out, aside, &KnownDate::default()),
+        inputs,
+        &plan,
+        &settled,
+        source,
+        None,
+    );
     assert_eq!(out.len(), written.parts.length as usize);
     out
 }

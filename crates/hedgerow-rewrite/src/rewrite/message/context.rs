@@ -201,7 +201,9 @@ impl Context {
 
     /// Forgets the stored text and the index.
     pub(in crate::rewrite) fn forget(&mut self) {
-        self.clear();
+        if self.value.is_some() || self.is_kept() {
+            self.clear();
+        }
     }
 
     /// Returns a number that changes whenever a different context is scanned.

@@ -29,6 +29,7 @@ use super::mapping::{Mapping, Mode};
 use super::message::{find, named, MessagePart};
 use super::message_source::MessageSource;
 use super::normalise::{HappenedAt, Settled};
+use super::time::KnownDate;
 use crate::posthog::{EventParts, Location};
 use context_cache::ContextWriting;
 pub(super) use context_cache::{ContextCache, ContextId};
@@ -69,7 +70,7 @@ pub(super) struct Written {
 
 /// Appends the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`.
 pub(super) fn write_event(
-    (out, aside): (&mut Vec<u8>, WriteScratch<'_>),
+    (out, aside, known_date): (&mut Vec<u8>, WriteScratch<'_>, &KnownDate),
     inputs: WriteInputs<'_>,
     plan: &EventPlan<'_>,
     settled: &Settled<'_>,
@@ -99,7 +100,7 @@ pub(super) fn write_event(
         }
         HappenedAt::At(timestamp) => {
             let mut entry: [u8; 13 + 26] = *b",\"timestamp\":\"....-..-..T..:..:.......\"";
-            entry[14..38].copy_from_slice(&timestamp.text());
+            entry[14..38].copy_from_slice(&timestamp.text(known_date));
             time += 13;
             out.array(&entry);
         }
@@ -140,6 +141,38 @@ struct Given {
     url: Option<Value>,
     utm_name: Option<Value>,
     browser: Option<Value>,
+}
+
+impl Given {
+    const NAMES: Names = Names::of(&["url", "utm_name", "browser"]);
+
+    #[inline(never)]
+    fn of(entries: &[Entry], text: &[u8]) -> Self {
+        let truthy = |name: Name| {
+            let value = named(entries, name);
+            value.filter(|value| is_truthy(*value, text))
+        };
+        Self {
+            url: truthy(name!("url")),
+            utm_name: truthy(name!("utm_name")),
+            browser: truthy(name!("browser")),
+        }
+    }
+
+    /// The properties that the values become.
+    fn properties(&self) -> Names {
+        let mut taken = Names::default();
+        for (moved, property) in [
+            (self.url, name!("$current_url")),
+            (self.utm_name, name!("utm_campaign")),
+            (self.browser, name!("$browser")),
+        ] {
+            if moved.is_some() {
+                taken.add(property);
+            }
+        }
+        taken
+    }
 }
 
 /// The caller's values that are replaced, because they are not usable or not in their normal form.
@@ -237,25 +270,14 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             false => (&[], Names::default()),
         };
         let text = source.text;
-        let truthy = |name: Name| {
-            let value = callers.has(name).then(|| named(entries, name)).flatten();
-            value.filter(|value| is_truthy(*value, text))
-        };
-        let given = Given {
-            url: truthy(name!("url")),
-            utm_name: truthy(name!("utm_name")),
-            browser: truthy(name!("browser")),
-        };
-        let mut taken = Names::default();
-        for (moved, property) in [
-            (given.url, name!("$current_url")),
-            (given.utm_name, name!("utm_campaign")),
-            (given.browser, name!("$browser")),
-        ] {
-            if moved.is_some() {
-                taken.add(property);
+        let (given, taken) = match callers.intersects(&Given::NAMES) {
+            true => {
+                let given = Given::of(entries, text);
+                let taken = given.properties();
+                (given, taken)
             }
-        }
+            false => (Given::default(), Names::default()),
+        };
         let noting = match inputs.recipient.properties.is_empty() && trace.is_none() {
             true => Noting::Nothing,
             false => Noting::Keys,

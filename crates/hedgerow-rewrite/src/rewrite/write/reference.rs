@@ -9,7 +9,7 @@ use super::super::usable;
 use super::address::write_address;
 use super::campaign::CampaignPass;
 use super::presence::ContextValue;
-use super::{write_piece, Prefix, Prefixed, Properties};
+use super::{write_piece, Given, Prefix, Prefixed, Properties};
 use crate::segment::Kind;
 
 /// A path of the context that has a property of its own: the literal key, which takes precedence over
@@ -130,6 +130,13 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 self.spread(b"", &UnknownKeys::none(), self.source.text, value);
             }
         }
+        if self.callers.intersects(&Given::NAMES) {
+            self.write_given();
+        }
+    }
+
+    #[inline(never)]
+    fn write_given(&mut self) {
         self.copy(
             name!("$current_url"),
             self.given.url,
