@@ -25,7 +25,7 @@ use super::json::{Ended, Skim, Skimmed};
 use super::outcome::RewriteError;
 use crate::segment::Call;
 
-use parts::{BodyState, EnvelopeGuess, Guess, Item, Means, Streaming};
+use parts::{BodyState, EnvelopeGuess, EnvelopeKey, Guess, Item, Streaming};
 pub(super) use parts::{Heading, NextPart};
 
 /// A body that is being split into its messages.
@@ -37,7 +37,7 @@ pub(super) struct SplitBody {
     /// The position in the buffer up to which the body has been processed.
     at: usize,
     state: BodyState,
-    key: Means,
+    key: EnvelopeKey,
     skim: Skim,
     guess: Guess,
     item: Item,
@@ -65,7 +65,7 @@ impl SplitBody {
                 Call::One(_) => BodyState::Single,
                 Call::Batch => BodyState::Open,
             },
-            key: Means::Nothing,
+            key: EnvelopeKey::Other,
             skim: Skim::default(),
             guess: Guess::Open,
             item: Item::Scanned,
@@ -289,7 +289,7 @@ impl SplitBody {
     pub(super) fn restart(&mut self) {
         self.at = 0;
         self.state = BodyState::Open;
-        self.key = Means::Nothing;
+        self.key = EnvelopeKey::Other;
         self.skim = Skim::default();
         self.guess = Guess::Forbidden;
         self.heading = Heading::default();

@@ -13,7 +13,7 @@ use simdutf8::basic::from_utf8;
 use super::arrival::Recipient;
 use super::group_types::NotedGroups;
 use super::json::Shape;
-use super::json::{repair, Cleanliness, Malformed, Scratch, Workbench};
+use super::json::{repair, Cleanliness, Malformed, RepairBuffers, Scratch};
 use super::mapping::Integrations;
 use super::merge::{merge, MergeTree};
 use super::message::{Context, Message, MessagePart};
@@ -47,7 +47,7 @@ pub(super) struct Converter {
     merged_with: Option<u64>,
     own_context: MergeTree,
     repaired: Vec<u8>,
-    workbench: Workbench,
+    repair_buffers: RepairBuffers,
     merged_text: String,
     aside: MessagePart,
     noted_groups: NotedGroups,
@@ -91,7 +91,7 @@ impl Converter {
             self.repaired.capacity() + self.merged_text.capacity() + self.scrubbed.capacity();
         texts
             + self.body.capacity()
-            + self.workbench.held()
+            + self.repair_buffers.held()
             + self.context_cache.held()
             + self.idle.as_ref().map_or(0, ClientContext::held)
             + self.scratch.held()
@@ -177,7 +177,7 @@ impl Converter {
                 }
                 self.repaired.clear();
                 let lossy = String::from_utf8_lossy(text);
-                match repair(&lossy, &mut self.repaired, &mut self.workbench) {
+                match repair(&lossy, &mut self.repaired, &mut self.repair_buffers) {
                     Ok(()) => {}
                     Err(Malformed::TooDeep) => return Ok(refused(length, Fault::TooDeep)),
                     Err(Malformed::Syntax) => return Err(RewriteError::InvalidJson),

@@ -3,8 +3,8 @@
 mod context;
 
 use super::json::{
-    name, Cleanliness, Entry, Key, Malformed, Name, Names, Scanner, Scratch, Shape, Takes, Value,
-    Whose,
+    name, Cleanliness, Entry, EntryReceiver, Key, Malformed, Name, Names, ObjectKind, Scanner,
+    Scratch, Shape, Value,
 };
 use super::known_objects::KnownObject;
 
@@ -60,7 +60,7 @@ pub(super) struct MessagePart {
     names: Names,
 }
 
-/// The keys of a message whose values [`Takes::other`] scans.
+/// The keys of a message kind values [`EntryReceiver::other`] scans.
 const PROPERTIES: Name = name!("properties");
 const CONTEXT: Name = name!("context");
 const INTEGRATIONS: Name = name!("integrations");
@@ -92,11 +92,11 @@ impl Message {
         if scanner.peek() != Some(b'{') {
             return Err(Malformed::Syntax);
         }
-        scanner.named_object(Whose::MESSAGE, self);
+        scanner.named_object(ObjectKind::MESSAGE, self);
         Ok((scanner.cleanliness()?, scanner.position()))
     }
 
-    /// Returns the field that stores the value of a key whose first level is not indexed.
+    /// Returns the field that stores the value of a key kind first level is not indexed.
     #[inline(always)]
     fn slot(&mut self, name: Name) -> Option<&mut Option<Value>> {
         const KIND: Name = name!("type");
@@ -186,7 +186,7 @@ impl Message {
             }
             return;
         }
-        part.scan(scanner, Whose::INTEGRATIONS);
+        part.scan(scanner, ObjectKind::INTEGRATIONS);
         if part.is_of_switches() {
             self.novelty = ObjectNovelty::Own;
         }
@@ -248,9 +248,9 @@ impl Message {
     }
 }
 
-impl Takes for Message {
+impl EntryReceiver for Message {
     #[inline(always)]
-    fn takes_plain(name: Name) -> bool {
+    fn receives_plain(name: Name) -> bool {
         !matches!(name, PROPERTIES | CONTEXT | INTEGRATIONS | METADATA)
     }
 
@@ -265,8 +265,8 @@ impl Takes for Message {
     fn other(&mut self, scanner: &mut Scanner<'_, '_>, key: Key) {
         match key.name {
             PROPERTIES => {
-                let whose = Whose::properties(scanner.rest());
-                self.properties.scan(scanner, whose);
+                let kind = ObjectKind::properties(scanner.rest());
+                self.properties.scan(scanner, kind);
             }
             CONTEXT => self.context.scan(scanner),
             INTEGRATIONS => self.scan_integrations(scanner),
@@ -304,9 +304,9 @@ impl MessagePart {
         !self.entries.is_empty() && self.entries.iter().all(is_switch)
     }
 
-    fn scan(&mut self, scanner: &mut Scanner<'_, '_>, whose: Whose) {
+    fn scan(&mut self, scanner: &mut Scanner<'_, '_>, kind: ObjectKind) {
         self.clear();
-        let (value, names) = scanner.value_with_entries_unchecked(whose, &mut self.entries);
+        let (value, names) = scanner.value_with_entries_unchecked(kind, &mut self.entries);
         (self.value, self.names) = (Some(value), names);
     }
 
@@ -317,7 +317,7 @@ impl MessagePart {
         scratch: &mut Scratch,
     ) -> Result<(), Malformed> {
         let mut scanner = Scanner::new(text, scratch);
-        self.scan(&mut scanner, Whose::OTHER);
+        self.scan(&mut scanner, ObjectKind::OTHER);
         scanner.cleanliness().map(drop)
     }
 
@@ -328,7 +328,7 @@ impl MessagePart {
         scratch: &mut Scratch,
     ) -> Result<Cleanliness, Malformed> {
         let mut scanner = Scanner::new(text, scratch);
-        self.scan(&mut scanner, Whose::OTHER);
+        self.scan(&mut scanner, ObjectKind::OTHER);
         let cleanliness = scanner.cleanliness()?;
         if !scanner.at_end() {
             return Err(Malformed::Syntax);

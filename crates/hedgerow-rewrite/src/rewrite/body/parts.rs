@@ -65,16 +65,15 @@ pub(super) enum BodyState {
     Done,
 }
 
-/// The meaning of a key of a batch's envelope.
+/// A key of a batch's envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Means {
+pub(super) enum EnvelopeKey {
     Messages,
     Context,
     Integrations,
     SentAt,
-    /// `writeKey`.
-    Writer,
-    Nothing,
+    WriteKey,
+    Other,
 }
 
 /// The guess of where `batch` ends in a held body.
@@ -124,14 +123,14 @@ pub(super) enum EnvelopeGuess {
     Absent,
 }
 
-pub(super) fn key_of(string: &[u8]) -> Means {
+pub(super) fn key_of(string: &[u8]) -> EnvelopeKey {
     let text = unescape(string.trim_ascii());
     match text.as_ref() {
-        "batch" => Means::Messages,
-        "context" => Means::Context,
-        "integrations" => Means::Integrations,
-        "sentAt" => Means::SentAt,
-        "writeKey" => Means::Writer,
-        _ => Means::Nothing,
+        "batch" => EnvelopeKey::Messages,
+        "context" => EnvelopeKey::Context,
+        "integrations" => EnvelopeKey::Integrations,
+        "sentAt" => EnvelopeKey::SentAt,
+        "writeKey" => EnvelopeKey::WriteKey,
+        _ => EnvelopeKey::Other,
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::super::json::{Ended, Malformed, Scanner, Scratch, Skim, Skimmed};
 use super::super::outcome::RewriteError;
 use super::parts::{
-    key_of, BodyState, EnvelopeGuess, Guess, Heading, Item, Means, NextPart, Streaming,
+    key_of, BodyState, EnvelopeGuess, EnvelopeKey, Guess, Heading, Item, NextPart, Streaming,
 };
 use super::SplitBody;
 
@@ -196,7 +196,7 @@ impl SplitBody {
             self.state = BodyState::Colon;
             return Ok(None);
         }
-        if self.key == Means::Messages && self.begins_streaming(byte)? {
+        if self.key == EnvelopeKey::Messages && self.begins_streaming(byte)? {
             return Ok(None);
         }
         let range = match self.guessed() {
@@ -215,7 +215,7 @@ impl SplitBody {
     /// Returns the guessed range of `batch`, if this value is `batch` and the whole body is held.
     fn guessed(&mut self) -> Option<Range<usize>> {
         let held = self.streaming == Streaming::No && self.ended == Ended::Yes;
-        if !held || self.key != Means::Messages || self.guess != Guess::Open {
+        if !held || self.key != EnvelopeKey::Messages || self.guess != Guess::Open {
             return None;
         }
         let rest = self.buffer.get(self.at..)?;
@@ -274,15 +274,15 @@ impl SplitBody {
             Some(bytes.trim_ascii().to_vec())
         };
         match self.key {
-            Means::Context | Means::Integrations if late => {
+            EnvelopeKey::Context | EnvelopeKey::Integrations if late => {
                 return Err(RewriteError::LateBatchKey);
             }
-            Means::SentAt if late => self.late_sent_at = true,
-            Means::Context => self.heading.context = value(),
-            Means::Integrations => self.heading.integrations = value(),
-            Means::SentAt => self.heading.sent_at = value(),
-            Means::Writer if !late => self.heading.write_key = value(),
-            Means::Messages => {
+            EnvelopeKey::SentAt if late => self.late_sent_at = true,
+            EnvelopeKey::Context => self.heading.context = value(),
+            EnvelopeKey::Integrations => self.heading.integrations = value(),
+            EnvelopeKey::SentAt => self.heading.sent_at = value(),
+            EnvelopeKey::WriteKey if !late => self.heading.write_key = value(),
+            EnvelopeKey::Messages => {
                 if let Some(before) = self.batch.take() {
                     check_replaced(self.bytes(before))?;
                 }
@@ -292,7 +292,7 @@ impl SplitBody {
                     .starts_with(b"[");
                 self.batch = Some(range).filter(|_| is_array);
             }
-            Means::Writer | Means::Nothing => {}
+            EnvelopeKey::WriteKey | EnvelopeKey::Other => {}
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The values of a batch's envelope that apply to all its messages.
 
 use super::super::body::Heading;
-use super::super::json::{repair, Cleanliness, Scratch, Shape, Workbench};
+use super::super::json::{repair, Cleanliness, RepairBuffers, Scratch, Shape};
 use super::super::merge::MergeTree;
 use super::super::message::{Context, MessagePart};
 use super::super::moment::{has_content, moment};
@@ -86,6 +86,6 @@ fn tidy(text: &[u8], scratch: &mut Scratch) -> Result<Vec<u8>, RewriteError> {
     }
     let mut repaired = Vec::with_capacity(text.len());
     let lossy = String::from_utf8_lossy(text);
-    repair(&lossy, &mut repaired, &mut Workbench::default())?;
+    repair(&lossy, &mut repaired, &mut RepairBuffers::default())?;
     Ok(repaired)
 }

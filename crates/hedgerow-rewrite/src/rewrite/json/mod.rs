@@ -17,8 +17,10 @@ pub(super) use block::{either, BLOCK};
 pub(super) use event_writer::EventWriter;
 pub(super) use names::{name, Chunk, Marks, Name, Names};
 pub(super) use output::Output;
-pub(super) use repair::{repair, Workbench};
-pub(super) use scan::{find_flat_key, Cleanliness, Key, Scanner, Scratch, Sought, Takes, Whose};
+pub(super) use repair::{repair, RepairBuffers};
+pub(super) use scan::{
+    find_flat_key, Cleanliness, EntryReceiver, FlatSearch, Key, ObjectKind, Scanner, Scratch,
+};
 pub(super) use skim::{Ended, Skim, Skimmed};
 pub(super) use span::Span;
 pub(super) use text::{inner, unescape, write_string};

@@ -17,7 +17,7 @@ use crate::posthog::NESTING_LIMIT;
 
 /// Memory that is reused for each text.
 #[derive(Debug, Default)]
-pub(in crate::rewrite) struct Workbench {
+pub(in crate::rewrite) struct RepairBuffers {
     frames: Vec<OpenContainer>,
     /// The entries of all open objects; those of the innermost object are last.
     entries: Vec<RepairEntry>,
@@ -32,7 +32,7 @@ pub(in crate::rewrite) struct Workbench {
     state: RandomState,
 }
 
-impl Workbench {
+impl RepairBuffers {
     /// Returns the memory that it holds, in bytes.
     pub(in crate::rewrite) fn held(&self) -> usize {
         self.frames.capacity() * size_of::<OpenContainer>()
@@ -48,17 +48,17 @@ impl Workbench {
 pub(in crate::rewrite) fn repair(
     text: &str,
     out: &mut Vec<u8>,
-    bench: &mut Workbench,
+    buffers: &mut RepairBuffers,
 ) -> Result<(), Malformed> {
-    bench.frames.clear();
-    bench.entries.clear();
+    buffers.frames.clear();
+    buffers.entries.clear();
     // Escaped characters grow, but most texts have few.
     out.reserve(text.len() + text.len() / 8);
     Repair {
         text: text.as_bytes(),
         at: 0,
         out,
-        bench,
+        buffers,
     }
     .run()
 }
@@ -67,7 +67,7 @@ struct Repair<'t, 'o> {
     text: &'t [u8],
     at: usize,
     out: &'o mut Vec<u8>,
-    bench: &'o mut Workbench,
+    buffers: &'o mut RepairBuffers,
 }
 
 /// An array or object that has not ended.
@@ -121,7 +121,7 @@ impl Repair<'_, '_> {
                         b'{' => {
                             self.open(OpenContainer::Object {
                                 start: self.out.len(),
-                                entries: self.bench.entries.len(),
+                                entries: self.buffers.entries.len(),
                             })?;
                             self.out.push(b'{');
                             if self.peek() != Some(b'}') {
@@ -141,7 +141,7 @@ impl Repair<'_, '_> {
                     step = RepairStep::After;
                 }
                 RepairStep::After => {
-                    let Some(frame) = self.bench.frames.last().copied() else {
+                    let Some(frame) = self.buffers.frames.last().copied() else {
                         return match self.peek() {
                             None => Ok(()),
                             Some(_) => Err(Malformed::Syntax),
@@ -162,14 +162,14 @@ impl Repair<'_, '_> {
                         }
                         (Some(b'}'), OpenContainer::Object { start, entries }) => {
                             self.at += 1;
-                            if self.bench.entries.len() > entries {
+                            if self.buffers.entries.len() > entries {
                                 self.end_entry();
                             }
                             self.close_object(start, entries);
                         }
                         (Some(b']'), OpenContainer::Array) => {
                             self.at += 1;
-                            self.bench.frames.pop();
+                            self.buffers.frames.pop();
                             self.out.push(b']');
                         }
                         _ => return Err(Malformed::Syntax),
@@ -194,11 +194,11 @@ impl Repair<'_, '_> {
     }
 
     fn open(&mut self, frame: OpenContainer) -> Result<(), Malformed> {
-        if self.bench.frames.len() >= NESTING_LIMIT {
+        if self.buffers.frames.len() >= NESTING_LIMIT {
             return Err(Malformed::TooDeep);
         }
         self.at += 1;
-        self.bench.frames.push(frame);
+        self.buffers.frames.push(frame);
         Ok(())
     }
 
@@ -214,8 +214,8 @@ impl Repair<'_, '_> {
         self.at += 1;
         let key = self.out.get(start..).unwrap_or_default();
         // The size of the output is limited like that of the input, far below 4 GiB.
-        self.bench.entries.push(RepairEntry {
-            hash: self.bench.state.hash_one(key) as u32,
+        self.buffers.entries.push(RepairEntry {
+            hash: self.buffers.state.hash_one(key) as u32,
             start: start as u32,
             key: self.out.len() as u32,
             end: start as u32,
@@ -225,7 +225,7 @@ impl Repair<'_, '_> {
     }
 
     fn end_entry(&mut self) {
-        if let Some(entry) = self.bench.entries.last_mut() {
+        if let Some(entry) = self.buffers.entries.last_mut() {
             entry.end = self.out.len() as u32;
         }
     }
@@ -234,14 +234,14 @@ impl Repair<'_, '_> {
     /// JavaScript, and the others are removed. This copies a byte at most once per level of nesting,
     /// which is limited, so the work stays linear in the length of the text.
     fn close_object(&mut self, start: usize, from: usize) {
-        self.bench.frames.pop();
-        if self.bench.overrides(from, self.out) {
-            let Workbench {
+        self.buffers.frames.pop();
+        if self.buffers.overrides(from, self.out) {
+            let RepairBuffers {
                 entries,
                 standing,
                 kept,
                 ..
-            } = &mut *self.bench;
+            } = &mut *self.buffers;
             kept.clear();
             kept.push(b'{');
             let entries = entries.get(from..).unwrap_or_default();
@@ -257,7 +257,7 @@ impl Repair<'_, '_> {
             self.out.truncate(start);
             self.out.extend_from_slice(kept);
         }
-        self.bench.entries.truncate(from);
+        self.buffers.entries.truncate(from);
         self.out.push(b'}');
     }
 
@@ -375,7 +375,7 @@ impl Repair<'_, '_> {
     }
 }
 
-impl Workbench {
+impl RepairBuffers {
     /// Returns whether an entry of the innermost object, whose entries begin at `from`, may override
     /// another. If so, fills `standing`.
     fn overrides(&mut self, from: usize, out: &[u8]) -> bool {

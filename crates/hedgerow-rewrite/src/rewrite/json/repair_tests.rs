@@ -2,7 +2,7 @@ use super::*;
 
 fn repaired(text: &str) -> Result<String, Malformed> {
     let mut out = Vec::new();
-    repair(text, &mut out, &mut Workbench::default())?;
+    repair(text, &mut out, &mut RepairBuffers::default())?;
     Ok(String::from_utf8(out).unwrap())
 }
 

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::super::json::{
-    name, Cleanliness, Entry, Key, Malformed, Marks, Name, Names, Scanner, Scratch, Shape, Takes,
-    Value, Whose,
+    name, Cleanliness, Entry, EntryReceiver, Key, Malformed, Marks, Name, Names, ObjectKind,
+    Scanner, Scratch, Shape, Value,
 };
 use super::super::known_objects::KnownObject;
 use super::super::library_kind::LibraryKind;
@@ -42,7 +42,7 @@ struct KnownParts {
 
 macro_rules! inners {
     ($($inner:ident = $key:literal,)*) => {
-        /// An object of the context whose entries are indexed.
+        /// An object of the context kind entries are indexed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(in crate::rewrite) enum ContextObject {
             $($inner,)*
@@ -76,7 +76,7 @@ macro_rules! inners {
 }
 
 // The scanner remembers a form for each of these objects.
-const _: () = assert!(ContextObject::NUMBER == Whose::INNERS);
+const _: () = assert!(ContextObject::NUMBER == ObjectKind::INNERS);
 
 inners! {
     Page = "page",
@@ -90,9 +90,9 @@ inners! {
     UserAgentData = "userAgentData",
 }
 
-impl Takes for Context {
+impl EntryReceiver for Context {
     #[inline(always)]
-    fn takes_plain(name: Name) -> bool {
+    fn receives_plain(name: Name) -> bool {
         !ContextObject::NAMES.has(name)
     }
 
@@ -219,7 +219,7 @@ impl Context {
             return;
         }
         self.clear();
-        scanner.on_its_own(|scanner| self.rescan(scanner));
+        scanner.as_separate_text(|scanner| self.rescan(scanner));
     }
 
     fn rescan(&mut self, scanner: &mut Scanner<'_, '_>) {
@@ -227,7 +227,7 @@ impl Context {
             self.value = Some(scanner.any());
             return;
         }
-        let (value, names) = scanner.named_object(Whose::CONTEXT, self);
+        let (value, names) = scanner.named_object(ObjectKind::CONTEXT, self);
         (self.value, self.names) = (Some(value), names);
     }
 
@@ -243,9 +243,9 @@ impl Context {
             if matches!(inner, ContextObject::Library | ContextObject::UserAgentData) {
                 self.novelty = ObjectNovelty::Parts;
             }
-            let whose = Whose::inner(inner as u8);
+            let kind = ObjectKind::inner(inner as u8);
             scanner
-                .value_with_entries_unchecked(whose, &mut self.inner)
+                .value_with_entries_unchecked(kind, &mut self.inner)
                 .0
         });
         if let Some(range) = self.objects.get_mut(inner as usize) {

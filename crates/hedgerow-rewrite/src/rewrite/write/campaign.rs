@@ -42,7 +42,7 @@ impl Properties<'_, '_, '_, '_> {
                 let mut later = entries.iter().skip(index + 1);
                 later.any(|later| IS_CAMPAIGN.has(later.name))
             };
-            let outdone = is_campaign && self.given.utm_name.is_some();
+            let outdone = is_campaign && self.moved.utm_name.is_some();
             let gives_way = self.is_enriched() && usable::is_missing(entry.value, text);
             let is_due = match turn {
                 CampaignPass::First if gives_way => {

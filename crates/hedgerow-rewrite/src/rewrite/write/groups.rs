@@ -7,8 +7,8 @@ use super::super::explain::ValueOrigin;
 use super::super::group_types::{GroupSpelling, NewGroupTypes};
 use super::super::identity::Id;
 use super::super::json::{
-    find_flat_key, name, unescape, write_string, Entry, EventWriter, Name, Output, Scratch, Shape,
-    Sought, Value,
+    find_flat_key, name, unescape, write_string, Entry, EventWriter, FlatSearch, Name, Output,
+    Scratch, Shape, Value,
 };
 use super::super::library::LibraryKind;
 use super::super::mapping::{GroupTypeFrom, Mode};
@@ -145,7 +145,7 @@ impl Properties<'_, '_, '_, '_> {
     pub(super) fn write_groups(&mut self) {
         if self.group.is_some() {
             self.write_visitors_group();
-        } else if self.yielding.groups {
+        } else if self.replaced.groups {
             self.write_groups_of(None, ValueOrigin::Under("properties", b"$groups"));
         } else if self.plan.kind == Kind::Group && self.is_enriched() {
             self.write_own_group();
@@ -287,7 +287,7 @@ impl Properties<'_, '_, '_, '_> {
         }
         let sixth = self.sixth_of(given, is_sixth);
         if sixth.is_none() {
-            let spelling = match self.yielding.groups {
+            let spelling = match self.replaced.groups {
                 true => GroupSpelling::Different,
                 false => GroupSpelling::AsSent,
             };
@@ -303,9 +303,9 @@ impl Properties<'_, '_, '_, '_> {
         if self.looked_into != Some(Some(given)) {
             let text = self.source.utf8.get(given.span.start()..);
             match find_flat_key(text.unwrap_or_default(), &is_sixth) {
-                Sought::Found(name) => return Some(name.to_owned()),
-                Sought::Absent => return None,
-                Sought::NotFlat => {}
+                FlatSearch::Found(name) => return Some(name.to_owned()),
+                FlatSearch::Absent => return None,
+                FlatSearch::NotFlat => {}
             }
         }
         let groups = given.part_of(self.source.utf8);

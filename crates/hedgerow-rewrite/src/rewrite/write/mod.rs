@@ -137,13 +137,13 @@ fn write_piece(out: &mut EventWriter<'_>, piece: Piece<'_>, text: &[u8]) {
 
 /// Values among the caller's properties that change other properties.
 #[derive(Debug, Default)]
-struct Given {
+struct MovedValues {
     url: Option<Value>,
     utm_name: Option<Value>,
     browser: Option<Value>,
 }
 
-impl Given {
+impl MovedValues {
     const NAMES: Names = Names::of(&["url", "utm_name", "browser"]);
 
     #[inline(never)]
@@ -177,7 +177,7 @@ impl Given {
 
 /// The caller's values that are replaced, because they are not usable or not in their normal form.
 #[derive(Debug, Default)]
-struct Yielding {
+struct ReplacedValues {
     /// The caller's `$ip` is not usable, and another address is known.
     ip: bool,
     /// The caller's `$set` is not an object, and the context's traits replace it.
@@ -207,11 +207,11 @@ struct Properties<'o, 'b, 'p, 't> {
     prefixed: Prefixed,
     /// The context's values that have been written to a property of their own.
     mapped: Mapped,
-    given: Given,
+    moved: MovedValues,
     /// The properties written since the first value of the campaign was skipped as not usable: they may
     /// replace a skipped value. None if no value was skipped.
     campaign_left: Option<Names>,
-    yielding: Yielding,
+    replaced: ReplacedValues,
     group: Option<VisitorGroup<'p>>,
     /// The caller's groups whose entries are in `aside.part`.
     looked_into: Option<Option<Value>>,
@@ -270,13 +270,13 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             false => (&[], Names::default()),
         };
         let text = source.text;
-        let (given, taken) = match callers.intersects(&Given::NAMES) {
+        let (moved_values, taken) = match callers.intersects(&MovedValues::NAMES) {
             true => {
-                let given = Given::of(entries, text);
-                let taken = given.properties();
-                (given, taken)
+                let moved = MovedValues::of(entries, text);
+                let taken = moved.properties();
+                (moved, taken)
             }
-            false => (Given::default(), Names::default()),
+            false => (MovedValues::default(), Names::default()),
         };
         let noting = match inputs.recipient.properties.is_empty() && trace.is_none() {
             true => Noting::Nothing,
@@ -306,9 +306,9 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             taken,
             prefixed: Prefixed::of(entries, text),
             mapped: Mapped::default(),
-            given,
+            moved: moved_values,
             campaign_left: None,
-            yielding: Yielding::default(),
+            replaced: ReplacedValues::default(),
             group,
             looked_into: None,
             changes_persons: plan.changes_persons(source),
@@ -327,7 +327,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     fn write(&mut self) -> (usize, usize) {
         let start = self.out.at();
         if self.is_enriched() {
-            self.yielding = Yielding {
+            self.replaced = ReplacedValues {
                 ip: self.yields_ip(),
                 set: self.yields_set(),
                 groups: self.respells_groups(),
@@ -425,7 +425,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     #[inline(always)]
     fn caller_has(&self, key: Name) -> bool {
         debug_assert!(self.caching == ContextWriting::No || context_cache::is_asked(key));
-        self.callers.has(key) && !self.is_yielding(key)
+        self.callers.has(key) && !self.context_replaces(key)
     }
 
     /// Returns the caller's value of a key.
@@ -437,12 +437,12 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
 
     /// Whether another value replaces the caller's value of a key.
     #[inline(always)]
-    fn is_yielding(&self, key: Name) -> bool {
+    fn context_replaces(&self, key: Name) -> bool {
         const IP: Name = name!("$ip");
         const SET: Name = name!("$set");
         match key {
-            IP => self.yielding.ip,
-            SET => self.yielding.set,
+            IP => self.replaced.ip,
+            SET => self.replaced.set,
             _ => false,
         }
     }
@@ -470,8 +470,8 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     /// The same as [`caller_has`](Self::caller_has), also for a key that is not a known name.
     fn caller_has_any(&self, key: &str) -> bool {
         find(self.entries, self.source.text, key).is_some_and(|_| match key {
-            "$ip" => !self.yielding.ip,
-            "$set" => !self.yielding.set,
+            "$ip" => !self.replaced.ip,
+            "$set" => !self.replaced.set,
             _ => true,
         })
     }

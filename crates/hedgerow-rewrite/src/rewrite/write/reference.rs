@@ -9,7 +9,7 @@ use super::super::usable;
 use super::address::write_address;
 use super::campaign::CampaignPass;
 use super::presence::ContextValue;
-use super::{write_piece, Given, Prefix, Prefixed, Properties};
+use super::{write_piece, MovedValues, Prefix, Prefixed, Properties};
 use crate::segment::Kind;
 
 /// A path of the context that has a property of its own: the literal key, which takes precedence over
@@ -130,26 +130,26 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 self.spread(b"", &UnknownKeys::none(), self.source.text, value);
             }
         }
-        if self.callers.intersects(&Given::NAMES) {
-            self.write_given();
+        if self.callers.intersects(&MovedValues::NAMES) {
+            self.write_moved();
         }
     }
 
     #[inline(never)]
-    fn write_given(&mut self) {
+    fn write_moved(&mut self) {
         self.copy(
             name!("$current_url"),
-            self.given.url,
+            self.moved.url,
             ValueOrigin::Fixed("properties.url"),
         );
         self.copy(
             name!("utm_campaign"),
-            self.given.utm_name,
+            self.moved.utm_name,
             ValueOrigin::Fixed("properties.utm_name"),
         );
         self.copy(
             name!("$browser"),
-            self.given.browser,
+            self.moved.browser,
             ValueOrigin::Fixed("properties.browser"),
         );
     }
@@ -246,13 +246,13 @@ impl<'t> Properties<'_, '_, '_, 't> {
     fn gives_way_by_name(&self, name: Name) -> bool {
         match name {
             DISTINCT_ID | LIB => true,
-            URL | CURRENT_URL => self.given.url.is_some(),
-            UTM_CAMPAIGN => self.given.utm_name.is_some(),
-            BROWSER => self.given.browser.is_some(),
-            GROUPS => self.group.is_some() || self.yielding.groups,
-            IP => self.yielding.ip,
+            URL | CURRENT_URL => self.moved.url.is_some(),
+            UTM_CAMPAIGN => self.moved.utm_name.is_some(),
+            BROWSER => self.moved.browser.is_some(),
+            GROUPS => self.group.is_some() || self.replaced.groups,
+            IP => self.replaced.ip,
             SCREEN_NAME => self.plan.kind == Kind::Screen,
-            SET => self.plan.kind == Kind::Identify || self.yielding.set,
+            SET => self.plan.kind == Kind::Identify || self.replaced.set,
             ANON_DISTINCT_ID => !self.plan.anon_distinct_id.is_absent(),
             _ => false,
         }
@@ -442,7 +442,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     fn is_outdone(&self, target: ContextValue) -> bool {
         match target {
             ContextValue::Ip => self.settled.ip.is_some(),
-            ContextValue::CurrentUrl => self.given.url.is_some(),
+            ContextValue::CurrentUrl => self.moved.url.is_some(),
             ContextValue::DeviceType => {
                 self.is_enriched() && self.inputs.mapping.device_type == DeviceTypes::PostHog
             }

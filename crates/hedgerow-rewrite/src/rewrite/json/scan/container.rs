@@ -1,38 +1,17 @@
 //! Skips arrays and objects, and only checks that they are well-formed.
 
-use super::super::keys::{hash_of_word, Novelty, Seen};
-use super::asked::{behind_quoted, plain_key};
-use super::{After, Scanner};
-
-/// An array or object that is being skipped, and its keys so far.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SkippedContainer {
-    container: Container,
-    seen: Seen,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Container {
-    Array,
-    Object,
-}
-
-impl Container {
-    #[inline(always)]
-    fn end(self) -> u8 {
-        match self {
-            Self::Array => b']',
-            Self::Object => b'}',
-        }
-    }
-}
+use super::super::keys::{hash_of_word, Novelty};
+use super::cursor::{After, Scanner};
+use super::memory::{Container, SkippedContainer};
+use super::plain_key::plain_key;
+use super::plain_string::behind_quoted;
 
 impl<'t> Scanner<'t, '_> {
     /// Skips a whole array or object and returns its depth. It does not recurse, because the client
     /// decides how deep the text nests.
     #[inline(never)]
     pub(super) fn container(&mut self, first: u8) -> u16 {
-        let base = self.scratch.frames.len();
+        let base = self.state.frames.len();
         let outside = self.depth;
         let mut deepest = outside + 1;
         let mut current = self.enter(first);
@@ -44,7 +23,7 @@ impl<'t> Scanner<'t, '_> {
                 if current.container == Container::Object {
                     match plain_key(rest) {
                         Some((word, _, behind)) => {
-                            let hashes = &mut self.scratch.hashes;
+                            let hashes = &mut self.state.hashes;
                             let novelty = hashes.note(&mut current.seen, hash_of_word(word));
                             if novelty == Novelty::Doubtful {
                                 self.clean = false;
@@ -66,7 +45,7 @@ impl<'t> Scanner<'t, '_> {
                     match first {
                         b'"' => drop(self.string()),
                         b'{' | b'[' => {
-                            self.scratch.frames.push(current);
+                            self.state.frames.push(current);
                             current = self.enter(first);
                             deepest = deepest.max(self.depth);
                             fresh = true;
@@ -90,8 +69,8 @@ impl<'t> Scanner<'t, '_> {
                 if current.container == Container::Object {
                     self.close(current.seen);
                 }
-                match self.scratch.frames.pop() {
-                    Some(frame) if self.scratch.frames.len() >= base => current = frame,
+                match self.state.frames.pop() {
+                    Some(frame) if self.state.frames.len() >= base => current = frame,
                     _ => {
                         self.deepest = self.deepest.max(deepest);
                         self.rest = rest;
@@ -146,7 +125,7 @@ impl<'t> Scanner<'t, '_> {
                 b'{' => Container::Object,
                 _ => Container::Array,
             },
-            seen: self.scratch.hashes.open(),
+            seen: self.state.hashes.open(),
         }
     }
 }

@@ -3,34 +3,39 @@
 use super::super::keys::{hash_of_word, Novelty};
 use super::super::names::{Name, Names};
 use super::super::span::Span;
-use super::super::value::{Entry, Shape, Value};
-use super::asked::{behind_quoted, plain_key, Asked};
-use super::habits::{Expected, Named, Whose};
-use super::{After, Key, Scanner};
+use super::super::value::{Entry, Malformed, Shape, Value};
+use super::cursor::{After, Scanner};
+use super::expected_keys::ExpectedKey;
+use super::key::Key;
+use super::key_recorder::KeyRecorder;
+use super::key_tracker::KeyTracker;
+use super::object_kind::ObjectKind;
+use super::plain_key::plain_key;
+use super::plain_string::behind_quoted;
 
 /// A receiver of the entries of an object.
-pub(in crate::rewrite) trait Takes {
-    /// Whether [`plain`](Self::plain) takes a plain string under this key; otherwise
+pub(in crate::rewrite) trait EntryReceiver {
+    /// Whether [`plain`](Self::plain) receives a plain string under this key; otherwise
     /// [`other`](Self::other) does.
-    fn takes_plain(name: Name) -> bool;
-    /// Takes a plain string.
+    fn receives_plain(name: Name) -> bool;
+    /// Receives a plain string.
     fn plain(&mut self, key: Key, value: Value);
-    /// Takes any other value, which it must scan.
+    /// Receives any other value, which it must scan.
     fn other(&mut self, scanner: &mut Scanner<'_, '_>, key: Key);
-    /// Takes the entries that are expected next, if it can do so faster than key by key, and returns how
-    /// many it has taken. The scanner is at the brace or comma before them.
+    /// Receives the entries that are expected next, if it can do so faster than key by key, and returns how
+    /// many it has received. The scanner is at the brace or comma before them.
     #[inline(always)]
-    fn expected(&mut self, _: &mut Scanner<'_, '_>, _: &[Expected], _: u8) -> usize {
+    fn expected(&mut self, _: &mut Scanner<'_, '_>, _: &[ExpectedKey], _: u8) -> usize {
         0
     }
-    /// Whether [`expected`](Self::expected) takes entries.
-    const TAKES_EXPECTED: bool = false;
+    /// Whether [`expected`](Self::expected) receives entries.
+    const RECEIVES_EXPECTED: bool = false;
 }
 
 /// Stores all entries.
-impl Takes for Vec<Entry> {
+impl EntryReceiver for Vec<Entry> {
     #[inline(always)]
-    fn takes_plain(_: Name) -> bool {
+    fn receives_plain(_: Name) -> bool {
         true
     }
 
@@ -44,28 +49,33 @@ impl Takes for Vec<Entry> {
         scanner.other_entry(key.span, key.name, self);
     }
 
-    const TAKES_EXPECTED: bool = true;
+    const RECEIVES_EXPECTED: bool = true;
 
     #[inline(always)]
-    fn expected(&mut self, scanner: &mut Scanner<'_, '_>, keys: &[Expected], before: u8) -> usize {
+    fn expected(
+        &mut self,
+        scanner: &mut Scanner<'_, '_>,
+        keys: &[ExpectedKey],
+        before: u8,
+    ) -> usize {
         if keys.is_empty() {
             return 0;
         }
         let had = self.len();
         let start = scanner.position();
-        let (end, depth) = take_expected(self, keys, before, (scanner.text, start));
+        let (end, depth) = receive_expected(self, keys, before, (scanner.text, start));
         scanner.skip(end - start);
         scanner.deepest = scanner.deepest.max(scanner.depth + usize::from(depth));
         self.len() - had
     }
 }
 
-/// Takes the next entries as long as they are the expected ones. Returns the end of the last one, and
+/// Receives the next entries as long as they are the expected ones. Returns the end of the last one, and
 /// the greatest depth of their values.
 #[inline(never)]
-fn take_expected(
+fn receive_expected(
     entries: &mut Vec<Entry>,
-    keys: &[Expected],
+    keys: &[ExpectedKey],
     mut before: u8,
     (text, start): (&[u8], usize),
 ) -> (usize, u16) {
@@ -82,39 +92,50 @@ fn take_expected(
     (at, depth)
 }
 
-impl Key {
-    /// Returns the entry of this key and a value.
-    #[inline(always)]
-    pub(in crate::rewrite) fn with(self, value: Value) -> Entry {
-        Entry {
-            key: self.span,
-            value,
-            name: self.name,
-        }
-    }
-}
-
 impl Scanner<'_, '_> {
+    /// Scans one value of any kind. If it is an object, collects its entries in `entries`.
+    pub(in crate::rewrite) fn value_with_entries(
+        &mut self,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(Value, Names), Malformed> {
+        let found = self.value_with_entries_unchecked(ObjectKind::OTHER, entries);
+        self.check()?;
+        Ok(found)
+    }
+
+    /// Does the same without a check for errors; the caller checks at the end of the outer value.
+    #[inline(never)]
+    pub(in crate::rewrite) fn value_with_entries_unchecked(
+        &mut self,
+        kind: ObjectKind,
+        entries: &mut Vec<Entry>,
+    ) -> (Value, Names) {
+        if self.peek() != Some(b'{') {
+            return (self.any(), Names::default());
+        }
+        self.named_object(kind, entries)
+    }
+
     /// Scans the object at the position and recognises the names of its keys. Returns the value, and the
     /// names that the object has.
     ///
     /// The rest of the text and the expected keys are local variables, because the compiler would keep
     /// the fields in memory.
     #[inline(always)]
-    pub(in crate::rewrite) fn named_object<T: Takes>(
+    pub(in crate::rewrite) fn named_object<T: EntryReceiver>(
         &mut self,
-        whose: Whose,
+        kind: ObjectKind,
         entries: &mut T,
     ) -> (Value, Names) {
         let start = self.position();
-        let mut named = Named::of(whose, self.habits, self.scratch);
+        let mut tracker = KeyTracker::of(kind, self.orders, self.state);
         self.open();
         let outside = std::mem::replace(&mut self.deepest, self.depth);
-        let mut expected = named.expected();
+        let mut expected = tracker.expected();
         let before = match entries.expected(self, expected.as_slice(), b'{') {
             0 => self.first_key(),
-            taken => {
-                expected.nth(taken - 1);
+            received => {
+                expected.nth(received - 1);
                 self.after_element(b'}')
             }
         };
@@ -131,11 +152,11 @@ impl Scanner<'_, '_> {
                         let span = Span::new(at, at + length);
                         Key { span, name }
                     } else {
-                        named.otherwise(&expected);
+                        tracker.set_expected(&expected);
                         let key = match plain_key(rest) {
                             Some((word, length, behind)) => {
                                 let (name, novelty) =
-                                    named.note(self.scratch, (word, length), hash_of_word(word));
+                                    tracker.note(self.state, (word, length), hash_of_word(word));
                                 if novelty == Novelty::Doubtful {
                                     self.clean = false;
                                 }
@@ -145,16 +166,16 @@ impl Scanner<'_, '_> {
                             }
                             None => {
                                 self.rest = rest;
-                                let key = self.any_key(&mut named);
+                                let key = self.any_key(&mut tracker);
                                 rest = self.rest;
                                 key
                             }
                         };
-                        expected = named.expected();
+                        expected = tracker.expected();
                         key
                     };
                 let plain = match behind_quoted(rest) {
-                    Some(behind) if takes_plain(entries, key.name) => Some(behind),
+                    Some(behind) if receives_plain(entries, key.name) => Some(behind),
                     _ => None,
                 };
                 if let Some(behind) = plain {
@@ -169,8 +190,8 @@ impl Scanner<'_, '_> {
                 } else {
                     self.rest = rest;
                     entries.other(self, key);
-                    if T::TAKES_EXPECTED {
-                        self.note_form(&named, rest, expected.len());
+                    if T::RECEIVES_EXPECTED {
+                        self.note_form(&tracker, rest, expected.len());
                         if let Some(met) = entries
                             .expected(self, expected.as_slice(), b',')
                             .checked_sub(1)
@@ -192,9 +213,9 @@ impl Scanner<'_, '_> {
                 }
             }
         }
-        named.otherwise(&expected);
-        let depth = self.left(outside);
-        let (names, others) = named.end(self.scratch);
+        tracker.set_expected(&expected);
+        let depth = self.leave(outside);
+        let (names, others) = tracker.end(self.state);
         self.close(others);
         (self.object_from(start, depth), names)
     }
@@ -214,10 +235,10 @@ impl Scanner<'_, '_> {
 
     /// Records the form of the array or object that has just been scanned.
     #[inline(always)]
-    fn note_form(&mut self, named: &Named<'_>, value: &[u8], left: usize) {
+    fn note_form(&mut self, tracker: &KeyTracker<'_>, value: &[u8], left: usize) {
         if matches!(value, [b'{' | b'[', ..]) && self.clean && self.malformed.is_none() {
             let value = self.text.len() - value.len()..self.position();
-            named.note_form(self.scratch, (self.text, value), left);
+            tracker.note_form(self.state, (self.text, value), left);
         }
     }
 
@@ -230,6 +251,6 @@ impl Scanner<'_, '_> {
 }
 
 #[inline(always)]
-fn takes_plain<T: Takes>(_: &T, name: Name) -> bool {
-    T::takes_plain(name)
+fn receives_plain<T: EntryReceiver>(_: &T, name: Name) -> bool {
+    T::receives_plain(name)
 }

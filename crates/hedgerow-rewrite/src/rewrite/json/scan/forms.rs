@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 
 use super::super::block::{digits, special, Pattern, BLOCK};
 use super::super::value::Shape;
-use super::scalars::behind_long_string;
+use super::plain_string::behind_long_string;
 
 /// The longest literal, in bytes.
 pub(super) const LONGEST: usize = 2 * BLOCK - 1;

@@ -196,7 +196,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let known = parsed.refined(hints);
         // The system that the SDK or the caller names takes precedence over the user agent's.
         let sdk_knows_os = self.mapped.has(ContextValue::Os) || self.caller_has(name!("$os"));
-        let names_browser = self.given.browser.is_some() || self.caller_has(name!("$browser"));
+        let names_browser = self.moved.browser.is_some() || self.caller_has(name!("$browser"));
         if let Some(browser) = known.browser {
             self.add(name!("$browser"), browser, Escapes::None, USER_AGENT);
         }

@@ -123,7 +123,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     pub(super) fn current_url(&self) -> Option<Cow<'t, str>> {
         let said: &'t str = self.source.utf8;
         let own = |value: Value| value.is_string().then(|| value.decode_str(said));
-        if let Some(url) = self.given.url {
+        if let Some(url) = self.moved.url {
             return own(url);
         }
         if let Some(url) = self.callers(name!("$current_url")) {

@@ -1,10 +1,11 @@
 //! Searches small objects that contain only strings for a key.
 
-use super::asked::{behind_quoted, plain_key};
+use super::plain_key::plain_key;
+use super::plain_string::behind_quoted;
 
 /// The result of a search for a key.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::rewrite) enum Sought<'t> {
+pub(in crate::rewrite) enum FlatSearch<'t> {
     Found(&'t str),
     /// The object does not have the key.
     Absent,
@@ -17,29 +18,29 @@ pub(in crate::rewrite) enum Sought<'t> {
 pub(in crate::rewrite) fn find_flat_key<'t>(
     text: &'t str,
     mut is: impl FnMut(&str) -> bool,
-) -> Sought<'t> {
+) -> FlatSearch<'t> {
     let bytes = text.as_bytes();
     let mut rest = match bytes {
-        [b'{', b'}', ..] => return Sought::Absent,
+        [b'{', b'}', ..] => return FlatSearch::Absent,
         [b'{', rest @ ..] => rest,
-        _ => return Sought::NotFlat,
+        _ => return FlatSearch::NotFlat,
     };
     loop {
         let Some((_, length, value)) = plain_key(rest) else {
-            return Sought::NotFlat;
+            return FlatSearch::NotFlat;
         };
         let start = bytes.len() - rest.len() + 1;
         let key = text.get(start..start + length).unwrap_or_default();
         let Some(behind) = behind_quoted(value) else {
-            return Sought::NotFlat;
+            return FlatSearch::NotFlat;
         };
         if is(key) {
-            return Sought::Found(key);
+            return FlatSearch::Found(key);
         }
         rest = match behind {
             [b',', rest @ ..] => rest,
-            [b'}', ..] => return Sought::Absent,
-            _ => return Sought::NotFlat,
+            [b'}', ..] => return FlatSearch::Absent,
+            _ => return FlatSearch::NotFlat,
         };
     }
 }
@@ -52,22 +53,22 @@ mod tests {
     fn keys_of_a_flat_object_are_found_and_others_are_left_to_the_scanner() {
         let room = " ".repeat(40);
         for (object, wanted, expected) in [
-            (r#"{}"#, "a", Sought::Absent),
-            (r#"{"a":"b"}"#, "a", Sought::Found("a")),
-            (r#"{"a":"b","c":"d"}"#, "c", Sought::Found("c")),
-            (r#"{"a":"b","c":"d"}"#, "b", Sought::Absent),
-            (r#"{"é":"b"}"#, "é", Sought::Found("é")),
-            (r#"{"":""}"#, "", Sought::Found("")),
-            (r#"{"a":1}"#, "a", Sought::NotFlat),
-            (r#"{"a":"b" }"#, "c", Sought::NotFlat),
-            (r#"{ "a":"b"}"#, "a", Sought::NotFlat),
-            (r#"{"a" :"b"}"#, "a", Sought::NotFlat),
-            (r#"{"\u0000":"b"}"#, "a", Sought::NotFlat),
-            (r#"{"a":"\u0000"}"#, "a", Sought::NotFlat),
-            (r#"{"a":{}}"#, "a", Sought::NotFlat),
-            (r#"["a"]"#, "a", Sought::NotFlat),
-            ("null", "a", Sought::NotFlat),
-            ("", "a", Sought::NotFlat),
+            (r#"{}"#, "a", FlatSearch::Absent),
+            (r#"{"a":"b"}"#, "a", FlatSearch::Found("a")),
+            (r#"{"a":"b","c":"d"}"#, "c", FlatSearch::Found("c")),
+            (r#"{"a":"b","c":"d"}"#, "b", FlatSearch::Absent),
+            (r#"{"é":"b"}"#, "é", FlatSearch::Found("é")),
+            (r#"{"":""}"#, "", FlatSearch::Found("")),
+            (r#"{"a":1}"#, "a", FlatSearch::NotFlat),
+            (r#"{"a":"b" }"#, "c", FlatSearch::NotFlat),
+            (r#"{ "a":"b"}"#, "a", FlatSearch::NotFlat),
+            (r#"{"a" :"b"}"#, "a", FlatSearch::NotFlat),
+            (r#"{"\u0000":"b"}"#, "a", FlatSearch::NotFlat),
+            (r#"{"a":"\u0000"}"#, "a", FlatSearch::NotFlat),
+            (r#"{"a":{}}"#, "a", FlatSearch::NotFlat),
+            (r#"["a"]"#, "a", FlatSearch::NotFlat),
+            ("null", "a", FlatSearch::NotFlat),
+            ("", "a", FlatSearch::NotFlat),
         ] {
             let text = format!("{object}{room}");
             assert_eq!(
@@ -76,6 +77,6 @@ mod tests {
                 "{object}"
             );
         }
-        assert_eq!(find_flat_key(r#"{"a":"b"}"#, |_| true), Sought::NotFlat);
+        assert_eq!(find_flat_key(r#"{"a":"b"}"#, |_| true), FlatSearch::NotFlat);
     }
 }
