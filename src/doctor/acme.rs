@@ -4,7 +4,7 @@ use std::path::Path;
 
 use chrono::{DateTime, SecondsFormat};
 
-use super::Finding;
+use super::finding::Finding;
 
 /// The observed facts about one certificate. Times are in seconds since 1970.
 #[derive(Debug, Clone)]
@@ -111,7 +111,7 @@ fn date(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::CheckStatus::{self, Bad, Odd, Well};
+    use crate::doctor::finding::CheckStatus::{self, Bad, Odd, Well};
 
     #[test]
     fn a_certificate_is_judged_by_its_expiry_and_failed_orders() {

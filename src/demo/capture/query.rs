@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike, Utc};
 
-use super::CaptureRefusal;
+use super::refusal::CaptureRefusal;
 use crate::handler::pairs;
 
 /// The parsed query.

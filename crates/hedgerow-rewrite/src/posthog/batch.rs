@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
+use super::api_key::ApiKey;
 use super::outline::{BatchOutline, EventParts};
-use super::ApiKey;
 
 /// The path of capture's batch endpoint, below the host's base path.
 pub const BATCH_PATH: &str = "/batch/";
@@ -244,6 +244,7 @@ impl Batch {
 
     /// Writes one event: `write` appends it and returns whether to keep it. If not, the batch is unchanged.
     #[doc(hidden)]
+    #[inline(always)]
     pub fn append<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> (Keep, R)) -> R {
         let before = self.bytes.len();
         if self.events > 0 {

@@ -10,7 +10,7 @@ use flate2::Compression;
 use hedgerow_rewrite::posthog::{Batch, Envelope};
 use tokio::sync::{watch, Semaphore};
 
-use super::{ReplaySettings, RunState};
+use super::settings::{ReplaySettings, RunState};
 use crate::blocking::run_blocking;
 use crate::breaker::{Admission, BreakerState};
 use crate::error::SpoolError;

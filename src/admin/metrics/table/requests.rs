@@ -1,7 +1,7 @@
 //! Metrics of the configuration, of requests and of connections.
 
-use crate::admin::metrics::Metric;
-use crate::admin::metrics::MetricKind::{Counter, Gauge, Histogram};
+use crate::admin::metrics::metric::Metric;
+use crate::admin::metrics::metric::MetricKind::{Counter, Gauge, Histogram};
 use crate::rewrite::Fault;
 
 pub(super) const METRICS: &[Metric] = &[

@@ -8,8 +8,7 @@ use crate::config::{Config, Project};
 use crate::doctor::{self, Finding, KeyKnown};
 use crate::posthog::Host;
 
-use super::probe::Probe;
-use super::timeouts;
+use super::probe::{timeouts, Probe};
 use crate::proxy::outbound::pools::ConnectionPools;
 
 /// Asks for a project's key where its events go and, if it is not known there, in the other region.

@@ -9,11 +9,11 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 
 use super::age::{AgeBook, AgeRecord, LastNumbers, StreamsMade};
-use super::faults::{self, NotPublished};
+use super::faults::{self, remote, NotPublished};
+use super::inner::NatsSpoolInner;
 use super::message::unpack;
 use super::streams::{created, Streams};
 use super::trouble::Outlook;
-use super::{remote, NatsSpoolInner};
 use crate::error::SpoolError;
 use crate::store::Counters;
 

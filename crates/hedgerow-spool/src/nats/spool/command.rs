@@ -11,9 +11,12 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::connection::NatsConnection;
+use super::faults::remote;
+use super::limits::event_in;
 use super::message::{alone, arrival, FIRST_ARRIVAL, REASON, STATUS};
+use super::names;
+use super::settings::NatsSettings;
 use super::streams::Streams;
-use super::{event_in, names, remote, NatsSettings};
 use crate::command::{CommandError, Selection, SpoolCommand};
 use crate::error::SpoolError;
 use crate::listing::{time, Amount, Listing, WaitingRow};

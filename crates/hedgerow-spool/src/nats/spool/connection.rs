@@ -14,10 +14,11 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use super::denials::Denials;
-use super::faults::{self, NoJetStream};
+use super::faults::{self, remote, NoJetStream};
+use super::limits::ANSWER;
 use super::presence::ServerPresence;
+use super::settings::NatsSettings;
 use super::trouble::Outlook;
-use super::{remote, NatsSettings, ANSWER};
 use crate::error::SpoolError;
 
 /// The connection, and what is known about its state.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::backend::NatsBackend;
 use super::place::{NatsCertificate, NatsLogin, NatsPlace, NatsServer, NatsTransport};
-use super::NatsBackend;
 use crate::backend::Backend;
-use crate::nats::{SERVERS, STREAM};
+use crate::nats::accepted::{SERVERS, STREAM};
 use crate::settings::{SettingMistake, SpoolSettings};
 
 impl NatsBackend {

@@ -6,10 +6,12 @@ use std::time::Instant;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 
-use super::faults::{self, NotPublished, PublishFault};
+use super::faults::{self, remote, NotPublished, PublishFault};
+use super::inner::NatsSpoolInner;
+use super::limits::{ANSWER, HEADERS, PAUSE};
 use super::message::{self, Run};
+use super::names;
 use super::trouble::Outlook;
-use super::{names, remote, NatsSpoolInner, ANSWER, HEADERS, PAUSE};
 use crate::error::SpoolError;
 use crate::store::Refusal;
 use crate::store::{Counters, QueuedEvent};

@@ -15,9 +15,10 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::connection::NatsConnection;
-use super::faults::NotPublished;
+use super::faults::{remote, NotPublished};
 use super::fitness::{self, Purpose, Unfit};
-use super::{names, remote, NatsSettings};
+use super::names;
+use super::settings::NatsSettings;
 use crate::error::SpoolError;
 
 /// The time after which the server delivers a message again that was not acknowledged. A new leader

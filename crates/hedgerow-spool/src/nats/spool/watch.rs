@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use async_nats::Subscriber;
 use futures_util::StreamExt;
 
+use super::faults::remote;
+use super::inner::NatsSpoolInner;
 use super::streams::Streams;
 use super::trouble::Outlook;
-use super::{remote, NatsSpoolInner};
 use crate::clock_watch::ClockWatch;
 use crate::error::SpoolError;
 use crate::store::FinalBatch;

@@ -6,7 +6,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{PAYLOAD, TAG};
+/// The length of version, id and last activity (48 bits of milliseconds), in bytes.
+pub(super) const PAYLOAD: usize = 1 + 16 + 6;
+
+/// The length of an HMAC-SHA-256, in bytes.
+pub(super) const TAG: usize = 32;
 
 /// The number of slots in the cache; each holds one cookie.
 const SLOTS: usize = 1024;

@@ -188,8 +188,3 @@ fn is_plain_port(port: &str) -> bool {
     let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
     is_number && (port == "0" || !port.starts_with('0')) && port.parse::<u16>().is_ok()
 }
-
-/// Returns whether a dot in one of posthog-js's regular expressions stops before this character.
-fn is_line_end(character: char) -> bool {
-    matches!(character, '\n' | '\r' | '\u{2028}' | '\u{2029}')
-}

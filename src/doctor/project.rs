@@ -1,6 +1,7 @@
-//! The finding about a project's key, after a request to PostHog.
+//! The findings about a project's key and host.
 
-use super::Finding;
+use super::finding::Finding;
+use crate::posthog::Host;
 
 /// Whether PostHog knows a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +47,32 @@ pub fn key(name: &str, here: KeyKnown, elsewhere: Option<&str>, place: Installat
     }
 }
 
+/// Checks a project's key and host, as far as this needs no request.
+pub fn project(name: &str, api_key: &str, host: &Host) -> Vec<Finding> {
+    let about = format!("project {name}, key");
+    let key = match api_key.starts_with("phc_") {
+        true => Finding::ok(about, "has the form of a project key"),
+        false => Finding::odd(
+            about,
+            "does not begin with phc_, as PostHog's project keys do",
+            "copy the project API key from PostHog: Settings, Project",
+        ),
+    };
+    let about = format!("project {name}, host");
+    let region = match host.misdirection() {
+        Some(misdirection) => Finding::bad(
+            about,
+            misdirection.to_string(),
+            "a key works only in its own region: PostHog's address bar shows us or eu",
+        ),
+        None => Finding::ok(about, host.to_string()),
+    };
+    vec![key, region]
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{render, CheckStatus};
+    use super::super::finding::{render, CheckStatus};
     use super::*;
 
     #[test]
