@@ -133,7 +133,11 @@ fn closed(text: &mut String, results: &Results) {
         )
         .unwrap();
     }
-    writeln!(text, "\nEvents a second for each core, by size of the request:\n").unwrap();
+    writeln!(
+        text,
+        "\nEvents a second for each core, by size of the request:\n"
+    )
+    .unwrap();
     by_core(text, results);
     writeln!(text).unwrap();
 }

@@ -26,10 +26,11 @@ use crate::proxy::limits::connection_limits::{
     ClientProtocol, ConnectionLimits, ConnectionPermit, SlowStep,
 };
 use crate::proxy::listen::coalescing::CoalescingStream;
-use crate::proxy::listen::direct::{DirectIntake, DirectResult, NextRequest};
+use crate::proxy::listen::direct::{DirectIntake, DirectResult};
 use crate::proxy::listen::extent::is_request_line;
 use crate::proxy::listen::idle_timer::IdleTimer;
 use crate::proxy::listen::same_host::name_one_host;
+use crate::proxy::listen::written_answer::NextRequest;
 
 /// The size of the first read of a request, which covers most requests. It is no more than the
 /// framework would read, because the framework loses bytes that it has read beyond a body.

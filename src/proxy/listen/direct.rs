@@ -26,7 +26,7 @@ use crate::proxy::hedgerow::Hedgerow;
 use crate::proxy::intake::intercept::Intake;
 use crate::proxy::limits::body_rate::BodyRateMeter;
 use crate::proxy::listen::coalescing::CoalescingStream;
-use crate::proxy::listen::written_answer::{accepted, written};
+use crate::proxy::listen::written_answer::{accepted, written, NextRequest};
 use crate::proxy::request::body::{BodyInterruption, DISCARD_TIME, SILENCE, WHOLE};
 use crate::proxy::request::exchange::{ClientGone, ConnectionFacts, Exchange};
 use crate::proxy::routes::RouteAction;
@@ -56,13 +56,6 @@ pub(crate) enum DirectResult {
     Last,
     /// The framework has to serve the request, which begins with these bytes.
     Not(BytesMut),
-}
-
-/// Whether another request may follow on the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NextRequest {
-    Another,
-    None,
 }
 
 impl DirectIntake {

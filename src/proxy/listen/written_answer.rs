@@ -7,9 +7,15 @@ use bytes::Bytes;
 use http::header::HeaderValue;
 use httpdate::HttpDate;
 
-use crate::proxy::listen::direct::NextRequest;
 use crate::proxy::reply::has_body;
 use crate::segment::{Answer, Cors, Reply};
+
+/// Whether another request may follow on the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NextRequest {
+    Another,
+    None,
+}
 
 /// The initial buffer for the head of an answer, in bytes.
 const HEAD: usize = 512;

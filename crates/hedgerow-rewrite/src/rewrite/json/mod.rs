@@ -16,7 +16,7 @@ mod truth;
 mod value;
 
 pub(super) use block::{either, BLOCK};
-pub(super) use event_writer::{EventBuffer, EventWriter};
+pub(super) use event_writer::EventWriter;
 pub(super) use names::{name, Chunk, Marks, Name, Names};
 pub(super) use output::Output;
 pub(super) use repair::{repair, RepairBuffers};
