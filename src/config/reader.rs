@@ -236,10 +236,7 @@ impl<'a> ConfigReader<'a> {
             return None;
         }
         if !text.is_empty() && text.trim().is_empty() {
-            self.wrong(
-                field,
-                format!("has nothing but blanks; expected {expected}"),
-            );
+            self.wrong(field, format!("contains only blanks; expected {expected}"));
             return None;
         }
         Some(text)

@@ -226,7 +226,7 @@ impl TreeBuilder {
             }
             Event::Alias(id) => match self.anchors.get(&id) {
                 Some(node) => self.complete(Rc::clone(node), 0, span)?,
-                None => return broken(span, "this alias is inside the value that it names"),
+                None => return broken(span, "this alias is inside the value to which it refers"),
             },
             _ => {}
         }
@@ -275,7 +275,7 @@ impl TreeBuilder {
                 }),
                 None => match &node.kind {
                     NodeKind::Text(text) => *key = Some((text.clone(), span)),
-                    _ => return broken(span, "expected a name as key"),
+                    _ => return broken(span, "expected a name as the key"),
                 },
             },
         }
@@ -333,18 +333,18 @@ fn in_plain_words(error: &ScanError) -> YamlError {
             "expected the next `- ` of the list; an IPv6 address such as [::1]:80 needs quotes"
                 .to_owned()
         }
-        E::InvalidIndentation => "the indentation matches nothing above".to_owned(),
+        E::InvalidIndentation => "the indentation matches no line above".to_owned(),
         E::TabNotAllowed | E::TabInBlockIndentation | E::TabInIndentation => {
             "a tab cannot indent; use spaces".to_owned()
         }
         E::UnclosedQuotedScalar => "this quote is never closed".to_owned(),
         E::UnclosedFlowCollection { open } => format!("this `{open}` is never closed"),
         E::MisplacedFlowCollectionEnd | E::MismatchedFlowCollectionEnd { .. } => {
-            "this bracket closes nothing".to_owned()
+            "this bracket has no opening bracket".to_owned()
         }
         E::ExpectedFlowMappingSeparator => "expected `,` or `}`".to_owned(),
         E::ExpectedFlowSequenceSeparator => "expected `,` or `]`".to_owned(),
-        E::UnknownAnchor => "this alias names no anchor above it".to_owned(),
+        E::UnknownAnchor => "no anchor above has the name of this alias".to_owned(),
         E::RecursionLimitExceeded => "nested too deeply".to_owned(),
         E::UnexpectedCharacter { character } => {
             format!("{character:?} cannot begin a value; put it into quotes")

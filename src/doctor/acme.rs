@@ -35,8 +35,8 @@ pub struct CertificateFacts<'a> {
 pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
     const DAY: i64 = 24 * 3600;
     const LOOK: &str =
-        "each name has to lead to this machine, port 80 to a listener without `tls` (http-01) or port \
-         443 to this one (tls-alpn-01): docs/certificates.md. `hedgerow reload` tries again at once";
+        "each name must resolve to this machine, and port 80 must lead to a listener without `tls` (http-01), \
+         or port 443 to this listener (tls-alpn-01): docs/certificates.md. `hedgerow reload` tries again at once";
     let about = format!("acme {}", seen.domains.join(", "));
     let mut findings = Vec::new();
     if let Some(reason) = &seen.unwritable {
@@ -51,7 +51,7 @@ pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
             many => format!("the last {many} orders have failed"),
         };
         let next = match seen.next > seen.now {
-            true => format!("; the next is made {}", date(seen.next)),
+            true => format!("; the next attempt is {}", date(seen.next)),
             false => String::new(),
         };
         format!(
@@ -64,7 +64,10 @@ pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
         (None, Some(failed)) => Finding::bad(about, format!("no certificate; {failed}"), LOOK),
         (None, None) => Finding::note(
             about,
-            format!("no certificate yet; {} has not been asked", seen.directory),
+            format!(
+                "no certificate yet; Hedgerow has not ordered one from {}",
+                seen.directory
+            ),
             "`hedgerow run` orders it",
         ),
         (Some((begins, _)), _) if now < begins => Finding::bad(
@@ -86,7 +89,7 @@ pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
         }
         (Some(_), None) if !seen.complete => Finding::note(
             about,
-            "the certificate that is there is not for all of these names",
+            "the existing certificate is not for all of these names",
             "`hedgerow run` or `hedgerow reload` orders another",
         ),
         (Some((_, ends)), None) => {
@@ -128,7 +131,7 @@ mod tests {
         );
         let cases: [Case; 9] = [
             ("fine", there(60), true, 0, Passed, "expires in 60 days"),
-            ("none yet", None, false, 0, Note, "has not been asked"),
+            ("none yet", None, false, 0, Note, "has not ordered one"),
             (
                 "none",
                 None,

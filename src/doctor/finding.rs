@@ -90,7 +90,7 @@ pub fn render(findings: &[Finding]) -> String {
     };
     let _ = match (count(CheckStatus::Failed), count(CheckStatus::Note)) {
         (0, 0) => writeln!(text, "all is well"),
-        (0, odd) => writeln!(text, "nothing is broken; check: {odd}"),
+        (0, odd) => writeln!(text, "nothing is broken; notes: {odd}"),
         (bad, _) => writeln!(text, "problems: {bad}"),
     };
     text

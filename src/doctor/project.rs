@@ -91,6 +91,17 @@ mod tests {
         }
     }
 
+    /// The other words of the page are compared by `tests/first_hour.rs`.
+    #[test]
+    fn the_first_hour_has_the_words_of_both_findings_about_a_key() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/first-hour.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        for elsewhere in [Some("eu"), None] {
+            let found = key("shop", KeyKnown::No, elsewhere, Installation::Cloud);
+            assert!(page.contains(&format!("`{}`", found.said)), "{found:?}");
+        }
+    }
+
     #[test]
     fn a_key_of_the_other_region_is_reported_with_the_correct_host() {
         let found = key("shop", KeyKnown::No, Some("eu"), Installation::Cloud);

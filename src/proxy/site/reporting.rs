@@ -83,8 +83,7 @@ impl SiteContext {
         {
             let (words, servers) = (self.way.words(), self.way.servers());
             log::warn!(
-                "route {route}: {words} ({servers}) did not answer as it should: {}; the client got \
-                 {got}{more}",
+                "route {route}: {words} ({servers}) gave no valid answer: {}; the client got {got}{more}",
                 fault(error.etype())
             );
         }
@@ -100,8 +99,7 @@ impl SiteContext {
         let log_limit = &self.site_state.active.long_lived.log_limit;
         if let Some(more) = log_limit.pass(route, "route recovered") {
             log::info!(
-                "route {route}: {} answers again, after {}; {failed} requests were not answered \
-                 as they should be{more}",
+                "route {route}: {} answers again, after {}; {failed} requests failed in that time{more}",
                 self.way.words(),
                 format_duration(after)
             );

@@ -28,7 +28,8 @@ pub(crate) async fn follow_other_process(spool: &dyn SharedFolder, projects: &Sh
             }
             (true, false) => {
                 log::info!(
-                    "the other process uses the spool no more: events are sent as configured"
+                    "the other process no longer uses the spool: Hedgerow sends events as \
+                     `delivery.mode` says"
                 );
                 projects.as_configured();
                 spool.resume_leading();

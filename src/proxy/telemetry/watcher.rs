@@ -211,8 +211,8 @@ impl Watcher<'_> {
         self.counters.refused.count(fault.code());
         if let Some(more) = self.log_limit.pass(self.project, fault.code()) {
             log::error!(
-                "project {}: PostHog refuses an event for good ({}: {}); Hedgerow drops it, and \
-                 the others of its batch have arrived. The live view shows it{more}",
+                "project {}: PostHog refuses an event for good ({}: {}); Hedgerow drops it. The other \
+                 events of its batch have arrived. The live view shows the event{more}",
                 self.project,
                 refusal.status,
                 refusal.for_log()
@@ -262,8 +262,9 @@ impl Watch for Watcher<'_> {
                     && self.log_limit.first(self.project, omission.code())
                 {
                     log::warn!(
-                        "project {}: `integrations` of messages (`All: false`, or `PostHog: false`) \
-                         exclude PostHog, so Hedgerow drops these messages and their clients get 200. `mapping.integrations: ignore` would send them; this line appears once",
+                        "project {}: `integrations` of messages (`All: false`, or `PostHog: false`) exclude PostHog, \
+                         so Hedgerow drops these messages, and their clients get 200. To send such messages too, set \
+                         `mapping.integrations: ignore`. This line appears once",
                         self.project
                     );
                 }

@@ -109,7 +109,7 @@ pub fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
 /// The declared compression is wrong, the data ends too early, or it inflates beyond the limit. The
 /// answer must not end as if it were complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the page's compressed bytes are broken, or inflate beyond all measure")]
+#[error("the page's compressed bytes are damaged, or inflate to far more than their size")]
 pub struct BrokenPage;
 
 /// Puts the snippet into one page while it streams to the visitor.

@@ -140,7 +140,7 @@ impl Streams {
         match asked {
             Ok(message) => Ok(Some(self.letter_of(message))),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(remote("show its dead letters", error)),
+            Err(error) => Err(remote("read its dead letters", error)),
         }
     }
 
@@ -235,12 +235,12 @@ impl Streams {
 }
 
 async fn list(streams: &Streams) -> Result<Listing, SpoolError> {
-    let failed = |error| remote("say what waits", error);
+    let failed = |error| remote("report its waiting events", error);
     let asked = streams
         .waiting
         .info_with_subjects(streams.all_events())
         .await;
-    let mut subjects = asked.map_err(|error| remote("say what waits", error))?;
+    let mut subjects = asked.map_err(|error| remote("report its waiting events", error))?;
     let mut waiting = Vec::new();
     while let Some(subject) = subjects.next().await {
         let (subject, messages) = subject.map_err(failed)?;
@@ -274,7 +274,7 @@ async fn list(streams: &Streams) -> Result<Listing, SpoolError> {
     for stream in [&streams.waiting, &streams.dead] {
         let info = stream.get_info().await;
         listing.bytes += info
-            .map_err(|error| remote("say what it holds", error))?
+            .map_err(|error| remote("report its contents", error))?
             .state
             .bytes;
     }

@@ -16,10 +16,10 @@ const DEPTH: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PatternError {
     /// The pattern, or a name between two of its dots, is empty.
-    #[error("a pattern must not be empty, nor a name between two of its dots")]
+    #[error("neither a pattern nor a name between its dots may be empty")]
     Empty,
     /// The pattern has too many stars or names, so matching it would take too long.
-    #[error("a pattern has at most {STARS} stars and {DEPTH} names")]
+    #[error("a pattern may have at most {STARS} stars and {DEPTH} names")]
     TooLong,
 }
 
