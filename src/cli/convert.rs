@@ -85,7 +85,7 @@ pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> CommandEn
         window: usize::MAX,
         ..config.bounds
     };
-    let lines = Conversion {
+    let lines = FileConversion {
         rewriter: Arc::new(Rewriter::new(config.mapping.clone(), bounds)),
         projects,
         options,
@@ -106,7 +106,7 @@ pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> CommandEn
     }
 }
 
-struct Conversion<'o> {
+struct FileConversion<'o> {
     rewriter: Arc<Rewriter>,
     projects: ProjectChoice<'o>,
     options: &'o ConvertArgs,
@@ -194,7 +194,7 @@ impl fmt::Display for UnusableInput {
     }
 }
 
-impl Conversion<'_> {
+impl FileConversion<'_> {
     fn run(&self, output: impl Write) -> Result<CommandEnd, InputOutputError> {
         let mut output = BufWriter::new(output);
         let mut end = CommandEnd::Well;

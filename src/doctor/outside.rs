@@ -82,7 +82,7 @@ pub fn cache(answers: &[OutsideAnswer<'_>]) -> Finding {
 pub fn address(seen: Option<&str>) -> Finding {
     const ABOUT: &str = "from outside, address";
     let Some(text) = seen else {
-        return Finding::odd(
+        return Finding::note(
             ABOUT,
             "could not be determined",
             "with `admin: 127.0.0.1:9090`, doctor can read it on the machine that serves",
@@ -90,7 +90,7 @@ pub fn address(seen: Option<&str>) -> Finding {
     };
     match text.parse().is_ok_and(is_inner) {
         false => Finding::ok(ABOUT, format!("this request came from {text}")),
-        true => Finding::odd(
+        true => Finding::note(
             ABOUT,
             format!("this request came from {text}, an internal address"),
             "if this is your proxy, PostHog gets its address for every visitor: list it in `trusted_proxies`, and \

@@ -1,5 +1,5 @@
 use super::{read, with};
-use hedgerow::config::{render_problems, Place};
+use hedgerow::config::{render_problems, SourcePosition};
 
 /// Line, column and path of a mistake, and a part of its message.
 pub type Expected = (usize, usize, &'static str, &'static str);
@@ -16,7 +16,7 @@ pub fn check(text: &str, expected: &[Expected]) -> Vec<String> {
     let same = found.len() == expected.len()
         && found.iter().zip(expected).all(|(problem, expected)| {
             let (line, column, path, message) = *expected;
-            problem.place == Place { line, column }
+            problem.position == SourcePosition { line, column }
                 && problem.path == path
                 && problem.message.contains(message)
         });

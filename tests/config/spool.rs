@@ -305,7 +305,7 @@ fn a_limit_above_the_nats_default_is_a_warning() {
         assert_eq!(warnings.len(), expected, "{event} {spool}: {warnings:?}");
         if let Some(warning) = warnings.first() {
             assert!(warning.message.contains("max_payload"), "{warning:?}");
-            assert_eq!(warning.place.line, 7, "{warning:?}");
+            assert_eq!(warning.position.line, 7, "{warning:?}");
         }
     }
 }

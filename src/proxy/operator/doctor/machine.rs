@@ -28,7 +28,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     }
     match &config.delivery.spool {
         Some(spool) => findings.extend(self::spool(spool, config.bounds.event)),
-        None => findings.push(Finding::odd(
+        None => findings.push(Finding::note(
             "spool",
             "off",
             "set `delivery.spool`, so that events wait during an outage of PostHog",
@@ -86,7 +86,7 @@ fn spool(spool: &SpoolConfig, largest_event: usize) -> Vec<Finding> {
     };
     let finding = |Examination { about, found }| match found {
         SpoolHealth::Well(well) => Finding::ok(about, well),
-        SpoolHealth::Unknown(SpoolTrouble { what, advice }) => Finding::odd(about, what, advice),
+        SpoolHealth::Unknown(SpoolTrouble { what, advice }) => Finding::note(about, what, advice),
         SpoolHealth::Bad(SpoolTrouble { what, advice }) => Finding::bad(about, what, advice),
     };
     let mut findings: Vec<Finding> = examined.into_iter().map(finding).collect();

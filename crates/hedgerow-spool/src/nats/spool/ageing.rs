@@ -24,7 +24,7 @@ const LONGEST_ROUND: Duration = Duration::from_millis(500);
 
 /// The messages that a round has dropped.
 #[derive(Default)]
-struct Dropped {
+struct DroppedMessages {
     /// The number of the last message.
     through: u64,
     messages: u64,
@@ -159,9 +159,9 @@ async fn drop_round(
     stream: &Stream,
     subjects: String,
     old: u64,
-) -> Result<Dropped, SpoolError> {
+) -> Result<DroppedMessages, SpoolError> {
     let begun = Instant::now();
-    let mut dropped = Dropped::default();
+    let mut dropped = DroppedMessages::default();
     let mut read = 0;
     while read < AT_ONCE && begun.elapsed() < LONGEST_ROUND {
         let next = stream.get_first_raw_message_by_subject(&subjects, dropped.through + 1);

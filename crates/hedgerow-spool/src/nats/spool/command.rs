@@ -19,7 +19,7 @@ use super::settings::NatsSettings;
 use super::streams::Streams;
 use crate::command::{CommandError, Selection, SpoolCommand};
 use crate::error::SpoolError;
-use crate::listing::{time, Amount, Listing, WaitingRow};
+use crate::listing::{time, ListedCount, Listing, WaitingRow};
 use crate::store::{DeadLetter, Refusal};
 
 /// How long a command waits for a connection to a server.
@@ -260,7 +260,7 @@ async fn list(streams: &Streams) -> Result<Listing, SpoolError> {
         let oldest = first.ok().and_then(|first| first_arrival(&first.headers));
         listing.waiting.push(WaitingRow {
             project,
-            amount: Amount::Messages {
+            amount: ListedCount::Messages {
                 messages: messages as u64,
             },
             oldest: oldest.map(time),

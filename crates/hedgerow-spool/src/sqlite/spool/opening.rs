@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::appending::project_key;
 use super::database::{Database, Opener};
-use super::reading::Total;
+use super::reading::ProjectTotal;
 use super::recovery::{copy_deleted, recover};
 use super::worker::Worker;
 use crate::error::SpoolError;
@@ -115,7 +115,7 @@ impl Worker {
         }
     }
 
-    fn tell(&self, totals: &[Total]) {
+    fn tell(&self, totals: &[ProjectTotal]) {
         // Delivered events that could not be removed from the file yet do not wait any more.
         let mut delivered: HashMap<&str, u64> = HashMap::new();
         for project in self.delivered.values() {
