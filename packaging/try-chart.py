@@ -91,7 +91,7 @@ def main(hedgerow, write):
                 wrong.append(f"{name}: {kinds}")
             path = PLAIN / f"{name}.yaml"
             if is_plain:
-                whole = f"# Made from the chart by packaging/try --write; change the chart.\n{text}"
+                whole = f"# `packaging/try --write` generates this file from the chart: change the chart instead.\n{text}"
                 if write:
                     path.write_text(whole)
                 elif not path.exists() or path.read_text() != whole:

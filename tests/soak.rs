@@ -161,7 +161,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
         .iter()
         .map(|proxy| (proxy.id.clone(), proxy.admin))
         .collect();
-    let doors: Vec<_> = proxies.iter().flat_map(Installation::doors).collect();
+    let addresses: Vec<_> = proxies.iter().flat_map(Installation::addresses).collect();
     let mut ways: Vec<Dice> = (1..=8).map(|number| dice.split(number)).collect();
     let mut way = || ways.pop().expect("one for each");
     let (mut turns, one, two) = (Vec::new(), way(), way());
@@ -177,7 +177,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
             done.store(true, Ordering::Relaxed);
         },
         run::trouble(&posthog, &relay, plan, way(), &done),
-        hostile::press(&doors, way(), &done),
+        hostile::press(&addresses, way(), &done),
         troubles::fill(disk.as_ref(), way(), &done),
         troubles::upset(nats.as_mut(), way(), &done),
         troubles::mislead(resolver.as_ref(), way(), &done),
@@ -218,9 +218,9 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
     let closed = books.close(&sent);
     let [requests, refused, broken] = told;
     say(format_args!(
-        "soak of {} s: acknowledged {}, arrived {}, duplicates {}, lost {}; {requests} requests, {refused} told \
-         503, {broken} broken off; {pressed} hostile connections; the disk filled {fills} times, NATS upset \
-         {upsets}, DNS misled {misled}, the clock set {jumps}",
+        "soak of {} s: acknowledged {}, arrived {}, duplicates {}, lost {}; {requests} requests, {refused} answered \
+         503, {broken} without an answer; {pressed} hostile connections; times of failures: disk full {fills}, \
+         NATS {upsets}, DNS {misled}, clock set {jumps}",
         span.as_secs(),
         sent.len(),
         closed.arrived,
@@ -228,8 +228,8 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
         closed.lost,
     ));
     say(format_args!(
-        "{} of the starts served before NATS had said what waits there; {} pairs of events are out of order \
-         because of it, and {} are not as they must be for another reason",
+        "{} starts served before NATS had reported its waiting events; {} pairs of events are out of order \
+         because of that; {} other mistakes",
         blind_starts, closed.excused, closed.wrong
     ));
     for ((proxy, turned), samples) in proxies.iter().zip(&turns).zip(&samples) {

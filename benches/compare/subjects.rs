@@ -55,9 +55,9 @@ impl Kind {
 
     pub fn name(self) -> &'static str {
         match self {
-            Self::HaProxy => "HAProxy, carrying the bytes",
-            Self::Nginx => "nginx, carrying the bytes",
-            Self::Pingora => "Pingora, carrying the bytes",
+            Self::HaProxy => "HAProxy, only forwarding",
+            Self::Nginx => "nginx, only forwarding",
+            Self::Pingora => "Pingora, only forwarding",
             Self::NginxLua => "nginx + Lua, mapping",
             Self::Node => "Node, mapping",
             Self::Reference => "Hedgerow, `mode: reference`, no spool",

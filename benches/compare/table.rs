@@ -66,7 +66,7 @@ fn open(text: &mut String, results: &Results) {
     writeln!(
         text,
         "CPU time of the proxy for a request, user and system, in µs, at {} requests a second; in \
-         brackets how many times Pingora's.\n",
+         brackets as a multiple of Pingora's.\n",
         rates.join(", ")
     )
     .unwrap();
@@ -89,7 +89,7 @@ fn open(text: &mut String, results: &Results) {
 }
 
 fn latency(text: &mut String, results: &Results) {
-    writeln!(text, "From the request to its answer under the same load, half of them and 99 of 100 within this many ms.\n").unwrap();
+    writeln!(text, "Time from a request to its answer under the same load, in ms: the median, then the 99th percentile.\n").unwrap();
     writeln!(text, "| |{}\n|---|---:|---:|---:|", heads(results)).unwrap();
     for (at, kind) in results.kinds.iter().enumerate() {
         write!(text, "| {} |", kind.name()).unwrap();
@@ -112,13 +112,13 @@ fn closed(text: &mut String, results: &Results) {
     };
     writeln!(
         text,
-        "64 clients, each with one request after the other, so that the proxy, the clients and the \
-         stand-in together use all of the machine. One event a request:\n"
+        "64 clients send one request after the other, with one event in each. The proxy, the clients \
+         and the stand-in together use the whole machine:\n"
     )
     .unwrap();
     writeln!(
         text,
-        "| | µs of CPU an event | events a second and core of the proxy | events for one request at PostHog |\n\
+        "| | CPU time of an event, µs | events a second for each core of the proxy | events in each request to PostHog |\n\
          |---|---:|---:|---:|"
     )
     .unwrap();
@@ -133,7 +133,11 @@ fn closed(text: &mut String, results: &Results) {
         )
         .unwrap();
     }
-    writeln!(text, "\nEvents a second and core by size of the request:\n").unwrap();
+    writeln!(
+        text,
+        "\nEvents a second for each core, by size of the request:\n"
+    )
+    .unwrap();
     by_core(text, results);
     writeln!(text).unwrap();
 }
@@ -160,12 +164,12 @@ fn by_core(text: &mut String, results: &Results) {
 fn half(text: &mut String, results: &Results) {
     writeln!(
         text,
-        "One event a request at half the rate at which the 64 clients got through:\n"
+        "One event in each request, at half of the rate that the 64 clients reached:\n"
     )
     .unwrap();
     writeln!(
         text,
-        "| | requests a second | 50 and 99 of 100 within ms |\n|---|---:|---:|"
+        "| | requests a second | median and 99th percentile, ms |\n|---|---:|---:|"
     )
     .unwrap();
     for (kind, sum) in &results.half {
@@ -181,13 +185,13 @@ fn large(text: &mut String, results: &Results) {
     }
     writeln!(
         text,
-        "Whether an event costs more in a larger configuration: one event a request, 1,000 a second, \
-         `mode: reference`, no spool.\n"
+        "This table shows whether an event costs more in a larger configuration: one event in each \
+         request, 1,000 requests a second, `mode: reference`, no spool.\n"
     )
     .unwrap();
     writeln!(
         text,
-        "| | µs of CPU an event | to the first |\n|---|---:|---:|"
+        "| | CPU time of an event, µs | as a multiple of the first row |\n|---|---:|---:|"
     )
     .unwrap();
     let (_, first) = &results.large[0];
@@ -239,7 +243,7 @@ fn machine() -> String {
 /// markers of the README.
 pub fn write(text: &str, results: &Results) {
     between_markers("docs/performance.md", text);
-    let mut short = format!("Events a second and core on {}:\n\n", machine());
+    let mut short = format!("Events a second for each core, on: {}.\n\n", machine());
     by_core(&mut short, results);
     between_markers("README.md", &short);
 }

@@ -41,6 +41,7 @@ async fn a_requests_future_stays_small() {
     let intake = Intake::new(&active, segment, route.number);
     let mut exchange = FrameworkRequest::new(&mut session, active.framing());
     let request = size_of_val(&intake.serve(&mut exchange, 4));
+    println!("{delivery} bytes for a delivery, {request} in all");
     assert!(delivery < 3 << 10, "{delivery} bytes for a delivery");
     assert!(request < 7 << 10, "{request} bytes in all");
 }

@@ -214,7 +214,24 @@ pub fn is_same_host(one: &[u8], other: &[u8], scheme: &[u8]) -> bool {
 /// backslashes, followed by parameters that some servers cut off (`..;x`), or by blanks that some file
 /// systems cut off. Also whether the path contains a NUL.
 pub fn has_dot_segment(path: &[u8]) -> bool {
-    reads_dot_segment(path, Continuation::Utf8) || reads_dot_segment(path, Continuation::Any)
+    !is_ordinary(path)
+        && (reads_dot_segment(path, Continuation::Utf8)
+            || reads_dot_segment(path, Continuation::Any))
+}
+
+/// Whether no segment of the path begins with a dot, and no character has another meaning for any server.
+/// Nearly all paths are like this, so the exact check is rarely needed.
+fn is_ordinary(path: &[u8]) -> bool {
+    let mut before = b'/';
+    path.iter().all(|byte| {
+        let begins_segment = before == b'/';
+        before = *byte;
+        match byte {
+            b'.' => !begins_segment,
+            b'%' | b'\\' => false,
+            byte => byte.is_ascii_graphic(),
+        }
+    })
 }
 
 fn reads_dot_segment(path: &[u8], takes: Continuation) -> bool {

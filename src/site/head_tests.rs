@@ -216,3 +216,22 @@ fn each_kind_of_head_gets_the_status_that_the_rfc_names() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[test]
+fn an_ordinary_path_has_no_dot_segment() {
+    const SIGNS: &[u8] = b"/.%2e\\; a\xc0\0";
+    let mut paths = vec![Vec::new()];
+    for _ in 0..5 {
+        let longer = paths.iter().flat_map(|path: &Vec<u8>| {
+            SIGNS
+                .iter()
+                .map(move |sign| [path.as_slice(), &[*sign]].concat())
+        });
+        paths = longer.collect();
+        for path in paths.iter().filter(|path| is_ordinary(path)) {
+            for takes in [Continuation::Utf8, Continuation::Any] {
+                assert!(!reads_dot_segment(path, takes), "{path:?}");
+            }
+        }
+    }
+}

@@ -96,18 +96,23 @@ pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> 
     });
     let home_line = match &options.way {
         Deployment::OwnHost(home) => {
-            let remark = "where pages reach this route; `snippet` writes it";
+            let remark = "pages send their requests to this address";
             format!("\n    home: {}    # {remark}", quoted(home))
         }
         Deployment::HandedOver | Deployment::InFront(_) => String::new(),
     };
     let reached = match &options.way {
         Deployment::HandedOver => format!(
-            "# The web server of the site hands /{prefix}/ over to this: `hedgerow snippet` prints the lines.",
+            "# The web server of your site passes requests for /{prefix}/ on to Hedgerow: `hedgerow snippet` prints
+# the lines for nginx.",
         ),
-        Deployment::InFront(_) => "# It is in front of the site, and adds the snippet to its \
-            pages.".to_owned(),
-        Deployment::OwnHost(_) => "# Pages reach it under a host of its own: `home` of the routes.".to_owned(),
+        Deployment::InFront(_) => {
+            "# Hedgerow is in front of your site and adds the snippet to its pages.".to_owned()
+        }
+        Deployment::OwnHost(_) => {
+            "# Hedgerow has its own host: pages send their requests to the address in `home` of the routes."
+                .to_owned()
+        }
     };
     // The web server that hands a path over usually runs on this machine.
     let trusted = match &options.way {
@@ -115,27 +120,31 @@ pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> 
         Deployment::InFront(_) | Deployment::OwnHost(_) => "[]",
     };
     let mut text = format!(
-        "# Hedgerow: Segment's traffic in, PostHog's events out, on the site's own host.
+        "# The settings of Hedgerow, which receives Segment's calls on your own host, and sends them to PostHog.
 {reached}
 #
-# Before it starts it needs
-#   POSTHOG_API_KEY     the project's key (Settings, Project, in PostHog; it starts with phc_)
-#   analytics.js        npm install @segment/analytics-next
+# Hedgerow needs the project API key of PostHog in the environment variable POSTHOG_API_KEY (in PostHog:
+# Settings, Project; the key begins with phc_), and analytics.js: run `npm install @segment/analytics-next`
+# in the folder of this file.
 #
-#   hedgerow check -c FILE      tells every mistake in this file
-#   hedgerow run -c FILE        serves
-#   hedgerow snippet -c FILE    prints what goes on the page
+#   hedgerow check -c FILE      reports every mistake in this file
+#   hedgerow run -c FILE        starts Hedgerow
+#   hedgerow snippet -c FILE    prints the snippet for your pages
 
-# Where requests come in. With TLS: {{address: 0.0.0.0:443, tls: {{certificate: FILE, key: FILE}}}}, or a certificate
-# that Hedgerow orders itself: tls: {{acme: {{domains: [NAME], storage: FOLDER}}}} (docs/certificates.md)
+# The addresses on which Hedgerow accepts requests. With TLS:
+#   {{address: 0.0.0.0:443, tls: {{certificate: FILE, key: FILE}}}}
+# With a certificate that Hedgerow orders itself (docs/certificates.md):
+#   {{address: 0.0.0.0:443, tls: {{acme: {{domains: [NAME], storage: FOLDER}}}}}}
 listen:
   - {listen}
 
-# Health, metrics and the live view, for example on 127.0.0.1:9090; keep it off the public network.
+# The address for health, metrics and the live view, for example 127.0.0.1:9090. The public network must not
+# reach it.
 admin: {admin}
 
-# Whose X-Forwarded-For is believed: the addresses of the web server or load balancer in
-# front of this, if any. Without them every visitor would have its address.
+# The addresses of your web server or load balancer in front of Hedgerow. Hedgerow reads a visitor's address
+# from X-Forwarded-For only if one of these has sent the request. If one is missing, PostHog gets its address
+# for every visitor.
 trusted_proxies: {trusted}
 
 projects:
@@ -143,11 +152,12 @@ projects:
     host: {host}
     api_key: env:POSTHOG_API_KEY
 
-# The first route that matches has the request.
+# The first route that matches a request handles it.
 #
-# The names below were made for this installation alone: a blocker's list that knows one
-# installation knows no other. To change them, run `hedgerow init` again, put its routes in front of
-# these, change the page, and take these out after a month or so, when no cached page asks for them.
+# `init` made the names below for this installation only: a blocker's list with the names of another
+# installation does not block this one. To change the names, run `hedgerow init` again, copy its routes to
+# the top of this list, and put its snippet into your pages. Remove the old routes after about a month, when
+# browsers have no cached page with the old names.
 routes:
 ",
         host = quoted(&options.host),
@@ -163,25 +173,25 @@ routes:
   - {host_line}path: /{prefix}/{posthog}/{home_line}
     posthog:
       project: main
-      names: {seed}        # its paths get other names, made from this
+      names: {seed}        # Hedgerow derives other names for posthog-js's paths from this
 
 "
         ));
     }
     text.push_str(&format!(
-        "  # Segment's calls and analytics.js itself. Segment's own paths work below this prefix too.
+        "  # Segment's calls and analytics.js. Segment's own paths work too: /{prefix}/v1/track and so on.
   - {host_line}path: /{prefix}/{home_line}
     segment:
       project: main
-      write_keys: [{write_keys}]   # what pages and SDKs send; add the keys of existing ones
+      write_keys: [{write_keys}]   # the accepted keys; add those that your pages and SDKs already send
       library:
         folder: {folder}
         script: {script}         # /{prefix}/{script}.js
         settings: {settings}
         chunks: {chunks}
         calls: {calls}          # /{prefix}/{calls}/t and so on
-      # Left out: the page sends no key, which saves a preflight where this is another host than
-      # the page's. The keys above must then be `any`.
+      # sent: events carry the write key. left_out: they do not, and `write_keys` must be `any`; if
+      # Hedgerow has another host than the page, browsers then send no preflight requests.
       settings: {{key: sent}}
 ",
         folder = quoted(&options.analytics_js),
@@ -189,11 +199,11 @@ routes:
     if let Deployment::InFront(origin) = &options.way {
         text.push_str(&format!(
             "
-  # The site itself.
+  # The site itself: Hedgerow passes all other requests on to its server.
   - {host_line}path: /
     origin:
       servers: {origin}
-      inject: /{prefix}/        # the snippet goes into its HTML pages
+      inject: /{prefix}/        # Hedgerow adds the snippet of this route to the HTML pages
 ",
             origin = quoted(origin),
         ));
@@ -205,29 +215,30 @@ routes:
 /// The rest of the file: all other settings with their defaults.
 const DEFAULTS: &str = "
 mapping:
-  mode: enriched               # reference: exactly what PostHog's Segment destination sends
-  integrations: respect        # ignore: events go to PostHog whatever their `integrations` say
-  group_type: segment_group
-  person_profiles: always      # always | identified_only | never
-  event_uuid: v5               # v5: the id that PostHog's Segment destination gives the event
-  # Visits in PostHog's web analytics: analytics.js stores a session together with its anonymous id, in the
-  # page's own storage and under the same consent. off: only what posthog-js and others know.
+  mode: enriched               # or reference: exactly what PostHog's own Segment destination sends
+  integrations: respect        # or ignore: send a message even if its `integrations` exclude PostHog
+  group_type: segment_group    # PostHog's group type for the groups of Segment's messages
+  person_profiles: always      # or identified_only, or never: which events create person profiles
+  event_uuid: v5               # the same id that PostHog's own Segment destination gives an event; or v7
+  # page: analytics.js stores a session together with its anonymous id, in the page's own storage and under
+  # the same consent. PostHog's web analytics counts only events with a session. off: events have a session
+  # only if posthog-js or another library provides one.
   sessions: page
 
 limits:
-  body: 10MiB
-  window: 1MiB
-  event: 900kB
+  body: 10MiB                  # the largest body of a request; a larger one gets 413
+  window: 1MiB                 # Hedgerow streams a larger body instead of holding it whole
+  event: 900kB                 # the largest event; Hedgerow drops and counts larger ones
 
 delivery:
   connect_timeout: 3s
-  timeout: 15s
-  # Events that PostHog does not accept wait here until it does; or off.
+  timeout: 15s                 # how long Hedgerow waits for PostHog's answer
+  # Events that PostHog does not accept wait in this folder until it does. off: clients get 503 and retry.
   spool: {path: spool/, max_size: 1GiB, max_age: 7d}
 
 server:
   threads: 2
-  grace: 5s
+  grace: 5s                    # how long a stopping process waits for requests in flight
 ";
 
 /// Returns an address as a YAML scalar. IPv4 addresses need no quotes; everything else gets them if

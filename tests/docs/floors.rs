@@ -85,6 +85,7 @@ impl Floors {
 /// comments and unit tests.
 fn paths(text: &str) -> Vec<Vec<String>> {
     let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
+    let text = text.split("\nmod tests {").next().unwrap();
     let text: String = text
         .lines()
         .map(|line| line.split("//").next().unwrap())
@@ -94,7 +95,9 @@ fn paths(text: &str) -> Vec<Vec<String>> {
     for start in ["crate", "super", "self"] {
         for (at, _) in text.match_indices(&format!("{start}::")) {
             let before = text[..at].chars().next_back();
-            if before.is_none_or(|before| !before.is_alphanumeric() && !"_:$".contains(before)) {
+            let is_visibility = text[..at].ends_with("(in ");
+            let begins = before.is_none_or(|one| !one.is_alphanumeric() && !"_:$".contains(one));
+            if begins && !is_visibility {
                 take(&mut text[at..].chars().peekable(), Vec::new(), &mut found);
             }
         }
@@ -227,6 +230,142 @@ fn imports_lead_down_the_floors_of_the_design() {
     .flat_map(mistakes_below)
     .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The sources of a crate as modules, with the modules that each one imports.
+struct Modules {
+    /// The path of each module, and for each path that it names the module that has it.
+    imports: BTreeMap<Vec<String>, BTreeSet<Vec<String>>>,
+}
+
+impl Modules {
+    fn of<'t>(files: impl IntoIterator<Item = (Vec<String>, &'t str)>) -> Self {
+        let files: BTreeMap<_, _> = files.into_iter().collect();
+        let import = |from: &Vec<String>, path: &Vec<String>| {
+            let mut path = absolute(from, path)?;
+            while !files.contains_key(&path) {
+                path.pop()?;
+            }
+            (path != *from).then_some(path)
+        };
+        let imports = files.iter().map(|(from, text)| {
+            let of_one = paths(text)
+                .into_iter()
+                .filter_map(|path| import(from, &path));
+            // A face names its own modules in `mod` and `pub use`; these paths begin with their names.
+            (from.clone(), of_one.collect())
+        });
+        Self {
+            imports: imports.collect(),
+        }
+    }
+
+    /// Files that import from a folder that they are in, instead of from the file that has the item:
+    /// each file with the folder.
+    fn through_the_face(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for (from, imports) in &self.imports {
+            for face in imports.iter().filter(|to| from.starts_with(to)) {
+                found.push((from.join("::"), face.join("::")));
+            }
+        }
+        found
+    }
+
+    /// The circles among the files and folders of each folder, as the names that are on one.
+    fn circles(&self) -> Vec<String> {
+        let mut rooms: BTreeMap<&[String], BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
+        for (from, imports) in &self.imports {
+            for to in imports {
+                let same = from.iter().zip(to).take_while(|(one, other)| one == other);
+                let depth = same.count();
+                if let (Some(one), Some(other)) = (from.get(depth), to.get(depth)) {
+                    let folder = rooms.entry(&from[..depth]).or_default();
+                    folder.entry(one).or_default().insert(other);
+                }
+            }
+        }
+        let mut wrong = Vec::new();
+        for (folder, mut arrows) in rooms {
+            // Removes the rooms that import nothing of what is left; those of a circle stay.
+            loop {
+                let left: BTreeSet<&str> = arrows.keys().copied().collect();
+                arrows.retain(|_, to| to.iter().any(|room| left.contains(room)));
+                if arrows.len() == left.len() {
+                    break;
+                }
+            }
+            if !arrows.is_empty() {
+                wrong.push(format!("{}: a circle in {arrows:?}", folder.join("::")));
+            }
+        }
+        wrong
+    }
+}
+
+/// The modules that are one type, with its methods in several files: these import it from the first one.
+const SPLIT: [&str; 7] = [
+    "rewrite::body",
+    "rewrite::convert",
+    "rewrite::flow",
+    "rewrite::message",
+    "rewrite::time",
+    "rewrite::write",
+    "rewrite::write::enriched",
+];
+
+#[test]
+fn no_files_of_a_folder_import_each_other_in_a_circle() {
+    let (mut wrong, mut split) = (Vec::new(), BTreeSet::new());
+    for sources_of in [
+        "src",
+        "crates/hedgerow-rewrite/src",
+        "crates/hedgerow-spool/src",
+    ] {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(sources_of);
+        let mut files = Vec::new();
+        sources(&root, &mut files);
+        let texts: Vec<_> = files
+            .iter()
+            .map(|file| {
+                let place = file.strip_prefix(&root).unwrap();
+                (module(place), std::fs::read_to_string(file).unwrap())
+            })
+            .collect();
+        let modules = Modules::of(texts.iter().map(|(path, text)| (path.clone(), &**text)));
+        let circles = modules.circles().into_iter();
+        wrong.extend(circles.map(|circle| format!("{sources_of}: {circle}")));
+        for (file, folder) in modules.through_the_face() {
+            if !SPLIT.contains(&&*folder) {
+                wrong.push(format!(
+                    "{sources_of}: {file} imports from {folder}, which it is part of"
+                ));
+            }
+            split.insert(folder);
+        }
+    }
+    let gone = SPLIT.iter().filter(|folder| !split.contains(**folder));
+    wrong.extend(gone.map(|folder| format!("{folder} is not split any more")));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_circle_and_an_import_through_the_face_are_found() {
+    let path = |text: &str| text.split("::").map(ToOwned::to_owned).collect::<Vec<_>>();
+    let modules = Modules::of([
+        (path("a"), "mod one; mod two; pub use one::Item;"),
+        (path("a::one"), "use super::two::Other;"),
+        (path("a::two"), "use crate::a::one::{Item, More};"),
+        (path("a::three"), "use super::Item; use crate::b::Free;"),
+        (path("b"), "mod four;"),
+        (path("b::four"), "// use crate::a::three;"),
+    ]);
+    let circles = modules.circles();
+    assert_eq!(circles.len(), 1, "{circles:?}");
+    assert!(circles[0].starts_with("a: "), "{circles:?}");
+    assert!(!circles[0].contains("three"), "{circles:?}");
+    let faces = modules.through_the_face();
+    assert_eq!(faces, [("a::three".to_owned(), "a".to_owned())]);
 }
 
 #[test]

@@ -144,7 +144,7 @@ pub async fn run(plan: Plan, folder: &Path, disk: &dyn Disk) -> usize {
     let closed = books.close(&sent);
     let refused = tries.refused.load(Ordering::Relaxed);
     say(format_args!(
-        "{}: sent {} in {} requests ({refused} told 503, {} broken off), kills {}, dead letters \
+        "{}: sent {} in {} requests ({refused} answered 503, {} without an answer), kills {}, dead letters \
          sent again {retried}; acknowledged {}, arrived {}, duplicates {}, lost {}",
         plan.name,
         plan.events,

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use existing_proxy::Shop;
 use hedgerow::Hedgerow;
 
-use super::doors::{write_library, ROUTES};
+use super::full_server::{write_library, ROUTES};
 use super::support::client::{post, Client};
 use super::support::frames::Frames;
 use super::support::proxy::{config, Proxy, Speaks};

@@ -1,7 +1,7 @@
 //! The queue of one project's requests, which leave in groups, and the rule that chooses a group.
 //!
-//! A group leaves when its oldest request has waited for the linger, or when it is full. Several groups
-//! may be in flight, so that one slow answer delays no other group. But a request with an event of a person
+//! A group leaves when its oldest request has waited for the linger, when it is full, or when it has a large
+//! request, which would gain nothing from company. Several groups may be in flight, so that one slow answer delays no other group. But a request with an event of a person
 //! waits while other events of that person are in flight, and later requests of the same persons wait
 //! after it. So the events of a person reach PostHog in the order in which they arrived. This also holds if
 //! `$identify` or an alias joins two ids: such an event belongs to both.
@@ -11,6 +11,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use hedgerow_rewrite::posthog::{Address, BatchFacts};
+
+/// A request of this many bytes waits for no others: its own events already share the fixed cost of a
+/// request to PostHog.
+const LARGE: usize = 64 << 10;
 
 /// The limits for the wait of requests and for the size and number of groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +59,8 @@ pub struct Queue<T> {
     under_way: usize,
     /// The bytes that arrived since the last call of `next_group`.
     new_bytes: usize,
+    /// Whether a large request has arrived since then.
+    new_large: bool,
 }
 
 #[derive(Debug)]
@@ -70,19 +76,19 @@ struct GroupDraft {
     places: Vec<usize>,
     bytes: usize,
     people: HashSet<u64>,
-    told: ToldAddress,
+    told: SentAddress,
 }
 
 /// The client address that PostHog gets.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum ToldAddress {
+enum SentAddress {
     /// No event depends on it.
     #[default]
     Any,
     Exactly(Option<IpAddr>),
 }
 
-impl ToldAddress {
+impl SentAddress {
     /// Returns the value that fits this request as well, or `None` if no value fits both.
     fn and(self, info: &RequestInfo) -> Option<Self> {
         match (self, info.bearing.address) {
@@ -102,12 +108,14 @@ impl<T> Queue<T> {
             people_under_way: HashSet::new(),
             under_way: 0,
             new_bytes: 0,
+            new_large: false,
         }
     }
 
     /// Appends a request to the queue.
     pub fn push(&mut self, request: T, info: RequestInfo, now: Instant) {
         self.new_bytes = self.new_bytes.saturating_add(info.bytes);
+        self.new_large |= info.bytes >= LARGE;
         self.waiting.push_back(WaitingRequest {
             request,
             info,
@@ -115,9 +123,9 @@ impl<T> Queue<T> {
         });
     }
 
-    /// Returns whether enough bytes have arrived that a group may be full before its linger has passed.
-    pub fn may_be_full(&self) -> bool {
-        self.new_bytes >= self.bounds.bytes
+    /// Returns whether a group may leave before its linger has passed, because of what has arrived.
+    pub fn may_leave_early(&self) -> bool {
+        self.new_large || self.new_bytes >= self.bounds.bytes
     }
 
     /// Returns when [`next_group`](Self::next_group) has to be called because of the time: when the next
@@ -129,10 +137,11 @@ impl<T> Queue<T> {
         self.waiting.get(at).map(due)
     }
 
-    /// Returns the next group that may leave now. Call this when requests are due, when a group may be
-    /// full, and when a group has finished. Each time, call it again until it returns `None`.
+    /// Returns the next group that may leave now. Call this when requests are due, when a group may leave
+    /// early, and when a group has finished. Each time, call it again until it returns `None`.
     pub fn next_group(&mut self, now: Instant) -> Option<Group<T>> {
         self.new_bytes = 0;
+        self.new_large = false;
         if self.under_way >= self.bounds.under_way {
             return None;
         }
@@ -144,8 +153,8 @@ impl<T> Queue<T> {
         Some(Group {
             requests,
             client: match told {
-                ToldAddress::Any => None,
-                ToldAddress::Exactly(client) => client,
+                SentAddress::Any => None,
+                SentAddress::Exactly(client) => client,
             },
             people: people.into_iter().collect(),
         })
@@ -171,7 +180,7 @@ impl<T> Queue<T> {
                 full = true;
                 break;
             }
-            due |= waiting.came + self.bounds.linger <= now;
+            due |= *bytes >= LARGE || waiting.came + self.bounds.linger <= now;
             choice.told = told;
             choice.bytes += bytes;
             choice.people.extend(people);

@@ -50,10 +50,10 @@ fn a_full_group_leaves_at_once_and_never_holds_more_than_it_may() {
     let mut queue = queue(100, 8);
     for (request, bytes) in [("a", 40), ("b", 40)] {
         queue.push(request, of(&[1], bytes), start);
-        assert!(!queue.may_be_full());
+        assert!(!queue.may_leave_early());
     }
     queue.push("c", of(&[2], 40), start);
-    assert!(queue.may_be_full());
+    assert!(queue.may_leave_early());
     let group = queue.next_group(start).unwrap();
     assert_eq!(group.requests, ["a", "b"]);
     assert!(queue.next_group(start).is_none(), "the rest has to linger");
@@ -61,6 +61,27 @@ fn a_full_group_leaves_at_once_and_never_holds_more_than_it_may() {
     queue.push("d", of(&[3], 500), start);
     assert_eq!(queue.next_group(start).unwrap().requests, ["c"]);
     assert_eq!(queue.next_group(start).unwrap().requests, ["d"]);
+}
+
+#[test]
+fn a_large_request_waits_for_its_persons_and_for_no_company() {
+    let start = Instant::now();
+    let mut queue = queue(10 * LARGE, 8);
+    queue.push("a", of(&[1], 10), start);
+    assert!(!queue.may_leave_early());
+    queue.push("b", of(&[2], LARGE), start);
+    assert!(queue.may_leave_early());
+    // The earlier request leaves with it, so the order of arrival holds.
+    let first = queue.next_group(start).unwrap();
+    assert_eq!(first.requests, ["a", "b"]);
+    assert!(!queue.may_leave_early());
+    queue.push("c", of(&[2], LARGE), start);
+    queue.push("d", of(&[3], 10), start);
+    assert!(queue.may_leave_early());
+    assert!(queue.next_group(start).is_none(), "its person is in flight");
+    let (_, finished) = first.part();
+    queue.finish(finished);
+    assert_eq!(queue.next_group(start).unwrap().requests, ["c", "d"]);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use crate::masked;
 use crate::rewrite::MessageOutcome;
 use crate::segment::Kind;
 
-use super::{pretty, redact, Visibility};
+use super::visibility::Visibility;
+use super::{pretty, redact};
 use crate::admin::advice;
 use crate::admin::requests::RejectedRequest;
 

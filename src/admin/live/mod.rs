@@ -22,10 +22,12 @@ mod pretty;
 mod redact;
 mod ring;
 mod terminal;
+mod visibility;
 
 pub use entry::{FinalOutcome, LiveEntry, MessageOrigin, RewriteResult};
 use ring::Ring;
 pub use terminal::render_terminal;
+pub use visibility::Visibility;
 
 /// The default number of entries.
 const ENTRIES: usize = 4000;
@@ -36,16 +38,6 @@ const BYTES: usize = 16 << 20;
 /// The time for which events are recorded after the last request of a page, in seconds. Most of the time
 /// no page is open; then an event costs only one load and one addition.
 const WATCHED: i64 = 15;
-
-/// Whether the original text of a message may be shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Visibility {
-    /// The text may be shown.
-    Shown,
-    /// Only the parts that were sent to PostHog may be shown: the configuration removes the other parts,
-    /// because no page may show them.
-    Redacted,
-}
 
 /// When events are recorded. Dropped and rejected messages are always recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Draws an entry for a terminal: the original message on the left, the result on the right.
 
-use super::{pretty, LiveEntry, RewriteResult};
+use super::entry::{LiveEntry, RewriteResult};
+use super::pretty;
 
 /// Below this width the two sides are shown one above the other.
 const SIDE_BY_SIDE: usize = 60;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::metrics;
+use super::table::metrics;
 use crate::admin::requests::{RequestKind, RequestOutcome};
 
 /// Returns the metrics, and the values of the labels of `hedgerow_requests_total`, as Markdown tables.

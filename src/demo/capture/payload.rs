@@ -8,7 +8,7 @@ use flate2::read::GzDecoder;
 
 use super::lz::{self, LzFault};
 use super::query::{CaptureQuery, Compression};
-use super::CaptureRefusal;
+use super::refusal::CaptureRefusal;
 use crate::handler::{pairs, Request};
 
 /// The most bytes of a v0 events request on the wire (posthog-ingestion 5.1).

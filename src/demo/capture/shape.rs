@@ -6,9 +6,9 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
-use super::CaptureRefusal;
-use super::Uuid;
+use super::refusal::CaptureRefusal;
 
 /// One event as it was sent.
 #[derive(Debug, Clone, Deserialize, Serialize)]

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::handler::Request;
 
 use super::shape::Historical;
-use super::Uuid;
 
 /// The limits of the stored events. When one is exceeded, the oldest events are dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,8 @@
 use super::*;
+use crate::handler::{Handler, Request};
+use chrono::DateTime;
+use http::{Method, StatusCode};
+use std::sync::Arc;
 
 fn capture(capacity: StoreCapacity) -> Capture {
     let now = DateTime::parse_from_rfc3339("2026-11-20T09:15:32.000Z").unwrap();

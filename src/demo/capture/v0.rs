@@ -7,12 +7,15 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
+use super::payload;
 use super::query::{CaptureQuery, Success};
-use super::refusal::check_token;
+use super::refusal::{check_token, CaptureRefusal};
+use super::service::Capture;
 use super::shape::{self, CaptureBody, RawEvent};
+use super::store::{RequestFacts, StoredEvent, UuidOrigin};
 use super::time::{self, EventTime};
-use super::{payload, Capture, CaptureRefusal, RequestFacts, StoredEvent, Uuid, UuidOrigin};
 use crate::handler::{Request, Response};
 
 /// The most bytes of one event in the queue (posthog-ingestion 5.1).

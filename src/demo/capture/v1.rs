@@ -12,12 +12,14 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{json, Map, Value};
+use uuid::Uuid;
 
 use super::refusal::check_token;
+use super::service::Capture;
 use super::shape::{Historical, RawEvent};
+use super::store::{RequestFacts, StoredEvent, UuidOrigin};
 use super::time::{self, EventTime};
 use super::v0::Queued;
-use super::{Capture, RequestFacts, StoredEvent, Uuid, UuidOrigin};
 use crate::handler::{Request, Response};
 
 const WIRE_LIMIT: usize = 10 << 20;

@@ -6,6 +6,7 @@ use std::time::{Instant, UNIX_EPOCH};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::admin::{RequestKind, RequestOutcome};
+use crate::delivery::Received;
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::privacy::Treatment;
 use crate::rewrite::{Arrival, Timestamp};
@@ -204,14 +205,21 @@ impl<'s> Intake<'s> {
                 account.send(original);
             }
         }
-        let mut answer = reply.answer(&cors);
-        if taken {
-            if set_cookie.is_some() {
-                self.long_lived.counters.session_cookie();
+        match (&reply, set_cookie.filter(|_| taken)) {
+            (Reply::Accepted, None) => {
+                self.before_answer(exchange);
+                let written = exchange.accepted(&cors).await;
+                after_answer(exchange, written);
             }
-            answer.headers_mut().extend(set_cookie);
+            (reply, set_cookie) => {
+                let mut answer = reply.answer(&cors);
+                if set_cookie.is_some() {
+                    self.long_lived.counters.session_cookie();
+                }
+                answer.headers_mut().extend(set_cookie);
+                self.answer(exchange, answer).await;
+            }
         }
-        self.answer(exchange, answer).await;
         active.ended(
             &FinishedRequest::exchange(exchange),
             asking,
@@ -228,13 +236,14 @@ impl<'s> Intake<'s> {
     }
 
     async fn answer<E: Exchange>(&self, exchange: &mut E, answer: Answer) {
+        self.before_answer(exchange);
+        let written = exchange.answer(answer).await;
+        after_answer(exchange, written);
+    }
+
+    /// Makes the answer the last one of its connection if the process or the server shuts down.
+    fn before_answer<E: Exchange>(&self, exchange: &mut E) {
         if self.long_lived.leaving.load(Ordering::Relaxed) || exchange.is_leaving() {
-            exchange.end_connection();
-        }
-        if let Err(ClientGone(error)) = exchange.answer(answer).await {
-            // The events are safe, or the client will send them again: a client that hangs up is no
-            // failure of the host proxy.
-            log::debug!("the client hung up before its answer: {error}");
             exchange.end_connection();
         }
     }
@@ -258,8 +267,9 @@ impl<'s> Intake<'s> {
             Ok(decoder) => decoder,
             Err(error) => return RequestEnd::stopped(UploadError::Encoding(error)),
         };
-        let arrival = self.arrival(&exchange.head().headers, caller, call);
-        let mut upload = self.upload(arrival, length, caller, keys);
+        let arrived = self.received(caller);
+        let arrival = self.arrival(&exchange.head().headers, caller, call, arrived);
+        let mut upload = self.upload(arrival, length, arrived, keys);
         let through = transfer(exchange, &mut decoder, &mut upload, copy.as_deref_mut());
         let outcome = through.await;
         upload.time();
@@ -292,7 +302,7 @@ impl<'s> Intake<'s> {
         self,
         arrival: Arrival,
         length: AnnouncedLength,
-        caller: &Caller,
+        arrived: Received,
         keys: RequestKeys<'s>,
     ) -> Upload<'s> {
         let mut rewrite = self.active.rewriter.begin(arrival);
@@ -300,7 +310,7 @@ impl<'s> Intake<'s> {
         if let AnnouncedLength::OfBody(length) = length {
             rewrite.announce(length);
         }
-        Upload::new(self.active, keys, caller.shown, rewrite)
+        Upload::new(self.active, keys, arrived, rewrite)
     }
 
     /// Delivers the message of a pixel. The answer is always the picture.
@@ -316,8 +326,8 @@ impl<'s> Intake<'s> {
         let Some(message) = message else {
             if let Some(more) = self.long_lived.log_limit.pass("pixel", "query") {
                 log::warn!(
-                    "a pixel's message was lost: it has no query, one of more than 64 KiB, or `data` \
-                     that is not base64{more}"
+                    "a pixel's message was lost: its query is missing or larger than 64 KiB, or its \
+                     `data` is not base64{more}"
                 );
             }
             return RequestEnd {
@@ -329,14 +339,15 @@ impl<'s> Intake<'s> {
             .get(header::USER_AGENT)
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
+        let arrived = self.received(caller);
         let arrival = Arrival {
             user_agent,
-            ..self.arrival(headers, caller, Call::One(kind))
+            ..self.arrival(headers, caller, Call::One(kind), arrived)
         };
         let mut upload = Upload::new(
             self.active,
             keys,
-            caller.shown,
+            arrived,
             self.active.rewriter.begin(arrival),
         );
         let mut outcome = upload.push(&message);
@@ -368,9 +379,24 @@ impl<'s> Intake<'s> {
         }
     }
 
+    /// Returns the present time, and the client's address as PostHog may see it.
+    fn received(&self, caller: &Caller) -> Received {
+        Received {
+            at: (self.long_lived.clock)(),
+            from: caller.shown,
+        }
+    }
+
     /// Returns the facts about a request that are known before its body.
-    fn arrival(&self, headers: &HeaderMap, caller: &Caller, call: Call) -> Arrival {
-        let millis = (self.long_lived.clock)()
+    fn arrival(
+        &self,
+        headers: &HeaderMap,
+        caller: &Caller,
+        call: Call,
+        arrived: Received,
+    ) -> Arrival {
+        let millis = arrived
+            .at
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis());
         Arrival {
@@ -386,11 +412,20 @@ impl<'s> Intake<'s> {
     fn report_memory(&self) {
         if let Some(more) = self.long_lived.log_limit.pass("", "memory") {
             log::warn!(
-                "requests hold {} bytes, so one got 503 and will be retried; `limits.memory` is \
-                 the limit{more}",
+                "requests hold {} bytes, which is near `limits.memory`: one request got 503, and its \
+                 client retries{more}",
                 self.long_lived.budget.held()
             );
         }
+    }
+}
+
+/// Ends the connection of a client that hung up before its answer. Its events are safe, or it will send
+/// them again: this is no failure of the host proxy.
+fn after_answer<E: Exchange>(exchange: &mut E, written: Result<(), ClientGone>) {
+    if let Err(ClientGone(error)) = written {
+        log::debug!("the client hung up before its answer: {error}");
+        exchange.end_connection();
     }
 }
 

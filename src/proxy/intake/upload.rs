@@ -1,6 +1,5 @@
 //! Carries one body from Segment's bytes to batches at PostHog.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,7 +61,7 @@ impl<'a> Upload<'a> {
     pub(crate) fn new(
         active: &'a ActiveConfig,
         keys: RequestKeys<'a>,
-        client: Option<IpAddr>,
+        arrived: Received,
         mut rewrite: Rewrite,
     ) -> Self {
         let long_lived = &active.long_lived;
@@ -72,10 +71,7 @@ impl<'a> Upload<'a> {
         }
         Self {
             active,
-            arrived: Received {
-                at: (long_lived.clock)(),
-                from: client,
-            },
+            arrived,
             rewrite,
             watcher: Watcher {
                 counters: &long_lived.counters,
@@ -107,10 +103,8 @@ impl<'a> Upload<'a> {
             // Only inflation calls this twice without `flow` in between.
             while self.pull(usize::MAX)? == Pulled::Paused {}
         }
-        let began = Instant::now();
-        let flow = self.rewrite.push(piece);
-        self.add_work(began);
-        self.flow = flow?;
+        // This copies the bytes, and is not worth a look at the clock.
+        self.flow = self.rewrite.push(piece)?;
         self.account()
     }
 
@@ -146,9 +140,10 @@ impl<'a> Upload<'a> {
                 break;
             }
             self.parts = LeftParts::Some;
+            // Boxed: few bodies leave in parts.
             match leaving {
-                UploadMode::InPieces => self.write_piece().await?,
-                _ => self.close_batch().await?,
+                UploadMode::InPieces => Box::pin(self.write_piece()).await?,
+                _ => Box::pin(self.close_batch()).await?,
             }
         }
         self.account()
@@ -187,11 +182,15 @@ impl<'a> Upload<'a> {
             };
             self.account()?;
             match pulled {
-                Pulled::Full if streaming => self.write_piece().await?,
-                Pulled::Full => self.close_batch().await?,
+                Pulled::Full if streaming => Box::pin(self.write_piece()).await?,
+                Pulled::Full => Box::pin(self.close_batch()).await?,
                 Pulled::Paused => {}
-                Pulled::Starved | Pulled::Done => return self.close_batch().await,
+                Pulled::Starved | Pulled::Done => break,
             }
+        }
+        match self.target.take() {
+            Some(target) => self.send(target.sink, target.outgoing, target.batch).await,
+            None => Ok(()),
         }
     }
 
@@ -288,14 +287,10 @@ impl<'a> Upload<'a> {
         let pulled = self
             .rewrite
             .pull(&mut target.batch, limit, &mut self.watcher);
-        self.add_work(began);
-        Ok(pulled?)
-    }
-
-    fn add_work(&mut self, began: Instant) {
         let time = began.elapsed();
         self.rewriting += time;
         self.slice.add_work(time);
+        Ok(pulled?)
     }
 
     /// Returns where the events go; `None` while the key that decides may still arrive.
@@ -372,14 +367,24 @@ impl<'a> Upload<'a> {
         self.active.refused_early(destination, verdict)
     }
 
-    /// Ends the batch and waits until its events are safe; an empty one is not sent.
+    /// Ends the batch, waits until its events are safe, and begins another one.
     async fn close_batch(&mut self) -> Result<(), UploadError> {
         let Some(target) = &mut self.target else {
             return Ok(());
         };
-        let sink = target.sink;
-        let mut batch = std::mem::replace(&mut target.batch, fresh(sink));
-        if let Some(outgoing) = target.outgoing.take() {
+        let batch = std::mem::replace(&mut target.batch, fresh(target.sink));
+        let (sink, outgoing) = (target.sink, target.outgoing.take());
+        self.send(sink, outgoing, batch).await
+    }
+
+    /// Sends a batch and waits until its events are safe; an empty one is not sent.
+    async fn send(
+        &mut self,
+        sink: &'a ProjectSink,
+        outgoing: Option<Outgoing<'a>>,
+        mut batch: Batch,
+    ) -> Result<(), UploadError> {
+        if let Some(outgoing) = outgoing {
             // Boxed: few bodies stream.
             return Box::pin(self.end(sink, outgoing, batch)).await;
         }

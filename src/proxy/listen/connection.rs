@@ -9,11 +9,12 @@ use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{pin, Pin};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::ready;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
+use memchr::memmem::Finder;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::{Stream, IO};
@@ -25,10 +26,11 @@ use crate::proxy::limits::connection_limits::{
     ClientProtocol, ConnectionLimits, ConnectionPermit, SlowStep,
 };
 use crate::proxy::listen::coalescing::CoalescingStream;
-use crate::proxy::listen::direct::{DirectIntake, DirectResult, NextRequest};
+use crate::proxy::listen::direct::{DirectIntake, DirectResult};
 use crate::proxy::listen::extent::is_request_line;
 use crate::proxy::listen::idle_timer::IdleTimer;
 use crate::proxy::listen::same_host::name_one_host;
+use crate::proxy::listen::written_answer::NextRequest;
 
 /// The size of the first read of a request, which covers most requests. It is no more than the
 /// framework would read, because the framework loses bytes that it has read beyond a body.
@@ -266,7 +268,12 @@ fn is_whole(bytes: &[u8]) -> bool {
 
 /// Whether an empty line follows after this position.
 fn has_empty_line_after(bytes: &[u8], start: usize) -> bool {
+    // Nearly all clients end lines so.
+    static USUAL: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
     let head = bytes.get(start..).unwrap_or_default();
+    if USUAL.find(head).is_some() {
+        return true;
+    }
     memchr::memchr_iter(b'\n', head).any(|end| {
         let next = head.get(end + 1..).unwrap_or_default();
         next.starts_with(b"\n") || next.starts_with(b"\r\n")

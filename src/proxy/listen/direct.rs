@@ -5,16 +5,17 @@
 //! and nothing that changes the state of the connection. The framework gets all others, with their
 //! original bytes.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::time::{Duration, SystemTime};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, StatusCode, Uri, Version};
-use pingora::protocols::http::date::get_cached_date;
 use pingora::protocols::{GetSocketDigest, Shutdown, Ssl, IO};
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
@@ -25,19 +26,19 @@ use crate::proxy::hedgerow::Hedgerow;
 use crate::proxy::intake::intercept::Intake;
 use crate::proxy::limits::body_rate::BodyRateMeter;
 use crate::proxy::listen::coalescing::CoalescingStream;
-use crate::proxy::reply::has_body;
+use crate::proxy::listen::written_answer::{accepted, written, NextRequest};
 use crate::proxy::request::body::{BodyInterruption, DISCARD_TIME, SILENCE, WHOLE};
 use crate::proxy::request::exchange::{ClientGone, ConnectionFacts, Exchange};
 use crate::proxy::routes::RouteAction;
-use crate::segment::Answer;
+use crate::segment::{Answer, Cors};
 use crate::site::head::is_plain;
 
 /// Heads with more fields go to the framework.
 const FIELDS: usize = 64;
+/// The room for the fields that are passed on; most heads have fewer.
+const USUAL: usize = 12;
 /// The most digits of a length; no accepted body needs more.
 const DIGITS: usize = 12;
-/// The buffer for the head of an answer, in bytes.
-const HEAD: usize = 512;
 /// How much of a body is read at once, in bytes.
 const READ: usize = 64 * 1024;
 
@@ -55,13 +56,6 @@ pub(crate) enum DirectResult {
     Last,
     /// The framework has to serve the request, which begins with these bytes.
     Not(BytesMut),
-}
-
-/// Whether another request may follow on the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NextRequest {
-    Another,
-    None,
 }
 
 impl DirectIntake {
@@ -83,20 +77,22 @@ impl DirectIntake {
             return DirectResult::Not(begun);
         }
         let begun = begun.freeze();
-        let Some(call) = DirectCall::read(&begun) else {
-            return DirectResult::Not(begun.into());
-        };
         let active = self.hedgerow.current();
-        let path = call.parts.uri.path();
-        let Some((route, tail)) = active.routes.find(call.host(), path) else {
-            drop(call);
+        let choose = |host: Option<&str>, path: &str| {
+            let (route, tail) = active.routes.find(host, path)?;
+            let RouteAction::Segment(segment) = &route.does else {
+                return None;
+            };
+            let fields = match segment.files.account {
+                // Segment gets more of the head.
+                Some(_) => PassedFields::All,
+                None => PassedFields::Usual,
+            };
+            Some(((segment, route.number, path.len() - tail.len()), fields))
+        };
+        let Some((call, (segment, number, tail_at))) = DirectCall::read(&begun, choose) else {
             return DirectResult::Not(begun.into());
         };
-        let RouteAction::Segment(segment) = &route.does else {
-            drop(call);
-            return DirectResult::Not(begun.into());
-        };
-        let tail_at = path.len() - tail.len();
         drop(begun);
         self.hedgerow.begin(&active);
         let mut exchange = DirectExchange {
@@ -113,7 +109,7 @@ impl DirectIntake {
             status: None,
         };
         // Boxed: idle connections do not hold the memory for a request.
-        let intake = Intake::new(&active, segment, route.number);
+        let intake = Intake::new(&active, segment, number);
         Box::pin(intake.serve(&mut exchange, tail_at)).await;
         match exchange.follows {
             NextRequest::Another => DirectResult::Answered,
@@ -132,9 +128,44 @@ struct DirectCall {
     came: Bytes,
 }
 
+/// The fields of a head that are passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PassedFields {
+    All,
+    /// All but those of browsers that say nothing about a Segment call.
+    Usual,
+}
+
+impl PassedFields {
+    fn include(self, name: &str) -> bool {
+        self == Self::All || !is_unused(name)
+    }
+}
+
+/// Whether a field says nothing about a Segment call. Browsers send a dozen of them with each call.
+fn is_unused(name: &str) -> bool {
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    match name.len() {
+        6 if is("accept") || is("pragma") => true,
+        7 if is("referer") => true,
+        12 if is("content-type") => true,
+        13 if is("cache-control") => true,
+        15 if is("accept-encoding") || is("accept-language") => true,
+        // `Sec-Fetch-Mode`, `Sec-CH-UA` and others.
+        _ => {
+            let begins = name.get(..4);
+            begins.is_some_and(|begins| begins.eq_ignore_ascii_case("sec-")) && !is("sec-gpc")
+        }
+    }
+}
+
 impl DirectCall {
-    /// Parses a head that can be read in only one way. Returns `None` for every other head.
-    fn read(begun: &Bytes) -> Option<Self> {
+    /// Parses a head that can be read in only one way. Returns `None` for every other head, and if `choose`
+    /// returns `None` for its host and path. `choose` also decides which fields are passed on.
+    fn read<T>(
+        begun: &Bytes,
+        choose: impl FnOnce(Option<&str>, &str) -> Option<(T, PassedFields)>,
+    ) -> Option<(Self, T)> {
         let mut fields = [MaybeUninit::uninit(); FIELDS];
         let mut request = httparse::Request::new(&mut []);
         let parsed = request.parse_with_uninit_headers(begun, &mut fields).ok()?;
@@ -168,30 +199,30 @@ impl DirectCall {
         }
         let length = number(length?)?;
         let came = begun.slice(end..);
-        if came.len() > length || !is_plain(target.as_bytes(), host?) {
+        let host = host?;
+        if came.len() > length || !is_plain(target.as_bytes(), host) {
             return None;
         }
-        let mut headers = HeaderMap::with_capacity(request.headers.len());
-        for field in request.headers.iter() {
+        let uri = Uri::from_maybe_shared(begun.slice_ref(target.as_bytes())).ok()?;
+        let (chosen, passed) = choose(std::str::from_utf8(host).ok(), uri.path())?;
+        let fields = request.headers.iter();
+        let mut headers = HeaderMap::with_capacity(request.headers.len().min(USUAL));
+        for field in fields.filter(|field| passed.include(field.name)) {
             let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
             let value = HeaderValue::from_maybe_shared(begun.slice_ref(field.value)).ok()?;
             headers.append(name, value);
         }
-        let uri = Uri::from_maybe_shared(begun.slice_ref(target.as_bytes())).ok()?;
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = Method::POST;
         parts.uri = uri;
         parts.version = Version::HTTP_11;
         parts.headers = headers;
-        Some(Self {
+        let call = Self {
             parts,
             length,
             came,
-        })
-    }
-
-    fn host(&self) -> Option<&str> {
-        self.parts.headers.get(header::HOST)?.to_str().ok()
+        };
+        Some((call, chosen))
     }
 }
 
@@ -254,59 +285,30 @@ impl<S: IO> DirectExchange<'_, S> {
         self.received += piece.len() as u64;
     }
 
-    /// Returns the whole answer as bytes.
-    fn written(&self, answer: &Answer) -> Vec<u8> {
-        let (status, body) = (answer.status(), answer.body());
-        let mut out = Vec::with_capacity(HEAD + body.len());
-        let reason = status.canonical_reason().unwrap_or_default();
-        for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
-            out.extend_from_slice(part.as_bytes());
+    /// Writes an answer, whose client may read nothing of it for `unread`.
+    async fn write(&mut self, answer: &[u8]) -> Result<(), ClientGone> {
+        let gone = |error: io::Error| ClientGone(error.to_string());
+        let mut rest = answer;
+        while !rest.is_empty() {
+            let stream = &mut *self.stream;
+            // `poll_write` would hold the answer back until further data.
+            let mut write = |context: &mut Context<'_>| {
+                Pin::new(&mut *stream).poll_write_vectored(context, &[IoSlice::new(rest)])
+            };
+            // Nearly every answer fits into the socket's buffer, and then needs no timer.
+            let written = match poll_fn(|context| Poll::Ready(write(context))).await {
+                Poll::Ready(written) => written,
+                Poll::Pending => timeout(self.unread, poll_fn(write))
+                    .await
+                    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+            };
+            match written.map_err(gone)? {
+                0 => return Err(gone(io::ErrorKind::WriteZero.into())),
+                bytes => rest.advance(bytes),
+            }
         }
-        for (name, value) in answer.headers() {
-            write_field(name.as_str(), value.as_bytes(), &mut out);
-        }
-        out.extend_from_slice(b"Date: ");
-        out.extend_from_slice(date().as_bytes());
-        out.extend_from_slice(match self.follows {
-            NextRequest::Another => b"\r\nConnection: keep-alive\r\n",
-            NextRequest::None => b"\r\nConnection: close\r\n",
-        });
-        if has_body(status) {
-            out.extend_from_slice(b"Content-Length: ");
-            out.extend_from_slice(HeaderValue::from(body.len()).as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(b"\r\n");
-        if has_body(status) {
-            out.extend_from_slice(body);
-        }
-        out
+        self.stream.flush().await.map_err(gone)
     }
-}
-
-/// Returns the date for an answer. The framework's function panics before 1970, for which HTTP has no
-/// dates.
-fn date() -> HeaderValue {
-    match SystemTime::now() < SystemTime::UNIX_EPOCH {
-        true => HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"),
-        false => get_cached_date(),
-    }
-}
-
-/// Writes a field, with its name in the usual form: each word begins with a capital letter.
-fn write_field(name: &str, value: &[u8], into: &mut Vec<u8>) {
-    let begins = into.len();
-    into.extend_from_slice(name.as_bytes());
-    let mut before = b'-';
-    for byte in into.get_mut(begins..).unwrap_or_default() {
-        if before == b'-' {
-            byte.make_ascii_uppercase();
-        }
-        before = *byte;
-    }
-    into.extend_from_slice(b": ");
-    into.extend_from_slice(value);
-    into.extend_from_slice(b"\r\n");
 }
 
 impl<S: IO> Exchange for DirectExchange<'_, S> {
@@ -381,24 +383,13 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
     }
 
     async fn answer(&mut self, answer: Answer) -> Result<(), ClientGone> {
-        let gone = |error: io::Error| ClientGone(error.to_string());
-        let written = self.written(&answer);
         self.status = Some(answer.status());
-        let mut rest = written.as_slice();
-        while !rest.is_empty() {
-            let stream = &mut *self.stream;
-            // `poll_write` would hold the answer back until further data.
-            let writing = std::future::poll_fn(|context| {
-                Pin::new(&mut *stream).poll_write_vectored(context, &[IoSlice::new(rest)])
-            });
-            let written = timeout(self.unread, writing).await;
-            let written = written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-            match written.map_err(gone)? {
-                0 => return Err(gone(io::ErrorKind::WriteZero.into())),
-                bytes => rest.advance(bytes),
-            }
-        }
-        self.stream.flush().await.map_err(gone)
+        self.write(&written(&answer, self.follows)).await
+    }
+
+    async fn accepted(&mut self, cors: &Cors) -> Result<(), ClientGone> {
+        self.status = Some(StatusCode::OK);
+        self.write(&accepted(cors, self.follows)).await
     }
 
     fn status(&self) -> Option<StatusCode> {

@@ -18,3 +18,4 @@ pub(crate) mod listener_group;
 pub(crate) mod listener_set;
 mod same_host;
 pub(crate) mod tls;
+mod written_answer;

@@ -1,7 +1,5 @@
 //! A request to an upstream, for both versions of HTTP.
 
-use std::io::Write;
-
 use http::header;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::v1::client::http_req_header_to_wire;
@@ -63,12 +61,16 @@ impl UpstreamRequest<'_> {
                 to.extend_from_slice(part);
             }
         }
-        let written = match length {
-            Length::Nothing => write!(to, "\r\n"),
-            Length::Bytes(bytes) => write!(to, "Content-Length: {bytes}\r\n\r\n"),
-            Length::Unknown => write!(to, "Transfer-Encoding: chunked\r\n\r\n"),
-        };
-        debug_assert!(written.is_ok(), "memory takes every byte");
+        match length {
+            Length::Nothing => {}
+            Length::Bytes(bytes) => {
+                to.extend_from_slice(b"Content-Length: ");
+                to.extend_from_slice(itoa::Buffer::new().format(bytes).as_bytes());
+                to.extend_from_slice(b"\r\n");
+            }
+            Length::Unknown => to.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        }
+        to.extend_from_slice(b"\r\n");
     }
 
     /// Returns the request's header for HTTP/2, which frames a body of unknown length itself.

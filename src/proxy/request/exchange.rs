@@ -13,7 +13,7 @@ use pingora::proxy::Session;
 
 use crate::config::RequestLimits;
 use crate::rewrite::enrich::edge_session::Transport;
-use crate::segment::Answer;
+use crate::segment::{Answer, Cors, Reply};
 use crate::site::head::{split_target, RequestHead};
 
 use crate::proxy::reply;
@@ -85,6 +85,11 @@ pub(crate) trait Exchange: Send {
 
     /// Writes the answer, with the exact length of its body.
     fn answer(&mut self, answer: Answer) -> impl Future<Output = Result<(), ClientGone>> + Send;
+
+    /// Writes the answer to a call whose events are safe and that sets no cookie.
+    fn accepted(&mut self, cors: &Cors) -> impl Future<Output = Result<(), ClientGone>> + Send {
+        self.answer(Reply::Accepted.answer(cors))
+    }
 
     /// Returns the status of the answer, or `None` before the answer was written.
     fn status(&self) -> Option<StatusCode>;

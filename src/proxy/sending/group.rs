@@ -178,7 +178,7 @@ impl RequestGrouper {
         };
         let mut state = self.lock();
         state.queue.push(entry, info, now);
-        let looks = if state.queue.may_be_full() {
+        let looks = if state.queue.may_leave_early() {
             QueueCheck::WhoMayLeave
         } else {
             QueueCheck::WhenToLook

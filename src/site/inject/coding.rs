@@ -109,17 +109,17 @@ pub fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
 /// The declared compression is wrong, the data ends too early, or it inflates beyond the limit. The
 /// answer must not end as if it were complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the page's compressed bytes are broken, or inflate beyond all measure")]
+#[error("the page's compressed bytes are damaged, or inflate to far more than their size")]
 pub struct BrokenPage;
 
 /// Puts the snippet into one page while it streams to the visitor.
 pub struct PageStream {
     way: PageDecoder,
-    begun: Begun,
+    begun: OutputBegun,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begun {
+enum OutputBegun {
     No,
     Yes,
 }
@@ -140,7 +140,7 @@ impl PageStream {
         };
         Ok(Self {
             way,
-            begun: Begun::No,
+            begun: OutputBegun::No,
         })
     }
 
@@ -154,7 +154,7 @@ impl PageStream {
         if chunk.is_empty() {
             return Ok(chunk);
         }
-        self.begun = Begun::Yes;
+        self.begun = OutputBegun::Yes;
         match &mut self.way {
             PageDecoder::Plain(injector) => Ok(injector.feed(chunk)),
             PageDecoder::Packed(unpacker) => unpacker.feed(&chunk).map_err(|_| BrokenPage),
@@ -176,7 +176,7 @@ impl PageStream {
         match std::mem::replace(&mut self.way, PageDecoder::Over) {
             PageDecoder::Plain(mut injector) => Ok(injector.finish()),
             // If no bytes have arrived, the page is empty, whatever coding its header names.
-            PageDecoder::Packed(_) if self.begun == Begun::No => Ok(Bytes::new()),
+            PageDecoder::Packed(_) if self.begun == OutputBegun::No => Ok(Bytes::new()),
             PageDecoder::Packed(unpacker) => unpacker.finish().map_err(|_| BrokenPage),
             PageDecoder::Over => Err(BrokenPage),
         }
@@ -193,7 +193,7 @@ impl fmt::Debug for PageStream {
 }
 
 /// Takes plain bytes, puts the snippet in, and packs them.
-struct Editor {
+struct PageEditor {
     injector: Injector,
     packer: Packer,
     /// The packed bytes that have arrived so far.
@@ -202,7 +202,7 @@ struct Editor {
     inflated: u64,
 }
 
-impl Write for Editor {
+impl Write for PageEditor {
     fn write(&mut self, plain: &[u8]) -> io::Result<usize> {
         self.count(plain.len() as u64)?;
         let changed = self.injector.feed(Bytes::copy_from_slice(plain));
@@ -215,7 +215,7 @@ impl Write for Editor {
     }
 }
 
-impl Editor {
+impl PageEditor {
     /// Adds to the inflated bytes, and fails when they exceed the limit.
     fn count(&mut self, more: u64) -> io::Result<()> {
         self.inflated = self.inflated.saturating_add(more);
@@ -286,8 +286,8 @@ impl Packer {
 
 enum Unpacker {
     Inflate(Inflate),
-    Brotli(Box<brotli::DecompressorWriter<Editor>>),
-    Zstd(zstd::stream::write::Decoder<'static, Editor>),
+    Brotli(Box<brotli::DecompressorWriter<PageEditor>>),
+    Zstd(zstd::stream::write::Decoder<'static, PageEditor>),
 }
 
 impl Unpacker {
@@ -305,7 +305,7 @@ impl Unpacker {
             }
             Coding::Zstd => Packer::Zstd(zstd::stream::write::Encoder::new(out, ZSTD_LEVEL)?),
         };
-        let editor = Editor {
+        let editor = PageEditor {
             injector,
             packer,
             came: 0,
@@ -327,7 +327,7 @@ impl Unpacker {
         }))
     }
 
-    fn editor(&mut self) -> &mut Editor {
+    fn editor(&mut self) -> &mut PageEditor {
         match self {
             Self::Inflate(inflate) => &mut inflate.editor,
             Self::Brotli(unpacker) => unpacker.get_mut(),
@@ -394,7 +394,7 @@ struct Inflate {
     inflate: Decompress,
     progress: PageProgress,
     plain: Vec<u8>,
-    editor: Editor,
+    editor: PageEditor,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -405,7 +405,7 @@ enum PageProgress {
 }
 
 impl Inflate {
-    fn new(frame: DeflateFrame, editor: Editor) -> Self {
+    fn new(frame: DeflateFrame, editor: PageEditor) -> Self {
         Self {
             frame,
             inflate: Decompress::new_gzip(15),

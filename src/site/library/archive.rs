@@ -1,17 +1,15 @@
 //! Reads the npm package as one file, a gzipped tar. Only its build for browsers is read.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::Read;
 use std::path::Path;
-use std::str::FromStr;
 
-use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use flate2::read::GzDecoder;
-use ring::digest;
-use thiserror::Error;
 
-use super::{is_wanted, LibraryError, MAX_FILE, MAX_FILES};
+use super::error::LibraryError;
+use super::limits::{MAX_FILE, MAX_FILES};
+use super::rewrite::is_wanted;
+use super::sha256::Sha256;
 
 /// The folder of the build for browsers in the package. Files outside of it are ignored, and no
 /// path from an archive is ever used as a path on disk.
@@ -22,49 +20,6 @@ const INFLATED: u64 = 128 << 20;
 
 /// The largest archive that is read, in bytes. Real archives have less than 2 MB.
 pub(super) const ARCHIVE: u64 = 32 << 20;
-
-/// The SHA-256 of a file.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Sha256([u8; 32]);
-
-/// The text is not a SHA-256.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("expected the SHA-256 of the file, 64 hexadecimal digits")]
-pub struct Sha256Error;
-
-impl Sha256 {
-    /// Returns the hash of these bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        let digest = digest::digest(&digest::SHA256, bytes);
-        let mut hash = [0; 32];
-        for (to, from) in hash.iter_mut().zip(digest.as_ref()) {
-            *to = *from;
-        }
-        Self(hash)
-    }
-}
-
-impl FromStr for Sha256 {
-    type Err = Sha256Error;
-
-    fn from_str(text: &str) -> Result<Self, Sha256Error> {
-        let hash = HEXLOWER_PERMISSIVE.decode(text.as_bytes());
-        let hash = hash.ok().and_then(|hash| hash.try_into().ok());
-        hash.map(Self).ok_or(Sha256Error)
-    }
-}
-
-impl fmt::Display for Sha256 {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&HEXLOWER.encode(&self.0))
-    }
-}
-
-impl fmt::Debug for Sha256 {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
 
 /// Reads an archive from disk. Returns `None` if the file does not exist.
 pub(super) fn read(file: &Path) -> Result<Option<Vec<u8>>, LibraryError> {
@@ -112,7 +67,9 @@ pub(super) fn unpack(
             continue;
         };
         if !entry.header().entry_type().is_file() {
-            return Err(LibraryError::Archive(format!("{name} is no plain file")));
+            return Err(LibraryError::Archive(format!(
+                "{name} is not a regular file"
+            )));
         }
         let mut bytes = Vec::new();
         let read = entry.by_ref().take(MAX_FILE + 1).read_to_end(&mut bytes);

@@ -3,33 +3,29 @@
 
 mod archive;
 mod asset;
+mod error;
+mod limits;
 mod rewrite;
+mod sha256;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use thiserror::Error;
-
-pub use archive::{Sha256, Sha256Error};
 pub(in crate::site) use asset::etag_matches;
 pub use asset::{Asset, CachePolicy};
+pub use error::LibraryError;
+pub use sha256::{Sha256, Sha256Error};
+
+use limits::{MAX_FILE, MAX_FILES};
+use rewrite::{is_wanted, LOADER};
 
 use super::layout::Layout;
 use super::page_sessions::PageSessions;
 
 /// The largest archive that is read, in bytes.
 pub const LARGEST_ARCHIVE: usize = archive::ARCHIVE as usize;
-
-/// The largest file that is read, in bytes. The largest real file has 115 kB.
-const MAX_FILE: u64 = 4 * 1024 * 1024;
-
-/// The largest number of files that are read. The package has nine.
-const MAX_FILES: usize = 64;
-
-/// The loader's file name in the package.
-const LOADER: &str = "standalone.js";
 
 /// analytics.js and its chunks, rewritten, compressed and ready to be served.
 ///
@@ -41,82 +37,6 @@ pub struct Library {
     script: Asset,
     /// The chunks, each by its neutral name and by the package's own name.
     chunks: BTreeMap<String, Asset>,
-}
-
-/// Why a folder or an archive cannot be served.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum LibraryError {
-    /// The folder or a file in it cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// The path that was read.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// There is no such folder.
-    #[error(
-        "the folder {path} does not exist. Run `npm install @segment/analytics-next` in the \
-         folder of the configuration, or name another one in `library.folder`"
-    )]
-    NoFolder {
-        /// The missing path.
-        path: PathBuf,
-    },
-    /// A file of the package's build for browsers is missing.
-    #[error("expected the folder dist/umd of the npm package @segment/analytics-next: {file} is missing")]
-    Missing {
-        /// The missing file.
-        file: String,
-    },
-    /// A file is larger, or there are more files, than in any version of the package.
-    #[error("{file} is larger than 4 MiB, or the folder has more than 64 scripts")]
-    TooLarge {
-        /// The file at which reading stopped.
-        file: String,
-    },
-    /// The archive is too large, or not a readable gzipped tar, or one of its scripts is not a plain file.
-    #[error("the archive cannot be used: {0}")]
-    Archive(String),
-    /// The archive has another hash than the configuration. Its content is not read.
-    #[error("its SHA-256 is {found}, and `sha256` says {expected}")]
-    Hash {
-        /// The configured hash.
-        expected: Sha256,
-        /// The archive's hash.
-        found: Sha256,
-    },
-    /// A file is not UTF-8 text.
-    #[error("{file} is not UTF-8")]
-    NotText {
-        /// Its name.
-        file: String,
-    },
-    /// A literal that has to be rewritten appears more or less often than expected. The file is
-    /// refused, because it could send visitors' requests to a vendor's host.
-    #[error(
-        "this version of analytics.js is not supported: expected {literal} exactly {expected} \
-        times in {file}, found {found}; versions 1.83.0 to 1.84.3 work"
-    )]
-    Literal {
-        /// The literal, as it is in the file.
-        literal: String,
-        /// The file.
-        file: String,
-        /// The expected number of its appearances.
-        expected: usize,
-        /// The actual number of its appearances.
-        found: usize,
-    },
-    /// A file contains a host that this version of Hedgerow does not know.
-    #[error("this version of analytics.js is not supported: {file} names the host in {url:?}")]
-    UnknownHost {
-        /// The address, up to its first quote.
-        url: String,
-        /// The file.
-        file: String,
-    },
 }
 
 impl Library {
@@ -236,11 +156,6 @@ fn text<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a str,
     std::str::from_utf8(bytes).map_err(|_| LibraryError::NotText {
         file: name.to_owned(),
     })
-}
-
-/// Returns whether a file of the build is the loader or a chunk.
-fn is_wanted(name: &str) -> bool {
-    name == LOADER || rewrite::ChunkFile::parse(name).is_some()
 }
 
 fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, LibraryError> {

@@ -10,7 +10,10 @@ use super::super::layout::Layout;
 use super::super::names::derive;
 use super::super::page_sessions::{PageSessions, CALL};
 use super::super::unanswered;
-use super::{LibraryError, LOADER};
+use super::error::LibraryError;
+
+/// The loader's file name in the package.
+pub(super) const LOADER: &str = "standalone.js";
 
 /// The variable in which the rewritten file stores its own origin. The loader must not use this name.
 const HOME: &str = "servedFrom";
@@ -31,6 +34,11 @@ impl<'a> ChunkFile<'a> {
         let known = !name.is_empty() && plain(name) && hash.len() >= 16 && plain(hash);
         known.then_some(Self { name, hash })
     }
+}
+
+/// Returns whether a file of the build is the loader or a chunk.
+pub(super) fn is_wanted(name: &str) -> bool {
+    name == LOADER || ChunkFile::parse(name).is_some()
 }
 
 pub(super) struct Rewritten {

@@ -173,7 +173,7 @@ pub fn with(
 fn ended(step: Result<bool, RewriteError>) -> Work {
     match step {
         Ok(false) => Work::More,
-        Ok(true) => Work::Ended("taken".to_owned()),
+        Ok(true) => Work::Ended("accepted".to_owned()),
         Err(error) => Work::Ended(error.code().to_owned()),
     }
 }
@@ -207,7 +207,7 @@ pub fn inflated(name: &str, wire: Vec<u8>, bytes: usize) -> Case {
                 };
                 match done {
                     Ok(false) => Work::More,
-                    Ok(true) => Work::Ended("taken".to_owned()),
+                    Ok(true) => Work::Ended("accepted".to_owned()),
                     Err(error) => Work::Ended(format!("{error:?}")),
                 }
             })

@@ -88,8 +88,8 @@ fn main() {
         .skip(1)
         .find(|argument| !argument.starts_with("--"));
     println!(
-        "| {:<52} | {:>9} | {:>7} | {:>5} | {:>8} | how it ends |",
-        "what comes", "bytes", "ns/byte", "times", "step, ms"
+        "| {:<52} | {:>9} | {:>7} | {:>5} | {:>8} | result |",
+        "body", "bytes", "ns/byte", "times", "step, ms"
     );
     println!("| --- | ---: | ---: | ---: | ---: | --- |");
     let ordinary = table::ordinary();

@@ -36,16 +36,16 @@ fn messages(cases: &mut Vec<Case>) {
         Call::Batch,
         batch(400_000, |_| "{}".to_owned()),
     ));
-    let kept_back = r#"{"type":"track","event":"E","userId":"u","integrations":{"All":false}}"#;
+    let excluded = r#"{"type":"track","event":"E","userId":"u","integrations":{"All":false}}"#;
     cases.push(body(
-        "messages that integrations keep back",
+        "messages whose integrations exclude PostHog",
         Call::Batch,
-        batch(60_000, |_| kept_back.to_owned()),
+        batch(60_000, |_| excluded.to_owned()),
     ));
     let small =
         |n: usize| format!(r#"{{"type":"track","event":"E","userId":"u","messageId":"{n}"}}"#);
     cases.push(body(
-        "the smallest messages that are taken",
+        "the smallest messages that Hedgerow accepts",
         Call::Batch,
         batch(80_000, small),
     ));

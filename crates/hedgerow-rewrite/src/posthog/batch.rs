@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
+use super::api_key::ApiKey;
 use super::outline::{BatchOutline, EventParts};
-use super::ApiKey;
 
 /// The path of capture's batch endpoint, below the host's base path.
 pub const BATCH_PATH: &str = "/batch/";

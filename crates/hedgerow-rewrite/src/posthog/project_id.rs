@@ -1,6 +1,6 @@
 //! The identity of the PostHog project that events are for.
 
-use super::ApiKey;
+use super::api_key::ApiKey;
 
 /// A PostHog project, identified by its key. Its `Debug` form does not show the key.
 ///

@@ -69,6 +69,11 @@ impl Cors {
             origin: origin.cloned(),
         }
     }
+
+    /// Returns the origin of the request, if it had one.
+    pub fn origin(&self) -> Option<&HeaderValue> {
+        self.origin.as_ref()
+    }
 }
 
 /// A complete response, except for the framing headers, which follow from the body.

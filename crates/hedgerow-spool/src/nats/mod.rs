@@ -1,7 +1,10 @@
 //! A spool on NATS JetStream: its settings, and (feature `nats`) the spool itself.
 
+mod accepted;
 #[cfg(feature = "nats")]
 mod spool;
+
+use accepted::{SERVERS, STREAM};
 
 use crate::kind::{SpoolBuild, SpoolKind, SpoolTakes};
 use crate::settings::SettingForm;
@@ -81,11 +84,6 @@ pub(super) const KIND: SpoolKind = SpoolKind {
 const BUILD: SpoolBuild = SpoolBuild::Made(spool::NatsBackend::of);
 #[cfg(not(feature = "nats"))]
 const BUILD: SpoolBuild = SpoolBuild::Lacks { feature: "nats" };
-
-/// The values that `url` accepts.
-const SERVERS: &str = "nats://host:port or tls://host:port, or several of them";
-/// The values that `stream` accepts.
-const STREAM: &str = "a name of 1 to 64 letters, digits, - or _";
 
 /// Returns whether a text is a credentials file, as `nsc` and the hosted services write it.
 fn is_credentials(text: &str) -> bool {

@@ -10,7 +10,7 @@ use flate2::Compression;
 use hedgerow_rewrite::posthog::{Batch, Envelope};
 use tokio::sync::{watch, Semaphore};
 
-use super::{ReplaySettings, RunState};
+use super::settings::{ReplaySettings, RunState};
 use crate::blocking::run_blocking;
 use crate::breaker::{Admission, BreakerState};
 use crate::error::SpoolError;
@@ -270,7 +270,7 @@ impl ProjectDrain {
                     if self.project.refused() >= self.settings.refused_in_row {
                         if before == BreakerState::Closed {
                             log::error!(
-                                "PostHog refuses every event of {}: they wait in the spool",
+                                "project {}: PostHog refuses every event, so they wait in the spool",
                                 self.project.name()
                             );
                         }
@@ -291,7 +291,7 @@ impl ProjectDrain {
                         .failed(Instant::now(), retry_after, jitter());
                     if before == BreakerState::Closed {
                         log::warn!(
-                            "PostHog does not accept events of {} ({why}); {} wait",
+                            "project {}: PostHog does not accept events ({why}); {} events wait",
                             self.project.name(),
                             self.project.gauge().events()
                         );

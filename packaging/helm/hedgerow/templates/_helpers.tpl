@@ -45,7 +45,7 @@ metadata:
   labels:
     {{- include "hedgerow.selector" . | nindent 4 }}
   annotations:
-    # New settings are new pods.
+    # Changed settings start new pods.
     checksum/config: {{ include "hedgerow.config" . | sha256sum }}
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}

@@ -1,6 +1,6 @@
 //! The table of all metrics, with one file for each subject.
 
-use super::Metric;
+use super::metric::Metric;
 
 mod posthog;
 mod process;

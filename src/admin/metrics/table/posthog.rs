@@ -1,7 +1,7 @@
 //! Metrics of the delivery to PostHog and to Segment accounts.
 
-use crate::admin::metrics::Metric;
-use crate::admin::metrics::MetricKind::{Counter, Gauge, Histogram};
+use crate::admin::metrics::metric::Metric;
+use crate::admin::metrics::metric::MetricKind::{Counter, Gauge, Histogram};
 use crate::admin::state::PostHogCondition;
 
 pub(super) const METRICS: &[Metric] = &[

@@ -1,7 +1,7 @@
 //! Metrics of certificates, the log and the process itself.
 
-use crate::admin::metrics::Metric;
-use crate::admin::metrics::MetricKind::{Counter, Gauge};
+use crate::admin::metrics::metric::Metric;
+use crate::admin::metrics::metric::MetricKind::{Counter, Gauge};
 
 pub(super) const METRICS: &[Metric] = &[
     Metric {

@@ -1,7 +1,7 @@
 //! Metrics of the spool.
 
-use crate::admin::metrics::Metric;
-use crate::admin::metrics::MetricKind::{Counter, Gauge};
+use crate::admin::metrics::metric::Metric;
+use crate::admin::metrics::metric::MetricKind::{Counter, Gauge};
 use crate::admin::state::{ProjectState, ProxyState, SpoolState};
 
 pub(super) const METRICS: &[Metric] = &[

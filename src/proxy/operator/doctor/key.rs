@@ -1,5 +1,5 @@
-//! Checks whether PostHog has a project with a key. Its capture answers 200 to every key of the right
-//! form, and drops events with a key of another region. The configuration that posthog-js requests exists
+//! Checks whether PostHog has a project with a key. PostHog answers 200 to events with every key of the right
+//! form, and drops those whose key is of another region. The configuration that posthog-js requests exists
 //! only for real keys (posthog-ingestion 6.6).
 
 use bytes::Bytes;
@@ -8,8 +8,7 @@ use crate::config::{Config, Project};
 use crate::doctor::{self, Finding, KeyKnown};
 use crate::posthog::Host;
 
-use super::probe::Probe;
-use super::timeouts;
+use super::probe::{timeouts, Probe};
 use crate::proxy::outbound::pools::ConnectionPools;
 
 /// Asks for a project's key where its events go and, if it is not known there, in the other region.
@@ -49,8 +48,9 @@ async fn look_up_key(project: &Project, host: &Host, config: &Config) -> Option<
     }
 }
 
-/// Returns the warnings for projects whose key PostHog's cloud does not know. `doctor` does not ask
-/// self-hosted PostHogs, because older versions lack this endpoint.
+/// Returns the warnings of `run` for projects whose key PostHog's cloud does not know. `run` does not
+/// ask self-hosted PostHogs, because older versions lack this endpoint. `doctor` asks them too, with
+/// [`examine`], and reports an unknown key there only as a notice.
 pub async fn unknown_keys(config: &Config) -> Vec<String> {
     let mut said = Vec::new();
     for project in &config.projects {
@@ -58,10 +58,10 @@ pub async fn unknown_keys(config: &Config) -> Vec<String> {
             continue;
         }
         let found = examine(project, config).await;
-        let bad = found.filter(|finding| finding.health == doctor::CheckStatus::Bad);
+        let bad = found.filter(|finding| finding.status == doctor::CheckStatus::Failed);
         said.extend(bad.map(|finding| {
             let advice = finding.advice.unwrap_or_default();
-            format!("{}: {}; {advice}", finding.about, finding.said)
+            format!("{}: {}; {advice}", finding.about, finding.observation)
         }));
     }
     said

@@ -12,8 +12,8 @@ use crate::posthog::{Host, Scheme};
 use crate::segment::WriteKeys;
 use crate::site::Layout;
 
-use super::probe::{Probe, ProbeAnswer};
-use super::{timeouts, uuid, TEST_EVENT};
+use super::probe::{timeouts, Probe, ProbeAnswer};
+use super::test_event::{uuid, TEST_EVENT};
 use crate::proxy::outbound::pools::ConnectionPools;
 
 /// The content type of a page's calls, which send their JSON as plain text.
@@ -65,7 +65,7 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
         .collect();
     if findings
         .iter()
-        .any(|found| found.health == doctor::CheckStatus::Bad)
+        .any(|found| found.status == doctor::CheckStatus::Failed)
     {
         return findings;
     }

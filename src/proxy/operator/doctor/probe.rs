@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pingora::http::RequestHeader;
 
-use crate::config::UpstreamHttp;
+use crate::config::{Config, UpstreamHttp};
 use crate::doctor;
 use crate::posthog::Host;
 
@@ -81,5 +81,13 @@ impl Probe {
             head,
             body: String::from_utf8_lossy(&body).into_owned(),
         })
+    }
+}
+
+/// The timeouts of the configuration, for the requests of `hedgerow doctor`.
+pub(super) fn timeouts(config: &Config) -> Timeouts {
+    Timeouts {
+        connect: config.delivery.connect_timeout,
+        exchange: config.delivery.timeout,
     }
 }

@@ -4,8 +4,6 @@
 //! folder knows which property a value becomes. A source that is missing or invalid gives no value,
 //! never an error (mapping 5, rule 3).
 
-use super::time::Timestamp;
-
 pub mod cache;
 pub mod edge_session;
 pub mod ids;
@@ -15,8 +13,3 @@ pub mod session;
 pub mod url;
 pub mod user_agent;
 pub mod uuid7;
-
-/// Returns a time in milliseconds since 1970.
-fn millis(time: Timestamp) -> i64 {
-    time.millis()
-}

@@ -1,15 +1,15 @@
 //! Finds the session of an event in the data that clients send (mapping 5.3).
 //!
-//! The sources, in this order: `$session_id` in the properties (checked with [`Uuid7::parse`] and
-//! [`Uuid7::covers`]); posthog-js's cookie of the same site; a session that another library put
-//! into the message. [`super::edge_session`] makes the edge's own sessions.
+//! The sources, in this order: `$session_id` in the properties (sent as it is, without a check);
+//! posthog-js's cookie of the same site; a session that another library put into the message. An event
+//! gets a session of the last two only if it belongs to that session, by the sender's clock.
+//! [`super::edge_session`] makes the edge's own sessions.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
-use super::millis;
 use super::uuid7::{Uuid7, SESSION_LIMIT};
 use crate::posthog::ProjectId;
 use crate::rewrite::time::Timestamp;
@@ -22,29 +22,39 @@ const COOKIE_BYTES: usize = 16 << 10;
 
 /// Returns the value of the first cookie of this name in a `Cookie` header.
 pub fn cookie<'a>(header: &'a str, name: &str) -> Option<&'a str> {
-    first_cookie(header, |found| found == name)
+    first_cookie(header, name, |rest| rest.is_empty())
 }
 
 /// Returns the value of posthog-js's cookie for a project from a `Cookie` header.
 pub fn posthog_js_cookie<'a>(header: &'a str, project: &ProjectId) -> Option<&'a str> {
     let api_key = project.api_key()?.expose();
-    first_cookie(header, |found| is_posthog_js_cookie(found, api_key))
+    first_cookie(header, "ph_", |rest| {
+        is_rest_of_posthog_js_cookie(rest, api_key)
+    })
 }
 
-fn first_cookie(header: &str, is_named: impl Fn(&str) -> bool) -> Option<&str> {
-    header
-        .split(';')
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(found, _)| is_named(found.trim()))
-        .map(|(_, value)| value.trim())
+/// Returns the value of the first cookie whose name begins so, and the rest of whose name is accepted. A
+/// browser sends many cookies, so the others are skipped by the beginnings of their names.
+fn first_cookie<'a>(
+    header: &'a str,
+    begins: &str,
+    is_rest_of_name: impl Fn(&str) -> bool,
+) -> Option<&'a str> {
+    let mut start = 0;
+    memchr::memchr_iter(b';', header.as_bytes())
+        .chain([header.len()])
+        .find_map(|end| {
+            let pair = header.get(start..end)?;
+            start = end + 1;
+            let (rest, value) = pair.trim_start().strip_prefix(begins)?.split_once('=')?;
+            is_rest_of_name(rest.trim_end()).then(|| value.trim())
+        })
 }
 
-/// Returns whether this is the name of posthog-js's cookie for a project's key: `ph_<key>_posthog`,
-/// in which `PL`, `SL` and `EQ` replace the key's `+`, `/` and `=`.
-fn is_posthog_js_cookie(name: &str, api_key: &str) -> bool {
-    let written = name
-        .strip_prefix("ph_")
-        .and_then(|name| name.strip_suffix("_posthog"));
+/// Returns whether this follows `ph_` in the name of posthog-js's cookie for a project's key:
+/// `ph_<key>_posthog`, in which `PL`, `SL` and `EQ` replace the key's `+`, `/` and `=`.
+fn is_rest_of_posthog_js_cookie(rest: &str, api_key: &str) -> bool {
+    let written = rest.strip_suffix("_posthog");
     let left = api_key.chars().try_fold(written, |left, sign| {
         let left = left?;
         Some(match sign {
@@ -90,7 +100,7 @@ impl SenderClock {
     /// because libraries stamp a message before they look for its session.
     fn is_within(self, start: i64) -> bool {
         const BEFORE: i64 = 60 * 1000;
-        let since = millis(self.made).saturating_sub(start);
+        let since = self.made.millis().saturating_sub(start);
         (-BEFORE..=SESSION_LIMIT).contains(&since)
     }
 }
@@ -137,13 +147,13 @@ impl PosthogJsSession {
     /// session must have begun before the message was made. When the message was sent, its last
     /// activity must have been at most 30 minutes ago and its start at most 24 hours ago.
     pub fn of(&self, clock: SenderClock) -> Option<Uuid7> {
-        let since = |time: f64| millis(clock.sent) as f64 - time;
+        let since = |time: f64| clock.sent.millis() as f64 - time;
         // The session may have been active later than the message: the cookie is as recent as the
         // request.
         let is_active =
             (-(SESSION_LIMIT as f64)..=IDLE_LIMIT as f64).contains(&since(self.last_activity));
         let runs = is_active && since(self.start) <= SESSION_LIMIT as f64;
-        (runs && clock.is_within(millis(self.id.time()))).then_some(self.id)
+        (runs && clock.is_within(self.id.time().millis())).then_some(self.id)
     }
 }
 
@@ -172,7 +182,7 @@ pub fn explicit_session(value: &str, visitor: &str, clock: SenderClock) -> Optio
             Uuid7::derived(Timestamp::from_millis(start), "session", &parts)?
         }
     };
-    clock.is_within(millis(id.time())).then_some(id)
+    clock.is_within(id.time().millis()).then_some(id)
 }
 
 #[cfg(test)]
@@ -198,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_cookie_is_found_among_others() {
-        let header = "a=1; ph_x_posthog=%7B%7D;b = 2 ;a=3; c; ph=";
+        let header = "ab=0; a=1; ph_x_posthog=%7B%7D;b = 2 ;a=3; c; ph=";
         assert_eq!(cookie(header, "a"), Some("1"));
         assert_eq!(cookie(header, "b"), Some("2"));
         assert_eq!(cookie(header, "ph_x_posthog"), Some("%7B%7D"));
@@ -321,7 +331,7 @@ mod tests {
     #[test]
     fn a_ready_session_id_is_taken_as_it_is() {
         let id = Uuid7::parse(ID).unwrap();
-        let begun = clock(millis(id.time()));
+        let begun = clock(id.time().millis());
         assert_eq!(explicit_session(ID, "anon-1", begun), Some(id));
         assert_eq!(explicit_session(&ID.to_uppercase(), "", begun), Some(id));
     }

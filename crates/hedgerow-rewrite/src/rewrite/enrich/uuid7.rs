@@ -12,7 +12,6 @@ use std::fmt;
 use sha1::{Digest, Sha1};
 use wide::u8x16;
 
-use super::millis;
 use crate::rewrite::time::Timestamp;
 
 /// How long events may carry one session id, counted from its time part, in milliseconds.
@@ -47,7 +46,7 @@ impl Uuid7 {
     /// Builds the id of this time. Its 74 free bits are taken from the 80 bits of `hash`. Returns
     /// `None` for a time before 1970 or beyond 48 bits.
     pub fn from_hash(time: Timestamp, hash: &[u8; 10]) -> Option<Self> {
-        let time = u64::try_from(millis(time))
+        let time = u64::try_from(time.millis())
             .ok()
             .filter(|time| *time < 1 << 48)?;
         let [h0, h1, h2, h3, h4, h5, h6, h7, h8, h9] = *hash;
@@ -95,13 +94,13 @@ impl Uuid7 {
     /// Returns whether an event of this time may carry this id as its session: not before the id's
     /// time part and at most 24 hours after it (mapping 5.3).
     pub fn covers(self, event: Timestamp) -> bool {
-        (0..=SESSION_LIMIT).contains(&millis(event).saturating_sub(millis(self.time())))
+        (0..=SESSION_LIMIT).contains(&event.millis().saturating_sub(self.time().millis()))
     }
 
     /// Returns whether PostHog finds the session of an event of this time. PostHog searches for a
     /// session three days around its id's time, which may be that of a client's clock.
     pub fn is_found_at(self, event: Timestamp) -> bool {
-        millis(event).abs_diff(millis(self.time())) <= 3 * SESSION_LIMIT.unsigned_abs()
+        event.millis().abs_diff(self.time().millis()) <= 3 * SESSION_LIMIT.unsigned_abs()
     }
 
     /// Returns the id's 16 bytes.
@@ -186,9 +185,9 @@ pub fn event_uuid(
     kind: &[u8],
 ) -> Option<Uuid7> {
     const DAY: i64 = 24 * 60 * 60 * 1000;
-    let day = millis(corrected).div_euclid(DAY) * DAY;
+    let day = corrected.millis().div_euclid(DAY) * DAY;
     let time = own
-        .filter(|own| millis(*own).abs_diff(millis(corrected)) <= 3 * DAY.unsigned_abs())
+        .filter(|own| own.millis().abs_diff(corrected.millis()) <= 3 * DAY.unsigned_abs())
         .unwrap_or(Timestamp::from_millis(day));
     Uuid7::derived(time, "event", &[source, message_id, kind])
 }

@@ -7,6 +7,8 @@ mod names;
 mod output;
 mod repair;
 mod scan;
+#[cfg(test)]
+mod scanned;
 mod skim;
 mod span;
 mod text;
@@ -21,6 +23,8 @@ pub(super) use repair::{repair, RepairBuffers};
 pub(super) use scan::{
     find_flat_key, Cleanliness, EntryReceiver, FlatSearch, Key, ObjectKind, Scanner, Scratch,
 };
+#[cfg(test)]
+pub(super) use scanned::scanned;
 pub(super) use skim::{Ended, Skim, Skimmed};
 pub(super) use span::Span;
 pub(super) use text::{inner, unescape, write_string};

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::place::{NatsLogin, NatsPlace};
-use super::{NatsSettings, NatsSpool};
+use super::settings::NatsSettings;
+use super::store::NatsSpool;
 use crate::backend::{
     Backend, Examination, OpenedSpool, SpoolHealth, SpoolLimits, SpoolTrouble, Terms,
 };

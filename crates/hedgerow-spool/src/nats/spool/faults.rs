@@ -1,6 +1,7 @@
 //! Classifies the servers' errors: whether an operation can succeed if it is retried.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use async_nats::jetstream::context::{
     CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind, PublishError,
@@ -50,6 +51,17 @@ impl From<PublishError> for NotPublished {
             PublishErrorKind::StreamNotFound => Self::NoStream,
             _ => Self::Failed(error),
         }
+    }
+}
+
+/// Returns the error of an operation that the servers did not carry out.
+pub(super) fn remote(
+    doing: &'static str,
+    source: impl Error + Send + Sync + 'static,
+) -> SpoolError {
+    SpoolError::Remote {
+        doing,
+        source: Arc::new(source),
     }
 }
 

@@ -6,10 +6,12 @@ use std::time::Instant;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 
-use super::faults::{self, NotPublished, PublishFault};
+use super::faults::{self, remote, NotPublished, PublishFault};
+use super::inner::NatsSpoolInner;
+use super::limits::{ANSWER, HEADERS, PAUSE};
 use super::message::{self, Run};
+use super::names;
 use super::trouble::Outlook;
-use super::{names, remote, NatsSpoolInner, ANSWER, HEADERS, PAUSE};
 use crate::error::SpoolError;
 use crate::store::Refusal;
 use crate::store::{Counters, QueuedEvent};
@@ -35,7 +37,7 @@ impl NatsSpoolInner {
             // Without a timeout, a command that no server accepts would wait forever in the client's queue.
             let tried = tokio::time::timeout(ANSWER * 2, self.try_publish(project, run)).await;
             let tried = tried.unwrap_or_else(|late| {
-                let error = remote("keep events", late);
+                let error = remote("store events", late);
                 Err((PublishFault::Passing, error))
             });
             match tried {
@@ -96,10 +98,10 @@ impl NatsSpoolInner {
             }
             PublishFault::NoStream => {
                 self.forget_streams().await;
-                (fault, remote("keep events", error))
+                (fault, remote("store events", error))
             }
             PublishFault::Full | PublishFault::Lasting | PublishFault::Passing => {
-                (fault, remote("keep events", error))
+                (fault, remote("store events", error))
             }
         })
     }
@@ -169,7 +171,7 @@ impl NatsSpoolInner {
                     self.forget_streams().await;
                     tries += 1;
                 }
-                _ => return Err(remote("keep a dead letter", error)),
+                _ => return Err(remote("store a dead letter", error)),
             }
         }
     }

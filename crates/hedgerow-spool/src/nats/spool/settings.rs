@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
 
+use super::faults::remote;
+use super::limits::ANSWER;
 use super::place::{NatsCertificate, NatsLogin, NatsPlace, NatsServer};
-use super::{remote, ANSWER};
 use crate::backend::SpoolLimits;
 use crate::error::SpoolError;
 

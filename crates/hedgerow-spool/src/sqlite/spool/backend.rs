@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::inspect::inspect_folder;
-use super::settings::FolderState;
+use super::settings::{FolderState, SqliteSettings};
+use super::store::SqliteSpool;
 use super::worker::WorkerCommand;
-use super::{SqliteSettings, SqliteSpool};
 use crate::backend::{
     Backend, Examination, OpenedSpool, SharedFolder, SpoolHealth, SpoolLimits, SpoolTrouble, Terms,
 };

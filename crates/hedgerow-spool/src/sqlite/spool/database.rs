@@ -64,7 +64,7 @@ impl Database {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         #[cfg(test)]
-        let connection = super::steps::watched(connection)?;
+        let connection = super::statement_steps::watched(connection)?;
         connection.busy_timeout(BUSY)?;
         // Keeps the log and its index when the last connection closes. On a full or read-only disk, the
         // next connection could not create them, and without them it cannot read.

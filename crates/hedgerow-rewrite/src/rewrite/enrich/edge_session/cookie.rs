@@ -1,6 +1,6 @@
 //! Reads the session cookie from `Cookie` headers and writes it to `Set-Cookie` headers (RFC 6265).
 
-use super::{CookieValue, EdgeSessionError};
+use super::error::EdgeSessionError;
 use crate::rewrite::enrich::session;
 
 /// How the browser reached the edge.
@@ -10,6 +10,15 @@ pub enum Transport {
     Tls,
     /// Without TLS; the browser would not store a `Secure` cookie.
     Plain,
+}
+
+/// The value and the lifetime of a cookie to set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CookieValue {
+    /// The cookie's value: 74 characters of base64.
+    pub value: String,
+    /// How long the browser stores the cookie, in seconds.
+    pub max_age: u32,
 }
 
 /// The name of the session cookie, and the domain that shares it.

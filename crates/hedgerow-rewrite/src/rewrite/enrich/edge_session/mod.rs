@@ -34,21 +34,18 @@ use std::fmt;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
 use ring::hmac;
-use thiserror::Error;
 
-use super::millis;
 use super::session::IDLE_LIMIT;
 use super::uuid7::{Uuid7, SESSION_LIMIT};
 use crate::rewrite::time::Timestamp;
 
 mod checked;
 mod cookie;
+mod error;
 
-use checked::Checked;
-pub use cookie::{SessionCookie, Transport};
-
-/// The shortest secret, in bytes.
-pub const SECRET_BYTES: usize = 32;
+use checked::{CheckedCookies, PAYLOAD, TAG};
+pub use cookie::{CookieValue, SessionCookie, Transport};
+pub use error::{EdgeSessionError, SECRET_BYTES};
 
 /// The largest difference between the clocks of two proxies, or of proxy and browser, in
 /// milliseconds; posthog-js tolerates the same.
@@ -61,16 +58,10 @@ const RENEWAL: i64 = 5 * 1000;
 /// The first byte of a cookie: the version of its format.
 const VERSION: u8 = 1;
 
-/// The length of version, id and last activity (48 bits of milliseconds), in bytes.
-const PAYLOAD: usize = 1 + 16 + 6;
-
-/// The length of an HMAC-SHA-256, in bytes.
-const TAG: usize = 32;
-
 /// Makes and checks session cookies.
 pub struct EdgeSessions {
     keys: Vec<hmac::Key>,
-    checked: Checked,
+    checked: CheckedCookies,
 }
 
 /// A visitor's session.
@@ -89,36 +80,6 @@ pub struct Renewal {
     pub session: EdgeSession,
     /// The cookie to set. `None` if the request's cookie is recent enough.
     pub cookie: Option<CookieValue>,
-}
-
-/// The value and the lifetime of a cookie to set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CookieValue {
-    /// The cookie's value: 74 characters of base64.
-    pub value: String,
-    /// How long the browser stores the cookie, in seconds.
-    pub max_age: u32,
-}
-
-/// Why the edge cannot keep sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum EdgeSessionError {
-    /// There is no secret.
-    #[error("sessions need a secret")]
-    NoSecret,
-    /// A secret is so short that it could be guessed.
-    #[error("a secret for sessions has at least {SECRET_BYTES} bytes")]
-    ShortSecret,
-    /// The name is not allowed for a cookie.
-    #[error("a cookie's name has letters, digits and -_. only, at most 128 of them")]
-    CookieName,
-    /// The domain is not allowed for a cookie.
-    #[error("a cookie's domain has letters, digits, dots and hyphens only, as example.com has")]
-    CookieDomain,
-    /// The cookie has a domain, but its name begins with `__Host-`. Browsers do not store such a
-    /// cookie.
-    #[error("browsers refuse a cookie named __Host-… that has a domain")]
-    HostCookieDomain,
 }
 
 impl EdgeSessions {
@@ -142,7 +103,7 @@ impl EdgeSessions {
         }
         Ok(Self {
             keys,
-            checked: Checked::default(),
+            checked: CheckedCookies::default(),
         })
     }
 
@@ -188,7 +149,7 @@ impl EdgeSessions {
     ) -> Option<Renewal> {
         let (session, is_due) = match session.filter(|session| session.runs_at(now)) {
             Some(session) => {
-                let idle = millis(now) - millis(session.last_activity);
+                let idle = now.millis() - session.last_activity.millis();
                 // A proxy with a slow clock must not set the last activity back.
                 let renewed = EdgeSession {
                     last_activity: session.last_activity.max(now),
@@ -214,7 +175,7 @@ impl EdgeSessions {
     pub fn begin(&self, visitor: &str, now: Timestamp) -> Option<Uuid7> {
         let key = self.keys.first()?;
         // A UUID of version 7 cannot hold other times.
-        let now = Some(millis(now)).filter(|now| (0..1 << 48).contains(now))?;
+        let now = Some(now.millis()).filter(|now| (0..1 << 48).contains(now))?;
         let offset = hash(key, "offset", visitor, &[]);
         let offset = u32::from_be_bytes(*offset.first_chunk()?);
         let offset = i64::from(offset) % IDLE_LIMIT;
@@ -228,7 +189,7 @@ impl EdgeSessions {
         let mut bytes = Vec::with_capacity(PAYLOAD + TAG);
         bytes.push(VERSION);
         bytes.extend_from_slice(session.id.as_bytes());
-        let [_, _, time @ ..] = millis(session.last_activity).to_be_bytes();
+        let [_, _, time @ ..] = session.last_activity.millis().to_be_bytes();
         bytes.extend_from_slice(&time);
         let tag = hash(self.keys.first()?, "cookie", visitor, &bytes);
         bytes.extend_from_slice(&tag);
@@ -236,7 +197,7 @@ impl EdgeSessions {
         if let Some(cookie) = bytes.first_chunk() {
             self.checked.remember(cookie, visitor);
         }
-        let rest = millis(session.id.time()) + SESSION_LIMIT - millis(session.last_activity);
+        let rest = session.id.time().millis() + SESSION_LIMIT - session.last_activity.millis();
         Some(CookieValue {
             value: URL_SAFE_NO_PAD.encode(bytes),
             max_age: u32::try_from(rest.clamp(0, IDLE_LIMIT) / 1000).ok()?,
@@ -247,8 +208,8 @@ impl EdgeSessions {
 impl EdgeSession {
     /// Returns whether a message that arrives at `now` continues the session.
     fn runs_at(&self, now: Timestamp) -> bool {
-        let idle = millis(now).saturating_sub(millis(self.last_activity));
-        let age = millis(now).saturating_sub(millis(self.id.time()));
+        let idle = now.millis().saturating_sub(self.last_activity.millis());
+        let age = now.millis().saturating_sub(self.id.time().millis());
         (-SKEW..=IDLE_LIMIT).contains(&idle) && (-SKEW..=SESSION_LIMIT).contains(&age)
     }
 }

@@ -55,7 +55,7 @@ fn a_session_ends_after_24_hours_whatever_the_visitor_does() {
             sessions.push(renewal.session.id);
         }
         let kept = i64::from(renewal.cookie.as_ref().unwrap().max_age) * 1000;
-        let end = millis(renewal.session.id.time()) + SESSION_LIMIT;
+        let end = renewal.session.id.time().millis() + SESSION_LIMIT;
         assert!(kept <= IDLE_LIMIT && now + kept <= end);
         cookie = renewal.cookie.unwrap();
     }
@@ -86,12 +86,11 @@ fn requests_that_overlap_at_the_end_of_a_session_begin_the_same_next_one() {
     let cookie = visit(&proxies[0], None, VISITOR, NOW).cookie.unwrap().value;
     // Well inside one of the visitor's half-hours, so that none of the requests falls into another
     // one.
-    let border = millis(
-        proxies[0]
-            .begin(VISITOR, at(NOW + 60 * MINUTE))
-            .unwrap()
-            .time(),
-    );
+    let border = proxies[0]
+        .begin(VISITOR, at(NOW + 60 * MINUTE))
+        .unwrap()
+        .time()
+        .millis();
     let later = border + 10 * MINUTE;
     let first = visit(&proxies[0], Some(&cookie), VISITOR, later).session.id;
     let second = visit(&proxies[1], Some(&cookie), VISITOR, later + 90)
@@ -143,7 +142,7 @@ fn an_id_is_a_uuidv7_that_covers_events_made_just_before_they_arrive() {
         let id = visit(&edge, None, VISITOR, now).session.id;
         assert_eq!(Uuid7::parse(&id.to_string()), Some(id));
         assert!(id.covers(at(now)) && id.covers(at(now - SKEW)));
-        assert!(now - millis(id.time()) <= IDLE_LIMIT + SKEW);
+        assert!(now - id.time().millis() <= IDLE_LIMIT + SKEW);
     }
 }
 

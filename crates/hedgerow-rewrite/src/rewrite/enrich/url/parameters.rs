@@ -94,7 +94,7 @@ impl<'a> Query<'a> {
         if memchr::memchr3(b'\n', b'\r', 0xe2, query.as_bytes()).is_none() {
             return Self(query);
         }
-        Self(query.split(super::is_line_end).next().unwrap_or_default())
+        Self(query.split(is_line_end).next().unwrap_or_default())
     }
 
     /// Returns the names and values in order, not decoded.
@@ -275,6 +275,11 @@ fn decode_percent(text: &[u8]) -> Option<String> {
 fn hexadecimal(digit: u8) -> Option<u8> {
     // The value of a hexadecimal digit fits a byte.
     char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+/// Returns whether a dot in one of posthog-js's regular expressions stops before this character.
+pub(super) fn is_line_end(character: char) -> bool {
+    matches!(character, '\n' | '\r' | '\u{2028}' | '\u{2029}')
 }
 
 #[cfg(test)]

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::is_line_end;
-use super::parameters::Query;
+use super::parameters::{is_line_end, Query};
 
 /// The search engines that posthog-js knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

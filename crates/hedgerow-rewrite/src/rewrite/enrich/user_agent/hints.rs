@@ -7,7 +7,7 @@
 //! reads `navigator.brave` for Brave. The other corrections here go beyond posthog-js, but use its
 //! names.
 
-use super::UserAgent;
+use super::parse::UserAgent;
 
 /// The fields of `context.userAgentData` that are used, and the screen.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,50 +1,22 @@
 //! Tests that the spool's queries cost the same for any number of waiting events and dead letters. They
 //! count SQLite's own steps and read its query plans.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rusqlite::trace::{TraceEvent, TraceEventCodes};
-use rusqlite::{Connection, StatementStatus};
 use tokio::sync::oneshot;
 
 use super::database::{Database, Opener};
+use super::settings::SqliteSettings;
+use super::statement_steps::steps_of;
 use super::transactions::Append;
 use super::worker::{Worker, WorkerShared};
-use super::SqliteSettings;
 use crate::event::milliseconds;
 use crate::event::SpooledEvent;
 use crate::store::Refusal;
 use crate::store::{PeekLimit, Position};
-
-thread_local! {
-    /// The statements that this thread has run, each with the sum of the steps of its runs.
-    static RUN: RefCell<BTreeMap<String, i64>> = const { RefCell::new(BTreeMap::new()) };
-}
-
-/// Counts the steps of a connection's statements.
-pub(super) fn watched(mut connection: Connection) -> Result<Connection, rusqlite::Error> {
-    // SQLite does not reset the count of a cached statement between its runs.
-    let mut before: BTreeMap<String, i32> = BTreeMap::new();
-    let count = move |event: TraceEvent<'_>| {
-        if let TraceEvent::Profile(statement, _) = event {
-            let text = statement.sql().into_owned();
-            let steps = statement.get_status(StatementStatus::VmStep);
-            let before = before.insert(text.clone(), steps).unwrap_or_default();
-            let new = i64::from(if steps >= before {
-                steps - before
-            } else {
-                steps
-            });
-            RUN.with_borrow_mut(|run| *run.entry(text).or_default() += new);
-        }
-    };
-    connection.trace_v2(TraceEventCodes::SQLITE_TRACE_PROFILE, Some(count))?;
-    Ok(connection)
-}
 
 fn event(number: u64) -> SpooledEvent {
     let text = format!(
@@ -88,13 +60,6 @@ fn worker(folder: &Path) -> Worker {
         Arc::new(SystemTime::now),
         shared,
     )
-}
-
-/// Runs `work` and returns its statements with their steps.
-fn steps_of(work: impl FnOnce()) -> BTreeMap<String, i64> {
-    RUN.take();
-    work();
-    RUN.take()
 }
 
 /// Opens a spool, does the maintenance of a second, reads, appends and removes events, and makes one a dead
