@@ -50,7 +50,7 @@ check: cmake
 test: announce check supply-chain clients nats-server pebble prometheus faketime web-servers blocker-lists
 	@scripts/parts \
 	  tests 'HEDGEROW_CLIENTS=required HEDGEROW_ANALYTICS_JS=$(LIBRARIES) cargo test --locked --workspace --no-fail-fast' \
-	  documentation 'RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps' \
+	  documentation 'RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --lib --examples' \
 	  instructions 'make --no-print-directory instructions' \
 	  blockers '$(TRY_BLOCKERS)'
 

@@ -20,7 +20,7 @@
 //! // Relative paths in the text start at the folder that is named here.
 //! let (config, warnings) = Config::parse(yaml, &Environment::new("."))?;
 //! for warning in &warnings {
-//!     eprintln!("{}: {}", warning.place.line, warning.message);
+//!     eprintln!("{}: {}", warning.position.line, warning.message);
 //! }
 //! Server::new(Hedgerow::new(config)?)?.run();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -77,7 +77,7 @@ pub mod site;
 
 pub use admin::{Admin, Health, Unready};
 pub use config::{
-    Config, ConfigError, Environment, Place, Problem, Problems, SecretSource, Warning,
+    Config, ConfigError, Environment, Problem, Problems, SecretSource, SourcePosition, Warning,
     WithoutSecrets,
 };
 pub use handler::Handler;

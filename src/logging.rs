@@ -42,8 +42,8 @@ pub fn log_panics() {
 fn panicked(place: Option<&Location<'_>>) -> String {
     let place = place.map_or_else(|| "an unknown place".to_owned(), Location::to_string);
     format!(
-        "the code has panicked at {place}; the request or task that it was in has ended, others go on. \
-         Please report this place with the version"
+        "a panic at {place} has ended one request or task; all others continue. \
+         Please report this place and the version"
     )
 }
 
@@ -132,8 +132,8 @@ fn write(mut out: impl Write, queue: &Receiver<WriterCommand>) {
                     let more = dropped - told;
                     let said = writeln!(
                         out,
-                        "({more} lines of the log were dropped: it was not read, or could not be \
-                         written)"
+                        "({more} lines of the log were dropped, because standard error was not read, \
+                         or could not be written)"
                     );
                     if said.is_ok() {
                         told = dropped;

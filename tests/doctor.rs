@@ -101,7 +101,7 @@ async fn with_a_working_setup_doctor_reports_nothing_broken() {
             "spool",
             "key",
             "TCP",
-            "event: taken (200)",
+            "event: accepted (200)",
             "open files",
         ] {
             assert!(said.contains(about), "{about} is not in\n{said}");
@@ -285,7 +285,7 @@ async fn an_expired_certificate_is_seen_on_both_sides() {
     let (code, said) = doctor(folder, &["doctor", "served.yaml"]).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("BAD   start: the certificate"), "{said}");
-    assert!(said.contains("has to be the key of"), "{said}");
+    assert!(said.contains("must be the key of"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -304,7 +304,7 @@ async fn the_way_from_outside_is_followed_to_this_hedgerow() {
     for line in [
         "path: http://",
         "cache: no cache answers calls",
-        "OPTIONS: a preflight gets through",
+        "OPTIONS: a preflight reaches Hedgerow",
         "address: this request came from 127.0.0.1",
     ] {
         assert!(

@@ -211,7 +211,7 @@ async fn without_threads_events_wait_a_changed_file_too_and_nothing_ends() {
     let lines = setup.log();
     let cause = "the name cannot be looked up, because the system starts no more threads";
     assert!(lines.contains(cause), "{lines}");
-    let lines = lines.matches("large bodies are worked on").count();
+    let lines = lines.matches("large bodies delay other requests").count();
     assert_eq!(lines, 1, "{}", setup.log());
     limit(&wrapper, setup.id(), "--nproc=1000:");
     setup.all_arrive(&posthog.capture, &ids).await;

@@ -161,7 +161,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
         .iter()
         .map(|proxy| (proxy.id.clone(), proxy.admin))
         .collect();
-    let doors: Vec<_> = proxies.iter().flat_map(Installation::doors).collect();
+    let addresses: Vec<_> = proxies.iter().flat_map(Installation::addresses).collect();
     let mut ways: Vec<Dice> = (1..=8).map(|number| dice.split(number)).collect();
     let mut way = || ways.pop().expect("one for each");
     let (mut turns, one, two) = (Vec::new(), way(), way());
@@ -177,7 +177,7 @@ async fn with_all_troubles_at_once_nothing_acknowledged_is_lost_and_nothing_grow
             done.store(true, Ordering::Relaxed);
         },
         run::trouble(&posthog, &relay, plan, way(), &done),
-        hostile::press(&doors, way(), &done),
+        hostile::press(&addresses, way(), &done),
         troubles::fill(disk.as_ref(), way(), &done),
         troubles::upset(nats.as_mut(), way(), &done),
         troubles::mislead(resolver.as_ref(), way(), &done),

@@ -16,10 +16,10 @@ mod bodies_in_time;
 mod broken_frames;
 #[path = "wire/connections.rs"]
 mod connections;
-#[path = "wire/doors.rs"]
-mod doors;
 #[path = "wire/early.rs"]
 mod early;
+#[path = "wire/full_server.rs"]
+mod full_server;
 #[path = "wire/half_closed.rs"]
 mod half_closed;
 #[path = "wire/heads.rs"]
@@ -172,6 +172,7 @@ const HEADS: &[(u16, &str, &str)] = &[
         "GET http://b{} HTTP/1.1\r\nHost: a\r\n\r\n",
     ),
     (405, "TRACE", "TRACE {} HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (405, "TRACK", "TRACK {} HTTP/1.1\r\nHost: a\r\n\r\n"),
     (
         501,
         "another transfer coding",
@@ -191,19 +192,19 @@ const HEADS: &[(u16, &str, &str)] = &[
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_that_a_server_would_resolve_leaves_no_route() {
-    let house = RunningServer::open().await;
+    let server = RunningServer::open().await;
     let mut wrong = Vec::new();
     for prefix in ["/public", "/ph", "/hr", "/shelf"] {
         for way in DOTS {
             let path = format!("{prefix}{way}");
             let request = format!("GET {path} HTTP/1.1\r\nHost: shop.example.com\r\n\r\n");
-            let status = house.status(request.as_bytes()).await;
+            let status = server.status(request.as_bytes()).await;
             if status != 400 {
                 wrong.push(format!("{path}: {status}"));
             }
         }
     }
-    let mut visitor = h2_client(&house).await;
+    let mut visitor = h2_client(&server).await;
     if let Some(visitor) = &mut visitor {
         let (answer, _) = visitor.get("/public/../private", &[]).await;
         if answer.status != 400 {
@@ -211,22 +212,22 @@ async fn a_path_that_a_server_would_resolve_leaves_no_route() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(house.reached(), 0);
+    assert_eq!(server.reached(), 0);
     for path in [
         "/public/a..b/.well-known/x?back=/../y",
         "/shelf/%252e%252e/x",
     ] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: shop.example.com\r\n\r\n");
-        assert_eq!(house.status(request.as_bytes()).await, 200, "{path}");
+        assert_eq!(server.status(request.as_bytes()).await, 200, "{path}");
     }
 }
 
 /// Without TLS the server speaks HTTP/1.1 only; the test's own proxy can speak HTTP/2.
-async fn h2_client(house: &RunningServer) -> Option<h2::Client> {
+async fn h2_client(server: &RunningServer) -> Option<h2::Client> {
     let yaml = routes(
-        &house.posthog.url(),
-        &house.public.url(),
-        &house.private.url(),
+        &server.posthog.url(),
+        &server.public.url(),
+        &server.private.url(),
     );
     let proxy = Proxy::start_h2c(&yaml).await;
     let client = h2::Client::connect(proxy.address).await;
@@ -236,12 +237,12 @@ async fn h2_client(house: &RunningServer) -> Option<h2::Client> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_malformed_head_gets_the_answer_that_the_rfc_names_on_every_kind_of_route() {
-    let house = RunningServer::open().await;
-    let mut ordinary = Client::connect(house.proxy.address).await;
+    let server = RunningServer::open().await;
+    let mut ordinary = Client::connect(server.proxy.address).await;
     let mut wrong = Vec::new();
     for path in ["/hr/v1/track", "/ph/e/", "/public/x", "/shelf"] {
         for (expected, name, head) in HEADS {
-            let status = house.status(head.replace("{}", path).as_bytes()).await;
+            let status = server.status(head.replace("{}", path).as_bytes()).await;
             if status != *expected {
                 wrong.push(format!("{name} at {path}: {status}, not {expected}"));
             }
@@ -258,12 +259,12 @@ async fn each_malformed_head_gets_the_answer_that_the_rfc_names_on_every_kind_of
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(house.reached(), 0, "nothing of them reaches the site");
+    assert_eq!(server.reached(), 0, "nothing of them reaches the site");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_malformed_chunk_is_told_where_the_body_is_read_here() {
-    let house = RunningServer::open().await;
+    let server = RunningServer::open().await;
     let head = "POST /hr/v1/track HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     for body in [
         "zz\r\n{}\r\n0\r\n\r\n",
@@ -271,7 +272,7 @@ async fn a_malformed_chunk_is_told_where_the_body_is_read_here() {
         "-1\r\n{}\r\n",
         "2 2\r\n{}\r\n0\r\n\r\n",
     ] {
-        let mut client = Client::connect(house.proxy.address).await;
+        let mut client = Client::connect(server.proxy.address).await;
         client
             .send(format!("{head}{body}\r\n\r\n\r\n").as_bytes())
             .await;
@@ -284,11 +285,11 @@ async fn a_malformed_chunk_is_told_where_the_body_is_read_here() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn equal_lengths_go_on_as_one_and_an_unasked_upgrade_does_not() {
-    let house = RunningServer::open().await;
+    let server = RunningServer::open().await;
     let request =
         b"POST /shelf HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab";
-    assert_eq!(house.status(request).await, 200);
-    let sent = house.private.requests(1).await.remove(0);
+    assert_eq!(server.status(request).await, 200);
+    let sent = server.private.requests(1).await.remove(0);
     let lengths = sent
         .head
         .to_ascii_lowercase()

@@ -16,10 +16,10 @@ pub fn config_parse(data: &[u8]) {
         let lines = text.replace("\r\n", "\n").split(['\n', '\r']).count();
         assert!(problems.count() > 0, "neither read nor refused");
         for problem in problems.iter() {
-            let place = problem.place;
+            let position = problem.position;
             assert!(
-                (1..=lines + 1).contains(&place.line) && place.column > 0,
-                "{place:?} of {lines} lines: {}",
+                (1..=lines + 1).contains(&position.line) && position.column > 0,
+                "{position:?} of {lines} lines: {}",
                 problem.message
             );
         }

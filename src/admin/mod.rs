@@ -46,7 +46,7 @@ pub use samples::EVERY as SAMPLED_EVERY;
 pub use state::{
     BatchAnswers, CertificateOrders, CertificateState, ConfigRefusal, ConfigState,
     ConnectionCounts, DeliveryFailure, ForwardCounts, LastError, PostHogCondition, ProjectState,
-    ProxyState, SpoolSize, SpoolState, Stalled, UpstreamState,
+    ProxyState, SpoolSize, SpoolState, StalledSpool, UpstreamState,
 };
 
 /// The pages of the admin address.

@@ -148,7 +148,7 @@ pub struct ProjectState {
     /// The connection to its PostHog.
     pub upstream: UpstreamState,
     /// The time since when the spool cannot be drained, and the reason; `None` while it can.
-    pub stalled: Option<Stalled>,
+    pub stalled: Option<StalledSpool>,
     /// The current failure of the delivery to PostHog; `None` after PostHog has accepted a batch.
     pub trouble: Option<DeliveryFailure>,
     /// The last error of the delivery to PostHog since the start, even if it is over.
@@ -211,7 +211,7 @@ pub struct UpstreamState {
 
 /// A spool that cannot be drained, and not because of PostHog.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stalled {
+pub struct StalledSpool {
     /// The time since when the spool cannot be drained, in seconds since 1970.
     pub since: u64,
     /// The last error message of the spool.

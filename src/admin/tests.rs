@@ -118,7 +118,7 @@ fn health_shows_waiting_events_and_failures() {
 fn a_spool_that_cannot_be_drained_is_in_health_and_metrics() {
     let stalled = || {
         let mut state = state();
-        state.projects[0].stalled = Some(Stalled {
+        state.projects[0].stalled = Some(StalledSpool {
             since: 1_795_166_000,
             reason: "no consumer".to_owned(),
         });

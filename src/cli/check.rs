@@ -19,19 +19,19 @@ pub(super) struct CheckArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Treat the variables and secret files that it names as if they existed: for a machine without
+    /// Assume that the variables and secret files of the configuration exist: for a machine without
     /// keys.
     #[arg(long)]
     no_secrets: bool,
-    /// Also check everything around it, as `doctor` does. Sends an event to each project.
+    /// Also check what `doctor` checks. Sends an event to each project.
     #[arg(long, conflicts_with = "no_secrets")]
     online: bool,
     /// Print the differences from this file, or from the running process whose `admin` is at this
     /// URL (http://127.0.0.1:9090), instead of the routes.
     #[arg(long, value_name = "FILE or URL", conflicts_with = "online")]
     against: Option<String>,
-    /// The token of the `admin` at that URL: env:NAME, file:PATH or the token itself. By default
-    /// that of this file.
+    /// The token of the `admin` at that URL: env:NAME, file:PATH or the token itself. The default is
+    /// the token of `admin` in this file.
     #[arg(long, value_name = "TOKEN", requires = "against")]
     token: Option<String>,
 }
@@ -120,8 +120,7 @@ fn against_running(url: &str, config: &Config, token: Option<&str>) -> CommandEn
             if let Some((at, says)) = running.last_refusal {
                 let at = DateTime::from_timestamp(at, 0).unwrap_or_default();
                 complain!(
-                    "hedgerow: the process runs generation {}, and refused a change at \
-                     {}: {says}",
+                    "hedgerow: the process uses generation {} of its configuration. At {} it refused a change: {says}",
                     running.generation,
                     at.format("%Y-%m-%dT%H:%M:%SZ")
                 );

@@ -26,21 +26,21 @@ use super::output::complain;
 
 #[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
-    /// The messages to rewrite, plain or gzip; standard input without a file, or for `-`.
+    /// The files with messages, plain or gzip. Without a file, or for `-`, standard input.
     #[arg(value_name = "MESSAGES")]
     files: Vec<PathBuf>,
-    /// The project that the events are for; without it that of the message's write key, or the
-    /// configuration's first one if it has none.
+    /// The project of the events. The default is the project of the message's write key; if the
+    /// message has no key, the first project of the configuration.
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
-    /// The type of single messages, as the path of a tracking call names it; messages of a batch
-    /// name it themselves.
+    /// The type of single messages, which the path of a request would contain. Messages of a batch
+    /// contain their type.
     #[arg(long = "type", value_name = "TYPE", value_parser = message_type())]
     kind: Option<Kind>,
-    /// The client's address, for messages whose library cannot know it.
+    /// The address of the client that sent the messages.
     #[arg(long, value_name = "IP")]
     client_ip: Option<IpAddr>,
-    /// The time of arrival of the messages; without it no time is corrected.
+    /// The time at which the messages arrived. Without it, `convert` corrects no times.
     #[arg(long, value_name = "RFC3339", value_parser = received_at)]
     received_at: Option<Timestamp>,
     /// Treat the request as if it had Sec-GPC: 1 (Global Privacy Control).
@@ -85,7 +85,7 @@ pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> CommandEn
         window: usize::MAX,
         ..config.bounds
     };
-    let lines = Conversion {
+    let lines = FileConversion {
         rewriter: Arc::new(Rewriter::new(config.mapping.clone(), bounds)),
         projects,
         options,
@@ -106,7 +106,7 @@ pub(super) fn convert(config: Option<&Path>, options: &ConvertArgs) -> CommandEn
     }
 }
 
-struct Conversion<'o> {
+struct FileConversion<'o> {
     rewriter: Arc<Rewriter>,
     projects: ProjectChoice<'o>,
     options: &'o ConvertArgs,
@@ -194,7 +194,7 @@ impl fmt::Display for UnusableInput {
     }
 }
 
-impl Conversion<'_> {
+impl FileConversion<'_> {
     fn run(&self, output: impl Write) -> Result<CommandEnd, InputOutputError> {
         let mut output = BufWriter::new(output);
         let mut end = CommandEnd::Well;

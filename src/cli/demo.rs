@@ -24,8 +24,8 @@ pub(super) struct DemoArgs {
     /// The port of the shop; 0 chooses a free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// The npm package @segment/analytics-next, or its dist/umd; `make demo` installs it. Without
-    /// it the page sends its messages with fetch.
+    /// The folder of the npm package @segment/analytics-next, or its dist/umd; `make demo` installs
+    /// the package. Without it, the page sends its messages with fetch.
     #[arg(
         long,
         value_name = "FOLDER",

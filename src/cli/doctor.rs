@@ -63,7 +63,7 @@ pub(super) fn run(config: &Config, url: Option<&Host>) -> CommandEnd {
     let printed = print(&render(&findings));
     match findings
         .iter()
-        .any(|found| found.health == CheckStatus::Bad)
+        .any(|found| found.status == CheckStatus::Failed)
     {
         true => CommandEnd::Refused,
         false => printed,

@@ -24,7 +24,7 @@ pub(super) fn find(option: Option<&Path>, argument: Option<&Path>) -> Result<Pat
     match (option, argument) {
         (Some(one), Some(other)) if one != other => {
             complain!(
-                "hedgerow: two configurations are named: {} and {}",
+                "hedgerow: expected one configuration, but two are given: {} and {}",
                 one.display(),
                 other.display()
             );

@@ -17,13 +17,14 @@ use super::output::{complain, print};
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
-    /// The region of the PostHog project: us, eu, or a URL.
+    /// Where the PostHog project is: us, eu, or the URL of your own PostHog.
     #[arg(long, default_value = "us", value_name = "HOST")]
     host: String,
     /// The site's own server, such as http://127.0.0.1:3000, if Hedgerow is in front of the site.
     #[arg(long, value_name = "URL", conflicts_with = "home")]
     origin: Option<String>,
-    /// Hedgerow's own host for the pages, such as https://t.example.com.
+    /// The address to which pages send requests, if Hedgerow has its own host, such as
+    /// https://t.example.com.
     #[arg(long, value_name = "URL")]
     home: Option<String>,
     /// The host name that visitors use; without it Hedgerow serves every host.
@@ -35,17 +36,17 @@ pub(super) struct InitArgs {
     /// The address of health, metrics and the live view, such as 127.0.0.1:9090; or off.
     #[arg(long, value_name = "ADDRESS", default_value = "off", value_parser = admin)]
     admin: String,
-    /// A write key that pages and SDKs already send, or env:NAME; repeat the flag for several. The
-    /// first is that of the snippet. Without it `init` creates a new one.
+    /// A write key that pages and SDKs already send, or env:NAME. Repeat the flag for several keys. The
+    /// snippet uses the first one. Without this flag, `init` creates a new key.
     #[arg(long, value_name = "KEY")]
     write_key: Vec<String>,
-    /// Only Segment's calls and analytics.js: no replay, flags, surveys and autocapture.
+    /// Serve only Segment's calls and analytics.js: no replay, flags, surveys and autocapture.
     #[arg(long)]
     without_posthog_js: bool,
     /// The folder dist/umd of the npm package @segment/analytics-next.
     #[arg(long, default_value = DEFAULT_ANALYTICS_JS, value_name = "FOLDER")]
     analytics_js: String,
-    /// Write this file instead of standard output: completely, or not at all.
+    /// Write the configuration into this file: completely, or not at all.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -112,7 +113,8 @@ pub(super) fn init(options: &InitArgs) -> CommandEnd {
             Ok(None) => CommandEnd::Well,
             Ok(Some(kept)) => {
                 complain!(
-                    "hedgerow: {} was there; it is kept as {}: pages that have its names need its routes",
+                    "hedgerow: the existing {} is now {}. Pages that use its names still need its \
+                     routes",
                     path.display(),
                     kept.display()
                 );

@@ -11,8 +11,8 @@ use super::output::{complain, print};
 macro_rules! environment {
     () => {
         "Environment:
-  HEDGEROW_CONFIG  the configuration, if no -c names one
-  RUST_LOG         the level of the log, such as hedgerow=debug; warn,hedgerow=info without it
+  HEDGEROW_CONFIG  the configuration file, if neither -c nor FILE is given
+  RUST_LOG         the level of the log, such as hedgerow=debug (default: warn,hedgerow=info)
 "
     };
 }
@@ -26,12 +26,12 @@ pub(super) const AFTER_HELP: &str = concat!(
 
 ",
     environment!(),
-    "  and the variables that the configuration names with env:NAME
+    "  and the variables to which the configuration refers with env:NAME
 
 Exit codes:
-  0  everything worked
-  1  some of the input was refused
-  2  the command cannot do its work: a mistake in flags or configuration, a taken port"
+  0  the command has succeeded
+  1  the command has found a problem; `hedgerow COMMAND --help` says which
+  2  the command cannot do its work: a flag or the configuration has a mistake, a port is in use"
 );
 
 /// The help of `run` after its flags.
@@ -42,11 +42,11 @@ pub(super) const RUN: &str = concat!(
 
 ",
     environment!(),
-    "  NOTIFY_SOCKET    the socket that tells systemd that it serves
+    "  NOTIFY_SOCKET    set by systemd: on this socket, Hedgerow reports that it is ready
 
 Exit codes:
-  0  it was stopped
-  2  it cannot start"
+  0  Hedgerow was stopped
+  2  Hedgerow cannot start"
 );
 
 /// The help of `reload` after its flags.
@@ -54,21 +54,24 @@ pub(super) const RELOAD: &str = concat!(
     "Example:
   hedgerow reload hedgerow.yaml
 
-The process is found at `server.upgrade_socket`. Without one, send it SIGHUP; it reads a changed file
-again by itself, unless `server.watch` is off.
+The command connects to the running process at `server.upgrade_socket`. If the configuration has no
+such socket, send SIGHUP to the process. The process also reads a changed file by itself, unless
+`server.watch` is off.
 
 ",
     environment!(),
     "
 Exit codes:
   0  the new configuration is active
-  1  the process refuses it, and continues with the old one
+  1  the process refuses the new configuration, and continues with the old one
   2  no process answers, or the file has mistakes"
 );
+
 /// The help of `schema` after its flags.
-pub(super) const SCHEMA: &str = "Examples:
+pub(super) const SCHEMA: &str = "Example:
   hedgerow schema > hedgerow.schema.json
-  and as the first line of hedgerow.yaml, for editors with a YAML language server:
+
+If your editor uses a YAML language server, write this as the first line of hedgerow.yaml:
   # yaml-language-server: $schema=hedgerow.schema.json";
 
 /// The help of `check` after its flags.
@@ -84,9 +87,9 @@ pub(super) const CHECK: &str = concat!(
     environment!(),
     "
 Exit codes:
-  0  `run` would start with it
+  0  `run` would start with this configuration
   1  with --online: something is broken
-  2  it would not"
+  2  `run` would not start"
 );
 
 /// The help of `doctor` after its flags.
@@ -110,14 +113,15 @@ pub(super) const HEALTH: &str = concat!(
   hedgerow health
   hedgerow health --ready -c /etc/hedgerow/hedgerow.yaml
 
-It asks `health`, else `admin`, else a listener that has a `health`, at the address of this machine.
+The command asks the address of `health`; if the configuration has none, that of `admin`; if it has
+neither, a listener with a `health` path. It does not need the projects' keys.
+
 ",
     environment!(),
-    "  The projects' keys are not needed.
-
+    "
 Exit codes:
-  0  it serves; with --ready: it is ready for requests
-  1  it does not, or nothing answers within three seconds
+  0  Hedgerow serves; with --ready: it is ready for requests
+  1  Hedgerow does not serve, or does not answer within three seconds
   2  the configuration cannot be read, has mistakes, or has no health address"
 );
 
@@ -127,11 +131,11 @@ pub(super) const CONVERT: &str = "Examples:
   hedgerow convert --type track export.json.gz archive/*.json
   echo '{\"type\":\"track\",\"event\":\"A\",\"userId\":\"u\"}' | hedgerow convert
 
-Input is JSON: a message or a batch a line, over several lines, or in arrays; plain or gzip.
-Without -c it needs no configuration, and reads none.
+The input is JSON, plain or gzip: messages and batches, each on one line or over several lines, or
+arrays of them. Without -c, the command reads no configuration.
 
 Exit codes:
-  0  every message is an event, or was left out as the configuration says
+  0  every message became an event, or was left out on purpose
   1  a message was refused; standard error says which and why
   2  the input or the configuration cannot be read";
 
@@ -145,11 +149,12 @@ pub(super) const SPOOL: &str = concat!(
 
 ",
     environment!(),
-    "  The projects' keys are not needed.
+    "
+The command does not need the projects' keys.
 
 Exit codes:
-  0  done
-  2  there is no such spool or dead letter, or it cannot be used"
+  0  the command has succeeded
+  2  the spool or the dead letter does not exist or cannot be used"
 );
 
 /// The help of `demo` after its flags.
@@ -157,21 +162,22 @@ pub(super) const DEMO: &str = "Example:
   hedgerow demo --port 8090
 
 Exit codes:
-  0  it was stopped
-  2  it cannot start";
+  0  the demo was stopped
+  2  the demo cannot start";
 
 /// The help of `init` after its flags.
 pub(super) const INIT: &str = "Examples:
   hedgerow init --host eu --output hedgerow.yaml
-      the web server of the site passes one path on; `hedgerow snippet` prints its lines
+      the web server of the site passes one path on to Hedgerow; `hedgerow snippet` prints the
+      lines for nginx
   hedgerow init --origin http://127.0.0.1:3000 --output hedgerow.yaml
-      in front of the site; it adds the snippet to the pages itself
+      Hedgerow is in front of the site, and adds the snippet to the pages
   hedgerow init --home https://t.example.com --output hedgerow.yaml
-      on its own host
+      Hedgerow has its own host
 
 Exit codes:
-  0  the file is complete
-  2  a flag has a mistake, or the file cannot be written; the existing file stays";
+  0  the configuration was written
+  2  a flag has a mistake, or the file cannot be written; an existing file stays unchanged";
 
 /// The help of `snippet` after its flags.
 pub(super) const SNIPPET: &str = concat!(
@@ -184,7 +190,7 @@ pub(super) const SNIPPET: &str = concat!(
     environment!(),
     "
 Exit codes:
-  0  it is on standard output; what else has to be done is on standard error
+  0  the snippet is on standard output, and the remaining steps are on standard error
   2  this configuration has no snippet"
 );
 
@@ -194,8 +200,8 @@ pub(super) const COMPLETIONS: &str = "Examples:
   hedgerow completions fish > ~/.config/fish/completions/hedgerow.fish
 
 Exit codes:
-  0  printed
-  2  no such shell, or standard output cannot be written";
+  0  the completions are on standard output
+  2  the shell is not supported, or standard output cannot be written";
 
 /// The help of `man` after its flags.
 pub(super) const MAN: &str = "Examples:
@@ -203,8 +209,8 @@ pub(super) const MAN: &str = "Examples:
   hedgerow man --output /usr/local/share/man/man1
 
 Exit codes:
-  0  written
-  2  it cannot be written";
+  0  the man pages were written
+  2  the man pages cannot be written";
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {

@@ -31,12 +31,12 @@ use command_end::CommandEnd;
 use output::complain;
 use process_log::{start_log, Access, LogFormat};
 
-/// Takes Segment's traffic on a site's own domain, rewrites it in flight and streams it to PostHog.
+/// Receives Segment's calls on a site's own domain, rewrites them in flight and streams them to PostHog.
 #[derive(Debug, Parser)]
 #[command(name = "hedgerow", version, about, max_term_width = 100, after_help = man_pages::AFTER_HELP)]
 struct Cli {
-    /// The configuration: without it $HEDGEROW_CONFIG, ./hedgerow.yaml, ./conf/hedgerow.yaml or
-    /// /etc/hedgerow/hedgerow.yaml.
+    /// The configuration file. The default is $HEDGEROW_CONFIG, or else the first of ./hedgerow.yaml,
+    /// ./conf/hedgerow.yaml and /etc/hedgerow/hedgerow.yaml that exists.
     #[arg(short, long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -45,7 +45,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve.
+    /// Serve requests.
     #[command(after_help = man_pages::RUN)]
     Run(run::RunArgs),
     /// Make the running process read its configuration again, and print the result.
@@ -58,19 +58,19 @@ enum Command {
     /// with --url the site from outside. Sends an event named hedgerow_doctor.
     #[command(after_help = man_pages::DOCTOR)]
     Doctor(doctor::DoctorArgs),
-    /// Ask the proxy on this machine for its health: for health checks without curl.
+    /// Ask the Hedgerow on this machine for its health: for health checks without curl.
     #[command(after_help = man_pages::HEALTH)]
     Health(health::HealthArgs),
-    /// Rewrite messages, from files or standard input, to events on standard output.
+    /// Rewrite messages from files or standard input into events on standard output.
     #[command(after_help = man_pages::CONVERT)]
     Convert(convert::ConvertArgs),
-    /// Show the events that wait for PostHog and the dead letters; works while the proxy runs.
+    /// Show the events that wait for PostHog, and the dead letters; Hedgerow may run meanwhile.
     #[command(after_help = man_pages::SPOOL)]
     Spool(spool::SpoolArgs),
     #[command(after_help = man_pages::DEMO)]
-    /// Run a demo on this machine: a shop, the proxy and a stand-in for PostHog.
+    /// Run a demo on this machine: a shop, Hedgerow and a stand-in for PostHog.
     Demo(demo::DemoArgs),
-    /// Make a complete configuration with fresh neutral paths.
+    /// Write a complete configuration with new neutral paths.
     #[command(after_help = man_pages::INIT)]
     Init(init::InitArgs),
     /// Print the snippet for the pages of a configuration.
@@ -82,7 +82,7 @@ enum Command {
     /// Print the completions for a shell.
     #[command(after_help = man_pages::COMPLETIONS)]
     Completions(man_pages::Completions),
-    /// Print the man page, or write those of all commands into a folder.
+    /// Print the man page, or write the man pages of all commands into a folder.
     #[command(after_help = man_pages::MAN)]
     Man(man_pages::Man),
 }

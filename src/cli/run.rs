@@ -20,8 +20,8 @@ pub(super) struct RunArgs {
     /// The configuration, as with -c.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Take over the listening sockets of the running process, which then shuts down. It listens
-    /// at `server.upgrade_socket`.
+    /// Take over the listening sockets of the running process, over its `server.upgrade_socket`. The
+    /// running process then shuts down.
     #[arg(short, long)]
     upgrade: bool,
     /// The format of the log lines.
@@ -84,7 +84,7 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
     }
     // After this check clients may connect: they are served before the process shuts down.
     if signals.stopped() {
-        log::info!("the process was stopped before it served");
+        log::info!("the process was stopped before it served requests");
         return CommandEnd::Well;
     }
     if now().timestamp() < 0 {
@@ -134,8 +134,8 @@ fn warn_of_the_clock() {
     let now = now();
     if is_wrong(now.into()) {
         log::error!(
-            "the clock says {}: events get this time unless they say their own, certificates cannot be \
-             verified, and `/readyz` says `clock`. Set the clock",
+            "the clock says {}, which is wrong. Events without their own time get this time, Hedgerow cannot \
+             verify certificates, and `/readyz` says `clock`. Set the clock",
             now.format("%Y-%m-%dT%H:%M:%SZ")
         );
     }
@@ -152,12 +152,12 @@ fn log_expiring_certificates(hedgerow: &Hedgerow) {
         let days = left / (24 * 3600);
         if left <= 0 {
             log::error!(
-                "the certificate {file} has ended {} days ago: clients refuse it. Renew it: \
-                 the process reads the new file by itself",
+                "the certificate {file} expired {} days ago, and clients refuse it. Renew it: \
+                 Hedgerow reads the new file by itself",
                 -days
             );
         } else if days < ENDING {
-            log::warn!("the certificate {file} ends in {days} days");
+            log::warn!("the certificate {file} expires in {days} days");
         }
     }
 }
@@ -178,7 +178,7 @@ fn check_keys_online(config: Config) {
         }
     });
     if let Err(error) = started {
-        log::warn!("the projects' keys cannot be checked with PostHog: {error}");
+        log::warn!("PostHog cannot be asked whether it knows the projects' keys: {error}");
     }
 }
 
@@ -190,7 +190,9 @@ fn write_no_core() {
         maximum: Some(0),
     };
     if let Err(error) = setrlimit(Resource::Core, none) {
-        log::warn!("a crash may write memory to a core file: {error}");
+        log::warn!(
+            "core dumps cannot be turned off: a crash may write keys and events to a file: {error}"
+        );
     }
 }
 
@@ -203,7 +205,10 @@ fn outlive_file_size_limit() {
         runtime.block_on(async { hedgerow::delivery::outlive_file_size_limit() })
     });
     if let Err(error) = set {
-        log::warn!("a limit on file sizes would end this process: {error}");
+        log::warn!(
+            "SIGXFSZ cannot be handled: a file that reaches the system's limit on file sizes would end \
+             this process: {error}"
+        );
     }
 }
 

@@ -31,11 +31,11 @@ pub(super) struct SnippetArgs {
     /// The host name that visitors use, if the configuration has several.
     #[arg(long, value_name = "NAME")]
     domain: Option<SiteHost>,
-    /// Hedgerow's address, such as https://t.example.com, where it is not the page's own host;
-    /// without it `home` of the route.
+    /// Hedgerow's address, such as https://t.example.com, if Hedgerow has another host than the page.
+    /// The default is `home` of the route.
     #[arg(long, value_name = "URL")]
     home: Option<String>,
-    /// The write key that the page sends; without it the first one of the route.
+    /// The write key that the page sends. The default is the first one of the route.
     #[arg(long, value_name = "KEY")]
     write_key: Option<String>,
     /// The nonce of the HTML tag, or its placeholder in a template.

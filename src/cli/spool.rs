@@ -92,8 +92,7 @@ pub(super) fn spool(config: Option<&Path>, options: &SpoolArgs) -> CommandEnd {
         .any(WithoutSecrets::is_placeholder)
     {
         complain!(
-            "hedgerow: `delivery.spool` needs its login, but a variable or file that it names \
-             does not exist"
+            "hedgerow: `delivery.spool` refers to a variable or file with its login, but that does not exist"
         );
         return CommandEnd::Unable;
     }

@@ -17,6 +17,9 @@ pub(super) fn notify_ready() {
     }
     .and_then(|address| UnixDatagram::unbound()?.send_to_addr(said.as_bytes(), &address));
     if let Err(error) = told {
-        log::warn!("the supervisor could not be notified that this process serves: {error}");
+        log::warn!(
+            "the supervisor (NOTIFY_SOCKET) could not be notified that this process is \
+             ready: {error}"
+        );
     }
 }

@@ -234,8 +234,7 @@ fn domain(text: &str) -> Result<String, String> {
     let text = text.strip_suffix('.').unwrap_or(text);
     if text.contains('*') {
         return Err(
-            "neither http-01 nor tls-alpn-01 proves a wildcard: name each host, or give \
-             `certificate` and `key`"
+            "http-01 and tls-alpn-01 cannot verify a wildcard: list each host, or set `certificate` and `key`"
                 .to_owned(),
         );
     }

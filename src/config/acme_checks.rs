@@ -40,7 +40,7 @@ pub(super) fn check(reader: &mut ConfigReader<'_>, top: &Section<'_>, listen: &[
                 Some((_, other)) if *other == acme => continue,
                 Some((other, _)) => {
                     let message = format!(
-                        "{} (line {}) keeps another certificate of {} in the same `storage`: give \
+                        "{} (line {}) stores another certificate of {} in the same `storage`: give \
                          both the same settings, or another first name",
                         other.path,
                         other.node.span.start.line,

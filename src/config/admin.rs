@@ -63,8 +63,7 @@ pub(super) fn read(
         (LiveViewWanted::Yes, None) => {
             reader.wrong(
                 &at,
-                "other machines can reach this address, and the live view shows what visitors do: \
-                 set a `token`, or `live: off`",
+                "other machines can reach this address, and the live view shows data of visitors: set a `token`, or `live: off`",
             );
             return None;
         }

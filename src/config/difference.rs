@@ -11,7 +11,7 @@ const NEW_PROCESS: [&str; 3] = ["server.threads", "server.upgrade_socket", "deli
 
 /// When a change becomes active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Force {
+pub enum Activation {
     /// After a reload.
     Reload,
     /// After a new process has started.
@@ -29,7 +29,7 @@ pub struct Difference {
     /// The value after; `None` if the key is not there.
     pub after: Option<String>,
     /// When the change becomes active.
-    pub force: Force,
+    pub force: Activation,
 }
 
 /// Returns the differences between the texts of two configurations, in the order of paths.
@@ -81,7 +81,7 @@ pub fn render_differences(differences: &[Difference]) -> String {
             (None, None) => continue,
         };
         text.push_str(&change);
-        if *force == Force::NewProcess {
+        if *force == Activation::NewProcess {
             text.push_str("  (takes a new process)");
         }
         text.push('\n');
@@ -102,8 +102,8 @@ fn difference(
     let longer = spooled && is_longer(&path, before.as_deref(), after.as_deref());
     Difference {
         force: match fixed || longer {
-            true => Force::NewProcess,
-            false => Force::Reload,
+            true => Activation::NewProcess,
+            false => Activation::Reload,
         },
         path,
         before,

@@ -174,8 +174,8 @@ pub(super) fn listen(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<Li
                 "the list already has this address".to_owned()
             } else {
                 format!(
-                    "{other} already takes connections to this address, or this one takes its \
-                    connections"
+                    "{other} already accepts connections to this address, or this one would accept its \
+                     connections"
                 )
             };
             reader.wrong(&entry, message);
@@ -230,7 +230,7 @@ fn listener(
     for (key, _) in LISTENER.excludes {
         let field = section.get(key).filter(|field| !field.is_off());
         if let (Some(_), Some(field)) = (&secured, field) {
-            reader.wrong_key(field, "is for listeners without `tls`");
+            reader.wrong_key(field, "works only on listeners without `tls`");
         }
     }
     let health = match section.get("health") {

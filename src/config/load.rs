@@ -8,7 +8,7 @@ use super::library::LibraryFiles;
 use super::marks::FileMarks;
 use super::model::Config;
 use super::outline::{only_problem, outline_of};
-use super::problem::{ConfigError, Place, Problems, Warning};
+use super::problem::{ConfigError, Problems, SourcePosition, Warning};
 use super::reader::{ConfigReader, Field, Section};
 use super::routes::{Action, Route};
 use super::schema::{sections, FILE};
@@ -33,14 +33,14 @@ impl Config {
     /// Returns every mistake in the text, in the order of lines. A text that is not YAML, or is larger than
     /// 1 MiB, is one mistake.
     pub fn parse(text: &str, secrets: &dyn SecretSource) -> Result<(Self, Vec<Warning>), Problems> {
-        let start = Place { line: 1, column: 1 };
+        let start = SourcePosition { line: 1, column: 1 };
         if text.len() > FILE_LIMIT {
             let message = format!("larger than {FILE_LIMIT} bytes");
             return Err(only_problem("", start, message));
         }
         let root = match tree::read(text) {
             Ok(root) => root,
-            Err(broken) => return Err(only_problem(text, broken.place, broken.message)),
+            Err(broken) => return Err(only_problem(text, broken.position, broken.message)),
         };
         let mut mistakes = Vec::new();
         let source = SourceText::new(text, &root, sections(), &mut mistakes);
@@ -233,6 +233,6 @@ fn not_text(error: &std::string::FromUtf8Error) -> Problems {
     let text = String::from_utf8_lossy(text);
     let line = text.matches('\n').count() + 1;
     let column = text.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    let place = Place { line, column };
-    only_problem(&text, place, "not UTF-8 text".to_owned())
+    let position = SourcePosition { line, column };
+    only_problem(&text, position, "not UTF-8 text".to_owned())
 }

@@ -42,16 +42,16 @@ mod sessions;
 mod shape;
 mod site_host;
 mod source;
+mod spelling;
 mod spool;
 mod tree;
 mod units;
-mod words;
 
 pub use hedgerow_spool::{DeliveryMode, SpoolPlace};
 
 pub use acme::{AcmeConfig, Challenge, ExternalAccount};
 pub use delivery::DeliveryConfig;
-pub use difference::{differences, differences_of, render_differences, Difference, Force};
+pub use difference::{differences, differences_of, render_differences, Activation, Difference};
 pub use json_schema::json_schema;
 pub use library::{KeptArchive, LibraryFiles, LibrarySource, PreviousLibrary};
 pub use limits::{BodyRate, RequestLimits};
@@ -64,7 +64,7 @@ pub use outline::outline_of;
 pub use page::{page_paths, Libraries, PageError, PageHost, Reach};
 pub use pem::CaFile;
 pub use posthog_route::PostHogPassThrough;
-pub use problem::{ConfigError, Place, Problem, Problems, Warning};
+pub use problem::{ConfigError, Problem, Problems, SourcePosition, Warning};
 pub use projects::{Project, UpstreamHttp};
 pub use render::{render_problems, render_table, render_warnings};
 pub use route_table::RouteTable;

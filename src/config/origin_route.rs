@@ -164,7 +164,10 @@ fn servers(
         match text.parse::<Host>() {
             Ok(host) if text.contains("://") && host.base_path().is_empty() => {
                 if is_ours(listen, host.name(), host.port()) {
-                    reader.wrong(entry, "this is one of Hedgerow's own listeners");
+                    reader.wrong(
+                        entry,
+                        "this is the address of one of Hedgerow's own listeners",
+                    );
                 }
                 servers.push(host);
             }

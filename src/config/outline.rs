@@ -2,7 +2,7 @@
 
 use crate::admin::outline::{Outline, ValueVisibility};
 
-use super::problem::{Place, Problems};
+use super::problem::{Problems, SourcePosition};
 use super::schema::sections;
 use super::source::{holds_login, is_secret_key, RawProblem, SourceText};
 use super::tree::{self, Node, NodeKind, SourceSpan};
@@ -14,8 +14,8 @@ use super::tree::{self, Node, NodeKind, SourceSpan};
 /// Returns an error if the text is not YAML.
 pub fn outline_of(text: &str) -> Result<Outline, Problems> {
     let root = tree::read(text).map_err(|broken| {
-        let Place { line, column } = broken.place;
-        only_problem(text, Place { line, column }, broken.message)
+        let SourcePosition { line, column } = broken.position;
+        only_problem(text, SourcePosition { line, column }, broken.message)
     })?;
     let mut outline = Outline::default();
     collect(&root, String::new(), false, &mut outline);
@@ -84,9 +84,9 @@ fn name_of(node: &Node) -> Option<String> {
 }
 
 /// Returns the only mistake of a text that cannot be read at all.
-pub(super) fn only_problem(text: &str, place: Place, message: String) -> Problems {
+pub(super) fn only_problem(text: &str, position: SourcePosition, message: String) -> Problems {
     SourceText::broken(text, sections()).problems(vec![RawProblem {
-        span: SourceSpan::point(place),
+        span: SourceSpan::point(position),
         path: String::new(),
         message,
     }])

@@ -86,7 +86,7 @@ fn check(bytes: &[u8], holding: PemContent) -> Result<(), String> {
         match from_buf(&mut rest) {
             Ok(Some((kind, _))) => holds |= holding.is(kind),
             Ok(None) if holds => return Ok(()),
-            Ok(None) => return Err(format!("holds no PEM {}", holding.words())),
+            Ok(None) => return Err(format!("contains no PEM {}", holding.words())),
             Err(error) => {
                 let what = match error {
                     Error::MissingSectionEnd { .. } => "has no end",
@@ -123,8 +123,8 @@ mod tests {
         for (text, expected) in [
             (good.to_owned(), Ok(())),
             (format!("words\n{good}\nwords\n{key}{good}"), Ok(())),
-            (String::new(), told("holds no PEM certificate")),
-            (key.to_owned(), told("holds no PEM certificate")),
+            (String::new(), told("contains no PEM certificate")),
+            (key.to_owned(), told("contains no PEM certificate")),
             (
                 format!("{good}words\n{damaged}{good}"),
                 told("has a PEM block in line 5 that is not base64"),

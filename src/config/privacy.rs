@@ -147,10 +147,10 @@ fn paths(reader: &mut ConfigReader<'_>, section: &Section<'_>, key: &str) -> Vec
             Err(error) => reader.wrong(&field, format!("expected {EXPECTED}: {error}")),
             Ok(_) if text == "$ip" => reader.wrong(
                 &field,
-                "PostHog fills in an address that is missing; `ip` masks it",
+                "PostHog adds an address that is missing; set `ip` to mask it",
             ),
             Ok(_) if PROTECTED.contains(&text) => {
-                reader.wrong(&field, "PostHog needs this property as it is");
+                reader.wrong(&field, "PostHog needs this property unchanged");
             }
             Ok(path) => paths.push(path),
         }

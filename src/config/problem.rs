@@ -7,7 +7,7 @@ use thiserror::Error;
 
 /// A position in a configuration file. Both numbers count from 1; columns count characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct SourcePosition {
     /// The line.
     pub line: usize,
     /// The column.
@@ -20,7 +20,7 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The position where it begins.
-    pub place: Place,
+    pub position: SourcePosition,
     /// The keys that lead to it, as in `routes[1].path`; empty for the file as a whole. An entry
     /// of a map of write keys has its index, counted from 0, instead of its key.
     pub path: String,
@@ -73,7 +73,11 @@ impl<'a> IntoIterator for &'a Problems {
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}: ", self.place.line, self.place.column)?;
+        write!(
+            formatter,
+            "{}:{}: ",
+            self.position.line, self.position.column
+        )?;
         if !self.path.is_empty() {
             write!(formatter, "{}: ", self.path)?;
         }

@@ -146,7 +146,7 @@ impl<'n> DeclaredProjects<'n> {
     pub fn warn_about_unused(&self, reader: &mut ConfigReader<'_>) {
         for (field, name, _) in &self.projects {
             if !self.used.contains(name) {
-                reader.warn(field, "no route leads to this project");
+                reader.warn(field, "no route uses this project");
             }
         }
     }
@@ -207,7 +207,10 @@ fn host_of(reader: &mut ConfigReader<'_>, field: &Field<'_>, listen: &[Listener]
     match text.parse::<Host>() {
         Ok(host) => {
             if is_ours(listen, host.name(), host.port()) {
-                reader.wrong(field, "this is one of Hedgerow's own listeners");
+                reader.wrong(
+                    field,
+                    "this is the address of one of Hedgerow's own listeners",
+                );
             }
             if let Some(misdirection) = host.misdirection() {
                 reader.warn(field, misdirection.to_string());

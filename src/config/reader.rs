@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::problem::Place;
+use super::problem::SourcePosition;
 use super::secret::{is_reference, SecretSource};
 use super::shape::{SectionSchema, Sections};
 use super::source::{join, RawProblem};
 use super::tree::{MappingEntry, Node, NodeKind, SourceSpan};
-use super::{units, words};
+use super::{spelling, units};
 
 /// Reads one configuration, and collects its mistakes and warnings.
 pub(super) struct ConfigReader<'a> {
@@ -205,9 +205,9 @@ impl<'a> ConfigReader<'a> {
                 self.wrong_key(&below, message);
             }
         }
-        let Place { line, column } = field.node.span.start;
+        let SourcePosition { line, column } = field.node.span.start;
         Some(Section {
-            span: SourceSpan::point(Place { line, column }),
+            span: SourceSpan::point(SourcePosition { line, column }),
             path: field.path.clone(),
             fields,
         })
@@ -236,10 +236,7 @@ impl<'a> ConfigReader<'a> {
             return None;
         }
         if !text.is_empty() && text.trim().is_empty() {
-            self.wrong(
-                field,
-                format!("has nothing but blanks; expected {expected}"),
-            );
+            self.wrong(field, format!("contains only blanks; expected {expected}"));
             return None;
         }
         Some(text)
@@ -403,14 +400,14 @@ impl<'a> ConfigReader<'a> {
 
 /// Returns `; did you mean x?`, or an empty text if no word is near.
 pub(super) fn did_you_mean<'w>(given: &str, known: impl IntoIterator<Item = &'w str>) -> String {
-    match words::nearest(given, known) {
+    match spelling::nearest(given, known) {
         Some(word) => format!("; did you mean {word}?"),
         None => String::new(),
     }
 }
 
 fn unknown_key(key: &str, known: &[&str], sections: Sections) -> String {
-    if let Some(word) = words::nearest(key, known.iter().copied()) {
+    if let Some(word) = spelling::nearest(key, known.iter().copied()) {
         return format!("unknown key; did you mean {word}?");
     }
     let elsewhere = sections.iter().find(|section| section.has(key));

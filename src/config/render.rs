@@ -44,7 +44,7 @@ pub fn render_warnings(warnings: &[Warning], file_name: &str) -> String {
 }
 
 fn render_problem(text: &mut String, problem: &Problem, file_name: &str, kind: &str) {
-    let (line_number, column) = (problem.place.line, problem.place.column);
+    let (line_number, column) = (problem.position.line, problem.position.column);
     let mut head = format!("{file_name}:{line_number}:{column}: {kind}");
     if !problem.path.is_empty() {
         head.push_str(&problem.path);

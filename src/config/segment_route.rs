@@ -251,7 +251,7 @@ fn settings(
     {
         reader.wrong(
             field,
-            "left_out needs `write_keys: any`, because a page without a key cannot be recognised",
+            "left_out needs `write_keys: any`, because pages then send no key",
         );
     }
     let queue = [("true", true), ("false", false)];
@@ -259,7 +259,7 @@ fn settings(
     let mut value = |key: &str| {
         let field = section.get(key)?;
         if !matches!(field.node.kind, NodeKind::Mapping(_)) {
-            reader.expected(field, "a mapping, as analytics.js takes it");
+            reader.expected(field, "a mapping in the form that analytics.js expects");
             return None;
         }
         reader.refuse_references(field);

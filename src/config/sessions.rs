@@ -131,8 +131,7 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, mapping: &Section<'_>) -> Sess
     if sessions.lacks_secret() {
         reader.warn(
             field,
-            "without a secret, sessions end with the process, and no other process accepts them; \
-             set one with {cookie: {secret: env:NAME}}",
+            "without a secret, sessions end when the process ends, and no other process accepts them; set one with {cookie: {secret: env:NAME}}",
         );
     }
     SessionMode::Cookie(sessions)

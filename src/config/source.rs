@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::problem::{Place, Problem, Problems, SourceExcerpt};
+use super::problem::{Problem, Problems, SourceExcerpt, SourcePosition};
 use super::shape::Sections;
+use super::spelling;
 use super::tree::{Node, NodeKind, SourceSpan};
-use super::words;
 
 /// The most mistakes that are reported one by one.
 const PROBLEM_LIMIT: usize = 100;
@@ -27,7 +27,7 @@ pub(super) struct SourceText<'t> {
     /// The masked columns of each line: the first one, and the one after the last.
     masks: BTreeMap<usize, BTreeSet<(usize, usize)>>,
     /// The starts of the values that are already masked: several aliases may lead to the same value.
-    masked: HashSet<Place>,
+    masked: HashSet<SourcePosition>,
     /// Whether the text has a tree. Without one it is unknown which values are secret, so each word is
     /// checked.
     parsed: bool,
@@ -59,7 +59,7 @@ impl<'t> SourceText<'t> {
             parsed: true,
             ..Self::broken(text, sections)
         };
-        source.inspect(root, "", Secrecy::Open, findings);
+        source.inspect(root, "", Exposure::Public, findings);
         source
     }
 
@@ -72,7 +72,7 @@ impl<'t> SourceText<'t> {
             list: findings
                 .into_iter()
                 .map(|finding| Problem {
-                    place: finding.span.start,
+                    position: finding.span.start,
                     path: mask_words(&finding.path),
                     message: mask_words(&finding.message),
                     snippet: self.snippet(finding.span),
@@ -86,7 +86,7 @@ impl<'t> SourceText<'t> {
         &mut self,
         node: &Node,
         path: &str,
-        secrecy: Secrecy,
+        exposure: Exposure,
         findings: &mut Vec<RawProblem>,
     ) {
         match &node.kind {
@@ -96,23 +96,23 @@ impl<'t> SourceText<'t> {
                     text == "any" || ["env:", "file:"].iter().any(|how| text.starts_with(how));
                 // A user may paste a private key instead of its path; the log must not show it.
                 let pasted = text.contains("-----BEGIN") || holds_login(text);
-                if pasted || (secrecy == Secrecy::Secret && !harmless) {
+                if pasted || (exposure == Exposure::Secret && !harmless) {
                     self.mask(node.span);
                 }
             }
             NodeKind::List(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    self.inspect(item, &format!("{path}[{index}]"), secrecy, findings);
+                    self.inspect(item, &format!("{path}[{index}]"), exposure, findings);
                 }
             }
             NodeKind::Mapping(entries) => {
                 let mut seen = HashMap::new();
                 for (index, entry) in entries.iter().enumerate() {
-                    let below = match secrecy {
-                        Secrecy::Open => join(path, &entry.key),
-                        Secrecy::Secret => format!("{path}[{index}]"),
+                    let below = match exposure {
+                        Exposure::Public => join(path, &entry.key),
+                        Exposure::Secret => format!("{path}[{index}]"),
                     };
-                    if secrecy == Secrecy::Secret {
+                    if exposure == Exposure::Secret {
                         self.mask(entry.key_span);
                     }
                     if let Some(line) = seen.insert(&entry.key, entry.key_span.start.line) {
@@ -122,11 +122,11 @@ impl<'t> SourceText<'t> {
                             message: format!("this key appears twice; the first is in line {line}"),
                         });
                     }
-                    let secrecy = match secrecy {
-                        Secrecy::Open if is_secret_key(&entry.key) => Secrecy::Secret,
+                    let exposure = match exposure {
+                        Exposure::Public if is_secret_key(&entry.key) => Exposure::Secret,
                         inherited => inherited,
                     };
-                    self.inspect(&entry.value, &below, secrecy, findings);
+                    self.inspect(&entry.value, &below, exposure, findings);
                 }
             }
         }
@@ -152,7 +152,7 @@ impl<'t> SourceText<'t> {
     }
 
     fn snippet(&self, span: SourceSpan) -> Option<SourceExcerpt> {
-        let Place { line, column } = span.start;
+        let SourcePosition { line, column } = span.start;
         let text = *self.lines.get(line.checked_sub(1)?)?;
         let shown = match self.parsed {
             true => self.without_secrets(line, text),
@@ -226,20 +226,20 @@ impl<'t> SourceText<'t> {
 
 /// Whether a value may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Secrecy {
-    Open,
+enum Exposure {
+    Public,
     Secret,
 }
 
 /// Whether the values of a key are secret: `api_key`, `write_keys`, `secret`, `password`, `token`,
 /// `hmac_key` and likely misspellings of them. The `key` of a certificate is a path, not a secret.
 pub(super) fn is_secret_key(key: &str) -> bool {
-    let letters = words::plain(key);
+    let letters = spelling::plain(key);
     letters != "key"
         && (["key", "secret", "password", "token", "hmac"]
             .iter()
             .any(|word| letters.contains(word))
-            || words::nearest(
+            || spelling::nearest(
                 key,
                 ["api_key", "write_keys", "secret", "password", "token"],
             )

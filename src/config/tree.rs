@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use granit_parser::{options, ErrorKind, Event, Marker, Parser, ScanError, Tag};
 
-use super::problem::Place;
+use super::problem::SourcePosition;
 
 /// The deepest allowed nesting of lists and mappings, with aliases expanded. The deepest known key is at
 /// level 5.
@@ -24,29 +24,29 @@ const TEXT_WEIGHT: usize = 16;
 /// A range of the text; `end` is not part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SourceSpan {
-    pub start: Place,
-    pub end: Place,
+    pub start: SourcePosition,
+    pub end: SourcePosition,
 }
 
 impl SourceSpan {
     fn new(start: &Marker, end: &Marker) -> Self {
         Self {
-            start: place(start),
-            end: place(end),
+            start: position(start),
+            end: position(end),
         }
     }
 
     /// Returns an empty span at this position.
-    pub fn point(place: Place) -> Self {
+    pub fn point(position: SourcePosition) -> Self {
         Self {
-            start: place,
-            end: place,
+            start: position,
+            end: position,
         }
     }
 }
 
-fn place(marker: &Marker) -> Place {
-    Place {
+fn position(marker: &Marker) -> SourcePosition {
+    SourcePosition {
         line: marker.line().max(1),
         column: marker.col() + 1,
     }
@@ -96,7 +96,7 @@ pub(super) struct MappingEntry {
 /// Why the text could not be parsed.
 #[derive(Debug)]
 pub(super) struct YamlError {
-    pub place: Place,
+    pub position: SourcePosition,
     pub message: String,
 }
 
@@ -113,7 +113,7 @@ pub(super) fn read(text: &str) -> Result<Rc<Node>, YamlError> {
         builder.take(event, SourceSpan::new(&span.start, &span.end))?;
     }
     Ok(builder.root.unwrap_or_else(|| {
-        let start = Place { line: 1, column: 1 };
+        let start = SourcePosition { line: 1, column: 1 };
         Rc::new(Node::leaf(SourceSpan::point(start), NodeKind::Nothing))
     }))
 }
@@ -172,7 +172,7 @@ struct TreeBuilder {
 
 /// A list or a mapping that has not ended yet.
 struct Open {
-    start: Place,
+    start: SourcePosition,
     anchor: usize,
     size: usize,
     height: usize,
@@ -226,7 +226,7 @@ impl TreeBuilder {
             }
             Event::Alias(id) => match self.anchors.get(&id) {
                 Some(node) => self.complete(Rc::clone(node), 0, span)?,
-                None => return broken(span, "this alias is inside the value that it names"),
+                None => return broken(span, "this alias is inside the value to which it refers"),
             },
             _ => {}
         }
@@ -243,7 +243,7 @@ impl TreeBuilder {
         });
     }
 
-    /// Adds a complete value to the open list or mapping; `span` is the place that uses the value.
+    /// Adds a complete value to the open list or mapping; `span` is the position that uses the value.
     fn complete(
         &mut self,
         node: Rc<Node>,
@@ -275,7 +275,7 @@ impl TreeBuilder {
                 }),
                 None => match &node.kind {
                     NodeKind::Text(text) => *key = Some((text.clone(), span)),
-                    _ => return broken(span, "expected a name as key"),
+                    _ => return broken(span, "expected a name as the key"),
                 },
             },
         }
@@ -284,7 +284,7 @@ impl TreeBuilder {
 }
 
 impl Open {
-    fn close(self, end: Place) -> Node {
+    fn close(self, end: SourcePosition) -> Node {
         Node {
             span: SourceSpan {
                 start: self.start,
@@ -313,7 +313,7 @@ fn refuse_tag(tag: Option<&Tag>, span: SourceSpan) -> Result<(), YamlError> {
 
 fn broken<T>(span: SourceSpan, message: &str) -> Result<T, YamlError> {
     Err(YamlError {
-        place: span.start,
+        position: span.start,
         message: message.to_owned(),
     })
 }
@@ -333,18 +333,18 @@ fn in_plain_words(error: &ScanError) -> YamlError {
             "expected the next `- ` of the list; an IPv6 address such as [::1]:80 needs quotes"
                 .to_owned()
         }
-        E::InvalidIndentation => "the indentation matches nothing above".to_owned(),
+        E::InvalidIndentation => "the indentation matches no line above".to_owned(),
         E::TabNotAllowed | E::TabInBlockIndentation | E::TabInIndentation => {
             "a tab cannot indent; use spaces".to_owned()
         }
         E::UnclosedQuotedScalar => "this quote is never closed".to_owned(),
         E::UnclosedFlowCollection { open } => format!("this `{open}` is never closed"),
         E::MisplacedFlowCollectionEnd | E::MismatchedFlowCollectionEnd { .. } => {
-            "this bracket closes nothing".to_owned()
+            "this bracket has no opening bracket".to_owned()
         }
         E::ExpectedFlowMappingSeparator => "expected `,` or `}`".to_owned(),
         E::ExpectedFlowSequenceSeparator => "expected `,` or `]`".to_owned(),
-        E::UnknownAnchor => "this alias names no anchor above it".to_owned(),
+        E::UnknownAnchor => "no anchor above has the name of this alias".to_owned(),
         E::RecursionLimitExceeded => "nested too deeply".to_owned(),
         E::UnexpectedCharacter { character } => {
             format!("{character:?} cannot begin a value; put it into quotes")
@@ -352,7 +352,7 @@ fn in_plain_words(error: &ScanError) -> YamlError {
         other => other.to_string(),
     };
     YamlError {
-        place: place(error.marker()),
+        position: position(error.marker()),
         message: format!("not valid YAML: {message}"),
     }
 }

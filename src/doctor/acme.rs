@@ -35,8 +35,8 @@ pub struct CertificateFacts<'a> {
 pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
     const DAY: i64 = 24 * 3600;
     const LOOK: &str =
-        "each name has to lead to this machine, port 80 to a listener without `tls` (http-01) or port \
-         443 to this one (tls-alpn-01): docs/certificates.md. `hedgerow reload` tries again at once";
+        "each name must resolve to this machine, and port 80 must lead to a listener without `tls` (http-01), \
+         or port 443 to this listener (tls-alpn-01): docs/certificates.md. `hedgerow reload` tries again at once";
     let about = format!("acme {}", seen.domains.join(", "));
     let mut findings = Vec::new();
     if let Some(reason) = &seen.unwritable {
@@ -51,7 +51,7 @@ pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
             many => format!("the last {many} orders have failed"),
         };
         let next = match seen.next > seen.now {
-            true => format!("; the next is made {}", date(seen.next)),
+            true => format!("; the next attempt is {}", date(seen.next)),
             false => String::new(),
         };
         format!(
@@ -62,9 +62,12 @@ pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
     let now = i64::try_from(seen.now).unwrap_or(i64::MAX);
     findings.push(match (seen.life, failed) {
         (None, Some(failed)) => Finding::bad(about, format!("no certificate; {failed}"), LOOK),
-        (None, None) => Finding::odd(
+        (None, None) => Finding::note(
             about,
-            format!("no certificate yet; {} has not been asked", seen.directory),
+            format!(
+                "no certificate yet; Hedgerow has not ordered one from {}",
+                seen.directory
+            ),
             "`hedgerow run` orders it",
         ),
         (Some((begins, _)), _) if now < begins => Finding::bad(
@@ -81,12 +84,12 @@ pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
             let said = format!("expires in {} days; {failed}", (ends - now) / DAY);
             match ends - now < 14 * DAY {
                 true => Finding::bad(about, said, LOOK),
-                false => Finding::odd(about, said, LOOK),
+                false => Finding::note(about, said, LOOK),
             }
         }
-        (Some(_), None) if !seen.complete => Finding::odd(
+        (Some(_), None) if !seen.complete => Finding::note(
             about,
-            "the certificate that is there is not for all of these names",
+            "the existing certificate is not for all of these names",
             "`hedgerow run` or `hedgerow reload` orders another",
         ),
         (Some((_, ends)), None) => {
@@ -108,7 +111,7 @@ fn date(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::finding::CheckStatus::{self, Bad, Odd, Well};
+    use crate::doctor::finding::CheckStatus::{self, Failed, Note, Passed};
 
     #[test]
     fn a_certificate_is_judged_by_its_expiry_and_failed_orders() {
@@ -127,23 +130,23 @@ mod tests {
             &'static str,
         );
         let cases: [Case; 9] = [
-            ("fine", there(60), true, 0, Well, "expires in 60 days"),
-            ("none yet", None, false, 0, Odd, "has not been asked"),
+            ("fine", there(60), true, 0, Passed, "expires in 60 days"),
+            ("none yet", None, false, 0, Note, "has not ordered one"),
             (
                 "none",
                 None,
                 false,
                 2,
-                Bad,
+                Failed,
                 "the last 2 orders have failed: no DNS; the next is made at",
             ),
-            ("ended", there(-2), true, 0, Bad, "expired 2 days ago"),
+            ("ended", there(-2), true, 0, Failed, "expired 2 days ago"),
             (
                 "ended",
                 there(-2),
                 true,
                 1,
-                Bad,
+                Failed,
                 "expired 2 days ago; the last order has failed: no DNS",
             ),
             (
@@ -151,17 +154,17 @@ mod tests {
                 there(20),
                 true,
                 1,
-                Odd,
+                Note,
                 "expires in 20 days; the last order has failed",
             ),
-            ("soon", there(3), true, 9, Bad, "expires in 3 days"),
-            ("other names", there(60), false, 0, Odd, "not for all"),
+            ("soon", there(3), true, 9, Failed, "expires in 3 days"),
+            ("other names", there(60), false, 0, Note, "not for all"),
             (
                 "clock",
                 Some((now + DAY, now + 2 * DAY)),
                 true,
                 0,
-                Bad,
+                Failed,
                 "not valid yet",
             ),
         ];
@@ -180,12 +183,12 @@ mod tests {
             };
             let found = certificate(&seen);
             assert_eq!(found.len(), 1, "{what}");
-            assert_eq!(found[0].health, health, "{what}: {found:?}");
-            assert!(found[0].said.contains(said), "{what}: {found:?}");
+            assert_eq!(found[0].status, health, "{what}: {found:?}");
+            assert!(found[0].observation.contains(said), "{what}: {found:?}");
             assert_eq!(found[0].about, "acme a.example, b.example");
             let unwritable = Some("Permission denied".to_owned());
             let found = certificate(&CertificateFacts { unwritable, ..seen });
-            assert_eq!((found.len(), found[0].health), (2, Bad), "{what}");
+            assert_eq!((found.len(), found[0].status), (2, Failed), "{what}");
         }
     }
 }

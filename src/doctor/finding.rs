@@ -7,59 +7,59 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CheckStatus {
     /// The checked part is as it should be.
-    Well,
+    Passed,
     /// It works, but is probably not intended, or the check was not possible.
-    Odd,
+    Note,
     /// Events are lost or late because of it.
-    Bad,
+    Failed,
 }
 
 /// The result of one check, as `hedgerow doctor` prints it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The result.
-    pub health: CheckStatus,
+    pub status: CheckStatus,
     /// The checked part, such as `project shop, name`.
     pub about: String,
     /// The observation.
-    pub said: String,
+    pub observation: String,
     /// What the user should do.
     pub advice: Option<String>,
 }
 
 impl Finding {
     /// Creates a finding without a problem.
-    pub fn ok(about: impl Into<String>, said: impl Into<String>) -> Self {
+    pub fn ok(about: impl Into<String>, observation: impl Into<String>) -> Self {
         Self {
-            health: CheckStatus::Well,
+            status: CheckStatus::Passed,
             about: about.into(),
-            said: said.into(),
+            observation: observation.into(),
             advice: None,
         }
     }
 
     /// Creates a finding that works, but comes with advice.
-    pub fn odd(
+    pub fn note(
         about: impl Into<String>,
-        said: impl Into<String>,
+        observation: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
         Self {
-            health: CheckStatus::Odd,
+            status: CheckStatus::Note,
             advice: Some(advice.into()),
-            ..Self::ok(about, said)
+            ..Self::ok(about, observation)
         }
     }
 
     /// Creates a finding about something that does not work.
     pub fn bad(
         about: impl Into<String>,
-        said: impl Into<String>,
+        observation: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
         Self {
-            health: CheckStatus::Bad,
-            ..Self::odd(about, said, advice)
+            status: CheckStatus::Failed,
+            ..Self::note(about, observation, advice)
         }
     }
 }
@@ -68,29 +68,29 @@ impl Finding {
 pub fn render(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
-        let mark = match finding.health {
-            CheckStatus::Well => "ok   ",
-            CheckStatus::Odd => "note ",
-            CheckStatus::Bad => "BAD  ",
+        let mark = match finding.status {
+            CheckStatus::Passed => "ok   ",
+            CheckStatus::Note => "note ",
+            CheckStatus::Failed => "BAD  ",
         };
         // A text from outside must not control the terminal.
         let _ = writeln!(
             text,
             "{mark} {}: {}",
             printable(&finding.about),
-            printable(&finding.said)
+            printable(&finding.observation)
         );
         if let Some(advice) = &finding.advice {
             let _ = writeln!(text, "      -> {}", printable(advice));
         }
     }
-    let count = |health| {
-        let these = findings.iter().filter(|finding| finding.health == health);
+    let count = |status| {
+        let these = findings.iter().filter(|finding| finding.status == status);
         these.count()
     };
-    let _ = match (count(CheckStatus::Bad), count(CheckStatus::Odd)) {
+    let _ = match (count(CheckStatus::Failed), count(CheckStatus::Note)) {
         (0, 0) => writeln!(text, "all is well"),
-        (0, odd) => writeln!(text, "nothing is broken; check: {odd}"),
+        (0, odd) => writeln!(text, "nothing is broken; notes: {odd}"),
         (bad, _) => writeln!(text, "problems: {bad}"),
     };
     text

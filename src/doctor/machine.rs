@@ -14,7 +14,7 @@ pub fn clock(ahead: i64) -> Finding {
     };
     let advice = "set it by NTP, because Hedgerow corrects the times of all events by it";
     match off {
-        0..30 => Finding::odd(ABOUT, said, advice),
+        0..30 => Finding::note(ABOUT, said, advice),
         _ => Finding::bad(ABOUT, said, advice),
     }
 }
@@ -31,7 +31,7 @@ pub fn certificate(file: &str, left: i64, since: i64) -> Finding {
     let advice = "renew it: the process reads the new file by itself, or after `hedgerow reload`";
     match left {
         ..=0 => Finding::bad(about, format!("expired {} days ago", -left / DAY), advice),
-        1..=1_209_600 => Finding::odd(about, format!("expires in {} days", left / DAY), advice),
+        1..=1_209_600 => Finding::note(about, format!("expires in {} days", left / DAY), advice),
         _ => Finding::ok(about, format!("expires in {} days", left / DAY)),
     }
 }
@@ -51,7 +51,7 @@ pub fn space(folder: &str, free: u64, max_size: u64) -> Finding {
     match free {
         _ if free >= max_size => Finding::ok(about, said),
         _ if mebibytes(free) < 64 => Finding::bad(about, said, advice),
-        _ => Finding::odd(about, said, advice),
+        _ => Finding::note(about, said, advice),
     }
 }
 
@@ -61,7 +61,7 @@ pub fn files(limit: Option<u64>) -> Finding {
     match limit {
         None => Finding::ok(ABOUT, "no limit"),
         Some(limit) if limit >= 4096 => Finding::ok(ABOUT, format!("up to {limit}")),
-        Some(limit) => Finding::odd(
+        Some(limit) => Finding::note(
             ABOUT,
             format!("up to {limit}"),
             "each connection needs one: raise it (ulimit -n, LimitNOFILE of systemd) to 65536",

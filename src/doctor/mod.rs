@@ -41,8 +41,8 @@ mod tests {
     fn each_judgement_has_its_bounds() {
         use CheckStatus::*;
         let host = |text: &str| text.parse::<Host>().unwrap();
-        let key = |key| project("p", key, &host("us"))[0].health;
-        let region = |text| project("p", "phc_a", &host(text))[1].health;
+        let key = |key| project("p", key, &host("us"))[0].status;
+        let region = |text| project("p", "phc_a", &host(text))[1].status;
         let of_body = |status, body| {
             path(
                 "u",
@@ -51,38 +51,38 @@ mod tests {
                     ..seen(status)
                 },
             )
-            .health
+            .status
         };
         let day = 24 * 3600;
         for (what, health, expected) in [
-            ("key", key("phc_a"), Well),
-            ("no key", key("abc"), Odd),
-            ("region", region("eu"), Well),
-            ("app", region("https://eu.posthog.com"), Bad),
-            ("same time", clock(1).health, Well),
-            ("ahead", clock(3).health, Odd),
-            ("behind", clock(-3).health, Odd),
-            ("far behind", clock(-30).health, Bad),
-            ("expired", certificate("f", 0, day).health, Bad),
-            ("not yet", certificate("f", day, -1).health, Bad),
-            ("soon", certificate("f", 14 * day, day).health, Odd),
-            ("later", certificate("f", 15 * day, day).health, Well),
-            ("room", space("f", 1 << 30, 1 << 30).health, Well),
-            ("less room", space("f", 1 << 29, 1 << 30).health, Odd),
-            ("no room", space("f", 1 << 20, 1 << 30).health, Bad),
-            ("files", files(Some(4096)).health, Well),
-            ("few files", files(Some(1024)).health, Odd),
-            ("no limit", files(None).health, Well),
+            ("key", key("phc_a"), Passed),
+            ("no key", key("abc"), Note),
+            ("region", region("eu"), Passed),
+            ("app", region("https://eu.posthog.com"), Failed),
+            ("same time", clock(1).status, Passed),
+            ("ahead", clock(3).status, Note),
+            ("behind", clock(-3).status, Note),
+            ("far behind", clock(-30).status, Failed),
+            ("expired", certificate("f", 0, day).status, Failed),
+            ("not yet", certificate("f", day, -1).status, Failed),
+            ("soon", certificate("f", 14 * day, day).status, Note),
+            ("later", certificate("f", 15 * day, day).status, Passed),
+            ("room", space("f", 1 << 30, 1 << 30).status, Passed),
+            ("less room", space("f", 1 << 29, 1 << 30).status, Note),
+            ("no room", space("f", 1 << 20, 1 << 30).status, Failed),
+            ("files", files(Some(4096)).status, Passed),
+            ("few files", files(Some(1024)).status, Note),
+            ("no limit", files(None).status, Passed),
             (
                 "ours",
                 of_body(400, "{\"success\":false,\"code\":\"x\"}"),
-                Well,
+                Passed,
             ),
-            ("a page", of_body(200, "<html>"), Bad),
-            ("nothing", of_body(404, ""), Bad),
-            ("redirect", of_body(301, ""), Bad),
-            ("no preflight", preflight("u", &seen(204)).health, Bad),
-            ("no OPTIONS", preflight("u", &seen(405)).health, Bad),
+            ("a page", of_body(200, "<html>"), Failed),
+            ("nothing", of_body(404, ""), Failed),
+            ("redirect", of_body(301, ""), Failed),
+            ("no preflight", preflight("u", &seen(204)).status, Failed),
+            ("no OPTIONS", preflight("u", &seen(405)).status, Failed),
             (
                 "preflight",
                 preflight(
@@ -92,22 +92,22 @@ mod tests {
                         ..seen(204)
                     },
                 )
-                .health,
-                Well,
+                .status,
+                Passed,
             ),
-            ("fresh", cache(&[seen(200)]).health, Well),
+            ("fresh", cache(&[seen(200)]).status, Passed),
             (
                 "cache",
                 cache(&[OutsideAnswer {
                     cached: Some("Age: 3".to_owned()),
                     ..seen(200)
                 }])
-                .health,
-                Bad,
+                .status,
+                Failed,
             ),
-            ("address", address(Some("203.0.113.9")).health, Well),
-            ("inner", address(Some("10.0.0.3")).health, Odd),
-            ("unknown", address(None).health, Odd),
+            ("address", address(Some("203.0.113.9")).status, Passed),
+            ("inner", address(Some("10.0.0.3")).status, Note),
+            ("unknown", address(None).status, Note),
         ] {
             assert_eq!(health, expected, "{what}");
         }
@@ -144,7 +144,7 @@ mod tests {
     fn each_line_names_the_problem_and_the_solution() {
         let text = render(&[
             Finding::ok("a", "b"),
-            Finding::odd("c", "d\x1b[2J", "e"),
+            Finding::note("c", "d\x1b[2J", "e"),
             Finding::bad("f", "g", "h"),
         ]);
         let expected =

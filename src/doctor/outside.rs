@@ -41,7 +41,7 @@ pub fn path(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
     }
     Finding::bad(
         ABOUT,
-        format!("{url} answered {status}, and not as Hedgerow does"),
+        format!("{url} answered {status}, and this answer is not from Hedgerow"),
         "the web server does not pass the path on: `hedgerow snippet` prints the lines for it; \
          the path must stay unchanged and go to the port of `listen`",
     )
@@ -54,10 +54,10 @@ pub fn preflight(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
         return found;
     }
     match (seen.status, seen.allows) {
-        (200..=299, Some(_)) => Finding::ok(ABOUT, "a preflight gets through"),
+        (200..=299, Some(_)) => Finding::ok(ABOUT, "a preflight reaches Hedgerow"),
         (status, _) => Finding::bad(
             ABOUT,
-            format!("the answer to a preflight is {status} and allows nothing"),
+            format!("the answer to a preflight is {status}, which allows no request"),
             "the server in front must pass OPTIONS on and keep the Access-Control-* headers; \
              otherwise pages on other hosts send nothing",
         ),
@@ -82,7 +82,7 @@ pub fn cache(answers: &[OutsideAnswer<'_>]) -> Finding {
 pub fn address(seen: Option<&str>) -> Finding {
     const ABOUT: &str = "from outside, address";
     let Some(text) = seen else {
-        return Finding::odd(
+        return Finding::note(
             ABOUT,
             "could not be determined",
             "with `admin: 127.0.0.1:9090`, doctor can read it on the machine that serves",
@@ -90,11 +90,11 @@ pub fn address(seen: Option<&str>) -> Finding {
     };
     match text.parse().is_ok_and(is_inner) {
         false => Finding::ok(ABOUT, format!("this request came from {text}")),
-        true => Finding::odd(
+        true => Finding::note(
             ABOUT,
             format!("this request came from {text}, an internal address"),
-            "if that is the proxy in front, every visitor has its address: list it in \
-             `trusted_proxies`, and make it send X-Forwarded-For",
+            "if this is your proxy, PostHog gets its address for every visitor: list it in `trusted_proxies`, and \
+             configure it to send X-Forwarded-For",
         ),
     }
 }

@@ -39,7 +39,7 @@ pub fn key(name: &str, here: KeyKnown, elsewhere: Option<&str>, place: Installat
             "PostHog has no project with it: it accepts the events and drops them",
             "copy the project API key from PostHog: Settings, Project",
         ),
-        (KeyKnown::No, None, Installation::Own) => Finding::odd(
+        (KeyKnown::No, None, Installation::Own) => Finding::note(
             about,
             "this PostHog has no project with it, or is too old to say",
             "compare it with the project API key in PostHog: Settings, Project",
@@ -52,7 +52,7 @@ pub fn project(name: &str, api_key: &str, host: &Host) -> Vec<Finding> {
     let about = format!("project {name}, key");
     let key = match api_key.starts_with("phc_") {
         true => Finding::ok(about, "has the form of a project key"),
-        false => Finding::odd(
+        false => Finding::note(
             about,
             "does not begin with phc_, as PostHog's project keys do",
             "copy the project API key from PostHog: Settings, Project",
@@ -78,15 +78,29 @@ mod tests {
     #[test]
     fn a_key_is_bad_only_if_it_certainly_does_not_exist() {
         for (here, place, expected) in [
-            (KeyKnown::Yes, Installation::Cloud, CheckStatus::Well),
-            (KeyKnown::Yes, Installation::Own, CheckStatus::Well),
-            (KeyKnown::No, Installation::Cloud, CheckStatus::Bad),
-            (KeyKnown::No, Installation::Own, CheckStatus::Odd),
+            (KeyKnown::Yes, Installation::Cloud, CheckStatus::Passed),
+            (KeyKnown::Yes, Installation::Own, CheckStatus::Passed),
+            (KeyKnown::No, Installation::Cloud, CheckStatus::Failed),
+            (KeyKnown::No, Installation::Own, CheckStatus::Note),
         ] {
             assert_eq!(
-                key("p", here, None, place).health,
+                key("p", here, None, place).status,
                 expected,
                 "{here:?} {place:?}"
+            );
+        }
+    }
+
+    /// The other words of the page are compared by `tests/first_hour.rs`.
+    #[test]
+    fn the_first_hour_has_the_words_of_both_findings_about_a_key() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/first-hour.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        for elsewhere in [Some("eu"), None] {
+            let found = key("shop", KeyKnown::No, elsewhere, Installation::Cloud);
+            assert!(
+                page.contains(&format!("`{}`", found.observation)),
+                "{found:?}"
             );
         }
     }
@@ -94,7 +108,7 @@ mod tests {
     #[test]
     fn a_key_of_the_other_region_is_reported_with_the_correct_host() {
         let found = key("shop", KeyKnown::No, Some("eu"), Installation::Cloud);
-        assert_eq!(found.health, CheckStatus::Bad);
+        assert_eq!(found.status, CheckStatus::Failed);
         let said = render(&[found]);
         assert!(said.contains("project in the other region, eu"), "{said}");
         assert!(said.contains("-> set `host: eu`"), "{said}");

@@ -63,8 +63,9 @@ impl ActiveConfig {
         let Some(peer) = caller.peer else { return };
         if self.long_lived.log_limit.first("", "untrusted_proxy") {
             log::warn!(
-                "X-Forwarded-For comes from {peer}, which is not in `trusted_proxies`: if that is \
-                 the proxy in front, every visitor gets its address in PostHog permanently. Add it there; this line appears once"
+                "X-Forwarded-For comes from {peer}, which is not in `trusted_proxies`. If this is \
+                 your own proxy, add it there: until then PostHog stores the proxy's address for \
+                 every visitor. This line appears once"
             );
         }
     }

@@ -15,8 +15,8 @@ use crate::site::LibraryError;
 pub enum BuildError {
     /// The machine has no certificate authorities to verify a host with.
     #[error(
-        "no certificate authorities to verify {host} with ({reason}); install ca-certificates, \
-         or set ca_file"
+        "there are no certificate authorities to verify {host} ({reason}): install \
+         ca-certificates, or set `ca_file`"
     )]
     Authorities {
         /// The host of a project or the server of an origin.
@@ -25,7 +25,7 @@ pub enum BuildError {
         reason: String,
     },
     /// The configured file cannot be read or holds no certificate authorities.
-    #[error("no certificate authorities to verify {host} with in {path} ({reason})", path = path.display())]
+    #[error("{path} contains no certificate authorities to verify {host} ({reason})", path = path.display())]
     CaFile {
         /// The host of a project.
         host: String,
@@ -52,8 +52,8 @@ pub enum BuildError {
     },
     /// A route that the call in a host proxy cannot serve.
     #[error(
-        "route {route} is an `origin`, which the host proxy serves itself: remove it from the \
-         file, or run the binary"
+        "route {route} is an `origin`, which the host proxy itself must serve: remove the route from \
+         the file, or run the binary"
     )]
     NotInAHost {
         /// Host and path of the route.
@@ -66,7 +66,7 @@ pub enum BuildError {
     #[error(transparent)]
     Spool(#[from] SpoolError),
     /// A write key belongs to a project that the configuration does not have.
-    #[error("a write key leads to project {project}, which is not configured")]
+    #[error("a write key belongs to project {project}, which is not configured")]
     NoProject {
         /// The project's name.
         project: String,

@@ -23,13 +23,13 @@ pub enum ServerError {
         source: std::io::Error,
     },
     /// The system has no resources for the sockets.
-    #[error("the listening sockets: {source}")]
+    #[error("the listening sockets cannot be used: {source}")]
     Sockets {
         /// The error of the system.
         source: std::io::Error,
     },
     /// The socket `server.upgrade_socket`, which hands the sockets to a successor, cannot be opened.
-    #[error("server.upgrade_socket {path}: {source}")]
+    #[error("`server.upgrade_socket` {path} cannot be used: {source}")]
     UpgradeSocket {
         /// The socket.
         path: PathBuf,
@@ -38,7 +38,8 @@ pub enum ServerError {
     },
     /// The process that currently serves did not hand over its sockets.
     #[error(
-        "no hand-over at {path}: {source}. If no process serves there, start without --upgrade"
+        "no hand-over at {path}: {source}. If no process is running, start Hedgerow without \
+         --upgrade"
     )]
     HandOver {
         /// Its `server.upgrade_socket`.
@@ -47,7 +48,7 @@ pub enum ServerError {
         source: std::io::Error,
     },
     /// The configuration has no socket to reach the running process.
-    #[error("an upgrade needs server.upgrade_socket in the configuration")]
+    #[error("`--upgrade` needs `server.upgrade_socket` in the configuration")]
     NoUpgradeSocket,
     /// The certificate or the key cannot be read, or they do not belong together.
     #[error("the certificate {certificate} cannot be used: {reason}")]

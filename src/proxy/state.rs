@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::admin::{
     CertificateOrders, CertificateState, ConfigState, PostHogCondition, ProjectState, ProxyState,
-    SpoolSize, SpoolState, Stalled, Unready,
+    SpoolSize, SpoolState, StalledSpool, Unready,
 };
 use crate::clock::is_wrong;
 use crate::delivery::{self, Availability};
@@ -105,10 +105,10 @@ impl ActiveConfig {
     }
 }
 
-fn stalled(draining: delivery::Draining) -> Option<Stalled> {
+fn stalled(draining: delivery::Draining) -> Option<StalledSpool> {
     match draining {
         delivery::Draining::Normal => None,
-        delivery::Draining::Blocked { since, reason } => Some(Stalled {
+        delivery::Draining::Blocked { since, reason } => Some(StalledSpool {
             since: since
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),

@@ -50,7 +50,7 @@ pub enum LayoutError {
         name: String,
     },
     /// Two names are equal.
-    #[error("expected four different names, {name:?} stands twice")]
+    #[error("expected four different names, but two of them are {name:?}")]
     Twice {
         /// The name.
         name: String,

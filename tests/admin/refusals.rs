@@ -239,7 +239,7 @@ async fn every_rejected_request_is_counted_shown_and_logged_with_its_route_and_c
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    let said = log::lines("a pixel's message was lost: it has no query");
+    let said = log::lines("a pixel's message was lost: its query is missing");
     assert_eq!(said.len(), 1, "{said:?}");
     // The counters include successful requests, and do not count a preflight as a rejection.
     let mut client = Client::connect(proxy.address).await;
@@ -340,12 +340,12 @@ async fn a_waiting_event_is_shown_in_the_spool_until_posthog_accepts_or_rejects_
     })
     .await;
     let well = eventually("it is said", || {
-        let lines = log::lines("project kept: PostHog takes events again, after");
+        let lines = log::lines("project kept: PostHog accepts events again, after");
         (!lines.is_empty()).then_some(lines)
     })
     .await;
     assert!(
-        well.len() == 1 && well[0].starts_with("INFO") && well[0].contains("did not get through"),
+        well.len() == 1 && well[0].starts_with("INFO") && well[0].contains("batches in that time"),
         "{well:?}"
     );
     let empty = eventually("its end is said", || {

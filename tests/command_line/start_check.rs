@@ -25,12 +25,12 @@ fn what_a_start_fails_with_is_said_by_check_and_by_run_in_the_same_words() {
         (
             "a folder",
             path("a-folder"),
-            "this path is something else than a socket",
+            "this path exists and is not a socket",
         ),
         (
             "a file",
             path("a-file"),
-            "this path is something else than a socket",
+            "this path exists and is not a socket",
         ),
         ("below a file", path("a-file/x/y.sock"), "ot a directory"),
         (

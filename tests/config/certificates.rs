@@ -133,7 +133,7 @@ fn every_mistake_in_acme_settings_has_its_place() {
         ),
         (
             "listen: {address: 0.0.0.0:443, tls: {acme: {storage: s, domains: [\"*.a.example\"]}}}",
-            &[(6, 67, "listen.tls.acme.domains[0]", "proves a wildcard")],
+            &[(6, 67, "listen.tls.acme.domains[0]", "cannot verify a wildcard")],
         ),
         (
             "listen: {address: 0.0.0.0:443, tls: {acme: {storage: s, domains: []}}}",
@@ -189,7 +189,7 @@ fn every_mistake_in_acme_settings_has_its_place() {
         ),
         (
             "listen: {address: 0.0.0.0:443, tls: [{acme: {storage: s, domains: a.example}}, {acme: {storage: s, domains: [a.example, b.example]}}]}",
-            &[(6, 81, "listen.tls[1].acme", "keeps another certificate of a.example")],
+            &[(6, 81, "listen.tls[1].acme", "stores another certificate of a.example")],
         ),
     ];
     let mut mismatches = Vec::new();

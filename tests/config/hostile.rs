@@ -10,8 +10,11 @@ fn survive(text: &str) {
             assert!(problems.count() > 0);
             let lines = text.split(['\n', '\r']).count();
             for problem in &problems {
-                assert!((1..=lines + 1).contains(&problem.place.line), "{problem}");
-                assert!(problem.place.column >= 1, "{problem}");
+                assert!(
+                    (1..=lines + 1).contains(&problem.position.line),
+                    "{problem}"
+                );
+                assert!(problem.position.column >= 1, "{problem}");
             }
             render_problems(&problems, "x.yaml")
         }

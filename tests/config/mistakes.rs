@@ -1,5 +1,5 @@
 use super::{read, with};
-use hedgerow::config::{render_problems, Place};
+use hedgerow::config::{render_problems, SourcePosition};
 
 /// Line, column and path of a mistake, and a part of its message.
 pub type Expected = (usize, usize, &'static str, &'static str);
@@ -16,7 +16,7 @@ pub fn check(text: &str, expected: &[Expected]) -> Vec<String> {
     let same = found.len() == expected.len()
         && found.iter().zip(expected).all(|(problem, expected)| {
             let (line, column, path, message) = *expected;
-            problem.place == Place { line, column }
+            problem.position == SourcePosition { line, column }
                 && problem.path == path
                 && problem.message.contains(message)
         });
@@ -103,11 +103,11 @@ fn each_kind_of_mistake_has_its_place() {
         ),
         (
             "listen: [0.0.0.0:1, '[::]:1']",
-            &[(6, 21, "listen[1]", "0.0.0.0:1 already takes connections")],
+            &[(6, 21, "listen[1]", "0.0.0.0:1 already accepts connections")],
         ),
         (
             "listen: ['[::]:1', 127.0.0.1:1]",
-            &[(6, 20, "listen[1]", "[::]:1 already takes connections")],
+            &[(6, 20, "listen[1]", "[::]:1 already accepts connections")],
         ),
         (
             "limits: {body: env:BODY}",
@@ -115,15 +115,15 @@ fn each_kind_of_mistake_has_its_place() {
         ),
         (
             "mapping: {group_type: ' '}",
-            &[(6, 23, "mapping.group_type", "has nothing but blanks")],
+            &[(6, 23, "mapping.group_type", "contains only blanks")],
         ),
         (
             "delivery: {spool: {path: \"\\t \"}}",
-            &[(6, 26, "delivery.spool.path", "has nothing but blanks")],
+            &[(6, 26, "delivery.spool.path", "contains only blanks")],
         ),
         (
             "listen: {address: 127.0.0.1:1, tls: {certificate: ' ', key: k.pem}}",
-            &[(6, 51, "listen.tls.certificate", "has nothing but blanks")],
+            &[(6, 51, "listen.tls.certificate", "contains only blanks")],
         ),
         (
             "listen: {address: 127.0.0.1:1, tls: {certificate: missing.pem}}",
@@ -139,7 +139,12 @@ fn each_kind_of_mistake_has_its_place() {
         ),
         (
             "listen: {address: 127.0.0.1:1, tls: {certificate: a.txt, key: k.pem}}",
-            &[(6, 51, "listen.tls.certificate", "holds no PEM certificate")],
+            &[(
+                6,
+                51,
+                "listen.tls.certificate",
+                "contains no PEM certificate",
+            )],
         ),
         (
             "trusted_proxies: [10.0.0.0/33]",
@@ -267,7 +272,7 @@ fn each_kind_of_mistake_has_its_place() {
             &[(6, 9, "", "this `{` is never closed")],
         ),
         ("\tlimits: 1", &[(6, 2, "", "a tab cannot indent")]),
-        ("limits: *x", &[(6, 9, "", "names no anchor")]),
+        ("limits: *x", &[(6, 9, "", "no anchor above has the name")]),
         ("limits: !x {}", &[(6, 12, "", "tags")]),
         ("---\na: b", &[(6, 1, "", "a second document")]),
     ];

@@ -58,7 +58,7 @@ fn each_mistake_in_privacy_and_rules_has_its_place() {
             &[
                 (6, 18, "privacy.drop[0]", "must not be empty"),
                 (6, 31, "privacy.drop[2]", "PostHog needs this property"),
-                (6, 44, "privacy.drop[3]", "`ip` masks it"),
+                (6, 44, "privacy.drop[3]", "set `ip` to mask it"),
                 (6, 49, "privacy.drop[4]", "expected a path such as"),
             ],
         ),
@@ -110,7 +110,7 @@ fn each_mistake_in_privacy_and_rules_has_its_place() {
             &[
                 (6, 28, "rules[0].rename", "would change persons"),
                 (6, 48, "rules[1].event", "must not be empty"),
-                (6, 86, "rules[2].rename", "has nothing but blanks"),
+                (6, 86, "rules[2].rename", "contains only blanks"),
             ],
         ),
         (

@@ -122,7 +122,7 @@ fn a_route_that_can_never_match_is_a_mistake() {
                 assert_eq!(problems.count(), 1);
                 let problem = problems.iter().next().unwrap();
                 assert_eq!(
-                    (problem.place.line, problem.path.as_str()),
+                    (problem.position.line, problem.path.as_str()),
                     (3, "routes[1].path")
                 );
                 assert!(problem.message.contains("routes[0] (line 2)"), "{problem}");

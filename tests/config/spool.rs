@@ -71,7 +71,12 @@ fn every_mistake_in_a_spool_on_nats_has_its_place() {
         ),
         (
             "delivery: {spool: {nats: {url: \"tls://a\", certificate: gone.pem, key: gone.key}}}",
-            &[(6, 71, "delivery.spool.nats.key", "holds no PEM private key")],
+            &[(
+                6,
+                71,
+                "delivery.spool.nats.key",
+                "contains no PEM private key",
+            )],
         ),
         (
             "delivery: {spool: {nats: {}}}",
@@ -108,7 +113,7 @@ fn every_mistake_in_a_spool_on_nats_has_its_place() {
         ),
         (
             "delivery: {spool: {nats: {url: \"nats://u:p@a,nats://v:p@a\"}}}",
-            &[(6, 32, URL, "two different logins")],
+            &[(6, 32, URL, "all servers need the same login")],
         ),
         (
             "delivery: {spool: {nats: {url: \"nats://u:p@a\", user: u, password: p}}}",
@@ -116,7 +121,7 @@ fn every_mistake_in_a_spool_on_nats_has_its_place() {
                 6,
                 48,
                 "delivery.spool.nats.user",
-                "the `url` has a login as well",
+                "`url` already contains a login: remove one of the two",
             )],
         ),
         (
@@ -290,7 +295,7 @@ fn a_limit_above_the_nats_default_is_a_warning() {
         assert_eq!(warnings.len(), expected, "{event} {spool}: {warnings:?}");
         if let Some(warning) = warnings.first() {
             assert!(warning.message.contains("max_payload"), "{warning:?}");
-            assert_eq!(warning.place.line, 7, "{warning:?}");
+            assert_eq!(warning.position.line, 7, "{warning:?}");
         }
     }
 }

@@ -15,7 +15,7 @@ use super::installed::{all_here, PostHogJs, Prerequisite, Version};
 use super::setup::{PageProtocol, Plan, Setup, PATIENCE, USUAL};
 use super::tls::Certificates;
 use super::vendors::{Vendors, KNOWN, NAMES, SITE};
-use super::visitor::{stay, Visitor, TURN};
+use super::visitor::{send_and_leave, stay, Visitor, TURN};
 
 /// A host of the kind that rules for shops are written for.
 const SHOP: &str = "www.example-shop.com";
@@ -201,16 +201,7 @@ async fn ublock_takes_the_vendors_own_installation_and_leaves_this_one_whole() {
         let stay = stay(&mut visitor).await;
         all_comes(&street.setup, &stay).await;
         all_answered(&mut visitor, before).await;
-        visitor
-            .run(
-                "(() => {
-                    window.analytics.track('Left');
-                    window.posthog.capture('left directly');
-                    window.location.href = '/plain';
-                })()",
-            )
-            .await;
-        visitor.until("location.pathname === '/plain'").await;
+        send_and_leave(&mut visitor).await;
         street
             .setup
             .until("the last calls", |stand_in| {

@@ -190,3 +190,17 @@ pub async fn stay(visitor: &mut Visitor) -> VisitorIds {
         flag,
     }
 }
+
+/// Sends an event with each library and leaves for another page at once.
+pub async fn send_and_leave(visitor: &mut Visitor) {
+    visitor
+        .run(
+            "(() => {
+                window.analytics.track('Left');
+                window.posthog.capture('left directly');
+                window.location.href = '/plain';
+            })()",
+        )
+        .await;
+    visitor.until("location.pathname === '/plain'").await;
+}

@@ -7,7 +7,7 @@ use serde_json::{json, Value};
 use super::check::{all_comes, check, Addresses};
 use super::installed::{all_here, PostHogJs, Prerequisite, Version};
 use super::setup::{Key, Plan, ProxyLocation, Setup, Tag, USUAL};
-use super::visitor::{stay, Report, Visitor, ANALYTICS, TURN};
+use super::visitor::{send_and_leave, stay, Report, Visitor, ANALYTICS, TURN};
 
 pub fn is_here(test: &str, version: Version) -> bool {
     let needed = [
@@ -137,16 +137,7 @@ async fn leaves(test: &str, plan: Plan<'_>) {
     let mut visitor = Visitor::with_chromium().await;
     let page = page(&setup);
     visitor.open_with_both(&page).await;
-    visitor
-        .run(
-            "(() => {
-                window.analytics.track('Left');
-                window.posthog.capture('left directly');
-                window.location.href = '/plain';
-            })()",
-        )
-        .await;
-    visitor.until("location.pathname === '/plain'").await;
+    send_and_leave(&mut visitor).await;
     let names = ["Left", "left directly"];
     let came = || names.iter().all(|name| count(&setup, name) > 0);
     setup.until("the last calls", |_| came()).await;

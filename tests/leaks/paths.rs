@@ -180,8 +180,7 @@ async fn panic(world: &mut LeakSetup) {
     assert!(world.send(Sink::Answer, &bytes).await.is_none());
     super::eventually("the panic in the log", || {
         let log = world.log();
-        log.contains("the code has panicked at src/cli/run.rs")
-            .then_some(())
+        log.contains("a panic at src/cli/run.rs").then_some(())
     })
     .await;
 }

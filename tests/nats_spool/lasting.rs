@@ -208,7 +208,7 @@ async fn streams_that_would_lose_what_they_acknowledge_are_not_used() {
         ("stream: MEMORY", "in memory"),
         (
             "stream: FOREIGN",
-            "the stream OTHER takes the subjects FOREIGN.events.*",
+            "the stream OTHER has the subjects FOREIGN.events.*",
         ),
         ("stream: INTEREST", "retention: interest"),
         ("stream: NEW, replicas: 3", "the server is in no cluster"),

@@ -8,6 +8,16 @@ use super::limits::{context, server};
 use super::server::Server;
 use super::{append, event, names, settings, until};
 
+/// Opens a spool as the user `h` with the password `p`.
+fn open_with_login(server: &Server) -> NatsSpool {
+    let (name, password) = ("h".to_owned(), "p".to_owned());
+    NatsSpool::open(NatsSettings {
+        login: Some(NatsLogin::User { name, password }),
+        ..settings(&server.url())
+    })
+    .unwrap()
+}
+
 /// A login that may not publish events: the server does not answer it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn denied_operations_are_refused_at_once_and_logged() {
@@ -16,12 +26,7 @@ async fn denied_operations_are_refused_at_once_and_logged() {
     let Some((server, _folder)) = server(rights) else {
         return;
     };
-    let (name, password) = ("h".to_owned(), "p".to_owned());
-    let spool = NatsSpool::open(NatsSettings {
-        login: Some(NatsLogin::User { name, password }),
-        ..settings(&server.url())
-    })
-    .unwrap();
+    let spool = open_with_login(&server);
     for _ in 0..3 {
         let error = spool.append("shop", vec![event("e")]).await.unwrap_err();
         let said = error.to_string().to_ascii_lowercase();
@@ -50,12 +55,7 @@ async fn a_login_that_may_hear_its_answers_again_is_served_again() {
     let Some(server) = Server::of_file(&file) else {
         return;
     };
-    let (name, password) = ("h".to_owned(), "p".to_owned());
-    let spool = NatsSpool::open(NatsSettings {
-        login: Some(NatsLogin::User { name, password }),
-        ..settings(&server.url())
-    })
-    .unwrap();
+    let spool = open_with_login(&server);
     // The server may not listen yet.
     until("its answers are forbidden", || async {
         let error = spool.append("shop", vec![event("e")]).await.unwrap_err();

@@ -59,7 +59,7 @@ async fn check_prints_what_a_file_would_change_in_the_running_process() {
          + server.threads: 1  (takes a new process)\n"
     );
     assert!(
-        complaints.contains("the process runs generation 1, and refused a change at")
+        complaints.contains("the process uses generation 1 of its configuration. At ")
             && complaints.contains("no project of this name"),
         "{complaints}"
     );
@@ -101,7 +101,7 @@ async fn a_process_with_a_token_shows_its_configuration_only_with_it() {
     let (code, found, complaints) = check_against(&url, &[&plain]);
     assert_eq!((code, found.as_str()), (Some(2), ""));
     assert!(
-        complaints.contains("it needs the token of its `admin`"),
+        complaints.contains("the running process needs the token of its `admin`"),
         "{complaints}"
     );
     let (code, found, complaints) = check_against(&url, &[&plain, "--token", "env:RUNNING_TOKEN"]);

@@ -178,8 +178,11 @@ async fn only_its_own_user_can_ask_for_the_sockets() {
     let address = refused_port().await;
     let file = folder.path().join("open.yaml");
     for (socket, why) in [
-        (open.join("upgrade.sock"), "others can write in the folder"),
-        (process.file.clone(), "something else than a socket"),
+        (
+            open.join("upgrade.sock"),
+            "other users can write in the folder",
+        ),
+        (process.file.clone(), "exists and is not a socket"),
     ] {
         write(&file, address, &socket, "[{address}]", &rest);
         let output = command(&file, &[]).stderr(Stdio::piped()).output().unwrap();

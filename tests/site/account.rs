@@ -156,7 +156,7 @@ async fn an_account_that_is_slow_dead_or_broken_neither_slows_nor_fails_posthog(
         .await;
         assert_eq!(account.seen().len(), tries);
     }
-    let said = log::lines("a request did not get to the Segment account: it was refused");
+    let said = log::lines("a request was not forwarded to the Segment account: Segment refused it");
     assert_eq!(said.len(), 1, "{said:?}");
 }
 

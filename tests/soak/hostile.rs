@@ -59,17 +59,17 @@ fn openings() -> Vec<Vec<u8>> {
 }
 
 /// Opens such connections until `done`; returns their number.
-pub async fn press(doors: &[SocketAddr], mut dice: Dice, done: &AtomicBool) -> usize {
+pub async fn press(addresses: &[SocketAddr], mut dice: Dice, done: &AtomicBool) -> usize {
     let openings = openings();
     let mut count = 0;
     while !done.load(Ordering::Relaxed) {
-        let door = doors[dice.below(doors.len() as u64) as usize];
+        let address = addresses[dice.below(addresses.len() as u64) as usize];
         let opening = openings[dice.below(openings.len() as u64) as usize].clone();
         let patience = Duration::from_millis(dice.between(1, 1_500));
         count += 1;
         tokio::spawn(async move {
             // While the process is down, nothing answers.
-            let Ok(mut stream) = TcpStream::connect(door).await else {
+            let Ok(mut stream) = TcpStream::connect(address).await else {
                 return;
             };
             let talk = async {

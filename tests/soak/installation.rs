@@ -18,18 +18,18 @@ pub struct Installation {
     /// The current process.
     pub id: Arc<AtomicU32>,
     pub admin: SocketAddr,
-    doors: Doors,
+    others: OtherListeners,
     rest: String,
 }
 
 /// The other listeners, and the folder of the files.
-struct Doors {
+struct OtherListeners {
     h2c: SocketAddr,
     secure: SocketAddr,
     folder: tempfile::TempDir,
 }
 
-impl Doors {
+impl OtherListeners {
     fn listen(&self) -> String {
         let at = |name: &str| self.folder.path().join(name).display().to_string();
         format!(
@@ -60,7 +60,7 @@ impl Installation {
         around: ProcessEnvironment,
         [posthog, site, spool]: [&str; 3],
     ) -> Self {
-        let doors = Doors {
+        let others = OtherListeners {
             h2c: refused_port().await,
             secure: refused_port().await,
             folder: tempfile::tempdir().expect("a folder"),
@@ -72,20 +72,21 @@ impl Installation {
              - {{path: /ph/, posthog: shop}}\n  - {{path: /, origin: \"{site}\"}}\n\
              delivery: {{connect_timeout: 1s, timeout: 1s, spool: {spool}}}\n",
         );
-        doors.certify();
-        let process = Process::start_in(around, doors.folder.path(), &doors.listen(), &rest).await;
+        others.certify();
+        let process =
+            Process::start_in(around, others.folder.path(), &others.listen(), &rest).await;
         Self {
             name,
             id: Arc::new(AtomicU32::new(process.id())),
             process,
             admin,
-            doors,
+            others,
             rest,
         }
     }
 
-    pub fn doors(&self) -> [SocketAddr; 3] {
-        [self.process.address, self.doors.h2c, self.doors.secure]
+    pub fn addresses(&self) -> [SocketAddr; 3] {
+        [self.process.address, self.others.h2c, self.others.secure]
     }
 
     pub fn file(&self) -> &Path {
@@ -94,12 +95,12 @@ impl Installation {
 
     /// The configuration with another limit, which a reload activates.
     fn configure(&self, round: usize) {
-        let new = self.doors.folder.path().join("new.yaml");
+        let new = self.others.folder.path().join("new.yaml");
         let rest = format!("{}limits: {{event: {}kB}}\n", self.rest, 900 + round % 100);
         let Process {
             address, socket, ..
         } = &self.process;
-        process::write(&new, *address, socket, &self.doors.listen(), &rest);
+        process::write(&new, *address, socket, &self.others.listen(), &rest);
         std::fs::rename(new, &self.process.file).expect("the folder is ours");
     }
 
@@ -115,7 +116,7 @@ impl Installation {
             round += 1;
             self.configure(round);
             if round % 3 == 0 {
-                self.doors.certify();
+                self.others.certify();
             }
             if start.elapsed() >= next && start.elapsed() < plan.span / 2 {
                 next += Duration::from_millis(pause);

@@ -33,10 +33,9 @@ pub const TROUBLES: &[(&str, Play)] = &[
     ("The disk is full", || Box::pin(disk_full())),
     ("NATS is away", || Box::pin(nats_away())),
     ("A wrong write key", || Box::pin(wrong_write_key())),
-    (
-        "The certificate has ended",
-        || Box::pin(certificate_ended()),
-    ),
+    ("The certificate has expired", || {
+        Box::pin(certificate_ended())
+    }),
     ("A certificate cannot be ordered", || {
         Box::pin(no_certificate())
     }),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::connections::begun;
-use super::doors::{Doors, ROUTES, WAYS};
+use super::full_server::{FullServer, HTTP2_TRANSPORTS, ROUTES};
 use super::support::client::Client;
 use super::support::frames::{frame, Frames, Outcome, DATA, END_STREAM};
 use super::support::recorder::Recorder;
@@ -73,20 +73,22 @@ async fn over_http1(client: &mut Client, path: &str, late: Late) -> Option<u16> 
 }
 
 /// What is wrong with the answers to a body that is late in this way.
-async fn trouble(doors: &Doors, path: &str, late: Late) -> Vec<String> {
+async fn trouble(server: &FullServer, path: &str, late: Late) -> Vec<String> {
     // SDKs repeat 503; 408 Chromium itself repeats at once, so only a site's own clients get it.
     let wanted = if path == "/shelf" { 408 } else { 503 };
     let mut wrong = Vec::new();
-    let mut client = Client::connect(doors.plain()).await;
+    let mut client = Client::connect(server.plain()).await;
     let status = over_http1(&mut client, path, late).await;
     if status != Some(wanted) {
         wrong.push(format!("{late:?} at {path} over HTTP/1.1: {status:?}"));
     }
-    for way in WAYS {
-        let mut frames = doors.frames(way).await;
+    for transport in HTTP2_TRANSPORTS {
+        let mut frames = server.frames(transport).await;
         let outcome = over_http2(&mut frames, path, late).await;
         if outcome != Outcome::Status(wanted) {
-            wrong.push(format!("{late:?} at {path} over {way:?}: {outcome:?}"));
+            wrong.push(format!(
+                "{late:?} at {path} over {transport:?}: {outcome:?}"
+            ));
         }
         // The connection is none the worse.
         frames.send(&begun(3, "/shelf")).await;
@@ -94,7 +96,7 @@ async fn trouble(doors: &Doors, path: &str, late: Late) -> Vec<String> {
         let outcome = frames.outcome(3).await;
         if outcome != Outcome::Status(200) {
             wrong.push(format!(
-                "behind {late:?} at {path} over {way:?}: {outcome:?}"
+                "behind {late:?} at {path} over {transport:?}: {outcome:?}"
             ));
         }
     }
@@ -103,10 +105,10 @@ async fn trouble(doors: &Doors, path: &str, late: Late) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_does_not_come_has_the_same_time_on_every_route_over_both_versions() {
-    let doors = Doors::before(Recorder::start().await, LIMITS).await;
-    let mut ordinary = doors.ordinary().await;
+    let server = FullServer::with_posthog(Recorder::start().await, LIMITS).await;
+    let mut ordinary = server.ordinary().await;
     let paths = ROUTES.into_iter().filter(|(_, method)| *method == "POST");
-    let cases = paths.flat_map(|(path, _)| LATE.map(|late| Box::pin(trouble(&doors, path, late))));
+    let cases = paths.flat_map(|(path, _)| LATE.map(|late| Box::pin(trouble(&server, path, late))));
     let mut wrong = futures_util::future::join_all(cases).await.concat();
     wrong.extend(ordinary.served().await.err());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -3,7 +3,7 @@
 //! clients do not suffer.
 
 use super::broken_frames::{rows, COMPRESSION_ERROR};
-use super::doors::{Doors, WAYS};
+use super::full_server::{FullServer, HTTP2_TRANSPORTS};
 use super::support::client::Client;
 use super::support::eventually;
 use super::support::frames::{block, fields, frame, Frames, Outcome};
@@ -50,20 +50,22 @@ pub fn update(stream: u32, more: u32) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_broken_frame_gets_the_error_that_the_rfc_names() {
-    let doors = Doors::open().await;
-    let mut ordinary = doors.ordinary().await;
+    let server = FullServer::open().await;
+    let mut ordinary = server.ordinary().await;
     let mut wrong = Vec::new();
-    for way in WAYS {
+    for transport in HTTP2_TRANSPORTS {
         for (name, sent, wanted) in rows() {
-            let mut frames = doors.frames(way).await;
+            let mut frames = server.frames(transport).await;
             frames.send(&sent.concat()).await;
             let outcome = frames.outcome(1).await;
             if !wanted.contains(&outcome) {
-                wrong.push(format!("{name} over {way:?}: {outcome:?}, not {wanted:?}"));
+                wrong.push(format!(
+                    "{name} over {transport:?}: {outcome:?}, not {wanted:?}"
+                ));
             }
         }
         if let Err(trouble) = ordinary.served().await {
-            wrong.push(format!("over {way:?}: {trouble}"));
+            wrong.push(format!("over {transport:?}: {trouble}"));
         }
     }
     // Bytes that are no connection preface, on a listener with HTTP/2.
@@ -72,7 +74,7 @@ async fn each_broken_frame_gets_the_error_that_the_rfc_names() {
         b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
         b"PRI * HTTP/1.1\r\n\r\n",
     ] {
-        let mut client = Client::connect(doors.h2c()).await;
+        let mut client = Client::connect(server.h2c()).await;
         client.send(bytes).await;
         client.half_close().await;
         let said = client.rest().await;
@@ -101,14 +103,14 @@ async fn flood(frames: &mut Frames, piece: &[u8], times: usize) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
-    let doors = Doors::open().await;
-    let mut ordinary = doors.ordinary().await;
+    let server = FullServer::open().await;
+    let mut ordinary = server.ordinary().await;
     ordinary.served().await.expect("before");
-    let (memory, descriptors) = (doors.running.memory(), doors.descriptors());
+    let (memory, descriptors) = (server.running.memory(), server.descriptors());
     let mut wrong = Vec::new();
-    for way in WAYS {
+    for transport in HTTP2_TRANSPORTS {
         // Endless heads: one that no frame ends, and one that is too long.
-        let mut frames = doors.frames(way).await;
+        let mut frames = server.frames(transport).await;
         let field = block(&fields(&[("a", &"x".repeat(4_000))]));
         frames
             .send(&frame(HEADERS, END_STREAM, 1, &head("/shelf")))
@@ -121,9 +123,9 @@ async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
                 | Outcome::Closed
                 | Outcome::Status(431)
         ) {
-            wrong.push(format!("an endless head over {way:?}: {outcome:?}"));
+            wrong.push(format!("an endless head over {transport:?}: {outcome:?}"));
         }
-        let mut frames = doors.frames(way).await;
+        let mut frames = server.frames(transport).await;
         frames
             .send(&frame(HEADERS, END_STREAM, 1, &head("/shelf")))
             .await;
@@ -134,9 +136,11 @@ async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
             Outcome::GoAway(ENHANCE_YOUR_CALM | COMPRESSION_ERROR | PROTOCOL_ERROR)
                 | Outcome::Closed
         ) {
-            wrong.push(format!("empty continuations over {way:?}: {outcome:?}"));
+            wrong.push(format!(
+                "empty continuations over {transport:?}: {outcome:?}"
+            ));
         }
-        let mut frames = doors.frames(way).await;
+        let mut frames = server.frames(transport).await;
         let field = block(&fields(&[("a", &"x".repeat(16_000))]));
         let long = [
             frame(HEADERS, END_STREAM, 1, &head("/shelf")),
@@ -147,11 +151,11 @@ async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
         let outcome = frames.outcome(1).await;
         if outcome != Outcome::Status(431) {
             wrong.push(format!(
-                "a list of 80 kB over {way:?}: {outcome:?}, not 431"
+                "a list of 80 kB over {transport:?}: {outcome:?}, not 431"
             ));
         }
         // Small input with a large effect: a long field in the table, used many times.
-        let mut frames = doors.frames(way).await;
+        let mut frames = server.frames(transport).await;
         let mut bomb = head("/shelf");
         bomb.extend([0x40, 1, b'a', 127, 0x81, 0x1e]);
         bomb.extend(b"x".repeat(4_000));
@@ -163,11 +167,11 @@ async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
         let calm = Outcome::GoAway(ENHANCE_YOUR_CALM);
         if outcome != Outcome::Status(431) && outcome != calm {
             wrong.push(format!(
-                "48 MB out of 16 kB over {way:?}: {outcome:?}, not 431"
+                "48 MB out of 16 kB over {transport:?}: {outcome:?}, not 431"
             ));
         }
         // Streams that are opened and reset at once.
-        let mut frames = doors.frames(way).await;
+        let mut frames = server.frames(transport).await;
         let mut stream = 1;
         let mut gone = false;
         while stream < 20_000 && !gone {
@@ -183,7 +187,7 @@ async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
             outcome,
             Outcome::GoAway(ENHANCE_YOUR_CALM) | Outcome::Closed
         ) {
-            wrong.push(format!("rapid resets over {way:?}: {outcome:?}"));
+            wrong.push(format!("rapid resets over {transport:?}: {outcome:?}"));
         }
         // Frames that need an answer, from a client that reads nothing.
         let ping = frame(PING, 0, 0, &[7; 8]).repeat(100);
@@ -198,7 +202,7 @@ async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
             ("priorities", Vec::new(), priorities),
             ("updates of one byte", Vec::new(), tiny),
         ] {
-            let mut frames = doors.frames(way).await;
+            let mut frames = server.frames(transport).await;
             frames.send(&first).await;
             let flooding = tokio::time::timeout(
                 std::time::Duration::from_secs(3),
@@ -208,7 +212,9 @@ async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
             // store it.
             let ended = flooding.await;
             if let Err(trouble) = ordinary.served().await {
-                wrong.push(format!("beside {name} over {way:?} ({ended:?}): {trouble}"));
+                wrong.push(format!(
+                    "beside {name} over {transport:?} ({ended:?}): {trouble}"
+                ));
             }
         }
     }
@@ -218,14 +224,14 @@ async fn floods_cost_neither_memory_nor_ordinary_clients_anything() {
         wrong.len(),
         wrong.join("\n")
     );
-    let after = doors.running.memory();
+    let after = server.running.memory();
     assert!(
         after < memory + 64 * 1024,
         "{memory} kB before, {after} kB now"
     );
     eventually("the connections end with their clients", || {
         // Some requests to the site may wait for the next one.
-        (doors.descriptors() < descriptors + 40).then_some(())
+        (server.descriptors() < descriptors + 40).then_some(())
     })
     .await;
     ordinary.served().await.expect("after");

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::doors::{Doors, WAYS};
+use super::full_server::{FullServer, HTTP2_TRANSPORTS};
 use super::support::client::Client;
 use super::support::frames::{block, fields, frame, Frames, Outcome};
 use super::support::frames::{ACK, DATA, END_HEADERS, HEADERS, SETTINGS, WINDOW_UPDATE};
@@ -37,21 +37,21 @@ fn head(path: &str) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_stops_in_mid_upload_gets_the_answer_that_came_early() {
-    let doors = Doors::between(refusing().await, refusing().await, "").await;
+    let server = FullServer::with_upstreams(refusing().await, refusing().await, "").await;
     // More than Hedgerow holds before the first byte leaves, and long before the end.
     let body = batch(3_000, 1_000);
     let mut wrong = Vec::new();
     for path in PATHS {
-        for way in WAYS {
-            let mut frames = doors.frames(way).await;
+        for transport in HTTP2_TRANSPORTS {
+            let mut frames = server.frames(transport).await;
             frames.send(&head(path)).await;
             let mut upload = Upload::new(&body.as_bytes()[..2_000_000]);
             let outcome = upload.send(&mut frames).await;
             if outcome != Outcome::Status(503) {
-                wrong.push(format!("{path} over {way:?}: {outcome:?}"));
+                wrong.push(format!("{path} over {transport:?}: {outcome:?}"));
             }
         }
-        let mut client = Client::connect(doors.plain()).await;
+        let mut client = Client::connect(server.plain()).await;
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
             body.len()
@@ -121,10 +121,10 @@ impl<'a> Upload<'a> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ordinary_http2_client_reads_the_early_answer_and_goes_on() {
-    let doors = Doors::between(refusing().await, refusing().await, "").await;
+    let server = FullServer::with_upstreams(refusing().await, refusing().await, "").await;
     let body = batch(3_000, 1_000);
     for path in PATHS {
-        let mut client = h2::Client::connect(doors.h2c()).await;
+        let mut client = h2::Client::connect(server.h2c()).await;
         let (answer, mut sending) = client.post(path, &[]).await;
         let mut rest = Bytes::copy_from_slice(&body.as_bytes()[..2_000_000]);
         let answer = h2::answer(answer);

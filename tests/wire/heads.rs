@@ -1,6 +1,6 @@
 //! HTTP/2 requests that break RFC 9113, on each kind of route, with and without TLS.
 
-use super::doors::{Doors, ROUTES, WAYS};
+use super::full_server::{FullServer, HTTP2_TRANSPORTS, ROUTES};
 use super::support::frames::{block, fields, frame, Fields, Frames, Outcome};
 use super::support::frames::{DATA, END_HEADERS, END_STREAM, HEADERS};
 use super::support::recorder::Recorder;
@@ -408,22 +408,22 @@ pub fn smuggled(servers: &[&Recorder]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_malformed_http2_request_gets_the_answer_that_the_rfc_names_on_every_kind_of_route() {
-    let doors = Doors::open().await;
-    let mut ordinary = doors.ordinary().await;
+    let server = FullServer::open().await;
+    let mut ordinary = server.ordinary().await;
     let mut wrong = Vec::new();
-    for way in WAYS {
+    for transport in HTTP2_TRANSPORTS {
         for (path, method) in ROUTES {
             for case in cases(method, path) {
-                let mut frames = doors.frames(way).await;
-                let found = trouble(&mut frames, path, method, &case, &|| doors.reached()).await;
-                wrong.extend(found.map(|found| format!("over {way:?}: {found}")));
+                let mut frames = server.frames(transport).await;
+                let found = trouble(&mut frames, path, method, &case, &|| server.reached()).await;
+                wrong.extend(found.map(|found| format!("over {transport:?}: {found}")));
             }
             if let Err(trouble) = ordinary.served().await {
-                wrong.push(format!("beside {path} over {way:?}: {trouble}"));
+                wrong.push(format!("beside {path} over {transport:?}: {trouble}"));
             }
         }
     }
-    wrong.extend(smuggled(&[&doors.posthog, &doors.site]));
+    wrong.extend(smuggled(&[&server.posthog, &server.site]));
     assert!(
         wrong.is_empty(),
         "{} of them:\n{}",

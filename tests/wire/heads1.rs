@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::doors::{Doors, ROUTES};
+use super::full_server::{FullServer, ROUTES};
 use super::support::client::Client;
 use super::support::track;
 
@@ -382,13 +382,13 @@ pub async fn trouble(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_malformed_http1_request_gets_the_answer_that_the_rfc_names_on_every_kind_of_route() {
-    let doors = Doors::open().await;
-    let mut ordinary = doors.ordinary().await;
+    let server = FullServer::open().await;
+    let mut ordinary = server.ordinary().await;
     let mut wrong = Vec::new();
     for (path, method) in ROUTES {
         for case in cases(method, path) {
-            let reached = || doors.reached();
-            let found = trouble(doors.plain(), path, &case, SentAhead::Answered, &reached);
+            let reached = || server.reached();
+            let found = trouble(server.plain(), path, &case, SentAhead::Answered, &reached);
             wrong.extend(found.await);
         }
         if let Err(trouble) = ordinary.served().await {
@@ -466,18 +466,18 @@ pub async fn chunk_trouble(
 /// Bodies with malformed chunks: never taken for whole, and no bytes after them become a request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_chunks_end_their_connection_on_every_kind_of_route() {
-    let doors = Doors::open().await;
-    let mut ordinary = doors.ordinary().await;
+    let server = FullServer::open().await;
+    let mut ordinary = server.ordinary().await;
     let mut wrong = Vec::new();
     for (path, _) in ROUTES.into_iter().filter(|(_, method)| *method == "POST") {
         for row in broken_chunks() {
-            wrong.extend(chunk_trouble(doors.plain(), path, &row).await);
+            wrong.extend(chunk_trouble(server.plain(), path, &row).await);
         }
         if let Err(trouble) = ordinary.served().await {
             wrong.push(format!("beside {path}: {trouble}"));
         }
     }
-    let all = [doors.posthog.seen(), doors.site.seen()].concat();
+    let all = [server.posthog.seen(), server.site.seen()].concat();
     if all.iter().any(|seen| seen.head.contains("/hidden")) {
         wrong.push("what stood behind a body was taken for a request".to_owned());
     }

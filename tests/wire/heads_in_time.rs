@@ -1,7 +1,7 @@
 //! Heads that never end, over both HTTP versions: the whole head has one time limit.
 
 use super::connections::get;
-use super::doors::{Doors, Way, WAYS};
+use super::full_server::{FullServer, Http2Transport, HTTP2_TRANSPORTS};
 use super::support::client::Client;
 use super::support::frames::{block, fields, frame};
 use super::support::frames::{CONTINUATION, END_STREAM, HEADERS, PING};
@@ -15,8 +15,8 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(45);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_does_not_end_takes_no_longer_than_its_time_over_both_versions() {
     let posthog = Recorder::start().await;
-    let doors = Doors::before(posthog, "limits: {head_timeout: 1s}\n").await;
-    let mut ordinary = doors.ordinary().await;
+    let server = FullServer::with_posthog(posthog, "limits: {head_timeout: 1s}\n").await;
+    let mut ordinary = server.ordinary().await;
     let mut wrong = Vec::new();
     // Before the protocol is known, and where only one is possible.
     for (name, bytes) in [
@@ -26,7 +26,7 @@ async fn a_head_that_does_not_end_takes_no_longer_than_its_time_over_both_versio
         ("a greeting alone", PREFACE),
         ("half a head", b"GET /shelf HTTP/1.1\r\nHost: a"),
     ] {
-        let mut client = Client::connect(doors.h2c()).await;
+        let mut client = Client::connect(server.h2c()).await;
         client.send(bytes).await;
         if tokio::time::timeout(PATIENCE, client.rest()).await.is_err() {
             wrong.push(format!("{name} stays"));
@@ -35,7 +35,7 @@ async fn a_head_that_does_not_end_takes_no_longer_than_its_time_over_both_versio
     let head = get(1, "/shelf");
     let begun = frame(HEADERS, END_STREAM, 1, &head[9..]);
     let field = block(&fields(&[("a", "b")]));
-    for way in WAYS {
+    for transport in HTTP2_TRANSPORTS {
         for (name, bytes) in [
             ("a byte of a frame", head[..1].to_vec()),
             ("half the head of a frame", head[..5].to_vec()),
@@ -46,15 +46,15 @@ async fn a_head_that_does_not_end_takes_no_longer_than_its_time_over_both_versio
                 [&begun[..], &frame(CONTINUATION, 0, 1, &field)[..10]].concat(),
             ),
         ] {
-            let mut frames = doors.frames(way).await;
+            let mut frames = server.frames(transport).await;
             frames.send(&bytes).await;
             if tokio::time::timeout(PATIENCE, frames.ends()).await != Ok(true) {
-                wrong.push(format!("{name} over {way:?} stays"));
+                wrong.push(format!("{name} over {transport:?} stays"));
             }
         }
     }
     // A head that comes byte by byte has the same limit; complete frames between do not extend it.
-    let mut frames = doors.frames(Way::H2c).await;
+    let mut frames = server.frames(Http2Transport::H2c).await;
     let pings = frame(PING, 0, 0, &[7; 8]);
     let start = std::time::Instant::now();
     while start.elapsed() < std::time::Duration::from_secs(2) {

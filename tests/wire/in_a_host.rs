@@ -13,7 +13,7 @@ use existing_proxy::Shop;
 use hedgerow::Hedgerow;
 use pingora::protocols::ALPN;
 
-use super::doors::{write_library, Way, ROUTES, WAYS};
+use super::full_server::{write_library, Http2Transport, HTTP2_TRANSPORTS, ROUTES};
 use super::support::client::{post, Client};
 use super::support::frames::Frames;
 use super::support::proxy::{app, config, Proxy, Speaks};
@@ -38,7 +38,7 @@ struct Host {
 
 impl Host {
     /// The same proxy with listeners without TLS or with it. The clients get addresses without TLS in both cases.
-    async fn open(way: Way) -> Self {
+    async fn open(transport: Http2Transport) -> Self {
         let posthog = Recorder::start().await;
         let site = Recorder::that(|_| Act::Answer(response("200 OK", "", "page"))).await;
         let library = tempfile::tempdir().expect("a folder");
@@ -59,15 +59,15 @@ impl Host {
             hedgerow: hedgerow.clone(),
         };
         let mut running: Vec<Box<dyn Any + Send + Sync>> = vec![Box::new(library)];
-        let (one, two) = match way {
-            Way::H2c => {
+        let (one, two) = match transport {
+            Http2Transport::H2c => {
                 let one = Proxy::around(hedgerow.clone(), shop(), Speaks::Http1).await;
                 let two = Proxy::around(hedgerow.clone(), shop(), Speaks::Both).await;
                 let addresses = (one.address, two.address);
                 running.extend([Box::new(one) as _, Box::new(two) as _]);
                 addresses
             }
-            Way::Tls => {
+            Http2Transport::Tls => {
                 let certificates = Certificates::new(&["localhost"]);
                 let server = app(shop(), Speaks::Http1);
                 let secure = Secure::start(server, &certificates, AlpnOffer::Both).await;
@@ -124,16 +124,16 @@ fn ours() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_table_holds_in_a_proxy_that_is_not_ours() {
-    every_table_holds(Way::H2c).await;
+    every_table_holds(Http2Transport::H2c).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_table_holds_in_a_proxy_that_is_not_ours_over_tls() {
-    every_table_holds(Way::Tls).await;
+    every_table_holds(Http2Transport::Tls).await;
 }
 
-async fn every_table_holds(way: Way) {
-    let host = Host::open(way).await;
+async fn every_table_holds(transport: Http2Transport) {
+    let host = Host::open(transport).await;
     let mut one = Client::connect(host.one).await;
     let mut two = h2::Client::connect(host.two).await;
     let mut wrong = Vec::new();
@@ -195,13 +195,13 @@ async fn every_table_holds(way: Way) {
 /// What the framework lets through is one request, and nothing behind it is another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_framework_mends_itself_is_one_request_in_a_proxy_that_is_not_ours() {
-    for way in WAYS {
-        what_the_framework_mends_is_one_request(way).await;
+    for transport in HTTP2_TRANSPORTS {
+        what_the_framework_mends_is_one_request(transport).await;
     }
 }
 
-async fn what_the_framework_mends_is_one_request(way: Way) {
-    let host = Host::open(way).await;
+async fn what_the_framework_mends_is_one_request(transport: Http2Transport) {
+    let host = Host::open(transport).await;
     let mut wrong = Vec::new();
     for (path, method) in ours() {
         let cases = heads1::cases(method, path).into_iter();
@@ -234,17 +234,17 @@ async fn what_the_framework_mends_is_one_request(way: Way) {
 /// A path that is ours for one reader and the host's for another goes to neither.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_that_two_servers_read_differently_is_neither_taken_nor_passed_on() {
-    for way in WAYS {
-        a_doubtful_path_is_neither_taken_nor_passed_on(way).await;
+    for transport in HTTP2_TRANSPORTS {
+        a_doubtful_path_is_neither_taken_nor_passed_on(transport).await;
     }
 }
 
-async fn a_doubtful_path_is_neither_taken_nor_passed_on(way: Way) {
-    let host = Host::open(way).await;
+async fn a_doubtful_path_is_neither_taken_nor_passed_on(transport: Http2Transport) {
+    let host = Host::open(transport).await;
     let mut wrong = Vec::new();
     let dots = ["/ph", "/hr"].into_iter().flat_map(|prefix| {
         DOTS.iter()
-            .map(move |way| format!("{prefix}{way}"))
+            .map(move |dots| format!("{prefix}{dots}"))
             .collect::<Vec<_>>()
     });
     let doubtful = [

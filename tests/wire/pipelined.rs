@@ -1,6 +1,6 @@
 //! Requests that a client sends before it has read the answer to the one before (RFC 9112, 9.3.2).
 
-use super::doors::Doors;
+use super::full_server::FullServer;
 use super::support::client::{chunk, post, Client};
 use super::support::recorder::{response, Act, Recorder};
 use super::support::track;
@@ -35,7 +35,7 @@ async fn what_a_client_sends_ahead_is_answered_in_its_turn_on_every_kind_of_rout
         ))
     })
     .await;
-    let doors = Doors::between(Recorder::start().await, site, "").await;
+    let server = FullServer::with_upstreams(Recorder::start().await, site, "").await;
     let mut wrong = Vec::new();
     // Bodies that come with their head, and bodies that come later.
     for size in [0, 300, 5_000, 70_000] {
@@ -66,7 +66,7 @@ async fn what_a_client_sends_ahead_is_answered_in_its_turn_on_every_kind_of_rout
             ("in pieces", 1_371),
             ("by bytes", 61),
         ] {
-            let mut client = Client::connect(doors.plain()).await;
+            let mut client = Client::connect(server.plain()).await;
             for piece in whole.chunks(pieces) {
                 client.send(piece).await;
             }
@@ -99,13 +99,13 @@ async fn what_a_client_sends_ahead_is_answered_in_its_turn_on_every_kind_of_rout
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_ends_its_connection_says_so() {
-    let doors = Doors::open().await;
+    let server = FullServer::open().await;
     let broken =
         b"POST /hr/v1/track HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n";
     let refused = b"GET /../x HTTP/1.1\r\nHost: a\r\n\r\n";
     let closing = b"GET /shelf HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     for first in [&broken[..], refused, closing] {
-        let mut client = Client::connect(doors.plain()).await;
+        let mut client = Client::connect(server.plain()).await;
         client.send(&[first, &get("/shelf")].concat()).await;
         let answer = client.next().await.expect("an answer");
         assert_eq!(answer.header("connection"), "close", "{answer:?}");
@@ -115,10 +115,10 @@ async fn an_answer_that_ends_its_connection_says_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_hangs_up_behind_its_request_is_answered_and_half_a_request_is_not_served() {
-    let doors = Doors::open().await;
+    let server = FullServer::open().await;
     let event = track("half", 300);
     for first in [get("/shelf"), post("/hr/v1/track", "", event.as_bytes())] {
-        let mut client = Client::connect(doors.plain()).await;
+        let mut client = Client::connect(server.plain()).await;
         client.send(&first).await;
         client.send(b"GET /never HTTP/1.1\r\nHo").await;
         assert_eq!(client.next().await.map(|answer| answer.status), Some(200));
@@ -126,7 +126,7 @@ async fn a_client_that_hangs_up_behind_its_request_is_answered_and_half_a_reques
         let status = client.next().await.map(|answer| answer.status);
         assert!(matches!(status, None | Some(400)), "{status:?}");
     }
-    let paths: Vec<String> = doors
+    let paths: Vec<String> = server
         .site
         .seen()
         .into_iter()

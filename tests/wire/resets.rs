@@ -2,7 +2,7 @@
 //! each has begun work behind the server.
 
 use super::connections::{begun, update};
-use super::doors::{Doors, WAYS};
+use super::full_server::{FullServer, HTTP2_TRANSPORTS};
 use super::support::frames::{block, fields, frame, Frames};
 use super::support::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, PRIORITY};
 
@@ -70,22 +70,22 @@ async fn until_it_ends(frames: &mut Frames, kind: BrokenStream) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_makes_the_server_reset_its_streams_loses_its_connection() {
-    let doors = Doors::open().await;
-    let mut ordinary = doors.ordinary().await;
+    let server = FullServer::open().await;
+    let mut ordinary = server.ordinary().await;
     ordinary.served().await.expect("before");
-    let memory = doors.running.memory();
+    let memory = server.running.memory();
     let mut wrong = Vec::new();
-    for way in WAYS {
+    for transport in HTTP2_TRANSPORTS {
         for (name, kind) in KINDS {
-            let mut frames = doors.frames(way).await;
+            let mut frames = server.frames(transport).await;
             until_it_ends(&mut frames, kind).await;
             if let Err(trouble) = ordinary.served().await {
-                wrong.push(format!("beside {name} over {way:?}: {trouble}"));
+                wrong.push(format!("beside {name} over {transport:?}: {trouble}"));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let after = doors.running.memory();
+    let after = server.running.memory();
     assert!(
         after < memory + 64 * 1024,
         "{memory} kB before, {after} kB now"

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hedgerow::Hedgerow;
 
-use super::doors::{Doors, WAYS};
+use super::full_server::{FullServer, HTTP2_TRANSPORTS};
 use super::support::client::Client;
 use super::support::frames::{block, fields, frame, Frames, Outcome};
 use super::support::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, SETTINGS};
@@ -83,13 +83,13 @@ async fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_windows_that_never_open_hold_little_and_stop_no_other_client() {
-    let doors = Doors::between(Recorder::start().await, large_site().await, "").await;
-    let mut ordinary = doors.ordinary().await;
+    let server = FullServer::with_upstreams(Recorder::start().await, large_site().await, "").await;
+    let mut ordinary = server.ordinary().await;
     ordinary.served().await.expect("before");
-    let before = doors.running.memory();
+    let before = server.running.memory();
     let mut held = Vec::new();
-    for way in WAYS {
-        let mut frames = doors.frames(way).await;
+    for transport in HTTP2_TRANSPORTS {
+        let mut frames = server.frames(transport).await;
         frames.send(&window(0)).await;
         for number in 0..50 {
             frames
@@ -108,15 +108,15 @@ async fn a_hundred_windows_that_never_open_hold_little_and_stop_no_other_client(
         .await
         .expect("beside windows that are shut");
     // The site has sixteen megabytes for each of a hundred streams.
-    let after = doors.running.memory();
+    let after = server.running.memory();
     assert!(
         after < before + 128 * 1024,
         "{before} kB before, {after} kB now"
     );
-    let descriptors = doors.descriptors();
+    let descriptors = server.descriptors();
     drop(held);
     eventually("the sites' connections end with their clients", || {
-        (doors.descriptors() + 90 < descriptors).then_some(())
+        (server.descriptors() + 90 < descriptors).then_some(())
     })
     .await;
     ordinary.served().await.expect("after");
@@ -124,9 +124,9 @@ async fn a_hundred_windows_that_never_open_hold_little_and_stop_no_other_client(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_above_the_limit_are_refused_alone() {
-    let doors = Doors::open().await;
-    for way in WAYS {
-        let mut frames = doors.frames(way).await;
+    let server = FullServer::open().await;
+    for transport in HTTP2_TRANSPORTS {
+        let mut frames = server.frames(transport).await;
         let mut limit = None;
         while limit.is_none() {
             let greeting = frames.next().await.expect("settings");
@@ -150,33 +150,37 @@ async fn streams_above_the_limit_are_refused_alone() {
         assert_eq!(
             frames.outcome(above).await,
             Outcome::Reset(REFUSED_STREAM),
-            "{way:?}"
+            "{transport:?}"
         );
         // The streams within the limit continue.
         let event = b"{\"userId\":\"u\",\"event\":\"E\"}";
         frames.send(&frame(DATA, END_STREAM, 1, event)).await;
-        assert_eq!(frames.outcome(1).await, Outcome::Status(200), "{way:?}");
+        assert_eq!(
+            frames.outcome(1).await,
+            Outcome::Status(200),
+            "{transport:?}"
+        );
         frames
             .send(&request("GET", "/page", END_STREAM, above + 2))
             .await;
         assert_eq!(
             frames.outcome(above + 2).await,
             Outcome::Status(200),
-            "{way:?}"
+            "{transport:?}"
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_that_is_reset_is_never_taken_for_a_whole_one() {
-    let doors = Doors::open().await;
-    let mut ordinary = doors.ordinary().await;
+    let server = FullServer::open().await;
+    let mut ordinary = server.ordinary().await;
     let body = batch(60, 1_000);
     let piece = &body.as_bytes()[..16_000];
-    for way in WAYS {
+    for transport in HTTP2_TRANSPORTS {
         for path in ["/hr/v1/b", "/ph/e/", "/shelf"] {
-            let mut frames = doors.frames(way).await;
-            let (posthog, site) = (doors.posthog.seen().len(), doors.site.seen().len());
+            let mut frames = server.frames(transport).await;
+            let (posthog, site) = (server.posthog.seen().len(), server.site.seen().len());
             frames.send(&request("POST", path, 0, 1)).await;
             frames.send(&frame(DATA, 0, 1, piece)).await;
             frames.send(&frame(DATA, 0, 1, piece)).await;
@@ -186,14 +190,14 @@ async fn an_upload_that_is_reset_is_never_taken_for_a_whole_one() {
             assert_eq!(frames.outcome(3).await, Outcome::Status(200), "{path}");
             ordinary.served().await.expect("beside it");
             let all = [
-                doors.posthog.seen().split_off(posthog),
-                doors.site.seen().split_off(site),
+                server.posthog.seen().split_off(posthog),
+                server.site.seen().split_off(site),
             ];
             let whole = all
                 .concat()
                 .into_iter()
                 .filter(|seen| seen.complete && seen.body.len() > 10_000);
-            assert_eq!(whole.count(), 0, "{path} over {way:?}");
+            assert_eq!(whole.count(), 0, "{path} over {transport:?}");
         }
     }
 }

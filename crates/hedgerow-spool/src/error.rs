@@ -44,7 +44,10 @@ pub enum SpoolError {
     },
     /// This version does not know the spool's format. Or the format is an older one, which a command must
     /// not convert while a proxy uses the spool.
-    #[error("the spool has format {found}, this version knows {known}")]
+    #[error(
+        "the spool has format {found}, but this version of Hedgerow uses format {known}: use the \
+         version that wrote the spool"
+    )]
     Format {
         /// The format found.
         found: i64,
@@ -67,8 +70,8 @@ pub enum SpoolError {
     Away(String),
     /// Some events are larger than a message of the distributed log may be. The other events are durable.
     #[error(
-        "{events} of {of} events are larger than {largest} bytes, the limit of the distributed \
-         spool by its servers' `max_payload`"
+        "{events} of {of} events are larger than {largest} bytes, the largest message that the \
+         NATS servers of the spool accept (`max_payload`)"
     )]
     TooLarge {
         /// The number of refused events.

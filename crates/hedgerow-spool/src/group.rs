@@ -76,19 +76,19 @@ struct GroupDraft {
     places: Vec<usize>,
     bytes: usize,
     people: HashSet<u64>,
-    told: ToldAddress,
+    told: SentAddress,
 }
 
 /// The client address that PostHog gets.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum ToldAddress {
+enum SentAddress {
     /// No event depends on it.
     #[default]
     Any,
     Exactly(Option<IpAddr>),
 }
 
-impl ToldAddress {
+impl SentAddress {
     /// Returns the value that fits this request as well, or `None` if no value fits both.
     fn and(self, info: &RequestInfo) -> Option<Self> {
         match (self, info.bearing.address) {
@@ -153,8 +153,8 @@ impl<T> Queue<T> {
         Some(Group {
             requests,
             client: match told {
-                ToldAddress::Any => None,
-                ToldAddress::Exactly(client) => client,
+                SentAddress::Any => None,
+                SentAddress::Exactly(client) => client,
             },
             people: people.into_iter().collect(),
         })

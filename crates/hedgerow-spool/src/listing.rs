@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use crate::event::{labels, Labels};
+use crate::event::{labels, EventLabels};
 use crate::store::DeadLetter;
 
 /// The content of a spool, without the text of the events.
@@ -23,7 +23,7 @@ pub(super) struct Listing {
 pub(super) struct WaitingRow {
     pub project: String,
     #[serde(flatten)]
-    pub amount: Amount,
+    pub amount: ListedCount,
     /// The first arrival of the oldest, if known.
     pub oldest: Option<String>,
 }
@@ -33,7 +33,7 @@ pub(super) struct WaitingRow {
 #[serde(untagged)]
 // A build with only one kind of spool uses only one of these variants.
 #[allow(dead_code)]
-pub(super) enum Amount {
+pub(super) enum ListedCount {
     Events {
         events: u64,
         bytes: u64,
@@ -59,7 +59,7 @@ pub(super) struct DeadRow {
 impl From<DeadLetter> for DeadRow {
     fn from(letter: DeadLetter) -> Self {
         let (event, uuid) = match labels(&letter.body) {
-            Some(Labels { event, uuid }) => (Some(event), Some(uuid)),
+            Some(EventLabels { event, uuid }) => (Some(event), Some(uuid)),
             None => (None, None),
         };
         Self {
@@ -90,8 +90,10 @@ impl Listing {
             let project = printable(&row.project);
             let oldest = row.oldest.as_deref().unwrap_or("-");
             let (amount, size) = match row.amount {
-                Amount::Events { events, bytes } => (format!("{events} events"), size(bytes)),
-                Amount::Messages { messages } => (format!("{messages} messages"), "-".to_owned()),
+                ListedCount::Events { events, bytes } => (format!("{events} events"), size(bytes)),
+                ListedCount::Messages { messages } => {
+                    (format!("{messages} messages"), "-".to_owned())
+                }
             };
             writeln!(out, "waiting\t{project}\t{amount}\t{size}\toldest {oldest}")?;
         }

@@ -28,7 +28,7 @@ const EVERYTHING: &str = include_str!("everything.yaml");
 /// Returns the schema (draft 2020-12).
 pub fn json_schema() -> Value {
     let seen = seen();
-    let meanings = meanings();
+    let descriptions = descriptions();
     let mut definitions = Map::new();
     let mut schema = Map::new();
     schema.insert(
@@ -37,7 +37,7 @@ pub fn json_schema() -> Value {
     );
     schema.insert("title".to_owned(), json!("Hedgerow"));
     for section in sections() {
-        let object = object(section, &seen, &meanings);
+        let object = object(section, &seen, &descriptions);
         match section.at {
             "" => schema.extend(object),
             _ => {
@@ -65,15 +65,15 @@ fn seen() -> AcceptedByPath {
     }
     let mut mistakes = Vec::new();
     SourceText::new(EVERYTHING, &root, sections(), &mut mistakes);
-    let mut reader = ConfigReader::new(&Anything, sections(), mistakes);
+    let mut reader = ConfigReader::new(&EverySource, sections(), mistakes);
     compile(&mut reader, &whole(&root));
     reader.seen.into_iter().collect()
 }
 
 /// A source in which every variable and every file exists.
-struct Anything;
+struct EverySource;
 
-impl SecretSource for Anything {
+impl SecretSource for EverySource {
     fn variable(&self, _: &str) -> Result<String, VarError> {
         Ok("phc_a_value_that_is_long_enough_for_a_secret".to_owned())
     }
@@ -103,7 +103,7 @@ fn reference(name: &str) -> Value {
 fn object(
     section: &SectionSchema,
     seen: &AcceptedByPath,
-    meanings: &Meanings<'_>,
+    descriptions: &Descriptions<'_>,
 ) -> Map<String, Value> {
     let mut properties = Map::new();
     for (key, shape) in section.keys {
@@ -112,9 +112,10 @@ fn object(
             at => format!("{at}.{key}"),
         };
         let mut value = shape.schema(&path, seen);
-        if let (Some(object), Some(meaning)) =
-            (value.as_object_mut(), meanings.get(&(section.name, *key)))
-        {
+        if let (Some(object), Some(meaning)) = (
+            value.as_object_mut(),
+            descriptions.get(&(section.name, *key)),
+        ) {
             object.insert("description".to_owned(), json!(meaning));
         }
         properties.insert((*key).to_owned(), value);
@@ -243,11 +244,11 @@ fn of_words<W: AsRef<str>>(words: &[W]) -> Value {
     json!({"enum": values})
 }
 
-type Meanings<'p> = BTreeMap<(&'p str, &'p str), String>;
+type Descriptions<'p> = BTreeMap<(&'p str, &'p str), String>;
 
 /// Returns the reference page's text about each key, by section and key: meaning, values and default.
-fn meanings() -> Meanings<'static> {
-    let mut meanings = Meanings::new();
+fn descriptions() -> Descriptions<'static> {
+    let mut descriptions = Descriptions::new();
     let mut section = "";
     for line in PAGE.lines() {
         if let Some(heading) = line.strip_prefix("## ") {
@@ -269,10 +270,10 @@ fn meanings() -> Meanings<'static> {
                     text.push_str(&format!("{space}{before}{what}."));
                 }
             }
-            meanings.insert((section, key), text);
+            descriptions.insert((section, key), text);
         }
     }
-    meanings
+    descriptions
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use crate::config::tree::{Node, NodeKind};
 
 #[test]
 fn every_key_of_every_section_has_a_meaning_and_conditions_are_of_known_keys() {
-    let meanings = meanings();
+    let descriptions = descriptions();
     let mut wrong = Vec::new();
     for section in sections() {
         let label = section.label;
         for key in section.names() {
-            if !meanings.contains_key(&(section.name, key)) {
+            if !descriptions.contains_key(&(section.name, key)) {
                 wrong.push(format!(
                     "{label}: {key} has no row in docs/configuration.md"
                 ));
@@ -62,11 +62,11 @@ impl SecretSource for NoVariable {
     }
 
     fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
-        Anything.file(path)
+        EverySource.file(path)
     }
 
     fn resolve(&self, path: &Path) -> PathBuf {
-        Anything.resolve(path)
+        EverySource.resolve(path)
     }
 }
 

@@ -4,7 +4,7 @@ import { coloured, legend, prose, sides } from '/sides.js';
 const by = (id) => document.getElementById(id);
 const KEPT = 100;
 const OUTCOMES = {
-  under_way: 'on its way', delivered: 'at PostHog', in_spool: 'in the spool', sent_again: 'given back',
+  under_way: 'on its way', delivered: 'at PostHog', in_spool: 'in the spool', sent_again: 'client retries',
   refused_by_posthog: 'refused by PostHog', dropped_here: 'refused here',
 };
 

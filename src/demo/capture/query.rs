@@ -54,10 +54,10 @@ impl Compression {
 
 impl CaptureQuery {
     pub(super) fn parse(text: Option<&str>) -> Result<Self, CaptureRefusal> {
-        let mut data = Once::default();
-        let mut compression = Once::default();
-        let mut sent_at = Once::default();
-        let mut beacon = Once::default();
+        let mut data = SingleField::default();
+        let mut compression = SingleField::default();
+        let mut sent_at = SingleField::default();
+        let mut beacon = SingleField::default();
         for (name, value) in pairs(text.unwrap_or_default()) {
             match name.as_str() {
                 "data" => data.set("data", value)?,
@@ -91,9 +91,9 @@ impl CaptureQuery {
 
 /// A field that may appear once; a second one is an error, as in serde.
 #[derive(Default)]
-struct Once(Option<String>);
+struct SingleField(Option<String>);
 
-impl Once {
+impl SingleField {
     fn set(&mut self, name: &'static str, value: String) -> Result<(), CaptureRefusal> {
         match self.0.replace(value) {
             None => Ok(()),

@@ -33,14 +33,14 @@ const TIMEOUTS: Timeouts = Timeouts {
 /// Why the library got no readable answer.
 #[derive(Debug, Error)]
 pub(super) enum ClientFailure {
-    #[error("{0} is no address of an authority")]
+    #[error("{0} is not the address of an ACME server")]
     Address(String),
     #[error("no answer from {authority}: {why}")]
     Trouble {
         authority: String,
         why: &'static str,
     },
-    #[error("{0} is larger than an answer of ACME can be")]
+    #[error("the answer of {0} is too large for an ACME server")]
     TooLarge(String),
     #[error("{authority} answered {status} without a reason")]
     Page { authority: String, status: u16 },
@@ -210,19 +210,20 @@ fn host(uri: &Uri) -> Option<Host> {
 /// Returns the error text for a directory whose certificate is not trusted with these authorities.
 fn untrusted(ca_file: Option<&CaFile>) -> &'static str {
     let Some(ca_file) = ca_file else {
-        return "its own certificate is not trusted for this name: install ca-certificates, or name a \
-                private authority in `ca_file`";
+        return "this machine does not trust its certificate for this name: install ca-certificates, or \
+                set `ca_file` to the certificate of a private authority";
     };
     let mut blocks = Pem::iter_from_buffer(&ca_file.pem).filter_map(Result::ok);
     let is_authority = |block: Pem| block.parse_x509().is_ok_and(|found| found.is_ca());
     match blocks.any(is_authority) {
         true => {
-            "its own certificate is not signed by an authority in `ca_file`, or is for another name. A \
-             server's own certificate there does not count, even if it has signed itself: name the \
-             one that has signed it"
+            "no authority in `ca_file` has signed its certificate, or the certificate is for another \
+             name. `ca_file` must contain the certificate of the authority that has signed it, and not \
+             the server's own, even if that is self-signed"
         }
         false => {
-            "`ca_file` has a server's own certificate and no authority's: name the one that has signed it"
+            "`ca_file` contains only a server's own certificate: it must contain the certificate of the \
+             authority that has signed it"
         }
     }
 }
@@ -267,12 +268,15 @@ mod tests {
         let old = pem(rcgen::IsCa::NoCa);
         let authority = pem(rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
         for (text, expected) in [
-            (&own, "has a server's own certificate and no authority's"),
-            (&old, "has a server's own certificate and no authority's"),
-            (&authority, "is not signed by an authority in `ca_file`"),
+            (&own, "contains only a server's own certificate"),
+            (&old, "contains only a server's own certificate"),
+            (
+                &authority,
+                "no authority in `ca_file` has signed its certificate",
+            ),
             (
                 &format!("{own}{authority}"),
-                "is not signed by an authority in `ca_file`",
+                "no authority in `ca_file` has signed its certificate",
             ),
         ] {
             let file = CaFile {

@@ -291,7 +291,11 @@ impl OrderContext<'_> {
             match authorization.status {
                 AuthorizationStatus::Valid => continue,
                 AuthorizationStatus::Pending => {}
-                _ => return Err(OrderRefusal::refused(format!("{name} may not be proven"))),
+                _ => {
+                    return Err(OrderRefusal::refused(format!(
+                        "the authority does not allow a proof for {name}"
+                    )))
+                }
             }
             let offered = |chosen: &&Challenge| {
                 let mut offered = authorization.challenges.iter();
@@ -345,7 +349,9 @@ impl OrderContext<'_> {
                     _ => "another challenge",
                 };
                 let detail = error.detail.as_deref().unwrap_or("without a reason");
-                Some(format!("{name} could not be proven by {kind}: {detail}"))
+                Some(format!(
+                    "{name} could not be verified with {kind}: {detail}"
+                ))
             });
             reasons.extend(failed);
         }

@@ -150,7 +150,7 @@ impl CertificateTask {
         let wire = AcmeHttpClient::new(&self.ordered.settings);
         let desk = self.order_context(&wire);
         log::info!(
-            "{name}: a certificate for {} is ordered from {}",
+            "{name}: Hedgerow orders a certificate for {} from {}",
             self.ordered.settings.domains.join(", "),
             self.ordered.settings.directory
         );
@@ -201,13 +201,13 @@ impl CertificateTask {
             many => format!("after {many} failed attempts "),
         };
         log::info!(
-            "{name}: its certificate has come {after}and is served: it ends {ends}, and \
-            Hedgerow renews it from {from}"
+            "{name}: the authority has issued the certificate {after}and Hedgerow serves it. It \
+             expires {ends}, and Hedgerow renews it from {from}"
         );
         if let Err(error) = self.ordered.storage.keep_certificate(&pem) {
             log::error!(
-                "{name}: its certificate is served, but could not be written to {}: {error}. \
-                 Hedgerow will retry",
+                "{name}: Hedgerow serves the new certificate, but could not write it to {}: \
+                 {error}. It will try again",
                 self.ordered.storage.certificate().display()
             );
             self.unsaved = Some((pem, Instant::now() + SAVED_EVERY));
@@ -233,15 +233,18 @@ impl CertificateTask {
         let serves = match self.ordered.served() {
             None => "TLS connections for it fail".to_owned(),
             Some(served) if served.validity.ends <= now as i64 => {
-                "the one that is served has ended".to_owned()
+                "the certificate in use has expired".to_owned()
             }
-            Some(served) => format!("the one that is served ends {}", date(served.validity.ends)),
+            Some(served) => format!(
+                "the certificate in use expires {}",
+                date(served.validity.ends)
+            ),
         };
         let attempt = attempts.failures.saturating_add(1);
         let kept = self.ordered.set_attempts(attempts);
         log::error!(
-            "{name}: no certificate could be ordered: {reason}. {serves}; attempt {attempt} \
-             follows in {}",
+            "{name}: no certificate could be ordered: {reason}. {serves}; Hedgerow makes \
+             attempt {attempt} in {}",
             words(pause)
         );
         if let Err(error) = kept {
@@ -278,7 +281,7 @@ impl CertificateTask {
         }
         match self.ordered.storage.keep_certificate(&pem) {
             Ok(()) => log::info!(
-                "{}: its certificate is written",
+                "{}: Hedgerow has now stored the certificate",
                 self.ordered.settings.name()
             ),
             Err(_) => self.unsaved = Some((pem, Instant::now() + SAVED_EVERY)),

@@ -32,18 +32,18 @@ pub(crate) struct Files {
 pub(crate) struct BrowserOrigin {
     host: RequestHost,
     protocol: PageProtocol,
-    kept_by: KeptBy,
+    kept_by: CacheScope,
 }
 
 /// Which caches may store the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum KeptBy {
+enum CacheScope {
     /// CDNs too: the settings depend only on the URL.
-    Anybody,
+    Public,
     /// Only the browser. Not every CDN removes an `X-Forwarded-Host` or `X-Forwarded-Proto` that a
     /// client invented. A CDN that stored such an answer would send the events of all visitors to
     /// the invented host.
-    Browser,
+    Private,
 }
 
 impl Files {
@@ -187,9 +187,9 @@ pub(crate) fn home(
     let told = told.and_then(|hosts| RequestHost::new(hosts.rsplit(',').next()?.trim()).ok());
     let asked = asked.and_then(|host| RequestHost::new(host).ok());
     let kept_by = match &told {
-        Some(told) if Some(told) != asked.as_ref() => KeptBy::Browser,
-        _ if caller.word == ProxyAgreement::Several => KeptBy::Browser,
-        _ => KeptBy::Anybody,
+        Some(told) if Some(told) != asked.as_ref() => CacheScope::Private,
+        _ if caller.word == ProxyAgreement::Several => CacheScope::Private,
+        _ => CacheScope::Public,
     };
     Some(BrowserOrigin {
         host: told.or(asked)?,
@@ -209,11 +209,11 @@ fn not_yet() -> Answer {
     reply::answer(StatusCode::SERVICE_UNAVAILABLE, headers, Bytes::new())
 }
 
-fn settings_headers(kept_by: KeptBy) -> HeaderMap {
+fn settings_headers(kept_by: CacheScope) -> HeaderMap {
     let fixed = Settings::HEADERS.iter().map(|(name, value)| {
         let name = HeaderName::from_static(name);
         let value = match kept_by {
-            KeptBy::Browser if name == header::CACHE_CONTROL => Settings::PRIVATE,
+            CacheScope::Private if name == header::CACHE_CONTROL => Settings::PRIVATE,
             _ => value,
         };
         (name, HeaderValue::from_static(value))

@@ -40,7 +40,7 @@ pub enum FetchError {
         url: String,
     },
     /// The archive did not arrive in time.
-    #[error("it did not come in time")]
+    #[error("analytics.js did not arrive in time")]
     Late,
     /// The host's answer is not the archive.
     #[error("{url} could not be fetched: it answered {status}")]
@@ -59,7 +59,7 @@ pub enum FetchError {
         source: LibraryError,
     },
     /// The archive cannot be written.
-    #[error("cannot keep {path}: {source}")]
+    #[error("cannot store {path}: {source}")]
     Keep {
         /// The file.
         path: PathBuf,
@@ -200,7 +200,8 @@ fn load(
                 let read = read.map_err(failed(kept.file()))?;
                 if read.is_none() {
                     log::warn!(
-                        "{} does not exist: pages from before the upgrade miss its chunks",
+                        "{} does not exist: pages that were loaded before the upgrade cannot load \
+                         their chunks",
                         kept.file().display()
                     );
                 }

@@ -326,8 +326,8 @@ impl<'s> Intake<'s> {
         let Some(message) = message else {
             if let Some(more) = self.long_lived.log_limit.pass("pixel", "query") {
                 log::warn!(
-                    "a pixel's message was lost: it has no query, one of more than 64 KiB, or `data` \
-                     that is not base64{more}"
+                    "a pixel's message was lost: its query is missing or larger than 64 KiB, or its \
+                     `data` is not base64{more}"
                 );
             }
             return RequestEnd {
@@ -412,8 +412,8 @@ impl<'s> Intake<'s> {
     fn report_memory(&self) {
         if let Some(more) = self.long_lived.log_limit.pass("", "memory") {
             log::warn!(
-                "requests hold {} bytes, so one got 503 and will be retried; `limits.memory` is \
-                 the limit{more}",
+                "requests hold {} bytes, which is near `limits.memory`: one request got 503, and its \
+                 client retries{more}",
                 self.long_lived.budget.held()
             );
         }

@@ -57,8 +57,8 @@ fn starts_threads() -> bool {
     let before = SAID.swap(started.is_err(), Ordering::Relaxed);
     if let (Err(error), false) = (&started, before) {
         log::warn!(
-            "the system starts no more threads ({error}; `ulimit -u`, or the limit of a container): large \
-             bodies are worked on where other requests wait for them"
+            "the system starts no more threads for this process ({error}): raise `ulimit -u`, or the limit \
+             of the container. Until then, large bodies delay other requests"
         );
     }
     started.is_ok()

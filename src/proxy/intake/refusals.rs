@@ -66,7 +66,7 @@ impl ActiveConfig {
         // `hedgerow doctor` provokes the refusal, to learn from it which server answers.
         let user_agent = head.headers.get(header::USER_AGENT);
         if doctor::is_own_request(user_agent.map(|name| name.as_bytes())) {
-            log::debug!("route {name}: `hedgerow doctor` was here, and got {status} {code}");
+            log::debug!("route {name}: a request of `hedgerow doctor` got {status} {code}");
             return;
         }
         if let Some(more) = self

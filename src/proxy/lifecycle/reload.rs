@@ -53,7 +53,7 @@ pub enum ReloadError {
     #[error("this process was not started from a configuration file")]
     NoFile,
     /// The server is shutting down.
-    #[error("this process is leaving")]
+    #[error("this process is shutting down")]
     Leaving,
     /// The system has no resources for the reload.
     #[error("{0}")]
@@ -183,8 +183,7 @@ impl Reloader {
                 let mut said = format!("generation {generation}");
                 if !kept.is_empty() {
                     let kept = kept.join(", ");
-                    let words =
-                        "changed as well: it needs a new process (`hedgerow run --upgrade`)";
+                    let words = "changed too, but needs a new process (`hedgerow run --upgrade`)";
                     log::warn!("{kept} {words}");
                     said.push_str(&format!("; {kept} {words}"));
                 }

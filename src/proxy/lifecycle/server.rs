@@ -354,7 +354,7 @@ impl ShutdownService {
         upgrade_server
             .successor_is_ready(before, undo, reload)
             .await;
-        log::info!("a successor serves now");
+        log::info!("a new process serves now; this process completes its requests and ends");
     }
 
     async fn leave(&self, stage: ShutdownStage) {

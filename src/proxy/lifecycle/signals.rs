@@ -108,7 +108,7 @@ impl IgnoredSignals {
             }
         };
         while signals.recv().await.is_some() {
-            log::warn!("{name} changes nothing: SIGHUP reads the configuration again");
+            log::warn!("Hedgerow ignores {name}. SIGHUP makes it read its configuration again");
         }
     }
 }

@@ -144,7 +144,7 @@ impl UpgradeServer {
             let came = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    log::warn!("a successor could not be served: {error}");
+                    log::warn!("`server.upgrade_socket` cannot accept a connection: {error}");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                     continue;
                 }
@@ -155,7 +155,10 @@ impl UpgradeServer {
                 Ok(Err(error)) => log::error!(
                     "the sockets were not handed over, and this process continues to serve: {error}"
                 ),
-                Err(_) => log::error!("a successor did not say in time that it is ready"),
+                Err(_) => log::error!(
+                    "the new process did not report in time that it is ready, and this process continues \
+                     to serve"
+                ),
             }
             undo();
         }
@@ -195,7 +198,7 @@ impl UpgradeServer {
             return Ok(HandOverRequest::Reload);
         }
         if said != READY {
-            return Err(io::Error::other("the successor is not Hedgerow"));
+            return Err(io::Error::other("the new process is not Hedgerow"));
         }
         before();
         stream.write_all(GO).await?;
@@ -263,7 +266,7 @@ impl UpgradeClient {
             .collect();
         let addresses = addresses.map_err(io::Error::other)?;
         if addresses.len() != sockets.len() {
-            return Err(io::Error::other("sockets were lost on the way"));
+            return Err(io::Error::other("some sockets did not arrive"));
         }
         Ok(Self {
             stream,
@@ -392,9 +395,9 @@ fn unpublished(path: &Path, process: u32) -> PathBuf {
 
 fn refuse_other(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(about) if !about.file_type().is_socket() => Err(io::Error::other(
-            "this path is something else than a socket",
-        )),
+        Ok(about) if !about.file_type().is_socket() => {
+            Err(io::Error::other("this path exists and is not a socket"))
+        }
         _ => Ok(()),
     }
 }
@@ -424,7 +427,7 @@ fn refuse_shared(folder: &Path, about: &fs::Metadata) -> io::Result<()> {
     }
     Err(io::Error::new(
         io::ErrorKind::PermissionDenied,
-        format!("others can write in the folder {}", folder.display()),
+        format!("other users can write in the folder {}", folder.display()),
     ))
 }
 

@@ -251,7 +251,7 @@ impl ConnectionLimits {
         let (counter, words) = match slow {
             SlowStep::Head => (
                 &self.slow_heads,
-                "the head of its request did not come within `limits.head_timeout`",
+                "the head of its request did not arrive within `limits.head_timeout`",
             ),
             SlowStep::Handshake => (
                 &self.slow_handshakes,
@@ -261,7 +261,7 @@ impl ConnectionLimits {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         if let Some(more) = self.log_limit.pass("connections", slow.kind()) {
-            log::warn!("a client's connection was ended: {words}{more}");
+            log::warn!("Hedgerow closed a client's connection: {words}{more}");
         }
     }
 

@@ -32,7 +32,7 @@ struct LineState {
 
 /// The omitted lines that no written line has reported.
 #[derive(Debug, PartialEq, Eq)]
-struct Overdue {
+struct UnreportedLines {
     count: u64,
     kept: Option<(Level, String)>,
 }
@@ -43,11 +43,11 @@ impl LogLimit {
     pub(crate) fn pass(&self, subject: &str, kind: &'static str) -> Option<String> {
         match self.pass_at(subject, kind, Instant::now()) {
             LinePermit::Yes(more) => Some(more),
-            LinePermit::No(LeftOutLine::First) => {
+            LinePermit::No(OmittedLine::First) => {
                 self.log_omitted_later(subject, kind);
                 None
             }
-            LinePermit::No(LeftOutLine::Another) => None,
+            LinePermit::No(OmittedLine::Another) => None,
         }
     }
 
@@ -106,8 +106,8 @@ impl LogLimit {
         if now.duration_since(line.last) < INTERVAL {
             line.suppressed += 1;
             return LinePermit::No(match line.suppressed {
-                1 => LeftOutLine::First,
-                _ => LeftOutLine::Another,
+                1 => OmittedLine::First,
+                _ => OmittedLine::Another,
             });
         }
         line.last = now;
@@ -123,17 +123,17 @@ impl LogLimit {
 #[derive(Debug, PartialEq, Eq)]
 enum LinePermit {
     Yes(String),
-    No(LeftOutLine),
+    No(OmittedLine),
 }
 
 /// Whether an omitted line is the first one since the last written line.
 #[derive(Debug, PartialEq, Eq)]
-enum LeftOutLine {
+enum OmittedLine {
     First,
     Another,
 }
 
-impl Overdue {
+impl UnreportedLines {
     fn line(self, subject: &str, kind: &str) -> (Level, String) {
         let about = match subject.is_empty() {
             true => String::new(),
@@ -154,7 +154,12 @@ impl Overdue {
 }
 
 /// Takes the omitted lines, if the interval is over and no line has reported them.
-fn overdue(lines: &LineTable, subject: &str, kind: &'static str, now: Instant) -> Option<Overdue> {
+fn overdue(
+    lines: &LineTable,
+    subject: &str,
+    kind: &'static str,
+    now: Instant,
+) -> Option<UnreportedLines> {
     let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
     let line = lines.get_mut(&(subject.to_owned(), kind))?;
     if now.saturating_duration_since(line.last) < INTERVAL {
@@ -162,7 +167,7 @@ fn overdue(lines: &LineTable, subject: &str, kind: &'static str, now: Instant) -
     }
     let kept = line.kept.take();
     let count = std::mem::take(&mut line.suppressed);
-    (count > 0).then_some(Overdue { count, kept })
+    (count > 0).then_some(UnreportedLines { count, kept })
 }
 
 #[cfg(test)]
@@ -187,8 +192,8 @@ mod tests {
         let said = || LinePermit::Yes(String::new());
         assert_eq!(log_limit.pass_at("shop", "tls", start), said());
         let left_out = |at| log_limit.pass_at("shop", "tls", at);
-        assert_eq!(left_out(start), LinePermit::No(LeftOutLine::First));
-        assert_eq!(left_out(start), LinePermit::No(LeftOutLine::Another));
+        assert_eq!(left_out(start), LinePermit::No(OmittedLine::First));
+        assert_eq!(left_out(start), LinePermit::No(OmittedLine::Another));
         assert_eq!(log_limit.pass_at("blog", "tls", start), said());
         assert_eq!(log_limit.pass_at("shop", "dns", start), said());
         let LinePermit::Yes(text) = left_out(later) else {

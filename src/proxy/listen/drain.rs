@@ -108,8 +108,8 @@ impl Drain {
                 .sum::<usize>()
         };
         log::info!(
-            "shutting down: {} connections are open, {} requests to Segment accounts in flight; \
-             at most {} s",
+            "shutting down: {} connections are open, and {} requests to Segment accounts are in \
+             flight; Hedgerow waits for them for at most {} s",
             here(),
             rest(),
             grace.as_secs()
@@ -120,8 +120,8 @@ impl Drain {
         while listeners.iter().any(|listener| !listener.is_empty()) || rest() > 0 {
             if Instant::now() >= end {
                 log::warn!(
-                    "server.grace is over: {} connections are cut, {} requests to Segment accounts \
-                     given up",
+                    "`server.grace` is over: Hedgerow closes {} connections, and drops {} requests to \
+                     Segment accounts",
                     here(),
                     rest()
                 );

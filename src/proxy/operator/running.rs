@@ -44,15 +44,15 @@ pub enum RunningError {
     #[error(transparent)]
     Build(#[from] BuildError),
     /// The system has no random bits.
-    #[error("no random bits: {0}")]
+    #[error("the system provides no random numbers: {0}")]
     Random(String),
     /// The process did not answer.
     #[error("no answer ({0}): is `admin` of the running process at this address?")]
     NoAnswer(&'static str),
     /// The process requires the token of its `admin`.
     #[error(
-        "it needs the token of its `admin`, but this file has none or another one; set it with \
-         --token env:NAME"
+        "the running process needs the token of its `admin`, but this file has none or another \
+         one; give it with --token env:NAME"
     )]
     Token,
     /// The process refuses, and gives the reason.
@@ -64,7 +64,7 @@ pub enum RunningError {
         says: String,
     },
     /// The answer is not that of this version of Hedgerow.
-    #[error("the answer there is not that of this version of Hedgerow")]
+    #[error("the answer is not from this version of Hedgerow")]
     SomethingElse,
 }
 

@@ -85,12 +85,12 @@ enum ConnectionChoice {
 /// A connection that carries a request.
 struct ActiveConnection {
     session: UpstreamSession,
-    reused: Reused,
+    reused: ConnectionReuse,
     address: SocketAddr,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reused {
+enum ConnectionReuse {
     Yes,
     No,
 }
@@ -117,10 +117,10 @@ impl Client {
         }
     }
 
-    fn count(&self, reused: Reused) {
+    fn count(&self, reused: ConnectionReuse) {
         let counter = match reused {
-            Reused::Yes => &self.reused,
-            Reused::No => &self.opened,
+            ConnectionReuse::Yes => &self.reused,
+            ConnectionReuse::No => &self.opened,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -146,7 +146,8 @@ impl Client {
                 Err(broken) => {
                     // Only this failure shows that the peer has closed a pooled connection. A timeout
                     // and an answer that is not HTTP do not.
-                    let stale = line.reused == Reused::Yes && broken.how == ExchangeFailure::Closed;
+                    let stale = line.reused == ConnectionReuse::Yes
+                        && broken.how == ExchangeFailure::Closed;
                     self.abandon(line).await;
                     if stale {
                         log::debug!("a pooled connection was stale; a new one is used");
@@ -209,10 +210,10 @@ impl Client {
             .ok_or(NoAnswerReason::Connect)?;
         if pool == ConnectionChoice::Shared {
             if let Some(session) = self.connections.idle.take(&self.to, first) {
-                self.count(Reused::Yes);
+                self.count(ConnectionReuse::Yes);
                 return Ok(ActiveConnection {
                     session: UpstreamSession::Http1(session),
-                    reused: Reused::Yes,
+                    reused: ConnectionReuse::Yes,
                     address: first,
                 });
             }
@@ -246,7 +247,11 @@ impl Client {
                         }
                         session => UpstreamSession::Http2(Box::new(session), None),
                     };
-                    let reused = if reused { Reused::Yes } else { Reused::No };
+                    let reused = if reused {
+                        ConnectionReuse::Yes
+                    } else {
+                        ConnectionReuse::No
+                    };
                     self.count(reused);
                     return Ok(ActiveConnection {
                         session,

@@ -32,7 +32,7 @@ pub(crate) struct KeepAlive {
     /// The longest time that a connection stays idle in the pool.
     most: Duration,
     /// Whether the server is known to keep idle connections for `most`.
-    vouched: Vouched,
+    idle_time_known: IdleTimeKnown,
     /// The idle time that the server has announced, minus a margin, in milliseconds.
     announced: AtomicU64,
     /// Whether the server has closed a connection before this time had passed.
@@ -40,7 +40,7 @@ pub(crate) struct KeepAlive {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Vouched {
+enum IdleTimeKnown {
     Yes,
     No,
 }
@@ -58,21 +58,21 @@ pub(crate) enum Pooling {
 impl KeepAlive {
     /// Creates the rule for a server that is known to keep idle connections for this time.
     pub(crate) fn fixed(most: Duration) -> Self {
-        Self::new(most, Vouched::Yes)
+        Self::new(most, IdleTimeKnown::Yes)
     }
 
     /// Creates the rule for a site's own server, with the idle time from the configuration, if it is set.
     pub(crate) fn of_origin(configured: Option<Duration>) -> Self {
         match configured {
-            Some(most) => Self::new(most, Vouched::Yes),
-            None => Self::new(OF_ORIGINS, Vouched::No),
+            Some(most) => Self::new(most, IdleTimeKnown::Yes),
+            None => Self::new(OF_ORIGINS, IdleTimeKnown::No),
         }
     }
 
-    fn new(most: Duration, vouched: Vouched) -> Self {
+    fn new(most: Duration, idle_time_known: IdleTimeKnown) -> Self {
         Self {
             most,
-            vouched,
+            idle_time_known,
             announced: AtomicU64::new(UNKNOWN),
             closes_early: AtomicBool::new(false),
         }
@@ -99,7 +99,7 @@ impl KeepAlive {
             UNKNOWN => None,
             millis => Some(Duration::from_millis(millis)),
         };
-        let known = announced.is_some() || self.vouched == Vouched::Yes;
+        let known = announced.is_some() || self.idle_time_known == IdleTimeKnown::Yes;
         let reliable = known && !self.closes_early.load(Ordering::Relaxed);
         let kept = announced.map_or(self.most, |announced| announced.min(self.most));
         match repeat {
@@ -186,11 +186,14 @@ mod tests {
             );
         }
         let long = Duration::from_secs(90);
-        let vouched = KeepAlive::of_origin(Some(long));
-        assert_eq!(vouched.pooling(Repeat::MayNot), Pooling::Shared(long));
-        vouched.was_closed_early();
-        assert_eq!(vouched.pooling(Repeat::MayNot), Pooling::Alone);
-        assert_eq!(vouched.pooling(Repeat::May), Pooling::Shared(long));
+        let idle_time_known = KeepAlive::of_origin(Some(long));
+        assert_eq!(
+            idle_time_known.pooling(Repeat::MayNot),
+            Pooling::Shared(long)
+        );
+        idle_time_known.was_closed_early();
+        assert_eq!(idle_time_known.pooling(Repeat::MayNot), Pooling::Alone);
+        assert_eq!(idle_time_known.pooling(Repeat::May), Pooling::Shared(long));
         let off = KeepAlive::of_origin(Some(Duration::ZERO));
         assert_eq!(off.pooling(Repeat::May), Pooling::Alone);
     }

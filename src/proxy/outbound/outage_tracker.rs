@@ -76,8 +76,8 @@ impl OutageTracker {
             return;
         };
         let line = format!(
-            "project {project}: PostHog takes events again, after {}; {failed} batches did not get \
-             through",
+            "project {project}: PostHog accepts events again, after {}; it did not accept {failed} \
+             batches in that time",
             format_duration(after)
         );
         match self.log_limit.pass(project, "recovered") {

@@ -74,7 +74,7 @@ impl AnnouncedLength {
 
 /// The body of a request that this process reads.
 pub(crate) struct IncomingBody {
-    expects: Expects,
+    expects: Expectation,
     deadline: Instant,
     tempo: BodyRateMeter,
     keepalive: Option<u64>,
@@ -84,7 +84,7 @@ pub(crate) struct IncomingBody {
 
 /// Whether the client waits for `100 Continue` before it sends its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expects {
+enum Expectation {
     Nothing,
     Continue,
 }
@@ -106,9 +106,9 @@ impl IncomingBody {
                 .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         Self {
             expects: if expects {
-                Expects::Continue
+                Expectation::Continue
             } else {
-                Expects::Nothing
+                Expectation::Nothing
             },
             deadline: Instant::now() + WHOLE,
             tempo: BodyRateMeter::new(limits.body_rate),
@@ -127,8 +127,8 @@ impl IncomingBody {
         &mut self,
         session: &mut Session,
     ) -> Result<Option<Bytes>, BodyInterruption> {
-        if self.expects == Expects::Continue {
-            self.expects = Expects::Nothing;
+        if self.expects == Expectation::Continue {
+            self.expects = Expectation::Nothing;
             session
                 .write_continue_response()
                 .await
@@ -167,7 +167,7 @@ impl IncomingBody {
     /// Reads and drops the rest of the body, for a limited time and up to `limit` bytes, so that a client
     /// that is still sending can read the answer.
     pub(crate) async fn discard(&mut self, session: &mut Session, limit: usize) {
-        if self.expects == Expects::Continue || session.is_body_done() {
+        if self.expects == Expectation::Continue || session.is_body_done() {
             // A client that expects `100 Continue` reads the answer before it sends its body.
             return;
         }

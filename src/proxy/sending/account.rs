@@ -298,12 +298,12 @@ impl SegmentAccount {
         }
         let (kind, reason) = match fate {
             CopyOutcome::Delivered | CopyOutcome::Withheld => return,
-            CopyOutcome::Refused => ("forward_refused", "it was refused"),
+            CopyOutcome::Refused => ("forward_refused", "Segment refused it"),
             CopyOutcome::Expired => ("forward_expired", "Segment did not accept it in time"),
             CopyOutcome::Full => ("forward_full", "too many requests wait for Segment"),
         };
         if let Some(more) = self.log_limit.pass("", kind) {
-            log::warn!("a request did not get to the Segment account: {reason}{more}");
+            log::warn!("a request was not forwarded to the Segment account: {reason}{more}");
         }
     }
 

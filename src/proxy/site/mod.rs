@@ -46,7 +46,7 @@ use answers::{not_proxied, status};
 pub use context::SiteContext;
 use context::{PageState, ServerAnswer, SiteTarget};
 use forwarding::{ask_for_path, end_by_closing, join_cookies, merge_equal_lengths, repeat};
-use reporting::ClientGot;
+use reporting::ClientAnswer;
 use site_state::RouteUpstream;
 pub(in crate::proxy) use site_state::SiteState;
 use uploads::BodySpeed;
@@ -438,8 +438,8 @@ impl ProxyHttp for Site {
         context.report(
             error,
             match begun {
-                true => ClientGot::Part,
-                false => ClientGot::Status(code),
+                true => ClientAnswer::Part,
+                false => ClientAnswer::Status(code),
             },
         );
         if begun {

@@ -391,7 +391,7 @@ fn inet(backend: &Backend) -> Option<std::net::SocketAddr> {
 }
 
 fn balancer(servers: &[Host], list: &[Arc<UpstreamHost>], health: &ServerHealthCheck) -> Balancer {
-    let found = Resolved(list.to_vec());
+    let found = ResolvedServers(list.to_vec());
     let mut balancer = LoadBalancer::from_backends(Backends::new(Box::new(found)));
     let (check, every): (Box<dyn HealthCheck + Send + Sync>, Duration) = match health {
         ServerHealthCheck::Path(path, every) => {
@@ -429,10 +429,10 @@ fn balancer(servers: &[Host], list: &[Arc<UpstreamHost>], health: &ServerHealthC
 }
 
 /// The addresses of all servers of an origin.
-struct Resolved(Vec<Arc<UpstreamHost>>);
+struct ResolvedServers(Vec<Arc<UpstreamHost>>);
 
 #[async_trait]
-impl ServiceDiscovery for Resolved {
+impl ServiceDiscovery for ResolvedServers {
     async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
         let mut backends = BTreeSet::new();
         for upstream in &self.0 {

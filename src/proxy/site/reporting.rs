@@ -20,14 +20,14 @@ use super::site_state::SiteRoute;
 
 /// The answer that the client of a failed request got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ClientGot {
+pub(super) enum ClientAnswer {
     /// This status.
     Status(u16),
     /// The beginning of the server's answer.
     Part,
 }
 
-impl std::fmt::Display for ClientGot {
+impl std::fmt::Display for ClientAnswer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Status(status) => write!(formatter, "{status}"),
@@ -63,7 +63,7 @@ impl SiteContext {
     }
 
     /// Logs why a request could not be proxied: the route and the kind of fault.
-    pub(super) fn report(&mut self, error: &Error, got: ClientGot) {
+    pub(super) fn report(&mut self, error: &Error, got: ClientAnswer) {
         let Some(route) = self.way.route().cloned() else {
             return;
         };
@@ -84,8 +84,7 @@ impl SiteContext {
         {
             let (words, servers) = (self.way.words(), self.way.servers());
             log::warn!(
-                "route {route}: {words} ({servers}) did not answer as it should: {}; the client got \
-                 {got}{more}",
+                "route {route}: {words} ({servers}) gave no valid answer: {}; the client got {got}{more}",
                 fault(error.etype())
             );
         }
@@ -101,8 +100,7 @@ impl SiteContext {
         let log_limit = &self.site_state.active.long_lived.log_limit;
         if let Some(more) = log_limit.pass(route, "route recovered") {
             log::info!(
-                "route {route}: {} answers again, after {}; {failed} requests were not answered \
-                 as they should be{more}",
+                "route {route}: {} answers again, after {}; {failed} requests failed in that time{more}",
                 self.way.words(),
                 format_duration(after)
             );
@@ -176,7 +174,7 @@ fn fault(kind: &ErrorType) -> &'static str {
             "its name cannot be looked up, because the system starts no more threads"
         }
         Custom(BROKEN_PAGE) => {
-            "a page's compressed bytes are broken, or inflate beyond all measure"
+            "a page's compressed bytes are damaged, or inflate to far more than their size"
         }
         // Set when no address is left to try.
         HTTPStatus(502) => "none of its addresses accepts a connection",

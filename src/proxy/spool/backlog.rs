@@ -355,11 +355,11 @@ impl ProjectSpool {
         let (then, result) = match error {
             // Events that can never be stored must not hold up the others of the request.
             SpoolError::TooLarge { events, of, .. } if events < of => (
-                "They are dropped; the others are stored",
+                "Hedgerow drops these events and stores the others",
                 Ok(AcceptedBy::Spool),
             ),
             SpoolError::TooLarge { .. } if self.project.mode() == DeliveryMode::Spool => {
-                ("They are refused", Err(NotSpooled::TooLarge))
+                ("Hedgerow refuses these events", Err(NotSpooled::TooLarge))
             }
             _ => (
                 "Clients are told to send again later",
@@ -448,8 +448,8 @@ impl Upstream for ReplaySender {
         }
         if let Some(more) = self.log_limit.pass(project, "dead_lettered") {
             log::error!(
-                "project {project}: PostHog refuses an event for good ({}: {}); it is a dead letter \
-                 now, and `hedgerow spool` shows it{more}",
+                "project {project}: PostHog refuses an event for good ({}: {}); the event is a dead \
+                 letter now, and `hedgerow spool ls` shows it{more}",
                 refusal.status,
                 refusal.for_log()
             );

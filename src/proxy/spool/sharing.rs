@@ -28,7 +28,8 @@ pub(crate) async fn follow_other_process(spool: &dyn SharedFolder, projects: &Sh
             }
             (true, false) => {
                 log::info!(
-                    "the other process uses the spool no more: events are sent as configured"
+                    "the other process no longer uses the spool: Hedgerow sends events as \
+                     `delivery.mode` says"
                 );
                 projects.as_configured();
                 spool.resume_leading();
@@ -60,12 +61,12 @@ pub(crate) struct SharedProjects(Mutex<ProjectModes>);
 #[derive(Default)]
 struct ProjectModes {
     configured: HashMap<String, (ProjectDelivery, DeliveryMode)>,
-    way: SpoolDetour,
+    way: SpoolRouting,
 }
 
 /// Whether all events go through the spool, because another process uses it too.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum SpoolDetour {
+enum SpoolRouting {
     #[default]
     None,
     ThroughTheSpool,
@@ -73,14 +74,14 @@ enum SpoolDetour {
 
 impl SharedProjects {
     pub(crate) fn as_configured(&self) {
-        self.set_detour(SpoolDetour::None);
+        self.set_detour(SpoolRouting::None);
     }
 
     pub(crate) fn all_through_the_spool(&self) {
-        self.set_detour(SpoolDetour::ThroughTheSpool);
+        self.set_detour(SpoolRouting::ThroughTheSpool);
     }
 
-    fn set_detour(&self, way: SpoolDetour) {
+    fn set_detour(&self, way: SpoolRouting) {
         let mut modes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         modes.way = way;
         modes.set();
@@ -102,8 +103,8 @@ impl ProjectModes {
     fn set(&self) {
         for (project, mode) in self.configured.values() {
             project.set_mode(match self.way {
-                SpoolDetour::None => *mode,
-                SpoolDetour::ThroughTheSpool => DeliveryMode::Spool,
+                SpoolRouting::None => *mode,
+                SpoolRouting::ThroughTheSpool => DeliveryMode::Spool,
             });
         }
     }

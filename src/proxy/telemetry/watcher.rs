@@ -66,9 +66,9 @@ pub struct Counts {
 #[derive(Debug)]
 pub(crate) struct EventCounters {
     events: AtomicU64,
-    left_out: Reasons,
-    refused: Reasons,
-    notices: Reasons,
+    left_out: ReasonCounts,
+    refused: ReasonCounts,
+    notices: ReasonCounts,
     busy: AtomicU64,
     session_cookies: AtomicU64,
     rewriting: DurationHistogram,
@@ -78,9 +78,9 @@ impl Default for EventCounters {
     fn default() -> Self {
         Self {
             events: AtomicU64::new(0),
-            left_out: Reasons::default(),
-            refused: Reasons::default(),
-            notices: Reasons::default(),
+            left_out: ReasonCounts::default(),
+            refused: ReasonCounts::default(),
+            notices: ReasonCounts::default(),
             busy: AtomicU64::new(0),
             session_cookies: AtomicU64::new(0),
             rewriting: DurationHistogram::of_computing(),
@@ -94,13 +94,13 @@ const CODES: usize = 32;
 /// Counts messages by the code of a reason. Counting takes no lock: each code takes a place when it
 /// is first counted, and keeps it.
 #[derive(Debug)]
-struct Reasons {
+struct ReasonCounts {
     places: [(OnceLock<&'static str>, AtomicU64); CODES],
     /// The counts of codes for which no place was left.
     others: Mutex<BTreeMap<&'static str, u64>>,
 }
 
-impl Default for Reasons {
+impl Default for ReasonCounts {
     fn default() -> Self {
         Self {
             places: std::array::from_fn(|_| (OnceLock::new(), AtomicU64::new(0))),
@@ -109,7 +109,7 @@ impl Default for Reasons {
     }
 }
 
-impl Reasons {
+impl ReasonCounts {
     fn count(&self, code: &'static str) {
         let place = self.places.iter().find(|(known, _)| {
             // If another thread sets the place first, its code is compared.
@@ -211,8 +211,8 @@ impl Watcher<'_> {
         self.counters.refused.count(fault.code());
         if let Some(more) = self.log_limit.pass(self.project, fault.code()) {
             log::error!(
-                "project {}: PostHog refuses an event for good ({}: {}); Hedgerow drops it, and \
-                 the others of its batch have arrived. The live view shows it{more}",
+                "project {}: PostHog refuses an event for good ({}: {}); Hedgerow drops it. The other \
+                 events of its batch have arrived. The live view shows the event{more}",
                 self.project,
                 refusal.status,
                 refusal.for_log()
@@ -262,8 +262,9 @@ impl Watch for Watcher<'_> {
                     && self.log_limit.first(self.project, omission.code())
                 {
                     log::warn!(
-                        "project {}: `integrations` of messages (`All: false`, or `PostHog: false`) \
-                         exclude PostHog, so Hedgerow drops these messages and their clients get 200. `mapping.integrations: ignore` would send them; this line appears once",
+                        "project {}: `integrations` of messages (`All: false`, or `PostHog: false`) exclude PostHog, \
+                         so Hedgerow drops these messages, and their clients get 200. To send such messages too, set \
+                         `mapping.integrations: ignore`. This line appears once",
                         self.project
                     );
                 }
@@ -307,7 +308,7 @@ mod tests {
 
     #[test]
     fn more_codes_than_places_are_counted_all_the_same() {
-        let reasons = Reasons::default();
+        let reasons = ReasonCounts::default();
         let codes: Vec<&'static str> = (0..CODES + 3)
             .map(|number| &*format!("code {number}").leak())
             .collect();
@@ -321,7 +322,7 @@ mod tests {
     #[test]
     fn each_code_is_counted_from_many_threads_at_once() {
         const ALL: [&str; 5] = ["a", "b", "c", "d", "e"];
-        let reasons = Reasons::default();
+        let reasons = ReasonCounts::default();
         assert!(reasons.read().is_empty());
         std::thread::scope(|scope| {
             for start in 0..4 {

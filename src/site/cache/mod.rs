@@ -8,5 +8,5 @@
 mod policy;
 mod store;
 
-pub use policy::{freshness, Freshness, Storing};
+pub use policy::{freshness, Freshness, Storability};
 pub use store::{Cache, CacheKey, CacheLookup, CachedAnswer, RequestHeaders};

@@ -14,7 +14,7 @@ const LAST_GOOD_COPY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Whether an answer may be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Storing {
+pub enum Storability {
     /// It may be stored for this time.
     For(Freshness),
     /// It must not be stored.
@@ -37,20 +37,20 @@ pub struct Freshness {
 /// Returns the caching that the headers of an answer to a GET allow.
 ///
 /// Only a 200 is stored: a 404 or a 400 for a project key must not be served after it is corrected.
-pub fn freshness(status: StatusCode, headers: &HeaderMap) -> Storing {
+pub fn freshness(status: StatusCode, headers: &HeaderMap) -> Storability {
     if status != StatusCode::OK || headers.contains_key(header::SET_COOKIE) {
-        return Storing::Never;
+        return Storability::Never;
     }
     if headers
         .get_all(header::VARY)
         .iter()
         .any(|value| value.to_str().is_ok_and(|value| value.contains('*')))
     {
-        return Storing::Never;
+        return Storability::Never;
     }
     let directives = Directives::read(headers);
     if directives.no_store || directives.private {
-        return Storing::Never;
+        return Storability::Never;
     }
     let age = number(headers, header::AGE).map_or(Duration::ZERO, Duration::from_secs);
     let lifetime = if directives.no_cache {
@@ -66,9 +66,9 @@ pub fn freshness(status: StatusCode, headers: &HeaderMap) -> Storing {
     let can_be_checked =
         headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED);
     if lifetime.is_zero() && !can_be_checked {
-        return Storing::Never;
+        return Storability::Never;
     }
-    Storing::For(Freshness {
+    Storability::For(Freshness {
         fresh: lifetime.saturating_sub(age).min(LONGEST_FRESH),
         stale_if_error: if directives.must_revalidate || directives.no_cache {
             Duration::ZERO
@@ -155,11 +155,11 @@ mod tests {
 
     fn kept(lines: FieldLines) -> Option<(u64, u64)> {
         match freshness(StatusCode::OK, &headers(lines)) {
-            Storing::For(freshness) => Some((
+            Storability::For(freshness) => Some((
                 freshness.fresh.as_secs(),
                 freshness.stale_if_error.as_secs(),
             )),
-            Storing::Never => None,
+            Storability::Never => None,
         }
     }
 
@@ -243,7 +243,7 @@ mod tests {
         let headers = headers(&[("cache-control", "max-age=300")]);
         for status in [206, 301, 304, 400, 401, 404, 500, 503] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(freshness(status, &headers), Storing::Never, "{status}");
+            assert_eq!(freshness(status, &headers), Storability::Never, "{status}");
         }
     }
 }

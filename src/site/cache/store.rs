@@ -10,7 +10,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::StatusCode;
 
 use super::super::library::etag_matches;
-use super::policy::{freshness, Freshness, Storing};
+use super::policy::{freshness, Freshness, Storability};
 
 /// The approximate cost of one copy beyond its body and headers, in bytes.
 const OVERHEAD: usize = 512;
@@ -226,7 +226,7 @@ impl Cache {
         now: Instant,
     ) {
         self.remove(&key, request);
-        let Storing::For(freshness) = freshness(status, &headers) else {
+        let Storability::For(freshness) = freshness(status, &headers) else {
             return;
         };
         let vary = vary(&headers, request);
@@ -270,12 +270,12 @@ impl Cache {
             body: old.body.clone(),
             headers,
             freshness: match storing {
-                Storing::For(freshness) => freshness,
-                Storing::Never => Freshness::default(),
+                Storability::For(freshness) => freshness,
+                Storability::Never => Freshness::default(),
             },
             arrived: now,
         };
-        if storing == Storing::Never {
+        if storing == Storability::Never {
             // Used for this one request and not stored.
             return Some(Arc::new(stored));
         }

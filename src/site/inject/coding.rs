@@ -110,7 +110,7 @@ pub fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Takes plain bytes, puts the snippet in, and packs them.
-pub(super) struct Editor {
+pub(super) struct PageEditor {
     injector: Injector,
     packer: Packer,
     /// The packed bytes that have arrived so far.
@@ -121,7 +121,7 @@ pub(super) struct Editor {
     free: u64,
 }
 
-impl Write for Editor {
+impl Write for PageEditor {
     fn write(&mut self, plain: &[u8]) -> io::Result<usize> {
         self.count(plain.len() as u64)?;
         let changed = self.injector.feed(Bytes::copy_from_slice(plain));
@@ -134,7 +134,7 @@ impl Write for Editor {
     }
 }
 
-impl Editor {
+impl PageEditor {
     /// Adds to the inflated bytes, and fails when they exceed the limit.
     fn count(&mut self, more: u64) -> io::Result<()> {
         self.inflated = self.inflated.saturating_add(more);
@@ -213,8 +213,8 @@ impl Packer {
 
 pub(super) enum Unpacker {
     Inflate(Inflate),
-    Brotli(Box<brotli::DecompressorWriter<Editor>>),
-    Zstd(zstd::stream::write::Decoder<'static, Editor>),
+    Brotli(Box<brotli::DecompressorWriter<PageEditor>>),
+    Zstd(zstd::stream::write::Decoder<'static, PageEditor>),
 }
 
 impl Unpacker {
@@ -232,7 +232,7 @@ impl Unpacker {
             }
             Coding::Zstd => Packer::Zstd(zstd::stream::write::Encoder::new(out, ZSTD_LEVEL)?),
         };
-        let editor = Editor {
+        let editor = PageEditor {
             injector,
             packer,
             came: 0,
@@ -255,7 +255,7 @@ impl Unpacker {
         }))
     }
 
-    fn editor(&mut self) -> &mut Editor {
+    fn editor(&mut self) -> &mut PageEditor {
         match self {
             Self::Inflate(inflate) => &mut inflate.editor,
             Self::Brotli(unpacker) => unpacker.get_mut(),
@@ -337,7 +337,7 @@ pub(super) struct Inflate {
     inflate: Decompress,
     progress: PageProgress,
     plain: Vec<u8>,
-    editor: Editor,
+    editor: PageEditor,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -348,7 +348,7 @@ enum PageProgress {
 }
 
 impl Inflate {
-    fn new(frame: DeflateFrame, editor: Editor) -> Self {
+    fn new(frame: DeflateFrame, editor: PageEditor) -> Self {
         Self {
             frame,
             inflate: Decompress::new_gzip(15),

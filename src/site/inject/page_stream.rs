@@ -12,7 +12,7 @@ use super::scan::Injector;
 /// The declared compression is wrong, the data ends too early, or it inflates beyond the limit after its
 /// beginning was sent. The answer must not end as if it were complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the page's compressed bytes are broken, or inflate beyond all measure")]
+#[error("the page's compressed bytes are damaged, or inflate to far more than their size")]
 pub struct BrokenPage;
 
 /// Puts the snippet into one page while it streams to the visitor.
@@ -22,11 +22,11 @@ pub struct BrokenPage;
 /// than others are held until that is known.
 pub struct PageStream {
     way: PageDecoder,
-    begun: Begun,
+    begun: OutputBegun,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begun {
+enum OutputBegun {
     No,
     Yes,
 }
@@ -59,7 +59,7 @@ impl PageStream {
         };
         Ok(Self {
             way,
-            begun: Begun::No,
+            begun: OutputBegun::No,
         })
     }
 
@@ -74,7 +74,7 @@ impl PageStream {
         if chunk.is_empty() {
             return Ok(chunk);
         }
-        self.begun = Begun::Yes;
+        self.begun = OutputBegun::Yes;
         let (unpacker, held) = match &mut self.way {
             PageDecoder::Plain(injector) => return Ok(injector.feed(chunk)),
             PageDecoder::Packed(unpacker, held) => (unpacker, held),
@@ -127,7 +127,7 @@ impl PageStream {
         match std::mem::replace(&mut self.way, PageDecoder::Over) {
             PageDecoder::Plain(mut injector) => Ok(injector.finish()),
             // If no bytes have arrived, the page is empty, whatever coding its header names.
-            PageDecoder::Packed(..) if self.begun == Begun::No => Ok(Bytes::new()),
+            PageDecoder::Packed(..) if self.begun == OutputBegun::No => Ok(Bytes::new()),
             PageDecoder::Packed(unpacker, held) => {
                 let last = unpacker.finish().map_err(|_| BrokenPage)?;
                 let first = held.map(|held| held.changed).unwrap_or_default();

@@ -28,7 +28,7 @@ const RAW: &[&str] = &[
 pub struct Injector {
     /// `None` after it was put in.
     snippet: Option<Bytes>,
-    state: ScanState,
+    state: HtmlScanState,
     /// The first bytes of a tag whose name is still incomplete.
     held: BytesMut,
     seen: usize,
@@ -42,7 +42,7 @@ enum Document {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum ScanState {
+enum HtmlScanState {
     /// At the start of the page, where a byte order mark may announce UTF-16.
     Start,
     Text,
@@ -97,7 +97,7 @@ impl Injector {
     pub fn new(snippet: Bytes) -> Self {
         Self {
             snippet: Some(snippet),
-            state: ScanState::Start,
+            state: HtmlScanState::Start,
             held: BytesMut::new(),
             seen: 0,
             document: Document::Unknown,
@@ -123,13 +123,13 @@ impl Injector {
                 self.seen = FURTHEST;
                 return data;
             }
-            if matches!(self.state, ScanState::Text) && byte == b'<' {
+            if matches!(self.state, HtmlScanState::Text) && byte == b'<' {
                 tag = Some(position);
-                self.state = ScanState::Name;
+                self.state = HtmlScanState::Name;
                 position += 1;
                 continue;
             }
-            if let ScanState::Name = self.state {
+            if let HtmlScanState::Name = self.state {
                 let start = tag.unwrap_or(position);
                 let name = data.get(start + 1..position).unwrap_or_default();
                 match decide(name, byte) {
@@ -148,7 +148,7 @@ impl Injector {
                 position += 1;
                 continue;
             }
-            if let ScanState::Start = self.state {
+            if let HtmlScanState::Start = self.state {
                 if data.len() < 2 {
                     break;
                 }
@@ -157,22 +157,22 @@ impl Injector {
                     self.seen = FURTHEST;
                     return data;
                 }
-                self.state = ScanState::Text;
+                self.state = HtmlScanState::Text;
                 continue;
             }
             self.state = step(self.state, byte);
             position += 1;
         }
         let undecided = match self.state {
-            ScanState::Start => Some(0),
-            ScanState::Name => tag,
+            HtmlScanState::Start => Some(0),
+            HtmlScanState::Name => tag,
             _ => None,
         };
         match undecided {
             Some(start) => {
                 self.held = BytesMut::from(data.get(start..).unwrap_or_default());
-                if matches!(self.state, ScanState::Name) {
-                    self.state = ScanState::Text;
+                if matches!(self.state, HtmlScanState::Name) {
+                    self.state = HtmlScanState::Text;
                 }
                 self.seen += start;
                 data.slice(..start.min(data.len()))
@@ -188,7 +188,7 @@ impl Injector {
     pub fn finish(&mut self) -> Bytes {
         let mut last = std::mem::take(&mut self.held);
         if self.document == Document::Whole
-            && matches!(self.state, ScanState::Text)
+            && matches!(self.state, HtmlScanState::Text)
             && !self.gave_up()
         {
             if let Some(snippet) = self.snippet.take() {
@@ -228,13 +228,13 @@ enum TagName {
     /// `</head` or `<body`.
     Here,
     /// `<!doctype` or `<html`, and the state to continue with.
-    Document(ScanState),
-    Other(ScanState),
+    Document(HtmlScanState),
+    Other(HtmlScanState),
 }
 
 /// Decides what the next byte makes of a tag's name. `name` is the text between `<` and `byte`.
 fn decide(name: &[u8], byte: u8) -> TagName {
-    let tag = ScanState::Tag {
+    let tag = HtmlScanState::Tag {
         within: TagPosition::Names,
         raw: None,
     };
@@ -243,14 +243,14 @@ fn decide(name: &[u8], byte: u8) -> TagName {
             b'!' | b'/' | b'?' => TagName::Unfinished,
             _ if byte.is_ascii_alphabetic() => TagName::Unfinished,
             // A lone `<` is text.
-            _ => TagName::Other(ScanState::Text),
+            _ => TagName::Other(HtmlScanState::Text),
         };
     }
     if let Some(rest) = name.strip_prefix(b"!") {
         return declaration(rest, byte);
     }
     if name.starts_with(b"?") {
-        return TagName::Other(ScanState::Declaration);
+        return TagName::Other(HtmlScanState::Declaration);
     }
     let (closes, rest) = match name.strip_prefix(b"/") {
         Some(rest) => (true, rest),
@@ -258,7 +258,7 @@ fn decide(name: &[u8], byte: u8) -> TagName {
     };
     if closes && rest.is_empty() && !byte.is_ascii_alphabetic() {
         // `</` without a name starts a bogus comment, which ends at the next `>`.
-        return TagName::Other(ScanState::Declaration);
+        return TagName::Other(HtmlScanState::Declaration);
     }
     let ends = byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/');
     if !ends {
@@ -277,14 +277,14 @@ fn decide(name: &[u8], byte: u8) -> TagName {
     }
     let raw = RAW.iter().copied().find(|raw| !closes && is(raw));
     let within = TagPosition::Names;
-    TagName::Other(ScanState::Tag { within, raw })
+    TagName::Other(HtmlScanState::Tag { within, raw })
 }
 
 fn declaration(rest: &[u8], byte: u8) -> TagName {
     match (rest, byte) {
         ([], b'-') => TagName::Unfinished,
-        ([b'-'], b'-') => TagName::Other(ScanState::Comment(CommentEnd::Opening)),
-        ([b'-'], _) => TagName::Other(ScanState::Declaration),
+        ([b'-'], b'-') => TagName::Other(HtmlScanState::Comment(CommentEnd::Opening)),
+        ([b'-'], _) => TagName::Other(HtmlScanState::Declaration),
         _ => {
             let expected = b"doctype";
             match expected.get(rest.len()) {
@@ -294,26 +294,26 @@ fn declaration(rest: &[u8], byte: u8) -> TagName {
                     TagName::Unfinished
                 }
                 Some(wanted) if byte.eq_ignore_ascii_case(wanted) => {
-                    TagName::Document(ScanState::Declaration)
+                    TagName::Document(HtmlScanState::Declaration)
                 }
-                _ => TagName::Other(ScanState::Declaration),
+                _ => TagName::Other(HtmlScanState::Declaration),
             }
         }
     }
 }
 
 /// Returns the state after the next byte, outside of names.
-fn step(state: ScanState, byte: u8) -> ScanState {
+fn step(state: HtmlScanState, byte: u8) -> HtmlScanState {
     match state {
-        ScanState::Start | ScanState::Name | ScanState::Text => ScanState::Text,
-        ScanState::Tag { within, raw } => tag(within, raw, byte),
-        ScanState::Declaration if byte == b'>' => ScanState::Text,
-        ScanState::Declaration => state,
-        ScanState::Comment(comment) => ScanState::Comment(match (comment, byte) {
+        HtmlScanState::Start | HtmlScanState::Name | HtmlScanState::Text => HtmlScanState::Text,
+        HtmlScanState::Tag { within, raw } => tag(within, raw, byte),
+        HtmlScanState::Declaration if byte == b'>' => HtmlScanState::Text,
+        HtmlScanState::Declaration => state,
+        HtmlScanState::Comment(comment) => HtmlScanState::Comment(match (comment, byte) {
             (
                 CommentEnd::Start | CommentEnd::StartDash | CommentEnd::Dashes | CommentEnd::Bang,
                 b'>',
-            ) => return ScanState::Text,
+            ) => return HtmlScanState::Text,
             (CommentEnd::Opening, _) => CommentEnd::Start,
             (CommentEnd::Start, b'-') => CommentEnd::StartDash,
             (CommentEnd::StartDash | CommentEnd::Dash | CommentEnd::Dashes, b'-') => {
@@ -323,11 +323,11 @@ fn step(state: ScanState, byte: u8) -> ScanState {
             (CommentEnd::Dashes, b'!') => CommentEnd::Bang,
             _ => CommentEnd::Text,
         }),
-        ScanState::Raw { name, matched } => raw(name, matched, byte),
-        ScanState::Script(script) => match script.step(byte) {
-            ScriptStep::Within(script) => ScanState::Script(script),
-            ScriptStep::Ended if byte == b'>' => ScanState::Text,
-            ScriptStep::Ended => ScanState::Tag {
+        HtmlScanState::Raw { name, matched } => raw(name, matched, byte),
+        HtmlScanState::Script(script) => match script.step(byte) {
+            ScriptStep::Within(script) => HtmlScanState::Script(script),
+            ScriptStep::Ended if byte == b'>' => HtmlScanState::Text,
+            ScriptStep::Ended => HtmlScanState::Tag {
                 within: TagPosition::Names,
                 raw: None,
             },
@@ -336,15 +336,15 @@ fn step(state: ScanState, byte: u8) -> ScanState {
 }
 
 /// Returns the state after the next byte of a tag.
-fn tag(within: TagPosition, raw: Option<&'static str>, byte: u8) -> ScanState {
+fn tag(within: TagPosition, raw: Option<&'static str>, byte: u8) -> HtmlScanState {
     let within = match (within, byte) {
         (TagPosition::Quoted(open), _) if byte == open => TagPosition::Names,
         (TagPosition::Quoted(_), _) => within,
         (_, b'>') => {
             return match raw {
-                None => ScanState::Text,
-                Some("script") => ScanState::Script(ScriptState::new()),
-                Some(name) => ScanState::Raw { name, matched: 0 },
+                None => HtmlScanState::Text,
+                Some("script") => HtmlScanState::Script(ScriptState::new()),
+                Some(name) => HtmlScanState::Raw { name, matched: 0 },
             }
         }
         (TagPosition::Names, b'=') => TagPosition::BeforeValue,
@@ -354,27 +354,27 @@ fn tag(within: TagPosition, raw: Option<&'static str>, byte: u8) -> ScanState {
         (TagPosition::Unquoted, _) if byte.is_ascii_whitespace() => TagPosition::Names,
         (TagPosition::BeforeValue | TagPosition::Unquoted, _) => TagPosition::Unquoted,
     };
-    ScanState::Tag { within, raw }
+    HtmlScanState::Tag { within, raw }
 }
 
 /// Returns the state after the next byte of a raw element, which only its own end tag ends.
-fn raw(name: &'static str, matched: usize, byte: u8) -> ScanState {
-    let again = ScanState::Raw {
+fn raw(name: &'static str, matched: usize, byte: u8) -> HtmlScanState {
+    let again = HtmlScanState::Raw {
         name,
         matched: usize::from(byte == b'<'),
     };
     match matched {
         0 => again,
-        1 if byte == b'/' => ScanState::Raw { name, matched: 2 },
+        1 if byte == b'/' => HtmlScanState::Raw { name, matched: 2 },
         1 => again,
         _ => match name.as_bytes().get(matched - 2) {
-            Some(wanted) if byte.eq_ignore_ascii_case(wanted) => ScanState::Raw {
+            Some(wanted) if byte.eq_ignore_ascii_case(wanted) => HtmlScanState::Raw {
                 name,
                 matched: matched + 1,
             },
             Some(_) => again,
-            None if byte == b'>' => ScanState::Text,
-            None if byte.is_ascii_whitespace() || byte == b'/' => ScanState::Tag {
+            None if byte == b'>' => HtmlScanState::Text,
+            None if byte.is_ascii_whitespace() || byte == b'/' => HtmlScanState::Tag {
                 within: TagPosition::Names,
                 raw: None,
             },

@@ -67,7 +67,9 @@ pub(super) fn unpack(
             continue;
         };
         if !entry.header().entry_type().is_file() {
-            return Err(LibraryError::Archive(format!("{name} is no plain file")));
+            return Err(LibraryError::Archive(format!(
+                "{name} is not a regular file"
+            )));
         }
         let mut bytes = Vec::new();
         let read = entry.by_ref().take(MAX_FILE + 1).read_to_end(&mut bytes);

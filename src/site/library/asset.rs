@@ -39,11 +39,11 @@ impl CachePolicy {
 pub struct Asset {
     policy: CachePolicy,
     /// In order of preference: the smallest first, the plain one last.
-    variants: Vec<Variant>,
+    variants: Vec<EncodedForm>,
 }
 
 #[derive(Debug, Clone)]
-struct Variant {
+struct EncodedForm {
     encoding: AssetCoding,
     body: Bytes,
     etag: HeaderValue,
@@ -80,7 +80,7 @@ impl Asset {
     pub(super) fn script(bytes: Vec<u8>, policy: CachePolicy) -> Self {
         let mut hash = HEXLOWER.encode(&Sha1::digest(&bytes));
         hash.truncate(20);
-        let variant = |encoding: AssetCoding, body: Vec<u8>| Variant {
+        let variant = |encoding: AssetCoding, body: Vec<u8>| EncodedForm {
             encoding,
             body: Bytes::from(body),
             etag: etag(&hash, encoding),
@@ -146,8 +146,8 @@ impl Asset {
     }
 
     /// Returns the smallest variant among those with the highest weight.
-    fn variant(&self, accept_encoding: &str) -> Option<&Variant> {
-        let mut best: Option<(&Variant, u16)> = None;
+    fn variant(&self, accept_encoding: &str) -> Option<&EncodedForm> {
+        let mut best: Option<(&EncodedForm, u16)> = None;
         for variant in &self.variants {
             let weight = weight(accept_encoding, variant.encoding);
             if weight > best.map_or(0, |(_, weight)| weight) {

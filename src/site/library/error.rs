@@ -20,8 +20,7 @@ pub enum LibraryError {
     },
     /// There is no such folder.
     #[error(
-        "the folder {path} does not exist. Run `npm install @segment/analytics-next` in the \
-         folder of the configuration, or name another one in `library.folder`"
+        "the folder {path} does not exist. Run `npm install @segment/analytics-next` in the folder of the configuration, or set another folder in `library.folder`"
     )]
     NoFolder {
         /// The missing path.
@@ -43,7 +42,7 @@ pub enum LibraryError {
     #[error("the archive cannot be used: {0}")]
     Archive(String),
     /// The archive has another hash than the configuration. Its content is not read.
-    #[error("its SHA-256 is {found}, and `sha256` says {expected}")]
+    #[error("its SHA-256 is {found}, but `sha256` is {expected}")]
     Hash {
         /// The configured hash.
         expected: Sha256,

@@ -21,7 +21,7 @@ pub enum ApiKeyError {
     #[error("the project key is longer than 64 bytes")]
     TooLong,
     /// The text has characters other than printable ASCII, which capture does not accept.
-    #[error("the project key holds characters that are not printable ASCII")]
+    #[error("the project key contains characters that are not printable ASCII")]
     NotAscii,
     /// The text is a personal key (`phx_…`), which must never be sent with events.
     #[error("this is a personal API key (phx_…); events need the project key (phc_…)")]

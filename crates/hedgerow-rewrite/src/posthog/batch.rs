@@ -244,6 +244,7 @@ impl Batch {
 
     /// Writes one event: `write` appends it and returns whether to keep it. If not, the batch is unchanged.
     #[doc(hidden)]
+    #[inline(always)]
     pub fn append<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> (Keep, R)) -> R {
         let before = self.bytes.len();
         if self.events > 0 {

@@ -136,7 +136,7 @@ impl SplitBody {
         // The C library copies pieces of this size with vector moves. For all bytes at once it would
         // use one string instruction, which is no faster and which Valgrind counts as one instruction
         // per byte.
-        const PIECE: usize = 1024;
+        const PIECE: usize = 1984;
         self.make_room(bytes.len());
         for piece in bytes.chunks(PIECE) {
             self.buffer.extend_from_slice(piece);
@@ -297,7 +297,11 @@ impl SplitBody {
     }
 
     /// Returns the next part. If it needs more bytes, the caller can call this again after a push.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<NextPart, RewriteError> {
+        if self.state == BodyState::Done {
+            return Ok(NextPart::Done);
+        }
         let next = self.advance();
         match (self.guess, &next) {
             (Guess::Made(_), Err(_)) => {

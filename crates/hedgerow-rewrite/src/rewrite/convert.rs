@@ -13,13 +13,14 @@ use simdutf8::basic::from_utf8;
 use super::arrival::Recipient;
 use super::group_types::NotedGroups;
 use super::json::Shape;
-use super::json::{repair, Cleanliness, EventBuffer, Malformed, RepairBuffers, Scratch};
+use super::json::{repair, Cleanliness, Malformed, RepairBuffers, Scratch};
 use super::mapping::Integrations;
 use super::merge::{merge, MergeTree};
 use super::message::{Context, Message, MessagePart};
 use super::message_source::MessageSource;
 use super::normalise::is_enabled_for_posthog;
 use super::outcome::{Fault, NoEvent, Omission, RewriteError};
+use super::time::KnownDate;
 use super::write::{ContextCache, ContextId};
 
 pub(super) use client_contexts::{ClientContext, ClientContexts, ClientSlot};
@@ -50,8 +51,7 @@ pub(super) struct Converter {
     merged_text: String,
     aside: MessagePart,
     noted_groups: NotedGroups,
-    /// The event that is being written.
-    buffer: EventBuffer,
+    known_date: KnownDate,
     /// The copy of an event from which values had to be removed.
     scrubbed: Vec<u8>,
     /// The memory for the next body, while no body is held.
@@ -92,7 +92,6 @@ impl Converter {
         texts
             + self.body.capacity()
             + self.repair_buffers.held()
-            + self.buffer.held()
             + self.context_cache.held()
             + self.idle.as_ref().map_or(0, ClientContext::held)
             + self.scratch.held()
@@ -144,7 +143,8 @@ impl Converter {
         self.context_cache.forget();
     }
 
-    /// Converts the message at the start of `text`, and appends its event to `out`.
+    /// Converts the message at the start of `text`, and appends its event to `out`. If there is no event,
+    /// `out` may end with a part of one.
     pub(super) fn convert(
         &mut self,
         request: &mut RequestContext<'_>,
@@ -247,7 +247,7 @@ impl Converter {
         };
         let memory = EventBuffers {
             behind,
-            buffer: &mut self.buffer,
+            known_date: &mut self.known_date,
             scrubbed: &mut self.scrubbed,
             context_cache: (which, &mut self.context_cache),
             aside: &mut self.aside,

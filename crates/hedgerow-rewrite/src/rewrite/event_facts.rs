@@ -43,7 +43,7 @@ pub(super) fn event_facts(
 
 fn joined(plan: &EventPlan<'_>, message: &Message, text: &[u8]) -> Option<u64> {
     let planned = [plan.anon_distinct_id, plan.alias].into_iter();
-    if let Some(second) = planned.into_iter().find(|second| *second != Piece::Absent) {
+    if let Some(second) = planned.into_iter().find(|second| !second.is_absent()) {
         return Some(piece(second, text));
     }
     let event = plan.event.text(text)?;

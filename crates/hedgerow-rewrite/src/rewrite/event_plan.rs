@@ -32,6 +32,10 @@ pub(super) enum Piece<'p> {
 }
 
 impl<'p> Piece<'p> {
+    pub(super) fn is_absent(self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
     fn from(value: Option<Value>) -> Self {
         value.map_or(Self::Absent, Self::Raw)
     }
@@ -157,10 +161,10 @@ impl<'p> EventPlan<'p> {
                 self.anon_distinct_id = Piece::Absent;
             }
         }
-        if self.kind == Kind::Alias && self.alias == Piece::Absent {
+        if self.kind == Kind::Alias && self.alias.is_absent() {
             // Segment calls `previousId` optional; its default is the anonymous visitor (mapping 5.4).
             let visitor = Piece::of(&settled.anonymous_id);
-            let merges = visitor != Piece::Absent
+            let merges = !visitor.is_absent()
                 && visitor.digits().text(text) != self.distinct_id.digits().text(text);
             if merges {
                 self.alias = visitor;
@@ -290,6 +294,9 @@ impl<'p> EventPlan<'p> {
             if is_no_id(value) {
                 return Err(Fault::PreviousIdNotText.into());
             }
+        }
+        if self.alias.is_absent() {
+            return Ok(());
         }
         let alias = self.alias.text(text);
         if alias.is_some() && alias == self.distinct_id.text(text) {

@@ -279,8 +279,10 @@ impl Rewrite {
                 continue;
             }
             self.noted.clear();
-            let body = &self.body;
-            self.held_back.tell(batch, |came| body.bytes(came), watch);
+            if !self.held_back.is_empty() {
+                let body = &self.body;
+                self.held_back.tell(batch, |came| body.bytes(came), watch);
+            }
             match pulled? {
                 PullEnd::Pulled(pulled) => {
                     if pulled == Pulled::Done {
@@ -355,7 +357,9 @@ enum PullEnd {
 
 impl Drop for Rewrite {
     fn drop(&mut self) {
-        self.put_back();
+        if self.converter.is_some() {
+            self.put_back();
+        }
     }
 }
 

@@ -47,6 +47,10 @@ impl HeldBack {
         });
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Sends all reports to `watch`. `body` returns the bytes of a message.
     pub(super) fn tell<'b>(
         &mut self,

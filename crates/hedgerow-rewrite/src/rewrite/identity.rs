@@ -25,6 +25,7 @@ impl Id {
     }
 
     /// Does the same as [`of`](Self::of) for a text that is known to be UTF-8.
+    #[inline(always)]
     pub(super) fn of_utf8(value: Option<Value>, text: &str, mode: Mode) -> Self {
         Self::read(value, text.as_bytes(), mode, |value| value.decode_str(text))
     }
@@ -48,6 +49,12 @@ impl Id {
                 spelled: None,
             };
         }
+        Self::weighed(value, text, read)
+    }
+
+    /// Reads an id of the enriched mode that may not be usable or may have another form.
+    #[inline(never)]
+    fn weighed<'t>(value: Value, text: &'t [u8], read: impl FnOnce(Value) -> Cow<'t, str>) -> Self {
         let said = match value.shape {
             Shape::Plain | Shape::Escaped => read(value),
             Shape::Number => number(value, text),
@@ -69,6 +76,7 @@ impl Id {
 
     /// Reads an id as the reference does: any value counts, and numbers are written as JavaScript prints
     /// them.
+    #[inline]
     pub(super) fn as_written(value: Option<Value>, text: &[u8]) -> Self {
         let number = value.filter(|value| value.shape == Shape::Number);
         let spelled = number.and_then(|value| respelled_number(value, text));
@@ -113,6 +121,7 @@ fn number(value: Value, text: &[u8]) -> Cow<'_, str> {
     }
 }
 
+#[inline(never)]
 fn respelled_number(value: Value, text: &[u8]) -> Option<String> {
     match number(value, text) {
         Cow::Borrowed(_) => None,

@@ -8,7 +8,7 @@ pub(super) use super::library_kind::LibraryKind;
 
 /// What the name of a library shows about where it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
+enum LibraryFamily {
     /// Always on the same kind of machine.
     In(LibraryKind),
     /// On phones or on servers. On a phone the library describes the device.
@@ -21,56 +21,65 @@ enum Family {
 
 /// The names, in lower case, of the libraries that do not run only on servers. The libraries of
 /// RudderStack and Jitsu use the same protocol.
-const NAMES: &[(&str, Family)] = &[
-    ("analytics.js", Family::In(LibraryKind::Browser)),
-    ("amp", Family::In(LibraryKind::Browser)),
+const NAMES: &[(&str, LibraryFamily)] = &[
+    ("analytics.js", LibraryFamily::In(LibraryKind::Browser)),
+    ("amp", LibraryFamily::In(LibraryKind::Browser)),
     (
         "rudderlabs javascript sdk",
-        Family::In(LibraryKind::Browser),
+        LibraryFamily::In(LibraryKind::Browser),
     ),
     (
         "@rudderstack/analytics-js",
-        Family::In(LibraryKind::Browser),
+        LibraryFamily::In(LibraryKind::Browser),
     ),
-    ("rudder-sdk-js", Family::In(LibraryKind::Browser)),
-    ("rudder-js", Family::In(LibraryKind::Browser)),
-    ("@jitsu/js", Family::BrowserOrNode),
-    ("@jitsu/jitsu-react", Family::BrowserOrNode),
-    ("jitsu-js", Family::BrowserOrNode),
-    ("analytics-kotlin", Family::PhoneOrServer),
-    ("analytics-swift", Family::PhoneOrServer),
-    ("com.rudderstack.sdk.kotlin.core", Family::PhoneOrServer),
-    ("analytics-csharp", Family::DotNet),
-    ("analytics.net", Family::DotNet),
-    ("analytics.xamarin", Family::DotNet),
-    ("analytics-xamarin", Family::In(LibraryKind::Mobile)),
-    ("analytics-ios", Family::In(LibraryKind::Mobile)),
-    ("analytics-android", Family::In(LibraryKind::Mobile)),
-    ("analytics-react-native", Family::In(LibraryKind::Mobile)),
+    ("rudder-sdk-js", LibraryFamily::In(LibraryKind::Browser)),
+    ("rudder-js", LibraryFamily::In(LibraryKind::Browser)),
+    ("@jitsu/js", LibraryFamily::BrowserOrNode),
+    ("@jitsu/jitsu-react", LibraryFamily::BrowserOrNode),
+    ("jitsu-js", LibraryFamily::BrowserOrNode),
+    ("analytics-kotlin", LibraryFamily::PhoneOrServer),
+    ("analytics-swift", LibraryFamily::PhoneOrServer),
+    (
+        "com.rudderstack.sdk.kotlin.core",
+        LibraryFamily::PhoneOrServer,
+    ),
+    ("analytics-csharp", LibraryFamily::DotNet),
+    ("analytics.net", LibraryFamily::DotNet),
+    ("analytics.xamarin", LibraryFamily::DotNet),
+    ("analytics-xamarin", LibraryFamily::In(LibraryKind::Mobile)),
+    ("analytics-ios", LibraryFamily::In(LibraryKind::Mobile)),
+    ("analytics-android", LibraryFamily::In(LibraryKind::Mobile)),
+    (
+        "analytics-react-native",
+        LibraryFamily::In(LibraryKind::Mobile),
+    ),
     (
         "@segment/analytics-react-native",
-        Family::In(LibraryKind::Mobile),
+        LibraryFamily::In(LibraryKind::Mobile),
     ),
-    ("analytics-flutter", Family::In(LibraryKind::Mobile)),
-    ("analytics_flutter", Family::In(LibraryKind::Mobile)),
-    ("analytics-roku", Family::In(LibraryKind::Mobile)),
-    ("rudder-ios-library", Family::In(LibraryKind::Mobile)),
-    ("rudder-unity-library", Family::In(LibraryKind::Mobile)),
+    ("analytics-flutter", LibraryFamily::In(LibraryKind::Mobile)),
+    ("analytics_flutter", LibraryFamily::In(LibraryKind::Mobile)),
+    ("analytics-roku", LibraryFamily::In(LibraryKind::Mobile)),
+    ("rudder-ios-library", LibraryFamily::In(LibraryKind::Mobile)),
+    (
+        "rudder-unity-library",
+        LibraryFamily::In(LibraryKind::Mobile),
+    ),
     (
         "com.rudderstack.android.sdk.core",
-        Family::In(LibraryKind::Mobile),
+        LibraryFamily::In(LibraryKind::Mobile),
     ),
     (
         "com.rudderlabs.android.sdk.core",
-        Family::In(LibraryKind::Mobile),
+        LibraryFamily::In(LibraryKind::Mobile),
     ),
     (
         "com.rudderstack.sdk.kotlin.android",
-        Family::In(LibraryKind::Mobile),
+        LibraryFamily::In(LibraryKind::Mobile),
     ),
 ];
 
-impl Family {
+impl LibraryFamily {
     /// Returns the family of a library by its name, in any case. An unknown library is assumed to run on a
     /// server, whose address is not the user's.
     fn named(name: &str) -> Self {
@@ -97,12 +106,12 @@ impl LibraryKind {
         let Some(name) = name.and_then(|name| usable::text(name, text)) else {
             return Self::Unknown;
         };
-        match Family::named(usable::trimmed(&name)) {
-            Family::In(library) => library,
-            Family::PhoneOrServer if describes_device(context, text) => Self::Mobile,
-            Family::DotNet if is_app(context, text) => Self::Mobile,
-            Family::PhoneOrServer | Family::DotNet => Self::Server,
-            Family::BrowserOrNode => {
+        match LibraryFamily::named(usable::trimmed(&name)) {
+            LibraryFamily::In(library) => library,
+            LibraryFamily::PhoneOrServer if describes_device(context, text) => Self::Mobile,
+            LibraryFamily::DotNet if is_app(context, text) => Self::Mobile,
+            LibraryFamily::PhoneOrServer | LibraryFamily::DotNet => Self::Server,
+            LibraryFamily::BrowserOrNode => {
                 let env = find(context.inner(ContextObject::Library), text, "env");
                 match env.is_some_and(|env| env.is_string() && is_one_of(env.of(text), &["node"])) {
                     true => Self::Server,

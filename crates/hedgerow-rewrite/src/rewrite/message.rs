@@ -278,7 +278,7 @@ impl EntryReceiver for Message {
                 }));
             }
             _ => {
-                let value = scanner.any_other();
+                let value = scanner.null().unwrap_or_else(|| scanner.any_other());
                 self.plain(key, value);
             }
         }

@@ -12,12 +12,11 @@ use super::mapping::{EventUuidForm, Mapping, Mode};
 use super::message::{Message, MessagePart};
 use super::message_id::{given, made, EventUuid, MessagePosition};
 use super::message_source::MessageSource;
-use super::moment::{has_content, moment};
+use super::moment::{has_content, moment_near};
 use super::outcome::Fault;
 use super::repeats::{SeenMessages, Tag};
 use super::session::{RequestSessions, SenderClock};
-use super::time::Reading;
-use super::time::Timestamp;
+use super::time::{KnownDate, Reading, Timestamp};
 use super::usable;
 use crate::segment::Kind;
 
@@ -79,13 +78,13 @@ pub(super) enum FutureCheck {
 }
 
 impl FutureCheck {
-    const MOST_MILLIS: i64 = 23 * 3_600_000;
+    const MOST_MICROS: i64 = 23 * 3_600_000_000;
 
     fn of(moment: Option<Timestamp>, received_at: Option<Timestamp>) -> Self {
         let (Some(moment), Some(received_at)) = (moment, received_at) else {
             return Self::Taken;
         };
-        match moment.millis().saturating_sub(received_at.millis()) > Self::MOST_MILLIS {
+        match moment.micros().saturating_sub(received_at.micros()) > Self::MOST_MICROS {
             true => Self::TooFarAhead,
             false => Self::Taken,
         }
@@ -122,6 +121,7 @@ pub(super) fn settle<'t>(
     kind: Kind,
     source: MessageSource<'t>,
     settling: &mut Settling<'t>,
+    known_date: &mut KnownDate,
 ) -> Settled<'t> {
     let MessageSource { text, message, .. } = source;
     let arrival = settling.arrival;
@@ -136,7 +136,12 @@ pub(super) fn settle<'t>(
             },
         )),
     };
-    let mut timing = timing(message, text, arrival.received_at, settling.batch_sent_at);
+    let mut timing = timing(
+        message,
+        text,
+        known_date,
+        (arrival.received_at, settling.batch_sent_at),
+    );
     if let (Some(repeats), Some(now)) = (settling.repeats, arrival.received_at) {
         let message = (&settling.recipient.project, kind, message_id.as_ref());
         let noted = &mut *settling.noted;
@@ -147,7 +152,23 @@ pub(super) fn settle<'t>(
         EventUuidForm::V7 => v7(settling, &timing, &message_id, kind),
     };
     let mode = settling.mapping.mode;
-    let mut settled = Settled {
+    let user_id = Id::of_utf8(message.user_id, source.utf8, mode);
+    let anonymous_id = Id::of_utf8(message.anonymous_id, source.utf8, mode);
+    let session = match mode {
+        Mode::Reference => None,
+        Mode::Enriched => settling.sessions.find(
+            source,
+            || {
+                anonymous_id
+                    .text(source.utf8)
+                    .or_else(|| user_id.text(source.utf8))
+            },
+            (timing.clock, timing.moment),
+            arrival,
+            settling.recipient,
+        ),
+    };
+    Settled {
         kind,
         message_id,
         time: timing.time,
@@ -155,8 +176,8 @@ pub(super) fn settle<'t>(
         sent_at: timing.sent_at,
         future: FutureCheck::of(timing.moment, arrival.received_at),
         uuid,
-        user_id: Id::of_utf8(message.user_id, source.utf8, mode),
-        anonymous_id: Id::of_utf8(message.anonymous_id, source.utf8, mode),
+        user_id,
+        anonymous_id,
         previous_id: match kind {
             Kind::Alias => other_id(message.previous_id, text, mode),
             _ => Id::default(),
@@ -165,8 +186,8 @@ pub(super) fn settle<'t>(
             Kind::Group => other_id(message.group_id, text, mode),
             _ => Id::default(),
         },
-        session: None,
-        window: None,
+        session,
+        window: session.and_then(|(session, _)| super::session::window(source, session)),
         ip: arrival
             .client_ip
             .filter(|_| wants_ip(source, arrival, mode)),
@@ -174,23 +195,7 @@ pub(super) fn settle<'t>(
             .user_agent
             .as_deref()
             .filter(|_| !has_user_agent(source, mode)),
-    };
-    if mode == Mode::Enriched {
-        settled.session = settling.sessions.find(
-            source,
-            || {
-                settled
-                    .visitor(source.utf8)
-                    .or_else(|| settled.user(source.utf8))
-            },
-            (timing.clock, timing.moment),
-            arrival,
-            settling.recipient,
-        );
-        let window = |(session, _)| super::session::window(source, session);
-        settled.window = settled.session.and_then(window);
     }
-    settled
 }
 
 impl<'t> Settled<'t> {
@@ -277,21 +282,22 @@ impl EventTiming {
 fn timing(
     message: &Message,
     text: &[u8],
-    received_at: Option<Timestamp>,
-    batch_sent_at: Option<Timestamp>,
+    known: &mut KnownDate,
+    (received_at, batch_sent_at): (Option<Timestamp>, Option<Timestamp>),
 ) -> EventTiming {
     let given = |value: Option<Value>| value.filter(|value| has_content(*value, text));
-    let said = |value: Value| moment(value, text).map(Reading::timestamp);
+    let mut said = |value: Value| moment_near(value, text, known);
     let original = given(message.original_timestamp);
     let written = given(message.timestamp).or(original);
-    let reading = written.and_then(|written| moment(written, text));
+    let reading = written.and_then(&mut said);
     let own = reading.map(Reading::timestamp);
     // A message with both fields has passed through Segment's servers, which have corrected its time.
     let is_settled = original.is_some() && given(message.received_at).is_some();
     let own_sent_at = given(message.sent_at);
-    let sent = own_sent_at.and_then(said).or(batch_sent_at);
+    let sent = own_sent_at.and_then(&mut said).map(Reading::timestamp);
+    let sent = sent.or(batch_sent_at);
     let made = match original {
-        Some(original) if is_settled => said(original),
+        Some(original) if is_settled => said(original).map(Reading::timestamp),
         _ => own,
     };
     let clock = SenderClock::new(made, sent, received_at);
@@ -392,23 +398,59 @@ pub(super) fn is_enabled_for_posthog(
     own: (&MessagePart, &[u8]),
     batch: Option<(&MessagePart, &[u8])>,
 ) -> bool {
-    let both = [Some(own), batch];
-    let switch = |is: fn(&[u8]) -> bool| {
-        both.into_iter().flatten().find_map(|(part, text)| {
-            let mut entries = part.entries.iter();
-            let found = entries.find(|entry| is(entry.key.of(text)))?;
-            Some((found.value, text))
-        })
-    };
-    if let Some((posthog, text)) = switch(|key| key == b"PostHog") {
-        if posthog.shape == Shape::False {
-            return false;
-        }
-        if is_truthy(posthog, text) {
-            return true;
+    let mut switches = Switches::default();
+    switches.read(own);
+    if let Some(batch) = batch {
+        switches.read(batch);
+    }
+    match switches.posthog {
+        Some(Switch::Off) => false,
+        Some(Switch::On) => true,
+        Some(Switch::Neither) | None => switches.all != Some(Switch::Off),
+    }
+}
+
+/// The switches of `integrations` that concern PostHog.
+#[derive(Debug, Default)]
+struct Switches {
+    posthog: Option<Switch>,
+    all: Option<Switch>,
+}
+
+impl Switches {
+    /// Reads the switches that have not been found before.
+    #[inline(always)]
+    fn read(&mut self, (part, text): (&MessagePart, &[u8])) {
+        for entry in &part.entries {
+            let key = entry.key.of(text);
+            let switch = match key {
+                b"PostHog" => &mut self.posthog,
+                key if is_all(key) => &mut self.all,
+                _ => continue,
+            };
+            switch.get_or_insert(Switch::of(entry.value, text));
         }
     }
-    !switch(is_all).is_some_and(|(all, _)| all.shape == Shape::False)
+}
+
+/// What the value of a key in `integrations` switches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Switch {
+    Off,
+    On,
+    Neither,
+}
+
+impl Switch {
+    #[inline(never)]
+    fn of(value: Value, text: &[u8]) -> Self {
+        match value.shape {
+            Shape::False => Self::Off,
+            Shape::True => Self::On,
+            _ if is_truthy(value, text) => Self::On,
+            _ => Self::Neither,
+        }
+    }
 }
 
 /// Returns whether a key is `All` if only its letters, digits and dots are compared, in any case.

@@ -34,8 +34,8 @@ pub enum Notice<'a> {
     /// `sentAt` is after `batch` in a body larger than `limits.window`. The messages have already left,
     /// so it does not correct their times.
     #[error(
-        "sentAt comes after batch in a body larger than limits.window, and does not correct the \
-         times of its messages"
+        "sentAt comes after batch in a body larger than limits.window, so the times of its messages \
+         are not corrected"
     )]
     LateSentAt,
     /// A message's time cannot be read or used; its event gets the time of its arrival.
@@ -107,19 +107,19 @@ pub enum Omission {
     #[error("PostHog has accepted it before")]
     Repeat,
     /// The request has `Sec-GPC: 1`, and `privacy.global_privacy_control` is `drop`.
-    #[error("the visitor's browser asks for it with Sec-GPC: 1")]
+    #[error("the visitor's browser has sent Sec-GPC: 1")]
     GlobalPrivacyControl,
     /// The request has `DNT: 1`, and `privacy.do_not_track` is `drop`.
-    #[error("the visitor's browser asks for it with DNT: 1")]
+    #[error("the visitor's browser has sent DNT: 1")]
     DoNotTrack,
     /// The visitor has not consented to a category of `privacy.consent` that is set to `drop`.
-    #[error("the visitor has not consented to it")]
+    #[error("the visitor has not consented to a category of `privacy.consent`")]
     Consent,
     /// The visitor must stay anonymous, and the message could only identify the visitor.
     #[error("it only identifies the visitor, who has to stay anonymous")]
     Anonymous,
     /// One of the site's own rules drops it.
-    #[error("a rule leaves it out")]
+    #[error("one of the configuration's `rules` drops it")]
     Rule,
 }
 

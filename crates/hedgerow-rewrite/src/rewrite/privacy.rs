@@ -91,7 +91,7 @@ pub struct Secret {
 
 /// The error for a secret that is too short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a secret has at least {SECRET_BYTES} bytes")]
+#[error("a secret needs at least {SECRET_BYTES} bytes")]
 pub struct ShortSecret;
 
 impl Secret {

@@ -62,8 +62,9 @@ fn majority(b: u32, c: u32, d: u32) -> u32 {
 #[inline(always)]
 fn words(bytes: &[u8; 16]) -> u32x4 {
     let (words, _) = bytes.as_chunks::<4>();
+    let word = u32::from_be_bytes;
     match words {
-        [a, b, c, d] => u32x4::new([*a, *b, *c, *d].map(u32::from_be_bytes)),
+        [a, b, c, d] => u32x4::new([word(*a), word(*b), word(*c), word(*d)]),
         _ => u32x4::splat(0),
     }
 }
@@ -139,7 +140,7 @@ fn add_block(state: &mut State, block: &[u8; 64]) {
     let [w0, w1, w2, w3] = quarters else {
         return;
     };
-    let [mut w0, mut w1, mut w2, mut w3] = [w0, w1, w2, w3].map(words);
+    let (mut w0, mut w1, mut w2, mut w3) = (words(w0), words(w1), words(w2), words(w3));
     put!(0, w0);
     put!(1, w1);
     put!(2, w2);

@@ -170,13 +170,8 @@ fn has_place(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::json::{Scanner, Scratch};
+    use super::super::json::scanned;
     use super::*;
-
-    fn value(text: &str) -> Value {
-        let mut scratch = Scratch::default();
-        Scanner::new(text.as_bytes(), &mut scratch).value().unwrap()
-    }
 
     #[test]
     fn texts_for_a_missing_value_count_as_missing() {
@@ -205,7 +200,7 @@ mod tests {
             r#""[object Object]""#,
             r#""\u006eull""#,
         ] {
-            assert!(!is_text(value(nothing), nothing.as_bytes()), "{nothing}");
+            assert!(!is_text(scanned(nothing), nothing.as_bytes()), "{nothing}");
         }
         for something in [
             r#""a""#,
@@ -216,10 +211,10 @@ mod tests {
             r#""undefined behaviour""#,
             r#""\u00e9""#,
         ] {
-            let (value, text) = (value(something), something.as_bytes());
+            let (value, text) = (scanned(something), something.as_bytes());
             assert!(is_text(value, text) && is_word(value, text), "{something}");
         }
-        assert!(is_word(value("7"), b"7") && !is_text(value("7"), b"7"));
+        assert!(is_word(scanned("7"), b"7") && !is_text(scanned("7"), b"7"));
     }
 
     #[test]
@@ -241,7 +236,7 @@ mod tests {
                     for after in ["", " ", "                ", "\u{a0}", "\u{feff}", ">"] {
                         let said = format!("{before}{word}{after}");
                         let json = format!("\"{said}\"");
-                        let (value, source) = (value(&json), json.as_bytes());
+                        let (value, source) = (scanned(&json), json.as_bytes());
                         assert_eq!(is_text(value, source), !is_nothing(&said), "{json}");
                         let text = text(value, source);
                         let expected = (!is_nothing(&said)).then_some(said.as_str());
@@ -267,10 +262,10 @@ mod tests {
             (r#""a""#, false),
             (r#"{"a":null}"#, true),
         ] {
-            assert_eq!(is_object(value(text), text.as_bytes()), is, "{text}");
+            assert_eq!(is_object(scanned(text), text.as_bytes()), is, "{text}");
         }
-        assert!(is_empty(value("[ ]"), b"[ ]") && !is_empty(value("[0]"), b"[0]"));
-        assert!(!is_empty(value(r#""""#), br#""""#));
+        assert!(is_empty(scanned("[ ]"), b"[ ]") && !is_empty(scanned("[0]"), b"[0]"));
+        assert!(!is_empty(scanned(r#""""#), br#""""#));
     }
 
     #[test]
@@ -303,7 +298,7 @@ mod tests {
             ("3405803783", false),
             ("{}", false),
         ] {
-            assert_eq!(is_address(value(text), text.as_bytes()), is, "{text}");
+            assert_eq!(is_address(scanned(text), text.as_bytes()), is, "{text}");
         }
     }
 }

@@ -36,7 +36,7 @@ enum DecoderState {
     /// The form is not known yet. Holds the first bytes until they show whether the body is gzip.
     Start {
         seen: Vec<u8>,
-        declared: Declared,
+        declared: DeclaredCoding,
     },
     Plain,
     Gzip(Box<Gzip>),
@@ -45,12 +45,12 @@ enum DecoderState {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Declared {
+enum DeclaredCoding {
     Nothing,
     Gzip,
 }
 
-impl Declared {
+impl DeclaredCoding {
     fn by(content_encoding: &str) -> Result<Self, BodyError> {
         /// The codings of IANA's registry that no SDK uses and that this decoder does not support.
         const OTHERS: [&str; 10] = [
@@ -108,7 +108,7 @@ impl Decoder {
     /// The first bytes decide whether the body is gzip. The decoder ignores a name that is not a coding
     /// (`utf-8`, `none`, `binary`) and refuses a coding other than gzip.
     pub fn new(content_encoding: Option<&str>, limit: usize) -> Result<Self, BodyError> {
-        let declared = Declared::by(content_encoding.unwrap_or_default())?;
+        let declared = DeclaredCoding::by(content_encoding.unwrap_or_default())?;
         Ok(Self {
             state: DecoderState::Start {
                 seen: Vec::new(),
@@ -160,7 +160,9 @@ impl Decoder {
         match &mut self.state {
             DecoderState::Start { seen, declared } => {
                 let begins = seen.iter().find(|byte| !byte.is_ascii_whitespace());
-                if *declared == Declared::Gzip && begins.is_some_and(|byte| !may_be_json(*byte)) {
+                if *declared == DeclaredCoding::Gzip
+                    && begins.is_some_and(|byte| !may_be_json(*byte))
+                {
                     return Err(BodyError::Damaged.into());
                 }
                 let held = std::mem::take(seen);
@@ -257,14 +259,14 @@ impl Decoder {
 ///
 /// A body with gzip's magic is gzip. A body that is declared as gzip but has no magic is plain if it
 /// may be JSON, because a proxy before Hedgerow may have inflated it and left the header.
-fn begin(declared: Declared, first: &[u8]) -> Result<Option<DecoderState>, BodyError> {
+fn begin(declared: DeclaredCoding, first: &[u8]) -> Result<Option<DecoderState>, BodyError> {
     if first.len() < MAGIC.len() {
         return Ok(None);
     }
     if first.starts_with(&MAGIC) {
         return Ok(Some(DecoderState::Gzip(Box::new(Gzip::new()))));
     }
-    if declared == Declared::Nothing {
+    if declared == DeclaredCoding::Nothing {
         return Ok(Some(DecoderState::Plain));
     }
     match first.iter().find(|byte| !byte.is_ascii_whitespace()) {

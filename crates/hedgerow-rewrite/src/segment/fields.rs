@@ -88,13 +88,13 @@ struct FieldTree<'q> {
 
 struct FieldNode<'q> {
     name: &'q str,
-    holds: Holds<'q>,
+    holds: FieldContent<'q>,
     /// The next field of the same object.
     next: Option<u32>,
 }
 
 #[derive(Clone, Copy)]
-enum Holds<'q> {
+enum FieldContent<'q> {
     Nothing,
     Text(&'q str),
     /// A single nested field: the rest of its name, and its value. Most names share no level with another
@@ -167,7 +167,7 @@ impl<'q> FieldTree<'q> {
         let number = self.nodes.len() as u32;
         self.nodes.push(FieldNode {
             name,
-            holds: Holds::Nothing,
+            holds: FieldContent::Nothing,
             next: None,
         });
         let Some(FieldObject {
@@ -197,7 +197,7 @@ impl<'q> FieldTree<'q> {
         number
     }
 
-    fn hold(&mut self, node: u32, holds: Holds<'q>) {
+    fn hold(&mut self, node: u32, holds: FieldContent<'q>) {
         if let Some(node) = self.nodes.get_mut(node as usize) {
             node.holds = holds;
         }
@@ -209,26 +209,28 @@ impl<'q> FieldTree<'q> {
             let (level, rest) = split(name, left);
             let node = self.find_or_add(at, level);
             let Some(rest) = rest else {
-                return self.hold(node, Holds::Text(value));
+                return self.hold(node, FieldContent::Text(value));
             };
             (left, name) = (left - 1, rest);
-            let holds = self.node(node).map_or(Holds::Nothing, |node| node.holds);
+            let holds = self
+                .node(node)
+                .map_or(FieldContent::Nothing, |node| node.holds);
             at = match holds {
-                Holds::Object(object) => object,
-                Holds::Nothing | Holds::Text(_) => {
-                    return self.hold(node, Holds::Path(rest, value));
+                FieldContent::Object(object) => object,
+                FieldContent::Nothing | FieldContent::Text(_) => {
+                    return self.hold(node, FieldContent::Path(rest, value));
                 }
-                Holds::Path(other, its_value) => {
+                FieldContent::Path(other, its_value) => {
                     let object = self.objects.len() as u32;
                     self.objects.push(FieldObject::default());
-                    self.hold(node, Holds::Object(object));
+                    self.hold(node, FieldContent::Object(object));
                     let (level, rest) = split(other, left);
                     let inner = self.find_or_add(object, level);
                     self.hold(
                         inner,
                         match rest {
-                            None => Holds::Text(its_value),
-                            Some(rest) => Holds::Path(rest, its_value),
+                            None => FieldContent::Text(its_value),
+                            Some(rest) => FieldContent::Path(rest, its_value),
                         },
                     );
                     object
@@ -241,12 +243,12 @@ impl<'q> FieldTree<'q> {
     fn write(&self, object: u32, left: usize, out: &mut Vec<u8>) {
         for (_, node) in self.fields(object) {
             match node.holds {
-                Holds::Nothing => {}
-                Holds::Text(text) => {
+                FieldContent::Nothing => {}
+                FieldContent::Text(text) => {
                     write_key(out, node.name);
                     write_text(out, text);
                 }
-                Holds::Path(rest, value) => {
+                FieldContent::Path(rest, value) => {
                     write_key(out, node.name);
                     let mut depth = 0;
                     for level in rest.splitn(left - 1, '.') {
@@ -257,7 +259,7 @@ impl<'q> FieldTree<'q> {
                     write_text(out, value);
                     out.resize(out.len() + depth, b'}');
                 }
-                Holds::Object(object) => {
+                FieldContent::Object(object) => {
                     write_key(out, node.name);
                     out.push(b'{');
                     self.write(object, left - 1, out);

@@ -37,9 +37,9 @@ macro_rules! kinds {
                 }
             }
 
-            fn about(self) -> About {
+            fn about(self) -> CallSubject {
                 match self {
-                    $(Self::$kind => About::$about,)*
+                    $(Self::$kind => CallSubject::$about,)*
                 }
             }
         }
@@ -48,7 +48,7 @@ macro_rules! kinds {
 
 /// The subject of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum About {
+enum CallSubject {
     /// Something that happened, with properties.
     Event,
     /// Who a person is. The call may have properties as well.
@@ -77,12 +77,12 @@ impl Kind {
     /// Returns whether the call reports something that happened, and not only who a person is. Only such an
     /// event can be renamed, and only such an event can be without a person profile.
     pub fn is_event_call(self) -> bool {
-        self.about() == About::Event
+        self.about() == CallSubject::Event
     }
 
     /// Returns whether the message's `properties` are those of the event.
     pub fn has_properties(self) -> bool {
-        self.about() != About::Ids
+        self.about() != CallSubject::Ids
     }
 
     /// Returns all names as a list for a sentence: `track, page and alias`.

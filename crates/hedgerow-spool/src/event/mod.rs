@@ -14,10 +14,10 @@ use hedgerow_rewrite::posthog::{BatchOutline, EventView, Location};
 use sha1::{Digest, Sha1};
 
 use crate::error::SpoolError;
-use stamp::{rfc3339, stamped, Stamp};
+use stamp::{rfc3339, stamped, TextEdit};
 
 pub use reading::events_of;
-pub(crate) use reading::{labels, Labels};
+pub(crate) use reading::{labels, EventLabels};
 
 /// A PostHog event as JSON text, with the facts that a spool needs about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,16 +207,16 @@ impl<'t> EventTimestamp<'t> {
     /// Returns the stamp that writes the request's time into the event, or `None` if the event has its own
     /// time. The event is an object that begins at `start`. If its time is a null, at `null`, the stamp
     /// replaces it, because capture rejects an event in which a field appears twice.
-    fn stamp(&self, text: &str, start: usize, null: Option<Range<usize>>) -> Option<Stamp> {
+    fn stamp(&self, text: &str, start: usize, null: Option<Range<usize>>) -> Option<TextEdit> {
         let Self::OfRequest(time) = self else {
             return None;
         };
         Some(match null {
-            Some(place) => Stamp {
+            Some(place) => TextEdit {
                 place,
                 written: format!("\"{time}\""),
             },
-            None => Stamp::first_in(text, start, format!("\"timestamp\":\"{time}\"")),
+            None => TextEdit::first_in(text, start, format!("\"timestamp\":\"{time}\"")),
         })
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::stamp::{place, Stamp};
+use super::stamp::{place, TextEdit};
 use crate::error::SpoolError;
 
 #[derive(Deserialize, Default)]
@@ -114,7 +114,7 @@ pub(super) fn read(text: &str) -> Option<ReadEvent<'_>> {
 
 impl ReadEvent<'_> {
     /// Returns the stamp that writes the client's address into the event, as capture would have done.
-    pub(super) fn address(&self, from: IpAddr, text: &str) -> Option<Stamp> {
+    pub(super) fn address(&self, from: IpAddr, text: &str) -> Option<TextEdit> {
         let (raw, properties) = self.properties.as_ref()?;
         properties.address(from, raw, text)
     }
@@ -122,7 +122,7 @@ impl ReadEvent<'_> {
 
 /// Does the same as `ReadEvent::address` for an event whose properties are an object that begins at
 /// `properties` in its text.
-pub(super) fn address_at(from: IpAddr, text: &str, properties: usize) -> Option<Stamp> {
+pub(super) fn address_at(from: IpAddr, text: &str, properties: usize) -> Option<TextEdit> {
     let rest = serde_json::Deserializer::from_str(text.get(properties..)?);
     let raw: &RawValue = rest.into_iter().next()?.ok()?;
     let read: RawProperties<'_> = serde_json::from_str(raw.get()).ok()?;
@@ -130,17 +130,17 @@ pub(super) fn address_at(from: IpAddr, text: &str, properties: usize) -> Option<
 }
 
 impl RawProperties<'_> {
-    fn address(&self, from: IpAddr, properties: &RawValue, text: &str) -> Option<Stamp> {
+    fn address(&self, from: IpAddr, properties: &RawValue, text: &str) -> Option<TextEdit> {
         let is_given = |value: Option<&RawValue>| value.is_some_and(is_truthy);
         if is_given(self.ip) || is_given(self.geoip_disable) {
             return None;
         }
         Some(match self.ip {
-            Some(useless) => Stamp {
+            Some(useless) => TextEdit {
                 place: place(useless, text),
                 written: format!("\"{from}\""),
             },
-            None => Stamp::first_in(
+            None => TextEdit::first_in(
                 text,
                 place(properties, text).start,
                 format!("\"$ip\":\"{from}\""),
@@ -158,19 +158,19 @@ fn is_truthy(value: &RawValue) -> bool {
 }
 
 /// The name and the uuid of an event.
-pub(crate) struct Labels {
+pub(crate) struct EventLabels {
     pub(crate) event: String,
     pub(crate) uuid: String,
 }
 
 /// Returns the name and the uuid of an event, to be shown to people. Returns `None` if the body is not a
 /// JSON object.
-pub(crate) fn labels(body: &[u8]) -> Option<Labels> {
+pub(crate) fn labels(body: &[u8]) -> Option<EventLabels> {
     let text = std::str::from_utf8(body).ok()?;
     object(text)?;
     let read = read(text);
     let (event, uuid) = read.map(|read| (read.event, read.uuid)).unwrap_or_default();
-    Some(Labels {
+    Some(EventLabels {
         event: event.unwrap_or_default().into_owned(),
         uuid: uuid.unwrap_or_default().into_owned(),
     })

@@ -6,12 +6,12 @@ use std::time::SystemTime;
 use serde_json::value::RawValue;
 
 /// A range of an event's text, and the text that replaces it.
-pub(super) struct Stamp {
+pub(super) struct TextEdit {
     pub(super) place: Range<usize>,
     pub(super) written: String,
 }
 
-impl Stamp {
+impl TextEdit {
     /// Creates a stamp that inserts a field before all others of the object that begins at `start`.
     pub(super) fn first_in(text: &str, start: usize, mut field: String) -> Self {
         let behind = start + 1;
@@ -33,7 +33,7 @@ pub(super) fn place(value: &RawValue, text: &str) -> Range<usize> {
 }
 
 /// Returns the text with the stamps inserted, or `None` if there are no stamps.
-pub(super) fn stamped(text: &str, mut stamps: [Option<Stamp>; 2]) -> Option<String> {
+pub(super) fn stamped(text: &str, mut stamps: [Option<TextEdit>; 2]) -> Option<String> {
     stamps.sort_by_key(|stamp| stamp.as_ref().map(|stamp| stamp.place.start));
     let mut out = String::new();
     let mut from = 0;

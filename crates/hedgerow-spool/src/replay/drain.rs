@@ -282,7 +282,7 @@ impl ProjectDrain {
                     if self.project.refused() >= self.settings.refused_in_row {
                         if before == BreakerState::Closed {
                             log::error!(
-                                "PostHog refuses every event of {}: they wait in the spool",
+                                "project {}: PostHog refuses every event, so they wait in the spool",
                                 self.project.name()
                             );
                         }
@@ -303,7 +303,7 @@ impl ProjectDrain {
                         .failed(Instant::now(), retry_after, jitter());
                     if before == BreakerState::Closed {
                         log::warn!(
-                            "the events of {} cannot be delivered for now ({why}); {} wait",
+                            "project {}: the events cannot be delivered for now ({why}); {} events wait",
                             self.project.name(),
                             self.project.gauge().events()
                         );

@@ -72,7 +72,10 @@ async fn supervise(
             }
             if upstream.envelope(&name).is_none() {
                 if unknown.insert(name.clone()) {
-                    log::warn!("events wait for project {name}, which is not configured");
+                    log::warn!(
+                        "events of project {name} wait in the spool, but the configuration has no \
+                         such project"
+                    );
                 }
                 continue;
             }

@@ -86,7 +86,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: "hedgerow_received_bytes_total",
         kind: Counter,
         labels: &["route"],
-        help: "Bytes of requests' bodies as they came, compressed or not.",
+        help: "Bytes of the bodies of requests as clients sent them, compressed or not.",
         action: "capacity",
         read: |state, samples| {
             for route in &state.routes {

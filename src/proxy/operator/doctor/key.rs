@@ -58,10 +58,10 @@ pub async fn unknown_keys(config: &Config) -> Vec<String> {
             continue;
         }
         let found = examine(project, config).await;
-        let bad = found.filter(|finding| finding.health == doctor::CheckStatus::Bad);
+        let bad = found.filter(|finding| finding.status == doctor::CheckStatus::Failed);
         said.extend(bad.map(|finding| {
             let advice = finding.advice.unwrap_or_default();
-            format!("{}: {}; {advice}", finding.about, finding.said)
+            format!("{}: {}; {advice}", finding.about, finding.observation)
         }));
     }
     said

@@ -28,10 +28,10 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
     }
     match &config.delivery.spool {
         Some(spool) => findings.extend(self::spool(spool, config.bounds.event)),
-        None => findings.push(Finding::odd(
+        None => findings.push(Finding::note(
             "spool",
             "off",
-            "with `delivery.spool` events outlast an outage of PostHog",
+            "set `delivery.spool`, so that events wait during an outage of PostHog",
         )),
     }
     let mut ordered = Vec::new();
@@ -55,21 +55,21 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
 fn remedy(refusal: &ServerError) -> &'static str {
     match refusal {
         ServerError::Build(BuildError::Library { .. }) => {
-            "npm install @segment/analytics-next in the folder of the configuration, or name its \
-             place in `library`"
+            "run `npm install @segment/analytics-next` in the folder of the configuration, or set \
+             `library.folder` to the folder of the package"
         }
         ServerError::Build(BuildError::Authorities { .. }) => "install ca-certificates",
         ServerError::Build(BuildError::CaFile { .. }) => {
-            "`ca_file` has to hold the certificate of the authority, as PEM"
+            "`ca_file` must contain the certificate of the authority, as PEM"
         }
         ServerError::Build(BuildError::Spool(_)) => {
-            "start the version that wrote it, or name another folder in `delivery.spool`"
+            "start the version that wrote it, or set another folder in `delivery.spool`"
         }
         ServerError::Certificate { .. } => {
-            "`tls.key` has to be the key of `tls.certificate`, both as PEM"
+            "`tls.key` must be the key of `tls.certificate`, both as PEM"
         }
-        ServerError::Listen { .. } => "`listen` and `admin` take addresses of this machine",
-        _ => "`hedgerow run` would end with this: correct that part of the configuration",
+        ServerError::Listen { .. } => "`listen` and `admin` must be free addresses of this machine",
+        _ => "`hedgerow run` would not start: correct this part of the configuration",
     }
 }
 
@@ -86,7 +86,7 @@ fn spool(spool: &SpoolConfig, largest_event: usize) -> Vec<Finding> {
     };
     let finding = |Examination { about, found }| match found {
         SpoolHealth::Well(well) => Finding::ok(about, well),
-        SpoolHealth::Unknown(SpoolTrouble { what, advice }) => Finding::odd(about, what, advice),
+        SpoolHealth::Unknown(SpoolTrouble { what, advice }) => Finding::note(about, what, advice),
         SpoolHealth::Bad(SpoolTrouble { what, advice }) => Finding::bad(about, what, advice),
     };
     let mut findings: Vec<Finding> = examined.into_iter().map(finding).collect();

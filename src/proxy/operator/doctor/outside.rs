@@ -65,7 +65,7 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
         .collect();
     if findings
         .iter()
-        .any(|found| found.health == doctor::CheckStatus::Bad)
+        .any(|found| found.status == doctor::CheckStatus::Failed)
     {
         return findings;
     }

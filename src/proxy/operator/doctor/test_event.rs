@@ -75,8 +75,8 @@ pub(super) async fn examine(project: &Project, config: &Config) -> Vec<Finding> 
         None => Finding::ok(
             about,
             format!(
-                "taken ({status}), as PostHog answers to every key of the right form: look for {TEST_EVENT} \
-                 in PostHog's activity"
+                "accepted ({status}); PostHog answers so to every key of the right form, so look for {TEST_EVENT} \
+                 under Activity in PostHog"
             ),
         ),
         Some((_, advice)) => {

@@ -6,7 +6,7 @@ use super::super::event_facts::event_facts;
 use super::super::event_plan::{EventPlan, Piece};
 use super::super::explain::Trace;
 use super::super::group_types::NotedGroups;
-use super::super::json::{EventBuffer, Scratch};
+use super::super::json::Scratch;
 use super::super::mapping::Mode;
 use super::super::message::MessagePart;
 use super::super::message_source::MessageSource;
@@ -17,6 +17,7 @@ use super::super::repeats::Tag;
 use super::super::scrub::{Scrub, Subject};
 use super::super::session::RequestSessions;
 use super::super::spread::spreads_beyond;
+use super::super::time::KnownDate;
 use super::super::write::{
     write_event, ContextCache, ContextId, WriteInputs, WriteScratch, Written,
 };
@@ -67,7 +68,7 @@ pub(in crate::rewrite) struct RequestContext<'r> {
 pub(super) struct EventBuffers<'m> {
     /// The number of bytes of other messages that follow.
     pub(super) behind: usize,
-    pub(super) buffer: &'m mut EventBuffer,
+    pub(super) known_date: &'m mut KnownDate,
     pub(super) scrubbed: &'m mut Vec<u8>,
     pub(super) context_cache: (ContextId, &'m mut ContextCache),
     pub(super) aside: &'m mut MessagePart,
@@ -76,7 +77,7 @@ pub(super) struct EventBuffers<'m> {
 }
 
 /// Runs the steps after the scan: normalises, maps, checks and writes the message, and removes the
-/// values that must not leave.
+/// values that must not leave. If it returns an error, `out` may end with a part of an event.
 pub(super) fn event(
     request: &mut RequestContext<'_>,
     source: MessageSource<'_>,
@@ -92,7 +93,7 @@ pub(super) fn event(
         Treatment::Drop => return Err(decision.reason.into()),
     };
     // A visitor who stays anonymous has no session, and gets no cookie.
-    let mut no_sessions = RequestSessions::default();
+    let mut no_sessions = None;
     let repeats = request.conversion.repeats.as_deref();
     let kind = kind(source, request.naming)?;
     let settled = settle(
@@ -106,11 +107,12 @@ pub(super) fn event(
             index,
             sessions: match subject {
                 Subject::Kept => &mut *request.sessions,
-                Subject::Removed => &mut no_sessions,
+                Subject::Removed => no_sessions.insert(RequestSessions::default()),
             },
             repeats,
             noted: &mut *request.noted,
         },
+        memory.known_date,
     );
     let content = repeats.and_then(|repeats| {
         let message = (
@@ -157,7 +159,7 @@ pub(super) fn event(
     }
     let EventBuffers {
         behind,
-        buffer,
+        known_date,
         scrubbed,
         context_cache,
         aside,
@@ -175,15 +177,17 @@ pub(super) fn event(
             .meta_ids
             .filter(|_| subject == Subject::Kept && mapping.privacy.click_ids == ClickIds::Keep),
     };
+    let start = out.len();
     let written = write_event(
         (
-            &mut *buffer,
+            &mut *out,
             WriteScratch {
                 part: aside,
                 scratch: &mut *scratch,
                 noted_groups,
                 context_cache,
             },
+            known_date,
         ),
         inputs,
         &plan,
@@ -196,19 +200,21 @@ pub(super) fn event(
         sixth_group_type,
     } = written;
     request.sixth_group_type = sixth_group_type;
-    let mut written = buffer.written(parts.length as usize);
     if subject == Subject::Removed || mapping.privacy.scrubs() {
         let trace = request.trace.as_deref_mut();
         let shape = (plan.kind, request.conversion.bounds.event);
         let settings = (&mapping.privacy, &request.conversion.patterns);
         let scrub = Scrub::new(settings, subject, shape, trace);
+        let written = out.get(start..).unwrap_or_default();
         parts = scrub.run((written, parts), scrubbed, scratch)?;
-        written = scrubbed;
+        out.truncate(start);
+        out.extend_from_slice(scrubbed);
     }
+    let written = out.get(start..).unwrap_or_default();
     if is_too_large(written, request.conversion.bounds.event) {
         return Err(Fault::TooLarge.into());
     }
-    if out.capacity() - out.len() < written.len() {
+    if behind > 0 && out.capacity() - out.len() < written.len() {
         // Assumes that the following messages grow by about the same factor as this one; few grow fourfold.
         let following = behind / source.text.len().max(1);
         let following = (written.len() + 1).saturating_mul(following);
@@ -216,9 +222,8 @@ pub(super) fn event(
         // Room for the bytes that end the batch.
         const BEHIND_ALL: usize = 64;
         let following = following.saturating_add(following / 16).min(most);
-        out.reserve(written.len() + following + BEHIND_ALL);
+        out.reserve(following + BEHIND_ALL);
     }
-    out.extend_from_slice(written);
     request.parts = Some((parts, behind));
     note(&mut request.notices, source, &settled, &plan);
     if let Grouping::Yes(noted) = &mut request.bearing {

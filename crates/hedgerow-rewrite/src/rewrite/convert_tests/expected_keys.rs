@@ -28,6 +28,18 @@ fn differing(texts: &[String]) -> Vec<String> {
     differing
 }
 
+/// Fails if the result of a text depends on the texts before it.
+fn assert_none_differs(texts: &[String]) {
+    let differing = differing(texts);
+    assert!(
+        differing.is_empty(),
+        "{} of {}:\n{}",
+        differing.len(),
+        texts.len(),
+        differing.join("\n")
+    );
+}
+
 /// Scans objects whose keys are in any order, repeated, escaped, too long or surrounded by space.
 /// Sometimes the same object is repeated many times.
 #[test]
@@ -123,14 +135,7 @@ fn a_message_is_scanned_as_if_there_had_been_none_before_it() {
             }
         }
     }
-    let differing = differing(&texts);
-    assert!(
-        differing.is_empty(),
-        "{} of {}:\n{}",
-        differing.len(),
-        texts.len(),
-        differing.join("\n")
-    );
+    assert_none_differs(&texts);
 }
 
 /// Scans objects of one form, and between them objects with a value that changes the form.
@@ -205,21 +210,13 @@ fn an_object_of_the_form_before_it_is_scanned_as_if_there_had_been_none() {
         texts.extend(std::iter::repeat_n(other, 100));
         texts.extend(values.iter().map(|value| filled(2, value)));
     }
-    let differing = differing(&texts);
-    assert!(
-        differing.is_empty(),
-        "{} of {}:\n{}",
-        differing.len(),
-        texts.len(),
-        differing.join("\n")
-    );
+    assert_none_differs(&texts);
 }
 
 #[test]
 fn every_vector_is_scanned_as_if_there_had_been_none_before_it() {
     let texts: Vec<String> = vectors().into_iter().map(|vector| vector.message).collect();
-    let differing = differing(&texts);
-    assert!(differing.is_empty(), "{}", differing.join("\n"));
+    assert_none_differs(&texts);
 }
 
 /// The scanner finds an expected key that occurs a second time, at any position.

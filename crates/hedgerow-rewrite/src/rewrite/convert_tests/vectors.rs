@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use super::super::super::enrich::cache::UserAgents;
 use super::super::super::group_types::NotedGroups;
 use super::super::super::identity::Id;
-use super::super::super::json::{EventBuffer, Scratch, Value};
+use super::super::super::json::{Scratch, Value};
 use super::super::super::message::MessagePart;
 use super::super::super::message_id::{self, EventUuid};
 use super::super::super::normalise::{FutureCheck, HappenedAt, SentAt, Settled};
+use super::super::super::time::KnownDate;
 use super::super::super::write::{ContextCache, ContextId, WriteScratch};
 use super::*;
 
@@ -87,7 +88,7 @@ fn mapped(text: &str) -> Vec<u8> {
         user_agent: None,
     };
     let plan = EventPlan::reference(source, &settled);
-    let (mut buffer, mut context_cache) = (EventBuffer::default(), ContextCache::default());
+    let (mut out, mut context_cache) = (Vec::new(), ContextCache::default());
     let inputs = WriteInputs {
         mapping: &Mapping::reference(),
         user_agents: &UserAgents::default(),
@@ -102,8 +103,16 @@ fn mapped(text: &str) -> Vec<u8> {
         noted_groups: &mut NotedGroups::default(),
         context_cache: (ContextId::Absent, &mut context_cache),
     };
-    let written = write_event((&mut buffer, aside), inputs, &plan, &settled, source, None);
-    buffer.written(written.parts.length as usize).to_vec()
+    let written = write_event(
+        (&mut out, aside, &KnownDate::default()),
+        inputs,
+        &plan,
+        &settled,
+        source,
+        None,
+    );
+    assert_eq!(out.len(), written.parts.length as usize);
+    out
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Default for CacheCapacity {
 
 /// The entries by the hash of their text. If two texts have the same hash, the later one replaces the
 /// other.
-type Generation = HashMap<u64, KnownUserAgents, BuildHasherDefault<AsItIs>>;
+type Generation = HashMap<u64, KnownUserAgents, BuildHasherDefault<IdentityHasher>>;
 
 #[derive(Debug)]
 struct KnownUserAgents {
@@ -60,9 +60,9 @@ struct KnownUserAgents {
 
 /// A hasher for keys that are already hashes: it returns them unchanged.
 #[derive(Debug, Default)]
-struct AsItIs(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }

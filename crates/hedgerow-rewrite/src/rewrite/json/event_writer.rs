@@ -1,7 +1,8 @@
-//! Writes events into memory that is reserved first, and copies each short text in one step.
+//! Appends events to a batch, and copies each short text in one step.
 //!
-//! An event is built from about two hundred short texts. Appending one to a vector calls a function to
-//! copy a few bytes, and these calls cost more than the copying itself.
+//! An event is built from about two hundred short texts. Appending one to a vector as it is calls a
+//! function to copy a few bytes, and these calls cost more than the copying itself. So a block of
+//! constant size is appended, which begins with the text, and the vector is shortened to the text's end.
 
 use super::names::Chunk;
 use super::output::Output;
@@ -10,83 +11,60 @@ use super::span::Span;
 /// The number of bytes that are copied in one step.
 const BLOCK: usize = 32;
 
-/// Memory that is reused: each text overwrites the one before.
-#[derive(Debug, Default)]
-pub(in crate::rewrite) struct EventBuffer(Vec<u8>);
-
-impl EventBuffer {
-    /// Returns the memory that it holds, in bytes.
-    pub(in crate::rewrite) fn held(&self) -> usize {
-        self.0.capacity()
-    }
-
-    /// Returns the text that was written last; `length` is the writer's last position.
-    pub(in crate::rewrite) fn written(&self, length: usize) -> &[u8] {
-        self.0.get(..length).unwrap_or_default()
-    }
-}
-
-/// Writes to a buffer, from its beginning. The bytes after the position are free.
+/// Appends one event to a text.
 #[derive(Debug)]
 pub(in crate::rewrite) struct EventWriter<'o> {
-    buffer: &'o mut EventBuffer,
-    /// The buffer's memory, moved here during writing: this saves an indirection for each write.
+    out: &'o mut Vec<u8>,
+    /// The text's memory, moved here during writing: this saves an indirection for each write.
     bytes: Vec<u8>,
-    at: usize,
+    /// Where the event begins.
+    start: usize,
 }
 
 impl Drop for EventWriter<'_> {
     fn drop(&mut self) {
-        self.buffer.0 = std::mem::take(&mut self.bytes);
+        *self.out = std::mem::take(&mut self.bytes);
     }
 }
 
 impl<'o> EventWriter<'o> {
-    /// Creates a writer at the beginning of a buffer, for a text of about this many bytes.
-    pub(in crate::rewrite) fn new(buffer: &'o mut EventBuffer, bytes: usize) -> Self {
-        let mut writer = Self {
-            bytes: std::mem::take(&mut buffer.0),
-            buffer,
-            at: 0,
-        };
-        if writer.bytes.len() < bytes {
-            writer.make_room(bytes);
+    /// Creates a writer at the end of a text.
+    pub(in crate::rewrite) fn new(out: &'o mut Vec<u8>) -> Self {
+        Self {
+            start: out.len(),
+            bytes: std::mem::take(out),
+            out,
         }
-        writer
     }
 
-    /// Returns the position, in bytes.
+    /// Returns the number of bytes that have been written.
     pub(in crate::rewrite) fn at(&self) -> usize {
-        self.at
+        self.bytes.len() - self.start
     }
 
     /// Returns the bytes that were written since this position.
-    pub(in crate::rewrite) fn since(&self, start: usize) -> &[u8] {
-        self.bytes.get(start..self.at).unwrap_or_default()
+    pub(in crate::rewrite) fn since(&self, at: usize) -> &[u8] {
+        self.bytes.get(self.start + at..).unwrap_or_default()
     }
 
     /// Overwrites a written byte.
     pub(in crate::rewrite) fn put_over(&mut self, at: usize, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(at) {
+        if let Some(place) = self.bytes.get_mut(self.start + at) {
             *place = byte;
         }
     }
 
     /// Writes a copy of the bytes in this range, which have been written before.
     pub(in crate::rewrite) fn again(&mut self, written: std::ops::Range<usize>) {
-        let end = self.at + written.len();
-        if self.bytes.len() < end {
-            self.make_room(written.len());
-        }
-        if written.end <= self.at {
-            self.bytes.copy_within(written, self.at);
-            self.at = end;
+        if written.start <= written.end && written.end <= self.at() {
+            let (start, end) = (self.start + written.start, self.start + written.end);
+            self.bytes.extend_from_within(start..end);
         }
     }
 
     /// Inserts bytes at a position before the current one.
     pub(in crate::rewrite) fn insert(&mut self, at: usize, between: &[u8]) {
-        self.at += between.len();
+        let at = self.start + at;
         self.bytes.splice(at..at, between.iter().copied());
     }
 
@@ -94,39 +72,30 @@ impl<'o> EventWriter<'o> {
     #[inline(never)]
     fn make_room(&mut self, bytes: usize) {
         const LEAST: usize = 4096;
-        let room = self.at + bytes.max(self.at).max(LEAST);
-        self.bytes.resize(room, 0);
+        self.bytes.reserve(bytes.max(LEAST));
     }
 
-    /// Returns the next `SIZE` bytes of the buffer, if it has as many.
+    /// Appends the first `length` bytes of a block.
     #[inline(always)]
-    fn room<const SIZE: usize>(&mut self) -> Option<&mut [u8; SIZE]> {
-        self.bytes.get_mut(self.at..)?.first_chunk_mut()
+    fn block<const SIZE: usize>(&mut self, block: &[u8; SIZE], length: usize) {
+        if self.bytes.capacity() - self.bytes.len() < SIZE {
+            self.make_room(SIZE);
+        }
+        let end = self.bytes.len() + length;
+        self.bytes.extend_from_slice(block);
+        self.bytes.truncate(end);
     }
 
     /// Writes a text that is known at compile time.
     #[inline(always)]
     pub(in crate::rewrite) fn chunk(&mut self, chunk: &Chunk) {
-        let length = usize::from(chunk.length);
-        match self.room() {
-            Some(place) => {
-                *place = chunk.bytes;
-                self.at += length;
-            }
-            None => self.extend_from_slice(chunk.bytes.get(..length).unwrap_or_default()),
-        }
+        self.block(&chunk.bytes, usize::from(chunk.length));
     }
 
     /// Writes bytes whose number is known at compile time.
     #[inline(always)]
     pub(in crate::rewrite) fn array<const SIZE: usize>(&mut self, bytes: &[u8; SIZE]) {
-        match self.room() {
-            Some(place) => {
-                *place = *bytes;
-                self.at += SIZE;
-            }
-            None => self.extend_from_slice(bytes),
-        }
+        self.block(bytes, SIZE);
     }
 
     /// Writes the first `length` of these bytes, and then a part of a text.
@@ -136,50 +105,21 @@ impl<'o> EventWriter<'o> {
         (bytes, length): (&[u8; 16], usize),
         (text, span): (&[u8], Span),
     ) {
-        let size = span.end().wrapping_sub(span.start());
-        if size <= BLOCK {
-            let block = text.get(span.start()..);
-            let block = block.and_then(|block| block.first_chunk::<BLOCK>());
-            if let (Some(block), Some(place)) = (block, self.room::<{ BLOCK + 16 }>()) {
-                if let Some(place) = place.first_chunk_mut() {
-                    *place = *bytes;
-                }
-                let place = place.get_mut(length..);
-                if let Some(place) = place.and_then(|place| place.first_chunk_mut()) {
-                    *place = *block;
-                    self.at += length + size;
-                    return;
-                }
-            }
-        }
-        self.short(bytes, length);
-        self.extend_from_slice(span.of(text));
+        self.block(bytes, length);
+        self.span(text, span);
     }
 
     /// Writes the first `length` of these bytes.
     #[inline(always)]
     pub(in crate::rewrite) fn short(&mut self, bytes: &[u8; 16], length: usize) {
-        match self.room() {
-            Some(place) => {
-                *place = *bytes;
-                self.at += length;
-            }
-            None => self.extend_from_slice(bytes.get(..length).unwrap_or_default()),
-        }
+        self.block(bytes, length);
     }
 
     /// Writes a text in quotes. The text must need no escape.
     pub(in crate::rewrite) fn quoted(&mut self, text: &[u8]) {
-        loop {
-            let end = self.at + text.len() + 2;
-            if let Some([before, place @ .., behind]) = self.bytes.get_mut(self.at..end) {
-                (*before, *behind) = (b'"', b'"');
-                copy(place, text);
-                self.at = end;
-                return;
-            }
-            self.make_room(text.len() + 2);
-        }
+        self.push(b'"');
+        self.extend_from_slice(text);
+        self.push(b'"');
     }
 
     /// Writes a part of a text, which is usually short.
@@ -188,11 +128,8 @@ impl<'o> EventWriter<'o> {
         let length = span.end().wrapping_sub(span.start());
         if length <= BLOCK {
             let block = text.get(span.start()..);
-            let block = block.and_then(|block| block.first_chunk::<BLOCK>());
-            if let (Some(block), Some(place)) = (block, self.room::<BLOCK>()) {
-                *place = *block;
-                self.at += length;
-                return;
+            if let Some(block) = block.and_then(|block| block.first_chunk::<BLOCK>()) {
+                return self.block(block, length);
             }
         }
         self.extend_from_slice(span.of(text));
@@ -202,36 +139,26 @@ impl<'o> EventWriter<'o> {
 impl Output for EventWriter<'_> {
     #[inline(always)]
     fn push(&mut self, byte: u8) {
-        match self.bytes.get_mut(self.at) {
-            Some(place) => {
-                *place = byte;
-                self.at += 1;
-            }
-            None => self.extend_from_slice(&[byte]),
-        }
+        self.block(&[byte], 1);
     }
 
     #[inline(never)]
     fn extend_from_slice(&mut self, bytes: &[u8]) {
-        loop {
-            let end = self.at + bytes.len();
-            if let Some(place) = self.bytes.get_mut(self.at..end) {
-                copy(place, bytes);
-                self.at = end;
-                return;
-            }
-            self.make_room(bytes.len());
+        if bytes.len() > BLOCK {
+            return self.bytes.extend_from_slice(bytes);
         }
+        let mut block = [0; BLOCK];
+        if let Some(place) = block.get_mut(..bytes.len()) {
+            copy(place, bytes);
+        }
+        self.block(&block, bytes.len());
     }
 }
 
-/// Copies a text into a slice of the same length. Most texts are short: of these, the first and the
-/// last bytes are each copied in one step. Where the two parts overlap, they are equal.
+/// Copies a short text into a slice of the same length. The first and the last bytes are each copied in
+/// one step. Where the two parts overlap, they are equal.
 #[inline(always)]
 fn copy(place: &mut [u8], text: &[u8]) {
-    if text.len() > 32 {
-        return place.copy_from_slice(text);
-    }
     let is_copied = ends::<16>(place, text) || ends::<8>(place, text) || ends::<4>(place, text);
     if !is_copied {
         for (place, byte) in place.iter_mut().zip(text) {
@@ -263,8 +190,9 @@ mod tests {
         let text: Vec<u8> = (0..200).map(|byte| b'a' + byte % 26).collect();
         for room in [0, 1, 31, 32, 47, 48, 100, 5000, 100_000] {
             let mut expected = b"before".to_vec();
-            let mut buffer = EventBuffer(vec![b'?'; room]);
-            let mut writer = EventWriter::new(&mut buffer, 0);
+            let mut out = Vec::with_capacity(room);
+            out.extend_from_slice(b"text,");
+            let mut writer = EventWriter::new(&mut out);
             writer.extend_from_slice(b"before");
             for length in 0..60 {
                 for start in [0, 100, 200 - length] {
@@ -300,7 +228,7 @@ mod tests {
             let length = writer.at();
             drop(writer);
             assert_eq!(length, expected.len());
-            assert_eq!(buffer.written(length), expected, "{room}");
+            assert_eq!(out, [b"text,", &*expected].concat(), "{room}");
         }
     }
 }

@@ -7,6 +7,8 @@ mod names;
 mod output;
 mod repair;
 mod scan;
+#[cfg(test)]
+mod scanned;
 mod skim;
 mod span;
 mod text;
@@ -14,13 +16,15 @@ mod truth;
 mod value;
 
 pub(super) use block::{either, BLOCK};
-pub(super) use event_writer::{EventBuffer, EventWriter};
+pub(super) use event_writer::EventWriter;
 pub(super) use names::{name, Chunk, Marks, Name, Names};
 pub(super) use output::Output;
 pub(super) use repair::{repair, RepairBuffers};
 pub(super) use scan::{
     find_flat_key, Cleanliness, EntryReceiver, FlatSearch, Key, ObjectKind, Scanner, Scratch,
 };
+#[cfg(test)]
+pub(super) use scanned::scanned;
 pub(super) use skim::{Ended, Skim, Skimmed};
 pub(super) use span::Span;
 pub(super) use text::{inner, unescape, write_string};

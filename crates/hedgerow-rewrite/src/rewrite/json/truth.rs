@@ -51,13 +51,8 @@ fn is_blank_after_all(value: Value, text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Scanner, Scratch};
+    use super::super::scanned;
     use super::*;
-
-    fn value(text: &str) -> Value {
-        let mut scratch = Scratch::default();
-        Scanner::new(text.as_bytes(), &mut scratch).value().unwrap()
-    }
 
     #[test]
     fn truth_is_javascripts() {
@@ -80,7 +75,11 @@ mod tests {
             ("-0.001", true),
             ("10", true),
         ] {
-            assert_eq!(is_truthy(value(text), text.as_bytes()), expected, "{text}");
+            assert_eq!(
+                is_truthy(scanned(text), text.as_bytes()),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -95,7 +94,7 @@ mod tests {
             ("0", false),
             ("null", false),
         ] {
-            assert_eq!(is_blank(value(text), text.as_bytes()), expected, "{text}");
+            assert_eq!(is_blank(scanned(text), text.as_bytes()), expected, "{text}");
         }
     }
 }

@@ -29,10 +29,15 @@ pub(in crate::rewrite) struct Context {
     objects: [Range<usize>; ContextObject::NUMBER],
     /// The kind of the library that sent it, once it has been determined.
     library: Cell<Option<LibraryKind>>,
-    /// `library` and `userAgentData` of an earlier context.
-    known_library: KnownObject,
-    known_browser: KnownObject,
+    known: Box<KnownParts>,
     pub(super) novelty: ObjectNovelty,
+}
+
+/// `library` and `userAgentData` of an earlier context.
+#[derive(Debug, Default)]
+struct KnownParts {
+    library: KnownObject,
+    browser: KnownObject,
 }
 
 macro_rules! inners {
@@ -111,8 +116,8 @@ impl Context {
     pub(in crate::rewrite) fn held(&self) -> usize {
         (self.entries.capacity() + self.inner.capacity()) * size_of::<Entry>()
             + self.kept.capacity()
-            + self.known_library.held()
-            + self.known_browser.held()
+            + self.known.library.held()
+            + self.known.browser.held()
     }
 
     fn clear(&mut self) {
@@ -169,13 +174,12 @@ impl Context {
         let Self {
             inner,
             objects,
-            known_library,
-            known_browser,
+            known,
             ..
         } = self;
         let kept = [
-            (library, ContextObject::Library, known_library),
-            (browser, ContextObject::UserAgentData, known_browser),
+            (library, ContextObject::Library, &mut known.library),
+            (browser, ContextObject::UserAgentData, &mut known.browser),
         ];
         for (value, which, known) in kept {
             let range = objects.get(which as usize).cloned().unwrap_or_default();
@@ -192,13 +196,14 @@ impl Context {
 
     /// Exchanges the stored objects with those of another context.
     pub(in crate::rewrite) fn exchange_parts(&mut self, other: &mut Self) {
-        std::mem::swap(&mut self.known_library, &mut other.known_library);
-        std::mem::swap(&mut self.known_browser, &mut other.known_browser);
+        std::mem::swap(&mut self.known, &mut other.known);
     }
 
     /// Forgets the stored text and the index.
     pub(in crate::rewrite) fn forget(&mut self) {
-        self.clear();
+        if self.value.is_some() || self.is_kept() {
+            self.clear();
+        }
     }
 
     /// Returns a number that changes whenever a different context is scanned.
@@ -230,8 +235,8 @@ impl Context {
     fn scan_inner(&mut self, scanner: &mut Scanner<'_, '_>, inner: ContextObject) -> Value {
         let start = self.inner.len();
         let known = match inner {
-            ContextObject::Library => self.known_library.pass(scanner, &mut self.inner),
-            ContextObject::UserAgentData => self.known_browser.pass(scanner, &mut self.inner),
+            ContextObject::Library => self.known.library.pass(scanner, &mut self.inner),
+            ContextObject::UserAgentData => self.known.browser.pass(scanner, &mut self.inner),
             _ => None,
         };
         let value = known.unwrap_or_else(|| {

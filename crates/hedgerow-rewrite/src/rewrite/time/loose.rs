@@ -52,7 +52,7 @@ struct DateParts {
     month: Option<i64>,
     day: Option<i64>,
     time: Option<TimeOfDay>,
-    half: Option<Half>,
+    half: Option<HalfDay>,
     zone: Option<Zone>,
 }
 
@@ -67,7 +67,7 @@ struct TimeOfDay {
 
 /// A half of the day on a 12-hour clock.
 #[derive(Debug, Clone, Copy)]
-enum Half {
+enum HalfDay {
     Morning,
     Afternoon,
 }
@@ -125,14 +125,14 @@ impl TimeOfDay {
 
     /// Returns this time on a 24-hour clock, or none if there is no such time. 24:00 is the end of its
     /// day. Second 60 is a leap second, which counts as the first second of the next minute.
-    fn of(self, half: Option<Half>) -> Option<Self> {
+    fn of(self, half: Option<HalfDay>) -> Option<Self> {
         if self.minute > 59 || self.second > 60 {
             return None;
         }
         let hour = match half {
             Some(_) if self.hour > 12 => return None,
-            Some(Half::Morning) => self.hour % 12,
-            Some(Half::Afternoon) => self.hour % 12 + 12,
+            Some(HalfDay::Morning) => self.hour % 12,
+            Some(HalfDay::Afternoon) => self.hour % 12 + 12,
             None => self.hour,
         };
         let is_end = hour == 24 && self.minute + self.second + self.micros == 0;
@@ -432,8 +432,8 @@ impl DateReader<'_> {
     fn half(&mut self, word: &[u8]) -> Option<()> {
         self.found.time?;
         let half = match word.first()? {
-            b'a' | b'A' => Half::Morning,
-            _ => Half::Afternoon,
+            b'a' | b'A' => HalfDay::Morning,
+            _ => HalfDay::Afternoon,
         };
         once(&mut self.found.half, half)
     }

@@ -143,14 +143,20 @@ impl Properties<'_, '_, '_, '_> {
     /// Writes `$groups` of any call: the visitor's group and, in the enriched mode, the caller's groups.
     /// If both have a group of one type, writes only the caller's.
     pub(super) fn write_groups(&mut self) {
+        if self.group.is_some() {
+            self.write_visitors_group();
+        } else if self.replaced.groups {
+            self.write_groups_of(None, ValueOrigin::Under("properties", b"$groups"));
+        } else if self.plan.kind == Kind::Group && self.is_enriched() {
+            self.write_own_group();
+        }
+    }
+
+    #[inline(never)]
+    fn write_visitors_group(&mut self) {
         let group = self.group.take();
-        match &group {
-            Some(group) => self.write_groups_of(Some(group), group.origin()),
-            None if self.replaced.groups => {
-                self.write_groups_of(None, ValueOrigin::Under("properties", b"$groups"));
-            }
-            None if self.plan.kind == Kind::Group && self.is_enriched() => self.write_own_group(),
-            None => {}
+        if let Some(group) = &group {
+            self.write_groups_of(Some(group), group.origin());
         }
         self.group = group;
     }

@@ -22,14 +22,14 @@ use super::event_plan::{EventPlan, Piece};
 use super::explain::{Trace, ValueOrigin};
 use super::group_types::{GroupTypes, NotedGroups};
 use super::json::{
-    is_truthy, name, write_string, Chunk, Entry, EventBuffer, EventWriter, Name, Names, Output,
-    Scratch, Value,
+    is_truthy, name, write_string, Chunk, Entry, EventWriter, Name, Names, Output, Scratch, Value,
 };
 use super::library::LibraryKind;
 use super::mapping::{Mapping, Mode};
 use super::message::{find, named, MessagePart};
 use super::message_source::MessageSource;
 use super::normalise::{HappenedAt, Settled};
+use super::time::KnownDate;
 use crate::posthog::{EventParts, Location};
 use context_cache::ContextWriting;
 pub(super) use context_cache::{ContextCache, ContextId};
@@ -68,9 +68,9 @@ pub(super) struct Written {
     pub(super) sixth_group_type: Option<String>,
 }
 
-/// Writes the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`.
+/// Appends the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`.
 pub(super) fn write_event(
-    (buffer, aside): (&mut EventBuffer, WriteScratch<'_>),
+    (out, aside, known_date): (&mut Vec<u8>, WriteScratch<'_>, &KnownDate),
     inputs: WriteInputs<'_>,
     plan: &EventPlan<'_>,
     settled: &Settled<'_>,
@@ -79,13 +79,12 @@ pub(super) fn write_event(
 ) -> Written {
     let text = source.text;
     static PROPERTIES: Chunk = Chunk::of([b",", b"\"properties\":", b""]);
-    // Most of a message is written unchanged, and some parts twice.
-    let mut out = EventWriter::new(buffer, text.len() + text.len() / 2 + 1024);
+    let mut out = EventWriter::new(out);
     let mut head: [u8; 9 + 37] = *b"{\"uuid\":\"........-....-....-....-............\"";
     head[9..45].copy_from_slice(&settled.uuid.text());
     out.array(&head);
     let mut event = out.at();
-    if plan.event != Piece::Absent {
+    if !plan.event.is_absent() {
         out.chunk(name!("event").entry());
         event = out.at();
         write_piece(&mut out, plan.event, text);
@@ -101,7 +100,7 @@ pub(super) fn write_event(
         }
         HappenedAt::At(timestamp) => {
             let mut entry: [u8; 13 + 26] = *b",\"timestamp\":\"....-..-..T..:..:.......\"";
-            entry[14..38].copy_from_slice(&timestamp.text());
+            entry[14..38].copy_from_slice(&timestamp.text(known_date));
             time += 13;
             out.array(&entry);
         }
@@ -142,6 +141,38 @@ struct MovedValues {
     url: Option<Value>,
     utm_name: Option<Value>,
     browser: Option<Value>,
+}
+
+impl MovedValues {
+    const NAMES: Names = Names::of(&["url", "utm_name", "browser"]);
+
+    #[inline(never)]
+    fn of(entries: &[Entry], text: &[u8]) -> Self {
+        let truthy = |name: Name| {
+            let value = named(entries, name);
+            value.filter(|value| is_truthy(*value, text))
+        };
+        Self {
+            url: truthy(name!("url")),
+            utm_name: truthy(name!("utm_name")),
+            browser: truthy(name!("browser")),
+        }
+    }
+
+    /// The properties that the values become.
+    fn properties(&self) -> Names {
+        let mut taken = Names::default();
+        for (moved, property) in [
+            (self.url, name!("$current_url")),
+            (self.utm_name, name!("utm_campaign")),
+            (self.browser, name!("$browser")),
+        ] {
+            if moved.is_some() {
+                taken.add(property);
+            }
+        }
+        taken
+    }
 }
 
 /// The caller's values that are replaced, because they are not usable or not in their normal form.
@@ -239,25 +270,14 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             false => (&[], Names::default()),
         };
         let text = source.text;
-        let truthy = |name: Name| {
-            let value = callers.has(name).then(|| named(entries, name)).flatten();
-            value.filter(|value| is_truthy(*value, text))
-        };
-        let moved_values = MovedValues {
-            url: truthy(name!("url")),
-            utm_name: truthy(name!("utm_name")),
-            browser: truthy(name!("browser")),
-        };
-        let mut taken = Names::default();
-        for (moved, property) in [
-            (moved_values.url, name!("$current_url")),
-            (moved_values.utm_name, name!("utm_campaign")),
-            (moved_values.browser, name!("$browser")),
-        ] {
-            if moved.is_some() {
-                taken.add(property);
+        let (moved_values, taken) = match callers.intersects(&MovedValues::NAMES) {
+            true => {
+                let moved = MovedValues::of(entries, text);
+                let taken = moved.properties();
+                (moved, taken)
             }
-        }
+            false => (MovedValues::default(), Names::default()),
+        };
         let noting = match inputs.recipient.properties.is_empty() && trace.is_none() {
             true => Noting::Nothing,
             false => Noting::Keys,
@@ -324,7 +344,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         }
         self.write_constants();
         let mut distinct_id = self.out.at();
-        if self.plan.distinct_id != Piece::Absent {
+        if !self.plan.distinct_id.is_absent() {
             self.key(
                 name!("distinct_id"),
                 ValueOrigin::Fixed(self.plan.distinct_id_from),
@@ -337,7 +357,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             name!("$lib"),
             ValueOrigin::Fixed("always Segment, as in PostHog's own destination"),
         );
-        self.out.extend_from_slice(b"\"Segment\"}");
+        self.out.array(b"\"Segment\"}");
         self.out.put_over(start, b'{');
         (distinct_id, behind)
     }

@@ -1,6 +1,5 @@
 //! Writes the same properties as PostHog's own Segment destination, value for value (mapping, section 1).
 
-use super::super::event_plan::Piece;
 use super::super::explain::ValueOrigin;
 use super::super::json::{name, Entry, Marks, Name, Names, Output, Shape, Value};
 use super::super::mapping::{DeviceTypes, Noise};
@@ -10,7 +9,7 @@ use super::super::usable;
 use super::address::write_address;
 use super::campaign::CampaignPass;
 use super::presence::ContextValue;
-use super::{write_piece, Prefix, Prefixed, Properties};
+use super::{write_piece, MovedValues, Prefix, Prefixed, Properties};
 use crate::segment::Kind;
 
 /// A path of the context that has a property of its own: the literal key, which takes precedence over
@@ -131,6 +130,13 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 self.spread(b"", &UnknownKeys::none(), self.source.text, value);
             }
         }
+        if self.callers.intersects(&MovedValues::NAMES) {
+            self.write_moved();
+        }
+    }
+
+    #[inline(never)]
+    fn write_moved(&mut self) {
         self.copy(
             name!("$current_url"),
             self.moved.url,
@@ -247,7 +253,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             IP => self.replaced.ip,
             SCREEN_NAME => self.plan.kind == Kind::Screen,
             SET => self.plan.kind == Kind::Identify || self.replaced.set,
-            ANON_DISTINCT_ID => self.plan.anon_distinct_id != Piece::Absent,
+            ANON_DISTINCT_ID => !self.plan.anon_distinct_id.is_absent(),
             _ => false,
         }
     }
@@ -271,7 +277,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
                 let start = self.out.at();
                 self.write_set();
                 self.add_meta_ids(start);
-                if self.plan.anon_distinct_id != Piece::Absent {
+                if !self.plan.anon_distinct_id.is_absent() {
                     self.key(
                         name!("$anon_distinct_id"),
                         ValueOrigin::Fixed("anonymousId"),
@@ -281,7 +287,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             }
             Kind::Group => self.write_group(),
             Kind::Alias => {
-                if self.plan.alias != Piece::Absent {
+                if !self.plan.alias.is_absent() {
                     self.key(name!("alias"), ValueOrigin::Fixed(self.plan.alias_from));
                     write_piece(self.out, self.plan.alias, text);
                 }

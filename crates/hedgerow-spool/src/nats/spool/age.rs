@@ -31,7 +31,7 @@ pub(super) struct StreamsMade {
 
 /// The numbers that the streams had given at one age of the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Mark {
+struct AgeMark {
     /// The age of the spool, in milliseconds.
     at: u64,
     last: LastNumbers,
@@ -47,7 +47,7 @@ pub(super) struct AgeRecord {
     /// The age of the spool, in milliseconds.
     age: u64,
     /// The marks, the earliest first.
-    marks: Vec<Mark>,
+    marks: Vec<AgeMark>,
 }
 
 /// A process's own copy of the record of ages.
@@ -156,7 +156,7 @@ impl AgeBook {
             more && at >= latest.at.saturating_add(step)
         });
         if is_new {
-            marks.push(Mark { at, last });
+            marks.push(AgeMark { at, last });
         }
         let limit = at.saturating_sub(millis(self.max_age));
         let old = marks.partition_point(|mark| mark.at <= limit);

@@ -24,7 +24,7 @@ const LONGEST_ROUND: Duration = Duration::from_millis(500);
 
 /// The messages that a round has dropped.
 #[derive(Default)]
-struct Dropped {
+struct DroppedMessages {
     /// The number of the last message.
     through: u64,
     messages: u64,
@@ -51,7 +51,7 @@ impl NatsSpoolInner {
             AgeBook::new(self.settings.max_age, made, beginning, Instant::now())
         }));
         if book.is_due(Instant::now()) {
-            let failed = |error| remote("say what it holds", error);
+            let failed = |error| remote("report its contents", error);
             let waiting = streams.waiting.get_info().await.map_err(failed)?.state;
             let dead = streams.dead.get_info().await.map_err(failed)?.state;
             let last = LastNumbers {
@@ -134,7 +134,7 @@ impl NatsSpoolInner {
             self.gauges.of(&project).subtract(events, bytes);
         }
         if dropped.messages > 0 {
-            log::error!("{events} events were dropped: they are older than max_age");
+            log::error!("{events} events were dropped: they were older than `max_age`");
             Counters::add(&self.counters.expired, events);
         }
         Ok(())
@@ -144,7 +144,7 @@ impl NatsSpoolInner {
         let dropped = drop_round(streams, &streams.dead, streams.all_dead(), old).await?;
         if dropped.messages > 0 {
             log::error!(
-                "{} dead letters were dropped: they are older than max_age",
+                "{} dead letters were dropped: they were older than `max_age`",
                 dropped.messages
             );
             Counters::add(&self.counters.expired, dropped.messages);
@@ -159,9 +159,9 @@ async fn drop_round(
     stream: &Stream,
     subjects: String,
     old: u64,
-) -> Result<Dropped, SpoolError> {
+) -> Result<DroppedMessages, SpoolError> {
     let begun = Instant::now();
-    let mut dropped = Dropped::default();
+    let mut dropped = DroppedMessages::default();
     let mut read = 0;
     while read < AT_ONCE && begun.elapsed() < LONGEST_ROUND {
         let next = stream.get_first_raw_message_by_subject(&subjects, dropped.through + 1);
@@ -169,7 +169,7 @@ async fn drop_round(
             Ok(message) if message.sequence <= old => message,
             Ok(_) => break,
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => break,
-            Err(error) => return Err(remote("read what is too old", error)),
+            Err(error) => return Err(remote("read its oldest messages", error)),
         };
         read += 1;
         dropped.through = message.sequence;
@@ -189,7 +189,7 @@ async fn drop_round(
         .sequence(dropped.through + 1);
     let purged = purge
         .await
-        .map_err(|error| remote("drop what is too old", error))?;
+        .map_err(|error| remote("drop its oldest messages", error))?;
     // If another proxy has dropped the messages first, that proxy counts them.
     dropped.messages = purged.purged;
     if purged.purged == 0 {

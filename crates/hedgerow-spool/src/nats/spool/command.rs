@@ -19,7 +19,7 @@ use super::settings::NatsSettings;
 use super::streams::Streams;
 use crate::command::{CommandError, Selection, SpoolCommand};
 use crate::error::SpoolError;
-use crate::listing::{time, Amount, Listing, WaitingRow};
+use crate::listing::{time, ListedCount, Listing, WaitingRow};
 use crate::store::{DeadLetter, Refusal};
 
 /// How long a command waits for a connection to a server.
@@ -140,7 +140,7 @@ impl Streams {
         match asked {
             Ok(message) => Ok(Some(self.letter_of(message))),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(remote("show its dead letters", error)),
+            Err(error) => Err(remote("read its dead letters", error)),
         }
     }
 
@@ -235,12 +235,12 @@ impl Streams {
 }
 
 async fn list(streams: &Streams) -> Result<Listing, SpoolError> {
-    let failed = |error| remote("say what waits", error);
+    let failed = |error| remote("report its waiting events", error);
     let asked = streams
         .waiting
         .info_with_subjects(streams.all_events())
         .await;
-    let mut subjects = asked.map_err(|error| remote("say what waits", error))?;
+    let mut subjects = asked.map_err(|error| remote("report its waiting events", error))?;
     let mut waiting = Vec::new();
     while let Some(subject) = subjects.next().await {
         let (subject, messages) = subject.map_err(failed)?;
@@ -260,7 +260,7 @@ async fn list(streams: &Streams) -> Result<Listing, SpoolError> {
         let oldest = first.ok().and_then(|first| first_arrival(&first.headers));
         listing.waiting.push(WaitingRow {
             project,
-            amount: Amount::Messages {
+            amount: ListedCount::Messages {
                 messages: messages as u64,
             },
             oldest: oldest.map(time),
@@ -274,7 +274,7 @@ async fn list(streams: &Streams) -> Result<Listing, SpoolError> {
     for stream in [&streams.waiting, &streams.dead] {
         let info = stream.get_info().await;
         listing.bytes += info
-            .map_err(|error| remote("say what it holds", error))?
+            .map_err(|error| remote("report its contents", error))?
             .state
             .bytes;
     }

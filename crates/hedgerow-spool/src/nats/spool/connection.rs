@@ -145,13 +145,13 @@ impl NatsConnection {
         let seconds = std::mem::take(&mut config.max_age).as_secs();
         match self.context.update_stream(&config).await {
             Ok(_) => log::info!(
-                "the stream {} had max_age {seconds} s by its servers' clock, and has none now: \
-                 Hedgerow drops what is too old, by the time that passed",
+                "Hedgerow has removed the max_age ({seconds} s) of the stream {}, which follows the \
+                 servers' clock: Hedgerow itself drops events that are too old, by elapsed time",
                 config.name
             ),
             Err(error) if !self.is_age_said.swap(true, Ordering::Relaxed) => log::warn!(
-                "the stream {} keeps its max_age of {seconds} s, so a server whose clock is set \
-                 forward drops events: {error}",
+                "the max_age ({seconds} s) of the stream {} could not be removed: the stream drops \
+                 events if the clock of a server is set forward: {error}",
                 config.name
             ),
             Err(error) => log::debug!("{}: {error}", config.name),

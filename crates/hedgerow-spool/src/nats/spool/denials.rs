@@ -27,7 +27,7 @@ struct Denial {
 
 /// The login lacks the right to perform the operation.
 #[derive(Debug, Clone, Error)]
-#[error("the servers deny this to the login: {0}")]
+#[error("the NATS servers deny the login a permission: {0}")]
 pub(super) struct Denied(String);
 
 /// The shortest time between two log lines about the same denial.
@@ -45,7 +45,7 @@ impl Denials {
             .as_ref()
             .filter(|last| last.words == words && now.duration_since(last.told) < REMINDER);
         let told = known.map(|last| last.told).unwrap_or_else(|| {
-            log::error!("the distributed spool's servers forbid something to its login: {words}");
+            log::error!("the NATS servers of the spool deny the login a permission: {words}");
             now
         });
         *last = Some(Denial {

@@ -25,7 +25,7 @@ pub(super) struct Unfit {
 impl Unfit {
     /// The error for a stream that cannot be created because another stream, `stream`, takes its subjects.
     pub(super) fn takes_subject(stream: String, subject: &str) -> Self {
-        let why = format!("takes the subjects {subject}, which the spool needs");
+        let why = format!("has the subjects {subject}, which the spool needs");
         Self { stream, why }
     }
 
@@ -63,7 +63,9 @@ pub(super) fn check(config: &Config, subject: &str, purpose: Purpose) -> Result<
     }
     if purpose == Purpose::DeadLetters {
         return match config.retention {
-            RetentionPolicy::Interest => unfit("keeps nothing (retention: interest)".to_owned()),
+            RetentionPolicy::Interest => {
+                unfit("keeps no messages (retention: interest)".to_owned())
+            }
             _ => Ok(()),
         };
     }

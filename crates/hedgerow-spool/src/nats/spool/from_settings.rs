@@ -39,7 +39,10 @@ fn place(given: &SpoolSettings, mistakes: &mut Vec<SettingMistake>) -> Option<Na
         .into_iter()
         .find(|key| given.has(key));
     if let (Some(_), Some(key)) = (&in_url, beside) {
-        mistakes.push(SettingMistake::of_key(key, "the `url` has a login as well"));
+        mistakes.push(SettingMistake::of_key(
+            key,
+            "`url` already contains a login: remove one of the two",
+        ));
     }
     if without_tls(&servers) {
         for key in ["ca_file", "certificate"] {
@@ -98,11 +101,15 @@ fn login(given: &SpoolSettings, mistakes: &mut Vec<SettingMistake>) -> Option<Na
             let other = ["user", "password", "token"]
                 .into_iter()
                 .find(|key| given.has(key))?;
-            SettingMistake::of_key(other, "the `credentials` already are a login")
+            SettingMistake::of_key(
+                other,
+                "`credentials` already contain a login: remove one of the two",
+            )
         }
-        (false, _, _, true) => {
-            SettingMistake::of_key("token", "a login is `user` and `password`, or `token`")
-        }
+        (false, _, _, true) => SettingMistake::of_key(
+            "token",
+            "a login is either `user` and `password`, or `token`",
+        ),
         (false, true, false, false) => SettingMistake::of_key("user", "needs a `password`"),
         (false, false, true, false) => SettingMistake::of_key("password", "needs a `user`"),
     };
@@ -131,7 +138,7 @@ fn servers(
             match (&login, with) {
                 (_, None) => {}
                 (Some(one), Some(other)) if *one != other => {
-                    wrong("two different logins".to_owned());
+                    wrong("all servers need the same login".to_owned());
                     break;
                 }
                 (_, with) => login = with,

@@ -59,7 +59,7 @@ impl NatsSpoolInner {
             .replace(now.clone())
             .is_some_and(|before| before != now)
         {
-            log::error!("the spool's stream was deleted, with its waiting events");
+            log::error!("the spool's stream was deleted, and with it the waiting events");
             // The new stream numbers its messages from the start.
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
             own.clear();

@@ -82,7 +82,7 @@ impl ConsumerFeed {
             return Ok(false);
         }
         let info = self.consumer.get_info().await;
-        let info = info.map_err(|error| remote("say what it gives out", error))?;
+        let info = info.map_err(|error| remote("report its deliveries", error))?;
         Ok(info.num_pending > 0)
     }
 }
@@ -241,7 +241,7 @@ impl ProjectQueue {
             return Err(SpoolError::Away("its consumer does not exist".to_owned()));
         };
         let failed = |error| SpoolError::Remote {
-            doing: "give out events",
+            doing: "deliver events",
             source: std::sync::Arc::from(error),
         };
         let room = feed.most.saturating_sub(self.messages.len()).max(1);
@@ -254,7 +254,7 @@ impl ProjectQueue {
             .await
             .map_err(|error| failed(error.into()))?;
         let mut new = 0_u32;
-        let late = |late| remote("give out events", late);
+        let late = |late| remote("deliver events", late);
         while let Some(message) = timeout(PATIENCE, messages.next()).await.map_err(late)? {
             let message = message.map_err(failed)?;
             let Some(number) = message

@@ -37,7 +37,7 @@ impl NatsSpoolInner {
             // Without a timeout, a command that no server accepts would wait forever in the client's queue.
             let tried = tokio::time::timeout(ANSWER * 2, self.try_publish(project, run)).await;
             let tried = tried.unwrap_or_else(|late| {
-                let error = remote("keep events", late);
+                let error = remote("store events", late);
                 Err((PublishFault::Passing, error))
             });
             match tried {
@@ -98,10 +98,10 @@ impl NatsSpoolInner {
             }
             PublishFault::NoStream => {
                 self.forget_streams().await;
-                (fault, remote("keep events", error))
+                (fault, remote("store events", error))
             }
             PublishFault::Full | PublishFault::Lasting | PublishFault::Passing => {
-                (fault, remote("keep events", error))
+                (fault, remote("store events", error))
             }
         })
     }
@@ -171,7 +171,7 @@ impl NatsSpoolInner {
                     self.forget_streams().await;
                     tries += 1;
                 }
-                _ => return Err(remote("keep a dead letter", error)),
+                _ => return Err(remote("store a dead letter", error)),
             }
         }
     }

@@ -57,12 +57,12 @@ impl NatsSpool {
         match looked.recv_timeout(patience) {
             Ok(FirstLook::Done) => {}
             Ok(FirstLook::Hopeless) => log::warn!(
-                "the distributed spool's waiting events are not known, and waiting does not help: \
-                 events that arrive now may overtake them"
+                "Hedgerow does not know which events wait in the distributed spool: new events may \
+                 overtake them"
             ),
             Err(_) => log::warn!(
-                "the distributed spool did not report its waiting events within {} s: events that \
-                 arrive now may overtake them",
+                "the distributed spool did not report its waiting events within {} s: new events \
+                 may overtake them",
                 patience.as_secs()
             ),
         }
@@ -206,8 +206,8 @@ impl Store for NatsSpool {
             DeadLetterResult::TooLarge => {
                 // This event must not delay the events after it.
                 log::error!(
-                    "project {project}: an event that PostHog refuses is larger than a dead letter \
-                     may be; it is dropped"
+                    "project {project}: PostHog refuses an event that is too large for a dead letter; \
+                     Hedgerow drops it"
                 );
                 Counters::add(&self.inner.counters.dead_letters_evicted, 1);
             }

@@ -151,7 +151,7 @@ impl Streams {
             // The stream was created for shorter deliveries. This process could never lead with its limit.
             kept.max_age = settings.lead;
             let changed = context.update_stream(&kept).await;
-            changed.map_err(|error| remote("make its leads longer", error))?;
+            changed.map_err(|error| remote("lengthen the lease of its leader", error))?;
         }
         Ok(Self {
             context: context.clone(),
@@ -338,7 +338,7 @@ impl Streams {
                 renew: self.lead / 6 * 5,
             })),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
-            Err(error) => Err(remote("take the lead", NotPublished::from(error))),
+            Err(error) => Err(remote("become the leader", NotPublished::from(error))),
         }
     }
 
@@ -348,12 +348,12 @@ impl Streams {
             .context
             .get_stream(format!("{}_LEAD", self.name))
             .await
-            .map_err(|error| remote("give up the lead", error))?;
+            .map_err(|error| remote("stop being the leader", error))?;
         stream
             .purge()
             .filter(self.lead_of(project))
             .await
-            .map_err(|error| remote("give up the lead", error))?;
+            .map_err(|error| remote("stop being the leader", error))?;
         Ok(())
     }
 
@@ -388,7 +388,7 @@ impl Streams {
             match made {
                 // The server has a lower limit, which the account's limits do not include.
                 Err(error) if given_out > 1 && is_over_limit(&error.kind()) => given_out /= 2,
-                made => return made.map_err(|error| remote("make its consumer", error)),
+                made => return made.map_err(|error| remote("create its consumer", error)),
             }
         }
     }
@@ -443,7 +443,10 @@ async fn most_bytes(context: &Context, wanted: i64) -> i64 {
     let most = bounds.into_iter().filter(|bound| *bound > 0).min();
     match most {
         Some(most) if most < wanted => {
-            log::warn!("the account has space for {most} bytes of events, less than `max_size`");
+            log::warn!(
+                "the NATS account has space for {most} bytes of events, which is less than \
+                 `max_size`"
+            );
             most
         }
         _ => wanted,
@@ -464,7 +467,7 @@ async fn find_or_create(
     }
     let name = config.name.clone();
     let made = context.create_stream(config).await;
-    let made = made.map_err(|error| remote("make its streams", error))?;
+    let made = made.map_err(|error| remote("create its streams", error))?;
     log::info!("the stream {name} did not exist and has been created");
     Ok(made)
 }

@@ -209,7 +209,7 @@ impl NatsSpoolInner {
             .client
             .subscribe(streams.all_ends())
             .await
-            .map_err(|error| remote("listen to the others", error))
+            .map_err(|error| remote("subscribe to the other processes", error))
     }
 
     async fn heard(&self, subject: &str, text: &[u8], near: &mut HashMap<String, Instant>) {
@@ -258,8 +258,8 @@ impl NatsSpoolInner {
         };
         if seen.replace(largest) != Some(largest) && largest < wanted {
             log::warn!(
-                "`limits.event` allows events of {wanted} bytes, but the distributed spool \
-                 refuses events above {largest} bytes, the limit of its servers' `max_payload`"
+                "`limits.event` allows events of {wanted} bytes, but the NATS servers of the spool accept \
+                 no message above {largest} bytes (`max_payload`)"
             );
         }
     }
@@ -277,10 +277,11 @@ impl NatsSpoolInner {
             .waiting
             .info_with_subjects(streams.all_events())
             .await
-            .map_err(|error| remote("say what waits", error))?;
+            .map_err(|error| remote("report its waiting events", error))?;
         let mut messages = HashMap::new();
         while let Some(subject) = subjects.next().await {
-            let (subject, number) = subject.map_err(|error| remote("say what waits", error))?;
+            let (subject, number) =
+                subject.map_err(|error| remote("report its waiting events", error))?;
             if let Some(project) = streams.project_of(&subject) {
                 messages.insert(project, number as u64);
             }
@@ -318,11 +319,11 @@ impl NatsSpoolInner {
             .dead
             .info_with_subjects(streams.all_dead())
             .await
-            .map_err(|error| remote("say how many dead letters there are", error))?;
+            .map_err(|error| remote("count its dead letters", error))?;
         let mut letters = HashMap::new();
         while let Some(subject) = subjects.next().await {
             let (subject, number) =
-                subject.map_err(|error| remote("say how many dead letters there are", error))?;
+                subject.map_err(|error| remote("count its dead letters", error))?;
             if let Some(project) = streams.project_of(&subject) {
                 letters.insert(project, number as u64);
             }

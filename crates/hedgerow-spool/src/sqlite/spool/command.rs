@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::database::{Database, Opener};
 use crate::command::{CommandError, Selection, SpoolCommand};
 use crate::error::SpoolError;
-use crate::listing::{time, Amount, DeadRow, Listing, WaitingRow};
+use crate::listing::{time, DeadRow, ListedCount, Listing, WaitingRow};
 
 impl SpoolCommand {
     /// Runs this command on the spool in `folder`, and writes the result to `out` as lines.
@@ -79,7 +79,7 @@ fn list(database: &Database) -> Result<Listing, SpoolError> {
     Ok(Listing {
         waiting: waiting
             .map(|waiting| WaitingRow {
-                amount: Amount::Events {
+                amount: ListedCount::Events {
                     events: waiting.events,
                     bytes: waiting.bytes,
                 },

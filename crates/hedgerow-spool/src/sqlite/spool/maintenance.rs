@@ -92,7 +92,8 @@ impl Worker {
                 Counters::add(&self.shared.counters.dead_letters_evicted, number);
                 if number > 0 {
                     log::error!(
-                        "{number} dead letters were dropped: they may hold a tenth of max_size"
+                        "{number} dead letters were dropped: all dead letters together may use a tenth of \
+                         `max_size`"
                     );
                 }
             }
@@ -128,8 +129,8 @@ impl Worker {
                 let events = gone.events.len() as u64;
                 if events + gone.letters > 0 {
                     log::error!(
-                        "{events} events and {} dead letters were dropped: they are older than \
-                         max_age",
+                        "{events} events and {} dead letters were dropped: they were older than \
+                         `max_age`",
                         gone.letters
                     );
                     Counters::add(&self.shared.counters.expired, events + gone.letters);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::appending::project_key;
 use super::database::{Database, Opener};
-use super::reading::Total;
+use super::reading::ProjectTotal;
 use super::recovery::{copy_deleted, recover};
 use super::worker::Worker;
 use crate::error::SpoolError;
@@ -18,7 +18,7 @@ impl Worker {
         let damaged = self.database.as_ref().is_some_and(Database::is_damaged);
         let misplaced = self.database.as_ref().filter(|open| !open.is_in_place());
         if let (false, Some(old)) = (damaged, misplaced) {
-            log::error!("the spool's file was deleted; its events are written again");
+            log::error!("the spool's file was deleted; Hedgerow writes its events into a new file");
             self.database = Some(copy_deleted(old, &self.folder, now)?);
             self.delivered.clear();
         }
@@ -58,7 +58,7 @@ impl Worker {
             match opened.time() {
                 Ok(time) => self.clock.resume(time),
                 // If the file is damaged, the next call of `open` recovers it.
-                Err(error) => log::warn!("the spool's clock cannot be read: {error}"),
+                Err(error) => log::warn!("the time that the spool stores cannot be read: {error}"),
             }
             self.database = Some(opened);
             self.reload();
@@ -115,7 +115,7 @@ impl Worker {
         }
     }
 
-    fn tell(&self, totals: &[Total]) {
+    fn tell(&self, totals: &[ProjectTotal]) {
         // Delivered events that could not be removed from the file yet do not wait any more.
         let mut delivered: HashMap<&str, u64> = HashMap::new();
         for project in self.delivered.values() {

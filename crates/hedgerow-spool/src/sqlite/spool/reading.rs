@@ -34,14 +34,14 @@ pub(crate) struct TakenEvents {
 
 /// The totals of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Total {
+pub(crate) struct ProjectTotal {
     pub(crate) project: String,
     pub(crate) events: u64,
     pub(crate) bytes: u64,
     pub(crate) dead_letters: u64,
 }
 
-impl Total {
+impl ProjectTotal {
     fn of(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
         Ok(Self {
             project: row.get(0)?,
@@ -117,13 +117,13 @@ impl Database {
     }
 
     /// Returns the totals of all projects that ever had events.
-    pub(crate) fn totals(&self) -> Result<Vec<Total>, SpoolError> {
+    pub(crate) fn totals(&self) -> Result<Vec<ProjectTotal>, SpoolError> {
         let mut totals = Vec::new();
         self.each(
             "SELECT name, events, bytes, dead_letters FROM project ORDER BY name",
             [],
             |row| {
-                totals.push(Total::of(row)?);
+                totals.push(ProjectTotal::of(row)?);
                 Ok(NextRow::Row)
             },
         )?;
@@ -131,13 +131,13 @@ impl Database {
     }
 
     /// Returns the totals of one project, if it ever had events.
-    pub(crate) fn total(&self, project: &str) -> Result<Option<Total>, SpoolError> {
+    pub(crate) fn total(&self, project: &str) -> Result<Option<ProjectTotal>, SpoolError> {
         let mut total = None;
         self.each(
             "SELECT name, events, bytes, dead_letters FROM project WHERE name = ?1",
             params![project],
             |row| {
-                total = Some(Total::of(row)?);
+                total = Some(ProjectTotal::of(row)?);
                 Ok(NextRow::Enough)
             },
         )?;
@@ -177,7 +177,7 @@ impl Database {
         // Projects with few events come first and leave the rest of their share to the others.
         totals.sort_unstable_by_key(|total| total.events);
         let (mut left, mut projects) = (limit, totals.len());
-        for Total { project, .. } in totals {
+        for ProjectTotal { project, .. } in totals {
             let share = left / projects.max(1);
             projects -= 1;
             self.each(

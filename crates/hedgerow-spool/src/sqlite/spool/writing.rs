@@ -14,7 +14,7 @@ use crate::store::Refusal;
 
 /// The events and dead letters that were dropped.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Removed {
+pub(crate) struct RemovedCounts {
     /// The project and the deduplication key of each event.
     pub(crate) events: Vec<(String, u128)>,
     pub(crate) letters: u64,
@@ -252,9 +252,9 @@ impl<'a> Writing<'a> {
         &mut self,
         limit: SystemTime,
         most: usize,
-    ) -> Result<Removed, rusqlite::Error> {
+    ) -> Result<RemovedCounts, rusqlite::Error> {
         let (limit, most) = (milliseconds(limit), i64::try_from(most).unwrap_or(i64::MAX));
-        let mut gone = Removed {
+        let mut gone = RemovedCounts {
             events: Vec::new(),
             letters: self.expire_dead_letters(limit, most)?,
         };

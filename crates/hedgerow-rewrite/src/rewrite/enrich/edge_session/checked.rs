@@ -23,20 +23,20 @@ const LONGEST_VISITOR: usize = 100;
 pub(super) type Bytes = [u8; PAYLOAD + TAG];
 
 /// The cookies that are known to be valid, each with its visitor.
-pub(super) struct Checked(Box<[Mutex<Option<KnownCookies>>]>);
+pub(super) struct CheckedCookies(Box<[Mutex<Option<KnownCookies>>]>);
 
 struct KnownCookies {
     cookie: Bytes,
     visitor: Box<str>,
 }
 
-impl Default for Checked {
+impl Default for CheckedCookies {
     fn default() -> Self {
         Self((0..SLOTS).map(|_| Mutex::default()).collect())
     }
 }
 
-impl Checked {
+impl CheckedCookies {
     /// Returns the slot of a cookie, which the end of its hash selects. The hash of a valid cookie
     /// is as good as random, and cookies that others invent are never stored.
     fn slot(&self, cookie: &Bytes) -> Option<&Mutex<Option<KnownCookies>>> {

@@ -12,13 +12,15 @@ pub enum EdgeSessionError {
     #[error("sessions need a secret")]
     NoSecret,
     /// A secret is so short that it could be guessed.
-    #[error("a secret for sessions has at least {SECRET_BYTES} bytes")]
+    #[error("a secret for sessions needs at least {SECRET_BYTES} bytes")]
     ShortSecret,
     /// The name is not allowed for a cookie.
-    #[error("a cookie's name has letters, digits and -_. only, at most 128 of them")]
+    #[error("a cookie's name may contain only letters, digits and -_. and at most 128 of them")]
     CookieName,
     /// The domain is not allowed for a cookie.
-    #[error("a cookie's domain has letters, digits, dots and hyphens only, as example.com has")]
+    #[error(
+        "a cookie's domain may contain only letters, digits, dots and hyphens, such as example.com"
+    )]
     CookieDomain,
     /// The cookie has a domain, but its name begins with `__Host-`. Browsers do not store such a
     /// cookie.

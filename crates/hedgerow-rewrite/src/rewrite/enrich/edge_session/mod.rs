@@ -43,7 +43,7 @@ mod checked;
 mod cookie;
 mod error;
 
-use checked::{Checked, PAYLOAD, TAG};
+use checked::{CheckedCookies, PAYLOAD, TAG};
 pub use cookie::{CookieValue, SessionCookie, Transport};
 pub use error::{EdgeSessionError, SECRET_BYTES};
 
@@ -61,7 +61,7 @@ const VERSION: u8 = 1;
 /// Makes and checks session cookies.
 pub struct EdgeSessions {
     keys: Vec<hmac::Key>,
-    checked: Checked,
+    checked: CheckedCookies,
 }
 
 /// A visitor's session.
@@ -103,7 +103,7 @@ impl EdgeSessions {
         }
         Ok(Self {
             keys,
-            checked: Checked::default(),
+            checked: CheckedCookies::default(),
         })
     }
 

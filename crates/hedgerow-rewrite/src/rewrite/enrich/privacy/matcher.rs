@@ -18,11 +18,11 @@ const BITS: usize = u64::BITS as usize;
 #[derive(Debug, Default)]
 pub(in crate::rewrite) struct PatternMatcher {
     /// The steps that each plain name matches.
-    plain: HashMap<Box<[u8]>, Vec<Bit>, RandomState>,
+    plain: HashMap<Box<[u8]>, Vec<PatternBit>, RandomState>,
     /// A bit for each byte that a plain name begins with.
     heads: [u64; 4],
     /// The steps of each name with stars.
-    stars: Vec<(NamePattern, Vec<Bit>)>,
+    stars: Vec<(NamePattern, Vec<PatternBit>)>,
     /// The first step of each pattern.
     begin: Vec<u64>,
     /// The `**` steps.
@@ -43,14 +43,14 @@ pub(in crate::rewrite) enum Indexes {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Bit {
+struct PatternBit {
     word: usize,
     bit: u64,
 }
 
 /// The result of the patterns for the value at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::rewrite) struct Reached {
+pub(in crate::rewrite) struct PatternsAt {
     pub(in crate::rewrite) drops: bool,
     pub(in crate::rewrite) hashes: bool,
     /// Whether a pattern may match something inside the value.
@@ -83,7 +83,7 @@ impl PatternMatcher {
             };
             set(&mut matcher.begin, 1 << used);
             for step in steps {
-                let bit = Bit {
+                let bit = PatternBit {
                     word,
                     bit: 1 << used,
                 };
@@ -103,7 +103,7 @@ impl PatternMatcher {
         matcher
     }
 
-    fn add(&mut self, name: &NamePattern, bit: Bit) {
+    fn add(&mut self, name: &NamePattern, bit: PatternBit) {
         if name.distinguishes_numbers() {
             self.indexes = Indexes::Different;
         }
@@ -149,15 +149,15 @@ impl PatternMatcher {
         rows: &mut Vec<u64>,
         from: usize,
         name: &[u8],
-    ) -> Reached {
+    ) -> PatternsAt {
         let to = rows.len();
         for word in 0..self.words() {
             let before = rows.get(from + word).copied().unwrap_or(0);
             let depths = self.depths.get(word).copied().unwrap_or(0);
             rows.push(before & depths);
         }
-        let take = |rows: &mut Vec<u64>, bits: &[Bit]| {
-            for Bit { word, bit } in bits {
+        let take = |rows: &mut Vec<u64>, bits: &[PatternBit]| {
+            for PatternBit { word, bit } in bits {
                 let has = rows.get(from + word).is_some_and(|row| row & bit != 0);
                 if let (true, Some(row)) = (has, rows.get_mut(to + word)) {
                     *row |= bit << 1;
@@ -172,14 +172,14 @@ impl PatternMatcher {
             }
         }
         for (pattern, bits) in &self.stars {
-            let is_open = bits
-                .iter()
-                .any(|Bit { word, bit }| rows.get(from + word).is_some_and(|row| row & bit != 0));
+            let is_open = bits.iter().any(|PatternBit { word, bit }| {
+                rows.get(from + word).is_some_and(|row| row & bit != 0)
+            });
             if is_open && pattern.fits(name) {
                 take(rows, bits);
             }
         }
-        let mut reached = Reached {
+        let mut reached = PatternsAt {
             drops: false,
             hashes: false,
             goes_on: false,

@@ -16,10 +16,10 @@ const DEPTH: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PatternError {
     /// The pattern, or a name between two of its dots, is empty.
-    #[error("a pattern must not be empty, nor a name between two of its dots")]
+    #[error("neither a pattern nor a name between its dots may be empty")]
     Empty,
     /// The pattern has too many stars or names, so matching it would take too long.
-    #[error("a pattern has at most {STARS} stars and {DEPTH} names")]
+    #[error("a pattern may have at most {STARS} stars and {DEPTH} names")]
     TooLong,
 }
 
@@ -29,11 +29,11 @@ pub enum PatternError {
 pub struct NamePattern {
     text: Box<str>,
     /// The parts between the stars, prepared for the search.
-    form: Form,
+    form: PatternForm,
 }
 
 #[derive(Debug, Clone)]
-enum Form {
+enum PatternForm {
     /// The pattern has no star.
     Plain,
     Stars {
@@ -65,11 +65,11 @@ impl FromStr for NamePattern {
             return Err(PatternError::TooLong);
         }
         let form = match text.split_once('*') {
-            None => Form::Plain,
+            None => PatternForm::Plain,
             Some((head, rest)) => {
                 let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
                 let middle = middle.split('*').filter(|part| !part.is_empty());
-                Form::Stars {
+                PatternForm::Stars {
                     head: head.len(),
                     tail: tail.len(),
                     middle: middle.map(|part| Finder::new(part).into_owned()).collect(),
@@ -93,7 +93,7 @@ impl NamePattern {
     /// Returns whether the pattern matches a name that is given as UTF-8 bytes.
     pub(super) fn fits(&self, name: &[u8]) -> bool {
         let text = self.text.as_bytes();
-        let Form::Stars {
+        let PatternForm::Stars {
             head,
             tail,
             middle,
@@ -125,8 +125,8 @@ impl NamePattern {
     /// Returns the name if the pattern has no star.
     pub(super) fn plain(&self) -> Option<&str> {
         match self.form {
-            Form::Plain => Some(&self.text),
-            Form::Stars { .. } => None,
+            PatternForm::Plain => Some(&self.text),
+            PatternForm::Stars { .. } => None,
         }
     }
 

@@ -40,7 +40,7 @@ impl<'a> Url<'a> {
     /// Parses an absolute `http(s)://` URL. Returns `None` for anything else, and for a URL that a
     /// browser rejects.
     pub fn parse(text: &'a str) -> Option<Self> {
-        if let Some(normal) = Normal::read(text) {
+        if let Some(normal) = NormalUrl::read(text) {
             return Some(Self {
                 host: Cow::Borrowed(normal.host),
                 pathname: utf8_percent_encode(normal.pathname, ENCODED_IN_PATHS).into(),
@@ -74,7 +74,7 @@ pub fn referring_domain(referrer: &str) -> Option<Cow<'_, str>> {
     if referrer.is_empty() {
         return Some(Cow::Borrowed(DIRECT));
     }
-    if let Some(normal) = Normal::read(referrer) {
+    if let Some(normal) = NormalUrl::read(referrer) {
         return Some(Cow::Borrowed(normal.host));
     }
     any(referrer)
@@ -119,12 +119,12 @@ fn host(url: &url::Url) -> Option<String> {
 }
 
 /// The parts of a web URL that is already in its normal form, except for the encoding of its path.
-struct Normal<'a> {
+struct NormalUrl<'a> {
     host: &'a str,
     pathname: &'a str,
 }
 
-impl<'a> Normal<'a> {
+impl<'a> NormalUrl<'a> {
     /// Reads a URL. Returns `None` if a part may have to be changed; most URLs from browsers need
     /// no change.
     fn read(text: &'a str) -> Option<Self> {

@@ -3,7 +3,7 @@
 use super::scan::{after, digits, is_space, UserAgentText};
 
 /// The condition of a rule.
-enum When {
+enum RuleCondition {
     /// The text contains one of these.
     One(&'static [&'static str]),
     /// The text contains all of these.
@@ -14,45 +14,51 @@ enum When {
 
 /// The rules; the first one that holds wins. The order matters, because the user agents of many
 /// browsers also contain the words of later rules.
-const RULES: &[(When, &str)] = &[
-    (When::All(&[" OPR/", "Mini"]), "Opera Mini"),
-    (When::One(&[" OPR/"]), "Opera"),
-    (When::Other(|text| text.is_blackberry()), "BlackBerry"),
+const RULES: &[(RuleCondition, &str)] = &[
+    (RuleCondition::All(&[" OPR/", "Mini"]), "Opera Mini"),
+    (RuleCondition::One(&[" OPR/"]), "Opera"),
     (
-        When::One(&["IEMobile", "WPDesktop"]),
+        RuleCondition::Other(|text| text.is_blackberry()),
+        "BlackBerry",
+    ),
+    (
+        RuleCondition::One(&["IEMobile", "WPDesktop"]),
         "Internet Explorer Mobile",
     ),
-    (When::One(&["OculusBrowser"]), "Oculus Browser"),
-    (When::One(&["SamsungBrowser"]), "Samsung Internet"),
-    (When::One(&["Edge", "Edg/"]), "Microsoft Edge"),
-    (When::One(&["Vivaldi/"]), "Vivaldi"),
-    (When::One(&["YaBrowser/"]), "Yandex"),
-    (When::One(&["Whale/"]), "Whale"),
-    (When::One(&["DuckDuckGo/", "Ddg/"]), "DuckDuckGo"),
-    (When::One(&["Claude/"]), "Claude"),
-    (When::One(&["Codex/"]), "Codex"),
-    (When::One(&["ChatGPT/"]), "ChatGPT"),
-    (When::One(&["FBIOS"]), "Facebook Mobile"),
-    (When::One(&["UCWEB", "UCBrowser"]), "UC Browser"),
-    (When::One(&["CriOS"]), "Chrome iOS"),
-    (When::One(&["CrMo", "Chrome"]), "Chrome"),
-    (When::All(&["Android", "Safari"]), "Android Mobile"),
-    (When::One(&["FxiOS"]), "Firefox iOS"),
+    (RuleCondition::One(&["OculusBrowser"]), "Oculus Browser"),
+    (RuleCondition::One(&["SamsungBrowser"]), "Samsung Internet"),
+    (RuleCondition::One(&["Edge", "Edg/"]), "Microsoft Edge"),
+    (RuleCondition::One(&["Vivaldi/"]), "Vivaldi"),
+    (RuleCondition::One(&["YaBrowser/"]), "Yandex"),
+    (RuleCondition::One(&["Whale/"]), "Whale"),
+    (RuleCondition::One(&["DuckDuckGo/", "Ddg/"]), "DuckDuckGo"),
+    (RuleCondition::One(&["Claude/"]), "Claude"),
+    (RuleCondition::One(&["Codex/"]), "Codex"),
+    (RuleCondition::One(&["ChatGPT/"]), "ChatGPT"),
+    (RuleCondition::One(&["FBIOS"]), "Facebook Mobile"),
+    (RuleCondition::One(&["UCWEB", "UCBrowser"]), "UC Browser"),
+    (RuleCondition::One(&["CriOS"]), "Chrome iOS"),
+    (RuleCondition::One(&["CrMo", "Chrome"]), "Chrome"),
+    (RuleCondition::All(&["Android", "Safari"]), "Android Mobile"),
+    (RuleCondition::One(&["FxiOS"]), "Firefox iOS"),
     (
-        When::Other(|text| text.has_folded("konqueror")),
+        RuleCondition::Other(|text| text.has_folded("konqueror")),
         "Konqueror",
     ),
-    (When::One(&["Brave/"]), "Brave"),
+    (RuleCondition::One(&["Brave/"]), "Brave"),
     (
-        When::Other(|text| is_safari(text) && text.has("Mobile")),
+        RuleCondition::Other(|text| is_safari(text) && text.has("Mobile")),
         "Mobile Safari",
     ),
-    (When::Other(is_safari), "Safari"),
-    (When::One(&["PaleMoon/"]), "Pale Moon"),
-    (When::One(&["Waterfox/"]), "Waterfox"),
-    (When::One(&["Firefox"]), "Firefox"),
-    (When::One(&["MSIE", "Trident/"]), "Internet Explorer"),
-    (When::One(&["Gecko"]), "Firefox"),
+    (RuleCondition::Other(is_safari), "Safari"),
+    (RuleCondition::One(&["PaleMoon/"]), "Pale Moon"),
+    (RuleCondition::One(&["Waterfox/"]), "Waterfox"),
+    (RuleCondition::One(&["Firefox"]), "Firefox"),
+    (
+        RuleCondition::One(&["MSIE", "Trident/"]),
+        "Internet Explorer",
+    ),
+    (RuleCondition::One(&["Gecko"]), "Firefox"),
 ];
 
 /// Returns the browser's name.
@@ -60,9 +66,9 @@ pub(super) fn name(text: &UserAgentText<'_>) -> Option<&'static str> {
     RULES
         .iter()
         .find(|(when, _)| match when {
-            When::One(marks) => marks.iter().any(|mark| text.has(mark)),
-            When::All(marks) => marks.iter().all(|mark| text.has(mark)),
-            When::Other(holds) => holds(text),
+            RuleCondition::One(marks) => marks.iter().any(|mark| text.has(mark)),
+            RuleCondition::All(marks) => marks.iter().all(|mark| text.has(mark)),
+            RuleCondition::Other(holds) => holds(text),
         })
         .map(|(_, name)| *name)
 }

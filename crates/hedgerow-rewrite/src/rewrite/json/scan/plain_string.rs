@@ -32,6 +32,15 @@ pub(super) fn behind_plain_string(text: &[u8]) -> Option<&[u8]> {
 #[inline(never)]
 pub(super) fn behind_long_string(text: &[u8]) -> Option<&[u8]> {
     let mut rest = text;
+    // Most long strings are ids, which end within two more blocks.
+    for _ in 0..2 {
+        let (block, after) = rest.split_first_chunk::<BLOCK>()?;
+        let special = special(block);
+        if special != 0 {
+            return behind_quote(rest, block, special);
+        }
+        rest = after;
+    }
     while let Some((blocks, after)) = rest.split_first_chunk::<{ 4 * BLOCK }>() {
         if has_special(blocks) {
             break;

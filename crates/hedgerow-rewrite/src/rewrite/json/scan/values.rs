@@ -31,6 +31,19 @@ impl Scanner<'_, '_> {
         self.any_other()
     }
 
+    /// Skips `null`, if it follows directly.
+    #[inline(always)]
+    pub(in crate::rewrite) fn null(&mut self) -> Option<Value> {
+        let behind = self.rest.strip_prefix(b"null")?;
+        let start = self.position();
+        self.rest = behind;
+        Some(Value {
+            span: Span::new(start, start + 4),
+            shape: Shape::Null,
+            depth: 0,
+        })
+    }
+
     #[inline(never)]
     pub(in crate::rewrite) fn any_other(&mut self) -> Value {
         self.other()

@@ -21,15 +21,15 @@ pub const ROUTES: [(&str, &str); 4] = [
 
 /// Both ways to HTTP/2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum Http2Transport {
     H2c,
     Tls,
 }
 
-pub const WAYS: [Way; 2] = [Way::H2c, Way::Tls];
+pub const HTTP2_TRANSPORTS: [Http2Transport; 2] = [Http2Transport::H2c, Http2Transport::Tls];
 
 /// The running server and its upstreams.
-pub struct Doors {
+pub struct FullServer {
     pub running: Running,
     /// A stand-in for PostHog that accepts everything.
     pub posthog: Recorder,
@@ -40,18 +40,18 @@ pub struct Doors {
     _library: tempfile::TempDir,
 }
 
-impl Doors {
+impl FullServer {
     pub async fn open() -> Self {
-        Self::before(Recorder::start().await, "").await
+        Self::with_posthog(Recorder::start().await, "").await
     }
 
     /// In front of this PostHog, with more YAML at the end.
-    pub async fn before(posthog: Recorder, more: &str) -> Self {
+    pub async fn with_posthog(posthog: Recorder, more: &str) -> Self {
         let site = Recorder::that(|_| Act::Answer(response("200 OK", "", "page"))).await;
-        Self::between(posthog, site, more).await
+        Self::with_upstreams(posthog, site, more).await
     }
 
-    pub async fn between(posthog: Recorder, site: Recorder, more: &str) -> Self {
+    pub async fn with_upstreams(posthog: Recorder, site: Recorder, more: &str) -> Self {
         let certificates = Certificates::new(&["localhost"]);
         let (h2c, secure) = (refused_port().await, refused_port().await);
         let library = tempfile::tempdir().expect("a folder");
@@ -93,10 +93,10 @@ impl Doors {
         self.h2c
     }
 
-    pub async fn frames(&self, way: Way) -> Frames {
-        match way {
-            Way::H2c => Frames::plain(self.h2c).await,
-            Way::Tls => Frames::secure(self.secure, &self.certificates).await,
+    pub async fn frames(&self, transport: Http2Transport) -> Frames {
+        match transport {
+            Http2Transport::H2c => Frames::plain(self.h2c).await,
+            Http2Transport::Tls => Frames::secure(self.secure, &self.certificates).await,
         }
     }
 
