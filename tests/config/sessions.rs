@@ -103,7 +103,7 @@ fn an_invalid_session_setting_is_a_mistake() {
         ("{sessions: {cookie: {secret: short}}}", "at least 32 bytes"),
         (
             "{sessions: {cookie: {secret: env:KEY}}}",
-            "the variable: a secret for sessions has at least 32 bytes",
+            "the variable: a secret for sessions needs at least 32 bytes",
         ),
         (
             "{sessions: {cookie: {secret: env:UNSET}}}",

@@ -36,6 +36,9 @@ use support::{batch_of, cases, Case, Way, Work};
 /// of events.
 const RUN: &str = "HEDGEROW_BENCH_RUN";
 
+/// Set if the rounds are counted by `scripts/steps`: each begins with a system call, by which it is found.
+const YIELD: &str = "HEDGEROW_BENCH_YIELD";
+
 const MANY: &str = "many-";
 
 /// The batch sizes in which an event must cost the same, and how much more it may cost in a larger
@@ -186,7 +189,11 @@ fn rounds(run: &str) {
         None => cases().swap_remove(parts[1].parse().unwrap()),
     };
     let work = Work::new(way, &case);
+    let yields = std::env::var_os(YIELD).is_some();
     for round in 0..parts[2].parse::<u32>().unwrap() {
+        if yields {
+            std::thread::yield_now();
+        }
         std::hint::black_box(work.run_round(std::hint::black_box(&case), round));
     }
 }

@@ -394,6 +394,7 @@ fn has_user_agent(source: MessageSource<'_>, mode: Mode) -> bool {
 ///
 /// The keys are matched as in Segment's own code (`enabled` of its package segmentio-facade): `All` in any
 /// spelling, and the first one if there are several; the name of the destination exactly.
+#[inline(always)]
 pub(super) fn is_enabled_for_posthog(
     own: (&MessagePart, &[u8]),
     batch: Option<(&MessagePart, &[u8])>,

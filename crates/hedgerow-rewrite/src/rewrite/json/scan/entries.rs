@@ -8,7 +8,7 @@ use super::cursor::{After, Scanner};
 use super::expected_keys::ExpectedKey;
 use super::key::Key;
 use super::key_recorder::KeyRecorder;
-use super::key_tracker::KeyTracker;
+use super::key_tracker::{expected_order, met_expectation, KeyTracker};
 use super::object_kind::ObjectKind;
 use super::plain_key::plain_key;
 use super::plain_string::behind_quoted;
@@ -128,11 +128,23 @@ impl Scanner<'_, '_> {
         entries: &mut T,
     ) -> (Value, Names) {
         let start = self.position();
-        let mut tracker = KeyTracker::of(kind, self.orders, self.state);
         self.open();
         let outside = std::mem::replace(&mut self.deepest, self.depth);
+        let order = expected_order(kind, self.orders, self.state);
+        let keys = order.map_or(&[][..], |order| &order.keys);
+        let received = entries.expected(self, keys, b'{');
+        if let (Some(order), true) = (order, received == keys.len()) {
+            // Most objects end here, without a search for other keys.
+            if T::RECEIVES_EXPECTED && self.rest.first() == Some(&b'}') {
+                self.skip(1);
+                met_expectation(kind, self.state);
+                let depth = self.leave(outside);
+                return (self.object_from(start, depth), order.names);
+            }
+        }
+        let mut tracker = KeyTracker::of(kind, self.orders, self.state);
         let mut expected = tracker.expected();
-        let before = match entries.expected(self, expected.as_slice(), b'{') {
+        let before = match received {
             0 => self.first_key(),
             received => {
                 expected.nth(received - 1);

@@ -35,25 +35,44 @@ enum Remembering {
     Yes,
 }
 
+/// Returns the keys that are expected in an object of this kind, if there are any.
+#[inline(always)]
+pub(super) fn expected_order<'h>(
+    kind: ObjectKind,
+    orders: &'h KeyOrders,
+    state: &ScanState,
+) -> Option<&'h KeyOrder> {
+    let order = orders.of.get(kind.index())?;
+    let missed = state.updates.missed.get(kind.index())?;
+    (!order.keys.is_empty() && *missed < MISSES_BEFORE_UPDATE).then_some(order)
+}
+
+/// Records that an object of this kind has exactly the expected keys.
+#[inline(always)]
+pub(super) fn met_expectation(kind: ObjectKind, state: &mut ScanState) {
+    if let Some(missed) = state.updates.missed.get_mut(kind.index()) {
+        *missed = 0;
+    }
+}
+
 impl<'h> KeyTracker<'h> {
     #[inline(always)]
     pub(super) fn of(kind: ObjectKind, orders: &'h KeyOrders, state: &mut ScanState) -> Self {
-        let kind = kind.index();
         let mut tracker = Self {
             names: Names::default(),
             others: state.hashes.open(),
-            kind,
+            kind: kind.index(),
             order: None,
             expected: &[],
             remembering: Remembering::No,
         };
-        if let (Some(order), Some(missed)) = (orders.of.get(kind), state.updates.missed.get(kind)) {
-            if order.keys.is_empty() || *missed >= MISSES_BEFORE_UPDATE {
-                tracker.remembering = Remembering::First;
-            } else {
+        match expected_order(kind, orders, state) {
+            Some(order) => {
                 tracker.order = Some(order);
                 tracker.expected = &order.keys;
             }
+            None if kind.is_remembered() => tracker.remembering = Remembering::First,
+            None => {}
         }
         tracker
     }

@@ -40,6 +40,12 @@ impl ObjectKind {
         Self(4 + number)
     }
 
+    /// Whether the keys of such an object are remembered.
+    #[inline(always)]
+    pub(super) fn is_remembered(self) -> bool {
+        self.index() < KINDS
+    }
+
     /// Returns its index among the kinds that are remembered; [`OTHER`](Self::OTHER) has none below
     /// [`KINDS`].
     #[inline(always)]
