@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 use authority::Authority;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
-use edge::Place;
+use edge::EdgeAddresses;
 use pebble::Pebble;
 use secure::TrustedAuthorities;
 use support::running::{get, until};
@@ -65,24 +65,24 @@ async fn each_challenge_brings_a_certificate_for_every_name() {
         let trust = pebble.trust().await;
         let storage = tempfile::tempdir().unwrap();
         let more = format!("{NAMES}, challenge: {challenge}, email: ops@shop.example");
-        let place = Place::seen_by(&pebble).await;
-        let edge = place.start(&pebble.acme(storage.path(), &more)).await;
+        let addresses = EdgeAddresses::seen_by(&pebble).await;
+        let edge = addresses.start(&pebble.acme(storage.path(), &more)).await;
         for name in ["shop.example", "www.shop.example"] {
             let mut connection = edge.connected(&trust, name).await;
             let answer = connection.get("/up").await.unwrap();
             assert!(answer.contains("ready"), "{answer}");
         }
-        let other = trust.connect(edge.place.https, "other.example").await;
+        let other = trust.connect(edge.addresses.https, "other.example").await;
         assert!(other.is_err());
         assert_eq!(edge.issued().await, 1.0);
         assert_eq!(edge.metric("hedgerow_acme_failing").await, 0.0);
         // The site is not there, so a token without an order gets the answer of any other path.
         let path = "/.well-known/acme-challenge/";
         for token in ["", "unknown", "account.json"] {
-            let answer = get(edge.place.http, &format!("{path}{token}")).await;
+            let answer = get(edge.addresses.http, &format!("{path}{token}")).await;
             assert_eq!(answer.status, 502, "{token:?}");
         }
-        assert_eq!(get(edge.place.http, "/page").await.status, 301);
+        assert_eq!(get(edge.addresses.http, "/page").await.status, 301);
         let doctor = edge.command("doctor");
         let line = "acme shop.example, www.shop.example: expires in";
         assert!(doctor.contains(line), "{doctor}");
@@ -98,7 +98,7 @@ async fn without_the_directory_all_else_is_served_and_a_restart_orders_nothing_a
     let storage = tempfile::tempdir().unwrap();
     let tls = pebble.acme(storage.path(), NAMES);
     pebble.directory.cut();
-    let edge = Place::seen_by(&pebble).await.start(&tls).await;
+    let edge = EdgeAddresses::seen_by(&pebble).await.start(&tls).await;
     let line = edge.logs("no certificate could be ordered").await;
     for part in [
         "shop.example",
@@ -111,10 +111,10 @@ async fn without_the_directory_all_else_is_served_and_a_restart_orders_nothing_a
     let refused = edge.metric("hedgerow_acme_orders_total{outcome=\"failed\"}");
     assert_eq!(refused.await, 1.0);
     // Meanwhile plain listeners serve, TLS handshakes are refused, and the server is ready.
-    assert_eq!(get(edge.place.http, "/up").await.status, 200);
-    assert_eq!(get(edge.place.admin, "/readyz").await.status, 200);
+    assert_eq!(get(edge.addresses.http, "/up").await.status, 200);
+    assert_eq!(get(edge.addresses.admin, "/readyz").await.status, 200);
     for name in ["shop.example", "other.example"] {
-        let Err(error) = trust.connect(edge.place.https, name).await else {
+        let Err(error) = trust.connect(edge.addresses.https, name).await else {
             panic!("there is a certificate for {name}");
         };
         assert!(error.contains("AccessDenied"), "{error}");
@@ -151,8 +151,8 @@ async fn a_renewal_swaps_the_certificate_under_open_connections() {
     let (old, root) = made(&["shop.example", "www.shop.example"], 80, 10);
     std::fs::write(file(&pebble, storage.path(), "shop.example.pem"), old).unwrap();
     pebble.directory.cut();
-    let place = Place::seen_by(&pebble).await;
-    let edge = place.start(&pebble.acme(storage.path(), NAMES)).await;
+    let addresses = EdgeAddresses::seen_by(&pebble).await;
+    let edge = addresses.start(&pebble.acme(storage.path(), NAMES)).await;
     let old = TrustedAuthorities::in_pem(root.as_bytes());
     let mut open = edge.connected(&old, "shop.example").await;
     assert!(open.get("/up").await.is_ok());
@@ -164,7 +164,10 @@ async fn a_renewal_swaps_the_certificate_under_open_connections() {
     assert_ne!(new.certificate(), open.certificate());
     // A connection from before the renewal continues with the old certificate.
     assert!(open.get("/up").await.is_ok());
-    assert!(old.connect(edge.place.https, "shop.example").await.is_err());
+    assert!(old
+        .connect(edge.addresses.https, "shop.example")
+        .await
+        .is_err());
     assert_eq!(edge.issued().await, 1.0);
 }
 
@@ -182,9 +185,9 @@ async fn a_refused_order_is_reported_and_delays_no_other_certificate() {
         of(", domains: unseen.example, challenge: http-01"),
         of(", domains: shop.example, challenge: tls-alpn-01")
     );
-    let place = Place::seen_by(&pebble).await;
+    let addresses = EdgeAddresses::seen_by(&pebble).await;
     pebble.http.cut();
-    let edge = place.start(&tls).await;
+    let edge = addresses.start(&tls).await;
     edge.connected(&trust, "shop.example").await;
     let line = edge.logs("blocked.example: no certificate could be").await;
     assert!(line.contains("rejectedIdentifier"), "{line}");
@@ -196,7 +199,7 @@ async fn a_refused_order_is_reported_and_delays_no_other_certificate() {
     assert_eq!(edge.metric("hedgerow_acme_failing").await, 2.0);
     assert_eq!(edge.issued().await, 1.0);
     // Hedgerow never shows the certificate of another name in place of the awaited one.
-    let shown = trust.connect(edge.place.https, "blocked.example").await;
+    let shown = trust.connect(edge.addresses.https, "blocked.example").await;
     let Err(error) = shown else {
         panic!("there is a certificate for blocked.example");
     };
@@ -214,10 +217,10 @@ async fn processes_with_one_folder_order_once_and_answer_for_each_other() {
     let alone = pebble.acme(storage.path(), &format!("{NAMES}, challenge: http-01"));
     // The first process waits after its failure, so the other one orders.
     pebble.directory.cut();
-    let asked = Place::seen_by(&pebble).await.start(&both).await;
+    let asked = EdgeAddresses::seen_by(&pebble).await.start(&both).await;
     asked.logs("no certificate could be ordered").await;
     pebble.start_leading();
-    let orders = Place::new().await.start(&alone).await;
+    let orders = EdgeAddresses::new().await.start(&alone).await;
     let mut certificates = Vec::new();
     for edge in [&asked, &orders] {
         let connection = edge.connected(&trust, "shop.example").await;
@@ -241,9 +244,9 @@ async fn a_reload_with_another_name_orders_for_it_while_the_old_one_is_served() 
     };
     let trust = pebble.trust().await;
     let storage = tempfile::tempdir().unwrap();
-    let place = Place::seen_by(&pebble).await;
+    let addresses = EdgeAddresses::seen_by(&pebble).await;
     let one = pebble.acme(storage.path(), ", domains: shop.example");
-    let edge = place.start(&one).await;
+    let edge = addresses.start(&one).await;
     let mut open = edge.connected(&trust, "shop.example").await;
     // The authority has forgotten the account, so Hedgerow makes another one.
     pebble.start_anew().await;
@@ -277,11 +280,11 @@ async fn an_account_is_bound_to_one_that_the_authority_knows() {
     };
     let trust = pebble.trust().await;
     let storage = tempfile::tempdir().unwrap();
-    let place = Place::seen_by(&pebble).await;
-    let edge = place.start(&pebble.acme(storage.path(), NAMES)).await;
+    let addresses = EdgeAddresses::seen_by(&pebble).await;
+    let edge = addresses.start(&pebble.acme(storage.path(), NAMES)).await;
     let line = edge.logs("no certificate could be ordered").await;
     assert!(line.contains("externalAccountRequired"), "{line}");
-    let secret = edge.place.folder.path().join("hmac");
+    let secret = edge.addresses.folder.path().join("hmac");
     std::fs::write(&secret, format!("{key}\n")).unwrap();
     let bound = format!("{NAMES}, external_account: {{key_id: kid-1, hmac_key: \"file:hmac\"}}");
     edge.change(&pebble.acme(storage.path(), &bound));
@@ -340,7 +343,7 @@ async fn the_authoritys_times_for_renewal_and_retry_are_obeyed() {
         authority.certificates.file("ca.pem").display(),
         storage.path().display()
     );
-    let edge = Place::new().await.start(&tls).await;
+    let edge = EdgeAddresses::new().await.start(&tls).await;
     let line = edge.logs("no certificate could be ordered").await;
     assert!(
         line.contains("too many certificates (rateLimited)"),
@@ -377,7 +380,7 @@ async fn an_unwritable_folder_is_reported_before_the_start_and_after_it() {
         authority.certificates.file("ca.pem").display(),
         file.join("acme").display()
     );
-    let edge = Place::new().await.start(&tls).await;
+    let edge = EdgeAddresses::new().await.start(&tls).await;
     let line = edge.logs("no certificate could be ordered").await;
     assert!(line.contains("nothing can be written to"), "{line}");
     let check = edge.command("check");
@@ -385,7 +388,7 @@ async fn an_unwritable_folder_is_reported_before_the_start_and_after_it() {
     let doctor = edge.command("doctor");
     assert!(doctor.contains("BAD   acme shop.example: "), "{doctor}");
     assert!(doctor.contains("cannot be written: "), "{doctor}");
-    assert_eq!(get(edge.place.http, "/up").await.status, 200);
+    assert_eq!(get(edge.addresses.http, "/up").await.status, 200);
     assert!(authority.asked.paths.lock().unwrap().is_empty());
 }
 
@@ -412,7 +415,7 @@ async fn a_corrected_ca_file_is_tried_at_once_however_long_the_pause_was() {
     let (_, rest) = right.split_once("ca_file: \"").unwrap();
     let (own, _) = rest.split_once('"').unwrap();
     let wrong = right.replace(own, &others.display().to_string());
-    let edge = Place::seen_by(&pebble).await.start(&wrong).await;
+    let edge = EdgeAddresses::seen_by(&pebble).await.start(&wrong).await;
     edge.logs("there is no certificate for").await;
     edge.change(&right);
     edge.connected(&trust, "shop.example").await;

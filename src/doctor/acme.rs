@@ -138,7 +138,7 @@ mod tests {
                 false,
                 2,
                 Failed,
-                "the last 2 orders have failed: no DNS; the next is made at",
+                "the last 2 orders have failed: no DNS; the next attempt is at",
             ),
             ("ended", there(-2), true, 0, Failed, "expired 2 days ago"),
             (

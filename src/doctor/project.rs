@@ -98,7 +98,10 @@ mod tests {
         let page = std::fs::read_to_string(path).unwrap();
         for elsewhere in [Some("eu"), None] {
             let found = key("shop", KeyKnown::No, elsewhere, Installation::Cloud);
-            assert!(page.contains(&format!("`{}`", found.observation)), "{found:?}");
+            assert!(
+                page.contains(&format!("`{}`", found.observation)),
+                "{found:?}"
+            );
         }
     }
 

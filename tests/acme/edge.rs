@@ -9,14 +9,14 @@ use super::support::recorder::refused_port;
 use super::support::running::{get, until, Running};
 
 /// The address of a server that starts later.
-pub struct Place {
+pub struct EdgeAddresses {
     pub folder: tempfile::TempDir,
     pub http: SocketAddr,
     pub https: SocketAddr,
     pub admin: SocketAddr,
 }
 
-impl Place {
+impl EdgeAddresses {
     pub async fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -28,10 +28,10 @@ impl Place {
 
     /// An address that the authority can reach.
     pub async fn seen_by(pebble: &Pebble) -> Self {
-        let place = Self::new().await;
-        pebble.http.lead_to(place.http);
-        pebble.tls.lead_to(place.https);
-        place
+        let addresses = Self::new().await;
+        pebble.http.lead_to(addresses.http);
+        pebble.tls.lead_to(addresses.https);
+        addresses
     }
 
     /// A configuration with this YAML as its certificates.
@@ -51,7 +51,7 @@ impl Place {
         let running = Running::start(self.folder.path(), &yaml, &[], self.admin).await;
         AcmeServer {
             running,
-            place: self,
+            addresses: self,
         }
     }
 }
@@ -59,20 +59,20 @@ impl Place {
 /// A server with a listener for each kind of client.
 pub struct AcmeServer {
     pub running: Running,
-    pub place: Place,
+    pub addresses: EdgeAddresses,
 }
 
 impl AcmeServer {
     /// Stops the server and starts it again.
     pub async fn start_again(self, tls: &str) -> Self {
         drop(self.running);
-        self.place.start(tls).await
+        self.addresses.start(tls).await
     }
 
     /// Reloads with another configuration.
     pub fn change(&self, tls: &str) {
-        let new = self.place.folder.path().join("new.yaml");
-        std::fs::write(&new, self.place.yaml(tls)).unwrap();
+        let new = self.addresses.folder.path().join("new.yaml");
+        std::fs::write(&new, self.addresses.yaml(tls)).unwrap();
         std::fs::rename(new, &self.running.file).unwrap();
         self.reload();
     }
@@ -97,7 +97,7 @@ impl AcmeServer {
 
     /// The value of a metric.
     pub async fn metric(&self, name: &str) -> f64 {
-        let answer = get(self.place.admin, "/metrics").await;
+        let answer = get(self.addresses.admin, "/metrics").await;
         let text = String::from_utf8(answer.body).unwrap();
         let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
         let value = lines.find_map(|rest| rest.trim().parse().ok());
@@ -112,7 +112,7 @@ impl AcmeServer {
     /// Connects to a name, and waits until its certificate exists.
     pub async fn connected(&self, trust: &TrustedAuthorities, name: &str) -> Connection {
         until("a certificate", || async {
-            let connection = trust.connect(self.place.https, name).await;
+            let connection = trust.connect(self.addresses.https, name).await;
             connection.map_err(|error| format!("{name}: {error}\n{}", self.running.log()))
         })
         .await
@@ -128,7 +128,7 @@ impl AcmeServer {
                 self.reload();
             }
             async {
-                let connection = trust.connect(self.place.https, name).await;
+                let connection = trust.connect(self.addresses.https, name).await;
                 connection.map_err(|error| format!("{name}: {error}\n{}", self.running.log()))
             }
         })

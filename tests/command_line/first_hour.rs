@@ -156,7 +156,11 @@ fn a_failed_init_leaves_the_old_file_and_a_good_one_replaces_it_whole_and_keeps_
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert!(folder.join("link.yaml").is_symlink());
     let first = std::fs::read_to_string(&file).unwrap();
-    assert!(first.ends_with("grace: 5s\n"));
+    let last = first.lines().last().unwrap();
+    assert!(
+        first.ends_with('\n') && last.starts_with("  grace: 5s "),
+        "{last}"
+    );
     let kept = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     assert!(ended.err.contains("hedgerow.yaml.old"), "{}", ended.err);
     assert_eq!(kept("hedgerow.yaml.old"), "old");

@@ -56,7 +56,7 @@ fn each_mistake_in_privacy_and_rules_has_its_place() {
         (
             "privacy: {drop: [a..b, email, distinct_id, $ip, [x]]}",
             &[
-                (6, 18, "privacy.drop[0]", "must not be empty"),
+                (6, 18, "privacy.drop[0]", "may be empty"),
                 (6, 31, "privacy.drop[2]", "PostHog needs this property"),
                 (6, 44, "privacy.drop[3]", "set `ip` to mask it"),
                 (6, 49, "privacy.drop[4]", "expected a path such as"),
@@ -76,7 +76,7 @@ fn each_mistake_in_privacy_and_rules_has_its_place() {
                 6,
                 19,
                 "privacy.secret",
-                "the variable: a secret has at least 16 bytes",
+                "the variable: a secret needs at least 16 bytes",
             )],
         ),
         (
@@ -109,7 +109,7 @@ fn each_mistake_in_privacy_and_rules_has_its_place() {
             "rules: [{event: x, rename: $identify}, {event: '', action: drop}, {event: y, rename: ' '}]",
             &[
                 (6, 28, "rules[0].rename", "would change persons"),
-                (6, 48, "rules[1].event", "must not be empty"),
+                (6, 48, "rules[1].event", "may be empty"),
                 (6, 86, "rules[2].rename", "contains only blanks"),
             ],
         ),

@@ -56,7 +56,12 @@ fn every_mistake_in_a_spool_on_nats_has_its_place() {
         (
             "delivery: {spool: {nats: {url: \"nats://a\", token: t, credentials: gone.creds}}}",
             &[
-                (6, 44, "delivery.spool.nats.token", "already are a login"),
+                (
+                    6,
+                    44,
+                    "delivery.spool.nats.token",
+                    "already contain a login",
+                ),
                 (
                     6,
                     67,
@@ -143,7 +148,12 @@ fn every_mistake_in_a_spool_on_nats_has_its_place() {
         ),
         (
             "delivery: {spool: {nats: {url: \"nats://a\", user: u, token: t}}}",
-            &[(6, 53, "delivery.spool.nats.token", "a login is `user`")],
+            &[(
+                6,
+                53,
+                "delivery.spool.nats.token",
+                "a login is either `user`",
+            )],
         ),
         (
             "delivery: {spool: {nats: {url: \"nats://a\", stream: a.b}}}",
