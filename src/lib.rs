@@ -39,6 +39,9 @@
 // The admin pages. `Hedgerow::admin` returns all of them.
 #[doc(hidden)]
 pub mod admin;
+// The check of the machine's clock, for the binary.
+#[doc(hidden)]
+pub mod clock;
 // The fields of a configuration, for the binary, which prints and checks them.
 #[doc(hidden)]
 pub mod config;

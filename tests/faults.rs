@@ -9,6 +9,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "faults/clock.rs"]
+mod clock;
 #[path = "faults/dns.rs"]
 mod dns;
 #[path = "faults/setup.rs"]
@@ -207,7 +209,9 @@ async fn without_threads_events_wait_a_changed_file_too_and_nothing_ends() {
     ids.extend((0..600).map(|number| format!("u-{number}")));
     assert_eq!(posthog.capture.stored(), 0, "no name could be looked up");
     let lines = setup.log();
-    let lines = lines.matches("starts no more threads").count();
+    let cause = "the name cannot be looked up, because the system starts no more threads";
+    assert!(lines.contains(cause), "{lines}");
+    let lines = lines.matches("large bodies delay other requests").count();
     assert_eq!(lines, 1, "{}", setup.log());
     limit(&wrapper, setup.id(), "--nproc=1000:");
     setup.all_arrive(&posthog.capture, &ids).await;
@@ -217,6 +221,34 @@ async fn without_threads_events_wait_a_changed_file_too_and_nothing_ends() {
     })
     .await;
     assert!(!setup.log().contains("panicked"), "{}", setup.log());
+}
+
+/// It used to say that PostHog does not accept the events, because they cannot be compressed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_threads_the_replay_names_them_as_the_cause() {
+    // The system limits a user's threads, but not root's.
+    let Some(wrapper) = setup::unprivileged() else {
+        println!("SKIPPED: this user can become no other, whose threads are limited");
+        return;
+    };
+    let mut posthog = support::running::StandIn::start().await;
+    let site = Recorder::that(|_| Act::Answer(response("200 OK", "", "page"))).await;
+    let setup = Setup::start(&wrapper, &posthog.url(), &site.url()).await;
+    posthog.stop();
+    let mut client = Client::connect(setup.address).await;
+    let call = post("/hr/v1/b", "", batch(600, 500).as_bytes());
+    assert_eq!(client.exchange(&call).await.status, 200, "{}", setup.log());
+    limit(&wrapper, setup.id(), "--nproc=1:");
+    posthog.resume();
+    eventually("the cause is named", || {
+        let log = setup.log();
+        let names = log.contains("cannot be compressed: the system starts no more threads");
+        names.then_some(())
+    })
+    .await;
+    limit(&wrapper, setup.id(), "--nproc=1000:");
+    let ids: Vec<String> = (0..600).map(|number| format!("u-{number}")).collect();
+    setup.all_arrive(&posthog.capture, &ids).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -328,7 +328,7 @@ async fn settings_that_need_a_new_process_are_named_and_stay() {
     let mut client = Client::connect(running.process.address).await;
     let request = post("/next/v1/t", "", track("next", 200).as_bytes());
     assert_eq!(client.exchange(&request).await.status, 200);
-    for unmeant in ["-USR1", "-USR2", "-HUP"] {
+    for unmeant in ["-USR1", "-USR2", "-HUP", "-ALRM", "-IO", "-VTALRM", "-PROF"] {
         running.process.signal(unmeant);
     }
     assert_eq!(client.exchange(&request).await.status, 200);

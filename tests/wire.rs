@@ -102,7 +102,7 @@ impl RunningServer {
 }
 
 /// Behind a route's prefix: what a server behind may resolve to a path that is not below it.
-const DOTS: [&str; 20] = [
+const DOTS: [&str; 25] = [
     "/../private/secret.txt",
     "/%2e%2e/private",
     "/.%2e/private",
@@ -118,6 +118,11 @@ const DOTS: [&str; 20] = [
     "/..%u2215private",
     "/..%20/private",
     "/..%0d%0a/private",
+    "/%f8%80%80%80%ae%f8%80%80%80%ae/private",
+    "/%fc%80%80%80%80%ae%fc%80%80%80%80%ae/private",
+    "/%e2%80%a5/private",
+    "/..%3f/private",
+    "/..%23/private",
     "/x%00y",
     "/x/../../private",
     "/./x",
@@ -148,6 +153,12 @@ const HEADS: &[(u16, &str, &str)] = &[
         400,
         "a host with a path",
         "GET {} HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    ),
+    (400, "a host of dots", "GET {} HTTP/1.1\r\nHost: ..\r\n\r\n"),
+    (
+        400,
+        "a host with an empty label",
+        "GET {} HTTP/1.1\r\nHost: a..b\r\n\r\n",
     ),
     (400, "two blanks", "GET  {} HTTP/1.1\r\nHost: a\r\n\r\n"),
     (

@@ -17,6 +17,8 @@ pub enum Unready {
     SpoolNotWritable,
     /// No spool stores events, and no project's PostHog accepts them.
     NoWay,
+    /// The machine's clock shows a time before this program was written.
+    Clock,
 }
 
 impl Unready {
@@ -26,6 +28,7 @@ impl Unready {
             Self::Leaving => "leaving",
             Self::SpoolNotWritable => "spool_not_writable",
             Self::NoWay => "no_way_to_keep_or_deliver",
+            Self::Clock => "clock",
         }
     }
 }

@@ -204,9 +204,11 @@ impl Admin {
         let spool = state.spool.as_ref();
         let writable = spool.map(|spool| spool.writable);
         let trouble = spool.and_then(|spool| spool.trouble.as_deref());
+        let clock_is_wrong = state.unready.contains(&Unready::Clock);
         let status = match (stalled.is_empty(), writable) {
             (false, _) => "not_draining",
             (true, Some(false)) => "spool_not_writable",
+            (true, _) if clock_is_wrong => "clock",
             (true, _) => "ok",
         };
         let text = json!({

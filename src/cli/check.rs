@@ -144,10 +144,10 @@ fn admin_at(url: &str) -> Result<Host, String> {
 fn token_of(said: &str) -> Result<AccessToken, String> {
     let text = match (said.strip_prefix("env:"), said.strip_prefix("file:")) {
         (Some(name), _) => {
-            std::env::var(name).map_err(|_| format!("the variable {name} is not set"))?
+            std::env::var(name).map_err(|error| format!("--token: {name}: {error}"))?
         }
         (None, Some(path)) => {
-            std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?
+            std::fs::read_to_string(path).map_err(|error| format!("--token: {path}: {error}"))?
         }
         (None, None) => said.to_owned(),
     };

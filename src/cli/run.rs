@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use hedgerow::clock::is_wrong;
 use hedgerow::config::Config;
 use hedgerow::proxy::{
     allow_descriptors, unknown_keys, ConfigFile, FetchError, ProcessSignals, Server,
@@ -86,6 +87,14 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
         log::info!("the process was stopped before it served requests");
         return CommandEnd::Well;
     }
+    if now().timestamp() < 0 {
+        complain!(
+            "hedgerow: the clock is wrong: it shows {}. HTTP has no dates before 1970, so no request can be \
+             answered. Set the clock",
+            now().format("%Y-%m-%dT%H:%M:%SZ")
+        );
+        return CommandEnd::Unable;
+    }
     let server = watched(Hedgerow::builder(config))
         .build()
         .map_err(|error| error.to_string())
@@ -119,18 +128,14 @@ pub(super) fn run(config: Option<&Path>, options: &RunArgs) -> CommandEnd {
     }
 }
 
-/// A time before this program was written, the beginning of 2025, in seconds since 1970.
-const WRITTEN: i64 = 1_735_689_600;
-
 /// Reports a clock that must be wrong. A machine without a hardware clock starts with such a time and
 /// corrects it later over the network.
 fn warn_of_the_clock() {
     let now = now();
-    if now.timestamp() < WRITTEN {
+    if is_wrong(now.into()) {
         log::error!(
-            "the clock says {}, which is wrong. Events without their own time get this time, and \
-             Hedgerow cannot verify certificates. Before 1970, it answers only Segment's calls over \
-             HTTP/1.1. Set the clock",
+            "the clock says {}, which is wrong. Events without their own time get this time, Hedgerow cannot \
+             verify certificates, and `/readyz` says `clock`. Set the clock",
             now.format("%Y-%m-%dT%H:%M:%SZ")
         );
     }

@@ -7,6 +7,7 @@ use crate::admin::{
     CertificateOrders, CertificateState, ConfigState, PostHogCondition, ProjectState, ProxyState,
     SpoolSize, SpoolState, StalledSpool, Unready,
 };
+use crate::clock::is_wrong;
 use crate::delivery::{self, Availability};
 
 use crate::proxy::active_config::ActiveConfig;
@@ -144,6 +145,9 @@ impl ActiveConfig {
         };
         if !keeps && !any_there {
             reasons.push(Unready::NoWay);
+        }
+        if is_wrong((self.long_lived.clock)()) {
+            reasons.push(Unready::Clock);
         }
         reasons
     }

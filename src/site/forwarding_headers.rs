@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName};
 
 /// The beginnings of the names of such fields, in the form of [`FieldName`].
-const PREFIXES: [&str; 62] = [
+const PREFIXES: [&str; 65] = [
     "accel-",
     "akamai-",
     "amzn-mtls-",
@@ -34,7 +34,9 @@ const PREFIXES: [&str; 62] = [
     "forward-",
     // -For, -Host, -Proto, -Protocol, -Port, -Prefix, -Scheme, -Server, -Ssl, -User, -Client-Cert …
     "forwarded-",
+    "forwarder-",
     "front-end-",
+    "geo-",
     "geoip-",
     "goog-authenticated-",
     "goog-iap-",
@@ -44,6 +46,7 @@ const PREFIXES: [&str; 62] = [
     "middleware-",
     "ms-client-principal",
     "ms-token-",
+    "nf-",
     "oidc-claim-",
     "original-",
     "originating-",
@@ -71,7 +74,7 @@ const PREFIXES: [&str; 62] = [
 ];
 
 /// Whole names of such fields, in the same form but without dashes. Sorted, for the binary search.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 27] = [
     "alicdnrealip",
     "anonymousconsumer",
     "backendhost",
@@ -93,7 +96,6 @@ const NAMES: [&str; 28] = [
     "httphostoverride",
     "https",
     "matchedpath",
-    "nfclientconnectionip",
     "overrideurl",
     "pathinfo",
     // CGI programs see it as HTTP_PROXY, which many libraries use as their own setting.
@@ -104,8 +106,12 @@ const NAMES: [&str; 28] = [
 ];
 
 /// The names that are claims only after `X-`, in the same form as `NAMES`.
-const BEHIND_X: [&str; 9] = [
+const BEHIND_X: [&str; 17] = [
+    "baseurl",
     "certificate",
+    "country",
+    "countrycode",
+    "gatewayhost",
     "host",
     "ip",
     "ipaddress",
@@ -114,6 +120,23 @@ const BEHIND_X: [&str; 9] = [
     "protocol",
     "scheme",
     "secure",
+    "servername",
+    "serverport",
+    "ssl",
+    "verifiedhost",
+];
+
+/// The ends of names that are claims whatever stands before: an address by its kind, as CDNs and balancers add
+/// it under their own names (`X-Varnish-Client-IP`). In the same form as `NAMES`.
+const ENDS: [&str; 8] = [
+    "clientaddr",
+    "clientaddress",
+    "clientip",
+    "peeraddr",
+    "realip",
+    "remoteaddr",
+    "remoteaddress",
+    "remoteip",
 ];
 
 /// What happens to header fields with underscores in their names: CGI and WSGI read these as dashes.
@@ -160,6 +183,8 @@ fn is_claim(name: &str) -> bool {
     PREFIXES.iter().any(|prefix| form.words.starts_with(prefix))
         || NAMES.binary_search(&bare.as_str()).is_ok()
         || (form.x == XPrefix::Before && BEHIND_X.contains(&bare.as_str()))
+        || form.words.ends_with("-ip")
+        || ENDS.iter().any(|end| bare.ends_with(end))
 }
 
 /// Whether a name begins with `X-`.
@@ -227,6 +252,18 @@ mod tests {
         let claims = [
             "x-clientip",
             "x-realip",
+            "x-varnish-client-ip",
+            "x-edge-client-ip",
+            "x_lb_client_ip",
+            "x-peer-ip",
+            "x-trusted-ip",
+            "cdn-ip",
+            "x-nf-geo",
+            "x-geo-country",
+            "x-country-code",
+            "x-forwarder-for",
+            "x-server-name",
+            "x-gateway-clientip",
             "x.real.ip",
             "x--forwarded--host",
             "http-x-real-ip",
@@ -296,6 +333,9 @@ mod tests {
             "x-http-method-override",
             "x-request-id",
             "x-requested-with",
+            "x-tooltip",
+            "x-user-id",
+            "x-zip",
             "x-xsrf-token",
             "x",
             "http",

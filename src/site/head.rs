@@ -177,7 +177,10 @@ fn is_host(authority: &[u8]) -> bool {
         (Some(name), port)
     };
     let in_names = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    let name_fits = name.is_none_or(|name| !name.is_empty() && name.bytes().all(in_names));
+    // Empty labels do not exist in DNS either, and servers that have a folder for each host would leave it.
+    let has_labels = |name: &str| !name.starts_with('.') && !name.contains("..");
+    let name_fits =
+        name.is_none_or(|name| !name.is_empty() && has_labels(name) && name.bytes().all(in_names));
     let port_fits = match port.strip_prefix(':') {
         None => port.is_empty(),
         Some("") => true,
@@ -244,7 +247,8 @@ fn reads_dot_segment(path: &[u8], takes: Continuation) -> bool {
             (0, _) => return true,
             (b'/' | b'\\', Segment::Dot | Segment::Dots | Segment::Blanks) => return true,
             (b'/' | b'\\', _) => Segment::Start,
-            (b';', Segment::Dot | Segment::Dots | Segment::Blanks) => return true,
+            // Where some servers end a segment, and the path if they decode it first.
+            (b';' | b'?' | b'#', Segment::Dot | Segment::Dots | Segment::Blanks) => return true,
             (b'.', Segment::Start) => Segment::Dot,
             (b'.', Segment::Dot) => Segment::Dots,
             (1..=b' ' | 0x7f, Segment::Dot | Segment::Dots | Segment::Blanks) => Segment::Blanks,
@@ -279,7 +283,10 @@ fn decoded(path: &[u8], takes: Continuation) -> Option<(u8, &[u8])> {
     let (longer, bits, takes) = match first {
         0xc0 | 0xc1 => (1, first & 0x01, takes),
         0xe0..=0xef => (2, first & 0x0f, Continuation::Utf8),
-        0xf0 => (3, 0, Continuation::Utf8),
+        0xf0..=0xf7 => (3, first & 0x07, Continuation::Utf8),
+        // Longer forms, which UTF-8 once had.
+        0xf8..=0xfb => (4, first & 0x03, Continuation::Utf8),
+        0xfc..=0xfd => (5, first & 0x01, Continuation::Utf8),
         _ => return Some((if first < 0x80 { first } else { u8::MAX }, after)),
     };
     let mut value = u32::from(bits);
@@ -316,7 +323,8 @@ fn byte(path: &[u8]) -> Option<(u8, &[u8])> {
 /// Returns the ASCII character to which some servers convert a character; 0xff if there is none.
 fn folded(character: u32) -> u8 {
     match character {
-        0x2024 | 0xfe52 | 0xff0e => b'.',
+        // The second is two dots in one character.
+        0x2024 | 0x2025 | 0xfe52 | 0xff0e => b'.',
         0x2044 | 0x2215 | 0xff0f => b'/',
         0x2216 | 0xfe68 | 0xff3c => b'\\',
         0xff1b => b';',

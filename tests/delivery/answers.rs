@@ -180,12 +180,14 @@ async fn the_log_says_once_what_to_do_and_never_a_secret() {
     };
     let (key, page) = (answering("401 No").await, answering("404 No").await);
     let rude = Recorder::that(|_| Act::Close).await;
+    let other = Recorder::that(|_| Act::AnswerAndClose(b"SSH-2.0-x\r\n\r\n".to_vec())).await;
     let dead = support::recorder::dead_url();
     let nowhere = format!("http://{}.invalid", "b".repeat(64));
     for (host, advice) in [
         (key.url(), "Check `api_key`"),
         (page.url(), "not PostHog's ingestion API"),
         (rude.url(), "closed the connection without an answer"),
+        (other.url(), "sent something that is no HTTP answer"),
         (dead, "no connection"),
         (nowhere, "cannot be resolved"),
     ] {

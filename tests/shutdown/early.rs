@@ -40,7 +40,7 @@ async fn a_process_that_is_stopped_while_it_starts_exits_with_0() {
             .spawn()
             .unwrap();
         let _held = within("its question", silent.accept()).await.unwrap();
-        for other in ["-HUP", "-USR1", "-USR2"] {
+        for other in ["-HUP", "-USR1", "-USR2", "-ALRM", "-IO", "-VTALRM", "-PROF"] {
             send(child.id(), other);
         }
         send(child.id(), name);

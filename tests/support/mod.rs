@@ -13,6 +13,7 @@ pub mod proxy;
 pub mod recorder;
 pub mod running;
 pub mod tls;
+pub mod tunnel;
 
 use std::time::{Duration, Instant};
 

@@ -11,7 +11,7 @@ use hedgerow::demo::http::Handler;
 use hedgerow::proxy::{accepted, serve, CoalescingStream, Site};
 use hedgerow::Hedgerow;
 use pingora::apps::{HttpServerOptions, ServerApp};
-use pingora::proxy::{http_proxy, ProxyHttp};
+use pingora::proxy::{http_proxy, HttpProxy, ProxyHttp};
 use pingora::server::configuration::ServerConf;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -90,15 +90,7 @@ impl Proxy {
         P: ProxyHttp + Send + Sync + 'static,
         P::CTX: Send + Sync,
     {
-        let conf = Arc::new(ServerConf {
-            // The test needs none of the machine's certificates.
-            ca_file: Some("/dev/null".to_owned()),
-            ..ServerConf::default()
-        });
-        let mut app = http_proxy(&conf, host);
-        let mut options = HttpServerOptions::default();
-        options.h2c = speaks == Speaks::Both;
-        app.server_options = Some(options);
+        let app = app(host, speaks);
         let (stop, shutdown) = watch::channel(false);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -119,6 +111,24 @@ impl Proxy {
             _stop: stop,
         }
     }
+}
+
+/// The framework's server around any proxy.
+pub fn app<P>(host: P, speaks: Speaks) -> HttpProxy<P>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
+    let conf = Arc::new(ServerConf {
+        // The test needs none of the machine's certificates.
+        ca_file: Some("/dev/null".to_owned()),
+        ..ServerConf::default()
+    });
+    let mut app = http_proxy(&conf, host);
+    let mut options = HttpServerOptions::default();
+    options.h2c = speaks == Speaks::Both;
+    app.server_options = Some(options);
+    app
 }
 
 /// The stand-in for PostHog on a free port.

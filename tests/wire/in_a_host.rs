@@ -5,32 +5,40 @@
 #[path = "../../examples/existing_proxy.rs"]
 mod existing_proxy;
 
+use std::any::Any;
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 
 use existing_proxy::Shop;
 use hedgerow::Hedgerow;
+use pingora::protocols::ALPN;
 
-use super::full_server::{write_library, ROUTES};
+use super::full_server::{write_library, Http2Transport, HTTP2_TRANSPORTS, ROUTES};
 use super::support::client::{post, Client};
 use super::support::frames::Frames;
-use super::support::proxy::{config, Proxy, Speaks};
+use super::support::proxy::{app, config, Proxy, Speaks};
 use super::support::recorder::{response, Act, Recorder};
+use super::support::tls::{AlpnOffer, Certificates, Secure};
+use super::support::tunnel::Tunnel;
 use super::support::{h2, track};
 use super::{broken_frames, heads, heads1, DOTS, HEADS};
 
 /// A shop's own proxy with its site, and PostHog.
 struct Host {
-    /// It speaks HTTP/1.1 alone: where the framework speaks both, it waits for the 24 bytes of HTTP/2's greeting,
-    /// and some of these requests are shorter.
-    one: Proxy,
-    two: Proxy,
+    /// Where it speaks HTTP/1.1 alone: where the framework speaks both without TLS, it waits for the 24 bytes of
+    /// HTTP/2's greeting, and some of these requests are shorter.
+    one: SocketAddr,
+    /// Where it speaks HTTP/2.
+    two: SocketAddr,
     posthog: Recorder,
     site: Recorder,
-    _library: tempfile::TempDir,
+    /// What ends with the test.
+    _running: Vec<Box<dyn Any + Send + Sync>>,
 }
 
 impl Host {
-    async fn open() -> Self {
+    /// The same proxy with listeners without TLS or with it. The clients get addresses without TLS in both cases.
+    async fn open(transport: Http2Transport) -> Self {
         let posthog = Recorder::start().await;
         let site = Recorder::that(|_| Act::Answer(response("200 OK", "", "page"))).await;
         let library = tempfile::tempdir().expect("a folder");
@@ -50,12 +58,34 @@ impl Host {
             requests: AtomicU64::new(0),
             hedgerow: hedgerow.clone(),
         };
+        let mut running: Vec<Box<dyn Any + Send + Sync>> = vec![Box::new(library)];
+        let (one, two) = match transport {
+            Http2Transport::H2c => {
+                let one = Proxy::around(hedgerow.clone(), shop(), Speaks::Http1).await;
+                let two = Proxy::around(hedgerow.clone(), shop(), Speaks::Both).await;
+                let addresses = (one.address, two.address);
+                running.extend([Box::new(one) as _, Box::new(two) as _]);
+                addresses
+            }
+            Http2Transport::Tls => {
+                let certificates = Certificates::new(&["localhost"]);
+                let server = app(shop(), Speaks::Http1);
+                let secure = Secure::start(server, &certificates, AlpnOffer::Both).await;
+                let to = secure.address;
+                let one = Tunnel::to(to, &certificates, ALPN::H1).await;
+                let two = Tunnel::to(to, &certificates, ALPN::H2).await;
+                let addresses = (one.address, two.address);
+                running.extend([Box::new(one) as _, Box::new(two) as _]);
+                running.extend([Box::new(secure) as _, Box::new(certificates) as _]);
+                addresses
+            }
+        };
         Self {
-            one: Proxy::around(hedgerow.clone(), shop(), Speaks::Http1).await,
-            two: Proxy::around(hedgerow.clone(), shop(), Speaks::Both).await,
+            one,
+            two,
             posthog,
             site,
-            _library: library,
+            _running: running,
         }
     }
 
@@ -65,7 +95,7 @@ impl Host {
 
     /// The status of the answer to a request of HTTP/1.1; none if the connection ends without one.
     async fn status(&self, request: &str) -> Option<u16> {
-        let mut client = Client::connect(self.one.address).await;
+        let mut client = Client::connect(self.one).await;
         client.send(request.as_bytes()).await;
         client.next().await.map(|answer| answer.status)
     }
@@ -94,22 +124,31 @@ fn ours() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_table_holds_in_a_proxy_that_is_not_ours() {
-    let host = Host::open().await;
-    let mut one = Client::connect(host.one.address).await;
-    let mut two = h2::Client::connect(host.two.address).await;
+    every_table_holds(Http2Transport::H2c).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_table_holds_in_a_proxy_that_is_not_ours_over_tls() {
+    every_table_holds(Http2Transport::Tls).await;
+}
+
+async fn every_table_holds(transport: Http2Transport) {
+    let host = Host::open(transport).await;
+    let mut one = Client::connect(host.one).await;
+    let mut two = h2::Client::connect(host.two).await;
     let mut wrong = Vec::new();
     let reached = || host.reached();
     for (path, method) in ours() {
         let cases = heads1::cases(method, path).into_iter();
         for case in cases.filter(|(name, ..)| !OF_THE_FRAMEWORK.contains(name)) {
             let ahead = heads1::SentAhead::MayBeDropped;
-            let found = heads1::trouble(host.one.address, path, &case, ahead, &reached);
+            let found = heads1::trouble(host.one, path, &case, ahead, &reached);
             wrong.extend(found.await);
         }
         // Those for another path are the host's.
         let cases = heads::cases(method, path).into_iter();
         for case in cases.filter(|case| !ELSEWHERE.contains(&case.name)) {
-            let mut frames = Frames::plain(host.two.address).await;
+            let mut frames = Frames::plain(host.two).await;
             let found = heads::trouble(&mut frames, path, method, &case, &reached).await;
             wrong.extend(found.map(|found| format!("over HTTP/2: {found}")));
         }
@@ -122,7 +161,7 @@ async fn every_table_holds_in_a_proxy_that_is_not_ours() {
         if method == "POST" {
             let rows = heads1::broken_chunks().into_iter();
             for row in rows.filter(|(name, _)| !OF_THE_FRAMEWORK.contains(name)) {
-                wrong.extend(heads1::chunk_trouble(host.one.address, path, &row).await);
+                wrong.extend(heads1::chunk_trouble(host.one, path, &row).await);
             }
         }
         let event = track("ordinary", 200);
@@ -137,7 +176,7 @@ async fn every_table_holds_in_a_proxy_that_is_not_ours() {
         }
     }
     for (name, sent, wanted) in broken_frames::rows() {
-        let mut frames = Frames::plain(host.two.address).await;
+        let mut frames = Frames::plain(host.two).await;
         frames.send(&sent.concat()).await;
         let outcome = frames.outcome(1).await;
         if !wanted.contains(&outcome) {
@@ -156,7 +195,13 @@ async fn every_table_holds_in_a_proxy_that_is_not_ours() {
 /// What the framework lets through is one request, and nothing behind it is another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_framework_mends_itself_is_one_request_in_a_proxy_that_is_not_ours() {
-    let host = Host::open().await;
+    for transport in HTTP2_TRANSPORTS {
+        what_the_framework_mends_is_one_request(transport).await;
+    }
+}
+
+async fn what_the_framework_mends_is_one_request(transport: Http2Transport) {
+    let host = Host::open(transport).await;
     let mut wrong = Vec::new();
     for (path, method) in ours() {
         let cases = heads1::cases(method, path).into_iter();
@@ -167,7 +212,7 @@ async fn what_the_framework_mends_itself_is_one_request_in_a_proxy_that_is_not_o
         let rows = heads.chain(chunks);
         for (name, request) in rows.filter(|(name, _)| OF_THE_FRAMEWORK.contains(name)) {
             let before = host.reached();
-            let mut client = Client::connect(host.one.address).await;
+            let mut client = Client::connect(host.one).await;
             client
                 .send(format!("{request}{}", heads1::HIDDEN).as_bytes())
                 .await;
@@ -189,11 +234,17 @@ async fn what_the_framework_mends_itself_is_one_request_in_a_proxy_that_is_not_o
 /// A path that is ours for one reader and the host's for another goes to neither.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_that_two_servers_read_differently_is_neither_taken_nor_passed_on() {
-    let host = Host::open().await;
+    for transport in HTTP2_TRANSPORTS {
+        a_doubtful_path_is_neither_taken_nor_passed_on(transport).await;
+    }
+}
+
+async fn a_doubtful_path_is_neither_taken_nor_passed_on(transport: Http2Transport) {
+    let host = Host::open(transport).await;
     let mut wrong = Vec::new();
     let dots = ["/ph", "/hr"].into_iter().flat_map(|prefix| {
         DOTS.iter()
-            .map(move |way| format!("{prefix}{way}"))
+            .map(move |dots| format!("{prefix}{dots}"))
             .collect::<Vec<_>>()
     });
     let doubtful = [
@@ -213,7 +264,7 @@ async fn a_path_that_two_servers_read_differently_is_neither_taken_nor_passed_on
         if status != Some(400) {
             wrong.push(format!("{path}: {status:?}"));
         }
-        let mut client = h2::Client::connect(host.two.address).await;
+        let mut client = h2::Client::connect(host.two).await;
         // What the client's library does not even send, it cannot be answered.
         if !path.contains('\\') {
             let (answer, _) = client.get(&path, &[]).await;

@@ -12,17 +12,23 @@ use tokio::sync::oneshot;
 /// work, which may be never. The caller has to limit how many calls run at once.
 ///
 /// # Errors
-/// Returns an error if the system starts no thread, or if the work panics.
+/// Returns an error if the system starts no thread, or if the work panics. Its text says which.
 pub async fn run_blocking<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> io::Result<R> {
     let (tell, told) = oneshot::channel();
     let runtime = Handle::try_current();
     let thread = std::thread::Builder::new().name("blocking".to_owned());
-    thread.spawn(move || {
+    let started = thread.spawn(move || {
         let _within = runtime.as_ref().map(Handle::enter);
         // A caller that has stopped waiting does not need the result.
         let _ = tell.send(work());
+    });
+    started.map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("the system starts no more threads ({error})"),
+        )
     })?;
     told.await
         .map_err(|_| io::Error::other("the work ended in a panic"))

@@ -84,6 +84,9 @@ pub enum SpoolError {
     /// There is no stream of this name.
     #[error("there is no stream {0}: no proxy has used this spool yet")]
     NoStream(String),
+    /// A batch of waiting events cannot be compressed, for lack of a thread.
+    #[error("a batch cannot be compressed: {0}")]
+    Compression(Arc<io::Error>),
     /// The spool's thread has ended.
     #[error("the spool is closed")]
     Closed,
@@ -116,6 +119,7 @@ impl SpoolError {
             Self::Away(_) => "away",
             Self::TooLarge { .. } => "too_large",
             Self::NoStream(_) => "no_stream",
+            Self::Compression(_) => "compression",
             Self::Closed => "closed",
             Self::NotAnEvent => "not_an_event",
             Self::NoSuchDeadLetter(_) => "no_such_dead_letter",

@@ -159,10 +159,14 @@ impl ClientState {
             NoAnswerReason::Dns => {
                 "its name has no address; check `directory` and this machine's DNS"
             }
+            NoAnswerReason::NoThread => {
+                "its name cannot be looked up, because the system starts no more threads"
+            }
             NoAnswerReason::Connect => "no connection to it is possible",
             NoAnswerReason::Tls => self.untrusted,
             NoAnswerReason::Timeout => "it took too long",
             NoAnswerReason::Closed => "the connection was closed",
+            NoAnswerReason::NotHttp => "it sent something that is no HTTP answer",
             NoAnswerReason::Overloaded => "too many requests to it are in flight",
         }
     }

@@ -3,11 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::{Instant, UNIX_EPOCH};
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap};
 
 use crate::admin::{RequestKind, RequestOutcome};
 use crate::delivery::Received;
-use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::privacy::Treatment;
 use crate::rewrite::{Arrival, Timestamp};
 use crate::segment::{
@@ -22,7 +21,8 @@ use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::first_party::files::{self, joined};
 use crate::proxy::intake::access::FinishedRequest;
 use crate::proxy::intake::keys::{KeySearch, RequestKeys};
-use crate::proxy::intake::refusals::{of_refusal, RoutedRequest};
+use crate::proxy::intake::refusals::RoutedRequest;
+use crate::proxy::intake::request_end::{set_cookie, RequestEnd};
 use crate::proxy::intake::upload::Upload;
 use crate::proxy::limits::rates::{RateDecision, RETRY_AFTER};
 use crate::proxy::long_lived_state::LongLivedState;
@@ -455,52 +455,6 @@ async fn transfer<E: Exchange>(
     decoder.finish(&mut |piece: &[u8]| upload.push(piece))?;
     upload.flow().await?;
     upload.finish().await
-}
-
-/// How a request ended.
-struct RequestEnd {
-    /// The answer; `None` if the client is gone.
-    reply: Option<Reply>,
-    answered: RequestOutcome,
-    set_cookie: Option<SetCookie>,
-    /// The write key of a request that was refused for it.
-    key: Option<WriteKey>,
-}
-
-impl RequestEnd {
-    fn ok(reply: Reply) -> Self {
-        Self {
-            reply: Some(reply),
-            answered: RequestOutcome::Well,
-            set_cookie: None,
-            key: None,
-        }
-    }
-
-    fn refused(refusal: RequestRefusal) -> Self {
-        Self {
-            answered: of_refusal(refusal),
-            ..Self::ok(Reply::Refused(refusal))
-        }
-    }
-
-    fn stopped(stop: UploadError) -> Self {
-        Self {
-            reply: stop.reply(),
-            answered: stop.record_outcome(),
-            set_cookie: None,
-            key: None,
-        }
-    }
-}
-
-/// A `Set-Cookie` header.
-type SetCookie = (HeaderName, HeaderValue);
-
-/// Returns the cookie that continues the visitor's session, if it has to be set.
-fn set_cookie(upload: &Upload<'_>, transport: Transport) -> Option<SetCookie> {
-    let value = HeaderValue::try_from(upload.set_cookie(transport)?).ok()?;
-    Some((header::SET_COOKIE, value))
 }
 
 fn key_in_query(query: &str) -> Option<WriteKey> {

@@ -5,7 +5,7 @@ pub(crate) mod intercept;
 pub(crate) mod keys;
 pub(crate) mod long_work;
 pub(crate) mod refusals;
-
+mod request_end;
 pub(crate) mod upload;
 mod upload_target;
 pub(crate) mod work_slice;

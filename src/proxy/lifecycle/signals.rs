@@ -77,13 +77,24 @@ impl ShutdownSignalWatch for ProcessSignals {
 }
 
 /// Signals that end a process by default, although their senders do not intend that: some tools send them
-/// to every service to reopen its logs. The reloader handles `SIGHUP`.
+/// to every service to reopen its logs, or to look at it; those of timers are sent by mistake. The reloader
+/// handles `SIGHUP`.
 pub(crate) struct IgnoredSignals;
 
 impl IgnoredSignals {
-    const SIGNALS: [(SignalKind, &'static str); 2] = [
+    const SIGNALS: [(SignalKind, &'static str); 6] = [
         (SignalKind::user_defined1(), "SIGUSR1"),
         (SignalKind::user_defined2(), "SIGUSR2"),
+        (SignalKind::alarm(), "SIGALRM"),
+        (SignalKind::io(), "SIGIO"),
+        (
+            SignalKind::from_raw(rustix::process::Signal::VTALARM.as_raw()),
+            "SIGVTALRM",
+        ),
+        (
+            SignalKind::from_raw(rustix::process::Signal::PROF.as_raw()),
+            "SIGPROF",
+        ),
     ];
 
     async fn answer(kind: SignalKind, name: &'static str) {
@@ -102,8 +113,8 @@ impl IgnoredSignals {
     }
 }
 
-/// Keeps the process running when it gets a signal that tools send to every service (`SIGHUP`, `SIGUSR1`,
-/// `SIGUSR2`). This holds from now on and not only when the server runs, because a script that has just
+/// Keeps the process running when it gets a signal that does not mean its end (`SIGHUP`, `SIGUSR1`, `SIGUSR2`,
+/// `SIGALRM`, `SIGIO`, `SIGVTALRM`, `SIGPROF`). This holds from now on and not only when the server runs, because a script that has just
 /// started the process may send one at once. Call it first.
 ///
 /// # Errors
@@ -122,8 +133,9 @@ pub fn outlive_signals() -> std::io::Result<()> {
 #[async_trait]
 impl BackgroundService for IgnoredSignals {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let [one, two] = Self::SIGNALS.map(|(kind, name)| Self::answer(kind, name));
-        let answers = async { tokio::join!(one, two) };
+        let answers = Self::SIGNALS.map(|(kind, name)| Self::answer(kind, name));
+        let [usr1, usr2, alarm, io, virtual_alarm, profile] = answers;
+        let answers = async { tokio::join!(usr1, usr2, alarm, io, virtual_alarm, profile) };
         tokio::select! {
             _ = answers => {}
             _ = shutdown.wait_for(|over| *over) => {}

@@ -48,6 +48,10 @@ async fn text<S: AsyncRead + Unpin>(
         }
         head.push(stream.read_u8().await?);
     }
+    // The parser accepts a sign before a port, and the protocol has none.
+    if head.starts_with(b"PROXY TCP") && head.contains(&b'+') {
+        return Err(no_header());
+    }
     let header = v1::Header::try_from(head.as_slice()).map_err(|_| no_header())?;
     Ok(match header.addresses {
         v1::Addresses::Tcp4(ip) => Some((ip.source_address, ip.source_port).into()),
@@ -159,6 +163,7 @@ mod tests {
         for bytes in [
             &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
             b"PROXY TCP4 192.0.2.1 10.0.0.1 1 99999\r\n",
+            b"PROXY TCP4 192.0.2.1 10.0.0.1 +1 2\r\n",
             b"PROXY TCP4 192.0.2.1",
             long.as_bytes(),
             &[SIGNATURE, &[0x21, 0x11, 0xFF, 0xFF]].concat(),

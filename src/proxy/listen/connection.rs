@@ -28,6 +28,7 @@ use crate::proxy::limits::connection_limits::{
 use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::direct::{DirectIntake, DirectResult};
 use crate::proxy::listen::extent::is_request_line;
+use crate::proxy::listen::http_clock::{http_clock, HttpClock, NO_DATE};
 use crate::proxy::listen::idle_timer::IdleTimer;
 use crate::proxy::listen::same_host::name_one_host;
 use crate::proxy::listen::written_answer::NextRequest;
@@ -128,6 +129,10 @@ where
                 DirectResult::Not(bytes) => begun = bytes,
             }
         }
+        if http_clock() == HttpClock::BeforeDates {
+            reject_connection(&mut *stream, NO_DATE).await;
+            return;
+        }
         // The direct path has checked the request line more strictly.
         if !is_request_line(&begun) {
             log::debug!("a request was refused for its first line");
@@ -169,6 +174,7 @@ fn session<S: IO + 'static>(
 /// Returns the answer to a head with an invalid first line, in the form of the framework's answers to
 /// other unreadable heads.
 fn bad_request() -> String {
+    // The clock shows no time before 1970, see `http_clock`; it may be set just now.
     let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
     let now = httpdate::HttpDate::from(now);
     format!(

@@ -17,6 +17,7 @@ use crate::proxy::limits::connection_limits::ConnectionLimits;
 use crate::proxy::listen::coalescing::CoalescingStream;
 use crate::proxy::listen::connection::Lifetime;
 use crate::proxy::listen::http2_session::Http2Session;
+use crate::proxy::listen::http_clock::{http_clock, HttpClock};
 
 /// How long a client has to notice that its idle connection ends: a request that it has sent meanwhile is
 /// answered.
@@ -47,6 +48,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for OneConnection<A
         self.requests.send_modify(|number| *number += 1);
         let _under_way = RequestGuard(&self.requests);
         let session = match session {
+            // The framework writes the head of every answer, with a date.
+            ServerSession::H2(mut framed) if http_clock() == HttpClock::BeforeDates => {
+                framed.shutdown();
+                return None;
+            }
             ServerSession::H2(framed) => {
                 ServerSession::new_custom(Box::new(Http2Session::new(framed)))
             }

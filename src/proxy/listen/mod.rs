@@ -13,6 +13,7 @@ mod extent;
 mod http2;
 mod http2_heads;
 mod http2_session;
+mod http_clock;
 mod idle_timer;
 pub(crate) mod listener_group;
 pub(crate) mod listener_set;

@@ -32,7 +32,8 @@ impl BrokenExchange {
     pub(crate) fn reason(&self) -> NoAnswerReason {
         match self.how {
             ExchangeFailure::Late => NoAnswerReason::Timeout,
-            ExchangeFailure::NotHttp | ExchangeFailure::Closed => NoAnswerReason::Closed,
+            ExchangeFailure::NotHttp => NoAnswerReason::NotHttp,
+            ExchangeFailure::Closed => NoAnswerReason::Closed,
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::proxy::outbound::http1::Http1;
 use crate::proxy::outbound::idle::Idle;
 use crate::proxy::outbound::request::{Length, UpstreamRequest};
 use crate::proxy::outbound::session::{BodyWritten, RequestFailure, UpstreamSession};
-use crate::proxy::outbound::upstream::{Addresses, UpstreamHost, IDLE};
+use crate::proxy::outbound::upstream::{Addresses, Unresolved, UpstreamHost, IDLE};
 use crate::proxy::outbound::verdict::NoAnswerReason;
 use crate::proxy::random::random_bits;
 
@@ -203,7 +203,7 @@ impl Client {
             .upstream
             .addresses()
             .await
-            .map_err(|_| NoAnswerReason::Dns)?;
+            .map_err(NoAnswerReason::from)?;
         let first = self
             .upstream
             .pick(&known, &[])
@@ -310,6 +310,15 @@ impl Client {
         let peer = self.upstream.peer(line.address);
         let connector = &self.connections.connector;
         Box::pin(connector.release_http_session(*session, &peer, None)).await;
+    }
+}
+
+impl From<Unresolved> for NoAnswerReason {
+    fn from(unresolved: Unresolved) -> Self {
+        match unresolved {
+            Unresolved::NoAddress => Self::Dns,
+            Unresolved::NoThread => Self::NoThread,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use pingora::protocols::Stream;
@@ -149,12 +149,22 @@ impl Http1 {
         written
     }
 
-    /// Reads up to the end of the final head, unless that has been read already. If this future is dropped,
-    /// the bytes that were read stay in the buffer.
+    /// Reads up to the end of the final head, unless that has been read already. The session's patience limits
+    /// the whole head, with the interim ones before it, however it arrives. If this future is dropped, the
+    /// bytes that were read stay in the buffer.
     pub(crate) async fn read_head(&mut self, fields: WantedFields) -> Result<(), BrokenExchange> {
+        let until = Instant::now() + self.patience;
         while self.head.is_none() {
             match parse(&self.received, fields)? {
-                None => self.read(READ).await?,
+                None => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    // A wait of no time still reads bytes that have come.
+                    if left.is_zero() {
+                        let why = "a head that drips";
+                        return Err(BrokenExchange::new(ExchangeFailure::Late, why));
+                    }
+                    self.read(READ, left).await?;
+                }
                 Some(parsed) => {
                     self.received.advance(parsed.length);
                     // No request asked to change the protocol.
@@ -201,7 +211,7 @@ impl Http1 {
                     into.extend(self.received.iter().take(wanted));
                     self.received.advance(bytes);
                 }
-                NextBytes::Starved => match self.read(READ_BODY).await {
+                NextBytes::Starved => match self.read(READ_BODY, self.patience).await {
                     Ok(()) => {}
                     Err(broken) if broken.how == ExchangeFailure::Closed => {
                         body_closed(&mut self.body, broken)?
@@ -220,7 +230,7 @@ impl Http1 {
                 NextBytes::End => break,
                 NextBytes::Framing(bytes) => self.received.advance(bytes),
                 NextBytes::Data(bytes) => return Ok(Some(self.received.split_to(bytes).freeze())),
-                NextBytes::Starved => match self.read(READ_BODY).await {
+                NextBytes::Starved => match self.read(READ_BODY, self.patience).await {
                     Ok(()) => {}
                     Err(broken) if broken.how == ExchangeFailure::Closed => {
                         body_closed(&mut self.body, broken)?
@@ -232,13 +242,13 @@ impl Http1 {
         Ok(None)
     }
 
-    /// Reads the next bytes into the buffer, after reserving `room` bytes.
-    async fn read(&mut self, room: usize) -> Result<(), BrokenExchange> {
+    /// Reads the next bytes into the buffer within this time, after reserving `room` bytes.
+    async fn read(&mut self, room: usize, patience: Duration) -> Result<(), BrokenExchange> {
         let Self {
             stream, received, ..
         } = self;
         received.reserve(room);
-        let read = within(self.patience, "reading", stream.read_buf(received)).await?;
+        let read = within(patience, "reading", stream.read_buf(received)).await?;
         match read {
             0 => Err(BrokenExchange::new(
                 ExchangeFailure::Closed,

@@ -228,3 +228,26 @@ async fn silence_is_late_and_not_a_closed_connection() {
         Err(ExchangeFailure::Late)
     );
 }
+
+/// It used to have as much time for each of its bytes.
+#[tokio::test]
+async fn a_head_that_drips_is_late_as_a_whole() {
+    let (mut session, mut theirs) = pair(1 << 20);
+    session.begin(Duration::from_millis(100));
+    let dripping = tokio::spawn(async move {
+        let mut next: &[u8] = b"HTTP/1.1 200 OK\r\nX-A: ";
+        while tokio::io::AsyncWriteExt::write_all(&mut theirs, next)
+            .await
+            .is_ok()
+        {
+            next = b"a";
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let late = session.read_head(WantedFields::Few).await;
+    assert_eq!(
+        late.map_err(|broken| broken.how),
+        Err(ExchangeFailure::Late)
+    );
+    dripping.abort();
+}

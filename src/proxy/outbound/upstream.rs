@@ -76,9 +76,14 @@ struct ResolvedAddress {
     avoid_until: AtomicU64,
 }
 
-/// The name has no address, or the name server gave no answer in time.
+/// Why a name has no known address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Unresolved;
+pub(crate) enum Unresolved {
+    /// The name has no address, or the name server gave no answer in time.
+    NoAddress,
+    /// The system starts no thread, and every lookup needs one.
+    NoThread,
+}
 
 impl UpstreamHost {
     pub(crate) fn new(host: &Host, http: UpstreamHttp, timeouts: Timeouts) -> Self {
@@ -260,7 +265,8 @@ struct Resolver {
     port: u16,
     known: ArcSwapOption<Addresses>,
     refreshing: AtomicBool,
-    waiting: tokio::sync::Mutex<Option<Instant>>,
+    /// When the last lookup failed, and why. Locked while a request waits for a lookup.
+    waiting: tokio::sync::Mutex<Option<(Instant, Unresolved)>>,
     resolved: AtomicU64,
     unresolved: AtomicU64,
 }
@@ -299,11 +305,15 @@ impl Resolver {
         }
         let resolver = Arc::clone(self);
         tokio::spawn(async move {
-            if resolver.look_up(patience).await.is_err() {
+            if let Err(unresolved) = resolver.look_up(patience).await {
                 log::warn!(
-                    "the name {} cannot be resolved at the moment; its last known addresses stay \
+                    "the name {} cannot be resolved at the moment{}; its last known addresses stay \
                      in use",
-                    resolver.name
+                    resolver.name,
+                    match unresolved {
+                        Unresolved::NoAddress => "",
+                        Unresolved::NoThread => ", because the system starts no more threads",
+                    }
                 );
                 // The old addresses are stored as a new answer, so that the next lookup starts only when
                 // that one has become too old.
@@ -320,23 +330,23 @@ impl Resolver {
 
     /// Waits for a lookup. Only one runs at a time; requests that arrive meanwhile share its result.
     async fn wait(&self, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
-        let mut failed_at = self.waiting.lock().await;
+        let mut failure = self.waiting.lock().await;
         let known = self.known.load_full();
         if let Some(known) = &known {
             if known.since.elapsed() < STALE {
                 return Ok(Arc::clone(known));
             }
         }
-        if failed_at.is_some_and(|at| at.elapsed() < PAUSE) {
-            return known.ok_or(Unresolved);
+        if let Some((_, unresolved)) = failure.filter(|(at, _)| at.elapsed() < PAUSE) {
+            return known.ok_or(unresolved);
         }
         match self.look_up(patience).await {
             Ok(addresses) => {
-                *failed_at = None;
+                *failure = None;
                 Ok(addresses)
             }
             Err(unresolved) => {
-                *failed_at = Some(Instant::now());
+                *failure = Some((Instant::now(), unresolved));
                 known.ok_or(unresolved)
             }
         }
@@ -348,13 +358,15 @@ impl Resolver {
             let found = (name.as_str(), port).to_socket_addrs();
             found.map_or_else(|_| Vec::new(), Iterator::collect)
         });
-        let looked_up = tokio::time::timeout(patience, looking).await;
-        let sockets: Vec<SocketAddr> =
-            looked_up.map_or_else(|_| Vec::new(), Result::unwrap_or_default);
-        if sockets.is_empty() {
+        let sockets: Result<Vec<SocketAddr>, Unresolved> =
+            match tokio::time::timeout(patience, looking).await {
+                Ok(Ok(sockets)) if !sockets.is_empty() => Ok(sockets),
+                Ok(Err(_)) => Err(Unresolved::NoThread),
+                Ok(Ok(_)) | Err(_) => Err(Unresolved::NoAddress),
+            };
+        let sockets = sockets.inspect_err(|_| {
             self.unresolved.fetch_add(1, Ordering::Relaxed);
-            return Err(Unresolved);
-        }
+        })?;
         self.resolved.fetch_add(1, Ordering::Relaxed);
         let addresses = Arc::new(Addresses::new(sockets, fresh_for()));
         self.known.store(Some(Arc::clone(&addresses)));
@@ -447,8 +459,8 @@ mod tests {
             .all(|address| address.socket.ip().is_loopback()));
         // Every resolver refuses a label over 63 bytes without a request over the network.
         let long = upstream(&format!("http://{}.invalid", "a".repeat(64)));
-        assert_eq!(long.addresses().await.err(), Some(Unresolved));
-        assert_eq!(long.addresses().await.err(), Some(Unresolved));
+        assert_eq!(long.addresses().await.err(), Some(Unresolved::NoAddress));
+        assert_eq!(long.addresses().await.err(), Some(Unresolved::NoAddress));
     }
 
     #[tokio::test]

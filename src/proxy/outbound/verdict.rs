@@ -47,6 +47,8 @@ pub(crate) enum Fallback {
 pub(crate) enum NoAnswerReason {
     /// The host's name could not be resolved.
     Dns,
+    /// The host's name could not be looked up, because the system starts no thread.
+    NoThread,
     /// No connection could be opened.
     Connect,
     /// The TLS handshake failed, most often because the certificate is not trusted for the name.
@@ -55,6 +57,8 @@ pub(crate) enum NoAnswerReason {
     Timeout,
     /// The connection was closed before an answer.
     Closed,
+    /// What came back is no answer in HTTP.
+    NotHttp,
     /// Too many batches are waiting for their answers.
     Overloaded,
 }
@@ -218,6 +222,7 @@ impl NoAnswerReason {
             ConnectTimedout | ConnectRefused | ConnectNoRoute | ConnectError | BindError
             | SocketError | ConnectProxyFailure => Self::Connect,
             ReadTimedout | WriteTimedout => Self::Timeout,
+            InvalidHTTPHeader => Self::NotHttp,
             _ => Self::Closed,
         }
     }
@@ -228,6 +233,12 @@ impl NoAnswerReason {
             Self::Dns => (
                 "dns",
                 "the name cannot be resolved. Check the spelling of `host` and this machine's DNS"
+                    .to_owned(),
+            ),
+            Self::NoThread => (
+                "no_thread",
+                "the name cannot be looked up, because the system starts no more threads. Raise the limit \
+                 (`ulimit -u`, or that of the container)"
                     .to_owned(),
             ),
             Self::Connect => (
@@ -256,6 +267,11 @@ impl NoAnswerReason {
                 "closed",
                 "closed the connection without an answer".to_owned(),
             ),
+            Self::NotHttp => (
+                "not_http",
+                "sent something that is no HTTP answer. Check `host`, its port, and whether it needs https"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -277,6 +293,8 @@ mod tests {
         }
         for trouble in [
             NoAnswerReason::Dns,
+            NoAnswerReason::NoThread,
+            NoAnswerReason::NotHttp,
             NoAnswerReason::Connect,
             NoAnswerReason::Tls,
             NoAnswerReason::Timeout,

@@ -38,7 +38,7 @@ use crate::proxy::reply;
 use crate::proxy::request::body::{end_when_idle, end_when_stuck, linger};
 use crate::proxy::request::exchange::{authority, head, ConnectionFacts, FrameworkRequest};
 use crate::proxy::routes::RouteAction;
-use crate::proxy::site::origin::{inject_into, Balancer};
+use crate::proxy::site::origin::{inject_into, Balancer, NoServer};
 use crate::site::forwarding_headers::Underscores;
 use crate::site::head::HeadFault;
 
@@ -256,21 +256,15 @@ impl ProxyHttp for Site {
         session: &mut Session,
         context: &mut SiteContext,
     ) -> Result<Box<HttpPeer>> {
-        let nowhere = || {
-            Error::explain(
-                ErrorType::HTTPStatus(502),
-                "there is no address to connect to",
-            )
-        };
         if let SiteTarget::PostHog(_, passed, _) = &context.way {
-            let known = passed.upstream.addresses().await.map_err(|_| nowhere())?;
+            let known = passed.upstream.addresses().await;
+            let known = known.map_err(NoServer::Unresolved)?;
             let address = passed.upstream.pick(&known, &context.tried);
             context.addresses = Some(known);
-            return Ok(Box::new(passed.peer(address.ok_or_else(nowhere)?)));
+            return Ok(Box::new(passed.peer(address.ok_or(NoServer::AllTried)?)));
         }
-        let servers = context.servers().ok_or_else(nowhere)?;
-        let next = servers.next(&context.tried).await;
-        let (upstream, address, known) = next.ok_or_else(nowhere)?;
+        let servers = context.servers().ok_or(NoServer::AllTried)?;
+        let (upstream, address, known) = servers.next(&context.tried).await?;
         context.addresses = known;
         let peer = upstream.peer_for(address, repeat(session));
         context.server = Some(upstream);

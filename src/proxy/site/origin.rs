@@ -28,7 +28,7 @@ use crate::site::snippet::{self, Page};
 
 use crate::proxy::intake::long_work::LongWorkPermit;
 use crate::proxy::outbound::keepalive::KeepAlive;
-use crate::proxy::outbound::upstream::{Addresses, Timeouts, UpstreamHost};
+use crate::proxy::outbound::upstream::{Addresses, Timeouts, Unresolved, UpstreamHost};
 
 /// How often the names of several servers are resolved again.
 const RESOLVE: Duration = Duration::from_secs(30);
@@ -143,14 +143,21 @@ impl Servers {
 
     /// Returns the next healthy server whose address is not among the `tried` ones. If the balancer
     /// finds none, or there is no balancer, it is the next server in turn that has an address.
+    ///
+    /// # Errors
+    ///
+    /// When no address is left to try, or no name of a server can be resolved.
     pub(crate) async fn next(
         &self,
         tried: &[std::net::SocketAddr],
-    ) -> Option<(
-        Arc<UpstreamHost>,
-        std::net::SocketAddr,
-        Option<Arc<Addresses>>,
-    )> {
+    ) -> Result<
+        (
+            Arc<UpstreamHost>,
+            std::net::SocketAddr,
+            Option<Arc<Addresses>>,
+        ),
+        NoServer,
+    > {
         if let Some(balancer) = &self.balancer {
             let backend = balancer.select_with(b"", 256, |backend, healthy| {
                 healthy && !inet(backend).is_some_and(|address| tried.contains(&address))
@@ -159,21 +166,27 @@ impl Servers {
                 let upstream = backend.ext.get::<Arc<UpstreamHost>>()?;
                 Some((Arc::clone(upstream), inet(&backend)?, None))
             });
-            if chosen.is_some() {
-                return chosen;
+            if let Some(chosen) = chosen {
+                return Ok(chosen);
             }
         }
-        for _ in 0..self.list.len() {
-            let turn = self.next.fetch_add(1, Ordering::Relaxed);
-            let upstream = self.list.get(turn % self.list.len())?;
-            let Ok(known) = upstream.addresses().await else {
-                continue;
-            };
-            if let Some(address) = upstream.pick(&known, tried) {
-                return Some((Arc::clone(upstream), address, Some(known)));
+        let mut reason = NoServer::AllTried;
+        let count = self.list.len();
+        let turns = std::iter::repeat_with(|| self.next.fetch_add(1, Ordering::Relaxed));
+        let upstreams = turns
+            .take(count)
+            .filter_map(|turn| self.list.get(turn % count));
+        for upstream in upstreams {
+            match upstream.addresses().await {
+                Ok(known) => {
+                    if let Some(address) = upstream.pick(&known, tried) {
+                        return Ok((Arc::clone(upstream), address, Some(known)));
+                    }
+                }
+                Err(unresolved) => reason = NoServer::Unresolved(unresolved),
             }
         }
-        None
+        Err(reason)
     }
 
     /// Adds `Host` to a request that has none. HTTP/1.0 does not require it, for example in health
@@ -275,6 +288,34 @@ impl Servers {
     }
 }
 
+/// Why there is no server to connect to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoServer {
+    /// No address is left to try.
+    AllTried,
+    /// The name has no known address.
+    Unresolved(Unresolved),
+}
+
+/// The names of these errors, for the log.
+pub(crate) const NAME_UNRESOLVED: &str = "NameUnresolved";
+pub(crate) const NO_THREAD: &str = "NoThread";
+/// The name of the error of a page whose compressed bytes are broken, or inflate beyond the limit.
+pub(crate) const BROKEN_PAGE: &str = "BrokenPage";
+
+impl From<NoServer> for Box<pingora::Error> {
+    fn from(reason: NoServer) -> Self {
+        let kind = match reason {
+            NoServer::AllTried => pingora::ErrorType::HTTPStatus(502),
+            NoServer::Unresolved(Unresolved::NoAddress) => {
+                pingora::ErrorType::Custom(NAME_UNRESOLVED)
+            }
+            NoServer::Unresolved(Unresolved::NoThread) => pingora::ErrorType::Custom(NO_THREAD),
+        };
+        pingora::Error::explain(kind, "there is no address to connect to").into_up()
+    }
+}
+
 /// Replaces the headers of a response by these.
 fn replace(response: &mut ResponseHeader, headers: &HeaderMap) -> Result<()> {
     let before: Vec<_> = response.headers.keys().cloned().collect();
@@ -314,9 +355,10 @@ pub(crate) fn inject_into(
     end: bool,
 ) -> Result<()> {
     let broken = |error: inject::BrokenPage| {
-        let reason = pingora::ErrorType::InvalidHTTPHeader;
+        let reason = pingora::ErrorType::Custom(BROKEN_PAGE);
         pingora::Error::explain(reason, error.to_string()).into_up()
     };
+    let before = page.is_untouched();
     let mut out = match body.take() {
         Some(piece) => {
             // The framework requests the whole piece at once; the permit lets another thread continue
@@ -331,6 +373,9 @@ pub(crate) fn inject_into(
         }
         None => Bytes::new(),
     };
+    if page.is_untouched() && !before {
+        log::debug!("a page was not changed: it inflates too far");
+    }
     if end {
         let rest = page.finish().map_err(broken)?;
         if !rest.is_empty() {

@@ -14,6 +14,7 @@ use crate::site::head::HeadFault;
 
 use super::answers::{page, refuse_head};
 use super::context::{ServerAnswer, SiteContext, SiteTarget};
+use super::origin::{BROKEN_PAGE, NAME_UNRESOLVED, NO_THREAD};
 use super::route_health::RouteRecovered;
 use super::site_state::SiteRoute;
 
@@ -168,6 +169,13 @@ fn fault(kind: &ErrorType) -> &'static str {
         InvalidHTTPHeader | H1Error | H2Error | InvalidH2 => "its answer is not HTTP",
         Custom("PrematureBodyEnd") => "its answer ended early",
         Custom("InvalidChunk" | "InvalidTrailerEnd") => "its chunks are broken",
+        Custom(NAME_UNRESOLVED) => "its name cannot be resolved",
+        Custom(NO_THREAD) => {
+            "its name cannot be looked up, because the system starts no more threads"
+        }
+        Custom(BROKEN_PAGE) => {
+            "a page's compressed bytes are damaged, or inflate to far more than their size"
+        }
         // Set when no address is left to try.
         HTTPStatus(502) => "none of its addresses accepts a connection",
         other => other.as_str(),

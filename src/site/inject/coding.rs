@@ -4,14 +4,12 @@
 //! The server and the visitor's browser still decide whether and how pages are compressed. A server that
 //! ignores `Accept-Encoding` works as well.
 
-use std::fmt;
 use std::io::{self, Write};
 
 use bytes::Bytes;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use flate2::{Compression, Decompress, FlushDecompress, Status};
 use http::header::{self, HeaderMap, HeaderValue};
-use thiserror::Error;
 
 use super::scan::Injector;
 
@@ -28,11 +26,16 @@ const ZSTD_WINDOW: u32 = 23;
 /// are held in memory.
 const SLICE: usize = 16 * 1024;
 
-/// The limit of a page's inflated size: `FREE` bytes plus `RATIO` times its packed size. Real pages of this
-/// size pack to a tenth or more of it. The limit is needed because each byte is unpacked and packed again
-/// while other requests wait.
+/// The limit of a page's inflated size: `RATIO` times its packed size, and `FREE` bytes more until the first
+/// byte has been sent to the visitor, `BEGUN` bytes more from then on. The limits are needed because each
+/// byte is unpacked and packed again while other requests wait.
 const FREE: u64 = 8 << 20;
+const BEGUN: u64 = 64 << 20;
 const RATIO: u64 = 100;
+/// A page that inflates to fewer bytes than this is ordinary, whatever its packed size.
+const ORDINARY: u64 = 1 << 20;
+/// The packed bytes after which a page is ordinary: from then on, it may inflate to more than `FREE` as well.
+const KNOWN: u64 = 128 << 10;
 /// The bytes that each further member of a gzip body counts at least, because each has its own tables.
 const MEMBER: u64 = 4 << 10;
 
@@ -106,100 +109,16 @@ pub fn accepted(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(&list).ok()
 }
 
-/// The declared compression is wrong, the data ends too early, or it inflates beyond the limit. The
-/// answer must not end as if it were complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the page's compressed bytes are damaged, or inflate to far more than their size")]
-pub struct BrokenPage;
-
-/// Puts the snippet into one page while it streams to the visitor.
-pub struct PageStream {
-    way: PageDecoder,
-    begun: OutputBegun,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OutputBegun {
-    No,
-    Yes,
-}
-
-enum PageDecoder {
-    Plain(Injector),
-    Packed(Box<Unpacker>),
-    Over,
-}
-
-impl PageStream {
-    /// Creates the stream for a page in this coding that gets this snippet.
-    pub fn new(snippet: Bytes, coding: Coding) -> io::Result<Self> {
-        let injector = Injector::new(snippet);
-        let way = match Unpacker::new(injector, coding)? {
-            Ok(unpacker) => PageDecoder::Packed(Box::new(unpacker)),
-            Err(injector) => PageDecoder::Plain(injector),
-        };
-        Ok(Self {
-            way,
-            begun: OutputBegun::No,
-        })
-    }
-
-    /// Takes the next bytes of the page from the server and returns the bytes for the visitor. They
-    /// include everything that the server has sent so far, so that a slow page appears early.
-    ///
-    /// # Errors
-    ///
-    /// When the bytes do not match the page's coding, or inflate beyond the limit.
-    pub fn feed(&mut self, chunk: Bytes) -> Result<Bytes, BrokenPage> {
-        if chunk.is_empty() {
-            return Ok(chunk);
-        }
-        self.begun = OutputBegun::Yes;
-        match &mut self.way {
-            PageDecoder::Plain(injector) => Ok(injector.feed(chunk)),
-            PageDecoder::Packed(unpacker) => unpacker.feed(&chunk).map_err(|_| BrokenPage),
-            PageDecoder::Over => Err(BrokenPage),
-        }
-    }
-
-    /// Whether the page is unpacked and packed again; then a few bytes may need much work.
-    pub fn is_packed(&self) -> bool {
-        matches!(self.way, PageDecoder::Packed(_))
-    }
-
-    /// Ends the page and returns its last bytes.
-    ///
-    /// # Errors
-    ///
-    /// When a compressed page is incomplete.
-    pub fn finish(&mut self) -> Result<Bytes, BrokenPage> {
-        match std::mem::replace(&mut self.way, PageDecoder::Over) {
-            PageDecoder::Plain(mut injector) => Ok(injector.finish()),
-            // If no bytes have arrived, the page is empty, whatever coding its header names.
-            PageDecoder::Packed(_) if self.begun == OutputBegun::No => Ok(Bytes::new()),
-            PageDecoder::Packed(unpacker) => unpacker.finish().map_err(|_| BrokenPage),
-            PageDecoder::Over => Err(BrokenPage),
-        }
-    }
-}
-
-impl fmt::Debug for PageStream {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("PageStream")
-            .field("begun", &self.begun)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Takes plain bytes, puts the snippet in, and packs them.
-struct PageEditor {
+pub(super) struct PageEditor {
     injector: Injector,
     packer: Packer,
     /// The packed bytes that have arrived so far.
     came: u64,
     /// The bytes to which they have inflated.
     inflated: u64,
+    /// The bytes to which they may inflate, whatever their number.
+    free: u64,
 }
 
 impl Write for PageEditor {
@@ -219,11 +138,19 @@ impl PageEditor {
     /// Adds to the inflated bytes, and fails when they exceed the limit.
     fn count(&mut self, more: u64) -> io::Result<()> {
         self.inflated = self.inflated.saturating_add(more);
-        let most = self.came.saturating_mul(RATIO).saturating_add(FREE);
-        match self.inflated > most {
+        match self.is_excessive() {
             true => Err(io::ErrorKind::InvalidData.into()),
             false => Ok(()),
         }
+    }
+
+    fn is_excessive(&self) -> bool {
+        self.inflated > self.came.saturating_mul(RATIO).saturating_add(self.free)
+    }
+
+    /// Whether the page has inflated like other pages so far.
+    fn is_ordinary(&self) -> bool {
+        self.inflated <= ORDINARY.max(self.came.saturating_mul(RATIO)) || self.came > KNOWN
     }
 
     fn finish(mut self) -> io::Result<Bytes> {
@@ -284,7 +211,7 @@ impl Packer {
     }
 }
 
-enum Unpacker {
+pub(super) enum Unpacker {
     Inflate(Inflate),
     Brotli(Box<brotli::DecompressorWriter<PageEditor>>),
     Zstd(zstd::stream::write::Decoder<'static, PageEditor>),
@@ -292,7 +219,7 @@ enum Unpacker {
 
 impl Unpacker {
     /// Creates the unpacker; returns the injector in `Err` if the coding needs no unpacking.
-    fn new(injector: Injector, coding: Coding) -> io::Result<Result<Self, Injector>> {
+    pub(super) fn new(injector: Injector, coding: Coding) -> io::Result<Result<Self, Injector>> {
         let out = Vec::new();
         let packer = match coding {
             Coding::Identity => return Ok(Err(injector)),
@@ -310,6 +237,7 @@ impl Unpacker {
             packer,
             came: 0,
             inflated: 0,
+            free: FREE,
         };
         Ok(Ok(match coding {
             Coding::Brotli => {
@@ -335,7 +263,22 @@ impl Unpacker {
         }
     }
 
-    fn feed(&mut self, packed: &[u8]) -> io::Result<Bytes> {
+    /// Whether the page inflates beyond the limit. Nothing more can be unpacked then.
+    pub(super) fn is_excessive(&mut self) -> bool {
+        self.editor().is_excessive()
+    }
+
+    /// Whether the page has inflated like other pages so far.
+    pub(super) fn is_ordinary(&mut self) -> bool {
+        self.editor().is_ordinary()
+    }
+
+    /// Records that the visitor gets the first bytes of the page.
+    pub(super) fn begun(&mut self) {
+        self.editor().free = BEGUN;
+    }
+
+    pub(super) fn feed(&mut self, packed: &[u8]) -> io::Result<Bytes> {
         let editor = self.editor();
         editor.came = editor.came.saturating_add(packed.len() as u64);
         match self {
@@ -363,7 +306,7 @@ impl Unpacker {
         }
     }
 
-    fn finish(self) -> io::Result<Bytes> {
+    pub(super) fn finish(self) -> io::Result<Bytes> {
         match self {
             Self::Inflate(inflate) => inflate.finish(),
             Self::Brotli(mut unpacker) => {
@@ -389,7 +332,7 @@ enum DeflateFrame {
     Raw,
 }
 
-struct Inflate {
+pub(super) struct Inflate {
     frame: DeflateFrame,
     inflate: Decompress,
     progress: PageProgress,
@@ -481,7 +424,3 @@ impl Inflate {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "coding_tests.rs"]
-mod tests;

@@ -5,6 +5,7 @@
 
 mod coding;
 mod etag;
+mod page_stream;
 mod policy;
 mod scan;
 mod script;
@@ -12,8 +13,9 @@ mod script;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 
-pub use coding::{accepted, BrokenPage, Coding, PageStream};
+pub use coding::{accepted, Coding};
 pub use etag::{marked, unmarked};
+pub use page_stream::{BrokenPage, PageStream};
 pub use policy::{inline_script, InlineScript};
 pub use scan::Injector;
 

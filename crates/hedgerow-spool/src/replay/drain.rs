@@ -1,6 +1,6 @@
 //! Sends one project's events from the spool to PostHog.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -29,6 +29,10 @@ const LEAST_BATCH: usize = 64 << 10;
 
 /// How long a process that does not lead waits before it checks again whether it leads.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// Batches up to this size, in bytes, are compressed where they are sent: that takes less than to start a
+/// thread.
+const SMALL_BATCH: usize = 8 << 10;
 
 /// The most batches that are compressed at once, for all projects together.
 static COMPRESSING: Semaphore = Semaphore::const_new(8);
@@ -233,7 +237,15 @@ impl ProjectDrain {
             // Each read and write has a timeout, but many slow ones add up. This process must not send
             // after the next leader has begun.
             let sent = tokio::time::timeout(left, self.send(envelope, &part)).await;
-            match sent.unwrap_or_else(|_| too_slow()) {
+            let verdict = match sent.unwrap_or_else(|_| Ok(too_slow())) {
+                Ok(verdict) => verdict,
+                Err(error) => {
+                    self.project.drain_failed(&error);
+                    self.pause(SPOOL_PAUSE).await;
+                    return DrainOutcome::Stuck;
+                }
+            };
+            match verdict {
                 Verdict::Accepted => {
                     self.project.breaker().accepted();
                     self.project.not_refused();
@@ -291,7 +303,7 @@ impl ProjectDrain {
                         .failed(Instant::now(), retry_after, jitter());
                     if before == BreakerState::Closed {
                         log::warn!(
-                            "project {}: PostHog does not accept events ({why}); {} events wait",
+                            "project {}: the events cannot be delivered for now ({why}); {} events wait",
                             self.project.name(),
                             self.project.gauge().events()
                         );
@@ -303,28 +315,31 @@ impl ProjectDrain {
         DrainOutcome::Through
     }
 
-    async fn send(&self, envelope: &Envelope, part: &[QueuedEvent]) -> Verdict {
+    /// Sends a part of a batch.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be compressed. Then PostHog has not been asked.
+    async fn send(&self, envelope: &Envelope, part: &[QueuedEvent]) -> Result<Verdict, SpoolError> {
         let plain = Batch::of(envelope, part.iter().map(|held| &held.body));
         let body = match self.settings.encoding {
-            Encoding::Identity => Some(plain),
+            Encoding::Identity => Ok(plain),
+            Encoding::Gzip if plain.len() <= SMALL_BATCH => gzip(&plain),
             // Compressing megabytes takes milliseconds, too long for a thread that serves requests.
             Encoding::Gzip => {
                 let _turn = COMPRESSING.acquire().await;
-                run_blocking(move || gzip(&plain)).await.ok().flatten()
+                run_blocking(move || gzip(&plain))
+                    .await
+                    .and_then(|packed| packed)
             }
         };
-        let Some(body) = body else {
-            return Verdict::TryLater {
-                retry_after: None,
-                why: "the batch cannot be compressed".to_owned(),
-            };
-        };
+        let body = body.map_err(|error| SpoolError::Compression(Arc::new(error)))?;
         let batch = OutgoingBatch {
             body: Bytes::from(body),
             encoding: self.settings.encoding,
             events: part.len(),
         };
-        self.upstream.deliver(self.project.name(), batch).await
+        Ok(self.upstream.deliver(self.project.name(), batch).await)
     }
 }
 
@@ -335,8 +350,8 @@ fn too_slow() -> Verdict {
     }
 }
 
-fn gzip(plain: &[u8]) -> Option<Vec<u8>> {
+fn gzip(plain: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::fast());
-    encoder.write_all(plain).ok()?;
-    encoder.finish().ok()
+    encoder.write_all(plain)?;
+    encoder.finish()
 }

@@ -22,13 +22,18 @@ pub(super) async fn examine(
     let patience = config.delivery.connect_timeout;
     let dns = format!("{about}, DNS");
     let found = timeout(patience, lookup_host((name, port))).await;
-    let addresses: Vec<_> = match found {
-        Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(_)) | Err(_) => Vec::new(),
+    let (addresses, reason): (Vec<_>, _) = match found {
+        Ok(Ok(addresses)) => (addresses.collect(), String::new()),
+        Ok(Err(error)) => (Vec::new(), format!(": {error}")),
+        Err(_) => (
+            Vec::new(),
+            format!(": no answer in {}", milliseconds(patience)),
+        ),
     };
     let Some(first) = addresses.first() else {
         let advice = NoAnswerReason::Dns.advice().1;
-        findings.push(Finding::bad(dns, format!("{name} has no address"), advice));
+        let said = format!("{name} has no address{reason}");
+        findings.push(Finding::bad(dns, said, advice));
         return false;
     };
     let more = match addresses.len() {

@@ -76,7 +76,7 @@ impl Probe {
         let answering = self.client.send(request, &body, WantedFields::All).await?;
         let head = answering.head.clone();
         let read = answering.body(LIMIT, LIMIT, self.client.patience()).await;
-        let (body, _) = read.map_err(|_| NoAnswerReason::Closed)?;
+        let (body, _) = read.map_err(|broken| broken.reason())?;
         Ok(ProbeAnswer {
             head,
             body: String::from_utf8_lossy(&body).into_owned(),

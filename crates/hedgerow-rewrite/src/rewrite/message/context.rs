@@ -29,7 +29,8 @@ pub(in crate::rewrite) struct Context {
     objects: [Range<usize>; ContextObject::NUMBER],
     /// The kind of the library that sent it, once it has been determined.
     library: Cell<Option<LibraryKind>>,
-    known: Box<KnownParts>,
+    /// Parts of an earlier context, once there are any.
+    known: Option<Box<KnownParts>>,
     pub(super) novelty: ObjectNovelty,
 }
 
@@ -38,6 +39,12 @@ pub(in crate::rewrite) struct Context {
 struct KnownParts {
     library: KnownObject,
     browser: KnownObject,
+}
+
+impl KnownParts {
+    fn held(&self) -> usize {
+        self.library.held() + self.browser.held()
+    }
 }
 
 macro_rules! inners {
@@ -116,8 +123,7 @@ impl Context {
     pub(in crate::rewrite) fn held(&self) -> usize {
         (self.entries.capacity() + self.inner.capacity()) * size_of::<Entry>()
             + self.kept.capacity()
-            + self.known.library.held()
-            + self.known.browser.held()
+            + self.known.as_ref().map_or(0, |known| known.held())
     }
 
     fn clear(&mut self) {
@@ -177,6 +183,7 @@ impl Context {
             known,
             ..
         } = self;
+        let known = known.get_or_insert_default();
         let kept = [
             (library, ContextObject::Library, &mut known.library),
             (browser, ContextObject::UserAgentData, &mut known.browser),
@@ -234,11 +241,11 @@ impl Context {
     #[inline(always)]
     fn scan_inner(&mut self, scanner: &mut Scanner<'_, '_>, inner: ContextObject) -> Value {
         let start = self.inner.len();
-        let known = match inner {
-            ContextObject::Library => self.known.library.pass(scanner, &mut self.inner),
-            ContextObject::UserAgentData => self.known.browser.pass(scanner, &mut self.inner),
+        let known = self.known.as_ref().and_then(|known| match inner {
+            ContextObject::Library => known.library.pass(scanner, &mut self.inner),
+            ContextObject::UserAgentData => known.browser.pass(scanner, &mut self.inner),
             _ => None,
-        };
+        });
         let value = known.unwrap_or_else(|| {
             if matches!(inner, ContextObject::Library | ContextObject::UserAgentData) {
                 self.novelty = ObjectNovelty::Parts;
