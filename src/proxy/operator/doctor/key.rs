@@ -50,7 +50,7 @@ async fn look_up_key(project: &Project, host: &Host, config: &Config) -> Option<
 
 /// Returns the warnings of `run` for projects whose key PostHog's cloud does not know. `run` does not
 /// ask self-hosted PostHogs, because older versions lack this endpoint. `doctor` asks them too, with
-/// [`examine`], and reports an unknown key there only as a notice.
+/// [`examine`](super::examine), and reports an unknown key there only as a notice.
 pub async fn unknown_keys(config: &Config) -> Vec<String> {
     let mut said = Vec::new();
     for project in &config.projects {
