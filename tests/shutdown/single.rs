@@ -167,6 +167,8 @@ async fn only_its_own_user_can_ask_for_the_sockets() {
     let rest = yaml(&posthog.url());
     let process = Process::start(folder.path(), "[{address}]", &rest).await;
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    // The process may serve before it offers its sockets.
+    eventually("there is a socket", || process.socket.metadata().ok()).await;
     assert_eq!(mode(&process.socket), 0o600);
     assert_eq!(mode(process.socket.parent().unwrap()), 0o700);
     process.signal("-KILL");
