@@ -153,11 +153,13 @@ impl Http1 {
     /// the whole head, with the interim ones before it, however it arrives. If this future is dropped, the
     /// bytes that were read stay in the buffer.
     pub(crate) async fn read_head(&mut self, fields: WantedFields) -> Result<(), BrokenExchange> {
-        let until = Instant::now() + self.patience;
+        let mut began: Option<Instant> = None;
         while self.head.is_none() {
             match parse(&self.received, fields)? {
                 None => {
-                    let left = until.saturating_duration_since(Instant::now());
+                    let waited = began.map_or(Duration::ZERO, |began| began.elapsed());
+                    began.get_or_insert_with(Instant::now);
+                    let left = self.patience.saturating_sub(waited);
                     // A wait of no time still reads bytes that have come.
                     if left.is_zero() {
                         let why = "a head that drips";
