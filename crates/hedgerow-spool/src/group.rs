@@ -1,10 +1,11 @@
 //! The queue of one project's requests, which leave in groups, and the rule that chooses a group.
 //!
-//! A group leaves when its oldest request has waited for the linger, when it is full, or when it has a large
-//! request, which would gain nothing from company. Several groups may be in flight, so that one slow answer delays no other group. But a request with an event of a person
-//! waits while other events of that person are in flight, and later requests of the same persons wait
-//! after it. So the events of a person reach PostHog in the order in which they arrived. This also holds if
-//! `$identify` or an alias joins two ids: such an event belongs to both.
+//! A group leaves when its oldest request has waited for the linger, when it is full, or when it has a
+//! large request, which would gain nothing from company. Several groups may be in flight, so that one slow
+//! answer delays no other group. But a request with an event of a person waits while other events of that
+//! person are in flight, and later requests of the same persons wait after it. So the events of a person
+//! reach PostHog in the order in which they arrived. This also holds if `$identify` or an alias joins two
+//! ids: such an event belongs to both.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;

@@ -113,9 +113,9 @@ impl IgnoredSignals {
     }
 }
 
-/// Keeps the process running when it gets a signal that does not mean its end (`SIGHUP`, `SIGUSR1`, `SIGUSR2`,
-/// `SIGALRM`, `SIGIO`, `SIGVTALRM`, `SIGPROF`). This holds from now on and not only when the server runs, because a script that has just
-/// started the process may send one at once. Call it first.
+/// Keeps the process running when it gets a signal that does not mean its end (`SIGHUP`, `SIGUSR1`,
+/// `SIGUSR2`, `SIGALRM`, `SIGIO`, `SIGVTALRM`, `SIGPROF`). This holds from now on and not only when the
+/// server runs, because a script that has just started the process may send one at once. Call it first.
 ///
 /// # Errors
 ///

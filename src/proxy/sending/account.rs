@@ -211,7 +211,8 @@ fn joined(mut pieces: Vec<Bytes>) -> Bytes {
 
 impl OriginalRequest {
     /// Creates the request to forward for this call. `client` is the visitor's address, masked if
-    /// configured. Returns `None` if the call is not forwarded, or if the queue is full; a full queue is counted.
+    /// configured. Returns `None` if the call is not forwarded, or if the queue is full; a full queue is
+    /// counted.
     pub(crate) fn new(
         account: &SegmentAccount,
         call: Recognised,
