@@ -8,7 +8,7 @@ use sha1::compress;
 use wide::u32x4;
 
 /// The state of the hash: five words.
-pub(super) type State = [u32; 5];
+pub(super) type HashState = [u32; 5];
 
 /// Whether the processor has instructions for SHA-1 that the `sha1` crate uses.
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
@@ -27,7 +27,7 @@ fn has_instructions() -> bool {
 
 /// Adds blocks to a hash.
 #[inline(always)]
-pub(super) fn add_blocks(state: &mut State, blocks: &[[u8; 64]]) {
+pub(super) fn add_blocks(state: &mut HashState, blocks: &[[u8; 64]]) {
     if has_instructions() {
         for block in blocks {
             compress(state, std::slice::from_ref(block.into()));
@@ -99,7 +99,7 @@ fn late([a, b, e]: [u32x4; 3], six_before: u32x4) -> u32x4 {
 /// Adds one block. The schedule is computed between the rounds that need it, so that the processor
 /// does both at once.
 #[inline(never)]
-fn add_block(state: &mut State, block: &[u8; 64]) {
+fn add_block(state: &mut HashState, block: &[u8; 64]) {
     let mut schedule = [[0; 4]; 20];
     let [mut a, mut b, mut c, mut d, mut e] = *state;
     macro_rules! put {

@@ -27,10 +27,10 @@ pub(super) struct ServerPresence {
     /// The servers of the settings, as host and port.
     servers: Vec<String>,
     pub(super) denials: Denials,
-    state: Mutex<State>,
+    state: Mutex<PresenceState>,
 }
 
-struct State {
+struct PresenceState {
     away_since: Option<Instant>,
     /// The last error of the client library.
     words: Option<String>,
@@ -50,7 +50,7 @@ impl ServerPresence {
         Self {
             servers: servers.iter().map(name).collect(),
             denials: Denials::default(),
-            state: Mutex::new(State {
+            state: Mutex::new(PresenceState {
                 away_since: Some(Instant::now()),
                 words: None,
                 errors: BTreeMap::new(),
@@ -59,7 +59,7 @@ impl ServerPresence {
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> std::sync::MutexGuard<'_, PresenceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

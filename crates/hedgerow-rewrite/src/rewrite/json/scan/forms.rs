@@ -191,7 +191,7 @@ impl Form {
     /// well-formed and clean. Returns none if it has white space between its parts, is too large or
     /// nests too deep.
     pub(super) fn of(text: &[u8]) -> Option<Self> {
-        let mut outline = Outline::default();
+        let mut outline = ObjectOutline::default();
         let mut rest = text;
         while !rest.is_empty() {
             rest = outline.step(rest)?;
@@ -245,7 +245,7 @@ impl Form {
 
 /// A form that is being built.
 #[derive(Debug, Default)]
-struct Outline {
+struct ObjectOutline {
     parts: Vec<Part>,
     /// The part that is being read.
     part: Vec<u8>,
@@ -253,7 +253,7 @@ struct Outline {
     deepest: u16,
 }
 
-impl Outline {
+impl ObjectOutline {
     /// Reads a bracket, a comma, a colon, a key or a value of a well-formed text, and returns the rest.
     fn step<'t>(&mut self, text: &'t [u8]) -> Option<&'t [u8]> {
         let length = match text.first()? {
