@@ -332,7 +332,7 @@ async fn a_recovered_server_is_logged_with_the_number_of_failed_requests() {
     .await;
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(
-        said[0].contains("; 3 requests were not answered"),
+        said[0].contains("; 3 requests failed in that time"),
         "{said:?}"
     );
 }
