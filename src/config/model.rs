@@ -36,7 +36,7 @@ use crate::rewrite::{Bounds, Mapping};
 /// ";
 /// let problems = Config::parse(yaml, &Environment::new(".")).unwrap_err();
 /// for problem in &problems {
-///     println!("{}:{}: {}", problem.place.line, problem.path, problem.message);
+///     println!("{}:{}: {}", problem.position.line, problem.path, problem.message);
 /// }
 /// assert!(problems.to_string().contains("did you mean segment?"), "{problems}");
 /// ```
