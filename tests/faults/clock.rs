@@ -1,28 +1,12 @@
 //! A clock that shows a time before 1970, for which HTTP has no dates.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use super::support::client::Client;
 use super::support::recorder::{refused_port, response, Act, Recorder};
 use super::support::running::{get, until, Running};
-use super::support::{h2, within};
-
-/// Debian's library that gives a process another time.
-fn faketime() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib").ok()?;
-    let mut libraries = folders.filter_map(|folder| {
-        let file = folder.ok()?.path().join("faketime/libfaketimeMT.so.1");
-        file.exists().then_some(file)
-    });
-    let found = libraries.next();
-    let required = std::env::var("HEDGEROW_CLIENTS").is_ok_and(|value| value == "required");
-    assert!(
-        found.is_some() || !required,
-        "faketime is required and not installed"
-    );
-    found
-}
+use super::support::{faketime, h2, within};
 
 /// A shift of the right time to one before 1970.
 const BEFORE: &str = "-2000000000";
@@ -37,7 +21,7 @@ fn set(file: &Path, shift: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_before_1970_is_named_and_no_request_ends_in_a_panic() {
-    let Some(library) = faketime() else {
+    let Some(library) = faketime::library() else {
         println!("SKIPPED: faketime is not installed");
         return;
     };

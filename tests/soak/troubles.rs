@@ -11,6 +11,7 @@ use super::dice::Dice;
 use super::dns::{AnswerMode, Resolver, TROUBLES};
 use super::server::Server;
 use super::support::disk::SmallDisk;
+use super::support::faketime;
 
 async fn pause(dice: &mut Dice, from: u64, to: u64) {
     tokio::time::sleep(Duration::from_millis(dice.between(from, to))).await;
@@ -79,19 +80,8 @@ const SHIFTS: [i64; 6] = [-7_200, -30, 5, 3_600, 259_200, 31_536_000];
 impl TimeOfDay {
     /// The correct clock; `None` if Debian's libfaketime is not installed.
     pub fn right(folder: &Path) -> Option<Self> {
-        let folders = std::fs::read_dir("/usr/lib").ok()?;
-        let mut libraries = folders.filter_map(|folder| {
-            let file = folder.ok()?.path().join("faketime/libfaketimeMT.so.1");
-            file.exists().then_some(file)
-        });
-        let found = libraries.next();
-        let required = std::env::var("HEDGEROW_CLIENTS").is_ok_and(|value| value == "required");
-        assert!(
-            found.is_some() || !required,
-            "faketime is required and not installed"
-        );
         let time = Self {
-            library: found?,
+            library: faketime::library()?,
             file: folder.join("time"),
             shifts: Mutex::default(),
         };

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod disk;
+pub mod faketime;
 pub mod frames;
 pub mod h2;
 pub mod log;

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 
 use super::cells::{has_value, holds, Row};
 use super::support::disk::SmallDisk;
+use super::support::faketime;
 use super::support::recorder::{refused_port, Act, Recorder};
 use super::support::running::{call, get, Running, StandIn};
 use super::support::{track, DEADLINE};
@@ -306,24 +307,8 @@ async fn no_certificate() -> Option<Trouble> {
     None
 }
 
-/// Debian's library that gives a process another time.
-fn faketime() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib").ok()?;
-    let libraries = folders.filter_map(|folder| {
-        let file = folder.ok()?.path().join("faketime/libfaketimeMT.so.1");
-        file.exists().then_some(file)
-    });
-    let found = libraries.into_iter().next();
-    let required = std::env::var("HEDGEROW_CLIENTS").is_ok_and(|value| value == "required");
-    assert!(
-        found.is_some() || !required,
-        "faketime is required and not installed"
-    );
-    found
-}
-
 async fn clock_set() -> Option<Trouble> {
-    let library = faketime()?;
+    let library = faketime::library()?;
     let posthog = StandIn::start().await;
     let mut plan = Plan::new(posthog.url()).await;
     let time = plan.folder.path().join("time");
