@@ -11,6 +11,8 @@ mod acme;
 #[path = "acme/off.rs"]
 mod acme;
 mod active_config;
+#[cfg(feature = "server")]
+mod boxed;
 mod build;
 mod build_error;
 #[cfg(feature = "server")]

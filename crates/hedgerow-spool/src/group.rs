@@ -1,7 +1,7 @@
 //! The queue of one project's requests, which leave in groups, and the rule that chooses a group.
 //!
-//! A group leaves when its oldest request has waited for the linger, when it is full, or when it has a
-//! large request, which would gain nothing from company. Several groups may be in flight, so that one slow
+//! A group leaves when its oldest request has waited for the linger, when it is full, when it has a large
+//! request, which would gain nothing from company, or when it has many requests and no other arrives. Several groups may be in flight, so that one slow
 //! answer delays no other group. But a request with an event of a person waits while other events of that
 //! person are in flight, and later requests of the same persons wait after it. So the events of a person
 //! reach PostHog in the order in which they arrived. This also holds if `$identify` or an alias joins two
@@ -16,6 +16,13 @@ use hedgerow_rewrite::posthog::{Address, BatchFacts};
 /// A request of this many bytes waits for no others: its own events already share the fixed cost of a
 /// request to PostHog.
 const LARGE: usize = 64 << 10;
+
+/// A group of this many requests leaves at the next pause. It has nearly nothing to gain any more: the cost
+/// of a request to PostHog is already divided by this number.
+const MANY: usize = 32;
+
+/// The part of the linger without a further request that is a pause.
+const PAUSE: u32 = 10;
 
 /// The limits for the wait of requests and for the size and number of groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +145,19 @@ impl<T> Queue<T> {
         self.waiting.get(at).map(due)
     }
 
+    /// Returns when [`next_group`](Self::next_group) has to be called because many requests wait, if no other
+    /// arrives until then. A pause that has begun already, and in which no group could leave, does not count.
+    pub fn pause(&self, now: Instant) -> Option<Instant> {
+        let many = self.waiting.len() >= MANY;
+        self.next_pause().filter(|pause| many && *pause > now)
+    }
+
+    /// Returns when a pause begins if no other request arrives until then.
+    fn next_pause(&self) -> Option<Instant> {
+        let newest = self.waiting.back()?;
+        Some(newest.came + self.bounds.linger / PAUSE)
+    }
+
     /// Returns the next group that may leave now. Call this when requests are due, when a group may leave
     /// early, and when a group has finished. Each time, call it again until it returns `None`.
     pub fn next_group(&mut self, now: Instant) -> Option<Group<T>> {
@@ -191,7 +211,9 @@ impl<T> Queue<T> {
                 break;
             }
         }
-        let leaves = !choice.places.is_empty() && (due || full);
+        let pause = self.next_pause();
+        let paused = choice.places.len() >= MANY && pause.is_some_and(|pause| pause <= now);
+        let leaves = !choice.places.is_empty() && (due || full || paused);
         leaves.then_some(choice)
     }
 

@@ -64,6 +64,54 @@ fn a_full_group_leaves_at_once_and_never_holds_more_than_it_may() {
 }
 
 #[test]
+fn many_requests_leave_at_the_first_pause_and_few_do_not() {
+    let pause = LINGER / PAUSE;
+    let moment = Duration::from_micros(1);
+    let start = Instant::now();
+    let mut queue = queue(1_000_000, 8);
+    let mut newest = start;
+    for person in 1..MANY as u64 {
+        newest += moment;
+        queue.push("one", of(&[person], 10), newest);
+    }
+    assert_eq!(queue.pause(newest), None);
+    assert!(queue.next_group(newest + pause).is_none(), "one is missing");
+    newest += 2 * pause;
+    queue.push("last", of(&[0], 10), newest);
+    assert_eq!(queue.pause(newest), Some(newest + pause));
+    assert!(queue.next_group(newest + pause - moment).is_none());
+    // Another request defers the pause.
+    newest += pause / 2;
+    queue.push("late", of(&[0], 10), newest);
+    assert!(queue.next_group(newest + pause / 2).is_none());
+    assert_eq!(queue.pause(newest), Some(newest + pause));
+    let group = queue.next_group(newest + pause).unwrap();
+    assert_eq!(group.requests.len(), MANY + 1);
+    assert_eq!(queue.pause(newest + pause), None);
+}
+
+#[test]
+fn a_pause_sends_no_group_of_few_because_others_wait_for_their_persons() {
+    let pause = LINGER / PAUSE;
+    let start = Instant::now();
+    let mut queue = queue(1_000_000, 8);
+    queue.push("first", of(&[1], 10), start);
+    let first = queue.next_group(start + LINGER).unwrap();
+    let now = start + LINGER;
+    for _ in 0..MANY {
+        queue.push("same person", of(&[1], 10), now);
+    }
+    queue.push("other", of(&[2], 10), now);
+    assert_eq!(queue.pause(now), Some(now + pause));
+    assert!(queue.next_group(now + pause).is_none());
+    assert_eq!(queue.pause(now + pause), None, "the pause has begun");
+    let (_, finished) = first.part();
+    queue.finish(finished);
+    let group = queue.next_group(now + pause).unwrap();
+    assert_eq!(group.requests.len(), MANY + 1);
+}
+
+#[test]
 fn a_large_request_waits_for_its_persons_and_for_no_company() {
     let start = Instant::now();
     let mut queue = queue(10 * LARGE, 8);

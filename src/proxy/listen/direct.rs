@@ -22,6 +22,7 @@ use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
+use crate::proxy::boxed::boxed;
 use crate::proxy::hedgerow::Hedgerow;
 use crate::proxy::intake::intercept::Intake;
 use crate::proxy::limits::body_rate::BodyRateMeter;
@@ -110,7 +111,7 @@ impl DirectIntake {
         };
         // Boxed: idle connections do not hold the memory for a request.
         let intake = Intake::new(&active, segment, number);
-        Box::pin(intake.serve(&mut exchange, tail_at)).await;
+        boxed(|| intake.serve(&mut exchange, tail_at)).await;
         match exchange.follows {
             NextRequest::Another => DirectResult::Answered,
             NextRequest::None => {

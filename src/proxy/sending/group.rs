@@ -6,7 +6,6 @@
 //! limits how long they wait, so no request needs its own timer.
 
 use std::net::IpAddr;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -15,26 +14,22 @@ use tokio::sync::oneshot;
 
 use crate::config;
 use crate::delivery::{
-    DeliveryMode, Encoding, Finished, GroupBounds, Queue, Received, RequestInfo, SpoolError,
-    SpooledEvent,
+    DeliveryMode, Encoding, Finished, GroupBounds, Queue, Received, RequestInfo,
 };
-use crate::posthog::{events_within, join, BatchFacts, BatchOutline, Envelope};
+use crate::posthog::{BatchFacts, BatchOutline};
 
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::limits::log_limit::LogLimit;
 use crate::proxy::outbound::refused_events::{deliver_without, RefusedEvent};
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::verdict::{is_about_events, BatchVerdict, Fallback, NoAnswerReason};
+use crate::proxy::sending::group_batch::{GroupBatch, GroupOutcome, PendingAnswer, QueuedRequest};
 use crate::proxy::sending::upload_error::UploadError;
 use crate::proxy::spool::backlog::{AcceptedBy, ProjectSpool};
 
 /// The maximum number of a project's groups in flight. Requests that arrive while this many groups wait for
 /// their answers are sent afterwards in larger groups.
 const UNDER_WAY: usize = 64;
-
-/// The outcome of a request. `Ok` means that its events are stored or accepted, except the listed ones:
-/// PostHog rejects these for good while it accepts others of the group.
-type GroupOutcome = Result<(AcceptedBy, Vec<RefusedEvent>), UploadError>;
 
 /// Collects the requests of one project and sends them in groups.
 pub(crate) struct RequestGrouper {
@@ -47,15 +42,40 @@ pub(crate) struct RequestGrouper {
 struct GrouperState {
     queue: Queue<QueuedRequest>,
     /// Fires when the next request is due.
-    timer: Timer,
+    due: Timer,
+    /// Fires when many requests wait and no other arrives.
+    pause: Timer,
     /// Fires when the oldest request has waited too long.
     patience: Timer,
+}
+
+impl GrouperState {
+    fn timer(&mut self, waits_for: SendMoment) -> &mut Timer {
+        match waits_for {
+            SendMoment::Due => &mut self.due,
+            SendMoment::Pause => &mut self.pause,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Timer {
     Idle,
     Set,
+}
+
+impl Timer {
+    /// Sets an idle timer if there is a time for it, and returns this time.
+    fn set(&mut self, at: impl FnOnce() -> Option<Instant>) -> Option<Instant> {
+        let at = match self {
+            Self::Set => None,
+            Self::Idle => at(),
+        };
+        if at.is_some() {
+            *self = Self::Set;
+        }
+        at
+    }
 }
 
 /// A whole batch of one client.
@@ -70,46 +90,6 @@ pub(crate) struct GroupedRequest {
     pub(crate) arrived: Received,
     /// Its share of the memory budget of all requests. It is released after the request was answered.
     pub(crate) held: Reservation,
-}
-
-/// A request in the queue.
-struct QueuedRequest {
-    batch: Bytes,
-    ticket: PendingAnswer,
-}
-
-/// The part of a request that is stored until the request is answered. It contains the channel to the
-/// waiting client.
-struct PendingAnswer {
-    arrived: Received,
-    outline: Option<BatchOutline>,
-    answer: oneshot::Sender<GroupOutcome>,
-    _held: Reservation,
-}
-
-impl PendingAnswer {
-    /// Returns the events of the request's own batch, for the spool.
-    fn events(&self, batch: &Bytes) -> Result<Vec<SpooledEvent>, SpoolError> {
-        SpooledEvent::of_written(batch, self.outline.as_ref(), self.arrived)
-    }
-
-    /// Sends the client the outcome of its request, unless the client has gone.
-    fn answer_all(self, outcome: GroupOutcome) {
-        let _ = self.answer.send(outcome);
-    }
-}
-
-/// One request of a group, and the byte range of its events in the group's batch.
-struct GroupPart {
-    place: Range<usize>,
-    ticket: PendingAnswer,
-}
-
-/// A group in flight, as one batch.
-struct GroupBatch {
-    batch: Bytes,
-    parts: Vec<GroupPart>,
-    client: Option<IpAddr>,
 }
 
 impl RequestGrouper {
@@ -134,7 +114,8 @@ impl RequestGrouper {
             log_limit: Arc::clone(log_limit),
             state: Mutex::new(GrouperState {
                 queue: Queue::new(bounds),
-                timer: Timer::Idle,
+                due: Timer::Idle,
+                pause: Timer::Idle,
                 patience: Timer::Idle,
             }),
         }))
@@ -173,7 +154,7 @@ impl RequestGrouper {
                 arrived: request.arrived,
                 outline: request.outline,
                 answer,
-                _held: request.held,
+                held: request.held,
             },
         };
         let mut state = self.lock();
@@ -203,20 +184,15 @@ impl RequestGrouper {
                 leaving.push(group);
             }
         }
-        let due = match state.timer {
-            Timer::Set => None,
-            Timer::Idle => state.queue.due(now),
-        };
-        if due.is_some() {
-            state.timer = Timer::Set;
-        }
-        let waiting_since = match state.patience {
-            Timer::Set => None,
-            Timer::Idle => state.queue.oldest(),
-        };
-        if waiting_since.is_some() {
-            state.patience = Timer::Set;
-        }
+        let GrouperState {
+            queue,
+            due,
+            pause,
+            patience,
+        } = &mut *state;
+        let due = due.set(|| queue.due(now));
+        let pause = pause.set(|| queue.pause(now));
+        let waiting_since = patience.set(|| queue.oldest());
         drop(state);
         for group in leaving {
             let client = group.client;
@@ -227,9 +203,11 @@ impl RequestGrouper {
             };
             tokio::spawn(landing.deliver(entries, client));
         }
-        if let Some(due) = due {
-            let alarm = TimerGuard(Some(Arc::clone(self)));
-            tokio::spawn(alarm.wait_until(due));
+        for (at, waits_for) in [(due, SendMoment::Due), (pause, SendMoment::Pause)] {
+            if let Some(at) = at {
+                let grouper = Some(Arc::clone(self));
+                tokio::spawn(SendTimer { grouper, waits_for }.wait_until(at));
+            }
         }
         if let Some(since) = waiting_since {
             let patience = LingerTimer(Arc::downgrade(self));
@@ -267,7 +245,7 @@ impl RequestGrouper {
                     .map_err(UploadError::from)
             }
         };
-        ticket.answer_all(outcome);
+        ticket.answer(outcome);
     }
 
     /// Sends a group to PostHog, or to the spool, and answers each client.
@@ -350,24 +328,47 @@ enum QueueCheck {
     WhenToLook,
 }
 
-/// The timer that sends groups. When its task ends for any reason, the timer is marked idle again.
-struct TimerGuard(Option<Arc<RequestGrouper>>);
+/// A timer that sends groups. When its task ends for any reason, the timer is marked idle again.
+struct SendTimer {
+    grouper: Option<Arc<RequestGrouper>>,
+    waits_for: SendMoment,
+}
 
-impl TimerGuard {
-    async fn wait_until(mut self, due: Instant) {
-        tokio::time::sleep_until(due.into()).await;
-        if let Some(grouper) = self.0.take() {
+/// The moment at which a timer sends groups.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SendMoment {
+    /// The oldest request has waited for the linger.
+    Due,
+    /// Many requests wait, and no other arrives.
+    Pause,
+}
+
+impl SendTimer {
+    async fn wait_until(mut self, mut at: Instant) {
+        loop {
+            tokio::time::sleep_until(at.into()).await;
+            let Some(grouper) = &self.grouper else { return };
+            let now = Instant::now();
             let mut state = grouper.lock();
-            state.timer = Timer::Idle;
-            grouper.send_due(state, QueueCheck::WhoMayLeave, Instant::now());
+            if self.waits_for == SendMoment::Pause {
+                // Another request has arrived in the meantime.
+                if let Some(later) = state.queue.pause(now) {
+                    at = later;
+                    continue;
+                }
+            }
+            *state.timer(self.waits_for) = Timer::Idle;
+            grouper.send_due(state, QueueCheck::WhoMayLeave, now);
+            self.grouper = None;
+            return;
         }
     }
 }
 
-impl Drop for TimerGuard {
+impl Drop for SendTimer {
     fn drop(&mut self) {
-        if let Some(grouper) = self.0.take() {
-            grouper.lock().timer = Timer::Idle;
+        if let Some(grouper) = self.grouper.take() {
+            *grouper.lock().timer(self.waits_for) = Timer::Idle;
         }
     }
 }
@@ -421,54 +422,6 @@ impl Drop for GroupDelivery {
         if tokio::runtime::Handle::try_current().is_ok() {
             self.grouper
                 .send_due(state, QueueCheck::WhoMayLeave, Instant::now());
-        }
-    }
-}
-
-impl GroupBatch {
-    fn new(envelope: &Envelope, entries: Vec<QueuedRequest>, client: Option<IpAddr>) -> Self {
-        let (batch, places) = match entries.as_slice() {
-            [only] => {
-                let place = events_within(envelope, &only.batch);
-                (only.batch.clone(), vec![place])
-            }
-            all => {
-                let batches = all.iter().map(|entry| entry.batch.as_ref());
-                let (batch, places) = join(envelope, batches);
-                (Bytes::from(batch), places)
-            }
-        };
-        let tickets = entries.into_iter().map(|entry| entry.ticket);
-        let parts = places.into_iter().zip(tickets);
-        Self {
-            batch,
-            parts: parts
-                .map(|(place, ticket)| GroupPart { place, ticket })
-                .collect(),
-            client,
-        }
-    }
-
-    /// Returns the events of one request as a separate batch.
-    fn batch_of(&self, envelope: &Envelope, part: &GroupPart) -> Bytes {
-        let events = self.batch.get(part.place.clone()).unwrap_or_default();
-        Bytes::from(envelope.wrap(events))
-    }
-
-    /// Returns all events, each with the time at which its request arrived.
-    fn events(&self, envelope: &Envelope) -> Result<Vec<SpooledEvent>, SpoolError> {
-        let mut all = Vec::new();
-        for part in &self.parts {
-            let batch = self.batch_of(envelope, part);
-            all.extend(part.ticket.events(&batch)?);
-        }
-        Ok(all)
-    }
-
-    /// Answers the clients in order. `outcome` returns the outcome for the byte range of a client's events.
-    fn answer_all(self, mut outcome: impl FnMut(&Range<usize>) -> GroupOutcome) {
-        for GroupPart { place, ticket } in self.parts {
-            ticket.answer_all(outcome(&place));
         }
     }
 }

@@ -2,5 +2,6 @@
 
 pub(crate) mod account;
 pub(crate) mod group;
+mod group_batch;
 pub(crate) mod stream;
 pub(crate) mod upload_error;

@@ -27,6 +27,7 @@ use pingora::{Error, ErrorType, Result, RetryType};
 
 use crate::admin::{RequestKind, RequestOutcome};
 use crate::config::Config;
+use crate::proxy::boxed::boxed;
 use crate::proxy::build_error::BuildError;
 use crate::proxy::first_party::posthog::{self, RequestPlan};
 use crate::proxy::hedgerow::Hedgerow;
@@ -191,7 +192,7 @@ impl ProxyHttp for Site {
             let intake = Intake::new(active, segment, route.number);
             let mut exchange = FrameworkRequest::new(session, active.framing());
             // Boxed, so that the futures of proxied requests do not reserve memory for it.
-            Box::pin(intake.serve(&mut exchange, tail_at)).await;
+            boxed(|| intake.serve(&mut exchange, tail_at)).await;
             return Ok(true);
         }
         let caller = active.caller(ConnectionFacts::of(session), &head.headers);
