@@ -11,6 +11,9 @@ use crate::proxy::routes::ProjectSink;
 use crate::proxy::sending::stream::Outgoing;
 
 /// The states of an upload. A body is addressed once and ends once.
+///
+/// The largest state is the usual one; a `Box` for it would be an allocation for every request.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum UploadState<'a> {
     /// The key that decides where the events go may still arrive.
     Unaddressed(Body<'a>),
