@@ -20,7 +20,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::arrival::Bounds;
+use super::arrival::{AnnouncedLength, Bounds};
 use super::json::{Ended, Skim, Skimmed};
 use super::outcome::RewriteError;
 use crate::segment::Call;
@@ -84,27 +84,49 @@ impl SplitBody {
         }
     }
 
-    /// Uses `buffer` as the memory of the body.
-    pub(super) fn in_memory(self, mut buffer: Vec<u8>) -> Self {
-        buffer.clear();
-        Self {
-            touched: buffer.capacity(),
-            buffer,
-            ..self
-        }
+    /// Begins a body in the memory of the one before, which has been [cleared](Self::clear).
+    pub(super) fn begin(&mut self, call: Call, length: AnnouncedLength) {
+        /// The most bytes that are reserved for an announced length: a client may announce bytes that it
+        /// never sends.
+        const RESERVED: usize = 64 * 1024;
+        let window = self.bounds.window;
+        (self.state, self.envelope) = match call {
+            Call::One(_) => (BodyState::Single, EnvelopeGuess::Possible),
+            Call::Batch => (BodyState::Open, EnvelopeGuess::Expected),
+        };
+        self.held_up_to = match length {
+            AnnouncedLength::OfBody(length) if length <= window => window,
+            _ => window - window / 8,
+        };
+        let reserved = length.sent().unwrap_or_default().min(RESERVED);
+        self.buffer.reserve_exact(reserved);
+        self.touched = self.buffer.capacity();
+        self.at = 0;
+        self.key = EnvelopeKey::Other;
+        self.skim = Skim::default();
+        self.guess = Guess::Open;
+        self.item = Item::Scanned;
+        self.ended = Ended::No;
+        self.streaming = Streaming::No;
+        self.batch = None;
+        self.oversized = false;
+        self.late_sent_at = false;
     }
 
-    /// Takes out the memory of a body that has ended. Memory that is too large to keep for the next
-    /// body is freed.
-    pub(super) fn take_memory(&mut self) -> Vec<u8> {
+    /// Forgets the body. Memory that is too large to keep for the next body is freed.
+    pub(super) fn clear(&mut self) {
         /// In bytes. Most bodies have one message.
         const LARGEST: usize = 16 * 1024;
-        let memory = std::mem::take(&mut self.buffer);
-        self.touched = 0;
-        match memory.capacity() {
-            ..=LARGEST => memory,
-            _ => Vec::new(),
+        match self.buffer.capacity() {
+            ..=LARGEST => self.buffer.clear(),
+            _ => self.buffer = Vec::new(),
         }
+        self.heading = Heading::default();
+    }
+
+    /// The size of the memory for the body, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity()
     }
 
     /// Creates a body whose `batch` is always followed to its end, without a guess.
@@ -113,18 +135,6 @@ impl SplitBody {
             guess: Guess::Forbidden,
             ..Self::new(call, bounds)
         }
-    }
-
-    /// Sets the length of the body. Call it before the first [`push`](Self::push).
-    pub(super) fn is_of(&mut self, length: usize) {
-        if length <= self.bounds.window {
-            self.held_up_to = self.bounds.window;
-        }
-    }
-
-    /// Reserves room for this many more bytes, so that the buffer does not have to grow step by step.
-    pub(super) fn expect(&mut self, bytes: usize) {
-        self.buffer.reserve_exact(bytes);
     }
 
     /// Appends bytes of the body.

@@ -4,7 +4,6 @@ mod client_contexts;
 mod conversion;
 mod event;
 mod shared;
-mod spare_buffers;
 
 use std::sync::Arc;
 
@@ -28,7 +27,6 @@ pub(super) use conversion::Conversion;
 use event::{event, EventBuffers};
 pub(super) use event::{Grouping, RequestContext};
 pub(super) use shared::BatchDefaults;
-pub(super) use spare_buffers::SpareBuffers;
 
 /// The memory that is reused from message to message.
 #[derive(Debug, Default)]
@@ -54,8 +52,6 @@ pub(super) struct Converter {
     known_date: KnownDate,
     /// The copy of an event from which values had to be removed.
     scrubbed: Vec<u8>,
-    /// The memory for the next body, while no body is held.
-    pub(super) body: Vec<u8>,
 }
 
 /// The end of a message, and the result of its conversion.
@@ -86,11 +82,10 @@ pub(super) struct ScanResult {
 
 impl Converter {
     /// The memory that the converter holds, in bytes.
-    fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         let texts =
             self.repaired.capacity() + self.merged_text.capacity() + self.scrubbed.capacity();
         texts
-            + self.body.capacity()
             + self.repair_buffers.held()
             + self.context_cache.held()
             + self.idle.as_ref().map_or(0, ClientContext::held)

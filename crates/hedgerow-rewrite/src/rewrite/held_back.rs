@@ -75,6 +75,16 @@ impl HeldBack {
         }
     }
 
+    /// Deletes all reports.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The memory that the list of reports holds, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.0.capacity() * size_of::<Told>()
+    }
+
     /// Deletes the reports, except those that are made only once in the life of the process.
     pub(super) fn forget(&mut self) {
         self.0

@@ -6,7 +6,7 @@
 //! stored.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::super::arrival::Recipient;
 use super::super::message::Context;
@@ -35,11 +35,11 @@ pub(in crate::rewrite) struct ClientSlot(usize);
 
 /// The last contexts of clients. A client replaces another one that has the same slot.
 #[derive(Debug)]
-pub(in crate::rewrite) struct ClientContexts(Box<[Mutex<Option<ClientContext>>]>);
+pub(in crate::rewrite) struct ClientContexts(Box<[Option<ClientContext>]>);
 
 impl Default for ClientContexts {
     fn default() -> Self {
-        let slots = (0..Self::SLOTS).map(|_| Mutex::default());
+        let slots = (0..Self::SLOTS).map(|_| None);
         Self(slots.collect())
     }
 }
@@ -65,23 +65,28 @@ impl ClientContexts {
     }
 
     /// Takes out the context of a client. Until it is put back, other requests find none.
-    pub(in crate::rewrite) fn take(&self, ClientSlot(slot): ClientSlot) -> Option<ClientContext> {
-        self.0.get(slot).and_then(|slot| locked(slot).take())
+    pub(in crate::rewrite) fn take(
+        &mut self,
+        ClientSlot(slot): ClientSlot,
+    ) -> Option<ClientContext> {
+        self.0.get_mut(slot).and_then(Option::take)
     }
 
-    /// Stores a context for the client's next request.
-    pub(in crate::rewrite) fn put(&self, ClientSlot(slot): ClientSlot, context: ClientContext) {
-        if context.held() <= Self::LARGEST {
-            if let Some(slot) = self.0.get(slot) {
-                *locked(slot) = Some(context);
-            }
+    /// Stores a context for the client's next request. Returns the one that it replaces, or `context`
+    /// itself if it is too large.
+    pub(in crate::rewrite) fn put(
+        &mut self,
+        ClientSlot(slot): ClientSlot,
+        context: ClientContext,
+    ) -> Option<ClientContext> {
+        if context.held() > Self::LARGEST {
+            return Some(context);
+        }
+        match self.0.get_mut(slot) {
+            Some(slot) => slot.replace(context),
+            None => Some(context),
         }
     }
-}
-
-/// Locks a slot. A slot is valid between any two statements, so a panic of another thread does no harm.
-fn locked(slot: &Mutex<Option<ClientContext>>) -> MutexGuard<'_, Option<ClientContext>> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -108,7 +113,7 @@ mod tests {
 
     #[test]
     fn one_client_pushes_out_another_and_a_large_context_is_not_kept() {
-        let contexts = ClientContexts::default();
+        let mut contexts = ClientContexts::default();
         let slot = ClientContexts::slot(IpAddr::from([203, 0, 113, 7]));
         assert!(contexts.take(slot).is_none());
         contexts.put(slot, ClientContext::default());

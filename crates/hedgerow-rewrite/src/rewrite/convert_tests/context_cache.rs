@@ -84,11 +84,12 @@ fn events_of(
     recipient: &Arc<Recipient>,
     (client, body): (Option<IpAddr>, &str),
 ) -> Option<(Vec<Json>, Vec<String>)> {
-    let mut rewrite = rewriter.begin(Arrival {
-        client_ip: client,
-        ..arrival(Call::Batch, Some("2026-11-23T12:00:00Z"))
-    });
-    rewrite.address_to(Arc::clone(recipient));
+    let mut rewrite = rewriter
+        .begin(Arrival {
+            client_ip: client,
+            ..arrival(Call::Batch, Some("2026-11-23T12:00:00Z"))
+        })
+        .address_to(Arc::clone(recipient));
     rewrite.push(body.as_bytes()).unwrap();
     rewrite.end();
     let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
@@ -226,7 +227,7 @@ fn the_context_of_a_client_is_taken_up_by_its_next_request_alone() {
     for (client, is_known) in [(client, true), (None, false), (client, true)] {
         events_of(&rewriter, &recipient, (client, &body)).unwrap();
         let slot = client.map(ClientContexts::slot);
-        let known = slot.and_then(|slot| rewriter.contexts.take(slot));
+        let known = rewriter.spare.take(slot).1;
         assert_eq!(known.is_some(), is_known, "{client:?}");
     }
 }

@@ -2,13 +2,17 @@
 
 use std::ops::Range;
 
+use super::super::arrival::Recipient;
 use super::super::body::NextPart;
-use super::super::convert::{BatchDefaults, Converted, Grouping, RequestContext, TextEnd};
+use super::super::convert::{
+    BatchDefaults, Conversion, Converted, Grouping, RequestContext, TextEnd,
+};
 use super::super::explain::Trace;
 use super::super::held_back::HeldOutcome;
 use super::super::normalise::{Naming, SentAt};
 use super::super::outcome::{Fault, MessageOutcome, NoEvent, Notice, RewriteError, Watch};
-use super::{Found, Heads, PullEnd, Pulled, Rewrite};
+use super::workspace::{Found, Heads, Workspace};
+use super::Pulled;
 use crate::posthog::{Batch, Keep};
 use crate::segment::Call;
 
@@ -27,9 +31,100 @@ const STEP_BYTES: usize = 64 << 10;
 /// its bytes suggest.
 const MOST_REFUSED: usize = 500;
 
-impl Rewrite {
-    pub(super) fn step(
+/// How events are made, and for whom.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'j> {
+    pub(super) conversion: &'j Conversion,
+    pub(super) recipient: &'j Recipient,
+}
+
+/// How a step ended.
+enum PullEnd {
+    Pulled(Pulled),
+    /// The written events must be discarded.
+    Misjudged,
+}
+
+impl Workspace {
+    /// See [`Rewrite::pull`](super::Rewrite::pull).
+    pub(super) fn pull(
         &mut self,
+        job: Job<'_>,
+        batch: &mut Batch,
+        limit: usize,
+        watch: &mut dyn Watch,
+    ) -> Result<Pulled, RewriteError> {
+        if !self.body.is_open() {
+            return Ok(Pulled::Starved);
+        }
+        loop {
+            let pulled = self.step(job, batch, limit, watch);
+            if let (Ok(PullEnd::Pulled(Pulled::Paused)), true) =
+                (&pulled, self.may_stay_provisional())
+            {
+                return Ok(Pulled::Paused);
+            }
+            let misjudged = match &pulled {
+                Ok(PullEnd::Misjudged) => true,
+                Ok(PullEnd::Pulled(_)) => self.body.settle().is_some(),
+                Err(_) if self.body.is_provisional() => {
+                    self.body.restart();
+                    true
+                }
+                Err(_) => false,
+            };
+            if misjudged {
+                self.restart(job, batch);
+                continue;
+            }
+            self.noted.clear();
+            if !self.held_back.is_empty() {
+                let body = &self.body;
+                self.held_back.tell(batch, |came| body.bytes(came), watch);
+            }
+            match pulled? {
+                PullEnd::Pulled(pulled) => return Ok(pulled),
+                PullEnd::Misjudged => {}
+            }
+        }
+    }
+
+    /// Whether the guess about where the array `batch` ends may stay unchecked for another step. A check
+    /// costs a pass over the rest of the body, and a wrong guess costs all the work so far. Few bodies
+    /// exceed the limits below.
+    fn may_stay_provisional(&self) -> bool {
+        /// The most messages that stay unchecked, because their outcomes are stored until the check.
+        /// `BYTES` limits the bytes of these messages.
+        const MESSAGES: usize = 1000;
+        const BYTES: usize = 512 << 10;
+        self.body.is_provisional() && self.index < MESSAGES && self.body.taken() < BYTES
+    }
+
+    /// Discards all output so far and resets the state, so that the body is read again.
+    fn restart(&mut self, job: Job<'_>, batch: &mut Batch) {
+        if let Some(mark) = self.mark.take() {
+            batch.rewind(mark);
+        }
+        self.converter.forget();
+        self.pending = None;
+        self.trace = self.trace.take().map(|_| Trace::default());
+        self.held_back.forget();
+        self.sessions.forget();
+        self.unconfirmed.clear();
+        for tag in self.noted.drain(..) {
+            if let Some(repeats) = &job.conversion.repeats {
+                repeats.forget(tag);
+            }
+        }
+        self.shared = Heads::Unread;
+        self.refused = 0;
+        self.index = 0;
+        self.grown = 0;
+    }
+
+    fn step(
+        &mut self,
+        job: Job<'_>,
         batch: &mut Batch,
         limit: usize,
         watch: &mut dyn Watch,
@@ -67,7 +162,7 @@ impl Rewrite {
                     if self.index == 0 {
                         self.mark = Some(batch.mark());
                     }
-                    let length = self.message((range, extent), (batch, limit), watch)?;
+                    let length = self.message(job, (range, extent), (batch, limit), watch)?;
                     self.body.consumed(length);
                     messages += 1;
                     bytes += length;
@@ -79,14 +174,12 @@ impl Rewrite {
     /// Reads the values of the envelope, before the first message.
     #[inline(never)]
     fn read_heads(&mut self, watch: &mut dyn Watch) -> Result<(), RewriteError> {
-        let converter = self.converter.get_or_insert_default();
-        converter.address_to(&self.recipient);
         let heading = self.body.heading();
         if heading.is_silent() {
             self.shared = Heads::Silent;
             return Ok(());
         }
-        let shared = BatchDefaults::new(heading, &mut converter.scratch)?;
+        let shared = BatchDefaults::new(heading, &mut self.converter.scratch)?;
         if shared.said_sent_at == SentAt::Unreadable {
             match self.body.is_provisional() {
                 true => self.held_back.notice(Notice::UnreadableSentAt),
@@ -99,6 +192,7 @@ impl Rewrite {
 
     fn message(
         &mut self,
+        job: Job<'_>,
         (range, extent): (Range<usize>, TextEnd),
         (batch, limit): (&mut Batch, usize),
         watch: &mut dyn Watch,
@@ -115,16 +209,16 @@ impl Rewrite {
         if let Some(trace) = &mut self.trace {
             *trace = Trace::default();
         }
-        let converter = self.converter.get_or_insert_default();
+        let converter = &mut self.converter;
         let mut request = RequestContext {
-            conversion: &self.rewriter.conversion,
+            conversion: job.conversion,
             arrival: &self.arrival,
             naming: match (self.arrival.call, self.body.is_batch()) {
                 (Call::One(kind), false) => Naming::ByPath(kind),
                 (Call::One(kind), true) => Naming::ByMessage(Some(kind)),
                 (Call::Batch, _) => Naming::ByMessage(None),
             },
-            recipient: &self.recipient,
+            recipient: job.recipient,
             room: limit.saturating_sub(batch.held()),
             shared,
             sessions: &mut self.sessions,
