@@ -9,6 +9,7 @@ mod spare;
 mod steps;
 mod workspace;
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use super::arrival::{Arrival, Bounds, Recipient};
@@ -92,7 +93,7 @@ impl<'r> Body<'r> {
         let (workspace, context) = rewriter.spare.take(client);
         let mut lease = Lease {
             rewriter,
-            workspace,
+            workspace: ManuallyDrop::new(workspace),
         };
         let workspace = lease.workspace();
         workspace.begin(rewriter.conversion.mapping.mode, arrival);
@@ -210,16 +211,16 @@ impl Ended<'_> {
 #[derive(Debug)]
 struct Lease<'r> {
     rewriter: &'r Rewriter,
-    /// Taken out only by `drop`, or not there yet.
-    workspace: Option<Box<Workspace>>,
+    /// Not there yet, or taken out by `drop`, which leaves nothing for the compiler to drop.
+    workspace: ManuallyDrop<Option<Box<Workspace>>>,
 }
 
 impl Lease<'_> {
-    #[inline]
+    #[inline(always)]
     fn workspace(&mut self) -> &mut Workspace {
         let rewriter = self.rewriter;
-        let new = || Box::new(rewriter.new_workspace());
-        self.workspace.get_or_insert_with(new)
+        self.workspace
+            .get_or_insert_with(|| rewriter.new_workspace())
     }
 
     fn held(&self) -> usize {

@@ -159,7 +159,8 @@ impl Workspace {
                     return Ok(PullEnd::Pulled(Pulled::Paused));
                 }
                 Found::Message(range, extent) => {
-                    if self.index == 0 {
+                    // Only a provisional body restarts.
+                    if self.index == 0 && self.body.is_provisional() {
                         self.mark = Some(batch.mark());
                     }
                     let length = self.message(job, (range, extent), (batch, limit), watch)?;
@@ -175,10 +176,6 @@ impl Workspace {
     #[inline(never)]
     fn read_heads(&mut self, watch: &mut dyn Watch) -> Result<(), RewriteError> {
         let heading = self.body.heading();
-        if heading.is_silent() {
-            self.shared = Heads::Silent;
-            return Ok(());
-        }
         let shared = BatchDefaults::new(heading, &mut self.converter.scratch)?;
         if shared.said_sent_at == SentAt::Unreadable {
             match self.body.is_provisional() {
@@ -198,7 +195,10 @@ impl Workspace {
         watch: &mut dyn Watch,
     ) -> Result<usize, RewriteError> {
         if matches!(self.shared, Heads::Unread) {
-            self.read_heads(watch)?;
+            match self.body.heading().is_silent() {
+                true => self.shared = Heads::Silent,
+                false => self.read_heads(watch)?,
+            }
         }
         let shared = match &self.shared {
             Heads::Read(shared) => Some(&**shared),

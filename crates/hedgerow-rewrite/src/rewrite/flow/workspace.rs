@@ -130,7 +130,7 @@ impl Workspace {
     }
 
     /// The memory that the workspace holds between two bodies, in bytes.
-    pub(super) fn held(&self) -> usize {
+    pub(in crate::rewrite) fn held(&self) -> usize {
         let tags = self.unconfirmed.capacity() + self.noted.capacity();
         self.converter.held()
             + self.body.capacity()
