@@ -167,18 +167,18 @@ impl<'r> Rewrite<'r> {
     /// batches, and each of them may become safe before the next one is pulled.
     pub fn confirm(&mut self) {
         let rewriter = self.lease.rewriter;
-        let workspace = self.lease.workspace();
-        rewriter.confirm(&mut workspace.unconfirmed, workspace.arrival.received_at);
+        let request = &mut self.lease.workspace().request;
+        rewriter.confirm(&mut request.unconfirmed, request.arrival.received_at);
     }
 
     /// Ends the pulling: events that have not been pulled are given up. Call it before the last batch is
     /// sent, because sending may take long and other requests can use the memory of this one.
     pub fn finish(mut self) -> Ended<'r> {
-        let workspace = self.lease.workspace();
+        let request = &mut self.lease.workspace().request;
         Ended {
-            received_at: workspace.arrival.received_at,
-            unconfirmed: std::mem::take(&mut workspace.unconfirmed),
-            cookie: workspace.sessions.take_cookie(),
+            received_at: request.arrival.received_at,
+            unconfirmed: std::mem::take(&mut request.unconfirmed),
+            cookie: request.sessions.take_cookie(),
             rewriter: self.lease.rewriter,
         }
     }
