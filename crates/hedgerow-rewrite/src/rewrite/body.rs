@@ -121,7 +121,9 @@ impl SplitBody {
             ..=LARGEST => self.buffer.clear(),
             _ => self.buffer = Vec::new(),
         }
-        self.heading = Heading::default();
+        if !self.heading.is_empty() {
+            self.heading = Heading::default();
+        }
     }
 
     /// The size of the memory for the body, in bytes.
@@ -281,10 +283,16 @@ impl SplitBody {
 
     /// Follows the rest of `batch` to check that the guess of its end was right. Returns
     /// [`NextPart::Misjudged`] if it was wrong: the messages that were returned must be discarded.
+    #[inline]
     pub(super) fn settle(&mut self) -> Option<NextPart> {
-        let (Guess::Made(end) | Guess::Relied(end)) = self.guess else {
-            return None;
-        };
+        match self.guess {
+            Guess::Made(end) | Guess::Relied(end) => self.settle_at(end),
+            Guess::Open | Guess::Right | Guess::Forbidden => None,
+        }
+    }
+
+    #[inline(never)]
+    fn settle_at(&mut self, end: usize) -> Option<NextPart> {
         let rest = self.buffer.get(self.at..).unwrap_or_default();
         let found = Skim::inside_of_one().follow(rest, Ended::Yes);
         if found == Skimmed::End((end + 1).saturating_sub(self.at)) {
@@ -309,8 +317,11 @@ impl SplitBody {
     /// Returns the next part. If it needs more bytes, the caller can call this again after a push.
     #[inline]
     pub(super) fn next(&mut self) -> Result<NextPart, RewriteError> {
-        if self.state == BodyState::Done {
-            return Ok(NextPart::Done);
+        match (self.state, self.ended) {
+            (BodyState::Done, _) => return Ok(NextPart::Done),
+            // Most bodies are one message. Such a body makes no guess.
+            (BodyState::Single, Ended::Yes) => return self.single(),
+            _ => {}
         }
         let next = self.advance();
         match (self.guess, &next) {

@@ -3,6 +3,7 @@
 mod client_contexts;
 mod conversion;
 mod event;
+mod request_state;
 mod shared;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub(super) use client_contexts::{ClientContext, ClientContexts, ClientSlot};
 pub(super) use conversion::Conversion;
 use event::{event, EventBuffers};
 pub(super) use event::{Grouping, RequestContext};
+pub(super) use request_state::RequestState;
 pub(super) use shared::BatchDefaults;
 
 /// The memory that is reused from message to message.

@@ -9,6 +9,7 @@ mod spare;
 mod steps;
 mod workspace;
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use super::arrival::{Arrival, Bounds, Recipient};
@@ -92,7 +93,7 @@ impl<'r> Body<'r> {
         let (workspace, context) = rewriter.spare.take(client);
         let mut lease = Lease {
             rewriter,
-            workspace,
+            workspace: ManuallyDrop::new(workspace),
         };
         let workspace = lease.workspace();
         workspace.begin(rewriter.conversion.mapping.mode, arrival);
@@ -166,18 +167,18 @@ impl<'r> Rewrite<'r> {
     /// batches, and each of them may become safe before the next one is pulled.
     pub fn confirm(&mut self) {
         let rewriter = self.lease.rewriter;
-        let workspace = self.lease.workspace();
-        rewriter.confirm(&mut workspace.unconfirmed, workspace.arrival.received_at);
+        let request = &mut self.lease.workspace().request;
+        rewriter.confirm(&mut request.unconfirmed, request.arrival.received_at);
     }
 
     /// Ends the pulling: events that have not been pulled are given up. Call it before the last batch is
     /// sent, because sending may take long and other requests can use the memory of this one.
     pub fn finish(mut self) -> Ended<'r> {
-        let workspace = self.lease.workspace();
+        let request = &mut self.lease.workspace().request;
         Ended {
-            received_at: workspace.arrival.received_at,
-            unconfirmed: std::mem::take(&mut workspace.unconfirmed),
-            cookie: workspace.sessions.take_cookie(),
+            received_at: request.arrival.received_at,
+            unconfirmed: std::mem::take(&mut request.unconfirmed),
+            cookie: request.sessions.take_cookie(),
             rewriter: self.lease.rewriter,
         }
     }
@@ -210,16 +211,16 @@ impl Ended<'_> {
 #[derive(Debug)]
 struct Lease<'r> {
     rewriter: &'r Rewriter,
-    /// Taken out only by `drop`, or not there yet.
-    workspace: Option<Box<Workspace>>,
+    /// Not there yet, or taken out by `drop`, which leaves nothing for the compiler to drop.
+    workspace: ManuallyDrop<Option<Box<Workspace>>>,
 }
 
 impl Lease<'_> {
-    #[inline]
+    #[inline(always)]
     fn workspace(&mut self) -> &mut Workspace {
         let rewriter = self.rewriter;
-        let new = || Box::new(rewriter.new_workspace());
-        self.workspace.get_or_insert_with(new)
+        self.workspace
+            .get_or_insert_with(|| rewriter.new_workspace())
     }
 
     fn held(&self) -> usize {

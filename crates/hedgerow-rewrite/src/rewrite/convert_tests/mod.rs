@@ -33,6 +33,7 @@ mod repeats;
 mod rules;
 mod scrub;
 mod single_calls;
+mod spare_memory;
 mod superset;
 mod vectors;
 mod web;

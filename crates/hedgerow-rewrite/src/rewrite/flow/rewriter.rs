@@ -66,8 +66,12 @@ impl Rewriter {
         Body::begin(self, arrival)
     }
 
-    pub(super) fn new_workspace(&self) -> Workspace {
-        Workspace::new(self.conversion.bounds, self.sessions.clone())
+    /// Creates a workspace, because no spare one is left.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn new_workspace(&self) -> Box<Workspace> {
+        let sessions = self.sessions.clone();
+        Box::new(Workspace::new(self.conversion.bounds, sessions))
     }
 
     /// Records that these messages, which arrived at this time, are safe.

@@ -21,11 +21,14 @@ struct SpareMemory {
 }
 
 impl Spare {
-    /// The largest number of spare workspaces. They take 2 MiB at most.
+    /// The largest number of spare workspaces. They usually take less than 1 MiB, and 8 MiB at most.
     const MOST: usize = 32;
     /// The largest size of a spare workspace, in bytes. A larger one is freed, because it would hold
     /// its memory forever.
     const LARGEST: usize = 64 * 1024;
+    /// The size of a body, in bytes, up to which the workspace is not measured: such bodies alone, whatever
+    /// is in them, let no workspace grow beyond four times the size above.
+    const SMALL: usize = 2 * 1024;
 
     /// Takes out a workspace, and the context of a client. Until the context is put back, other requests
     /// of the client find none.
@@ -39,21 +42,20 @@ impl Spare {
     }
 
     /// Returns the workspace of a body, and stores the context of its client for the next request.
-    pub(super) fn put_back(&self, mut workspace: Box<Workspace>) {
+    pub(in crate::rewrite) fn put_back(&self, mut workspace: Box<Workspace>) {
         let context = workspace.clear();
-        let fits = workspace.held() <= Self::LARGEST;
+        let fits = workspace.pushed <= Self::SMALL || workspace.held() <= Self::LARGEST;
         let mut memory = self.memory();
         let replaced = context.and_then(|(client, context)| memory.contexts.put(client, context));
-        let left = match fits && memory.workspaces.len() < Self::MOST {
-            true => {
-                memory.workspaces.push(workspace);
-                None
-            }
-            false => Some(workspace),
-        };
         // Memory is freed after the lock, so that no other request waits for it.
-        drop(memory);
-        drop((replaced, left));
+        if fits && memory.workspaces.len() < Self::MOST {
+            memory.workspaces.push(workspace);
+            drop(memory);
+        } else {
+            drop(memory);
+            drop(workspace);
+        }
+        drop(replaced);
     }
 
     /// Locks the memory. It is valid between any two statements, so a panic of another thread does no harm.

@@ -77,7 +77,7 @@ impl Workspace {
                 self.restart(job, batch);
                 continue;
             }
-            self.noted.clear();
+            self.request.noted.clear();
             if !self.held_back.is_empty() {
                 let body = &self.body;
                 self.held_back.tell(batch, |came| body.bytes(came), watch);
@@ -107,11 +107,11 @@ impl Workspace {
         }
         self.converter.forget();
         self.pending = None;
-        self.trace = self.trace.take().map(|_| Trace::default());
+        self.request.trace = self.request.trace.take().map(|_| Trace::default());
         self.held_back.forget();
-        self.sessions.forget();
-        self.unconfirmed.clear();
-        for tag in self.noted.drain(..) {
+        self.request.sessions.forget();
+        self.request.unconfirmed.clear();
+        for tag in self.request.noted.drain(..) {
             if let Some(repeats) = &job.conversion.repeats {
                 repeats.forget(tag);
             }
@@ -159,7 +159,8 @@ impl Workspace {
                     return Ok(PullEnd::Pulled(Pulled::Paused));
                 }
                 Found::Message(range, extent) => {
-                    if self.index == 0 {
+                    // Only a provisional body restarts.
+                    if self.index == 0 && self.body.is_provisional() {
                         self.mark = Some(batch.mark());
                     }
                     let length = self.message(job, (range, extent), (batch, limit), watch)?;
@@ -175,10 +176,6 @@ impl Workspace {
     #[inline(never)]
     fn read_heads(&mut self, watch: &mut dyn Watch) -> Result<(), RewriteError> {
         let heading = self.body.heading();
-        if heading.is_silent() {
-            self.shared = Heads::Silent;
-            return Ok(());
-        }
         let shared = BatchDefaults::new(heading, &mut self.converter.scratch)?;
         if shared.said_sent_at == SentAt::Unreadable {
             match self.body.is_provisional() {
@@ -198,7 +195,10 @@ impl Workspace {
         watch: &mut dyn Watch,
     ) -> Result<usize, RewriteError> {
         if matches!(self.shared, Heads::Unread) {
-            self.read_heads(watch)?;
+            match self.body.heading().is_silent() {
+                true => self.shared = Heads::Silent,
+                false => self.read_heads(watch)?,
+            }
         }
         let shared = match &self.shared {
             Heads::Read(shared) => Some(&**shared),
@@ -206,14 +206,13 @@ impl Workspace {
         };
         let weight = shared.map_or(0, BatchDefaults::weight);
         let text = self.body.bytes(range.clone());
-        if let Some(trace) = &mut self.trace {
+        if let Some(trace) = &mut self.request.trace {
             *trace = Trace::default();
         }
         let converter = &mut self.converter;
         let mut request = RequestContext {
             conversion: job.conversion,
-            arrival: &self.arrival,
-            naming: match (self.arrival.call, self.body.is_batch()) {
+            naming: match (self.request.arrival.call, self.body.is_batch()) {
                 (Call::One(kind), false) => Naming::ByPath(kind),
                 (Call::One(kind), true) => Naming::ByMessage(Some(kind)),
                 (Call::Batch, _) => Naming::ByMessage(None),
@@ -221,14 +220,8 @@ impl Workspace {
             recipient: job.recipient,
             room: limit.saturating_sub(batch.held()),
             shared,
-            sessions: &mut self.sessions,
-            group_cookie: self.group_cookie.as_deref(),
-            meta_ids: self.meta_ids.as_ref(),
-            unconfirmed: &mut self.unconfirmed,
-            noted: &mut self.noted,
-            trace: self.trace.as_mut(),
+            state: &mut self.request,
             sixth_group_type: None,
-            notices: Vec::new(),
             bearing: if batch.gathers() {
                 Grouping::Yes(None)
             } else {
@@ -252,9 +245,10 @@ impl Workspace {
             if let Some(group_type) = &request.sixth_group_type {
                 notice(Notice::SixthGroupType { group_type });
             }
-            for told in &request.notices {
+            for told in &request.state.notices {
                 notice(*told);
             }
+            request.state.notices.clear();
             let Ok(Converted { length, verdict }) = &converted else {
                 return (Keep::Nothing, converted);
             };
@@ -268,7 +262,7 @@ impl Workspace {
                 }
                 Some(_) => Keep::Nothing,
             };
-            if let (None, Some(trace)) = (verdict, request.trace.as_deref()) {
+            if let (None, Some(trace)) = (verdict, &request.state.trace) {
                 let mut explanation = Vec::new();
                 trace.write(&mut explanation);
                 watch.explained(index, &explanation);

@@ -3,18 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::super::arrival::{Arrival, Bounds, Explanations};
+use super::super::arrival::{Arrival, Bounds};
 use super::super::body::{NextPart, SplitBody};
-use super::super::convert::{BatchDefaults, ClientContext, ClientSlot, Converter, TextEnd};
-use super::super::enrich::ids::group_in_cookie;
-use super::super::enrich::meta_ids::MetaIds;
-use super::super::explain::Trace;
+use super::super::convert::{
+    BatchDefaults, ClientContext, ClientSlot, Converter, RequestState, TextEnd,
+};
 use super::super::held_back::HeldBack;
 use super::super::json::unescape;
 use super::super::mapping::Mode;
 use super::super::outcome::RewriteError;
-use super::super::repeats::Tag;
-use super::super::session::{RequestSessions, SessionKeeper};
+use super::super::session::SessionKeeper;
 use super::{Flow, WrittenKey};
 use crate::posthog::Mark;
 use crate::segment::Call;
@@ -25,16 +23,9 @@ use crate::segment::Call;
 pub(in crate::rewrite) struct Workspace {
     pub(in crate::rewrite) converter: Converter,
     pub(super) body: SplitBody,
-    pub(super) arrival: Arrival,
+    pub(super) request: RequestState,
     /// The slot that stores the client's context between requests.
     pub(super) client: Option<ClientSlot>,
-    pub(super) sessions: RequestSessions,
-    pub(super) group_cookie: Option<String>,
-    pub(super) meta_ids: Option<MetaIds>,
-    pub(super) unconfirmed: Vec<Tag>,
-    /// Messages whose times have been recorded; a restart deletes these records.
-    pub(super) noted: Vec<Tag>,
-    pub(super) trace: Option<Trace>,
     pub(super) shared: Heads,
     /// The next message, which has been found and perhaps scanned.
     pub(super) pending: Option<Found>,
@@ -75,14 +66,8 @@ impl Workspace {
         Self {
             converter: Converter::default(),
             body: SplitBody::new(Call::Batch, bounds),
-            arrival: Arrival::new(Call::Batch),
+            request: RequestState::new(sessions),
             client: None,
-            sessions: RequestSessions::new(sessions),
-            group_cookie: None,
-            meta_ids: None,
-            unconfirmed: Vec::new(),
-            noted: Vec::new(),
-            trace: None,
             shared: Heads::Unread,
             pending: None,
             held_back: HeldBack::default(),
@@ -97,15 +82,7 @@ impl Workspace {
     /// Begins a body. The workspace is new or cleared.
     pub(super) fn begin(&mut self, mode: Mode, arrival: Arrival) {
         self.body.begin(arrival.call, arrival.length);
-        let cookies = arrival.cookies.as_deref();
-        if let Some(cookies) = cookies.filter(|_| mode == Mode::Enriched) {
-            self.group_cookie = group_in_cookie(cookies);
-            self.meta_ids = MetaIds::in_cookies(cookies);
-        }
-        if arrival.explanations == Explanations::On {
-            self.trace = Some(Trace::default());
-        }
-        self.arrival = arrival;
+        self.request.begin(mode, arrival);
         (self.refused, self.index) = (0, 0);
         (self.pushed, self.grown) = (0, 0);
     }
@@ -116,12 +93,7 @@ impl Workspace {
         let context = self.client.zip(self.converter.end());
         self.converter.forget();
         self.body.clear();
-        (self.arrival.user_agent, self.arrival.cookies) = (None, None);
-        self.sessions.forget();
-        (self.group_cookie, self.meta_ids) = (None, None);
-        self.unconfirmed.clear();
-        self.noted.clear();
-        self.trace = None;
+        self.request.clear();
         self.shared = Heads::Unread;
         self.pending = None;
         self.held_back.clear();
@@ -130,12 +102,8 @@ impl Workspace {
     }
 
     /// The memory that the workspace holds between two bodies, in bytes.
-    pub(super) fn held(&self) -> usize {
-        let tags = self.unconfirmed.capacity() + self.noted.capacity();
-        self.converter.held()
-            + self.body.capacity()
-            + tags * size_of::<Tag>()
-            + self.held_back.held()
+    pub(in crate::rewrite) fn held(&self) -> usize {
+        self.converter.held() + self.body.capacity() + self.request.held() + self.held_back.held()
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Flow, RewriteError> {
