@@ -69,6 +69,8 @@ pub struct Queue<T> {
     new_bytes: usize,
     /// Whether a large request has arrived since then.
     new_large: bool,
+    /// The number of requests that could not leave then, because others of their persons were in flight.
+    held_back: usize,
 }
 
 #[derive(Debug)]
@@ -82,9 +84,18 @@ struct WaitingRequest<T> {
 #[derive(Default)]
 struct GroupDraft {
     places: Vec<usize>,
+    /// The number of requests that cannot join the group.
+    held_back: usize,
     bytes: usize,
     people: HashSet<u64>,
     told: SentAddress,
+}
+
+/// When the chosen group leaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum GroupLeaves {
+    Now,
+    Later,
 }
 
 /// The client address that PostHog gets.
@@ -117,6 +128,7 @@ impl<T> Queue<T> {
             under_way: 0,
             new_bytes: 0,
             new_large: false,
+            held_back: 0,
         }
     }
 
@@ -148,7 +160,8 @@ impl<T> Queue<T> {
     /// Returns when [`next_group`](Self::next_group) has to be called because many requests wait, if no other
     /// arrives until then. A pause that has begun already, and in which no group could leave, does not count.
     pub fn pause(&self, now: Instant) -> Option<Instant> {
-        let many = self.waiting.len() >= MANY;
+        // A look at the queue takes longer the more requests wait in it, so those that cannot leave do not count.
+        let many = self.waiting.len() >= self.held_back + MANY;
         self.next_pause().filter(|pause| many && *pause > now)
     }
 
@@ -166,7 +179,11 @@ impl<T> Queue<T> {
         if self.under_way >= self.bounds.under_way {
             return None;
         }
-        let choice = self.choose(now)?;
+        let (choice, leaves) = self.choose(now);
+        self.held_back = choice.held_back;
+        if leaves == GroupLeaves::Later {
+            return None;
+        }
         let GroupDraft { people, told, .. } = choice;
         let requests = self.take(&choice.places);
         self.under_way += 1;
@@ -181,7 +198,8 @@ impl<T> Queue<T> {
         })
     }
 
-    fn choose(&self, now: Instant) -> Option<GroupDraft> {
+    /// Returns the next group, and whether it may leave.
+    fn choose(&self, now: Instant) -> (GroupDraft, GroupLeaves) {
         let mut choice = GroupDraft::default();
         let mut due = false;
         let mut full = false;
@@ -195,6 +213,7 @@ impl<T> Queue<T> {
             let told = choice.told.and(&waiting.info);
             let (true, Some(told)) = (people.iter().all(is_free), told) else {
                 blocked.extend(people);
+                choice.held_back += 1;
                 continue;
             };
             if !choice.places.is_empty() && choice.bytes + bytes > self.bounds.bytes {
@@ -213,8 +232,10 @@ impl<T> Queue<T> {
         }
         let pause = self.next_pause();
         let paused = choice.places.len() >= MANY && pause.is_some_and(|pause| pause <= now);
-        let leaves = !choice.places.is_empty() && (due || full || paused);
-        leaves.then_some(choice)
+        match !choice.places.is_empty() && (due || full || paused) {
+            true => (choice, GroupLeaves::Now),
+            false => (choice, GroupLeaves::Later),
+        }
     }
 
     /// Removes the requests at these positions, which are in ascending order, and returns them.

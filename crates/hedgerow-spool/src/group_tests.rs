@@ -105,10 +105,18 @@ fn a_pause_sends_no_group_of_few_because_others_wait_for_their_persons() {
     assert_eq!(queue.pause(now), Some(now + pause));
     assert!(queue.next_group(now + pause).is_none());
     assert_eq!(queue.pause(now + pause), None, "the pause has begun");
+    for person in 3..1 + MANY as u64 {
+        queue.push("more", of(&[person], 10), now + pause);
+        assert_eq!(queue.pause(now + pause), None, "most cannot leave");
+    }
+    queue.push("enough", of(&[0], 10), now + pause);
+    assert_eq!(queue.pause(now + pause), Some(now + 2 * pause));
+    let others = queue.next_group(now + 2 * pause).unwrap();
+    assert_eq!(others.requests.len(), MANY);
     let (_, finished) = first.part();
     queue.finish(finished);
-    let group = queue.next_group(now + pause).unwrap();
-    assert_eq!(group.requests.len(), MANY + 1);
+    let group = queue.next_group(now + 2 * pause).unwrap();
+    assert_eq!(group.requests.len(), MANY);
 }
 
 #[test]

@@ -46,6 +46,11 @@ fn joined(plan: &EventPlan<'_>, message: &Message, text: &[u8]) -> Option<u64> {
     if let Some(second) = planned.into_iter().find(|second| !second.is_absent()) {
         return Some(piece(second, text));
     }
+    let event = plain(plan.event, text);
+    if event.is_some_and(|event| !event.starts_with(b"$")) {
+        // The usual case.
+        return None;
+    }
     let event = plan.event.text(text)?;
     let (_, property) = JOINING.iter().find(|(joining, _)| *joining == event)?;
     let value = message.properties.get(text, property)?;
@@ -54,13 +59,27 @@ fn joined(plan: &EventPlan<'_>, message: &Message, text: &[u8]) -> Option<u64> {
 
 /// Returns the hash of an id's decoded text, so that it is equal for two spellings of one id.
 fn piece(id: Piece<'_>, text: &[u8]) -> u64 {
-    let said = id.text(text).unwrap_or_else(|| match id {
-        Piece::Raw(value) => String::from_utf8_lossy(value.of(text)),
-        _ => Cow::Borrowed(""),
-    });
     let mut hash = DefaultHasher::new();
-    hash.write(said.as_bytes());
+    match plain(id, text) {
+        Some(said) => hash.write(said),
+        None => {
+            let said = id.text(text).unwrap_or_else(|| match id {
+                Piece::Raw(value) => String::from_utf8_lossy(value.of(text)),
+                _ => Cow::Borrowed(""),
+            });
+            hash.write(said.as_bytes());
+        }
+    }
     hash.finish()
+}
+
+/// Returns the text of a string of the message that has no escapes.
+fn plain<'t>(piece: Piece<'_>, text: &'t [u8]) -> Option<&'t [u8]> {
+    let Piece::Raw(value) = piece else {
+        return None;
+    };
+    let said = value.of(text).strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    memchr::memchr(b'\\', said).is_none().then_some(said)
 }
 
 #[cfg(test)]
