@@ -326,7 +326,7 @@ impl<'a> Upload<'a> {
                 // A streamed batch is not joined with those of other requests.
                 target.batch.take_facts();
                 let opened = Outgoing::open(destination, self.arrived.from).await;
-                none.insert(opened.map_err(UploadError::Verdict)?)
+                none.insert(Box::new(opened.map_err(UploadError::Verdict)?))
             }
         };
         if let Err(verdict) = outgoing.write(target.batch.take()).await {
@@ -431,7 +431,7 @@ impl<'a> Upload<'a> {
     async fn end(
         &mut self,
         sink: &ProjectSink,
-        outgoing: Outgoing<'_>,
+        outgoing: Box<Outgoing<'_>>,
         batch: Batch,
     ) -> Result<(), UploadError> {
         let (destination, long_lived) = (&sink.destination, &self.active.long_lived);

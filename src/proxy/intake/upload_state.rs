@@ -11,9 +11,6 @@ use crate::proxy::routes::ProjectSink;
 use crate::proxy::sending::stream::Outgoing;
 
 /// The states of an upload. A body is addressed once and ends once.
-///
-/// The largest state is the usual one; a `Box` for it would be an allocation for every request.
-#[allow(clippy::large_enum_variant)]
 pub(super) enum UploadState<'a> {
     /// The key that decides where the events go may still arrive.
     Unaddressed(Body<'a>),
@@ -27,8 +24,8 @@ pub(super) struct UploadTarget<'a> {
     pub(super) rewrite: Rewrite<'a>,
     pub(super) sink: &'a ProjectSink,
     pub(super) batch: Batch,
-    /// The request over which the batch is already being sent, if the body streams.
-    pub(super) outgoing: Option<Outgoing<'a>>,
+    /// The request over which the batch is already being sent, if the body streams. Few bodies do.
+    pub(super) outgoing: Option<Box<Outgoing<'a>>>,
 }
 
 /// A batch that is complete, and where it goes.
@@ -36,7 +33,7 @@ pub(super) struct CompleteBatch<'a> {
     pub(super) sink: &'a ProjectSink,
     pub(super) batch: Batch,
     /// The request over which its first part has been sent, if the body streams.
-    pub(super) outgoing: Option<Outgoing<'a>>,
+    pub(super) outgoing: Option<Box<Outgoing<'a>>>,
 }
 
 impl<'a> UploadTarget<'a> {
