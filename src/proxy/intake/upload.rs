@@ -376,7 +376,7 @@ impl<'a> Upload<'a> {
             return Ok(());
         }
         let (bearing, outline) = (batch.take_facts(), batch.take_outline());
-        let body = Bytes::from(batch.close());
+        let body = batch.close();
         let (accepted_by, culprits) = match (&sink.grouper, bearing, &sink.spool) {
             (Some(grouper), Some(bearing), _) => {
                 let request = GroupedRequest {
@@ -389,10 +389,12 @@ impl<'a> Upload<'a> {
                 grouper.deliver(request).await?
             }
             (_, _, Some(spool)) => {
-                let accepted_by = spool.deliver(body, outline, self.arrived).await?;
+                let accepted_by = spool
+                    .deliver(Bytes::from(body), outline, self.arrived)
+                    .await?;
                 (accepted_by, Vec::new())
             }
-            (_, _, None) => self.stream(sink, &body).await?,
+            (_, _, None) => self.stream(sink, &Bytes::from(body)).await?,
         };
         for RefusedEvent { event, refusal } in culprits {
             self.watcher.rejected_event(&event, &refusal);

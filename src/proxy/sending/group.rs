@@ -81,7 +81,7 @@ impl Timer {
 /// A whole batch of one client.
 pub(crate) struct GroupedRequest {
     /// The batch in its envelope.
-    pub(crate) batch: Bytes,
+    pub(crate) batch: Vec<u8>,
     /// The positions of its events, if they were recorded.
     pub(crate) outline: Option<BatchOutline>,
     /// The facts about its events.
@@ -239,7 +239,7 @@ impl RequestGrouper {
                 Err(UploadError::Verdict(verdict))
             }
             Some(spool) => {
-                let kept = spool.keep(ticket.events(&batch)).await;
+                let kept = spool.keep(ticket.events(&Bytes::from(batch))).await;
                 spool.log_outcome(verdict, &kept);
                 kept.map(|accepted_by| (accepted_by, Vec::new()))
                     .map_err(UploadError::from)

@@ -20,7 +20,7 @@ pub(super) type GroupOutcome = Result<(AcceptedBy, Vec<RefusedEvent>), UploadErr
 
 /// A request in the queue.
 pub(super) struct QueuedRequest {
-    pub(super) batch: Bytes,
+    pub(super) batch: Vec<u8>,
     pub(super) ticket: PendingAnswer,
 }
 
@@ -67,21 +67,23 @@ impl GroupBatch {
         entries: Vec<QueuedRequest>,
         client: Option<IpAddr>,
     ) -> Self {
-        let (batch, places) = match entries.as_slice() {
-            [only] => {
-                let place = events_within(envelope, &only.batch);
-                (only.batch.clone(), vec![place])
+        let entries = match <[QueuedRequest; 1]>::try_from(entries) {
+            Ok([QueuedRequest { batch, ticket }]) => {
+                let place = events_within(envelope, &batch);
+                return Self {
+                    batch: Bytes::from(batch),
+                    parts: vec![GroupPart { place, ticket }],
+                    client,
+                };
             }
-            all => {
-                let batches = all.iter().map(|entry| entry.batch.as_ref());
-                let (batch, places) = join(envelope, batches);
-                (Bytes::from(batch), places)
-            }
+            Err(entries) => entries,
         };
+        let batches = entries.iter().map(|entry| entry.batch.as_slice());
+        let (batch, places) = join(envelope, batches);
         let tickets = entries.into_iter().map(|entry| entry.ticket);
         let parts = places.into_iter().zip(tickets);
         Self {
-            batch,
+            batch: Bytes::from(batch),
             parts: parts
                 .map(|(place, ticket)| GroupPart { place, ticket })
                 .collect(),
