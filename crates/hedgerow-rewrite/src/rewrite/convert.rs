@@ -123,7 +123,7 @@ impl Converter {
         self.context_cache.forget_batch();
         let mut ended = self.idle.take().unwrap_or_default();
         self.exchange(&mut ended);
-        Some(ended)
+        ended.fits().then_some(ended)
     }
 
     fn exchange(&mut self, other: &mut ClientContext) {
