@@ -85,6 +85,7 @@ impl SplitBody {
     }
 
     /// Begins a body in the memory of the one before, which has been [cleared](Self::clear).
+    #[inline]
     pub(super) fn begin(&mut self, call: Call, length: AnnouncedLength) {
         /// The most bytes that are reserved for an announced length: a client may announce bytes that it
         /// never sends.
@@ -114,6 +115,7 @@ impl SplitBody {
     }
 
     /// Forgets the body. Memory that is too large to keep for the next body is freed.
+    #[inline]
     pub(super) fn clear(&mut self) {
         /// In bytes. Most bodies have one message.
         const LARGEST: usize = 16 * 1024;
@@ -314,6 +316,20 @@ impl SplitBody {
         self.batch = None;
     }
 
+    /// Returns the next message of a held batch if it is an object that directly follows the comma, as nearly
+    /// every message does.
+    #[inline]
+    fn adjacent_item(&mut self) -> Option<NextPart> {
+        let batch = self.batch.as_ref()?;
+        let next = self.buffer.get(self.at..)?.first_chunk();
+        if self.streaming == Streaming::Yes || next != Some(b",{") {
+            return None;
+        }
+        self.at += 1;
+        self.state = BodyState::Item;
+        Some(NextPart::MessageWithin(self.at..batch.end))
+    }
+
     /// Returns the next part. If it needs more bytes, the caller can call this again after a push.
     #[inline]
     pub(super) fn next(&mut self) -> Result<NextPart, RewriteError> {
@@ -321,6 +337,11 @@ impl SplitBody {
             (BodyState::Done, _) => return Ok(NextPart::Done),
             // Most bodies are one message. Such a body makes no guess.
             (BodyState::Single, Ended::Yes) => return self.single(),
+            (BodyState::ItemCommaOrEnd, _) => {
+                if let Some(next) = self.adjacent_item() {
+                    return Ok(next);
+                }
+            }
             _ => {}
         }
         let next = self.advance();

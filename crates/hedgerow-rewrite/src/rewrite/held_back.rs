@@ -58,21 +58,24 @@ impl HeldBack {
         body: impl Fn(Range<usize>) -> &'b [u8],
         watch: &mut dyn Watch,
     ) {
-        for told in self.0.drain(..) {
+        for told in &self.0 {
             match told {
                 Told::Message { index, came, fate } => {
                     let fate = match fate {
-                        HeldOutcome::Event(event) => MessageOutcome::Event(batch.bytes(event)),
+                        HeldOutcome::Event(event) => {
+                            MessageOutcome::Event(batch.bytes(event.clone()))
+                        }
                         HeldOutcome::Verdict(verdict) => verdict.fate(),
                     };
-                    watch.message(index, body(came), fate);
+                    watch.message(*index, body(came.clone()), fate);
                 }
-                Told::SixthGroupType(group_type) => watch.notice(Notice::SixthGroupType {
-                    group_type: &group_type,
-                }),
-                Told::Other(notice) => watch.notice(notice),
+                Told::SixthGroupType(group_type) => {
+                    watch.notice(Notice::SixthGroupType { group_type });
+                }
+                Told::Other(notice) => watch.notice(*notice),
             }
         }
+        self.0.clear();
     }
 
     /// Deletes all reports.

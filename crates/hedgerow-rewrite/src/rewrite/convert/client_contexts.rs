@@ -23,6 +23,14 @@ pub(in crate::rewrite) struct ClientContext {
 }
 
 impl ClientContext {
+    /// The largest context that is stored, in bytes.
+    const LARGEST: usize = 12 * 1024;
+
+    /// Whether the context is small enough to be stored.
+    pub(super) fn fits(&self) -> bool {
+        self.held() <= Self::LARGEST
+    }
+
     /// The memory that the context holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.context.held() + self.cache.held()
@@ -48,9 +56,6 @@ impl ClientContexts {
     /// The number of clients whose contexts are stored. They take 6 MiB at most, and usually less than
     /// 2 MiB.
     const SLOTS: usize = 512;
-    /// The largest context that is stored, in bytes.
-    const LARGEST: usize = 12 * 1024;
-
     /// Returns the slot of the client with this address.
     pub(in crate::rewrite) fn slot(client_ip: IpAddr) -> ClientSlot {
         let bits = match client_ip {
@@ -72,16 +77,12 @@ impl ClientContexts {
         self.0.get_mut(slot).and_then(Option::take)
     }
 
-    /// Stores a context for the client's next request. Returns the one that it replaces, or `context`
-    /// itself if it is too large.
+    /// Stores a context for the client's next request. Returns the one that it replaces.
     pub(in crate::rewrite) fn put(
         &mut self,
         ClientSlot(slot): ClientSlot,
         context: ClientContext,
     ) -> Option<ClientContext> {
-        if context.held() > Self::LARGEST {
-            return Some(context);
-        }
         match self.0.get_mut(slot) {
             Some(slot) => slot.replace(context),
             None => Some(context),
@@ -112,11 +113,12 @@ mod tests {
     }
 
     #[test]
-    fn one_client_pushes_out_another_and_a_large_context_is_not_kept() {
+    fn one_client_pushes_out_another() {
         let mut contexts = ClientContexts::default();
         let slot = ClientContexts::slot(IpAddr::from([203, 0, 113, 7]));
         assert!(contexts.take(slot).is_none());
-        contexts.put(slot, ClientContext::default());
+        assert!(contexts.put(slot, ClientContext::default()).is_none());
+        assert!(contexts.put(slot, ClientContext::default()).is_some());
         assert!(contexts.take(slot).is_some());
         assert!(contexts.take(slot).is_none(), "it was taken");
     }

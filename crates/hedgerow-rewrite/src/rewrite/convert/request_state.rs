@@ -46,11 +46,10 @@ impl RequestState {
     }
 
     /// Begins a request. The state is new or cleared.
+    #[inline]
     pub(in crate::rewrite) fn begin(&mut self, mode: Mode, arrival: Arrival) {
-        let cookies = arrival.cookies.as_deref();
-        if let Some(cookies) = cookies.filter(|_| mode == Mode::Enriched) {
-            self.group_cookie = group_in_cookie(cookies);
-            self.meta_ids = MetaIds::in_cookies(cookies);
+        if let (Mode::Enriched, Some(cookies)) = (mode, arrival.cookies.as_deref()) {
+            self.read_cookies(cookies);
         }
         if arrival.explanations == Explanations::On {
             self.trace = Some(Trace::default());
@@ -58,7 +57,14 @@ impl RequestState {
         self.arrival = arrival;
     }
 
+    #[inline(never)]
+    fn read_cookies(&mut self, cookies: &str) {
+        self.group_cookie = group_in_cookie(cookies);
+        self.meta_ids = MetaIds::in_cookies(cookies);
+    }
+
     /// Forgets the request, and keeps the memory.
+    #[inline]
     pub(in crate::rewrite) fn clear(&mut self) {
         if self.arrival.cookies.take().is_some() {
             (self.group_cookie, self.meta_ids) = (None, None);

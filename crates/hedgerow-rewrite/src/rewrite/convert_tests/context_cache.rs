@@ -232,6 +232,21 @@ fn the_context_of_a_client_is_taken_up_by_its_next_request_alone() {
     }
 }
 
+#[test]
+fn a_large_context_is_not_kept_for_the_next_request() {
+    let rewriter = fresh(&Mapping::default());
+    let recipient = recipient(&[]);
+    let address: IpAddr = "203.0.113.7".parse().unwrap();
+    let slot = ClientContexts::slot(address);
+    for (length, is_kept) in [(1_000, true), (13_000, false)] {
+        let context = format!(r#"{{"locale":"{}"}}"#, "x".repeat(length));
+        let body = message("track", 1, "{}", &context);
+        events_of(&rewriter, &recipient, (Some(address), &body)).unwrap();
+        let (_, known) = rewriter.spare.take(Some(slot));
+        assert_eq!(known.is_some(), is_kept, "{length} bytes");
+    }
+}
+
 /// Groups of earlier events, of the same sender or another project, do not change how groups are written.
 #[test]
 fn groups_that_came_before_change_nothing_of_an_event() {

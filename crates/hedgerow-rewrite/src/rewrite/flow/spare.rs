@@ -43,10 +43,13 @@ impl Spare {
 
     /// Returns the workspace of a body, and stores the context of its client for the next request.
     pub(in crate::rewrite) fn put_back(&self, mut workspace: Box<Workspace>) {
-        let context = workspace.clear();
+        let (client, context) = (workspace.client, workspace.clear());
         let fits = workspace.pushed <= Self::SMALL || workspace.held() <= Self::LARGEST;
         let mut memory = self.memory();
-        let replaced = context.and_then(|(client, context)| memory.contexts.put(client, context));
+        let replaced = match (client, context) {
+            (Some(client), Some(context)) => memory.contexts.put(client, context),
+            (_, context) => context,
+        };
         // Memory is freed after the lock, so that no other request waits for it.
         if fits && memory.workspaces.len() < Self::MOST {
             memory.workspaces.push(workspace);

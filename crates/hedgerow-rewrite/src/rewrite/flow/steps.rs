@@ -4,9 +4,7 @@ use std::ops::Range;
 
 use super::super::arrival::Recipient;
 use super::super::body::NextPart;
-use super::super::convert::{
-    BatchDefaults, Conversion, Converted, Grouping, RequestContext, TextEnd,
-};
+use super::super::convert::{BatchDefaults, Conversion, Grouping, RequestContext, TextEnd};
 use super::super::explain::Trace;
 use super::super::held_back::HeldOutcome;
 use super::super::normalise::{Naming, SentAt};
@@ -210,6 +208,10 @@ impl Workspace {
             *trace = Trace::default();
         }
         let converter = &mut self.converter;
+        let seen = converter.scanned(text, extent)?;
+        let length = seen.length;
+        let behind = text.len().saturating_sub(length);
+        let text = text.get(..length).unwrap_or_default();
         let mut request = RequestContext {
             conversion: job.conversion,
             naming: match (self.request.arrival.call, self.body.is_batch()) {
@@ -237,7 +239,7 @@ impl Workspace {
         let result = batch.append(|out| {
             let before = out.len();
             *grown += weight;
-            let converted = converter.convert(&mut request, (text, extent, index), out);
+            let converted = converter.convert(&mut request, (text, seen), (index, behind), out);
             let mut notice = |notice: Notice<'_>| match provisional {
                 true => held_back.notice(notice),
                 false => watch.notice(notice),
@@ -249,8 +251,9 @@ impl Workspace {
                 notice(*told);
             }
             request.state.notices.clear();
-            let Ok(Converted { length, verdict }) = &converted else {
-                return (Keep::Nothing, converted);
+            let verdict = match converted {
+                Ok(verdict) => verdict,
+                Err(error) => return (Keep::Nothing, Err(error)),
             };
             if let Some(NoEvent::Refused(_)) = verdict {
                 *refused += 1;
@@ -270,7 +273,7 @@ impl Workspace {
             if provisional {
                 let fate = match verdict {
                     None => HeldOutcome::Event(before..out.len()),
-                    Some(verdict) => HeldOutcome::Verdict(*verdict),
+                    Some(verdict) => HeldOutcome::Verdict(verdict),
                 };
                 held_back.message(index, range.start..range.start + length, fate);
             } else {
@@ -278,9 +281,9 @@ impl Workspace {
                     None => MessageOutcome::Event(out.get(before..).unwrap_or_default()),
                     Some(verdict) => verdict.fate(),
                 };
-                watch.message(index, text.get(..*length).unwrap_or_default(), fate);
+                watch.message(index, text, fate);
             }
-            (keep, converted)
+            (keep, Ok(()))
         });
         if let Grouping::Yes(Some(event)) = request.bearing {
             batch.add_facts(event);
@@ -289,6 +292,6 @@ impl Workspace {
             batch.outline(parts, behind);
         }
         self.index += 1;
-        result.map(|converted| converted.length)
+        result.map(|()| length)
     }
 }

@@ -89,8 +89,8 @@ impl Workspace {
 
     /// Forgets the body and all that was found in it, and keeps the memory. Returns the context that the
     /// client's next request may reuse.
-    pub(super) fn clear(&mut self) -> Option<(ClientSlot, ClientContext)> {
-        let context = self.client.zip(self.converter.end());
+    pub(super) fn clear(&mut self) -> Option<ClientContext> {
+        let context = self.converter.end();
         self.converter.forget();
         self.body.clear();
         self.request.clear();
