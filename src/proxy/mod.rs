@@ -11,8 +11,6 @@ mod acme;
 #[path = "acme/off.rs"]
 mod acme;
 mod active_config;
-#[cfg(feature = "server")]
-mod boxed;
 mod build;
 mod build_error;
 #[cfg(feature = "server")]
@@ -21,6 +19,8 @@ mod client;
 mod compile;
 mod first_party;
 mod handler_app;
+#[cfg(feature = "server")]
+mod heap;
 mod hedgerow;
 mod intake;
 #[cfg(feature = "server")]

@@ -22,7 +22,7 @@ use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-use crate::proxy::boxed::boxed;
+use crate::proxy::heap::boxed;
 use crate::proxy::hedgerow::Hedgerow;
 use crate::proxy::intake::intercept::Intake;
 use crate::proxy::limits::body_rate::BodyRateMeter;

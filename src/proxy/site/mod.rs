@@ -27,9 +27,9 @@ use pingora::{Error, ErrorType, Result, RetryType};
 
 use crate::admin::{RequestKind, RequestOutcome};
 use crate::config::Config;
-use crate::proxy::boxed::boxed;
 use crate::proxy::build_error::BuildError;
 use crate::proxy::first_party::posthog::{self, RequestPlan};
+use crate::proxy::heap::boxed;
 use crate::proxy::hedgerow::Hedgerow;
 use crate::proxy::intake::intercept::Intake;
 use crate::proxy::limits::rates::RateDecision;
