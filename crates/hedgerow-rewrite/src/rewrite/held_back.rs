@@ -78,9 +78,14 @@ impl HeldBack {
         self.0.clear();
     }
 
-    /// Deletes all reports.
+    /// Deletes all reports. The memory of many of them is freed, so that it does not make the workspace too
+    /// large to be kept.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        const KEPT: usize = 512;
+        match self.0.capacity() {
+            ..=KEPT => self.0.clear(),
+            _ => self.0 = Vec::new(),
+        }
     }
 
     /// The memory that the list of reports holds, in bytes.

@@ -12,6 +12,9 @@ use super::super::repeats::Tag;
 use super::super::session::{RequestSessions, SessionKeeper};
 use crate::segment::Call;
 
+/// The most tags whose memory is kept for the next request.
+const KEPT_TAGS: usize = 512;
+
 /// The state of a request that all its messages share.
 #[derive(Debug)]
 pub(in crate::rewrite) struct RequestState {
@@ -71,8 +74,12 @@ impl RequestState {
         }
         self.arrival.user_agent = None;
         self.sessions.forget();
-        self.unconfirmed.clear();
-        self.noted.clear();
+        for tags in [&mut self.unconfirmed, &mut self.noted] {
+            match tags.capacity() {
+                ..=KEPT_TAGS => tags.clear(),
+                _ => *tags = Vec::new(),
+            }
+        }
         self.trace = None;
         self.notices.clear();
     }

@@ -1,6 +1,7 @@
 //! Tests of the memory that a rewriter keeps between requests.
 
 use super::*;
+use crate::rewrite::mapping::Repeats;
 
 /// Rewrites a body, and returns the memory that the spare workspace then holds, in bytes.
 fn held_after(rewriter: &Rewriter, call: Call, body: &[u8]) -> usize {
@@ -12,10 +13,10 @@ fn held_after(rewriter: &Rewriter, call: Call, body: &[u8]) -> usize {
     let mut batch = Batch::open(&envelope);
     rewrite.push(body).unwrap();
     rewrite.end();
-    let _ = rewrite.pull(&mut batch, usize::MAX, &mut ());
+    while rewrite.pull(&mut batch, usize::MAX, &mut ()) == Ok(Pulled::Paused) {}
     drop(rewrite);
     let (workspace, _) = rewriter.spare.take(None);
-    let workspace = workspace.expect("the workspace of a small body is spare");
+    let workspace = workspace.expect("the workspace is spare");
     let held = workspace.held();
     rewriter.spare.put_back(workspace);
     held
@@ -89,4 +90,25 @@ fn small_bodies_of_any_content_let_no_workspace_grow_beyond_256_kib() {
         }
     }
     assert!(most <= 256 * 1024, "{most} bytes");
+}
+
+#[test]
+fn a_large_batch_leaves_a_workspace_that_is_small_enough_to_be_kept() {
+    let messages: Vec<String> = (0..5_000)
+        .map(|number| {
+            format!(r#"{{"type":"track","event":"E","userId":"u","messageId":"{number}"}}"#)
+        })
+        .collect();
+    let body = format!(r#"{{"batch":[{}]}}"#, messages.join(","));
+    for mapping in [
+        Mapping::reference(),
+        Mapping {
+            repeats: Repeats::Suppress,
+            ..Mapping::default()
+        },
+    ] {
+        let rewriter = Rewriter::new(mapping, Bounds::default()).remembering();
+        let held = held_after(&rewriter, Call::Batch, body.as_bytes());
+        assert!(held <= 32 * 1024, "{held} bytes");
+    }
 }
