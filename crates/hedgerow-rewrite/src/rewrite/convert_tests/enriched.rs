@@ -382,7 +382,7 @@ fn the_session_and_the_window_that_a_page_keeps_are_the_events() {
     }
 }
 
-fn keeper() -> SessionKeeper {
+pub(super) fn keeper() -> SessionKeeper {
     SessionKeeper {
         sessions: EdgeSessions::new([&[7_u8; 32][..]]).unwrap(),
         cookie: SessionCookie::new("s", None).unwrap(),

@@ -30,6 +30,7 @@ mod privacy;
 mod profiles;
 mod repairs;
 mod repeats;
+mod reuse;
 mod rules;
 mod scrub;
 mod single_calls;
