@@ -11,7 +11,7 @@ use super::json::Value;
 use super::mapping::Mode;
 use super::message::Message;
 use super::moment::moment;
-use super::sha1_blocks::add_blocks;
+use super::sha1_blocks::hash_of;
 use super::usable;
 
 /// UUID v5 of the name "PostHog" in the nil namespace.
@@ -40,47 +40,10 @@ impl EventUuid {
     }
 }
 
-/// Returns the first 16 bytes of the SHA-1 of the namespace and a name. For a name of usual length, this
-/// function pads the input as the standard requires and hashes all blocks at once.
+/// Returns the first 16 bytes of the SHA-1 of the namespace and a name.
+#[inline(never)]
 fn hashed(name: &[u8]) -> [u8; 16] {
-    const BLOCKS: usize = 2;
-    const ROOM: usize = BLOCKS * 64;
-    // The padding after the text: a byte that ends it, and its length in bits.
-    const BEHIND: usize = 1 + 8;
-    let length = NAMESPACE.len() + name.len();
-    let mut text = [0; ROOM];
-    let used = length + BEHIND;
-    let is_laid_out = used <= ROOM && {
-        let (namespace, rest) = text.split_at_mut(NAMESPACE.len());
-        namespace.copy_from_slice(&NAMESPACE);
-        rest.split_at_mut_checked(name.len())
-            .is_some_and(|(place, rest)| {
-                place.copy_from_slice(name);
-                rest.first_mut().map(|end| *end = 0x80).is_some()
-            })
-    };
-    if !is_laid_out {
-        let mut hash = Sha1::new();
-        hash.update(NAMESPACE);
-        hash.update(name);
-        let digest: [u8; 20] = hash.finalize().into();
-        return digest.first_chunk().copied().unwrap_or_default();
-    }
-    let (blocks, _) = text.as_chunks_mut::<64>();
-    let number = used.div_ceil(64);
-    let last = blocks.get_mut(number.saturating_sub(1));
-    if let Some(place) = last.and_then(|last| last.last_chunk_mut()) {
-        *place = (length as u64 * 8).to_be_bytes();
-    }
-    // The initial state of SHA-1.
-    let mut state = [
-        0x6745_2301,
-        0xefcd_ab89,
-        0x98ba_dcfe,
-        0x1032_5476,
-        0xc3d2_e1f0,
-    ];
-    add_blocks(&mut state, blocks.get(..number).unwrap_or_default());
+    let state = hash_of(&NAMESPACE, name);
     let [a, b, c, d, _] = state.map(u32::to_be_bytes);
     let mut hashed = [0; 16];
     for (place, word) in hashed.as_chunks_mut().0.iter_mut().zip([a, b, c, d]) {
