@@ -189,10 +189,10 @@ pub(super) fn event(
             },
             known_date,
         ),
-        inputs,
+        &inputs,
         &plan,
         &settled,
-        source,
+        &source,
         request.trace.as_deref_mut(),
     );
     let Written {

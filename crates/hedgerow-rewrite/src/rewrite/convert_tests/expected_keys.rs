@@ -66,6 +66,8 @@ fn a_message_is_scanned_as_if_there_had_been_none_before_it() {
         "url",
         "page",
         "library",
+        "utm_own",
+        "segment_own_with_a_long_name",
         "campaign",
         "anonymousId",
         "originalTimestamp",

@@ -105,10 +105,10 @@ fn mapped(text: &str) -> Vec<u8> {
     };
     let written = write_event(
         (&mut out, aside, &KnownDate::default()),
-        inputs,
+        &inputs,
         &plan,
         &settled,
-        source,
+        &source,
         None,
     );
     assert_eq!(out.len(), written.parts.length as usize);
