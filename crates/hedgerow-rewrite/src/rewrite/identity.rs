@@ -27,7 +27,30 @@ impl Id {
     /// Does the same as [`of`](Self::of) for a text that is known to be UTF-8.
     #[inline(always)]
     pub(super) fn of_utf8(value: Option<Value>, text: &str, mode: Mode) -> Self {
-        Self::read(value, text.as_bytes(), mode, |value| value.decode_str(text))
+        let mut id = Self::default();
+        id.read_utf8(value, text, mode);
+        id
+    }
+
+    /// Does the same for an id that is still empty.
+    #[inline(always)]
+    pub(super) fn read_utf8(&mut self, value: Option<Value>, text: &str, mode: Mode) {
+        let (Some(value), bytes) = (value, text.as_bytes()) else {
+            return;
+        };
+        if is_blank(value, bytes) {
+            return;
+        }
+        if mode == Mode::Reference {
+            self.value = Some(value);
+            if value.shape == Shape::Number {
+                self.spelled = respelled_number(value, bytes);
+            }
+        } else if value.shape == Shape::Plain && is_plainly_usable(inner(value.of(bytes))) {
+            self.value = Some(value);
+        } else {
+            *self = Self::weighed(value, bytes, |value| value.decode_str(text));
+        }
     }
 
     #[inline(always)]

@@ -20,41 +20,31 @@ const NAMESPACE: [u8; 16] = [
 ];
 
 /// An event's uuid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct EventUuid([u8; 16]);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct EventUuid(u128);
 
 impl EventUuid {
     /// Returns the uuid of version 5 for a message id in PostHog's namespace (RFC 9562, 5.5).
+    #[inline(never)]
     pub(super) fn v5(message_id: &str) -> Self {
-        let mut bytes = hashed(message_id.as_bytes());
-        let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
-        *version = *version & 0x0f | 0x50;
-        *variant = *variant & 0x3f | 0x80;
-        Self(bytes)
+        let [a, b, c, d, _] = hash_of(&NAMESPACE, message_id.as_bytes());
+        let (version, variant) = (0x5000, 0x8000_0000);
+        let b = b & 0xffff_0fff | version;
+        let c = c & 0x3fff_ffff | variant;
+        let words = [a, b, c, d].map(u128::from);
+        Self(words.into_iter().fold(0, |uuid, word| uuid << 32 | word))
     }
 
     /// Returns the uuid as text of 36 characters.
     #[inline(always)]
     pub(super) fn text(self) -> [u8; 36] {
-        hyphenated(self.0)
+        hyphenated(self.0.to_be_bytes())
     }
-}
-
-/// Returns the first 16 bytes of the SHA-1 of the namespace and a name.
-#[inline(never)]
-fn hashed(name: &[u8]) -> [u8; 16] {
-    let state = hash_of(&NAMESPACE, name);
-    let [a, b, c, d, _] = state.map(u32::to_be_bytes);
-    let mut hashed = [0; 16];
-    for (place, word) in hashed.as_chunks_mut().0.iter_mut().zip([a, b, c, d]) {
-        *place = word;
-    }
-    hashed
 }
 
 impl From<Uuid7> for EventUuid {
     fn from(uuid: Uuid7) -> Self {
-        Self(*uuid.as_bytes())
+        Self(u128::from_be_bytes(*uuid.as_bytes()))
     }
 }
 
@@ -175,9 +165,13 @@ mod tests {
     fn ids_of_every_length_are_hashed_as_sha_1_has_it() {
         let text = "0123456789".repeat(20);
         for length in 0..=text.len() {
-            let name = &text.as_bytes()[..length];
+            let name = &text[..length];
             let whole = Sha1::new().chain_update(NAMESPACE).chain_update(name);
-            assert_eq!(hashed(name), whole.finalize()[..16], "{length}");
+            let mut expected: [u8; 16] = *whole.finalize().first_chunk().unwrap();
+            expected[6] = expected[6] & 0x0f | 0x50;
+            expected[8] = expected[8] & 0x3f | 0x80;
+            let expected = String::from_utf8(hyphenated(expected).to_vec()).unwrap();
+            assert_eq!(uuid(name), expected, "{length}");
         }
     }
 

@@ -73,11 +73,11 @@ impl SeenMessages {
     pub(super) fn first_time(
         &self,
         (project, kind, message_id): (&ProjectId, Kind, &str),
-        source: MessageSource<'_>,
+        source: &MessageSource<'_>,
         (now, noted): (Timestamp, &mut Vec<Tag>),
         time: Timestamp,
     ) -> Timestamp {
-        let MessageSource { text, message, .. } = source;
+        let MessageSource { text, message, .. } = *source;
         let of = |value: Option<Value>| value.map_or(&[][..], |value| value.of(text));
         let mut gathered = HashInput::new(self);
         gathered.parts([

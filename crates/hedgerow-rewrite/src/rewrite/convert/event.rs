@@ -96,23 +96,27 @@ pub(super) fn event(
     let mut no_sessions = None;
     let repeats = request.conversion.repeats.as_deref();
     let kind = kind(source, request.naming)?;
-    let settled = settle(
+    let mut settled = Settled::default();
+    settle(
         kind,
-        source,
-        &mut Settling {
-            mapping,
-            arrival: request.arrival,
-            recipient: request.recipient,
-            batch_sent_at: request.shared.and_then(|shared| shared.sent_at),
-            index,
-            sessions: match subject {
-                Subject::Kept => &mut *request.sessions,
-                Subject::Removed => no_sessions.insert(RequestSessions::default()),
+        &source,
+        (
+            &mut Settling {
+                mapping,
+                arrival: request.arrival,
+                recipient: request.recipient,
+                batch_sent_at: request.shared.and_then(|shared| shared.sent_at),
+                index,
+                sessions: match subject {
+                    Subject::Kept => &mut *request.sessions,
+                    Subject::Removed => no_sessions.insert(RequestSessions::default()),
+                },
+                repeats,
+                noted: &mut *request.noted,
             },
-            repeats,
-            noted: &mut *request.noted,
-        },
-        memory.known_date,
+            memory.known_date,
+        ),
+        &mut settled,
     );
     let content = repeats.and_then(|repeats| {
         let message = (
