@@ -86,6 +86,7 @@ pub(super) struct ScanResult {
 
 impl Converter {
     /// The memory that the converter holds, in bytes.
+    #[inline(always)]
     fn held(&self) -> usize {
         let texts =
             self.repaired.capacity() + self.merged_text.capacity() + self.scrubbed.capacity();
@@ -119,6 +120,7 @@ impl Converter {
     }
 
     /// Ends the request. Returns the context that the client's next request may reuse.
+    #[inline(always)]
     pub(super) fn end(&mut self) -> Option<ClientContext> {
         if !self.message.context.is_kept() {
             return None;
@@ -145,6 +147,7 @@ impl Converter {
 
     /// Converts the message at the start of `text`, and appends its event to `out`. If there is no event,
     /// `out` may end with a part of one.
+    #[inline(always)]
     pub(super) fn convert(
         &mut self,
         request: &mut RequestContext<'_>,
@@ -267,7 +270,7 @@ impl Converter {
                 Err(_) => return (extent, None),
             },
         };
-        let key = self.message.write_key.filter(|key| key.is_string());
+        let key = self.message.write_key().filter(|key| key.is_string());
         let key = key.map(|key| key.decode(text).into_owned());
         (extent, key)
     }
@@ -281,12 +284,13 @@ impl Converter {
 
     /// Scans a whole body. Returns `None` unless it is one clean message without a key that could make
     /// it a batch.
+    #[inline(always)]
     pub(super) fn scan_single(&mut self, text: &[u8]) -> Option<ScanResult> {
         let (cleanliness, length) = self.message.scan_first(text, &mut self.scratch).ok()?;
         let rest = text.get(length..).unwrap_or_default();
         // An unclean message may have a key that spells `batch` in another way.
         if cleanliness == Cleanliness::Unclean
-            || self.message.batch.is_some()
+            || self.message.batch().is_some()
             || !rest.iter().all(u8::is_ascii_whitespace)
         {
             return None;

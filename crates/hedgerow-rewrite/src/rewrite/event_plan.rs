@@ -5,7 +5,6 @@
 use super::identity::Id;
 use super::json::{inner, is_blank, name, Shape, Value};
 use super::mapping::{Mapping, Mode, PersonProfiles, SameAnonymousId, SecondIdentify};
-use super::message::Message;
 use super::message_source::MessageSource;
 use super::moment::moment;
 use super::normalise::{HappenedAt, Settled};
@@ -106,9 +105,9 @@ impl<'p> EventPlan<'p> {
         let MessageSource { text, message, .. } = source;
         let user_id = settled.user_id.if_truthy(text);
         let event = match settled.kind {
-            Kind::Track => Piece::from(message.event),
+            Kind::Track => Piece::from(message.event()),
             // The default name; an `event` key replaces it, whatever its value.
-            Kind::Page => message.event.map_or(Piece::Name("$pageview"), Piece::Raw),
+            Kind::Page => message.event().map_or(Piece::Name("$pageview"), Piece::Raw),
             Kind::Screen => Piece::Name("$screen"),
             Kind::Identify if user_id.is_some() => Piece::Name("$identify"),
             Kind::Identify => Piece::Name("$set"),
@@ -169,7 +168,7 @@ impl<'p> EventPlan<'p> {
             if merges {
                 self.alias = visitor;
                 self.alias_from = "anonymousId";
-            } else if source.message.previous_id.is_some_and(is_no_id) {
+            } else if source.message.previous_id().is_some_and(is_no_id) {
                 return Err(Fault::PreviousIdNotText.into());
             }
         }
@@ -317,15 +316,12 @@ fn is_no_id(value: Value) -> bool {
 const AROUND_PROPERTIES: usize = 4;
 
 fn check_depth(source: MessageSource<'_>) -> Result<(), NoEvent> {
-    let Message {
-        properties, traits, ..
-    } = source.message;
     let depth = |value: &Option<Value>| value.map_or(0, |value| usize::from(value.depth));
     // The entries of `properties` and `context` move out of these objects, so one level is lost.
-    let deepest = depth(&properties.value)
+    let deepest = depth(&source.message.properties.value)
         .max(depth(&source.context.value))
         .saturating_sub(1)
-        .max(depth(traits));
+        .max(depth(&source.message.traits()));
     if deepest + AROUND_PROPERTIES > NESTING_LIMIT {
         return Err(Fault::TooDeep.into());
     }

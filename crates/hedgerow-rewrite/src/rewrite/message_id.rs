@@ -79,7 +79,7 @@ pub(super) struct MessagePosition {
 /// `_metadata`) and the write key. Without a readable time the id is random: two equal heartbeats are
 /// two events.
 pub(super) fn made(message: &Message, text: &[u8], place: MessagePosition) -> String {
-    let times = [message.timestamp, message.original_timestamp];
+    let times = [message.timestamp(), message.original_timestamp()];
     let is_timed = times
         .into_iter()
         .flatten()
@@ -89,7 +89,8 @@ pub(super) fn made(message: &Message, text: &[u8], place: MessagePosition) -> St
     }
     let mut hash = Sha1::new();
     hash.update(place.index.to_be_bytes());
-    let mut left_out: [Option<Value>; 3] = [message.sent_at, message.metadata, message.write_key];
+    let mut left_out: [Option<Value>; 3] =
+        [message.sent_at(), message.metadata(), message.write_key()];
     left_out.sort_by_key(|value| value.map(|value| value.span.start()));
     let mut at = 0;
     for value in left_out.into_iter().flatten() {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::arrival::{Arrival, Recipient};
 use super::enrich::uuid7::{event_uuid, Uuid7};
 use super::identity::Id;
-use super::json::{is_truthy, name, unescape, Shape, Value};
+use super::json::{is_truthy, name, unescape, Name, Shape, Value};
 use super::library::LibraryKind;
 use super::mapping::{EventUuidForm, Mapping, Mode};
 use super::message::{Message, MessagePart};
@@ -129,7 +129,7 @@ pub(super) fn settle<'t>(
     let MessageSource { text, message, .. } = *source;
     let (arrival, mode) = (settling.arrival, settling.mapping.mode);
     settled.kind = kind;
-    settled.message_id = match given(message.message_id, source.utf8, mode) {
+    settled.message_id = match given(message.message_id(), source.utf8, mode) {
         Some(id) => id,
         None => Cow::Owned(made(
             message,
@@ -165,10 +165,10 @@ pub(super) fn settle<'t>(
     settled.future = FutureCheck::of(timing.moment, arrival.received_at);
     settled
         .user_id
-        .read_utf8(message.user_id, source.utf8, mode);
+        .read_utf8(message.user_id(), source.utf8, mode);
     settled
         .anonymous_id
-        .read_utf8(message.anonymous_id, source.utf8, mode);
+        .read_utf8(message.anonymous_id(), source.utf8, mode);
     if mode == Mode::Enriched {
         let (anonymous_id, user_id) = (&settled.anonymous_id, &settled.user_id);
         let visitor = || {
@@ -187,8 +187,8 @@ pub(super) fn settle<'t>(
         }
     }
     match kind {
-        Kind::Alias => settled.previous_id = other_id(message.previous_id, text, mode),
-        Kind::Group => settled.group_id = other_id(message.group_id, text, mode),
+        Kind::Alias => settled.previous_id = other_id(message.previous_id(), text, mode),
+        Kind::Group => settled.group_id = other_id(message.group_id(), text, mode),
         _ => {}
     }
     if arrival.client_ip.is_some() && wants_ip(source, arrival, mode) {
@@ -261,7 +261,7 @@ pub(super) fn kind(source: MessageSource<'_>, naming: Naming) -> Result<Kind, Fa
         utf8: said,
         ..
     } = source;
-    let named = match (naming, message.kind) {
+    let named = match (naming, message.kind()) {
         (Naming::ByPath(kind), _) | (Naming::ByMessage(Some(kind)), None) => return Ok(kind),
         (Naming::ByMessage(None), None) => return Err(Fault::MissingType),
         (Naming::ByMessage(_), Some(named)) => named,
@@ -285,24 +285,25 @@ struct EventTiming {
 /// Determines the time of an event (segment-tracking 4.2). Without the time of arrival, nothing is
 /// corrected or checked: the event keeps what the client wrote, unless capture would refuse the whole
 /// batch because of it.
-fn timing(
-    (message, text): (&Message, &[u8]),
+fn timing<'t>(
+    (message, text): (&'t Message, &'t [u8]),
     known: &mut KnownDate,
     (received_at, batch_sent_at): (Option<Timestamp>, Option<Timestamp>),
-    settled: &mut Settled<'_>,
+    settled: &mut Settled<'t>,
 ) -> EventTiming {
     // References, because copies of the values cost more.
-    fn given<'v>(value: &'v Option<Value>, text: &[u8]) -> Option<&'v Value> {
-        value.as_ref().filter(|value| has_content(**value, text))
-    }
+    let given = |field: Name| {
+        let value = message.field(field).as_ref();
+        value.filter(|value| has_content(**value, text))
+    };
     let mut said = |value: &Value| moment_near(value, text, known);
-    let original = given(&message.original_timestamp, text);
-    let written = given(&message.timestamp, text).or(original);
+    let original = given(name!("originalTimestamp"));
+    let written = given(name!("timestamp")).or(original);
     let reading = written.and_then(&mut said);
     let own = reading.map(Reading::timestamp);
     // A message with both fields has passed through Segment's servers, which have corrected its time.
-    let is_settled = original.is_some() && given(&message.received_at, text).is_some();
-    let own_sent_at = given(&message.sent_at, text);
+    let is_settled = original.is_some() && given(name!("receivedAt")).is_some();
+    let own_sent_at = given(name!("sentAt"));
     let sent = own_sent_at.and_then(&mut said).map(Reading::timestamp);
     let sent = sent.or(batch_sent_at);
     let made = match original {
@@ -311,14 +312,14 @@ fn timing(
     };
     let clock = SenderClock::new(made, sent, received_at);
     let Some(received_at) = received_at else {
-        match (&message.timestamp, reading) {
+        match (message.timestamp(), reading) {
             (Some(time), _) if time.is_string() || time.shape == Shape::Null => {
-                settled.time = HappenedAt::AsWritten(*time);
+                settled.time = HappenedAt::AsWritten(time);
             }
             (Some(_), Some(reading)) => settled.time = HappenedAt::At(reading.timestamp()),
-            (time, _) => settled.unusable_time = *time,
+            (time, _) => settled.unusable_time = time,
         }
-        let own = given(&message.timestamp, text).and(own);
+        let own = given(name!("timestamp")).and(own);
         return EventTiming {
             own,
             moment: own,

@@ -381,7 +381,7 @@ impl Properties<'_, '_, '_, '_> {
         if self.inputs.mapping.group_type_from == GroupTypeFrom::Traits {
             self.write_group_set_without_type();
         } else {
-            let traits = message.traits;
+            let traits = message.traits();
             let traits = traits.filter(|traits| !self.is_enriched() || is_set(*traits));
             self.copy(name!("$group_set"), traits, ValueOrigin::Fixed("traits"));
         }
@@ -390,7 +390,7 @@ impl Properties<'_, '_, '_, '_> {
     fn write_own_group_key(&mut self) {
         let settled = self.settled;
         if !self.is_enriched() {
-            let group_id = self.source.message.group_id;
+            let group_id = self.source.message.group_id();
             return self.copy(name!("$group_key"), group_id, ValueOrigin::Fixed("groupId"));
         }
         if settled.group_id.value().is_some() {
@@ -415,7 +415,7 @@ impl Properties<'_, '_, '_, '_> {
     }
 
     fn traits(&self) -> (MessagePart, &[u8]) {
-        let text = self.source.message.traits;
+        let text = self.source.message.traits();
         let text = text.map_or(&b"null"[..], |traits| traits.of(self.source.text));
         let mut part = MessagePart::default();
         let _ = part.scan_text(text, &mut Scratch::default());
@@ -423,7 +423,7 @@ impl Properties<'_, '_, '_, '_> {
     }
 
     fn write_group_set_without_type(&mut self) {
-        let traits = self.source.message.traits;
+        let traits = self.source.message.traits();
         let is_object = traits.is_some_and(|traits| traits.shape == Shape::Object);
         if !is_object {
             let traits = traits.filter(|traits| !self.is_enriched() || is_set(*traits));
