@@ -44,7 +44,7 @@ impl Id {
         if mode == Mode::Reference {
             self.value = Some(value);
             if value.shape == Shape::Number {
-                self.spelled = respelled_number(value, bytes);
+                self.spelled = respelled_number(value.of(bytes));
             }
         } else if value.shape == Shape::Plain && is_plainly_usable(inner(value.of(bytes))) {
             self.value = Some(value);
@@ -80,7 +80,7 @@ impl Id {
     fn weighed<'t>(value: Value, text: &'t [u8], read: impl FnOnce(Value) -> Cow<'t, str>) -> Self {
         let said = match value.shape {
             Shape::Plain | Shape::Escaped => read(value),
-            Shape::Number => number(value, text),
+            Shape::Number => number(value.of(text)),
             _ => return Self::default(),
         };
         match usable(&said) {
@@ -102,7 +102,7 @@ impl Id {
     #[inline]
     pub(super) fn as_written(value: Option<Value>, text: &[u8]) -> Self {
         let number = value.filter(|value| value.shape == Shape::Number);
-        let spelled = number.and_then(|value| respelled_number(value, text));
+        let spelled = number.and_then(|value| respelled_number(value.of(text)));
         Self { value, spelled }
     }
 
@@ -137,16 +137,16 @@ impl Id {
     }
 }
 
-fn number(value: Value, text: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(value.of(text)) {
+fn number(text: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(text) {
         Ok(number) => number_as_text(number),
-        Err(_) => String::from_utf8_lossy(value.of(text)),
+        Err(_) => String::from_utf8_lossy(text),
     }
 }
 
 #[inline(never)]
-fn respelled_number(value: Value, text: &[u8]) -> Option<String> {
-    match number(value, text) {
+fn respelled_number(text: &[u8]) -> Option<String> {
+    match number(text) {
         Cow::Borrowed(_) => None,
         Cow::Owned(spelled) => Some(spelled),
     }

@@ -51,6 +51,7 @@ impl From<Uuid7> for EventUuid {
 /// Returns the message id that the client sent. The reference mode accepts any string, even an empty one.
 /// But PostHog would take all events with an empty or placeholder id for one event, so the enriched mode
 /// treats such an id as missing.
+#[inline(always)]
 pub(super) fn given(
     id: Option<Value>,
     text: &str,

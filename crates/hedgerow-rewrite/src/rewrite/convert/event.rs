@@ -18,9 +18,7 @@ use super::super::scrub::{Scrub, Subject};
 use super::super::session::RequestSessions;
 use super::super::spread::spreads_beyond;
 use super::super::time::KnownDate;
-use super::super::write::{
-    write_event, ContextCache, ContextId, WriteInputs, WriteScratch, Written,
-};
+use super::super::write::{write_event, ContextCache, ContextId, WriteInputs, WriteScratch};
 use super::conversion::Conversion;
 use super::BatchDefaults;
 use crate::posthog::{Address, EventFacts, EventParts};
@@ -137,7 +135,7 @@ pub(super) fn event(
         return Err(Omission::Repeat.into());
     }
     let anonymised_id;
-    let mut plan = EventPlan::reference(source, &settled);
+    let mut plan = EventPlan::reference(&source, &settled);
     if mapping.mode == Mode::Enriched {
         plan.enrich(source, &settled, mapping)?;
     }
@@ -199,35 +197,38 @@ pub(super) fn event(
         &source,
         request.trace.as_deref_mut(),
     );
-    let Written {
-        mut parts,
-        sixth_group_type,
-    } = written;
-    request.sixth_group_type = sixth_group_type;
+    if written.sixth_group_type.is_some() {
+        request.sixth_group_type = written.sixth_group_type;
+    }
+    let mut changed = None;
     if subject == Subject::Removed || mapping.privacy.scrubs() {
         let trace = request.trace.as_deref_mut();
         let shape = (plan.kind, request.conversion.bounds.event);
         let settings = (&mapping.privacy, &request.conversion.patterns);
         let scrub = Scrub::new(settings, subject, shape, trace);
-        let written = out.get(start..).unwrap_or_default();
-        parts = scrub.run((written, parts), scrubbed, scratch)?;
+        let event = out.get(start..).unwrap_or_default();
+        changed = Some(scrub.run((event, written.parts), scrubbed, scratch)?);
         out.truncate(start);
         out.extend_from_slice(scrubbed);
     }
-    let written = out.get(start..).unwrap_or_default();
-    if is_too_large(written, request.conversion.bounds.event) {
+    let event = out.get(start..).unwrap_or_default();
+    if is_too_large(event, request.conversion.bounds.event) {
         return Err(Fault::TooLarge.into());
     }
-    if behind > 0 && out.capacity() - out.len() < written.len() {
+    if behind > 0 && out.capacity() - out.len() < event.len() {
         // Assumes that the following messages grow by about the same factor as this one; few grow fourfold.
         let following = behind / source.text.len().max(1);
-        let following = (written.len() + 1).saturating_mul(following);
+        let following = (event.len() + 1).saturating_mul(following);
         let most = request.room.min(behind.saturating_mul(4));
         // Room for the bytes that end the batch.
         const BEHIND_ALL: usize = 64;
         let following = following.saturating_add(following / 16).min(most);
         out.reserve(following + BEHIND_ALL);
     }
+    let parts = match changed {
+        Some(parts) => parts,
+        None => written.parts,
+    };
     request.parts = Some((parts, behind));
     note(&mut request.notices, source, &settled, &plan);
     if let Grouping::Yes(noted) = &mut request.bearing {
@@ -237,13 +238,14 @@ pub(super) fn event(
         }
         *noted = Some(event);
     }
-    request
-        .unconfirmed
-        .extend(content.map(|(content, _)| content));
+    if let Some((content, _)) = content {
+        request.unconfirmed.push(content);
+    }
     Ok(())
 }
 
 /// Records the notices for the operator about a message whose event is sent.
+#[inline(always)]
 fn note(
     notices: &mut Vec<Notice<'static>>,
     source: MessageSource<'_>,

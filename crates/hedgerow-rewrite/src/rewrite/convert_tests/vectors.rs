@@ -87,7 +87,7 @@ fn mapped(text: &str) -> Vec<u8> {
         ip: None,
         user_agent: None,
     };
-    let plan = EventPlan::reference(source, &settled);
+    let plan = EventPlan::reference(&source, &settled);
     let (mut out, mut context_cache) = (Vec::new(), ContextCache::default());
     let inputs = WriteInputs {
         mapping: &Mapping::reference(),

@@ -39,23 +39,22 @@ pub(in crate::rewrite) fn is_blank(value: Value, text: &[u8]) -> bool {
             // The first byte decides for nearly every string; a quote is the end of the string.
             let first = text.get(value.span.start() + 1);
             let says = first.is_some_and(|byte| byte.is_ascii_graphic() && *byte != b'"');
-            !says && is_blank_after_all(value, text)
+            !says && is_plain_blank(value.of(text))
         }
-        Shape::Escaped => is_blank_after_all(value, text),
+        Shape::Escaped => is_escaped_blank(value.of(text)),
         _ => false,
     }
 }
 
 #[inline(never)]
-fn is_blank_after_all(value: Value, text: &[u8]) -> bool {
-    match value.shape {
-        Shape::Plain => {
-            let inside = std::str::from_utf8(inner(value.of(text)));
-            inside.is_ok_and(|inside| inside.trim().is_empty())
-        }
-        Shape::Escaped => unescape(value.of(text)).trim().is_empty(),
-        _ => false,
-    }
+fn is_plain_blank(string: &[u8]) -> bool {
+    let inside = std::str::from_utf8(inner(string));
+    inside.is_ok_and(|inside| inside.trim().is_empty())
+}
+
+#[inline(never)]
+fn is_escaped_blank(string: &[u8]) -> bool {
+    unescape(string).trim().is_empty()
 }
 
 #[cfg(test)]
