@@ -126,7 +126,16 @@ pub(super) fn write_event<'b, 't>(
     }
 }
 
+#[inline(always)]
 fn write_piece(out: &mut EventWriter<'_>, piece: Piece<'_>, text: &[u8]) {
+    match piece {
+        Piece::Raw(value) => out.span(text, value.span),
+        _ => write_other_piece(out, piece, text),
+    }
+}
+
+#[inline(never)]
+fn write_other_piece(out: &mut EventWriter<'_>, piece: Piece<'_>, text: &[u8]) {
     match piece {
         Piece::Absent => {}
         Piece::Raw(value) => out.span(text, value.span),
@@ -345,11 +354,12 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             write_piece(self.out, self.plan.distinct_id, self.source.text);
         }
         let behind = self.out.at();
-        self.key(
-            name!("$lib"),
-            ValueOrigin::Fixed("always Segment, as in PostHog's own destination"),
-        );
-        self.out.array(b"\"Segment\"}");
+        static LIB: Chunk = Chunk::of([b",\"$lib\":", b"\"Segment\"", b"}"]);
+        self.out.chunk(&LIB);
+        if self.noting == Noting::Keys {
+            let origin = ValueOrigin::Fixed("always Segment, as in PostHog's own destination");
+            self.note_key(b"", b"$lib", origin);
+        }
         self.out.put_over(start, b'{');
         (distinct_id, behind)
     }
@@ -358,8 +368,13 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     fn key(&mut self, key: Name, origin: ValueOrigin<'_>) {
         self.out.chunk(key.entry());
         if self.noting == Noting::Keys {
-            self.note_key(b"", key.text().as_bytes(), origin);
+            self.note_name(key, origin);
         }
+    }
+
+    #[inline(never)]
+    fn note_name(&mut self, key: Name, origin: ValueOrigin<'_>) {
+        self.note_key(b"", key.text().as_bytes(), origin);
     }
 
     /// Writes a key that is JSON text already.
