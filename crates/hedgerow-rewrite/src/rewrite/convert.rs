@@ -109,6 +109,7 @@ impl Converter {
     }
 
     /// Ends the request. Returns the context that the client's next request may reuse.
+    #[inline(always)]
     pub(super) fn end(&mut self) -> Option<ClientContext> {
         if !self.message.context.is_kept() {
             return None;
@@ -152,6 +153,7 @@ impl Converter {
     /// Converts a message that has just been scanned, and appends its event to `out`. `behind` is the number
     /// of bytes of other messages that follow. Returns the reason if there is no event; `out` may then end
     /// with a part of one.
+    #[inline(always)]
     pub(super) fn convert(
         &mut self,
         request: &mut RequestContext<'_>,
@@ -265,7 +267,7 @@ impl Converter {
                 Err(_) => return (extent, None),
             },
         };
-        let key = self.message.write_key.filter(|key| key.is_string());
+        let key = self.message.write_key().filter(|key| key.is_string());
         let key = key.map(|key| key.decode(text).into_owned());
         (extent, key)
     }
@@ -279,12 +281,13 @@ impl Converter {
 
     /// Scans a whole body. Returns `None` unless it is one clean message without a key that could make
     /// it a batch.
+    #[inline(always)]
     pub(super) fn scan_single(&mut self, text: &[u8]) -> Option<ScanResult> {
         let (cleanliness, length) = self.message.scan_first(text, &mut self.scratch).ok()?;
         let rest = text.get(length..).unwrap_or_default();
         // An unclean message may have a key that spells `batch` in another way.
         if cleanliness == Cleanliness::Unclean
-            || self.message.batch.is_some()
+            || self.message.batch().is_some()
             || !rest.iter().all(u8::is_ascii_whitespace)
         {
             return None;

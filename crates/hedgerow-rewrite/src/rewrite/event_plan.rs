@@ -3,9 +3,8 @@
 //! before a byte is written.
 
 use super::identity::Id;
-use super::json::{inner, is_blank, name, Shape, Value};
+use super::json::{inner, is_blank, is_truthy, name, Shape, Value};
 use super::mapping::{Mapping, Mode, PersonProfiles, SameAnonymousId, SecondIdentify};
-use super::message::Message;
 use super::message_source::MessageSource;
 use super::moment::moment;
 use super::normalise::{HappenedAt, Settled};
@@ -102,40 +101,47 @@ fn sent_by_posthog_js(source: MessageSource<'_>) -> bool {
 
 impl<'p> EventPlan<'p> {
     /// Decides as the reference does (mapping 1.5 to 1.7).
-    pub(super) fn reference(source: MessageSource<'_>, settled: &'p Settled<'_>) -> Self {
-        let MessageSource { text, message, .. } = source;
+    #[inline(always)]
+    pub(super) fn reference(source: &MessageSource<'_>, settled: &'p Settled<'_>) -> Self {
+        let MessageSource { text, message, .. } = *source;
         let user_id = settled.user_id.if_truthy(text);
-        let event = match settled.kind {
-            Kind::Track => Piece::from(message.event),
-            // The default name; an `event` key replaces it, whatever its value.
-            Kind::Page => message.event.map_or(Piece::Name("$pageview"), Piece::Raw),
-            Kind::Screen => Piece::Name("$screen"),
-            Kind::Identify if user_id.is_some() => Piece::Name("$identify"),
-            Kind::Identify => Piece::Name("$set"),
-            Kind::Group => Piece::Name("$groupidentify"),
-            Kind::Alias => Piece::Name("$create_alias"),
+        let (id, distinct_id_from) = match user_id {
+            Some(id) => (id, "userId"),
+            None => (&settled.anonymous_id, "anonymousId"),
         };
-        let anon_distinct_id = match settled.kind {
-            Kind::Identify if user_id.is_some() => settled
-                .anonymous_id
-                .if_truthy(text)
-                .map_or(Piece::Absent, Piece::of),
-            _ => Piece::Absent,
-        };
-        Self {
+        let mut plan = Self {
             kind: settled.kind,
-            event,
+            event: Piece::Absent,
             timestamp: settled.time,
-            distinct_id: Piece::of(user_id.unwrap_or(&settled.anonymous_id)),
-            distinct_id_from: match user_id {
-                Some(_) => "userId",
-                None => "anonymousId",
-            },
-            anon_distinct_id,
-            alias: Piece::of(&settled.previous_id),
+            distinct_id: Piece::of(id),
+            distinct_id_from,
+            anon_distinct_id: Piece::Absent,
+            alias: Piece::Absent,
             alias_from: "previousId",
             unusable_time: settled.unusable_time,
+        };
+        match settled.kind {
+            Kind::Track => plan.event = Piece::from(message.event()),
+            Kind::Page => {
+                // The default name; an `event` key replaces it, whatever its value.
+                let event = message.event();
+                plan.event = event.map_or(Piece::Name("$pageview"), Piece::Raw);
+            }
+            Kind::Screen => plan.event = Piece::Name("$screen"),
+            Kind::Identify if user_id.is_some() => {
+                plan.event = Piece::Name("$identify");
+                if let Some(id) = settled.anonymous_id.if_truthy(text) {
+                    plan.anon_distinct_id = Piece::of(id);
+                }
+            }
+            Kind::Identify => plan.event = Piece::Name("$set"),
+            Kind::Group => plan.event = Piece::Name("$groupidentify"),
+            Kind::Alias => {
+                plan.event = Piece::Name("$create_alias");
+                plan.alias = Piece::of(&settled.previous_id);
+            }
         }
+        plan
     }
 
     /// Changes what the enriched mode decides differently (mapping 5.4). Returns the reason if it leaves
@@ -169,7 +175,7 @@ impl<'p> EventPlan<'p> {
             if merges {
                 self.alias = visitor;
                 self.alias_from = "anonymousId";
-            } else if source.message.previous_id.is_some_and(is_no_id) {
+            } else if source.message.previous_id().is_some_and(is_no_id) {
                 return Err(Fault::PreviousIdNotText.into());
             }
         }
@@ -255,7 +261,7 @@ impl<'p> EventPlan<'p> {
     fn check_event(&mut self, text: &[u8]) -> Result<(), NoEvent> {
         match self.event {
             Piece::Name(_) => return Ok(()),
-            Piece::Raw(value) if value.is_string() && value.of(text) != b"\"\"" => return Ok(()),
+            Piece::Raw(value) if value.is_string() && is_truthy(value, text) => return Ok(()),
             _ => {}
         }
         if self.kind == Kind::Page {
@@ -285,6 +291,9 @@ impl<'p> EventPlan<'p> {
     /// Checks the ids of an event that merges two persons. Both must be text, or PostHog drops the event
     /// after capture has accepted it.
     fn check_merge(&mut self, text: &[u8]) -> Result<(), NoEvent> {
+        if self.anon_distinct_id.is_absent() && self.alias.is_absent() {
+            return Ok(());
+        }
         self.anon_distinct_id = match self.anon_distinct_id.digits() {
             Piece::Raw(value) if !value.is_string() => Piece::Absent,
             piece => piece,
@@ -317,15 +326,12 @@ fn is_no_id(value: Value) -> bool {
 const AROUND_PROPERTIES: usize = 4;
 
 fn check_depth(source: MessageSource<'_>) -> Result<(), NoEvent> {
-    let Message {
-        properties, traits, ..
-    } = source.message;
     let depth = |value: &Option<Value>| value.map_or(0, |value| usize::from(value.depth));
     // The entries of `properties` and `context` move out of these objects, so one level is lost.
-    let deepest = depth(&properties.value)
+    let deepest = depth(&source.message.properties.value)
         .max(depth(&source.context.value))
         .saturating_sub(1)
-        .max(depth(traits));
+        .max(depth(&source.message.traits()));
     if deepest + AROUND_PROPERTIES > NESTING_LIMIT {
         return Err(Fault::TooDeep.into());
     }

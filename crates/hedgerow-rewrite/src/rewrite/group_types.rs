@@ -80,6 +80,8 @@ pub(super) struct NotedGroups {
     project: ProjectId,
     groups: Vec<u8>,
     spelling: GroupSpelling,
+    /// The index of the groups among the properties of their event, where the next event may have its own.
+    pub(super) place: usize,
 }
 
 /// Whether PostHog gets a group's key in another spelling than the sender's.

@@ -27,7 +27,30 @@ impl Id {
     /// Does the same as [`of`](Self::of) for a text that is known to be UTF-8.
     #[inline(always)]
     pub(super) fn of_utf8(value: Option<Value>, text: &str, mode: Mode) -> Self {
-        Self::read(value, text.as_bytes(), mode, |value| value.decode_str(text))
+        let mut id = Self::default();
+        id.read_utf8(value, text, mode);
+        id
+    }
+
+    /// Does the same for an id that is still empty.
+    #[inline(always)]
+    pub(super) fn read_utf8(&mut self, value: Option<Value>, text: &str, mode: Mode) {
+        let (Some(value), bytes) = (value, text.as_bytes()) else {
+            return;
+        };
+        if is_blank(value, bytes) {
+            return;
+        }
+        if mode == Mode::Reference {
+            self.value = Some(value);
+            if value.shape == Shape::Number {
+                self.spelled = respelled_number(value.of(bytes));
+            }
+        } else if value.shape == Shape::Plain && is_plainly_usable(inner(value.of(bytes))) {
+            self.value = Some(value);
+        } else {
+            *self = Self::weighed(value, bytes, |value| value.decode_str(text));
+        }
     }
 
     #[inline(always)]
@@ -57,7 +80,7 @@ impl Id {
     fn weighed<'t>(value: Value, text: &'t [u8], read: impl FnOnce(Value) -> Cow<'t, str>) -> Self {
         let said = match value.shape {
             Shape::Plain | Shape::Escaped => read(value),
-            Shape::Number => number(value, text),
+            Shape::Number => number(value.of(text)),
             _ => return Self::default(),
         };
         match usable(&said) {
@@ -79,7 +102,7 @@ impl Id {
     #[inline]
     pub(super) fn as_written(value: Option<Value>, text: &[u8]) -> Self {
         let number = value.filter(|value| value.shape == Shape::Number);
-        let spelled = number.and_then(|value| respelled_number(value, text));
+        let spelled = number.and_then(|value| respelled_number(value.of(text)));
         Self { value, spelled }
     }
 
@@ -114,16 +137,16 @@ impl Id {
     }
 }
 
-fn number(value: Value, text: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(value.of(text)) {
+fn number(text: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(text) {
         Ok(number) => number_as_text(number),
-        Err(_) => String::from_utf8_lossy(value.of(text)),
+        Err(_) => String::from_utf8_lossy(text),
     }
 }
 
 #[inline(never)]
-fn respelled_number(value: Value, text: &[u8]) -> Option<String> {
-    match number(value, text) {
+fn respelled_number(text: &[u8]) -> Option<String> {
+    match number(text) {
         Cow::Borrowed(_) => None,
         Cow::Owned(spelled) => Some(spelled),
     }

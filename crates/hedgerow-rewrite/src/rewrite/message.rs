@@ -1,12 +1,14 @@
 //! Indexes one Segment message: stores the positions of its values, and copies no text.
 
 mod context;
+mod fields;
 
 use super::json::{
     name, Cleanliness, Entry, EntryReceiver, Key, Malformed, Name, Names, ObjectKind, Scanner,
     Scratch, Shape, Value,
 };
 use super::known_objects::KnownObject;
+use fields::MessageFields;
 
 pub(super) use context::{Context, ContextObject};
 
@@ -14,24 +16,7 @@ pub(super) use context::{Context, ContextObject};
 /// last value counts.
 #[derive(Debug, Default)]
 pub(super) struct Message {
-    pub(super) kind: Option<Value>,
-    pub(super) event: Option<Value>,
-    pub(super) name: Option<Value>,
-    pub(super) category: Option<Value>,
-    pub(super) user_id: Option<Value>,
-    pub(super) anonymous_id: Option<Value>,
-    pub(super) previous_id: Option<Value>,
-    pub(super) group_id: Option<Value>,
-    pub(super) traits: Option<Value>,
-    pub(super) message_id: Option<Value>,
-    pub(super) timestamp: Option<Value>,
-    pub(super) original_timestamp: Option<Value>,
-    pub(super) received_at: Option<Value>,
-    pub(super) sent_at: Option<Value>,
-    pub(super) write_key: Option<Value>,
-    pub(super) metadata: Option<Value>,
-    /// A body with this key is a batch and not a message.
-    pub(super) batch: Option<Value>,
+    fields: MessageFields,
     pub(super) properties: MessagePart,
     pub(super) integrations: MessagePart,
     pub(super) context: Box<Context>,
@@ -96,46 +81,6 @@ impl Message {
         Ok((scanner.cleanliness()?, scanner.position()))
     }
 
-    /// Returns the field that stores the value of a key kind first level is not indexed.
-    #[inline(always)]
-    fn slot(&mut self, name: Name) -> Option<&mut Option<Value>> {
-        const KIND: Name = name!("type");
-        const EVENT: Name = name!("event");
-        const NAME: Name = name!("name");
-        const CATEGORY: Name = name!("category");
-        const USER_ID: Name = name!("userId");
-        const ANONYMOUS_ID: Name = name!("anonymousId");
-        const PREVIOUS_ID: Name = name!("previousId");
-        const GROUP_ID: Name = name!("groupId");
-        const TRAITS: Name = name!("traits");
-        const MESSAGE_ID: Name = name!("messageId");
-        const TIMESTAMP: Name = name!("timestamp");
-        const ORIGINAL_TIMESTAMP: Name = name!("originalTimestamp");
-        const RECEIVED_AT: Name = name!("receivedAt");
-        const SENT_AT: Name = name!("sentAt");
-        const WRITE_KEY: Name = name!("writeKey");
-        const BATCH: Name = name!("batch");
-        Some(match name {
-            KIND => &mut self.kind,
-            EVENT => &mut self.event,
-            NAME => &mut self.name,
-            CATEGORY => &mut self.category,
-            USER_ID => &mut self.user_id,
-            ANONYMOUS_ID => &mut self.anonymous_id,
-            PREVIOUS_ID => &mut self.previous_id,
-            GROUP_ID => &mut self.group_id,
-            TRAITS => &mut self.traits,
-            MESSAGE_ID => &mut self.message_id,
-            TIMESTAMP => &mut self.timestamp,
-            ORIGINAL_TIMESTAMP => &mut self.original_timestamp,
-            RECEIVED_AT => &mut self.received_at,
-            SENT_AT => &mut self.sent_at,
-            WRITE_KEY => &mut self.write_key,
-            BATCH => &mut self.batch,
-            _ => return None,
-        })
-    }
-
     /// Returns the size of the memory that it holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.properties.held()
@@ -164,7 +109,7 @@ impl Message {
 
     #[inline(never)]
     fn keep_own(&mut self, text: &[u8]) {
-        if let Some(metadata) = self.metadata {
+        if let Some(metadata) = self.metadata() {
             self.known_metadata.keep(metadata, text, &[]);
         }
         let MessagePart { value, entries, .. } = &self.integrations;
@@ -194,23 +139,7 @@ impl Message {
 
     fn clear(&mut self) {
         let Self {
-            kind,
-            event,
-            name,
-            category,
-            user_id,
-            anonymous_id,
-            previous_id,
-            group_id,
-            traits,
-            message_id,
-            timestamp,
-            original_timestamp,
-            received_at,
-            sent_at,
-            write_key,
-            metadata,
-            batch,
+            fields,
             properties,
             integrations,
             context,
@@ -218,27 +147,7 @@ impl Message {
             known_integrations: _,
             novelty,
         } = self;
-        for value in [
-            kind,
-            event,
-            name,
-            category,
-            user_id,
-            anonymous_id,
-            previous_id,
-            group_id,
-            traits,
-            message_id,
-            timestamp,
-            original_timestamp,
-            received_at,
-            sent_at,
-            write_key,
-            metadata,
-            batch,
-        ] {
-            *value = None;
-        }
+        *fields = MessageFields::default();
         properties.clear();
         integrations.clear();
         *novelty = ObjectNovelty::None;
@@ -256,9 +165,7 @@ impl EntryReceiver for Message {
 
     #[inline(always)]
     fn plain(&mut self, key: Key, value: Value) {
-        if let Some(slot) = self.slot(key.name) {
-            *slot = Some(value);
-        }
+        self.fields.put(key.name, value);
     }
 
     #[inline(always)]
@@ -272,10 +179,11 @@ impl EntryReceiver for Message {
             INTEGRATIONS => self.scan_integrations(scanner),
             METADATA => {
                 let known = self.known_metadata.pass(scanner, &mut Vec::new());
-                self.metadata = Some(known.unwrap_or_else(|| {
+                let value = known.unwrap_or_else(|| {
                     self.novelty = ObjectNovelty::Own;
                     scanner.any()
-                }));
+                });
+                self.fields.put(METADATA, value);
             }
             _ => {
                 let value = scanner.null().unwrap_or_else(|| scanner.any_other());

@@ -11,7 +11,7 @@ use super::json::Value;
 use super::mapping::Mode;
 use super::message::Message;
 use super::moment::moment;
-use super::sha1_blocks::add_blocks;
+use super::sha1_blocks::hash_of;
 use super::usable;
 
 /// UUID v5 of the name "PostHog" in the nil namespace.
@@ -20,84 +20,38 @@ const NAMESPACE: [u8; 16] = [
 ];
 
 /// An event's uuid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct EventUuid([u8; 16]);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct EventUuid(u128);
 
 impl EventUuid {
     /// Returns the uuid of version 5 for a message id in PostHog's namespace (RFC 9562, 5.5).
+    #[inline(never)]
     pub(super) fn v5(message_id: &str) -> Self {
-        let mut bytes = hashed(message_id.as_bytes());
-        let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
-        *version = *version & 0x0f | 0x50;
-        *variant = *variant & 0x3f | 0x80;
-        Self(bytes)
+        let [a, b, c, d, _] = hash_of(&NAMESPACE, message_id.as_bytes());
+        let (version, variant) = (0x5000, 0x8000_0000);
+        let b = b & 0xffff_0fff | version;
+        let c = c & 0x3fff_ffff | variant;
+        let words = [a, b, c, d].map(u128::from);
+        Self(words.into_iter().fold(0, |uuid, word| uuid << 32 | word))
     }
 
     /// Returns the uuid as text of 36 characters.
     #[inline(always)]
     pub(super) fn text(self) -> [u8; 36] {
-        hyphenated(self.0)
+        hyphenated(self.0.to_be_bytes())
     }
-}
-
-/// Returns the first 16 bytes of the SHA-1 of the namespace and a name. For a name of usual length, this
-/// function pads the input as the standard requires and hashes all blocks at once.
-fn hashed(name: &[u8]) -> [u8; 16] {
-    const BLOCKS: usize = 2;
-    const ROOM: usize = BLOCKS * 64;
-    // The padding after the text: a byte that ends it, and its length in bits.
-    const BEHIND: usize = 1 + 8;
-    let length = NAMESPACE.len() + name.len();
-    let mut text = [0; ROOM];
-    let used = length + BEHIND;
-    let is_laid_out = used <= ROOM && {
-        let (namespace, rest) = text.split_at_mut(NAMESPACE.len());
-        namespace.copy_from_slice(&NAMESPACE);
-        rest.split_at_mut_checked(name.len())
-            .is_some_and(|(place, rest)| {
-                place.copy_from_slice(name);
-                rest.first_mut().map(|end| *end = 0x80).is_some()
-            })
-    };
-    if !is_laid_out {
-        let mut hash = Sha1::new();
-        hash.update(NAMESPACE);
-        hash.update(name);
-        let digest: [u8; 20] = hash.finalize().into();
-        return digest.first_chunk().copied().unwrap_or_default();
-    }
-    let (blocks, _) = text.as_chunks_mut::<64>();
-    let number = used.div_ceil(64);
-    let last = blocks.get_mut(number.saturating_sub(1));
-    if let Some(place) = last.and_then(|last| last.last_chunk_mut()) {
-        *place = (length as u64 * 8).to_be_bytes();
-    }
-    // The initial state of SHA-1.
-    let mut state = [
-        0x6745_2301,
-        0xefcd_ab89,
-        0x98ba_dcfe,
-        0x1032_5476,
-        0xc3d2_e1f0,
-    ];
-    add_blocks(&mut state, blocks.get(..number).unwrap_or_default());
-    let [a, b, c, d, _] = state.map(u32::to_be_bytes);
-    let mut hashed = [0; 16];
-    for (place, word) in hashed.as_chunks_mut().0.iter_mut().zip([a, b, c, d]) {
-        *place = word;
-    }
-    hashed
 }
 
 impl From<Uuid7> for EventUuid {
     fn from(uuid: Uuid7) -> Self {
-        Self(*uuid.as_bytes())
+        Self(u128::from_be_bytes(*uuid.as_bytes()))
     }
 }
 
 /// Returns the message id that the client sent. The reference mode accepts any string, even an empty one.
 /// But PostHog would take all events with an empty or placeholder id for one event, so the enriched mode
 /// treats such an id as missing.
+#[inline(always)]
 pub(super) fn given(
     id: Option<Value>,
     text: &str,
@@ -126,7 +80,7 @@ pub(super) struct MessagePosition {
 /// `_metadata`) and the write key. Without a readable time the id is random: two equal heartbeats are
 /// two events.
 pub(super) fn made(message: &Message, text: &[u8], place: MessagePosition) -> String {
-    let times = [message.timestamp, message.original_timestamp];
+    let times = [message.timestamp(), message.original_timestamp()];
     let is_timed = times
         .into_iter()
         .flatten()
@@ -136,7 +90,8 @@ pub(super) fn made(message: &Message, text: &[u8], place: MessagePosition) -> St
     }
     let mut hash = Sha1::new();
     hash.update(place.index.to_be_bytes());
-    let mut left_out: [Option<Value>; 3] = [message.sent_at, message.metadata, message.write_key];
+    let mut left_out: [Option<Value>; 3] =
+        [message.sent_at(), message.metadata(), message.write_key()];
     left_out.sort_by_key(|value| value.map(|value| value.span.start()));
     let mut at = 0;
     for value in left_out.into_iter().flatten() {
@@ -212,9 +167,13 @@ mod tests {
     fn ids_of_every_length_are_hashed_as_sha_1_has_it() {
         let text = "0123456789".repeat(20);
         for length in 0..=text.len() {
-            let name = &text.as_bytes()[..length];
+            let name = &text[..length];
             let whole = Sha1::new().chain_update(NAMESPACE).chain_update(name);
-            assert_eq!(hashed(name), whole.finalize()[..16], "{length}");
+            let mut expected: [u8; 16] = *whole.finalize().first_chunk().unwrap();
+            expected[6] = expected[6] & 0x0f | 0x50;
+            expected[8] = expected[8] & 0x3f | 0x80;
+            let expected = String::from_utf8(hyphenated(expected).to_vec()).unwrap();
+            assert_eq!(uuid(name), expected, "{length}");
         }
     }
 

@@ -10,16 +10,16 @@ pub(super) fn has_content(value: Value, text: &[u8]) -> bool {
 
 /// Returns the time that a string or a number states.
 pub(super) fn moment(value: Value, text: &[u8]) -> Option<Reading> {
-    moment_near(value, text, &mut KnownDate::default())
+    moment_near(&value, text, &mut KnownDate::default())
 }
 
 /// Does the same as [`moment`], and is faster if the time has the known date; otherwise its date becomes
 /// the known one.
 #[inline]
-pub(super) fn moment_near(value: Value, text: &[u8], known: &mut KnownDate) -> Option<Reading> {
+pub(super) fn moment_near(value: &Value, text: &[u8], known: &mut KnownDate) -> Option<Reading> {
     match value.shape {
         Shape::Plain => read_plain(inner(value.of(text)), known),
-        _ => other_moment(value, text),
+        _ => other_moment(*value, text),
     }
 }
 

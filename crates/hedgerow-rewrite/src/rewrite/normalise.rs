@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::arrival::{Arrival, Recipient};
 use super::enrich::uuid7::{event_uuid, Uuid7};
 use super::identity::Id;
-use super::json::{is_truthy, name, unescape, Shape, Value};
+use super::json::{is_truthy, name, unescape, Name, Shape, Value};
 use super::library::LibraryKind;
 use super::mapping::{EventUuidForm, Mapping, Mode};
 use super::message::{Message, MessagePart};
@@ -116,16 +116,20 @@ pub(super) struct Settling<'d> {
 }
 
 /// Determines the facts about a message whose call is `kind`.
+///
+/// They are written where they stay, into facts of which none is known yet: in most messages most of them are
+/// absent.
 #[inline(always)]
 pub(super) fn settle<'t>(
     kind: Kind,
-    source: MessageSource<'t>,
-    settling: &mut Settling<'t>,
-    known_date: &mut KnownDate,
-) -> Settled<'t> {
-    let MessageSource { text, message, .. } = source;
-    let arrival = settling.arrival;
-    let message_id = match given(message.message_id, source.utf8, settling.mapping.mode) {
+    source: &MessageSource<'t>,
+    (settling, known_date): (&mut Settling<'t>, &mut KnownDate),
+    settled: &mut Settled<'t>,
+) {
+    let MessageSource { text, message, .. } = *source;
+    let (arrival, mode) = (settling.arrival, settling.mapping.mode);
+    settled.kind = kind;
+    settled.message_id = match given(message.message_id(), source.utf8, mode) {
         Some(id) => id,
         None => Cow::Owned(made(
             message,
@@ -137,64 +141,85 @@ pub(super) fn settle<'t>(
         )),
     };
     let mut timing = timing(
-        message,
-        text,
+        (message, text),
         known_date,
         (arrival.received_at, settling.batch_sent_at),
+        settled,
     );
-    if let (Some(repeats), Some(now)) = (settling.repeats, arrival.received_at) {
-        let message = (&settling.recipient.project, kind, message_id.as_ref());
+    let message_id = settled.message_id.as_ref();
+    let seen = (settling.repeats, arrival.received_at, timing.moment);
+    if let (Some(repeats), Some(now), Some(moment)) = seen {
+        let message = (&settling.recipient.project, kind, message_id);
         let noted = &mut *settling.noted;
-        timing.recall(|time| repeats.first_time(message, source, (now, noted), time));
+        // The time that the message had when it first arrived.
+        let first = repeats.first_time(message, source, (now, noted), moment);
+        if first != moment {
+            timing.moment = Some(first);
+            settled.time = HappenedAt::At(first);
+        }
     }
-    let uuid = match settling.mapping.event_uuid {
-        EventUuidForm::V5 => EventUuid::v5(&message_id),
-        EventUuidForm::V7 => v7(settling, &timing, &message_id, kind),
+    settled.uuid = match settling.mapping.event_uuid {
+        EventUuidForm::V5 => EventUuid::v5(message_id),
+        EventUuidForm::V7 => v7(settling, &timing, message_id, kind),
     };
-    let mode = settling.mapping.mode;
-    let user_id = Id::of_utf8(message.user_id, source.utf8, mode);
-    let anonymous_id = Id::of_utf8(message.anonymous_id, source.utf8, mode);
-    let session = match mode {
-        Mode::Reference => None,
-        Mode::Enriched => settling.sessions.find(
-            source,
-            || {
-                anonymous_id
-                    .text(source.utf8)
-                    .or_else(|| user_id.text(source.utf8))
-            },
+    settled.future = FutureCheck::of(timing.moment, arrival.received_at);
+    settled
+        .user_id
+        .read_utf8(message.user_id(), source.utf8, mode);
+    settled
+        .anonymous_id
+        .read_utf8(message.anonymous_id(), source.utf8, mode);
+    if mode == Mode::Enriched {
+        let (anonymous_id, user_id) = (&settled.anonymous_id, &settled.user_id);
+        let visitor = || {
+            let anonymous = anonymous_id.text(source.utf8);
+            anonymous.or_else(|| user_id.text(source.utf8))
+        };
+        settled.session = settling.sessions.find(
+            *source,
+            visitor,
             (timing.clock, timing.moment),
             arrival,
             settling.recipient,
-        ),
-    };
-    Settled {
-        kind,
-        message_id,
-        time: timing.time,
-        unusable_time: timing.unusable,
-        sent_at: timing.sent_at,
-        future: FutureCheck::of(timing.moment, arrival.received_at),
-        uuid,
-        user_id,
-        anonymous_id,
-        previous_id: match kind {
-            Kind::Alias => other_id(message.previous_id, text, mode),
-            _ => Id::default(),
-        },
-        group_id: match kind {
-            Kind::Group => other_id(message.group_id, text, mode),
-            _ => Id::default(),
-        },
-        session,
-        window: session.and_then(|(session, _)| super::session::window(source, session)),
-        ip: arrival
-            .client_ip
-            .filter(|_| wants_ip(source, arrival, mode)),
-        user_agent: arrival
-            .user_agent
-            .as_deref()
-            .filter(|_| !has_user_agent(source, mode)),
+        );
+        if let Some((session, _)) = settled.session {
+            settled.window = super::session::window(*source, session);
+        }
+    }
+    match kind {
+        Kind::Alias => settled.previous_id = other_id(message.previous_id(), text, mode),
+        Kind::Group => settled.group_id = other_id(message.group_id(), text, mode),
+        _ => {}
+    }
+    if arrival.client_ip.is_some() && wants_ip(source, arrival, mode) {
+        settled.ip = arrival.client_ip;
+    }
+    if arrival.user_agent.is_some() && !has_user_agent(source, mode) {
+        settled.user_agent = arrival.user_agent.as_deref();
+    }
+}
+
+impl Default for Settled<'_> {
+    /// Nothing is known yet.
+    #[inline(always)]
+    fn default() -> Self {
+        Self {
+            kind: Kind::Track,
+            message_id: Cow::Borrowed(""),
+            time: HappenedAt::Unknown,
+            unusable_time: None,
+            sent_at: SentAt::Fine,
+            future: FutureCheck::Taken,
+            uuid: EventUuid::default(),
+            user_id: Id::default(),
+            anonymous_id: Id::default(),
+            previous_id: Id::default(),
+            group_id: Id::default(),
+            session: None,
+            window: None,
+            ip: None,
+            user_agent: None,
+        }
     }
 }
 
@@ -236,7 +261,7 @@ pub(super) fn kind(source: MessageSource<'_>, naming: Naming) -> Result<Kind, Fa
         utf8: said,
         ..
     } = source;
-    let named = match (naming, message.kind) {
+    let named = match (naming, message.kind()) {
         (Naming::ByPath(kind), _) | (Naming::ByMessage(Some(kind)), None) => return Ok(kind),
         (Naming::ByMessage(None), None) => return Err(Fault::MissingType),
         (Naming::ByMessage(_), Some(named)) => named,
@@ -247,53 +272,38 @@ pub(super) fn kind(source: MessageSource<'_>, naming: Naming) -> Result<Kind, Fa
     Kind::of_type(named.decode_str(said).as_ref()).ok_or(Fault::UnknownType)
 }
 
-/// When an event happened, and how that was determined.
+/// The times of a message besides that of its event.
 struct EventTiming {
-    time: HappenedAt,
-    /// A time of the message that could not be used.
-    unusable: Option<Value>,
-    /// Whether the `sentAt` that should correct the time can be read.
-    sent_at: SentAt,
     /// The time that the client sent, not corrected.
     own: Option<Timestamp>,
-    /// The moment that `time` states.
+    /// The moment at which the event happened.
     moment: Option<Timestamp>,
     /// The message's times by the sender's own clock.
     clock: Option<SenderClock>,
 }
 
-impl EventTiming {
-    /// Replaces the time with the time that the message had when it first arrived.
-    fn recall(&mut self, first: impl FnOnce(Timestamp) -> Timestamp) {
-        let Some(moment) = self.moment else {
-            return;
-        };
-        let first = first(moment);
-        if first != moment {
-            self.moment = Some(first);
-            self.time = HappenedAt::At(first);
-        }
-    }
-}
-
 /// Determines the time of an event (segment-tracking 4.2). Without the time of arrival, nothing is
 /// corrected or checked: the event keeps what the client wrote, unless capture would refuse the whole
 /// batch because of it.
-fn timing(
-    message: &Message,
-    text: &[u8],
+fn timing<'t>(
+    (message, text): (&'t Message, &'t [u8]),
     known: &mut KnownDate,
     (received_at, batch_sent_at): (Option<Timestamp>, Option<Timestamp>),
+    settled: &mut Settled<'t>,
 ) -> EventTiming {
-    let given = |value: Option<Value>| value.filter(|value| has_content(*value, text));
-    let mut said = |value: Value| moment_near(value, text, known);
-    let original = given(message.original_timestamp);
-    let written = given(message.timestamp).or(original);
+    // References, because copies of the values cost more.
+    let given = |field: Name| {
+        let value = message.field(field).as_ref();
+        value.filter(|value| has_content(**value, text))
+    };
+    let mut said = |value: &Value| moment_near(value, text, known);
+    let original = given(name!("originalTimestamp"));
+    let written = given(name!("timestamp")).or(original);
     let reading = written.and_then(&mut said);
     let own = reading.map(Reading::timestamp);
     // A message with both fields has passed through Segment's servers, which have corrected its time.
-    let is_settled = original.is_some() && given(message.received_at).is_some();
-    let own_sent_at = given(message.sent_at);
+    let is_settled = original.is_some() && given(name!("receivedAt")).is_some();
+    let own_sent_at = given(name!("sentAt"));
     let sent = own_sent_at.and_then(&mut said).map(Reading::timestamp);
     let sent = sent.or(batch_sent_at);
     let made = match original {
@@ -301,51 +311,54 @@ fn timing(
         _ => own,
     };
     let clock = SenderClock::new(made, sent, received_at);
-    let sent_at = match own_sent_at {
-        Some(_) if sent.is_none() && !is_settled => SentAt::Unreadable,
-        _ => SentAt::Fine,
-    };
     let Some(received_at) = received_at else {
-        let (time, unusable) = match (message.timestamp, reading) {
+        match (message.timestamp(), reading) {
             (Some(time), _) if time.is_string() || time.shape == Shape::Null => {
-                (HappenedAt::AsWritten(time), None)
+                settled.time = HappenedAt::AsWritten(time);
             }
-            (Some(_), Some(reading)) => (HappenedAt::At(reading.timestamp()), None),
-            (time, _) => (HappenedAt::Unknown, time),
-        };
-        let own = given(message.timestamp).and(own);
+            (Some(_), Some(reading)) => settled.time = HappenedAt::At(reading.timestamp()),
+            (time, _) => settled.unusable_time = time,
+        }
+        let own = given(name!("timestamp")).and(own);
         return EventTiming {
-            time,
-            unusable,
-            sent_at: SentAt::Fine,
             own,
             moment: own,
             clock,
         };
     };
-    let at = |timestamp, unusable| EventTiming {
-        time: HappenedAt::At(timestamp),
-        unusable,
-        sent_at,
-        own,
-        moment: Some(timestamp),
-        clock,
+    if own_sent_at.is_some() && sent.is_none() && !is_settled {
+        settled.sent_at = SentAt::Unreadable;
+    }
+    let mut at = |timestamp| {
+        settled.time = HappenedAt::At(timestamp);
+        EventTiming {
+            own,
+            moment: Some(timestamp),
+            clock,
+        }
     };
     let (Some(written), Some(reading)) = (written, reading) else {
-        return at(received_at, written);
+        let timing = at(received_at);
+        settled.unusable_time = written.copied();
+        return timing;
     };
     match (sent.filter(|_| !is_settled), reading) {
-        (None, Reading::Exact(timestamp)) => EventTiming {
-            time: HappenedAt::AsWritten(written),
-            ..at(timestamp, None)
-        },
-        (None, Reading::Loose(timestamp)) => at(timestamp, None),
+        (None, Reading::Exact(timestamp)) => {
+            let timing = at(timestamp);
+            settled.time = HappenedAt::AsWritten(*written);
+            timing
+        }
+        (None, Reading::Loose(timestamp)) => at(timestamp),
         (Some(sent), reading) => match reading.timestamp().corrected(sent, received_at) {
-            Some(timestamp) => at(timestamp, None),
-            None => EventTiming {
-                own: None,
-                ..at(received_at, Some(written))
-            },
+            Some(timestamp) => at(timestamp),
+            None => {
+                let timing = at(received_at);
+                settled.unusable_time = Some(*written);
+                EventTiming {
+                    own: None,
+                    ..timing
+                }
+            }
         },
     }
 }
@@ -353,12 +366,12 @@ fn timing(
 /// Returns whether the event gets the client's address. Segment adds it for libraries that run on a
 /// visitor's device, for pixels, and for senders that set `context.direct`. A server's address would
 /// move all of its users to a data centre (segment-tracking 4.3).
-fn wants_ip(source: MessageSource<'_>, arrival: &Arrival, mode: Mode) -> bool {
+fn wants_ip(source: &MessageSource<'_>, arrival: &Arrival, mode: Mode) -> bool {
     let MessageSource {
         context_text,
         context,
         ..
-    } = source;
+    } = *source;
     let says_ip = |ip: Value| match mode {
         Mode::Reference => is_truthy(ip, context_text),
         // A text that is not an address stays: sites write one here to hide the real address.
@@ -380,7 +393,7 @@ fn wants_ip(source: MessageSource<'_>, arrival: &Arrival, mode: Mode) -> bool {
 }
 
 /// Returns whether the context has its own user agent.
-fn has_user_agent(source: MessageSource<'_>, mode: Mode) -> bool {
+fn has_user_agent(source: &MessageSource<'_>, mode: Mode) -> bool {
     let text = source.context_text;
     let user_agent = source.context.named(name!("userAgent"));
     user_agent.is_some_and(|user_agent| match mode {

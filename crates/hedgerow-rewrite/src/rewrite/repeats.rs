@@ -73,22 +73,22 @@ impl SeenMessages {
     pub(super) fn first_time(
         &self,
         (project, kind, message_id): (&ProjectId, Kind, &str),
-        source: MessageSource<'_>,
+        source: &MessageSource<'_>,
         (now, noted): (Timestamp, &mut Vec<Tag>),
         time: Timestamp,
     ) -> Timestamp {
-        let MessageSource { text, message, .. } = source;
+        let MessageSource { text, message, .. } = *source;
         let of = |value: Option<Value>| value.map_or(&[][..], |value| value.of(text));
         let mut gathered = HashInput::new(self);
         gathered.parts([
             project.as_bytes(),
             kind.name().as_bytes(),
             message_id.as_bytes(),
-            of(message.timestamp),
-            of(message.original_timestamp),
-            of(message.event),
-            of(message.user_id),
-            of(message.anonymous_id),
+            of(message.timestamp()),
+            of(message.original_timestamp()),
+            of(message.event()),
+            of(message.user_id()),
+            of(message.anonymous_id()),
         ]);
         let tag = gathered.tag();
         let (first, novelty) = self.times.first(tag, now, time.micros());
@@ -200,9 +200,9 @@ impl HashInput {
 /// `_metadata` and `writeKey`, with their keys and commas.
 fn lasting(message: &Message, text: &[u8], mut take: impl FnMut(&[u8])) {
     let mut fleeting = [
-        (message.sent_at, "sentAt"),
-        (message.metadata, "_metadata"),
-        (message.write_key, "writeKey"),
+        (message.sent_at(), "sentAt"),
+        (message.metadata(), "_metadata"),
+        (message.write_key(), "writeKey"),
     ];
     fleeting.sort_unstable_by_key(|(value, _)| value.map(|value| value.span.start()));
     let mut at = 0;

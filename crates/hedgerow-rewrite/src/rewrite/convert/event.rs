@@ -15,9 +15,7 @@ use super::super::scrub::{Scrub, Subject};
 use super::super::session::RequestSessions;
 use super::super::spread::spreads_beyond;
 use super::super::time::KnownDate;
-use super::super::write::{
-    write_event, ContextCache, ContextId, WriteInputs, WriteScratch, Written,
-};
+use super::super::write::{write_event, ContextCache, ContextId, WriteInputs, WriteScratch};
 use super::conversion::Conversion;
 use super::request_state::RequestState;
 use super::BatchDefaults;
@@ -83,23 +81,27 @@ pub(super) fn event(
     let mut no_sessions = None;
     let repeats = request.conversion.repeats.as_deref();
     let kind = kind(source, request.naming)?;
-    let settled = settle(
+    let mut settled = Settled::default();
+    settle(
         kind,
-        source,
-        &mut Settling {
-            mapping,
-            arrival: &request.state.arrival,
-            recipient: request.recipient,
-            batch_sent_at: request.shared.and_then(|shared| shared.sent_at),
-            index,
-            sessions: match subject {
-                Subject::Kept => &mut request.state.sessions,
-                Subject::Removed => no_sessions.insert(RequestSessions::default()),
+        &source,
+        (
+            &mut Settling {
+                mapping,
+                arrival: &request.state.arrival,
+                recipient: request.recipient,
+                batch_sent_at: request.shared.and_then(|shared| shared.sent_at),
+                index,
+                sessions: match subject {
+                    Subject::Kept => &mut request.state.sessions,
+                    Subject::Removed => no_sessions.insert(RequestSessions::default()),
+                },
+                repeats,
+                noted: &mut request.state.noted,
             },
-            repeats,
-            noted: &mut request.state.noted,
-        },
-        memory.known_date,
+            memory.known_date,
+        ),
+        &mut settled,
     );
     let content = repeats.and_then(|repeats| {
         let message = (
@@ -120,7 +122,7 @@ pub(super) fn event(
         return Err(Omission::Repeat.into());
     }
     let anonymised_id;
-    let mut plan = EventPlan::reference(source, &settled);
+    let mut plan = EventPlan::reference(&source, &settled);
     if mapping.mode == Mode::Enriched {
         plan.enrich(source, &settled, mapping)?;
     }
@@ -181,41 +183,44 @@ pub(super) fn event(
             },
             known_date,
         ),
-        inputs,
+        &inputs,
         &plan,
         &settled,
-        source,
+        &source,
         request.state.trace.as_mut(),
     );
-    let Written {
-        mut parts,
-        sixth_group_type,
-    } = written;
-    request.sixth_group_type = sixth_group_type;
+    if written.sixth_group_type.is_some() {
+        request.sixth_group_type = written.sixth_group_type;
+    }
+    let mut changed = None;
     if subject == Subject::Removed || mapping.privacy.scrubs() {
         let trace = request.state.trace.as_mut();
         let shape = (plan.kind, request.conversion.bounds.event);
         let settings = (&mapping.privacy, &request.conversion.patterns);
         let scrub = Scrub::new(settings, subject, shape, trace);
-        let written = out.get(start..).unwrap_or_default();
-        parts = scrub.run((written, parts), scrubbed, scratch)?;
+        let event = out.get(start..).unwrap_or_default();
+        changed = Some(scrub.run((event, written.parts), scrubbed, scratch)?);
         out.truncate(start);
         out.extend_from_slice(scrubbed);
     }
-    let written = out.get(start..).unwrap_or_default();
-    if is_too_large(written, request.conversion.bounds.event) {
+    let event = out.get(start..).unwrap_or_default();
+    if is_too_large(event, request.conversion.bounds.event) {
         return Err(Fault::TooLarge.into());
     }
-    if behind > 0 && out.capacity() - out.len() < written.len() {
+    if behind > 0 && out.capacity() - out.len() < event.len() {
         // Assumes that the following messages grow by about the same factor as this one; few grow fourfold.
         let following = behind / source.text.len().max(1);
-        let following = (written.len() + 1).saturating_mul(following);
+        let following = (event.len() + 1).saturating_mul(following);
         let most = request.room.min(behind.saturating_mul(4));
         // Room for the bytes that end the batch.
         const BEHIND_ALL: usize = 64;
         let following = following.saturating_add(following / 16).min(most);
         out.reserve(following + BEHIND_ALL);
     }
+    let parts = match changed {
+        Some(parts) => parts,
+        None => written.parts,
+    };
     request.parts = Some((parts, behind));
     note(&mut request.state.notices, source, &settled, &plan);
     if let Grouping::Yes(noted) = &mut request.bearing {
@@ -225,14 +230,14 @@ pub(super) fn event(
         }
         *noted = Some(event);
     }
-    request
-        .state
-        .unconfirmed
-        .extend(content.map(|(content, _)| content));
+    if let Some((content, _)) = content {
+        request.state.unconfirmed.push(content);
+    }
     Ok(())
 }
 
 /// Records the notices for the operator about a message whose event is sent.
+#[inline(always)]
 fn note(
     notices: &mut Vec<Notice<'static>>,
     source: MessageSource<'_>,

@@ -66,6 +66,8 @@ fn a_message_is_scanned_as_if_there_had_been_none_before_it() {
         "url",
         "page",
         "library",
+        "utm_own",
+        "segment_own_with_a_long_name",
         "campaign",
         "anonymousId",
         "originalTimestamp",
@@ -317,7 +319,7 @@ fn a_recognised_library_and_browser_are_found_at_their_new_position() {
             let inner = [ContextObject::Library, ContextObject::UserAgentData]
                 .map(|inner| context.inner(inner));
             let of = (context.value, &context.entries, context.names(), inner);
-            let (metadata, integrations) = (message.metadata, &message.integrations);
+            let (metadata, integrations) = (message.metadata(), &message.integrations);
             format!("{end:?} {metadata:?} {integrations:?} {of:?}")
         };
         let mut fresh = Message::default();

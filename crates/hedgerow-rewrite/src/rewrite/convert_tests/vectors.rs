@@ -66,28 +66,28 @@ fn mapped(text: &str) -> Vec<u8> {
         utf8: text,
         context_utf8: message.context.text(text),
     };
-    let named = message.kind.unwrap().of(text.as_bytes());
-    let message_id = message_id::given(message.message_id, text, Mode::Reference).unwrap();
+    let named = message.kind().unwrap().of(text.as_bytes());
+    let message_id = message_id::given(message.message_id(), text, Mode::Reference).unwrap();
     let settled = Settled {
         kind: Kind::of_type(serde_json::from_slice(named).unwrap()).unwrap(),
         uuid: EventUuid::v5(&message_id),
         message_id,
         time: message
-            .timestamp
+            .timestamp()
             .map_or(HappenedAt::Unknown, HappenedAt::AsWritten),
         unusable_time: None::<Value>,
         sent_at: SentAt::default(),
         future: FutureCheck::Taken,
-        user_id: Id::as_written(message.user_id, text.as_bytes()),
-        anonymous_id: Id::as_written(message.anonymous_id, text.as_bytes()),
-        previous_id: Id::as_written(message.previous_id, text.as_bytes()),
-        group_id: Id::as_written(message.group_id, text.as_bytes()),
+        user_id: Id::as_written(message.user_id(), text.as_bytes()),
+        anonymous_id: Id::as_written(message.anonymous_id(), text.as_bytes()),
+        previous_id: Id::as_written(message.previous_id(), text.as_bytes()),
+        group_id: Id::as_written(message.group_id(), text.as_bytes()),
         session: None,
         window: None,
         ip: None,
         user_agent: None,
     };
-    let plan = EventPlan::reference(source, &settled);
+    let plan = EventPlan::reference(&source, &settled);
     let (mut out, mut context_cache) = (Vec::new(), ContextCache::default());
     let inputs = WriteInputs {
         mapping: &Mapping::reference(),
@@ -105,10 +105,10 @@ fn mapped(text: &str) -> Vec<u8> {
     };
     let written = write_event(
         (&mut out, aside, &KnownDate::default()),
-        inputs,
+        &inputs,
         &plan,
         &settled,
-        source,
+        &source,
         None,
     );
     assert_eq!(out.len(), written.parts.length as usize);

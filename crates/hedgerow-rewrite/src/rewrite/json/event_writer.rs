@@ -83,7 +83,10 @@ impl<'o> EventWriter<'o> {
         }
         let end = self.bytes.len() + length;
         self.bytes.extend_from_slice(block);
-        self.bytes.truncate(end);
+        // The compiler knows the length of most blocks.
+        if length < SIZE {
+            self.bytes.truncate(end);
+        }
     }
 
     /// Writes a text that is known at compile time.

@@ -214,6 +214,9 @@ impl Name {
     /// Any unknown key.
     pub(in crate::rewrite) const OTHER: Self = Self(0);
 
+    /// An unknown key that begins with one of [`PREFIXES`].
+    pub(super) const PREFIXED: Self = Self(NAMES.len() as u8);
+
     /// Returns the name of a constant text, which must be in the list.
     #[allow(clippy::panic, clippy::indexing_slicing)]
     pub(in crate::rewrite) const fn known(text: &str) -> Self {
@@ -262,7 +265,7 @@ impl Name {
         loop {
             let index = TABLE.get(slot).copied().unwrap_or(0);
             if index == 0 {
-                return Self::OTHER;
+                return Self::unknown(word as u32);
             }
             if WORDS.get(usize::from(index)) == Some(&word) {
                 return Self(index);
@@ -277,7 +280,8 @@ impl Name {
         loop {
             let index = TABLE.get(slot).copied().unwrap_or(0);
             if index == 0 {
-                return Self::OTHER;
+                let first = key.first_chunk().copied();
+                return Self::unknown(first.map_or(0, u32::from_le_bytes));
             }
             let name = NAMES.get(usize::from(index)).copied().unwrap_or_default();
             if name.as_bytes() == key {
@@ -287,6 +291,29 @@ impl Name {
         }
     }
 }
+
+impl Name {
+    /// Whether it is the name of an unknown key.
+    #[inline(always)]
+    pub(super) fn is_unknown(self) -> bool {
+        matches!(self, Self::OTHER | Self::PREFIXED)
+    }
+
+    /// Returns the name of an unknown key that begins with these four bytes.
+    #[inline(always)]
+    fn unknown(first: u32) -> Self {
+        let is_prefixed = PREFIXES
+            .iter()
+            .any(|prefix| first == u32::from_le_bytes(**prefix));
+        match is_prefixed {
+            true => Self::PREFIXED,
+            false => Self::OTHER,
+        }
+    }
+}
+
+/// The first bytes of the prefixes that the keys of the context get as properties.
+const PREFIXES: [&[u8; 4]; 2] = [b"utm_", b"segm"];
 
 static NOTHING: Chunk = Chunk {
     bytes: [0; Chunk::ROOM],
@@ -387,6 +414,27 @@ impl Names {
         }
         self
     }
+
+    /// All names that begin with one of [`PREFIXES`], also those of unknown keys.
+    #[allow(clippy::indexing_slicing)]
+    pub(in crate::rewrite) const PREFIXED: Self = {
+        let mut set = Self([0; 4]).with(Name::PREFIXED);
+        let mut index = 1;
+        while index < NAMES.len() {
+            let mut prefix = 0;
+            while prefix < PREFIXES.len() {
+                let name = NAMES[index].as_bytes().first_chunk::<4>();
+                if let Some(first) = name {
+                    if u32::from_le_bytes(*first) == u32::from_le_bytes(*PREFIXES[prefix]) {
+                        set = set.with(Name(index as u8));
+                    }
+                }
+                prefix += 1;
+            }
+            index += 1;
+        }
+        set
+    };
 
     /// Adds a name.
     #[inline(always)]

@@ -26,7 +26,7 @@ impl Properties<'_, '_, '_, '_> {
             context,
             context_text,
             ..
-        } = self.source;
+        } = *self.source;
         let campaign_gone = self.campaign().is_some();
         const CAMPAIGN: Name = name!("campaign");
         const CONTEXT_IP: Name = name!("ip");

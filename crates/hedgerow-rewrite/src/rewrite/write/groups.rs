@@ -35,10 +35,11 @@ impl<'p> VisitorGroup<'p> {
     /// Returns the group of a message. The cookie is used only for events of a browser's visitor, and
     /// only if the message's context names no group. It is not used if the caller's `$groups` is not an
     /// object, to which nothing can be added.
+    #[inline(never)]
     pub(super) fn of(
         cookie: Option<&'p str>,
         (kind, library, mode): (Kind, LibraryKind, Mode),
-        source: MessageSource<'_>,
+        source: &MessageSource<'_>,
         entries: &[Entry],
     ) -> Option<Self> {
         let text = source.context_text;
@@ -56,6 +57,12 @@ impl<'p> VisitorGroup<'p> {
         let given = named(entries, name!("$groups"));
         let adds = given.is_none_or(|given| given.shape == Shape::Object);
         (counts && adds).then_some(Self::Cookie(cookie))
+    }
+
+    /// Whether a message may have a group: only then the context or the cookie names one.
+    #[inline(always)]
+    pub(super) fn is_possible(cookie: Option<&'p str>, source: &MessageSource<'_>) -> bool {
+        cookie.is_some() || source.context.names().has(name!("groupId"))
     }
 
     fn origin(&self) -> ValueOrigin<'static> {
@@ -210,9 +217,26 @@ impl Properties<'_, '_, '_, '_> {
         }
     }
 
+    /// Returns the caller's `$groups`. It is mostly where it was in the last event.
+    #[inline(always)]
+    fn callers_groups(&mut self) -> Option<Value> {
+        const GROUPS: Name = name!("$groups");
+        if !self.callers.has(GROUPS) {
+            return None;
+        }
+        let place = &mut self.aside.noted_groups.place;
+        match self.entries.get(*place) {
+            Some(entry) if entry.name == GROUPS => Some(entry.value),
+            _ => {
+                *place = self.entries.iter().position(|entry| entry.name == GROUPS)?;
+                self.entries.get(*place).map(|entry| entry.value)
+            }
+        }
+    }
+
     /// Whether a group's key in the caller's `$groups` must be written differently for PostHog.
     pub(super) fn respells_groups(&mut self) -> bool {
-        let given = self.callers(name!("$groups"));
+        let given = self.callers_groups();
         let Some(given) = given.filter(|given| given.shape == Shape::Object) else {
             return false;
         };
@@ -280,7 +304,7 @@ impl Properties<'_, '_, '_, '_> {
         if !self.caller_has(name!("$groups")) {
             return None;
         }
-        let given = self.callers(name!("$groups"))?;
+        let given = self.callers_groups()?;
         let groups = given.part_of(self.source.utf8);
         if self.aside.noted_groups.is(project, groups.as_bytes()) {
             return None;
@@ -357,7 +381,7 @@ impl Properties<'_, '_, '_, '_> {
         if self.inputs.mapping.group_type_from == GroupTypeFrom::Traits {
             self.write_group_set_without_type();
         } else {
-            let traits = message.traits;
+            let traits = message.traits();
             let traits = traits.filter(|traits| !self.is_enriched() || is_set(*traits));
             self.copy(name!("$group_set"), traits, ValueOrigin::Fixed("traits"));
         }
@@ -366,7 +390,7 @@ impl Properties<'_, '_, '_, '_> {
     fn write_own_group_key(&mut self) {
         let settled = self.settled;
         if !self.is_enriched() {
-            let group_id = self.source.message.group_id;
+            let group_id = self.source.message.group_id();
             return self.copy(name!("$group_key"), group_id, ValueOrigin::Fixed("groupId"));
         }
         if settled.group_id.value().is_some() {
@@ -391,7 +415,7 @@ impl Properties<'_, '_, '_, '_> {
     }
 
     fn traits(&self) -> (MessagePart, &[u8]) {
-        let text = self.source.message.traits;
+        let text = self.source.message.traits();
         let text = text.map_or(&b"null"[..], |traits| traits.of(self.source.text));
         let mut part = MessagePart::default();
         let _ = part.scan_text(text, &mut Scratch::default());
@@ -399,7 +423,7 @@ impl Properties<'_, '_, '_, '_> {
     }
 
     fn write_group_set_without_type(&mut self) {
-        let traits = self.source.message.traits;
+        let traits = self.source.message.traits();
         let is_object = traits.is_some_and(|traits| traits.shape == Shape::Object);
         if !is_object {
             let traits = traits.filter(|traits| !self.is_enriched() || is_set(*traits));

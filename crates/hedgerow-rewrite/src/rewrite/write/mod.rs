@@ -69,12 +69,12 @@ pub(super) struct Written {
 }
 
 /// Appends the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`.
-pub(super) fn write_event(
-    (out, aside, known_date): (&mut Vec<u8>, WriteScratch<'_>, &KnownDate),
-    inputs: WriteInputs<'_>,
+pub(super) fn write_event<'b, 't>(
+    (out, mut aside, known_date): (&'b mut Vec<u8>, WriteScratch<'b>, &KnownDate),
+    inputs: &WriteInputs<'_>,
     plan: &EventPlan<'_>,
-    settled: &Settled<'_>,
-    source: MessageSource<'_>,
+    settled: &Settled<'t>,
+    source: &'t MessageSource<'t>,
     trace: Option<&mut Trace>,
 ) -> Written {
     let text = source.text;
@@ -107,7 +107,8 @@ pub(super) fn write_event(
     }
     let timestamp = out.at() - time;
     out.chunk(&PROPERTIES);
-    let mut properties = Properties::open((&mut out, aside), inputs, plan, settled, source, trace);
+    let mut properties =
+        Properties::open((&mut out, &mut aside), inputs, plan, settled, source, trace);
     let (from, to) = properties.write();
     let location = properties.location;
     let sixth_group_type = properties.sixth_group_type();
@@ -125,7 +126,16 @@ pub(super) fn write_event(
     }
 }
 
+#[inline(always)]
 fn write_piece(out: &mut EventWriter<'_>, piece: Piece<'_>, text: &[u8]) {
+    match piece {
+        Piece::Raw(value) => out.span(text, value.span),
+        _ => write_other_piece(out, piece, text),
+    }
+}
+
+#[inline(never)]
+fn write_other_piece(out: &mut EventWriter<'_>, piece: Piece<'_>, text: &[u8]) {
     match piece {
         Piece::Absent => {}
         Piece::Raw(value) => out.span(text, value.span),
@@ -189,11 +199,11 @@ struct ReplacedValues {
 /// The properties of one event while they are written.
 struct Properties<'o, 'b, 'p, 't> {
     out: &'o mut EventWriter<'b>,
-    aside: WriteScratch<'o>,
-    inputs: WriteInputs<'p>,
+    aside: &'o mut WriteScratch<'b>,
+    inputs: &'p WriteInputs<'p>,
     plan: &'p EventPlan<'p>,
     settled: &'p Settled<'t>,
-    source: MessageSource<'t>,
+    source: &'t MessageSource<'t>,
     trace: Option<&'o mut Trace>,
     noting: Noting,
     library: LibraryKind,
@@ -239,15 +249,8 @@ enum Prefixed {
 }
 
 impl Prefixed {
-    fn of(entries: &[Entry], text: &[u8]) -> Self {
-        let begins = |entry: &Entry| {
-            // The first letter alone decides for nearly every key.
-            matches!(text.get(entry.key.start()), Some(b'u' | b's')) && {
-                let key = text.get(entry.key.start()..).unwrap_or_default();
-                matches!(key.first_chunk(), Some(b"utm_" | b"segm"))
-            }
-        };
-        match entries.iter().any(begins) {
+    fn of(callers: &Names) -> Self {
+        match callers.intersects(&Names::PREFIXED) {
             true => Self::Some,
             false => Self::None,
         }
@@ -257,26 +260,17 @@ impl Prefixed {
 impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     #[inline(always)]
     fn open(
-        (out, aside): (&'o mut EventWriter<'b>, WriteScratch<'o>),
-        inputs: WriteInputs<'p>,
+        (out, aside): (&'o mut EventWriter<'b>, &'o mut WriteScratch<'b>),
+        inputs: &'p WriteInputs<'p>,
         plan: &'p EventPlan<'p>,
         settled: &'p Settled<'t>,
-        source: MessageSource<'t>,
+        source: &'t MessageSource<'t>,
         trace: Option<&'o mut Trace>,
     ) -> Self {
         let properties = &source.message.properties;
         let (entries, callers): (&[Entry], _) = match plan.kind.has_properties() {
             true => (&properties.entries, properties.names()),
             false => (&[], Names::default()),
-        };
-        let text = source.text;
-        let (moved_values, taken) = match callers.intersects(&MovedValues::NAMES) {
-            true => {
-                let moved = MovedValues::of(entries, text);
-                let taken = moved.properties();
-                (moved, taken)
-            }
-            false => (MovedValues::default(), Names::default()),
         };
         let noting = match inputs.recipient.properties.is_empty() && trace.is_none() {
             true => Noting::Nothing,
@@ -285,13 +279,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         let context = source.context;
         let library = LibraryKind::of(context, source.context_text);
         let mode = inputs.mapping.mode;
-        let group = VisitorGroup::of(
-            inputs.group_cookie,
-            (plan.kind, library, mode),
-            source,
-            entries,
-        );
-        Self {
+        let mut properties = Self {
             out,
             aside,
             inputs,
@@ -303,15 +291,15 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             library,
             entries,
             callers,
-            taken,
-            prefixed: Prefixed::of(entries, text),
+            taken: Names::default(),
+            prefixed: Prefixed::of(&callers),
             mapped: Mapped::default(),
-            moved: moved_values,
+            moved: MovedValues::default(),
             campaign_left: None,
             replaced: ReplacedValues::default(),
-            group,
+            group: None,
             looked_into: None,
-            changes_persons: plan.changes_persons(source),
+            changes_persons: plan.changes_persons(*source),
             constants: 0,
             caching: ContextWriting::No,
             // The connection's address is sent as `$ip` unless the caller has given another.
@@ -319,7 +307,20 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
                 (Some(_), false) => Location::Settled,
                 _ => Location::Open,
             },
+        };
+        if callers.intersects(&MovedValues::NAMES) {
+            properties.moved = MovedValues::of(entries, source.text);
+            properties.taken = properties.moved.properties();
         }
+        if VisitorGroup::is_possible(inputs.group_cookie, source) {
+            properties.group = VisitorGroup::of(
+                inputs.group_cookie,
+                (plan.kind, library, mode),
+                source,
+                entries,
+            );
+        }
+        properties
     }
 
     /// Writes all properties and returns where the value of `distinct_id` begins and ends. Each entry
@@ -353,11 +354,12 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
             write_piece(self.out, self.plan.distinct_id, self.source.text);
         }
         let behind = self.out.at();
-        self.key(
-            name!("$lib"),
-            ValueOrigin::Fixed("always Segment, as in PostHog's own destination"),
-        );
-        self.out.array(b"\"Segment\"}");
+        static LIB: Chunk = Chunk::of([b",\"$lib\":", b"\"Segment\"", b"}"]);
+        self.out.chunk(&LIB);
+        if self.noting == Noting::Keys {
+            let origin = ValueOrigin::Fixed("always Segment, as in PostHog's own destination");
+            self.note_key(b"", b"$lib", origin);
+        }
         self.out.put_over(start, b'{');
         (distinct_id, behind)
     }
@@ -366,8 +368,13 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     fn key(&mut self, key: Name, origin: ValueOrigin<'_>) {
         self.out.chunk(key.entry());
         if self.noting == Noting::Keys {
-            self.note_key(b"", key.text().as_bytes(), origin);
+            self.note_name(key, origin);
         }
+    }
+
+    #[inline(never)]
+    fn note_name(&mut self, key: Name, origin: ValueOrigin<'_>) {
+        self.note_key(b"", key.text().as_bytes(), origin);
     }
 
     /// Writes a key that is JSON text already.

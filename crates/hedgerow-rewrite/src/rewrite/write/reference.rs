@@ -270,7 +270,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             Kind::Track | Kind::Page => {}
             Kind::Screen => self.copy(
                 name!("$screen_name"),
-                message.name,
+                message.name(),
                 ValueOrigin::Fixed("name"),
             ),
             Kind::Identify => {

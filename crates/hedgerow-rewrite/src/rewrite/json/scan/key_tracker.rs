@@ -105,7 +105,10 @@ impl<'h> KeyTracker<'h> {
 
     #[inline(always)]
     fn note_named(&mut self, state: &mut ScanState, name: Name, hash: u32) -> Novelty {
-        if name == Name::OTHER {
+        if name.is_unknown() {
+            if name != Name::OTHER {
+                self.names.add(name);
+            }
             return state.hashes.note(&mut self.others, hash);
         }
         self.names.note(name)

@@ -147,7 +147,7 @@ impl Properties<'_, '_, '_, '_> {
     /// empty object as `[]`.
     pub(in crate::rewrite::write) fn write_set(&mut self) {
         let text = self.source.text;
-        let mut traits = self.source.message.traits;
+        let mut traits = self.source.message.traits();
         let lacking = traits.is_none_or(|traits| !usable::is_object(traits, text));
         if lacking && self.is_enriched() {
             if let Some(traits) = self.context_traits() {
@@ -186,7 +186,7 @@ impl Properties<'_, '_, '_, '_> {
             ValueOrigin::Fixed("messageId"),
         );
         if self.plan.unusable_time.is_none() {
-            let written = message.original_timestamp.or(message.timestamp);
+            let written = message.original_timestamp().or(message.timestamp());
             self.add_own(
                 name!("segment_original_timestamp"),
                 written,
@@ -195,7 +195,7 @@ impl Properties<'_, '_, '_, '_> {
         }
         self.add_own(
             name!("segment_sent_at"),
-            message.sent_at,
+            message.sent_at(),
             ValueOrigin::Fixed("sentAt"),
         );
     }

@@ -19,10 +19,10 @@ impl<'t> Properties<'_, '_, '_, 't> {
     pub(in crate::rewrite::write) fn write_name(&mut self) {
         let message = self.source.message;
         if self.is_enriched() && matches!(self.plan.kind, Kind::Page | Kind::Screen) {
-            self.add_own(name!("name"), message.name, ValueOrigin::Fixed("name"));
+            self.add_own(name!("name"), message.name(), ValueOrigin::Fixed("name"));
             self.add_own(
                 name!("category"),
-                message.category,
+                message.category(),
                 ValueOrigin::Fixed("category"),
             );
         }
