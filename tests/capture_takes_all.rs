@@ -26,15 +26,16 @@ const RECEIVED_AT: &str = "2026-11-23T12:00:01.500Z";
 /// The batch that a message becomes, and the number of its events.
 fn rewritten(mapping: Mapping, message: &Json) -> (Vec<u8>, usize) {
     let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
-    let mut rewrite = rewriter.begin(Arrival {
-        received_at: Timestamp::parse_rfc3339(RECEIVED_AT),
-        client_ip: Some("203.0.113.7".parse().unwrap()),
-        ..Arrival::new(Call::Batch)
-    });
-    rewrite.address_to(Arc::new(Recipient {
-        project: ProjectId::of(&ApiKey::new("phc_test").unwrap()),
-        ..Recipient::default()
-    }));
+    let mut rewrite = rewriter
+        .begin(Arrival {
+            received_at: Timestamp::parse_rfc3339(RECEIVED_AT),
+            client_ip: Some("203.0.113.7".parse().unwrap()),
+            ..Arrival::new(Call::Batch)
+        })
+        .address_to(Arc::new(Recipient {
+            project: ProjectId::of(&ApiKey::new("phc_test").unwrap()),
+            ..Recipient::default()
+        }));
     rewrite.push(message.to_string().as_bytes()).unwrap();
     rewrite.end();
     let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));

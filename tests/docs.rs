@@ -103,11 +103,13 @@ impl Watch for Seen {
 /// Rewrites a body with the arrival time of the documents.
 pub fn rewritten(body: &str, mapping: Mapping) -> Result<Seen, RewriteError> {
     let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
-    let mut rewrite = rewriter.begin(Arrival {
-        received_at: Timestamp::parse_rfc3339("2026-11-23T21:00:00Z"),
-        client_ip: Some([203, 0, 113, 7].into()),
-        ..Arrival::new(Call::Batch)
-    });
+    let mut rewrite = rewriter
+        .begin(Arrival {
+            received_at: Timestamp::parse_rfc3339("2026-11-23T21:00:00Z"),
+            client_ip: Some([203, 0, 113, 7].into()),
+            ..Arrival::new(Call::Batch)
+        })
+        .address_to(Arc::default());
     rewrite.push(body.as_bytes())?;
     rewrite.end();
     let envelope = Envelope::new(&ApiKey::new("phc_docs").unwrap());

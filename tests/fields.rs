@@ -13,7 +13,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use hedgerow::posthog::{ApiKey, Batch, Envelope, ProjectId};
-use hedgerow::rewrite::{Arrival, Bounds, Mapping, Recipient, Rewriter, Timestamp};
+use hedgerow::rewrite::{
+    Arrival, Bounds, Explanations, Mapping, MessageOutcome, Recipient, Rewriter, Timestamp, Watch,
+};
 use hedgerow::segment::{Call, Kind};
 use serde_json::{json, Value};
 
@@ -263,11 +265,24 @@ struct DocumentedEvent {
     origins: Value,
 }
 
+/// The origin of each property.
+#[derive(Default)]
+struct Origins(Value);
+
+impl Watch for Origins {
+    fn message(&mut self, _: usize, _: &[u8], _: MessageOutcome<'_>) {}
+
+    fn explained(&mut self, _: usize, explanation: &[u8]) {
+        self.0 = serde_json::from_slice(explanation).unwrap();
+    }
+}
+
 fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> DocumentedEvent {
     let mut message = bare(kind);
     let mut arrival = Arrival {
         // The minimal message has no time, so the clock's value is not compared.
         received_at: Timestamp::parse_rfc3339("2025-11-23T12:00:00.000Z"),
+        explanations: Explanations::On,
         ..Arrival::new(Call::One(kind))
     };
     match field {
@@ -295,16 +310,15 @@ fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> DocumentedEvent
         Some((_, UserAgent, value)) => arrival.user_agent = value.as_str().map(str::to_owned),
     }
     let rewriter = Arc::new(Rewriter::new(mapping.clone(), Bounds::default()));
-    let mut rewrite = rewriter.begin(arrival);
-    rewrite.address_to(Arc::new(Recipient {
+    let mut rewrite = rewriter.begin(arrival).address_to(Arc::new(Recipient {
         project: ProjectId::of(&ApiKey::new("phc_test").unwrap()),
         ..Recipient::default()
     }));
-    rewrite.explain();
     rewrite.push(message.to_string().as_bytes()).unwrap();
     rewrite.end();
     let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
-    rewrite.pull(&mut batch, usize::MAX, &mut ()).unwrap();
+    let mut origins = Origins::default();
+    rewrite.pull(&mut batch, usize::MAX, &mut origins).unwrap();
     let sent: Value = serde_json::from_slice(&batch.close()).unwrap();
     let Some(event) = sent["batch"].get(0) else {
         return DocumentedEvent::default();
@@ -320,7 +334,7 @@ fn said(mapping: &Mapping, kind: Kind, field: Option<&Field>) -> DocumentedEvent
     }
     DocumentedEvent {
         values,
-        origins: serde_json::from_str(&rewrite.explanation()).unwrap(),
+        origins: origins.0,
     }
 }
 

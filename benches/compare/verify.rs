@@ -189,15 +189,16 @@ pub fn rewritten(carries: Carries, call: Call, body: &[u8]) -> Vec<Value> {
     let api_key = ApiKey::new(API_KEY).unwrap();
     let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
     let now = chrono::Utc::now().timestamp_millis();
-    let mut rewrite = rewriter.begin(Arrival {
-        received_at: Some(Timestamp::from_millis(now)),
-        client_ip: Some(std::net::Ipv4Addr::LOCALHOST.into()),
-        ..Arrival::new(call)
-    });
-    rewrite.address_to(Arc::new(Recipient {
-        project: ProjectId::of(&api_key),
-        ..Recipient::default()
-    }));
+    let mut rewrite = rewriter
+        .begin(Arrival {
+            received_at: Some(Timestamp::from_millis(now)),
+            client_ip: Some(std::net::Ipv4Addr::LOCALHOST.into()),
+            ..Arrival::new(call)
+        })
+        .address_to(Arc::new(Recipient {
+            project: ProjectId::of(&api_key),
+            ..Recipient::default()
+        }));
     rewrite.push(body).unwrap();
     rewrite.end();
     let mut batch = Batch::open(&Envelope::new(&api_key));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hedgerow_rewrite::posthog::{ApiKey, Batch, Envelope, ProjectId};
 use hedgerow_rewrite::rewrite::enrich::edge_session::{EdgeSessions, SessionCookie};
 use hedgerow_rewrite::rewrite::{
-    Arrival, Bounds, Mapping, Pulled, Recipient, Rewriter, SessionKeeper, Timestamp,
+    Arrival, Bounds, Mapping, Pulled, Recipient, Rewrite, Rewriter, SessionKeeper, Timestamp,
 };
 use hedgerow_rewrite::segment::{Call, Kind};
 
@@ -179,24 +179,26 @@ impl Work {
         use hedgerow_rewrite::rewrite::enrich::edge_session::Transport;
         let mut rewrite = self.begin(case, 0);
         self.pull(&mut rewrite, case);
-        let cookie = rewrite.set_cookie(Transport::Plain)?;
+        let cookie = rewrite.finish().set_cookie(Transport::Plain)?;
         cookie.split(';').next().map(str::to_owned)
     }
 
-    fn begin(&self, case: &Case, round: u32) -> hedgerow_rewrite::rewrite::Rewrite {
-        let mut rewrite = self.rewriter.begin(Arrival {
-            received_at: Some(Timestamp::from_millis(RECEIVED_AT)),
-            client_ip: Some(std::net::Ipv4Addr::new(203, 0, 113, 7).into()),
-            cookies: self.cookies.clone(),
-            ..Arrival::new(case.call)
-        });
-        rewrite.address_to(Arc::clone(&self.recipient));
+    fn begin(&self, case: &Case, round: u32) -> Rewrite<'_> {
+        let mut rewrite = self
+            .rewriter
+            .begin(Arrival {
+                received_at: Some(Timestamp::from_millis(RECEIVED_AT)),
+                client_ip: Some(std::net::Ipv4Addr::new(203, 0, 113, 7).into()),
+                cookies: self.cookies.clone(),
+                ..Arrival::new(case.call)
+            })
+            .address_to(Arc::clone(&self.recipient));
         rewrite.push(case.body(round).as_bytes()).unwrap();
         rewrite.end();
         rewrite
     }
 
-    fn pull(&self, rewrite: &mut hedgerow_rewrite::rewrite::Rewrite, case: &Case) -> Vec<u8> {
+    fn pull(&self, rewrite: &mut Rewrite<'_>, case: &Case) -> Vec<u8> {
         let mut batch = Batch::open(&self.envelope);
         let mut pulled = Pulled::Paused;
         while pulled == Pulled::Paused {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hedgerow_rewrite::posthog::{ApiKey, Batch, Envelope};
 use hedgerow_rewrite::rewrite::{
     Arrival, Bounds, Flow, Mapping, MessageOutcome, Notice, Pulled, Rewrite, RewriteError,
-    Rewriter, Timestamp, Watch,
+    Rewriter, Timestamp, Watch, WrittenKey,
 };
 use hedgerow_rewrite::segment::{Call, Kind};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -126,7 +126,7 @@ fn rewriter(mode: Mode, window: usize) -> Arc<Rewriter> {
 
 fn run(mode: Mode, call: Call, window: usize, chunks: &[&[u8]]) -> Outcome {
     let rewriter = rewriter(mode, window);
-    let mut rewrite = rewriter.begin(Arrival {
+    let mut body = rewriter.begin(Arrival {
         received_at: Some(Timestamp::from_millis(1_795_500_000_000)),
         client_ip: Some([203, 0, 113, 7].into()),
         user_agent: Some("Mozilla/5.0".to_owned()),
@@ -138,6 +138,28 @@ fn run(mode: Mode, call: Call, window: usize, chunks: &[&[u8]]) -> Outcome {
     };
     let mut batch = Batch::open(&Envelope::new(&api_key));
     let mut fates = Fates::default();
+    let mut chunks = chunks.iter();
+    let mut rewrite = match mode {
+        Mode::Reference => body.address_to(Arc::default()),
+        // As a proxy does whose routes depend on the write key.
+        Mode::Enriched => loop {
+            match chunks.next() {
+                Some(chunk) => {
+                    let flow = body.push(chunk)?;
+                    if flow == Flow::Open && body.write_key()? != WrittenKey::NotYetKnown {
+                        break body.address_to(Arc::default());
+                    }
+                }
+                None => {
+                    body.end();
+                    let key = body.write_key()?;
+                    assert_ne!(key, WrittenKey::NotYetKnown, "the body has ended");
+                    break body.address_to(Arc::default());
+                }
+            }
+        },
+    };
+    pull(&mut rewrite, &mut batch, &mut fates)?;
     for chunk in chunks {
         if rewrite.push(chunk)? == Flow::Open {
             let pulled = pull(&mut rewrite, &mut batch, &mut fates)?;
@@ -145,14 +167,13 @@ fn run(mode: Mode, call: Call, window: usize, chunks: &[&[u8]]) -> Outcome {
         }
     }
     rewrite.end();
-    rewrite.write_key()?;
     let pulled = pull(&mut rewrite, &mut batch, &mut fates)?;
     assert_eq!(pulled, Pulled::Done, "the body has ended");
     Ok((batch.close(), fates.said))
 }
 
 fn pull(
-    rewrite: &mut Rewrite,
+    rewrite: &mut Rewrite<'_>,
     batch: &mut Batch,
     fates: &mut Fates,
 ) -> Result<Pulled, RewriteError> {

@@ -185,11 +185,13 @@ fn event(call: Call, body: &[u8], cookies: Option<&str>) -> Option<Value> {
     static REWRITER: OnceLock<Arc<Rewriter>> = OnceLock::new();
     let rewriter =
         REWRITER.get_or_init(|| Arc::new(Rewriter::new(Mapping::default(), Bounds::default())));
-    let mut rewrite = rewriter.begin(Arrival {
-        received_at: Some(Timestamp::from_millis(1_795_467_600_000)),
-        cookies: cookies.map(str::to_owned),
-        ..Arrival::new(call)
-    });
+    let mut rewrite = rewriter
+        .begin(Arrival {
+            received_at: Some(Timestamp::from_millis(1_795_467_600_000)),
+            cookies: cookies.map(str::to_owned),
+            ..Arrival::new(call)
+        })
+        .address_to(Arc::default());
     rewrite.push(body).ok()?;
     rewrite.end();
     let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_fuzz").ok()?));

@@ -14,8 +14,8 @@ use hedgerow::config::{Action, Config, Project};
 use hedgerow::posthog::{Batch, Envelope};
 use hedgerow::rewrite::privacy::Signal;
 use hedgerow::rewrite::{
-    Arrival, Bounds, MessageOutcome, Notice, Pulled, RewriteError, Rewriter, Signals, Timestamp,
-    Watch, WrittenKey,
+    Arrival, Bounds, Explanations, MessageOutcome, Notice, Pulled, RewriteError, Rewriter, Signals,
+    Timestamp, Watch, WrittenKey,
 };
 use hedgerow::segment::{Call, Kind, WriteKey, WriteKeys};
 
@@ -231,6 +231,7 @@ impl FileConversion<'_> {
                     before,
                     seen: 0,
                     event: Vec::new(),
+                    explanation: Vec::new(),
                     refused: 0,
                 };
                 let result = match text.place {
@@ -270,22 +271,23 @@ impl FileConversion<'_> {
     ) -> io::Result<Result<(), UnusableInput>> {
         let kind = self.options.kind;
         let call = kind.map_or(Call::Batch, Call::One);
-        let mut rewrite = self.rewriter.begin(Arrival {
+        let mut body = self.rewriter.begin(Arrival {
             received_at: self.options.received_at,
             client_ip: self.options.client_ip,
             signals: self.options.signals(),
             // Not random: the same input gives the same output.
             nonce: u128::from(number),
+            explanations: match self.options.explain {
+                true => Explanations::On,
+                false => Explanations::Off,
+            },
             ..Arrival::new(call)
         });
-        if self.options.explain {
-            rewrite.explain();
-        }
-        if let Err(error) = rewrite.push(text) {
+        if let Err(error) = body.push(text) {
             return Ok(Err(error.into()));
         }
-        rewrite.end();
-        let key = match rewrite.write_key() {
+        body.end();
+        let key = match body.write_key() {
             Ok(WrittenKey::Named(key)) => WriteKey::new(&key),
             Ok(WrittenKey::Missing | WrittenKey::NotYetKnown) => None,
             Err(error) => return Ok(Err(error.into())),
@@ -293,7 +295,7 @@ impl FileConversion<'_> {
         let Some(project) = self.projects.choose(key.as_ref()) else {
             return Ok(Err(UnusableInput::UnknownWriteKey));
         };
-        rewrite.address_to(Arc::new(project.recipient()));
+        let mut rewrite = body.address_to(Arc::new(project.recipient()));
         let envelope = Envelope::new(&project.api_key);
         loop {
             // With this limit, a batch is full after one event.
@@ -304,7 +306,8 @@ impl FileConversion<'_> {
                     event = event.strip_suffix(b"}").unwrap_or(event);
                     output.write_all(event)?;
                     event = b"}";
-                    write!(output, ",\"explain\":{}", rewrite.explanation())?;
+                    output.write_all(b",\"explain\":")?;
+                    output.write_all(&report.explanation)?;
                 }
                 output.write_all(event)?;
                 output.write_all(b"\n")?;
@@ -342,6 +345,8 @@ struct Report {
     seen: usize,
     /// The last event; empty after it has been written.
     event: Vec<u8>,
+    /// The origins of the last event's properties, with `--explain`.
+    explanation: Vec<u8>,
     refused: u64,
 }
 
@@ -367,6 +372,11 @@ impl Watch for Report {
                 );
             }
         }
+    }
+
+    fn explained(&mut self, _: usize, explanation: &[u8]) {
+        self.explanation.clear();
+        self.explanation.extend_from_slice(explanation);
     }
 
     fn notice(&mut self, notice: Notice<'_>) {

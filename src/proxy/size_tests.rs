@@ -43,5 +43,5 @@ async fn a_requests_future_stays_small() {
     let request = size_of_val(&intake.serve(&mut exchange, 4));
     println!("{delivery} bytes for a delivery, {request} in all");
     assert!(delivery < 3 << 10, "{delivery} bytes for a delivery");
-    assert!(request < 7 << 10, "{request} bytes in all");
+    assert!(request < 5_600, "{request} bytes in all");
 }

@@ -16,7 +16,8 @@ pub use rewrite::mapping::*;
 pub use rewrite::privacy::{ClickIds, Privacy, Pseudonym, Secret, ShortSecret, Signal, Treatment};
 pub use rewrite::rules::{Rule, RuleAction};
 pub use rewrite::{
-    Arrival, Bounds, Fault, Flow, MessageOutcome, Notice, Omission, Pulled, Recipient, Rewrite,
-    RewriteError, Rewriter, SessionKeeper, Signals, Timestamp, Watch, WrittenKey,
+    AnnouncedLength, Arrival, Body, Bounds, Ended, Explanations, Fault, Flow, MessageOutcome,
+    Notice, Omission, Pulled, Recipient, Rewrite, RewriteError, Rewriter, SessionKeeper, Signals,
+    Timestamp, Watch, WrittenKey,
 };
 pub use segment::{Call, Kind};

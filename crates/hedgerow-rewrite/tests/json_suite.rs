@@ -86,7 +86,9 @@ fn answer(text: &[u8]) -> Result<Value, &'static str> {
     let head = br#"{"event":"E","userId":"u","messageId":"m","properties":{"v":"#;
     let body = [&head[..], text, b"}}"].concat();
     let rewriter = Arc::new(Rewriter::new(Mapping::default(), Bounds::default()));
-    let mut rewrite = rewriter.begin(Arrival::new(Call::One(Kind::Track)));
+    let mut rewrite = rewriter
+        .begin(Arrival::new(Call::One(Kind::Track)))
+        .address_to(Arc::default());
     rewrite.push(&body).map_err(RewriteError::code)?;
     rewrite.end();
     let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));

@@ -51,10 +51,12 @@ fn batch(events: usize) -> (Bytes, Option<BatchOutline>) {
     };
     let messages: Vec<String> = (0..events).map(message).collect();
     let rewriter = Arc::new(Rewriter::new(Mapping::default(), Bounds::default()));
-    let mut rewrite = rewriter.begin(Arrival {
-        client_ip: Some("203.0.113.7".parse().unwrap()),
-        ..Arrival::new(Call::Batch)
-    });
+    let mut rewrite = rewriter
+        .begin(Arrival {
+            client_ip: Some("203.0.113.7".parse().unwrap()),
+            ..Arrival::new(Call::Batch)
+        })
+        .address_to(Arc::default());
     let body = format!("{{\"batch\":[{}]}}", messages.join(","));
     rewrite.push(body.as_bytes()).unwrap();
     rewrite.end();

@@ -8,7 +8,7 @@ use http::header::{self, HeaderMap};
 use crate::admin::{RequestKind, RequestOutcome};
 use crate::delivery::Received;
 use crate::rewrite::privacy::Treatment;
-use crate::rewrite::{Arrival, Timestamp};
+use crate::rewrite::{AnnouncedLength, Arrival, Timestamp};
 use crate::segment::{
     message_from_query, recognise, single_slashes, Answer, Call, Cors, Decoder, Kind, Recognised,
     Reply, RequestRefusal, WriteKey,
@@ -27,7 +27,7 @@ use crate::proxy::intake::upload::Upload;
 use crate::proxy::limits::rates::{RateDecision, RETRY_AFTER};
 use crate::proxy::long_lived_state::LongLivedState;
 use crate::proxy::random::random_bits;
-use crate::proxy::request::body::AnnouncedLength;
+use crate::proxy::request::body::announced_length;
 use crate::proxy::request::exchange::{ClientGone, Exchange};
 use crate::proxy::request::visitor::{self, Caller};
 use crate::proxy::routes::SegmentRoute;
@@ -37,10 +37,6 @@ use crate::proxy::sending::upload_error::UploadError;
 /// A chunk is inflated in slices of this many bytes. Gzip turns one byte into at most 1032, so
 /// this bounds how far a hostile slice can grow before the budget is checked again.
 const SLICE: usize = 4 * 1024;
-
-/// The most bytes that are allocated in advance for an announced body. A larger body's buffer grows
-/// as its bytes arrive.
-const EXPECTED: usize = 64 * 1024;
 
 /// Serves the requests of one Segment route.
 #[derive(Clone, Copy)]
@@ -259,7 +255,7 @@ impl<'s> Intake<'s> {
     ) -> RequestEnd {
         let limit = self.active.config.limits.body;
         let encoding = joined(&exchange.head().headers, &header::CONTENT_ENCODING);
-        let length = AnnouncedLength::of(&exchange.head().headers, encoding.as_deref());
+        let length = announced_length(&exchange.head().headers, encoding.as_deref());
         if length.sent().is_some_and(|length| length > limit) {
             return RequestEnd::refused(RequestRefusal::TooLarge);
         }
@@ -267,9 +263,7 @@ impl<'s> Intake<'s> {
             Ok(decoder) => decoder,
             Err(error) => return RequestEnd::stopped(UploadError::Encoding(error)),
         };
-        let arrived = self.received(caller);
-        let arrival = self.arrival(&exchange.head().headers, caller, call, arrived);
-        let mut upload = self.upload(arrival, length, arrived, keys);
+        let mut upload = self.upload(&exchange.head().headers, caller, (call, length), keys);
         let through = transfer(exchange, &mut decoder, &mut upload, copy.as_deref_mut());
         let outcome = through.await;
         upload.time();
@@ -300,17 +294,17 @@ impl<'s> Intake<'s> {
     /// otherwise the future that waits for the body would hold these values as well.
     fn upload(
         self,
-        arrival: Arrival,
-        length: AnnouncedLength,
-        arrived: Received,
+        headers: &HeaderMap,
+        caller: &Caller,
+        (call, length): (Call, AnnouncedLength),
         keys: RequestKeys<'s>,
     ) -> Upload<'s> {
-        let mut rewrite = self.active.rewriter.begin(arrival);
-        rewrite.expect(length.sent().unwrap_or_default().min(EXPECTED));
-        if let AnnouncedLength::OfBody(length) = length {
-            rewrite.announce(length);
-        }
-        Upload::new(self.active, keys, arrived, rewrite)
+        let arrived = self.received(caller);
+        let arrival = Arrival {
+            length,
+            ..self.arrival(headers, caller, call, arrived)
+        };
+        Upload::new(self.active, keys, arrived, arrival)
     }
 
     /// Delivers the message of a pixel. The answer is always the picture.
@@ -344,12 +338,7 @@ impl<'s> Intake<'s> {
             user_agent,
             ..self.arrival(headers, caller, Call::One(kind), arrived)
         };
-        let mut upload = Upload::new(
-            self.active,
-            keys,
-            arrived,
-            self.active.rewriter.begin(arrival),
-        );
+        let mut upload = Upload::new(self.active, keys, arrived, arrival);
         let mut outcome = upload.push(&message);
         if outcome.is_ok() {
             outcome = upload.finish().await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::RequestLimits;
-use crate::rewrite::{Rewrite, WrittenKey};
+use crate::rewrite::{Body, WrittenKey};
 use crate::segment::{KeyFrom, WriteKey, WriteKeys};
 
 use crate::proxy::intake::refusals::RoutedRequest;
@@ -52,7 +52,7 @@ impl<'a> RequestKeys<'a> {
     pub(crate) fn choose(
         &self,
         limits: &RequestLimits,
-        rewrite: &mut Rewrite,
+        body: &mut Body<'_>,
     ) -> Result<Option<KeyChoice<'a>>, UploadError> {
         let route = self.route;
         let of = |key: &Option<WriteKey>| key.as_ref().and_then(|key| route.target(Some(key)));
@@ -62,15 +62,17 @@ impl<'a> RequestKeys<'a> {
             limited || self.search == KeySearch::ForTheAccount || route.depends_on_key();
         let mut named = self.header.clone().filter(|_| found.is_some());
         if found.is_none() && wants_key {
-            let body = match rewrite.write_key()? {
+            let in_body = match body.write_key()? {
                 WrittenKey::NotYetKnown => return Ok(None),
                 WrittenKey::Named(key) => WriteKey::new(&key),
                 WrittenKey::Missing => None,
             };
             let query = || Some((of(&self.query)?, KeyFrom::Query));
-            found = of(&body).map(|sink| (sink, KeyFrom::Body)).or_else(query);
+            found = of(&in_body)
+                .map(|sink| (sink, KeyFrom::Body))
+                .or_else(query);
             named = match &found {
-                Some((_, KeyFrom::Body)) => body,
+                Some((_, KeyFrom::Body)) => in_body,
                 Some(_) => self.query.clone(),
                 None => None,
             };
@@ -86,12 +88,13 @@ impl<'a> RequestKeys<'a> {
     }
 
     /// Returns the write key of a request that stopped because of it: the route does not know the
-    /// key, or too many requests have it. `decided` is where the key that decided was found.
+    /// key, or too many requests have it. `decided` is where the key that decided was found. `body` is
+    /// the body, which has no recipient then.
     pub(crate) fn of_refusal(
         &self,
         stop: UploadError,
         decided: KeyFrom,
-        rewrite: &mut Rewrite,
+        body: Option<&mut Body<'_>>,
     ) -> Option<WriteKey> {
         let decided = match stop {
             UploadError::UnknownWriteKey if self.header.is_some() => KeyFrom::Header,
@@ -104,8 +107,8 @@ impl<'a> RequestKeys<'a> {
             KeyFrom::Query => return self.query.clone(),
             KeyFrom::Body | KeyFrom::Nowhere => {}
         }
-        match rewrite.write_key() {
-            Ok(WrittenKey::Named(key)) => WriteKey::new(&key),
+        match body.map(Body::write_key) {
+            Some(Ok(WrittenKey::Named(key))) => WriteKey::new(&key),
             _ => self.query.clone(),
         }
     }

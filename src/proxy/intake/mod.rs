@@ -7,5 +7,6 @@ pub(crate) mod long_work;
 pub(crate) mod refusals;
 mod request_end;
 pub(crate) mod upload;
-mod upload_target;
+mod upload_mode;
+mod upload_state;
 pub(crate) mod work_slice;

@@ -1,6 +1,5 @@
 //! Carries one body from Segment's bytes to batches at PostHog.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,13 +8,14 @@ use crate::admin::live::FinalOutcome;
 use crate::delivery::{Encoding, Received};
 use crate::posthog::{Batch, BATCH_LIMIT};
 use crate::rewrite::enrich::edge_session::Transport;
-use crate::rewrite::{Fault, Flow, Pulled, Rewrite};
+use crate::rewrite::{Arrival, Explanations, Fault, Flow, Pulled};
 use crate::segment::{KeyFrom, WriteKey};
 
 use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::intake::keys::RequestKeys;
 use crate::proxy::intake::long_work::{LongWorkPermit, LONG};
-use crate::proxy::intake::upload_target::{fresh, LeftParts, UploadMode, UploadTarget};
+use crate::proxy::intake::upload_mode::{LeftParts, UploadMode};
+use crate::proxy::intake::upload_state::{CompleteBatch, UploadState, UploadTarget};
 use crate::proxy::intake::work_slice::WorkSlice;
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::limits::rates::RateDecision;
@@ -44,12 +44,11 @@ pub(crate) struct Upload<'a> {
     keys: RequestKeys<'a>,
     /// When the request arrived, and the client's address as PostHog may see it.
     arrived: Received,
-    rewrite: Rewrite,
+    state: UploadState<'a>,
     watcher: Watcher<'a>,
     reservation: Reservation,
     flow: Flow,
     key: KeyFrom,
-    target: Option<UploadTarget<'a>>,
     /// Whether a part of the body has left as a batch of its own.
     parts: LeftParts,
     /// The time that the rewriting has taken so far.
@@ -62,17 +61,22 @@ impl<'a> Upload<'a> {
         active: &'a ActiveConfig,
         keys: RequestKeys<'a>,
         arrived: Received,
-        mut rewrite: Rewrite,
+        arrival: Arrival,
     ) -> Self {
         let long_lived = &active.long_lived;
         let live = active.admin.as_ref().and_then(|admin| admin.live());
-        if live.is_some_and(|live| live.is_watched()) {
-            rewrite.explain();
-        }
+        let explanations = match live.is_some_and(|live| live.is_watched()) {
+            true => Explanations::On,
+            false => Explanations::Off,
+        };
+        let body = active.rewriter.begin(Arrival {
+            explanations,
+            ..arrival
+        });
         Self {
             active,
             arrived,
-            rewrite,
+            state: UploadState::Unaddressed(body),
             watcher: Watcher {
                 counters: &long_lived.counters,
                 log_limit: &long_lived.log_limit,
@@ -90,7 +94,6 @@ impl<'a> Upload<'a> {
             reservation: long_lived.budget.reserve(),
             flow: Flow::Held,
             key: KeyFrom::Nowhere,
-            target: None,
             parts: LeftParts::None,
             rewriting: Duration::ZERO,
             slice: WorkSlice::default(),
@@ -104,7 +107,7 @@ impl<'a> Upload<'a> {
             while self.pull(usize::MAX)? == Pulled::Paused {}
         }
         // This copies the bytes, and is not worth a look at the clock.
-        self.flow = self.rewrite.push(piece)?;
+        self.flow = self.state.push(piece)?;
         self.account()
     }
 
@@ -122,11 +125,7 @@ impl<'a> Upload<'a> {
                 UploadMode::InBatches => KEEPABLE,
                 UploadMode::InPieces => PIECE,
             };
-            if let Some(target) = self
-                .target
-                .as_mut()
-                .filter(|target| target.batch.events() == 0)
-            {
+            if let Some(target) = self.state.target().filter(|target| !target.has_events()) {
                 // The body is longer than the window, so most likely it needs all of this room.
                 target.batch.expect(limit + EVENT);
             }
@@ -135,7 +134,10 @@ impl<'a> Upload<'a> {
             let is_first = matches!(leaving, UploadMode::InBatches)
                 && self.parts == LeftParts::None
                 && pulled == Pulled::Starved
-                && self.target.as_ref().is_some_and(UploadTarget::has_events);
+                && self
+                    .state
+                    .target()
+                    .is_some_and(|target| target.has_events());
             if pulled != Pulled::Full && !is_first {
                 break;
             }
@@ -153,7 +155,8 @@ impl<'a> Upload<'a> {
     /// nor split, so with a spool, and for some time after a refusal, only whole batches leave.
     fn upload_mode(&mut self) -> Result<UploadMode, UploadError> {
         let cautions = &self.active.long_lived.cautions;
-        let Some(target) = self.target()? else {
+        self.address()?;
+        let Some(target) = self.state.target() else {
             return Ok(UploadMode::NotYet);
         };
         let ProjectSink {
@@ -169,40 +172,39 @@ impl<'a> Upload<'a> {
 
     /// Ends the body and waits until PostHog has all of it.
     pub(crate) async fn finish(&mut self) -> Result<(), UploadError> {
-        self.rewrite.end();
+        self.state.end();
         loop {
-            let streaming = self
-                .target
-                .as_ref()
-                .is_some_and(|target| target.outgoing.is_some());
+            let target = self.state.target();
+            let streaming = target.is_some_and(|target| target.outgoing.is_some());
             let limit = if streaming { PIECE } else { BATCH_LIMIT };
             let pulled = match streaming {
                 true => self.pull_with_yields(limit).await?,
                 false => self.pull_long(limit).await?,
             };
+            if matches!(pulled, Pulled::Starved | Pulled::Done) {
+                break;
+            }
             self.account()?;
             match pulled {
                 Pulled::Full if streaming => Box::pin(self.write_piece()).await?,
                 Pulled::Full => Box::pin(self.close_batch()).await?,
-                Pulled::Paused => {}
-                Pulled::Starved | Pulled::Done => break,
+                Pulled::Paused | Pulled::Starved | Pulled::Done => {}
             }
         }
-        match self.target.take() {
-            Some(target) => self.send(target.sink, target.outgoing, target.batch).await,
-            None => Ok(()),
-        }
+        let Some(last) = self.state.end_pulling() else {
+            return Ok(());
+        };
+        // The body holds no memory any more.
+        self.reservation.resize(last.batch.held())?;
+        self.send(last).await
     }
 
     /// Aborts a batch that is being sent, because of this error, so that PostHog stores nothing of
     /// it.
     pub(crate) async fn abort(&mut self, stop: UploadError) {
         self.watcher.settle(&stop.outcome());
-        let outgoing = self
-            .target
-            .as_mut()
-            .and_then(|target| target.outgoing.take());
-        if let Some(outgoing) = outgoing {
+        let target = self.state.target();
+        if let Some(outgoing) = target.and_then(|target| target.outgoing.take()) {
             outgoing.abort().await;
         }
     }
@@ -210,7 +212,7 @@ impl<'a> Upload<'a> {
     /// Returns the value of the `Set-Cookie` header that continues the visitor's session, if it has
     /// one.
     pub(crate) fn set_cookie(&self, transport: Transport) -> Option<String> {
-        self.rewrite.set_cookie(transport)
+        self.state.set_cookie(transport)
     }
 
     /// Records how long the rewriting of this body took, once it has ended.
@@ -229,7 +231,8 @@ impl<'a> Upload<'a> {
 
     /// Returns the write key that the request came with, if the request stopped because of it.
     pub(crate) fn key_of_refusal(&mut self, stop: UploadError) -> Option<WriteKey> {
-        self.keys.of_refusal(stop, self.key, &mut self.rewrite)
+        let body = self.state.unaddressed();
+        self.keys.of_refusal(stop, self.key, body)
     }
 
     /// Whether the only message of the request was refused for its size.
@@ -238,8 +241,9 @@ impl<'a> Upload<'a> {
     }
 
     fn account(&mut self) -> Result<(), UploadError> {
-        let batch = self.target.as_ref().map_or(0, |target| target.batch.held());
-        self.reservation.resize(self.rewrite.held() + batch)?;
+        let target = self.state.target();
+        let batch = target.map_or(0, |target| target.batch.held());
+        self.reservation.resize(self.state.held() + batch)?;
         Ok(())
     }
 
@@ -262,7 +266,7 @@ impl<'a> Upload<'a> {
     /// milliseconds, which no step interrupts. A body that streams is rewritten piece by piece, and
     /// stays on its thread with that thread's memory.
     async fn pull_long(&mut self, limit: usize) -> Result<Pulled, UploadError> {
-        let permit = (self.rewrite.held() > LONG)
+        let permit = (self.state.held() > LONG)
             .then(LongWorkPermit::take)
             .flatten();
         match permit {
@@ -277,14 +281,12 @@ impl<'a> Upload<'a> {
     }
 
     fn pull(&mut self, limit: usize) -> Result<Pulled, UploadError> {
-        if self.target()?.is_none() {
-            return Ok(Pulled::Starved);
-        }
-        let Some(target) = &mut self.target else {
+        self.address()?;
+        let Some(target) = self.state.target() else {
             return Ok(Pulled::Starved);
         };
         let began = Instant::now();
-        let pulled = self
+        let pulled = target
             .rewrite
             .pull(&mut target.batch, limit, &mut self.watcher);
         let time = began.elapsed();
@@ -293,44 +295,28 @@ impl<'a> Upload<'a> {
         Ok(pulled?)
     }
 
-    /// Returns where the events go; `None` while the key that decides may still arrive.
-    fn target(&mut self) -> Result<Option<&mut UploadTarget<'a>>, UploadError> {
-        if self.target.is_none() {
-            let Some(sink) = self.choose()? else {
-                return Ok(None);
+    /// Decides where the events go, unless it is decided or the key that decides may still arrive.
+    fn address(&mut self) -> Result<(), UploadError> {
+        if let Some(body) = self.state.unaddressed() {
+            let config = &self.active.config;
+            let Some(chosen) = self.keys.choose(&config.limits, body)? else {
+                return Ok(());
             };
-            let destination = &sink.destination;
-            self.watcher.project = &destination.project().name;
-            self.rewrite.address_to(Arc::clone(destination.recipient()));
-            self.target = Some(UploadTarget {
-                batch: fresh(sink),
-                sink,
-                outgoing: None,
-            });
-        }
-        Ok(self.target.as_mut())
-    }
-
-    /// Returns where the events go by the request's keys; `None` while the key that decides may
-    /// still arrive.
-    fn choose(&mut self) -> Result<Option<&'a ProjectSink>, UploadError> {
-        let config = &self.active.config;
-        let Some(chosen) = self.keys.choose(&config.limits, &mut self.rewrite)? else {
-            return Ok(None);
-        };
-        self.key = chosen.key;
-        let rates = &self.active.long_lived.rates;
-        match chosen.limited {
-            Some(key) if rates.of_key(config, &key) == RateDecision::TooFast => {
-                Err(UploadError::KeyRate)
+            self.key = chosen.key;
+            let rates = &self.active.long_lived.rates;
+            let too_fast = |key| rates.of_key(config, &key) == RateDecision::TooFast;
+            if chosen.limited.is_some_and(too_fast) {
+                return Err(UploadError::KeyRate);
             }
-            _ => Ok(Some(chosen.sink)),
+            self.watcher.project = &chosen.sink.destination.project().name;
+            self.state.address_to(chosen.sink);
         }
+        Ok(())
     }
 
     /// Sends the events of the batch over a request that stays open until the batch is large.
     async fn write_piece(&mut self) -> Result<(), UploadError> {
-        let Some(target) = &mut self.target else {
+        let Some(target) = self.state.target() else {
             return Ok(());
         };
         let destination = &*target.sink.destination;
@@ -340,7 +326,7 @@ impl<'a> Upload<'a> {
                 // A streamed batch is not joined with those of other requests.
                 target.batch.take_facts();
                 let opened = Outgoing::open(destination, self.arrived.from).await;
-                none.insert(opened.map_err(UploadError::Verdict)?)
+                none.insert(Box::new(opened.map_err(UploadError::Verdict)?))
             }
         };
         if let Err(verdict) = outgoing.write(target.batch.take()).await {
@@ -355,7 +341,7 @@ impl<'a> Upload<'a> {
     /// Waits for PostHog's refusal of a batch that streams, while the client sends nothing. Waits
     /// forever if nothing has left. Dropping this future loses nothing.
     pub(super) async fn refused(&mut self) -> UploadError {
-        let Some(target) = &mut self.target else {
+        let Some(target) = self.state.target() else {
             return std::future::pending().await;
         };
         let Some(outgoing) = &mut target.outgoing else {
@@ -369,21 +355,19 @@ impl<'a> Upload<'a> {
 
     /// Ends the batch, waits until its events are safe, and begins another one.
     async fn close_batch(&mut self) -> Result<(), UploadError> {
-        let Some(target) = &mut self.target else {
-            return Ok(());
-        };
-        let batch = std::mem::replace(&mut target.batch, fresh(target.sink));
-        let (sink, outgoing) = (target.sink, target.outgoing.take());
-        self.send(sink, outgoing, batch).await
+        match self.state.target().map(UploadTarget::next_batch) {
+            Some(complete) => self.send(complete).await,
+            None => Ok(()),
+        }
     }
 
     /// Sends a batch and waits until its events are safe; an empty one is not sent.
-    async fn send(
-        &mut self,
-        sink: &'a ProjectSink,
-        outgoing: Option<Outgoing<'a>>,
-        mut batch: Batch,
-    ) -> Result<(), UploadError> {
+    async fn send(&mut self, complete: CompleteBatch<'a>) -> Result<(), UploadError> {
+        let CompleteBatch {
+            sink,
+            mut batch,
+            outgoing,
+        } = complete;
         if let Some(outgoing) = outgoing {
             // Boxed: few bodies stream.
             return Box::pin(self.end(sink, outgoing, batch)).await;
@@ -447,7 +431,7 @@ impl<'a> Upload<'a> {
     async fn end(
         &mut self,
         sink: &ProjectSink,
-        outgoing: Outgoing<'_>,
+        outgoing: Box<Outgoing<'_>>,
         batch: Batch,
     ) -> Result<(), UploadError> {
         let (destination, long_lived) = (&sink.destination, &self.active.long_lived);
@@ -472,7 +456,7 @@ impl<'a> Upload<'a> {
 
     fn settled(&mut self, accepted_by: AcceptedBy) {
         self.watcher.settle(outcome_of(accepted_by));
-        self.rewrite.confirm();
+        self.state.confirm();
     }
 }
 

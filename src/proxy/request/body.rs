@@ -9,6 +9,7 @@ use pingora::{Error, ErrorType};
 use tokio::time::{timeout_at, Instant};
 
 use crate::config::RequestLimits;
+use crate::rewrite::AnnouncedLength;
 
 use crate::proxy::limits::body_rate::BodyRateMeter;
 
@@ -40,35 +41,15 @@ pub(crate) enum BodyInterruption {
     Slow,
 }
 
-/// The length that a client announces for its body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AnnouncedLength {
-    /// The client announces no length.
-    Unknown,
-    /// The length of the body itself.
-    OfBody(usize),
-    /// The length of the encoded (for example, compressed) body.
-    OfCoding(usize),
-}
-
-impl AnnouncedLength {
-    /// Returns the length that these headers announce. `coding` is the content coding that they name.
-    pub(crate) fn of(headers: &HeaderMap, coding: Option<&str>) -> Self {
-        let value = headers.get(header::CONTENT_LENGTH);
-        let length = value.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        match (length, coding) {
-            (None, _) => Self::Unknown,
-            (Some(length), None) => Self::OfBody(length),
-            (Some(length), Some(_)) => Self::OfCoding(length),
-        }
-    }
-
-    /// Returns the number of bytes that the client will send, if it is known.
-    pub(crate) fn sent(self) -> Option<usize> {
-        match self {
-            Self::Unknown => None,
-            Self::OfBody(length) | Self::OfCoding(length) => Some(length),
-        }
+/// Returns the length that these headers announce for the body. `coding` is the content coding that they
+/// name.
+pub(crate) fn announced_length(headers: &HeaderMap, coding: Option<&str>) -> AnnouncedLength {
+    let value = headers.get(header::CONTENT_LENGTH);
+    let length = value.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    match (length, coding) {
+        (None, _) => AnnouncedLength::Unknown,
+        (Some(length), None) => AnnouncedLength::OfBody(length),
+        (Some(length), Some(_)) => AnnouncedLength::OfCoding(length),
     }
 }
 

@@ -50,8 +50,11 @@ pub fn ordinary_batch(count: usize) -> String {
     )
 }
 
-fn rewriter(mapping: Mapping) -> Arc<Rewriter> {
-    Arc::new(Rewriter::new(mapping, Bounds::default()).remembering())
+/// A rewriter that lives as long as the process, because the steps of a case are owned by their caller.
+fn rewriter(mapping: Mapping) -> &'static Rewriter {
+    Box::leak(Box::new(
+        Rewriter::new(mapping, Bounds::default()).remembering(),
+    ))
 }
 
 fn arrival(call: Call, cookies: Option<&str>) -> Arrival {
@@ -65,16 +68,15 @@ fn arrival(call: Call, cookies: Option<&str>) -> Arrival {
 
 /// A rewriting and its output.
 struct Conversion {
-    rewrite: Rewrite,
+    rewrite: Rewrite<'static>,
     batch: Batch,
     envelope: Envelope,
 }
 
 impl Conversion {
-    fn new(rewriter: &Arc<Rewriter>, arrival: Arrival) -> Self {
+    fn new(rewriter: &'static Rewriter, arrival: Arrival) -> Self {
         let envelope = Envelope::new(&ApiKey::new("phc_worst").unwrap());
-        let mut rewrite = rewriter.begin(arrival);
-        rewrite.address_to(Arc::new(Recipient {
+        let rewrite = rewriter.begin(arrival).address_to(Arc::new(Recipient {
             project: ProjectId::of(&ApiKey::new("phc_worst").unwrap()),
             ..Recipient::default()
         }));
@@ -107,11 +109,11 @@ pub fn single(requests: usize) -> Case {
         name: "ordinary messages, one a request".to_owned(),
         bytes: requests * text.len(),
         begin: Box::new(move || {
-            let (text, rewriter) = (text.clone(), Arc::clone(&rewriter));
+            let text = text.clone();
             let mut left = requests;
             Box::new(move || {
                 let arrival = arrival(Call::Batch, None);
-                let mut conversion = Conversion::new(&rewriter, arrival);
+                let mut conversion = Conversion::new(rewriter, arrival);
                 let mut run = || {
                     conversion.rewrite.push(text.as_bytes())?;
                     conversion.rewrite.end();
@@ -143,7 +145,7 @@ pub fn with(
         bytes: text.len() + cookies.as_ref().map_or(0, String::len),
         begin: Box::new(move || {
             let text = Arc::clone(&text);
-            let mut conversion = Conversion::new(&rewriter, arrival(call, cookies.as_deref()));
+            let mut conversion = Conversion::new(rewriter, arrival(call, cookies.as_deref()));
             let (mut at, mut pulling) = (0, false);
             Box::new(move || {
                 let mut step = || {
@@ -222,13 +224,12 @@ pub fn pixel(name: &str, query: String) -> Case {
         bytes: query.len(),
         begin: Box::new(move || {
             let query = query.clone();
-            let rewriter = Arc::clone(&rewriter);
             Box::new(move || {
                 let Some(message) = message_from_query(&query) else {
                     return Work::Ended("no message".to_owned());
                 };
                 let arrival = arrival(Call::One(Kind::Track), None);
-                let mut conversion = Conversion::new(&rewriter, arrival);
+                let mut conversion = Conversion::new(rewriter, arrival);
                 let mut run = || {
                     conversion.rewrite.push(&message)?;
                     conversion.rewrite.end();

@@ -27,11 +27,46 @@ impl Default for Bounds {
     }
 }
 
-/// The facts about a request besides its body.
+/// The length that a sender announces for its body, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AnnouncedLength {
+    /// The sender announces no length.
+    #[default]
+    Unknown,
+    /// The length of the body itself. A body that fits into the [window](Bounds::window) is then held to
+    /// its end.
+    OfBody(usize),
+    /// The length of the encoded (for example, compressed) body.
+    OfCoding(usize),
+}
+
+impl AnnouncedLength {
+    /// Returns the number of bytes that the sender will send, if it is known.
+    pub fn sent(self) -> Option<usize> {
+        match self {
+            Self::Unknown => None,
+            Self::OfBody(length) | Self::OfCoding(length) => Some(length),
+        }
+    }
+}
+
+/// Whether the origin of each property is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Explanations {
+    /// It is not.
+    #[default]
+    Off,
+    /// It is passed to [`Watch::explained`](super::Watch::explained).
+    On,
+}
+
+/// What is known about a request before the first byte of its body.
 #[derive(Debug, Clone)]
 pub struct Arrival {
     /// The call that the path names.
     pub call: Call,
+    /// The length that the body will have.
+    pub length: AnnouncedLength,
     /// The time at which the request arrived. Without it no event's time is corrected.
     pub received_at: Option<Timestamp>,
     /// The client's address, for browser and mobile libraries that do not know their own.
@@ -44,6 +79,8 @@ pub struct Arrival {
     pub signals: Signals,
     /// Random bits, for messages that have neither their own id nor their own time.
     pub nonce: u128,
+    /// Whether the origin of each property is reported.
+    pub explanations: Explanations,
 }
 
 impl Arrival {
@@ -51,12 +88,14 @@ impl Arrival {
     pub fn new(call: Call) -> Self {
         Self {
             call,
+            length: AnnouncedLength::Unknown,
             received_at: None,
             client_ip: None,
             user_agent: None,
             cookies: None,
             signals: Signals::default(),
             nonce: 0,
+            explanations: Explanations::Off,
         }
     }
 }

@@ -20,7 +20,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::arrival::Bounds;
+use super::arrival::{AnnouncedLength, Bounds};
 use super::json::{Ended, Skim, Skimmed};
 use super::outcome::RewriteError;
 use crate::segment::Call;
@@ -84,27 +84,53 @@ impl SplitBody {
         }
     }
 
-    /// Uses `buffer` as the memory of the body.
-    pub(super) fn in_memory(self, mut buffer: Vec<u8>) -> Self {
-        buffer.clear();
-        Self {
-            touched: buffer.capacity(),
-            buffer,
-            ..self
+    /// Begins a body in the memory of the one before, which has been [cleared](Self::clear).
+    #[inline]
+    pub(super) fn begin(&mut self, call: Call, length: AnnouncedLength) {
+        /// The most bytes that are reserved for an announced length: a client may announce bytes that it
+        /// never sends.
+        const RESERVED: usize = 64 * 1024;
+        let window = self.bounds.window;
+        (self.state, self.envelope) = match call {
+            Call::One(_) => (BodyState::Single, EnvelopeGuess::Possible),
+            Call::Batch => (BodyState::Open, EnvelopeGuess::Expected),
+        };
+        self.held_up_to = match length {
+            AnnouncedLength::OfBody(length) if length <= window => window,
+            _ => window - window / 8,
+        };
+        let reserved = length.sent().unwrap_or_default().min(RESERVED);
+        self.buffer.reserve_exact(reserved);
+        self.touched = self.buffer.capacity();
+        self.at = 0;
+        self.key = EnvelopeKey::Other;
+        self.skim = Skim::default();
+        self.guess = Guess::Open;
+        self.item = Item::Scanned;
+        self.ended = Ended::No;
+        self.streaming = Streaming::No;
+        self.batch = None;
+        self.oversized = false;
+        self.late_sent_at = false;
+    }
+
+    /// Forgets the body. Memory that is too large to keep for the next body is freed.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        /// In bytes. Most bodies have one message.
+        const LARGEST: usize = 16 * 1024;
+        match self.buffer.capacity() {
+            ..=LARGEST => self.buffer.clear(),
+            _ => self.buffer = Vec::new(),
+        }
+        if !self.heading.is_empty() {
+            self.heading = Heading::default();
         }
     }
 
-    /// Takes out the memory of a body that has ended. Memory that is too large to keep for the next
-    /// body is freed.
-    pub(super) fn take_memory(&mut self) -> Vec<u8> {
-        /// In bytes. Most bodies have one message.
-        const LARGEST: usize = 16 * 1024;
-        let memory = std::mem::take(&mut self.buffer);
-        self.touched = 0;
-        match memory.capacity() {
-            ..=LARGEST => memory,
-            _ => Vec::new(),
-        }
+    /// The size of the memory for the body, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity()
     }
 
     /// Creates a body whose `batch` is always followed to its end, without a guess.
@@ -113,18 +139,6 @@ impl SplitBody {
             guess: Guess::Forbidden,
             ..Self::new(call, bounds)
         }
-    }
-
-    /// Sets the length of the body. Call it before the first [`push`](Self::push).
-    pub(super) fn is_of(&mut self, length: usize) {
-        if length <= self.bounds.window {
-            self.held_up_to = self.bounds.window;
-        }
-    }
-
-    /// Reserves room for this many more bytes, so that the buffer does not have to grow step by step.
-    pub(super) fn expect(&mut self, bytes: usize) {
-        self.buffer.reserve_exact(bytes);
     }
 
     /// Appends bytes of the body.
@@ -271,10 +285,16 @@ impl SplitBody {
 
     /// Follows the rest of `batch` to check that the guess of its end was right. Returns
     /// [`NextPart::Misjudged`] if it was wrong: the messages that were returned must be discarded.
+    #[inline]
     pub(super) fn settle(&mut self) -> Option<NextPart> {
-        let (Guess::Made(end) | Guess::Relied(end)) = self.guess else {
-            return None;
-        };
+        match self.guess {
+            Guess::Made(end) | Guess::Relied(end) => self.settle_at(end),
+            Guess::Open | Guess::Right | Guess::Forbidden => None,
+        }
+    }
+
+    #[inline(never)]
+    fn settle_at(&mut self, end: usize) -> Option<NextPart> {
         let rest = self.buffer.get(self.at..).unwrap_or_default();
         let found = Skim::inside_of_one().follow(rest, Ended::Yes);
         if found == Skimmed::End((end + 1).saturating_sub(self.at)) {
@@ -296,11 +316,33 @@ impl SplitBody {
         self.batch = None;
     }
 
+    /// Returns the next message of a held batch if it is an object that directly follows the comma, as nearly
+    /// every message does.
+    #[inline]
+    fn adjacent_item(&mut self) -> Option<NextPart> {
+        let batch = self.batch.as_ref()?;
+        let next = self.buffer.get(self.at..)?.first_chunk();
+        if self.streaming == Streaming::Yes || next != Some(b",{") {
+            return None;
+        }
+        self.at += 1;
+        self.state = BodyState::Item;
+        Some(NextPart::MessageWithin(self.at..batch.end))
+    }
+
     /// Returns the next part. If it needs more bytes, the caller can call this again after a push.
     #[inline]
     pub(super) fn next(&mut self) -> Result<NextPart, RewriteError> {
-        if self.state == BodyState::Done {
-            return Ok(NextPart::Done);
+        match (self.state, self.ended) {
+            (BodyState::Done, _) => return Ok(NextPart::Done),
+            // Most bodies are one message. Such a body makes no guess.
+            (BodyState::Single, Ended::Yes) => return self.single(),
+            (BodyState::ItemCommaOrEnd, _) => {
+                if let Some(next) = self.adjacent_item() {
+                    return Ok(next);
+                }
+            }
+            _ => {}
         }
         let next = self.advance();
         match (self.guess, &next) {

@@ -3,8 +3,8 @@
 mod client_contexts;
 mod conversion;
 mod event;
+mod request_state;
 mod shared;
-mod spare_buffers;
 
 use std::sync::Arc;
 
@@ -27,8 +27,8 @@ pub(super) use client_contexts::{ClientContext, ClientContexts, ClientSlot};
 pub(super) use conversion::Conversion;
 use event::{event, EventBuffers};
 pub(super) use event::{Grouping, RequestContext};
+pub(super) use request_state::RequestState;
 pub(super) use shared::BatchDefaults;
-pub(super) use spare_buffers::SpareBuffers;
 
 /// The memory that is reused from message to message.
 #[derive(Debug, Default)]
@@ -54,16 +54,6 @@ pub(super) struct Converter {
     known_date: KnownDate,
     /// The copy of an event from which values had to be removed.
     scrubbed: Vec<u8>,
-    /// The memory for the next body, while no body is held.
-    pub(super) body: Vec<u8>,
-}
-
-/// The end of a message, and the result of its conversion.
-pub(super) struct Converted {
-    /// The length of the message in the given text, in bytes.
-    pub(super) length: usize,
-    /// The reason why no event was written; `None` if one was.
-    pub(super) verdict: Option<NoEvent>,
 }
 
 /// Whether a text may continue after its first message.
@@ -80,18 +70,17 @@ pub(super) enum TextEnd {
 /// The result of the scan of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScanResult {
-    length: usize,
+    /// The length of the message in the scanned text, in bytes.
+    pub(super) length: usize,
     scanned: Scanned,
 }
 
 impl Converter {
     /// The memory that the converter holds, in bytes.
-    #[inline(always)]
-    fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         let texts =
             self.repaired.capacity() + self.merged_text.capacity() + self.scrubbed.capacity();
         texts
-            + self.body.capacity()
             + self.repair_buffers.held()
             + self.context_cache.held()
             + self.idle.as_ref().map_or(0, ClientContext::held)
@@ -128,7 +117,7 @@ impl Converter {
         self.context_cache.forget_batch();
         let mut ended = self.idle.take().unwrap_or_default();
         self.exchange(&mut ended);
-        Some(ended)
+        ended.fits().then_some(ended)
     }
 
     fn exchange(&mut self, other: &mut ClientContext) {
@@ -145,25 +134,37 @@ impl Converter {
         self.context_cache.forget();
     }
 
-    /// Converts the message at the start of `text`, and appends its event to `out`. If there is no event,
-    /// `out` may end with a part of one.
+    /// Scans the message at the start of `text`, unless it has just been scanned.
+    #[inline]
+    pub(super) fn scanned(
+        &mut self,
+        text: &[u8],
+        extent: TextEnd,
+    ) -> Result<ScanResult, RewriteError> {
+        match extent {
+            TextEnd::Scanned(seen) => Ok(seen),
+            _ => {
+                let (length, scanned) = self.scan(text, extent)?;
+                Ok(ScanResult { length, scanned })
+            }
+        }
+    }
+
+    /// Converts a message that has just been scanned, and appends its event to `out`. `behind` is the number
+    /// of bytes of other messages that follow. Returns the reason if there is no event; `out` may then end
+    /// with a part of one.
     #[inline(always)]
     pub(super) fn convert(
         &mut self,
         request: &mut RequestContext<'_>,
-        (text, extent, index): (&[u8], TextEnd, usize),
+        (text, seen): (&[u8], ScanResult),
+        (index, behind): (usize, usize),
         out: &mut Vec<u8>,
-    ) -> Result<Converted, RewriteError> {
+    ) -> Result<Option<NoEvent>, RewriteError> {
         let (conversion, shared) = (request.conversion, request.shared);
-        let (length, scanned) = match extent {
-            TextEnd::Scanned(seen) => (seen.length, seen.scanned),
-            _ => self.scan(text, extent)?,
-        };
-        let behind = text.len().saturating_sub(length);
-        let text = text.get(..length).unwrap_or_default();
-        let clean = match scanned {
-            Scanned::NotAnObject => return Ok(refused(length, Fault::NotAnObject)),
-            Scanned::TooDeep => return Ok(refused(length, Fault::TooDeep)),
+        let clean = match seen.scanned {
+            Scanned::NotAnObject => return Ok(Some(Fault::NotAnObject.into())),
+            Scanned::TooDeep => return Ok(Some(Fault::TooDeep.into())),
             Scanned::Clean => from_utf8(text).ok(),
             Scanned::Unclean => None,
         };
@@ -176,13 +177,13 @@ impl Converter {
                 // The parts that the context has kept may not be UTF-8.
                 self.message.context.forget();
                 if text.len() > conversion.bounds.event.saturating_mul(2) {
-                    return Ok(refused(length, Fault::TooLarge));
+                    return Ok(Some(Fault::TooLarge.into()));
                 }
                 self.repaired.clear();
                 let lossy = String::from_utf8_lossy(text);
                 match repair(&lossy, &mut self.repaired, &mut self.repair_buffers) {
                     Ok(()) => {}
-                    Err(Malformed::TooDeep) => return Ok(refused(length, Fault::TooDeep)),
+                    Err(Malformed::TooDeep) => return Ok(Some(Fault::TooDeep.into())),
                     Err(Malformed::Syntax) => return Err(RewriteError::InvalidJson),
                 }
                 self.message.scan(&self.repaired, &mut self.scratch)?;
@@ -196,10 +197,7 @@ impl Converter {
                 shared.map(|shared| (&shared.integrations, &*shared.integrations_text)),
             )
         {
-            return Ok(Converted {
-                length,
-                verdict: Some(Omission::Integrations.into()),
-            });
+            return Ok(Some(Omission::Integrations.into()));
         }
         let own = match self.message.context.value {
             Some(_) => &self.message.context,
@@ -257,8 +255,7 @@ impl Converter {
             scratch: &mut self.scratch,
             noted_groups: &mut self.noted_groups,
         };
-        let verdict = event(request, source, index, out, memory).err();
-        Ok(Converted { length, verdict })
+        Ok(event(request, source, index, out, memory).err())
     }
 
     /// Scans the message at the start of `text`, and returns its write key, if it has one.
@@ -360,13 +357,6 @@ enum Scanned {
     Unclean,
     TooDeep,
     NotAnObject,
-}
-
-fn refused(length: usize, fault: Fault) -> Converted {
-    Converted {
-        length,
-        verdict: Some(fault.into()),
-    }
 }
 
 #[cfg(test)]

@@ -80,10 +80,12 @@ mod tests {
             ..Mapping::default()
         };
         let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
-        let mut rewrite = rewriter.begin(Arrival {
-            client_ip: from.map(|from| from.parse().unwrap()),
-            ..Arrival::new(Call::Batch)
-        });
+        let mut rewrite = rewriter
+            .begin(Arrival {
+                client_ip: from.map(|from| from.parse().unwrap()),
+                ..Arrival::new(Call::Batch)
+            })
+            .address_to(Arc::default());
         rewrite
             .push(format!("{{\"batch\":[{messages}]}}").as_bytes())
             .unwrap();

@@ -58,21 +58,39 @@ impl HeldBack {
         body: impl Fn(Range<usize>) -> &'b [u8],
         watch: &mut dyn Watch,
     ) {
-        for told in self.0.drain(..) {
+        for told in &self.0 {
             match told {
                 Told::Message { index, came, fate } => {
                     let fate = match fate {
-                        HeldOutcome::Event(event) => MessageOutcome::Event(batch.bytes(event)),
+                        HeldOutcome::Event(event) => {
+                            MessageOutcome::Event(batch.bytes(event.clone()))
+                        }
                         HeldOutcome::Verdict(verdict) => verdict.fate(),
                     };
-                    watch.message(index, body(came), fate);
+                    watch.message(*index, body(came.clone()), fate);
                 }
-                Told::SixthGroupType(group_type) => watch.notice(Notice::SixthGroupType {
-                    group_type: &group_type,
-                }),
-                Told::Other(notice) => watch.notice(notice),
+                Told::SixthGroupType(group_type) => {
+                    watch.notice(Notice::SixthGroupType { group_type });
+                }
+                Told::Other(notice) => watch.notice(*notice),
             }
         }
+        self.0.clear();
+    }
+
+    /// Deletes all reports. The memory of many of them is freed, so that it does not make the workspace too
+    /// large to be kept.
+    pub(super) fn clear(&mut self) {
+        const KEPT: usize = 512;
+        match self.0.capacity() {
+            ..=KEPT => self.0.clear(),
+            _ => self.0 = Vec::new(),
+        }
+    }
+
+    /// The memory that the list of reports holds, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.0.capacity() * size_of::<Told>()
     }
 
     /// Deletes the reports, except those that are made only once in the life of the process.

@@ -7,17 +7,22 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use hedgerow_rewrite::posthog::{ApiKey, Batch, Envelope};
-//! use hedgerow_rewrite::rewrite::{Arrival, Bounds, Mapping, Pulled, Rewriter};
+//! use hedgerow_rewrite::posthog::{ApiKey, Batch, Envelope, ProjectId};
+//! use hedgerow_rewrite::rewrite::{Arrival, Bounds, Mapping, Pulled, Recipient, Rewriter};
 //! use hedgerow_rewrite::segment::{Call, Kind};
 //!
-//! let rewriter = Arc::new(Rewriter::new(Mapping::default(), Bounds::default()));
-//! let mut rewrite = rewriter.begin(Arrival::new(Call::One(Kind::Track)));
-//! rewrite.push(br#"{"event":"Order Completed","userId":"u-1","messageId":"m-1"}"#)?;
-//! rewrite.end();
+//! let api_key = ApiKey::new("phc_example")?;
+//! let recipient = Recipient {
+//!     project: ProjectId::of(&api_key),
+//!     ..Recipient::default()
+//! };
+//! let rewriter = Rewriter::new(Mapping::default(), Bounds::default());
+//! let mut body = rewriter.begin(Arrival::new(Call::One(Kind::Track)));
+//! body.push(br#"{"event":"Order Completed","userId":"u-1","messageId":"m-1"}"#)?;
+//! body.end();
 //!
-//! let envelope = Envelope::new(&ApiKey::new("phc_example")?);
-//! let mut batch = Batch::open(&envelope);
+//! let mut rewrite = body.address_to(Arc::new(recipient));
+//! let mut batch = Batch::open(&Envelope::new(&api_key));
 //! assert_eq!(rewrite.pull(&mut batch, 1 << 20, &mut ())?, Pulled::Done);
 //! let json: serde_json::Value = serde_json::from_slice(&batch.close())?;
 //! assert_eq!(json["batch"][0]["event"], "Order Completed");
@@ -59,8 +64,8 @@ mod time;
 mod usable;
 mod write;
 
-pub use arrival::{Arrival, Bounds, Recipient};
-pub use flow::{is_batch, Flow, Pulled, Rewrite, Rewriter, WrittenKey};
+pub use arrival::{AnnouncedLength, Arrival, Bounds, Explanations, Recipient};
+pub use flow::{is_batch, Body, Ended, Flow, Pulled, Rewrite, Rewriter, WrittenKey};
 pub use mapping::*;
 pub use outcome::{Fault, MessageOutcome, Notice, Omission, RewriteError, Watch};
 pub use privacy::{Privacy, Signals};

@@ -11,7 +11,7 @@ pub trait Watch {
     fn message(&mut self, index: usize, came: &[u8], fate: MessageOutcome<'_>);
 
     /// Called before [`message`](Self::message) with the same index, for a message that became an event,
-    /// if [`Rewrite::explain`](super::Rewrite::explain) was called. The explanation is a JSON object that
+    /// if [`Explanations::On`](super::Explanations::On) was asked for. The explanation is a JSON object that
     /// maps each property to its origin. A later call for the same index replaces it.
     fn explained(&mut self, _index: usize, _explanation: &[u8]) {}
 

@@ -45,8 +45,16 @@ impl RequestSessions {
         }
     }
 
-    pub(super) fn cookie(&self) -> Option<&CookieValue> {
-        self.cookie.as_ref()
+    /// Takes out the cookie to set.
+    pub(super) fn take_cookie(&mut self) -> Option<CookieValue> {
+        self.cookie.take()
+    }
+
+    /// Forgets the sessions of the request.
+    pub(super) fn forget(&mut self) {
+        self.posthog_js = None;
+        self.current = None;
+        self.cookie = None;
     }
 
     /// Returns the session of a message and where it was found. Returns none if the message's own

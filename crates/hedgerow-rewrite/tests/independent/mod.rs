@@ -151,16 +151,17 @@ fn convert(request: &Request, text: &str) -> Result<Vec<Got>, &'static str> {
         Some(kind) => Call::One(kind),
         None => Call::Batch,
     };
-    let mut rewrite = rewriter.begin(Arrival {
-        received_at: Some(Timestamp::from_millis(request.received_at)),
-        client_ip: Some(request.client_ip),
-        cookies: Some(request.cookies.clone()),
-        ..Arrival::new(call)
-    });
-    rewrite.address_to(Arc::new(Recipient {
-        project: ProjectId::of(&ApiKey::new(&request.api_key).unwrap()),
-        ..Recipient::default()
-    }));
+    let mut rewrite = rewriter
+        .begin(Arrival {
+            received_at: Some(Timestamp::from_millis(request.received_at)),
+            client_ip: Some(request.client_ip),
+            cookies: Some(request.cookies.clone()),
+            ..Arrival::new(call)
+        })
+        .address_to(Arc::new(Recipient {
+            project: ProjectId::of(&ApiKey::new(&request.api_key).unwrap()),
+            ..Recipient::default()
+        }));
     let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
     let mut batch = Batch::open(&envelope);
     let mut fates = Fates::default();

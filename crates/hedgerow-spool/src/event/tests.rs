@@ -181,10 +181,13 @@ fn written(
     body: &str,
     client_ip: Option<IpAddr>,
 ) -> (Bytes, Option<BatchOutline>) {
-    let mut rewrite = Arc::new(Rewriter::new(mapping, Bounds::default())).begin(Arrival {
-        client_ip,
-        ..Arrival::new(Call::Batch)
-    });
+    let rewriter = Rewriter::new(mapping, Bounds::default());
+    let mut rewrite = rewriter
+        .begin(Arrival {
+            client_ip,
+            ..Arrival::new(Call::Batch)
+        })
+        .address_to(Arc::default());
     rewrite.push(body.as_bytes()).unwrap();
     rewrite.end();
     let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());

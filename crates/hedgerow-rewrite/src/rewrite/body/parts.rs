@@ -14,6 +14,11 @@ pub(in crate::rewrite) struct Heading {
 }
 
 impl Heading {
+    /// Whether the envelope has none of these values.
+    pub(in crate::rewrite) fn is_empty(&self) -> bool {
+        self.is_silent() && self.write_key.is_none()
+    }
+
     /// Whether the envelope has no value that changes its messages.
     pub(in crate::rewrite) fn is_silent(&self) -> bool {
         self.context.is_none() && self.integrations.is_none() && self.sent_at.is_none()

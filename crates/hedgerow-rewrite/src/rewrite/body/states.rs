@@ -91,7 +91,7 @@ impl SplitBody {
         }
     }
 
-    fn single(&mut self) -> Result<NextPart, RewriteError> {
+    pub(super) fn single(&mut self) -> Result<NextPart, RewriteError> {
         const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
         let from = if self.buffer.starts_with(BYTE_ORDER_MARK) {
             BYTE_ORDER_MARK.len()

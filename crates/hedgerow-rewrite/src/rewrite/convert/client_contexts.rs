@@ -6,7 +6,7 @@
 //! stored.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::super::arrival::Recipient;
 use super::super::message::Context;
@@ -23,6 +23,14 @@ pub(in crate::rewrite) struct ClientContext {
 }
 
 impl ClientContext {
+    /// The largest context that is stored, in bytes.
+    const LARGEST: usize = 12 * 1024;
+
+    /// Whether the context is small enough to be stored.
+    pub(super) fn fits(&self) -> bool {
+        self.held() <= Self::LARGEST
+    }
+
     /// The memory that the context holds, in bytes.
     pub(super) fn held(&self) -> usize {
         self.context.held() + self.cache.held()
@@ -35,11 +43,11 @@ pub(in crate::rewrite) struct ClientSlot(usize);
 
 /// The last contexts of clients. A client replaces another one that has the same slot.
 #[derive(Debug)]
-pub(in crate::rewrite) struct ClientContexts(Box<[Mutex<Option<ClientContext>>]>);
+pub(in crate::rewrite) struct ClientContexts(Box<[Option<ClientContext>]>);
 
 impl Default for ClientContexts {
     fn default() -> Self {
-        let slots = (0..Self::SLOTS).map(|_| Mutex::default());
+        let slots = (0..Self::SLOTS).map(|_| None);
         Self(slots.collect())
     }
 }
@@ -48,9 +56,6 @@ impl ClientContexts {
     /// The number of clients whose contexts are stored. They take 6 MiB at most, and usually less than
     /// 2 MiB.
     const SLOTS: usize = 512;
-    /// The largest context that is stored, in bytes.
-    const LARGEST: usize = 12 * 1024;
-
     /// Returns the slot of the client with this address.
     pub(in crate::rewrite) fn slot(client_ip: IpAddr) -> ClientSlot {
         let bits = match client_ip {
@@ -65,23 +70,24 @@ impl ClientContexts {
     }
 
     /// Takes out the context of a client. Until it is put back, other requests find none.
-    pub(in crate::rewrite) fn take(&self, ClientSlot(slot): ClientSlot) -> Option<ClientContext> {
-        self.0.get(slot).and_then(|slot| locked(slot).take())
+    pub(in crate::rewrite) fn take(
+        &mut self,
+        ClientSlot(slot): ClientSlot,
+    ) -> Option<ClientContext> {
+        self.0.get_mut(slot).and_then(Option::take)
     }
 
-    /// Stores a context for the client's next request.
-    pub(in crate::rewrite) fn put(&self, ClientSlot(slot): ClientSlot, context: ClientContext) {
-        if context.held() <= Self::LARGEST {
-            if let Some(slot) = self.0.get(slot) {
-                *locked(slot) = Some(context);
-            }
+    /// Stores a context for the client's next request. Returns the one that it replaces.
+    pub(in crate::rewrite) fn put(
+        &mut self,
+        ClientSlot(slot): ClientSlot,
+        context: ClientContext,
+    ) -> Option<ClientContext> {
+        match self.0.get_mut(slot) {
+            Some(slot) => slot.replace(context),
+            None => Some(context),
         }
     }
-}
-
-/// Locks a slot. A slot is valid between any two statements, so a panic of another thread does no harm.
-fn locked(slot: &Mutex<Option<ClientContext>>) -> MutexGuard<'_, Option<ClientContext>> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -107,11 +113,12 @@ mod tests {
     }
 
     #[test]
-    fn one_client_pushes_out_another_and_a_large_context_is_not_kept() {
-        let contexts = ClientContexts::default();
+    fn one_client_pushes_out_another() {
+        let mut contexts = ClientContexts::default();
         let slot = ClientContexts::slot(IpAddr::from([203, 0, 113, 7]));
         assert!(contexts.take(slot).is_none());
-        contexts.put(slot, ClientContext::default());
+        assert!(contexts.put(slot, ClientContext::default()).is_none());
+        assert!(contexts.put(slot, ClientContext::default()).is_some());
         assert!(contexts.take(slot).is_some());
         assert!(contexts.take(slot).is_none(), "it was taken");
     }

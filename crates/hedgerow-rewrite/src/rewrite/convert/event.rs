@@ -1,10 +1,8 @@
 //! The steps after the scan: from a message to its event.
 
-use super::super::arrival::{Arrival, Recipient};
-use super::super::enrich::meta_ids::MetaIds;
+use super::super::arrival::Recipient;
 use super::super::event_facts::event_facts;
 use super::super::event_plan::{EventPlan, Piece};
-use super::super::explain::Trace;
 use super::super::group_types::NotedGroups;
 use super::super::json::Scratch;
 use super::super::mapping::Mode;
@@ -13,13 +11,13 @@ use super::super::message_source::MessageSource;
 use super::super::normalise::{kind, settle, FutureCheck, Naming, SentAt, Settled, Settling};
 use super::super::outcome::{Fault, NoEvent, Notice, Omission};
 use super::super::privacy::{ClickIds, Treatment};
-use super::super::repeats::Tag;
 use super::super::scrub::{Scrub, Subject};
 use super::super::session::RequestSessions;
 use super::super::spread::spreads_beyond;
 use super::super::time::KnownDate;
 use super::super::write::{write_event, ContextCache, ContextId, WriteInputs, WriteScratch};
 use super::conversion::Conversion;
+use super::request_state::RequestState;
 use super::BatchDefaults;
 use crate::posthog::{Address, EventFacts, EventParts};
 use crate::segment::Kind;
@@ -31,31 +29,18 @@ pub(in crate::rewrite) enum Grouping {
     Yes(Option<EventFacts>),
 }
 
-/// The state that all messages of a body share.
+/// What the conversion of a message needs besides the message, and what it tells about the event.
 pub(in crate::rewrite) struct RequestContext<'r> {
     pub(in crate::rewrite) conversion: &'r Conversion,
-    pub(in crate::rewrite) arrival: &'r Arrival,
     pub(in crate::rewrite) naming: Naming,
     pub(in crate::rewrite) recipient: &'r Recipient,
     /// The number of bytes of events that the caller still wants.
     pub(in crate::rewrite) room: usize,
     /// The values of the batch's envelope that apply to all messages, if it has any.
     pub(in crate::rewrite) shared: Option<&'r BatchDefaults>,
-    pub(in crate::rewrite) sessions: &'r mut RequestSessions,
-    /// The visitor's group, as analytics.js stores it in its cookie.
-    pub(in crate::rewrite) group_cookie: Option<&'r str>,
-    /// The ids that Meta's pixel stores in the visitor's cookies.
-    pub(in crate::rewrite) meta_ids: Option<&'r MetaIds>,
-    /// The messages whose events PostHog has not accepted yet.
-    pub(in crate::rewrite) unconfirmed: &'r mut Vec<Tag>,
-    /// The messages whose times have been recorded.
-    pub(in crate::rewrite) noted: &'r mut Vec<Tag>,
-    /// Records the source of each property, if an explanation was requested.
-    pub(in crate::rewrite) trace: Option<&'r mut Trace>,
+    pub(in crate::rewrite) state: &'r mut RequestState,
     /// The group type of the event that is beyond the five types of the project, if there is one.
     pub(in crate::rewrite) sixth_group_type: Option<String>,
-    /// Other notices about the message for the operator.
-    pub(in crate::rewrite) notices: Vec<Notice<'static>>,
     /// The facts about the event that are needed to send it together with others, if that is done.
     pub(in crate::rewrite) bearing: Grouping,
     /// The positions of the written event's parts, and the number of bytes of other messages that follow.
@@ -84,7 +69,9 @@ pub(super) fn event(
     memory: EventBuffers<'_>,
 ) -> Result<(), NoEvent> {
     let mapping = &request.conversion.mapping;
-    let decision = mapping.privacy.of_message(request.arrival.signals, source);
+    let decision = mapping
+        .privacy
+        .of_message(request.state.arrival.signals, source);
     let subject = match decision.treatment {
         Treatment::Send => Subject::Kept,
         Treatment::Anonymise => Subject::Removed,
@@ -101,16 +88,16 @@ pub(super) fn event(
         (
             &mut Settling {
                 mapping,
-                arrival: request.arrival,
+                arrival: &request.state.arrival,
                 recipient: request.recipient,
                 batch_sent_at: request.shared.and_then(|shared| shared.sent_at),
                 index,
                 sessions: match subject {
-                    Subject::Kept => &mut *request.sessions,
+                    Subject::Kept => &mut request.state.sessions,
                     Subject::Removed => no_sessions.insert(RequestSessions::default()),
                 },
                 repeats,
-                noted: &mut *request.noted,
+                noted: &mut request.state.noted,
             },
             memory.known_date,
         ),
@@ -128,7 +115,7 @@ pub(super) fn event(
         let content = repeats.content(message, source, texts)?;
         Some((
             content,
-            repeats.is_accepted(content, request.arrival.received_at?),
+            repeats.is_accepted(content, request.state.arrival.received_at?),
         ))
     });
     if let Some((_, true)) = content {
@@ -168,17 +155,22 @@ pub(super) fn event(
         scratch,
         noted_groups,
     } = memory;
-    let inputs = WriteInputs {
-        mapping,
-        user_agents: &request.conversion.user_agents,
-        recipient: request.recipient,
-        group_types: (subject == Subject::Kept).then_some(&request.conversion.group_types),
-        group_cookie: request.group_cookie.filter(|_| subject == Subject::Kept),
-        // The setting `click_ids` applies to these ids.
-        meta_ids: request
-            .meta_ids
-            .filter(|_| subject == Subject::Kept && mapping.privacy.click_ids == ClickIds::Keep),
-    };
+    let inputs =
+        WriteInputs {
+            mapping,
+            user_agents: &request.conversion.user_agents,
+            recipient: request.recipient,
+            group_types: (subject == Subject::Kept).then_some(&request.conversion.group_types),
+            group_cookie: request
+                .state
+                .group_cookie
+                .as_deref()
+                .filter(|_| subject == Subject::Kept),
+            // The setting `click_ids` applies to these ids.
+            meta_ids: request.state.meta_ids.as_ref().filter(|_| {
+                subject == Subject::Kept && mapping.privacy.click_ids == ClickIds::Keep
+            }),
+        };
     let start = out.len();
     let written = write_event(
         (
@@ -195,14 +187,14 @@ pub(super) fn event(
         &plan,
         &settled,
         &source,
-        request.trace.as_deref_mut(),
+        request.state.trace.as_mut(),
     );
     if written.sixth_group_type.is_some() {
         request.sixth_group_type = written.sixth_group_type;
     }
     let mut changed = None;
     if subject == Subject::Removed || mapping.privacy.scrubs() {
-        let trace = request.trace.as_deref_mut();
+        let trace = request.state.trace.as_mut();
         let shape = (plan.kind, request.conversion.bounds.event);
         let settings = (&mapping.privacy, &request.conversion.patterns);
         let scrub = Scrub::new(settings, subject, shape, trace);
@@ -230,7 +222,7 @@ pub(super) fn event(
         None => written.parts,
     };
     request.parts = Some((parts, behind));
-    note(&mut request.notices, source, &settled, &plan);
+    note(&mut request.state.notices, source, &settled, &plan);
     if let Grouping::Yes(noted) = &mut request.bearing {
         let mut event = event_facts(&plan, &settled, source);
         if subject == Subject::Removed || mapping.privacy.scrubs() {
@@ -239,7 +231,7 @@ pub(super) fn event(
         *noted = Some(event);
     }
     if let Some((content, _)) = content {
-        request.unconfirmed.push(content);
+        request.state.unconfirmed.push(content);
     }
     Ok(())
 }

@@ -118,8 +118,7 @@ fn visit(
             cookies: Some(cookies.join("; ")),
             ..Arrival::new(Call::Batch)
         };
-        let mut rewrite = rewriter.begin(arrival);
-        rewrite.address_to(Arc::new(Recipient {
+        let mut rewrite = rewriter.begin(arrival).address_to(Arc::new(Recipient {
             project: ProjectId::of(&ApiKey::new("phc_test").unwrap()),
             ..Recipient::default()
         }));
@@ -130,7 +129,7 @@ fn visit(
             rewrite.pull(&mut batch, usize::MAX, &mut ()),
             Ok(Pulled::Done)
         );
-        if let Some(set) = rewrite.set_cookie(Transport::Tls) {
+        if let Some(set) = rewrite.finish().set_cookie(Transport::Tls) {
             kept = Some(set.split(';').next().unwrap().to_owned());
         }
         for event in strict(&batch.close()).unwrap()["batch"].as_array().unwrap() {

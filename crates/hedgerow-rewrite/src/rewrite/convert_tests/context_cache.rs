@@ -84,11 +84,12 @@ fn events_of(
     recipient: &Arc<Recipient>,
     (client, body): (Option<IpAddr>, &str),
 ) -> Option<(Vec<Json>, Vec<String>)> {
-    let mut rewrite = rewriter.begin(Arrival {
-        client_ip: client,
-        ..arrival(Call::Batch, Some("2026-11-23T12:00:00Z"))
-    });
-    rewrite.address_to(Arc::clone(recipient));
+    let mut rewrite = rewriter
+        .begin(Arrival {
+            client_ip: client,
+            ..arrival(Call::Batch, Some("2026-11-23T12:00:00Z"))
+        })
+        .address_to(Arc::clone(recipient));
     rewrite.push(body.as_bytes()).unwrap();
     rewrite.end();
     let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
@@ -226,8 +227,23 @@ fn the_context_of_a_client_is_taken_up_by_its_next_request_alone() {
     for (client, is_known) in [(client, true), (None, false), (client, true)] {
         events_of(&rewriter, &recipient, (client, &body)).unwrap();
         let slot = client.map(ClientContexts::slot);
-        let known = slot.and_then(|slot| rewriter.contexts.take(slot));
+        let known = rewriter.spare.take(slot).1;
         assert_eq!(known.is_some(), is_known, "{client:?}");
+    }
+}
+
+#[test]
+fn a_large_context_is_not_kept_for_the_next_request() {
+    let rewriter = fresh(&Mapping::default());
+    let recipient = recipient(&[]);
+    let address: IpAddr = "203.0.113.7".parse().unwrap();
+    let slot = ClientContexts::slot(address);
+    for (length, is_kept) in [(1_000, true), (13_000, false)] {
+        let context = format!(r#"{{"locale":"{}"}}"#, "x".repeat(length));
+        let body = message("track", 1, "{}", &context);
+        events_of(&rewriter, &recipient, (Some(address), &body)).unwrap();
+        let (_, known) = rewriter.spare.take(Some(slot));
+        assert_eq!(known.is_some(), is_kept, "{length} bytes");
     }
 }
 

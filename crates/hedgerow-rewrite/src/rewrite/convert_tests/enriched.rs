@@ -398,14 +398,15 @@ fn the_edge_keeps_a_session_in_its_cookie_and_other_sources_come_first() {
     };
     let run = |cookies: Option<String>, body: &str| {
         let rewriter = Rewriter::new(Mapping::default(), Bounds::default()).with_sessions(keeper());
-        let mut rewrite = Arc::new(rewriter).begin(Arrival {
-            cookies,
-            ..arrival(Call::Batch, Some("2026-11-23T12:00:01Z"))
-        });
-        rewrite.address_to(Arc::new(Recipient {
-            project: ProjectId::of(&ApiKey::new("phc_test").unwrap()),
-            ..Recipient::default()
-        }));
+        let mut rewrite = rewriter
+            .begin(Arrival {
+                cookies,
+                ..arrival(Call::Batch, Some("2026-11-23T12:00:01Z"))
+            })
+            .address_to(Arc::new(Recipient {
+                project: ProjectId::of(&ApiKey::new("phc_test").unwrap()),
+                ..Recipient::default()
+            }));
         rewrite.push(body.as_bytes()).unwrap();
         rewrite.end();
         let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
@@ -413,7 +414,7 @@ fn the_edge_keeps_a_session_in_its_cookie_and_other_sources_come_first() {
         let sent: Json = serde_json::from_slice(&batch.close()).unwrap();
         let transport = crate::rewrite::enrich::edge_session::Transport::Plain;
         let session = sent["batch"][0]["properties"]["$session_id"].clone();
-        (session, rewrite.set_cookie(transport))
+        (session, rewrite.finish().set_cookie(transport))
     };
     let (session, cookie) = run(None, &page("m1"));
     let id = session.as_str().unwrap().to_owned();

@@ -100,15 +100,17 @@ fn a_body_that_is_known_to_fit_is_held_to_its_end_and_another_streams_an_eighth_
     };
     let rewriter = Arc::new(Rewriter::new(Mapping::default(), bounds));
     for (announced, held) in [
-        (None, 700),
-        (Some(801), 700),
-        (Some(800), 800),
-        (Some(0), 800),
+        (AnnouncedLength::Unknown, 700),
+        (AnnouncedLength::OfBody(801), 700),
+        (AnnouncedLength::OfBody(800), 800),
+        (AnnouncedLength::OfBody(0), 800),
+        // It may be larger when it is inflated.
+        (AnnouncedLength::OfCoding(800), 700),
     ] {
-        let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
-        if let Some(length) = announced {
-            rewrite.announce(length);
-        }
+        let mut rewrite = rewriter.begin(Arrival {
+            length: announced,
+            ..Arrival::new(Call::Batch)
+        });
         let body = format!("{{\"batch\":[{}", " ".repeat(2_000));
         let first = (1..body.len())
             .find(|length| rewrite.push(&body.as_bytes()[length - 1..*length]) == Ok(Flow::Open));
@@ -168,7 +170,9 @@ fn a_message_too_large_to_hold_is_skipped_in_a_stream_without_being_held() {
         event: 4000,
     };
     let rewriter = Arc::new(Rewriter::new(Mapping::reference(), bounds));
-    let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+    let mut rewrite = rewriter
+        .begin(Arrival::new(Call::Batch))
+        .address_to(Arc::default());
     let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
     let mut batch = Batch::open(&envelope);
     let mut seen = SeenKeys::default();
@@ -213,7 +217,9 @@ fn a_batch_level_context_cannot_be_multiplied_without_end() {
         let items = vec![item; 10_000].join(",");
         let body = format!(r#"{{"context":{context},"batch":[{items}]}}"#);
         let rewriter = Arc::new(Rewriter::new(Mapping::reference(), Bounds::default()));
-        let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+        let mut rewrite = rewriter
+            .begin(Arrival::new(Call::Batch))
+            .address_to(Arc::default());
         rewrite.push(body.as_bytes()).unwrap();
         rewrite.end();
         let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
@@ -279,7 +285,9 @@ fn a_guess_that_proves_wrong_after_several_steps_leaves_nothing_behind() {
     let items = vec![item; 60].join(",");
     let events = |body: String| {
         let rewriter = Arc::new(Rewriter::new(Mapping::default(), Bounds::default()));
-        let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+        let mut rewrite = rewriter
+            .begin(Arrival::new(Call::Batch))
+            .address_to(Arc::default());
         rewrite.push(body.as_bytes()).unwrap();
         rewrite.end();
         let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
@@ -322,7 +330,9 @@ fn a_large_body_lets_others_have_their_turn() {
                 ..Bounds::default()
             };
             let rewriter = Arc::new(Rewriter::new(Mapping::reference(), bounds));
-            let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+            let mut rewrite = rewriter
+                .begin(Arrival::new(Call::Batch))
+                .address_to(Arc::default());
             rewrite.push(body.as_bytes()).unwrap();
             rewrite.end();
             let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
@@ -429,7 +439,9 @@ fn refused_messages_cannot_keep_a_worker_busy_with_the_batchs_values() {
         let body = format!(r#"{{"{name}":{{{wide}}},"batch":[{items}]}}"#);
         let mut seen = SeenKeys::default();
         let rewriter = Arc::new(Rewriter::new(Mapping::default(), Bounds::default()));
-        let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+        let mut rewrite = rewriter
+            .begin(Arrival::new(Call::Batch))
+            .address_to(Arc::default());
         rewrite.push(body.as_bytes()).unwrap();
         rewrite.end();
         let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));

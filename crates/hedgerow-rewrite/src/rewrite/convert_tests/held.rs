@@ -33,10 +33,10 @@ fn write_keys_are_found_at_the_top_and_in_the_first_message() {
                 ..Bounds::default()
             };
             let rewriter = Arc::new(Rewriter::new(Mapping::reference(), bounds));
-            let mut rewrite = rewriter.begin(Arrival::new(call));
-            rewrite.push(body.as_bytes()).unwrap();
-            rewrite.end();
-            let key = rewrite.write_key().unwrap();
+            let mut unaddressed = rewriter.begin(Arrival::new(call));
+            unaddressed.push(body.as_bytes()).unwrap();
+            unaddressed.end();
+            let key = unaddressed.write_key().unwrap();
             let late = window == 4 && expected == Some("top");
             let expected = if late { Some("in") } else { expected };
             let expected =
@@ -44,6 +44,7 @@ fn write_keys_are_found_at_the_top_and_in_the_first_message() {
             assert_eq!(key, expected, "{body}, window {window}");
             let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
             let mut batch = Batch::open(&envelope);
+            let mut rewrite = unaddressed.address_to(Arc::default());
             assert_eq!(rewrite.pull(&mut batch, 1 << 20, &mut ()), Ok(Pulled::Done));
         }
     }
@@ -61,17 +62,20 @@ fn calls_on_an_incomplete_body_do_not_change_its_result() {
     for body in bodies {
         let whole = rewrite(Call::Batch, None, body.as_bytes()).unwrap();
         let rewriter = Arc::new(Rewriter::new(Mapping::reference(), Bounds::default()));
-        let mut rewrite = rewriter.begin(arrival(Call::Batch, None));
+        let mut unaddressed = rewriter.begin(arrival(Call::Batch, None));
         let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
-        for piece in body.as_bytes().chunks(16) {
+        let (first, second) = body.as_bytes().split_at(body.len() / 2);
+        for piece in first.chunks(16) {
+            assert_eq!(unaddressed.push(piece), Ok(Flow::Held));
+            assert_eq!(unaddressed.write_key(), Ok(WrittenKey::NotYetKnown));
+        }
+        let mut rewrite = unaddressed.address_to(Arc::default());
+        for piece in second.chunks(16) {
             assert_eq!(rewrite.push(piece), Ok(Flow::Held));
-            assert_eq!(rewrite.write_key(), Ok(WrittenKey::NotYetKnown));
             let pulled = rewrite.pull(&mut batch, 1 << 20, &mut ());
             assert_eq!(pulled, Ok(Pulled::Starved));
         }
         rewrite.end();
-        let key = rewrite.write_key().unwrap();
-        assert_eq!(key, WrittenKey::Named("wk".to_owned()));
         assert_eq!(rewrite.pull(&mut batch, 1 << 20, &mut ()), Ok(Pulled::Done));
         // One more pull than needed.
         assert_eq!(rewrite.pull(&mut batch, 1 << 20, &mut ()), Ok(Pulled::Done));

@@ -8,8 +8,8 @@ use serde_json::{json, Map, Value as Json};
 use super::super::event_plan::EventPlan;
 use super::super::write::{write_event, WriteInputs};
 use super::super::{
-    Arrival, Bounds, Flow, Mapping, MessageOutcome, Mode, Notice, Omission, Pulled, Recipient,
-    Rewriter, Timestamp, Watch,
+    AnnouncedLength, Arrival, Bounds, Explanations, Flow, Mapping, MessageOutcome, Mode, Notice,
+    Omission, Pulled, Recipient, Rewriter, Timestamp, Watch,
 };
 use super::*;
 use crate::posthog::{ApiKey, Batch, Envelope, ProjectId};
@@ -33,6 +33,7 @@ mod repeats;
 mod rules;
 mod scrub;
 mod single_calls;
+mod spare_memory;
 mod superset;
 mod vectors;
 mod web;
@@ -172,8 +173,7 @@ fn rewrite_through(
     chunks: &[&[u8]],
     posthog: PostHogAnswer,
 ) -> Result<TestOutcome, RewriteError> {
-    let mut rewrite = rewriter.begin(arrival);
-    rewrite.address_to(Arc::new(Recipient {
+    let mut rewrite = rewriter.begin(arrival).address_to(Arc::new(Recipient {
         project: ProjectId::of(&ApiKey::new("phc_test").unwrap()),
         ..Recipient::default()
     }));

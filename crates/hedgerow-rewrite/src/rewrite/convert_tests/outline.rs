@@ -88,7 +88,9 @@ fn a_location_is_settled_if_the_event_has_one_or_disables_it() {
     ] {
         let body = format!("{{\"batch\":[{browser},{own},{server}]}}");
         let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
-        let mut rewrite = rewriter.begin(arrival(Call::Batch, None));
+        let mut rewrite = rewriter
+            .begin(arrival(Call::Batch, None))
+            .address_to(Arc::default());
         rewrite.push(body.as_bytes()).unwrap();
         rewrite.end();
         let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());
@@ -107,7 +109,9 @@ fn a_location_is_settled_if_the_event_has_one_or_disables_it() {
 fn an_outline_counts_from_the_beginning_of_a_batch_of_which_parts_have_left() {
     let body = r#"{"batch":[{"type":"track","event":"A\n","userId":"a"},{"type":"page","userId":2},{"type":"track","userId":"c"},{"type":"track","event":"D","userId":"d","timestamp":"2026-11-23T12:00:00Z"}]}"#;
     let rewriter = Arc::new(Rewriter::new(Mapping::reference(), Bounds::default()));
-    let mut rewrite = rewriter.begin(arrival(Call::Batch, None));
+    let mut rewrite = rewriter
+        .begin(arrival(Call::Batch, None))
+        .address_to(Arc::default());
     rewrite.push(body.as_bytes()).unwrap();
     rewrite.end();
     let envelope = Envelope::new(&ApiKey::new("phc_test").unwrap());

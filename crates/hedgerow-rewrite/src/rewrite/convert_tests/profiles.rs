@@ -93,11 +93,12 @@ fn an_event_that_changes_a_persons_properties_gets_a_profile() {
 fn a_projects_constants_do_not_keep_posthog_from_changing_persons() {
     let flag = |message: &Json| {
         let rewriter = Rewriter::new(Mapping::default(), Bounds::default());
-        let mut rewrite = Arc::new(rewriter).begin(arrival(Call::Batch, Some(NOW)));
-        rewrite.address_to(Arc::new(Recipient {
-            properties: vec![(PROFILE.to_owned(), "false".to_owned())],
-            ..Recipient::default()
-        }));
+        let mut rewrite = rewriter
+            .begin(arrival(Call::Batch, Some(NOW)))
+            .address_to(Arc::new(Recipient {
+                properties: vec![(PROFILE.to_owned(), "false".to_owned())],
+                ..Recipient::default()
+            }));
         rewrite.push(message.to_string().as_bytes()).unwrap();
         rewrite.end();
         let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));

@@ -181,7 +181,9 @@ fn integrations_are_read_like_segments_own_reader() {
 fn values_that_are_only_passed_on_keep_their_bytes() {
     let body = br#"{"type":"track","event":"A","userId":"u","messageId":"m","properties":{"n":1.50,"e":1E5,"big":123456789012345678901234567890,"s":"\u00e9\/"}}"#;
     let rewriter = Arc::new(Rewriter::new(Mapping::reference(), Bounds::default()));
-    let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+    let mut rewrite = rewriter
+        .begin(Arrival::new(Call::Batch))
+        .address_to(Arc::default());
     rewrite.push(body).unwrap();
     rewrite.end();
     let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
@@ -253,7 +255,9 @@ fn a_long_text_in_place_of_an_object_is_refused_before_it_is_spread() {
                 r#"{{"batch":[{{"type":"track","event":"A","userId":"u","{name}":{value}}}]}}"#
             );
             let rewriter = Arc::new(Rewriter::new(Mapping::default(), Bounds::default()));
-            let mut rewrite = rewriter.begin(Arrival::new(Call::Batch));
+            let mut rewrite = rewriter
+                .begin(Arrival::new(Call::Batch))
+                .address_to(Arc::default());
             rewrite.push(body.as_bytes()).unwrap();
             rewrite.end();
             let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));

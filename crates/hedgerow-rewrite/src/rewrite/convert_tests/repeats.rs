@@ -195,10 +195,12 @@ fn only_the_same_message_is_a_repeat() {
         assert_eq!(sent(&(call, other)), 1, "{to}");
     }
     // The same message for another project is not a repeat.
-    let mut elsewhere = rewriter.begin(Arrival {
-        received_at: Timestamp::parse_rfc3339("2026-11-23T21:02:48Z"),
-        ..arrival(call, None)
-    });
+    let mut elsewhere = rewriter
+        .begin(Arrival {
+            received_at: Timestamp::parse_rfc3339("2026-11-23T21:02:48Z"),
+            ..arrival(call, None)
+        })
+        .address_to(Arc::default());
     elsewhere.push(body.as_bytes()).unwrap();
     elsewhere.end();
     let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_other").unwrap()));

@@ -60,17 +60,33 @@ fn without_rules_every_event_is_sent_under_its_own_name() {
     assert_eq!(left, Vec::<String>::new());
 }
 
+/// The origins of the last event's properties.
+#[derive(Default)]
+struct Explanation(Vec<u8>);
+
+impl Watch for Explanation {
+    fn message(&mut self, _: usize, _: &[u8], _: MessageOutcome<'_>) {}
+
+    fn explained(&mut self, _: usize, explanation: &[u8]) {
+        self.0 = explanation.to_vec();
+    }
+}
+
 fn pulled(mapping: Mapping, recipient: Recipient, body: &str) -> (Json, Json) {
     let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
-    let mut rewrite = rewriter.begin(arrival(Call::Batch, Some("2026-11-23T12:00:00Z")));
-    rewrite.address_to(Arc::new(recipient));
-    rewrite.explain();
+    let mut rewrite = rewriter
+        .begin(Arrival {
+            explanations: Explanations::On,
+            ..arrival(Call::Batch, Some("2026-11-23T12:00:00Z"))
+        })
+        .address_to(Arc::new(recipient));
     rewrite.push(body.as_bytes()).unwrap();
     rewrite.end();
     let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
-    rewrite.pull(&mut batch, 1, &mut ()).unwrap();
+    let mut explanation = Explanation::default();
+    rewrite.pull(&mut batch, 1, &mut explanation).unwrap();
     let event = strict(&batch.close()).unwrap()["batch"][0].clone();
-    let explanation = strict(rewrite.explanation().as_bytes()).unwrap();
+    let explanation = strict(&explanation.0).unwrap();
     (event["properties"].clone(), explanation)
 }
 
@@ -165,19 +181,24 @@ fn every_property_of_every_vector_and_recording_is_explained() {
     for (name, call, body) in bodies {
         for mapping in [Mapping::default(), Mapping::reference()] {
             let rewriter = Arc::new(Rewriter::new(mapping, Bounds::default()));
-            let mut rewrite = rewriter.begin(arrival(call, Some("2026-11-23T12:00:00Z")));
-            rewrite.explain();
+            let mut rewrite = rewriter
+                .begin(Arrival {
+                    explanations: Explanations::On,
+                    ..arrival(call, Some("2026-11-23T12:00:00Z"))
+                })
+                .address_to(Arc::default());
             rewrite.push(&body).unwrap();
             rewrite.end();
             let mut pulled = Pulled::Full;
             while pulled == Pulled::Full {
                 let mut batch = Batch::open(&Envelope::new(&ApiKey::new("phc_test").unwrap()));
-                pulled = rewrite.pull(&mut batch, 1, &mut ()).unwrap();
+                let mut explanation = Explanation::default();
+                pulled = rewrite.pull(&mut batch, 1, &mut explanation).unwrap();
                 let json = strict(&batch.close()).unwrap();
                 let Some(properties) = json["batch"][0]["properties"].as_object() else {
                     continue;
                 };
-                let explanation = strict(rewrite.explanation().as_bytes()).unwrap();
+                let explanation = strict(&explanation.0).unwrap();
                 let explained = explanation.as_object().unwrap();
                 if !properties.keys().eq(explained.keys()) {
                     wrong.push(format!("{name}: {properties:?}\n  {explained:?}"));

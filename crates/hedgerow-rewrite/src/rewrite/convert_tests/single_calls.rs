@@ -149,17 +149,17 @@ fn a_key_that_has_not_come_yet_is_waited_for() {
                 ..Bounds::default()
             };
             let rewriter = Arc::new(Rewriter::new(Mapping::reference(), bounds));
-            let mut rewrite = rewriter.begin(Arrival::new(call));
+            let mut unaddressed = rewriter.begin(Arrival::new(call));
             let mut found = WrittenKey::NotYetKnown;
             for piece in body.as_bytes().chunks(5) {
-                let flow = rewrite.push(piece).unwrap();
+                let flow = unaddressed.push(piece).unwrap();
                 if flow == Flow::Open && found == WrittenKey::NotYetKnown {
-                    found = rewrite.write_key().unwrap();
+                    found = unaddressed.write_key().unwrap();
                 }
             }
-            rewrite.end();
+            unaddressed.end();
             if found == WrittenKey::NotYetKnown {
-                found = rewrite.write_key().unwrap();
+                found = unaddressed.write_key().unwrap();
             }
             let expected =
                 expected.map_or(WrittenKey::Missing, |key| WrittenKey::Named(key.into()));

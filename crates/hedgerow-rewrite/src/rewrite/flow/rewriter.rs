@@ -2,25 +2,22 @@
 
 use std::sync::Arc;
 
-use super::super::arrival::{Arrival, Bounds, Recipient};
-use super::super::body::SplitBody;
-use super::super::convert::{ClientContexts, Conversion, SpareBuffers};
-use super::super::enrich::ids::group_in_cookie;
-use super::super::enrich::meta_ids::MetaIds;
-use super::super::held_back::HeldBack;
+use super::super::arrival::{Arrival, Bounds};
+use super::super::convert::Conversion;
 use super::super::mapping::{Mapping, Mode};
-use super::super::repeats::SeenMessages;
-use super::super::session::{RequestSessions, SessionKeeper};
-use super::{Heads, Rewrite};
+use super::super::repeats::{SeenMessages, Tag};
+use super::super::session::SessionKeeper;
+use super::super::time::Timestamp;
+use super::spare::Spare;
+use super::workspace::Workspace;
+use super::Body;
 
 /// Rewrites the request bodies of one configuration.
 #[derive(Debug)]
 pub struct Rewriter {
     pub(super) conversion: Conversion,
     pub(super) sessions: Option<Arc<SessionKeeper>>,
-    pub(super) spare: SpareBuffers,
-    pub(in crate::rewrite) contexts: ClientContexts,
-    pub(super) default_recipient: Arc<Recipient>,
+    pub(in crate::rewrite) spare: Spare,
 }
 
 impl Rewriter {
@@ -29,9 +26,7 @@ impl Rewriter {
         Self {
             conversion: Conversion::new(mapping, bounds),
             sessions: None,
-            spare: SpareBuffers::default(),
-            contexts: ClientContexts::default(),
-            default_recipient: Arc::default(),
+            spare: Spare::default(),
         }
     }
 
@@ -67,34 +62,24 @@ impl Rewriter {
     }
 
     /// Begins to rewrite one request body.
-    pub fn begin(self: &Arc<Self>, arrival: Arrival) -> Rewrite {
-        let cookies = arrival.cookies.as_deref();
-        let cookies = cookies.filter(|_| self.conversion.mapping.mode == Mode::Enriched);
-        let mut converter = self.spare.take();
-        let memory = std::mem::take(&mut converter.body);
-        let client = arrival.client_ip.map(ClientContexts::slot);
-        converter.begin(client.and_then(|client| self.contexts.take(client)));
-        Rewrite {
-            rewriter: Arc::clone(self),
-            group_cookie: cookies.and_then(group_in_cookie),
-            meta_ids: cookies.and_then(MetaIds::in_cookies),
-            body: SplitBody::new(arrival.call, self.conversion.bounds).in_memory(memory),
-            arrival,
-            recipient: Arc::clone(&self.default_recipient),
-            sessions: RequestSessions::new(self.sessions.clone()),
-            unconfirmed: Vec::new(),
-            noted: Vec::new(),
-            trace: None,
-            converter: Some(converter),
-            client,
-            shared: Heads::Unread,
-            pending: None,
-            held_back: HeldBack::default(),
-            mark: None,
-            refused: 0,
-            index: 0,
-            pushed: 0,
-            grown: 0,
+    pub fn begin(&self, arrival: Arrival) -> Body<'_> {
+        Body::begin(self, arrival)
+    }
+
+    /// Creates a workspace, because no spare one is left.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn new_workspace(&self) -> Box<Workspace> {
+        let sessions = self.sessions.clone();
+        Box::new(Workspace::new(self.conversion.bounds, sessions))
+    }
+
+    /// Records that these messages, which arrived at this time, are safe.
+    pub(super) fn confirm(&self, unconfirmed: &mut Vec<Tag>, received_at: Option<Timestamp>) {
+        if let (Some(repeats), Some(now)) = (&self.conversion.repeats, received_at) {
+            for content in unconfirmed.drain(..) {
+                repeats.accept(content, now);
+            }
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
+use super::super::arrival::Recipient;
 use super::super::body::NextPart;
-use super::super::convert::{BatchDefaults, Converted, Grouping, RequestContext, TextEnd};
+use super::super::convert::{BatchDefaults, Conversion, Grouping, RequestContext, TextEnd};
 use super::super::explain::Trace;
 use super::super::held_back::HeldOutcome;
 use super::super::normalise::{Naming, SentAt};
 use super::super::outcome::{Fault, MessageOutcome, NoEvent, Notice, RewriteError, Watch};
-use super::{Found, Heads, PullEnd, Pulled, Rewrite};
+use super::workspace::{Found, Heads, Workspace};
+use super::Pulled;
 use crate::posthog::{Batch, Keep};
 use crate::segment::Call;
 
@@ -27,9 +29,100 @@ const STEP_BYTES: usize = 64 << 10;
 /// its bytes suggest.
 const MOST_REFUSED: usize = 500;
 
-impl Rewrite {
-    pub(super) fn step(
+/// How events are made, and for whom.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'j> {
+    pub(super) conversion: &'j Conversion,
+    pub(super) recipient: &'j Recipient,
+}
+
+/// How a step ended.
+enum PullEnd {
+    Pulled(Pulled),
+    /// The written events must be discarded.
+    Misjudged,
+}
+
+impl Workspace {
+    /// See [`Rewrite::pull`](super::Rewrite::pull).
+    pub(super) fn pull(
         &mut self,
+        job: Job<'_>,
+        batch: &mut Batch,
+        limit: usize,
+        watch: &mut dyn Watch,
+    ) -> Result<Pulled, RewriteError> {
+        if !self.body.is_open() {
+            return Ok(Pulled::Starved);
+        }
+        loop {
+            let pulled = self.step(job, batch, limit, watch);
+            if let (Ok(PullEnd::Pulled(Pulled::Paused)), true) =
+                (&pulled, self.may_stay_provisional())
+            {
+                return Ok(Pulled::Paused);
+            }
+            let misjudged = match &pulled {
+                Ok(PullEnd::Misjudged) => true,
+                Ok(PullEnd::Pulled(_)) => self.body.settle().is_some(),
+                Err(_) if self.body.is_provisional() => {
+                    self.body.restart();
+                    true
+                }
+                Err(_) => false,
+            };
+            if misjudged {
+                self.restart(job, batch);
+                continue;
+            }
+            self.request.noted.clear();
+            if !self.held_back.is_empty() {
+                let body = &self.body;
+                self.held_back.tell(batch, |came| body.bytes(came), watch);
+            }
+            match pulled? {
+                PullEnd::Pulled(pulled) => return Ok(pulled),
+                PullEnd::Misjudged => {}
+            }
+        }
+    }
+
+    /// Whether the guess about where the array `batch` ends may stay unchecked for another step. A check
+    /// costs a pass over the rest of the body, and a wrong guess costs all the work so far. Few bodies
+    /// exceed the limits below.
+    fn may_stay_provisional(&self) -> bool {
+        /// The most messages that stay unchecked, because their outcomes are stored until the check.
+        /// `BYTES` limits the bytes of these messages.
+        const MESSAGES: usize = 1000;
+        const BYTES: usize = 512 << 10;
+        self.body.is_provisional() && self.index < MESSAGES && self.body.taken() < BYTES
+    }
+
+    /// Discards all output so far and resets the state, so that the body is read again.
+    fn restart(&mut self, job: Job<'_>, batch: &mut Batch) {
+        if let Some(mark) = self.mark.take() {
+            batch.rewind(mark);
+        }
+        self.converter.forget();
+        self.pending = None;
+        self.request.trace = self.request.trace.take().map(|_| Trace::default());
+        self.held_back.forget();
+        self.request.sessions.forget();
+        self.request.unconfirmed.clear();
+        for tag in self.request.noted.drain(..) {
+            if let Some(repeats) = &job.conversion.repeats {
+                repeats.forget(tag);
+            }
+        }
+        self.shared = Heads::Unread;
+        self.refused = 0;
+        self.index = 0;
+        self.grown = 0;
+    }
+
+    fn step(
+        &mut self,
+        job: Job<'_>,
         batch: &mut Batch,
         limit: usize,
         watch: &mut dyn Watch,
@@ -64,10 +157,11 @@ impl Rewrite {
                     return Ok(PullEnd::Pulled(Pulled::Paused));
                 }
                 Found::Message(range, extent) => {
-                    if self.index == 0 {
+                    // Only a provisional body restarts.
+                    if self.index == 0 && self.body.is_provisional() {
                         self.mark = Some(batch.mark());
                     }
-                    let length = self.message((range, extent), (batch, limit), watch)?;
+                    let length = self.message(job, (range, extent), (batch, limit), watch)?;
                     self.body.consumed(length);
                     messages += 1;
                     bytes += length;
@@ -79,14 +173,8 @@ impl Rewrite {
     /// Reads the values of the envelope, before the first message.
     #[inline(never)]
     fn read_heads(&mut self, watch: &mut dyn Watch) -> Result<(), RewriteError> {
-        let converter = self.converter.get_or_insert_default();
-        converter.address_to(&self.recipient);
         let heading = self.body.heading();
-        if heading.is_silent() {
-            self.shared = Heads::Silent;
-            return Ok(());
-        }
-        let shared = BatchDefaults::new(heading, &mut converter.scratch)?;
+        let shared = BatchDefaults::new(heading, &mut self.converter.scratch)?;
         if shared.said_sent_at == SentAt::Unreadable {
             match self.body.is_provisional() {
                 true => self.held_back.notice(Notice::UnreadableSentAt),
@@ -99,12 +187,16 @@ impl Rewrite {
 
     fn message(
         &mut self,
+        job: Job<'_>,
         (range, extent): (Range<usize>, TextEnd),
         (batch, limit): (&mut Batch, usize),
         watch: &mut dyn Watch,
     ) -> Result<usize, RewriteError> {
         if matches!(self.shared, Heads::Unread) {
-            self.read_heads(watch)?;
+            match self.body.heading().is_silent() {
+                true => self.shared = Heads::Silent,
+                false => self.read_heads(watch)?,
+            }
         }
         let shared = match &self.shared {
             Heads::Read(shared) => Some(&**shared),
@@ -112,29 +204,26 @@ impl Rewrite {
         };
         let weight = shared.map_or(0, BatchDefaults::weight);
         let text = self.body.bytes(range.clone());
-        if let Some(trace) = &mut self.trace {
+        if let Some(trace) = &mut self.request.trace {
             *trace = Trace::default();
         }
-        let converter = self.converter.get_or_insert_default();
+        let converter = &mut self.converter;
+        let seen = converter.scanned(text, extent)?;
+        let length = seen.length;
+        let behind = text.len().saturating_sub(length);
+        let text = text.get(..length).unwrap_or_default();
         let mut request = RequestContext {
-            conversion: &self.rewriter.conversion,
-            arrival: &self.arrival,
-            naming: match (self.arrival.call, self.body.is_batch()) {
+            conversion: job.conversion,
+            naming: match (self.request.arrival.call, self.body.is_batch()) {
                 (Call::One(kind), false) => Naming::ByPath(kind),
                 (Call::One(kind), true) => Naming::ByMessage(Some(kind)),
                 (Call::Batch, _) => Naming::ByMessage(None),
             },
-            recipient: &self.recipient,
+            recipient: job.recipient,
             room: limit.saturating_sub(batch.held()),
             shared,
-            sessions: &mut self.sessions,
-            group_cookie: self.group_cookie.as_deref(),
-            meta_ids: self.meta_ids.as_ref(),
-            unconfirmed: &mut self.unconfirmed,
-            noted: &mut self.noted,
-            trace: self.trace.as_mut(),
+            state: &mut self.request,
             sixth_group_type: None,
-            notices: Vec::new(),
             bearing: if batch.gathers() {
                 Grouping::Yes(None)
             } else {
@@ -150,7 +239,7 @@ impl Rewrite {
         let result = batch.append(|out| {
             let before = out.len();
             *grown += weight;
-            let converted = converter.convert(&mut request, (text, extent, index), out);
+            let converted = converter.convert(&mut request, (text, seen), (index, behind), out);
             let mut notice = |notice: Notice<'_>| match provisional {
                 true => held_back.notice(notice),
                 false => watch.notice(notice),
@@ -158,11 +247,13 @@ impl Rewrite {
             if let Some(group_type) = &request.sixth_group_type {
                 notice(Notice::SixthGroupType { group_type });
             }
-            for told in &request.notices {
+            for told in &request.state.notices {
                 notice(*told);
             }
-            let Ok(Converted { length, verdict }) = &converted else {
-                return (Keep::Nothing, converted);
+            request.state.notices.clear();
+            let verdict = match converted {
+                Ok(verdict) => verdict,
+                Err(error) => return (Keep::Nothing, Err(error)),
             };
             if let Some(NoEvent::Refused(_)) = verdict {
                 *refused += 1;
@@ -174,7 +265,7 @@ impl Rewrite {
                 }
                 Some(_) => Keep::Nothing,
             };
-            if let (None, Some(trace)) = (verdict, request.trace.as_deref()) {
+            if let (None, Some(trace)) = (verdict, &request.state.trace) {
                 let mut explanation = Vec::new();
                 trace.write(&mut explanation);
                 watch.explained(index, &explanation);
@@ -182,7 +273,7 @@ impl Rewrite {
             if provisional {
                 let fate = match verdict {
                     None => HeldOutcome::Event(before..out.len()),
-                    Some(verdict) => HeldOutcome::Verdict(*verdict),
+                    Some(verdict) => HeldOutcome::Verdict(verdict),
                 };
                 held_back.message(index, range.start..range.start + length, fate);
             } else {
@@ -190,9 +281,9 @@ impl Rewrite {
                     None => MessageOutcome::Event(out.get(before..).unwrap_or_default()),
                     Some(verdict) => verdict.fate(),
                 };
-                watch.message(index, text.get(..*length).unwrap_or_default(), fate);
+                watch.message(index, text, fate);
             }
-            (keep, converted)
+            (keep, Ok(()))
         });
         if let Grouping::Yes(Some(event)) = request.bearing {
             batch.add_facts(event);
@@ -201,6 +292,6 @@ impl Rewrite {
             batch.outline(parts, behind);
         }
         self.index += 1;
-        result.map(|converted| converted.length)
+        result.map(|()| length)
     }
 }

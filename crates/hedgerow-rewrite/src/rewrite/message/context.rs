@@ -150,8 +150,7 @@ impl Context {
     /// Returns the text of the context within the text of its message.
     pub(in crate::rewrite) fn text<'t>(&self, message: &'t str) -> &'t str {
         let length = self.value.map_or(0, |value| value.span.end());
-        let text = message.get(self.at..).unwrap_or_default();
-        text.get(..length).unwrap_or_default()
+        message.get(self.at..self.at + length).unwrap_or_default()
     }
 
     /// Stores the text of the context, which is clean, so that it is recognised in the next message.

@@ -90,8 +90,12 @@ impl ContextCache {
     /// Forgets the properties if they depend on the batch's context.
     pub(in crate::rewrite) fn forget_batch(&mut self) {
         let is_own = |which: ContextId| matches!(which, ContextId::Own(_));
-        self.last = self.last.filter(|last| is_own(*last));
-        self.kept = self.kept.filter(|kept| is_own(kept.which));
+        if !self.last.is_some_and(is_own) {
+            self.last = None;
+        }
+        if !self.kept.as_ref().is_some_and(|kept| is_own(kept.which)) {
+            self.kept = None;
+        }
     }
 }
 

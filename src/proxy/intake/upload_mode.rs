@@ -1,22 +1,7 @@
-//! Where the events of a body go.
+//! How the events of a body leave.
 
 use crate::posthog::Batch;
 use crate::proxy::routes::ProjectSink;
-use crate::proxy::sending::stream::Outgoing;
-
-/// Where the events go, and the batch they are written into.
-pub(super) struct UploadTarget<'a> {
-    pub(super) sink: &'a ProjectSink,
-    pub(super) batch: Batch,
-    /// The request over which the batch is already being sent, if the body streams.
-    pub(super) outgoing: Option<Outgoing<'a>>,
-}
-
-impl UploadTarget<'_> {
-    pub(super) fn has_events(&self) -> bool {
-        self.batch.events() > 0
-    }
-}
 
 /// Whether parts of a body have left before its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
