@@ -343,3 +343,34 @@ fn a_recognised_library_and_browser_are_found_at_their_new_position() {
         differing.join("\n")
     );
 }
+
+/// Only the first keys of an object are remembered.
+#[test]
+fn objects_of_any_number_of_keys_are_scanned_alike_and_only_their_first_keys_take_memory() {
+    let object = |keys: std::ops::Range<usize>, last: &str| {
+        let keys: Vec<String> = keys.map(|key| format!("\"key{key}\":[{key}]")).collect();
+        format!(
+            r#"{{"type":"track","properties":{{{}{last}}}}}"#,
+            keys.join(",")
+        )
+    };
+    let mut texts = Vec::new();
+    for number in [1, 31, 32, 33, 34, 64, 100, 200] {
+        texts.push(object(0..number, ""));
+        texts.push(object(0..number, r#","key0":1"#));
+        texts.push(object(0..number, r#","other":{"a":1}"#));
+        texts.push(object(1..number + 1, ""));
+        for _ in 0..33 {
+            texts.push(object(0..number, r#","last":null"#));
+        }
+    }
+    assert_none_differs(&texts);
+    let mut scratch = Scratch::default();
+    let mut message = Message::default();
+    for text in [object(0..60_000, ""), object(0..1, "")] {
+        let scanned = message.scan_first(text.as_bytes(), &mut scratch);
+        assert_eq!(scanned, Ok((Cleanliness::Clean, text.len())));
+    }
+    // The hashes of 60,000 keys take 240 kB.
+    assert!(scratch.held() < 512 << 10, "{}", scratch.held());
+}

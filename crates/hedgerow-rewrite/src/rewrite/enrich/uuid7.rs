@@ -150,7 +150,7 @@ pub(in crate::rewrite) fn hyphenated(uuid: [u8; 16]) -> [u8; 36] {
 
 /// Returns the 32 digits of sixteen bytes, all computed at once.
 #[inline(always)]
-fn hexadecimal(bytes: [u8; 16]) -> [[u8; 16]; 2] {
+pub(in crate::rewrite) fn hexadecimal(bytes: [u8; 16]) -> [[u8; 16]; 2] {
     let low_half = u8x16::splat(0x0f);
     let digits = |half: u8x16| {
         let is_number = half.min(u8x16::splat(9)).simd_eq(half);

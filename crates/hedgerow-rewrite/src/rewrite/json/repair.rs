@@ -323,11 +323,13 @@ impl Repair<'_, '_> {
 
     /// Escapes the run of control characters at the position.
     fn controls(&mut self) {
-        while let [control @ 0..=0x1f, ..] = self.rest() {
-            let control = *control;
-            write_control(self.out, control);
-            self.at += 1;
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let ends = rest.iter().position(|byte| !matches!(byte, 0..=0x1f));
+        let run = rest.get(..ends.unwrap_or(rest.len())).unwrap_or_default();
+        for control in run {
+            write_control(self.out, *control);
         }
+        self.at += run.len();
     }
 
     /// Rewrites the run of escapes at the position.

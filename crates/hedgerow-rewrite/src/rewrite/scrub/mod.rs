@@ -22,7 +22,9 @@ use crate::rewrite::enrich::privacy::{
     is_click_id, mask_click_ids, Indexes, PatternMatcher, MASKED,
 };
 use crate::rewrite::explain::{Trace, ValueOrigin};
-use crate::rewrite::json::{unescape, write_string, Malformed, Scanner, Scratch, Value};
+use crate::rewrite::json::{
+    inner, unescape, write_string, Malformed, Scanner, Scratch, Shape, Value,
+};
 use crate::rewrite::outcome::Fault;
 use crate::rewrite::privacy::{ClickIds, IpMask, Privacy, PROTECTED};
 use crate::segment::Kind;
@@ -404,11 +406,12 @@ impl<'p> Scrub<'p> {
             return;
         }
         if place.hashed {
-            let said = match value.is_string() {
-                true => unescape(raw),
-                false => String::from_utf8_lossy(raw),
-            };
-            return edit.replace(value, |out| write_string(out, &self.privacy.hashed(&said)));
+            // The text of the event is UTF-8.
+            return edit.replace(value, |out| match value.shape {
+                Shape::Escaped => self.privacy.write_hash(out, unescape(raw).as_bytes()),
+                Shape::Plain => self.privacy.write_hash(out, inner(raw)),
+                _ => self.privacy.write_hash(out, raw),
+            });
         }
         if self.click_ids == ClickIds::Mask {
             if std::str::from_utf8(name).is_ok_and(is_click_id) {

@@ -5,6 +5,7 @@ use ring::hmac;
 
 use crate::posthog::ProjectId;
 use crate::rewrite::arrival::Recipient;
+use crate::rewrite::enrich::uuid7::hexadecimal;
 use crate::rewrite::mapping::Mapping;
 use crate::rewrite::message_source::MessageSource;
 use crate::rewrite::normalise::Settled;
@@ -79,23 +80,21 @@ impl Privacy {
         id
     }
 
-    /// Returns the hash that replaces a value.
-    pub(super) fn hashed(&self, value: &str) -> String {
-        let mut hash = String::with_capacity(12 + 64);
+    /// Writes the hash that replaces a value, as a JSON string.
+    pub(super) fn write_hash(&self, out: &mut Vec<u8>, value: &[u8]) {
         match &self.secret {
             Some(secret) => {
-                hash.push_str("hmac-sha256:");
-                write_hex(
-                    &mut hash,
-                    secret.tag(&[OF_VALUE, value.as_bytes()]).as_ref(),
-                );
+                out.extend_from_slice(b"\"hmac-sha256:");
+                let tag = secret.tag(&[OF_VALUE, value]);
+                each_digits(tag.as_ref(), |digits| out.extend_from_slice(digits));
             }
             None => {
-                hash.push_str("sha256:");
-                write_hex(&mut hash, digest(&SHA256, value.as_bytes()).as_ref());
+                out.extend_from_slice(b"\"sha256:");
+                let hash = digest(&SHA256, value);
+                each_digits(hash.as_ref(), |digits| out.extend_from_slice(digits));
             }
         }
-        hash
+        out.push(b'"');
     }
 }
 
@@ -109,14 +108,19 @@ impl Secret {
     }
 }
 
-fn write_hex(out: &mut String, bytes: &[u8]) {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or('0');
-    for byte in bytes {
-        out.push(digit(byte >> 4));
-        out.push(digit(byte & 15));
+/// Appends the hexadecimal digits of a hash.
+fn write_hex(out: &mut String, hash: &[u8]) {
+    // The digits are ASCII.
+    each_digits(hash, |digits| {
+        out.push_str(std::str::from_utf8(digits).unwrap_or_default());
+    });
+}
+
+/// Passes the hexadecimal digits of a hash, whose length is a multiple of sixteen bytes, in parts.
+fn each_digits(hash: &[u8], mut take: impl FnMut(&[u8])) {
+    let (parts, _) = hash.as_chunks();
+    for digits in parts.iter().flat_map(|part| hexadecimal(*part)) {
+        take(&digits);
     }
 }
 
@@ -182,14 +186,20 @@ mod tests {
 
     #[test]
     fn a_hash_is_the_standards_without_a_secret_and_keyed_with_one() {
+        let hashed = |privacy: Privacy| {
+            let mut out = Vec::new();
+            privacy.write_hash(&mut out, b"abc");
+            serde_json::from_slice::<String>(&out).unwrap()
+        };
         // FIPS 180-2, appendix B.1.
         assert_eq!(
-            Privacy::default().hashed("abc"),
+            hashed(Privacy::default()),
             "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
-        let keyed = daily(&[7; SECRET]).hashed("abc");
+        let keyed = hashed(daily(&[7; SECRET]));
         assert!(keyed.starts_with("hmac-sha256:"), "{keyed}");
-        assert_ne!(keyed, daily(&[8; SECRET]).hashed("abc"));
+        assert_eq!(keyed.len(), "hmac-sha256:".len() + 64);
+        assert_ne!(keyed, hashed(daily(&[8; SECRET])));
         assert_eq!(
             Secret::new(&[7; SECRET - 1]),
             Err(crate::rewrite::privacy::ShortSecret)

@@ -14,7 +14,7 @@ use super::forms::{window, with_scalar, Form, Literal, LONGEST as LONGEST_LITERA
 use super::object_kind::KINDS;
 
 /// The most keys of one object that are remembered.
-const MOST: usize = 32;
+pub(super) const MOST_KEYS: usize = 32;
 
 /// The longest key that is remembered, in bytes.
 const LONGEST: usize = LONGEST_LITERAL - AROUND;
@@ -118,7 +118,7 @@ impl KeyOrder {
                 // The scanner has checked that the keys differ. This check is repeated here because
                 // expected keys are not checked for repetition later.
                 let is_known = self.keys.iter().any(|known| known.hash == key.hash);
-                if self.keys.len() < MOST && !is_known {
+                if self.keys.len() < MOST_KEYS && !is_known {
                     key.form = key.form.filter(|form| self.has_room_for(form));
                     if key.name != Name::OTHER {
                         self.names.add(key.name);

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use super::super::keys::{hash, Novelty, Seen, Word};
 use super::super::names::{Name, Names};
-use super::expected_keys::{ExpectedKey, KeyOrder, KeyOrders, OrderUpdate, OrderUpdates};
+use super::expected_keys::{
+    ExpectedKey, KeyOrder, KeyOrders, OrderUpdate, OrderUpdates, MOST_KEYS,
+};
 use super::key_recorder::KeyRecorder;
 use super::memory::ScanState;
 use super::object_kind::ObjectKind;
@@ -30,9 +32,10 @@ pub(super) struct KeyTracker<'h> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Remembering {
     No,
-    /// They are to be remembered, and none has been read yet.
-    First,
-    Yes,
+    /// They are to be remembered, and this many have been.
+    Keys(usize),
+    /// As many as possible are remembered.
+    Enough,
 }
 
 /// Returns the keys that are expected in an object of this kind, if there are any.
@@ -71,7 +74,7 @@ impl<'h> KeyTracker<'h> {
                 tracker.order = Some(order);
                 tracker.expected = &order.keys;
             }
-            None if kind.is_remembered() => tracker.remembering = Remembering::First,
+            None if kind.is_remembered() => tracker.remembering = Remembering::Keys(0),
             None => {}
         }
         tracker
@@ -121,8 +124,16 @@ impl<'h> KeyTracker<'h> {
         (key, name, hash): (&[u8], Name, u32),
         novelty: Novelty,
     ) {
+        let Remembering::Keys(number) = self.remembering else {
+            return;
+        };
+        if number == MOST_KEYS {
+            self.remembering = Remembering::Enough;
+            return;
+        }
+        self.remembering = Remembering::Keys(number + 1);
         let pending = &mut state.updates.pending;
-        if std::mem::replace(&mut self.remembering, Remembering::Yes) == Remembering::First {
+        if number == 0 {
             pending.push(OrderUpdate::Begin(self.kind));
         }
         match ExpectedKey::of(key, name, hash) {
@@ -150,7 +161,7 @@ impl<'h> KeyTracker<'h> {
             other_forms,
             ..
         } = &mut state.updates;
-        if self.remembering == Remembering::Yes {
+        if matches!(self.remembering, Remembering::Keys(1..)) {
             if let Some(OrderUpdate::Key(kind, key)) = pending.last_mut() {
                 if *kind == self.kind {
                     key.form = key.form_of(text, value);
@@ -207,7 +218,7 @@ impl KeyRecorder for KeyTracker<'_> {
         }
         let name = Name::of_word(word, hash);
         let novelty = self.note_named(state, name, hash);
-        if self.remembering != Remembering::No {
+        if matches!(self.remembering, Remembering::Keys(_)) {
             let bytes = word.to_le_bytes();
             let key = bytes.get(..length).unwrap_or_default();
             self.remember(state, (key, name, hash), novelty);
@@ -222,7 +233,7 @@ impl KeyRecorder for KeyTracker<'_> {
         let hash = hash(key);
         let name = Name::of(key, hash);
         let novelty = self.note_named(state, name, hash);
-        if self.remembering != Remembering::No {
+        if matches!(self.remembering, Remembering::Keys(_)) {
             self.remember(state, (key, name, hash), novelty);
         }
         (name, novelty)

@@ -62,7 +62,10 @@ impl Scanner<'_, '_> {
                 }
                 [b'\\', ..] => {
                     shape = Shape::Escaped;
-                    self.escape();
+                    // Escapes often come in a row.
+                    while let [b'\\', ..] = self.rest {
+                        self.escape();
+                    }
                 }
                 [_, rest @ ..] => {
                     // A control character that should have been escaped: `repair` escapes it.
