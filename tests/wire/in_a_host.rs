@@ -15,7 +15,7 @@ use pingora::protocols::ALPN;
 
 use super::full_server::{write_library, Http2Transport, HTTP2_TRANSPORTS, ROUTES};
 use super::support::client::{post, Client};
-use super::support::frames::Frames;
+use super::support::frames::{Frames, Outcome};
 use super::support::proxy::{app, config, Proxy, Speaks};
 use super::support::recorder::{response, Act, Recorder};
 use super::support::tls::{AlpnOffer, Certificates, Secure};
@@ -114,6 +114,10 @@ const OF_THE_FRAMEWORK: [&str; 7] = [
     "no size",
 ];
 
+/// The framework closes the connection before it has read all of this frame, so the system may reset the connection
+/// and discard the answer.
+const CLOSED_UNREAD: &str = "a frame that is too large";
+
 /// Rows whose path is none of ours.
 const ELSEWHERE: [&str; 3] = [":path *", "a :path of dots", "an encoded :path of dots"];
 
@@ -179,7 +183,8 @@ async fn every_table_holds(transport: Http2Transport) {
         let mut frames = Frames::plain(host.two).await;
         frames.send(&sent.concat()).await;
         let outcome = frames.outcome(1).await;
-        if !wanted.contains(&outcome) {
+        let closed = name == CLOSED_UNREAD && outcome == Outcome::Closed;
+        if !closed && !wanted.contains(&outcome) {
             wrong.push(format!("{name}: {outcome:?}, not {wanted:?}"));
         }
     }
