@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
-/// Allocates memory for the future, and then lets `make` build it there.
+/// Allocates memory for the future, and then calls `make`, so that the optimised build can write the future
+/// there directly.
 ///
 /// `Box::pin` builds a future on the stack first. If the allocation failed, it would have to be dropped
 /// there, so the compiler copies all of its bytes to the heap, most of which are not initialised yet. A

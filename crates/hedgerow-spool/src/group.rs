@@ -1,11 +1,12 @@
 //! The queue of one project's requests, which leave in groups, and the rule that chooses a group.
 //!
 //! A group leaves when its oldest request has waited for the linger, when it is full, when it has a large
-//! request, which would gain nothing from company, or when it has many requests and no other arrives. Several groups may be in flight, so that one slow
-//! answer delays no other group. But a request with an event of a person waits while other events of that
-//! person are in flight, and later requests of the same persons wait after it. So the events of a person
-//! reach PostHog in the order in which they arrived. This also holds if `$identify` or an alias joins two
-//! ids: such an event belongs to both.
+//! request, which would gain nothing from company, or when it has many requests and no other arrives.
+//!
+//! Several groups may be in flight, so that one slow answer delays no other group. But a request with an
+//! event of a person waits while other events of that person are in flight, and later requests of the same
+//! persons wait after it. So the events of a person reach PostHog in the order in which they arrived. This
+//! also holds if `$identify` or an alias joins two ids: such an event belongs to both.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
@@ -69,7 +70,7 @@ pub struct Queue<T> {
     new_bytes: usize,
     /// Whether a large request has arrived since then.
     new_large: bool,
-    /// The number of requests that could not leave then, because others of their persons were in flight.
+    /// The number of requests that could not join a group then.
     held_back: usize,
 }
 
@@ -160,7 +161,8 @@ impl<T> Queue<T> {
     /// Returns when [`next_group`](Self::next_group) has to be called because many requests wait, if no other
     /// arrives until then. A pause that has begun already, and in which no group could leave, does not count.
     pub fn pause(&self, now: Instant) -> Option<Instant> {
-        // A look at the queue takes longer the more requests wait in it, so those that cannot leave do not count.
+        // Each look at the queue goes through all waiting requests. So there is no look at each pause
+        // only because many of them cannot leave.
         let many = self.waiting.len() >= self.held_back + MANY;
         self.next_pause().filter(|pause| many && *pause > now)
     }
@@ -171,8 +173,8 @@ impl<T> Queue<T> {
         Some(newest.came + self.bounds.linger / PAUSE)
     }
 
-    /// Returns the next group that may leave now. Call this when requests are due, when a group may leave
-    /// early, and when a group has finished. Each time, call it again until it returns `None`.
+    /// Returns the next group that may leave now. Call this when requests are due, in a
+    /// [`pause`](Self::pause), when a group may leave early, and when a group has finished. Each time, call it again until it returns `None`.
     pub fn next_group(&mut self, now: Instant) -> Option<Group<T>> {
         self.new_bytes = 0;
         self.new_large = false;

@@ -1,9 +1,10 @@
 //! `mode: group`: sends the requests of a project together, and answers each client when its events are
 //! safe.
 //!
-//! No task waits for requests: the first request sets a timer. A separate task sends each group, so that
-//! a client that hangs up does not end the delivery of other clients' events. One timer for all requests
-//! limits how long they wait, so no request needs its own timer.
+//! No task waits for requests: a request sets the timers that are not set. There are three for all requests
+//! together: when the next one is due, when many wait and no other comes, and when the oldest has waited too
+//! long. A separate task sends each group, so that a client that hangs up does not end the delivery of other
+//! clients' events.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -210,7 +211,7 @@ impl RequestGrouper {
             }
         }
         if let Some(since) = waiting_since {
-            let patience = LingerTimer(Arc::downgrade(self));
+            let patience = PatienceTimer(Arc::downgrade(self));
             tokio::spawn(patience.end(since + self.destination.patience()));
         }
     }
@@ -374,11 +375,11 @@ impl Drop for SendTimer {
 }
 
 /// The timer for requests that wait too long. It fires long after most of them have left, so it holds only
-/// a weak reference to the grouper. The group in flight or the other timer, for which a request waits, holds
-/// a strong one.
-struct LingerTimer(Weak<RequestGrouper>);
+/// a weak reference to the grouper. The group in flight or a timer that sends groups, for which a request
+/// waits, holds a strong one.
+struct PatienceTimer(Weak<RequestGrouper>);
 
-impl LingerTimer {
+impl PatienceTimer {
     async fn end(mut self, at: Instant) {
         tokio::time::sleep_until(at.into()).await;
         if let Some(grouper) = std::mem::take(&mut self.0).upgrade() {
@@ -387,7 +388,7 @@ impl LingerTimer {
     }
 }
 
-impl Drop for LingerTimer {
+impl Drop for PatienceTimer {
     fn drop(&mut self) {
         if let Some(grouper) = self.0.upgrade() {
             grouper.lock().patience = Timer::Idle;

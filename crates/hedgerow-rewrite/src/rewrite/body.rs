@@ -100,8 +100,9 @@ impl SplitBody {
             _ => window - window / 8,
         };
         let reserved = length.sent().unwrap_or_default().min(RESERVED);
-        self.buffer.reserve_exact(reserved);
+        // Memory that is only reserved costs nothing until it is written to.
         self.touched = self.buffer.capacity();
+        self.buffer.reserve_exact(reserved);
         self.at = 0;
         self.key = EnvelopeKey::Other;
         self.skim = Skim::default();

@@ -9,7 +9,6 @@ mod spare;
 mod steps;
 mod workspace;
 
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use super::arrival::{Arrival, Bounds, Recipient};
@@ -91,9 +90,10 @@ impl<'r> Body<'r> {
     fn begin(rewriter: &'r Rewriter, arrival: Arrival) -> Self {
         let client = arrival.client_ip.map(ClientContexts::slot);
         let (workspace, context) = rewriter.spare.take(client);
+        let workspace = workspace.unwrap_or_else(|| rewriter.new_workspace());
         let mut lease = Lease {
             rewriter,
-            workspace: ManuallyDrop::new(workspace),
+            workspace: Some(workspace),
         };
         let workspace = lease.workspace();
         workspace.begin(rewriter.conversion.mapping.mode, arrival);
@@ -211,8 +211,8 @@ impl Ended<'_> {
 #[derive(Debug)]
 struct Lease<'r> {
     rewriter: &'r Rewriter,
-    /// Not there yet, or taken out by `drop`, which leaves nothing for the compiler to drop.
-    workspace: ManuallyDrop<Option<Box<Workspace>>>,
+    /// Only `drop` takes it out, so it is always there.
+    workspace: Option<Box<Workspace>>,
 }
 
 impl Lease<'_> {

@@ -125,6 +125,7 @@ impl Message {
         if let Some(value) = self.known_integrations.pass(scanner, &mut part.entries) {
             part.value = Some(value);
             for entry in &part.entries {
+                // A name with a known prefix is added as well.
                 if entry.name != Name::OTHER {
                     part.names.add(entry.name);
                 }

@@ -57,7 +57,8 @@ pub(super) fn hash_of(beginning: &Quarter, text: &[u8]) -> HashState {
     hash_of_short(beginning, text).unwrap_or_else(|| hash_of_long(beginning, text))
 }
 
-/// Returns the hash, if both together fit into two blocks of which the second has less than one quarter of text.
+/// Returns the hash, if both together fit into two blocks of which the second has less than one quarter of
+/// text.
 #[inline(always)]
 fn hash_of_short(beginning: &Quarter, text: &[u8]) -> Option<HashState> {
     let bits = (QUARTER + text.len()) as u64 * 8;
@@ -248,7 +249,9 @@ fn late([a, b, e]: [u32x4; 3], six_before: u32x4) -> u32x4 {
 /// processor does both at once.
 ///
 /// The rounds read `STORED` quarters of the schedule's first five from memory: those from the number `from`
-/// on, and the fifth. The other quarters should be constants.
+/// on, and the fifth. The result is the same for any such choice. The other quarters should be constants,
+/// for which the compiler computes the words: none with 5 and 0, the first quarter with 4 and 1, and all but
+/// the first with 2 and 0.
 #[inline(always)]
 fn rounds<const STORED: usize>(state: HashState, quarters: [u32x4; 4], from: usize) -> HashState {
     let [mut a, mut b, mut c, mut d, mut e] = state;

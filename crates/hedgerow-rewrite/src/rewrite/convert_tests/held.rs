@@ -83,3 +83,25 @@ fn calls_on_an_incomplete_body_do_not_change_its_result() {
         assert_eq!(written["batch"], json!(whole.events), "{body}");
     }
 }
+
+#[test]
+fn only_bytes_that_have_come_count_as_held() {
+    let mut wrong = Vec::new();
+    for length in [
+        AnnouncedLength::Unknown,
+        AnnouncedLength::OfBody(64 << 10),
+        AnnouncedLength::OfCoding(10 << 20),
+    ] {
+        let rewriter = Rewriter::new(Mapping::default(), Bounds::default());
+        let mut body = rewriter.begin(Arrival {
+            length,
+            ..arrival(Call::Batch, None)
+        });
+        let before = body.held();
+        body.push(b"{").unwrap();
+        if (before, body.held()) != (0, 1) {
+            wrong.push(format!("{length:?}: {before}, then {}", body.held()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

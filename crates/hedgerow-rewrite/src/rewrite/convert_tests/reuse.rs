@@ -182,3 +182,22 @@ fn a_request_is_rewritten_as_if_there_had_been_none_before_it() {
     }
     assert!(wrong.is_empty(), "{} differ: {}", wrong.len(), wrong[0]);
 }
+
+#[test]
+fn sessions_that_are_set_later_hold_for_used_memory_too() {
+    let request = TestRequest {
+        body: BODIES[9],
+        cookies: None,
+        call: Call::Batch,
+        piece: usize::MAX,
+        end: TestEnd::Whole,
+        explanations: Explanations::Off,
+        recipient: Arc::default(),
+        nonce: 1,
+    };
+    let rewriter = Rewriter::new(Mapping::default(), Bounds::default());
+    let without = seen(&rewriter, &request);
+    assert!(without.contains("Ok(Done) None"), "{without}");
+    let with = seen(&rewriter.with_sessions(keeper()), &request);
+    assert!(with.contains("Ok(Done) Some("), "{with}");
+}

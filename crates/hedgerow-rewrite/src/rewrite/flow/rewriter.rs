@@ -34,6 +34,8 @@ impl Rewriter {
     #[must_use]
     pub fn with_sessions(mut self, keeper: SessionKeeper) -> Self {
         self.sessions = Some(Arc::new(keeper));
+        // Spare workspaces keep sessions as before.
+        self.spare = Spare::default();
         self
     }
 

@@ -83,7 +83,7 @@ impl<'o> EventWriter<'o> {
         }
         let end = self.bytes.len() + length;
         self.bytes.extend_from_slice(block);
-        // The compiler knows the length of most blocks.
+        // A whole block needs no truncation; the compiler knows this for most blocks.
         if length < SIZE {
             self.bytes.truncate(end);
         }

@@ -7,7 +7,7 @@ mod chunk;
 use super::keys::{hash, hash_of_constant, hash_of_word, known_word, Novelty, Word};
 pub(in crate::rewrite) use chunk::Chunk;
 
-/// The number of a known key, or [`OTHER`](Self::OTHER).
+/// The number of a known key, or a number for all unknown keys of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::rewrite) struct Name(u8);
 
@@ -211,7 +211,7 @@ macro_rules! name {
 pub(in crate::rewrite) use name;
 
 impl Name {
-    /// Any unknown key.
+    /// Any unknown key that begins with none of [`PREFIXES`].
     pub(in crate::rewrite) const OTHER: Self = Self(0);
 
     /// An unknown key that begins with one of [`PREFIXES`].
@@ -247,7 +247,7 @@ impl Name {
         }
     }
 
-    /// Returns the text of the name; it is empty for [`OTHER`](Self::OTHER).
+    /// Returns the text of the name; it is empty for an unknown key.
     pub(in crate::rewrite) fn text(self) -> &'static str {
         NAMES.get(usize::from(self.0)).copied().unwrap_or_default()
     }

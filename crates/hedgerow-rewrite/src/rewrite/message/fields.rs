@@ -32,6 +32,7 @@ impl Message {
     /// Returns the value of a field, which must be a constant.
     #[inline(always)]
     pub(in crate::rewrite) fn field(&self, name: Name) -> &Option<Value> {
+        debug_assert!(name.index() < END, "no value is stored under this name");
         self.fields.0.get(name.index()).unwrap_or(&None)
     }
 }

@@ -116,9 +116,10 @@ fn write_hex(out: &mut String, hash: &[u8]) {
     });
 }
 
-/// Passes the hexadecimal digits of a hash, whose length is a multiple of sixteen bytes, in parts.
+/// Passes the hexadecimal digits of a hash in parts.
 fn each_digits(hash: &[u8], mut take: impl FnMut(&[u8])) {
-    let (parts, _) = hash.as_chunks();
+    let (parts, rest) = hash.as_chunks();
+    debug_assert!(rest.is_empty(), "a hash has whole parts of sixteen bytes");
     for digits in parts.iter().flat_map(|part| hexadecimal(*part)) {
         take(&digits);
     }

@@ -120,6 +120,7 @@ impl KeyOrder {
                 let is_known = self.keys.iter().any(|known| known.hash == key.hash);
                 if self.keys.len() < MOST_KEYS && !is_known {
                     key.form = key.form.filter(|form| self.has_room_for(form));
+                    // A name with a known prefix is added as well.
                     if key.name != Name::OTHER {
                         self.names.add(key.name);
                     }
