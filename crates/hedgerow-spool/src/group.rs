@@ -12,7 +12,12 @@ use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ahash::RandomState;
 use hedgerow_rewrite::posthog::{Address, BatchFacts};
+
+/// Persons, by the hashes of their ids. Each look at the queue may put thousands of them into a set, which takes
+/// several times as long with the standard hasher.
+type PersonSet = HashSet<u64, RandomState>;
 
 /// A request of this many bytes waits for no others: its own events already share the fixed cost of a
 /// request to PostHog.
@@ -64,7 +69,7 @@ pub struct Queue<T> {
     bounds: GroupBounds,
     waiting: VecDeque<WaitingRequest<T>>,
     /// The persons with events in flight. No two groups in flight share a person.
-    people_under_way: HashSet<u64>,
+    people_under_way: PersonSet,
     under_way: usize,
     /// The bytes that arrived since the last call of `next_group`.
     new_bytes: usize,
@@ -88,7 +93,7 @@ struct GroupDraft {
     /// The number of requests that cannot join the group.
     held_back: usize,
     bytes: usize,
-    people: HashSet<u64>,
+    people: PersonSet,
     told: SentAddress,
 }
 
@@ -125,7 +130,7 @@ impl<T> Queue<T> {
         Self {
             bounds,
             waiting: VecDeque::new(),
-            people_under_way: HashSet::new(),
+            people_under_way: PersonSet::default(),
             under_way: 0,
             new_bytes: 0,
             new_large: false,
@@ -206,7 +211,7 @@ impl<T> Queue<T> {
         let mut due = false;
         let mut full = false;
         // The persons of earlier requests that stay in the queue.
-        let mut blocked: HashSet<u64> = HashSet::new();
+        let mut blocked: PersonSet = PersonSet::default();
         for (place, waiting) in self.waiting.iter().enumerate() {
             let RequestInfo { bytes, bearing, .. } = &waiting.info;
             let people = &bearing.people;
