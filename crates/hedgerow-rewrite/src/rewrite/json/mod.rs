@@ -3,6 +3,7 @@
 mod block;
 mod event_writer;
 mod keys;
+mod name_sets;
 mod names;
 mod output;
 mod repair;
@@ -17,7 +18,8 @@ mod value;
 
 pub(super) use block::{either, BLOCK};
 pub(super) use event_writer::EventWriter;
-pub(super) use names::{name, Chunk, Marks, Name, Names};
+pub(super) use name_sets::{Marks, Names};
+pub(super) use names::{name, Chunk, Name};
 pub(super) use output::Output;
 pub(super) use repair::{repair, RepairBuffers};
 pub(super) use scan::{

@@ -16,7 +16,8 @@ use super::super::message::{named, MessagePart};
 use super::super::message_source::MessageSource;
 use super::super::usable;
 use super::enriched::is_set;
-use super::{write_piece, Properties};
+use super::piece::write_piece;
+use super::Properties;
 use crate::segment::Kind;
 
 /// The traits that name a group's type. The first takes precedence.

@@ -11,6 +11,7 @@ mod context;
 mod context_cache;
 mod enriched;
 mod groups;
+mod piece;
 mod prefix;
 mod presence;
 mod reference;
@@ -18,11 +19,11 @@ mod reference;
 use super::arrival::Recipient;
 use super::enrich::cache::UserAgents;
 use super::enrich::meta_ids::MetaIds;
-use super::event_plan::{EventPlan, Piece};
+use super::event_plan::EventPlan;
 use super::explain::{Trace, ValueOrigin};
 use super::group_types::{GroupTypes, NotedGroups};
 use super::json::{
-    is_truthy, name, write_string, Chunk, Entry, EventWriter, Name, Names, Output, Scratch, Value,
+    is_truthy, name, Chunk, Entry, EventWriter, Name, Names, Output, Scratch, Value,
 };
 use super::library::LibraryKind;
 use super::mapping::{Mapping, Mode};
@@ -34,6 +35,7 @@ use crate::posthog::{EventParts, Location};
 use context_cache::ContextWriting;
 pub(super) use context_cache::{ContextCache, ContextId};
 use groups::VisitorGroup;
+use piece::write_piece;
 use prefix::{Prefix, SEGMENT, UTM};
 use presence::Mapped;
 
@@ -123,25 +125,6 @@ pub(super) fn write_event<'b, 't>(
             location,
         },
         sixth_group_type,
-    }
-}
-
-#[inline(always)]
-fn write_piece(out: &mut EventWriter<'_>, piece: Piece<'_>, text: &[u8]) {
-    match piece {
-        Piece::Raw(value) => out.span(text, value.span),
-        _ => write_other_piece(out, piece, text),
-    }
-}
-
-#[inline(never)]
-fn write_other_piece(out: &mut EventWriter<'_>, piece: Piece<'_>, text: &[u8]) {
-    match piece {
-        Piece::Absent => {}
-        Piece::Raw(value) => out.span(text, value.span),
-        Piece::Digits(value) => out.quoted(value.of(text)),
-        Piece::Name(name) => out.quoted(name.as_bytes()),
-        Piece::Spelled(id) => write_string(out, id),
     }
 }
 

@@ -8,8 +8,9 @@ use super::super::spread::{write_spread, UnknownKeys};
 use super::super::usable;
 use super::address::write_address;
 use super::campaign::CampaignPass;
+use super::piece::write_piece;
 use super::presence::ContextValue;
-use super::{write_piece, MovedValues, Prefix, Prefixed, Properties};
+use super::{MovedValues, Prefix, Prefixed, Properties};
 use crate::segment::Kind;
 
 /// A path of the context that has a property of its own: the literal key, which takes precedence over

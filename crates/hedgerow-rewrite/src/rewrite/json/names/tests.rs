@@ -1,5 +1,6 @@
 use super::super::block::BLOCK;
-use super::super::keys::word;
+use super::super::keys::{word, Novelty};
+use super::super::name_sets::Names;
 use super::*;
 
 #[test]

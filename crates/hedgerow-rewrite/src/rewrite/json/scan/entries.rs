@@ -1,7 +1,8 @@
 //! Scans objects and passes their entries to a receiver.
 
 use super::super::keys::{hash_of_word, Novelty};
-use super::super::names::{Name, Names};
+use super::super::name_sets::Names;
+use super::super::names::Name;
 use super::super::span::Span;
 use super::super::value::{Entry, Malformed, Shape, Value};
 use super::cursor::{After, Scanner};

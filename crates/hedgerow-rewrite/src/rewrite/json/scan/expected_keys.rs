@@ -7,7 +7,8 @@
 use std::ops::Range;
 
 use super::super::block::plain_run;
-use super::super::names::{Name, Names};
+use super::super::name_sets::Names;
+use super::super::names::Name;
 use super::super::span::Span;
 use super::super::value::{Entry, Value};
 use super::forms::{window, with_scalar, Form, Literal, LONGEST as LONGEST_LITERAL, MOST_PARTS};

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::super::keys::{hash, Novelty, Seen, Word};
-use super::super::names::{Name, Names};
+use super::super::name_sets::Names;
+use super::super::names::Name;
 use super::expected_keys::{
     ExpectedKey, KeyOrder, KeyOrders, OrderUpdate, OrderUpdates, MOST_KEYS,
 };
