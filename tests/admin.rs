@@ -23,9 +23,9 @@ use std::net::SocketAddr;
 use binary::Binary;
 use hedgerow::demo::capture::InjectedFault;
 use http::StatusCode;
+use support::address::unused_address;
 use support::client::{post, Answer, Client};
 use support::proxy::{yaml, PostHog, Proxy};
-use support::recorder::refused_port;
 use support::track;
 
 async fn get(address: SocketAddr, path: &str) -> Answer {
@@ -48,7 +48,7 @@ async fn metric(address: SocketAddr, name: &str) -> u64 {
 async fn events_are_counted_shown_and_logged() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
-    let admin = refused_port().await;
+    let admin = unused_address();
     let spool = format!("{{path: {:?}}}", folder.path().join("spool"));
     let text = yaml(&posthog.url()).replace("\"off\"", &spool);
     let mut binary = Binary::new(folder.path(), &format!("admin: \"{admin}\"\n{text}"), "").await;

@@ -23,8 +23,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use support::address::unused_address;
 use support::proxy::PostHog;
-use support::recorder::refused_port;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
@@ -84,7 +84,7 @@ async fn until_it_listens(address: SocketAddr) {
 
 /// Hedgerow with the configuration of the recipe and this stand-in for PostHog.
 async fn hedgerow(recipe: &str, posthog: &PostHog, folder: &Path) -> (Child, SocketAddr) {
-    let address = refused_port().await;
+    let address = unused_address();
     let yaml = block(recipe, "yaml");
     // The recipe's TLS settings and server addresses are those of another machine.
     let (listen, rest) = yaml.split_once('\n').unwrap();
@@ -187,7 +187,7 @@ async fn nginx_passes_a_path_on_as_documented() {
     let posthog = PostHog::start().await;
     let folder = tempfile::tempdir().unwrap();
     let (_served, address) = hedgerow("nginx", &posthog, folder.path()).await;
-    let front = refused_port().await;
+    let front = unused_address();
     let server = block("nginx", "nginx");
     let server = replaced(&server, "listen 443 ssl;", &format!("listen {front};"));
     let server = replaced(&server, "127.0.0.1:8080", &address.to_string());
@@ -221,7 +221,7 @@ async fn haproxy_passes_a_path_on_as_documented() {
     let posthog = PostHog::start().await;
     let folder = tempfile::tempdir().unwrap();
     let (_served, address) = hedgerow("haproxy", &posthog, folder.path()).await;
-    let front = refused_port().await;
+    let front = unused_address();
     let whole = block("haproxy", "haproxy");
     let secure = "bind :443 ssl crt /etc/ssl/shop.pem";
     let whole = replaced(&whole, secure, &format!("bind {front}"));
@@ -240,7 +240,7 @@ async fn caddy_passes_a_path_on_as_documented() {
     let posthog = PostHog::start().await;
     let folder = tempfile::tempdir().unwrap();
     let (_served, address) = hedgerow("caddy", &posthog, folder.path()).await;
-    let front = refused_port().await;
+    let front = unused_address();
     let whole = block("caddy", "caddyfile");
     let plainly = format!(
         "http://shop.example.com:{} {{\n    bind 127.0.0.1",

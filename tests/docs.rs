@@ -7,6 +7,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "support/address.rs"]
+mod address;
 #[path = "docs/configuration.rs"]
 mod configuration;
 #[path = "docs/floors.rs"]

@@ -16,8 +16,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use support::address::unused_address;
 use support::proxy::PostHog;
-use support::recorder::refused_port;
 use tokio::process::{Child, Command};
 
 async fn doctor(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
@@ -147,7 +147,7 @@ async fn whether_posthog_has_a_project_with_the_key_is_asked() {
 async fn each_broken_peer_is_named_with_the_solution() {
     let folder = tempfile::tempdir().unwrap();
     let page = "content-type: text/html\r\n";
-    let closed = refused_port().await;
+    let closed = unused_address();
     let ahead = "content-type: application/json\r\ndate: Tue, 01 Jan 2019 00:00:00 GMT\r\n";
     let rows = [
         (format!("http://{closed}"), "p, TCP", "refused", "firewall"),
@@ -256,7 +256,7 @@ async fn an_expired_certificate_is_seen_on_both_sides() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     certificate(folder, "old", 2002);
-    let address = refused_port().await;
+    let address = unused_address();
     let listen = format!(
         "listen: [{{address: '{address}', tls: {{certificate: old.pem, key: old.key}}}}]\n"
     );
@@ -293,7 +293,7 @@ async fn the_way_from_outside_is_followed_to_this_hedgerow() {
     let posthog = PostHog::start().await;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let (address, admin) = (refused_port().await, refused_port().await);
+    let (address, admin) = (unused_address(), unused_address());
     let listen = format!("listen: '{address}'\nadmin: '{admin}'\n");
     write(folder, &listen, &posthog.url(), "");
     let _served = run(folder, "hedgerow.yaml");
@@ -319,7 +319,7 @@ async fn the_way_from_outside_is_followed_to_this_hedgerow() {
     assert!(log.contains("listening on"), "{log}");
     assert!(!log.contains("WARN") && !log.contains("refused"), "{log}");
     let ours = "{\"success\":false,\"code\":\"not_json\"}";
-    let closed = refused_port().await;
+    let closed = unused_address();
     let rows = [
         (format!("http://{closed}"), "from outside: ", "firewall"),
         (

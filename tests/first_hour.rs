@@ -48,18 +48,11 @@ impl Drop for ReplayedSession {
     }
 }
 
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-}
-
 impl ReplayedSession {
     /// A file as `init` writes it for this host, without the library and with changes.
     fn with(host: &str, change: impl Fn(String) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = free();
+        let address = support::address::unused_address();
         let listen = address.to_string();
         let made = Command::new(env!("CARGO_BIN_EXE_hedgerow"))
             .args(["init", "--without-posthog-js", "--host", host])
@@ -244,7 +237,7 @@ fn a_missing_connection_to_posthog_is_reported_with_the_first_event() {
         ),
         (
             "connections to PostHog are refused",
-            format!("http://{}", free()),
+            support::address::dead_url(),
         ),
         (
             "connections to PostHog are dropped silently",

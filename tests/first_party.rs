@@ -15,6 +15,8 @@
 
 #[path = "first_party/absences.rs"]
 mod absences;
+#[path = "support/address.rs"]
+mod address;
 #[path = "first_party/check.rs"]
 mod check;
 #[path = "first_party/early.rs"]

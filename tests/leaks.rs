@@ -25,8 +25,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
 
 use secrets::{Output, Sink};
+use support::address::unused_address;
 use support::client::{Answer, Client};
-use support::recorder::{refused_port, Act, Recorder, OK};
+use support::recorder::{Act, Recorder, OK};
 use support::{eventually, DEADLINE};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_hedgerow");
@@ -141,11 +142,7 @@ impl LeakSetup {
         );
         let folder = tempfile::tempdir().unwrap();
         let certificates = support::tls::Certificates::new(&["localhost"]);
-        let (address, secure, admin) = (
-            refused_port().await,
-            refused_port().await,
-            refused_port().await,
-        );
+        let (address, secure, admin) = (unused_address(), unused_address(), unused_address());
         let yaml = format!(
             "listen:\n  - \"{address}\"\n  - {{address: \"{secure}\", tls: {{certificate: \"{}\", key: \"{}\"}}}}\n\
              admin: \"{admin}\"\n\

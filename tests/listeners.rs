@@ -21,9 +21,10 @@ mod support;
 use std::net::SocketAddr;
 
 use running::Running;
+use support::address::unused_address;
 use support::client::{post, Client};
 use support::proxy::{yaml, PostHog};
-use support::recorder::{refused_port, response, Act, Recorder};
+use support::recorder::{response, Act, Recorder};
 use support::{h2, say, track};
 
 /// A proxy with a site, and these listeners in addition to its plain one.
@@ -54,7 +55,7 @@ fn version_2(source: SocketAddr) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_balancers_word_is_taken_from_a_balancer_only() {
     let (posthog, site) = (PostHog::start().await, site().await);
-    let (ours, foreign) = (refused_port().await, refused_port().await);
+    let (ours, foreign) = (unused_address(), unused_address());
     let more = format!(
         "{{address: \"{ours}\", proxy_protocol: 127.0.0.0/8}}, \
          {{address: \"{foreign}\", proxy_protocol: 10.0.0.0/8}}"
@@ -126,7 +127,7 @@ async fn a_balancers_word_is_taken_from_a_balancer_only() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_2_without_tls_works_if_switched_on() {
     let (posthog, site) = (PostHog::start().await, site().await);
-    let both = refused_port().await;
+    let both = unused_address();
     let mut running = setup(
         &posthog,
         &site,
@@ -170,7 +171,7 @@ async fn http_2_without_tls_works_if_switched_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_requests_for_the_site_are_sent_to_tls() {
     let (posthog, site) = (PostHog::start().await, site().await);
-    let (plain, other) = (refused_port().await, refused_port().await);
+    let (plain, other) = (unused_address(), unused_address());
     let more = format!(
         "{{address: \"{plain}\", redirect: https}}, \
          {{address: \"{other}\", redirect: \"https:8443\"}}"
@@ -234,7 +235,7 @@ async fn only_requests_for_the_site_are_sent_to_tls() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_answer_names_the_framework_or_this_proxy() {
     let (posthog, site) = (PostHog::start().await, site().await);
-    let both = refused_port().await;
+    let both = unused_address();
     let running = setup(
         &posthog,
         &site,

@@ -8,6 +8,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "support/address.rs"]
+mod address;
 #[path = "packages/health.rs"]
 mod health;
 #[path = "packages/settings.rs"]

@@ -15,9 +15,10 @@ use std::sync::atomic::AtomicU64;
 
 use existing_proxy::Shop;
 use hedgerow::Hedgerow;
+use support::address::dead_url;
 use support::client::{chunk, post, Client};
 use support::proxy::{config, Proxy, Speaks};
-use support::recorder::{dead_url, response, Act, Recorder};
+use support::recorder::{response, Act, Recorder};
 use support::{h2, track, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

@@ -27,9 +27,10 @@ use std::sync::Arc;
 
 use load::Load;
 use running::Running;
+use support::address::unused_address;
 use support::client::{post, Client};
 use support::proxy::{yaml, PostHog};
-use support::recorder::{refused_port, response, Act, Recorder};
+use support::recorder::{response, Act, Recorder};
 use support::{say, track};
 
 /// Reloads and requests of the test under load; `HEDGEROW_RELOADS=100,20000` sets more.
@@ -200,7 +201,7 @@ async fn bad_files_are_refused_as_a_whole_with_a_reason() {
 async fn listeners_open_and_close_while_the_others_serve() {
     let posthog = PostHog::start().await;
     let mut running = Running::start(&yaml(&posthog.url())).await;
-    let (first, second) = (running.process.address, refused_port().await);
+    let (first, second) = (running.process.address, unused_address());
     let request = |id: &str| post("/hr/v1/t", "", track(id, 200).as_bytes());
     let mut idle = Client::connect(first).await;
     assert_eq!(idle.exchange(&request("idle")).await.status, 200);

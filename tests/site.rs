@@ -36,9 +36,10 @@ use existing_proxy::Shop;
 use hedgerow::proxy::Server;
 use hedgerow::Hedgerow;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use support::address::{dead_url, unused_address};
 use support::client::{chunk, post, Client};
 use support::proxy::{config, yaml, PostHog, Proxy, Speaks};
-use support::recorder::{dead_url, refused_port, response, Act, Recorder};
+use support::recorder::{response, Act, Recorder};
 use support::tls::{AlpnOffer, Certificates};
 use support::{eventually, track};
 
@@ -282,7 +283,7 @@ async fn a_request_without_a_route_gets_a_plain_404_that_names_no_product() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_servers_of_a_site_take_turns_and_one_that_is_away_is_passed_over() {
     let (one, two) = (site("one").await, site("two").await);
-    let gone = refused_port().await;
+    let gone = unused_address();
     let sites = format!("[\"{}\", \"http://{gone}\", \"{}\"]", one.url(), two.url());
     let proxy = Proxy::start(&with_site("http://127.0.0.1:9", &sites)).await;
     for _ in 0..9 {

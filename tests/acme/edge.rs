@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::pebble::Pebble;
 use super::secure::{Connection, TrustedAuthorities};
-use super::support::recorder::refused_port;
+use super::support::address::unused_address;
 use super::support::running::{get, until, Running};
 
 /// The address of a server that starts later.
@@ -20,9 +20,9 @@ impl EdgeAddresses {
     pub async fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
-            http: refused_port().await,
-            https: refused_port().await,
-            admin: refused_port().await,
+            http: unused_address(),
+            https: unused_address(),
+            admin: unused_address(),
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::secure::TrustedAuthorities;
-use super::support::recorder::refused_port;
+use super::support::address::unused_address;
 use super::support::running::{until, Ended};
 use super::support::tls::Certificates;
 
@@ -96,7 +96,7 @@ impl Pebble {
         if !installed() {
             return None;
         }
-        let nowhere = refused_port().await;
+        let nowhere = unused_address();
         let mut pebble = Self {
             http: Relay::nowhere().await,
             tls: Relay::nowhere().await,
@@ -132,10 +132,10 @@ impl Pebble {
 
     async fn try_start(&mut self) -> bool {
         let [served, management, dns, unused] = [
-            refused_port().await,
-            refused_port().await,
-            refused_port().await,
-            refused_port().await,
+            unused_address(),
+            unused_address(),
+            unused_address(),
+            unused_address(),
         ];
         let file = |name: &str| self.folder.path().join(name);
         let quoted = |path: &Path| format!("\"{}\"", path.display());

@@ -5,9 +5,9 @@ use http::StatusCode;
 
 use super::binary::Binary;
 use super::get;
+use super::support::address::unused_address;
 use super::support::client::{post, Client};
 use super::support::proxy::{yaml, PostHog, Proxy};
-use super::support::recorder::refused_port;
 use super::support::{eventually, track, DEADLINE};
 
 /// Waits until the path has this status, and returns the answer.
@@ -74,7 +74,7 @@ async fn a_process_without_a_spool_is_not_ready_while_posthog_takes_nothing() {
 async fn a_spool_that_takes_nothing_makes_a_process_unready_and_posthogs_absence_does_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let posthog = PostHog::start().await;
-    let (health, admin) = (refused_port().await, refused_port().await);
+    let (health, admin) = (unused_address(), unused_address());
     let place = folder.path().join("there");
     let text = yaml(&posthog.url()).replace("\"off\"", &format!("{{path: {:?}}}", place.join("s")));
     // A file is in the place of the folder.

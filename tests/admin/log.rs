@@ -6,9 +6,9 @@ use std::process::{Child, Command, Stdio};
 
 use super::get;
 use super::metric;
+use super::support::address::unused_address;
 use super::support::client::{post, Client};
 use super::support::proxy::{yaml, PostHog};
-use super::support::recorder::refused_port;
 use super::support::{eventually, track, DEADLINE};
 
 struct Process(Child);
@@ -23,7 +23,7 @@ impl Drop for Process {
 impl Process {
     async fn start(yaml: &str, filter: &str, more: &[&str]) -> (Self, std::net::SocketAddr) {
         let folder = tempfile::tempdir().expect("a folder").keep();
-        let address = refused_port().await;
+        let address = unused_address();
         let file = folder.join("hedgerow.yaml");
         let text = format!("listen: \"{address}\"\n{yaml}server: {{grace: 1s}}\n");
         std::fs::write(&file, text).expect("ours");
@@ -219,7 +219,7 @@ async fn each_request_has_one_line_with_its_trace_and_no_content() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_is_not_read_delays_no_request_and_lost_lines_are_counted() {
     let posthog = PostHog::start().await;
-    let admin = refused_port().await;
+    let admin = unused_address();
     let text = format!("admin: \"{admin}\"\n{}", yaml(&posthog.url()));
     let (process, address) = Process::start(&text, "trace,pingora=trace", &[]).await;
     let mut sent = 0u64;

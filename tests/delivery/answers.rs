@@ -109,7 +109,7 @@ async fn posthogs_no_and_its_silence_are_both_try_again_later() {
         assert_eq!(upstream.seen().len(), 1, "{status}");
         assert_eq!(proxy.hedgerow.counts().busy, 1);
     }
-    let refused = support::recorder::refused_port().await;
+    let refused = support::address::unused_address();
     let deaf = Recorder::that(|_| Act::Silence).await;
     let rude = Recorder::that(|_| Act::Close).await;
     for (name, host) in [
@@ -181,7 +181,7 @@ async fn the_log_says_once_what_to_do_and_never_a_secret() {
     let (key, page) = (answering("401 No").await, answering("404 No").await);
     let rude = Recorder::that(|_| Act::Close).await;
     let other = Recorder::that(|_| Act::AnswerAndClose(b"SSH-2.0-x\r\n\r\n".to_vec())).await;
-    let dead = support::recorder::dead_url();
+    let dead = support::address::dead_url();
     let nowhere = format!("http://{}.invalid", "b".repeat(64));
     for (host, advice) in [
         (key.url(), "Check `api_key`"),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::address::unused_address;
 use super::file;
 
 /// The plug-in of the README, compiled as a part of this test.
@@ -50,9 +51,7 @@ fn the_recipe_for_nginx_has_the_lines_that_snippet_prints() {
 fn only_events() -> (TcpListener, TempDir, SocketAddr) {
     let posthog = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = unused_address();
     let yaml = &blocks("Only events", "yaml")[0];
     let yaml = yaml.replace("0.0.0.0:8080", &address.to_string());
     let host = format!("host: http://{}", posthog.local_addr().unwrap());

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
+use super::support::address::unused_address;
 use super::support::client::Client;
-use super::support::recorder::{refused_port, response, Act, Recorder};
+use super::support::recorder::{response, Act, Recorder};
 use super::support::running::{get, until, Running};
 use super::support::{faketime, h2, within};
 
@@ -27,11 +28,7 @@ async fn a_clock_before_1970_is_named_and_no_request_ends_in_a_panic() {
     };
     let site = Recorder::that(|_| Act::Answer(response("200 OK", "", "page"))).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let (plain, h2c, admin) = (
-        refused_port().await,
-        refused_port().await,
-        refused_port().await,
-    );
+    let (plain, h2c, admin) = (unused_address(), unused_address(), unused_address());
     let yaml = format!(
         "listen: [\"{plain}\", {{address: \"{h2c}\", h2c: on}}]\nadmin: \"{admin}\"\n\
          projects:\n  shop: {{host: \"http://127.0.0.1:9\", api_key: phc_test}}\n\

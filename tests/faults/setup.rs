@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use hedgerow::demo::capture::Capture;
 use tokio::net::TcpStream;
 
-use super::support::recorder::{distinct_id, refused_port};
+use super::support::address::unused_address;
+use super::support::recorder::distinct_id;
 use super::support::running::Ended;
 use super::support::DEADLINE;
 
@@ -25,7 +26,7 @@ impl Setup {
         let folder = tempfile::tempdir().expect("a folder");
         // Another user must be able to read it.
         open_to_all(folder.path());
-        let address = refused_port().await;
+        let address = unused_address();
         let spool = folder.path().join("spool");
         let yaml = format!(
             "listen: \"{address}\"\n\

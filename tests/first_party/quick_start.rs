@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use hedgerow::demo::http::{Handler, Request, Response};
 use http::StatusCode;
-use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
+use super::address::unused_address;
 use super::installed::{PostHogJs, Prerequisite, Version};
 use super::setup::{self, API_KEY};
 use super::stand_in::StandIn;
@@ -48,11 +48,6 @@ impl Handler for Pages {
             _ => Response::empty(StatusCode::NOT_FOUND),
         }
     }
-}
-
-async fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
 }
 
 async fn until_it_listens(address: SocketAddr) {
@@ -189,7 +184,7 @@ async fn the_event_comes(reader: &Reader, stand_in: &StandIn, url: &str, outside
 async fn start() -> (Arc<StandIn>, Reader, SocketAddr) {
     let stand_in = setup::stand_in(PostHogJs::Newest);
     let (posthog, _) = setup::start(Arc::clone(&stand_in) as _).await;
-    let address = free().await;
+    let address = unused_address();
     let reader = Reader {
         folder: tempfile::tempdir().unwrap(),
         instead: vec![
@@ -239,7 +234,7 @@ async fn a_path_of_the_site_handed_over_by_nginx_leads_from_nothing_to_the_event
         .replace("/hr/", path)
         .replace("127.0.0.1:8080", &address.to_string());
     assert_eq!(printed.trim(), shown.trim());
-    let front = free().await;
+    let front = unused_address();
     let snippet = std::fs::read_to_string(reader.path("snippet.html")).unwrap();
     std::fs::create_dir(reader.path("site")).unwrap();
     std::fs::write(reader.path("site/index.html"), page(&snippet)).unwrap();

@@ -8,10 +8,11 @@ use hedgerow::demo::capture::InjectedFault;
 use http::StatusCode;
 
 use super::binary::{self, send, Binary};
+use super::support::address::dead_url;
 use super::support::client::{post, Client};
 use super::support::eventually;
 use super::support::proxy::{PostHog, Proxy};
-use super::support::recorder::{dead_url, Act, Recorder};
+use super::support::recorder::{Act, Recorder};
 use super::{all_at_once, call, grouping, grouping_and_spooling};
 
 fn calls(count: usize) -> Vec<String> {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::running::Running;
 use super::say;
+use super::support::address::unused_address;
 use super::support::proxy::{yaml, PostHog};
-use super::support::recorder::refused_port;
 use super::support::tls::Certificates;
 
 /// The number of reloads with new certificates while clients connect; `HEDGEROW_RELOADS=100,20000`
@@ -107,7 +107,7 @@ async fn certificates_by_name_change_under_load_and_no_request_fails() {
     let posthog = PostHog::start().await;
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let secure = refused_port().await;
+    let secure = unused_address();
     let one = Certificates::new(&["one.example", "*.wild.example"]);
     put(&one, at, "one");
     put(&Certificates::new(&["two.example"]), at, "two");

@@ -9,9 +9,9 @@ use super::binary::{self, send, Binary};
 use super::process::Process;
 use super::relay::{Line, Relay};
 use super::server::Server;
+use super::support::address::unused_address;
 use super::support::client::{post, Client};
 use super::support::proxy::{yaml, PostHog};
-use super::support::recorder::refused_port;
 use super::support::running::{get, until};
 use super::support::tls::Certificates;
 use super::support::{eventually, track};
@@ -176,7 +176,7 @@ async fn dead_letters_on_nats_are_shown_sent_again_and_dropped_while_proxies_run
         "{{url: \"{}\", stream: SHARED, user: hedge, password: \"file:password\"}}",
         server.url()
     );
-    let admin = refused_port().await;
+    let admin = unused_address();
     let yaml = format!("admin: \"{admin}\"\n{}", sharing(&posthog.url(), &nats));
     let mut binary = Binary::new(folder.path(), &yaml, "").await;
     let spool = |arguments: &[&str]| binary::spool(&binary.file, arguments);

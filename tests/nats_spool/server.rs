@@ -1,9 +1,10 @@
 //! NATS servers that the tests start, alone or in a cluster, and kill.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+
+use super::support::address::unused_address;
 
 /// The program; `None` if it is not installed, with a message that the test is skipped.
 fn installed() -> Option<&'static str> {
@@ -27,11 +28,6 @@ fn installed() -> Option<&'static str> {
     found
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 /// A server that this test has started, with its files.
 pub struct Server {
     program: &'static str,
@@ -45,7 +41,7 @@ impl Server {
     pub fn prepare(extra: &[String]) -> Option<Self> {
         let program = installed()?;
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let port = free_port();
+        let port = unused_address().port();
         let store: PathBuf = folder.path().join("store");
         let mut arguments: Vec<String> = [
             "-a",
@@ -100,7 +96,7 @@ impl Server {
 
     /// A cluster of three servers.
     pub fn cluster() -> Option<Vec<Self>> {
-        let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
+        let routes: Vec<u16> = (0..3).map(|_| unused_address().port()).collect();
         let urls: Vec<String> = routes
             .iter()
             .map(|port| format!("nats-route://127.0.0.1:{port}"))

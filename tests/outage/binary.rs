@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::support::address::unused_address;
 use super::support::client::post;
-use super::support::recorder::refused_port;
 use super::support::{eventually, DEADLINE};
 
 pub struct Binary {
@@ -28,7 +28,7 @@ impl Drop for Binary {
 impl Binary {
     /// Starts the binary with this configuration; `limits` are shell commands that run before it.
     pub async fn new(folder: &Path, yaml: &str, limits: &str) -> Self {
-        let address = refused_port().await;
+        let address = unused_address();
         let file = folder.join("hedgerow.yaml");
         let yaml = format!("listen: [\"{address}\"]\n{yaml}server: {{grace: 1s}}\n");
         std::fs::write(&file, yaml).expect("the folder is ours");

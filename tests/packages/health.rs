@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
+use super::address::unused_address;
 use super::{hedgerow, said};
 
 /// Answers one request with this status and returns the request.
@@ -98,10 +99,7 @@ fn health_asks_the_configured_address_and_exits_by_the_answer() {
 #[test]
 fn health_reports_a_missing_answer_or_address() {
     let folder = tempfile::tempdir().unwrap();
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let closed = unused_address();
     let tls = "listen: [{address: \"127.0.0.1:1\", tls: {certificate: a, key: b}, health: /up}]\n";
     for (top, code, words) in [
         (

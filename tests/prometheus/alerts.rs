@@ -11,8 +11,8 @@ use hedgerow::demo::capture::InjectedFault;
 use http::StatusCode;
 use percent_encoding::{utf8_percent_encode, NON_ALPHANUMERIC};
 
+use super::support::address::unused_address;
 use super::support::disk::SmallDisk;
-use super::support::recorder::refused_port;
 use super::support::running::{call, get, until, Ended, Running, StandIn};
 use super::support::track;
 use super::{file, installed};
@@ -193,11 +193,7 @@ async fn the_alerts_fire_and_end_under_a_real_prometheus() {
     let folder = folder.path();
     certificate(folder, 5);
     let mut posthog = StandIn::start().await;
-    let (site, secure, admin) = (
-        refused_port().await,
-        refused_port().await,
-        refused_port().await,
-    );
+    let (site, secure, admin) = (unused_address(), unused_address(), unused_address());
     let disk = SmallDisk::mount("24m");
     let spool = disk.as_ref().map_or(folder, |disk| disk.at.as_path());
     let yaml = format!(

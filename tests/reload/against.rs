@@ -4,9 +4,9 @@ use std::fs;
 use std::process::Command;
 
 use super::running::Running;
+use super::support::address::{dead_url, unused_address};
 use super::support::client::Client;
 use super::support::proxy::{yaml, PostHog};
-use super::support::recorder::{dead_url, refused_port};
 
 /// `hedgerow check --against` this address, with these arguments: exit code, standard output,
 /// standard error.
@@ -135,7 +135,7 @@ async fn admin_and_health_addresses_that_a_reload_brings_are_served() {
     let posthog = PostHog::start().await;
     let running = Running::start(&yaml(&posthog.url())).await;
     let good = fs::read_to_string(&running.process.file).unwrap();
-    let health = refused_port().await;
+    let health = unused_address();
     running.replace_all(&format!("{good}health: \"{health}\"\n"));
     let (code, said) = running.reload();
     assert_eq!(code, Some(0), "{said}");

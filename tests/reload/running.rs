@@ -8,8 +8,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use super::process::{write, Process};
+use super::support::address::unused_address;
 use super::support::client::Client;
-use super::support::recorder::refused_port;
 use super::support::{eventually, DEADLINE};
 
 pub struct Running {
@@ -38,7 +38,7 @@ impl Running {
     async fn with(listen: &str, rest: &str, prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         prepare(folder.path());
-        let admin = refused_port().await;
+        let admin = unused_address();
         let rest = format!("admin: \"{admin}\"\n{rest}");
         let process = Process::start(folder.path(), listen, &rest).await;
         let running = Self {

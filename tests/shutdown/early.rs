@@ -7,9 +7,9 @@ use std::process::Stdio;
 use tokio::net::TcpListener;
 
 use super::process::{command, write};
+use super::support::address::unused_address;
 use super::support::client::{post, Client};
 use super::support::proxy::{yaml, PostHog};
-use super::support::recorder::refused_port;
 use super::support::{eventually, track, within};
 
 fn send(pid: u32, name: &str) {
@@ -32,7 +32,7 @@ async fn a_process_that_is_stopped_while_it_starts_exits_with_0() {
     );
     let rest = yaml("http://127.0.0.1:9").replace("write_keys: any", &library);
     let (file, socket) = (folder.path().join("h.yaml"), folder.path().join("s"));
-    write(&file, refused_port().await, &socket, "[{address}]", &rest);
+    write(&file, unused_address(), &socket, "[{address}]", &rest);
     for name in ["-TERM", "-INT", "-QUIT"] {
         let mut child = command(&file, &[])
             .env("RUST_LOG", "info")
@@ -57,7 +57,7 @@ async fn a_process_that_is_stopped_as_it_begins_to_listen_serves_waiting_connect
     let posthog = PostHog::start().await;
     let (file, socket) = (folder.path().join("h.yaml"), folder.path().join("s"));
     for round in 0..8_u64 {
-        let address = refused_port().await;
+        let address = unused_address();
         write(
             &file,
             address,

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 
+use super::support::address::unused_address;
 use super::support::eventually;
-use super::support::recorder::refused_port;
 
 /// How a process is started: wrapper commands (each replaces itself with its command) and
 /// environment variables.
@@ -49,7 +49,7 @@ impl Process {
         listen: &str,
         rest: &str,
     ) -> Self {
-        let address = refused_port().await;
+        let address = unused_address();
         let file = folder.join("hedgerow.yaml");
         let socket = folder.join("run").join("upgrade.sock");
         write(&file, address, &socket, listen, rest);

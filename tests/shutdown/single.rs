@@ -5,9 +5,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::process::{command, write, Process};
+use super::support::address::unused_address;
 use super::support::client::{post, Client};
 use super::support::proxy::{yaml, PostHog};
-use super::support::recorder::refused_port;
 use super::support::tls::Certificates;
 use super::support::{eventually, track};
 
@@ -33,7 +33,7 @@ async fn idle_connections_are_closed_and_requests_under_way_end() {
     let posthog = PostHog::start().await;
     let rest = yaml(&posthog.url());
     let certificates = Certificates::new(&["localhost"]);
-    let secure = refused_port().await;
+    let secure = unused_address();
     let listen = format!(
         "[{{address}}, {{address: \"{secure}\", tls: {{certificate: \"{}\", key: \"{}\"}}}}]",
         certificates.file("certificate.pem").display(),
@@ -129,7 +129,7 @@ async fn a_successor_that_cannot_serve_leaves_the_old_process_serving() {
 
     // The old process can still hand over to a process that is able to start: also the address that
     // only the old process has.
-    let free = refused_port().await;
+    let free = unused_address();
     let both = format!("[{{address}}, \"{free}\"]");
     write(
         &process.file,
@@ -177,7 +177,7 @@ async fn only_its_own_user_can_ask_for_the_sockets() {
     let open = folder.path().join("open");
     std::fs::create_dir(&open).unwrap();
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let address = refused_port().await;
+    let address = unused_address();
     let file = folder.path().join("open.yaml");
     for (socket, why) in [
         (
@@ -199,7 +199,7 @@ async fn only_its_own_user_can_ask_for_the_sockets() {
 async fn a_supervisor_is_notified_which_process_serves() {
     let folder = tempfile::tempdir().unwrap();
     let posthog = PostHog::start().await;
-    let address = refused_port().await;
+    let address = unused_address();
     let (file, socket) = (folder.path().join("c.yaml"), folder.path().join("r/u.sock"));
     write(
         &file,

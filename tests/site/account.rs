@@ -1,8 +1,9 @@
 //! A Segment account in addition to PostHog: which requests it gets; and no client waits for it.
 
+use super::support::address::dead_url;
 use super::support::client::{post, Client};
 use super::support::proxy::{yaml, PostHog, Proxy};
-use super::support::recorder::{dead_url, response, Act, Recorder};
+use super::support::recorder::{response, Act, Recorder};
 use super::support::{eventually, gzip, log, track};
 
 /// The calls with one write key go to PostHog and to this account.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use hedgerow::demo::http::{Handler, Request, Response};
 use hedgerow::proxy::HandlerApp;
 
+use super::support::address::dead_url;
 use super::support::client::{post, Client};
 use super::support::proxy::Proxy;
-use super::support::recorder::{dead_url, response, Act, Recorder};
+use super::support::recorder::{response, Act, Recorder};
 use super::support::tls::{AlpnOffer, Certificates, Secure};
 use super::support::{h2, track};
 use super::{get, site};

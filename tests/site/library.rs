@@ -7,9 +7,10 @@ use hedgerow::proxy::{check_libraries, fetch_libraries, FetchError};
 use hedgerow::site::Sha256;
 
 use super::package::files;
+use super::support::address::dead_url;
 use super::support::client::{post, Client};
 use super::support::proxy::{config, yaml, PostHog, Proxy};
-use super::support::recorder::{dead_url, Act, Recorder};
+use super::support::recorder::{Act, Recorder};
 use super::support::{eventually, track};
 
 /// The package as one file, with this code in a chunk.

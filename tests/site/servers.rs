@@ -9,9 +9,10 @@ use hedgerow::proxy::Server;
 use hedgerow::Hedgerow;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::support::address::unused_address;
 use super::support::client::{chunk, find, post, Client};
 use super::support::proxy::{config, Proxy};
-use super::support::recorder::{refused_port, response, Act, Recorder};
+use super::support::recorder::{response, Act, Recorder};
 use super::support::{eventually, h2, log, within};
 use super::{get, site, with_site, TestSignal};
 
@@ -102,7 +103,7 @@ async fn an_order_is_placed_once_whatever_its_server_does() {
     statuses.sort();
     assert_eq!(statuses, [200, 200, 200, 502, 502, 502]);
     // Hedgerow has sent nothing to the unreachable server, so another server gets the order.
-    let gone = refused_port().await;
+    let gone = unused_address();
     let sites = format!("[\"http://{gone}\", \"{}\"]", other.url());
     let proxy = Proxy::start(&with_site(NO_POSTHOG, &sites)).await;
     for _ in 0..4 {
@@ -301,7 +302,7 @@ async fn a_client_of_http_1_0_gets_no_chunks() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recovered_server_is_logged_with_the_number_of_failed_requests() {
     log::keep();
-    let address = refused_port().await;
+    let address = unused_address();
     let yaml = format!("routes: [{{path: /mended/, origin: \"http://{address}\"}}]\n");
     let proxy = Proxy::start(&yaml).await;
     let request = b"GET /mended/ HTTP/1.1\r\nHost: shop.example.com\r\n\r\n";

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::dice::Dice;
 use super::process::{self, Process, ProcessEnvironment};
 use super::run::Plan;
-use super::support::recorder::refused_port;
+use super::support::address::unused_address;
 use super::support::tls::Certificates;
 
 pub struct Installation {
@@ -61,11 +61,11 @@ impl Installation {
         [posthog, site, spool]: [&str; 3],
     ) -> Self {
         let others = OtherListeners {
-            h2c: refused_port().await,
-            secure: refused_port().await,
+            h2c: unused_address(),
+            secure: unused_address(),
             folder: tempfile::tempdir().expect("a folder"),
         };
-        let admin = refused_port().await;
+        let admin = unused_address();
         let rest = format!(
             "admin: \"{admin}\"\nprojects:\n  shop: {{host: \"{posthog}\", api_key: phc_test}}\n\
              routes:\n  - path: /hr/\n    segment: {{project: shop, write_keys: any}}\n  \

@@ -288,20 +288,3 @@ pub fn response(status: &str, headers: &str, body: &str) -> Vec<u8> {
     )
     .into_bytes()
 }
-
-/// A URL on which nothing listens while this process lives: the process occupies the port, so that
-/// no other test gets it.
-pub fn dead_url() -> String {
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(any).expect("a free port");
-    let address = socket.local_addr().expect("it is bound");
-    Box::leak(Box::new(socket));
-    format!("http://{address}")
-}
-
-/// A loopback port on which nothing listens.
-pub async fn refused_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    listener.local_addr().expect("it is bound")
-}

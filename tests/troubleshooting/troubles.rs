@@ -12,9 +12,10 @@ use http::StatusCode;
 use tokio::net::TcpStream;
 
 use super::cells::{has_value, holds, Row};
+use super::support::address::unused_address;
 use super::support::disk::SmallDisk;
 use super::support::faketime;
-use super::support::recorder::{refused_port, Act, Recorder};
+use super::support::recorder::{Act, Recorder};
 use super::support::running::{call, get, Running, StandIn};
 use super::support::{track, DEADLINE};
 
@@ -129,7 +130,7 @@ struct Plan {
 impl Plan {
     async fn new(host: String) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (site, admin) = (refused_port().await, refused_port().await);
+        let (site, admin) = (unused_address(), unused_address());
         Self {
             spool: format!("{{path: {:?}}}", folder.path().join("spool")),
             folder,
@@ -241,7 +242,7 @@ async fn disk_full() -> Option<Trouble> {
 async fn nats_away() -> Option<Trouble> {
     let mut posthog = StandIn::start().await;
     let mut plan = Plan::new(posthog.url()).await;
-    plan.spool = format!("{{nats: {{url: \"nats://{}\"}}}}", refused_port().await);
+    plan.spool = format!("{{nats: {{url: \"nats://{}\"}}}}", unused_address());
     let (site, trouble) = plan.start(Vec::new()).await;
     posthog.stop();
     assert_eq!(send(site, "1", "wk_right").await, 503);
@@ -296,7 +297,7 @@ async fn no_certificate() -> Option<Trouble> {
         "{{address: \"{}\", tls: {{acme: {{domains: localhost, storage: acme, ca_file: ca.pem, \
          directory: \"https://{}/directory\"}}}}}}",
         plan.site,
-        refused_port().await
+        unused_address()
     );
     let (_, trouble) = plan.start(vec![Box::new(posthog)]).await;
     Some(trouble)

@@ -1,9 +1,10 @@
 //! A proxy's other duties under HTTP: answers of a server that may not be passed on as they are,
 //! headers about the connection, and headers that name the sender.
 
+use super::support::address::dead_url;
 use super::support::client::Client;
 use super::support::proxy::Proxy;
-use super::support::recorder::{dead_url, response, Act, Recorder};
+use super::support::recorder::{response, Act, Recorder};
 use super::{routes, RunningServer};
 
 /// A server's answer, and the head that its client gets: without date and connection, in lower

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use super::package::files;
 use super::running::Running;
+use super::support::address::unused_address;
 use super::support::client::{post, Client};
 use super::support::frames::Frames;
-use super::support::recorder::{refused_port, response, Act, Recorder};
+use super::support::recorder::{response, Act, Recorder};
 use super::support::tls::Certificates;
 use super::support::{h2, track};
 
@@ -53,7 +54,7 @@ impl FullServer {
 
     pub async fn with_upstreams(posthog: Recorder, site: Recorder, more: &str) -> Self {
         let certificates = Certificates::new(&["localhost"]);
-        let (h2c, secure) = (refused_port().await, refused_port().await);
+        let (h2c, secure) = (unused_address(), unused_address());
         let library = tempfile::tempdir().expect("a folder");
         write_library(library.path());
         let listen = format!(
