@@ -142,16 +142,21 @@ impl<T> Queue<T> {
     pub fn push(&mut self, request: T, info: RequestInfo, now: Instant) {
         self.new_bytes = self.new_bytes.saturating_add(info.bytes);
         self.new_large |= info.bytes >= LARGE;
+        // A thread may read the clock before another one and push after it. The searches below need times
+        // in order.
+        let newest = self.waiting.back();
+        let came = newest.map_or(now, |newest| newest.came.max(now));
         self.waiting.push_back(WaitingRequest {
             request,
             info,
-            came: now,
+            came,
         });
     }
 
-    /// Returns whether a group may leave before its linger has passed, because of what has arrived.
+    /// Returns whether a group may leave when a request arrives: because of what has arrived, or because
+    /// there is no linger.
     pub fn may_leave_early(&self) -> bool {
-        self.new_large || self.new_bytes >= self.bounds.bytes
+        self.new_large || self.new_bytes >= self.bounds.bytes || self.bounds.linger.is_zero()
     }
 
     /// Returns when [`next_group`](Self::next_group) has to be called because of the time: when the next

@@ -45,6 +45,39 @@ fn requests_leave_together_once_the_oldest_has_lingered() {
 }
 
 #[test]
+fn without_a_linger_a_request_leaves_when_it_arrives() {
+    let start = Instant::now();
+    let mut queue = Queue::new(GroupBounds {
+        linger: Duration::ZERO,
+        bytes: 1_000,
+        under_way: 8,
+    });
+    queue.push("a", of(&[1], 10), start);
+    assert!(queue.may_leave_early());
+    assert_eq!(queue.next_group(start).unwrap().requests, ["a"]);
+    // This one waits for the first, and no timer has to be set for it.
+    queue.push("b", of(&[1], 10), start);
+    assert!(queue.may_leave_early());
+    assert!(queue.next_group(start).is_none());
+    assert_eq!(queue.due(start), None);
+}
+
+#[test]
+fn a_request_whose_thread_read_the_clock_first_and_pushed_last_hides_no_other() {
+    let start = Instant::now();
+    let moment = Duration::from_micros(1);
+    let mut queue = queue(1_000, 8);
+    queue.push("a", from(Some("192.0.2.1"), 1), start + 2 * moment);
+    queue.push("b", from(Some("192.0.2.2"), 2), start + moment);
+    // The second one cannot leave with the first, which is not due yet.
+    let now = start + moment + LINGER;
+    assert!(queue.next_group(now).is_none());
+    let due = queue.due(now).expect("a timer for the first");
+    assert_eq!(queue.next_group(due).unwrap().requests, ["a"]);
+    assert_eq!(queue.next_group(due).unwrap().requests, ["b"]);
+}
+
+#[test]
 fn a_full_group_leaves_at_once_and_never_holds_more_than_it_may() {
     let start = Instant::now();
     let mut queue = queue(100, 8);
