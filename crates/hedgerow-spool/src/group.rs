@@ -8,7 +8,8 @@
 //! persons wait after it. So the events of a person reach PostHog in the order in which they arrived. This
 //! also holds if `$identify` or an alias joins two ids: such an event belongs to both.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -68,8 +69,9 @@ pub struct Group<T> {
 pub struct Queue<T> {
     bounds: GroupBounds,
     waiting: VecDeque<WaitingRequest<T>>,
-    /// The persons with events in flight. No two groups in flight share a person.
-    people_under_way: PersonSet,
+    /// The persons with events in flight, each with the number of groups. Only a withdrawn group shares a
+    /// person with another one.
+    people_under_way: HashMap<u64, usize, RandomState>,
     under_way: usize,
     /// The bytes that arrived since the last call of `next_group`.
     new_bytes: usize,
@@ -130,7 +132,7 @@ impl<T> Queue<T> {
         Self {
             bounds,
             waiting: VecDeque::new(),
-            people_under_way: PersonSet::default(),
+            people_under_way: HashMap::default(),
             under_way: 0,
             new_bytes: 0,
             new_large: false,
@@ -198,16 +200,24 @@ impl<T> Queue<T> {
         }
         let GroupDraft { people, told, .. } = choice;
         let requests = self.take(&choice.places);
+        let client = match told {
+            SentAddress::Any => None,
+            SentAddress::Exactly(client) => client,
+        };
+        Some(self.group(requests, client, people))
+    }
+
+    /// Records these persons as in flight.
+    fn group(&mut self, requests: Vec<T>, client: Option<IpAddr>, people: PersonSet) -> Group<T> {
         self.under_way += 1;
-        self.people_under_way.extend(&people);
-        Some(Group {
+        for person in &people {
+            *self.people_under_way.entry(*person).or_default() += 1;
+        }
+        Group {
             requests,
-            client: match told {
-                SentAddress::Any => None,
-                SentAddress::Exactly(client) => client,
-            },
+            client,
             people: people.into_iter().collect(),
-        })
+        }
     }
 
     /// Returns the next group, and whether it may leave.
@@ -220,8 +230,9 @@ impl<T> Queue<T> {
         for (place, waiting) in self.waiting.iter().enumerate() {
             let RequestInfo { bytes, bearing, .. } = &waiting.info;
             let people = &bearing.people;
-            let is_free =
-                |person: &u64| !self.people_under_way.contains(person) && !blocked.contains(person);
+            let is_free = |person: &u64| {
+                !self.people_under_way.contains_key(person) && !blocked.contains(person)
+            };
             let told = choice.told.and(&waiting.info);
             let (true, Some(told)) = (people.iter().all(is_free), told) else {
                 blocked.extend(people);
@@ -274,8 +285,13 @@ impl<T> Queue<T> {
     /// Records that a group was delivered or has failed. Requests that wait for its persons may leave now.
     pub fn finish(&mut self, finished: Finished) {
         self.under_way = self.under_way.saturating_sub(1);
-        for person in &finished.0 {
-            self.people_under_way.remove(person);
+        for person in finished.0 {
+            if let Entry::Occupied(mut groups) = self.people_under_way.entry(person) {
+                *groups.get_mut() -= 1;
+                if *groups.get() == 0 {
+                    groups.remove();
+                }
+            }
         }
     }
 
@@ -284,12 +300,22 @@ impl<T> Queue<T> {
         self.waiting.front().map(|waiting| waiting.came)
     }
 
-    /// Removes and returns, in their order, the requests that have waited for `patience` and have not left.
-    pub fn withdraw(&mut self, patience: Duration, now: Instant) -> Vec<T> {
+    /// Removes the requests that have waited for `patience` and have not left, and returns them in their
+    /// order as a group. It is not for PostHog. Later requests of its persons wait until it is finished, so
+    /// that they do not overtake events that are being stored.
+    pub fn withdraw(&mut self, patience: Duration, now: Instant) -> Option<Group<T>> {
         let has_waited = |waiting: &WaitingRequest<T>| waiting.came + patience <= now;
         let count = self.waiting.partition_point(has_waited);
-        let withdrawn = self.waiting.drain(..count);
-        withdrawn.map(|waiting| waiting.request).collect()
+        if count == 0 {
+            return None;
+        }
+        let mut requests = Vec::with_capacity(count);
+        let mut people = PersonSet::default();
+        for waiting in self.waiting.drain(..count) {
+            people.extend(waiting.info.bearing.people);
+            requests.push(waiting.request);
+        }
+        Some(self.group(requests, None, people))
     }
 
     /// Returns the number of waiting requests.

@@ -262,14 +262,19 @@ fn those_that_have_waited_too_long_are_withdrawn_and_no_others() {
     queue.push("d", of(&[1], 10), start + LINGER * 2);
     assert_eq!(queue.oldest(), Some(start));
     let mut withdraw = |lingers| queue.withdraw(patience, start + patience + LINGER * lingers);
-    assert_eq!(withdraw(1), ["b", "c"]);
-    assert!(withdraw(1).is_empty());
+    let withdrawn = withdraw(1).unwrap();
+    assert_eq!(withdrawn.requests, ["b", "c"]);
+    assert!(withdraw(1).is_none());
     assert_eq!(queue.oldest(), Some(start + LINGER * 2));
-    let (_, finished) = first.part();
-    queue.finish(finished);
+    // The person's next request leaves when the sent and the withdrawn ones are finished.
     let late = start + patience * 9;
+    for group in [first, withdrawn] {
+        assert!(queue.next_group(late).is_none());
+        let (_, finished) = group.part();
+        queue.finish(finished);
+    }
     assert_eq!(queue.next_group(late).unwrap().requests, ["d"]);
-    assert!(queue.withdraw(patience, late).is_empty());
+    assert!(queue.withdraw(patience, late).is_none());
     assert_eq!((queue.oldest(), queue.len()), (None, 0));
 }
 

@@ -10,12 +10,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::config;
 use crate::delivery::{
-    DeliveryMode, Encoding, Finished, GroupBounds, Queue, Received, RequestInfo,
+    DeliveryMode, Encoding, Finished, Group, GroupBounds, Queue, Received, RequestInfo,
 };
 use crate::posthog::{BatchFacts, BatchOutline};
 
@@ -31,6 +30,9 @@ use crate::proxy::spool::backlog::{AcceptedBy, ProjectSpool};
 /// The maximum number of a project's groups in flight. Requests that arrive while this many groups wait for
 /// their answers are sent afterwards in larger groups.
 const UNDER_WAY: usize = 64;
+
+/// Requests that have waited too long are stored together up to this size, in bytes.
+const STORED_AT_ONCE: usize = 1 << 20;
 
 /// Collects the requests of one project and sends them in groups.
 pub(crate) struct RequestGrouper {
@@ -197,11 +199,7 @@ impl RequestGrouper {
         drop(state);
         for group in leaving {
             let client = group.client;
-            let (entries, finished) = group.part();
-            let landing = GroupDelivery {
-                grouper: Arc::clone(self),
-                finished: Some(finished),
-            };
+            let (landing, entries) = self.delivery(group);
             tokio::spawn(landing.deliver(entries, client));
         }
         for (at, waits_for) in [(due, SendMoment::Due), (pause, SendMoment::Pause)] {
@@ -216,6 +214,19 @@ impl RequestGrouper {
         }
     }
 
+    /// Returns the delivery of a group, and its requests.
+    fn delivery(
+        self: &Arc<Self>,
+        group: Group<QueuedRequest>,
+    ) -> (GroupDelivery, Vec<QueuedRequest>) {
+        let (entries, finished) = group.part();
+        let landing = GroupDelivery {
+            grouper: Arc::clone(self),
+            finished: Some(finished),
+        };
+        (landing, entries)
+    }
+
     /// Removes the requests that have waited too long.
     fn give_up(self: &Arc<Self>, now: Instant) {
         let mut state = self.lock();
@@ -223,30 +234,35 @@ impl RequestGrouper {
         let late = state.queue.withdraw(self.destination.patience(), now);
         // Sets the timers for the requests that are left.
         self.send_due(state, QueueCheck::WhenToLook, now);
-        for entry in late {
-            let grouper = Arc::clone(self);
-            tokio::spawn(async move { grouper.waited_too_long(entry).await });
+        if let Some(group) = late {
+            let (landing, entries) = self.delivery(group);
+            tokio::spawn(landing.give_up(entries));
         }
     }
 
-    /// Answers a request that has waited too long.
-    async fn waited_too_long(&self, entry: QueuedRequest) {
-        let QueuedRequest { batch, ticket } = entry;
+    /// Answers requests that have waited too long. They are stored in their order, some of them at a time:
+    /// several may be of one person.
+    async fn waited_too_long(&self, mut late: Vec<QueuedRequest>) {
         let project = self.destination.project();
         let verdict = BatchVerdict::Unreachable(NoAnswerReason::Overloaded);
-        let outcome = match &self.spool {
-            None => {
-                verdict.report(project, &self.log_limit, Fallback::ClientRetries);
-                Err(UploadError::Verdict(verdict))
+        let Some(spool) = &self.spool else {
+            verdict.report(project, &self.log_limit, Fallback::ClientRetries);
+            for QueuedRequest { ticket, .. } in late {
+                ticket.answer(Err(UploadError::Verdict(verdict)));
             }
-            Some(spool) => {
-                let kept = spool.keep(ticket.events(&Bytes::from(batch))).await;
-                spool.log_outcome(verdict, &kept);
-                kept.map(|accepted_by| (accepted_by, Vec::new()))
-                    .map_err(UploadError::from)
-            }
+            return;
         };
-        ticket.answer(outcome);
+        while !late.is_empty() {
+            let rest = late.split_off(stored_at_once(&late));
+            let load = GroupBatch::new(self.destination.envelope(), late, None);
+            late = rest;
+            let kept = spool.keep(load.events(self.destination.envelope())).await;
+            spool.log_outcome(verdict, &kept);
+            load.answer_all(|_| {
+                let accepted_by = kept.map_err(UploadError::from)?;
+                Ok((accepted_by, Vec::new()))
+            });
+        }
     }
 
     /// Sends a group to PostHog, or to the spool, and answers each client.
@@ -410,6 +426,22 @@ impl GroupDelivery {
         let load = GroupBatch::new(envelope, entries, client);
         grouper.deliver_or_store(load).await;
     }
+
+    /// Answers requests that have waited too long.
+    async fn give_up(self, entries: Vec<QueuedRequest>) {
+        self.grouper.waited_too_long(entries).await;
+    }
+}
+
+/// Returns how many of these requests are stored at once: as many as fit, and at least one.
+fn stored_at_once(late: &[QueuedRequest]) -> usize {
+    let mut bytes = 0;
+    let fit = late.iter().take_while(|entry| {
+        let fits = bytes < STORED_AT_ONCE;
+        bytes += entry.batch.len();
+        fits
+    });
+    fit.count()
 }
 
 impl Drop for GroupDelivery {
