@@ -39,6 +39,7 @@ pub(crate) struct RequestGrouper {
     destination: Arc<Destination>,
     spool: Option<ProjectSpool>,
     log_limit: Arc<LogLimit>,
+    bounds: GroupBounds,
     state: Mutex<GrouperState>,
 }
 
@@ -106,15 +107,12 @@ impl RequestGrouper {
         if destination.project().mode != DeliveryMode::Group {
             return None;
         }
-        let bounds = GroupBounds {
-            linger: delivery.linger,
-            bytes: delivery.group_size,
-            under_way: UNDER_WAY,
-        };
+        let bounds = bounds(delivery);
         Some(Arc::new(Self {
             destination: Arc::clone(destination),
             spool,
             log_limit: Arc::clone(log_limit),
+            bounds,
             state: Mutex::new(GrouperState {
                 queue: Queue::new(bounds),
                 due: Timer::Idle,
@@ -122,6 +120,11 @@ impl RequestGrouper {
                 patience: Timer::Idle,
             }),
         }))
+    }
+
+    /// Returns whether a grouper with these settings would behave the same.
+    pub(crate) fn is_as_good(&self, delivery: &config::DeliveryConfig) -> bool {
+        self.bounds == bounds(delivery)
     }
 
     /// Sends a request together with others, and waits until its events are safe.
@@ -333,6 +336,14 @@ impl RequestGrouper {
 
     fn lock(&self) -> MutexGuard<'_, GrouperState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn bounds(delivery: &config::DeliveryConfig) -> GroupBounds {
+    GroupBounds {
+        linger: delivery.linger,
+        bytes: delivery.group_size,
+        under_way: UNDER_WAY,
     }
 }
 
