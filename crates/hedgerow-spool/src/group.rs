@@ -230,9 +230,7 @@ impl<T> Queue<T> {
         for (place, waiting) in self.waiting.iter().enumerate() {
             let RequestInfo { bytes, bearing, .. } = &waiting.info;
             let people = &bearing.people;
-            let is_free = |person: &u64| {
-                !self.people_under_way.contains_key(person) && !blocked.contains(person)
-            };
+            let is_free = |person: &u64| self.is_free(person, &blocked);
             let told = choice.told.and(&waiting.info);
             let (true, Some(told)) = (people.iter().all(is_free), told) else {
                 blocked.extend(people);
@@ -295,27 +293,57 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Returns when the oldest waiting request arrived, or `None` if no request waits.
-    pub fn oldest(&self) -> Option<Instant> {
-        self.waiting.front().map(|waiting| waiting.came)
+    /// Returns when the oldest request arrived that has not waited for `patience` yet, if there is one.
+    pub fn oldest(&self, patience: Duration, now: Instant) -> Option<Instant> {
+        let waiting = self.waiting.get(self.late(patience, now))?;
+        Some(waiting.came)
     }
 
     /// Removes the requests that have waited for `patience` and have not left, and returns them in their
     /// order as a group. It is not for PostHog. Later requests of its persons wait until it is finished, so
     /// that they do not overtake events that are being stored.
     pub fn withdraw(&mut self, patience: Duration, now: Instant) -> Option<Group<T>> {
+        self.withdrawn((0..self.late(patience, now)).collect())
+    }
+
+    /// Does the same as [`withdraw`](Self::withdraw), but leaves requests that wait for events of their
+    /// persons in flight. Those events may have to be stored too, and then come first.
+    pub fn withdraw_free(&mut self, patience: Duration, now: Instant) -> Option<Group<T>> {
+        let late = self.waiting.iter().take(self.late(patience, now));
+        let mut blocked = PersonSet::default();
+        let mut places = Vec::new();
+        for (place, waiting) in late.enumerate() {
+            let people = &waiting.info.bearing.people;
+            if people.iter().all(|person| self.is_free(person, &blocked)) {
+                places.push(place);
+            } else {
+                blocked.extend(people);
+            }
+        }
+        self.withdrawn(places)
+    }
+
+    /// Returns the number of requests that have waited for `patience`. They are the first ones.
+    fn late(&self, patience: Duration, now: Instant) -> usize {
         let has_waited = |waiting: &WaitingRequest<T>| waiting.came + patience <= now;
-        let count = self.waiting.partition_point(has_waited);
-        if count == 0 {
+        self.waiting.partition_point(has_waited)
+    }
+
+    /// Takes out the requests at these positions as a group, if there are any.
+    fn withdrawn(&mut self, places: Vec<usize>) -> Option<Group<T>> {
+        if places.is_empty() {
             return None;
         }
-        let mut requests = Vec::with_capacity(count);
-        let mut people = PersonSet::default();
-        for waiting in self.waiting.drain(..count) {
-            people.extend(waiting.info.bearing.people);
-            requests.push(waiting.request);
-        }
+        let waiting = places.iter().filter_map(|place| self.waiting.get(*place));
+        let people = waiting.flat_map(|waiting| waiting.info.bearing.people.iter().copied());
+        let people = people.collect();
+        let requests = self.take(&places);
         Some(self.group(requests, None, people))
+    }
+
+    /// Whether a person has no events in flight and is not among those whose requests stay in the queue.
+    fn is_free(&self, person: &u64, blocked: &PersonSet) -> bool {
+        !self.people_under_way.contains_key(person) && !blocked.contains(person)
     }
 
     /// Returns the number of waiting requests.

@@ -254,18 +254,19 @@ fn those_that_have_waited_too_long_are_withdrawn_and_no_others() {
     let start = Instant::now();
     let patience = LINGER * 10;
     let mut queue = queue(1_000, 8);
-    assert_eq!(queue.oldest(), None);
+    assert_eq!(queue.oldest(patience, start), None);
     queue.push("a", of(&[1], 10), start);
     let first = queue.next_group(start + LINGER).unwrap();
     queue.push("b", of(&[1], 10), start);
     queue.push("c", of(&[1], 10), start + LINGER);
     queue.push("d", of(&[1], 10), start + LINGER * 2);
-    assert_eq!(queue.oldest(), Some(start));
+    assert_eq!(queue.oldest(patience, start), Some(start));
     let mut withdraw = |lingers| queue.withdraw(patience, start + patience + LINGER * lingers);
     let withdrawn = withdraw(1).unwrap();
     assert_eq!(withdrawn.requests, ["b", "c"]);
     assert!(withdraw(1).is_none());
-    assert_eq!(queue.oldest(), Some(start + LINGER * 2));
+    let next = start + LINGER * 2;
+    assert_eq!(queue.oldest(patience, next), Some(next));
     // The person's next request leaves when the sent and the withdrawn ones are finished.
     let late = start + patience * 9;
     for group in [first, withdrawn] {
@@ -275,7 +276,41 @@ fn those_that_have_waited_too_long_are_withdrawn_and_no_others() {
     }
     assert_eq!(queue.next_group(late).unwrap().requests, ["d"]);
     assert!(queue.withdraw(patience, late).is_none());
-    assert_eq!((queue.oldest(), queue.len()), (None, 0));
+    assert_eq!((queue.oldest(patience, late), queue.len()), (None, 0));
+}
+
+#[test]
+fn those_that_can_be_stored_are_withdrawn_without_those_that_wait_for_their_persons() {
+    let start = Instant::now();
+    let patience = LINGER * 10;
+    let mut queue = queue(1_000, 2);
+    queue.push("a", of(&[1], 10), start);
+    queue.push("large", of(&[9], 1_000), start);
+    let mut under_way = vec![queue.next_group(start + LINGER).unwrap()];
+    under_way.push(queue.next_group(start + LINGER).unwrap());
+    // As many groups as may be are in flight.
+    for (request, people) in [("b", &[2][..]), ("c", &[1, 3]), ("d", &[3]), ("e", &[4])] {
+        queue.push(request, of(people, 10), start + LINGER);
+    }
+    let late = start + LINGER + patience;
+    queue.push("f", of(&[2], 10), late);
+    assert_eq!(
+        queue.oldest(patience, late),
+        Some(late),
+        "no timer for the others"
+    );
+    let withdrawn = queue.withdraw_free(patience, late).unwrap();
+    assert_eq!(withdrawn.requests, ["b", "e"]);
+    assert!(queue.withdraw_free(patience, late).is_none());
+    under_way.push(withdrawn);
+    for group in under_way {
+        let (_, finished) = group.part();
+        queue.finish(finished);
+    }
+    assert_eq!(
+        queue.next_group(late + LINGER).unwrap().requests,
+        ["c", "d", "f"]
+    );
 }
 
 /// For any requests and any delay of the answers: each request leaves once, the requests of a person leave

@@ -129,8 +129,8 @@ impl RequestGrouper {
 
     /// Sends a request together with others, and waits until its events are safe.
     ///
-    /// The request waits in the queue no longer than `Destination::patience`. The wait for a permit has the
-    /// same limit.
+    /// The request waits in the queue no longer than `Destination::patience`, or with a spool until the
+    /// events of its persons in flight are safe. The wait for a permit has the same limit.
     pub(crate) async fn deliver(self: &Arc<Self>, request: GroupedRequest) -> GroupOutcome {
         let (answer, answered) = oneshot::channel();
         self.enter(request, answer);
@@ -198,7 +198,8 @@ impl RequestGrouper {
         } = &mut *state;
         let due = due.set(|| queue.due(now));
         let pause = pause.set(|| queue.pause(now));
-        let waiting_since = patience.set(|| queue.oldest());
+        let longest = self.destination.patience();
+        let waiting_since = patience.set(|| queue.oldest(longest, now));
         drop(state);
         for group in leaving {
             let client = group.client;
@@ -213,7 +214,7 @@ impl RequestGrouper {
         }
         if let Some(since) = waiting_since {
             let patience = PatienceTimer(Arc::downgrade(self));
-            tokio::spawn(patience.end(since + self.destination.patience()));
+            tokio::spawn(patience.end(since + longest));
         }
     }
 
@@ -234,7 +235,12 @@ impl RequestGrouper {
     fn give_up(self: &Arc<Self>, now: Instant) {
         let mut state = self.lock();
         state.patience = Timer::Idle;
-        let late = state.queue.withdraw(self.destination.patience(), now);
+        let (queue, longest) = (&mut state.queue, self.destination.patience());
+        let late = match self.spool {
+            // The order in the spool is that of the requests.
+            Some(_) => queue.withdraw_free(longest, now),
+            None => queue.withdraw(longest, now),
+        };
         // Sets the timers for the requests that are left.
         self.send_due(state, QueueCheck::WhenToLook, now);
         if let Some(group) = late {
