@@ -247,6 +247,18 @@ async fn a_single_request_waits_for_the_linger_and_not_for_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_linger_no_request_waits_for_the_timeout() {
+    let posthog = Recorder::start().await;
+    let proxy = Proxy::start(&grouping(&posthog.url(), "linger: 0s, ")).await;
+    let bodies = (0..20).map(|number| call(&format!("p-{}", number % 5), &format!("m-{number}")));
+    for answer in all_at_once(&proxy, bodies.collect()).await {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let arrived: usize = posthog.seen().iter().map(|seen| seen.ids().len()).sum();
+    assert_eq!(arrived, 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_requests_leave_before_the_linger_if_no_other_comes() {
     const LINGER: Duration = Duration::from_secs(1);
     let posthog = Recorder::start().await;

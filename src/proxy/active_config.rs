@@ -15,7 +15,7 @@ use super::outbound::pools::ConnectionPools;
 use super::outbound::sender::Destinations;
 use super::request::exchange::{ConnectionFacts, ReadLimits};
 use super::request::visitor::Caller;
-use super::routes::Routes;
+use super::routes::{ProjectSinks, Routes};
 
 /// An active configuration. A request keeps the configuration with which it began.
 pub(crate) struct ActiveConfig {
@@ -23,6 +23,8 @@ pub(crate) struct ActiveConfig {
     pub(crate) routes: Routes,
     pub(crate) rewriter: Arc<Rewriter>,
     pub(crate) destinations: Arc<Destinations>,
+    /// The sinks of the routes' keys, for the next configuration.
+    pub(crate) sinks: ProjectSinks,
     pub(crate) requests: Requests,
     /// The certificates from files that the listeners serve, as they were when this was built.
     pub(crate) certificates: Vec<CertificateState>,

@@ -20,7 +20,9 @@ use crate::proxy::long_lived_state::LongLivedState;
 use crate::proxy::outbound::pools::ConnectionPools;
 use crate::proxy::outbound::sender::{Destination, Destinations};
 use crate::proxy::outbound::upstream::Timeouts;
-use crate::proxy::routes::{CompiledRoute, ProjectSink, RouteAction, Routes, SegmentRoute};
+use crate::proxy::routes::{
+    CompiledRoute, ProjectSink, ProjectSinks, RouteAction, Routes, SegmentRoute,
+};
 use crate::proxy::sending::account::SegmentAccount;
 use crate::proxy::sending::group::RequestGrouper;
 use crate::proxy::telemetry::process;
@@ -35,7 +37,8 @@ impl LongLivedState {
         mut pools: ConnectionPools,
         before: Option<&ActiveConfig>,
     ) -> Result<ActiveConfig, BuildError> {
-        let routes = self.routes(&config, &destinations, &mut pools, before)?;
+        let sinks = self.sinks(&config, &destinations, before);
+        let routes = self.routes(&config, &sinks, &mut pools, before)?;
         let taken = config.routes.iter().map(|route| {
             let takes = match route.action {
                 Action::Segment { .. } => RoutePurpose::Calls,
@@ -51,6 +54,7 @@ impl LongLivedState {
             rewriter: Arc::new(self.rewriter(&config, before)?),
             routes,
             destinations,
+            sinks,
             requests,
             certificates: process::certificates(&config),
             admin: self.admin.of(&config, &self.clock),
@@ -65,15 +69,11 @@ impl LongLivedState {
     fn routes(
         &self,
         config: &Config,
-        destinations: &Destinations,
+        sinks: &ProjectSinks,
         pools: &mut ConnectionPools,
         before: Option<&ActiveConfig>,
     ) -> Result<Routes, BuildError> {
         let timeouts = timeouts(config);
-        let outlets: HashMap<&str, Arc<ProjectSink>> = destinations
-            .iter()
-            .map(|(name, destination)| (name.as_str(), self.sink(config, destination)))
-            .collect();
         let named = before.map(|before| before.routes.by_name());
         let mut list = Vec::with_capacity(config.routes.len());
         for (number, route) in config.routes.iter().enumerate() {
@@ -106,7 +106,7 @@ impl LongLivedState {
                         RouteAction::PostHog(_) | RouteAction::Origin => None,
                     });
                     RouteAction::Segment(Box::new(SegmentRoute {
-                        keys: keys(write_keys, &outlets)?,
+                        keys: keys(write_keys, sinks)?,
                         files: self.files(config, files, known, pools)?,
                     }))
                 }
@@ -116,7 +116,24 @@ impl LongLivedState {
         Ok(Routes::new(RouteTable::new(&config.routes), list))
     }
 
-    /// Returns the sink for the events of a project.
+    /// Returns the sinks of all projects. Those of `before` that would be the same are reused: the queue of a
+    /// grouper knows which persons have events in flight.
+    fn sinks(
+        &self,
+        config: &Config,
+        destinations: &Destinations,
+        before: Option<&ActiveConfig>,
+    ) -> ProjectSinks {
+        let sink = |(name, destination): (&String, &Arc<Destination>)| {
+            let known = before.and_then(|before| before.sinks.get(name));
+            let known = known.filter(|known| known.is_as_good(&config.delivery, destination));
+            let sink = known.map_or_else(|| self.sink(config, destination), Arc::clone);
+            (name.clone(), sink)
+        };
+        destinations.iter().map(sink).collect()
+    }
+
+    /// Returns a new sink for the events of a project.
     fn sink(&self, config: &Config, destination: &Arc<Destination>) -> Arc<ProjectSink> {
         let spool = || self.backlog.as_ref().map(|spool| spool.of(destination));
         let log_limit = &self.log_limit;
@@ -220,10 +237,10 @@ pub(super) fn destinations(
 /// Returns the write keys of a route, each with the sink of its project.
 fn keys(
     said: &WriteKeys<Arc<Project>>,
-    outlets: &HashMap<&str, Arc<ProjectSink>>,
+    sinks: &ProjectSinks,
 ) -> Result<WriteKeys<Arc<ProjectSink>>, BuildError> {
     let sink = |project: &Arc<Project>| {
-        let sink = outlets.get(project.name.as_str());
+        let sink = sinks.get(project.name.as_str());
         sink.cloned().ok_or_else(|| BuildError::NoProject {
             project: project.name.clone(),
         })

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::RouteTable;
+use crate::config::{DeliveryConfig, RouteTable};
 use crate::segment::WriteKeys;
 
 use crate::proxy::first_party::files::Files;
@@ -42,6 +42,9 @@ pub(crate) struct SegmentRoute {
     pub(crate) files: Files,
 }
 
+/// The targets of all projects' events, by the project's name.
+pub(crate) type ProjectSinks = HashMap<String, Arc<ProjectSink>>;
+
 /// The target of a project's events.
 pub(crate) struct ProjectSink {
     pub(crate) destination: Arc<Destination>,
@@ -49,6 +52,20 @@ pub(crate) struct ProjectSink {
     pub(crate) spool: Option<ProjectSpool>,
     /// Collects whole batches that are sent together.
     pub(crate) grouper: Option<Arc<RequestGrouper>>,
+}
+
+impl ProjectSink {
+    /// Returns whether a sink with these settings would behave the same.
+    pub(crate) fn is_as_good(
+        &self,
+        delivery: &DeliveryConfig,
+        destination: &Arc<Destination>,
+    ) -> bool {
+        // The mode, which decides whether there is a grouper, belongs to the destination's project.
+        let mut grouper = self.grouper.iter();
+        Arc::ptr_eq(&self.destination, destination)
+            && grouper.all(|grouper| grouper.is_as_good(delivery))
+    }
 }
 
 impl Routes {

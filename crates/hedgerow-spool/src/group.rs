@@ -8,7 +8,8 @@
 //! persons wait after it. So the events of a person reach PostHog in the order in which they arrived. This
 //! also holds if `$identify` or an alias joins two ids: such an event belongs to both.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -68,8 +69,9 @@ pub struct Group<T> {
 pub struct Queue<T> {
     bounds: GroupBounds,
     waiting: VecDeque<WaitingRequest<T>>,
-    /// The persons with events in flight. No two groups in flight share a person.
-    people_under_way: PersonSet,
+    /// The persons with events in flight, each with the number of groups. Only a withdrawn group shares a
+    /// person with another one.
+    people_under_way: HashMap<u64, usize, RandomState>,
     under_way: usize,
     /// The bytes that arrived since the last call of `next_group`.
     new_bytes: usize,
@@ -130,7 +132,7 @@ impl<T> Queue<T> {
         Self {
             bounds,
             waiting: VecDeque::new(),
-            people_under_way: PersonSet::default(),
+            people_under_way: HashMap::default(),
             under_way: 0,
             new_bytes: 0,
             new_large: false,
@@ -142,16 +144,21 @@ impl<T> Queue<T> {
     pub fn push(&mut self, request: T, info: RequestInfo, now: Instant) {
         self.new_bytes = self.new_bytes.saturating_add(info.bytes);
         self.new_large |= info.bytes >= LARGE;
+        // A thread may read the clock before another one and push after it. The searches below need times
+        // in order.
+        let newest = self.waiting.back();
+        let came = newest.map_or(now, |newest| newest.came.max(now));
         self.waiting.push_back(WaitingRequest {
             request,
             info,
-            came: now,
+            came,
         });
     }
 
-    /// Returns whether a group may leave before its linger has passed, because of what has arrived.
+    /// Returns whether a group may leave when a request arrives: because of what has arrived, or because
+    /// there is no linger.
     pub fn may_leave_early(&self) -> bool {
-        self.new_large || self.new_bytes >= self.bounds.bytes
+        self.new_large || self.new_bytes >= self.bounds.bytes || self.bounds.linger.is_zero()
     }
 
     /// Returns when [`next_group`](Self::next_group) has to be called because of the time: when the next
@@ -193,16 +200,24 @@ impl<T> Queue<T> {
         }
         let GroupDraft { people, told, .. } = choice;
         let requests = self.take(&choice.places);
+        let client = match told {
+            SentAddress::Any => None,
+            SentAddress::Exactly(client) => client,
+        };
+        Some(self.group(requests, client, people))
+    }
+
+    /// Records these persons as in flight.
+    fn group(&mut self, requests: Vec<T>, client: Option<IpAddr>, people: PersonSet) -> Group<T> {
         self.under_way += 1;
-        self.people_under_way.extend(&people);
-        Some(Group {
+        for person in &people {
+            *self.people_under_way.entry(*person).or_default() += 1;
+        }
+        Group {
             requests,
-            client: match told {
-                SentAddress::Any => None,
-                SentAddress::Exactly(client) => client,
-            },
+            client,
             people: people.into_iter().collect(),
-        })
+        }
     }
 
     /// Returns the next group, and whether it may leave.
@@ -215,8 +230,7 @@ impl<T> Queue<T> {
         for (place, waiting) in self.waiting.iter().enumerate() {
             let RequestInfo { bytes, bearing, .. } = &waiting.info;
             let people = &bearing.people;
-            let is_free =
-                |person: &u64| !self.people_under_way.contains(person) && !blocked.contains(person);
+            let is_free = |person: &u64| self.is_free(person, &blocked);
             let told = choice.told.and(&waiting.info);
             let (true, Some(told)) = (people.iter().all(is_free), told) else {
                 blocked.extend(people);
@@ -269,22 +283,67 @@ impl<T> Queue<T> {
     /// Records that a group was delivered or has failed. Requests that wait for its persons may leave now.
     pub fn finish(&mut self, finished: Finished) {
         self.under_way = self.under_way.saturating_sub(1);
-        for person in &finished.0 {
-            self.people_under_way.remove(person);
+        for person in finished.0 {
+            if let Entry::Occupied(mut groups) = self.people_under_way.entry(person) {
+                *groups.get_mut() -= 1;
+                if *groups.get() == 0 {
+                    groups.remove();
+                }
+            }
         }
     }
 
-    /// Returns when the oldest waiting request arrived, or `None` if no request waits.
-    pub fn oldest(&self) -> Option<Instant> {
-        self.waiting.front().map(|waiting| waiting.came)
+    /// Returns when the oldest request arrived that has not waited for `patience` yet, if there is one.
+    pub fn oldest(&self, patience: Duration, now: Instant) -> Option<Instant> {
+        let waiting = self.waiting.get(self.late(patience, now))?;
+        Some(waiting.came)
     }
 
-    /// Removes and returns, in their order, the requests that have waited for `patience` and have not left.
-    pub fn withdraw(&mut self, patience: Duration, now: Instant) -> Vec<T> {
+    /// Removes the requests that have waited for `patience` and have not left, and returns them in their
+    /// order as a group. It is not for PostHog. Later requests of its persons wait until it is finished, so
+    /// that they do not overtake events that are being stored.
+    pub fn withdraw(&mut self, patience: Duration, now: Instant) -> Option<Group<T>> {
+        self.withdrawn((0..self.late(patience, now)).collect())
+    }
+
+    /// Does the same as [`withdraw`](Self::withdraw), but leaves requests that wait for events of their
+    /// persons in flight. Those events may have to be stored too, and then come first.
+    pub fn withdraw_free(&mut self, patience: Duration, now: Instant) -> Option<Group<T>> {
+        let late = self.waiting.iter().take(self.late(patience, now));
+        let mut blocked = PersonSet::default();
+        let mut places = Vec::new();
+        for (place, waiting) in late.enumerate() {
+            let people = &waiting.info.bearing.people;
+            if people.iter().all(|person| self.is_free(person, &blocked)) {
+                places.push(place);
+            } else {
+                blocked.extend(people);
+            }
+        }
+        self.withdrawn(places)
+    }
+
+    /// Returns the number of requests that have waited for `patience`. They are the first ones.
+    fn late(&self, patience: Duration, now: Instant) -> usize {
         let has_waited = |waiting: &WaitingRequest<T>| waiting.came + patience <= now;
-        let count = self.waiting.partition_point(has_waited);
-        let withdrawn = self.waiting.drain(..count);
-        withdrawn.map(|waiting| waiting.request).collect()
+        self.waiting.partition_point(has_waited)
+    }
+
+    /// Takes out the requests at these positions as a group, if there are any.
+    fn withdrawn(&mut self, places: Vec<usize>) -> Option<Group<T>> {
+        if places.is_empty() {
+            return None;
+        }
+        let waiting = places.iter().filter_map(|place| self.waiting.get(*place));
+        let people = waiting.flat_map(|waiting| waiting.info.bearing.people.iter().copied());
+        let people = people.collect();
+        let requests = self.take(&places);
+        Some(self.group(requests, None, people))
+    }
+
+    /// Whether a person has no events in flight and is not among those whose requests stay in the queue.
+    fn is_free(&self, person: &u64, blocked: &PersonSet) -> bool {
+        !self.people_under_way.contains_key(person) && !blocked.contains(person)
     }
 
     /// Returns the number of waiting requests.

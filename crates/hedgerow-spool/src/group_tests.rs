@@ -45,6 +45,39 @@ fn requests_leave_together_once_the_oldest_has_lingered() {
 }
 
 #[test]
+fn without_a_linger_a_request_leaves_when_it_arrives() {
+    let start = Instant::now();
+    let mut queue = Queue::new(GroupBounds {
+        linger: Duration::ZERO,
+        bytes: 1_000,
+        under_way: 8,
+    });
+    queue.push("a", of(&[1], 10), start);
+    assert!(queue.may_leave_early());
+    assert_eq!(queue.next_group(start).unwrap().requests, ["a"]);
+    // This one waits for the first, and no timer has to be set for it.
+    queue.push("b", of(&[1], 10), start);
+    assert!(queue.may_leave_early());
+    assert!(queue.next_group(start).is_none());
+    assert_eq!(queue.due(start), None);
+}
+
+#[test]
+fn a_request_whose_thread_read_the_clock_first_and_pushed_last_hides_no_other() {
+    let start = Instant::now();
+    let moment = Duration::from_micros(1);
+    let mut queue = queue(1_000, 8);
+    queue.push("a", from(Some("192.0.2.1"), 1), start + 2 * moment);
+    queue.push("b", from(Some("192.0.2.2"), 2), start + moment);
+    // The second one cannot leave with the first, which is not due yet.
+    let now = start + moment + LINGER;
+    assert!(queue.next_group(now).is_none());
+    let due = queue.due(now).expect("a timer for the first");
+    assert_eq!(queue.next_group(due).unwrap().requests, ["a"]);
+    assert_eq!(queue.next_group(due).unwrap().requests, ["b"]);
+}
+
+#[test]
 fn a_full_group_leaves_at_once_and_never_holds_more_than_it_may() {
     let start = Instant::now();
     let mut queue = queue(100, 8);
@@ -221,23 +254,63 @@ fn those_that_have_waited_too_long_are_withdrawn_and_no_others() {
     let start = Instant::now();
     let patience = LINGER * 10;
     let mut queue = queue(1_000, 8);
-    assert_eq!(queue.oldest(), None);
+    assert_eq!(queue.oldest(patience, start), None);
     queue.push("a", of(&[1], 10), start);
     let first = queue.next_group(start + LINGER).unwrap();
     queue.push("b", of(&[1], 10), start);
     queue.push("c", of(&[1], 10), start + LINGER);
     queue.push("d", of(&[1], 10), start + LINGER * 2);
-    assert_eq!(queue.oldest(), Some(start));
+    assert_eq!(queue.oldest(patience, start), Some(start));
     let mut withdraw = |lingers| queue.withdraw(patience, start + patience + LINGER * lingers);
-    assert_eq!(withdraw(1), ["b", "c"]);
-    assert!(withdraw(1).is_empty());
-    assert_eq!(queue.oldest(), Some(start + LINGER * 2));
-    let (_, finished) = first.part();
-    queue.finish(finished);
+    let withdrawn = withdraw(1).unwrap();
+    assert_eq!(withdrawn.requests, ["b", "c"]);
+    assert!(withdraw(1).is_none());
+    let next = start + LINGER * 2;
+    assert_eq!(queue.oldest(patience, next), Some(next));
+    // The person's next request leaves when the sent and the withdrawn ones are finished.
     let late = start + patience * 9;
+    for group in [first, withdrawn] {
+        assert!(queue.next_group(late).is_none());
+        let (_, finished) = group.part();
+        queue.finish(finished);
+    }
     assert_eq!(queue.next_group(late).unwrap().requests, ["d"]);
-    assert!(queue.withdraw(patience, late).is_empty());
-    assert_eq!((queue.oldest(), queue.len()), (None, 0));
+    assert!(queue.withdraw(patience, late).is_none());
+    assert_eq!((queue.oldest(patience, late), queue.len()), (None, 0));
+}
+
+#[test]
+fn those_that_can_be_stored_are_withdrawn_without_those_that_wait_for_their_persons() {
+    let start = Instant::now();
+    let patience = LINGER * 10;
+    let mut queue = queue(1_000, 2);
+    queue.push("a", of(&[1], 10), start);
+    queue.push("large", of(&[9], 1_000), start);
+    let mut under_way = vec![queue.next_group(start + LINGER).unwrap()];
+    under_way.push(queue.next_group(start + LINGER).unwrap());
+    // As many groups as may be are in flight.
+    for (request, people) in [("b", &[2][..]), ("c", &[1, 3]), ("d", &[3]), ("e", &[4])] {
+        queue.push(request, of(people, 10), start + LINGER);
+    }
+    let late = start + LINGER + patience;
+    queue.push("f", of(&[2], 10), late);
+    assert_eq!(
+        queue.oldest(patience, late),
+        Some(late),
+        "no timer for the others"
+    );
+    let withdrawn = queue.withdraw_free(patience, late).unwrap();
+    assert_eq!(withdrawn.requests, ["b", "e"]);
+    assert!(queue.withdraw_free(patience, late).is_none());
+    under_way.push(withdrawn);
+    for group in under_way {
+        let (_, finished) = group.part();
+        queue.finish(finished);
+    }
+    assert_eq!(
+        queue.next_group(late + LINGER).unwrap().requests,
+        ["c", "d", "f"]
+    );
 }
 
 /// For any requests and any delay of the answers: each request leaves once, the requests of a person leave

@@ -10,12 +10,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::config;
 use crate::delivery::{
-    DeliveryMode, Encoding, Finished, GroupBounds, Queue, Received, RequestInfo,
+    DeliveryMode, Encoding, Finished, Group, GroupBounds, Queue, Received, RequestInfo,
 };
 use crate::posthog::{BatchFacts, BatchOutline};
 
@@ -32,11 +31,15 @@ use crate::proxy::spool::backlog::{AcceptedBy, ProjectSpool};
 /// their answers are sent afterwards in larger groups.
 const UNDER_WAY: usize = 64;
 
+/// Requests that have waited too long are stored together up to this size, in bytes.
+const STORED_AT_ONCE: usize = 1 << 20;
+
 /// Collects the requests of one project and sends them in groups.
 pub(crate) struct RequestGrouper {
     destination: Arc<Destination>,
     spool: Option<ProjectSpool>,
     log_limit: Arc<LogLimit>,
+    bounds: GroupBounds,
     state: Mutex<GrouperState>,
 }
 
@@ -104,15 +107,12 @@ impl RequestGrouper {
         if destination.project().mode != DeliveryMode::Group {
             return None;
         }
-        let bounds = GroupBounds {
-            linger: delivery.linger,
-            bytes: delivery.group_size,
-            under_way: UNDER_WAY,
-        };
+        let bounds = bounds(delivery);
         Some(Arc::new(Self {
             destination: Arc::clone(destination),
             spool,
             log_limit: Arc::clone(log_limit),
+            bounds,
             state: Mutex::new(GrouperState {
                 queue: Queue::new(bounds),
                 due: Timer::Idle,
@@ -122,10 +122,15 @@ impl RequestGrouper {
         }))
     }
 
+    /// Returns whether a grouper with these settings would behave the same.
+    pub(crate) fn is_as_good(&self, delivery: &config::DeliveryConfig) -> bool {
+        self.bounds == bounds(delivery)
+    }
+
     /// Sends a request together with others, and waits until its events are safe.
     ///
-    /// The request waits in the queue no longer than `Destination::patience`. The wait for a permit has the
-    /// same limit.
+    /// The request waits in the queue no longer than `Destination::patience`, or with a spool until the
+    /// events of its persons in flight are safe. The wait for a permit has the same limit.
     pub(crate) async fn deliver(self: &Arc<Self>, request: GroupedRequest) -> GroupOutcome {
         let (answer, answered) = oneshot::channel();
         self.enter(request, answer);
@@ -193,15 +198,12 @@ impl RequestGrouper {
         } = &mut *state;
         let due = due.set(|| queue.due(now));
         let pause = pause.set(|| queue.pause(now));
-        let waiting_since = patience.set(|| queue.oldest());
+        let longest = self.destination.patience();
+        let waiting_since = patience.set(|| queue.oldest(longest, now));
         drop(state);
         for group in leaving {
             let client = group.client;
-            let (entries, finished) = group.part();
-            let landing = GroupDelivery {
-                grouper: Arc::clone(self),
-                finished: Some(finished),
-            };
+            let (landing, entries) = self.delivery(group);
             tokio::spawn(landing.deliver(entries, client));
         }
         for (at, waits_for) in [(due, SendMoment::Due), (pause, SendMoment::Pause)] {
@@ -212,41 +214,64 @@ impl RequestGrouper {
         }
         if let Some(since) = waiting_since {
             let patience = PatienceTimer(Arc::downgrade(self));
-            tokio::spawn(patience.end(since + self.destination.patience()));
+            tokio::spawn(patience.end(since + longest));
         }
+    }
+
+    /// Returns the delivery of a group, and its requests.
+    fn delivery(
+        self: &Arc<Self>,
+        group: Group<QueuedRequest>,
+    ) -> (GroupDelivery, Vec<QueuedRequest>) {
+        let (entries, finished) = group.part();
+        let landing = GroupDelivery {
+            grouper: Arc::clone(self),
+            finished: Some(finished),
+        };
+        (landing, entries)
     }
 
     /// Removes the requests that have waited too long.
     fn give_up(self: &Arc<Self>, now: Instant) {
         let mut state = self.lock();
         state.patience = Timer::Idle;
-        let late = state.queue.withdraw(self.destination.patience(), now);
+        let (queue, longest) = (&mut state.queue, self.destination.patience());
+        let late = match self.spool {
+            // The order in the spool is that of the requests.
+            Some(_) => queue.withdraw_free(longest, now),
+            None => queue.withdraw(longest, now),
+        };
         // Sets the timers for the requests that are left.
         self.send_due(state, QueueCheck::WhenToLook, now);
-        for entry in late {
-            let grouper = Arc::clone(self);
-            tokio::spawn(async move { grouper.waited_too_long(entry).await });
+        if let Some(group) = late {
+            let (landing, entries) = self.delivery(group);
+            tokio::spawn(landing.give_up(entries));
         }
     }
 
-    /// Answers a request that has waited too long.
-    async fn waited_too_long(&self, entry: QueuedRequest) {
-        let QueuedRequest { batch, ticket } = entry;
+    /// Answers requests that have waited too long. They are stored in their order, some of them at a time:
+    /// several may be of one person.
+    async fn waited_too_long(&self, mut late: Vec<QueuedRequest>) {
         let project = self.destination.project();
         let verdict = BatchVerdict::Unreachable(NoAnswerReason::Overloaded);
-        let outcome = match &self.spool {
-            None => {
-                verdict.report(project, &self.log_limit, Fallback::ClientRetries);
-                Err(UploadError::Verdict(verdict))
+        let Some(spool) = &self.spool else {
+            verdict.report(project, &self.log_limit, Fallback::ClientRetries);
+            for QueuedRequest { ticket, .. } in late {
+                ticket.answer(Err(UploadError::Verdict(verdict)));
             }
-            Some(spool) => {
-                let kept = spool.keep(ticket.events(&Bytes::from(batch))).await;
-                spool.log_outcome(verdict, &kept);
-                kept.map(|accepted_by| (accepted_by, Vec::new()))
-                    .map_err(UploadError::from)
-            }
+            return;
         };
-        ticket.answer(outcome);
+        while !late.is_empty() {
+            let rest = late.split_off(stored_at_once(&late));
+            let load = GroupBatch::new(self.destination.envelope(), late, None);
+            late = rest;
+            let kept = spool.keep(load.events(self.destination.envelope())).await;
+            spool.log_outcome(verdict, &kept);
+            load.answer_all(|_| {
+                let accepted_by = kept.map_err(UploadError::from)?;
+                Ok((accepted_by, Vec::new()))
+            });
+        }
     }
 
     /// Sends a group to PostHog, or to the spool, and answers each client.
@@ -317,6 +342,14 @@ impl RequestGrouper {
 
     fn lock(&self) -> MutexGuard<'_, GrouperState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn bounds(delivery: &config::DeliveryConfig) -> GroupBounds {
+    GroupBounds {
+        linger: delivery.linger,
+        bytes: delivery.group_size,
+        under_way: UNDER_WAY,
     }
 }
 
@@ -410,6 +443,22 @@ impl GroupDelivery {
         let load = GroupBatch::new(envelope, entries, client);
         grouper.deliver_or_store(load).await;
     }
+
+    /// Answers requests that have waited too long.
+    async fn give_up(self, entries: Vec<QueuedRequest>) {
+        self.grouper.waited_too_long(entries).await;
+    }
+}
+
+/// Returns how many of these requests are stored at once: as many as fit, and at least one.
+fn stored_at_once(late: &[QueuedRequest]) -> usize {
+    let mut bytes = 0;
+    let fit = late.iter().take_while(|entry| {
+        let fits = bytes < STORED_AT_ONCE;
+        bytes += entry.batch.len();
+        fits
+    });
+    fit.count()
 }
 
 impl Drop for GroupDelivery {
