@@ -12,6 +12,7 @@ use hedgerow::demo::http::Handler;
 use hedgerow::proxy::serve;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::address::unused_address;
 use super::client::{post, Answer, Client};
 use super::DEADLINE;
 
@@ -143,8 +144,8 @@ pub struct StandIn {
 impl StandIn {
     pub async fn start() -> Self {
         let capture = Arc::new(Capture::new(Arc::new(Utc::now), StoreCapacity::UNBOUNDED));
-        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (address, runtime) = serving(anywhere, &capture);
+        // While it is stopped, nobody else gets the port.
+        let (address, runtime) = serving(unused_address(), &capture);
         Self {
             address,
             capture,
