@@ -22,8 +22,8 @@ pub fn sharing(host: &str, nats: &str) -> String {
     let spool = format!("{{nats: {nats}}}");
     yaml(host)
         .replace("\"off\"", &spool)
-        .replace("connect_timeout: 2s", "connect_timeout: 300ms")
-        .replace("timeout: 5s", "timeout: 1s")
+        .replace("connect_timeout: 2s", "connect_timeout: 1s")
+        .replace("timeout: 5s", "timeout: 3s")
 }
 
 fn unavailable() -> InjectedFault {
