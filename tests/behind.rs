@@ -271,8 +271,10 @@ async fn an_untrusted_proxy_in_front_is_reported_once() {
         let mut stream = visitor(address).await;
         exchange(&mut stream, "POST /hr/v1/t", message).await;
     }
+    let said = "X-Forwarded-For comes from 127.0.0.2, which is not in `trusted_proxies`";
+    // Hedgerow writes its log a moment later.
+    support::eventually("it is reported", || log().contains(said).then_some(())).await;
     served.kill().await.unwrap();
     let log = log();
-    let said = "X-Forwarded-For comes from 127.0.0.2, which is not in `trusted_proxies`";
     assert_eq!(log.matches(said).count(), 1, "{log}");
 }

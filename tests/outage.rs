@@ -43,9 +43,9 @@ fn spooling(host: &str, folder: &Path) -> String {
         .replace("timeout: 5s", "timeout: 30s")
 }
 
-/// The same with short timeouts, for a line that hangs.
+/// The same with a short timeout, for a line that hangs.
 fn impatient(host: &str, folder: &Path) -> String {
-    spooling(host, folder).replace("timeout: 30s", "timeout: 1s")
+    spooling(host, folder).replace("timeout: 30s", "timeout: 3s")
 }
 
 /// The output of `hedgerow spool ls`.
@@ -76,7 +76,11 @@ async fn events_that_posthog_does_not_accept_are_stored_and_delivered_unchanged(
         let folder = tempfile::tempdir().unwrap();
         let posthog = PostHog::start().await;
         let relay = Relay::start(posthog.address).await;
-        let proxy = Proxy::start(&impatient(&relay.url(), folder.path())).await;
+        let yaml = match line {
+            Line::Hangs => impatient(&relay.url(), folder.path()),
+            _ => spooling(&relay.url(), folder.path()),
+        };
+        let proxy = Proxy::start(&yaml).await;
         relay.set(line);
         posthog.capture.set_fault(fault);
         let mut client = Client::connect(proxy.address).await;

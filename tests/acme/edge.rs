@@ -109,6 +109,24 @@ impl AcmeServer {
             .await
     }
 
+    /// Waits until it has issued so many. A certificate is served a moment before it is counted.
+    pub async fn has_issued(&self, number: f64) {
+        until("the count of certificates", || async {
+            let issued = self.issued().await;
+            (issued == number).then_some(()).ok_or(issued.to_string())
+        })
+        .await;
+    }
+
+    /// Waits until so many certificates fail. A success is logged a moment before it is recorded.
+    pub async fn fails(&self, number: f64) {
+        until("the count of failures", || async {
+            let failing = self.metric("hedgerow_acme_failing").await;
+            (failing == number).then_some(()).ok_or(failing.to_string())
+        })
+        .await;
+    }
+
     /// Connects to a name, and waits until its certificate exists.
     pub async fn connected(&self, trust: &TrustedAuthorities, name: &str) -> Connection {
         until("a certificate", || async {
@@ -138,7 +156,9 @@ impl AcmeServer {
     pub async fn logs(&self, text: &str) -> String {
         until("a line of the log", || async {
             let log = self.running.log();
-            let found = log.lines().find(|line| line.contains(text));
+            // Without a line that is still being written.
+            let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            let found = whole.lines().find(|line| line.contains(text));
             found
                 .map(str::to_owned)
                 .ok_or_else(|| format!("{text:?} is not in\n{log}"))

@@ -191,7 +191,7 @@ async fn the_log_says_once_what_to_do_and_never_a_secret() {
         (dead, "no connection"),
         (nowhere, "cannot be resolved"),
     ] {
-        let proxy = Proxy::start(&yaml(&host)).await;
+        let proxy = Proxy::start(&yaml(&host).replace("shop", "told")).await;
         let body = TRACK.replace("1.50", "\"s3cret\"");
         for _ in 0..5 {
             let mut client = Client::connect(proxy.address).await;
@@ -200,13 +200,12 @@ async fn the_log_says_once_what_to_do_and_never_a_secret() {
             let answer = client.exchange(&post(path, headers, body.as_bytes())).await;
             assert_eq!(answer.status, 503, "{answer:?}");
         }
-        let lines = support::log::lines(&host);
+        // Another test of this process may have had the same port before.
+        let mut lines = support::log::lines(&host);
+        lines.retain(|line| line.contains("project told"));
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].starts_with("ERROR"), "{lines:?}");
-        assert!(
-            lines[0].contains("project shop") && lines[0].contains(advice),
-            "{lines:?}"
-        );
+        assert!(lines[0].contains(advice), "{lines:?}");
     }
     // The log names the reason of a refused message and shows none of its content.
     let posthog = PostHog::start().await;

@@ -28,10 +28,13 @@ async fn a_slow_answer_does_not_stop_the_others_and_persons_keep_their_order() {
     // PostHog answers this person's requests only when the test says so.
     let free = Arc::new(AtomicBool::new(false));
     let answers = Arc::clone(&free);
+    let has_slow = Arc::new(AtomicBool::new(false));
+    let arrived = Arc::clone(&has_slow);
     let posthog = Recorder::that(move |request| {
         let ids = request.ids();
         let start = Instant::now();
         let slow = ids.iter().any(|id| id == "slow");
+        arrived.fetch_or(slow, Ordering::SeqCst);
         // Other connections continue meanwhile.
         tokio::task::block_in_place(|| {
             while slow && !answers.load(Ordering::SeqCst) {
@@ -51,9 +54,11 @@ async fn a_slow_answer_does_not_stop_the_others_and_persons_keep_their_order() {
             (proxy.hedgerow.counts().events >= events).then_some(())
         })
     };
-    counted(1).await;
     // From now on, requests find a group under way or wait for one.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    eventually("the first is under way", || {
+        has_slow.load(Ordering::SeqCst).then_some(())
+    })
+    .await;
     // The same person again, and a person whom an identify call joins with the first.
     let mut second = begin(&proxy, &call("slow", "m-2")).await;
     let identify = r#"{"type":"identify","anonymousId":"slow","userId":"known","messageId":"m-3"}"#;
@@ -62,7 +67,8 @@ async fn a_slow_answer_does_not_stop_the_others_and_persons_keep_their_order() {
         .send(&post("/hr/v1/identify", "", identify.as_bytes()))
         .await;
     counted(3).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // An event is counted a moment before its request waits.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let mut fourth = begin(&proxy, &call("known", "m-4")).await;
     // Meanwhile other persons' requests come and go.
     for number in 0..20 {

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::support::client::{post, Client};
 use super::support::proxy::{config, yaml, PostHog};
 use super::support::tls::Certificates;
-use super::support::{eventually, h2, track, within};
+use super::support::{eventually, h2, track, within, DEADLINE};
 
 /// A server with its own threads, which ends with the test.
 struct Running {
@@ -145,6 +145,8 @@ async fn a_head_that_drips_ends_whatever_it_is_and_a_slow_one_is_served() {
     let mut answer = Vec::new();
     let _ = within("its end", stream.read_to_end(&mut answer)).await;
     assert!(answer.starts_with(b"HTTP/1.1 408 "), "{answer:?}");
+    // A head that is slow, but not too slow on any machine.
+    let running = Running::new(&listening(&posthog.url(), ""), DEADLINE);
     let whole = post("/hr/v1/t", "", track("1", 200).as_bytes());
     for cut in [1, 5, 30, 80] {
         let mut stream = TcpStream::connect(running.address).await.unwrap();

@@ -22,8 +22,8 @@ pub fn sharing(host: &str, nats: &str) -> String {
     let spool = format!("{{nats: {nats}}}");
     yaml(host)
         .replace("\"off\"", &spool)
-        .replace("connect_timeout: 2s", "connect_timeout: 300ms")
-        .replace("timeout: 5s", "timeout: 1s")
+        .replace("connect_timeout: 2s", "connect_timeout: 1s")
+        .replace("timeout: 5s", "timeout: 3s")
 }
 
 fn unavailable() -> InjectedFault {
@@ -285,7 +285,11 @@ async fn a_client_that_goes_from_a_predecessor_to_its_successor_does_not_overtak
             while !last {
                 let id = sent.len().to_string();
                 let request = post("/hr/v1/t", "", track(&id, 100).as_bytes());
-                let answer = client.exchange(&request).await;
+                client.send(&request).await;
+                // A visitor that is late finds its connection closed, and asks again below.
+                let Some(answer) = client.next().await else {
+                    break;
+                };
                 assert_eq!(answer.status, 200, "{answer:?}");
                 sent.push(format!("u-{id}"));
                 last = answer.header("connection") == "close";

@@ -22,7 +22,8 @@ use super::{append, event, events, settings, until};
 #[derive(Default)]
 pub struct Upstreams {
     arrived: Mutex<Vec<String>>,
-    under_way: Mutex<(usize, usize)>,
+    under_way: AtomicUsize,
+    most: AtomicUsize,
     pub down: AtomicBool,
     /// The event that it rejects for good.
     pub poison: Mutex<Option<String>>,
@@ -35,14 +36,12 @@ impl Upstream for Upstreams {
     }
 
     async fn deliver(&self, _project: &str, batch: OutgoingBatch) -> Verdict {
-        {
-            let mut under_way = self.under_way.lock().unwrap();
-            under_way.0 += 1;
-            under_way.1 = under_way.1.max(under_way.0);
-        }
+        let now = self.under_way.fetch_add(1, Ordering::AcqRel) + 1;
+        // A request that is abandoned ends here too.
+        let _under_way = RequestGuard(&self.under_way);
+        self.most.fetch_max(now, Ordering::AcqRel);
         tokio::time::sleep(Duration::from_millis(3)).await;
         if self.down.load(Ordering::Relaxed) {
-            self.under_way.lock().unwrap().0 -= 1;
             return Verdict::of_status(503, "", None);
         }
         let value: serde_json::Value = serde_json::from_slice(&batch.body).unwrap();
@@ -50,7 +49,6 @@ impl Upstream for Upstreams {
         let ids: Vec<String> = ids
             .map(|event| event["uuid"].as_str().unwrap().to_owned())
             .collect();
-        self.under_way.lock().unwrap().0 -= 1;
         let poison = self.poison.lock().unwrap();
         if ids.iter().any(|id| poison.as_ref() == Some(id)) {
             return Verdict::of_status(400, "poisoned", None);
@@ -209,7 +207,7 @@ async fn two_proxies_share_a_spool_and_keep_everyones_order() {
     until("all arrive", || async { upstream.once().len() >= 600 }).await;
     in_order_and_once(&upstream.once(), 10, 60);
     assert_eq!(
-        upstream.under_way.lock().unwrap().1,
+        upstream.most.load(Ordering::Acquire),
         1,
         "never two requests at once"
     );

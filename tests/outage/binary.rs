@@ -30,7 +30,7 @@ impl Binary {
     pub async fn new(folder: &Path, yaml: &str, limits: &str) -> Self {
         let address = unused_address();
         let file = folder.join("hedgerow.yaml");
-        let yaml = format!("listen: [\"{address}\"]\n{yaml}server: {{grace: 1s}}\n");
+        let yaml = format!("listen: [\"{address}\"]\n{yaml}server: {{grace: 20s}}\n");
         std::fs::write(&file, yaml).expect("the folder is ours");
         let child = spawn(&file, limits);
         let binary = Self {

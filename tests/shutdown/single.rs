@@ -129,8 +129,10 @@ async fn a_successor_that_cannot_serve_leaves_the_old_process_serving() {
 
     // The old process can still hand over to a process that is able to start: also the address that
     // only the old process has.
+    // Each has a file of its own: the old one watches its file, and could listen there first.
     let free = unused_address();
     let both = format!("[{{address}}, \"{free}\"]");
+    process.file = folder.path().join("both.yaml");
     write(
         &process.file,
         process.address,
@@ -144,6 +146,7 @@ async fn a_successor_that_cannot_serve_leaves_the_old_process_serving() {
         assert_eq!(client.exchange(&request).await.status, 200, "{address}");
     }
     // The new process closes an address that it no longer has.
+    process.file = folder.path().join("one.yaml");
     write(
         &process.file,
         process.address,

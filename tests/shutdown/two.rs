@@ -119,7 +119,8 @@ async fn a_successor_overtakes_nothing_that_its_predecessor_has_kept() {
     posthog.events(1).await;
     let new = Proxy::start(&yaml).await;
     let trouble = |after| InjectedFault::Status(StatusCode::SERVICE_UNAVAILABLE, Some(after));
-    posthog.capture.set_fault(trouble(3));
+    // Longer than the two calls take on any machine; the new process knows nothing of it.
+    posthog.capture.set_fault(trouble(60));
     send(&old, "first").await;
     posthog.capture.set_fault(InjectedFault::None);
     // The new process has not noticed the outage.

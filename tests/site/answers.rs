@@ -20,7 +20,7 @@ fn yaml(posthog: &str, site: &str) -> String {
          - {{path: /ph/, posthog: shop}}\n  \
          - {{path: /hr/, segment: {{project: shop, write_keys: [known]}}}}\n  \
          - {{path: /site/, origin: \"{site}\"}}\n\
-         delivery: {{connect_timeout: 2s, timeout: 1s, spool: \"off\"}}\nlimits: {{body: 1000}}\n"
+         delivery: {{connect_timeout: 2s, timeout: 3s, spool: \"off\"}}\nlimits: {{body: 1000}}\n"
     )
 }
 

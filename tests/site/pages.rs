@@ -111,9 +111,10 @@ async fn a_page_in_any_coding_and_framing_gets_the_snippet_and_right_headers() {
             }
             "chunked" => {
                 let mut pieces = vec![head(coding, "Transfer-Encoding: chunked\r\n").into_bytes()];
-                // Cuts in the middle of codings, tags and chunks.
+                // Cuts in the middle of codings, tags and chunks. A client of the h2 crate ends the
+                // connection if it falls a hundred smaller pieces behind.
                 let mut body = Vec::new();
-                for piece in packed.chunks(37) {
+                for piece in packed.chunks(257) {
                     body.extend_from_slice(&super::chunk(piece));
                 }
                 body.extend_from_slice(b"0\r\n\r\n");
@@ -151,7 +152,9 @@ async fn a_page_in_any_coding_and_framing_gets_the_snippet_and_right_headers() {
             }
             // The answer is complete, and the connection takes another request.
             let again = client.exchange(&get(&what, NAVIGATES)).await;
-            assert_eq!(again.body, answer.body, "{what}");
+            // Where the pieces of a page end, which no one can foresee, changes its coded bytes.
+            let [first, second] = [&answer, &again].map(|answer| unpack(coding, &answer.body));
+            assert_eq!(second, first, "{what}");
             let headers = [
                 ("sec-fetch-dest", "document"),
                 ("accept-encoding", "gzip, deflate, br, zstd"),
@@ -204,13 +207,18 @@ async fn a_broken_page_never_ends_as_if_it_were_whole() {
             client.send(&get(path, kind)).await;
             let seen = client.rest().await;
             let text = String::from_utf8_lossy(&seen);
+            // Nothing has left yet if all of it arrives at once, as on a busy machine.
+            if text.starts_with("HTTP/1.1 502") {
+                continue;
+            }
             assert!(text.starts_with("HTTP/1.1 200"), "{path} {kind}: {text}");
             assert!(!text.ends_with("0\r\n\r\n"), "{path} {kind} has an end");
             assert!(!text.contains("Bad Gateway"), "{path} {kind}");
         }
         let headers = [("sec-fetch-dest", "document"), ("accept-encoding", "gzip")];
         let (answer, complete) = h2.get(path, &headers).await;
-        assert!(!complete, "{path} over HTTP/2: {}", answer.status);
+        let status = answer.status;
+        assert!(!complete || status == 502, "{path} over HTTP/2: {status}");
     }
 }
 

@@ -69,7 +69,7 @@ async fn the_file_shrinks_when_the_spool_is_empty_again() {
     let held = all(&spool).await;
     let positions = held.iter().map(|held| held.position).collect();
     spool.acknowledge("shop", positions).await;
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     while size() > 300_000 {
         assert!(Instant::now() < deadline, "{} of {full}", size());
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -85,7 +85,7 @@ async fn old_events_and_dead_letters_are_dropped_and_counted() {
     };
     let spool = SqliteSpool::open(folder.path(), settings).unwrap();
     keep_three_and_refuse_the_first(&spool).await;
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     while spool.counters().expired.load(Ordering::Relaxed) < 3 {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(50)).await;

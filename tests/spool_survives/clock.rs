@@ -81,7 +81,7 @@ async fn events_grow_old_under_any_clock() {
     let spool = SqliteSpool::open_with_clock(folder.path(), settings, clock).unwrap();
     spool.append("shop", vec![event("a", 1)]).await.unwrap();
     ahead.store(-400 * DAY, Ordering::Relaxed);
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     while spool.counters().expired.load(Ordering::Relaxed) < 1 {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(50)).await;

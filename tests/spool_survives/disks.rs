@@ -212,7 +212,7 @@ async fn a_disk_with_too_little_room_counts_as_full_until_it_has_enough() {
 }
 
 async fn until_it_is(spool: &SqliteSpool, expected: Availability) {
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + PATIENCE;
     while spool.availability() != expected {
         assert!(Instant::now() < until, "not {expected:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;

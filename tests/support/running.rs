@@ -12,6 +12,7 @@ use hedgerow::demo::http::Handler;
 use hedgerow::proxy::serve;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::address::unused_address;
 use super::client::{post, Answer, Client};
 use super::DEADLINE;
 
@@ -115,7 +116,7 @@ pub async fn call(address: SocketAddr, path: &str, headers: &str, body: &str) ->
         .await
 }
 
-/// Waits until `done` returns something.
+/// Waits until `done` returns something. It may need many steps, so it has more time than each of them.
 pub async fn until<T, F>(what: &str, mut done: impl FnMut() -> F) -> T
 where
     F: std::future::Future<Output = Result<T, String>>,
@@ -125,7 +126,7 @@ where
         match Box::pin(done()).await {
             Ok(value) => return value,
             Err(instead) => assert!(
-                start.elapsed() < DEADLINE,
+                start.elapsed() < DEADLINE * 3,
                 "waited in vain: {what}; {instead}"
             ),
         }
@@ -143,8 +144,8 @@ pub struct StandIn {
 impl StandIn {
     pub async fn start() -> Self {
         let capture = Arc::new(Capture::new(Arc::new(Utc::now), StoreCapacity::UNBOUNDED));
-        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (address, runtime) = serving(anywhere, &capture);
+        // While it is stopped, nobody else gets the port.
+        let (address, runtime) = serving(unused_address(), &capture);
         Self {
             address,
             capture,
