@@ -21,7 +21,7 @@ use crate::posthog::{BatchFacts, BatchOutline};
 
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::limits::log_limit::LogLimit;
-use crate::proxy::outbound::refused_events::{deliver_without, RefusedEvent};
+use crate::proxy::outbound::refused_events::{deliver_good_events, RefusedEvent};
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::verdict::{is_about_events, BatchVerdict, Fallback, NoAnswerReason};
 use crate::proxy::sending::group_batch::{GroupBatch, GroupOutcome, PendingAnswer, QueuedRequest};
@@ -47,12 +47,12 @@ struct GrouperState {
     /// Fires when many requests wait and no other arrives.
     pause: Timer,
     /// Fires when the oldest request has waited too long.
-    patience: Timer,
+    timeout: Timer,
 }
 
 impl GrouperState {
-    fn timer(&mut self, waits_for: SendMoment) -> &mut Timer {
-        match waits_for {
+    fn timer(&mut self, moment: SendMoment) -> &mut Timer {
+        match moment {
             SendMoment::Due => &mut self.due,
             SendMoment::Pause => &mut self.pause,
         }
@@ -86,11 +86,11 @@ pub(crate) struct GroupedRequest {
     /// The positions of its events, if they were recorded.
     pub(crate) outline: Option<BatchOutline>,
     /// The facts about its events.
-    pub(crate) bearing: BatchFacts,
+    pub(crate) facts: BatchFacts,
     /// When the request arrived, and its client's address in the form that PostHog may get.
     pub(crate) arrived: Received,
     /// Its share of the memory budget of all requests. It is released after the request was answered.
-    pub(crate) held: Reservation,
+    pub(crate) reservation: Reservation,
 }
 
 impl RequestGrouper {
@@ -117,18 +117,18 @@ impl RequestGrouper {
                 queue: Queue::new(bounds),
                 due: Timer::Idle,
                 pause: Timer::Idle,
-                patience: Timer::Idle,
+                timeout: Timer::Idle,
             }),
         }))
     }
 
     /// Sends a request together with others, and waits until its events are safe.
     ///
-    /// The request waits in the queue no longer than `Destination::patience`. The wait for a permit has the
+    /// The request waits in the queue no longer than `Destination::timeout`. The wait for a permit has the
     /// same limit.
     pub(crate) async fn deliver(self: &Arc<Self>, request: GroupedRequest) -> GroupOutcome {
         let (answer, answered) = oneshot::channel();
-        self.enter(request, answer);
+        self.enqueue(request, answer);
         // A group in flight has its own time limits.
         answered.await.unwrap_or_else(|_| Err(self.no_answer()))
     }
@@ -142,30 +142,30 @@ impl RequestGrouper {
         }
     }
 
-    fn enter(self: &Arc<Self>, request: GroupedRequest, answer: oneshot::Sender<GroupOutcome>) {
+    fn enqueue(self: &Arc<Self>, request: GroupedRequest, answer: oneshot::Sender<GroupOutcome>) {
         let now = Instant::now();
         let info = RequestInfo {
             bytes: request.batch.len(),
-            bearing: request.bearing,
+            bearing: request.facts,
             client: request.arrived.from,
         };
-        let entry = QueuedRequest {
+        let queued = QueuedRequest {
             batch: request.batch,
-            ticket: PendingAnswer {
+            pending: PendingAnswer {
                 arrived: request.arrived,
                 outline: request.outline,
                 answer,
-                held: request.held,
+                reservation: request.reservation,
             },
         };
         let mut state = self.lock();
-        state.queue.push(entry, info, now);
-        let looks = if state.queue.may_leave_early() {
+        state.queue.push(queued, info, now);
+        let check = if state.queue.may_leave_early() {
             QueueCheck::WhoMayLeave
         } else {
             QueueCheck::WhenToLook
         };
-        self.send_due(state, looks, now);
+        self.send_due(state, check, now);
     }
 
     /// Sends every group that may leave (only for `QueueCheck::WhoMayLeave`), and sets the timers for the
@@ -176,11 +176,11 @@ impl RequestGrouper {
     fn send_due(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, GrouperState>,
-        looks: QueueCheck,
+        check: QueueCheck,
         now: Instant,
     ) {
         let mut leaving = Vec::new();
-        if looks == QueueCheck::WhoMayLeave {
+        if check == QueueCheck::WhoMayLeave {
             while let Some(group) = state.queue.next_group(now) {
                 leaving.push(group);
             }
@@ -189,49 +189,49 @@ impl RequestGrouper {
             queue,
             due,
             pause,
-            patience,
+            timeout,
         } = &mut *state;
         let due = due.set(|| queue.due(now));
         let pause = pause.set(|| queue.pause(now));
-        let waiting_since = patience.set(|| queue.oldest());
+        let waiting_since = timeout.set(|| queue.oldest());
         drop(state);
         for group in leaving {
             let client = group.client;
-            let (entries, finished) = group.part();
-            let landing = GroupDelivery {
+            let (requests, finished) = group.part();
+            let delivery = GroupDelivery {
                 grouper: Arc::clone(self),
                 finished: Some(finished),
             };
-            tokio::spawn(landing.deliver(entries, client));
+            tokio::spawn(delivery.deliver(requests, client));
         }
-        for (at, waits_for) in [(due, SendMoment::Due), (pause, SendMoment::Pause)] {
+        for (at, moment) in [(due, SendMoment::Due), (pause, SendMoment::Pause)] {
             if let Some(at) = at {
                 let grouper = Some(Arc::clone(self));
-                tokio::spawn(SendTimer { grouper, waits_for }.wait_until(at));
+                tokio::spawn(SendTimer { grouper, moment }.wait_until(at));
             }
         }
         if let Some(since) = waiting_since {
-            let patience = PatienceTimer(Arc::downgrade(self));
-            tokio::spawn(patience.end(since + self.destination.patience()));
+            let timer = PatienceTimer(Arc::downgrade(self));
+            tokio::spawn(timer.wait_until(since + self.destination.timeout()));
         }
     }
 
     /// Removes the requests that have waited too long.
     fn give_up(self: &Arc<Self>, now: Instant) {
         let mut state = self.lock();
-        state.patience = Timer::Idle;
-        let late = state.queue.withdraw(self.destination.patience(), now);
+        state.timeout = Timer::Idle;
+        let late = state.queue.withdraw(self.destination.timeout(), now);
         // Sets the timers for the requests that are left.
         self.send_due(state, QueueCheck::WhenToLook, now);
-        for entry in late {
+        for queued in late {
             let grouper = Arc::clone(self);
-            tokio::spawn(async move { grouper.waited_too_long(entry).await });
+            tokio::spawn(async move { grouper.waited_too_long(queued).await });
         }
     }
 
     /// Answers a request that has waited too long.
-    async fn waited_too_long(&self, entry: QueuedRequest) {
-        let QueuedRequest { batch, ticket } = entry;
+    async fn waited_too_long(&self, queued: QueuedRequest) {
+        let QueuedRequest { batch, pending } = queued;
         let project = self.destination.project();
         let verdict = BatchVerdict::Unreachable(NoAnswerReason::Overloaded);
         let outcome = match &self.spool {
@@ -240,40 +240,42 @@ impl RequestGrouper {
                 Err(UploadError::Verdict(verdict))
             }
             Some(spool) => {
-                let kept = spool.keep(ticket.events(&Bytes::from(batch))).await;
-                spool.log_outcome(verdict, &kept);
-                kept.map(|accepted_by| (accepted_by, Vec::new()))
+                let stored = spool.keep(pending.events(&Bytes::from(batch))).await;
+                spool.log_outcome(verdict, &stored);
+                stored
+                    .map(|accepted_by| (accepted_by, Vec::new()))
                     .map_err(UploadError::from)
             }
         };
-        ticket.answer(outcome);
+        pending.answer(outcome);
     }
 
     /// Sends a group to PostHog, or to the spool, and answers each client.
-    async fn deliver_or_store(&self, load: GroupBatch) {
+    async fn deliver_or_store(&self, group_batch: GroupBatch) {
         let Some(spool) = &self.spool else {
-            return match self.stream(&load).await {
+            return match self.stream(&group_batch).await {
                 BatchVerdict::Accepted => {
-                    load.answer_all(|_| Ok((AcceptedBy::PostHog, Vec::new())))
+                    group_batch.answer_all(|_| Ok((AcceptedBy::PostHog, Vec::new())))
                 }
-                verdict if is_about_events(verdict) => self.halve(load, verdict).await,
-                verdict => load.answer_all(|_| Err(UploadError::Verdict(verdict))),
+                verdict if is_about_events(verdict) => self.halve(group_batch, verdict).await,
+                verdict => group_batch.answer_all(|_| Err(UploadError::Verdict(verdict))),
             };
         };
-        let events = || load.events(self.destination.envelope());
+        let events = || group_batch.events(self.destination.envelope());
         match spool
-            .deliver_or_store(&load.batch, load.client, events)
+            .deliver_or_store(&group_batch.batch, group_batch.client, events)
             .await
         {
-            Ok(accepted_by) => load.answer_all(|_| Ok((accepted_by, Vec::new()))),
-            Err(unkept) => load.answer_all(|_| Err(UploadError::from(unkept))),
+            Ok(accepted_by) => group_batch.answer_all(|_| Ok((accepted_by, Vec::new()))),
+            Err(error) => group_batch.answer_all(|_| Err(UploadError::from(error))),
         }
     }
 
-    async fn stream(&self, load: &GroupBatch) -> BatchVerdict {
+    async fn stream(&self, group_batch: &GroupBatch) -> BatchVerdict {
         let destination = &self.destination;
-        let sent = destination.deliver(&load.batch, Encoding::Identity, load.client);
-        let verdict = sent.await.verdict;
+        let answer =
+            destination.deliver(&group_batch.batch, Encoding::Identity, group_batch.client);
+        let verdict = answer.await.verdict;
         destination.note(verdict);
         if !is_about_events(verdict) {
             verdict.report(
@@ -287,20 +289,21 @@ impl RequestGrouper {
 
     /// Halves a group that PostHog rejects when there is no spool to store it. Each client gets the outcome
     /// of its own events.
-    async fn halve(&self, load: GroupBatch, verdict: BatchVerdict) {
+    async fn halve(&self, group_batch: GroupBatch, verdict: BatchVerdict) {
         let destination = &self.destination;
-        let without = deliver_without(destination, &load.batch, load.client, verdict);
-        match without.await {
-            Ok(culprits) => {
-                let mut culprits = culprits.into_iter().peekable();
-                let batch = load.batch.clone();
-                load.answer_all(|part| {
-                    let is_of_it = |culprit: &RefusedEvent| {
-                        let place = culprit.event.as_ptr() as usize;
-                        part.contains(&place.wrapping_sub(batch.as_ptr() as usize))
+        let halving =
+            deliver_good_events(destination, &group_batch.batch, group_batch.client, verdict);
+        match halving.await {
+            Ok(refused_events) => {
+                let mut refused_events = refused_events.into_iter().peekable();
+                let batch = group_batch.batch.clone();
+                group_batch.answer_all(|range| {
+                    let is_in_range = |refused: &RefusedEvent| {
+                        let address = refused.event.as_ptr() as usize;
+                        range.contains(&address.wrapping_sub(batch.as_ptr() as usize))
                     };
                     // The rejected events are in the order of the batch.
-                    let own = std::iter::from_fn(|| culprits.next_if(is_of_it));
+                    let own = std::iter::from_fn(|| refused_events.next_if(is_in_range));
                     Ok((AcceptedBy::PostHog, own.collect()))
                 });
             }
@@ -310,7 +313,7 @@ impl RequestGrouper {
                     &self.log_limit,
                     Fallback::ClientRetries,
                 );
-                load.answer_all(|_| Err(UploadError::Verdict(verdict)));
+                group_batch.answer_all(|_| Err(UploadError::Verdict(verdict)));
             }
         }
     }
@@ -332,7 +335,7 @@ enum QueueCheck {
 /// A timer that sends groups. When its task ends for any reason, the timer is marked idle again.
 struct SendTimer {
     grouper: Option<Arc<RequestGrouper>>,
-    waits_for: SendMoment,
+    moment: SendMoment,
 }
 
 /// The moment at which a timer sends groups.
@@ -351,14 +354,14 @@ impl SendTimer {
             let Some(grouper) = &self.grouper else { return };
             let now = Instant::now();
             let mut state = grouper.lock();
-            if self.waits_for == SendMoment::Pause {
+            if self.moment == SendMoment::Pause {
                 // Another request has arrived in the meantime.
                 if let Some(later) = state.queue.pause(now) {
                     at = later;
                     continue;
                 }
             }
-            *state.timer(self.waits_for) = Timer::Idle;
+            *state.timer(self.moment) = Timer::Idle;
             grouper.send_due(state, QueueCheck::WhoMayLeave, now);
             self.grouper = None;
             return;
@@ -369,7 +372,7 @@ impl SendTimer {
 impl Drop for SendTimer {
     fn drop(&mut self) {
         if let Some(grouper) = self.grouper.take() {
-            *grouper.lock().timer(self.waits_for) = Timer::Idle;
+            *grouper.lock().timer(self.moment) = Timer::Idle;
         }
     }
 }
@@ -380,7 +383,7 @@ impl Drop for SendTimer {
 struct PatienceTimer(Weak<RequestGrouper>);
 
 impl PatienceTimer {
-    async fn end(mut self, at: Instant) {
+    async fn wait_until(mut self, at: Instant) {
         tokio::time::sleep_until(at.into()).await;
         if let Some(grouper) = std::mem::take(&mut self.0).upgrade() {
             grouper.give_up(Instant::now());
@@ -391,7 +394,7 @@ impl PatienceTimer {
 impl Drop for PatienceTimer {
     fn drop(&mut self) {
         if let Some(grouper) = self.0.upgrade() {
-            grouper.lock().patience = Timer::Idle;
+            grouper.lock().timeout = Timer::Idle;
         }
     }
 }
@@ -404,11 +407,11 @@ struct GroupDelivery {
 }
 
 impl GroupDelivery {
-    async fn deliver(self, entries: Vec<QueuedRequest>, client: Option<IpAddr>) {
+    async fn deliver(self, requests: Vec<QueuedRequest>, client: Option<IpAddr>) {
         let grouper = &self.grouper;
         let envelope = grouper.destination.envelope();
-        let load = GroupBatch::new(envelope, entries, client);
-        grouper.deliver_or_store(load).await;
+        let group_batch = GroupBatch::new(envelope, requests, client);
+        grouper.deliver_or_store(group_batch).await;
     }
 }
 
