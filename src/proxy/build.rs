@@ -127,7 +127,7 @@ impl Builder {
             counters: EventCounters::default(),
             budget: Budget::new(self.config.limits.memory),
             connection_limits: Arc::new(connection_limits),
-            cautions: WholeBatchProjects::default(),
+            whole_batch_projects: WholeBatchProjects::default(),
             log_limit,
             observer: self.observer,
             // Zero would mean forever.

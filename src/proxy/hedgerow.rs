@@ -18,7 +18,7 @@ use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::build_error::BuildError;
 use crate::proxy::compile::destinations;
 use crate::proxy::intake::intercept::Intake;
-use crate::proxy::intake::refusals::{of_head, RoutedRequest};
+use crate::proxy::intake::refusals::{outcome_of_head, RoutedRequest};
 use crate::proxy::long_lived_state::LongLivedState;
 use crate::proxy::outbound::pools::ConnectionPools;
 use crate::proxy::relay::Relay;
@@ -221,8 +221,8 @@ async fn refuse_head(
 ) -> pingora::Result<()> {
     log::debug!("a request was refused for its head: {fault:?}");
     session.set_keepalive(None);
-    let asking = RoutedRequest::NOTHING;
-    active.record_outcome(session.req_header(), asking, of_head(fault), None);
+    let routed = RoutedRequest::NOTHING;
+    active.record_outcome(session.req_header(), routed, outcome_of_head(fault), None);
     let mut headers = HeaderMap::new();
     if fault.status() == StatusCode::METHOD_NOT_ALLOWED {
         let allowed = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");

@@ -30,7 +30,7 @@ pub(crate) struct LongLivedState {
     pub(crate) counters: EventCounters,
     pub(crate) budget: Arc<Budget>,
     pub(crate) connection_limits: Arc<ConnectionLimits>,
-    pub(crate) cautions: WholeBatchProjects,
+    pub(crate) whole_batch_projects: WholeBatchProjects,
     pub(crate) log_limit: Arc<LogLimit>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) idle_seconds: u64,

@@ -23,7 +23,7 @@ use crate::proxy::first_party::posthog::{
     own_answer, ForwardedRequest, PostHogProxy, RequestPlan, BODY,
 };
 use crate::proxy::intake::access::FinishedRequest;
-use crate::proxy::intake::refusals::{of_head, RoutedRequest};
+use crate::proxy::intake::refusals::{outcome_of_head, RoutedRequest};
 use crate::proxy::limits::rates::{RateDecision, RETRY_AFTER};
 use crate::proxy::outbound::hops::end_to_end;
 use crate::proxy::outbound::verdict::NoAnswerReason;
@@ -75,8 +75,8 @@ impl RelayedRequest {
 }
 
 impl From<BodyInterruption> for RelayResult<'_> {
-    fn from(interrupted: BodyInterruption) -> Self {
-        match interrupted {
+    fn from(interruption: BodyInterruption) -> Self {
+        match interruption {
             BodyInterruption::Gone => Self::ClientGone,
             BodyInterruption::Malformed => {
                 Self::Refused(StatusCode::BAD_REQUEST, RequestOutcome::MalformedChunk)
@@ -118,37 +118,37 @@ impl<'s> Relay<'s> {
     /// does not take a part for the whole answer.
     pub(crate) async fn answer(self, session: &mut Session, tail: &str) -> Result<()> {
         let began = Instant::now();
-        let mut course = RelayedRequest {
+        let mut relayed = RelayedRequest {
             number: self.route.number,
             answered: RequestOutcome::ClientGone,
             received: 0,
         };
-        let passed = self.pass(session, &mut course, tail).await;
-        let through = FinishedRequest::session(session, course.received);
-        let (asking, answered) = (course.route_request(), course.answered);
-        self.active.ended(&through, asking, answered, began);
+        let passed = self.pass(session, &mut relayed, tail).await;
+        let finished = FinishedRequest::session(session, relayed.received);
+        let (routed, answered) = (relayed.route_request(), relayed.answered);
+        self.active.ended(&finished, routed, answered, began);
         passed
     }
 
-    /// Answers the request, and records the outcome in `course`.
+    /// Answers the request, and records the outcome in `relayed`.
     async fn pass(
         &self,
         session: &mut Session,
-        course: &mut RelayedRequest,
+        relayed: &mut RelayedRequest,
         tail: &str,
     ) -> Result<()> {
         let Self { active, passed, .. } = *self;
         let long_lived = &active.long_lived;
         if let Err(fault) = head(session).check() {
             session.set_keepalive(None);
-            self.finish_as(session, course, of_head(fault));
+            self.finish_as(session, relayed, outcome_of_head(fault));
             let answer = own_answer(fault.status(), &session.req_header().headers);
             return self.write_own(session, answer).await;
         }
         let caller = active.caller(ConnectionFacts::of(session), &session.req_header().headers);
         let pace = long_lived.rates.of_client(&active.config, caller.address);
         if pace == RateDecision::TooFast {
-            self.finish_as(session, course, RequestOutcome::ClientRate);
+            self.finish_as(session, relayed, RequestOutcome::ClientRate);
             let status = StatusCode::TOO_MANY_REQUESTS;
             let mut answer = own_answer(status, &session.req_header().headers);
             answer
@@ -161,35 +161,35 @@ impl<'s> Relay<'s> {
         let step = passed.step(session, tail, client).await;
         let limits = &active.config.limits;
         let mut incoming = IncomingBody::begin(session, long_lived.idle_seconds, limits);
-        let passing = match step {
-            RequestPlan::Pass(passing) => passing,
+        let forwarded = match step {
+            RequestPlan::Pass(forwarded) => forwarded,
             RequestPlan::Answer(answer) => {
                 self.finish_as(
                     session,
-                    course,
+                    relayed,
                     RequestOutcome::of_status(answer.status().as_u16()),
                 );
                 incoming.discard(session, 2 * BODY).await;
                 return self.write_own(session, answer).await;
             }
         };
-        let request = match request(session.req_header(), passed, &passing, client) {
+        let request = match request(session.req_header(), passed, &forwarded, client) {
             Ok(request) => request,
             Err(error) => {
                 log::debug!("a request cannot go to PostHog: {error}");
                 let status = StatusCode::BAD_REQUEST;
-                self.finish_as(session, course, RequestOutcome::of_status(400));
+                self.finish_as(session, relayed, RequestOutcome::of_status(400));
                 let answer = own_answer(status, &session.req_header().headers);
                 return self.write_own(session, answer).await;
             }
         };
         let exchanged = exchange(session, &mut incoming, passed, &request).await;
-        course.received = incoming.received();
-        let relayed = match exchanged {
-            Ok(relayed) => relayed,
-            Err(trouble) => {
-                self.report(trouble);
-                match trouble {
+        relayed.received = incoming.received();
+        let result = match exchanged {
+            Ok(result) => result,
+            Err(reason) => {
+                self.report(reason);
+                match reason {
                     // posthog-js tries again after either (posthog-ingestion 6.5).
                     NoAnswerReason::Timeout => {
                         RelayResult::refused(StatusCode::SERVICE_UNAVAILABLE)
@@ -198,43 +198,43 @@ impl<'s> Relay<'s> {
                 }
             }
         };
-        match relayed {
-            RelayResult::Answer(answering) => {
-                let status = answering.head.status.as_u16();
-                self.finish_as(session, course, RequestOutcome::relayed(status));
+        match result {
+            RelayResult::Answer(open_answer) => {
+                let status = open_answer.head.status.as_u16();
+                self.finish_as(session, relayed, RequestOutcome::relayed(status));
                 incoming.discard(session, 2 * BODY).await;
-                self.pass_on(session, passed, &passing, answering).await
+                self.pass_on(session, passed, &forwarded, open_answer).await
             }
             RelayResult::Early(early) => {
                 let status = early.status;
-                self.finish_as(session, course, RequestOutcome::relayed(status.as_u16()));
+                self.finish_as(session, relayed, RequestOutcome::relayed(status.as_u16()));
                 incoming.discard(session, 2 * BODY).await;
                 session.set_keepalive(None);
                 let headers = end_to_end(&early.fields);
-                let headers = passed.filtered(passing.path_and_query(), &headers);
+                let headers = passed.filtered(forwarded.path_and_query(), &headers);
                 self.write_own(session, reply::answer(status, headers, Bytes::new()))
                     .await
             }
             RelayResult::Refused(status, answered) => {
-                self.finish_as(session, course, answered);
+                self.finish_as(session, relayed, answered);
                 incoming.discard(session, 2 * BODY).await;
                 session.set_keepalive(None);
                 let answer = own_answer(status, &session.req_header().headers);
                 self.write_own(session, answer).await
             }
             RelayResult::ClientGone => {
-                self.finish_as(session, course, RequestOutcome::ClientGone);
+                self.finish_as(session, relayed, RequestOutcome::ClientGone);
                 session.set_keepalive(None);
                 Ok(())
             }
         }
     }
 
-    /// Records the outcome of the request in `course`, and counts it.
-    fn finish_as(&self, session: &Session, course: &mut RelayedRequest, answered: RequestOutcome) {
-        course.answered = answered;
-        let (asking, head) = (course.route_request(), session.req_header());
-        self.active.record_outcome(head, asking, answered, None);
+    /// Records the outcome of the request in `relayed`, and counts it.
+    fn finish_as(&self, session: &Session, relayed: &mut RelayedRequest, answered: RequestOutcome) {
+        relayed.answered = answered;
+        let (routed, head) = (relayed.route_request(), session.req_header());
+        self.active.record_outcome(head, routed, answered, None);
     }
 
     /// Writes a complete answer. A client that hangs up is not an error of the host proxy.
@@ -251,20 +251,20 @@ impl<'s> Relay<'s> {
         &self,
         session: &mut Session,
         passed: &PostHogProxy,
-        passing: &ForwardedRequest,
-        mut answering: OpenAnswer<'_>,
+        forwarded: &ForwardedRequest,
+        mut open_answer: OpenAnswer<'_>,
     ) -> Result<()> {
         self.active.close_when_leaving(session);
-        let status = answering.head.status;
+        let status = open_answer.head.status;
         let bodiless = session.req_header().method == Method::HEAD
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let headers = end_to_end(&answering.head.fields);
-        let headers = passed.filtered(passing.path_and_query(), &headers);
+        let headers = end_to_end(&open_answer.head.fields);
+        let headers = passed.filtered(forwarded.path_and_query(), &headers);
         let mut head = ResponseHeader::build(status, Some(headers.len() + 1))?;
         for (name, value) in &headers {
             head.append_header(name, value)?;
         }
-        match length(&answering.head.fields) {
+        match length(&open_answer.head.fields) {
             Some(length) if status != StatusCode::NO_CONTENT => {
                 head.insert_header(header::CONTENT_LENGTH, length)?;
             }
@@ -281,21 +281,21 @@ impl<'s> Relay<'s> {
             .await;
         if let Err(error) = written {
             log_client_gone(session, &error);
-            answering.give_up().await;
+            open_answer.give_up().await;
             return Ok(());
         }
         if bodiless {
             // Over HTTP/1.1 the reader would wait for the announced body of an answer to HEAD.
-            answering.give_up().await;
+            open_answer.give_up().await;
             return Ok(());
         }
         loop {
-            let piece = match answering.piece().await {
+            let piece = match open_answer.piece().await {
                 Ok(Some(piece)) => piece,
                 Ok(None) => break,
                 Err(broken) => {
                     log::debug!("PostHog's answer broke off: {broken}");
-                    answering.give_up().await;
+                    open_answer.give_up().await;
                     session.set_keepalive(None);
                     let why = "PostHog's answer broke off";
                     return Err(Error::explain(ErrorType::ReadError, why).into_up());
@@ -303,19 +303,19 @@ impl<'s> Relay<'s> {
             };
             if let Err(error) = session.write_response_body(Some(piece), false).await {
                 log_client_gone(session, &error);
-                answering.give_up().await;
+                open_answer.give_up().await;
                 return Ok(());
             }
         }
-        answering.read_to_end().await;
+        open_answer.read_to_end().await;
         if let Err(error) = session.write_response_body(None, true).await {
             log_client_gone(session, &error);
         }
         Ok(())
     }
 
-    fn report(&self, trouble: NoAnswerReason) {
-        let (kind, advice) = trouble.advice();
+    fn report(&self, reason: NoAnswerReason) {
+        let (kind, advice) = reason.advice();
         let (route, host) = (&self.route.name, self.passed.host());
         let log_limit = &self.active.long_lived.log_limit;
         if let Some(more) = log_limit.pass(&format!("{route} {kind}"), "route") {
@@ -334,7 +334,7 @@ fn log_client_gone(session: &mut Session, error: &Error) {
 fn request(
     asked: &RequestHeader,
     passed: &PostHogProxy,
-    passing: &ForwardedRequest,
+    forwarded: &ForwardedRequest,
     client: Option<IpAddr>,
 ) -> Result<Template> {
     let mut request = RequestHeader::build(asked.method.clone(), b"/", None)?;
@@ -344,7 +344,7 @@ fn request(
             request.append_header(name, value)?;
         }
     }
-    passed.request(passing, &mut request, client)?;
+    passed.request(forwarded, &mut request, client)?;
     let empty = asked.headers.get(header::CONTENT_LENGTH);
     if empty.is_some_and(|length| length.as_bytes() == b"0") {
         request.insert_header(header::CONTENT_LENGTH, "0")?;
@@ -380,21 +380,21 @@ async fn exchange<'a>(
         template,
         fields: &[],
     };
-    let mut held = BytesMut::new();
-    while held.len() <= PIECE {
+    let mut buffered = BytesMut::new();
+    while buffered.len() <= PIECE {
         match incoming.next(session).await {
-            Ok(Some(chunk)) => held.extend_from_slice(&chunk),
+            Ok(Some(chunk)) => buffered.extend_from_slice(&chunk),
             Ok(None) => {
-                let body = held.freeze();
-                let answering = passed.client.send(request, &body, WantedFields::All);
-                return Ok(RelayResult::Answer(answering.await?));
+                let body = buffered.freeze();
+                let open_answer = passed.client.send(request, &body, WantedFields::All);
+                return Ok(RelayResult::Answer(open_answer.await?));
             }
-            Err(interrupted) => return Ok(interrupted.into()),
+            Err(interruption) => return Ok(interruption.into()),
         }
     }
     let mut sending = passed.client.open(request, WantedFields::All).await?;
-    let mut length = held.len();
-    let mut piece = held.freeze();
+    let mut length = buffered.len();
+    let mut piece = buffered.freeze();
     loop {
         if let Some(early) = sending.write(piece).await? {
             sending.abort().await;
@@ -419,9 +419,9 @@ async fn exchange<'a>(
                 return Ok(RelayResult::refused(StatusCode::PAYLOAD_TOO_LARGE));
             }
             Ok(None) => return Ok(RelayResult::Answer(sending.finish(Bytes::new()).await?)),
-            Err(interrupted) => {
+            Err(interruption) => {
                 sending.abort().await;
-                return Ok(interrupted.into());
+                return Ok(interruption.into());
             }
         }
     }

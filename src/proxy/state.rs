@@ -23,17 +23,17 @@ impl ActiveConfig {
             .destinations
             .iter()
             .map(|(name, destination)| {
-                let tally = destination.tally();
-                let posthog = match tally.is_away() {
+                let batch_counts = destination.batch_counts();
+                let posthog = match batch_counts.is_away() {
                     true => PostHogCondition::Away,
                     false => PostHogCondition::Available,
                 };
-                let (trouble, last_error) = tally.failure_state(now);
+                let (trouble, last_error) = batch_counts.failure_state(now);
                 ProjectState {
                     trouble,
                     last_error,
                     upstream: destination.upstream(),
-                    ..ProjectState::new(name, posthog, tally.read())
+                    ..ProjectState::new(name, posthog, batch_counts.read())
                 }
             })
             .collect();
@@ -139,7 +139,7 @@ impl ActiveConfig {
             }
             None => {
                 let mut all = self.destinations.values();
-                let there = all.any(|destination| !destination.tally().is_away());
+                let there = all.any(|destination| !destination.batch_counts().is_away());
                 (false, self.destinations.is_empty() || there)
             }
         };

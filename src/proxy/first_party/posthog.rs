@@ -30,7 +30,7 @@ use crate::proxy::client::X_FORWARDED_FOR;
 use crate::proxy::first_party::files::joined;
 use crate::proxy::outbound::fetch::{FetchFailure, FetchHost};
 use crate::proxy::outbound::hops::end_to_end;
-use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost, SITE_PATIENCE};
+use crate::proxy::outbound::upstream::{Timeouts, UpstreamHost, SITE_TIMEOUT};
 use crate::proxy::outbound::{Client, ConnectionPool};
 use crate::proxy::reply;
 
@@ -95,7 +95,7 @@ impl PostHogProxy {
             UpstreamHttp::Http2 => UpstreamHttp::Http2,
         };
         let patient = Timeouts {
-            exchange: SITE_PATIENCE,
+            exchange: SITE_TIMEOUT,
             ..timeouts
         };
         Self {

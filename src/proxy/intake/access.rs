@@ -55,8 +55,8 @@ impl ActiveConfig {
     /// Records the end of a request that began at `began`.
     pub(crate) fn ended(
         &self,
-        through: &FinishedRequest<'_>,
-        asking: RoutedRequest,
+        finished: &FinishedRequest<'_>,
+        routed: RoutedRequest,
         answered: RequestOutcome,
         began: Instant,
     ) {
@@ -65,8 +65,8 @@ impl ActiveConfig {
             head,
             written,
             received,
-        } = *through;
-        self.requests.ended(asking.route, took, received);
+        } = *finished;
+        self.requests.ended(routed.route, took, received);
         if !log::log_enabled!(target: ACCESS, Level::Debug) {
             return;
         }
@@ -77,7 +77,7 @@ impl ActiveConfig {
             || answered.status().to_owned(),
             |written| written.as_u16().to_string(),
         );
-        let (route, call) = (self.requests.route(asking.route), asking.asked.word());
+        let (route, call) = (self.requests.route(routed.route), routed.asked.word());
         let (status, code) = (status.as_str(), answered.code());
         let milliseconds = took.as_micros() as f64 / 1000.0;
         let mut parents = head.headers.get_all("traceparent").iter();

@@ -78,7 +78,7 @@ impl<'s> Intake<'s> {
                 let home = files::home(&head.headers, exchange.authority(), &caller);
                 let answer = route.files.answer(head, &route.keys, home, file);
                 let answer = Box::pin(answer).await;
-                let asking = RoutedRequest {
+                let routed = RoutedRequest {
                     route: Some(number),
                     asked: RequestKind::File,
                 };
@@ -86,31 +86,31 @@ impl<'s> Intake<'s> {
                     503 => RequestOutcome::NotYet,
                     status => RequestOutcome::of_status(status),
                 };
-                active.record_outcome(head, asking, answered, None);
+                active.record_outcome(head, routed, answered, None);
                 self.answer(exchange, answer).await;
                 return active.ended(
                     &FinishedRequest::exchange(exchange),
-                    asking,
+                    routed,
                     answered,
                     began,
                 );
             }
         };
         let recognised = recognise(head.method.as_str(), tail);
-        let asking = RoutedRequest {
+        let routed = RoutedRequest {
             route: Some(number),
             asked: recognised.into(),
         };
         let cors = Cors::from_origin(head.headers.get(header::ORIGIN));
         if self.is_too_fast(&caller, recognised) {
-            active.record_outcome(head, asking, RequestOutcome::ClientRate, None);
+            active.record_outcome(head, routed, RequestOutcome::ClientRate, None);
             let too_many = Reply::TooMany {
                 retry_after: RETRY_AFTER,
             };
             exchange.discard(active.config.limits.body).await;
             self.answer(exchange, too_many.answer(&cors)).await;
-            let through = FinishedRequest::exchange(exchange);
-            return active.ended(&through, asking, RequestOutcome::ClientRate, began);
+            let finished = FinishedRequest::exchange(exchange);
+            return active.ended(&finished, routed, RequestOutcome::ClientRate, began);
         }
         let account = route.files.account.as_ref();
         let mut copy = account
@@ -128,7 +128,7 @@ impl<'s> Intake<'s> {
                 Some(_) => KeySearch::ForTheAccount,
                 None => KeySearch::ForTheProject,
             },
-            asking,
+            routed,
         };
         let RequestEnd {
             reply,
@@ -163,7 +163,7 @@ impl<'s> Intake<'s> {
             }
             Recognised::Unknown => RequestEnd::refused(RequestRefusal::UnknownPath),
         };
-        active.record_outcome(exchange.head(), asking, answered, key.as_ref());
+        active.record_outcome(exchange.head(), routed, answered, key.as_ref());
         if let Some(admin) = &active.admin {
             admin.took(began.elapsed());
         }
@@ -171,7 +171,7 @@ impl<'s> Intake<'s> {
             exchange.end_connection();
             return active.ended(
                 &FinishedRequest::exchange(exchange),
-                asking,
+                routed,
                 answered,
                 began,
             );
@@ -184,8 +184,8 @@ impl<'s> Intake<'s> {
             self.long_lived.counters.busy();
         }
         // A request that the client will send again is forwarded when it is accepted.
-        let taken = matches!(reply, Reply::Accepted | Reply::Pixel);
-        if let (Some(account), Some(copy), true) = (account, copy, taken) {
+        let accepted = matches!(reply, Reply::Accepted | Reply::Pixel);
+        if let (Some(account), Some(copy), true) = (account, copy, accepted) {
             let head = exchange.head();
             // A forwarded request cannot be made anonymous, so it is not forwarded.
             if self.active.config.mapping.privacy.treatment(caller.signals) != Treatment::Send {
@@ -201,7 +201,7 @@ impl<'s> Intake<'s> {
                 account.send(original);
             }
         }
-        match (&reply, set_cookie.filter(|_| taken)) {
+        match (&reply, set_cookie.filter(|_| accepted)) {
             (Reply::Accepted, None) => {
                 self.before_answer(exchange);
                 let written = exchange.accepted(&cors).await;
@@ -218,7 +218,7 @@ impl<'s> Intake<'s> {
         }
         active.ended(
             &FinishedRequest::exchange(exchange),
-            asking,
+            routed,
             answered,
             began,
         );
@@ -226,9 +226,9 @@ impl<'s> Intake<'s> {
 
     /// Whether this request carries events, and its client sends too many requests.
     fn is_too_fast(&self, caller: &Caller, recognised: Recognised) -> bool {
-        let counts = matches!(recognised, Recognised::Ingest(_) | Recognised::Pixel(_));
+        let has_events = matches!(recognised, Recognised::Ingest(_) | Recognised::Pixel(_));
         let (config, rates) = (&self.active.config, &self.long_lived.rates);
-        counts && rates.of_client(config, caller.address) == RateDecision::TooFast
+        has_events && rates.of_client(config, caller.address) == RateDecision::TooFast
     }
 
     async fn answer<E: Exchange>(&self, exchange: &mut E, answer: Answer) {
@@ -264,30 +264,30 @@ impl<'s> Intake<'s> {
             Err(error) => return RequestEnd::stopped(UploadError::Encoding(error)),
         };
         let mut upload = self.upload(&exchange.head().headers, caller, (call, length), keys);
-        let through = transfer(exchange, &mut decoder, &mut upload, copy.as_deref_mut());
-        let outcome = through.await;
-        upload.time();
+        let transferred = transfer(exchange, &mut decoder, &mut upload, copy.as_deref_mut());
+        let outcome = transferred.await;
+        upload.record_time();
         if let Some(copy) = copy {
-            copy.set_key(upload.key());
+            copy.set_key_from(upload.key_from());
         }
-        let mut ended = match outcome {
+        let mut end = match outcome {
             Ok(()) if upload.only_message_too_large() => {
                 RequestEnd::refused(RequestRefusal::TooLarge)
             }
             Ok(()) => RequestEnd::ok(Reply::Accepted),
-            Err(stop) => {
-                upload.abort(stop).await;
-                if stop == UploadError::Memory {
+            Err(error) => {
+                upload.abort(error).await;
+                if error == UploadError::Memory {
                     self.report_memory();
                 }
                 RequestEnd {
-                    key: upload.key_of_refusal(stop),
-                    ..RequestEnd::stopped(stop)
+                    key: upload.key_of_refusal(error),
+                    ..RequestEnd::stopped(error)
                 }
             }
         };
-        ended.set_cookie = set_cookie(&upload, caller.transport);
-        ended
+        end.set_cookie = set_cookie(&upload, caller.transport);
+        end
     }
 
     /// Prepares the upload of a body, before its first byte. It is a separate function because
@@ -343,22 +343,22 @@ impl<'s> Intake<'s> {
         if outcome.is_ok() {
             outcome = upload.finish().await;
         }
-        upload.time();
+        upload.record_time();
         if let Some(copy) = copy {
-            copy.set_key(upload.key());
+            copy.set_key_from(upload.key_from());
         }
-        if let Err(stop) = outcome {
-            upload.abort(stop).await;
+        if let Err(error) = outcome {
+            upload.abort(error).await;
             if let Some(more) = self.long_lived.log_limit.pass("pixel", "pixel") {
-                let reason = stop.refusal_code().unwrap_or("not delivered");
+                let reason = error.refusal_code().unwrap_or("not delivered");
                 log::warn!("a pixel's message was lost: {reason}{more}");
             }
             return RequestEnd {
-                answered: match stop {
+                answered: match error {
                     UploadError::UnknownWriteKey => RequestOutcome::PixelUnknownKey,
                     _ => RequestOutcome::PixelLost,
                 },
-                key: upload.key_of_refusal(stop),
+                key: upload.key_of_refusal(error),
                 ..RequestEnd::ok(Reply::Pixel)
             };
         }
@@ -430,7 +430,7 @@ async fn transfer<E: Exchange>(
         let chunk = tokio::select! {
             biased; // bytes that have arrived are taken first
             chunk = exchange.next() => chunk?,
-            stop = upload.refused() => return Err(stop),
+            error = upload.refused() => return Err(error),
         };
         let Some(chunk) = chunk else { break };
         if let Some(copy) = &mut copy {

@@ -18,7 +18,7 @@ pub(crate) struct RequestKeys<'a> {
     pub(crate) query: Option<WriteKey>,
     pub(crate) search: KeySearch,
     /// The request that they belong to.
-    pub(crate) asking: RoutedRequest,
+    pub(crate) routed: RoutedRequest,
 }
 
 /// When the search for the request's key ends.
@@ -34,7 +34,7 @@ pub(crate) enum KeySearch {
 pub(crate) struct KeyChoice<'a> {
     pub(crate) sink: &'a ProjectSink,
     /// Where the key that decided was found.
-    pub(crate) key: KeyFrom,
+    pub(crate) key_from: KeyFrom,
     /// The key whose requests are counted, if there is a limit.
     pub(crate) limited: Option<WriteKey>,
 }
@@ -77,12 +77,12 @@ impl<'a> RequestKeys<'a> {
                 None => None,
             };
         }
-        let (sink, key) = found
+        let (sink, key_from) = found
             .or_else(|| Some((route.target(None)?, KeyFrom::Nowhere)))
             .ok_or(UploadError::UnknownWriteKey)?;
         Ok(Some(KeyChoice {
             sink,
-            key,
+            key_from,
             limited: named.filter(|_| limited),
         }))
     }
@@ -92,11 +92,11 @@ impl<'a> RequestKeys<'a> {
     /// the body, which has no recipient then.
     pub(crate) fn of_refusal(
         &self,
-        stop: UploadError,
+        error: UploadError,
         decided: KeyFrom,
         body: Option<&mut Body<'_>>,
     ) -> Option<WriteKey> {
-        let decided = match stop {
+        let decided = match error {
             UploadError::UnknownWriteKey if self.header.is_some() => KeyFrom::Header,
             UploadError::UnknownWriteKey => KeyFrom::Body,
             UploadError::KeyRate => decided,

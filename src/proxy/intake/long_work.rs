@@ -15,7 +15,7 @@ static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether the system could not start a thread at the last attempt, which is logged once and not at
 /// each attempt.
-static SAID: AtomicBool = AtomicBool::new(false);
+static LOGGED: AtomicBool = AtomicBool::new(false);
 
 /// The permit to occupy a thread while a body is rewritten; another thread takes over the requests
 /// of this one. There are as many permits as processors, so that many large bodies at once cannot
@@ -54,7 +54,7 @@ fn starts_threads() -> bool {
     let started = std::thread::Builder::new()
         .name("long-work".to_owned())
         .spawn(|| ());
-    let before = SAID.swap(started.is_err(), Ordering::Relaxed);
+    let before = LOGGED.swap(started.is_err(), Ordering::Relaxed);
     if let (Err(error), false) = (&started, before) {
         log::warn!(
             "the system starts no more threads for this process ({error}): raise `ulimit -u`, or the limit \
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_as_many_seats_as_processors_and_one_thread_has_none() {
+    fn there_are_as_many_permits_as_processors_and_one_thread_has_none() {
         let one = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
@@ -90,9 +90,9 @@ mod tests {
             assert!(permits.len() <= most, "{}", permits.len());
             let permit = permits.pop();
             // Other tasks run while it is used.
-            let (tell, told) = std::sync::mpsc::channel();
-            tokio::spawn(async move { tell.send(()) });
-            permit.is_none_or(|permit| permit.work(|| told.recv().is_ok()))
+            let (sender, receiver) = std::sync::mpsc::channel();
+            tokio::spawn(async move { sender.send(()) });
+            permit.is_none_or(|permit| permit.work(|| receiver.recv().is_ok()))
         }));
         assert!(done.unwrap());
         // Permits are released; other tests may hold them for a moment.

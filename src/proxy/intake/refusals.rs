@@ -36,16 +36,16 @@ impl ActiveConfig {
     pub(crate) fn record_outcome(
         &self,
         head: &Parts,
-        asking: RoutedRequest,
+        routed: RoutedRequest,
         answered: RequestOutcome,
         key: Option<&WriteKey>,
     ) {
-        let RoutedRequest { route, asked } = asking;
+        let RoutedRequest { route, asked } = routed;
         self.requests.count(route, asked, answered);
         let name = self.requests.route(route);
         let end = key.map(|key| key_end(key.expose()));
         if !answered.is_refusal() {
-            self.log_rate_limit(asking, answered, end);
+            self.log_rate_limit(routed, answered, end);
             return;
         }
         if let Some(live) = self.admin.as_ref().and_then(|admin| admin.live()) {
@@ -83,13 +83,13 @@ impl ActiveConfig {
 impl ActiveConfig {
     /// Logs which limit a request has exceeded, if the client may send the request again. `key` is
     /// the end of its write key.
-    fn log_rate_limit(&self, asking: RoutedRequest, answered: RequestOutcome, key: Option<String>) {
+    fn log_rate_limit(&self, routed: RoutedRequest, answered: RequestOutcome, key: Option<String>) {
         let limits = &self.config.limits;
         let many = |who: &str, most: Option<usize>, limit: &str| {
             let most = most.unwrap_or_default();
             format!("{who} makes more than {most} requests a second (`limits.{limit}`)")
         };
-        let words = match answered {
+        let reason = match answered {
             RequestOutcome::ClientRate => many(
                 "an address",
                 limits.requests_per_client,
@@ -113,14 +113,14 @@ impl ActiveConfig {
             }
             _ => return,
         };
-        let (name, call) = (self.requests.route(asking.route), asking.asked.word());
+        let (name, call) = (self.requests.route(routed.route), routed.asked.word());
         let (status, code) = (answered.status(), answered.code());
         if let Some(more) = self
             .long_lived
             .log_limit
             .pass(&format!("{name} {call}"), code)
         {
-            log::warn!("route {name}: {call} was answered {status} {code}: {words}{more}");
+            log::warn!("route {name}: {call} was answered {status} {code}: {reason}{more}");
         }
     }
 }
@@ -140,12 +140,12 @@ impl UploadError {
                     format!("no answer: {kind}")
                 }
             },
-            stop => stop.record_outcome().code().to_owned(),
+            error => error.request_outcome().code().to_owned(),
         })
     }
 
     /// Returns the outcome of a request that stopped with this error, for the counters.
-    pub(crate) fn record_outcome(self) -> RequestOutcome {
+    pub(crate) fn request_outcome(self) -> RequestOutcome {
         match self {
             Self::Client(BodyInterruption::Slow) => RequestOutcome::SlowBody,
             Self::Memory => RequestOutcome::Memory,
@@ -157,7 +157,7 @@ impl UploadError {
             | Self::Encoding(_)
             | Self::Rewrite(_) => match self.reply() {
                 None => RequestOutcome::ClientGone,
-                Some(Reply::Refused(refusal)) => of_refusal(refusal),
+                Some(Reply::Refused(refusal)) => outcome_of_refusal(refusal),
                 Some(_) => RequestOutcome::Other,
             },
         }
@@ -165,7 +165,7 @@ impl UploadError {
 }
 
 /// Returns the outcome as which a permanent rejection is counted.
-pub(crate) fn of_refusal(refusal: RequestRefusal) -> RequestOutcome {
+pub(crate) fn outcome_of_refusal(refusal: RequestRefusal) -> RequestOutcome {
     match refusal {
         RequestRefusal::Malformed { code, .. } => RequestOutcome::malformed(code),
         RequestRefusal::UnknownWriteKey => RequestOutcome::UnknownWriteKey,
@@ -176,7 +176,7 @@ pub(crate) fn of_refusal(refusal: RequestRefusal) -> RequestOutcome {
 }
 
 /// Returns the outcome as which a request with a refused head is counted.
-pub(crate) fn of_head(fault: HeadFault) -> RequestOutcome {
+pub(crate) fn outcome_of_head(fault: HeadFault) -> RequestOutcome {
     match fault {
         HeadFault::Target | HeadFault::TwoRoutes => RequestOutcome::BadTarget,
         HeadFault::DotSegment => RequestOutcome::DotSegment,

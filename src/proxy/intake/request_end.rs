@@ -3,7 +3,7 @@
 use http::header::{self, HeaderName, HeaderValue};
 
 use crate::admin::RequestOutcome;
-use crate::proxy::intake::refusals::of_refusal;
+use crate::proxy::intake::refusals::outcome_of_refusal;
 use crate::proxy::intake::upload::Upload;
 use crate::proxy::sending::upload_error::UploadError;
 use crate::rewrite::enrich::edge_session::Transport;
@@ -31,15 +31,15 @@ impl RequestEnd {
 
     pub(super) fn refused(refusal: RequestRefusal) -> Self {
         Self {
-            answered: of_refusal(refusal),
+            answered: outcome_of_refusal(refusal),
             ..Self::ok(Reply::Refused(refusal))
         }
     }
 
-    pub(super) fn stopped(stop: UploadError) -> Self {
+    pub(super) fn stopped(error: UploadError) -> Self {
         Self {
-            reply: stop.reply(),
-            answered: stop.record_outcome(),
+            reply: error.reply(),
+            answered: error.request_outcome(),
             set_cookie: None,
             key: None,
         }

@@ -19,7 +19,7 @@ use crate::proxy::intake::upload_state::{CompleteBatch, UploadState, UploadTarge
 use crate::proxy::intake::work_slice::WorkSlice;
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::limits::rates::RateDecision;
-use crate::proxy::outbound::refused_events::{deliver_without, RefusedEvent};
+use crate::proxy::outbound::refused_events::{deliver_good_events, RefusedEvent};
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::verdict::{is_about_events, BatchVerdict, Fallback};
 use crate::proxy::outbound::PIECE;
@@ -32,7 +32,7 @@ use crate::proxy::telemetry::watcher::Watcher;
 
 /// The size of the batches into which a large body is split when only whole batches leave, in
 /// bytes.
-const KEEPABLE: usize = 1 << 20;
+const WHOLE_BATCH: usize = 1 << 20;
 
 /// The room for the last event of a batch beyond the batch's size, in bytes. Nearly all events fit.
 const EVENT: usize = 16 << 10;
@@ -48,7 +48,7 @@ pub(crate) struct Upload<'a> {
     watcher: Watcher<'a>,
     reservation: Reservation,
     flow: Flow,
-    key: KeyFrom,
+    key_from: KeyFrom,
     /// Whether a part of the body has left as a batch of its own.
     parts: LeftParts,
     /// The time that the rewriting has taken so far.
@@ -82,8 +82,8 @@ impl<'a> Upload<'a> {
                 log_limit: &long_lived.log_limit,
                 observer: long_lived.observer.as_ref(),
                 live,
-                route: active.requests.route(keys.asking.route),
-                call: keys.asking.asked.word(),
+                route: active.requests.route(keys.routed.route),
+                call: keys.routed.asked.word(),
                 explanations: Vec::new(),
                 project: "?",
                 seen: 0,
@@ -93,7 +93,7 @@ impl<'a> Upload<'a> {
             keys,
             reservation: long_lived.budget.reserve(),
             flow: Flow::Held,
-            key: KeyFrom::Nowhere,
+            key_from: KeyFrom::Nowhere,
             parts: LeftParts::None,
             rewriting: Duration::ZERO,
             slice: WorkSlice::default(),
@@ -108,7 +108,7 @@ impl<'a> Upload<'a> {
         }
         // This copies the bytes, and is not worth a look at the clock.
         self.flow = self.state.push(piece)?;
-        self.account()
+        self.resize_reservation()
     }
 
     /// Sends the events that are ready while the body is still coming.
@@ -119,10 +119,10 @@ impl<'a> Upload<'a> {
             return Ok(());
         }
         loop {
-            let leaving = self.upload_mode()?;
-            let limit = match leaving {
+            let mode = self.upload_mode()?;
+            let limit = match mode {
                 UploadMode::NotYet => break,
-                UploadMode::InBatches => KEEPABLE,
+                UploadMode::InBatches => WHOLE_BATCH,
                 UploadMode::InPieces => PIECE,
             };
             if let Some(target) = self.state.target().filter(|target| !target.has_events()) {
@@ -131,7 +131,7 @@ impl<'a> Upload<'a> {
             }
             let pulled = self.pull_with_yields(limit).await?;
             // If a body leaves in batches, everything that has been held so far is the first batch.
-            let is_first = matches!(leaving, UploadMode::InBatches)
+            let is_first = matches!(mode, UploadMode::InBatches)
                 && self.parts == LeftParts::None
                 && pulled == Pulled::Starved
                 && self
@@ -143,18 +143,18 @@ impl<'a> Upload<'a> {
             }
             self.parts = LeftParts::Some;
             // Boxed: few bodies leave in parts.
-            match leaving {
+            match mode {
                 UploadMode::InPieces => Box::pin(self.write_piece()).await?,
                 _ => Box::pin(self.close_batch()).await?,
             }
         }
-        self.account()
+        self.resize_reservation()
     }
 
     /// Returns how the events of an unfinished body leave. A streamed batch can neither be stored
     /// nor split, so with a spool, and for some time after a refusal, only whole batches leave.
     fn upload_mode(&mut self) -> Result<UploadMode, UploadError> {
-        let cautions = &self.active.long_lived.cautions;
+        let whole_batch_projects = &self.active.long_lived.whole_batch_projects;
         self.address()?;
         let Some(target) = self.state.target() else {
             return Ok(UploadMode::NotYet);
@@ -163,7 +163,7 @@ impl<'a> Upload<'a> {
             destination, spool, ..
         } = target.sink;
         let streams = target.outgoing.is_some();
-        let careful = || cautions.applies_to(&destination.project().name);
+        let careful = || whole_batch_projects.applies_to(&destination.project().name);
         Ok(match spool.is_some() || (!streams && careful()) {
             true => UploadMode::InBatches,
             false => UploadMode::InPieces,
@@ -184,7 +184,7 @@ impl<'a> Upload<'a> {
             if matches!(pulled, Pulled::Starved | Pulled::Done) {
                 break;
             }
-            self.account()?;
+            self.resize_reservation()?;
             match pulled {
                 Pulled::Full if streaming => Box::pin(self.write_piece()).await?,
                 Pulled::Full => Box::pin(self.close_batch()).await?,
@@ -201,8 +201,8 @@ impl<'a> Upload<'a> {
 
     /// Aborts a batch that is being sent, because of this error, so that PostHog stores nothing of
     /// it.
-    pub(crate) async fn abort(&mut self, stop: UploadError) {
-        self.watcher.settle(&stop.outcome());
+    pub(crate) async fn abort(&mut self, error: UploadError) {
+        self.watcher.settle(&error.outcome());
         let target = self.state.target();
         if let Some(outgoing) = target.and_then(|target| target.outgoing.take()) {
             outgoing.abort().await;
@@ -216,7 +216,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Records how long the rewriting of this body took, once it has ended.
-    pub(crate) fn time(&self) {
+    pub(crate) fn record_time(&self) {
         self.active
             .long_lived
             .counters
@@ -225,14 +225,14 @@ impl<'a> Upload<'a> {
     }
 
     /// Returns where the key that decided on the project was found.
-    pub(crate) fn key(&self) -> KeyFrom {
-        self.key
+    pub(crate) fn key_from(&self) -> KeyFrom {
+        self.key_from
     }
 
     /// Returns the write key that the request came with, if the request stopped because of it.
-    pub(crate) fn key_of_refusal(&mut self, stop: UploadError) -> Option<WriteKey> {
+    pub(crate) fn key_of_refusal(&mut self, error: UploadError) -> Option<WriteKey> {
         let body = self.state.unaddressed();
-        self.keys.of_refusal(stop, self.key, body)
+        self.keys.of_refusal(error, self.key_from, body)
     }
 
     /// Whether the only message of the request was refused for its size.
@@ -240,7 +240,7 @@ impl<'a> Upload<'a> {
         self.watcher.seen == 1 && self.watcher.fault == Some(Fault::TooLarge)
     }
 
-    fn account(&mut self) -> Result<(), UploadError> {
+    fn resize_reservation(&mut self) -> Result<(), UploadError> {
         let target = self.state.target();
         let batch = target.map_or(0, |target| target.batch.held());
         self.reservation.resize(self.state.held() + batch)?;
@@ -302,7 +302,7 @@ impl<'a> Upload<'a> {
             let Some(chosen) = self.keys.choose(&config.limits, body)? else {
                 return Ok(());
             };
-            self.key = chosen.key;
+            self.key_from = chosen.key_from;
             let rates = &self.active.long_lived.rates;
             let too_fast = |key| rates.of_key(config, &key) == RateDecision::TooFast;
             if chosen.limited.is_some_and(too_fast) {
@@ -375,15 +375,15 @@ impl<'a> Upload<'a> {
         if batch.events() == 0 {
             return Ok(());
         }
-        let (bearing, outline) = (batch.take_facts(), batch.take_outline());
+        let (facts, outline) = (batch.take_facts(), batch.take_outline());
         let body = batch.close();
-        let (accepted_by, culprits) = match (&sink.grouper, bearing, &sink.spool) {
-            (Some(grouper), Some(bearing), _) => {
+        let (accepted_by, refused_events) = match (&sink.grouper, facts, &sink.spool) {
+            (Some(grouper), Some(facts), _) => {
                 let request = GroupedRequest {
-                    held: self.reservation.split_off(body.len()),
+                    reservation: self.reservation.split_off(body.len()),
                     batch: body,
                     outline,
-                    bearing,
+                    facts,
                     arrived: self.arrived,
                 };
                 grouper.deliver(request).await?
@@ -396,7 +396,7 @@ impl<'a> Upload<'a> {
             }
             (_, _, None) => self.stream(sink, &Bytes::from(body)).await?,
         };
-        for RefusedEvent { event, refusal } in culprits {
+        for RefusedEvent { event, refusal } in refused_events {
             self.watcher.rejected_event(&event, &refusal);
         }
         self.settled(accepted_by);
@@ -409,16 +409,16 @@ impl<'a> Upload<'a> {
         sink: &ProjectSink,
         body: &Bytes,
     ) -> Result<(AcceptedBy, Vec<RefusedEvent>), UploadError> {
-        let (destination, from) = (&sink.destination, self.arrived.from);
-        let said = destination.deliver(body, Encoding::Identity, from).await;
-        let mut verdict = said.verdict;
+        let (destination, client) = (&sink.destination, self.arrived.from);
+        let answer = destination.deliver(body, Encoding::Identity, client).await;
+        let mut verdict = answer.verdict;
         destination.note(verdict);
         if is_about_events(verdict) {
             // Boxed: PostHog refuses few batches.
-            let without = Box::pin(deliver_without(destination, body, from, verdict));
-            match without.await {
-                Ok(culprits) => return Ok((AcceptedBy::PostHog, culprits)),
-                Err(stands) => verdict = stands,
+            let halving = Box::pin(deliver_good_events(destination, body, client, verdict));
+            match halving.await {
+                Ok(refused_events) => return Ok((AcceptedBy::PostHog, refused_events)),
+                Err(final_verdict) => verdict = final_verdict,
             }
         }
         let log_limit = &self.active.long_lived.log_limit;
@@ -439,7 +439,9 @@ impl<'a> Upload<'a> {
         let (destination, long_lived) = (&sink.destination, &self.active.long_lived);
         let verdict = outgoing.finish(batch.close()).await;
         if is_about_events(verdict) {
-            long_lived.cautions.begin(&destination.project().name);
+            long_lived
+                .whole_batch_projects
+                .begin(&destination.project().name);
         }
         destination.note(verdict);
         verdict.report(
@@ -468,7 +470,7 @@ impl ActiveConfig {
     fn refused_early(&self, destination: &Destination, verdict: BatchVerdict) -> UploadError {
         let (project, long_lived) = (destination.project(), &self.long_lived);
         if is_about_events(verdict) {
-            long_lived.cautions.begin(&project.name);
+            long_lived.whole_batch_projects.begin(&project.name);
         }
         verdict.report(project, &long_lived.log_limit, Fallback::ClientRetries);
         UploadError::Verdict(verdict)

@@ -22,7 +22,7 @@ pub(super) enum UploadMode {
 }
 
 /// Returns an empty batch for this sink.
-pub(super) fn fresh(sink: &ProjectSink) -> Batch {
+pub(super) fn empty_batch(sink: &ProjectSink) -> Batch {
     let envelope = sink.destination.envelope();
     let batch = match sink.grouper {
         Some(_) => Batch::open_to_gather(envelope),

@@ -6,7 +6,7 @@ use crate::posthog::Batch;
 use crate::rewrite::enrich::edge_session::Transport;
 use crate::rewrite::{Body, Ended, Flow, Rewrite, RewriteError};
 
-use crate::proxy::intake::upload_mode::fresh;
+use crate::proxy::intake::upload_mode::empty_batch;
 use crate::proxy::routes::ProjectSink;
 use crate::proxy::sending::stream::Outgoing;
 
@@ -45,7 +45,7 @@ impl<'a> UploadTarget<'a> {
     pub(super) fn next_batch(&mut self) -> CompleteBatch<'a> {
         CompleteBatch {
             sink: self.sink,
-            batch: std::mem::replace(&mut self.batch, fresh(self.sink)),
+            batch: std::mem::replace(&mut self.batch, empty_batch(self.sink)),
             outgoing: self.outgoing.take(),
         }
     }
@@ -57,7 +57,7 @@ impl<'a> UploadState<'a> {
         *self = match std::mem::replace(self, Self::Over(None)) {
             Self::Unaddressed(body) => Self::Addressed(UploadTarget {
                 rewrite: body.address_to(Arc::clone(sink.destination.recipient())),
-                batch: fresh(sink),
+                batch: empty_batch(sink),
                 sink,
                 outgoing: None,
             }),

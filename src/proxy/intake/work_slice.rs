@@ -54,9 +54,9 @@ mod tests {
         OTHER.store(false, Ordering::Relaxed);
         let other = tokio::spawn(async { OTHER.store(true, Ordering::Relaxed) });
         slice.yield_if_long().await;
-        let had = OTHER.load(Ordering::Relaxed);
+        let ran = OTHER.load(Ordering::Relaxed);
         other.await.unwrap();
-        had
+        ran
     }
 
     #[tokio::test]

@@ -16,13 +16,13 @@ pub(crate) struct BatchCounts {
     refused: AtomicU64,
     busy: AtomicU64,
     unreachable: AtomicU64,
-    recovery: OutageTracker,
+    outage_tracker: OutageTracker,
 }
 
 impl BatchCounts {
     /// Counts a batch of this project by its outcome, and logs when PostHog is healthy again.
     pub(crate) fn note(&self, project: &str, verdict: BatchVerdict) {
-        self.recovery.note(project, verdict);
+        self.outage_tracker.note(project, verdict);
         let counter = match verdict {
             BatchVerdict::Accepted => &self.accepted,
             BatchVerdict::KeyRefused(_) => &self.key_refused,
@@ -34,7 +34,7 @@ impl BatchCounts {
     }
 
     pub(crate) fn is_away(&self) -> bool {
-        self.recovery.is_away()
+        self.outage_tracker.is_away()
     }
 
     /// Returns the current failure and the last error, if there are any. `now` is the time from which their
@@ -43,12 +43,12 @@ impl BatchCounts {
         &self,
         now: SystemTime,
     ) -> (Option<DeliveryFailure>, Option<LastError>) {
-        let record = self.recovery.record();
+        let record = self.outage_tracker.record();
         let before = |ago: Duration| {
             let at = now.checked_sub(ago)?.duration_since(UNIX_EPOCH).ok()?;
             Some(at.as_secs())
         };
-        let trouble = record.trouble.and_then(|(lasts, failed)| {
+        let failure = record.outage.and_then(|(lasts, failed)| {
             let since = before(lasts)?;
             Some(DeliveryFailure { since, failed })
         });
@@ -56,7 +56,7 @@ impl BatchCounts {
             let (at, (_, says)) = (before(ago)?, verdict.advice()?);
             Some(LastError { at, says })
         });
-        (trouble, last_error)
+        (failure, last_error)
     }
 
     pub(crate) fn read(&self) -> BatchAnswers {

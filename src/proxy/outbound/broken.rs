@@ -6,8 +6,8 @@ use crate::proxy::outbound::verdict::NoAnswerReason;
 /// An exchange that failed.
 #[derive(Debug)]
 pub(crate) struct BrokenExchange {
-    pub(crate) how: ExchangeFailure,
-    why: String,
+    pub(crate) failure: ExchangeFailure,
+    detail: String,
 }
 
 /// How an exchange failed.
@@ -22,15 +22,15 @@ pub(crate) enum ExchangeFailure {
 }
 
 impl BrokenExchange {
-    pub(super) fn new(how: ExchangeFailure, why: impl Into<String>) -> Self {
+    pub(super) fn new(failure: ExchangeFailure, detail: impl Into<String>) -> Self {
         Self {
-            how,
-            why: why.into(),
+            failure,
+            detail: detail.into(),
         }
     }
 
     pub(crate) fn reason(&self) -> NoAnswerReason {
-        match self.how {
+        match self.failure {
             ExchangeFailure::Late => NoAnswerReason::Timeout,
             ExchangeFailure::NotHttp => NoAnswerReason::NotHttp,
             ExchangeFailure::Closed => NoAnswerReason::Closed,
@@ -40,7 +40,7 @@ impl BrokenExchange {
 
 impl std::fmt::Display for BrokenExchange {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.why)
+        formatter.write_str(&self.detail)
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) struct Client {
     upstream: UpstreamHost,
     connections: Arc<ConnectionPool>,
     /// The target: scheme, name and port.
-    to: Arc<str>,
+    target: Arc<str>,
     /// The number of connections that were opened.
     opened: AtomicU64,
     /// The number of requests that reused a connection.
@@ -98,7 +98,7 @@ enum ConnectionReuse {
 impl Client {
     pub(crate) fn new(upstream: UpstreamHost, connections: Arc<ConnectionPool>) -> Self {
         Self {
-            to: upstream.identity().into(),
+            target: upstream.identity().into(),
             upstream,
             connections,
             opened: AtomicU64::new(0),
@@ -126,7 +126,7 @@ impl Client {
     }
 
     /// Returns the timeout of each read and each write.
-    pub(crate) fn patience(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         self.upstream.timeouts().exchange
     }
 
@@ -137,24 +137,24 @@ impl Client {
         body: &Bytes,
         fields: WantedFields,
     ) -> Result<OpenAnswer<'_>, NoAnswerReason> {
-        let mut pool = ConnectionChoice::Shared;
+        let mut choice = ConnectionChoice::Shared;
         loop {
-            let mut line = self.line(pool).await?;
-            line.session.begin(self.patience());
-            match line.session.send_whole(&request, body, fields).await {
-                Ok(written) => return self.open_answer(line, written),
+            let mut connection = self.connection(choice).await?;
+            connection.session.begin(self.timeout());
+            match connection.session.send_whole(&request, body, fields).await {
+                Ok(written) => return self.open_answer(connection, written),
                 Err(broken) => {
                     // Only this failure shows that the peer has closed a pooled connection. A timeout
                     // and an answer that is not HTTP do not.
-                    let stale = line.reused == ConnectionReuse::Yes
-                        && broken.how == ExchangeFailure::Closed;
-                    self.abandon(line).await;
+                    let stale = connection.reused == ConnectionReuse::Yes
+                        && broken.failure == ExchangeFailure::Closed;
+                    self.abandon(connection).await;
                     if stale {
                         log::debug!("a pooled connection was stale; a new one is used");
-                        pool = ConnectionChoice::Fresh;
+                        choice = ConnectionChoice::Fresh;
                         continue;
                     }
-                    log::debug!("no answer from {}: {}", self.to, broken);
+                    log::debug!("no answer from {}: {}", self.target, broken);
                     return Err(broken.reason());
                 }
             }
@@ -168,16 +168,16 @@ impl Client {
         request: UpstreamRequest<'_>,
         fields: WantedFields,
     ) -> Result<Sending<'_>, NoAnswerReason> {
-        let mut line = self.line(ConnectionChoice::Fresh).await?;
-        line.session.begin(self.patience());
-        match line.session.send(&request, Length::Unknown).await {
+        let mut connection = self.connection(ConnectionChoice::Fresh).await?;
+        connection.session.begin(self.timeout());
+        match connection.session.send(&request, Length::Unknown).await {
             Ok(()) => Ok(Sending {
                 client: self,
-                line,
+                connection,
                 fields,
             }),
             Err(broken) => {
-                self.abandon(line).await;
+                self.abandon(connection).await;
                 Err(broken.reason())
             }
         }
@@ -185,31 +185,37 @@ impl Client {
 
     fn open_answer(
         &self,
-        mut line: ActiveConnection,
+        mut connection: ActiveConnection,
         written: BodyWritten,
     ) -> Result<OpenAnswer<'_>, NoAnswerReason> {
-        let head = line.session.take_head().ok_or(NoAnswerReason::Closed)?;
+        let head = connection
+            .session
+            .take_head()
+            .ok_or(NoAnswerReason::Closed)?;
         Ok(OpenAnswer {
             client: self,
-            line,
+            connection,
             head,
             written,
         })
     }
 
     /// Takes a connection from the pool, or opens one. Tries one address after the other.
-    async fn line(&self, pool: ConnectionChoice) -> Result<ActiveConnection, NoAnswerReason> {
-        let known = self
+    async fn connection(
+        &self,
+        choice: ConnectionChoice,
+    ) -> Result<ActiveConnection, NoAnswerReason> {
+        let addresses = self
             .upstream
             .addresses()
             .await
             .map_err(NoAnswerReason::from)?;
         let first = self
             .upstream
-            .pick(&known, &[])
+            .pick(&addresses, &[])
             .ok_or(NoAnswerReason::Connect)?;
-        if pool == ConnectionChoice::Shared {
-            if let Some(session) = self.connections.idle.take(&self.to, first) {
+        if choice == ConnectionChoice::Shared {
+            if let Some(session) = self.connections.idle.take(&self.target, first) {
                 self.count(ConnectionReuse::Yes);
                 return Ok(ActiveConnection {
                     session: UpstreamSession::Http1(session),
@@ -219,21 +225,21 @@ impl Client {
             }
         }
         // Boxed, because most requests find a pooled connection and need no memory to open one.
-        Box::pin(self.connect(&known, first, pool)).await
+        Box::pin(self.connect(&addresses, first, choice)).await
     }
 
     async fn connect(
         &self,
-        known: &Addresses,
+        addresses: &Addresses,
         first: SocketAddr,
-        mut pool: ConnectionChoice,
+        mut choice: ConnectionChoice,
     ) -> Result<ActiveConnection, NoAnswerReason> {
         let mut tried = Vec::new();
         let mut next = Some(first);
-        let mut trouble = NoAnswerReason::Connect;
+        let mut reason = NoAnswerReason::Connect;
         while let Some(address) = next {
             let mut peer = self.upstream.peer(address);
-            if pool == ConnectionChoice::Fresh {
+            if choice == ConnectionChoice::Fresh {
                 // The key of the framework's pool of HTTP/2 connections includes this number, so no
                 // pooled connection matches. The limit of one stream keeps the new one out of that pool.
                 peer.group_key = random_bits() as u64 | 1;
@@ -260,34 +266,36 @@ impl Client {
                     });
                 }
                 // A pooled HTTP/2 connection has ended. This is not a failure of the address.
-                Err(error) if pool == ConnectionChoice::Shared && is_http2_error(&error) => {
-                    pool = ConnectionChoice::Fresh
+                Err(error) if choice == ConnectionChoice::Shared && is_http2_error(&error) => {
+                    choice = ConnectionChoice::Fresh
                 }
                 Err(error) => {
                     log::debug!("no connection to {address}: {error}");
-                    trouble = NoAnswerReason::from_error(&error);
-                    known.avoid(address);
+                    reason = NoAnswerReason::from_error(&error);
+                    addresses.avoid(address);
                     tried.push(address);
                     next = match tried.len() < CONNECTS {
-                        true => self.upstream.pick(known, &tried),
+                        true => self.upstream.pick(addresses, &tried),
                         false => None,
                     };
                 }
             }
         }
-        Err(trouble)
+        Err(reason)
     }
 
     /// Puts a connection back into the pool after its answer was read. Closes an HTTP/1.1 connection that
     /// cannot be reused.
-    async fn release(&self, line: ActiveConnection) {
-        match line.session {
+    async fn release(&self, connection: ActiveConnection) {
+        match connection.session {
             UpstreamSession::Http1(session) if session.is_reusable() => {
-                self.connections.idle.put(&self.to, line.address, session);
+                self.connections
+                    .idle
+                    .put(&self.target, connection.address, session);
             }
             UpstreamSession::Http1(_) => {}
             UpstreamSession::Http2(session, _) => {
-                let peer = self.upstream.peer(line.address);
+                let peer = self.upstream.peer(connection.address);
                 let connector = &self.connections.connector;
                 let release = connector.release_http_session(*session, &peer, Some(IDLE));
                 Box::pin(release).await;
@@ -297,9 +305,9 @@ impl Client {
 
     /// Ends an exchange so that the peer can tell that the request is unfinished: closes the HTTP/1.1
     /// connection, or resets the HTTP/2 stream.
-    async fn abandon(&self, line: ActiveConnection) {
+    async fn abandon(&self, connection: ActiveConnection) {
         // An HTTP/1.1 connection closes when it is dropped.
-        let UpstreamSession::Http2(mut session, _) = line.session else {
+        let UpstreamSession::Http2(mut session, _) = connection.session else {
             return;
         };
         Box::pin(session.shutdown()).await;
@@ -307,7 +315,7 @@ impl Client {
             // Other streams may continue; new ones get a new connection.
             stream.conn.mark_shutdown();
         }
-        let peer = self.upstream.peer(line.address);
+        let peer = self.upstream.peer(connection.address);
         let connector = &self.connections.connector;
         Box::pin(connector.release_http_session(*session, &peer, None)).await;
     }
@@ -325,27 +333,27 @@ impl From<Unresolved> for NoAnswerReason {
 /// An answer whose head has been read. If it is dropped, its connection closes.
 pub(crate) struct OpenAnswer<'a> {
     client: &'a Client,
-    line: ActiveConnection,
+    connection: ActiveConnection,
     pub(crate) head: AnswerHead,
     written: BodyWritten,
 }
 
 impl OpenAnswer<'_> {
-    /// Reads the body up to `limit` bytes within `patience`, and returns the first `kept` of them.
+    /// Reads the body up to `limit` bytes within `time_limit`, and returns the first `kept` of them.
     /// The connection is reused if the body was read to its end.
     pub(crate) async fn body(
         mut self,
         kept: usize,
         limit: usize,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Result<(Vec<u8>, BodyEnd), BrokenExchange> {
         let mut body = Vec::new();
         if self.written == BodyWritten::Answered {
-            self.client.abandon(self.line).await;
+            self.client.abandon(self.connection).await;
             return Ok((body, BodyEnd::Whole));
         }
-        let reading = self.line.session.read_body(&mut body, kept, limit);
-        let read = timeout(patience, reading).await;
+        let reading = self.connection.session.read_body(&mut body, kept, limit);
+        let read = timeout(time_limit, reading).await;
         match read.unwrap_or_else(|_| {
             Err(BrokenExchange::new(
                 ExchangeFailure::Late,
@@ -353,15 +361,15 @@ impl OpenAnswer<'_> {
             ))
         }) {
             Ok(BodyEnd::Whole) => {
-                self.client.release(self.line).await;
+                self.client.release(self.connection).await;
                 Ok((body, BodyEnd::Whole))
             }
             Ok(BodyEnd::TooLarge) => {
-                self.client.abandon(self.line).await;
+                self.client.abandon(self.connection).await;
                 Ok((body, BodyEnd::TooLarge))
             }
             Err(broken) => {
-                self.client.abandon(self.line).await;
+                self.client.abandon(self.connection).await;
                 Err(broken)
             }
         }
@@ -374,21 +382,21 @@ impl OpenAnswer<'_> {
     pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, BrokenExchange> {
         match self.written {
             BodyWritten::Answered => Ok(None),
-            BodyWritten::All => self.line.session.read_piece().await,
+            BodyWritten::All => self.connection.session.read_piece().await,
         }
     }
 
     /// Puts the connection back into the pool. Call this after the body has been read to its end.
     pub(crate) async fn read_to_end(self) {
         match self.written {
-            BodyWritten::Answered => self.client.abandon(self.line).await,
-            BodyWritten::All => self.client.release(self.line).await,
+            BodyWritten::Answered => self.client.abandon(self.connection).await,
+            BodyWritten::All => self.client.release(self.connection).await,
         }
     }
 
     /// Closes the connection before the body's end.
     pub(crate) async fn give_up(self) {
-        self.client.abandon(self.line).await;
+        self.client.abandon(self.connection).await;
     }
 }
 
@@ -396,7 +404,7 @@ impl OpenAnswer<'_> {
 /// middle of the request.
 pub(crate) struct Sending<'a> {
     client: &'a Client,
-    line: ActiveConnection,
+    connection: ActiveConnection,
     /// The fields of the answer's head that the caller reads.
     fields: WantedFields,
 }
@@ -408,22 +416,22 @@ impl<'a> Sending<'a> {
         &mut self,
         piece: Bytes,
     ) -> Result<Option<AnswerHead>, NoAnswerReason> {
-        let session = &mut self.line.session;
+        let session = &mut self.connection.session;
         let written = match session.refused_early(self.fields) {
             Ok(true) => return Ok(session.take_head()),
             Ok(false) => session.piece(piece).await,
-            Err(failed) => Err(failed),
+            Err(failure) => Err(failure),
         };
         match written {
             Ok(()) => Ok(None),
-            Err(failed) => self.early_answer(failed).await.map(Some),
+            Err(failure) => self.early_answer(failure).await.map(Some),
         }
     }
 
     /// Waits for a rejection that arrives before the end of the body; the upstream then reads no further.
     /// Dropping this future loses no bytes.
     pub(crate) async fn refused(&mut self) -> Result<AnswerHead, NoAnswerReason> {
-        let session = &mut self.line.session;
+        let session = &mut self.connection.session;
         match session.refused(self.fields).await {
             Ok(()) => session.take_head().ok_or(NoAnswerReason::Closed),
             Err(RequestFailure::Read(broken) | RequestFailure::Write(broken)) => {
@@ -432,9 +440,12 @@ impl<'a> Sending<'a> {
         }
     }
 
-    async fn early_answer(&mut self, failed: RequestFailure) -> Result<AnswerHead, NoAnswerReason> {
-        let session = &mut self.line.session;
-        match session.early_answer(failed, self.fields).await {
+    async fn early_answer(
+        &mut self,
+        failure: RequestFailure,
+    ) -> Result<AnswerHead, NoAnswerReason> {
+        let session = &mut self.connection.session;
+        match session.early_answer(failure, self.fields).await {
             Ok(_) => session.take_head().ok_or(NoAnswerReason::Closed),
             Err(broken) => Err(broken.reason()),
         }
@@ -442,7 +453,7 @@ impl<'a> Sending<'a> {
 
     /// Writes the last piece and waits for the head of the answer.
     pub(crate) async fn finish(mut self, piece: Bytes) -> Result<OpenAnswer<'a>, NoAnswerReason> {
-        let session = &mut self.line.session;
+        let session = &mut self.connection.session;
         let written = match session.refused_early(self.fields) {
             Ok(true) => Ok(BodyWritten::Answered),
             Ok(false) => match session.last_piece(piece).await {
@@ -450,12 +461,12 @@ impl<'a> Sending<'a> {
                     .read_head(self.fields)
                     .await
                     .map(|()| BodyWritten::All),
-                Err(failed) => Box::pin(session.early_answer(failed, self.fields)).await,
+                Err(failure) => Box::pin(session.early_answer(failure, self.fields)).await,
             },
-            Err(failed) => Box::pin(session.early_answer(failed, self.fields)).await,
+            Err(failure) => Box::pin(session.early_answer(failure, self.fields)).await,
         };
         match written {
-            Ok(written) => self.client.open_answer(self.line, written),
+            Ok(written) => self.client.open_answer(self.connection, written),
             Err(broken) => {
                 self.abort().await;
                 Err(broken.reason())
@@ -465,7 +476,7 @@ impl<'a> Sending<'a> {
 
     /// Ends the request without ending its body, so that the upstream stores none of it.
     pub(crate) async fn abort(self) {
-        self.client.abandon(self.line).await;
+        self.client.abandon(self.connection).await;
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct FetchHost {
     authority: String,
     base_path: String,
     /// The time limit for a whole exchange.
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// Why there is no answer. The log has the details.
@@ -44,7 +44,7 @@ impl FetchHost {
             client: Client::new(upstream, connections),
             authority: host.authority(),
             base_path: host.base_path().to_owned(),
-            patience: timeouts.exchange,
+            timeout: timeouts.exchange,
         }
     }
 
@@ -65,7 +65,7 @@ impl FetchHost {
         limit: usize,
     ) -> Result<Answer, FetchFailure> {
         let exchange = self.exchange(method, path_and_query, headers, body, limit);
-        match tokio::time::timeout(self.patience, exchange).await {
+        match tokio::time::timeout(self.timeout, exchange).await {
             Ok(Some(fetched)) => Ok(fetched),
             Ok(None) => Err(FetchFailure::Failed),
             Err(_) => Err(FetchFailure::Late),
@@ -93,13 +93,13 @@ impl FetchHost {
             template: &template,
             fields: &[],
         };
-        let answering = self
+        let answer = self
             .client
             .send(request, &body, WantedFields::All)
             .await
             .ok()?;
-        let (status, headers) = (answering.head.status, end_to_end(&answering.head.fields));
-        match answering.body(limit, limit, self.patience).await {
+        let (status, headers) = (answer.head.status, end_to_end(&answer.head.fields));
+        match answer.body(limit, limit, self.timeout).await {
             Ok((body, BodyEnd::Whole)) => Some(reply::answer(status, headers, body.into())),
             Ok((_, BodyEnd::TooLarge)) => None,
             Err(broken) => {

@@ -30,14 +30,14 @@ const COPIED: usize = 16 * 1024;
 pub(crate) struct Http1 {
     stream: Stream,
     /// The timeout of each read and each write.
-    patience: Duration,
+    timeout: Duration,
     /// Received bytes that are not parsed yet.
     received: BytesMut,
     /// Bytes to be written before the next piece of a body.
     outgoing: Vec<u8>,
     head: Option<AnswerHead>,
     body: Option<AnswerBody>,
-    sent: RequestWritten,
+    written: RequestWritten,
 }
 
 /// How much of the request has been written.
@@ -55,21 +55,21 @@ impl Http1 {
     pub(crate) fn new(stream: Stream) -> Self {
         Self {
             stream,
-            patience: Duration::MAX,
+            timeout: Duration::MAX,
             received: BytesMut::new(),
             outgoing: Vec::new(),
             head: None,
             body: None,
-            sent: RequestWritten::Nothing,
+            written: RequestWritten::Nothing,
         }
     }
 
     /// Prepares the connection for its next request.
-    pub(crate) fn begin(&mut self, patience: Duration) {
-        self.patience = patience;
+    pub(crate) fn begin(&mut self, timeout: Duration) {
+        self.timeout = timeout;
         self.head = None;
         self.body = None;
-        self.sent = RequestWritten::Nothing;
+        self.written = RequestWritten::Nothing;
         self.received.clear();
         self.outgoing.clear();
     }
@@ -82,12 +82,12 @@ impl Http1 {
         length: Length,
     ) -> Result<(), BrokenExchange> {
         request.write(length, &mut self.outgoing);
-        self.sent = match length {
+        self.written = match length {
             Length::Nothing | Length::Bytes(0) => RequestWritten::All,
             Length::Bytes(bytes) => RequestWritten::Bytes(bytes),
             Length::Unknown => RequestWritten::Chunks,
         };
-        match self.sent {
+        match self.written {
             RequestWritten::All => self.write(b"", b"").await,
             _ => Ok(()),
         }
@@ -96,9 +96,9 @@ impl Http1 {
     /// Writes the next piece of the body. If the length was announced, the piece that reaches it ends the
     /// body.
     pub(crate) async fn piece(&mut self, piece: &[u8]) -> Result<(), BrokenExchange> {
-        match self.sent {
+        match self.written {
             RequestWritten::Bytes(left) => {
-                self.sent = match left.saturating_sub(piece.len()) {
+                self.written = match left.saturating_sub(piece.len()) {
                     0 => RequestWritten::All,
                     left => RequestWritten::Bytes(left),
                 };
@@ -115,7 +115,7 @@ impl Http1 {
 
     /// Writes the last piece of a body of unknown length.
     pub(crate) async fn last_piece(&mut self, piece: &[u8]) -> Result<(), BrokenExchange> {
-        self.sent = RequestWritten::All;
+        self.written = RequestWritten::All;
         if piece.is_empty() {
             return self.write(b"", b"0\r\n\r\n").await;
         }
@@ -128,28 +128,28 @@ impl Http1 {
         debug_assert!(written.is_ok(), "memory takes every byte");
     }
 
-    /// Writes the bytes of `outgoing`, then `piece`, then `behind`, in as few writes as possible.
-    async fn write(&mut self, piece: &[u8], behind: &[u8]) -> Result<(), BrokenExchange> {
+    /// Writes the bytes of `outgoing`, then `piece`, then `after`, in as few writes as possible.
+    async fn write(&mut self, piece: &[u8], after: &[u8]) -> Result<(), BrokenExchange> {
         let Self {
             stream, outgoing, ..
         } = self;
         let writing = async {
             if outgoing.len() + piece.len() <= COPIED {
                 outgoing.extend_from_slice(piece);
-                outgoing.extend_from_slice(behind);
+                outgoing.extend_from_slice(after);
                 stream.write_all(outgoing).await?;
             } else {
-                let mut slices = [outgoing, piece, behind].map(IoSlice::new);
+                let mut slices = [outgoing, piece, after].map(IoSlice::new);
                 write_all(stream, &mut slices).await?;
             }
             stream.flush().await
         };
-        let written = within(self.patience, "writing", writing).await;
+        let written = within(self.timeout, "writing", writing).await;
         self.outgoing.clear();
         written
     }
 
-    /// Reads up to the end of the final head, unless that has been read already. The session's patience limits
+    /// Reads up to the end of the final head, unless that has been read already. The session's timeout limits
     /// the whole head, with the interim ones before it, however it arrives. If this future is dropped, the
     /// bytes that were read stay in the buffer.
     pub(crate) async fn read_head(&mut self, fields: WantedFields) -> Result<(), BrokenExchange> {
@@ -159,11 +159,11 @@ impl Http1 {
                 None => {
                     let waited = began.map_or(Duration::ZERO, |began| began.elapsed());
                     began.get_or_insert_with(Instant::now);
-                    let left = self.patience.saturating_sub(waited);
+                    let left = self.timeout.saturating_sub(waited);
                     // A wait of no time still reads bytes that have come.
                     if left.is_zero() {
-                        let why = "a head that drips";
-                        return Err(BrokenExchange::new(ExchangeFailure::Late, why));
+                        let detail = "a head that drips";
+                        return Err(BrokenExchange::new(ExchangeFailure::Late, detail));
                     }
                     self.read(READ, left).await?;
                 }
@@ -213,9 +213,9 @@ impl Http1 {
                     into.extend(self.received.iter().take(wanted));
                     self.received.advance(bytes);
                 }
-                NextBytes::Starved => match self.read(READ_BODY, self.patience).await {
+                NextBytes::Starved => match self.read(READ_BODY, self.timeout).await {
                     Ok(()) => {}
-                    Err(broken) if broken.how == ExchangeFailure::Closed => {
+                    Err(broken) if broken.failure == ExchangeFailure::Closed => {
                         body_closed(&mut self.body, broken)?
                     }
                     Err(broken) => return Err(broken),
@@ -232,9 +232,9 @@ impl Http1 {
                 NextBytes::End => break,
                 NextBytes::Framing(bytes) => self.received.advance(bytes),
                 NextBytes::Data(bytes) => return Ok(Some(self.received.split_to(bytes).freeze())),
-                NextBytes::Starved => match self.read(READ_BODY, self.patience).await {
+                NextBytes::Starved => match self.read(READ_BODY, self.timeout).await {
                     Ok(()) => {}
-                    Err(broken) if broken.how == ExchangeFailure::Closed => {
+                    Err(broken) if broken.failure == ExchangeFailure::Closed => {
                         body_closed(&mut self.body, broken)?
                     }
                     Err(broken) => return Err(broken),
@@ -245,12 +245,12 @@ impl Http1 {
     }
 
     /// Reads the next bytes into the buffer within this time, after reserving `room` bytes.
-    async fn read(&mut self, room: usize, patience: Duration) -> Result<(), BrokenExchange> {
+    async fn read(&mut self, room: usize, time_limit: Duration) -> Result<(), BrokenExchange> {
         let Self {
             stream, received, ..
         } = self;
         received.reserve(room);
-        let read = within(patience, "reading", stream.read_buf(received)).await?;
+        let read = within(time_limit, "reading", stream.read_buf(received)).await?;
         match read {
             0 => Err(BrokenExchange::new(
                 ExchangeFailure::Closed,
@@ -273,7 +273,7 @@ impl Http1 {
     /// Whether the next request may go over this connection.
     pub(crate) fn is_reusable(&self) -> bool {
         let body = self.body.as_ref();
-        self.sent == RequestWritten::All
+        self.written == RequestWritten::All
             && self.received.is_empty()
             && body.is_some_and(AnswerBody::is_reusable)
     }
@@ -304,11 +304,11 @@ fn body_closed(
 }
 
 async fn within<T>(
-    patience: Duration,
+    time_limit: Duration,
     doing: &str,
     what: impl Future<Output = io::Result<T>>,
 ) -> Result<T, BrokenExchange> {
-    match timeout(patience, what).await {
+    match timeout(time_limit, what).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(BrokenExchange::new(
             ExchangeFailure::Closed,
@@ -316,7 +316,7 @@ async fn within<T>(
         )),
         Err(_) => Err(BrokenExchange::new(
             ExchangeFailure::Late,
-            format!("{doing}: nothing in {patience:?}"),
+            format!("{doing}: nothing in {time_limit:?}"),
         )),
     }
 }

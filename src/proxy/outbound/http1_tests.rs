@@ -6,12 +6,12 @@ use pingora::http::RequestHeader;
 
 use super::super::request::Template;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 fn pair(room: usize) -> (Http1, DuplexStream) {
     let (ours, theirs) = tokio::io::duplex(room);
     let mut session = Http1::new(Box::new(ours));
-    session.begin(PATIENCE);
+    session.begin(TIMEOUT);
     (session, theirs)
 }
 
@@ -178,7 +178,7 @@ async fn a_body_beyond_its_limit_is_not_read_and_a_cut_one_is_an_error() {
         session.read_head(WantedFields::Few).await.unwrap();
         let end = session.read_body(&mut Vec::new(), 10, limit).await;
         assert_eq!(
-            end.map_err(|broken| broken.how),
+            end.map_err(|broken| broken.failure),
             expected,
             "{answer} {limit}"
         );
@@ -224,7 +224,7 @@ async fn silence_is_late_and_not_a_closed_connection() {
     session.begin(Duration::from_millis(20));
     let late = session.read_head(WantedFields::Few).await;
     assert_eq!(
-        late.map_err(|broken| broken.how),
+        late.map_err(|broken| broken.failure),
         Err(ExchangeFailure::Late)
     );
 }
@@ -246,7 +246,7 @@ async fn a_head_that_drips_is_late_as_a_whole() {
     });
     let late = session.read_head(WantedFields::Few).await;
     assert_eq!(
-        late.map_err(|broken| broken.how),
+        late.map_err(|broken| broken.failure),
         Err(ExchangeFailure::Late)
     );
     dripping.abort();

@@ -31,7 +31,7 @@ struct IdleConnections {
 #[derive(Debug)]
 struct IdleConnection {
     /// The target: scheme, name and port.
-    to: Arc<str>,
+    target: Arc<str>,
     address: SocketAddr,
     session: Box<Http1>,
     since: Instant,
@@ -47,14 +47,14 @@ impl Idle {
 
     /// Takes the connection that became idle last. Skips connections that are too old or that the peer has
     /// closed.
-    pub(crate) fn take(&self, to: &Arc<str>, address: SocketAddr) -> Option<Box<Http1>> {
+    pub(crate) fn take(&self, target: &Arc<str>, address: SocketAddr) -> Option<Box<Http1>> {
         loop {
             let mut connection = {
                 let connections = &mut self.lock().connections;
-                let found = connections
+                let position = connections
                     .iter()
-                    .rposition(|waiting| waiting.address == address && waiting.to == *to)?;
-                connections.remove(found)?
+                    .rposition(|idle| idle.address == address && idle.target == *target)?;
+                connections.remove(position)?
             };
             if connection.since.elapsed() < IDLE && !connection.session.is_stale() {
                 return Some(connection.session);
@@ -65,14 +65,14 @@ impl Idle {
     /// Stores a connection whose answer has been read.
     pub(crate) fn put(
         self: &Arc<Self>,
-        to: &Arc<str>,
+        target: &Arc<str>,
         address: SocketAddr,
         mut session: Box<Http1>,
     ) {
         session.free_buffer();
         let mut waiting = self.lock();
         waiting.connections.push_back(IdleConnection {
-            to: Arc::clone(to),
+            target: Arc::clone(target),
             address,
             session,
             since: Instant::now(),
@@ -81,11 +81,11 @@ impl Idle {
             true => waiting.connections.pop_front(),
             false => None,
         };
-        let sweeps = std::mem::replace(&mut waiting.swept, true);
+        let was_swept = std::mem::replace(&mut waiting.swept, true);
         drop(waiting);
         // The lock is released first, because closing a connection takes time.
         drop(surplus);
-        if !sweeps {
+        if !was_swept {
             tokio::spawn(sweep(Arc::downgrade(self)));
         }
     }

@@ -30,8 +30,8 @@ pub(crate) enum Repeat {
 #[derive(Debug)]
 pub(crate) struct KeepAlive {
     /// The longest time that a connection stays idle in the pool.
-    most: Duration,
-    /// Whether the server is known to keep idle connections for `most`.
+    max_idle: Duration,
+    /// Whether the server is known to keep idle connections for `max_idle`.
     idle_time_known: IdleTimeKnown,
     /// The idle time that the server has announced, minus a margin, in milliseconds.
     announced: AtomicU64,
@@ -57,21 +57,21 @@ pub(crate) enum Pooling {
 
 impl KeepAlive {
     /// Creates the rule for a server that is known to keep idle connections for this time.
-    pub(crate) fn fixed(most: Duration) -> Self {
-        Self::new(most, IdleTimeKnown::Yes)
+    pub(crate) fn fixed(max_idle: Duration) -> Self {
+        Self::new(max_idle, IdleTimeKnown::Yes)
     }
 
     /// Creates the rule for a site's own server, with the idle time from the configuration, if it is set.
     pub(crate) fn of_origin(configured: Option<Duration>) -> Self {
         match configured {
-            Some(most) => Self::new(most, IdleTimeKnown::Yes),
+            Some(max_idle) => Self::new(max_idle, IdleTimeKnown::Yes),
             None => Self::new(OF_ORIGINS, IdleTimeKnown::No),
         }
     }
 
-    fn new(most: Duration, idle_time_known: IdleTimeKnown) -> Self {
+    fn new(max_idle: Duration, idle_time_known: IdleTimeKnown) -> Self {
         Self {
-            most,
+            max_idle,
             idle_time_known,
             announced: AtomicU64::new(UNKNOWN),
             closes_early: AtomicBool::new(false),
@@ -81,9 +81,9 @@ impl KeepAlive {
     /// Records the idle time that an answer announces: `Keep-Alive: timeout=N`, in whole seconds.
     pub(crate) fn learn(&self, answer: &HeaderMap) {
         if let Some(announced) = announced(answer) {
-            let kept = millis(less_a_margin(announced));
-            if self.announced.load(Ordering::Relaxed) != kept {
-                self.announced.store(kept, Ordering::Relaxed);
+            let idle_time = millis(less_a_margin(announced));
+            if self.announced.load(Ordering::Relaxed) != idle_time {
+                self.announced.store(idle_time, Ordering::Relaxed);
             }
         }
     }
@@ -101,11 +101,11 @@ impl KeepAlive {
         };
         let known = announced.is_some() || self.idle_time_known == IdleTimeKnown::Yes;
         let reliable = known && !self.closes_early.load(Ordering::Relaxed);
-        let kept = announced.map_or(self.most, |announced| announced.min(self.most));
+        let idle_time = announced.map_or(self.max_idle, |announced| announced.min(self.max_idle));
         match repeat {
-            _ if kept.is_zero() => Pooling::Alone,
+            _ if idle_time.is_zero() => Pooling::Alone,
             Repeat::MayNot if !reliable => Pooling::Alone,
-            _ => Pooling::Shared(kept),
+            _ => Pooling::Shared(idle_time),
         }
     }
 }
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_servers_announcement_shortens_the_idle_time() {
         let millis = Duration::from_millis;
-        for (said, expected) in [
+        for (value, expected) in [
             ("timeout=5", Pooling::Shared(millis(4_000))),
             ("Timeout = 3 , max=100", Pooling::Shared(millis(2_000))),
             ("max=7, timeout=\"2\"", Pooling::Shared(millis(1_000))),
@@ -158,18 +158,18 @@ mod tests {
                 Pooling::Shared(millis(4_000)),
             ),
         ] {
-            let known = KeepAlive::of_origin(None);
-            known.learn(&answer(said));
+            let keep_alive = KeepAlive::of_origin(None);
+            keep_alive.learn(&answer(value));
             for repeat in [Repeat::May, Repeat::MayNot] {
-                assert_eq!(known.pooling(repeat), expected, "{said}");
+                assert_eq!(keep_alive.pooling(repeat), expected, "{value}");
             }
         }
     }
 
     #[test]
     fn requests_that_must_not_be_repeated_use_a_new_connection_until_the_idle_time_is_known() {
-        let known = KeepAlive::of_origin(None);
-        for said in [
+        let keep_alive = KeepAlive::of_origin(None);
+        for value in [
             "",
             "max=5",
             "timeout",
@@ -177,23 +177,24 @@ mod tests {
             "timeout=-1",
             "timeout=soon",
         ] {
-            known.learn(&answer(said));
-            assert_eq!(known.pooling(Repeat::MayNot), Pooling::Alone, "{said}");
+            keep_alive.learn(&answer(value));
             assert_eq!(
-                known.pooling(Repeat::May),
+                keep_alive.pooling(Repeat::MayNot),
+                Pooling::Alone,
+                "{value}"
+            );
+            assert_eq!(
+                keep_alive.pooling(Repeat::May),
                 Pooling::Shared(OF_ORIGINS),
-                "{said}"
+                "{value}"
             );
         }
         let long = Duration::from_secs(90);
-        let idle_time_known = KeepAlive::of_origin(Some(long));
-        assert_eq!(
-            idle_time_known.pooling(Repeat::MayNot),
-            Pooling::Shared(long)
-        );
-        idle_time_known.was_closed_early();
-        assert_eq!(idle_time_known.pooling(Repeat::MayNot), Pooling::Alone);
-        assert_eq!(idle_time_known.pooling(Repeat::May), Pooling::Shared(long));
+        let configured = KeepAlive::of_origin(Some(long));
+        assert_eq!(configured.pooling(Repeat::MayNot), Pooling::Shared(long));
+        configured.was_closed_early();
+        assert_eq!(configured.pooling(Repeat::MayNot), Pooling::Alone);
+        assert_eq!(configured.pooling(Repeat::May), Pooling::Shared(long));
         let off = KeepAlive::of_origin(Some(Duration::ZERO));
         assert_eq!(off.pooling(Repeat::May), Pooling::Alone);
     }

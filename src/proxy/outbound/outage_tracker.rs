@@ -16,7 +16,7 @@ use crate::proxy::outbound::verdict::BatchVerdict;
 pub(crate) struct OutageTracker {
     /// Batches that failed since the outage began; zero when there is none.
     failed: AtomicU64,
-    since: Mutex<Option<OutageSpan>>,
+    outage: Mutex<Option<OutageSpan>>,
     last_error: Mutex<Option<(Instant, BatchVerdict)>>,
     log_limit: LogLimit,
 }
@@ -32,7 +32,7 @@ struct OutageSpan {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OutageRecord {
     /// For how long batches have failed, and how many.
-    pub(crate) trouble: Option<(Duration, u64)>,
+    pub(crate) outage: Option<(Duration, u64)>,
     /// How long ago it happened, and the verdict.
     pub(crate) last_error: Option<(Duration, BatchVerdict)>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct OutageRecord {
 const IN_ROW: u64 = 3;
 /// How long after the last failure this is expected. Without this limit, a process that
 /// gets no requests because it is not ready would never become ready again.
-const TELLING: Duration = Duration::from_secs(10);
+const RECENT: Duration = Duration::from_secs(10);
 
 /// The end of an outage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,19 +53,19 @@ struct OutageEnd {
 impl OutageTracker {
     /// Returns whether the next batch would most likely fail too.
     pub(crate) fn is_away(&self) -> bool {
-        let spell = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        let telling = spell.is_some_and(|spell| spell.last.elapsed() < TELLING);
-        telling && self.failed.load(Ordering::Relaxed) >= IN_ROW
+        let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = outage.is_some_and(|outage| outage.last.elapsed() < RECENT);
+        is_recent && self.failed.load(Ordering::Relaxed) >= IN_ROW
     }
 
     /// Returns the current outage and the last error, for the operator.
     pub(crate) fn record(&self) -> OutageRecord {
-        let spell = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let outage = *self.outage.lock().unwrap_or_else(PoisonError::into_inner);
         let last_error = self.last_error.lock();
         let last_error = *last_error.unwrap_or_else(PoisonError::into_inner);
         let failed = self.failed.load(Ordering::Relaxed);
         OutageRecord {
-            trouble: spell.map(|spell| (spell.began.elapsed(), failed)),
+            outage: outage.map(|outage| (outage.began.elapsed(), failed)),
             last_error: last_error.map(|(at, verdict)| (at.elapsed(), verdict)),
         }
     }
@@ -92,8 +92,8 @@ impl OutageTracker {
             if self.failed.load(Ordering::Relaxed) == 0 {
                 return None;
             }
-            let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-            let began = since.take()?.began;
+            let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+            let began = outage.take()?.began;
             return Some(OutageEnd {
                 after: now.saturating_duration_since(began),
                 failed: self.failed.swap(0, Ordering::Relaxed),
@@ -103,9 +103,9 @@ impl OutageTracker {
         *last_error.unwrap_or_else(PoisonError::into_inner) = Some((now, verdict));
         // A rejected event does not describe the state of PostHog itself.
         if !is_about_events(verdict) {
-            let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-            let began = since.map_or(now, |spell| spell.began);
-            *since = Some(OutageSpan { began, last: now });
+            let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+            let began = outage.map_or(now, |outage| outage.began);
+            *outage = Some(OutageSpan { began, last: now });
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
         None
@@ -129,27 +129,27 @@ mod tests {
 
     #[test]
     fn the_end_of_a_failure_is_reported_once_with_its_length_and_cost() {
-        let recovery = OutageTracker::default();
+        let tracker = OutageTracker::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(recovery.noted(BatchVerdict::Accepted, at(0)), None);
+        assert_eq!(tracker.noted(BatchVerdict::Accepted, at(0)), None);
         // The refusal of an event neither begins an outage nor ends one.
-        assert_eq!(recovery.noted(BatchVerdict::Refused(400), at(1)), None);
-        assert_eq!(recovery.noted(BatchVerdict::Accepted, at(2)), None);
+        assert_eq!(tracker.noted(BatchVerdict::Refused(400), at(1)), None);
+        assert_eq!(tracker.noted(BatchVerdict::Accepted, at(2)), None);
         let away = BatchVerdict::Unreachable(NoAnswerReason::Connect);
         let key = BatchVerdict::KeyRefused(401);
         for (second, verdict) in [(3, away), (4, BatchVerdict::Refused(400)), (5, key)] {
-            assert_eq!(recovery.noted(verdict, at(second)), None);
+            assert_eq!(tracker.noted(verdict, at(second)), None);
         }
         let (after, failed) = (Duration::from_secs(90), 2);
-        let over = Some(OutageEnd { after, failed });
-        assert_eq!(recovery.noted(BatchVerdict::Accepted, at(93)), over);
-        assert_eq!(recovery.noted(BatchVerdict::Accepted, at(94)), None);
+        let end = Some(OutageEnd { after, failed });
+        assert_eq!(tracker.noted(BatchVerdict::Accepted, at(93)), end);
+        assert_eq!(tracker.noted(BatchVerdict::Accepted, at(94)), None);
     }
 
     #[test]
     fn durations_are_printed_in_common_units() {
-        for (millis, told) in [
+        for (millis, text) in [
             (0, "0 ms"),
             (999, "999 ms"),
             (59_999, "59 s"),
@@ -157,7 +157,7 @@ mod tests {
             (3_600_000, "1 h 0 min"),
             (90_061_000, "25 h 1 min"),
         ] {
-            assert_eq!(format_duration(Duration::from_millis(millis)), told);
+            assert_eq!(format_duration(Duration::from_millis(millis)), text);
         }
     }
 }

@@ -19,24 +19,24 @@ type Authorities = (Option<PathBuf>, Vec<u8>);
 #[derive(Default)]
 pub(crate) struct ConnectionPools {
     /// The pools that the new configuration uses.
-    now: HashMap<Authorities, Arc<ConnectionPool>>,
+    current: HashMap<Authorities, Arc<ConnectionPool>>,
     /// The pools of the configuration before it.
-    before: HashMap<Authorities, Arc<ConnectionPool>>,
+    previous: HashMap<Authorities, Arc<ConnectionPool>>,
 }
 
 impl ConnectionPools {
     /// Creates the pools of the next configuration. Pools with the same authorities are reused; the others
     /// are closed when the last request that uses them has ended.
-    pub(crate) fn after(before: &Self) -> Self {
+    pub(crate) fn after(previous: &Self) -> Self {
         Self {
-            now: HashMap::new(),
-            before: before.now.clone(),
+            current: HashMap::new(),
+            previous: previous.current.clone(),
         }
     }
 
     /// Drops the pools that the new configuration does not use.
     pub(crate) fn settled(mut self) -> Self {
-        self.before = HashMap::new();
+        self.previous = HashMap::new();
         self
     }
 
@@ -55,10 +55,12 @@ impl ConnectionPools {
             Scheme::Https => authorities.map(Path::to_owned),
         };
         // A file that cannot be read is reported below.
-        let held = file.as_ref().and_then(|file| std::fs::read(file).ok());
-        let mark = held.map_or_else(Vec::new, |held| digest(&SHA256, &held).as_ref().to_vec());
-        let key = (file, mark);
-        let known = self.now.get(&key).or_else(|| self.before.get(&key));
+        let content = file.as_ref().and_then(|file| std::fs::read(file).ok());
+        let hash = content.map_or_else(Vec::new, |content| {
+            digest(&SHA256, &content).as_ref().to_vec()
+        });
+        let key = (file, hash);
+        let known = self.current.get(&key).or_else(|| self.previous.get(&key));
         let connections = match known {
             Some(connections) => Arc::clone(connections),
             None => {
@@ -67,7 +69,7 @@ impl ConnectionPools {
                 Arc::new(ConnectionPool::new(key.0.as_deref()))
             }
         };
-        self.now.insert(key, Arc::clone(&connections));
+        self.current.insert(key, Arc::clone(&connections));
         Ok(connections)
     }
 }

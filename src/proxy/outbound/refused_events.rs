@@ -36,19 +36,19 @@ pub(crate) struct RefusedEvent {
 /// The final verdict, if the client has to retry the batch: it has fewer than two events, PostHog failed
 /// meanwhile, a limit on requests or time was reached, or PostHog accepted no event at all. The events may
 /// then not be the cause, so none of them is dropped.
-pub(crate) async fn deliver_without(
+pub(crate) async fn deliver_good_events(
     destination: &Destination,
     batch: &Bytes,
-    from: Option<IpAddr>,
+    client: Option<IpAddr>,
     verdict: BatchVerdict,
 ) -> Result<Vec<RefusedEvent>, BatchVerdict> {
     let events = events_of(batch).unwrap_or_default();
     if events.len() < 2 {
         return Err(verdict);
     }
-    let until = Instant::now() + destination.patience();
+    let until = Instant::now() + destination.timeout();
     let mut halving = Halving::new(events);
-    let mut culprits = Vec::new();
+    let mut refused_events = Vec::new();
     let mut accepted = PartAccepted::Nothing;
     // The whole batch was sent before.
     if let Some(whole) = halving.next_part() {
@@ -57,7 +57,7 @@ pub(crate) async fn deliver_without(
     for _ in 0..REQUESTS {
         let Some(part) = halving.next_part() else {
             return match accepted {
-                PartAccepted::Something => Ok(culprits),
+                PartAccepted::Something => Ok(refused_events),
                 PartAccepted::Nothing => Err(verdict),
             };
         };
@@ -65,15 +65,15 @@ pub(crate) async fn deliver_without(
             break;
         }
         let body = Bytes::from(Batch::of(destination.envelope(), &part));
-        let said = destination.deliver(&body, Encoding::Identity, from).await;
-        destination.note(said.verdict);
-        match said.for_delivery() {
+        let answer = destination.deliver(&body, Encoding::Identity, client).await;
+        destination.note(answer.verdict);
+        match answer.for_delivery() {
             delivery::Verdict::Accepted => accepted = PartAccepted::Something,
-            delivery::Verdict::TryLater { .. } => return Err(said.verdict),
+            delivery::Verdict::TryLater { .. } => return Err(answer.verdict),
             delivery::Verdict::RefusedForGood(refusal) => {
                 if let RefusedPart::Culprit(event) = halving.refused(part) {
-                    culprits.push(RefusedEvent { event, refusal });
-                    let hopeless = culprits.len() >= REFUSED_IN_ROW as usize;
+                    refused_events.push(RefusedEvent { event, refusal });
+                    let hopeless = refused_events.len() >= REFUSED_IN_ROW as usize;
                     if hopeless && accepted == PartAccepted::Nothing {
                         break;
                     }
@@ -98,13 +98,14 @@ pub(crate) struct WholeBatchProjects(Mutex<HashMap<String, Instant>>);
 impl WholeBatchProjects {
     /// Records that PostHog has refused a streamed batch of this project.
     pub(crate) fn begin(&self, project: &str) {
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        list.insert(project.to_owned(), Instant::now() + CAUTION);
+        let mut projects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        projects.insert(project.to_owned(), Instant::now() + CAUTION);
     }
 
     pub(crate) fn applies_to(&self, project: &str) -> bool {
-        let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        list.get(project)
+        let projects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        projects
+            .get(project)
             .is_some_and(|until| Instant::now() < *until)
     }
 }

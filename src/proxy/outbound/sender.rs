@@ -34,10 +34,10 @@ const STREAMS: usize = 64;
 /// reused. PostHog's answers have a few dozen bytes.
 const ANSWER: usize = 64 * 1024;
 /// The number of bytes of a rejection that are stored as its reason.
-const WORDS: usize = 1024;
+const REASON: usize = 1024;
 /// The time limit for the body of an answer. The status alone decides, so a slow body must not make the
 /// client wait.
-const DRIPS: Duration = Duration::from_secs(2);
+const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The targets of batches, by the project's name.
 pub(crate) type Destinations = HashMap<String, Arc<Destination>>;
@@ -50,10 +50,10 @@ pub(crate) struct Destination {
     client: Client,
     /// The permits for whole batches, as many as pooled connections. Connections above that number would
     /// not be kept.
-    whole: Semaphore,
+    whole_permits: Semaphore,
     /// The permits for streamed batches.
-    streams: Semaphore,
-    tally: Arc<BatchCounts>,
+    stream_permits: Semaphore,
+    batch_counts: Arc<BatchCounts>,
     traffic: Arc<Traffic>,
     connections: Arc<ConnectionPool>,
     timeouts: Timeouts,
@@ -91,13 +91,13 @@ impl Traffic {
 pub(crate) struct BatchAnswer {
     pub(crate) verdict: BatchVerdict,
     /// The beginning of the answer's body; empty for an accepted batch.
-    pub(crate) words: String,
+    pub(crate) text: String,
 }
 
 impl BatchAnswer {
     /// Converts the answer for the spool's delivery.
     pub(crate) fn for_delivery(&self) -> delivery::Verdict {
-        self.verdict.for_delivery(&self.words)
+        self.verdict.for_delivery(&self.text)
     }
 }
 
@@ -105,7 +105,7 @@ impl From<BatchVerdict> for BatchAnswer {
     fn from(verdict: BatchVerdict) -> Self {
         Self {
             verdict,
-            words: String::new(),
+            text: String::new(),
         }
     }
 }
@@ -118,8 +118,11 @@ impl Destination {
         timeouts: Timeouts,
         before: Option<&Self>,
     ) -> Result<Self, BuildError> {
-        let (tally, traffic) = match before {
-            Some(before) => (Arc::clone(&before.tally), Arc::clone(&before.traffic)),
+        let (batch_counts, traffic) = match before {
+            Some(before) => (
+                Arc::clone(&before.batch_counts),
+                Arc::clone(&before.traffic),
+            ),
             None => Default::default(),
         };
         let host = &project.host;
@@ -135,9 +138,9 @@ impl Destination {
                 UpstreamHost::new(host, project.http, timeouts),
                 Arc::clone(&connections),
             ),
-            whole: Semaphore::new(POOL),
-            streams: Semaphore::new(STREAMS),
-            tally,
+            whole_permits: Semaphore::new(POOL),
+            stream_permits: Semaphore::new(STREAMS),
+            batch_counts,
             traffic,
             connections,
             timeouts,
@@ -172,12 +175,12 @@ impl Destination {
 
     /// Counts the outcome of a batch.
     pub(crate) fn note(&self, verdict: BatchVerdict) {
-        self.tally.note(&self.project.name, verdict);
+        self.batch_counts.note(&self.project.name, verdict);
     }
 
     /// Returns the counts of PostHog's answers to batches so far.
-    pub(crate) fn tally(&self) -> &Arc<BatchCounts> {
-        &self.tally
+    pub(crate) fn batch_counts(&self) -> &Arc<BatchCounts> {
+        &self.batch_counts
     }
 
     /// Returns the state of the connections to this project's PostHog, for the metrics.
@@ -194,8 +197,8 @@ impl Destination {
     }
 
     /// Returns the timeout of each read and each write.
-    pub(crate) fn patience(&self) -> Duration {
-        self.client.patience()
+    pub(crate) fn timeout(&self) -> Duration {
+        self.client.timeout()
     }
 
     /// Sends a whole batch and returns PostHog's verdict.
@@ -210,9 +213,9 @@ impl Destination {
         client: Option<IpAddr>,
     ) -> BatchAnswer {
         let began = Instant::now();
-        let said = self.exchange(batch, encoding, client).await;
+        let answer = self.exchange(batch, encoding, client).await;
         self.traffic.note(began, batch.len());
-        said
+        answer
     }
 
     async fn exchange(
@@ -221,9 +224,9 @@ impl Destination {
         encoding: Encoding,
         client: Option<IpAddr>,
     ) -> BatchAnswer {
-        let _place = match self.place(&self.whole).await {
-            Ok(place) => place,
-            Err(trouble) => return BatchVerdict::Unreachable(trouble).into(),
+        let _permit = match self.permit(&self.whole_permits).await {
+            Ok(permit) => permit,
+            Err(reason) => return BatchVerdict::Unreachable(reason).into(),
         };
         let (client, mut fields) = (client.map(address_text), Vec::new());
         fields.extend(forwarded_for(client.as_deref()));
@@ -235,8 +238,8 @@ impl Destination {
             fields: &fields,
         };
         match self.client.send(request, batch, WantedFields::Few).await {
-            Ok(answering) => read_answer(answering).await,
-            Err(trouble) => BatchVerdict::Unreachable(trouble).into(),
+            Ok(open_answer) => read_answer(open_answer).await,
+            Err(reason) => BatchVerdict::Unreachable(reason).into(),
         }
     }
 
@@ -246,7 +249,7 @@ impl Destination {
         client: Option<IpAddr>,
     ) -> Result<OpenBatch<'_>, NoAnswerReason> {
         let began = Instant::now();
-        let place = self.place(&self.streams).await?;
+        let permit = self.permit(&self.stream_permits).await?;
         let client = client.map(address_text);
         let fields = forwarded_for(client.as_deref());
         let request = UpstreamRequest {
@@ -258,21 +261,21 @@ impl Destination {
             traffic: &self.traffic,
             began,
             bytes: 0,
-            _place: place,
+            _permit: permit,
         })
     }
 
-    async fn place<'a>(
+    async fn permit<'a>(
         &self,
-        places: &'a Semaphore,
+        permits: &'a Semaphore,
     ) -> Result<SemaphorePermit<'a>, NoAnswerReason> {
-        if let Ok(place) = places.try_acquire() {
-            return Ok(place);
+        if let Ok(permit) = permits.try_acquire() {
+            return Ok(permit);
         }
         // Boxed, because a permit is nearly always free.
-        let waiting = tokio::time::timeout(self.client.patience(), places.acquire());
+        let waiting = tokio::time::timeout(self.client.timeout(), permits.acquire());
         match Box::pin(waiting).await {
-            Ok(Ok(place)) => Ok(place),
+            Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(NoAnswerReason::Overloaded),
         }
     }
@@ -302,7 +305,7 @@ pub(crate) struct OpenBatch<'a> {
     traffic: &'a Traffic,
     began: Instant,
     bytes: usize,
-    _place: SemaphorePermit<'a>,
+    _permit: SemaphorePermit<'a>,
 }
 
 impl OpenBatch<'_> {
@@ -325,8 +328,8 @@ impl OpenBatch<'_> {
     pub(crate) async fn finish(self, piece: Bytes) -> BatchVerdict {
         let bytes = self.bytes + piece.len();
         let verdict = match self.sending.finish(piece).await {
-            Ok(answering) => read_answer(answering).await.verdict,
-            Err(trouble) => BatchVerdict::Unreachable(trouble),
+            Ok(open_answer) => read_answer(open_answer).await.verdict,
+            Err(reason) => BatchVerdict::Unreachable(reason),
         };
         self.traffic.note(self.began, bytes);
         verdict
@@ -346,19 +349,19 @@ fn forwarded_for(client: Option<&str>) -> Option<(&'static str, &str)> {
 }
 
 /// Reads PostHog's answer.
-async fn read_answer(answering: OpenAnswer<'_>) -> BatchAnswer {
-    let verdict = verdict(&answering.head);
+async fn read_answer(open_answer: OpenAnswer<'_>) -> BatchAnswer {
+    let verdict = verdict(&open_answer.head);
     let kept = match verdict {
         BatchVerdict::Accepted => 0,
-        _ => WORDS,
+        _ => REASON,
     };
-    let words = match answering.body(kept, ANSWER, DRIPS).await {
-        Ok((words, _)) => words,
+    let text = match open_answer.body(kept, ANSWER, BODY_TIMEOUT).await {
+        Ok((text, _)) => text,
         Err(_) => Vec::new(),
     };
     BatchAnswer {
         verdict,
-        words: String::from_utf8_lossy(&words).into_owned(),
+        text: String::from_utf8_lossy(&text).into_owned(),
     }
 }
 

@@ -46,14 +46,14 @@ pub(crate) enum RequestFailure {
 }
 
 impl UpstreamSession {
-    /// Prepares for a request. Each read and each write has the timeout `patience`.
-    pub(crate) fn begin(&mut self, patience: Duration) {
+    /// Prepares for a request. Each read and each write has this timeout.
+    pub(crate) fn begin(&mut self, timeout: Duration) {
         match self {
-            Self::Http1(session) => session.begin(patience),
+            Self::Http1(session) => session.begin(timeout),
             Self::Http2(session, head) => {
                 *head = None;
-                session.set_read_timeout(Some(patience));
-                session.set_write_timeout(Some(patience));
+                session.set_read_timeout(Some(timeout));
+                session.set_write_timeout(Some(timeout));
             }
         }
     }
@@ -71,7 +71,7 @@ impl UpstreamSession {
                 Ok(BodyWritten::All)
             }
             Ok(BodyWritten::Answered) => Ok(BodyWritten::Answered),
-            Err(failed) => Box::pin(self.early_answer(failed, fields)).await,
+            Err(failure) => Box::pin(self.early_answer(failure, fields)).await,
         }
     }
 
@@ -168,7 +168,7 @@ impl UpstreamSession {
             match self {
                 Self::Http1(session) => match session.read_head(fields).await {
                     // The request is not complete, so a read that times out is not an error.
-                    Err(broken) if broken.how == ExchangeFailure::Late => {}
+                    Err(broken) if broken.failure == ExchangeFailure::Late => {}
                     read => break read,
                 },
                 Self::Http2(session, head) => {
@@ -206,10 +206,10 @@ impl UpstreamSession {
     /// the connection. Returns the original error if there is none.
     pub(crate) async fn early_answer(
         &mut self,
-        failed: RequestFailure,
+        failure: RequestFailure,
         fields: WantedFields,
     ) -> Result<BodyWritten, BrokenExchange> {
-        let broken = match failed {
+        let broken = match failure {
             RequestFailure::Read(broken) => return Err(broken),
             RequestFailure::Write(broken) => broken,
         };
@@ -310,11 +310,11 @@ fn poll_once<F: Future>(future: F) -> Option<F::Output> {
 impl From<pingora::BError> for BrokenExchange {
     fn from(error: pingora::BError) -> Self {
         use pingora::ErrorType::{InvalidHTTPHeader, ReadTimedout, WriteTimedout};
-        let how = match error.etype() {
+        let failure = match error.etype() {
             ReadTimedout | WriteTimedout => ExchangeFailure::Late,
             InvalidHTTPHeader => ExchangeFailure::NotHttp,
             _ => ExchangeFailure::Closed,
         };
-        Self::new(how, error.to_string())
+        Self::new(failure, error.to_string())
     }
 }

@@ -33,7 +33,7 @@ const ALONE: u64 = 1 << 63;
 
 /// How long the upstreams of proxied requests may take to answer. The framework counts the time in which
 /// the client is still uploading too (pingora 2.4), so this must be as long as the slowest upload.
-pub(crate) const SITE_PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const SITE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The timeouts of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,7 +266,7 @@ struct Resolver {
     known: ArcSwapOption<Addresses>,
     refreshing: AtomicBool,
     /// When the last lookup failed, and why. Locked while a request waits for a lookup.
-    waiting: tokio::sync::Mutex<Option<(Instant, Unresolved)>>,
+    last_failure: tokio::sync::Mutex<Option<(Instant, Unresolved)>>,
     resolved: AtomicU64,
     unresolved: AtomicU64,
 }
@@ -278,34 +278,34 @@ impl Resolver {
             port: host.port(),
             known: ArcSwapOption::empty(),
             refreshing: AtomicBool::new(false),
-            waiting: tokio::sync::Mutex::new(None),
+            last_failure: tokio::sync::Mutex::new(None),
             resolved: AtomicU64::new(0),
             unresolved: AtomicU64::new(0),
         }
     }
 
-    async fn addresses(self: &Arc<Self>, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
+    async fn addresses(self: &Arc<Self>, timeout: Duration) -> Result<Arc<Addresses>, Unresolved> {
         if let Some(known) = self.known.load_full() {
             let age = known.since.elapsed();
             if age < known.fresh_for && !(age > DOUBTFUL && known.has_no_reachable_address()) {
                 return Ok(known);
             }
             if age < STALE {
-                self.refresh_in_background(patience);
+                self.refresh_in_background(timeout);
                 return Ok(known);
             }
         }
         // Boxed, because the name is nearly always known.
-        Box::pin(self.wait(patience)).await
+        Box::pin(self.wait(timeout)).await
     }
 
-    fn refresh_in_background(self: &Arc<Self>, patience: Duration) {
+    fn refresh_in_background(self: &Arc<Self>, timeout: Duration) {
         if self.refreshing.swap(true, Ordering::AcqRel) {
             return;
         }
         let resolver = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(unresolved) = resolver.look_up(patience).await {
+            if let Err(unresolved) = resolver.look_up(timeout).await {
                 log::warn!(
                     "the name {} cannot be resolved at the moment{}; its last known addresses stay \
                      in use",
@@ -329,8 +329,8 @@ impl Resolver {
     }
 
     /// Waits for a lookup. Only one runs at a time; requests that arrive meanwhile share its result.
-    async fn wait(&self, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
-        let mut failure = self.waiting.lock().await;
+    async fn wait(&self, timeout: Duration) -> Result<Arc<Addresses>, Unresolved> {
+        let mut failure = self.last_failure.lock().await;
         let known = self.known.load_full();
         if let Some(known) = &known {
             if known.since.elapsed() < STALE {
@@ -340,7 +340,7 @@ impl Resolver {
         if let Some((_, unresolved)) = failure.filter(|(at, _)| at.elapsed() < PAUSE) {
             return known.ok_or(unresolved);
         }
-        match self.look_up(patience).await {
+        match self.look_up(timeout).await {
             Ok(addresses) => {
                 *failure = None;
                 Ok(addresses)
@@ -352,14 +352,14 @@ impl Resolver {
         }
     }
 
-    async fn look_up(&self, patience: Duration) -> Result<Arc<Addresses>, Unresolved> {
+    async fn look_up(&self, timeout: Duration) -> Result<Arc<Addresses>, Unresolved> {
         let (name, port) = (self.name.clone(), self.port);
-        let looking = hedgerow_spool::run_blocking(move || {
+        let lookup = hedgerow_spool::run_blocking(move || {
             let found = (name.as_str(), port).to_socket_addrs();
             found.map_or_else(|_| Vec::new(), Iterator::collect)
         });
         let sockets: Result<Vec<SocketAddr>, Unresolved> =
-            match tokio::time::timeout(patience, looking).await {
+            match tokio::time::timeout(timeout, lookup).await {
                 Ok(Ok(sockets)) if !sockets.is_empty() => Ok(sockets),
                 Ok(Err(_)) => Err(Unresolved::NoThread),
                 Ok(Ok(_)) | Err(_) => Err(Unresolved::NoAddress),

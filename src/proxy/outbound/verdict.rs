@@ -117,8 +117,8 @@ impl BatchVerdict {
         Reply::Busy { retry_after }
     }
 
-    /// Converts the verdict for the spool's delivery. `words` is the beginning of PostHog's answer.
-    pub(crate) fn for_delivery(self, words: &str) -> delivery::Verdict {
+    /// Converts the verdict for the spool's delivery. `text` is the beginning of PostHog's answer.
+    pub(crate) fn for_delivery(self, text: &str) -> delivery::Verdict {
         let later = |why: String, retry_after: Option<u32>| delivery::Verdict::TryLater {
             retry_after: retry_after.map(|seconds| Duration::from_secs(seconds.into())),
             why,
@@ -127,7 +127,7 @@ impl BatchVerdict {
             Self::Accepted => delivery::Verdict::Accepted,
             // A web page with a 2xx status is not an acceptance.
             Self::Rejected(status @ 200..=299) => later(format!("a web page with {status}"), None),
-            Self::Refused(status) => delivery::Verdict::refused(status, &masked::text(words)),
+            Self::Refused(status) => delivery::Verdict::refused(status, &masked::text(text)),
             Self::Rejected(status) | Self::KeyRefused(status) => {
                 later(format!("status {status}"), None)
             }
@@ -135,12 +135,12 @@ impl BatchVerdict {
                 status,
                 retry_after,
             } => later(format!("status {status}"), retry_after),
-            Self::Unreachable(trouble) => later(trouble.advice().0.to_owned(), None),
+            Self::Unreachable(reason) => later(reason.advice().0.to_owned(), None),
         }
     }
 
     /// Logs what happened and what to do, at most once per interval for each project and kind of verdict.
-    pub(crate) fn report(self, project: &Project, log_limit: &LogLimit, then: Fallback) {
+    pub(crate) fn report(self, project: &Project, log_limit: &LogLimit, fallback: Fallback) {
         let Some((kind, advice)) = self.advice() else {
             return;
         };
@@ -148,7 +148,7 @@ impl BatchVerdict {
             "project {}: {}: {advice}. {}",
             project.name,
             project.host,
-            match then {
+            match fallback {
                 Fallback::ClientRetries => "Clients are told to send again later",
                 Fallback::Spooled => "The events wait in the spool",
             },
@@ -207,7 +207,7 @@ impl BatchVerdict {
                 "busy",
                 format!("is in trouble ({status}). If it lasts, see PostHog's status page"),
             ),
-            Self::Unreachable(trouble) => trouble.advice(),
+            Self::Unreachable(reason) => reason.advice(),
         })
     }
 }
@@ -291,7 +291,7 @@ mod tests {
             assert!(matches!(verdict.reply(), Reply::Busy { .. }), "{status}");
             assert!(verdict.advice().is_some(), "{status}");
         }
-        for trouble in [
+        for reason in [
             NoAnswerReason::Dns,
             NoAnswerReason::NoThread,
             NoAnswerReason::NotHttp,
@@ -301,8 +301,8 @@ mod tests {
             NoAnswerReason::Closed,
             NoAnswerReason::Overloaded,
         ] {
-            let verdict = BatchVerdict::Unreachable(trouble);
-            assert!(matches!(verdict.reply(), Reply::Busy { .. }), "{trouble:?}");
+            let verdict = BatchVerdict::Unreachable(reason);
+            assert!(matches!(verdict.reply(), Reply::Busy { .. }), "{reason:?}");
         }
     }
 
@@ -329,9 +329,9 @@ mod tests {
 
     #[test]
     fn a_key_that_an_answer_repeats_is_not_kept_as_its_reason() {
-        let said = "API key is not valid: phc_0123456789abcdef";
+        let text = "API key is not valid: phc_0123456789abcdef";
         let delivery::Verdict::RefusedForGood(refusal) =
-            BatchVerdict::from_response(400, false, None).for_delivery(said)
+            BatchVerdict::from_response(400, false, None).for_delivery(text)
         else {
             panic!("400 is final");
         };

@@ -32,7 +32,7 @@ use crate::proxy::reply;
 /// The maximum number of requests to Segment in flight at once.
 const AT_ONCE: usize = 64;
 /// The time limit for a request to Segment.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request waits for the account's settings if they are not cached.
 const FIRST: Duration = Duration::from_secs(2);
 /// The maximum number of write keys whose settings are cached. With `write_keys: any` each client may send
@@ -60,8 +60,8 @@ pub(crate) struct SegmentAccounts {
 
 impl SegmentAccounts {
     pub(crate) fn counts(&self) -> ForwardCounts {
-        let count = |fate: CopyOutcome| {
-            let counter = self.counts.get(fate as usize);
+        let count = |outcome: CopyOutcome| {
+            let counter = self.counts.get(outcome as usize);
             counter.map_or(0, |counter| counter.load(Ordering::Relaxed))
         };
         ForwardCounts {
@@ -86,7 +86,7 @@ pub(crate) struct SegmentAccount {
     cdn: FetchHost,
     bounds: QueueBounds,
     load: Mutex<QueueLoad>,
-    places: Semaphore,
+    permits: Semaphore,
     connect: Duration,
     accounts: Arc<SegmentAccounts>,
     log_limit: Arc<LogLimit>,
@@ -107,7 +107,7 @@ pub(crate) struct OriginalRequest {
     headers: HeaderMap,
     body: Bytes,
     arrived: Instant,
-    _place: QueuePermit,
+    _permit: QueuePermit,
 }
 
 /// A place in the queue for one request and this number of bytes. Dropping it releases the place.
@@ -132,11 +132,11 @@ impl QueuePermit {
 
     fn grow(&mut self, bytes: usize) -> QueueAdmission {
         let mut load = lock(&self.account.load);
-        let held = QueueLoad {
+        let without_requests = QueueLoad {
             requests: 0,
             ..*load
         };
-        let admission = self.account.bounds.admit(held, bytes);
+        let admission = self.account.bounds.admit(without_requests, bytes);
         if admission == QueueAdmission::Queued {
             load.bytes += bytes;
             self.bytes += bytes;
@@ -160,39 +160,39 @@ impl Drop for QueuePermit {
 /// allows.
 pub(crate) struct RequestCopy {
     /// The place in the queue; `None` if the queue is full.
-    place: Option<QueuePermit>,
+    permit: Option<QueuePermit>,
     pieces: Vec<Bytes>,
     /// Where the request has its write key. A request without one gets the account's key.
-    key: KeyFrom,
+    key_from: KeyFrom,
 }
 
 impl RequestCopy {
     /// Creates an empty copy of a request that may be forwarded to this account.
     pub(crate) fn new(account: &Arc<SegmentAccount>) -> Self {
         Self {
-            place: QueuePermit::take(account),
+            permit: QueuePermit::take(account),
             pieces: Vec::new(),
-            key: KeyFrom::Nowhere,
+            key_from: KeyFrom::Nowhere,
         }
     }
 
     /// Appends a piece of the body. It shares the bytes that were read and does not copy them.
     pub(crate) fn push(&mut self, piece: &Bytes) {
-        let Some(place) = &mut self.place else {
+        let Some(permit) = &mut self.permit else {
             return;
         };
-        match place.grow(piece.len()) {
+        match permit.grow(piece.len()) {
             QueueAdmission::Queued => self.pieces.push(piece.clone()),
             QueueAdmission::Full => {
-                self.place = None;
+                self.permit = None;
                 self.pieces = Vec::new();
             }
         }
     }
 
     /// Records where the request had its write key.
-    pub(crate) fn set_key(&mut self, key: KeyFrom) {
-        self.key = key;
+    pub(crate) fn set_key_from(&mut self, key_from: KeyFrom) {
+        self.key_from = key_from;
     }
 }
 
@@ -222,7 +222,7 @@ impl OriginalRequest {
         copy: RequestCopy,
     ) -> Option<Self> {
         let mut path = path_for(call)?;
-        let Some(place) = copy.place else {
+        let Some(permit) = copy.permit else {
             account.count(CopyOutcome::Full);
             return None;
         };
@@ -234,7 +234,7 @@ impl OriginalRequest {
             _ => "POST",
         };
         let write_key = account.write_key().map(WriteKey::expose);
-        let mut headers = headers_for(headers, copy.key, write_key);
+        let mut headers = headers_for(headers, copy.key_from, write_key);
         let client = client.and_then(|client| HeaderValue::from_str(&client.to_string()).ok());
         if let Some(client) = client {
             headers.insert(HeaderName::from_static("x-forwarded-for"), client);
@@ -245,7 +245,7 @@ impl OriginalRequest {
             headers,
             body: joined(copy.pieces),
             arrived: Instant::now(),
-            _place: place,
+            _permit: permit,
         })
     }
 }
@@ -261,7 +261,7 @@ impl SegmentAccount {
     ) -> Self {
         let timeouts = Timeouts {
             connect,
-            exchange: PATIENCE,
+            exchange: TIMEOUT,
         };
         Self {
             forward: forward.clone(),
@@ -269,7 +269,7 @@ impl SegmentAccount {
             cdn: FetchHost::new(&forward.cdn, cdn, timeouts),
             bounds: QueueBounds::default(),
             load: Mutex::default(),
-            places: Semaphore::new(AT_ONCE),
+            permits: Semaphore::new(AT_ONCE),
             connect,
             accounts,
             copies: Mutex::default(),
@@ -293,11 +293,11 @@ impl SegmentAccount {
     }
 
     /// Counts the outcome of a request. Logs it if Segment did not accept the request.
-    pub(crate) fn count(&self, fate: CopyOutcome) {
-        if let Some(counter) = self.accounts.counts.get(fate as usize) {
+    pub(crate) fn count(&self, outcome: CopyOutcome) {
+        if let Some(counter) = self.accounts.counts.get(outcome as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
-        let (kind, reason) = match fate {
+        let (kind, reason) = match outcome {
             CopyOutcome::Delivered | CopyOutcome::Withheld => return,
             CopyOutcome::Refused => ("forward_refused", "Segment refused it"),
             CopyOutcome::Expired => ("forward_expired", "Segment did not accept it in time"),
@@ -333,7 +333,7 @@ impl SegmentAccount {
     }
 
     async fn attempt(&self, original: &OriginalRequest) -> AttemptOutcome {
-        let Ok(_place) = self.places.acquire().await else {
+        let Ok(_permit) = self.permits.acquire().await else {
             return AttemptOutcome::Failed;
         };
         let OriginalRequest {

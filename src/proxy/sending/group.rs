@@ -20,7 +20,7 @@ use crate::posthog::{BatchFacts, BatchOutline};
 
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::limits::log_limit::LogLimit;
-use crate::proxy::outbound::refused_events::{deliver_without, RefusedEvent};
+use crate::proxy::outbound::refused_events::{deliver_good_events, RefusedEvent};
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::verdict::{is_about_events, BatchVerdict, Fallback, NoAnswerReason};
 use crate::proxy::sending::group_batch::{GroupBatch, GroupOutcome, PendingAnswer, QueuedRequest};
@@ -50,12 +50,12 @@ struct GrouperState {
     /// Fires when many requests wait and no other arrives.
     pause: Timer,
     /// Fires when the oldest request has waited too long.
-    patience: Timer,
+    timeout: Timer,
 }
 
 impl GrouperState {
-    fn timer(&mut self, waits_for: SendMoment) -> &mut Timer {
-        match waits_for {
+    fn timer(&mut self, moment: SendMoment) -> &mut Timer {
+        match moment {
             SendMoment::Due => &mut self.due,
             SendMoment::Pause => &mut self.pause,
         }
@@ -89,11 +89,11 @@ pub(crate) struct GroupedRequest {
     /// The positions of its events, if they were recorded.
     pub(crate) outline: Option<BatchOutline>,
     /// The facts about its events.
-    pub(crate) bearing: BatchFacts,
+    pub(crate) facts: BatchFacts,
     /// When the request arrived, and its client's address in the form that PostHog may get.
     pub(crate) arrived: Received,
     /// Its share of the memory budget of all requests. It is released after the request was answered.
-    pub(crate) held: Reservation,
+    pub(crate) reservation: Reservation,
 }
 
 impl RequestGrouper {
@@ -117,7 +117,7 @@ impl RequestGrouper {
                 queue: Queue::new(bounds),
                 due: Timer::Idle,
                 pause: Timer::Idle,
-                patience: Timer::Idle,
+                timeout: Timer::Idle,
             }),
         }))
     }
@@ -129,11 +129,11 @@ impl RequestGrouper {
 
     /// Sends a request together with others, and waits until its events are safe.
     ///
-    /// The request waits in the queue no longer than `Destination::patience`, or with a spool until the
+    /// The request waits in the queue no longer than `Destination::timeout`, or with a spool until the
     /// events of its persons in flight are safe. The wait for a permit has the same limit.
     pub(crate) async fn deliver(self: &Arc<Self>, request: GroupedRequest) -> GroupOutcome {
         let (answer, answered) = oneshot::channel();
-        self.enter(request, answer);
+        self.enqueue(request, answer);
         // A group in flight has its own time limits.
         answered.await.unwrap_or_else(|_| Err(self.no_answer()))
     }
@@ -147,30 +147,30 @@ impl RequestGrouper {
         }
     }
 
-    fn enter(self: &Arc<Self>, request: GroupedRequest, answer: oneshot::Sender<GroupOutcome>) {
+    fn enqueue(self: &Arc<Self>, request: GroupedRequest, answer: oneshot::Sender<GroupOutcome>) {
         let now = Instant::now();
         let info = RequestInfo {
             bytes: request.batch.len(),
-            bearing: request.bearing,
+            bearing: request.facts,
             client: request.arrived.from,
         };
-        let entry = QueuedRequest {
+        let queued = QueuedRequest {
             batch: request.batch,
-            ticket: PendingAnswer {
+            pending: PendingAnswer {
                 arrived: request.arrived,
                 outline: request.outline,
                 answer,
-                held: request.held,
+                reservation: request.reservation,
             },
         };
         let mut state = self.lock();
-        state.queue.push(entry, info, now);
-        let looks = if state.queue.may_leave_early() {
+        state.queue.push(queued, info, now);
+        let check = if state.queue.may_leave_early() {
             QueueCheck::WhoMayLeave
         } else {
             QueueCheck::WhenToLook
         };
-        self.send_due(state, looks, now);
+        self.send_due(state, check, now);
     }
 
     /// Sends every group that may leave (only for `QueueCheck::WhoMayLeave`), and sets the timers for the
@@ -181,11 +181,11 @@ impl RequestGrouper {
     fn send_due(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, GrouperState>,
-        looks: QueueCheck,
+        check: QueueCheck,
         now: Instant,
     ) {
         let mut leaving = Vec::new();
-        if looks == QueueCheck::WhoMayLeave {
+        if check == QueueCheck::WhoMayLeave {
             while let Some(group) = state.queue.next_group(now) {
                 leaving.push(group);
             }
@@ -194,27 +194,27 @@ impl RequestGrouper {
             queue,
             due,
             pause,
-            patience,
+            timeout,
         } = &mut *state;
         let due = due.set(|| queue.due(now));
         let pause = pause.set(|| queue.pause(now));
-        let longest = self.destination.patience();
-        let waiting_since = patience.set(|| queue.oldest(longest, now));
+        let limit = self.destination.timeout();
+        let waiting_since = timeout.set(|| queue.oldest(limit, now));
         drop(state);
         for group in leaving {
             let client = group.client;
-            let (landing, entries) = self.delivery(group);
-            tokio::spawn(landing.deliver(entries, client));
+            let (delivery, requests) = self.delivery(group);
+            tokio::spawn(delivery.deliver(requests, client));
         }
-        for (at, waits_for) in [(due, SendMoment::Due), (pause, SendMoment::Pause)] {
+        for (at, moment) in [(due, SendMoment::Due), (pause, SendMoment::Pause)] {
             if let Some(at) = at {
                 let grouper = Some(Arc::clone(self));
-                tokio::spawn(SendTimer { grouper, waits_for }.wait_until(at));
+                tokio::spawn(SendTimer { grouper, moment }.wait_until(at));
             }
         }
         if let Some(since) = waiting_since {
-            let patience = PatienceTimer(Arc::downgrade(self));
-            tokio::spawn(patience.end(since + longest));
+            let timer = TimeoutTimer(Arc::downgrade(self));
+            tokio::spawn(timer.wait_until(since + limit));
         }
     }
 
@@ -223,29 +223,29 @@ impl RequestGrouper {
         self: &Arc<Self>,
         group: Group<QueuedRequest>,
     ) -> (GroupDelivery, Vec<QueuedRequest>) {
-        let (entries, finished) = group.part();
-        let landing = GroupDelivery {
+        let (requests, finished) = group.part();
+        let delivery = GroupDelivery {
             grouper: Arc::clone(self),
             finished: Some(finished),
         };
-        (landing, entries)
+        (delivery, requests)
     }
 
     /// Removes the requests that have waited too long.
     fn give_up(self: &Arc<Self>, now: Instant) {
         let mut state = self.lock();
-        state.patience = Timer::Idle;
-        let (queue, longest) = (&mut state.queue, self.destination.patience());
+        state.timeout = Timer::Idle;
+        let (queue, limit) = (&mut state.queue, self.destination.timeout());
         let late = match self.spool {
             // The order in the spool is that of the requests.
-            Some(_) => queue.withdraw_free(longest, now),
-            None => queue.withdraw(longest, now),
+            Some(_) => queue.withdraw_free(limit, now),
+            None => queue.withdraw(limit, now),
         };
         // Sets the timers for the requests that are left.
         self.send_due(state, QueueCheck::WhenToLook, now);
         if let Some(group) = late {
-            let (landing, entries) = self.delivery(group);
-            tokio::spawn(landing.give_up(entries));
+            let (delivery, requests) = self.delivery(group);
+            tokio::spawn(delivery.give_up(requests));
         }
     }
 
@@ -256,49 +256,50 @@ impl RequestGrouper {
         let verdict = BatchVerdict::Unreachable(NoAnswerReason::Overloaded);
         let Some(spool) = &self.spool else {
             verdict.report(project, &self.log_limit, Fallback::ClientRetries);
-            for QueuedRequest { ticket, .. } in late {
-                ticket.answer(Err(UploadError::Verdict(verdict)));
+            for QueuedRequest { pending, .. } in late {
+                pending.answer(Err(UploadError::Verdict(verdict)));
             }
             return;
         };
         while !late.is_empty() {
             let rest = late.split_off(stored_at_once(&late));
-            let load = GroupBatch::new(self.destination.envelope(), late, None);
+            let group = GroupBatch::new(self.destination.envelope(), late, None);
             late = rest;
-            let kept = spool.keep(load.events(self.destination.envelope())).await;
-            spool.log_outcome(verdict, &kept);
-            load.answer_all(|_| {
-                let accepted_by = kept.map_err(UploadError::from)?;
+            let stored = spool.keep(group.events(self.destination.envelope())).await;
+            spool.log_outcome(verdict, &stored);
+            group.answer_all(|_| {
+                let accepted_by = stored.map_err(UploadError::from)?;
                 Ok((accepted_by, Vec::new()))
             });
         }
     }
 
     /// Sends a group to PostHog, or to the spool, and answers each client.
-    async fn deliver_or_store(&self, load: GroupBatch) {
+    async fn deliver_or_store(&self, group_batch: GroupBatch) {
         let Some(spool) = &self.spool else {
-            return match self.stream(&load).await {
+            return match self.stream(&group_batch).await {
                 BatchVerdict::Accepted => {
-                    load.answer_all(|_| Ok((AcceptedBy::PostHog, Vec::new())))
+                    group_batch.answer_all(|_| Ok((AcceptedBy::PostHog, Vec::new())))
                 }
-                verdict if is_about_events(verdict) => self.halve(load, verdict).await,
-                verdict => load.answer_all(|_| Err(UploadError::Verdict(verdict))),
+                verdict if is_about_events(verdict) => self.halve(group_batch, verdict).await,
+                verdict => group_batch.answer_all(|_| Err(UploadError::Verdict(verdict))),
             };
         };
-        let events = || load.events(self.destination.envelope());
+        let events = || group_batch.events(self.destination.envelope());
         match spool
-            .deliver_or_store(&load.batch, load.client, events)
+            .deliver_or_store(&group_batch.batch, group_batch.client, events)
             .await
         {
-            Ok(accepted_by) => load.answer_all(|_| Ok((accepted_by, Vec::new()))),
-            Err(unkept) => load.answer_all(|_| Err(UploadError::from(unkept))),
+            Ok(accepted_by) => group_batch.answer_all(|_| Ok((accepted_by, Vec::new()))),
+            Err(error) => group_batch.answer_all(|_| Err(UploadError::from(error))),
         }
     }
 
-    async fn stream(&self, load: &GroupBatch) -> BatchVerdict {
+    async fn stream(&self, group_batch: &GroupBatch) -> BatchVerdict {
         let destination = &self.destination;
-        let sent = destination.deliver(&load.batch, Encoding::Identity, load.client);
-        let verdict = sent.await.verdict;
+        let answer =
+            destination.deliver(&group_batch.batch, Encoding::Identity, group_batch.client);
+        let verdict = answer.await.verdict;
         destination.note(verdict);
         if !is_about_events(verdict) {
             verdict.report(
@@ -312,20 +313,21 @@ impl RequestGrouper {
 
     /// Halves a group that PostHog rejects when there is no spool to store it. Each client gets the outcome
     /// of its own events.
-    async fn halve(&self, load: GroupBatch, verdict: BatchVerdict) {
+    async fn halve(&self, group_batch: GroupBatch, verdict: BatchVerdict) {
         let destination = &self.destination;
-        let without = deliver_without(destination, &load.batch, load.client, verdict);
-        match without.await {
-            Ok(culprits) => {
-                let mut culprits = culprits.into_iter().peekable();
-                let batch = load.batch.clone();
-                load.answer_all(|part| {
-                    let is_of_it = |culprit: &RefusedEvent| {
-                        let place = culprit.event.as_ptr() as usize;
-                        part.contains(&place.wrapping_sub(batch.as_ptr() as usize))
+        let halving =
+            deliver_good_events(destination, &group_batch.batch, group_batch.client, verdict);
+        match halving.await {
+            Ok(refused_events) => {
+                let mut refused_events = refused_events.into_iter().peekable();
+                let batch = group_batch.batch.clone();
+                group_batch.answer_all(|range| {
+                    let is_in_range = |refused: &RefusedEvent| {
+                        let address = refused.event.as_ptr() as usize;
+                        range.contains(&address.wrapping_sub(batch.as_ptr() as usize))
                     };
                     // The rejected events are in the order of the batch.
-                    let own = std::iter::from_fn(|| culprits.next_if(is_of_it));
+                    let own = std::iter::from_fn(|| refused_events.next_if(is_in_range));
                     Ok((AcceptedBy::PostHog, own.collect()))
                 });
             }
@@ -335,7 +337,7 @@ impl RequestGrouper {
                     &self.log_limit,
                     Fallback::ClientRetries,
                 );
-                load.answer_all(|_| Err(UploadError::Verdict(verdict)));
+                group_batch.answer_all(|_| Err(UploadError::Verdict(verdict)));
             }
         }
     }
@@ -365,7 +367,7 @@ enum QueueCheck {
 /// A timer that sends groups. When its task ends for any reason, the timer is marked idle again.
 struct SendTimer {
     grouper: Option<Arc<RequestGrouper>>,
-    waits_for: SendMoment,
+    moment: SendMoment,
 }
 
 /// The moment at which a timer sends groups.
@@ -384,14 +386,14 @@ impl SendTimer {
             let Some(grouper) = &self.grouper else { return };
             let now = Instant::now();
             let mut state = grouper.lock();
-            if self.waits_for == SendMoment::Pause {
+            if self.moment == SendMoment::Pause {
                 // Another request has arrived in the meantime.
                 if let Some(later) = state.queue.pause(now) {
                     at = later;
                     continue;
                 }
             }
-            *state.timer(self.waits_for) = Timer::Idle;
+            *state.timer(self.moment) = Timer::Idle;
             grouper.send_due(state, QueueCheck::WhoMayLeave, now);
             self.grouper = None;
             return;
@@ -402,7 +404,7 @@ impl SendTimer {
 impl Drop for SendTimer {
     fn drop(&mut self) {
         if let Some(grouper) = self.grouper.take() {
-            *grouper.lock().timer(self.waits_for) = Timer::Idle;
+            *grouper.lock().timer(self.moment) = Timer::Idle;
         }
     }
 }
@@ -410,10 +412,10 @@ impl Drop for SendTimer {
 /// The timer for requests that wait too long. It fires long after most of them have left, so it holds only
 /// a weak reference to the grouper. The group in flight or a timer that sends groups, for which a request
 /// waits, holds a strong one.
-struct PatienceTimer(Weak<RequestGrouper>);
+struct TimeoutTimer(Weak<RequestGrouper>);
 
-impl PatienceTimer {
-    async fn end(mut self, at: Instant) {
+impl TimeoutTimer {
+    async fn wait_until(mut self, at: Instant) {
         tokio::time::sleep_until(at.into()).await;
         if let Some(grouper) = std::mem::take(&mut self.0).upgrade() {
             grouper.give_up(Instant::now());
@@ -421,10 +423,10 @@ impl PatienceTimer {
     }
 }
 
-impl Drop for PatienceTimer {
+impl Drop for TimeoutTimer {
     fn drop(&mut self) {
         if let Some(grouper) = self.0.upgrade() {
-            grouper.lock().patience = Timer::Idle;
+            grouper.lock().timeout = Timer::Idle;
         }
     }
 }
@@ -437,28 +439,17 @@ struct GroupDelivery {
 }
 
 impl GroupDelivery {
-    async fn deliver(self, entries: Vec<QueuedRequest>, client: Option<IpAddr>) {
+    async fn deliver(self, requests: Vec<QueuedRequest>, client: Option<IpAddr>) {
         let grouper = &self.grouper;
         let envelope = grouper.destination.envelope();
-        let load = GroupBatch::new(envelope, entries, client);
-        grouper.deliver_or_store(load).await;
+        let group_batch = GroupBatch::new(envelope, requests, client);
+        grouper.deliver_or_store(group_batch).await;
     }
 
     /// Answers requests that have waited too long.
-    async fn give_up(self, entries: Vec<QueuedRequest>) {
-        self.grouper.waited_too_long(entries).await;
+    async fn give_up(self, requests: Vec<QueuedRequest>) {
+        self.grouper.waited_too_long(requests).await;
     }
-}
-
-/// Returns how many of these requests are stored at once: as many as fit, and at least one.
-fn stored_at_once(late: &[QueuedRequest]) -> usize {
-    let mut bytes = 0;
-    let fit = late.iter().take_while(|entry| {
-        let fits = bytes < STORED_AT_ONCE;
-        bytes += entry.batch.len();
-        fits
-    });
-    fit.count()
 }
 
 impl Drop for GroupDelivery {
@@ -474,4 +465,15 @@ impl Drop for GroupDelivery {
                 .send_due(state, QueueCheck::WhoMayLeave, Instant::now());
         }
     }
+}
+
+/// Returns how many of these requests are stored at once: as many as fit, and at least one.
+fn stored_at_once(late: &[QueuedRequest]) -> usize {
+    let mut bytes = 0;
+    let fit = late.iter().take_while(|request| {
+        let fits = bytes < STORED_AT_ONCE;
+        bytes += request.batch.len();
+        fits
+    });
+    fit.count()
 }

@@ -21,7 +21,7 @@ pub(super) type GroupOutcome = Result<(AcceptedBy, Vec<RefusedEvent>), UploadErr
 /// A request in the queue.
 pub(super) struct QueuedRequest {
     pub(super) batch: Vec<u8>,
-    pub(super) ticket: PendingAnswer,
+    pub(super) pending: PendingAnswer,
 }
 
 /// The part of a request that is stored until the request is answered. It contains the channel to the
@@ -31,7 +31,7 @@ pub(super) struct PendingAnswer {
     pub(super) outline: Option<BatchOutline>,
     pub(super) answer: oneshot::Sender<GroupOutcome>,
     /// Its share of the memory budget of all requests, which is released with it.
-    pub(super) held: Reservation,
+    pub(super) reservation: Reservation,
 }
 
 impl PendingAnswer {
@@ -42,16 +42,20 @@ impl PendingAnswer {
 
     /// Sends the client the outcome of its request, unless the client has gone.
     pub(super) fn answer(self, outcome: GroupOutcome) {
-        let Self { answer, held, .. } = self;
+        let Self {
+            answer,
+            reservation,
+            ..
+        } = self;
         let _ = answer.send(outcome);
-        drop(held);
+        drop(reservation);
     }
 }
 
 /// One request of a group, and the byte range of its events in the group's batch.
 struct GroupPart {
-    place: Range<usize>,
-    ticket: PendingAnswer,
+    range: Range<usize>,
+    pending: PendingAnswer,
 }
 
 /// A group in flight, as one batch.
@@ -64,28 +68,28 @@ pub(super) struct GroupBatch {
 impl GroupBatch {
     pub(super) fn new(
         envelope: &Envelope,
-        entries: Vec<QueuedRequest>,
+        requests: Vec<QueuedRequest>,
         client: Option<IpAddr>,
     ) -> Self {
-        let entries = match <[QueuedRequest; 1]>::try_from(entries) {
-            Ok([QueuedRequest { batch, ticket }]) => {
-                let place = events_within(envelope, &batch);
+        let requests = match <[QueuedRequest; 1]>::try_from(requests) {
+            Ok([QueuedRequest { batch, pending }]) => {
+                let range = events_within(envelope, &batch);
                 return Self {
                     batch: Bytes::from(batch),
-                    parts: vec![GroupPart { place, ticket }],
+                    parts: vec![GroupPart { range, pending }],
                     client,
                 };
             }
-            Err(entries) => entries,
+            Err(requests) => requests,
         };
-        let batches = entries.iter().map(|entry| entry.batch.as_slice());
-        let (batch, places) = join(envelope, batches);
-        let tickets = entries.into_iter().map(|entry| entry.ticket);
-        let parts = places.into_iter().zip(tickets);
+        let batches = requests.iter().map(|queued| queued.batch.as_slice());
+        let (batch, ranges) = join(envelope, batches);
+        let pending_answers = requests.into_iter().map(|queued| queued.pending);
+        let parts = ranges.into_iter().zip(pending_answers);
         Self {
             batch: Bytes::from(batch),
             parts: parts
-                .map(|(place, ticket)| GroupPart { place, ticket })
+                .map(|(range, pending)| GroupPart { range, pending })
                 .collect(),
             client,
         }
@@ -93,7 +97,7 @@ impl GroupBatch {
 
     /// Returns the events of one request as a separate batch.
     fn batch_of(&self, envelope: &Envelope, part: &GroupPart) -> Bytes {
-        let events = self.batch.get(part.place.clone()).unwrap_or_default();
+        let events = self.batch.get(part.range.clone()).unwrap_or_default();
         Bytes::from(envelope.wrap(events))
     }
 
@@ -102,15 +106,15 @@ impl GroupBatch {
         let mut all = Vec::new();
         for part in &self.parts {
             let batch = self.batch_of(envelope, part);
-            all.extend(part.ticket.events(&batch)?);
+            all.extend(part.pending.events(&batch)?);
         }
         Ok(all)
     }
 
     /// Answers the clients in order. `outcome` returns the outcome for the byte range of a client's events.
     pub(super) fn answer_all(self, mut outcome: impl FnMut(&Range<usize>) -> GroupOutcome) {
-        for GroupPart { place, ticket } in self.parts {
-            ticket.answer(outcome(&place));
+        for GroupPart { range, pending } in self.parts {
+            pending.answer(outcome(&range));
         }
     }
 }

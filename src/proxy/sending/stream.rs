@@ -29,7 +29,7 @@ impl<'a> Outgoing<'a> {
         match self.0.write(Bytes::from(piece)).await {
             Ok(None) => Ok(()),
             Ok(Some(head)) => Err(verdict(&head)),
-            Err(trouble) => Err(BatchVerdict::Unreachable(trouble)),
+            Err(reason) => Err(BatchVerdict::Unreachable(reason)),
         }
     }
 
@@ -38,7 +38,7 @@ impl<'a> Outgoing<'a> {
     pub(crate) async fn refused(&mut self) -> BatchVerdict {
         match self.0.refused().await {
             Ok(head) => verdict(&head),
-            Err(trouble) => BatchVerdict::Unreachable(trouble),
+            Err(reason) => BatchVerdict::Unreachable(reason),
         }
     }
 

@@ -39,14 +39,14 @@ impl From<RewriteError> for UploadError {
 }
 
 impl From<BodyInterruption> for UploadError {
-    fn from(interrupted: BodyInterruption) -> Self {
-        Self::Client(interrupted)
+    fn from(interruption: BodyInterruption) -> Self {
+        Self::Client(interruption)
     }
 }
 
 impl From<NotSpooled> for UploadError {
-    fn from(unkept: NotSpooled) -> Self {
-        match unkept {
+    fn from(error: NotSpooled) -> Self {
+        match error {
             NotSpooled::ForNow => Self::Spool,
             NotSpooled::TooLarge => Self::Rewrite(RewriteError::TooLarge),
         }

@@ -206,29 +206,29 @@ impl ProxyHttp for Site {
                     redirect::redirect_target(active, session, &caller)
                 {
                     answers::redirect(session, status, &location).await?;
-                    let asking = route.route_request(RequestKind::Site);
+                    let routed = route.route_request(RequestKind::Site);
                     let answered = RequestOutcome::relayed(status);
-                    active.requests.count(asking.route, asking.asked, answered);
-                    context.ended(session, asking, answered);
+                    active.requests.count(routed.route, routed.asked, answered);
+                    context.ended(session, routed, answered);
                     return Ok(true);
                 }
                 context.way = SiteTarget::Origin(Arc::clone(route), Arc::clone(servers));
                 Ok(false)
             }
             Some(RouteUpstream::PostHog(passed)) => {
-                let asking = route.route_request(RequestKind::PostHog);
+                let routed = route.route_request(RequestKind::PostHog);
                 let long_lived = &active.long_lived;
                 let pace = long_lived.rates.of_client(&active.config, caller.address);
                 if pace == RateDecision::TooFast {
                     context.way = SiteTarget::Answered;
                     active.record_outcome(
                         session.req_header(),
-                        asking,
+                        routed,
                         RequestOutcome::ClientRate,
                         None,
                     );
                     answers::too_many(session).await?;
-                    context.ended(session, asking, RequestOutcome::ClientRate);
+                    context.ended(session, routed, RequestOutcome::ClientRate);
                     return Ok(true);
                 }
                 let tail = tail.to_owned();
@@ -241,9 +241,9 @@ impl ProxyHttp for Site {
                     RequestPlan::Answer(answer) => {
                         context.way = SiteTarget::Answered;
                         let answered = RequestOutcome::of_status(answer.status().as_u16());
-                        active.record_outcome(session.req_header(), asking, answered, None);
+                        active.record_outcome(session.req_header(), routed, answered, None);
                         reply::write(session, answer).await?;
-                        context.ended(session, asking, answered);
+                        context.ended(session, routed, answered);
                         Ok(true)
                     }
                 }

@@ -8,7 +8,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::admin::{RequestKind, RequestOutcome};
 use crate::proxy::intake::access::FinishedRequest;
-use crate::proxy::intake::refusals::{of_head, RoutedRequest};
+use crate::proxy::intake::refusals::{outcome_of_head, RoutedRequest};
 use crate::proxy::outbound::outage_tracker::format_duration;
 use crate::site::head::HeadFault;
 
@@ -44,21 +44,21 @@ impl SiteContext {
         fault: HeadFault,
     ) -> Result<bool> {
         log::debug!("a request was refused for its head: {fault:?}");
-        let (asking, answered) = (RoutedRequest::NOTHING, of_head(fault));
+        let (routed, answered) = (RoutedRequest::NOTHING, outcome_of_head(fault));
         let active = &self.site_state.active;
-        active.record_outcome(session.req_header(), asking, answered, None);
+        active.record_outcome(session.req_header(), routed, answered, None);
         refuse_head(session, fault).await?;
-        self.ended(session, asking, answered);
+        self.ended(session, routed, answered);
         Ok(true)
     }
 
     /// Answers a request that matches no route, with 404.
     pub(super) async fn nowhere(&self, session: &mut Session) -> Result<bool> {
-        let (asking, answered) = (RoutedRequest::NOTHING, RequestOutcome::NoRoute);
+        let (routed, answered) = (RoutedRequest::NOTHING, RequestOutcome::NoRoute);
         let active = &self.site_state.active;
-        active.record_outcome(session.req_header(), asking, answered, None);
+        active.record_outcome(session.req_header(), routed, answered, None);
         page(session, 404).await?;
-        self.ended(session, asking, answered);
+        self.ended(session, routed, answered);
         Ok(true)
     }
 
@@ -109,22 +109,22 @@ impl SiteContext {
 
     /// Counts a request that could not be proxied.
     pub(super) fn count(&mut self, session: &Session, code: u16) {
-        let Some(asking) = self.way.route_request() else {
+        let Some(routed) = self.way.route_request() else {
             return;
         };
         let answered = self.answered.unwrap_or(RequestOutcome::of_status(code));
         self.answered = Some(answered);
         self.site_state
             .active
-            .record_outcome(session.req_header(), asking, answered, None);
+            .record_outcome(session.req_header(), routed, answered, None);
     }
 
     /// Reports the end of a request that Hedgerow answered itself.
-    pub(super) fn ended(&self, session: &Session, asking: RoutedRequest, answered: RequestOutcome) {
+    pub(super) fn ended(&self, session: &Session, routed: RoutedRequest, answered: RequestOutcome) {
         let active = &self.site_state.active;
         active.ended(
             &FinishedRequest::session(session, 0),
-            asking,
+            routed,
             answered,
             self.began,
         );
@@ -132,7 +132,7 @@ impl SiteContext {
 
     /// Reports the end of a proxied request, and counts the request unless it is counted already.
     pub(super) fn relayed(&self, session: &Session) {
-        let Some(asking) = self.way.route_request() else {
+        let Some(routed) = self.way.route_request() else {
             return;
         };
         let active = &self.site_state.active;
@@ -145,11 +145,11 @@ impl SiteContext {
             if let (true, Some(route)) = (well, self.way.route()) {
                 self.log_recovery(route);
             }
-            active.requests.count(asking.route, asking.asked, answered);
+            active.requests.count(routed.route, routed.asked, answered);
             answered
         });
         let through = FinishedRequest::session(session, self.body as u64);
-        active.ended(&through, asking, answered, self.began);
+        active.ended(&through, routed, answered, self.began);
     }
 }
 

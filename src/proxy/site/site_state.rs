@@ -7,7 +7,7 @@ use crate::config::{Action, Config, Libraries, PageHost, SiteHost, SiteOrigin};
 use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::build_error::BuildError;
 use crate::proxy::first_party::posthog::PostHogProxy;
-use crate::proxy::outbound::upstream::{Timeouts, SITE_PATIENCE};
+use crate::proxy::outbound::upstream::{Timeouts, SITE_TIMEOUT};
 use crate::proxy::routes::RouteAction;
 use crate::proxy::site::origin::{Balancer, Servers};
 use crate::site::snippet::{Page, ProxyAddress};
@@ -70,7 +70,7 @@ impl SiteState {
         let config = &active.config;
         let timeouts = Timeouts {
             connect: config.delivery.connect_timeout,
-            exchange: SITE_PATIENCE,
+            exchange: SITE_TIMEOUT,
         };
         let named = before.map(|before| before.by_name());
         let mut routes = Vec::with_capacity(config.routes.len());

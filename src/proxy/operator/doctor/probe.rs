@@ -75,7 +75,7 @@ impl Probe {
         };
         let answering = self.client.send(request, &body, WantedFields::All).await?;
         let head = answering.head.clone();
-        let read = answering.body(LIMIT, LIMIT, self.client.patience()).await;
+        let read = answering.body(LIMIT, LIMIT, self.client.timeout()).await;
         let (body, _) = read.map_err(|broken| broken.reason())?;
         Ok(ProbeAnswer {
             head,
