@@ -15,6 +15,7 @@ use super::outbound::pools::ConnectionPools;
 use super::outbound::sender::Destinations;
 use super::request::exchange::{ConnectionFacts, ReadLimits};
 use super::request::visitor::Caller;
+use super::request_records::RequestRecords;
 use super::routes::{ProjectSinks, Routes};
 
 /// An active configuration. A request keeps the configuration with which it began.
@@ -42,6 +43,20 @@ impl ActiveConfig {
         ReadLimits {
             idle_seconds: self.long_lived.idle_seconds,
             limits: &self.config.limits,
+        }
+    }
+
+    /// Returns where the outcomes of requests under this configuration are recorded.
+    pub(crate) fn records(&self) -> RequestRecords<'_> {
+        RequestRecords {
+            requests: &self.requests,
+            limits: &self.config.limits,
+            log_limit: &self.long_lived.log_limit,
+            live: self
+                .admin
+                .as_ref()
+                .and_then(|admin| admin.live())
+                .map(AsRef::as_ref),
         }
     }
 

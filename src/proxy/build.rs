@@ -24,6 +24,7 @@ use super::outbound::pools::ConnectionPools;
 use super::outbound::refused_events::WholeBatchProjects;
 use super::reloads::Reloads;
 use super::spool::backlog::Backlog;
+use super::state::current_state;
 use super::telemetry::pages::AdminPages;
 use super::telemetry::watcher::{EventCounters, Observer};
 
@@ -171,7 +172,9 @@ impl LongLivedState {
         shared.long_lived.admin.set_source(Box::new(move || {
             let shared = told.upgrade();
             let active = shared.map(|shared| shared.current.load_full());
-            active.map(|active| active.state()).unwrap_or_default()
+            active
+                .map(|active| current_state(&active))
+                .unwrap_or_default()
         }));
         shared.settle();
         Ok(Hedgerow { shared })

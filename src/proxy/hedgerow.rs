@@ -18,13 +18,14 @@ use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::build_error::BuildError;
 use crate::proxy::compile::destinations;
 use crate::proxy::intake::intercept::Intake;
-use crate::proxy::intake::refusals::{outcome_of_head, RoutedRequest};
+use crate::proxy::intake::refusals::outcome_of_head;
 use crate::proxy::long_lived_state::LongLivedState;
 use crate::proxy::outbound::pools::ConnectionPools;
 use crate::proxy::relay::Relay;
 use crate::proxy::reloads::keep_fixed;
 use crate::proxy::reply;
 use crate::proxy::request::exchange::{self, authority, FrameworkRequest};
+use crate::proxy::request_records::RoutedRequest;
 use crate::proxy::routes::RouteAction;
 use crate::proxy::telemetry::watcher::Counts;
 
@@ -222,7 +223,9 @@ async fn refuse_head(
     log::debug!("a request was refused for its head: {fault:?}");
     session.set_keepalive(None);
     let routed = RoutedRequest::NOTHING;
-    active.record_outcome(session.req_header(), routed, outcome_of_head(fault), None);
+    active
+        .records()
+        .record(session.req_header(), routed, outcome_of_head(fault), None);
     let mut headers = HeaderMap::new();
     if fault.status() == StatusCode::METHOD_NOT_ALLOWED {
         let allowed = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");

@@ -36,6 +36,7 @@ mod relay;
 mod reloads;
 mod reply;
 mod request;
+mod request_records;
 mod routes;
 mod sending;
 #[cfg(feature = "server")]

@@ -22,8 +22,7 @@ use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::first_party::posthog::{
     own_answer, ForwardedRequest, PostHogProxy, RequestPlan, BODY,
 };
-use crate::proxy::intake::access::FinishedRequest;
-use crate::proxy::intake::refusals::{outcome_of_head, RoutedRequest};
+use crate::proxy::intake::refusals::outcome_of_head;
 use crate::proxy::limits::rates::{RateDecision, RETRY_AFTER};
 use crate::proxy::outbound::hops::end_to_end;
 use crate::proxy::outbound::verdict::NoAnswerReason;
@@ -34,6 +33,7 @@ use crate::proxy::reply;
 use crate::proxy::request::body::{BodyInterruption, IncomingBody};
 use crate::proxy::request::exchange::head;
 use crate::proxy::request::exchange::ConnectionFacts;
+use crate::proxy::request_records::{FinishedRequest, RoutedRequest};
 use crate::proxy::routes::CompiledRoute;
 use crate::segment::Answer;
 
@@ -126,7 +126,9 @@ impl<'s> Relay<'s> {
         let passed = self.pass(session, &mut relayed, tail).await;
         let finished = FinishedRequest::session(session, relayed.received);
         let (routed, answered) = (relayed.route_request(), relayed.answered);
-        self.active.ended(&finished, routed, answered, began);
+        self.active
+            .records()
+            .record_end(&finished, routed, answered, began);
         passed
     }
 
@@ -234,7 +236,7 @@ impl<'s> Relay<'s> {
     fn finish_as(&self, session: &Session, relayed: &mut RelayedRequest, answered: RequestOutcome) {
         relayed.answered = answered;
         let (routed, head) = (relayed.route_request(), session.req_header());
-        self.active.record_outcome(head, routed, answered, None);
+        self.active.records().record(head, routed, answered, None);
     }
 
     /// Writes a complete answer. A client that hangs up is not an error of the host proxy.

@@ -19,9 +19,7 @@ use crate::site::SiteFile;
 
 use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::first_party::files::{self, joined};
-use crate::proxy::intake::access::FinishedRequest;
 use crate::proxy::intake::keys::{KeySearch, RequestKeys};
-use crate::proxy::intake::refusals::RoutedRequest;
 use crate::proxy::intake::request_end::{set_cookie, RequestEnd};
 use crate::proxy::intake::upload::Upload;
 use crate::proxy::limits::rates::{RateDecision, RETRY_AFTER};
@@ -30,6 +28,7 @@ use crate::proxy::random::random_bits;
 use crate::proxy::request::body::announced_length;
 use crate::proxy::request::exchange::{ClientGone, Exchange};
 use crate::proxy::request::visitor::{self, Caller};
+use crate::proxy::request_records::{FinishedRequest, RoutedRequest};
 use crate::proxy::routes::SegmentRoute;
 use crate::proxy::sending::account::{CopyOutcome, OriginalRequest, RequestCopy};
 use crate::proxy::sending::upload_error::UploadError;
@@ -86,9 +85,9 @@ impl<'s> Intake<'s> {
                     503 => RequestOutcome::NotYet,
                     status => RequestOutcome::of_status(status),
                 };
-                active.record_outcome(head, routed, answered, None);
+                active.records().record(head, routed, answered, None);
                 self.answer(exchange, answer).await;
-                return active.ended(
+                return active.records().record_end(
                     &FinishedRequest::exchange(exchange),
                     routed,
                     answered,
@@ -103,14 +102,21 @@ impl<'s> Intake<'s> {
         };
         let cors = Cors::from_origin(head.headers.get(header::ORIGIN));
         if self.is_too_fast(&caller, recognised) {
-            active.record_outcome(head, routed, RequestOutcome::ClientRate, None);
+            active
+                .records()
+                .record(head, routed, RequestOutcome::ClientRate, None);
             let too_many = Reply::TooMany {
                 retry_after: RETRY_AFTER,
             };
             exchange.discard(active.config.limits.body).await;
             self.answer(exchange, too_many.answer(&cors)).await;
             let finished = FinishedRequest::exchange(exchange);
-            return active.ended(&finished, routed, RequestOutcome::ClientRate, began);
+            return active.records().record_end(
+                &finished,
+                routed,
+                RequestOutcome::ClientRate,
+                began,
+            );
         }
         let account = route.files.account.as_ref();
         let mut copy = account
@@ -163,13 +169,15 @@ impl<'s> Intake<'s> {
             }
             Recognised::Unknown => RequestEnd::refused(RequestRefusal::UnknownPath),
         };
-        active.record_outcome(exchange.head(), routed, answered, key.as_ref());
+        active
+            .records()
+            .record(exchange.head(), routed, answered, key.as_ref());
         if let Some(admin) = &active.admin {
             admin.took(began.elapsed());
         }
         let Some(reply) = reply else {
             exchange.end_connection();
-            return active.ended(
+            return active.records().record_end(
                 &FinishedRequest::exchange(exchange),
                 routed,
                 answered,
@@ -216,7 +224,7 @@ impl<'s> Intake<'s> {
                 self.answer(exchange, answer).await;
             }
         }
-        active.ended(
+        active.records().record_end(
             &FinishedRequest::exchange(exchange),
             routed,
             answered,

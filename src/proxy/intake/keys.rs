@@ -6,7 +6,7 @@ use crate::config::RequestLimits;
 use crate::rewrite::{Body, WrittenKey};
 use crate::segment::{KeyFrom, WriteKey, WriteKeys};
 
-use crate::proxy::intake::refusals::RoutedRequest;
+use crate::proxy::request_records::RoutedRequest;
 use crate::proxy::routes::ProjectSink;
 use crate::proxy::sending::upload_error::UploadError;
 

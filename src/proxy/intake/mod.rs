@@ -1,6 +1,5 @@
 //! Handles a Segment request, from its header to its answer.
 
-pub(crate) mod access;
 pub(crate) mod intercept;
 pub(crate) mod keys;
 pub(crate) mod long_work;

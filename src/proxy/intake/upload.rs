@@ -19,6 +19,7 @@ use crate::proxy::intake::upload_state::{CompleteBatch, UploadState, UploadTarge
 use crate::proxy::intake::work_slice::WorkSlice;
 use crate::proxy::limits::budget::Reservation;
 use crate::proxy::limits::rates::RateDecision;
+use crate::proxy::long_lived_state::LongLivedState;
 use crate::proxy::outbound::refused_events::{deliver_good_events, RefusedEvent};
 use crate::proxy::outbound::sender::Destination;
 use crate::proxy::outbound::verdict::{is_about_events, BatchVerdict, Fallback};
@@ -330,7 +331,7 @@ impl<'a> Upload<'a> {
             }
         };
         if let Err(verdict) = outgoing.write(target.batch.take()).await {
-            return Err(self.active.refused_early(destination, verdict));
+            return Err(refused_early(&self.active.long_lived, destination, verdict));
         }
         if target.batch.size() >= BATCH_LIMIT {
             return self.close_batch().await;
@@ -350,7 +351,7 @@ impl<'a> Upload<'a> {
         // Boxed: few bodies stream.
         let verdict = Box::pin(outgoing.refused()).await;
         let destination = &target.sink.destination;
-        self.active.refused_early(destination, verdict)
+        refused_early(&self.active.long_lived, destination, verdict)
     }
 
     /// Ends the batch, waits until its events are safe, and begins another one.
@@ -464,17 +465,18 @@ impl<'a> Upload<'a> {
     }
 }
 
-impl ActiveConfig {
-    /// Reports PostHog's answer to an unfinished batch, and returns the error that ends the
-    /// request.
-    fn refused_early(&self, destination: &Destination, verdict: BatchVerdict) -> UploadError {
-        let (project, long_lived) = (destination.project(), &self.long_lived);
-        if is_about_events(verdict) {
-            long_lived.whole_batch_projects.begin(&project.name);
-        }
-        verdict.report(project, &long_lived.log_limit, Fallback::ClientRetries);
-        UploadError::Verdict(verdict)
+/// Reports PostHog's answer to an unfinished batch, and returns the error that ends the request.
+fn refused_early(
+    long_lived: &LongLivedState,
+    destination: &Destination,
+    verdict: BatchVerdict,
+) -> UploadError {
+    let project = destination.project();
+    if is_about_events(verdict) {
+        long_lived.whole_batch_projects.begin(&project.name);
     }
+    verdict.report(project, &long_lived.log_limit, Fallback::ClientRetries);
+    UploadError::Verdict(verdict)
 }
 
 /// Returns where the events of a batch are, for the live view.

@@ -28,7 +28,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::{UnixListener, UnixStream as RoutedRequest};
+use tokio::net::{UnixListener, UnixStream as AsyncUnixStream};
 use tokio::time::timeout;
 
 const GREETING: &str = "hedgerow 1\n";
@@ -166,7 +166,7 @@ impl UpgradeServer {
 
     async fn hand_over<R: Future<Output = String>>(
         &self,
-        mut stream: RoutedRequest,
+        mut stream: AsyncUnixStream,
         before: &impl Fn(),
         reload: &impl Fn() -> R,
     ) -> io::Result<HandOverRequest> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::admin::{Admin, Health, ProxyState, Unready};
 
 use crate::proxy::hedgerow::Hedgerow;
+use crate::proxy::state::{current_state, unready};
 
 impl Hedgerow {
     /// Returns the admin pages, or `None` if `admin` is off. The `hedgerow` binary serves them on their
@@ -17,13 +18,13 @@ impl Hedgerow {
     /// Returns the current state for the admin page.
     #[doc(hidden)]
     pub fn state(&self) -> ProxyState {
-        self.current().state()
+        current_state(&self.current())
     }
 
     /// Returns the reasons why this process should get no requests now. The list is empty when it should
     /// get them.
     pub fn unready(&self) -> Vec<Unready> {
-        self.current().unready()
+        unready(&self.current())
     }
 
     /// Returns the handler for health checks on a separate address, without the pages of the admin

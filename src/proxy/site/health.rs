@@ -7,6 +7,7 @@ use crate::admin::HealthCheck;
 use crate::config::Listener;
 use crate::proxy::active_config::ActiveConfig;
 use crate::proxy::reply;
+use crate::proxy::state::unready;
 use crate::segment::Answer;
 
 /// Returns the answer if the request asks for health at a listener that has a path for it.
@@ -24,7 +25,7 @@ pub(super) fn health_answer(active: &ActiveConfig, session: &Session) -> Option<
         let question = HealthCheck::below(listener.health.as_ref()?.tail(path)?)?;
         came_in(session, listener).then_some(question)
     });
-    let response = asked.next()?.answer(|| active.unready());
+    let response = asked.next()?.answer(|| unready(active));
     Some(reply::answer(
         response.status,
         response.headers,

@@ -221,7 +221,7 @@ impl ProxyHttp for Site {
                 let pace = long_lived.rates.of_client(&active.config, caller.address);
                 if pace == RateDecision::TooFast {
                     context.way = SiteTarget::Answered;
-                    active.record_outcome(
+                    active.records().record(
                         session.req_header(),
                         routed,
                         RequestOutcome::ClientRate,
@@ -241,7 +241,9 @@ impl ProxyHttp for Site {
                     RequestPlan::Answer(answer) => {
                         context.way = SiteTarget::Answered;
                         let answered = RequestOutcome::of_status(answer.status().as_u16());
-                        active.record_outcome(session.req_header(), routed, answered, None);
+                        active
+                            .records()
+                            .record(session.req_header(), routed, answered, None);
                         reply::write(session, answer).await?;
                         context.ended(session, routed, answered);
                         Ok(true)

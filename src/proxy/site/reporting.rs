@@ -7,9 +7,9 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::admin::{RequestKind, RequestOutcome};
-use crate::proxy::intake::access::FinishedRequest;
-use crate::proxy::intake::refusals::{outcome_of_head, RoutedRequest};
+use crate::proxy::intake::refusals::outcome_of_head;
 use crate::proxy::outbound::outage_tracker::format_duration;
+use crate::proxy::request_records::{FinishedRequest, RoutedRequest};
 use crate::site::head::HeadFault;
 
 use super::answers::{page, refuse_head};
@@ -46,7 +46,9 @@ impl SiteContext {
         log::debug!("a request was refused for its head: {fault:?}");
         let (routed, answered) = (RoutedRequest::NOTHING, outcome_of_head(fault));
         let active = &self.site_state.active;
-        active.record_outcome(session.req_header(), routed, answered, None);
+        active
+            .records()
+            .record(session.req_header(), routed, answered, None);
         refuse_head(session, fault).await?;
         self.ended(session, routed, answered);
         Ok(true)
@@ -56,7 +58,9 @@ impl SiteContext {
     pub(super) async fn nowhere(&self, session: &mut Session) -> Result<bool> {
         let (routed, answered) = (RoutedRequest::NOTHING, RequestOutcome::NoRoute);
         let active = &self.site_state.active;
-        active.record_outcome(session.req_header(), routed, answered, None);
+        active
+            .records()
+            .record(session.req_header(), routed, answered, None);
         page(session, 404).await?;
         self.ended(session, routed, answered);
         Ok(true)
@@ -116,13 +120,14 @@ impl SiteContext {
         self.answered = Some(answered);
         self.site_state
             .active
-            .record_outcome(session.req_header(), routed, answered, None);
+            .records()
+            .record(session.req_header(), routed, answered, None);
     }
 
     /// Reports the end of a request that Hedgerow answered itself.
     pub(super) fn ended(&self, session: &Session, routed: RoutedRequest, answered: RequestOutcome) {
         let active = &self.site_state.active;
-        active.ended(
+        active.records().record_end(
             &FinishedRequest::session(session, 0),
             routed,
             answered,
@@ -149,7 +154,9 @@ impl SiteContext {
             answered
         });
         let through = FinishedRequest::session(session, self.body as u64);
-        active.ended(&through, routed, answered, self.began);
+        active
+            .records()
+            .record_end(&through, routed, answered, self.began);
     }
 }
 
