@@ -53,6 +53,7 @@ impl Process {
         let file = folder.join("hedgerow.yaml");
         let socket = folder.join("run").join("upgrade.sock");
         write(&file, address, &socket, listen, rest);
+        let before = identity(&socket);
         let process = Self {
             child: run(&around, &file, &[]),
             around,
@@ -60,7 +61,7 @@ impl Process {
             file,
             socket,
         };
-        process.serving().await;
+        process.serving(before).await;
         process
     }
 
@@ -89,12 +90,14 @@ impl Process {
 
     /// Starts it again after its end.
     pub async fn start_again(&mut self) {
+        let before = identity(&self.socket);
         self.child = run(&self.around, &self.file, &[]);
-        self.serving().await;
+        self.serving(before).await;
     }
 
     /// Starts a successor, and waits until the old process has ended with success.
     pub async fn hand_over(&mut self) {
+        let before = identity(&self.socket);
         let successor = run(&self.around, &self.file, &["--upgrade"]);
         let mut old = std::mem::replace(&mut self.child, successor);
         let new = &mut self.child;
@@ -105,11 +108,12 @@ impl Process {
         })
         .await;
         assert_eq!(status.code(), Some(0));
-        self.serving().await;
+        self.serving(before).await;
     }
 
-    /// Waits until it serves and handles signals; it accepts connections a moment earlier.
-    async fn serving(&self) {
+    /// Waits until it serves, handles signals and offers its sockets; it accepts connections a moment
+    /// earlier. `before` is the file that a process before it may have left.
+    async fn serving(&self, before: Option<u64>) {
         let status = format!("/proc/{}/status", self.child.id());
         eventually("it catches signals", || {
             let status = std::fs::read_to_string(&status).expect("it runs");
@@ -124,7 +128,17 @@ impl Process {
             std::net::TcpStream::connect(self.address).ok()
         })
         .await;
+        eventually("it offers its sockets", || {
+            identity(&self.socket).filter(|now| Some(*now) != before)
+        })
+        .await;
     }
+}
+
+/// The number of this file, which another one in its place does not have.
+fn identity(file: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    Some(file.metadata().ok()?.ino())
 }
 
 /// Writes a configuration for such a process.

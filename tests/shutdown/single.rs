@@ -214,7 +214,7 @@ async fn a_supervisor_is_notified_which_process_serves() {
     let notified = folder.path().join("notify");
     let supervisor = std::os::unix::net::UnixDatagram::bind(&notified).unwrap();
     supervisor
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_secs(120)))
         .unwrap();
     let start = |more: &[&str]| {
         let mut command = command(&file, more);
