@@ -79,8 +79,8 @@ impl SeenMessages {
     ) -> Timestamp {
         let MessageSource { text, message, .. } = *source;
         let of = |value: Option<Value>| value.map_or(&[][..], |value| value.of(text));
-        let mut gathered = HashInput::new(self);
-        gathered.parts([
+        let mut input = HashInput::new(self);
+        input.parts([
             project.as_bytes(),
             kind.name().as_bytes(),
             message_id.as_bytes(),
@@ -90,7 +90,7 @@ impl SeenMessages {
             of(message.user_id()),
             of(message.anonymous_id()),
         ]);
-        let tag = gathered.tag();
+        let tag = input.tag();
         let (first, novelty) = self.times.first(tag, now, time.micros());
         if novelty == TagNovelty::Noted {
             noted.push(tag);
@@ -112,17 +112,17 @@ impl SeenMessages {
         shared: [&[u8]; 2],
     ) -> Option<Tag> {
         self.accepted.as_ref()?;
-        let mut gathered = HashInput::new(self);
+        let mut input = HashInput::new(self);
         let [context, integrations] = shared;
-        gathered.parts([
+        input.parts([
             project.as_bytes(),
             kind.name().as_bytes(),
             message_id.as_bytes(),
             context,
             integrations,
         ]);
-        lasting(source.message, source.text, |part| gathered.write(part));
-        Some(gathered.tag())
+        stable_parts(source.message, source.text, |part| input.write(part));
+        Some(input.tag())
     }
 
     /// Returns whether PostHog has accepted a message with this content before.
@@ -198,13 +198,13 @@ impl HashInput {
 
 /// Passes the parts of a message's text that are the same on every retry to `take`: all except `sentAt`,
 /// `_metadata` and `writeKey`, with their keys and commas.
-fn lasting(message: &Message, text: &[u8], mut take: impl FnMut(&[u8])) {
-    let mut fleeting = [
+fn stable_parts(message: &Message, text: &[u8], mut take: impl FnMut(&[u8])) {
+    let mut changing = [
         (message.sent_at(), "sentAt"),
         (message.metadata(), "_metadata"),
         (message.write_key(), "writeKey"),
     ];
-    fleeting.sort_unstable_by_key(|(value, _)| value.map(|value| value.span.start()));
+    changing.sort_unstable_by_key(|(value, _)| value.map(|value| value.span.start()));
     let mut at = 0;
     let mut opened = false;
     let mut part = |from: usize, to: usize| {
@@ -220,7 +220,7 @@ fn lasting(message: &Message, text: &[u8], mut take: impl FnMut(&[u8])) {
         }
         take(part);
     };
-    for (value, key) in fleeting {
+    for (value, key) in changing {
         let Some(value) = value else {
             continue;
         };
@@ -404,7 +404,7 @@ mod tests {
             .scan(text.as_bytes(), &mut Scratch::default())
             .unwrap();
         let mut rest = Vec::new();
-        lasting(&message, text.as_bytes(), |part| rest.extend(part));
+        stable_parts(&message, text.as_bytes(), |part| rest.extend(part));
         String::from_utf8(rest).unwrap()
     }
 

@@ -29,7 +29,7 @@ pub(in crate::rewrite) enum ContextId {
 /// What the cached properties depend on, besides the recipient and the request's user agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ContextUse {
-    which: ContextId,
+    context_id: ContextId,
     calls: Calls,
     /// The client's address, if the context has none.
     ip: Option<IpAddr>,
@@ -89,18 +89,22 @@ impl ContextCache {
 
     /// Forgets the properties if they depend on the batch's context.
     pub(in crate::rewrite) fn forget_batch(&mut self) {
-        let is_own = |which: ContextId| matches!(which, ContextId::Own(_));
+        let is_own = |context_id: ContextId| matches!(context_id, ContextId::Own(_));
         if !self.last.is_some_and(is_own) {
             self.last = None;
         }
-        if !self.kept.as_ref().is_some_and(|kept| is_own(kept.which)) {
+        if !self
+            .kept
+            .as_ref()
+            .is_some_and(|kept| is_own(kept.context_id))
+        {
             self.kept = None;
         }
     }
 }
 
 /// The caller's properties whose values change the context's properties.
-const WEIGHED: Names = Names::of(&[
+const USED_BY_VALUE: Names = Names::of(&[
     "$browser",
     "$current_url",
     "$ip",
@@ -116,7 +120,7 @@ const WEIGHED: Names = Names::of(&[
 ]);
 
 /// The properties that the context gives, unless the caller has given them.
-const ASKED: Names = Names::of(&[
+const USED_BY_PRESENCE: Names = Names::of(&[
     "$app_build",
     "$app_name",
     "$app_namespace",
@@ -164,13 +168,13 @@ const ASKED: Names = Names::of(&[
 .or(&PARAMETER_NAMES);
 
 /// Whether the context's properties depend on the presence of this caller's property.
-pub(super) fn is_asked(key: Name) -> bool {
-    ASKED.has(key)
+pub(super) fn depends_on_presence(key: Name) -> bool {
+    USED_BY_PRESENCE.has(key)
 }
 
 /// Whether the context's properties depend on the value of this caller's property.
-pub(super) fn is_weighed(key: Name) -> bool {
-    WEIGHED.has(key)
+pub(super) fn depends_on_value(key: Name) -> bool {
+    USED_BY_VALUE.has(key)
 }
 
 /// Whether the written properties follow from the context alone.
@@ -187,7 +191,7 @@ impl Properties<'_, '_, '_, '_> {
         let Some(context_use) = self.context_use() else {
             return self.write_of_context();
         };
-        let context_cache = &mut *self.aside.context_cache.1;
+        let context_cache = &mut *self.scratch.context_cache.1;
         if context_cache.kept == Some(context_use) {
             self.out.extend_from_slice(&context_cache.bytes);
             self.taken = context_cache.taken;
@@ -196,7 +200,8 @@ impl Properties<'_, '_, '_, '_> {
             return;
         }
         // The first use of a context is not cached, because many contexts are used only once.
-        let is_second = context_cache.last.replace(context_use.which) == Some(context_use.which);
+        let is_second =
+            context_cache.last.replace(context_use.context_id) == Some(context_use.context_id);
         if !is_second {
             return self.write_of_context();
         }
@@ -206,7 +211,7 @@ impl Properties<'_, '_, '_, '_> {
         self.caching = ContextWriting::No;
         let written = self.out.since(start);
         let is_settled = !self.mapped.has_left() && self.campaign_left.is_none();
-        let context_cache = &mut *self.aside.context_cache.1;
+        let context_cache = &mut *self.scratch.context_cache.1;
         context_cache.kept = None;
         if is_settled && written.len() <= LARGEST {
             context_cache.bytes.clear();
@@ -222,15 +227,15 @@ impl Properties<'_, '_, '_, '_> {
     /// Returns the use of the cache for this message, or none if the message changes the properties in
     /// a way that the use does not describe.
     fn context_use(&self) -> Option<ContextUse> {
-        let bears = self.callers.intersects(&WEIGHED)
+        let changes_properties = self.callers.intersects(&USED_BY_VALUE)
             || self.prefixed == Prefixed::Some
             || self.settled.user_agent.is_some()
             || self.trace.is_some();
-        (!bears).then_some(ContextUse {
-            which: self.aside.context_cache.0,
+        (!changes_properties).then_some(ContextUse {
+            context_id: self.scratch.context_cache.0,
             calls: Calls::of(self.plan.kind, self.inputs.mapping.mode),
             ip: self.settled.ip,
-            given: self.callers.common(&ASKED),
+            given: self.callers.common(&USED_BY_PRESENCE),
         })
     }
 

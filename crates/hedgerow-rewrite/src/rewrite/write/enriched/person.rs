@@ -88,7 +88,7 @@ impl Properties<'_, '_, '_, '_> {
 
     /// Whether the caller's `$ip` has no usable text and another address is known. A text that is not
     /// an address stays, because sites write such a text to hide the real address.
-    pub(in crate::rewrite::write) fn yields_ip(&self) -> bool {
+    pub(in crate::rewrite::write) fn replaces_ip(&self) -> bool {
         let own = self.callers(name!("$ip"));
         if own.is_none_or(|ip| usable::is_text(ip, self.source.text)) {
             return false;
@@ -99,7 +99,7 @@ impl Properties<'_, '_, '_, '_> {
     }
 
     /// Whether the caller's `$set` is not an object and the context's traits replace it.
-    pub(in crate::rewrite::write) fn yields_set(&self) -> bool {
+    pub(in crate::rewrite::write) fn replaces_set(&self) -> bool {
         let own = self.callers(name!("$set"));
         own.is_some_and(|set| set.shape != Shape::Object) && self.sets_context_traits()
     }
