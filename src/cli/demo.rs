@@ -117,8 +117,8 @@ struct DemoFolder(PathBuf);
 impl DemoFolder {
     fn make() -> Result<Self, String> {
         let path = std::env::temp_dir().join(format!("hedgerow-demo-{}", std::process::id()));
-        let made = std::fs::create_dir(&path);
-        made.map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+        let created = std::fs::create_dir(&path);
+        created.map_err(|error| format!("cannot make {}: {error}", path.display()))?;
         Ok(Self(path))
     }
 }

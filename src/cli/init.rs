@@ -67,7 +67,7 @@ pub(super) fn init(options: &InitArgs) -> CommandEnd {
     }
     let chosen = InitOptions {
         host: options.host.clone(),
-        way: match (&options.origin, &options.home) {
+        deployment: match (&options.origin, &options.home) {
             (Some(origin), _) => Deployment::InFront(origin.clone()),
             (None, Some(home)) => Deployment::OwnHost(home.clone()),
             (None, None) => Deployment::HandedOver,
@@ -111,12 +111,12 @@ pub(super) fn init(options: &InitArgs) -> CommandEnd {
         Some(path) if path.as_os_str() == "-" => print(&text),
         Some(path) => match write(path, text.as_bytes()) {
             Ok(None) => CommandEnd::Well,
-            Ok(Some(kept)) => {
+            Ok(Some(copy)) => {
                 complain!(
                     "hedgerow: the existing {} is now {}. Pages that use its names still need its \
                      routes",
                     path.display(),
-                    kept.display()
+                    copy.display()
                 );
                 CommandEnd::Well
             }

@@ -120,7 +120,7 @@ mod tests {
             1_800_000_000,
             ["a.example".to_owned(), "b.example".to_owned()],
         );
-        let there = |days: i64| Some((now - 30 * DAY, now + days * DAY));
+        let ends_in = |days: i64| Some((now - 30 * DAY, now + days * DAY));
         type Case = (
             &'static str,
             Option<(i64, i64)>,
@@ -130,7 +130,7 @@ mod tests {
             &'static str,
         );
         let cases: [Case; 9] = [
-            ("fine", there(60), true, 0, Passed, "expires in 60 days"),
+            ("fine", ends_in(60), true, 0, Passed, "expires in 60 days"),
             ("none yet", None, false, 0, Note, "has not ordered one"),
             (
                 "none",
@@ -140,10 +140,10 @@ mod tests {
                 Failed,
                 "the last 2 orders have failed: no DNS; the next attempt is at",
             ),
-            ("ended", there(-2), true, 0, Failed, "expired 2 days ago"),
+            ("ended", ends_in(-2), true, 0, Failed, "expired 2 days ago"),
             (
                 "ended",
-                there(-2),
+                ends_in(-2),
                 true,
                 1,
                 Failed,
@@ -151,14 +151,14 @@ mod tests {
             ),
             (
                 "late",
-                there(20),
+                ends_in(20),
                 true,
                 1,
                 Note,
                 "expires in 20 days; the last order has failed",
             ),
-            ("soon", there(3), true, 9, Failed, "expires in 3 days"),
-            ("other names", there(60), false, 0, Note, "not for all"),
+            ("soon", ends_in(3), true, 9, Failed, "expires in 3 days"),
+            ("other names", ends_in(60), false, 0, Note, "not for all"),
             (
                 "clock",
                 Some((now + DAY, now + 2 * DAY)),
