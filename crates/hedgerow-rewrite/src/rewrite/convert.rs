@@ -279,7 +279,7 @@ impl Converter {
     /// Scans the message at the start of `text`. Returns `None` unless it is an object and complete.
     pub(super) fn see(&mut self, text: &[u8]) -> Option<ScanResult> {
         let (cleanliness, length) = self.message.scan_first(text, &mut self.scratch).ok()?;
-        let scanned = self.judge(text, (cleanliness, length));
+        let scanned = self.finish_scan(text, (cleanliness, length));
         Some(ScanResult { length, scanned })
     }
 
@@ -296,11 +296,11 @@ impl Converter {
         {
             return None;
         }
-        let scanned = self.judge(text, (cleanliness, length));
+        let scanned = self.finish_scan(text, (cleanliness, length));
         Some(ScanResult { length, scanned })
     }
 
-    fn judge(&mut self, text: &[u8], (cleanliness, length): (Cleanliness, usize)) -> Scanned {
+    fn finish_scan(&mut self, text: &[u8], (cleanliness, length): (Cleanliness, usize)) -> Scanned {
         if cleanliness == Cleanliness::Unclean {
             return Scanned::Unclean;
         }
@@ -315,7 +315,7 @@ impl Converter {
                 if text_end == TextEnd::Whole && !rest.iter().all(u8::is_ascii_whitespace) {
                     return Err(RewriteError::InvalidJson);
                 }
-                Ok((length, self.judge(text, (cleanliness, length))))
+                Ok((length, self.finish_scan(text, (cleanliness, length))))
             }
             Err(malformed) => self.not_a_message(text, text_end, malformed),
         }

@@ -253,21 +253,21 @@ type TagSlots = [TagSlot; 2];
 struct TagSlot {
     tag: Tag,
     /// When the tag was recorded, in milliseconds since 1970.
-    seen: i64,
+    seen_at: i64,
     value: i64,
 }
 
 /// An empty slot: its tag is older than any window.
 const EMPTY: TagSlot = TagSlot {
     tag: Tag([0; 2]),
-    seen: i64::MIN,
+    seen_at: i64::MIN,
     value: 0,
 };
 
 impl TagSlot {
     fn holds(&self, tag: Tag, now: i64) -> bool {
         // The absolute difference, because a clock may be set back.
-        self.tag == tag && self.seen.abs_diff(now) <= WINDOW
+        self.tag == tag && self.seen_at.abs_diff(now) <= WINDOW
     }
 }
 
@@ -294,11 +294,15 @@ impl Table {
         }
         let fresh = TagSlot {
             tag,
-            seen: now,
+            seen_at: now,
             value,
         };
         let [left, right] = pair;
-        let oldest = if left.seen <= right.seen { left } else { right };
+        let oldest = if left.seen_at <= right.seen_at {
+            left
+        } else {
+            right
+        };
         *oldest = fresh;
         (value, TagNovelty::Noted)
     }
@@ -398,7 +402,7 @@ mod tests {
         }
     }
 
-    fn lasts(text: &str) -> String {
+    fn stable_text(text: &str) -> String {
         let mut message = Message::default();
         message
             .scan(text.as_bytes(), &mut Scratch::default())
@@ -424,7 +428,7 @@ mod tests {
                 r#"{"a":{"sentAt":1},"b":2}"#,
             ),
         ] {
-            assert_eq!(lasts(text), expected, "{text}");
+            assert_eq!(stable_text(text), expected, "{text}");
         }
     }
 }

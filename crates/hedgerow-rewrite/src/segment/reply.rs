@@ -299,8 +299,11 @@ mod tests {
 
     #[test]
     fn retry_after_is_whole_seconds_within_what_clients_honour() {
-        for (asked, expected) in [(0, "1"), (7, "7"), (4000, "300")] {
-            let answer = Reply::Busy { retry_after: asked }.answer(&Cors::default());
+        for (seconds, expected) in [(0, "1"), (7, "7"), (4000, "300")] {
+            let answer = Reply::Busy {
+                retry_after: seconds,
+            }
+            .answer(&Cors::default());
             assert_eq!(header(&answer, "retry-after"), Some(expected));
             assert_eq!(header(&answer, "x-ratelimit-reset"), Some(expected));
         }

@@ -75,8 +75,8 @@ fn visit(
         });
     }
     let rewriter = Arc::new(rewriter);
-    let mut kept: Option<String> = None;
-    let mut left = Vec::new();
+    let mut edge_cookie: Option<String> = None;
+    let mut timings = Vec::new();
     for (number, request) in requests.iter().enumerate() {
         let first = request.at - request.ages.iter().copied().max().unwrap();
         let began = first - request.began + ahead;
@@ -106,7 +106,7 @@ fn visit(
             body["sentAt"] = json!(iso(request.at + ahead));
         }
         let body = body.to_string();
-        let mut cookies: Vec<String> = kept.iter().cloned().collect();
+        let mut cookies: Vec<String> = edge_cookie.iter().cloned().collect();
         if has(From::PosthogJs) {
             let stored = json!({"$sesid": [active, uuid(began), began]}).to_string();
             let stored: String = stored.bytes().map(|byte| format!("%{byte:02X}")).collect();
@@ -130,17 +130,17 @@ fn visit(
             Ok(Pulled::Done)
         );
         if let Some(set) = rewrite.finish().set_cookie(Transport::Tls) {
-            kept = Some(set.split(';').next().unwrap().to_owned());
+            edge_cookie = Some(set.split(';').next().unwrap().to_owned());
         }
         for event in strict(&batch.close()).unwrap()["batch"].as_array().unwrap() {
             let session = event["properties"]["$session_id"].as_str();
-            left.push((
+            timings.push((
                 event["timestamp"].as_str().unwrap().to_owned(),
                 session.map(str::to_owned),
             ));
         }
     }
-    left
+    timings
 }
 
 /// Numbers the sessions in the order in which they first appear, so that two visits with the same

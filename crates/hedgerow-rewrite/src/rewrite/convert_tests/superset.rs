@@ -153,8 +153,8 @@ proptest! {
             if more.events.is_empty() || less.events.is_empty() {
                 // A notice is about an event that is sent, so it does not count as a message that was
                 // left out.
-                let kept = more.reports.iter().filter(|left| !left.starts_with("notice"));
-                prop_assert_eq!(kept.count() + more.events.len(), 1);
+                let left_out = more.reports.iter().filter(|report| !report.starts_with("notice"));
+                prop_assert_eq!(left_out.count() + more.events.len(), 1);
                 return Ok(());
             }
         }

@@ -66,7 +66,7 @@ pub(in crate::rewrite) struct ContextCache {
     /// The context of the last use.
     last: Option<ContextId>,
     /// The use for which the properties are cached.
-    kept: Option<ContextUse>,
+    context_use: Option<ContextUse>,
     bytes: Vec<u8>,
     taken: Names,
     mapped: Mapped,
@@ -84,7 +84,7 @@ impl ContextCache {
 
     /// Forgets all properties.
     pub(in crate::rewrite) fn forget(&mut self) {
-        (self.last, self.kept) = (None, None);
+        (self.last, self.context_use) = (None, None);
     }
 
     /// Forgets the properties if they depend on the batch's context.
@@ -94,11 +94,11 @@ impl ContextCache {
             self.last = None;
         }
         if !self
-            .kept
+            .context_use
             .as_ref()
-            .is_some_and(|kept| is_own(kept.context_id))
+            .is_some_and(|context_use| is_own(context_use.context_id))
         {
-            self.kept = None;
+            self.context_use = None;
         }
     }
 }
@@ -192,7 +192,7 @@ impl Properties<'_, '_, '_, '_> {
             return self.write_of_context();
         };
         let context_cache = &mut *self.scratch.context_cache.1;
-        if context_cache.kept == Some(context_use) {
+        if context_cache.context_use == Some(context_use) {
             self.out.extend_from_slice(&context_cache.bytes);
             self.taken = context_cache.taken;
             self.mapped = context_cache.mapped;
@@ -212,14 +212,14 @@ impl Properties<'_, '_, '_, '_> {
         let written = self.out.since(start);
         let is_settled = !self.mapped.has_left() && self.campaign_left.is_none();
         let context_cache = &mut *self.scratch.context_cache.1;
-        context_cache.kept = None;
+        context_cache.context_use = None;
         if is_settled && written.len() <= LARGEST {
             context_cache.bytes.clear();
             context_cache.bytes.extend_from_slice(written);
             context_cache.taken = self.taken;
             context_cache.mapped = self.mapped;
             context_cache.constants = self.constants;
-            context_cache.kept = Some(context_use);
+            context_cache.context_use = Some(context_use);
         }
         self.constants |= constants;
     }

@@ -148,8 +148,8 @@ impl Properties<'_, '_, '_, '_> {
     pub(in crate::rewrite::write) fn write_set(&mut self) {
         let text = self.source.text;
         let mut traits = self.source.message.traits();
-        let lacking = traits.is_none_or(|traits| !usable::is_object(traits, text));
-        if lacking && self.is_enriched() {
+        let is_missing = traits.is_none_or(|traits| !usable::is_object(traits, text));
+        if is_missing && self.is_enriched() {
             if let Some(traits) = self.context_traits() {
                 self.key(name!("$set"), ValueOrigin::Fixed("context.traits"));
                 self.out.span(self.source.context_text, traits.span);
