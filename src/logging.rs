@@ -118,7 +118,7 @@ impl Drop for LastLines {
 
 /// Writes the queued lines. It cannot report its errors, because it writes the log itself.
 fn write(mut out: impl Write, queue: &Receiver<WriterCommand>) {
-    let mut told = 0;
+    let mut reported = 0;
     while let Ok(command) = queue.recv() {
         match command {
             WriterCommand::Line(line) => {
@@ -128,15 +128,15 @@ fn write(mut out: impl Write, queue: &Receiver<WriterCommand>) {
                     continue;
                 }
                 let dropped = dropped();
-                if dropped > told {
-                    let more = dropped - told;
-                    let said = writeln!(
+                if dropped > reported {
+                    let more = dropped - reported;
+                    let written = writeln!(
                         out,
                         "({more} lines of the log were dropped, because standard error was not read, \
                          or could not be written)"
                     );
-                    if said.is_ok() {
-                        told = dropped;
+                    if written.is_ok() {
+                        reported = dropped;
                     }
                 }
                 let _ = out.flush();
@@ -154,7 +154,7 @@ pub struct LimitedLog<L> {
     log: L,
     /// The beginning of the targets whose lines are never omitted.
     exempt: &'static str,
-    places: Mutex<HashMap<(String, u32), CallSite>>,
+    call_sites: Mutex<HashMap<(String, u32), CallSite>>,
 }
 
 struct CallSite {
@@ -178,7 +178,7 @@ impl<L: Log> LimitedLog<L> {
         Self {
             log,
             exempt,
-            places: Mutex::default(),
+            call_sites: Mutex::default(),
         }
     }
 
@@ -187,52 +187,64 @@ impl<L: Log> LimitedLog<L> {
         if record.level() > Level::Info || record.target().starts_with(self.exempt) {
             return Some(0);
         }
-        let place = (
+        let key = (
             record.file().unwrap_or(record.target()).to_owned(),
             record.line().unwrap_or_default(),
         );
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = places.entry(place).or_insert(CallSite {
+        let mut call_sites = self
+            .call_sites
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let call_site = call_sites.entry(key).or_insert(CallSite {
             since: now,
             lines: 0,
             left_out: 0,
             last: None,
         });
-        if now.saturating_duration_since(place.since) >= INTERVAL {
-            place.since = now;
-            place.lines = 0;
+        if now.saturating_duration_since(call_site.since) >= INTERVAL {
+            call_site.since = now;
+            call_site.lines = 0;
         }
-        if place.lines >= LINES {
-            place.left_out += 1;
-            place.last = Some(SuppressedLine {
+        if call_site.lines >= LINES {
+            call_site.left_out += 1;
+            call_site.last = Some(SuppressedLine {
                 level: record.level(),
                 target: record.target().to_owned(),
                 text: record.args().to_string(),
             });
             return None;
         }
-        place.lines += 1;
-        place.last = None;
-        Some(std::mem::take(&mut place.left_out))
+        call_site.lines += 1;
+        call_site.last = None;
+        Some(std::mem::take(&mut call_site.left_out))
     }
 }
 
 impl<L: Log> LimitedLog<L> {
     /// Reports how many lines were omitted, if no later line has reported it. It reports a place when its
     /// interval is over or, with [`OmittedLines::All`], at once. Call it regularly and before exiting.
-    pub fn log_omitted(&self, tell: OmittedLines) {
-        self.log_omitted_at(tell, Instant::now());
+    pub fn log_omitted(&self, omitted_lines: OmittedLines) {
+        self.log_omitted_at(omitted_lines, Instant::now());
     }
 
-    fn log_omitted_at(&self, tell: OmittedLines, now: Instant) {
-        let untold: Vec<(SuppressedLine, u64)> = {
-            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            let over = |place: &CallSite| now.saturating_duration_since(place.since) >= INTERVAL;
-            let due = places
+    fn log_omitted_at(&self, omitted_lines: OmittedLines, now: Instant) {
+        let unreported: Vec<(SuppressedLine, u64)> = {
+            let mut call_sites = self
+                .call_sites
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let over =
+                |call_site: &CallSite| now.saturating_duration_since(call_site.since) >= INTERVAL;
+            let due = call_sites
                 .values_mut()
-                .filter(|place| tell == OmittedLines::All || over(place));
-            due.filter_map(|place| Some((place.last.take()?, std::mem::take(&mut place.left_out))))
-                .collect()
+                .filter(|call_site| omitted_lines == OmittedLines::All || over(call_site));
+            due.filter_map(|call_site| {
+                Some((
+                    call_site.last.take()?,
+                    std::mem::take(&mut call_site.left_out),
+                ))
+            })
+            .collect()
         };
         for (
             SuppressedLine {
@@ -241,7 +253,7 @@ impl<L: Log> LimitedLog<L> {
                 text,
             },
             number,
-        ) in untold
+        ) in unreported
         {
             self.log.log(
                 &Record::builder()
@@ -347,16 +359,19 @@ mod tests {
                     .build(),
             );
         }
-        let told = |tell, at| {
+        let reported = |omitted_lines, at| {
             bounded.log.0.lock().unwrap().clear();
-            bounded.log_omitted_at(tell, at);
+            bounded.log_omitted_at(omitted_lines, at);
             bounded.log.0.lock().unwrap().clone()
         };
         assert_eq!(bounded.log.0.lock().unwrap().len() as u64, LINES);
-        assert!(told(OmittedLines::Over, start).is_empty());
+        assert!(reported(OmittedLines::Over, start).is_empty());
         let text = "dead letter 16 (the last of 12 lines like this that were left out)";
-        assert_eq!(told(OmittedLines::Over, Instant::now() + INTERVAL), [text]);
-        assert!(told(OmittedLines::All, Instant::now() + INTERVAL).is_empty());
+        assert_eq!(
+            reported(OmittedLines::Over, Instant::now() + INTERVAL),
+            [text]
+        );
+        assert!(reported(OmittedLines::All, Instant::now() + INTERVAL).is_empty());
     }
 
     #[test]
@@ -428,8 +443,8 @@ mod tests {
         drop(last);
         let text = String::from_utf8(all.lock().unwrap().clone()).unwrap();
         assert!(text.starts_with("line 0\n"), "{text}");
-        let said = format!("({lost} lines of the log were dropped");
-        assert!(text.contains(&said), "{said}: {}", text.len());
+        let note = format!("({lost} lines of the log were dropped");
+        assert!(text.contains(&note), "{note}: {}", text.len());
 
         // With a full disk, a line is dropped and counted.
         let (mut writer, last) = LineWriter::start(FullWriter).unwrap();

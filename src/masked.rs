@@ -14,13 +14,13 @@ const FOLDERS: [&str; 2] = ["/projects/", "/analytics.js/v1/"];
 pub(crate) fn text(text: &str) -> Cow<'_, str> {
     let mut masked = Cow::Borrowed(text);
     for prefix in PREFIXES {
-        masked = each(masked, prefix, "", |sign| {
-            sign.is_ascii_alphanumeric() || sign == '_'
+        masked = each(masked, prefix, "", |character| {
+            character.is_ascii_alphanumeric() || character == '_'
         });
     }
     for folder in FOLDERS {
-        masked = each(masked, folder, folder, |sign| {
-            !matches!(sign, '/' | '?' | '#' | ' ')
+        masked = each(masked, folder, folder, |character| {
+            !matches!(character, '/' | '?' | '#' | ' ')
         });
     }
     masked
@@ -33,7 +33,13 @@ pub(crate) fn end(key: &str) -> String {
     let end = start.filter(|start| *start > 0);
     let end = end.and_then(|start| key.get(start..)).unwrap_or_default();
     // The sender chose these characters.
-    let printable = |sign: char| if sign.is_ascii_graphic() { sign } else { '?' };
+    let printable = |character: char| {
+        if character.is_ascii_graphic() {
+            character
+        } else {
+            '?'
+        }
+    };
     format!("…{}", end.chars().map(printable).collect::<String>())
 }
 
@@ -46,7 +52,9 @@ fn each<'a>(text: Cow<'a, str>, mark: &str, kept: &str, belongs: fn(char) -> boo
     let mut out = String::with_capacity(text.len());
     let mut rest = text.as_ref();
     while let Some((before, after)) = rest.split_once(mark) {
-        let length = after.find(|sign| !belongs(sign)).unwrap_or(after.len());
+        let length = after
+            .find(|character| !belongs(character))
+            .unwrap_or(after.len());
         let (key, next) = after.split_at(length);
         out.push_str(before);
         match key {

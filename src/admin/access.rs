@@ -40,7 +40,7 @@ impl AccessToken {
 
     /// Returns the value of the cookie. A person who reads it can open the live view, but does not learn
     /// the token.
-    fn pass(&self) -> String {
+    fn cookie_value(&self) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes());
         HEXLOWER.encode(hmac::sign(&key, b"the live view").as_ref())
     }
@@ -52,7 +52,7 @@ impl AccessToken {
         equal_in_constant_time(given.1.trim(), &self.0).then(|| {
             format!(
                 "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict",
-                self.pass()
+                self.cookie_value()
             )
         })
     }
@@ -64,15 +64,16 @@ impl AccessToken {
         if bearer.is_some_and(|given| equal_in_constant_time(given.trim(), &self.0)) {
             return true;
         }
-        let pass = self.pass();
+        let cookie_value = self.cookie_value();
         let cookies = request.headers.get_all(header::COOKIE).iter();
         let mut cookies = cookies
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(';'));
         cookies.any(|cookie| {
             let named = cookie.trim().split_once('=');
-            named
-                .is_some_and(|(name, value)| name == COOKIE && equal_in_constant_time(value, &pass))
+            named.is_some_and(|(name, value)| {
+                name == COOKIE && equal_in_constant_time(value, &cookie_value)
+            })
         })
     }
 }

@@ -10,15 +10,15 @@ const PLACE: &str = "docs/repairs.md";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Advice {
     /// The text, in Markdown.
-    pub(super) says: &'static str,
+    pub(super) text: &'static str,
     /// The path of the document in the repository.
     pub(super) document: &'static str,
 }
 
-/// Returns the text about a code of a message or a request with this `fate`. The section depends on
-/// `fate`, because a code may have different meanings for a message and for a body.
-pub(super) fn of(fate: &str, code: &str) -> Option<Advice> {
-    let heading = match fate {
+/// Returns the text about a code of a message or a request with this `result`. The section depends on
+/// `result`, because a code may have different meanings for a message and for a body.
+pub(super) fn of(result: &str, code: &str) -> Option<Advice> {
+    let heading = match result {
         "left_out" => "## Left out",
         "refused" => "## Refused messages",
         _ => "## Refused bodies",
@@ -26,9 +26,9 @@ pub(super) fn of(fate: &str, code: &str) -> Option<Advice> {
     let section = REPAIRS
         .split_once(heading)
         .and_then(|(_, behind)| row(behind.split("\n## ").next()?, code));
-    let says = section.or_else(|| row(REPAIRS, code))?;
+    let text = section.or_else(|| row(REPAIRS, code))?;
     Some(Advice {
-        says,
+        text,
         document: PLACE,
     })
 }
@@ -77,12 +77,12 @@ mod tests {
         ];
         let mut codes: Vec<_> = left_out.map(|one| ("left_out", one.code())).to_vec();
         codes.extend(refused.map(|fault| ("refused", fault.code())));
-        let answered = RequestOutcome::ALL
+        let rejected = RequestOutcome::ALL
             .iter()
             .filter(|answer| answer.is_refusal());
-        codes.extend(answered.map(|answer| ("rejected", answer.code())));
+        codes.extend(rejected.map(|answer| ("rejected", answer.code())));
         codes.push(("event", "try_again"));
-        codes.retain(|(fate, code)| of(fate, code).is_none());
+        codes.retain(|(result, code)| of(result, code).is_none());
         assert!(
             codes.is_empty(),
             "docs/repairs.md says nothing of {codes:?}"

@@ -103,7 +103,7 @@ impl Handler for Health {
                 .with(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
         match HealthCheck::of_path(&request.path) {
-            Some(question) => question.answer(|| (self.unready)()),
+            Some(check) => check.answer(|| (self.unready)()),
             None => Response::empty(StatusCode::NOT_FOUND),
         }
     }

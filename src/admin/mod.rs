@@ -104,9 +104,9 @@ impl Admin {
 
     /// Sets which clients may see the live view, and whether messages that arrive from now on are shown
     /// or redacted.
-    pub fn show(&self, view: LiveView, came: Visibility) {
+    pub fn show(&self, view: LiveView, visibility: Visibility) {
         self.view.store(Arc::new(view));
-        self.live.show(came);
+        self.live.show(visibility);
     }
 
     /// Records how long a request of a Segment route took until its response.
@@ -151,7 +151,7 @@ impl Admin {
             }),
             path => match (page::asset(path), HealthCheck::of_path(path)) {
                 (Some(asset), _) => asset,
-                (None, Some(question)) => question.answer(|| (self.state)().unready),
+                (None, Some(check)) => check.answer(|| (self.state)().unready),
                 (None, None) => Response::empty(StatusCode::NOT_FOUND),
             },
         }
@@ -197,13 +197,13 @@ impl Admin {
         let waiting: u64 = state.projects.iter().map(|project| project.waiting).sum();
         let stalled = state.projects.iter().filter_map(|project| {
             let stalled = project.stalled.as_ref()?;
-            let said = json!({"since": stalled.since, "reason": stalled.reason});
-            Some((project.name.clone(), said))
+            let details = json!({"since": stalled.since, "reason": stalled.reason});
+            Some((project.name.clone(), details))
         });
         let stalled: serde_json::Map<_, _> = stalled.collect();
         let spool = state.spool.as_ref();
         let writable = spool.map(|spool| spool.writable);
-        let trouble = spool.and_then(|spool| spool.trouble.as_deref());
+        let failure = spool.and_then(|spool| spool.trouble.as_deref());
         let clock_is_wrong = state.unready.contains(&Unready::Clock);
         let status = match (stalled.is_empty(), writable) {
             (false, _) => "not_draining",
@@ -214,7 +214,7 @@ impl Admin {
         let text = json!({
             "status": status,
             "spool_writable": writable,
-            "spool_trouble": trouble,
+            "spool_trouble": failure,
             "not_draining": stalled,
             "waiting": waiting,
             "config": {

@@ -39,17 +39,17 @@ pub(super) fn overview(
 }
 
 fn project_of(project: &ProjectState, waiting_for: Option<i64>) -> Value {
-    let trouble = project.trouble.as_ref();
-    let standing = match (project.posthog, trouble) {
+    let failure = project.trouble.as_ref();
+    let condition = match (project.posthog, failure) {
         (PostHogCondition::Away, _) => "away",
         (PostHogCondition::Available, Some(_)) => "failing",
         (PostHogCondition::Available, None) => "well",
     };
     json!({
         "name": project.name,
-        "posthog": standing,
-        "failing_since": trouble.map(|trouble| trouble.since),
-        "failed": trouble.map(|trouble| trouble.failed),
+        "posthog": condition,
+        "failing_since": failure.map(|failure| failure.since),
+        "failed": failure.map(|failure| failure.failed),
         "last_error": project.last_error.as_ref().map(|error| {
             json!({"at": error.at, "says": error.says})
         }),

@@ -67,8 +67,8 @@ pub(super) enum TokenPrompt {
 }
 
 /// Returns the form that requests the token.
-pub(super) fn token(asked: TokenPrompt) -> Response {
-    let note = match asked {
+pub(super) fn token(prompt: TokenPrompt) -> Response {
+    let note = match prompt {
         TokenPrompt::First => "",
         TokenPrompt::Again => "That is not the token.",
     };

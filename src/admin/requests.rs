@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::times::{DurationHistogram, Times};
 use crate::segment::{self, Kind, Recognised};
 
-macro_rules! asked {
+macro_rules! request_kinds {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
         /// The call of a request.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,7 +32,7 @@ macro_rules! asked {
     };
 }
 
-asked! {
+request_kinds! {
     /// A batch of messages.
     Batch = "batch",
     /// A pixel.
@@ -77,7 +77,7 @@ impl From<Recognised> for RequestKind {
     }
 }
 
-macro_rules! answered {
+macro_rules! request_outcomes {
     ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal $result:ident,)*) => {
         /// The outcome of a request. Each outcome has one status and one code.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,20 +120,20 @@ macro_rules! answered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AnswerResult {
     /// The request succeeded.
-    AsAsked,
+    Succeeded,
     /// The same request may succeed later, or the answer is that of an upstream server.
     MayRepeat,
     /// The request is refused for good.
     Refused,
 }
 
-answered! {
+request_outcomes! {
     /// The request succeeded.
-    Well = "200" "ok" AsAsked,
+    Well = "200" "ok" Succeeded,
     /// A preflight.
-    NoContent = "204" "ok" AsAsked,
+    NoContent = "204" "ok" Succeeded,
     /// A file that the client has already.
-    NotModified = "304" "ok" AsAsked,
+    NotModified = "304" "ok" Succeeded,
     /// A pixel whose write key the route does not accept; its answer is still the picture.
     PixelUnknownKey = "200" "unknown_write_key" Refused,
     /// A pixel whose message was lost.
@@ -205,9 +205,9 @@ answered! {
     /// The upstream server of the route took too long.
     GatewayTimeout = "504" "upstream" MayRepeat,
     /// The upstream server of the route answered with a success.
-    Relayed2xx = "2xx" "relayed" AsAsked,
+    Relayed2xx = "2xx" "relayed" Succeeded,
     /// The upstream server of the route answered with a redirect or a 304.
-    Relayed3xx = "3xx" "relayed" AsAsked,
+    Relayed3xx = "3xx" "relayed" Succeeded,
     /// The upstream server of the route answered 4xx.
     Relayed4xx = "4xx" "relayed" MayRepeat,
     /// The upstream server of the route answered 5xx.
@@ -221,7 +221,7 @@ answered! {
 impl RequestOutcome {
     /// Returns whether the request succeeded.
     pub fn is_well(self) -> bool {
-        self.result() == AnswerResult::AsAsked
+        self.result() == AnswerResult::Succeeded
     }
 
     /// Returns whether the request was refused for good, so that a retry cannot succeed.
@@ -273,7 +273,7 @@ impl RequestOutcome {
 #[derive(Debug)]
 struct RouteCounts {
     route: String,
-    takes: RoutePurpose,
+    purpose: RoutePurpose,
     counts: Box<[AtomicU64]>,
     times: DurationHistogram,
     received: AtomicU64,
@@ -293,7 +293,7 @@ pub enum RoutePurpose {
 #[derive(Debug)]
 pub struct Requests {
     routes: Vec<Arc<RouteCounts>>,
-    nowhere: Arc<RouteCounts>,
+    unrouted: Arc<RouteCounts>,
 }
 
 /// The requests of one route.
@@ -321,12 +321,12 @@ pub struct RequestCount {
 }
 
 impl RouteCounts {
-    fn new(route: String, takes: RoutePurpose) -> Self {
-        let places = RequestKind::NUMBER * RequestOutcome::ALL.len();
+    fn new(route: String, purpose: RoutePurpose) -> Self {
+        let counters = RequestKind::NUMBER * RequestOutcome::ALL.len();
         Self {
             route,
-            takes,
-            counts: (0..places).map(|_| AtomicU64::new(0)).collect(),
+            purpose,
+            counts: (0..counters).map(|_| AtomicU64::new(0)).collect(),
             times: DurationHistogram::of_waiting(),
             received: AtomicU64::new(0),
         }
@@ -343,13 +343,13 @@ impl RouteCounts {
                 | RequestOutcome::Spool
                 | RequestOutcome::Memory
         );
-        self.takes == RoutePurpose::Calls && is_call && is_watched
+        self.purpose == RoutePurpose::Calls && is_call && is_watched
     }
 
     fn count(&self, asked: RequestKind, answered: RequestOutcome) {
         let call = RequestKind::all().position(|one| one == asked);
-        let place = call.map(|call| call * RequestOutcome::ALL.len() + answered as usize);
-        if let Some(count) = place.and_then(|place| self.counts.get(place)) {
+        let index = call.map(|call| call * RequestOutcome::ALL.len() + answered as usize);
+        if let Some(count) = index.and_then(|index| self.counts.get(index)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -378,73 +378,73 @@ impl Requests {
     pub fn new(routes: impl Iterator<Item = (String, RoutePurpose)>) -> Self {
         Self {
             routes: routes
-                .map(|(name, takes)| Arc::new(RouteCounts::new(name, takes)))
+                .map(|(name, purpose)| Arc::new(RouteCounts::new(name, purpose)))
                 .collect(),
-            nowhere: Arc::new(RouteCounts::new("none".to_owned(), RoutePurpose::Other)),
+            unrouted: Arc::new(RouteCounts::new("none".to_owned(), RoutePurpose::Other)),
         }
     }
 
     /// Creates counters for the routes of the next configuration. Routes with the same name and purpose
     /// keep their counts.
     pub fn after(before: &Self, routes: impl Iterator<Item = (String, RoutePurpose)>) -> Self {
-        let mut left = before.routes.clone();
-        let tally = |(name, takes): (String, RoutePurpose)| {
-            let known = |known: &Arc<RouteCounts>| known.route == name && known.takes == takes;
-            match left.iter().position(known) {
-                Some(place) => left.swap_remove(place),
-                None => Arc::new(RouteCounts::new(name, takes)),
+        let mut remaining = before.routes.clone();
+        let route_counts = |(name, purpose): (String, RoutePurpose)| {
+            let known = |known: &Arc<RouteCounts>| known.route == name && known.purpose == purpose;
+            match remaining.iter().position(known) {
+                Some(index) => remaining.swap_remove(index),
+                None => Arc::new(RouteCounts::new(name, purpose)),
             }
         };
         Self {
-            routes: routes.map(tally).collect(),
-            nowhere: Arc::clone(&before.nowhere),
+            routes: routes.map(route_counts).collect(),
+            unrouted: Arc::clone(&before.unrouted),
         }
     }
 
     /// Records how long a request took, and how many bytes its body had. It takes no lock and allocates
     /// nothing.
     pub fn ended(&self, route: Option<usize>, took: Duration, received: u64) {
-        let tally = self.tally(route);
-        tally.times.observe(took);
+        let route_counts = self.route_counts(route);
+        route_counts.times.observe(took);
         if received > 0 {
-            tally.received.fetch_add(received, Ordering::Relaxed);
+            route_counts.received.fetch_add(received, Ordering::Relaxed);
         }
     }
 
     /// Returns the durations and received bytes of each route. Requests without a route are last.
     pub fn routes(&self) -> Vec<RouteState> {
-        let all = self.routes.iter().chain([&self.nowhere]);
-        let states = all.map(|tally| RouteState {
-            name: tally.route.clone(),
-            times: tally.times.read(),
-            received_bytes: tally.received.load(Ordering::Relaxed),
+        let all = self.routes.iter().chain([&self.unrouted]);
+        let states = all.map(|route_counts| RouteState {
+            name: route_counts.route.clone(),
+            times: route_counts.times.read(),
+            received_bytes: route_counts.received.load(Ordering::Relaxed),
         });
         states.collect()
     }
 
     /// Counts a request on the route with this number, or without a route.
     pub fn count(&self, route: Option<usize>, asked: RequestKind, answered: RequestOutcome) {
-        self.tally(route).count(asked, answered);
+        self.route_counts(route).count(asked, answered);
     }
 
     /// Returns the name of the route with this number, for labels and the log.
     pub fn route(&self, route: Option<usize>) -> &str {
-        &self.tally(route).route
+        &self.route_counts(route).route
     }
 
     /// Returns the counts so far. Zero counts are omitted, except those that alerts watch.
     pub fn read(&self) -> Vec<RequestCount> {
         let mut counts = Vec::new();
-        for tally in self.routes.iter().chain([&self.nowhere]) {
-            tally.read(&mut counts);
+        for route_counts in self.routes.iter().chain([&self.unrouted]) {
+            route_counts.read(&mut counts);
         }
         counts
     }
 
-    fn tally(&self, route: Option<usize>) -> &RouteCounts {
+    fn route_counts(&self, route: Option<usize>) -> &RouteCounts {
         route
             .and_then(|number| self.routes.get(number))
-            .unwrap_or(&self.nowhere)
+            .unwrap_or(&self.unrouted)
     }
 }
 

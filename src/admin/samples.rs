@@ -29,8 +29,8 @@ const CLASSES: [u64; 20] = [
 struct Latencies([AtomicU64; CLASSES.len() + 1]);
 
 impl Latencies {
-    fn note(&self, took: Duration) {
-        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    fn note(&self, duration: Duration) {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let class = CLASSES.partition_point(|bound| *bound <= millis);
         if let Some(count) = self.0.get(class) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -50,11 +50,11 @@ impl Latencies {
 /// bound. Returns `None` if there were no answers.
 fn quantile(counts: &[u64], share: f64) -> Option<u64> {
     let all: u64 = counts.iter().sum();
-    let wanted = (all as f64 * share).ceil() as u64;
+    let needed = (all as f64 * share).ceil() as u64;
     let mut seen = 0;
     let class = counts.iter().position(|count| {
         seen += count;
-        seen >= wanted
+        seen >= needed
     });
     let longest = CLASSES.last().copied().unwrap_or_default();
     class
@@ -107,7 +107,7 @@ impl Totals {
 #[derive(Debug, Default)]
 pub(super) struct SampleHistory {
     latencies: Latencies,
-    kept: Mutex<SampleBuffer>,
+    buffer: Mutex<SampleBuffer>,
 }
 
 #[derive(Debug, Default)]
@@ -120,16 +120,16 @@ struct SampleBuffer {
 
 impl SampleHistory {
     /// Records how long a request took until its answer.
-    pub(super) fn observe(&self, took: Duration) {
-        self.latencies.note(took);
+    pub(super) fn observe(&self, duration: Duration) {
+        self.latencies.note(duration);
     }
 
     /// Ends a sample and begins the next one. The first call only begins the first sample.
     pub(super) fn sample(&self, state: &ProxyState, now: i64) {
         let totals = Totals::of(state);
         let counts = self.latencies.take();
-        let mut kept = self.kept();
-        if let Some(before) = kept.before.take() {
+        let mut buffer = self.buffer();
+        if let Some(before) = buffer.before.take() {
             let refused = totals.refused.iter().filter_map(|(label, number)| {
                 let known = before.refused.get(label).copied().unwrap_or_default();
                 let more = number.saturating_sub(known);
@@ -142,21 +142,21 @@ impl SampleHistory {
                 slow: quantile(&counts, 0.95),
                 refused: refused.collect(),
             };
-            kept.samples.push_back(sample);
-            if kept.samples.len() > KEPT {
-                kept.samples.pop_front();
+            buffer.samples.push_back(sample);
+            if buffer.samples.len() > KEPT {
+                buffer.samples.pop_front();
             }
         }
-        kept.before = Some(totals);
-        kept.note_waiting(state, now);
+        buffer.before = Some(totals);
+        buffer.note_waiting(state, now);
     }
 
     /// Returns, for each project with waiting events, how long events have waited without a break, in
     /// seconds.
     pub(super) fn waiting_for(&self, state: &ProxyState, now: i64) -> BTreeMap<String, i64> {
-        let mut kept = self.kept();
-        kept.note_waiting(state, now);
-        let since = kept.waiting_since.iter();
+        let mut buffer = self.buffer();
+        buffer.note_waiting(state, now);
+        let since = buffer.waiting_since.iter();
         since
             .map(|(project, since)| (project.clone(), now.saturating_sub(*since).max(0)))
             .collect()
@@ -164,8 +164,8 @@ impl SampleHistory {
 
     /// Returns the samples of the last hour, for the plots.
     pub(super) fn hour(&self) -> Value {
-        let kept = self.kept();
-        let all = |value: &dyn Fn(&Sample) -> Value| kept.samples.iter().map(value).collect();
+        let buffer = self.buffer();
+        let all = |value: &dyn Fn(&Sample) -> Value| buffer.samples.iter().map(value).collect();
         let (at, events): (Value, Value) = (
             all(&|sample| json!(sample.at)),
             all(&|sample| json!(sample.events as f64 / EVERY as f64)),
@@ -181,14 +181,14 @@ impl SampleHistory {
     /// frequent first.
     pub(super) fn refused_lately(&self, state: &ProxyState) -> Value {
         let now = Totals::of(state);
-        let kept = self.kept();
+        let buffer = self.buffer();
         let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
-        for sample in kept.samples.iter().rev().take(LATELY) {
+        for sample in buffer.samples.iter().rev().take(LATELY) {
             for (label, number) in &sample.refused {
                 *sums.entry(label).or_default() += number;
             }
         }
-        let before = kept.before.as_ref();
+        let before = buffer.before.as_ref();
         for (label, number) in &now.refused {
             let known = before.and_then(|before| before.refused.get(label).copied());
             let more = number.saturating_sub(known.unwrap_or_default());
@@ -204,8 +204,8 @@ impl SampleHistory {
         named.collect()
     }
 
-    fn kept(&self) -> MutexGuard<'_, SampleBuffer> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn buffer(&self) -> MutexGuard<'_, SampleBuffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

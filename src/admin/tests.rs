@@ -130,9 +130,9 @@ fn a_spool_that_cannot_be_drained_is_in_health_and_metrics() {
     assert_eq!(health.status, StatusCode::OK);
     let health: Value = serde_json::from_str(&body(&health)).unwrap();
     assert_eq!(health["status"], "not_draining");
-    let said = &health["not_draining"]["a \"shop\""];
-    assert_eq!(said["since"], 1_795_166_000);
-    assert_eq!(said["reason"], "no consumer");
+    let answer = &health["not_draining"]["a \"shop\""];
+    assert_eq!(answer["since"], 1_795_166_000);
+    assert_eq!(answer["reason"], "no consumer");
     let metrics = body(&get(&admin, "/metrics", "x"));
     let line = "hedgerow_spool_not_draining_since_timestamp_seconds{project=\"a \\\"shop\\\"\"} 1795166000";
     assert!(metrics.lines().any(|found| found == line), "{metrics}");
@@ -261,9 +261,9 @@ fn the_strip_shows_each_projects_posthog_and_spool() {
 #[test]
 fn the_page_asks_for_nothing_from_elsewhere() {
     let admin = admin();
-    let mut asked = vec!["/".to_owned()];
+    let mut paths = vec!["/".to_owned()];
     let mut read = 0;
-    while let Some(path) = asked.get(read) {
+    while let Some(path) = paths.get(read) {
         assert!(path.starts_with('/') && !path.starts_with("//"), "{path}");
         let answer = get(&admin, path, "localhost");
         assert_eq!(answer.status, StatusCode::OK, "{path}");
@@ -273,14 +273,14 @@ fn the_page_asks_for_nothing_from_elsewhere() {
             for found in text.split(mark).skip(1) {
                 let end = found.find(['"', '\'', ')']).unwrap();
                 let one = found[..end].to_owned();
-                if !asked.contains(&one) && !one.starts_with(['#']) && !one.starts_with("data:") {
-                    asked.push(one);
+                if !paths.contains(&one) && !one.starts_with(['#']) && !one.starts_with("data:") {
+                    paths.push(one);
                 }
             }
         }
         read += 1;
     }
-    assert!(asked.len() > 10, "{asked:?}");
+    assert!(paths.len() > 10, "{paths:?}");
 }
 
 #[test]
@@ -307,11 +307,11 @@ fn the_configuration_at_work_is_shown_without_its_secrets_to_who_may_see_the_liv
     let admin = with_outline(LiveView::Open);
     let answer = get(&admin, "/config", "127.0.0.1");
     assert!(!body(&answer).contains("phc_secret"));
-    let said: Value = serde_json::from_str(&body(&answer)).unwrap();
-    assert_eq!(said["generation"], 3);
-    let values = said["values"].as_array().unwrap();
+    let answer: Value = serde_json::from_str(&body(&answer)).unwrap();
+    assert_eq!(answer["generation"], 3);
+    let values = answer["values"].as_array().unwrap();
     let key = json!({"path": "projects.shop.api_key", "value": "(hidden)"});
-    assert!(values.contains(&key), "{said}");
+    assert!(values.contains(&key), "{answer}");
     let salted = body(&get(&admin, "/config?salt=0123456789abcdef", "127.0.0.1"));
     assert!(!salted.contains("phc_secret") && salted.contains("\"digest\":\""));
     let short = get(&admin, "/config?salt=1", "127.0.0.1");

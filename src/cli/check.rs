@@ -97,30 +97,30 @@ fn against_file(before: &Path, after: &Path) -> CommandEnd {
 }
 
 fn against_running(url: &str, config: &Config, token: Option<&str>) -> CommandEnd {
-    let asked = admin_at(url).and_then(|host| {
-        let said = token.map(token_of).transpose()?;
+    let target = admin_at(url).and_then(|host| {
+        let given = token.map(token_of).transpose()?;
         let known = match &config.live {
             LiveView::Token(token) => Some(token.clone()),
             LiveView::Off | LiveView::Open => None,
         };
-        Ok((host, said.or(known)))
+        Ok((host, given.or(known)))
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| error.to_string());
     let outline = config.outline.clone().unwrap_or_default();
-    let running = asked.and_then(|(host, token)| {
+    let running = target.and_then(|(host, token)| {
         let comparing = compare_with_running(&host, token.as_ref(), &outline);
         let compared = runtime?.block_on(comparing);
         compared.map_err(|error| error.to_string())
     });
     match running {
         Ok(running) => {
-            if let Some((at, says)) = running.last_refusal {
+            if let Some((at, reason)) = running.last_refusal {
                 let at = DateTime::from_timestamp(at, 0).unwrap_or_default();
                 complain!(
-                    "hedgerow: the process uses generation {} of its configuration. At {} it refused a change: {says}",
+                    "hedgerow: the process uses generation {} of its configuration. At {} it refused a change: {reason}",
                     running.generation,
                     at.format("%Y-%m-%dT%H:%M:%SZ")
                 );
@@ -141,15 +141,18 @@ fn admin_at(url: &str) -> Result<Host, String> {
     base.parse().map_err(|error: HostError| error.to_string())
 }
 
-fn token_of(said: &str) -> Result<AccessToken, String> {
-    let text = match (said.strip_prefix("env:"), said.strip_prefix("file:")) {
+fn token_of(argument: &str) -> Result<AccessToken, String> {
+    let text = match (
+        argument.strip_prefix("env:"),
+        argument.strip_prefix("file:"),
+    ) {
         (Some(name), _) => {
             std::env::var(name).map_err(|error| format!("--token: {name}: {error}"))?
         }
         (None, Some(path)) => {
             std::fs::read_to_string(path).map_err(|error| format!("--token: {path}: {error}"))?
         }
-        (None, None) => said.to_owned(),
+        (None, None) => argument.to_owned(),
     };
     AccessToken::new(text.trim()).map_err(|message| format!("--token: {message}"))
 }

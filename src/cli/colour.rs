@@ -15,9 +15,9 @@ impl Colour {
     /// Returns `On` if standard error is a terminal, and neither `NO_COLOR` (<https://no-color.org>) nor
     /// `TERM=dumb` is set.
     pub(super) fn of_the_log() -> Self {
-        let said = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let unwanted =
-            said("NO_COLOR").is_some() || said("TERM").is_some_and(|term| term == "dumb");
+            variable("NO_COLOR").is_some() || variable("TERM").is_some_and(|term| term == "dumb");
         match std::io::stderr().is_terminal() && !unwanted {
             true => Self::On,
             false => Self::Off,

@@ -214,14 +214,14 @@ impl FileConversion<'_> {
                     (name.clone(), format!("{name}, "))
                 }
             };
-            let broken = |error| InputOutputError::Input(name.clone(), error);
+            let input_error = |error| InputOutputError::Input(name.clone(), error);
             let input: Box<dyn BufRead> = match standard {
                 true => Box::new(io::stdin().lock()),
-                false => Box::new(BufReader::new(File::open(path).map_err(broken)?)),
+                false => Box::new(BufReader::new(File::open(path).map_err(input_error)?)),
             };
-            let mut texts = InputTexts::new(unpacked(input).map_err(broken)?);
+            let mut texts = InputTexts::new(unpacked(input).map_err(input_error)?);
             let mut before = 0;
-            while let Some(text) = texts.next().map_err(broken)? {
+            while let Some(text) = texts.next().map_err(input_error)? {
                 number += 1;
                 if text.place != ArrayPosition::Next {
                     before = 0;
@@ -351,12 +351,12 @@ struct Report {
 }
 
 impl Watch for Report {
-    fn message(&mut self, index: usize, _: &[u8], fate: MessageOutcome<'_>) {
+    fn message(&mut self, index: usize, _: &[u8], outcome: MessageOutcome<'_>) {
         let place = &self.place;
         self.seen = self.seen.max(index + 1);
         // People count from 1.
         let number = self.before + index + 1;
-        match fate {
+        match outcome {
             MessageOutcome::Event(event) => self.event.extend_from_slice(event),
             MessageOutcome::LeftOut(omission) => {
                 complain!(

@@ -105,10 +105,10 @@ fn serve(options: &DemoArgs) -> Result<CommandEnd, String> {
 /// Returns the loopback address with this port, or with a free port if it is 0. Fails if the port is in
 /// use.
 fn free_port(port: u16) -> Result<SocketAddr, String> {
-    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    TcpListener::bind(wanted)
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpListener::bind(address)
         .and_then(|listener| listener.local_addr())
-        .map_err(|error| format!("cannot listen on {wanted}: {error}; choose another with --port"))
+        .map_err(|error| format!("cannot listen on {address}: {error}; choose another with --port"))
 }
 
 /// The folder of the spool. It is deleted when the value is dropped.
@@ -117,8 +117,8 @@ struct DemoFolder(PathBuf);
 impl DemoFolder {
     fn make() -> Result<Self, String> {
         let path = std::env::temp_dir().join(format!("hedgerow-demo-{}", std::process::id()));
-        let made = std::fs::create_dir(&path);
-        made.map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+        let created = std::fs::create_dir(&path);
+        created.map_err(|error| format!("cannot make {}: {error}", path.display()))?;
         Ok(Self(path))
     }
 }
@@ -137,9 +137,9 @@ struct Terminal {
 }
 
 impl Observer for Terminal {
-    fn message(&self, came: &[u8], fate: MessageOutcome<'_>) {
+    fn message(&self, original: &[u8], outcome: MessageOutcome<'_>) {
         let number = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
-        let entry = LiveEntry::alone(number, now(), came, fate);
+        let entry = LiveEntry::alone(number, now(), original, outcome);
         // The request must not fail because the terminal is closed.
         let _ = writeln!(
             std::io::stdout().lock(),
@@ -152,10 +152,10 @@ impl Observer for Terminal {
 /// Returns the width of the terminal if `COLUMNS` contains it, otherwise 140 columns: enough for two
 /// readable sides.
 fn terminal_width() -> usize {
-    let said = std::env::var("COLUMNS")
+    let columns = std::env::var("COLUMNS")
         .ok()
         .and_then(|text| text.parse().ok());
-    match said {
+    match columns {
         Some(columns) if std::io::stdout().is_terminal() => columns,
         _ => 140,
     }

@@ -42,10 +42,10 @@ pub(super) fn lines(hedgerow: &Hedgerow, addresses: &[SocketAddr]) -> Vec<String
                 .filter(|project| project.waiting > 0)
                 .map(|project| format!("{} events of {}", project.waiting, project.name))
                 .collect();
-            let trouble = state.spool.and_then(|spool| spool.trouble);
-            lines.push(match (waiting.is_empty(), trouble) {
+            let failure = state.spool.and_then(|spool| spool.trouble);
+            lines.push(match (waiting.is_empty(), failure) {
                 (true, None) => format!("spool {place}: nothing waits"),
-                (true, Some(trouble)) => format!("spool {place}: {trouble}"),
+                (true, Some(failure)) => format!("spool {place}: {failure}"),
                 (false, _) => format!("spool {place}: {} wait", waiting.join(", ")),
             });
         }
@@ -79,7 +79,7 @@ fn purpose(route: &Route) -> String {
                 }
             }
         },
-        Action::PostHog(said) => format!("posthog, project {}", said.project.name),
+        Action::PostHog(route) => format!("posthog, project {}", route.project.name),
         Action::Origin(origin) => {
             let servers: Vec<String> = origin.servers.iter().map(ToString::to_string).collect();
             format!("origin {}", servers.join(", "))

@@ -82,10 +82,10 @@ fn health_address(config: &Config, ready: bool) -> Option<HealthAddress> {
     config.listen.iter().find_map(|listener| {
         let path = listener.health.as_ref()?.to_string();
         let path = path.trim_end_matches('/');
-        let question = if ready { "ready" } else { "live" };
+        let check = if ready { "ready" } else { "live" };
         listener.tls.is_none().then(|| HealthAddress {
             address: loopback_of(listener.address),
-            path: format!("{path}/{question}"),
+            path: format!("{path}/{check}"),
         })
     })
 }

@@ -67,7 +67,7 @@ pub(super) fn init(options: &InitArgs) -> CommandEnd {
     }
     let chosen = InitOptions {
         host: options.host.clone(),
-        way: match (&options.origin, &options.home) {
+        deployment: match (&options.origin, &options.home) {
             (Some(origin), _) => Deployment::InFront(origin.clone()),
             (None, Some(home)) => Deployment::OwnHost(home.clone()),
             (None, None) => Deployment::HandedOver,
@@ -111,12 +111,12 @@ pub(super) fn init(options: &InitArgs) -> CommandEnd {
         Some(path) if path.as_os_str() == "-" => print(&text),
         Some(path) => match write(path, text.as_bytes()) {
             Ok(None) => CommandEnd::Well,
-            Ok(Some(kept)) => {
+            Ok(Some(copy)) => {
                 complain!(
                     "hedgerow: the existing {} is now {}. Pages that use its names still need its \
                      routes",
                     path.display(),
-                    kept.display()
+                    copy.display()
                 );
                 CommandEnd::Well
             }
@@ -159,13 +159,13 @@ fn keep_copy(file: &Path) -> io::Result<PathBuf> {
 /// Prints each problem with the flag that caused it, because the user does not know the lines of the
 /// generated text.
 fn print_problems(problems: &Problems) {
-    let mut told = Vec::new();
+    let mut printed = Vec::new();
     for problem in problems {
         let line = format!("hedgerow: {}{}", flag(&problem.path), problem.message);
         // The value of a flag may be at several places of the file.
-        if !told.contains(&line) {
+        if !printed.contains(&line) {
             complain!("{line}");
-            told.push(line);
+            printed.push(line);
         }
     }
 }
@@ -192,31 +192,34 @@ fn flag(path: &str) -> &'static str {
 fn write(path: &Path, text: &[u8]) -> io::Result<Option<PathBuf>> {
     // A symbolic link is kept; its target is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let there = fs::metadata(&target).ok();
-    if there.as_ref().is_some_and(|there| !there.is_file()) {
+    let existing = fs::metadata(&target).ok();
+    if existing
+        .as_ref()
+        .is_some_and(|existing| !existing.is_file())
+    {
         File::options().write(true).open(&target)?.write_all(text)?;
         return Ok(None);
     }
-    let mut beside = target.clone().into_os_string();
-    beside.push(format!(".{}.part", std::process::id()));
-    let beside = PathBuf::from(beside);
+    let mut temporary = target.clone().into_os_string();
+    temporary.push(format!(".{}.part", std::process::id()));
+    let temporary = PathBuf::from(temporary);
     let written = (|| {
-        let mut file = File::create_new(&beside)?;
-        if let Some(there) = &there {
-            file.set_permissions(there.permissions())?;
+        let mut file = File::create_new(&temporary)?;
+        if let Some(existing) = &existing {
+            file.set_permissions(existing.permissions())?;
         }
         file.write_all(text)?;
         file.sync_all()?;
-        let kept = match there.is_some_and(|there| there.len() > 0) {
+        let copy = match existing.is_some_and(|existing| existing.len() > 0) {
             true => Some(keep_copy(&target)?),
             false => None,
         };
-        fs::rename(&beside, &target)?;
-        Ok(kept)
+        fs::rename(&temporary, &target)?;
+        Ok(copy)
     })();
     if written.is_err() {
         // The first error is reported.
-        let _ = fs::remove_file(&beside);
+        let _ = fs::remove_file(&temporary);
     }
     written
 }

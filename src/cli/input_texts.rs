@@ -102,8 +102,8 @@ impl<R: BufRead> InputTexts<R> {
                 }
                 b',' if !self.arrays.is_empty() => self.at += 1,
                 b'{' => {
-                    let extent = self.extent()?;
-                    return Ok(Some(self.take(extent)));
+                    let value_end = self.value_end()?;
+                    return Ok(Some(self.take(value_end)));
                 }
                 _ => {
                     let to = self.rest_of_scalar();
@@ -152,7 +152,7 @@ impl<R: BufRead> InputTexts<R> {
     }
 
     /// Finds the end of the object that begins at the current position.
-    fn extent(&mut self) -> io::Result<ValueEnd> {
+    fn value_end(&mut self) -> io::Result<ValueEnd> {
         let mut open: Vec<u8> = Vec::new();
         let mut before = b' ';
         let mut from = self.at;
@@ -230,9 +230,9 @@ impl<R: BufRead> InputTexts<R> {
         line.len()
     }
 
-    fn take(&mut self, extent: ValueEnd) -> InputText {
+    fn take(&mut self, value_end: ValueEnd) -> InputText {
         let number = self.number;
-        let (whole, part) = match extent {
+        let (whole, part) = match value_end {
             ValueEnd::To(whole, part) => (whole, part),
             ValueEnd::Broken(lines) => (lines.max(1), 0),
         };

@@ -90,7 +90,7 @@ enum Command {
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     let Cli { config, command } = match Cli::try_parse() {
-        Ok(asked) => asked,
+        Ok(cli) => cli,
         Err(error) => return output::help_or_mistake(&error),
     };
     let _last_lines = match &command {

@@ -24,9 +24,9 @@ pub(super) fn print(text: &str) -> CommandEnd {
 
 /// Prints the message of the command-line parser: the requested help or version, or the mistake in the
 /// command line.
-pub(super) fn help_or_mistake(said: &clap::Error) -> ExitCode {
-    let written = said.print().and_then(|()| io::stdout().flush());
-    match said.use_stderr() {
+pub(super) fn help_or_mistake(error: &clap::Error) -> ExitCode {
+    let written = error.print().and_then(|()| io::stdout().flush());
+    match error.use_stderr() {
         true => CommandEnd::Unable.into(),
         false => printed(written).into(),
     }

@@ -17,8 +17,8 @@ pub(super) fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     const FILTER: &str = "RUST_LOG";
     let default = env_logger::Env::default().default_filter_or("warn,hedgerow=info");
     let mut builder = env_logger::Builder::from_env(default);
-    let asked = std::env::var(FILTER).is_ok_and(|filter| filter.contains("pingora"));
-    if !asked {
+    let wants_pingora = std::env::var(FILTER).is_ok_and(|filter| filter.contains("pingora"));
+    if !wants_pingora {
         builder.filter_module("pingora", log::LevelFilter::Off);
     }
     if access == Access::Logged {
@@ -38,40 +38,40 @@ pub(super) fn start_log(format: LogFormat, access: Access) -> Option<LogEnd> {
     });
     let logger = builder.build();
     let most = logger.filter();
-    let bounded = Arc::new(LimitedLog::new(logger, "hedgerow::cli"));
+    let limited_log = Arc::new(LimitedLog::new(logger, "hedgerow::cli"));
     // Only this function sets the logger.
-    if log::set_boxed_logger(Box::new(Arc::clone(&bounded))).is_ok() {
+    if log::set_boxed_logger(Box::new(Arc::clone(&limited_log))).is_ok() {
         log::set_max_level(most);
         logging::log_panics();
     }
-    let teller = Arc::downgrade(&bounded);
-    let telling = std::thread::Builder::new().name("log-bound".to_owned());
+    let weak_log = Arc::downgrade(&limited_log);
+    let thread = std::thread::Builder::new().name("log-bound".to_owned());
     // If the thread cannot start, the next line of the same kind reports the omitted lines.
-    let _ = telling.spawn(move || {
-        while let Some(bounded) = teller.upgrade() {
-            bounded.log_omitted(OmittedLines::Over);
-            drop(bounded);
-            std::thread::sleep(TELLING);
+    let _ = thread.spawn(move || {
+        while let Some(limited_log) = weak_log.upgrade() {
+            limited_log.log_omitted(OmittedLines::Over);
+            drop(limited_log);
+            std::thread::sleep(REPORT_INTERVAL);
         }
     });
     Some(LogEnd {
-        bounded,
+        limited_log,
         _last: last?,
     })
 }
 
 /// The interval at which the process looks for omitted lines that it has not reported yet.
-const TELLING: Duration = Duration::from_secs(2);
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Reports the omitted lines and waits for the last lines when it is dropped.
 pub(super) struct LogEnd {
-    bounded: Arc<LimitedLog<env_logger::Logger>>,
+    limited_log: Arc<LimitedLog<env_logger::Logger>>,
     _last: LastLines,
 }
 
 impl Drop for LogEnd {
     fn drop(&mut self) {
-        self.bounded.log_omitted(OmittedLines::All);
+        self.limited_log.log_omitted(OmittedLines::All);
     }
 }
 

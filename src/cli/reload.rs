@@ -32,9 +32,9 @@ pub(super) fn reload(config: Option<&Path>, options: &ReloadArgs) -> CommandEnd 
         return CommandEnd::Unable;
     };
     match ask_to_reload(socket) {
-        Ok(Ok(said)) => print(&format!("reloaded: {said}\n")),
-        Ok(Err(why)) => {
-            complain!("hedgerow: the configuration stays unchanged: {why}");
+        Ok(Ok(reply)) => print(&format!("reloaded: {reply}\n")),
+        Ok(Err(reason)) => {
+            complain!("hedgerow: the configuration stays unchanged: {reason}");
             CommandEnd::Refused
         }
         Err(error) => {

@@ -148,9 +148,9 @@ const ENDING: i64 = 14;
 fn log_expiring_certificates(hedgerow: &Hedgerow) {
     let now = now().timestamp();
     for certificate in hedgerow.state().certificates {
-        let (file, left) = (certificate.file, certificate.expires - now);
-        let days = left / (24 * 3600);
-        if left <= 0 {
+        let (file, seconds_left) = (certificate.file, certificate.expires - now);
+        let days = seconds_left / (24 * 3600);
+        if seconds_left <= 0 {
             log::error!(
                 "the certificate {file} expired {} days ago, and clients refuse it. Renew it: \
                  Hedgerow reads the new file by itself",
@@ -224,8 +224,8 @@ fn watched(builder: hedgerow::proxy::Builder) -> hedgerow::proxy::Builder {
 fn watched(builder: hedgerow::proxy::Builder) -> hedgerow::proxy::Builder {
     struct PanicAt(String);
     impl hedgerow::proxy::Observer for PanicAt {
-        fn message(&self, came: &[u8], _: hedgerow::MessageOutcome<'_>) {
-            let text = String::from_utf8_lossy(came);
+        fn message(&self, message: &[u8], _: hedgerow::MessageOutcome<'_>) {
+            let text = String::from_utf8_lossy(message);
             assert!(!text.contains(&self.0), "{text}");
         }
     }

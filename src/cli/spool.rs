@@ -52,10 +52,10 @@ struct DeadLetterArgs {
 }
 
 impl From<&DeadLetterArgs> for Selection {
-    fn from(which: &DeadLetterArgs) -> Self {
-        match which.all {
+    fn from(selected: &DeadLetterArgs) -> Self {
+        match selected.all {
             true => Self::All,
-            false => Self::Numbers(which.numbers.clone()),
+            false => Self::Numbers(selected.numbers.clone()),
         }
     }
 }
@@ -66,8 +66,8 @@ impl From<&SpoolSubcommand> for SpoolCommand {
             SpoolSubcommand::Ls { json: true } => Self::Ls(ListFormat::Json),
             SpoolSubcommand::Ls { json: false } => Self::Ls(ListFormat::Lines),
             SpoolSubcommand::Show { number } => Self::Show { number: *number },
-            SpoolSubcommand::Retry(which) => Self::Retry(which.into()),
-            SpoolSubcommand::Drop(which) => Self::Drop(which.into()),
+            SpoolSubcommand::Retry(selected) => Self::Retry(selected.into()),
+            SpoolSubcommand::Drop(selected) => Self::Drop(selected.into()),
         }
     }
 }

@@ -10,13 +10,13 @@ pub(super) fn notify_ready() {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
     };
-    let said = format!("READY=1\nMAINPID={}\n", std::process::id());
-    let told = match name.as_bytes().strip_prefix(b"@") {
+    let message = format!("READY=1\nMAINPID={}\n", std::process::id());
+    let sent = match name.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(&name),
     }
-    .and_then(|address| UnixDatagram::unbound()?.send_to_addr(said.as_bytes(), &address));
-    if let Err(error) = told {
+    .and_then(|address| UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address));
+    if let Err(error) = sent {
         log::warn!(
             "the supervisor (NOTIFY_SOCKET) could not be notified that this process is \
              ready: {error}"

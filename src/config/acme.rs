@@ -134,7 +134,7 @@ pub(super) fn read(
     let domains = match section.get("domains") {
         Some(field) => domains(reader, field),
         None if hosts.is_empty() => {
-            reader.lacking(
+            reader.incomplete(
                 &section,
                 "`domains` is missing, and no route has a `host` to order a certificate for",
             );

@@ -12,16 +12,16 @@ const HTTPS: u16 = 443;
 /// Runs the checks that need every listener.
 pub(super) fn check(reader: &mut ConfigReader<'_>, top: &Section<'_>, listen: &[Listener]) {
     let mut files: Vec<(Field<'_>, &AcmeConfig)> = Vec::new();
-    let listens = top.get("listen").map(Field::each).unwrap_or_default();
+    let entries = top.get("listen").map(Field::each).unwrap_or_default();
     let plain = listen
         .iter()
         .any(|listener| listener.tls.is_none() && listener.address.port() == HTTP);
     let mut warned = false;
     // An entry with a mistake gives no listener. These checks run once the mistake is corrected.
-    if listens.len() != listen.len() {
+    if entries.len() != listen.len() {
         return;
     }
-    for (entry, listener) in listens.iter().zip(listen) {
+    for (entry, listener) in entries.iter().zip(listen) {
         let certificates = match entry.below("tls") {
             Some(field) if matches!(field.node.kind, NodeKind::List(_)) => field.each(),
             Some(field) => vec![field],

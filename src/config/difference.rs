@@ -115,13 +115,13 @@ fn difference(
 /// process may remain the leader.
 fn is_longer(path: &str, before: Option<&str>, after: Option<&str>) -> bool {
     let default = DeliveryConfig::default();
-    let unsaid = match path {
+    let default_timeout = match path {
         "delivery.timeout" => default.timeout,
         "delivery.connect_timeout" => default.connect_timeout,
         _ => return false,
     };
-    let said = |text: Option<&str>| text.and_then(units::duration).unwrap_or(unsaid);
-    said(after) > said(before)
+    let timeout = |text: Option<&str>| text.and_then(units::duration).unwrap_or(default_timeout);
+    timeout(after) > timeout(before)
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ pub(super) fn read(
     match Layout::new(&path.to_string(), script, settings, chunks, calls) {
         Ok(layout) => (Some(layout), files),
         Err(error) => {
-            reader.lacking(library, error.to_string());
+            reader.incomplete(library, error.to_string());
             (None, files)
         }
     }
@@ -167,7 +167,7 @@ fn files(reader: &mut ConfigReader<'_>, library: &Section<'_>) -> Option<Library
                 })
         }
         (None, None) => {
-            reader.lacking(library, "one of `folder` and `url` is missing");
+            reader.incomplete(library, "one of `folder` and `url` is missing");
             None
         }
     };

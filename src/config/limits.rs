@@ -95,8 +95,8 @@ impl Default for RequestLimits {
 
 /// Reads the minimum rate of a body; `None` if it is off.
 fn body_rate(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<BodyRate> {
-    let said = section.get("body_rate");
-    let is_off = said.is_some_and(Field::is_off);
+    let field = section.get("body_rate");
+    let is_off = field.is_some_and(Field::is_off);
     let grace = reader.duration(section, "body_grace", SECOND..=MINUTES);
     if is_off {
         if let (Some(field), Some(_)) = (section.get("body_grace"), grace) {
@@ -135,8 +135,8 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> (Request
     limits.connections = most.unwrap_or(limits.connections);
     limits.connections_per_client = of_one.unwrap_or((limits.connections / 4).max(1));
     let mut rate = |key| {
-        let said = section.get(key);
-        let off = said.is_none_or(Field::is_off);
+        let field = section.get(key);
+        let off = field.is_none_or(Field::is_off);
         (!off).then(|| reader.number(&section, key, 1..=1_000_000))?
     };
     limits.requests_per_client = rate("requests_per_client");

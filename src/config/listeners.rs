@@ -189,14 +189,14 @@ pub(super) fn listen(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> Vec<Li
 /// Returns whether two addresses conflict, so that only one can be listened on. 0.0.0.0 takes every IPv4
 /// address, and [::] takes every IPv6 and IPv4 address.
 pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let takes = |wide: IpAddr, narrow: IpAddr| {
+    let covers = |wide: IpAddr, narrow: IpAddr| {
         wide == narrow || (wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4()))
     };
     // Port 0 takes a different free port each time.
     let same_port = one.port() == other.port() && one.port() != 0;
     // An IPv4 address may be written in IPv6 form.
     let (one, other) = (one.ip().to_canonical(), other.ip().to_canonical());
-    same_port && (takes(one, other) || takes(other, one))
+    same_port && (covers(one, other) || covers(other, one))
 }
 
 fn listener(
@@ -220,8 +220,8 @@ fn listener(
     let networks = section.get("proxy_protocol").cloned();
     let proxy_protocol = networks.map(|field| networks_of(reader, &field));
     let mut h2c = H2c::Off;
-    if let Some(said) = reader.choice(&section, "h2c", &[("on", H2c::On), ("off", H2c::Off)]) {
-        h2c = said;
+    if let Some(choice) = reader.choice(&section, "h2c", &[("on", H2c::On), ("off", H2c::Off)]) {
+        h2c = choice;
     }
     let redirect = match section.get("redirect").cloned() {
         Some(field) => Some(redirect(reader, &field)?),
@@ -317,7 +317,7 @@ fn tls(reader: &mut ConfigReader<'_>, field: &Field<'_>, hosts: &[String]) -> Op
         return Some(Certificate::Acme(acme?));
     }
     if section.get("certificate").is_none() && section.get("key").is_none() {
-        reader.lacking(&section, "needs `certificate` and `key`, or `acme`");
+        reader.incomplete(&section, "needs `certificate` and `key`, or `acme`");
         return None;
     }
     let certificate = section.require(reader, "certificate").cloned();

@@ -76,12 +76,12 @@ impl FileMarks {
 }
 
 fn mark(path: &Path) -> io::Result<FileMark> {
-    let about = fs::metadata(path)?;
+    let metadata = fs::metadata(path)?;
     Ok(FileMark {
-        file: (about.dev(), about.ino()),
-        size: about.size(),
-        modified: (about.mtime(), about.mtime_nsec()),
-        changed: (about.ctime(), about.ctime_nsec()),
+        file: (metadata.dev(), metadata.ino()),
+        size: metadata.size(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
     })
 }
 

@@ -110,17 +110,17 @@ impl Config {
         };
         let passes = |route: &&Route| matches!(route.action, Action::PostHog(_));
         let segment = self.routes.iter().filter(here).find(scripted);
-        let mut beside: Vec<&Route> = self.routes.iter().filter(passes).collect();
+        let mut posthog_routes: Vec<&Route> = self.routes.iter().filter(passes).collect();
         match segment {
             Some(segment) => {
-                beside.retain(|route| match host {
+                posthog_routes.retain(|route| match host {
                     PageHost::Unknown => route.host == segment.host,
                     host => host.reaches(route),
                 });
                 let below = |route: &&Route| segment.path.covers(&route.path);
-                beside.sort_by_key(|route| !below(route));
+                posthog_routes.sort_by_key(|route| !below(route));
             }
-            None => beside.retain(here),
+            None => posthog_routes.retain(here),
         }
         let analytics = match (libraries, segment.map(|route| &route.action)) {
             (Libraries::PostHog, _) => None,
@@ -145,14 +145,14 @@ impl Config {
         };
         let posthog = match (
             libraries,
-            beside.first().map(|route| (route, &route.action)),
+            posthog_routes.first().map(|route| (route, &route.action)),
         ) {
             (Libraries::Analytics, _) => None,
-            (_, Some((route, Action::PostHog(said)))) => Some(PostHogPart {
+            (_, Some((route, Action::PostHog(pass_through)))) => Some(PostHogPart {
                 prefix: route.path.to_string().trim_end_matches('/').to_owned(),
-                api_key: said.project.api_key.expose().to_owned(),
-                ui_host: PostHogPart::ui_host_of(&said.project.host.to_string()),
-                names: said.names.clone(),
+                api_key: pass_through.project.api_key.expose().to_owned(),
+                ui_host: PostHogPart::ui_host_of(&pass_through.project.host.to_string()),
+                names: pass_through.names.clone(),
             }),
             _ => None,
         };
@@ -161,11 +161,11 @@ impl Config {
             (Libraries::Analytics, None, _) => "analytics.js (with `library`)",
             (Libraries::PostHog, _, None) => "posthog-js",
             _ => {
-                let said = [segment, beside.first().copied()];
-                let said = said.into_iter().flatten();
-                let said = said.filter_map(|route| route.home.clone()).next();
+                let route_home = [segment, posthog_routes.first().copied()];
+                let route_home = route_home.into_iter().flatten();
+                let route_home = route_home.filter_map(|route| route.home.clone()).next();
                 return Ok(Page {
-                    home: home.or(said).unwrap_or(ProxyAddress::SameHost),
+                    home: home.or(route_home).unwrap_or(ProxyAddress::SameHost),
                     analytics,
                     posthog,
                 });

@@ -52,7 +52,7 @@ impl PemContent {
 pub(super) fn pem(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
-    holding: PemContent,
+    content: PemContent,
 ) -> Option<(PathBuf, Vec<u8>)> {
     let text = reader.text(field, "the path of a PEM file")?;
     // If someone pastes a key instead of its path, it must not appear in a log.
@@ -68,7 +68,7 @@ pub(super) fn pem(
             return None;
         }
     };
-    match check(&bytes, holding) {
+    match check(&bytes, content) {
         Ok(()) => Some((path, bytes)),
         Err(reason) => {
             reader.wrong(field, format!("{} {reason}", path.display()));
@@ -78,15 +78,15 @@ pub(super) fn pem(
 }
 
 /// Checks a PEM file. The error states why the file cannot be used, without any of its content.
-fn check(bytes: &[u8], holding: PemContent) -> Result<(), String> {
+fn check(bytes: &[u8], content: PemContent) -> Result<(), String> {
     let mut rest = bytes;
     let mut holds = false;
     loop {
         let from = bytes.len() - rest.len();
         match from_buf(&mut rest) {
-            Ok(Some((kind, _))) => holds |= holding.is(kind),
+            Ok(Some((kind, _))) => holds |= content.is(kind),
             Ok(None) if holds => return Ok(()),
-            Ok(None) => return Err(format!("contains no PEM {}", holding.words())),
+            Ok(None) => return Err(format!("contains no PEM {}", content.words())),
             Err(error) => {
                 let what = match error {
                     Error::MissingSectionEnd { .. } => "has no end",
@@ -119,19 +119,19 @@ mod tests {
         let damaged = "-----BEGIN CERTIFICATE-----\nAA*A\n-----END CERTIFICATE-----\n";
         let open = "-----BEGIN CERTIFICATE-----\nAAAA\n";
         let certificate = |text: &str| check(text.as_bytes(), PemContent::Certificate);
-        let told = |reason: &str| Err(reason.to_owned());
+        let refused = |reason: &str| Err(reason.to_owned());
         for (text, expected) in [
             (good.to_owned(), Ok(())),
             (format!("words\n{good}\nwords\n{key}{good}"), Ok(())),
-            (String::new(), told("contains no PEM certificate")),
-            (key.to_owned(), told("contains no PEM certificate")),
+            (String::new(), refused("contains no PEM certificate")),
+            (key.to_owned(), refused("contains no PEM certificate")),
             (
                 format!("{good}words\n{damaged}{good}"),
-                told("has a PEM block in line 5 that is not base64"),
+                refused("has a PEM block in line 5 that is not base64"),
             ),
             (
                 format!("{good}{open}"),
-                told("has a PEM block in line 4 that has no end"),
+                refused("has a PEM block in line 4 that has no end"),
             ),
         ] {
             assert_eq!(certificate(&text), expected, "{text}");

@@ -17,7 +17,7 @@ pub(super) struct ConfigReader<'a> {
     pub mistakes: Vec<RawProblem>,
     pub warnings: Vec<RawProblem>,
     /// The expected values, by path. The JSON Schema is built from them.
-    pub seen: Vec<(String, Accepted)>,
+    pub accepted: Vec<(String, Accepted)>,
 }
 
 /// The values that a key may have.
@@ -142,7 +142,7 @@ impl<'a> ConfigReader<'a> {
             sections,
             mistakes,
             warnings: Vec::new(),
-            seen: Vec::new(),
+            accepted: Vec::new(),
         }
     }
 
@@ -165,7 +165,7 @@ impl<'a> ConfigReader<'a> {
     }
 
     /// Records a mistake in a section as a whole, such as a missing key.
-    pub fn lacking(&mut self, section: &Section<'_>, message: impl Into<String>) {
+    pub fn incomplete(&mut self, section: &Section<'_>, message: impl Into<String>) {
         self.note(section.span, section.path.clone(), message.into());
     }
 
@@ -285,7 +285,8 @@ impl<'a> ConfigReader<'a> {
     /// Records the words that a value may be.
     pub fn expect_words(&mut self, field: &Field<'_>, words: &[&str]) {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
-        self.seen.push((field.path.clone(), Accepted::Words(words)));
+        self.accepted
+            .push((field.path.clone(), Accepted::Words(words)));
     }
 
     /// Reads one of a few words.
@@ -325,7 +326,7 @@ impl<'a> ConfigReader<'a> {
         const EXPECTED: &str = "a size such as 10MiB, 900kB or a whole number of bytes";
         let field = section.get(key)?;
         let bounds = Accepted::Size(*range.start(), *range.end());
-        self.seen.push((field.path.clone(), bounds));
+        self.accepted.push((field.path.clone(), bounds));
         let text = self.text(field, EXPECTED)?;
         let Some(size) = units::size(text) else {
             self.wrong(field, format!("expected {EXPECTED}"));
@@ -345,7 +346,7 @@ impl<'a> ConfigReader<'a> {
         const EXPECTED: &str = "a whole number with its unit (ms, s, m, h or d) such as 3s";
         let field = section.get(key)?;
         let least = Accepted::Duration(*range.start());
-        self.seen.push((field.path.clone(), least));
+        self.accepted.push((field.path.clone(), least));
         let text = self.text(field, EXPECTED)?;
         let Some(duration) = units::duration(text) else {
             self.wrong(field, format!("expected {EXPECTED}"));
@@ -364,7 +365,7 @@ impl<'a> ConfigReader<'a> {
     ) -> Option<usize> {
         let field = section.get(key)?;
         let bounds = Accepted::Number(*range.start(), *range.end());
-        self.seen.push((field.path.clone(), bounds));
+        self.accepted.push((field.path.clone(), bounds));
         self.number_of(field, range)
     }
 

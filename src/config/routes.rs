@@ -133,7 +133,7 @@ pub(super) fn read(
             );
             match section.get("path") {
                 Some(path) => reader.wrong(path, message),
-                None => reader.lacking(&section, message),
+                None => reader.incomplete(&section, message),
             }
         }
         let line = entry.node.span.start.line;
@@ -226,7 +226,7 @@ fn action<'n>(
     let mut found = ACTIONS.iter().filter_map(|key| section.get(key));
     let Some(first) = found.next() else {
         let message = "one of `segment`, `posthog` and `origin` is missing";
-        reader.lacking(section, message);
+        reader.incomplete(section, message);
         return None;
     };
     let others: Vec<_> = found.collect();
@@ -281,17 +281,17 @@ fn check_inject(
         Action::PostHog(_) => true,
         Action::Origin(_) => false,
     };
-    let mut there = routes
+    let mut library_routes = routes
         .iter()
         .filter(serves)
         .filter(|route| route.path == *path)
         .peekable();
-    if there.peek().is_none() {
+    if library_routes.peek().is_none() {
         reader.wrong(
             field,
             "no `segment` route with `library` and no `posthog` route has this path",
         );
-    } else if !there.any(|route| route.host.is_none() || route.host == origin.host) {
+    } else if !library_routes.any(|route| route.host.is_none() || route.host == origin.host) {
         reader.wrong(field, "that route is for another host than these pages");
     }
 }

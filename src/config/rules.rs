@@ -93,7 +93,7 @@ fn rule(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<Rule> {
             })
         }
         _ => {
-            reader.lacking(&section, "expected `action` or `rename`, and not both");
+            reader.incomplete(&section, "expected `action` or `rename`, and not both");
             None
         }
     };
@@ -188,7 +188,8 @@ pub(super) fn constants(
 /// Returns whether a constant property may have this name. PostHog's own properties begin with a dollar
 /// sign, and it gives some other names a meaning.
 fn is_constants_name(name: &str) -> bool {
-    let is_plain = |letter: char| !letter.is_control() && letter != '"' && letter != '\\';
+    let is_plain =
+        |character: char| !character.is_control() && character != '"' && character != '\\';
     name.starts_with(char::is_alphabetic)
         && name.len() <= NAME_BYTES
         && name.chars().all(is_plain)
@@ -198,12 +199,12 @@ fn is_constants_name(name: &str) -> bool {
 /// Returns the lines of `hedgerow check` about the rules, one for each rule.
 pub(super) fn lines(rules: &[Rule]) -> Vec<String> {
     let lines = rules.iter().enumerate().map(|(index, rule)| {
-        let does = match &rule.action {
+        let action = match &rule.action {
             RuleAction::Keep => "keep".to_owned(),
             RuleAction::Drop => "drop".to_owned(),
             RuleAction::Rename(name) => format!("rename to {name:?}"),
         };
-        format!("rule {}: {:?} {does}", index + 1, rule.event.to_string())
+        format!("rule {}: {:?} {action}", index + 1, rule.event.to_string())
     });
     lines.collect()
 }

@@ -187,7 +187,7 @@ fn write_keys(
 }
 
 fn write_key(reader: &mut ConfigReader<'_>, item: &Field<'_>) -> Option<WriteKey> {
-    let (text, place) = references::named(reader, item, "a write key")?;
+    let (text, origin) = references::named(reader, item, "a write key")?;
     let text = text.trim();
     // A client cannot send any other characters in a header.
     let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -195,7 +195,7 @@ fn write_key(reader: &mut ConfigReader<'_>, item: &Field<'_>) -> Option<WriteKey
     if key.is_none() {
         reader.wrong(
             item,
-            format!("{place}expected a write key of 1 to 256 bytes of printable ASCII"),
+            format!("{origin}expected a write key of 1 to 256 bytes of printable ASCII"),
         );
     }
     key

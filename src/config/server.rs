@@ -74,9 +74,9 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, top: &Section<'_>) -> ServerCo
     if let Some(watch) = reader.choice(&section, "watch", &words) {
         server.watch = watch;
     }
-    let said = section.get("upgrade_socket").cloned();
-    let said = said.filter(|field| !field.is_nothing() && !field.is_off());
-    server.upgrade_socket = said.and_then(|field| {
+    let socket = section.get("upgrade_socket").cloned();
+    let socket = socket.filter(|field| !field.is_nothing() && !field.is_off());
+    server.upgrade_socket = socket.and_then(|field| {
         let text = reader.text(&field, "off or the path of a socket")?;
         if text.is_empty() {
             reader.wrong(&field, "expected off or the path of a socket");

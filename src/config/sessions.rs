@@ -152,22 +152,22 @@ fn settings(reader: &mut ConfigReader<'_>, field: &Field<'_>) -> Option<CookieSe
         Some(field) => secrets(reader, &field)?,
         None => Vec::new(),
     };
-    let made = SessionCookie::new(name, domain);
-    let key = match made {
+    let session_cookie = SessionCookie::new(name, domain);
+    let key = match session_cookie {
         Err(EdgeSessionError::CookieName) => "name",
         _ => "domain",
     };
-    let place = section.get(key).unwrap_or(field).clone();
-    cookie(reader, made, secrets, &place)
+    let key_field = section.get(key).unwrap_or(field).clone();
+    cookie(reader, session_cookie, secrets, &key_field)
 }
 
 fn cookie(
     reader: &mut ConfigReader<'_>,
-    made: Result<SessionCookie, EdgeSessionError>,
+    session_cookie: Result<SessionCookie, EdgeSessionError>,
     secrets: Vec<Vec<u8>>,
     field: &Field<'_>,
 ) -> Option<CookieSessions> {
-    match made {
+    match session_cookie {
         Ok(cookie) => Some(CookieSessions { cookie, secrets }),
         Err(error) => {
             reader.wrong(field, error.to_string());

@@ -106,11 +106,11 @@ mod tests {
         ] {
             assert!(SiteHost::new(text).is_err(), "{text}");
         }
-        let said = SiteHost::new("bücher.de").unwrap_err();
-        assert!(said.contains("xn--"), "{said}");
+        let error = SiteHost::new("bücher.de").unwrap_err();
+        assert!(error.contains("xn--"), "{error}");
         for text in ["a b", "[]"] {
-            let said = SiteHost::new(text).unwrap_err();
-            assert!(said.contains("such as"), "{said}");
+            let error = SiteHost::new(text).unwrap_err();
+            assert!(error.contains("such as"), "{error}");
         }
     }
 }

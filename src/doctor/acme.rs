@@ -32,41 +32,41 @@ pub struct CertificateFacts<'a> {
 }
 
 /// Checks whether the certificate exists, how long it is valid, and whether the last order failed.
-pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
+pub fn certificate(facts: &CertificateFacts<'_>) -> Vec<Finding> {
     const DAY: i64 = 24 * 3600;
     const LOOK: &str =
         "each name must resolve to this machine, and port 80 must lead to a listener without `tls` (http-01), \
          or port 443 to this listener (tls-alpn-01): docs/certificates.md. `hedgerow reload` tries again at once";
-    let about = format!("acme {}", seen.domains.join(", "));
+    let about = format!("acme {}", facts.domains.join(", "));
     let mut findings = Vec::new();
-    if let Some(reason) = &seen.unwritable {
-        let said = format!("{} cannot be written: {reason}", seen.storage.display());
+    if let Some(reason) = &facts.unwritable {
+        let observation = format!("{} cannot be written: {reason}", facts.storage.display());
         let advice = "set a folder in which Hedgerow's user can write: without it no \
                       certificate is ordered";
-        findings.push(Finding::bad(about.clone(), said, advice));
+        findings.push(Finding::bad(about.clone(), observation, advice));
     }
-    let failed = (seen.failures > 0).then(|| {
-        let times = match seen.failures {
+    let failed = (facts.failures > 0).then(|| {
+        let times = match facts.failures {
             1 => "the last order has failed".to_owned(),
             many => format!("the last {many} orders have failed"),
         };
-        let next = match seen.next > seen.now {
-            true => format!("; the next attempt is {}", date(seen.next)),
+        let next = match facts.next > facts.now {
+            true => format!("; the next attempt is {}", date(facts.next)),
             false => String::new(),
         };
         format!(
             "{times}: {}{next}",
-            seen.error.unwrap_or("no reason is known")
+            facts.error.unwrap_or("no reason is known")
         )
     });
-    let now = i64::try_from(seen.now).unwrap_or(i64::MAX);
-    findings.push(match (seen.life, failed) {
+    let now = i64::try_from(facts.now).unwrap_or(i64::MAX);
+    findings.push(match (facts.life, failed) {
         (None, Some(failed)) => Finding::bad(about, format!("no certificate; {failed}"), LOOK),
         (None, None) => Finding::note(
             about,
             format!(
                 "no certificate yet; Hedgerow has not ordered one from {}",
-                seen.directory
+                facts.directory
             ),
             "`hedgerow run` orders it",
         ),
@@ -77,24 +77,24 @@ pub fn certificate(seen: &CertificateFacts<'_>) -> Vec<Finding> {
         ),
         (Some((_, ends)), failed) if ends <= now => {
             let failed = failed.map_or(String::new(), |failed| format!("; {failed}"));
-            let said = format!("expired {} days ago{failed}", (now - ends) / DAY);
-            Finding::bad(about, said, LOOK)
+            let observation = format!("expired {} days ago{failed}", (now - ends) / DAY);
+            Finding::bad(about, observation, LOOK)
         }
         (Some((_, ends)), Some(failed)) => {
-            let said = format!("expires in {} days; {failed}", (ends - now) / DAY);
+            let observation = format!("expires in {} days; {failed}", (ends - now) / DAY);
             match ends - now < 14 * DAY {
-                true => Finding::bad(about, said, LOOK),
-                false => Finding::note(about, said, LOOK),
+                true => Finding::bad(about, observation, LOOK),
+                false => Finding::note(about, observation, LOOK),
             }
         }
-        (Some(_), None) if !seen.complete => Finding::note(
+        (Some(_), None) if !facts.complete => Finding::note(
             about,
             "the existing certificate is not for all of these names",
             "`hedgerow run` or `hedgerow reload` orders another",
         ),
         (Some((_, ends)), None) => {
-            let said = format!("expires in {} days", (ends - now) / DAY);
-            Finding::ok(about, said)
+            let observation = format!("expires in {} days", (ends - now) / DAY);
+            Finding::ok(about, observation)
         }
     });
     findings
@@ -120,7 +120,7 @@ mod tests {
             1_800_000_000,
             ["a.example".to_owned(), "b.example".to_owned()],
         );
-        let there = |days: i64| Some((now - 30 * DAY, now + days * DAY));
+        let ends_in = |days: i64| Some((now - 30 * DAY, now + days * DAY));
         type Case = (
             &'static str,
             Option<(i64, i64)>,
@@ -130,7 +130,7 @@ mod tests {
             &'static str,
         );
         let cases: [Case; 9] = [
-            ("fine", there(60), true, 0, Passed, "expires in 60 days"),
+            ("fine", ends_in(60), true, 0, Passed, "expires in 60 days"),
             ("none yet", None, false, 0, Note, "has not ordered one"),
             (
                 "none",
@@ -140,10 +140,10 @@ mod tests {
                 Failed,
                 "the last 2 orders have failed: no DNS; the next attempt is at",
             ),
-            ("ended", there(-2), true, 0, Failed, "expired 2 days ago"),
+            ("ended", ends_in(-2), true, 0, Failed, "expired 2 days ago"),
             (
                 "ended",
-                there(-2),
+                ends_in(-2),
                 true,
                 1,
                 Failed,
@@ -151,14 +151,14 @@ mod tests {
             ),
             (
                 "late",
-                there(20),
+                ends_in(20),
                 true,
                 1,
                 Note,
                 "expires in 20 days; the last order has failed",
             ),
-            ("soon", there(3), true, 9, Failed, "expires in 3 days"),
-            ("other names", there(60), false, 0, Note, "not for all"),
+            ("soon", ends_in(3), true, 9, Failed, "expires in 3 days"),
+            ("other names", ends_in(60), false, 0, Note, "not for all"),
             (
                 "clock",
                 Some((now + DAY, now + 2 * DAY)),
@@ -168,8 +168,8 @@ mod tests {
                 "not valid yet",
             ),
         ];
-        for (what, life, complete, failures, health, said) in cases {
-            let seen = CertificateFacts {
+        for (what, life, complete, failures, health, observation) in cases {
+            let facts = CertificateFacts {
                 domains: &domains,
                 directory: "https://ca.example/directory",
                 storage: Path::new("/var/lib/hedgerow/acme"),
@@ -181,13 +181,19 @@ mod tests {
                 next: now as u64 + 60,
                 now: now as u64,
             };
-            let found = certificate(&seen);
+            let found = certificate(&facts);
             assert_eq!(found.len(), 1, "{what}");
             assert_eq!(found[0].status, health, "{what}: {found:?}");
-            assert!(found[0].observation.contains(said), "{what}: {found:?}");
+            assert!(
+                found[0].observation.contains(observation),
+                "{what}: {found:?}"
+            );
             assert_eq!(found[0].about, "acme a.example, b.example");
             let unwritable = Some("Permission denied".to_owned());
-            let found = certificate(&CertificateFacts { unwritable, ..seen });
+            let found = certificate(&CertificateFacts {
+                unwritable,
+                ..facts
+            });
             assert_eq!((found.len(), found[0].status), (2, Failed), "{what}");
         }
     }

@@ -90,14 +90,20 @@ pub fn render(findings: &[Finding]) -> String {
     };
     let _ = match (count(CheckStatus::Failed), count(CheckStatus::Note)) {
         (0, 0) => writeln!(text, "all is well"),
-        (0, odd) => writeln!(text, "nothing is broken; notes: {odd}"),
-        (bad, _) => writeln!(text, "problems: {bad}"),
+        (0, notes) => writeln!(text, "nothing is broken; notes: {notes}"),
+        (failed, _) => writeln!(text, "problems: {failed}"),
     };
     text
 }
 
 fn printable(text: &str) -> String {
-    let shown = |sign: char| if sign.is_control() { ' ' } else { sign };
+    let shown = |character: char| {
+        if character.is_control() {
+            ' '
+        } else {
+            character
+        }
+    };
     text.chars().map(shown).collect()
 }
 

@@ -6,7 +6,7 @@ use super::finding::Finding;
 pub fn clock(ahead: i64) -> Finding {
     const ABOUT: &str = "clock";
     let off = ahead.unsigned_abs();
-    let said = match ahead {
+    let observation = match ahead {
         // `Date` has a resolution of one second, and the answer needs some time to arrive.
         -2..=2 => return Finding::ok(ABOUT, "agrees with PostHog's"),
         3.. => format!("{off} seconds ahead of PostHog's"),
@@ -14,8 +14,8 @@ pub fn clock(ahead: i64) -> Finding {
     };
     let advice = "set it by NTP, because Hedgerow corrects the times of all events by it";
     match off {
-        0..30 => Finding::note(ABOUT, said, advice),
-        _ => Finding::bad(ABOUT, said, advice),
+        0..30 => Finding::note(ABOUT, observation, advice),
+        _ => Finding::bad(ABOUT, observation, advice),
     }
 }
 
@@ -41,7 +41,7 @@ pub fn certificate(file: &str, left: i64, since: i64) -> Finding {
 pub fn space(folder: &str, free: u64, max_size: u64) -> Finding {
     let about = format!("spool {folder}, disk");
     let mebibytes = |bytes: u64| bytes >> 20;
-    let said = format!(
+    let observation = format!(
         "{} MiB are free, and `max_size` is {} MiB",
         mebibytes(free),
         mebibytes(max_size)
@@ -49,9 +49,9 @@ pub fn space(folder: &str, free: u64, max_size: u64) -> Finding {
     let advice = "free some space, or lower `delivery.spool.max_size`: on a full disk clients get \
         503";
     match free {
-        _ if free >= max_size => Finding::ok(about, said),
-        _ if mebibytes(free) < 64 => Finding::bad(about, said, advice),
-        _ => Finding::note(about, said, advice),
+        _ if free >= max_size => Finding::ok(about, observation),
+        _ if mebibytes(free) < 64 => Finding::bad(about, observation, advice),
+        _ => Finding::note(about, observation, advice),
     }
 }
 

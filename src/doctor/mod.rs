@@ -27,7 +27,7 @@ mod tests {
     use super::*;
     use crate::posthog::Host;
 
-    fn seen(status: u16) -> OutsideAnswer<'static> {
+    fn answer(status: u16) -> OutsideAnswer<'static> {
         OutsideAnswer {
             status,
             location: None,
@@ -48,7 +48,7 @@ mod tests {
                 "u",
                 &OutsideAnswer {
                     body,
-                    ..seen(status)
+                    ..answer(status)
                 },
             )
             .status
@@ -81,26 +81,26 @@ mod tests {
             ("a page", of_body(200, "<html>"), Failed),
             ("nothing", of_body(404, ""), Failed),
             ("redirect", of_body(301, ""), Failed),
-            ("no preflight", preflight("u", &seen(204)).status, Failed),
-            ("no OPTIONS", preflight("u", &seen(405)).status, Failed),
+            ("no preflight", preflight("u", &answer(204)).status, Failed),
+            ("no OPTIONS", preflight("u", &answer(405)).status, Failed),
             (
                 "preflight",
                 preflight(
                     "u",
                     &OutsideAnswer {
                         allows: Some("*"),
-                        ..seen(204)
+                        ..answer(204)
                     },
                 )
                 .status,
                 Passed,
             ),
-            ("fresh", cache(&[seen(200)]).status, Passed),
+            ("fresh", cache(&[answer(200)]).status, Passed),
             (
                 "cache",
                 cache(&[OutsideAnswer {
                     cached: Some("Age: 3".to_owned()),
-                    ..seen(200)
+                    ..answer(200)
                 }])
                 .status,
                 Failed,
@@ -112,7 +112,7 @@ mod tests {
             assert_eq!(health, expected, "{what}");
         }
         let with = |name: &'static str, value: &'static str| {
-            cached(move |asked| (asked == name).then(|| value.to_owned()))
+            cached(move |requested| (requested == name).then(|| value.to_owned()))
         };
         assert_eq!(with("age", "0"), None);
         assert_eq!(with("age", "7").unwrap(), "Age: 7");

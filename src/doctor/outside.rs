@@ -21,14 +21,14 @@ pub struct OutsideAnswer<'a> {
 
 /// Checks that the path reaches Hedgerow. The request has an invalid body, which Hedgerow refuses with its
 /// own answer.
-pub fn path(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
+pub fn path(url: &str, answer: &OutsideAnswer<'_>) -> Finding {
     const ABOUT: &str = "from outside, path";
-    let status = seen.status;
-    if let Some(found) = redirect(ABOUT, url, seen) {
+    let status = answer.status;
+    if let Some(found) = redirect(ABOUT, url, answer) {
         return found;
     }
     // Hedgerow answers this to a body that is not JSON (docs/operations.md).
-    if status == 400 && seen.body.contains("\"code\"") {
+    if status == 400 && answer.body.contains("\"code\"") {
         return Finding::ok(ABOUT, format!("{url} reaches Hedgerow"));
     }
     if status == 401 {
@@ -48,12 +48,12 @@ pub fn path(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
 }
 
 /// Checks that the answer to a preflight allows an origin.
-pub fn preflight(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
+pub fn preflight(url: &str, answer: &OutsideAnswer<'_>) -> Finding {
     const ABOUT: &str = "from outside, OPTIONS";
-    if let Some(found) = redirect(ABOUT, url, seen) {
+    if let Some(found) = redirect(ABOUT, url, answer) {
         return found;
     }
-    match (seen.status, seen.allows) {
+    match (answer.status, answer.allows) {
         (200..=299, Some(_)) => Finding::ok(ABOUT, "a preflight reaches Hedgerow"),
         (status, _) => Finding::bad(
             ABOUT,
@@ -67,7 +67,7 @@ pub fn preflight(url: &str, seen: &OutsideAnswer<'_>) -> Finding {
 /// Checks that no cache gave any of these answers to the same call.
 pub fn cache(answers: &[OutsideAnswer<'_>]) -> Finding {
     const ABOUT: &str = "from outside, cache";
-    let cached = answers.iter().find_map(|seen| seen.cached.as_ref());
+    let cached = answers.iter().find_map(|answer| answer.cached.as_ref());
     match cached {
         None => Finding::ok(ABOUT, "no cache answers calls"),
         Some(header) => Finding::bad(
@@ -79,9 +79,9 @@ pub fn cache(answers: &[OutsideAnswer<'_>]) -> Finding {
 }
 
 /// Checks the client address that Hedgerow saw. `None` means that it could not be determined.
-pub fn address(seen: Option<&str>) -> Finding {
+pub fn address(client_address: Option<&str>) -> Finding {
     const ABOUT: &str = "from outside, address";
-    let Some(text) = seen else {
+    let Some(text) = client_address else {
         return Finding::note(
             ABOUT,
             "could not be determined",
@@ -114,12 +114,12 @@ pub fn is_inner(address: IpAddr) -> bool {
     }
 }
 
-fn redirect(about: &str, url: &str, seen: &OutsideAnswer<'_>) -> Option<Finding> {
-    let to = seen.location.unwrap_or("nowhere");
-    (300..=399).contains(&seen.status).then(|| {
+fn redirect(about: &str, url: &str, answer: &OutsideAnswer<'_>) -> Option<Finding> {
+    let to = answer.location.unwrap_or("nowhere");
+    (300..=399).contains(&answer.status).then(|| {
         Finding::bad(
             about,
-            format!("{url} is redirected ({}) to {to}", seen.status),
+            format!("{url} is redirected ({}) to {to}", answer.status),
             "use the URL that it leads to, without a redirect for this path: libraries do not \
              follow a redirect with a body",
         )

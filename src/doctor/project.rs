@@ -23,9 +23,14 @@ pub enum Installation {
 
 /// Checks whether PostHog knows a project's key. `here` is the result for the configured host, and
 /// `elsewhere` the other region if that one knows the key.
-pub fn key(name: &str, here: KeyKnown, elsewhere: Option<&str>, place: Installation) -> Finding {
+pub fn key(
+    name: &str,
+    here: KeyKnown,
+    elsewhere: Option<&str>,
+    installation: Installation,
+) -> Finding {
     let about = format!("project {name}, key");
-    match (here, elsewhere, place) {
+    match (here, elsewhere, installation) {
         (KeyKnown::Yes, ..) => Finding::ok(about, "PostHog has a project with it"),
         (KeyKnown::No, Some(region), _) => Finding::bad(
             about,
@@ -77,16 +82,16 @@ mod tests {
 
     #[test]
     fn a_key_is_bad_only_if_it_certainly_does_not_exist() {
-        for (here, place, expected) in [
+        for (here, installation, expected) in [
             (KeyKnown::Yes, Installation::Cloud, CheckStatus::Passed),
             (KeyKnown::Yes, Installation::Own, CheckStatus::Passed),
             (KeyKnown::No, Installation::Cloud, CheckStatus::Failed),
             (KeyKnown::No, Installation::Own, CheckStatus::Note),
         ] {
             assert_eq!(
-                key("p", here, None, place).status,
+                key("p", here, None, installation).status,
                 expected,
-                "{here:?} {place:?}"
+                "{here:?} {installation:?}"
             );
         }
     }
@@ -109,8 +114,8 @@ mod tests {
     fn a_key_of_the_other_region_is_reported_with_the_correct_host() {
         let found = key("shop", KeyKnown::No, Some("eu"), Installation::Cloud);
         assert_eq!(found.status, CheckStatus::Failed);
-        let said = render(&[found]);
-        assert!(said.contains("project in the other region, eu"), "{said}");
-        assert!(said.contains("-> set `host: eu`"), "{said}");
+        let text = render(&[found]);
+        assert!(text.contains("project in the other region, eu"), "{text}");
+        assert!(text.contains("-> set `host: eu`"), "{text}");
     }
 }

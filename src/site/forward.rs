@@ -201,7 +201,7 @@ impl QueueBounds {
         outcome: AttemptOutcome,
         random: u32,
     ) -> AfterAttempt {
-        let asked = match outcome {
+        let retry_after = match outcome {
             AttemptOutcome::Answered { status, .. } if status.is_success() => {
                 return AfterAttempt::Delivered
             }
@@ -218,7 +218,7 @@ impl QueueBounds {
             }
             AttemptOutcome::Failed => None,
         };
-        let wait = match asked {
+        let wait = match retry_after {
             Some(seconds) => Duration::from_secs(seconds.min(300)),
             None => {
                 let base = Duration::from_millis(500).saturating_mul(1 << attempt.min(7));

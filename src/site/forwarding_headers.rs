@@ -204,7 +204,7 @@ struct FieldName {
 impl FieldName {
     /// Returns the form of a name, which must be in lower case.
     fn of(name: &str) -> Self {
-        let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
+        let words = name.split(|character: char| !character.is_ascii_alphanumeric());
         let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
         let words = match words.as_slice() {
             ["http", rest @ ..] if !rest.is_empty() => rest,

@@ -100,13 +100,13 @@ impl RequestHead<'_> {
     fn check_host(&self) -> Result<(), HeadFault> {
         let in_target = split_target(self.target).and_then(|(authority, _)| authority);
         let in_header = self.headers.get(header::HOST).map(|host| host.as_bytes());
-        let lacking = match self.version {
+        let is_missing = match self.version {
             // HTTP/1.1 requires `Host` even if the target names the host (RFC 9112, 3.2).
             Version::HTTP_11 => in_header.is_none(),
             Version::HTTP_2 | Version::HTTP_3 => in_header.is_none() && self.authority.is_none(),
             _ => false,
         };
-        if lacking {
+        if is_missing {
             return Err(HeadFault::NoHost);
         }
         let named = [in_target, in_header, self.authority.map(str::as_bytes)];
@@ -237,10 +237,10 @@ fn is_ordinary(path: &[u8]) -> bool {
     })
 }
 
-fn reads_dot_segment(path: &[u8], takes: Continuation) -> bool {
+fn reads_dot_segment(path: &[u8], continuation: Continuation) -> bool {
     let mut segment = Segment::Start;
     let mut rest = path;
-    while let Some((byte, after)) = decoded(rest, takes) {
+    while let Some((byte, after)) = decoded(rest, continuation) {
         rest = after;
         segment = match (byte, segment) {
             // The path ends at a NUL for servers that are written in C.
@@ -274,14 +274,14 @@ enum Segment {
 /// Returns the first character of a path as a server may read it, and the rest. The character is decoded
 /// once; also as old servers do it, from `%u` and four digits or from overlong UTF-8. Unicode characters
 /// that look like `.`, `/`, `\` or `;` become these, and all others outside ASCII become 0xff.
-fn decoded(path: &[u8], takes: Continuation) -> Option<(u8, &[u8])> {
+fn decoded(path: &[u8], continuation: Continuation) -> Option<(u8, &[u8])> {
     let long = path.strip_prefix(b"%u").or(path.strip_prefix(b"%U"));
     if let Some((value, after)) = long.and_then(|digits| hex(digits, 4)) {
         return Some((folded(u32::from(value)), after));
     }
     let (first, after) = byte(path)?;
-    let (longer, bits, takes) = match first {
-        0xc0 | 0xc1 => (1, first & 0x01, takes),
+    let (longer, bits, continuation) = match first {
+        0xc0 | 0xc1 => (1, first & 0x01, continuation),
         0xe0..=0xef => (2, first & 0x0f, Continuation::Utf8),
         0xf0..=0xf7 => (3, first & 0x07, Continuation::Utf8),
         // Longer forms, which UTF-8 once had.
@@ -293,7 +293,9 @@ fn decoded(path: &[u8], takes: Continuation) -> Option<(u8, &[u8])> {
     let mut rest = after;
     for _ in 0..longer {
         match byte(rest) {
-            Some((next, behind)) if takes == Continuation::Any || matches!(next, 0x80..=0xbf) => {
+            Some((next, behind))
+                if continuation == Continuation::Any || matches!(next, 0x80..=0xbf) =>
+            {
                 value = value << 6 | u32::from(next & 0x3f);
                 rest = behind;
             }

@@ -225,12 +225,12 @@ fn an_ordinary_path_has_no_dot_segment() {
         let longer = paths.iter().flat_map(|path: &Vec<u8>| {
             SIGNS
                 .iter()
-                .map(move |sign| [path.as_slice(), &[*sign]].concat())
+                .map(move |character| [path.as_slice(), &[*character]].concat())
         });
         paths = longer.collect();
         for path in paths.iter().filter(|path| is_ordinary(path)) {
-            for takes in [Continuation::Utf8, Continuation::Any] {
-                assert!(!reads_dot_segment(path, takes), "{path:?}");
+            for continuation in [Continuation::Utf8, Continuation::Any] {
+                assert!(!reads_dot_segment(path, continuation), "{path:?}");
             }
         }
     }

@@ -8,7 +8,7 @@ pub struct InitOptions {
     /// The project's host: `us`, `eu` or a URL.
     pub host: String,
     /// How pages reach Hedgerow.
-    pub way: Deployment,
+    pub deployment: Deployment,
     /// The address and port where requests arrive.
     pub listen: String,
     /// The address and port of health, metrics and the live view, or `off`.
@@ -27,7 +27,7 @@ impl Default for InitOptions {
     fn default() -> Self {
         Self {
             host: "us".to_owned(),
-            way: Deployment::HandedOver,
+            deployment: Deployment::HandedOver,
             listen: DEFAULT_LISTEN.to_owned(),
             admin: "off".to_owned(),
             write_keys: Vec::new(),
@@ -94,14 +94,14 @@ pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> 
     let host_line = options.domain.as_ref().map_or(String::new(), |domain| {
         format!("host: {}\n    ", quoted(domain))
     });
-    let home_line = match &options.way {
+    let home_line = match &options.deployment {
         Deployment::OwnHost(home) => {
             let remark = "pages send their requests to this address";
             format!("\n    home: {}    # {remark}", quoted(home))
         }
         Deployment::HandedOver | Deployment::InFront(_) => String::new(),
     };
-    let reached = match &options.way {
+    let reached = match &options.deployment {
         Deployment::HandedOver => format!(
             "# The web server of your site passes requests for /{prefix}/ on to Hedgerow: `hedgerow snippet` prints
 # the lines for nginx.",
@@ -115,7 +115,7 @@ pub fn init(options: &InitOptions, random: &[u8]) -> Result<String, NamesError> 
         }
     };
     // The web server that hands a path over usually runs on this machine.
-    let trusted = match &options.way {
+    let trusted = match &options.deployment {
         Deployment::HandedOver => "[127.0.0.1, \"::1\"]",
         Deployment::InFront(_) | Deployment::OwnHost(_) => "[]",
     };
@@ -196,7 +196,7 @@ routes:
 ",
         folder = quoted(&options.analytics_js),
     ));
-    if let Deployment::InFront(origin) = &options.way {
+    if let Deployment::InFront(origin) = &options.deployment {
         text.push_str(&format!(
             "
   # The site itself: Hedgerow passes all other requests on to its server.
@@ -345,7 +345,7 @@ mod tests {
     fn the_file_is_a_configuration_with_the_flags_values() {
         let options = InitOptions {
             host: "https://ph.example.com:8443".to_owned(),
-            way: Deployment::InFront("http://127.0.0.1:3000".to_owned()),
+            deployment: Deployment::InFront("http://127.0.0.1:3000".to_owned()),
             domain: Some("shop.example.com".to_owned()),
             posthog_js: PostHogJsServing::Served,
             listen: "[::1]:8081".to_owned(),
@@ -379,7 +379,7 @@ mod tests {
 
     #[test]
     fn each_way_that_pages_take_stands_in_the_file_and_is_known_again() {
-        for (way, reach, home) in [
+        for (deployment, reach, home) in [
             (
                 Deployment::HandedOver,
                 Reach::HandedOver,
@@ -398,17 +398,21 @@ mod tests {
         ] {
             for posthog_js in [PostHogJsServing::Served, PostHogJsServing::LeftOut] {
                 let options = InitOptions {
-                    way: way.clone(),
+                    deployment: deployment.clone(),
                     posthog_js,
                     ..InitOptions::default()
                 };
                 let config = parsed(&options, 4);
                 let host = PageHost::Unknown;
                 let page = config.page(None, host, Libraries::All, None, None).unwrap();
-                assert_eq!(page.home, home, "{way:?}");
-                assert_eq!(config.reach(&page, host), reach, "{way:?}");
+                assert_eq!(page.home, home, "{deployment:?}");
+                assert_eq!(config.reach(&page, host), reach, "{deployment:?}");
                 let local = config.trusted_proxies.len();
-                assert_eq!(local > 0, way == Deployment::HandedOver, "{way:?}");
+                assert_eq!(
+                    local > 0,
+                    deployment == Deployment::HandedOver,
+                    "{deployment:?}"
+                );
             }
         }
     }

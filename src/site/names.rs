@@ -81,7 +81,7 @@ pub fn is_path_part(text: &str) -> bool {
 #[derive(Debug)]
 pub struct NameGenerator<'a> {
     random: std::slice::Iter<'a, u8>,
-    given: Vec<String>,
+    used: Vec<String>,
 }
 
 impl<'a> NameGenerator<'a> {
@@ -90,7 +90,7 @@ impl<'a> NameGenerator<'a> {
     pub fn new(random: &'a [u8]) -> Self {
         Self {
             random: random.iter(),
-            given: Vec::new(),
+            used: Vec::new(),
         }
     }
 
@@ -118,8 +118,8 @@ impl<'a> NameGenerator<'a> {
                 let bound = if position == 0 { LETTERS } else { 28 };
                 name.push(letter(self.below(bound)?));
             }
-            if forbidden_word(&name).is_none() && !self.given.contains(&name) {
-                self.given.push(name.clone());
+            if forbidden_word(&name).is_none() && !self.used.contains(&name) {
+                self.used.push(name.clone());
                 return Ok(name);
             }
         }

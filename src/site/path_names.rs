@@ -133,7 +133,7 @@ impl PathNames {
         if !valid {
             return Err(PathNamesError::Seed);
         }
-        let mut made = Self {
+        let mut path_names = Self {
             names: BTreeMap::new(),
             words: BTreeMap::new(),
             key: api_key.to_owned(),
@@ -141,15 +141,15 @@ impl PathNames {
         };
         for word in WORDS.iter().copied().chain([api_key]) {
             let name = derive(seed, word);
-            if let Some(other) = made.words.insert(name.clone(), word.to_owned()) {
+            if let Some(other) = path_names.words.insert(name.clone(), word.to_owned()) {
                 return Err(PathNamesError::Collision {
                     one: word.to_owned(),
                     other,
                 });
             }
-            made.names.insert(word.to_owned(), name);
+            path_names.names.insert(word.to_owned(), name);
         }
-        Ok(made)
+        Ok(path_names)
     }
 
     /// Returns the real path and query of a page's request. Every part that is not a neutral name

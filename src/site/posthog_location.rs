@@ -31,23 +31,27 @@ impl HostPrefix {
     /// if the address is not on the project's hosts below their base path; the caller then leaves it
     /// unchanged.
     ///
-    /// `asked` is the path and query of the request to PostHog, without the host's own base path. A
+    /// `requested` is the path and query of the request to PostHog, without the host's own base path. A
     /// relative address is resolved against it (RFC 9110, 10.2.2).
-    pub fn location(&self, asked: &str, location: &str) -> Option<String> {
+    pub fn location(&self, requested: &str, location: &str) -> Option<String> {
         let api = &self.hosts[0];
         let scheme = match api.scheme() {
             Scheme::Http => "http",
             Scheme::Https => "https",
         };
-        let base = format!("{scheme}://{}{}{asked}", api.authority(), api.base_path());
-        let meant = Url::parse(&base).ok()?.join(location).ok()?;
-        let host = self.hosts.iter().find(|host| is_of(&meant, host))?;
-        let path = meant.path().strip_prefix(host.base_path())?;
+        let base = format!(
+            "{scheme}://{}{}{requested}",
+            api.authority(),
+            api.base_path()
+        );
+        let resolved = Url::parse(&base).ok()?.join(location).ok()?;
+        let host = self.hosts.iter().find(|host| is_of(&resolved, host))?;
+        let path = resolved.path().strip_prefix(host.base_path())?;
         if !path.is_empty() && !path.starts_with('/') {
             return None;
         }
         let mut real = path.to_owned();
-        if let Some(query) = meant.query() {
+        if let Some(query) = resolved.query() {
             real.push('?');
             real.push_str(query);
         }
@@ -56,7 +60,7 @@ impl HostPrefix {
             None => real.as_str().into(),
         };
         let mut location = format!("{}{shown}", self.prefix);
-        if let Some(fragment) = meant.fragment() {
+        if let Some(fragment) = resolved.fragment() {
             location.push('#');
             location.push_str(fragment);
         }
@@ -96,7 +100,7 @@ mod tests {
     #[test]
     fn an_address_of_posthogs_keeps_the_prefix_of_the_route() {
         let route = below("/ph/", "us", None);
-        for (asked, location, expected) in [
+        for (requested, location, expected) in [
             ("/e", "/e/", Some("/ph/e/")),
             ("/e?x=1", "/e/?x=1#f", Some("/ph/e/?x=1#f")),
             ("/i/v0/e", "e/", Some("/ph/i/v0/e/")),
@@ -119,9 +123,9 @@ mod tests {
             ("/e", "https://", None),
         ] {
             assert_eq!(
-                route.location(asked, location).as_deref(),
+                route.location(requested, location).as_deref(),
                 expected,
-                "{asked} -> {location}"
+                "{requested} -> {location}"
             );
         }
     }

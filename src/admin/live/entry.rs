@@ -46,19 +46,19 @@ pub struct LiveEntry {
     /// The call of its request.
     pub call: String,
     /// The Segment message, as the body contained it.
-    pub came: String,
+    pub original: String,
     /// The result of the rewriting.
-    pub left: RewriteResult,
+    pub result: RewriteResult,
     /// The origin of each property of the event, as `convert --explain` prints it.
     pub explanation: Option<String>,
     /// The outcome after the rewriting.
     pub outcome: FinalOutcome,
     /// The time at which the final outcome replaced the first one, if it has.
-    pub settled: Option<DateTime<Utc>>,
+    pub final_at: Option<DateTime<Utc>>,
     /// The version of the entry. Each new entry and each change of an entry gets the next version, so that
     /// a page can request everything after the last version that it has seen.
     pub version: u64,
-    brief: OnceLock<RowSummary>,
+    summary: OnceLock<RowSummary>,
 }
 
 /// The result of rewriting a message.
@@ -120,25 +120,25 @@ impl LiveEntry {
     pub(super) fn of_message(
         of: MessageOrigin<'_>,
         at: DateTime<Utc>,
-        (shown, came): (Visibility, &[u8]),
-        fate: MessageOutcome<'_>,
+        (visibility, original): (Visibility, &[u8]),
+        message_outcome: MessageOutcome<'_>,
         explanation: Option<&[u8]>,
     ) -> Self {
-        let event = match fate {
+        let event = match message_outcome {
             MessageOutcome::Event(event) => Some(event),
             _ => None,
         };
-        let redacted = match shown {
+        let redacted = match visibility {
             Visibility::Shown => None,
-            Visibility::Redacted => Some(redact::redacted(came, event)),
+            Visibility::Redacted => Some(redact::redacted(original, event)),
         };
-        let came = redacted.as_deref().map_or(came, str::as_bytes);
-        let brief = OnceLock::new();
-        if came.len() > SIDE_LIMIT || event.is_some_and(|event| event.len() > SIDE_LIMIT) {
+        let original = redacted.as_deref().map_or(original, str::as_bytes);
+        let summary = OnceLock::new();
+        if original.len() > SIDE_LIMIT || event.is_some_and(|event| event.len() > SIDE_LIMIT) {
             // Cut text cannot be parsed later, so the summary is read now.
-            let _ = brief.set(RowSummary::of(came, event));
+            let _ = summary.set(RowSummary::of(original, event));
         }
-        let left = match fate {
+        let result = match message_outcome {
             MessageOutcome::Event(event) => RewriteResult::Event(cut(event)),
             MessageOutcome::LeftOut(omission) => {
                 RewriteResult::LeftOut(omission.code(), omission.to_string())
@@ -153,18 +153,18 @@ impl LiveEntry {
             project: of.project.to_owned(),
             route: of.route.to_owned(),
             call: of.call.to_owned(),
-            came: cut(came),
-            outcome: match &left {
+            original: cut(original),
+            outcome: match &result {
                 RewriteResult::Event(_) => FinalOutcome::UnderWay,
                 RewriteResult::LeftOut(..)
                 | RewriteResult::Refused(..)
                 | RewriteResult::Rejected(..) => FinalOutcome::DroppedHere,
             },
-            left,
+            result,
             explanation: explanation.map(cut),
-            settled: None,
+            final_at: None,
             version: 0,
-            brief,
+            summary,
         }
     }
 
@@ -172,7 +172,7 @@ impl LiveEntry {
     pub(super) fn of_request(at: DateTime<Utc>, request: &RejectedRequest<'_>) -> Self {
         let line = format!("{} {}", request.method, request.path);
         let line = masked::text(&line).into_owned();
-        let came = json!({
+        let original = json!({
             "request": line,
             "route": request.route,
             "call": request.asked.word(),
@@ -184,13 +184,13 @@ impl LiveEntry {
             project: String::new(),
             route: request.route.to_owned(),
             call: request.asked.word().to_owned(),
-            came: cut(came.to_string().as_bytes()),
-            left: RewriteResult::Rejected(request.answered.status(), request.answered.code()),
+            original: cut(original.to_string().as_bytes()),
+            result: RewriteResult::Rejected(request.answered.status(), request.answered.code()),
             explanation: None,
             outcome: FinalOutcome::DroppedHere,
-            settled: None,
+            final_at: None,
             version: 0,
-            brief: OnceLock::from(RowSummary {
+            summary: OnceLock::from(RowSummary {
                 name: Some(shortened(&line)),
                 ..RowSummary::default()
             }),
@@ -198,42 +198,53 @@ impl LiveEntry {
     }
 
     /// Creates an entry that is only printed on a terminal.
-    pub fn alone(number: u64, at: DateTime<Utc>, came: &[u8], fate: MessageOutcome<'_>) -> Self {
-        let came = (Visibility::Shown, came);
+    pub fn alone(
+        number: u64,
+        at: DateTime<Utc>,
+        original: &[u8],
+        message_outcome: MessageOutcome<'_>,
+    ) -> Self {
+        let original = (Visibility::Shown, original);
         Self {
             number,
-            ..Self::of_message(MessageOrigin::default(), at, came, fate, None)
+            ..Self::of_message(
+                MessageOrigin::default(),
+                at,
+                original,
+                message_outcome,
+                None,
+            )
         }
     }
 
     /// Returns the approximate size in memory, in bytes.
     pub(super) fn size(&self) -> usize {
-        let left = match &self.left {
+        let result = match &self.result {
             RewriteResult::Event(text)
             | RewriteResult::LeftOut(_, text)
             | RewriteResult::Refused(_, text) => text.len(),
             RewriteResult::Rejected(..) => 0,
         };
         let explanation = self.explanation.as_ref().map_or(0, String::len);
-        self.came.len() + left + explanation + size_of::<Self>()
+        self.original.len() + result + explanation + size_of::<Self>()
     }
 
     /// Returns whether one of the two sides contains a text, ignoring case.
     pub(super) fn contains(&self, text: &str) -> bool {
-        let left = match &self.left {
+        let result = match &self.result {
             RewriteResult::Event(text)
             | RewriteResult::LeftOut(_, text)
             | RewriteResult::Refused(_, text) => text,
             RewriteResult::Rejected(_, code) => *code,
         };
         let text = text.to_lowercase();
-        [self.came.as_str(), left]
+        [self.original.as_str(), result]
             .iter()
             .any(|side| side.to_lowercase().contains(&text))
     }
 
-    fn fate(&self) -> &'static str {
-        match (&self.left, &self.outcome) {
+    fn result_word(&self) -> &'static str {
+        match (&self.result, &self.outcome) {
             (RewriteResult::Event(_), FinalOutcome::RefusedByPostHog(_)) => "refused",
             (RewriteResult::Event(_), _) => "event",
             (RewriteResult::LeftOut(..), _) => "left_out",
@@ -243,7 +254,7 @@ impl LiveEntry {
     }
 
     fn code(&self) -> Option<&'static str> {
-        match (&self.outcome, &self.left) {
+        match (&self.outcome, &self.result) {
             (FinalOutcome::RefusedByPostHog(_), _) => Some("refused_by_posthog"),
             (FinalOutcome::DroppedWith(code), _) => Some(code),
             (
@@ -259,12 +270,12 @@ impl LiveEntry {
 
     /// Returns the answer of PostHog, or of Hedgerow itself.
     fn answer(&self) -> Option<String> {
-        match (&self.outcome, &self.left) {
+        match (&self.outcome, &self.result) {
             (FinalOutcome::Delivered, _) => Some("200".to_owned()),
             (FinalOutcome::RefusedByPostHog(Refusal { status, reason }), _) => {
                 Some(format!("{status}: {reason}"))
             }
-            (FinalOutcome::SentAgain(why), _) => Some(why.clone()),
+            (FinalOutcome::SentAgain(reason), _) => Some(reason.clone()),
             (_, RewriteResult::Rejected(status, code)) => Some(format!("{status} {code}")),
             _ => None,
         }
@@ -272,8 +283,8 @@ impl LiveEntry {
 
     /// Returns the type of the message: the call of its request or, for a batch, a pixel or an unknown
     /// call, the `type` of the message itself.
-    fn kind<'e>(&'e self, brief: &'e RowSummary) -> &'e str {
-        match (self.call.as_str(), &brief.call) {
+    fn kind<'e>(&'e self, summary: &'e RowSummary) -> &'e str {
+        match (self.call.as_str(), &summary.call) {
             ("" | "batch" | "pixel", Some(call)) => call,
             (call, _) => call,
         }
@@ -281,32 +292,32 @@ impl LiveEntry {
 
     /// Returns the entry as a row of the list, without the texts of the two sides.
     pub(super) fn row(&self) -> Value {
-        let brief = self.brief.get_or_init(|| {
-            let event = match &self.left {
+        let summary = self.summary.get_or_init(|| {
+            let event = match &self.result {
                 RewriteResult::Event(event) => Some(event.as_bytes()),
                 _ => None,
             };
-            RowSummary::of(self.came.as_bytes(), event)
+            RowSummary::of(self.original.as_bytes(), event)
         });
-        let took = self
-            .settled
-            .map(|settled| (settled - self.at).num_milliseconds().max(0));
+        let duration = self
+            .final_at
+            .map(|final_at| (final_at - self.at).num_milliseconds().max(0));
         json!({
             "number": self.number,
             "at": self.at.to_rfc3339_opts(SecondsFormat::Millis, true),
             "project": self.project,
             "route": self.route,
-            "call": self.kind(brief),
+            "call": self.kind(summary),
             "asked": self.call,
             "type": Kind::of_type(&self.call).map(Kind::name),
-            "name": brief.name,
-            "becomes": brief.becomes,
-            "person": brief.person,
-            "fate": self.fate(),
+            "name": summary.name,
+            "becomes": summary.becomes,
+            "person": summary.person,
+            "fate": self.result_word(),
             "outcome": self.outcome.word(),
             "code": self.code(),
             "answer": self.answer(),
-            "took": took,
+            "took": duration,
         })
     }
 
@@ -314,7 +325,7 @@ impl LiveEntry {
     /// object from property to origin, `advice` is the text of the documentation about the code.
     pub(super) fn detail(&self) -> Value {
         let mut detail = self.row();
-        let left = match &self.left {
+        let result = match &self.result {
             RewriteResult::Event(event) => pretty::indent(event),
             RewriteResult::LeftOut(_, reason) | RewriteResult::Refused(_, reason) => reason.clone(),
             RewriteResult::Rejected(status, code) => format!("{status} {code}"),
@@ -325,12 +336,12 @@ impl LiveEntry {
             .and_then(|text| serde_json::from_str(text).ok());
         let advice = self
             .code()
-            .and_then(|code| advice::of(self.fate(), code))
-            .map(|advice| json!({"says": advice.says, "document": advice.document}));
+            .and_then(|code| advice::of(self.result_word(), code))
+            .map(|advice| json!({"says": advice.text, "document": advice.document}));
         if let Some(detail) = detail.as_object_mut() {
             for (key, value) in [
-                ("came", json!(pretty::indent(&self.came))),
-                ("left", json!(left)),
+                ("came", json!(pretty::indent(&self.original))),
+                ("left", json!(result)),
                 ("explain", json!(explain)),
                 ("advice", json!(advice)),
             ] {
@@ -343,22 +354,24 @@ impl LiveEntry {
 
 impl RowSummary {
     /// Reads the summary from the two sides. A side that cannot be parsed adds nothing.
-    fn of(came: &[u8], event: Option<&[u8]>) -> Self {
-        let came: Value = serde_json::from_slice(came).unwrap_or_default();
-        let left: Value = event
+    fn of(original: &[u8], event: Option<&[u8]>) -> Self {
+        let original: Value = serde_json::from_slice(original).unwrap_or_default();
+        let result: Value = event
             .and_then(|event| serde_json::from_slice(event).ok())
             .unwrap_or_default();
         let text = |value: &Value, key: &str| value.get(key).and_then(short);
-        // If PostHog rejected the event, `came` may be the event instead of its message.
-        let properties = left.get("properties").or_else(|| came.get("properties"));
+        // If PostHog rejected the event, `original` may be the event instead of its message.
+        let properties = result
+            .get("properties")
+            .or_else(|| original.get("properties"));
         let person = properties.and_then(|properties| text(properties, "distinct_id"));
         Self {
-            call: text(&came, "type"),
-            name: text(&came, "event").or_else(|| text(&came, "name")),
-            becomes: text(&left, "event"),
+            call: text(&original, "type"),
+            name: text(&original, "event").or_else(|| text(&original, "name")),
+            becomes: text(&result, "event"),
             person: person
-                .or_else(|| text(&came, "userId"))
-                .or_else(|| text(&came, "anonymousId")),
+                .or_else(|| text(&original, "userId"))
+                .or_else(|| text(&original, "anonymousId")),
         }
     }
 }

@@ -66,20 +66,20 @@ pub struct Live {
 
 impl Live {
     /// Creates an empty ring of the default size.
-    pub fn new(clock: UtcClock, came: Visibility, recording: Recording) -> Self {
-        Self::with_capacity(clock, came, recording, ENTRIES)
+    pub fn new(clock: UtcClock, visibility: Visibility, recording: Recording) -> Self {
+        Self::with_capacity(clock, visibility, recording, ENTRIES)
     }
 
     /// Creates an empty ring that stores at most this many entries, and at most 16 MiB.
     pub fn with_capacity(
         clock: UtcClock,
-        came: Visibility,
+        visibility: Visibility,
         recording: Recording,
         entries: usize,
     ) -> Self {
         Self {
             clock,
-            redacted: AtomicBool::new(came == Visibility::Redacted),
+            redacted: AtomicBool::new(visibility == Visibility::Redacted),
             recording,
             watched: AtomicU64::new(0),
             unseen: AtomicU64::new(0),
@@ -88,9 +88,9 @@ impl Live {
     }
 
     /// Sets whether messages that arrive from now on are shown or redacted.
-    pub fn show(&self, came: Visibility) {
+    pub fn show(&self, visibility: Visibility) {
         self.redacted
-            .store(came == Visibility::Redacted, Ordering::Relaxed);
+            .store(visibility == Visibility::Redacted, Ordering::Relaxed);
     }
 
     fn visibility(&self) -> Visibility {
@@ -131,11 +131,11 @@ impl Live {
     pub fn message(
         &self,
         of: MessageOrigin<'_>,
-        came: &[u8],
-        fate: MessageOutcome<'_>,
+        original: &[u8],
+        message_outcome: MessageOutcome<'_>,
         explanation: Option<&[u8]>,
     ) -> Option<u64> {
-        let is_event = matches!(fate, MessageOutcome::Event(_));
+        let is_event = matches!(message_outcome, MessageOutcome::Event(_));
         if is_event && !self.is_watched() {
             self.unseen.fetch_add(1, Ordering::Relaxed);
             return None;
@@ -143,8 +143,8 @@ impl Live {
         let entry = LiveEntry::of_message(
             of,
             (self.clock)(),
-            (self.visibility(), came),
-            fate,
+            (self.visibility(), original),
+            message_outcome,
             explanation,
         );
         let number = self.ring().add(entry);
@@ -212,10 +212,11 @@ impl Live {
                 project,
                 ..MessageOrigin::default()
             };
-            let fate = MessageOutcome::Refused(Fault::RefusedByPostHog);
+            let message_outcome = MessageOutcome::Refused(Fault::RefusedByPostHog);
             // The event was sent to PostHog, so it may be shown.
-            let came = (Visibility::Shown, event);
-            let mut entry = LiveEntry::of_message(of, (self.clock)(), came, fate, None);
+            let original = (Visibility::Shown, event);
+            let mut entry =
+                LiveEntry::of_message(of, (self.clock)(), original, message_outcome, None);
             entry.outcome = outcome;
             self.ring().add(entry);
         }

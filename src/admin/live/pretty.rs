@@ -16,10 +16,10 @@ pub(super) fn indent(text: &str) -> String {
     let mut rest = text.chars().peekable();
     // Whether the next string is the value of `writeKey`.
     let mut is_key = false;
-    while let Some(letter) = rest.next() {
-        match letter {
+    while let Some(character) = rest.next() {
+        match character {
             '"' => {
-                out.push(letter);
+                out.push(character);
                 let (string, closed) = string(&mut rest);
                 match is_key {
                     true => out.push_str(&masked::end(&string)),
@@ -32,7 +32,7 @@ pub(super) fn indent(text: &str) -> String {
                 continue;
             }
             '{' | '[' => {
-                out.push(letter);
+                out.push(character);
                 while rest.next_if(|next| next.is_ascii_whitespace()).is_some() {}
                 match rest.next_if(|next| matches!(next, '}' | ']')) {
                     Some(close) => out.push(close),
@@ -45,10 +45,10 @@ pub(super) fn indent(text: &str) -> String {
             '}' | ']' => {
                 depth = depth.saturating_sub(1);
                 line(&mut out, depth);
-                out.push(letter);
+                out.push(character);
             }
             ',' => {
-                out.push(letter);
+                out.push(character);
                 line(&mut out, depth);
             }
             ':' => {
@@ -56,7 +56,7 @@ pub(super) fn indent(text: &str) -> String {
                 continue;
             }
             // White space next to punctuation is dropped; between words one space is kept.
-            _ if letter.is_ascii_whitespace() => {
+            _ if character.is_ascii_whitespace() => {
                 let ends_word = !out.is_empty() && !out.ends_with([' ', '\n', '{', '[', ',']);
                 while rest.next_if(|next| next.is_ascii_whitespace()).is_some() {}
                 let begins_word = rest.peek().is_some_and(|next| !",:{}[]".contains(*next));
@@ -64,9 +64,9 @@ pub(super) fn indent(text: &str) -> String {
                     out.push(' ');
                 }
             }
-            _ => out.push(letter),
+            _ => out.push(character),
         }
-        is_key &= letter.is_ascii_whitespace();
+        is_key &= character.is_ascii_whitespace();
     }
     out
 }
@@ -75,12 +75,12 @@ pub(super) fn indent(text: &str) -> String {
 fn string(rest: &mut impl Iterator<Item = char>) -> (String, bool) {
     let mut string = String::new();
     let mut escaped = false;
-    for letter in rest {
-        match letter {
+    for character in rest {
+        match character {
             '"' if !escaped => return (string, true),
-            _ => string.push(letter),
+            _ => string.push(character),
         }
-        escaped = letter == '\\' && !escaped;
+        escaped = character == '\\' && !escaped;
     }
     (string, false)
 }

@@ -56,12 +56,12 @@ const OWN: &[&str] = &[
 
 /// Returns the message as JSON text with the hidden parts replaced. A message that is not a JSON object is
 /// hidden completely.
-pub(super) fn redacted(came: &[u8], event: Option<&[u8]>) -> String {
-    let mut left = EventTexts::default();
+pub(super) fn redacted(original: &[u8], event: Option<&[u8]>) -> String {
+    let mut event_texts = EventTexts::default();
     let event = event.and_then(|event| serde_json::from_slice(event).ok());
-    left.take(&event.unwrap_or_default());
-    let shown = match serde_json::from_slice(came) {
-        Ok(came @ Value::Object(_)) => left.redacted_message(&came),
+    event_texts.take(&event.unwrap_or_default());
+    let shown = match serde_json::from_slice(original) {
+        Ok(original @ Value::Object(_)) => event_texts.redacted_message(&original),
         _ => Value::String(HIDDEN.to_owned()),
     };
     shown.to_string()
@@ -90,8 +90,8 @@ impl EventTexts {
         }
     }
 
-    fn redacted_message(&self, came: &Value) -> Value {
-        match came {
+    fn redacted_message(&self, original: &Value) -> Value {
+        match original {
             Value::Object(object) => {
                 let mut shown = Map::new();
                 let mut hidden = 0;
@@ -126,16 +126,16 @@ mod tests {
 
     #[test]
     fn only_sent_parts_of_a_message_are_visible() {
-        let came =
+        let original =
             br#"{"type":"track","event":"Bought","userId":"ada","context":{"ip":"203.0.113.77",
             "traits":{"email":"ada@example.com"},"page":{"url":"https://x.test/?token=s"}},
             "properties":{"total":5,"card":"4111","ada@example.com":true,"list":["a","secret"]}}"#;
         let event =
             br#"{"event":"Bought","properties":{"total":5,"list":["a"],"distinct_id":"p-77",
             "$ip":"203.0.113.0","$current_url":"https://x.test/"}}"#;
-        let shown = redacted(came, Some(event));
-        for gone in ["203.0.113.77", "ada", "4111", "token", "secret", "card"] {
-            assert!(!shown.contains(gone), "{gone} in {shown}");
+        let shown = redacted(original, Some(event));
+        for hidden in ["203.0.113.77", "ada", "4111", "token", "secret", "card"] {
+            assert!(!shown.contains(hidden), "{hidden} in {shown}");
         }
         let shown: Value = serde_json::from_str(&shown).unwrap();
         assert_eq!(shown["event"], "Bought");
@@ -147,12 +147,12 @@ mod tests {
 
     #[test]
     fn of_a_message_that_did_not_leave_nothing_can_be_seen() {
-        for came in [
+        for original in [
             &b"{\"event\":\"ada@example.com\",\"x\":{\"4111\":5}}"[..],
             b"\"4111\"",
             b"4111 {",
         ] {
-            let shown = redacted(came, None);
+            let shown = redacted(original, None);
             assert!(!shown.contains("ada") && !shown.contains("4111"), "{shown}");
         }
     }

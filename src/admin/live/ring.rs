@@ -51,12 +51,12 @@ impl Ring {
         self.bytes += entry.size();
         self.entries.push_back(Arc::new(entry));
         while self.entries.len() > self.most || self.bytes > self.most_bytes {
-            let Some(gone) = self.entries.pop_front() else {
+            let Some(oldest) = self.entries.pop_front() else {
                 break;
             };
-            self.bytes = self.bytes.saturating_sub(gone.size());
-            if let Some(uuid) = uuid_of(&gone) {
-                if self.by_uuid.get(&uuid) == Some(&gone.number) {
+            self.bytes = self.bytes.saturating_sub(oldest.size());
+            if let Some(uuid) = uuid_of(&oldest) {
+                if self.by_uuid.get(&uuid) == Some(&oldest.number) {
                     self.by_uuid.remove(&uuid);
                 }
             }
@@ -76,13 +76,13 @@ impl Ring {
         self.entries.iter()
     }
 
-    fn place(&self, number: u64) -> Option<usize> {
+    fn index(&self, number: u64) -> Option<usize> {
         let first = self.entries.front()?.number;
         usize::try_from(number.checked_sub(first)?).ok()
     }
 
     pub(super) fn get(&self, number: u64) -> Option<&Arc<LiveEntry>> {
-        self.entries.get(self.place(number)?)
+        self.entries.get(self.index(number)?)
     }
 
     /// Returns the number of an event's entry. It compares only the uuid, because the spool may have
@@ -95,19 +95,19 @@ impl Ring {
 
     /// Sets the outcome of an entry.
     pub(super) fn change(&mut self, number: u64, outcome: FinalOutcome, now: DateTime<Utc>) {
-        let place = self.place(number);
-        if let Some(entry) = place.and_then(|place| self.entries.get_mut(place)) {
+        let index = self.index(number);
+        if let Some(entry) = index.and_then(|index| self.entries.get_mut(index)) {
             self.version += 1;
             let entry = Arc::make_mut(entry);
             entry.outcome = outcome;
-            entry.settled = Some(now);
+            entry.final_at = Some(now);
             entry.version = self.version;
         }
     }
 }
 
 fn uuid_of(entry: &LiveEntry) -> Option<Uuid> {
-    match &entry.left {
+    match &entry.result {
         RewriteResult::Event(event) => uuid(event.as_bytes()),
         _ => None,
     }

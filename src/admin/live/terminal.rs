@@ -14,8 +14,8 @@ const NARROWEST: usize = 20;
 /// message cannot control the terminal.
 pub fn render_terminal(entry: &LiveEntry, width: usize) -> String {
     let width = width.max(NARROWEST);
-    let came = pretty::indent(&entry.came);
-    let (heading, left) = match &entry.left {
+    let original = pretty::indent(&entry.original);
+    let (heading, result) = match &entry.result {
         RewriteResult::Event(event) => ("as it left", pretty::indent(event)),
         RewriteResult::LeftOut(_, reason) => ("left out on purpose", reason.clone()),
         RewriteResult::Refused(_, reason) => ("refused", reason.clone()),
@@ -26,7 +26,10 @@ pub fn render_terminal(entry: &LiveEntry, width: usize) -> String {
         width,
     );
     if width < SIDE_BY_SIDE {
-        for (heading, text) in [("as it came", came.as_str()), (heading, left.as_str())] {
+        for (heading, text) in [
+            ("as it came", original.as_str()),
+            (heading, result.as_str()),
+        ] {
             out.push_str(&format!("{heading}:\n"));
             for line in wrap(text, width) {
                 out.push_str(line.trim_end());
@@ -37,15 +40,15 @@ pub fn render_terminal(entry: &LiveEntry, width: usize) -> String {
     }
     // Two columns and " │ " between them.
     let column = (width - 3) / 2;
-    let mut came_lines = vec!["as it came".to_owned()];
-    came_lines.extend(wrap(&came, column));
-    let mut left_lines = vec![heading.to_owned()];
-    left_lines.extend(wrap(&left, column));
-    for row in 0..came_lines.len().max(left_lines.len()) {
-        let came = came_lines.get(row).map_or("", String::as_str);
-        let left = left_lines.get(row).map_or("", String::as_str);
-        let padding = " ".repeat(column.saturating_sub(columns(came)));
-        let line = format!("{came}{padding} │ {left}");
+    let mut original_lines = vec!["as it came".to_owned()];
+    original_lines.extend(wrap(&original, column));
+    let mut result_lines = vec![heading.to_owned()];
+    result_lines.extend(wrap(&result, column));
+    for row in 0..original_lines.len().max(result_lines.len()) {
+        let original = original_lines.get(row).map_or("", String::as_str);
+        let result = result_lines.get(row).map_or("", String::as_str);
+        let padding = " ".repeat(column.saturating_sub(columns(original)));
+        let line = format!("{original}{padding} │ {result}");
         out.push_str(line.trim_end());
         out.push('\n');
     }
@@ -66,14 +69,18 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
         let hanging = " ".repeat((blanks + 4).min(width / 2));
         let mut current = String::new();
         let mut used = 0;
-        for letter in line.chars() {
-            let letter = if steers(letter) { '\u{fffd}' } else { letter };
-            let wide = columns_of(letter);
+        for character in line.chars() {
+            let character = if controls_terminal(character) {
+                '\u{fffd}'
+            } else {
+                character
+            };
+            let wide = columns_of(character);
             if used + wide > width {
                 lines.push(std::mem::replace(&mut current, hanging.clone()));
                 used = hanging.len();
             }
-            current.push(letter);
+            current.push(character);
             used += wide;
         }
         lines.push(current);
@@ -82,9 +89,9 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 /// Returns whether a character controls the terminal or changes the direction of the text after it.
-fn steers(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+fn controls_terminal(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn columns(text: &str) -> usize {
@@ -93,8 +100,8 @@ fn columns(text: &str) -> usize {
 
 /// Returns the approximate number of columns of a character: 0 for combining marks, 2 for wide East Asian
 /// characters and emoji, otherwise 1.
-fn columns_of(letter: char) -> usize {
-    match u32::from(letter) {
+fn columns_of(character: char) -> usize {
+    match u32::from(character) {
         0x0300..=0x036f | 0x200b..=0x200d | 0xfe00..=0xfe0f => 0,
         0x1100..=0x115f
         | 0x2e80..=0xa4cf
@@ -116,9 +123,9 @@ mod tests {
 
     use crate::rewrite::{Fault, MessageOutcome, Omission};
 
-    fn entry(came: &str, fate: MessageOutcome<'_>) -> LiveEntry {
+    fn entry(original: &str, outcome: MessageOutcome<'_>) -> LiveEntry {
         let at = DateTime::from_timestamp_millis(1_795_166_130_250).unwrap();
-        LiveEntry::alone(7, at, came.as_bytes(), fate)
+        LiveEntry::alone(7, at, original.as_bytes(), outcome)
     }
 
     #[test]
@@ -152,8 +159,8 @@ as it came                     │ as it left
             for line in out.lines() {
                 assert!(columns(line) <= width.max(20), "{width}: {line:?}");
             }
-            for letter in ['é', '世', '🌿'] {
-                let count = out.chars().filter(|other| *other == letter).count();
+            for character in ['é', '世', '🌿'] {
+                let count = out.chars().filter(|other| *other == character).count();
                 assert_eq!(count, 40, "{width}");
             }
             assert!(out.contains("refused"), "{width}");
@@ -168,7 +175,9 @@ as it came                     │ as it left
         );
         for width in [30, 80] {
             let out = render_terminal(&entry, width);
-            assert!(out.chars().all(|letter| letter == '\n' || !steers(letter)));
+            assert!(out
+                .chars()
+                .all(|character| character == '\n' || !controls_terminal(character)));
             assert!(out.contains("[2J"), "{out}");
         }
     }

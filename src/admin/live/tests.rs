@@ -4,12 +4,15 @@ use super::*;
 use crate::rewrite::Omission;
 
 /// Creates a ring and its clock, in milliseconds since 1970.
-fn timed(entries: usize, came: Visibility, recording: Recording) -> (Live, Arc<AtomicI64>) {
+fn timed(entries: usize, visibility: Visibility, recording: Recording) -> (Live, Arc<AtomicI64>) {
     let now = Arc::new(AtomicI64::new(1_795_166_130_250));
     let at = Arc::clone(&now);
     let clock: UtcClock =
         Arc::new(move || DateTime::from_timestamp_millis(at.load(Ordering::Relaxed)).unwrap());
-    (Live::with_capacity(clock, came, recording, entries), now)
+    (
+        Live::with_capacity(clock, visibility, recording, entries),
+        now,
+    )
 }
 
 fn live(entries: usize) -> Live {
@@ -22,8 +25,8 @@ const OF: MessageOrigin<'_> = MessageOrigin {
     call: "track",
 };
 
-fn add(live: &Live, came: &[u8], fate: MessageOutcome<'_>) -> Option<u64> {
-    live.message(OF, came, fate, None)
+fn add(live: &Live, original: &[u8], outcome: MessageOutcome<'_>) -> Option<u64> {
+    live.message(OF, original, outcome, None)
 }
 
 fn event(digit: u8) -> String {
@@ -74,9 +77,9 @@ fn the_newest_entries_are_kept_and_a_page_knows_how_many_it_missed() {
 #[test]
 fn no_more_bytes_are_kept_than_there_is_room_for() {
     let live = live(100_000);
-    let came = vec![b'7'; entry::SIDE_LIMIT];
+    let original = vec![b'7'; entry::SIDE_LIMIT];
     for _ in 0..2000 {
-        add(&live, &came, MessageOutcome::Event(b"{}"));
+        add(&live, &original, MessageOutcome::Event(b"{}"));
     }
     let kept = rows(&live, 0).len();
     assert!((300..BYTES / entry::SIDE_LIMIT).contains(&kept), "{kept}");
@@ -85,8 +88,8 @@ fn no_more_bytes_are_kept_than_there_is_room_for() {
 #[test]
 fn a_row_shows_message_and_event_and_its_detail_both_sides_with_the_reason() {
     let live = live(10);
-    let came = br#"{"type":"page","name":"Shop","anonymousId":"a-1","price":1.50}"#;
-    let left = br#"{"uuid":"01234567-89ab-cdef-0123-456789abcdef","event":"$pageview",
+    let original = br#"{"type":"page","name":"Shop","anonymousId":"a-1","price":1.50}"#;
+    let event = br#"{"uuid":"01234567-89ab-cdef-0123-456789abcdef","event":"$pageview",
         "properties":{"distinct_id":"a-1"}}"#;
     let of = MessageOrigin {
         call: "batch",
@@ -94,8 +97,8 @@ fn a_row_shows_message_and_event_and_its_detail_both_sides_with_the_reason() {
     };
     live.message(
         of,
-        came,
-        MessageOutcome::Event(left),
+        original,
+        MessageOutcome::Event(event),
         Some(b"{\"distinct_id\":\"anonymousId\"}"),
     );
     add(
@@ -125,7 +128,7 @@ fn a_row_shows_message_and_event_and_its_detail_both_sides_with_the_reason() {
         assert_eq!(first[key], expected, "{key}");
     }
     assert!(first.get("came").is_none(), "{first}");
-    let told: Vec<_> = rows
+    let results: Vec<_> = rows
         .iter()
         .map(|row| (row["fate"].as_str().unwrap(), row["code"].as_str()))
         .collect();
@@ -134,7 +137,7 @@ fn a_row_shows_message_and_event_and_its_detail_both_sides_with_the_reason() {
         ("left_out", Some("self_alias")),
         ("refused", Some("missing_distinct_id")),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(results, expected);
     let detail_of = |number| detail(&live, number);
     assert_eq!(detail_of(1)["explain"]["distinct_id"], "anonymousId");
     assert!(detail_of(1)["came"]
@@ -157,28 +160,30 @@ fn the_final_outcome_of_an_event_is_sent_again_with_its_time() {
     let numbers: Vec<u64> = (b'0'..b'6')
         .filter_map(|digit| add(&live, b"{}", MessageOutcome::Event(event(digit).as_bytes())))
         .collect();
-    let told = |after| -> Vec<(u64, String)> {
+    let outcomes = |after| -> Vec<(u64, String)> {
         let outcome = |row: &Value| row["outcome"].as_str().unwrap().to_owned();
         rows(&live, after)
             .iter()
             .map(|row| (row["number"].as_u64().unwrap(), outcome(row)))
             .collect()
     };
-    assert!(told(0).iter().all(|(_, outcome)| outcome == "under_way"));
+    assert!(outcomes(0)
+        .iter()
+        .all(|(_, outcome)| outcome == "under_way"));
     now.fetch_add(12, Ordering::Relaxed);
     live.settle(&numbers[..2], &FinalOutcome::Delivered);
     live.settle(&numbers[2..4], &FinalOutcome::InSpool);
     live.settle(&numbers[4..5], &FinalOutcome::DroppedWith("invalid_json"));
-    let said = |number: u64, outcome: &str| (number, outcome.to_owned());
+    let expected = |number: u64, outcome: &str| (number, outcome.to_owned());
     let (delivered, spool) = ("delivered", "in_spool");
     assert_eq!(
-        told(6),
+        outcomes(6),
         [
-            said(1, delivered),
-            said(2, delivered),
-            said(3, spool),
-            said(4, spool),
-            said(5, "dropped_here"),
+            expected(1, delivered),
+            expected(2, delivered),
+            expected(3, spool),
+            expected(4, spool),
+            expected(5, "dropped_here"),
         ]
     );
     assert_eq!(rows(&live, 6)[0]["took"], 12);
@@ -197,12 +202,12 @@ fn the_final_outcome_of_an_event_is_sent_again_with_its_time() {
     live.refused_by_posthog("shop", event(b'9').as_bytes(), &refusal);
     let refused = "refused_by_posthog";
     assert_eq!(
-        told(11),
+        outcomes(11),
         [
-            said(4, refused),
-            said(3, delivered),
-            said(6, "sent_again"),
-            said(7, refused)
+            expected(4, refused),
+            expected(3, delivered),
+            expected(6, "sent_again"),
+            expected(7, refused)
         ]
     );
     let all = rows(&live, 0);
@@ -247,14 +252,15 @@ fn events_are_recorded_only_while_the_view_is_open_and_refusals_always() {
 #[test]
 fn with_privacy_configured_nothing_is_shown_that_did_not_leave() {
     let (live, _) = timed(10, Visibility::Redacted, Recording::Always);
-    let came = br#"{"type":"track","event":"E","userId":"ada","context":{"ip":"203.0.113.77"}}"#;
+    let original =
+        br#"{"type":"track","event":"E","userId":"ada","context":{"ip":"203.0.113.77"}}"#;
     add(
         &live,
-        came,
+        original,
         MessageOutcome::Refused(Fault::MissingDistinctId),
     );
-    let left = br#"{"event":"E","properties":{"distinct_id":"p-7","$ip":"203.0.113.0"}}"#;
-    add(&live, came, MessageOutcome::Event(left));
+    let event = br#"{"event":"E","properties":{"distinct_id":"p-7","$ip":"203.0.113.0"}}"#;
+    add(&live, original, MessageOutcome::Event(event));
     let shown = format!(
         "{}{}{}",
         live.json_after(0, None),
@@ -277,10 +283,10 @@ fn a_huge_message_is_cut_and_its_row_is_complete() {
         &vec![b'['; entry::SIDE_LIMIT + 9],
         MessageOutcome::Event(b"{}"),
     );
-    let came = detail(&live, 1)["came"].as_str().unwrap().to_owned();
-    assert!(came.ends_with("… 9 more bytes"));
+    let original = detail(&live, 1)["came"].as_str().unwrap().to_owned();
+    assert!(original.ends_with("… 9 more bytes"));
     // A deep text of 32 KiB must not become many megabytes of indentation.
-    assert!(came.len() < 100 * entry::SIDE_LIMIT);
+    assert!(original.len() < 100 * entry::SIDE_LIMIT);
     let large = format!(
         "{{\"event\":\"E\",\"x\":\"{}\"}}",
         "x".repeat(entry::SIDE_LIMIT)
@@ -312,8 +318,8 @@ fn a_search_looks_into_both_sides() {
         MessageOutcome::LeftOut(Omission::Rule),
     );
     let answer = live.updates(Some("after=0&find=CLUB"));
-    let news: Value = serde_json::from_slice(&answer.body).unwrap();
-    let rows = news["entries"].as_array().unwrap().iter();
+    let updates: Value = serde_json::from_slice(&answer.body).unwrap();
+    let rows = updates["entries"].as_array().unwrap().iter();
     let found: Vec<_> = rows.map(|row| row["found"].as_bool().unwrap()).collect();
     assert_eq!(found, [true, true, false]);
 }

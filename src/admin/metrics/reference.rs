@@ -44,19 +44,15 @@ pub fn reference() -> String {
         ),
         (
             "call",
-            quoted(&mut RequestKind::all().map(|asked| asked.word())),
+            quoted(&mut RequestKind::all().map(|kind| kind.word())),
         ),
         (
             "status",
-            quoted(
-                &mut RequestOutcome::all()
-                    .iter()
-                    .map(|answered| answered.status()),
-            ),
+            quoted(&mut RequestOutcome::all().iter().map(|outcome| outcome.status())),
         ),
         (
             "code",
-            quoted(&mut RequestOutcome::all().iter().map(|answered| answered.code())),
+            quoted(&mut RequestOutcome::all().iter().map(|outcome| outcome.code())),
         ),
     ] {
         let _ = writeln!(page, "| `{label}` | {values} |");

@@ -22,12 +22,12 @@ use super::tree;
 /// The reference page.
 const PAGE: &str = include_str!("../../../docs/configuration.md");
 /// An example with every section, also with keys that exclude each other. Reading it shows what the reader
-/// expects; the result is not used. `seen` adds the keys whose words or bounds come from the reader.
+/// expects; the result is not used. `accepted` adds the keys whose words or bounds come from the reader.
 const EVERYTHING: &str = include_str!("everything.yaml");
 
 /// Returns the schema (draft 2020-12).
 pub fn json_schema() -> Value {
-    let seen = seen();
+    let accepted = accepted();
     let descriptions = descriptions();
     let mut definitions = Map::new();
     let mut schema = Map::new();
@@ -37,7 +37,7 @@ pub fn json_schema() -> Value {
     );
     schema.insert("title".to_owned(), json!("Hedgerow"));
     for section in sections() {
-        let object = object(section, &seen, &descriptions);
+        let object = object(section, &accepted, &descriptions);
         match section.at {
             "" => schema.extend(object),
             _ => {
@@ -52,7 +52,7 @@ pub fn json_schema() -> Value {
 type AcceptedByPath = BTreeMap<String, Accepted>;
 
 /// Returns the values that the reader expects, by path.
-fn seen() -> AcceptedByPath {
+fn accepted() -> AcceptedByPath {
     let Ok(mut root) = tree::read(EVERYTHING) else {
         return AcceptedByPath::new();
     };
@@ -67,7 +67,7 @@ fn seen() -> AcceptedByPath {
     SourceText::new(EVERYTHING, &root, sections(), &mut mistakes);
     let mut reader = ConfigReader::new(&EverySource, sections(), mistakes);
     compile(&mut reader, &whole(&root));
-    reader.seen.into_iter().collect()
+    reader.accepted.into_iter().collect()
 }
 
 /// A source in which every variable and every file exists.
@@ -102,7 +102,7 @@ fn reference(name: &str) -> Value {
 
 fn object(
     section: &SectionSchema,
-    seen: &AcceptedByPath,
+    accepted: &AcceptedByPath,
     descriptions: &Descriptions<'_>,
 ) -> Map<String, Value> {
     let mut properties = Map::new();
@@ -111,7 +111,7 @@ fn object(
             "" => (*key).to_owned(),
             at => format!("{at}.{key}"),
         };
-        let mut value = shape.schema(&path, seen);
+        let mut value = shape.schema(&path, accepted);
         if let (Some(object), Some(meaning)) = (
             value.as_object_mut(),
             descriptions.get(&(section.name, *key)),
@@ -157,9 +157,9 @@ fn object(
 }
 
 impl KeyType {
-    fn schema(&self, path: &str, seen: &AcceptedByPath) -> Value {
+    fn schema(&self, path: &str, accepted: &AcceptedByPath) -> Value {
         let list = |shape: &KeyType, least: usize, most: usize| {
-            let mut list = json!({"type": "array", "items": shape.schema(path, seen)});
+            let mut list = json!({"type": "array", "items": shape.schema(path, accepted)});
             if let Some(list) = list.as_object_mut() {
                 for (key, bound) in [("minItems", least), ("maxItems", most)] {
                     if bound > 0 {
@@ -170,12 +170,12 @@ impl KeyType {
             list
         };
         match self {
-            Self::Read => seen.get(path).map_or(json!({}), asked),
-            Self::ReadAt(other) => seen.get(*other).map_or(json!({}), asked),
+            Self::Read => accepted.get(path).map_or(json!({}), accepted_schema),
+            Self::ReadAt(other) => accepted.get(*other).map_or(json!({}), accepted_schema),
             // The reader takes a name or key that looks like a number as text.
             Self::Text => json!({"type": ["string", "number"], "minLength": 1}),
             Self::Value => json!({"type": ["string", "number", "boolean"]}),
-            Self::Number(least, most) => asked(&Accepted::Number(*least, *most)),
+            Self::Number(least, most) => accepted_schema(&Accepted::Number(*least, *most)),
             Self::Pattern(pattern) => json!({"type": "string", "pattern": pattern}),
             Self::Words(words) => of_words(words),
             Self::Off => of_words(&["off"]),
@@ -186,7 +186,7 @@ impl KeyType {
             Self::MapOf(shape, most) => {
                 let mut map = json!({
                     "type": "object",
-                    "additionalProperties": shape.schema(path, seen),
+                    "additionalProperties": shape.schema(path, accepted),
                 });
                 if let (Some(map), true) = (map.as_object_mut(), *most > 0) {
                     map.insert("maxProperties".to_owned(), json!(most));
@@ -195,10 +195,10 @@ impl KeyType {
             }
             Self::ListOf(shape, least, most) => list(shape, *least, *most),
             Self::OneOrMore(shape) => {
-                json!({"anyOf": [shape.schema(path, seen), list(shape, 1, 0)]})
+                json!({"anyOf": [shape.schema(path, accepted), list(shape, 1, 0)]})
             }
             Self::AnyOf(shapes) => {
-                let each = shapes.iter().map(|shape| shape.schema(path, seen));
+                let each = shapes.iter().map(|shape| shape.schema(path, accepted));
                 json!({"anyOf": each.collect::<Vec<_>>()})
             }
         }
@@ -207,8 +207,8 @@ impl KeyType {
 
 /// Returns the schema of the values that the reader accepts. It accepts text for every value, so a number
 /// may be in quotes.
-fn asked(seen: &Accepted) -> Value {
-    match seen {
+fn accepted_schema(accepted: &Accepted) -> Value {
+    match accepted {
         Accepted::Words(words) => of_words(words),
         Accepted::Size(least, most) => json!({"anyOf": [
             {"type": "integer", "minimum": least, "maximum": most},

@@ -49,8 +49,8 @@ fn all_that_the_reader_asks_for_is_in_the_schema_and_the_other_way_round() {
         }
     }
     used.sort_unstable();
-    let seen: Vec<String> = seen().into_keys().collect();
-    assert_eq!(used, seen);
+    let accepted: Vec<String> = accepted().into_keys().collect();
+    assert_eq!(used, accepted);
 }
 
 /// A source in which no variable and every file exists.
@@ -127,7 +127,7 @@ fn variants() -> Vec<String> {
 
 #[test]
 fn what_looks_like_the_place_of_a_value_is_looked_up_or_refused_wherever_it_stands() {
-    let (mut told, mut taken) = (BTreeSet::new(), BTreeSet::new());
+    let (mut refused, mut unrefused) = (BTreeSet::new(), BTreeSet::new());
     for text in variants() {
         for number in 0.. {
             let mut root = tree::read(&text).unwrap();
@@ -140,13 +140,13 @@ fn what_looks_like_the_place_of_a_value_is_looked_up_or_refused_wherever_it_stan
             compile(&mut reader, &whole(&root));
             let mut mistakes = reader.mistakes.iter();
             match mistakes.any(|mistake| mistake.path.starts_with(&path)) {
-                true => told.insert(path),
-                false => taken.insert(path),
+                true => refused.insert(path),
+                false => unrefused.insert(path),
             };
         }
     }
-    assert!(told.len() > 60, "{told:#?}");
-    let wrong: Vec<&String> = taken.difference(&told).collect();
+    assert!(refused.len() > 60, "{refused:#?}");
+    let wrong: Vec<&String> = unrefused.difference(&refused).collect();
     assert!(wrong.is_empty(), "taken as they stand: {wrong:#?}");
 }
 
@@ -171,10 +171,10 @@ fn what_looks_like_the_place_of_a_value_is_refused_in_keys_and_rules() {
         let root = tree::read(text).unwrap();
         let mut reader = ConfigReader::new(&NoVariable, sections(), Vec::new());
         compile(&mut reader, &whole(&root));
-        let told = reader
+        let is_refused = reader
             .mistakes
             .iter()
             .any(|mistake| mistake.path.starts_with(path) && mistake.message.contains("env:"));
-        assert!(told, "{text}: {:?}", reader.mistakes);
+        assert!(is_refused, "{text}: {:?}", reader.mistakes);
     }
 }

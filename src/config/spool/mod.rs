@@ -42,11 +42,11 @@ pub(super) static SECTIONS: LazyLock<Vec<&'static SectionSchema>> = LazyLock::ne
 /// `delivery.spool`.
 static SPOOL: LazyLock<SectionSchema> = LazyLock::new(|| {
     let named = KINDS.iter().map(|kind| {
-        let takes = match &kind.takes {
+        let key_type = match &kind.takes {
             SpoolTakes::One(form) => key_type(form),
             SpoolTakes::Section { .. } => KeyType::Section(kind.key),
         };
-        (kind.key, takes)
+        (kind.key, key_type)
     });
     let bounds = [("max_size", KeyType::Read), ("max_age", KeyType::Read)];
     let keys: Vec<_> = named.chain(bounds).collect();
@@ -153,7 +153,7 @@ fn place(reader: &mut ConfigReader<'_>, section: &Section<'_>) -> Option<SpoolPl
         places.push(place);
     }
     if places.is_empty() {
-        reader.lacking(section, format!("needs {}", keys()));
+        reader.incomplete(section, format!("needs {}", keys()));
     }
     places.pop()?
 }

@@ -50,8 +50,8 @@ pub(super) fn read<'n>(
             }
         }
     }
-    let made = kind.place(settings);
-    let mistakes = made.as_ref().err().into_iter().flatten();
+    let place = kind.place(settings);
+    let mistakes = place.as_ref().err().into_iter().flatten();
     for mistake in mistakes {
         match mistake {
             SettingMistake::Key { key, message } => {
@@ -70,7 +70,7 @@ pub(super) fn read<'n>(
             }
         }
     }
-    made.ok().filter(|_| reader.mistakes.len() == before)
+    place.ok().filter(|_| reader.mistakes.len() == before)
 }
 
 /// Reads a value of this form. The value is `None` if it has a mistake.
@@ -165,9 +165,9 @@ fn secret_file(
 fn pem_path(
     reader: &mut ConfigReader<'_>,
     field: &Field<'_>,
-    holding: PemContent,
+    content: PemContent,
 ) -> Option<SettingValue> {
-    pem(reader, field, holding).map(|(path, _)| SettingValue::Path(path))
+    pem(reader, field, content).map(|(path, _)| SettingValue::Path(path))
 }
 
 fn path<'n>(reader: &mut ConfigReader<'_>, field: &Field<'n>, expected: &str) -> Option<&'n str> {

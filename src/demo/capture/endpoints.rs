@@ -12,7 +12,7 @@ impl Capture {
         let fault = self.next_fault();
         if let InjectedFault::Status(status, retry_after) = fault {
             self.refused(number, request, status, FAULT_TEXT);
-            return trouble(status, retry_after);
+            return fault_answer(status, retry_after);
         }
         let poison = match &fault {
             InjectedFault::Poison(name) => Some(name.as_str()),
@@ -25,7 +25,7 @@ impl Capture {
         match fault {
             InjectedFault::StoredThen(status, retry_after) => {
                 self.refused(number, request, status, FAULT_TEXT);
-                trouble(status, retry_after)
+                fault_answer(status, retry_after)
             }
             _ => {
                 if !answer.status.is_success() {
@@ -40,7 +40,7 @@ impl Capture {
 
 const FAULT_TEXT: &str = "trouble made on purpose";
 
-fn trouble(status: StatusCode, retry_after: Option<u32>) -> Response {
+fn fault_answer(status: StatusCode, retry_after: Option<u32>) -> Response {
     let answer = Response::new(status, "text/plain; charset=utf-8", FAULT_TEXT);
     match retry_after {
         Some(seconds) => answer.with(header::RETRY_AFTER, HeaderValue::from(seconds)),

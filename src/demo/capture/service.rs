@@ -104,8 +104,8 @@ impl Capture {
         match &mut fault.1 {
             None => fault.0.clone(),
             Some(0) => InjectedFault::None,
-            Some(left) => {
-                *left -= 1;
+            Some(remaining) => {
+                *remaining -= 1;
                 fault.0.clone()
             }
         }

@@ -144,7 +144,7 @@ const REFUSALS: usize = 100;
 #[derive(Debug)]
 pub(super) struct EventStore {
     capacity: StoreCapacity,
-    kept: Mutex<StoredRecords>,
+    records: Mutex<StoredRecords>,
 }
 
 #[derive(Debug, Default)]
@@ -161,74 +161,76 @@ impl EventStore {
     pub(super) fn new(capacity: StoreCapacity) -> Self {
         Self {
             capacity,
-            kept: Mutex::default(),
+            records: Mutex::default(),
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, StoredRecords> {
+    fn records(&self) -> MutexGuard<'_, StoredRecords> {
         // The data is still valid after a panic, because each event is added in one step.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request and returns its number.
     pub(super) fn arrived(&self) -> u64 {
-        let mut kept = self.kept();
-        kept.requests += 1;
-        kept.requests - 1
+        let mut records = self.records();
+        records.requests += 1;
+        records.requests - 1
     }
 
     /// Stores all events of one request.
     pub(super) fn accept(&self, events: Vec<StoredEvent>) {
-        let mut kept = self.kept();
-        kept.accepted += 1;
+        let mut records = self.records();
+        records.accepted += 1;
         for mut event in events {
-            event.number = kept.stored;
-            kept.stored += 1;
-            kept.bytes = kept.bytes.saturating_add(event.raw.len());
-            kept.events.push_back(Arc::new(event));
+            event.number = records.stored;
+            records.stored += 1;
+            records.bytes = records.bytes.saturating_add(event.raw.len());
+            records.events.push_back(Arc::new(event));
         }
-        while kept.events.len() > self.capacity.events || kept.bytes > self.capacity.bytes {
-            match kept.events.pop_front() {
-                Some(oldest) => kept.bytes = kept.bytes.saturating_sub(oldest.raw.len()),
+        while records.events.len() > self.capacity.events || records.bytes > self.capacity.bytes {
+            match records.events.pop_front() {
+                Some(oldest) => records.bytes = records.bytes.saturating_sub(oldest.raw.len()),
                 None => break,
             }
         }
     }
 
     pub(super) fn refuse(&self, refused: RefusedRequest) {
-        let mut kept = self.kept();
-        if kept.refusals.len() == REFUSALS {
-            kept.refusals.pop_front();
+        let mut records = self.records();
+        if records.refusals.len() == REFUSALS {
+            records.refusals.pop_front();
         }
-        kept.refusals.push_back(refused);
+        records.refusals.push_back(refused);
     }
 
     pub(super) fn since(&self, number: u64) -> Vec<Arc<StoredEvent>> {
-        let kept = self.kept();
-        let from = kept.events.partition_point(|event| event.number < number);
-        kept.events.iter().skip(from).cloned().collect()
+        let records = self.records();
+        let from = records
+            .events
+            .partition_point(|event| event.number < number);
+        records.events.iter().skip(from).cloned().collect()
     }
 
     pub(super) fn refusals(&self) -> Vec<RefusedRequest> {
-        self.kept().refusals.iter().cloned().collect()
+        self.records().refusals.iter().cloned().collect()
     }
 
     pub(super) fn requests(&self) -> u64 {
-        self.kept().requests
+        self.records().requests
     }
 
     pub(super) fn accepted(&self) -> u64 {
-        self.kept().accepted
+        self.records().accepted
     }
 
     pub(super) fn stored(&self) -> u64 {
-        self.kept().stored
+        self.records().stored
     }
 
     pub(super) fn clear(&self) {
-        let mut kept = self.kept();
-        kept.events.clear();
-        kept.refusals.clear();
-        kept.bytes = 0;
+        let mut records = self.records();
+        records.events.clear();
+        records.refusals.clear();
+        records.bytes = 0;
     }
 }

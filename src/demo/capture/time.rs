@@ -13,13 +13,13 @@ pub(super) struct EventTime<'a> {
 }
 
 /// Computes an event's time.
-pub(super) fn compute(now: DateTime<Utc>, said: EventTime<'_>) -> DateTime<Utc> {
-    let time = match said.offset {
+pub(super) fn compute(now: DateTime<Utc>, event_time: EventTime<'_>) -> DateTime<Utc> {
+    let time = match event_time.offset {
         Some(offset) => TimeDelta::try_milliseconds(offset)
             .and_then(|offset| now.checked_sub_signed(offset))
             .unwrap_or(now),
-        None => match said.timestamp.and_then(|text| parse(text, now)) {
-            Some(time) => match said.sent_at {
+        None => match event_time.timestamp.and_then(|text| parse(text, now)) {
+            Some(time) => match event_time.sent_at {
                 Some(sent_at) => time
                     .checked_add_signed(now.signed_duration_since(sent_at))
                     .unwrap_or(now),
@@ -107,13 +107,13 @@ mod tests {
 
     fn computed(timestamp: Option<&str>, sent_at: Option<&str>, offset: Option<i64>) -> String {
         let now = at("2026-11-20T09:15:32.000Z");
-        let said = EventTime {
+        let event_time = EventTime {
             timestamp,
             offset,
             sent_at: sent_at.and_then(parse_moment),
         };
         let format = chrono::SecondsFormat::Millis;
-        compute(now, said).to_rfc3339_opts(format, true)
+        compute(now, event_time).to_rfc3339_opts(format, true)
     }
 
     #[test]

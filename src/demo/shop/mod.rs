@@ -233,11 +233,11 @@ fn host_of(request: &Request) -> &str {
 /// Returns the browser's scheme: the one that a proxy before the shop reports, or that of the requesting
 /// page. If neither is known, it is http for a loopback host and https for any other.
 fn protocol_of(request: &Request, host: &str) -> &'static str {
-    let said = request.header("x-forwarded-proto").or_else(|| {
+    let scheme = request.header("x-forwarded-proto").or_else(|| {
         let (scheme, _) = request.header(header::REFERER)?.split_once("://")?;
         Some(scheme)
     });
-    match said {
+    match scheme {
         Some("http") => return "http",
         Some("https") => return "https",
         _ => {}

@@ -253,6 +253,6 @@ fn the_switch_takes_posthog_away_and_brings_it_back() {
     assert_eq!(shop.capture.fault(), away);
     assert_eq!(turn("else"), (400, None));
     assert_eq!(turn("back"), (200, Some(false)));
-    let asked: Value = serde_json::from_slice(&get(&shop, "/demo/posthog", &[]).body).unwrap();
-    assert_eq!(asked, json!({"has": 0, "away": false}));
+    let answer: Value = serde_json::from_slice(&get(&shop, "/demo/posthog", &[]).body).unwrap();
+    assert_eq!(answer, json!({"has": 0, "away": false}));
 }

@@ -116,11 +116,11 @@ impl CachedAnswer {
     fn distance(&self, request: &RequestHeaders) -> Option<usize> {
         let mut distance = 0;
         for (name, value) in &self.vary {
-            let asked = request.get(name.as_str());
-            if asked == value.as_ref() {
+            let requested = request.get(name.as_str());
+            if requested == value.as_ref() {
                 continue;
             }
-            let same_site = name == "referer" && origin(asked) == origin(value.as_ref());
+            let same_site = name == "referer" && origin(requested) == origin(value.as_ref());
             if !same_site {
                 return None;
             }

@@ -114,7 +114,7 @@ pub(super) struct PageEditor {
     injector: Injector,
     packer: Packer,
     /// The packed bytes that have arrived so far.
-    came: u64,
+    received: u64,
     /// The bytes to which they have inflated.
     inflated: u64,
     /// The bytes to which they may inflate, whatever their number.
@@ -145,12 +145,16 @@ impl PageEditor {
     }
 
     fn is_excessive(&self) -> bool {
-        self.inflated > self.came.saturating_mul(RATIO).saturating_add(self.free)
+        self.inflated
+            > self
+                .received
+                .saturating_mul(RATIO)
+                .saturating_add(self.free)
     }
 
     /// Whether the page has inflated like other pages so far.
     fn is_ordinary(&self) -> bool {
-        self.inflated <= ORDINARY.max(self.came.saturating_mul(RATIO)) || self.came > KNOWN
+        self.inflated <= ORDINARY.max(self.received.saturating_mul(RATIO)) || self.received > KNOWN
     }
 
     fn finish(mut self) -> io::Result<Bytes> {
@@ -235,7 +239,7 @@ impl Unpacker {
         let editor = PageEditor {
             injector,
             packer,
-            came: 0,
+            received: 0,
             inflated: 0,
             free: FREE,
         };
@@ -280,7 +284,7 @@ impl Unpacker {
 
     pub(super) fn feed(&mut self, packed: &[u8]) -> io::Result<Bytes> {
         let editor = self.editor();
-        editor.came = editor.came.saturating_add(packed.len() as u64);
+        editor.received = editor.received.saturating_add(packed.len() as u64);
         match self {
             Self::Inflate(inflate) => {
                 inflate.feed(packed)?;

@@ -21,7 +21,7 @@ pub struct BrokenPage;
 /// if nothing of it has been sent to the visitor yet. So the first bytes of a page that inflates far more
 /// than others are held until that is known.
 pub struct PageStream {
-    way: PageDecoder,
+    decoder: PageDecoder,
     begun: OutputBegun,
 }
 
@@ -44,7 +44,7 @@ enum PageDecoder {
 #[derive(Default)]
 struct Held {
     /// As the server has sent them.
-    came: Vec<u8>,
+    original: Vec<u8>,
     /// With the snippet.
     changed: Vec<u8>,
 }
@@ -53,12 +53,12 @@ impl PageStream {
     /// Creates the stream for a page in this coding that gets this snippet.
     pub fn new(snippet: Bytes, coding: Coding) -> io::Result<Self> {
         let injector = Injector::new(snippet);
-        let way = match Unpacker::new(injector, coding)? {
+        let decoder = match Unpacker::new(injector, coding)? {
             Ok(unpacker) => PageDecoder::Packed(Box::new(unpacker), Some(Held::default())),
             Err(injector) => PageDecoder::Plain(injector),
         };
         Ok(Self {
-            way,
+            decoder,
             begun: OutputBegun::No,
         })
     }
@@ -75,7 +75,7 @@ impl PageStream {
             return Ok(chunk);
         }
         self.begun = OutputBegun::Yes;
-        let (unpacker, held) = match &mut self.way {
+        let (unpacker, held) = match &mut self.decoder {
             PageDecoder::Plain(injector) => return Ok(injector.feed(chunk)),
             PageDecoder::Packed(unpacker, held) => (unpacker, held),
             PageDecoder::Untouched => return Ok(chunk),
@@ -94,15 +94,15 @@ impl PageStream {
                 }
             }
             Ok(changed) => {
-                first.came.extend_from_slice(&chunk);
+                first.original.extend_from_slice(&chunk);
                 first.changed.extend_from_slice(&changed);
                 *held = Some(first);
                 Ok(Bytes::new())
             }
             Err(_) if unpacker.is_excessive() => {
-                self.way = PageDecoder::Untouched;
-                first.came.extend_from_slice(&chunk);
-                Ok(Bytes::from(first.came))
+                self.decoder = PageDecoder::Untouched;
+                first.original.extend_from_slice(&chunk);
+                Ok(Bytes::from(first.original))
             }
             Err(_) => Err(BrokenPage),
         }
@@ -110,12 +110,12 @@ impl PageStream {
 
     /// Whether the page is unpacked and packed again; then a few bytes may need much work.
     pub fn is_packed(&self) -> bool {
-        matches!(self.way, PageDecoder::Packed(..))
+        matches!(self.decoder, PageDecoder::Packed(..))
     }
 
     /// Whether the page goes on without the snippet, as the server sends it.
     pub fn is_untouched(&self) -> bool {
-        matches!(self.way, PageDecoder::Untouched)
+        matches!(self.decoder, PageDecoder::Untouched)
     }
 
     /// Ends the page and returns its last bytes.
@@ -124,7 +124,7 @@ impl PageStream {
     ///
     /// When a compressed page is incomplete.
     pub fn finish(&mut self) -> Result<Bytes, BrokenPage> {
-        match std::mem::replace(&mut self.way, PageDecoder::Over) {
+        match std::mem::replace(&mut self.decoder, PageDecoder::Over) {
             PageDecoder::Plain(mut injector) => Ok(injector.finish()),
             // If no bytes have arrived, the page is empty, whatever coding its header names.
             PageDecoder::Packed(..) if self.begun == OutputBegun::No => Ok(Bytes::new()),

@@ -184,7 +184,7 @@ fn nothing_at_all_stays_nothing() {
 
 #[test]
 fn a_server_is_asked_for_codings_that_both_sides_support() {
-    for (said, expected) in [
+    for (values, expected) in [
         (vec![], None),
         (
             vec!["gzip, deflate, br, zstd"],
@@ -196,19 +196,19 @@ fn a_server_is_asked_for_codings_that_both_sides_support() {
         (vec![""], Some("identity")),
     ] {
         let mut headers = HeaderMap::new();
-        for value in &said {
+        for value in &values {
             let value = HeaderValue::from_static(value);
             headers.append(header::ACCEPT_ENCODING, value);
         }
         let accepted = accepted(&headers);
         let accepted = accepted.as_ref().map(|value| value.to_str().unwrap());
-        assert_eq!(accepted, expected, "{said:?}");
+        assert_eq!(accepted, expected, "{values:?}");
     }
 }
 
 #[test]
 fn only_a_single_supported_coding_is_recognised() {
-    for (said, expected) in [
+    for (values, expected) in [
         (vec![], Some(Coding::Identity)),
         (vec!["identity"], Some(Coding::Identity)),
         (vec!["X-GZIP"], Some(Coding::Gzip)),
@@ -220,11 +220,11 @@ fn only_a_single_supported_coding_is_recognised() {
         (vec![""], None),
     ] {
         let mut headers = HeaderMap::new();
-        for value in &said {
+        for value in &values {
             let value = HeaderValue::from_static(value);
             headers.append(header::CONTENT_ENCODING, value);
         }
-        assert_eq!(Coding::of(&headers), expected, "{said:?}");
+        assert_eq!(Coding::of(&headers), expected, "{values:?}");
     }
 }
 

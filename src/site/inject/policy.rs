@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn verdict(policies: &[&'static str]) -> InlineScript {
+    fn inline_script_of(policies: &[&'static str]) -> InlineScript {
         let mut headers = HeaderMap::new();
         for policy in policies {
             headers.append(
@@ -177,7 +177,7 @@ mod tests {
             (&["script-src 'nonce-'"], InlineScript::Forbidden),
         ];
         for (policies, expected) in rows {
-            assert_eq!(verdict(policies), *expected, "{policies:?}");
+            assert_eq!(inline_script_of(policies), *expected, "{policies:?}");
         }
     }
 }

@@ -41,8 +41,8 @@ pub fn tag(page: &Page, nonce: Option<&str>) -> String {
 /// `{{ nonce }}` that the program replaces. Returns `None` if `nonce` is empty or not valid between
 /// double quotes, because browsers would not run a tag without it.
 pub fn tag_of_template(page: &Page, nonce: &str) -> Option<String> {
-    let stands = !nonce.is_empty() && !nonce.contains(|one: char| one == '"' || one.is_control());
-    stands.then(|| format!("<script nonce=\"{nonce}\">\n{}</script>\n", script(page)))
+    let is_valid = !nonce.is_empty() && !nonce.contains(|one: char| one == '"' || one.is_control());
+    is_valid.then(|| format!("<script nonce=\"{nonce}\">\n{}</script>\n", script(page)))
 }
 
 /// Returns whether a text is not empty and has only characters that CSP allows in a nonce: those of

@@ -115,8 +115,8 @@ fn start(page: &Page) -> String {
     }
     text.push_str("let started: Promise<void> | undefined\n\nfunction start(): Promise<void> {\n  if (started) return started\n");
     if let Some(analytics) = &page.analytics {
-        if let Some((_, listens)) = analytics.sessions.in_a_module() {
-            text.push_str(&format!("  {listens}\n"));
+        if let Some((_, listener)) = analytics.sessions.in_a_module() {
+            text.push_str(&format!("  {listener}\n"));
         }
         text.push_str(&load_analytics(page, analytics));
     }

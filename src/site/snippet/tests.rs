@@ -186,8 +186,8 @@ fn modules_keep_the_settings_inside_and_name_the_home_host_at_run_time() {
     );
     for kind in MODULES {
         let module = snippet_for(&page(true, true, ProxyAddress::SameHost), kind);
-        let made = module.matches("new AnalyticsBrowser()").count();
-        assert_eq!(made, 1, "{kind:?}: {module}");
+        let instances = module.matches("new AnalyticsBrowser()").count();
+        assert_eq!(instances, 1, "{kind:?}: {module}");
         assert!(
             module.contains("npm install @segment/analytics-next posthog-js\n"),
             "{module}"
@@ -208,8 +208,8 @@ fn a_module_keeps_sessions_itself_and_a_tag_leaves_it_to_the_loader() {
     let mut page = page(true, true, ProxyAddress::SameHost);
     for text in MODULES.map(|kind| snippet_for(&page, kind)) {
         assert_eq!(text.matches("function edgeSession(").count(), 1, "{text}");
-        let listens = text.find("analytics.on('dispatch_start'").unwrap();
-        assert!(listens < text.find("analytics.load(").unwrap(), "{text}");
+        let listener = text.find("analytics.on('dispatch_start'").unwrap();
+        assert!(listener < text.find("analytics.load(").unwrap(), "{text}");
     }
     assert!(!tag(&page, None).contains("edge"));
     if let Some(analytics) = &mut page.analytics {

@@ -48,8 +48,8 @@ impl Envelope {
 pub struct Batch {
     bytes: Vec<u8>,
     events: usize,
-    left: usize,
-    bearing: Option<BatchFacts>,
+    taken_out: usize,
+    facts: Option<BatchFacts>,
     outline: Option<BatchOutline>,
 }
 
@@ -94,8 +94,8 @@ impl Batch {
         Self {
             bytes,
             events: 0,
-            left: 0,
-            bearing: None,
+            taken_out: 0,
+            facts: None,
             outline: None,
         }
     }
@@ -104,7 +104,7 @@ impl Batch {
     #[doc(hidden)]
     pub fn open_to_gather(envelope: &Envelope) -> Self {
         Self {
-            bearing: Some(BatchFacts::default()),
+            facts: Some(BatchFacts::default()),
             ..Self::open(envelope)
         }
     }
@@ -147,20 +147,20 @@ impl Batch {
     /// Whether the batch needs [`add_facts`](Self::add_facts) for every event.
     #[doc(hidden)]
     pub fn gathers(&self) -> bool {
-        self.bearing.is_some()
+        self.facts.is_some()
     }
 
     /// Records the facts about the event that was appended last.
     #[doc(hidden)]
     pub fn add_facts(&mut self, event: EventFacts) {
-        if let Some(bearing) = &mut self.bearing {
+        if let Some(facts) = &mut self.facts {
             // Most batches have the events of one person.
-            if bearing.people.last() != Some(&event.person) {
-                bearing.people.push(event.person);
+            if facts.people.last() != Some(&event.person) {
+                facts.people.push(event.person);
             }
-            bearing.people.extend(event.joined);
+            facts.people.extend(event.joined);
             if event.address == Address::OfTheRequest {
-                bearing.address = Address::OfTheRequest;
+                facts.address = Address::OfTheRequest;
             }
         }
     }
@@ -168,7 +168,7 @@ impl Batch {
     /// Takes out the recorded facts; `None` if the batch does not record them.
     #[doc(hidden)]
     pub fn take_facts(&mut self) -> Option<BatchFacts> {
-        self.bearing.take()
+        self.facts.take()
     }
 
     /// Returns a whole batch of events that are already JSON text.
@@ -190,7 +190,7 @@ impl Batch {
 
     /// The size of the batch so far in bytes, including the bytes that were taken out.
     pub fn size(&self) -> usize {
-        self.left + self.bytes.len()
+        self.taken_out + self.bytes.len()
     }
 
     /// The number of bytes that have not been taken out.
@@ -200,19 +200,19 @@ impl Batch {
 
     /// Takes out the bytes that have been written so far, to send them.
     pub fn take(&mut self) -> Vec<u8> {
-        self.left += self.bytes.len();
+        self.taken_out += self.bytes.len();
         std::mem::take(&mut self.bytes)
     }
 
     /// Returns the current end of the batch, for [`rewind`](Self::rewind).
     #[doc(hidden)]
     pub fn mark(&self) -> Mark {
-        let bearing = self.bearing.as_ref();
+        let facts = self.facts.as_ref();
         Mark {
             bytes: self.bytes.len(),
             events: self.events,
-            people: bearing.map_or(0, |bearing| bearing.people.len()),
-            address: bearing.map(|bearing| bearing.address).unwrap_or_default(),
+            people: facts.map_or(0, |facts| facts.people.len()),
+            address: facts.map(|facts| facts.address).unwrap_or_default(),
         }
     }
 
@@ -222,9 +222,9 @@ impl Batch {
     pub fn rewind(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
         self.events = mark.events;
-        if let Some(bearing) = &mut self.bearing {
-            bearing.people.truncate(mark.people);
-            bearing.address = mark.address;
+        if let Some(facts) = &mut self.facts {
+            facts.people.truncate(mark.people);
+            facts.address = mark.address;
         }
         if let Some(outline) = &mut self.outline {
             outline.truncate(mark.events);
@@ -269,22 +269,22 @@ pub fn join<'b>(
     let mut joined = Batch {
         bytes: Vec::with_capacity(size),
         events: 0,
-        left: 0,
-        bearing: None,
+        taken_out: 0,
+        facts: None,
         outline: None,
     };
     joined.bytes.extend_from_slice(envelope.head());
-    let mut places = Vec::new();
+    let mut ranges = Vec::new();
     for batch in batches {
         let events = events_within(envelope, batch);
-        let place = joined.append(|bytes| {
+        let range = joined.append(|bytes| {
             let start = bytes.len();
             bytes.extend_from_slice(batch.get(events).unwrap_or_default());
             (Keep::Event, start..bytes.len())
         });
-        places.push(place);
+        ranges.push(range);
     }
-    (joined.close(), places)
+    (joined.close(), ranges)
 }
 
 /// Returns the range of the events in a whole batch.
@@ -399,8 +399,8 @@ mod tests {
             address: Address::InTheEvent,
         });
         gathering.add_facts(event);
-        let bearing = gathering.take_facts().unwrap();
-        assert_eq!(bearing.people, [3, 1, 2]);
-        assert_eq!(bearing.address, Address::OfTheRequest);
+        let facts = gathering.take_facts().unwrap();
+        assert_eq!(facts.people, [3, 1, 2]);
+        assert_eq!(facts.address, Address::OfTheRequest);
     }
 }

@@ -216,7 +216,7 @@ impl SplitBody {
 
     /// Whether later bytes may still bring a value that was not found in the envelope or in the first
     /// message.
-    pub(super) fn may_tell_more(&self) -> bool {
+    pub(super) fn may_bring_more(&self) -> bool {
         self.ended == Ended::No && !self.oversized
     }
 

@@ -49,7 +49,7 @@ pub(super) struct Converter {
     repaired: Vec<u8>,
     repair_buffers: RepairBuffers,
     merged_text: String,
-    aside: MessagePart,
+    spare_part: MessagePart,
     noted_groups: NotedGroups,
     known_date: KnownDate,
     /// The copy of an event from which values had to be removed.
@@ -87,7 +87,7 @@ impl Converter {
             + self.scratch.held()
             + self.message.held()
             + self.merged.held()
-            + self.aside.held()
+            + self.spare_part.held()
             + self.noted_groups.held()
     }
 
@@ -139,12 +139,12 @@ impl Converter {
     pub(super) fn scanned(
         &mut self,
         text: &[u8],
-        extent: TextEnd,
+        text_end: TextEnd,
     ) -> Result<ScanResult, RewriteError> {
-        match extent {
-            TextEnd::Scanned(seen) => Ok(seen),
+        match text_end {
+            TextEnd::Scanned(scan_result) => Ok(scan_result),
             _ => {
-                let (length, scanned) = self.scan(text, extent)?;
+                let (length, scanned) = self.scan(text, text_end)?;
                 Ok(ScanResult { length, scanned })
             }
         }
@@ -157,21 +157,21 @@ impl Converter {
     pub(super) fn convert(
         &mut self,
         request: &mut RequestContext<'_>,
-        (text, seen): (&[u8], ScanResult),
+        (text, scan_result): (&[u8], ScanResult),
         (index, behind): (usize, usize),
         out: &mut Vec<u8>,
     ) -> Result<Option<NoEvent>, RewriteError> {
         let (conversion, shared) = (request.conversion, request.shared);
-        let clean = match seen.scanned {
+        let clean = match scan_result.scanned {
             Scanned::NotAnObject => return Ok(Some(Fault::NotAnObject.into())),
             Scanned::TooDeep => return Ok(Some(Fault::TooDeep.into())),
             Scanned::Clean => from_utf8(text).ok(),
             Scanned::Unclean => None,
         };
-        let said = match clean {
-            Some(said) => {
-                self.message.keep_parts(said);
-                said
+        let utf8 = match clean {
+            Some(utf8) => {
+                self.message.keep_parts(utf8);
+                utf8
             }
             None => {
                 // The parts that the context has kept may not be UTF-8.
@@ -190,7 +190,7 @@ impl Converter {
                 from_utf8(&self.repaired).map_err(|_| RewriteError::InvalidJson)?
             }
         };
-        let text = said.as_bytes();
+        let text = utf8.as_bytes();
         if conversion.mapping.integrations == Integrations::Respect
             && !is_enabled_for_posthog(
                 (&self.message.integrations, text),
@@ -203,12 +203,12 @@ impl Converter {
             Some(_) => &self.message.context,
             None => &self.none,
         };
-        let own_said = own.text(said);
-        let own_text = own_said.as_bytes();
-        let (context_utf8, context, which) =
+        let own_utf8 = own.text(utf8);
+        let own_text = own_utf8.as_bytes();
+        let (context_utf8, context, context_id) =
             match (own.value, shared.filter(|shared| shared.has_context())) {
-                (Some(_), None) => (own_said, own, ContextId::Own(own.generation())),
-                (None, None) => (own_said, own, ContextId::Absent),
+                (Some(_), None) => (own_utf8, own, ContextId::Own(own.generation())),
+                (None, None) => (own_utf8, own, ContextId::Absent),
                 (Some(_), Some(_)) if self.merged_with == Some(own.generation()) => (
                     self.merged_text.as_str(),
                     &self.merged,
@@ -229,8 +229,8 @@ impl Converter {
                     let merged = String::from_utf8(merged);
                     self.merged_text = merged.map_err(|_| RewriteError::InvalidJson)?;
                     self.merged_with = Some(own.generation());
-                    let which = ContextId::Merged(own.generation());
-                    (self.merged_text.as_str(), &self.merged, which)
+                    let context_id = ContextId::Merged(own.generation());
+                    (self.merged_text.as_str(), &self.merged, context_id)
                 }
                 (_, Some(shared)) => (
                     shared.context_text.as_str(),
@@ -243,39 +243,43 @@ impl Converter {
             message: &self.message,
             context_text: context_utf8.as_bytes(),
             context,
-            utf8: said,
+            utf8,
             context_utf8,
         };
-        let memory = EventBuffers {
+        let buffers = EventBuffers {
             behind,
             known_date: &mut self.known_date,
             scrubbed: &mut self.scrubbed,
-            context_cache: (which, &mut self.context_cache),
-            aside: &mut self.aside,
+            context_cache: (context_id, &mut self.context_cache),
+            spare_part: &mut self.spare_part,
             scratch: &mut self.scratch,
             noted_groups: &mut self.noted_groups,
         };
-        Ok(event(request, source, index, out, memory).err())
+        Ok(event(request, source, index, out, buffers).err())
     }
 
     /// Scans the message at the start of `text`, and returns its write key, if it has one.
-    pub(super) fn write_key(&mut self, text: &[u8], extent: TextEnd) -> (TextEnd, Option<String>) {
-        let extent = match extent {
-            TextEnd::Scanned(_) => extent,
-            _ => match self.scan(text, extent) {
+    pub(super) fn write_key(
+        &mut self,
+        text: &[u8],
+        text_end: TextEnd,
+    ) -> (TextEnd, Option<String>) {
+        let text_end = match text_end {
+            TextEnd::Scanned(_) => text_end,
+            _ => match self.scan(text, text_end) {
                 Ok((length, scanned)) => TextEnd::Scanned(ScanResult { length, scanned }),
-                Err(_) => return (extent, None),
+                Err(_) => return (text_end, None),
             },
         };
         let key = self.message.write_key().filter(|key| key.is_string());
         let key = key.map(|key| key.decode(text).into_owned());
-        (extent, key)
+        (text_end, key)
     }
 
     /// Scans the message at the start of `text`. Returns `None` unless it is an object and complete.
     pub(super) fn see(&mut self, text: &[u8]) -> Option<ScanResult> {
         let (cleanliness, length) = self.message.scan_first(text, &mut self.scratch).ok()?;
-        let scanned = self.judge(text, (cleanliness, length));
+        let scanned = self.finish_scan(text, (cleanliness, length));
         Some(ScanResult { length, scanned })
     }
 
@@ -292,11 +296,11 @@ impl Converter {
         {
             return None;
         }
-        let scanned = self.judge(text, (cleanliness, length));
+        let scanned = self.finish_scan(text, (cleanliness, length));
         Some(ScanResult { length, scanned })
     }
 
-    fn judge(&mut self, text: &[u8], (cleanliness, length): (Cleanliness, usize)) -> Scanned {
+    fn finish_scan(&mut self, text: &[u8], (cleanliness, length): (Cleanliness, usize)) -> Scanned {
         if cleanliness == Cleanliness::Unclean {
             return Scanned::Unclean;
         }
@@ -304,16 +308,16 @@ impl Converter {
         Scanned::Clean
     }
 
-    fn scan(&mut self, text: &[u8], extent: TextEnd) -> Result<(usize, Scanned), RewriteError> {
+    fn scan(&mut self, text: &[u8], text_end: TextEnd) -> Result<(usize, Scanned), RewriteError> {
         match self.message.scan_first(text, &mut self.scratch) {
             Ok((cleanliness, length)) => {
                 let rest = text.get(length..).unwrap_or_default();
-                if extent == TextEnd::Whole && !rest.iter().all(u8::is_ascii_whitespace) {
+                if text_end == TextEnd::Whole && !rest.iter().all(u8::is_ascii_whitespace) {
                     return Err(RewriteError::InvalidJson);
                 }
-                Ok((length, self.judge(text, (cleanliness, length))))
+                Ok((length, self.finish_scan(text, (cleanliness, length))))
             }
-            Err(malformed) => self.not_a_message(text, extent, malformed),
+            Err(malformed) => self.not_a_message(text, text_end, malformed),
         }
     }
 
@@ -322,7 +326,7 @@ impl Converter {
     fn not_a_message(
         &mut self,
         text: &[u8],
-        extent: TextEnd,
+        text_end: TextEnd,
         malformed: Malformed,
     ) -> Result<(usize, Scanned), RewriteError> {
         use super::json::{Ended, Skim, Skimmed};
@@ -331,7 +335,7 @@ impl Converter {
             return Err(RewriteError::InvalidJson);
         };
         let rest = text.get(length..).unwrap_or_default();
-        if extent == TextEnd::Whole && !rest.iter().all(u8::is_ascii_whitespace) {
+        if text_end == TextEnd::Whole && !rest.iter().all(u8::is_ascii_whitespace) {
             return Err(RewriteError::InvalidJson);
         }
         match (malformed, begins) {

@@ -31,7 +31,7 @@ pub(super) fn event_facts(
     // sender sets `$ip`.
     let own_address = settled.ip.is_some() && message.properties.named(name!("$ip")).is_none();
     EventFacts {
-        person: piece(plan.distinct_id, text),
+        person: id_hash(plan.distinct_id, text),
         joined: joined(plan, message, text),
         address: if own_address {
             Address::InTheEvent
@@ -44,7 +44,7 @@ pub(super) fn event_facts(
 fn joined(plan: &EventPlan<'_>, message: &Message, text: &[u8]) -> Option<u64> {
     let planned = [plan.anon_distinct_id, plan.alias].into_iter();
     if let Some(second) = planned.into_iter().find(|second| !second.is_absent()) {
-        return Some(piece(second, text));
+        return Some(id_hash(second, text));
     }
     let event = plain(plan.event, text);
     if event.is_some_and(|event| !event.starts_with(b"$")) {
@@ -54,20 +54,20 @@ fn joined(plan: &EventPlan<'_>, message: &Message, text: &[u8]) -> Option<u64> {
     let event = plan.event.text(text)?;
     let (_, property) = JOINING.iter().find(|(joining, _)| *joining == event)?;
     let value = message.properties.get(text, property)?;
-    Some(piece(Piece::Raw(value), text))
+    Some(id_hash(Piece::Raw(value), text))
 }
 
 /// Returns the hash of an id's decoded text, so that it is equal for two spellings of one id.
-fn piece(id: Piece<'_>, text: &[u8]) -> u64 {
+fn id_hash(id: Piece<'_>, text: &[u8]) -> u64 {
     let mut hash = DefaultHasher::new();
     match plain(id, text) {
-        Some(said) => hash.write(said),
+        Some(id_text) => hash.write(id_text),
         None => {
-            let said = id.text(text).unwrap_or_else(|| match id {
+            let id_text = id.text(text).unwrap_or_else(|| match id {
                 Piece::Raw(value) => String::from_utf8_lossy(value.of(text)),
                 _ => Cow::Borrowed(""),
             });
-            hash.write(said.as_bytes());
+            hash.write(id_text.as_bytes());
         }
     }
     hash.finish()
@@ -78,8 +78,10 @@ fn plain<'t>(piece: Piece<'_>, text: &'t [u8]) -> Option<&'t [u8]> {
     let Piece::Raw(value) = piece else {
         return None;
     };
-    let said = value.of(text).strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    memchr::memchr(b'\\', said).is_none().then_some(said)
+    let unquoted = value.of(text).strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    memchr::memchr(b'\\', unquoted)
+        .is_none()
+        .then_some(unquoted)
 }
 
 #[cfg(test)]
@@ -193,8 +195,8 @@ mod tests {
         ] {
             let message =
                 format!("{{\"type\":\"track\",\"event\":\"E\",\"userId\":\"u\",{message}}}");
-            let bearing = of(&message, Mode::Reference, from);
-            assert_eq!(bearing.address, address, "{message}");
+            let facts = of(&message, Mode::Reference, from);
+            assert_eq!(facts.address, address, "{message}");
         }
     }
 }

@@ -243,10 +243,10 @@ pub fn is_batch(body: &[u8]) -> bool {
         window: usize::MAX,
         event: 0,
     };
-    let mut body_alone = SplitBody::followed(Call::Batch, bounds);
-    if body_alone.push(body).is_err() {
+    let mut split_body = SplitBody::followed(Call::Batch, bounds);
+    if split_body.push(body).is_err() {
         return false;
     }
-    body_alone.end();
-    body_alone.next().is_ok() && body_alone.is_batch()
+    split_body.end();
+    split_body.next().is_ok() && split_body.is_batch()
 }

@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn of_many_threads_one_gets_the_news() {
         let types = GroupTypes::default();
-        let news: usize = std::thread::scope(|scope| {
+        let reports: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
                 .map(|_| {
                     scope.spawn(|| {
@@ -193,6 +193,6 @@ mod tests {
                 .collect();
             threads.into_iter().map(|one| one.join().unwrap()).sum()
         });
-        assert_eq!(news, 1);
+        assert_eq!(reports, 1);
     }
 }

@@ -11,8 +11,8 @@ enum Told {
     Message {
         index: usize,
         /// The position of the message in the body.
-        came: Range<usize>,
-        fate: HeldOutcome,
+        position: Range<usize>,
+        outcome: HeldOutcome,
     },
     SixthGroupType(String),
     Other(Notice<'static>),
@@ -23,7 +23,7 @@ enum Told {
 pub(super) enum HeldOutcome {
     /// An event, at this position in the batch.
     Event(Range<usize>),
-    Verdict(NoEvent),
+    NoEvent(NoEvent),
 }
 
 /// The reports that are waiting, in order.
@@ -31,8 +31,12 @@ pub(super) enum HeldOutcome {
 pub(super) struct HeldBack(Vec<Told>);
 
 impl HeldBack {
-    pub(super) fn message(&mut self, index: usize, came: Range<usize>, fate: HeldOutcome) {
-        self.0.push(Told::Message { index, came, fate });
+    pub(super) fn message(&mut self, index: usize, position: Range<usize>, outcome: HeldOutcome) {
+        self.0.push(Told::Message {
+            index,
+            position,
+            outcome,
+        });
     }
 
     pub(super) fn notice(&mut self, notice: Notice<'_>) {
@@ -52,22 +56,26 @@ impl HeldBack {
     }
 
     /// Sends all reports to `watch`. `body` returns the bytes of a message.
-    pub(super) fn tell<'b>(
+    pub(super) fn report<'b>(
         &mut self,
         batch: &Batch,
         body: impl Fn(Range<usize>) -> &'b [u8],
         watch: &mut dyn Watch,
     ) {
-        for told in &self.0 {
-            match told {
-                Told::Message { index, came, fate } => {
-                    let fate = match fate {
+        for report in &self.0 {
+            match report {
+                Told::Message {
+                    index,
+                    position,
+                    outcome,
+                } => {
+                    let outcome = match outcome {
                         HeldOutcome::Event(event) => {
                             MessageOutcome::Event(batch.bytes(event.clone()))
                         }
-                        HeldOutcome::Verdict(verdict) => verdict.fate(),
+                        HeldOutcome::NoEvent(no_event) => no_event.outcome(),
                     };
-                    watch.message(*index, body(came.clone()), fate);
+                    watch.message(*index, body(position.clone()), outcome);
                 }
                 Told::SixthGroupType(group_type) => {
                     watch.notice(Notice::SixthGroupType { group_type });
@@ -96,6 +104,6 @@ impl HeldBack {
     /// Deletes the reports, except those that are made only once in the life of the process.
     pub(super) fn forget(&mut self) {
         self.0
-            .retain(|told| matches!(told, Told::SixthGroupType(_)));
+            .retain(|report| matches!(report, Told::SixthGroupType(_)));
     }
 }

@@ -49,7 +49,7 @@ impl Id {
         } else if value.shape == Shape::Plain && is_plainly_usable(inner(value.of(bytes))) {
             self.value = Some(value);
         } else {
-            *self = Self::weighed(value, bytes, |value| value.decode_str(text));
+            *self = Self::checked(value, bytes, |value| value.decode_str(text));
         }
     }
 
@@ -72,23 +72,23 @@ impl Id {
                 spelled: None,
             };
         }
-        Self::weighed(value, text, read)
+        Self::checked(value, text, read)
     }
 
     /// Reads an id of the enriched mode that may not be usable or may have another form.
     #[inline(never)]
-    fn weighed<'t>(value: Value, text: &'t [u8], read: impl FnOnce(Value) -> Cow<'t, str>) -> Self {
-        let said = match value.shape {
+    fn checked<'t>(value: Value, text: &'t [u8], read: impl FnOnce(Value) -> Cow<'t, str>) -> Self {
+        let id_text = match value.shape {
             Shape::Plain | Shape::Escaped => read(value),
             Shape::Number => number(value.of(text)),
             _ => return Self::default(),
         };
-        match usable(&said) {
+        match usable(&id_text) {
             None => Self::default(),
             Some(id) => {
                 // The new form of a number is not in the message, even if `usable` left it unchanged.
-                let is_made = value.shape == Shape::Number && matches!(said, Cow::Owned(_));
-                let spelled = (is_made || id != said).then(|| id.into_owned());
+                let is_made = value.shape == Shape::Number && matches!(id_text, Cow::Owned(_));
+                let spelled = (is_made || id != id_text).then(|| id.into_owned());
                 Self {
                     value: Some(value),
                     spelled,

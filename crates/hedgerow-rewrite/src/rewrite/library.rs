@@ -94,10 +94,10 @@ impl LibraryKind {
     /// Returns the kind by `context.library.name`. For a library that runs on several kinds of machine,
     /// other fields of the context decide.
     pub(super) fn of(context: &Context, text: &[u8]) -> Self {
-        context.library_once(|| Self::told(context, text))
+        context.library_once(|| Self::determine(context, text))
     }
 
-    fn told(context: &Context, text: &[u8]) -> Self {
+    fn determine(context: &Context, text: &[u8]) -> Self {
         let name = named(context.inner(ContextObject::Library), name!("name"));
         // A shortcut: most messages are from this library.
         if name.is_some_and(|name| name.of(text) == b"\"analytics.js\"") {
@@ -153,10 +153,10 @@ fn is_app(context: &Context, text: &[u8]) -> bool {
 
 /// Returns whether a string is one of `names`, in any case and with white space around it ignored.
 fn is_one_of(string: &[u8], names: &[&str]) -> bool {
-    let said = unescape(string);
+    let text = unescape(string);
     names
         .iter()
-        .any(|name| said.trim().eq_ignore_ascii_case(name))
+        .any(|name| text.trim().eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

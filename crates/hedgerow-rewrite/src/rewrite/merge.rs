@@ -91,15 +91,15 @@ pub(super) fn merge(base: TextWithTree<'_>, over: TextWithTree<'_>, out: &mut Ve
 }
 
 fn merge_objects(
-    (base, below): TextWithTree<'_>,
+    (base, base_tree): TextWithTree<'_>,
     base_entries: Range<usize>,
-    (over, above): TextWithTree<'_>,
+    (over, over_tree): TextWithTree<'_>,
     over_entries: Range<usize>,
     out: &mut Vec<u8>,
 ) {
-    let mut winners: HashMap<&[u8], (usize, MergeNode)> = HashMap::new();
-    for (place, node) in above.entries(over_entries.clone()) {
-        winners.insert(node.key.of(over), (place, node));
+    let mut over_nodes: HashMap<&[u8], (usize, MergeNode)> = HashMap::new();
+    for (place, node) in over_tree.entries(over_entries.clone()) {
+        over_nodes.insert(node.key.of(over), (place, node));
     }
     let mut first = true;
     let mut key = |out: &mut Vec<u8>, key: &[u8]| {
@@ -111,28 +111,28 @@ fn merge_objects(
         out.extend_from_slice(b"\":");
     };
     out.push(b'{');
-    for (place, node) in below.entries(base_entries) {
+    for (place, node) in base_tree.entries(base_entries) {
         let name = node.key.of(base);
         key(out, name);
-        match winners.remove(name) {
+        match over_nodes.remove(name) {
             None => out.extend_from_slice(node.value.of(base)),
-            Some((above_place, winner))
-                if node.value.shape == Shape::Object && winner.value.shape == Shape::Object =>
+            Some((over_place, over_node))
+                if node.value.shape == Shape::Object && over_node.value.shape == Shape::Object =>
             {
                 merge_objects(
-                    (base, below),
+                    (base, base_tree),
                     place + 1..node.end,
-                    (over, above),
-                    above_place + 1..winner.end,
+                    (over, over_tree),
+                    over_place + 1..over_node.end,
                     out,
                 );
             }
-            Some((_, winner)) => out.extend_from_slice(winner.value.of(over)),
+            Some((_, over_node)) => out.extend_from_slice(over_node.value.of(over)),
         }
     }
-    for (_, node) in above.entries(over_entries) {
+    for (_, node) in over_tree.entries(over_entries) {
         let name = node.key.of(over);
-        if winners.contains_key(name) {
+        if over_nodes.contains_key(name) {
             key(out, name);
             out.extend_from_slice(node.value.of(over));
         }
@@ -176,10 +176,10 @@ mod tests {
         ] {
             let mut out = Vec::new();
             let (base, over) = (base.to_string(), over.to_string());
-            let (below, above) = (tree(&base), tree(&over));
+            let (base_tree, over_tree) = (tree(&base), tree(&over));
             merge(
-                (base.as_bytes(), &below),
-                (over.as_bytes(), &above),
+                (base.as_bytes(), &base_tree),
+                (over.as_bytes(), &over_tree),
                 &mut out,
             );
             let merged: serde_json::Value = serde_json::from_slice(&out).unwrap();

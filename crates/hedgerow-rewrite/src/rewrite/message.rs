@@ -45,7 +45,7 @@ pub(super) struct MessagePart {
     names: Names,
 }
 
-/// The keys of a message kind values [`EntryReceiver::other`] scans.
+/// The keys of a message whose values [`EntryReceiver::other`] scans.
 const PROPERTIES: Name = name!("properties");
 const CONTEXT: Name = name!("context");
 const INTEGRATIONS: Name = name!("integrations");

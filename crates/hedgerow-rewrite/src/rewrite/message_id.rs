@@ -79,22 +79,22 @@ pub(super) struct MessagePosition {
 /// client's retry gets the same id. The hash excludes the fields that change between retries (`sentAt`,
 /// `_metadata`) and the write key. Without a readable time the id is random: two equal heartbeats are
 /// two events.
-pub(super) fn made(message: &Message, text: &[u8], place: MessagePosition) -> String {
+pub(super) fn made(message: &Message, text: &[u8], position: MessagePosition) -> String {
     let times = [message.timestamp(), message.original_timestamp()];
     let is_timed = times
         .into_iter()
         .flatten()
         .any(|time| moment(time, text).is_some());
     if !is_timed {
-        return random(text, place);
+        return random(text, position);
     }
     let mut hash = Sha1::new();
-    hash.update(place.index.to_be_bytes());
-    let mut left_out: [Option<Value>; 3] =
+    hash.update(position.index.to_be_bytes());
+    let mut changing: [Option<Value>; 3] =
         [message.sent_at(), message.metadata(), message.write_key()];
-    left_out.sort_by_key(|value| value.map(|value| value.span.start()));
+    changing.sort_by_key(|value| value.map(|value| value.span.start()));
     let mut at = 0;
-    for value in left_out.into_iter().flatten() {
+    for value in changing.into_iter().flatten() {
         hash.update(text.get(at..value.span.start()).unwrap_or_default());
         at = value.span.end();
     }

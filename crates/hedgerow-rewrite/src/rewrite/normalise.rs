@@ -256,11 +256,7 @@ fn v7(settling: &Settling<'_>, timing: &EventTiming, message_id: &str, kind: Kin
 
 /// Returns the call that a message makes.
 pub(super) fn kind(source: MessageSource<'_>, naming: Naming) -> Result<Kind, Fault> {
-    let MessageSource {
-        message,
-        utf8: said,
-        ..
-    } = source;
+    let MessageSource { message, utf8, .. } = source;
     let named = match (naming, message.kind()) {
         (Naming::ByPath(kind), _) | (Naming::ByMessage(Some(kind)), None) => return Ok(kind),
         (Naming::ByMessage(None), None) => return Err(Fault::MissingType),
@@ -269,7 +265,7 @@ pub(super) fn kind(source: MessageSource<'_>, naming: Naming) -> Result<Kind, Fa
     if !named.is_string() {
         return Err(Fault::UnknownType);
     }
-    Kind::of_type(named.decode_str(said).as_ref()).ok_or(Fault::UnknownType)
+    Kind::of_type(named.decode_str(utf8).as_ref()).ok_or(Fault::UnknownType)
 }
 
 /// The times of a message besides that of its event.
@@ -296,18 +292,18 @@ fn timing<'t>(
         let value = message.field(field).as_ref();
         value.filter(|value| has_content(**value, text))
     };
-    let mut said = |value: &Value| moment_near(value, text, known);
+    let mut read = |value: &Value| moment_near(value, text, known);
     let original = given(name!("originalTimestamp"));
     let written = given(name!("timestamp")).or(original);
-    let reading = written.and_then(&mut said);
+    let reading = written.and_then(&mut read);
     let own = reading.map(Reading::timestamp);
     // A message with both fields has passed through Segment's servers, which have corrected its time.
     let is_settled = original.is_some() && given(name!("receivedAt")).is_some();
     let own_sent_at = given(name!("sentAt"));
-    let sent = own_sent_at.and_then(&mut said).map(Reading::timestamp);
+    let sent = own_sent_at.and_then(&mut read).map(Reading::timestamp);
     let sent = sent.or(batch_sent_at);
     let made = match original {
-        Some(original) if is_settled => said(original).map(Reading::timestamp),
+        Some(original) if is_settled => read(original).map(Reading::timestamp),
         _ => own,
     };
     let clock = SenderClock::new(made, sent, received_at);
@@ -372,12 +368,12 @@ fn wants_ip(source: &MessageSource<'_>, arrival: &Arrival, mode: Mode) -> bool {
         context,
         ..
     } = *source;
-    let says_ip = |ip: Value| match mode {
+    let has_ip = |ip: Value| match mode {
         Mode::Reference => is_truthy(ip, context_text),
         // A text that is not an address stays: sites write one here to hide the real address.
         Mode::Enriched => usable::is_text(ip, context_text),
     };
-    if context.named(name!("ip")).is_some_and(says_ip) {
+    if context.named(name!("ip")).is_some_and(has_ip) {
         return false;
     }
     if arrival.user_agent.is_some() {
@@ -488,6 +484,7 @@ fn is_all_after_all(key: &[u8]) -> bool {
     };
     let read = plain
         .chars()
-        .filter(|sign| sign.is_ascii_alphanumeric() || *sign == '.');
-    read.map(|sign| sign.to_ascii_lowercase()).eq("all".chars())
+        .filter(|character| character.is_ascii_alphanumeric() || *character == '.');
+    read.map(|character| character.to_ascii_lowercase())
+        .eq("all".chars())
 }

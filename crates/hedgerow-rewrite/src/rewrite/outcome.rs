@@ -8,7 +8,7 @@ use crate::segment::Kind;
 /// Observes each original message and its outcome.
 pub trait Watch {
     /// Called once for each message of a body, in order, counted from 0.
-    fn message(&mut self, index: usize, came: &[u8], fate: MessageOutcome<'_>);
+    fn message(&mut self, index: usize, original: &[u8], outcome: MessageOutcome<'_>);
 
     /// Called before [`message`](Self::message) with the same index, for a message that became an event,
     /// if [`Explanations::On`](super::Explanations::On) was asked for. The explanation is a JSON object that
@@ -218,7 +218,7 @@ impl From<Fault> for NoEvent {
 }
 
 impl NoEvent {
-    pub(super) fn fate(self) -> MessageOutcome<'static> {
+    pub(super) fn outcome(self) -> MessageOutcome<'static> {
         match self {
             Self::LeftOut(omission) => MessageOutcome::LeftOut(omission),
             Self::Refused(fault) => MessageOutcome::Refused(fault),

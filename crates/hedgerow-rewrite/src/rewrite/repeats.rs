@@ -79,8 +79,8 @@ impl SeenMessages {
     ) -> Timestamp {
         let MessageSource { text, message, .. } = *source;
         let of = |value: Option<Value>| value.map_or(&[][..], |value| value.of(text));
-        let mut gathered = HashInput::new(self);
-        gathered.parts([
+        let mut input = HashInput::new(self);
+        input.parts([
             project.as_bytes(),
             kind.name().as_bytes(),
             message_id.as_bytes(),
@@ -90,7 +90,7 @@ impl SeenMessages {
             of(message.user_id()),
             of(message.anonymous_id()),
         ]);
-        let tag = gathered.tag();
+        let tag = input.tag();
         let (first, novelty) = self.times.first(tag, now, time.micros());
         if novelty == TagNovelty::Noted {
             noted.push(tag);
@@ -112,17 +112,17 @@ impl SeenMessages {
         shared: [&[u8]; 2],
     ) -> Option<Tag> {
         self.accepted.as_ref()?;
-        let mut gathered = HashInput::new(self);
+        let mut input = HashInput::new(self);
         let [context, integrations] = shared;
-        gathered.parts([
+        input.parts([
             project.as_bytes(),
             kind.name().as_bytes(),
             message_id.as_bytes(),
             context,
             integrations,
         ]);
-        lasting(source.message, source.text, |part| gathered.write(part));
-        Some(gathered.tag())
+        stable_parts(source.message, source.text, |part| input.write(part));
+        Some(input.tag())
     }
 
     /// Returns whether PostHog has accepted a message with this content before.
@@ -198,13 +198,13 @@ impl HashInput {
 
 /// Passes the parts of a message's text that are the same on every retry to `take`: all except `sentAt`,
 /// `_metadata` and `writeKey`, with their keys and commas.
-fn lasting(message: &Message, text: &[u8], mut take: impl FnMut(&[u8])) {
-    let mut fleeting = [
+fn stable_parts(message: &Message, text: &[u8], mut take: impl FnMut(&[u8])) {
+    let mut changing = [
         (message.sent_at(), "sentAt"),
         (message.metadata(), "_metadata"),
         (message.write_key(), "writeKey"),
     ];
-    fleeting.sort_unstable_by_key(|(value, _)| value.map(|value| value.span.start()));
+    changing.sort_unstable_by_key(|(value, _)| value.map(|value| value.span.start()));
     let mut at = 0;
     let mut opened = false;
     let mut part = |from: usize, to: usize| {
@@ -220,7 +220,7 @@ fn lasting(message: &Message, text: &[u8], mut take: impl FnMut(&[u8])) {
         }
         take(part);
     };
-    for (value, key) in fleeting {
+    for (value, key) in changing {
         let Some(value) = value else {
             continue;
         };
@@ -253,21 +253,21 @@ type TagSlots = [TagSlot; 2];
 struct TagSlot {
     tag: Tag,
     /// When the tag was recorded, in milliseconds since 1970.
-    seen: i64,
+    seen_at: i64,
     value: i64,
 }
 
 /// An empty slot: its tag is older than any window.
 const EMPTY: TagSlot = TagSlot {
     tag: Tag([0; 2]),
-    seen: i64::MIN,
+    seen_at: i64::MIN,
     value: 0,
 };
 
 impl TagSlot {
     fn holds(&self, tag: Tag, now: i64) -> bool {
         // The absolute difference, because a clock may be set back.
-        self.tag == tag && self.seen.abs_diff(now) <= WINDOW
+        self.tag == tag && self.seen_at.abs_diff(now) <= WINDOW
     }
 }
 
@@ -294,11 +294,15 @@ impl Table {
         }
         let fresh = TagSlot {
             tag,
-            seen: now,
+            seen_at: now,
             value,
         };
         let [left, right] = pair;
-        let oldest = if left.seen <= right.seen { left } else { right };
+        let oldest = if left.seen_at <= right.seen_at {
+            left
+        } else {
+            right
+        };
         *oldest = fresh;
         (value, TagNovelty::Noted)
     }
@@ -398,13 +402,13 @@ mod tests {
         }
     }
 
-    fn lasts(text: &str) -> String {
+    fn stable_text(text: &str) -> String {
         let mut message = Message::default();
         message
             .scan(text.as_bytes(), &mut Scratch::default())
             .unwrap();
         let mut rest = Vec::new();
-        lasting(&message, text.as_bytes(), |part| rest.extend(part));
+        stable_parts(&message, text.as_bytes(), |part| rest.extend(part));
         String::from_utf8(rest).unwrap()
     }
 
@@ -424,7 +428,7 @@ mod tests {
                 r#"{"a":{"sentAt":1},"b":2}"#,
             ),
         ] {
-            assert_eq!(lasts(text), expected, "{text}");
+            assert_eq!(stable_text(text), expected, "{text}");
         }
     }
 }

@@ -92,7 +92,7 @@ impl RequestSessions {
             return None;
         }
         self.keeper.as_ref()?;
-        self.kept(&visitor()?, moment, arrival)
+        self.edge_session(&visitor()?, moment, arrival)
             .map(|session| (session, "the edge's session cookie"))
     }
 
@@ -105,7 +105,12 @@ impl RequestSessions {
         *self.posthog_js.get_or_insert_with(find)
     }
 
-    fn kept(&mut self, visitor: &str, moment: Timestamp, arrival: &Arrival) -> Option<Uuid7> {
+    fn edge_session(
+        &mut self,
+        visitor: &str,
+        moment: Timestamp,
+        arrival: &Arrival,
+    ) -> Option<Uuid7> {
         let keeper = self.keeper.clone()?;
         let now = arrival.received_at?;
         // An event cannot happen after it has arrived; if its time is later, the sender's clock is ahead.
@@ -148,14 +153,14 @@ fn explicit<'t>(
         let mut part = MessagePart::default();
         part.scan_text(options_text, &mut Scratch::default()).ok()?;
         let named = part.get(options_text, "session_id");
-        let session = named.and_then(|id| said(id, options_text));
+        let session = named.and_then(|id| id_text(id, options_text));
         if let Some(session) = session.and_then(|id| explicit_session(&id, &visitor()?, clock)) {
             return Some((session, "integrations.Actions Amplitude.session_id"));
         }
     }
     let context_text = source.context_text;
     let named = source.context.named(name!("sessionId"))?;
-    let session = explicit_session(&said(named, context_text)?, &visitor()?, clock)?;
+    let session = explicit_session(&id_text(named, context_text)?, &visitor()?, clock)?;
     Some((session, "context.sessionId"))
 }
 
@@ -164,12 +169,12 @@ fn explicit<'t>(
 pub(super) fn window(source: MessageSource<'_>, session: Uuid7) -> Option<Uuid7> {
     let named = |key| {
         let text = source.context_text;
-        Uuid7::parse(&said(source.context.named(key)?, text)?)
+        Uuid7::parse(&id_text(source.context.named(key)?, text)?)
     };
     (named(name!("sessionId"))? == session).then(|| named(name!("windowId")))?
 }
 
-fn said(value: Value, text: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
+fn id_text(value: Value, text: &[u8]) -> Option<std::borrow::Cow<'_, str>> {
     match value.shape {
         Shape::Plain | Shape::Escaped => Some(value.decode(text)),
         Shape::Number => Some(String::from_utf8_lossy(value.of(text))),

@@ -361,13 +361,13 @@ mod tests {
 
     #[test]
     fn both_ways_give_the_same_hash_of_any_block() {
-        let (mut ours, mut theirs) = ([0x0123_4567; 5], [0x0123_4567; 5]);
+        let (mut by_rounds, mut by_instructions) = ([0x0123_4567; 5], [0x0123_4567; 5]);
         let mut random = 1_u64;
         for round in 0..1000_u32 {
             let block = block(round, &mut random);
-            ours = rounds::<5>(ours, quarters_of(&block), 0);
-            theirs = add_by_instructions(theirs, &block);
-            assert_eq!(ours, theirs, "{round}");
+            by_rounds = rounds::<5>(by_rounds, quarters_of(&block), 0);
+            by_instructions = add_by_instructions(by_instructions, &block);
+            assert_eq!(by_rounds, by_instructions, "{round}");
         }
     }
 

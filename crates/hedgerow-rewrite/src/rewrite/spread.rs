@@ -7,7 +7,7 @@ use super::json::{write_string, Entry, Output, Scanner, Scratch, Shape, Value};
 
 /// Writes the entries that JavaScript's spread makes of a value that is not an object: an array's
 /// elements and a string's UTF-16 units by index, and nothing for any other value (mapping 1.8).
-/// Skips the keys that `unknown_keys` holds. Each entry begins with its comma.
+/// Skips the keys that `unknown_keys` contains. Each entry begins with its comma.
 pub(super) fn write_spread<S: Output>(
     out: &mut S,
     (prefix, unknown_keys): (&[u8], &UnknownKeys<'_>),
@@ -16,7 +16,7 @@ pub(super) fn write_spread<S: Output>(
 ) {
     let mut index = Index::of(prefix);
     let mut write = |out: &mut S, written: &[u8]| {
-        if !unknown_keys.hold(index.digits()) {
+        if !unknown_keys.contains(index.digits()) {
             out.extend_from_slice(&index.key);
             out.extend_from_slice(written);
         }
@@ -24,13 +24,14 @@ pub(super) fn write_spread<S: Output>(
     };
     match value.shape {
         Shape::Plain | Shape::Escaped => {
-            let mut sign_text = Vec::new();
+            let mut character_text = Vec::new();
             for unit in value.decode(text).encode_utf16() {
                 // A lone surrogate is not a character; capture accepts none (posthog-ingestion 1.6).
-                let sign = char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
-                sign_text.clear();
-                write_string(&mut sign_text, sign.encode_utf8(&mut [0; 4]));
-                write(out, &sign_text);
+                let character =
+                    char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
+                character_text.clear();
+                write_string(&mut character_text, character.encode_utf8(&mut [0; 4]));
+                write(out, &character_text);
             }
         }
         Shape::Array => {
@@ -118,19 +119,19 @@ impl<'t> UnknownKeys<'t> {
         Self::Few(Vec::new())
     }
 
-    /// Collects the keys of `entries` that begin with `prefix`. `questions` is the number of calls of
-    /// [`hold`](Self::hold) that will follow.
+    /// Collects the keys of `entries` that begin with `prefix`. `lookups` is the number of calls of
+    /// [`contains`](Self::contains) that will follow.
     pub(super) fn with_prefix(
         prefix: &[u8],
         entries: &[Entry],
         text: &'t [u8],
-        questions: usize,
+        lookups: usize,
     ) -> Self {
         let keys = entries
             .iter()
             .filter_map(|entry| entry.key.of(text).strip_prefix(prefix));
         let keys: Vec<&[u8]> = keys.collect();
-        if keys.len().saturating_mul(questions) > COMPARED {
+        if keys.len().saturating_mul(lookups) > COMPARED {
             return Self::Many(keys.into_iter().collect());
         }
         Self::Few(keys)
@@ -138,7 +139,7 @@ impl<'t> UnknownKeys<'t> {
 
     /// Whether one of the keys is the prefix followed by `key`.
     #[inline(always)]
-    pub(super) fn hold(&self, key: &[u8]) -> bool {
+    pub(super) fn contains(&self, key: &[u8]) -> bool {
         match self {
             Self::Few(keys) if keys.is_empty() => false,
             Self::Few(keys) => keys.contains(&key),

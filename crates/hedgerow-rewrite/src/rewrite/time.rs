@@ -264,11 +264,11 @@ fn parse_exact(text: &[u8], known: &mut KnownDate) -> Option<Timestamp> {
 #[inline(never)]
 fn parse_any_exact(text: &[u8]) -> Option<Timestamp> {
     let field = |from: usize, to: usize| text.get(from..to).and_then(number);
-    let sign = |at: usize, wanted: u8| (text.get(at) == Some(&wanted)).then_some(());
-    sign(4, b'-')?;
-    sign(7, b'-')?;
-    sign(13, b':')?;
-    sign(16, b':')?;
+    let expect_byte = |at: usize, expected: u8| (text.get(at) == Some(&expected)).then_some(());
+    expect_byte(4, b'-')?;
+    expect_byte(7, b'-')?;
+    expect_byte(13, b':')?;
+    expect_byte(16, b':')?;
     if !matches!(text.get(10), Some(b'T' | b't')) {
         return None;
     }

@@ -87,11 +87,11 @@ pub(super) fn text(value: Value, source: &[u8]) -> Option<Cow<'_, str>> {
     if is_clear_text(value, source) {
         return Some(value.decode(source));
     }
-    let said = match value.shape {
+    let decoded = match value.shape {
         Shape::Plain | Shape::Escaped => value.decode(source),
         _ => return None,
     };
-    (!is_nothing(&said)).then_some(said)
+    (!is_nothing(&decoded)).then_some(decoded)
 }
 
 /// The same as [`text`] for a source that is known to be UTF-8.
@@ -150,8 +150,9 @@ pub(super) fn is_empty(value: Value, source: &[u8]) -> bool {
 /// Whether a value is an IP address whose location PostHog can look up. For 127.0.0.1 and 192.168.*
 /// PostHog uses a place in Sweden (posthog-ingestion 2.3), and for other private addresses no place.
 pub(super) fn is_address(value: Value, source: &[u8]) -> bool {
-    let said = text(value, source);
-    said.and_then(|said| said.trim().parse::<IpAddr>().ok())
+    let usable_text = text(value, source);
+    usable_text
+        .and_then(|address| address.trim().parse::<IpAddr>().ok())
         .is_some_and(has_place)
 }
 
@@ -234,17 +235,17 @@ mod tests {
             for word in [word.to_owned(), word.to_uppercase(), word.to_lowercase()] {
                 for before in ["", " ", "\u{a0}", "\u{2003}", "x", "<"] {
                     for after in ["", " ", "                ", "\u{a0}", "\u{feff}", ">"] {
-                        let said = format!("{before}{word}{after}");
-                        let json = format!("\"{said}\"");
+                        let padded = format!("{before}{word}{after}");
+                        let json = format!("\"{padded}\"");
                         let (value, source) = (scanned(&json), json.as_bytes());
-                        assert_eq!(is_text(value, source), !is_nothing(&said), "{json}");
+                        assert_eq!(is_text(value, source), !is_nothing(&padded), "{json}");
                         let text = text(value, source);
-                        let expected = (!is_nothing(&said)).then_some(said.as_str());
+                        let expected = (!is_nothing(&padded)).then_some(padded.as_str());
                         assert_eq!(text.as_deref(), expected, "{json}");
-                        let undefined = is_placeholder(said.trim());
+                        let undefined = is_placeholder(padded.trim());
                         assert_eq!(is_undefined_text(value, source), undefined, "{json}");
                         let blank = crate::rewrite::json::is_blank(value, source);
-                        assert_eq!(blank, said.trim().is_empty(), "{json}");
+                        assert_eq!(blank, padded.trim().is_empty(), "{json}");
                     }
                 }
             }

@@ -88,7 +88,7 @@ struct FieldTree<'q> {
 
 struct FieldNode<'q> {
     name: &'q str,
-    holds: FieldContent<'q>,
+    content: FieldContent<'q>,
     /// The next field of the same object.
     next: Option<u32>,
 }
@@ -167,7 +167,7 @@ impl<'q> FieldTree<'q> {
         let number = self.nodes.len() as u32;
         self.nodes.push(FieldNode {
             name,
-            holds: FieldContent::Nothing,
+            content: FieldContent::Nothing,
             next: None,
         });
         let Some(FieldObject {
@@ -197,9 +197,9 @@ impl<'q> FieldTree<'q> {
         number
     }
 
-    fn hold(&mut self, node: u32, holds: FieldContent<'q>) {
+    fn set_content(&mut self, node: u32, content: FieldContent<'q>) {
         if let Some(node) = self.nodes.get_mut(node as usize) {
-            node.holds = holds;
+            node.content = content;
         }
     }
 
@@ -209,28 +209,28 @@ impl<'q> FieldTree<'q> {
             let (level, rest) = split(name, left);
             let node = self.find_or_add(at, level);
             let Some(rest) = rest else {
-                return self.hold(node, FieldContent::Text(value));
+                return self.set_content(node, FieldContent::Text(value));
             };
             (left, name) = (left - 1, rest);
-            let holds = self
+            let content = self
                 .node(node)
-                .map_or(FieldContent::Nothing, |node| node.holds);
-            at = match holds {
+                .map_or(FieldContent::Nothing, |node| node.content);
+            at = match content {
                 FieldContent::Object(object) => object,
                 FieldContent::Nothing | FieldContent::Text(_) => {
-                    return self.hold(node, FieldContent::Path(rest, value));
+                    return self.set_content(node, FieldContent::Path(rest, value));
                 }
-                FieldContent::Path(other, its_value) => {
+                FieldContent::Path(other, other_value) => {
                     let object = self.objects.len() as u32;
                     self.objects.push(FieldObject::default());
-                    self.hold(node, FieldContent::Object(object));
+                    self.set_content(node, FieldContent::Object(object));
                     let (level, rest) = split(other, left);
                     let inner = self.find_or_add(object, level);
-                    self.hold(
+                    self.set_content(
                         inner,
                         match rest {
-                            None => FieldContent::Text(its_value),
-                            Some(rest) => FieldContent::Path(rest, its_value),
+                            None => FieldContent::Text(other_value),
+                            Some(rest) => FieldContent::Path(rest, other_value),
                         },
                     );
                     object
@@ -242,7 +242,7 @@ impl<'q> FieldTree<'q> {
     /// Writes an object's fields, which have at most `left` levels. The recursion is as deep as the levels.
     fn write(&self, object: u32, left: usize, out: &mut Vec<u8>) {
         for (_, node) in self.fields(object) {
-            match node.holds {
+            match node.content {
                 FieldContent::Nothing => {}
                 FieldContent::Text(text) => {
                     write_key(out, node.name);

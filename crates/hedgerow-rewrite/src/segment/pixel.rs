@@ -71,7 +71,7 @@ fn decode_data(value: &str) -> Option<Vec<u8>> {
     // Decoding the query turned each plus that was not percent-encoded into a space.
     let standard: String = value
         .chars()
-        .map(|sign| match sign {
+        .map(|character| match character {
             '-' | ' ' => '+',
             '_' => '/',
             other => other,

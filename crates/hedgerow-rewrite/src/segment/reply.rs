@@ -299,10 +299,13 @@ mod tests {
 
     #[test]
     fn retry_after_is_whole_seconds_within_what_clients_honour() {
-        for (asked, told) in [(0, "1"), (7, "7"), (4000, "300")] {
-            let answer = Reply::Busy { retry_after: asked }.answer(&Cors::default());
-            assert_eq!(header(&answer, "retry-after"), Some(told));
-            assert_eq!(header(&answer, "x-ratelimit-reset"), Some(told));
+        for (seconds, expected) in [(0, "1"), (7, "7"), (4000, "300")] {
+            let answer = Reply::Busy {
+                retry_after: seconds,
+            }
+            .answer(&Cors::default());
+            assert_eq!(header(&answer, "retry-after"), Some(expected));
+            assert_eq!(header(&answer, "x-ratelimit-reset"), Some(expected));
         }
     }
 }

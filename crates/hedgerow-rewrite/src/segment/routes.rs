@@ -132,9 +132,9 @@ pub fn single_slashes(path: &str) -> Cow<'_, str> {
         return Cow::Borrowed(path);
     }
     let mut single = String::with_capacity(path.len());
-    for sign in path.chars() {
-        if sign != '/' || !single.ends_with('/') {
-            single.push(sign);
+    for character in path.chars() {
+        if character != '/' || !single.ends_with('/') {
+            single.push(character);
         }
     }
     Cow::Owned(single)

@@ -42,7 +42,7 @@ pub(in crate::rewrite) struct RequestContext<'r> {
     /// The group type of the event that is beyond the five types of the project, if there is one.
     pub(in crate::rewrite) sixth_group_type: Option<String>,
     /// The facts about the event that are needed to send it together with others, if that is done.
-    pub(in crate::rewrite) bearing: Grouping,
+    pub(in crate::rewrite) grouping: Grouping,
     /// The positions of the written event's parts, and the number of bytes of other messages that follow.
     pub(in crate::rewrite) parts: Option<(EventParts, usize)>,
 }
@@ -54,7 +54,7 @@ pub(super) struct EventBuffers<'m> {
     pub(super) known_date: &'m mut KnownDate,
     pub(super) scrubbed: &'m mut Vec<u8>,
     pub(super) context_cache: (ContextId, &'m mut ContextCache),
-    pub(super) aside: &'m mut MessagePart,
+    pub(super) spare_part: &'m mut MessagePart,
     pub(super) scratch: &'m mut Scratch,
     pub(super) noted_groups: &'m mut NotedGroups,
 }
@@ -66,7 +66,7 @@ pub(super) fn event(
     source: MessageSource<'_>,
     index: usize,
     out: &mut Vec<u8>,
-    memory: EventBuffers<'_>,
+    buffers: EventBuffers<'_>,
 ) -> Result<(), NoEvent> {
     let mapping = &request.conversion.mapping;
     let decision = mapping
@@ -99,7 +99,7 @@ pub(super) fn event(
                 repeats,
                 noted: &mut request.state.noted,
             },
-            memory.known_date,
+            buffers.known_date,
         ),
         &mut settled,
     );
@@ -151,10 +151,10 @@ pub(super) fn event(
         known_date,
         scrubbed,
         context_cache,
-        aside,
+        spare_part,
         scratch,
         noted_groups,
-    } = memory;
+    } = buffers;
     let inputs =
         WriteInputs {
             mapping,
@@ -176,8 +176,8 @@ pub(super) fn event(
         (
             &mut *out,
             WriteScratch {
-                part: aside,
-                scratch: &mut *scratch,
+                part: spare_part,
+                scan_scratch: &mut *scratch,
                 noted_groups,
                 context_cache,
             },
@@ -223,7 +223,7 @@ pub(super) fn event(
     };
     request.parts = Some((parts, behind));
     note(&mut request.state.notices, source, &settled, &plan);
-    if let Grouping::Yes(noted) = &mut request.bearing {
+    if let Grouping::Yes(noted) = &mut request.grouping {
         let mut event = event_facts(&plan, &settled, source);
         if subject == Subject::Removed || mapping.privacy.scrubs() {
             event.address = Address::OfTheRequest;

@@ -20,7 +20,7 @@ pub(in crate::rewrite) struct BatchDefaults {
     pub(super) integrations: MessagePart,
     pub(super) sent_at: Option<Timestamp>,
     /// Whether the envelope has a `sentAt` that cannot be read.
-    pub(in crate::rewrite) said_sent_at: SentAt,
+    pub(in crate::rewrite) sent_at_state: SentAt,
 }
 
 /// The largest size of a value of the envelope, in bytes. Larger values are refused, because they would
@@ -34,29 +34,29 @@ impl BatchDefaults {
     ) -> Result<Self, RewriteError> {
         let mut shared = Self::default();
         if let Some(text) = &heading.context {
-            let tidy = String::from_utf8(tidy(text, scratch)?);
+            let utf8 = String::from_utf8(clean_text(text, scratch)?);
             // A clean text is UTF-8.
-            shared.context_text = tidy.map_err(|_| RewriteError::InvalidJson)?;
+            shared.context_text = utf8.map_err(|_| RewriteError::InvalidJson)?;
             let text = shared.context_text.as_bytes();
             shared.context.scan_text(text, scratch)?;
             shared.context_tree.read(text, scratch)?;
         }
         if let Some(text) = &heading.integrations {
-            shared.integrations_text = tidy(text, scratch)?;
+            shared.integrations_text = clean_text(text, scratch)?;
             shared
                 .integrations
                 .scan_text(&shared.integrations_text, scratch)?;
         }
         if let Some(text) = &heading.sent_at {
             let mut part = MessagePart::default();
-            let text = tidy(text, scratch)?;
+            let text = clean_text(text, scratch)?;
             part.scan_text(&text, scratch)?;
-            let said = part.value.filter(|value| has_content(*value, &text));
-            shared.sent_at = said
+            let value = part.value.filter(|value| has_content(*value, &text));
+            shared.sent_at = value
                 .and_then(|value| moment(value, &text))
                 .map(Reading::timestamp);
-            if said.is_some() && shared.sent_at.is_none() {
-                shared.said_sent_at = SentAt::Unreadable;
+            if value.is_some() && shared.sent_at.is_none() {
+                shared.sent_at_state = SentAt::Unreadable;
             }
         }
         Ok(shared)
@@ -75,7 +75,7 @@ impl BatchDefaults {
 }
 
 /// Returns the clean text of one value; repairs it if necessary.
-fn tidy(text: &[u8], scratch: &mut Scratch) -> Result<Vec<u8>, RewriteError> {
+fn clean_text(text: &[u8], scratch: &mut Scratch) -> Result<Vec<u8>, RewriteError> {
     if text.len() > HEADING_LIMIT {
         return Err(RewriteError::TooLarge);
     }

@@ -62,7 +62,7 @@ fn uuid(millis: i64) -> String {
 
 /// Returns the time and the session of each event of a visit whose clock is `ahead` milliseconds ahead.
 fn visit(
-    (from, says): (From, BatchClock),
+    (from, batch_clock): (From, BatchClock),
     requests: &[SentRequest],
     ahead: i64,
 ) -> Vec<(String, Option<String>)> {
@@ -75,8 +75,8 @@ fn visit(
         });
     }
     let rewriter = Arc::new(rewriter);
-    let mut kept: Option<String> = None;
-    let mut left = Vec::new();
+    let mut edge_cookie: Option<String> = None;
+    let mut timings = Vec::new();
     for (number, request) in requests.iter().enumerate() {
         let first = request.at - request.ages.iter().copied().max().unwrap();
         let began = first - request.began + ahead;
@@ -102,11 +102,11 @@ fn visit(
         });
         let messages: Vec<Json> = messages.collect();
         let mut body = json!({"batch": messages});
-        if says == BatchClock::SentAt {
+        if batch_clock == BatchClock::SentAt {
             body["sentAt"] = json!(iso(request.at + ahead));
         }
         let body = body.to_string();
-        let mut cookies: Vec<String> = kept.iter().cloned().collect();
+        let mut cookies: Vec<String> = edge_cookie.iter().cloned().collect();
         if has(From::PosthogJs) {
             let stored = json!({"$sesid": [active, uuid(began), began]}).to_string();
             let stored: String = stored.bytes().map(|byte| format!("%{byte:02X}")).collect();
@@ -130,17 +130,17 @@ fn visit(
             Ok(Pulled::Done)
         );
         if let Some(set) = rewrite.finish().set_cookie(Transport::Tls) {
-            kept = Some(set.split(';').next().unwrap().to_owned());
+            edge_cookie = Some(set.split(';').next().unwrap().to_owned());
         }
         for event in strict(&batch.close()).unwrap()["batch"].as_array().unwrap() {
             let session = event["properties"]["$session_id"].as_str();
-            left.push((
+            timings.push((
                 event["timestamp"].as_str().unwrap().to_owned(),
                 session.map(str::to_owned),
             ));
         }
     }
-    left
+    timings
 }
 
 /// Numbers the sessions in the order in which they first appear, so that two visits with the same
@@ -223,7 +223,7 @@ fn page(message: &str) -> Json {
     let rewriter = Rewriter::new(Mapping::default(), Bounds::default());
     let arrival = arrival(Call::Batch, Some("2026-11-20T10:00:05Z"));
     let outcome = rewrite_as(rewriter, arrival, &[message.as_bytes()]).unwrap();
-    assert_eq!(outcome.left, Vec::<String>::new(), "{message}");
+    assert_eq!(outcome.reports, Vec::<String>::new(), "{message}");
     outcome.events.into_iter().next().unwrap()
 }
 
@@ -281,7 +281,7 @@ fn an_unreadable_time_is_counted_and_kept_and_a_blank_one_is_missing() {
     let time = "notice unreadable_time";
     let sent = "notice unreadable_sent_at";
     let arrival_time = "2026-11-23T12:00:00.000Z";
-    let said = "2026-11-23T11:00:00Z";
+    let sent_time = "2026-11-23T11:00:00Z";
     for (times, top, expected, kept, notices) in [
         (
             r#""timestamp":"soon""#,
@@ -318,35 +318,35 @@ fn an_unreadable_time_is_counted_and_kept_and_a_blank_one_is_missing() {
         (
             r#""timestamp":"","originalTimestamp":"2026-11-23T11:00:00Z""#,
             "",
-            said,
+            sent_time,
             Json::Null,
             vec![],
         ),
         (
             r#""timestamp":"2026-11-23T11:00:00Z","sentAt":"soon""#,
             "",
-            said,
+            sent_time,
             Json::Null,
             vec![sent],
         ),
         (
             r#""timestamp":"2026-11-23T11:00:00Z","sentAt":"""#,
             "",
-            said,
+            sent_time,
             Json::Null,
             vec![],
         ),
         (
             r#""timestamp":"2026-11-23T11:00:00Z""#,
             r#","sentAt":"soon""#,
-            said,
+            sent_time,
             Json::Null,
             vec![sent],
         ),
         (
             r#""timestamp":"2026-11-23T11:00:00Z""#,
             r#","sentAt":null"#,
-            said,
+            sent_time,
             Json::Null,
             vec![],
         ),
@@ -365,7 +365,7 @@ fn an_unreadable_time_is_counted_and_kept_and_a_blank_one_is_missing() {
         );
         let received = Some("2026-11-23T12:00:00Z");
         let outcome = rewrite(Call::Batch, received, body.as_bytes()).unwrap();
-        assert_eq!(outcome.left, notices, "{body}");
+        assert_eq!(outcome.reports, notices, "{body}");
         let event = &outcome.events[0];
         assert_eq!(event["timestamp"], expected, "{body}");
         assert_eq!(
@@ -378,8 +378,8 @@ fn an_unreadable_time_is_counted_and_kept_and_a_blank_one_is_missing() {
 #[test]
 fn a_time_that_posthog_replaces_is_counted_and_leaves_as_it_came() {
     let future = ["notice future_time"];
-    let said = |time: &str| format!(r#""timestamp":"{time}""#);
-    for (time, sent_at, noticed) in [
+    let timestamp_entry = |time: &str| format!(r#""timestamp":"{time}""#);
+    for (time, sent_at, expects_notice) in [
         // The limit is exact to the millisecond: 23 hours after the arrival.
         ("2026-11-24T11:00:00.000Z", "", false),
         ("2026-11-24T11:00:00.001Z", "", true),
@@ -391,20 +391,20 @@ fn a_time_that_posthog_replaces_is_counted_and_leaves_as_it_came() {
             "" => String::new(),
             sent_at => format!(r#","sentAt":"{sent_at}""#),
         };
-        let times = said(time);
+        let times = timestamp_entry(time);
         let body = format!(
             r#"{{"type":"track","event":"A","userId":"u","messageId":"m",{times}{sent_at}}}"#
         );
         let outcome = rewrite(Call::Batch, Some("2026-11-23T12:00:00Z"), body.as_bytes()).unwrap();
-        let expected = if noticed { &future[..] } else { &[] };
-        assert_eq!(outcome.left, expected, "{body}");
+        let expected = if expects_notice { &future[..] } else { &[] };
+        assert_eq!(outcome.reports, expected, "{body}");
         assert_eq!(outcome.events[0]["timestamp"], time, "{body}");
     }
     // If the sender's clock itself is ahead, the time is corrected and there is no notice.
     let body = r#"{"type":"track","event":"A","userId":"u","messageId":"m",
         "timestamp":"2126-11-23T11:59:59.000Z","sentAt":"2126-11-23T12:00:00.000Z"}"#;
     let outcome = rewrite(Call::Batch, Some("2026-11-23T12:00:00Z"), body.as_bytes()).unwrap();
-    assert_eq!(outcome.left, [""; 0]);
+    assert_eq!(outcome.reports, [""; 0]);
     assert_eq!(outcome.events[0]["timestamp"], "2026-11-23T11:59:59.000Z");
 }
 
@@ -434,7 +434,7 @@ fn a_group_and_an_alias_call_that_change_nothing_are_sent_and_counted() {
             let arrival = arrival(Call::Batch, None);
             let outcome = rewrite_as(rewriter, arrival, &[body.as_bytes()]).unwrap();
             let left: Vec<&str> = notice.into_iter().collect();
-            assert_eq!(outcome.left, left, "{body}");
+            assert_eq!(outcome.reports, left, "{body}");
             assert_eq!(outcome.events.len(), 1, "{body}");
         }
     }

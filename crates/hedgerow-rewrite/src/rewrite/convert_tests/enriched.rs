@@ -310,11 +310,11 @@ fn switches_that_change_the_reference_are_off_until_asked_for() {
     };
     let dropped = event_with(&mapping, same_ids);
     assert!(dropped["properties"].get("$anon_distinct_id").is_none());
-    let beside = r#"{"type":"identify","messageId":"m9","userId":"u","anonymousId":"a","sentAt":"2026-11-23T12:00:00Z","traits":{"x":1},"properties":{"$lib":"web","token":"phc_x","$sdk_debug_a":1,"$session_id":"s"}}"#;
-    let kept = event_with(&Mapping::default(), beside);
+    let identify = r#"{"type":"identify","messageId":"m9","userId":"u","anonymousId":"a","sentAt":"2026-11-23T12:00:00Z","traits":{"x":1},"properties":{"$lib":"web","token":"phc_x","$sdk_debug_a":1,"$session_id":"s"}}"#;
+    let kept = event_with(&Mapping::default(), identify);
     assert_eq!(kept["event"], "$identify");
     assert_eq!(kept["properties"]["token"], "phc_x");
-    let set = event_with(&mapping, beside);
+    let set = event_with(&mapping, identify);
     assert_eq!(set["event"], "$set");
     assert!(set["properties"].get("token").is_none());
     assert!(set["properties"].get("$sdk_debug_a").is_none());

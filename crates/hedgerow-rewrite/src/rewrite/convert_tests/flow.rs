@@ -39,7 +39,7 @@ fn every_cut_and_every_window_gives_what_the_whole_body_gives() {
     let received = Some("2026-11-23T11:00:06.000Z");
     let whole = rewrite(Call::Batch, received, MIXED.as_bytes()).unwrap();
     assert_eq!(whole.events.len(), 3);
-    assert_eq!(whole.left, ["2 missing_distinct_id"]);
+    assert_eq!(whole.reports, ["2 missing_distinct_id"]);
     assert_eq!(whole.events[0]["timestamp"], "2026-11-23T11:00:01.000Z");
     assert_eq!(
         whole.events[2]["properties"]["segment_device"],
@@ -57,7 +57,10 @@ fn every_cut_and_every_window_gives_what_the_whole_body_gives() {
                 outcome.events, whole.events,
                 "window {window}, cut at {cut}"
             );
-            assert_eq!(outcome.left, whole.left, "window {window}, cut at {cut}");
+            assert_eq!(
+                outcome.reports, whole.reports,
+                "window {window}, cut at {cut}"
+            );
         }
         let bytes: Vec<&[u8]> = MIXED.as_bytes().chunks(1).collect();
         let outcome = rewrite_with(bounds, arrival(Call::Batch, received), &bytes).unwrap();
@@ -79,7 +82,7 @@ fn keys_after_the_batch_count_within_the_window_and_are_rejected_beyond_it() {
         );
         let received = Some("2026-11-23T10:00:06Z");
         let held = rewrite(Call::Batch, received, body.as_bytes()).unwrap();
-        assert_eq!(held.events.len() + held.left.len(), 1, "{late}");
+        assert_eq!(held.events.len() + held.reports.len(), 1, "{late}");
         let bounds = Bounds {
             window: 16,
             ..Bounds::default()
@@ -152,13 +155,13 @@ fn a_sent_at_or_write_key_past_the_window_loses_no_event() {
             .map(|event| &event["timestamp"])
             .collect();
         assert_eq!(times, [time, time], "{behind:.40}");
-        assert_eq!(whole.left, notices, "{behind:.40}");
+        assert_eq!(whole.reports, notices, "{behind:.40}");
         for cut in (0..body.len()).filter(|cut| *cut < 400 || cut % 997 == 0) {
             let (first, second) = body.as_bytes().split_at(cut);
             let outcome = rewrite_with(bounds, arrival(Call::Batch, received), &[first, second]);
             let outcome = outcome.unwrap();
             assert_eq!(outcome.events, whole.events, "{behind:.40}, cut at {cut}");
-            assert_eq!(outcome.left, whole.left, "{behind:.40}, cut at {cut}");
+            assert_eq!(outcome.reports, whole.reports, "{behind:.40}, cut at {cut}");
         }
     }
 }
@@ -396,11 +399,11 @@ fn keys_after_the_batch_count_for_every_way_to_find_its_end() {
                 let found = event["properties"]["segment_locale"].as_str();
                 assert_eq!(found, locale, "{body}");
             }
-            let messages = whole.left.len() + whole.events.len();
+            let messages = whole.reports.len() + whole.events.len();
             assert!(
                 messages <= 2,
                 "told once of each message: {:?} {body}",
-                whole.left
+                whole.reports
             );
         }
     }

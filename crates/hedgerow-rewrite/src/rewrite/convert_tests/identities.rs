@@ -137,8 +137,8 @@ const WAYS: &[IdField] = &[
 
 /// Returns the text of an id in the event, whichever way it was given; `None` if there is no event or
 /// no id.
-fn comes_out(way: &IdField, id: &str) -> Option<String> {
-    let (_, message, place) = way;
+fn id_in_event(id_field: &IdField, id: &str) -> Option<String> {
+    let (_, message, place) = id_field;
     let rewriter = Rewriter::new(Mapping::default(), Bounds::default());
     let body = message(id);
     let arrival = arrival(Call::Batch, Some(NOW));
@@ -178,10 +178,10 @@ fn an_id_has_one_form_in_every_place() {
         (r#""\u0034\u0032""#, "42"),
         (&long, &hashed),
     ] {
-        for way in WAYS {
-            let got = comes_out(way, id);
+        for id_field in WAYS {
+            let got = id_in_event(id_field, id);
             if got.as_deref() != Some(expected) {
-                wrong.push(format!("{} {id}: {got:?}, not {expected}", way.0));
+                wrong.push(format!("{} {id}: {got:?}, not {expected}", id_field.0));
             }
         }
     }
@@ -198,12 +198,12 @@ fn an_id_has_one_form_in_every_place() {
         "-0",
         "0.0",
     ] {
-        for way in WAYS {
-            let got = comes_out(way, unusable);
+        for id_field in WAYS {
+            let got = id_in_event(id_field, unusable);
             // If another id of the message takes its place, the result is that other id.
             let is_none = matches!(got.as_deref(), None | Some("other" | "g"));
             if !is_none {
-                wrong.push(format!("{} {unusable}: {got:?}, not none", way.0));
+                wrong.push(format!("{} {unusable}: {got:?}, not none", id_field.0));
             }
         }
     }

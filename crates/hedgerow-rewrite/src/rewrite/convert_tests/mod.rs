@@ -98,8 +98,8 @@ fn strict(text: &[u8]) -> Result<Json, String> {
 }
 
 /// Whether two values are equal by the rules of the vectors' README: numbers by value, keys in any order.
-fn same(left: &Json, right: &Json) -> bool {
-    match (left, right) {
+fn same(reports: &Json, right: &Json) -> bool {
+    match (reports, right) {
         (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),
         (Json::Array(a), Json::Array(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
@@ -109,7 +109,7 @@ fn same(left: &Json, right: &Json) -> bool {
                 && a.iter()
                     .all(|(key, value)| b.get(key).is_some_and(|other| same(value, other)))
         }
-        _ => left == right,
+        _ => reports == right,
     }
 }
 
@@ -117,8 +117,8 @@ fn same(left: &Json, right: &Json) -> bool {
 struct SeenKeys(Vec<String>);
 
 impl Watch for SeenKeys {
-    fn message(&mut self, index: usize, _: &[u8], fate: MessageOutcome<'_>) {
-        match fate {
+    fn message(&mut self, index: usize, _: &[u8], outcome: MessageOutcome<'_>) {
+        match outcome {
             MessageOutcome::Event(_) => {}
             MessageOutcome::LeftOut(omission) => {
                 self.0.push(format!("{index} {}", omission.code()))
@@ -134,7 +134,7 @@ impl Watch for SeenKeys {
 
 struct TestOutcome {
     events: Vec<Json>,
-    left: Vec<String>,
+    reports: Vec<String>,
 }
 
 fn arrival(call: Call, received_at: Option<&str>) -> Arrival {
@@ -205,7 +205,7 @@ fn rewrite_through(
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(TestOutcome {
         events: value["batch"].as_array().unwrap().clone(),
-        left: seen.0,
+        reports: seen.0,
     })
 }
 
@@ -219,6 +219,6 @@ fn rewrite(
 
 fn one(body: &str) -> Json {
     let outcome = rewrite(Call::Batch, Some("2026-11-23T12:00:00Z"), body.as_bytes()).unwrap();
-    assert_eq!(outcome.left, Vec::<String>::new(), "{body}");
+    assert_eq!(outcome.reports, Vec::<String>::new(), "{body}");
     outcome.events.into_iter().next().unwrap()
 }

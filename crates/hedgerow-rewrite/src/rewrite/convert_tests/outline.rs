@@ -18,7 +18,7 @@ pub(super) fn differences(outline: &BatchOutline, batch: &[u8], parsed: &Json) -
         let whole = std::str::from_utf8(&batch[view.place.clone()]).map(of);
         let inside = std::str::from_utf8(&batch[view.properties..view.place.end - 1]).map(of);
         let properties = &event["properties"];
-        let says = |key: &str| {
+        let is_set = |key: &str| {
             !matches!(&properties[key], Json::Null | Json::Bool(false)) && properties[key] != ""
         };
         let is_right = whole.as_ref() == Ok(event)
@@ -29,7 +29,7 @@ pub(super) fn differences(outline: &BatchOutline, batch: &[u8], parsed: &Json) -
             && event.get("timestamp").cloned() == view.timestamp_json.map(of)
             && event["timestamp"].as_str() == view.timestamp().as_deref()
             && properties["distinct_id"] == of(view.distinct_id_json)
-            && (view.location == Location::Open || says("$ip") || says("$geoip_disable"));
+            && (view.location == Location::Open || is_set("$ip") || is_set("$geoip_disable"));
         !is_right
     });
     let shown = differing.map(|(view, event)| format!("{view:?}\n  of {event}"));

@@ -32,7 +32,7 @@ pub(super) fn outcome(mapping: &Mapping, call: Call, signals: Signals, body: &[u
 fn properties(privacy: Privacy, body: &str) -> Json {
     let mapping = mapping(Mode::Enriched, privacy);
     let outcome = outcome(&mapping, Call::Batch, Signals::default(), body.as_bytes());
-    assert_eq!(outcome.left, Vec::<String>::new(), "{body}");
+    assert_eq!(outcome.reports, Vec::<String>::new(), "{body}");
     outcome.events[0]["properties"].clone()
 }
 
@@ -100,7 +100,7 @@ const BOTH: Signals = Signals {
 };
 
 /// Returns what happens to one message: `sent`, `anonymous`, or the reason why it is left out.
-fn fate(privacy: &Privacy, signals: Signals, body: &str) -> String {
+fn result_of(privacy: &Privacy, signals: Signals, body: &str) -> String {
     let mapping = mapping(Mode::Enriched, privacy.clone());
     let outcome = outcome(&mapping, Call::Batch, signals, body.as_bytes());
     match outcome.events.first() {
@@ -109,7 +109,7 @@ fn fate(privacy: &Privacy, signals: Signals, body: &str) -> String {
             assert_eq!(event["properties"]["$process_person_profile"], false);
             "anonymous".to_owned()
         }
-        None => outcome.left.join(" "),
+        None => outcome.reports.join(" "),
     }
 }
 
@@ -245,7 +245,7 @@ fn signals_and_consent_are_obeyed_and_the_strictest_counts() {
     ];
     let mut wrong = Vec::new();
     for (privacy, signals, body, expected) in rows {
-        let found = fate(&privacy, signals, &body);
+        let found = result_of(&privacy, signals, &body);
         if found != expected {
             wrong.push(format!(
                 "{privacy:?} {signals:?} {body}: {found}, not {expected}"
@@ -266,7 +266,7 @@ fn consent_of_a_batchs_context_counts_for_its_messages() {
         {"type":"track","event":"E","userId":"u","context":{"consent":{"categoryPreferences":{"Analytics":true}}}}]}"#;
     let mapping = mapping(Mode::Enriched, privacy);
     let outcome = outcome(&mapping, Call::Batch, Signals::default(), body.as_bytes());
-    assert_eq!(outcome.left, ["0 consent"]);
+    assert_eq!(outcome.reports, ["0 consent"]);
     assert_eq!(outcome.events.len(), 1);
 }
 
@@ -353,7 +353,7 @@ fn an_anonymised_event_shows_what_happened_but_not_to_whom() {
 
 #[test]
 fn no_recorded_request_gives_its_visitor_away() {
-    let (mut events, mut looked_for) = (0, 0);
+    let (mut events, mut id_count) = (0, 0);
     for mode in [Mode::Reference, Mode::Enriched] {
         for (name, call, body) in recordings() {
             let plain = outcome(&mapping(mode, Privacy::default()), call, GPC, &body).events;
@@ -372,7 +372,7 @@ fn no_recorded_request_gives_its_visitor_away() {
                 })
                 .filter(|id| id.len() > 3)
                 .collect();
-            looked_for += ids.len();
+            id_count += ids.len();
             for pseudonym in [Pseudonym::Event, Pseudonym::Day] {
                 let mapping = mapping(mode, anonymising(pseudonym));
                 for event in outcome(&mapping, call, GPC, &body).events {
@@ -390,7 +390,7 @@ fn no_recorded_request_gives_its_visitor_away() {
             }
         }
     }
-    assert!(events > 100 && looked_for > 100, "{events} {looked_for}");
+    assert!(events > 100 && id_count > 100, "{events} {id_count}");
 }
 
 #[test]
@@ -403,7 +403,7 @@ fn messages_that_only_identify_a_person_are_left_out_of_an_anonymous_visit() {
         r#""type":"track","event":"$identify","userId":"u""#,
         r#""type":"track","event":"$set","userId":"u""#,
     ] {
-        let found = fate(
+        let found = result_of(
             &anonymising(Pseudonym::Event),
             GPC,
             &format!("{{{message}}}"),
@@ -475,5 +475,5 @@ fn hashes_cannot_make_an_event_larger_than_it_may_be() {
     );
     let rewriter = Rewriter::new(mapping(Mode::Enriched, privacy), bounds);
     let outcome = rewrite_as(rewriter, arrival(Call::Batch, None), &[body.as_bytes()]).unwrap();
-    assert_eq!(outcome.left, ["0 too_large"]);
+    assert_eq!(outcome.reports, ["0 too_large"]);
 }

@@ -47,7 +47,7 @@ fn events_that_change_persons_never_have_the_flag_for_which_posthog_drops_them()
                 );
             }
             let never = run(&profiles(PersonProfiles::Never), message);
-            assert_eq!(never.left, ["0 person_profiles"], "{message}");
+            assert_eq!(never.reports, ["0 person_profiles"], "{message}");
             assert_eq!(never.events.len(), 0, "{message}");
         }
     }

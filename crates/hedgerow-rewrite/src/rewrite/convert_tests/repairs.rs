@@ -67,7 +67,7 @@ fn one_refused_message_never_takes_the_rest_with_it() {
     let body = format!("{{\"batch\":[{}]}}", items.join(","));
     let outcome = rewrite(Call::Batch, None, body.as_bytes()).unwrap();
     assert_eq!(
-        outcome.left,
+        outcome.reports,
         [
             "0 not_an_object",
             "1 not_an_object",

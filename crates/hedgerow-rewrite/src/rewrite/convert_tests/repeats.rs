@@ -168,7 +168,7 @@ fn a_repeat_is_suppressed_once_posthog_has_accepted_it_and_never_before() {
         let repeated = deliver(&rewriter, &second, 700, PostHogAnswer::Yes);
         assert_eq!(repeated.events, Vec::<Json>::new(), "{name}");
         let left: Vec<String> = (0..messages).map(|at| format!("{at} repeat")).collect();
-        assert_eq!(repeated.left, left, "{name}");
+        assert_eq!(repeated.reports, left, "{name}");
     }
 }
 

@@ -63,7 +63,7 @@ enum TestEnd {
 }
 
 /// Everything that can be seen of a request, as text.
-fn seen(rewriter: &Rewriter, request: &TestRequest) -> String {
+fn record_of(rewriter: &Rewriter, request: &TestRequest) -> String {
     let mut seen = Seen::default();
     let mut body = rewriter.begin(Arrival {
         cookies: request.cookies.map(str::to_owned),
@@ -172,7 +172,7 @@ fn a_request_is_rewritten_as_if_there_had_been_none_before_it() {
                 recipient: Arc::clone(&recipients[any(2)]),
                 nonce: number,
             };
-            let (after, alone) = (seen(&used, &request), seen(&new(), &request));
+            let (after, alone) = (record_of(&used, &request), record_of(&new(), &request));
             if after != alone {
                 wrong.push(format!(
                     "{number} {request:?}\n{alone}\n--- after others:\n{after}"
@@ -196,8 +196,8 @@ fn sessions_that_are_set_later_hold_for_used_memory_too() {
         nonce: 1,
     };
     let rewriter = Rewriter::new(Mapping::default(), Bounds::default());
-    let without = seen(&rewriter, &request);
+    let without = record_of(&rewriter, &request);
     assert!(without.contains("Ok(Done) None"), "{without}");
-    let with = seen(&rewriter.with_sessions(keeper()), &request);
+    let with = record_of(&rewriter.with_sessions(keeper()), &request);
     assert!(with.contains("Ok(Done) Some("), "{with}");
 }

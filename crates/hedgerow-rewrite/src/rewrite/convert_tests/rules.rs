@@ -20,7 +20,7 @@ fn through(rules: Vec<Rule>, body: &str) -> (Vec<String>, Vec<String>) {
     let rewriter = Rewriter::new(mapping, Bounds::default());
     let outcome = rewrite_as(rewriter, arrival(Call::Batch, None), &[body.as_bytes()]).unwrap();
     let name = |event: &Json| event["event"].as_str().unwrap().to_owned();
-    (outcome.events.iter().map(name).collect(), outcome.left)
+    (outcome.events.iter().map(name).collect(), outcome.reports)
 }
 
 const CALLS: &str = r#"{"batch":[
@@ -232,16 +232,16 @@ fn a_sixth_type_of_groups_is_reported_once_for_each_project() {
             },
             Bounds::default(),
         ));
-        let said = |body: &str| {
+        let reported = |body: &str| {
             let chunks: [&[u8]; 1] = [body.as_bytes()];
             let arrival = arrival(Call::Batch, None);
             rewrite_through(&rewriter, arrival, &chunks, PostHogAnswer::No)
                 .unwrap()
-                .left
+                .reports
         };
-        assert_eq!(said(&five), Vec::<String>::new());
-        assert_eq!(said(sixth), ["notice sixth_group_type"]);
-        assert_eq!(said(sixth), Vec::<String>::new());
-        assert_eq!(said(seventh), Vec::<String>::new());
+        assert_eq!(reported(&five), Vec::<String>::new());
+        assert_eq!(reported(sixth), ["notice sixth_group_type"]);
+        assert_eq!(reported(sixth), Vec::<String>::new());
+        assert_eq!(reported(seventh), Vec::<String>::new());
     }
 }

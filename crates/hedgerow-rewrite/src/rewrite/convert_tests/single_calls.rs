@@ -31,7 +31,7 @@ fn a_batch_on_the_path_of_one_call_is_a_batch_however_it_is_cut() {
     let whole = tracked(1 << 20, &[BATCH.as_bytes()]).unwrap();
     // A message without a `type` has the type that the path names.
     assert_eq!(names(&whole), ["A", "$identify", "B"]);
-    assert_eq!(whole.left, ["3 unknown_type", "4 not_an_object"]);
+    assert_eq!(whole.reports, ["3 unknown_type", "4 not_an_object"]);
     assert_eq!(whole.events[0]["timestamp"], "2026-11-23T11:00:01.000Z");
     assert_eq!(whole.events[2]["properties"]["$ip"], "198.51.100.1");
     for window in [1, 100, 300, 1 << 20] {
@@ -42,7 +42,10 @@ fn a_batch_on_the_path_of_one_call_is_a_batch_however_it_is_cut() {
                 outcome.events, whole.events,
                 "window {window}, cut at {cut}"
             );
-            assert_eq!(outcome.left, whole.left, "window {window}, cut at {cut}");
+            assert_eq!(
+                outcome.reports, whole.reports,
+                "window {window}, cut at {cut}"
+            );
         }
     }
     let disguised = BATCH.replace("\"batch\"", "\"\\u0062atch\"");
@@ -52,7 +55,7 @@ fn a_batch_on_the_path_of_one_call_is_a_batch_however_it_is_cut() {
     }
     for window in [1, 1 << 20] {
         let none = tracked(window, &[b"{\"batch\":[]}"]).unwrap();
-        assert!(none.events.is_empty() && none.left.is_empty());
+        assert!(none.events.is_empty() && none.reports.is_empty());
     }
 }
 
@@ -87,7 +90,7 @@ fn one_message_that_contains_batch_is_one_message_for_every_cut() {
                     [event],
                     "{body} window {window}, cut at {cut}"
                 );
-                assert!(outcome.left.is_empty(), "{body}");
+                assert!(outcome.reports.is_empty(), "{body}");
             }
         }
     }
@@ -107,7 +110,7 @@ fn an_invalid_message_has_the_same_result_with_and_without_a_window() {
         ("{\"event\":", Err(RewriteError::InvalidJson)),
     ] {
         for window in [1, 1 << 20] {
-            let got = tracked(window, &[body.as_bytes()]).map(|outcome| outcome.left);
+            let got = tracked(window, &[body.as_bytes()]).map(|outcome| outcome.reports);
             let expected = expected.map(|left| vec![left.to_owned()]);
             assert_eq!(got, expected, "{body:?}, window {window}");
         }

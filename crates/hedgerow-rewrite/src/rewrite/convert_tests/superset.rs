@@ -44,14 +44,14 @@ fn is_odd_group(id: &Json) -> bool {
 }
 
 /// Whether a value is a string that is not a placeholder for nothing.
-fn says_something(value: &Json) -> bool {
+fn has_content(value: &Json) -> bool {
     value.as_str().is_some_and(|text| !is_nothing(text))
 }
 
 /// Removes from the reference's event the values that the enriched mode may remove; docs/fields.md
 /// lists each of them.
 pub(super) fn allow_exceptions(message: &Json, event: &mut Json) {
-    if !says_something(&message["messageId"]) {
+    if !has_content(&message["messageId"]) {
         event.as_object_mut().unwrap().remove("uuid");
     }
     let name = event["event"].as_str().unwrap_or_default().to_owned();
@@ -81,7 +81,7 @@ pub(super) fn allow_exceptions(message: &Json, event: &mut Json) {
         }
     }
     // A placeholder does not replace another address.
-    if callers("$ip").is_some_and(|ip| !says_something(ip)) || !says_something(&context["ip"]) {
+    if callers("$ip").is_some_and(|ip| !has_content(ip)) || !has_content(&context["ip"]) {
         properties.remove("$ip");
         if callers("segment_ip").is_none() {
             properties.remove("segment_ip");
@@ -89,13 +89,13 @@ pub(super) fn allow_exceptions(message: &Json, event: &mut Json) {
     }
     // A placeholder does not replace the operating system of the user agent, or the other values here.
     for key in ["$os", "$pathname", "$device_type"] {
-        if callers(key).is_none() && properties.get(key).is_some_and(|v| !says_something(v)) {
+        if callers(key).is_none() && properties.get(key).is_some_and(|v| !has_content(v)) {
             properties.remove(key);
         }
     }
     // A placeholder in the campaign does not replace the value from the URL.
     properties.retain(|key, value| {
-        let is_missing = value.is_null() || value.is_string() && !says_something(value);
+        let is_missing = value.is_null() || value.is_string() && !has_content(value);
         !key.starts_with("utm_") || callers(key).is_some() || !is_missing
     });
     // An id has the same form under every key.
@@ -153,12 +153,12 @@ proptest! {
             if more.events.is_empty() || less.events.is_empty() {
                 // A notice is about an event that is sent, so it does not count as a message that was
                 // left out.
-                let kept = more.left.iter().filter(|left| !left.starts_with("notice"));
-                prop_assert_eq!(kept.count() + more.events.len(), 1);
+                let left_out = more.reports.iter().filter(|report| !report.starts_with("notice"));
+                prop_assert_eq!(left_out.count() + more.events.len(), 1);
                 return Ok(());
             }
         }
-        prop_assert_eq!(less.events.len(), more.events.len(), "{} {:?} {:?}", &message, &less.left, &more.left);
+        prop_assert_eq!(less.events.len(), more.events.len(), "{} {:?} {:?}", &message, &less.reports, &more.reports);
         for (less, more) in less.events.iter_mut().zip(&more.events) {
             allow_exceptions(&message, less);
             prop_assert!(is_superset(more, less), "{}\n  less {}\n  more {}", &message, less, more);

@@ -97,14 +97,14 @@ fn mapped(text: &str) -> Vec<u8> {
         meta_ids: None,
         group_types: None,
     };
-    let aside = WriteScratch {
+    let scratch = WriteScratch {
         part: &mut MessagePart::default(),
-        scratch: &mut Scratch::default(),
+        scan_scratch: &mut Scratch::default(),
         noted_groups: &mut NotedGroups::default(),
         context_cache: (ContextId::Absent, &mut context_cache),
     };
     let written = write_event(
-        (&mut out, aside, &KnownDate::default()),
+        (&mut out, scratch, &KnownDate::default()),
         &inputs,
         &plan,
         &settled,
@@ -172,13 +172,13 @@ fn on_every_vector_the_whole_way_differs_from_the_reference_only_where_capture_f
             rewrite_with(Bounds::default(), arrival, &[vector.message.as_bytes()]).unwrap();
         let name = vector.name.as_str();
         if let Some((_, fault)) = refused.iter().find(|(refused, _)| *refused == name) {
-            if outcome.left != [format!("0 {fault}")] {
-                wrong.push(format!("{name}: {:?}", outcome.left));
+            if outcome.reports != [format!("0 {fault}")] {
+                wrong.push(format!("{name}: {:?}", outcome.reports));
             }
             continue;
         }
         match outcome.events.first() {
-            None => wrong.push(format!("{name}: {:?}", outcome.left)),
+            None => wrong.push(format!("{name}: {:?}", outcome.reports)),
             Some(event) => {
                 let equal = vector
                     .expected

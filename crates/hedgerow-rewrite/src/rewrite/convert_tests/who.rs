@@ -19,7 +19,7 @@ pub(super) fn run(mapping: &Mapping, message: &Json) -> TestOutcome {
 
 pub(super) fn event_of(mapping: &Mapping, message: &Json) -> Json {
     let outcome = run(mapping, message);
-    assert_eq!(outcome.left, Vec::<String>::new(), "{message}");
+    assert_eq!(outcome.reports, Vec::<String>::new(), "{message}");
     outcome.events[0].clone()
 }
 
@@ -368,9 +368,9 @@ fn an_alias_without_a_usable_previous_id_takes_the_visitors() {
             true => {
                 let properties = &outcome.events[0]["properties"];
                 assert_eq!(properties.get("alias"), None, "{previous}");
-                assert_eq!(outcome.left, ["notice alias_without_previous_id"]);
+                assert_eq!(outcome.reports, ["notice alias_without_previous_id"]);
             }
-            false => assert_eq!(outcome.left, ["0 previous_id_not_text"], "{previous}"),
+            false => assert_eq!(outcome.reports, ["0 previous_id_not_text"], "{previous}"),
         }
     }
 }

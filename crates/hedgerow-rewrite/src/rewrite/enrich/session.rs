@@ -55,13 +55,13 @@ fn first_cookie<'a>(
 /// `ph_<key>_posthog`, in which `PL`, `SL` and `EQ` replace the key's `+`, `/` and `=`.
 fn is_rest_of_posthog_js_cookie(rest: &str, api_key: &str) -> bool {
     let written = rest.strip_suffix("_posthog");
-    let left = api_key.chars().try_fold(written, |left, sign| {
+    let left = api_key.chars().try_fold(written, |left, character| {
         let left = left?;
-        Some(match sign {
+        Some(match character {
             '+' => left.strip_prefix("PL"),
             '/' => left.strip_prefix("SL"),
             '=' => left.strip_prefix("EQ"),
-            _ => left.strip_prefix(sign),
+            _ => left.strip_prefix(character),
         })
     });
     left.flatten().is_some_and(str::is_empty)

@@ -78,7 +78,8 @@ impl Workspace {
             self.request.noted.clear();
             if !self.held_back.is_empty() {
                 let body = &self.body;
-                self.held_back.tell(batch, |came| body.bytes(came), watch);
+                self.held_back
+                    .report(batch, |position| body.bytes(position), watch);
             }
             match pulled? {
                 PullEnd::Pulled(pulled) => return Ok(pulled),
@@ -117,7 +118,7 @@ impl Workspace {
         self.shared = Heads::Unread;
         self.refused = 0;
         self.index = 0;
-        self.grown = 0;
+        self.output_size = 0;
     }
 
     fn step(
@@ -132,7 +133,7 @@ impl Workspace {
             if batch.held() >= limit && batch.events() > 0 {
                 return Ok(PullEnd::Pulled(Pulled::Full));
             }
-            if self.grown > GROWTH_FREE + self.pushed.saturating_mul(GROWTH_PER_BYTE) {
+            if self.output_size > GROWTH_FREE + self.pushed.saturating_mul(GROWTH_PER_BYTE) {
                 return Err(RewriteError::TooLarge);
             }
             if self.refused > MOST_REFUSED {
@@ -156,12 +157,12 @@ impl Workspace {
                     self.pending = Some(found);
                     return Ok(PullEnd::Pulled(Pulled::Paused));
                 }
-                Found::Message(range, extent) => {
+                Found::Message(range, text_end) => {
                     // Only a provisional body restarts.
                     if self.index == 0 && self.body.is_provisional() {
                         self.mark = Some(batch.mark());
                     }
-                    let length = self.message(job, (range, extent), (batch, limit), watch)?;
+                    let length = self.message(job, (range, text_end), (batch, limit), watch)?;
                     self.body.consumed(length);
                     messages += 1;
                     bytes += length;
@@ -172,10 +173,10 @@ impl Workspace {
 
     /// Reads the values of the envelope, before the first message.
     #[inline(never)]
-    fn read_heads(&mut self, watch: &mut dyn Watch) -> Result<(), RewriteError> {
+    fn read_envelope(&mut self, watch: &mut dyn Watch) -> Result<(), RewriteError> {
         let heading = self.body.heading();
         let shared = BatchDefaults::new(heading, &mut self.converter.scratch)?;
-        if shared.said_sent_at == SentAt::Unreadable {
+        if shared.sent_at_state == SentAt::Unreadable {
             match self.body.is_provisional() {
                 true => self.held_back.notice(Notice::UnreadableSentAt),
                 false => watch.notice(Notice::UnreadableSentAt),
@@ -188,14 +189,14 @@ impl Workspace {
     fn message(
         &mut self,
         job: Job<'_>,
-        (range, extent): (Range<usize>, TextEnd),
+        (range, text_end): (Range<usize>, TextEnd),
         (batch, limit): (&mut Batch, usize),
         watch: &mut dyn Watch,
     ) -> Result<usize, RewriteError> {
         if matches!(self.shared, Heads::Unread) {
             match self.body.heading().is_silent() {
                 true => self.shared = Heads::Silent,
-                false => self.read_heads(watch)?,
+                false => self.read_envelope(watch)?,
             }
         }
         let shared = match &self.shared {
@@ -208,8 +209,8 @@ impl Workspace {
             *trace = Trace::default();
         }
         let converter = &mut self.converter;
-        let seen = converter.scanned(text, extent)?;
-        let length = seen.length;
+        let scan_result = converter.scanned(text, text_end)?;
+        let length = scan_result.length;
         let behind = text.len().saturating_sub(length);
         let text = text.get(..length).unwrap_or_default();
         let mut request = RequestContext {
@@ -224,7 +225,7 @@ impl Workspace {
             shared,
             state: &mut self.request,
             sixth_group_type: None,
-            bearing: if batch.gathers() {
+            grouping: if batch.gathers() {
                 Grouping::Yes(None)
             } else {
                 Grouping::No
@@ -232,60 +233,61 @@ impl Workspace {
             parts: None,
         };
         let index = self.index;
-        let grown = &mut self.grown;
+        let output_size = &mut self.output_size;
         let refused = &mut self.refused;
         let held_back = &mut self.held_back;
         let provisional = self.body.is_provisional();
         let result = batch.append(|out| {
             let before = out.len();
-            *grown += weight;
-            let converted = converter.convert(&mut request, (text, seen), (index, behind), out);
-            let mut notice = |notice: Notice<'_>| match provisional {
+            *output_size += weight;
+            let converted =
+                converter.convert(&mut request, (text, scan_result), (index, behind), out);
+            let mut report = |notice: Notice<'_>| match provisional {
                 true => held_back.notice(notice),
                 false => watch.notice(notice),
             };
             if let Some(group_type) = &request.sixth_group_type {
-                notice(Notice::SixthGroupType { group_type });
+                report(Notice::SixthGroupType { group_type });
             }
-            for told in &request.state.notices {
-                notice(*told);
+            for notice in &request.state.notices {
+                report(*notice);
             }
             request.state.notices.clear();
-            let verdict = match converted {
-                Ok(verdict) => verdict,
+            let no_event = match converted {
+                Ok(no_event) => no_event,
                 Err(error) => return (Keep::Nothing, Err(error)),
             };
-            if let Some(NoEvent::Refused(_)) = verdict {
+            if let Some(NoEvent::Refused(_)) = no_event {
                 *refused += 1;
             }
-            let keep = match verdict {
+            let keep = match no_event {
                 None => {
-                    *grown += (out.len() - before).saturating_sub(weight);
+                    *output_size += (out.len() - before).saturating_sub(weight);
                     Keep::Event
                 }
                 Some(_) => Keep::Nothing,
             };
-            if let (None, Some(trace)) = (verdict, &request.state.trace) {
+            if let (None, Some(trace)) = (no_event, &request.state.trace) {
                 let mut explanation = Vec::new();
                 trace.write(&mut explanation);
                 watch.explained(index, &explanation);
             }
             if provisional {
-                let fate = match verdict {
+                let outcome = match no_event {
                     None => HeldOutcome::Event(before..out.len()),
-                    Some(verdict) => HeldOutcome::Verdict(verdict),
+                    Some(no_event) => HeldOutcome::NoEvent(no_event),
                 };
-                held_back.message(index, range.start..range.start + length, fate);
+                held_back.message(index, range.start..range.start + length, outcome);
             } else {
-                let fate = match verdict {
+                let outcome = match no_event {
                     None => MessageOutcome::Event(out.get(before..).unwrap_or_default()),
-                    Some(verdict) => verdict.fate(),
+                    Some(no_event) => no_event.outcome(),
                 };
-                watch.message(index, text, fate);
+                watch.message(index, text, outcome);
             }
             (keep, Ok(()))
         });
-        if let Grouping::Yes(Some(event)) = request.bearing {
+        if let Grouping::Yes(Some(event)) = request.grouping {
             batch.add_facts(event);
         }
         if let Some((parts, behind)) = request.parts {

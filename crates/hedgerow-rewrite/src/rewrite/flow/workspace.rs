@@ -39,7 +39,7 @@ pub(in crate::rewrite) struct Workspace {
     pub(super) pushed: usize,
     /// The size of the output so far, in bytes. A message counts at least as much as the batch-level values
     /// that are read for it, even if it is refused.
-    pub(super) grown: usize,
+    pub(super) output_size: usize,
 }
 
 /// The values of the envelope that apply to all messages.
@@ -75,7 +75,7 @@ impl Workspace {
             refused: 0,
             index: 0,
             pushed: 0,
-            grown: 0,
+            output_size: 0,
         }
     }
 
@@ -84,7 +84,7 @@ impl Workspace {
         self.body.begin(arrival.call, arrival.length);
         self.request.begin(mode, arrival);
         (self.refused, self.index) = (0, 0);
-        (self.pushed, self.grown) = (0, 0);
+        (self.pushed, self.output_size) = (0, 0);
     }
 
     /// Forgets the body and all that was found in it, and keeps the memory. Returns the context that the
@@ -128,10 +128,10 @@ impl Workspace {
         let top = top.filter(|key| key.len() > 2 && key.starts_with(b"\""));
         let key = match (top, &mut found) {
             (Some(key), _) => Some(unescape(key).into_owned()),
-            (None, Found::Message(range, extent)) => {
+            (None, Found::Message(range, text_end)) => {
                 let text = self.body.bytes(range.clone());
-                let (seen, key) = self.converter.write_key(text, *extent);
-                *extent = seen;
+                let (seen, key) = self.converter.write_key(text, *text_end);
+                *text_end = seen;
                 key
             }
             (None, Found::Next(_)) => None,
@@ -142,7 +142,7 @@ impl Workspace {
         }
         Ok(match key.filter(|key| !key.is_empty()) {
             Some(key) => WrittenKey::Named(key),
-            None if starved && self.body.may_tell_more() => WrittenKey::NotYetKnown,
+            None if starved && self.body.may_bring_more() => WrittenKey::NotYetKnown,
             None => WrittenKey::Missing,
         })
     }

@@ -24,7 +24,7 @@ pub(in crate::rewrite) struct RepairBuffers {
     /// The hashes of an object's keys, each with the index of its entry.
     order: Vec<(u32, u32)>,
     /// For each place in an object, the index of the entry that is written there, if any.
-    standing: Vec<Option<u32>>,
+    written_entries: Vec<Option<u32>>,
     /// The index of the first entry of each key, among entries with the same hash.
     firsts: Vec<u32>,
     /// The new text of an object from which overridden entries are removed.
@@ -38,7 +38,7 @@ impl RepairBuffers {
         self.frames.capacity() * size_of::<OpenContainer>()
             + self.entries.capacity() * size_of::<RepairEntry>()
             + self.order.capacity() * size_of::<(u32, u32)>()
-            + self.standing.capacity() * size_of::<Option<u32>>()
+            + self.written_entries.capacity() * size_of::<Option<u32>>()
             + self.firsts.capacity() * size_of::<u32>()
             + self.kept.capacity()
     }
@@ -238,15 +238,15 @@ impl Repair<'_, '_> {
         if self.buffers.overrides(from, self.out) {
             let RepairBuffers {
                 entries,
-                standing,
+                written_entries,
                 kept,
                 ..
             } = &mut *self.buffers;
             kept.clear();
             kept.push(b'{');
             let entries = entries.get(from..).unwrap_or_default();
-            for place in standing.iter().flatten() {
-                let Some(entry) = entries.get(*place as usize) else {
+            for index in written_entries.iter().flatten() {
+                let Some(entry) = entries.get(*index as usize) else {
                     continue;
                 };
                 if kept.len() > 1 {
@@ -336,8 +336,8 @@ impl Repair<'_, '_> {
     fn escapes(&mut self) -> Result<(), Malformed> {
         while let [b'\\', ..] = self.rest() {
             self.at += 1;
-            let sign = self.escape()?;
-            write_escaped(self.out, sign.encode_utf8(&mut [0; 4]));
+            let character = self.escape()?;
+            write_escaped(self.out, character.encode_utf8(&mut [0; 4]));
         }
         Ok(())
     }
@@ -379,7 +379,7 @@ impl Repair<'_, '_> {
 
 impl RepairBuffers {
     /// Returns whether an entry of the innermost object, whose entries begin at `from`, may override
-    /// another. If so, fills `standing`.
+    /// another. If so, fills `written_entries`.
     fn overrides(&mut self, from: usize, out: &[u8]) -> bool {
         let entries = self.entries.get(from..).unwrap_or_default();
         if entries.len() < 2 {
@@ -391,7 +391,7 @@ impl RepairBuffers {
             .extend(numbered.map(|(entry, number)| (entry.hash, number)));
         let key = |(hash, number): &(u32, u32)| u64::from(*hash) << 32 | u64::from(*number);
         self.order.sort_unstable_by_key(key);
-        self.standing.clear();
+        self.written_entries.clear();
         let mut rest = self.order.as_slice();
         while let [(hash, _), ..] = rest {
             let length = rest.iter().take_while(|(other, _)| other == hash).count();
@@ -400,22 +400,27 @@ impl RepairBuffers {
             if same.len() < 2 {
                 continue;
             }
-            if self.standing.is_empty() {
-                self.standing.extend((0..entries.len() as u32).map(Some));
+            if self.written_entries.is_empty() {
+                self.written_entries
+                    .extend((0..entries.len() as u32).map(Some));
             }
-            stand(same, (entries, out), (&mut self.firsts, &mut self.standing));
+            place_last_entries(
+                same,
+                (entries, out),
+                (&mut self.firsts, &mut self.written_entries),
+            );
         }
         // Two different keys may have the same hash; then each entry stays in its place.
-        !self.standing.is_empty()
+        !self.written_entries.is_empty()
     }
 }
 
 /// Takes the entries whose keys have the same hash, in their order, and moves the last entry of each key
 /// to the place of its first. There are rarely two different keys among them.
-fn stand(
+fn place_last_entries(
     same: &[(u32, u32)],
     (entries, out): (&[RepairEntry], &[u8]),
-    (firsts, standing): (&mut Vec<u32>, &mut [Option<u32>]),
+    (firsts, written_entries): (&mut Vec<u32>, &mut [Option<u32>]),
 ) {
     let key = |number: u32| {
         let entry = entries.get(number as usize);
@@ -428,10 +433,10 @@ fn stand(
             firsts.push(*number);
             continue;
         };
-        if let Some(place) = standing.get_mut(*number as usize) {
+        if let Some(place) = written_entries.get_mut(*number as usize) {
             *place = None;
         }
-        if let Some(place) = standing.get_mut(*first as usize) {
+        if let Some(place) = written_entries.get_mut(*first as usize) {
             *place = Some(*number);
         }
     }

@@ -120,12 +120,12 @@ fn entries(text: &str) -> Vec<(String, String)> {
     let mut scanner = Scanner::new(text.as_bytes(), &mut scratch);
     let mut entries = Vec::new();
     scanner.value_with_entries(&mut entries).unwrap();
-    let said = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let text_of = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     entries
         .iter()
         .map(|entry| {
             let key = entry.key.of(text.as_bytes());
-            (said(key), said(entry.value.of(text.as_bytes())))
+            (text_of(key), text_of(entry.value.of(text.as_bytes())))
         })
         .collect()
 }

@@ -38,8 +38,8 @@ pub(in crate::rewrite) fn is_blank(value: Value, text: &[u8]) -> bool {
         Shape::Plain => {
             // The first byte decides for nearly every string; a quote is the end of the string.
             let first = text.get(value.span.start() + 1);
-            let says = first.is_some_and(|byte| byte.is_ascii_graphic() && *byte != b'"');
-            !says && is_plain_blank(value.of(text))
+            let has_graphic = first.is_some_and(|byte| byte.is_ascii_graphic() && *byte != b'"');
+            !has_graphic && is_plain_blank(value.of(text))
         }
         Shape::Escaped => is_escaped_blank(value.of(text)),
         _ => false,

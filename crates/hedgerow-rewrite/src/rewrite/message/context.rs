@@ -49,7 +49,7 @@ impl KnownParts {
 
 macro_rules! inners {
     ($($inner:ident = $key:literal,)*) => {
-        /// An object of the context kind entries are indexed.
+        /// An object of the context whose entries are indexed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(in crate::rewrite) enum ContextObject {
             $($inner,)*
@@ -137,12 +137,12 @@ impl Context {
         self.library.set(None);
     }
 
-    /// Returns the kind of the library that sent it, and calls `find_out` only the first time.
+    /// Returns the kind of the library that sent it, and calls `determine` only the first time.
     pub(in crate::rewrite) fn library_once(
         &self,
-        find_out: impl FnOnce() -> LibraryKind,
+        determine: impl FnOnce() -> LibraryKind,
     ) -> LibraryKind {
-        let library = self.library.get().unwrap_or_else(find_out);
+        let library = self.library.get().unwrap_or_else(determine);
         self.library.set(Some(library));
         library
     }
@@ -187,8 +187,8 @@ impl Context {
             (library, ContextObject::Library, &mut known.library),
             (browser, ContextObject::UserAgentData, &mut known.browser),
         ];
-        for (value, which, known) in kept {
-            let range = objects.get(which as usize).cloned().unwrap_or_default();
+        for (value, object, known) in kept {
+            let range = objects.get(object as usize).cloned().unwrap_or_default();
             if let (Some(value), Some(entries)) = (value, inner.get(range)) {
                 known.keep(value, text, entries);
             }
@@ -301,8 +301,8 @@ impl Context {
 
     /// Returns the entries of one of its objects, or none if the value is missing or not an object.
     #[inline(always)]
-    pub(in crate::rewrite) fn inner(&self, which: ContextObject) -> &[Entry] {
-        match self.objects.get(which as usize) {
+    pub(in crate::rewrite) fn inner(&self, object: ContextObject) -> &[Entry] {
+        match self.objects.get(object as usize) {
             Some(range) if range.start < range.end => {
                 self.inner.get(range.clone()).unwrap_or_default()
             }

@@ -146,7 +146,7 @@ impl<'p> Scrub<'p> {
         edit: &mut Edit<'_, '_>,
     ) -> Result<(), Malformed> {
         self.patterns.begin(&mut self.rows);
-        let place = ScrubPosition {
+        let position = ScrubPosition {
             from: 0,
             watched: !self.rows.is_empty(),
             hashed: false,
@@ -175,7 +175,7 @@ impl<'p> Scrub<'p> {
                 entries.keep(scanner.position());
                 return Ok(());
             }
-            let (inner, drops) = self.enter(place, &name);
+            let (inner, drops) = self.enter(position, &name);
             has_ip |= *name == *b"$ip";
             if drops && *name != *b"$ip" {
                 self.rows.truncate(inner.from);
@@ -198,8 +198,8 @@ impl<'p> Scrub<'p> {
             entries.keep(scanner.position());
             if let (Some(trace), Some(to)) = (&mut self.trace, to) {
                 edit.flush(scanner.position());
-                let was = edit.text.get(from..scanner.position());
-                if differ(was.unwrap_or_default(), edit.since(to)) {
+                let before = edit.text.get(from..scanner.position());
+                if differ(before.unwrap_or_default(), edit.since(to)) {
                     trace.amend(raw, ", then changed by privacy");
                 }
             }
@@ -268,9 +268,9 @@ impl<'p> Scrub<'p> {
     /// Returns how to mask a property that is the client's address, or none if the property is not
     /// an address or stays unchanged. An address cannot be dropped, because PostHog fills in a missing
     /// one (posthog-ingestion 2.2).
-    fn address_mask(&self, name: &[u8], drops: bool, place: ScrubPosition) -> Option<IpMask> {
+    fn address_mask(&self, name: &[u8], drops: bool, position: ScrubPosition) -> Option<IpMask> {
         match name {
-            b"$ip" if drops || place.hashed => Some(IpMask::All),
+            b"$ip" if drops || position.hashed => Some(IpMask::All),
             b"$ip" | b"segment_ip" => Some(self.ip).filter(|mask| *mask != IpMask::Off),
             _ => None,
         }
@@ -279,17 +279,17 @@ impl<'p> Scrub<'p> {
     /// Follows the patterns one name further down. Returns the surroundings of the value with this
     /// name, and whether the value is dropped.
     #[inline(always)]
-    fn enter(&mut self, place: ScrubPosition, name: &[u8]) -> (ScrubPosition, bool) {
+    fn enter(&mut self, position: ScrubPosition, name: &[u8]) -> (ScrubPosition, bool) {
         let from = self.rows.len();
         let mut inner = ScrubPosition {
             from,
             watched: false,
-            hashed: place.hashed,
+            hashed: position.hashed,
         };
-        if !place.watched {
+        if !position.watched {
             return (inner, false);
         }
-        let reached = self.patterns.follow(&mut self.rows, place.from, name);
+        let reached = self.patterns.follow(&mut self.rows, position.from, name);
         inner.watched = reached.goes_on;
         inner.hashed |= reached.hashes;
         (inner, reached.drops)
@@ -300,18 +300,18 @@ impl<'p> Scrub<'p> {
         &mut self,
         scanner: &mut Scanner<'_, '_>,
         edit: &mut Edit<'_, '_>,
-        (place, name): (ScrubPosition, &[u8]),
+        (position, name): (ScrubPosition, &[u8]),
     ) -> Result<(), Malformed> {
-        let looks_within = place.watched
-            || place.hashed
+        let looks_within = position.watched
+            || position.hashed
             || self.ip != IpMask::Off
             || self.click_ids == ClickIds::Mask;
         match scanner.peek() {
-            Some(b'{') if looks_within => self.object(scanner, edit, place),
-            Some(b'[') if looks_within => self.array(scanner, edit, place),
+            Some(b'{') if looks_within => self.object(scanner, edit, position),
+            Some(b'[') if looks_within => self.array(scanner, edit, position),
             _ => {
                 let value = scanner.value()?;
-                self.scalar(value, edit, (place, name));
+                self.scalar(value, edit, (position, name));
                 // Only a replaced value can be longer than before.
                 match edit.at(value.span.end()) > self.limit {
                     true => {
@@ -328,14 +328,14 @@ impl<'p> Scrub<'p> {
         &mut self,
         scanner: &mut Scanner<'_, '_>,
         edit: &mut Edit<'_, '_>,
-        place: ScrubPosition,
+        position: ScrubPosition,
     ) -> Result<(), Malformed> {
         let mut entries = Entries::default();
         scanner.object(|scanner, key| {
             let start = key.start() - 1;
             entries.begin(edit, start);
             let name = decoded_key(key.of(edit.text));
-            let (inner, drops) = self.enter(place, &name);
+            let (inner, drops) = self.enter(position, &name);
             let result = match drops {
                 true => scanner.value().map(drop),
                 false => self.value(scanner, edit, (inner, &name)),
@@ -355,13 +355,13 @@ impl<'p> Scrub<'p> {
         &mut self,
         scanner: &mut Scanner<'_, '_>,
         edit: &mut Edit<'_, '_>,
-        place: ScrubPosition,
+        position: ScrubPosition,
     ) -> Result<(), Malformed> {
         let mut entries = Entries::default();
         let base = self.rows.len();
-        let alike = match place.watched && self.patterns.indexes() == Indexes::Different {
+        let same_for_all = match position.watched && self.patterns.indexes() == Indexes::Different {
             true => None,
-            false => Some(self.enter(place, b"0")),
+            false => Some(self.enter(position, b"0")),
         };
         scanner.expect(b'[')?;
         let mut index = 0_usize;
@@ -372,11 +372,11 @@ impl<'p> Scrub<'p> {
             }
             let start = scanner.position();
             entries.begin(edit, start);
-            let (inner, drops) = match alike {
+            let (inner, drops) = match same_for_all {
                 Some(entered) => entered,
                 None => {
                     self.rows.truncate(base);
-                    self.enter(place, index.to_string().as_bytes())
+                    self.enter(position, index.to_string().as_bytes())
                 }
             };
             match drops {
@@ -396,8 +396,13 @@ impl<'p> Scrub<'p> {
     }
 
     #[inline(always)]
-    fn scalar(&self, value: Value, edit: &mut Edit<'_, '_>, (place, name): (ScrubPosition, &[u8])) {
-        if !has_content(value) && !place.hashed {
+    fn scalar(
+        &self,
+        value: Value,
+        edit: &mut Edit<'_, '_>,
+        (position, name): (ScrubPosition, &[u8]),
+    ) {
+        if !has_content(value) && !position.hashed {
             return;
         }
         let raw = value.of(edit.text);
@@ -405,7 +410,7 @@ impl<'p> Scrub<'p> {
         if is_empty {
             return;
         }
-        if place.hashed {
+        if position.hashed {
             // The text of the event is UTF-8.
             return edit.replace(value, |out| match value.shape {
                 Shape::Escaped => self.privacy.write_hash(out, unescape(raw).as_bytes()),
@@ -425,9 +430,9 @@ impl<'p> Scrub<'p> {
             }
         }
         if self.ip != IpMask::Off && name == b"ip" && value.is_string() {
-            let said = unescape(raw);
-            if said.trim().parse::<IpAddr>().is_ok() {
-                edit.replace(value, |out| write_string(out, &self.ip.apply(&said)));
+            let text = unescape(raw);
+            if text.trim().parse::<IpAddr>().is_ok() {
+                edit.replace(value, |out| write_string(out, &self.ip.apply(&text)));
             }
         }
     }
@@ -440,9 +445,9 @@ impl<'p> Scrub<'p> {
 }
 
 /// Whether two JSON texts differ in more than their spaces. Used only for `--explain`.
-fn differ(was: &[u8], is: &[u8]) -> bool {
+fn differ(before: &[u8], after: &[u8]) -> bool {
     let read = |text| serde_json::from_slice::<serde_json::Value>(text).ok();
-    was != is && read(was) != read(is)
+    before != after && read(before) != read(after)
 }
 
 /// Returns the text of a key, with its escapes decoded.
@@ -458,11 +463,11 @@ fn decoded_key(key: &[u8]) -> Cow<'_, [u8]> {
 /// missing and uses the header's address instead, which is masked as well.
 fn write_address(edit: &mut Edit<'_, '_>, mask: IpMask, value: Value) {
     let raw = value.of(edit.text);
-    let said = match mask {
+    let text = match mask {
         IpMask::Off => return,
         IpMask::LastOctet if matches!(raw, b"null" | b"\"\"") => return,
         IpMask::LastOctet if value.is_string() => unescape(raw),
         IpMask::All | IpMask::LastOctet => Cow::Borrowed(""),
     };
-    edit.replace(value, |out| write_string(out, &mask.apply(&said)));
+    edit.replace(value, |out| write_string(out, &mask.apply(&text)));
 }

@@ -59,20 +59,20 @@ impl Settled<'_> {
 
 impl Privacy {
     /// Returns the distinct id of an anonymised event, which is the same for every retry of a message.
-    fn anonymised_id(&self, traces: PseudonymSource<'_>) -> String {
+    fn anonymised_id(&self, source: PseudonymSource<'_>) -> String {
         let mut id = String::with_capacity(ANONYMOUS_PREFIX.len() + 64);
         id.push_str(ANONYMOUS_PREFIX);
-        match (self.pseudonym, &self.secret, traces.visitor, traces.moment) {
+        match (self.pseudonym, &self.secret, source.visitor, source.moment) {
             (Pseudonym::Day, Some(secret), Some(visitor), Some(moment)) => {
                 const DAY: i64 = 24 * 60 * 60 * 1000;
                 let day = moment.millis().div_euclid(DAY).to_be_bytes();
-                let project = [traces.project.as_bytes(), b"\0"].concat();
+                let project = [source.project.as_bytes(), b"\0"].concat();
                 let tag = secret.tag(&[OF_VISITOR, &day, &project, visitor.as_bytes()]);
                 let tag = tag.as_ref();
                 write_hex(&mut id, tag.get(..VISITOR_BYTES).unwrap_or(tag));
             }
             _ => {
-                let hash = digest(&SHA256, traces.message_id.as_bytes());
+                let hash = digest(&SHA256, source.message_id.as_bytes());
                 let hash = hash.as_ref();
                 write_hex(&mut id, hash.get(..VISITOR_BYTES).unwrap_or(hash));
             }

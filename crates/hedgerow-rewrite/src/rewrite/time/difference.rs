@@ -198,12 +198,12 @@ fn times_are_read_as_segment_reads_them_with_explained_exceptions() {
     assert!(unexplained.is_empty(), "{}", unexplained.join("\n"));
     assert!(forms.len() >= 150, "{} forms are too few", forms.len());
     assert!(count >= 1500, "{count} times are too few");
-    let idle: Vec<_> = EXPLAINED
+    let unused: Vec<_> = EXPLAINED
         .iter()
         .flat_map(|(why, way, forms)| forms.iter().map(move |form| (*why, *form, *way)))
         .filter(|(_, form, way)| !seen.contains(&(*form, *way)))
         .collect();
-    assert!(idle.is_empty(), "explained and not so: {idle:#?}");
+    assert!(unused.is_empty(), "explained and not so: {unused:#?}");
 }
 
 /// Checks the forms that only Hedgerow reads: each of these texts states the same moment.

@@ -27,9 +27,9 @@ impl Properties<'_, '_, '_, '_> {
         }
     }
 
-    pub(super) fn write_campaign_values(&mut self, campaign: Value, turn: CampaignPass) {
+    pub(super) fn write_campaign_values(&mut self, campaign: Value, pass: CampaignPass) {
         let text = self.source.context_text;
-        let taken = match turn {
+        let taken = match pass {
             CampaignPass::First => None,
             CampaignPass::Left => self.campaign_left.take(),
         };
@@ -42,10 +42,10 @@ impl Properties<'_, '_, '_, '_> {
                 let mut later = entries.iter().skip(index + 1);
                 later.any(|later| IS_CAMPAIGN.has(later.name))
             };
-            let outdone = is_campaign && self.moved.utm_name.is_some();
-            let gives_way = self.is_enriched() && usable::is_missing(entry.value, text);
-            let is_due = match turn {
-                CampaignPass::First if gives_way => {
+            let overridden = is_campaign && self.moved.utm_name.is_some();
+            let is_unusable = self.is_enriched() && usable::is_missing(entry.value, text);
+            let is_due = match pass {
+                CampaignPass::First if is_unusable => {
                     self.campaign_left.get_or_insert_default();
                     false
                 }
@@ -56,20 +56,20 @@ impl Properties<'_, '_, '_, '_> {
                 CampaignPass::Left => {
                     let is_left =
                         property == Name::OTHER || !taken.is_some_and(|taken| taken.has(property));
-                    gives_way && is_left && !usable::is_undefined_text(entry.value, text)
+                    is_unusable && is_left && !usable::is_undefined_text(entry.value, text)
                 }
             };
-            if !is_due || twice || outdone {
+            if !is_due || twice || overridden {
                 continue;
             }
             if is_campaign {
-                if !unknown_keys.hold(b"campaign") {
+                if !unknown_keys.contains(b"campaign") {
                     let key = entry.key.of(text);
                     let origin = ValueOrigin::Under("context.campaign", key);
                     self.key(name!("utm_campaign"), origin);
                     self.out.span(text, entry.value.span);
                 }
-            } else if !unknown_keys.hold(entry.key.of(text)) {
+            } else if !unknown_keys.contains(entry.key.of(text)) {
                 self.entry_of(&UTM, entry, "context.campaign");
             }
         }

@@ -27,19 +27,19 @@ impl Properties<'_, '_, '_, '_> {
             context_text,
             ..
         } = *self.source;
-        let campaign_gone = self.campaign().is_some();
+        let campaign_is_moved = self.campaign().is_some();
         const CAMPAIGN: Name = name!("campaign");
         const CONTEXT_IP: Name = name!("ip");
         const USER_AGENT: Name = name!("userAgent");
         let unknown_keys = self.unknown_keys(&SEGMENT, value, &context.entries);
         for entry in &context.entries {
-            let gone = match entry.name {
-                CAMPAIGN => campaign_gone,
+            let is_replaced = match entry.name {
+                CAMPAIGN => campaign_is_moved,
                 CONTEXT_IP => self.settled.ip.is_some(),
                 USER_AGENT => self.settled.user_agent.is_some(),
                 _ => false,
             };
-            if !gone && !unknown_keys.hold(entry.key.of(context_text)) {
+            if !is_replaced && !unknown_keys.contains(entry.key.of(context_text)) {
                 self.entry_of(&SEGMENT, entry, "context");
             }
         }

@@ -29,7 +29,7 @@ pub(in crate::rewrite) enum ContextId {
 /// What the cached properties depend on, besides the recipient and the request's user agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ContextUse {
-    which: ContextId,
+    context_id: ContextId,
     calls: Calls,
     /// The client's address, if the context has none.
     ip: Option<IpAddr>,
@@ -66,7 +66,7 @@ pub(in crate::rewrite) struct ContextCache {
     /// The context of the last use.
     last: Option<ContextId>,
     /// The use for which the properties are cached.
-    kept: Option<ContextUse>,
+    context_use: Option<ContextUse>,
     bytes: Vec<u8>,
     taken: Names,
     mapped: Mapped,
@@ -84,23 +84,27 @@ impl ContextCache {
 
     /// Forgets all properties.
     pub(in crate::rewrite) fn forget(&mut self) {
-        (self.last, self.kept) = (None, None);
+        (self.last, self.context_use) = (None, None);
     }
 
     /// Forgets the properties if they depend on the batch's context.
     pub(in crate::rewrite) fn forget_batch(&mut self) {
-        let is_own = |which: ContextId| matches!(which, ContextId::Own(_));
+        let is_own = |context_id: ContextId| matches!(context_id, ContextId::Own(_));
         if !self.last.is_some_and(is_own) {
             self.last = None;
         }
-        if !self.kept.as_ref().is_some_and(|kept| is_own(kept.which)) {
-            self.kept = None;
+        if !self
+            .context_use
+            .as_ref()
+            .is_some_and(|context_use| is_own(context_use.context_id))
+        {
+            self.context_use = None;
         }
     }
 }
 
 /// The caller's properties whose values change the context's properties.
-const WEIGHED: Names = Names::of(&[
+const USED_BY_VALUE: Names = Names::of(&[
     "$browser",
     "$current_url",
     "$ip",
@@ -116,7 +120,7 @@ const WEIGHED: Names = Names::of(&[
 ]);
 
 /// The properties that the context gives, unless the caller has given them.
-const ASKED: Names = Names::of(&[
+const USED_BY_PRESENCE: Names = Names::of(&[
     "$app_build",
     "$app_name",
     "$app_namespace",
@@ -164,13 +168,13 @@ const ASKED: Names = Names::of(&[
 .or(&PARAMETER_NAMES);
 
 /// Whether the context's properties depend on the presence of this caller's property.
-pub(super) fn is_asked(key: Name) -> bool {
-    ASKED.has(key)
+pub(super) fn depends_on_presence(key: Name) -> bool {
+    USED_BY_PRESENCE.has(key)
 }
 
 /// Whether the context's properties depend on the value of this caller's property.
-pub(super) fn is_weighed(key: Name) -> bool {
-    WEIGHED.has(key)
+pub(super) fn depends_on_value(key: Name) -> bool {
+    USED_BY_VALUE.has(key)
 }
 
 /// Whether the written properties follow from the context alone.
@@ -187,8 +191,8 @@ impl Properties<'_, '_, '_, '_> {
         let Some(context_use) = self.context_use() else {
             return self.write_of_context();
         };
-        let context_cache = &mut *self.aside.context_cache.1;
-        if context_cache.kept == Some(context_use) {
+        let context_cache = &mut *self.scratch.context_cache.1;
+        if context_cache.context_use == Some(context_use) {
             self.out.extend_from_slice(&context_cache.bytes);
             self.taken = context_cache.taken;
             self.mapped = context_cache.mapped;
@@ -196,7 +200,8 @@ impl Properties<'_, '_, '_, '_> {
             return;
         }
         // The first use of a context is not cached, because many contexts are used only once.
-        let is_second = context_cache.last.replace(context_use.which) == Some(context_use.which);
+        let is_second =
+            context_cache.last.replace(context_use.context_id) == Some(context_use.context_id);
         if !is_second {
             return self.write_of_context();
         }
@@ -206,15 +211,15 @@ impl Properties<'_, '_, '_, '_> {
         self.caching = ContextWriting::No;
         let written = self.out.since(start);
         let is_settled = !self.mapped.has_left() && self.campaign_left.is_none();
-        let context_cache = &mut *self.aside.context_cache.1;
-        context_cache.kept = None;
+        let context_cache = &mut *self.scratch.context_cache.1;
+        context_cache.context_use = None;
         if is_settled && written.len() <= LARGEST {
             context_cache.bytes.clear();
             context_cache.bytes.extend_from_slice(written);
             context_cache.taken = self.taken;
             context_cache.mapped = self.mapped;
             context_cache.constants = self.constants;
-            context_cache.kept = Some(context_use);
+            context_cache.context_use = Some(context_use);
         }
         self.constants |= constants;
     }
@@ -222,15 +227,15 @@ impl Properties<'_, '_, '_, '_> {
     /// Returns the use of the cache for this message, or none if the message changes the properties in
     /// a way that the use does not describe.
     fn context_use(&self) -> Option<ContextUse> {
-        let bears = self.callers.intersects(&WEIGHED)
+        let changes_properties = self.callers.intersects(&USED_BY_VALUE)
             || self.prefixed == Prefixed::Some
             || self.settled.user_agent.is_some()
             || self.trace.is_some();
-        (!bears).then_some(ContextUse {
-            which: self.aside.context_cache.0,
+        (!changes_properties).then_some(ContextUse {
+            context_id: self.scratch.context_cache.0,
             calls: Calls::of(self.plan.kind, self.inputs.mapping.mode),
             ip: self.settled.ip,
-            given: self.callers.common(&ASKED),
+            given: self.callers.common(&USED_BY_PRESENCE),
         })
     }
 

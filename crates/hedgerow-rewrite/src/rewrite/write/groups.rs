@@ -54,10 +54,10 @@ impl<'p> VisitorGroup<'p> {
             return Some(Self::Context(id));
         }
         let cookie = cookie?;
-        let counts = library == LibraryKind::Browser && kind.has_properties();
+        let applies = library == LibraryKind::Browser && kind.has_properties();
         let given = named(entries, name!("$groups"));
-        let adds = given.is_none_or(|given| given.shape == Shape::Object);
-        (counts && adds).then_some(Self::Cookie(cookie))
+        let can_add = given.is_none_or(|given| given.shape == Shape::Object);
+        (applies && can_add).then_some(Self::Cookie(cookie))
     }
 
     /// Whether a message may have a group: only then the context or the cookie names one.
@@ -174,15 +174,15 @@ impl Properties<'_, '_, '_, '_> {
         let given = self
             .callers(name!("$groups"))
             .filter(|given| self.is_enriched() && given.shape == Shape::Object);
-        let given_said = given.map_or("", |given| given.part_of(self.source.utf8));
-        let given_text = given_said.as_bytes();
+        let given_utf8 = given.map_or("", |given| given.part_of(self.source.utf8));
+        let given_text = given_utf8.as_bytes();
         let callers = self.look_into(given);
         self.key(name!("$groups"), origin);
         self.out.push(b'{');
         let mut first = true;
         let names_type = |entry: &Entry| {
             is_key(entry.key.of(given_text), group_type)
-                && group_key(entry.value, given_said).value().is_some()
+                && group_key(entry.value, given_utf8).value().is_some()
         };
         if let Some(group) = group.filter(|_| !callers.entries.iter().any(names_type)) {
             first = false;
@@ -194,7 +194,7 @@ impl Properties<'_, '_, '_, '_> {
             }
         }
         for entry in &callers.entries {
-            let id = group_key(entry.value, given_said);
+            let id = group_key(entry.value, given_utf8);
             if id.value().is_none() {
                 continue;
             }
@@ -207,7 +207,7 @@ impl Properties<'_, '_, '_, '_> {
             write_group_key(self.out, &id, given_text);
         }
         self.out.push(b'}');
-        *self.aside.part = callers;
+        *self.scratch.part = callers;
     }
 
     fn write_context_group(&mut self, id: &Id) {
@@ -225,7 +225,7 @@ impl Properties<'_, '_, '_, '_> {
         if !self.callers.has(GROUPS) {
             return None;
         }
-        let place = &mut self.aside.noted_groups.place;
+        let place = &mut self.scratch.noted_groups.place;
         match self.entries.get(*place) {
             Some(entry) if entry.name == GROUPS => Some(entry.value),
             _ => {
@@ -241,25 +241,25 @@ impl Properties<'_, '_, '_, '_> {
         let Some(given) = given.filter(|given| given.shape == Shape::Object) else {
             return false;
         };
-        let said = given.part_of(self.source.utf8);
-        let text = said.as_bytes();
-        if let Some(spelling) = self.aside.noted_groups.spelling(text) {
+        let utf8 = given.part_of(self.source.utf8);
+        let text = utf8.as_bytes();
+        if let Some(spelling) = self.scratch.noted_groups.spelling(text) {
             return spelling == GroupSpelling::Different;
         }
         let groups = self.look_into(Some(given));
         let respells = groups
             .entries
             .iter()
-            .any(|entry| is_respelled(&group_key(entry.value, said), text));
-        *self.aside.part = groups;
+            .any(|entry| is_respelled(&group_key(entry.value, utf8), text));
+        *self.scratch.part = groups;
         respells
     }
 
     /// Returns the entries of the caller's groups, which are scanned only once. Without groups, returns
-    /// no entries. After use, the part must be put back into `aside.part`.
+    /// no entries. After use, the part must be put back into `scratch.part`.
     fn look_into(&mut self, given: Option<Value>) -> MessagePart {
         if self.looked_into == Some(given) {
-            return std::mem::take(self.aside.part);
+            return std::mem::take(self.scratch.part);
         }
         // Include the text after the value: the scanner is slow near the end of a text.
         let text = given.and_then(|given| self.source.text.get(given.span.start()..));
@@ -269,12 +269,12 @@ impl Properties<'_, '_, '_, '_> {
     }
 
     /// Returns the entries of the object at the start of clean JSON, or no entries. After use, the part
-    /// must be put back into `aside.part`.
+    /// must be put back into `scratch.part`.
     pub(super) fn look_into_text(&mut self, text: &[u8]) -> MessagePart {
         self.looked_into = None;
-        let mut part = std::mem::take(self.aside.part);
+        let mut part = std::mem::take(self.scratch.part);
         // The text was scanned before as a part of the message, so this scan succeeds as well.
-        if part.scan_first(text, self.aside.scratch).is_err() {
+        if part.scan_first(text, self.scratch.scan_scratch).is_err() {
             part.clear();
         }
         part
@@ -307,7 +307,7 @@ impl Properties<'_, '_, '_, '_> {
         }
         let given = self.callers_groups()?;
         let groups = given.part_of(self.source.utf8);
-        if self.aside.noted_groups.is(project, groups.as_bytes()) {
+        if self.scratch.noted_groups.is(project, groups.as_bytes()) {
             return None;
         }
         let sixth = self.sixth_of(given, is_sixth);
@@ -316,7 +316,7 @@ impl Properties<'_, '_, '_, '_> {
                 true => GroupSpelling::Different,
                 false => GroupSpelling::AsSent,
             };
-            self.aside
+            self.scratch
                 .noted_groups
                 .keep(project, groups.as_bytes(), spelling);
         }
@@ -346,7 +346,7 @@ impl Properties<'_, '_, '_, '_> {
             };
             is_sixth(&name).then(|| name.into_owned())
         });
-        *self.aside.part = part;
+        *self.scratch.part = part;
         sixth
     }
 

@@ -56,7 +56,7 @@ pub(super) struct WriteInputs<'d> {
 /// Memory for scanning a value of the message that has not been scanned yet.
 pub(super) struct WriteScratch<'a> {
     pub(super) part: &'a mut MessagePart,
-    pub(super) scratch: &'a mut Scratch,
+    pub(super) scan_scratch: &'a mut Scratch,
     /// The caller's groups whose types were recorded last.
     pub(super) noted_groups: &'a mut NotedGroups,
     /// The id of the message's context, and the cached properties of an earlier context.
@@ -72,7 +72,7 @@ pub(super) struct Written {
 
 /// Appends the event of a plan: `{"uuid":…,"event":…,"timestamp":…,"properties":{…}}`.
 pub(super) fn write_event<'b, 't>(
-    (out, mut aside, known_date): (&'b mut Vec<u8>, WriteScratch<'b>, &KnownDate),
+    (out, mut scratch, known_date): (&'b mut Vec<u8>, WriteScratch<'b>, &KnownDate),
     inputs: &WriteInputs<'_>,
     plan: &EventPlan<'_>,
     settled: &Settled<'t>,
@@ -109,8 +109,14 @@ pub(super) fn write_event<'b, 't>(
     }
     let timestamp = out.at() - time;
     out.chunk(&PROPERTIES);
-    let mut properties =
-        Properties::open((&mut out, &mut aside), inputs, plan, settled, source, trace);
+    let mut properties = Properties::open(
+        (&mut out, &mut scratch),
+        inputs,
+        plan,
+        settled,
+        source,
+        trace,
+    );
     let (from, to) = properties.write();
     let location = properties.location;
     let sixth_group_type = properties.sixth_group_type();
@@ -182,7 +188,7 @@ struct ReplacedValues {
 /// The properties of one event while they are written.
 struct Properties<'o, 'b, 'p, 't> {
     out: &'o mut EventWriter<'b>,
-    aside: &'o mut WriteScratch<'b>,
+    scratch: &'o mut WriteScratch<'b>,
     inputs: &'p WriteInputs<'p>,
     plan: &'p EventPlan<'p>,
     settled: &'p Settled<'t>,
@@ -206,7 +212,7 @@ struct Properties<'o, 'b, 'p, 't> {
     campaign_left: Option<Names>,
     replaced: ReplacedValues,
     group: Option<VisitorGroup<'p>>,
-    /// The caller's groups whose entries are in `aside.part`.
+    /// The caller's groups whose entries are in `scratch.part`.
     looked_into: Option<Option<Value>>,
     /// Whether PostHog changes persons or groups by this event.
     changes_persons: bool,
@@ -243,7 +249,7 @@ impl Prefixed {
 impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     #[inline(always)]
     fn open(
-        (out, aside): (&'o mut EventWriter<'b>, &'o mut WriteScratch<'b>),
+        (out, scratch): (&'o mut EventWriter<'b>, &'o mut WriteScratch<'b>),
         inputs: &'p WriteInputs<'p>,
         plan: &'p EventPlan<'p>,
         settled: &'p Settled<'t>,
@@ -264,7 +270,7 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         let mode = inputs.mapping.mode;
         let mut properties = Self {
             out,
-            aside,
+            scratch,
             inputs,
             plan,
             settled,
@@ -312,8 +318,8 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
         let start = self.out.at();
         if self.is_enriched() {
             self.replaced = ReplacedValues {
-                ip: self.yields_ip(),
-                set: self.yields_set(),
+                ip: self.replaces_ip(),
+                set: self.replaces_set(),
                 groups: self.respells_groups(),
             };
         }
@@ -414,13 +420,15 @@ impl<'o, 'b, 'p, 't> Properties<'o, 'b, 'p, 't> {
     /// Whether the caller has given this key with a value that takes precedence over others.
     #[inline(always)]
     fn caller_has(&self, key: Name) -> bool {
-        debug_assert!(self.caching == ContextWriting::No || context_cache::is_asked(key));
+        debug_assert!(
+            self.caching == ContextWriting::No || context_cache::depends_on_presence(key)
+        );
         self.callers.has(key) && !self.context_replaces(key)
     }
 
     /// Returns the caller's value of a key.
     fn callers(&self, key: Name) -> Option<Value> {
-        debug_assert!(self.caching == ContextWriting::No || context_cache::is_weighed(key));
+        debug_assert!(self.caching == ContextWriting::No || context_cache::depends_on_value(key));
         let has = self.callers.has(key);
         has.then(|| named(self.entries, key)).flatten()
     }

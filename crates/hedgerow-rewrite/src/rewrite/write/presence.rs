@@ -19,7 +19,7 @@ pub(super) enum ContextValue {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Mapped {
     written: u8,
-    given_way: u8,
+    skipped: u8,
 }
 
 impl Mapped {
@@ -31,18 +31,18 @@ impl Mapped {
         self.written & 1 << target as u8 != 0
     }
 
-    pub(super) fn follow_other_process(&mut self, target: ContextValue) {
-        self.given_way |= 1 << target as u8;
+    pub(super) fn note_skipped(&mut self, target: ContextValue) {
+        self.skipped |= 1 << target as u8;
     }
 
     /// Whether a value was skipped, and no other has replaced it.
     pub(super) fn is_left(&self, target: ContextValue) -> bool {
-        self.given_way & !self.written & 1 << target as u8 != 0
+        self.skipped & !self.written & 1 << target as u8 != 0
     }
 
     /// Whether any value was skipped that no other has replaced.
     pub(super) fn has_left(&self) -> bool {
-        self.given_way & !self.written != 0
+        self.skipped & !self.written != 0
     }
 }
 

@@ -117,7 +117,7 @@ const PROFILE: Name = name!("$process_person_profile");
 impl<'t> Properties<'_, '_, '_, 't> {
     /// Writes the caller's properties. Copies the text between two that are left out as one run.
     pub(super) fn write_callers(&mut self) {
-        if self.leave_as_they_came() {
+        if self.are_callers_unchanged() {
             let ends = (self.entries.first(), self.entries.last());
             if let (Some(first), Some(last)) = ends {
                 self.write_run(Some((first.key.start() - 1, last.value.span.end())));
@@ -158,7 +158,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     /// Whether the names alone show that none of the caller's properties is left out or written
     /// differently.
     #[inline(always)]
-    fn leave_as_they_came(&self) -> bool {
+    fn are_callers_unchanged(&self) -> bool {
         if self.strips_noise() || self.trace.is_some() {
             return false;
         }
@@ -166,19 +166,19 @@ impl<'t> Properties<'_, '_, '_, 't> {
             return true;
         }
         // The enriched mode also checks some of the values.
-        let gone = |name: Name| self.callers.has(name) && self.gives_way_by_name(name);
+        let is_left_out = |name: Name| self.callers.has(name) && self.is_replaced_by_name(name);
         !self.is_enriched()
-            && !gone(DISTINCT_ID)
-            && !gone(LIB)
-            && !gone(URL)
-            && !gone(CURRENT_URL)
-            && !gone(UTM_CAMPAIGN)
-            && !gone(BROWSER)
-            && !gone(GROUPS)
-            && !gone(IP)
-            && !gone(SCREEN_NAME)
-            && !gone(SET)
-            && !gone(ANON_DISTINCT_ID)
+            && !is_left_out(DISTINCT_ID)
+            && !is_left_out(LIB)
+            && !is_left_out(URL)
+            && !is_left_out(CURRENT_URL)
+            && !is_left_out(UTM_CAMPAIGN)
+            && !is_left_out(BROWSER)
+            && !is_left_out(GROUPS)
+            && !is_left_out(IP)
+            && !is_left_out(SCREEN_NAME)
+            && !is_left_out(SET)
+            && !is_left_out(ANON_DISTINCT_ID)
     }
 
     #[inline(never)]
@@ -189,8 +189,8 @@ impl<'t> Properties<'_, '_, '_, 't> {
         for entry in self.entries {
             // `entry.key` excludes the quotes: the opening quote is one byte before it.
             let first = text.get(entry.key.start()).copied();
-            let perhaps_noise = noise && (first == Some(b'$') || entry.name == TOKEN);
-            if !IS_MOVED.has(entry.name) && !perhaps_noise && !traced {
+            let may_be_noise = noise && (first == Some(b'$') || entry.name == TOKEN);
+            if !IS_MOVED.has(entry.name) && !may_be_noise && !traced {
                 let start = run.map_or(entry.key.start() - 1, |(start, _)| start);
                 run = Some((start, entry.value.span.end()));
                 continue;
@@ -229,7 +229,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     /// Whether one of the caller's keys is replaced (mapping 1.4, 1.5 and 1.6) or is not sent.
     fn is_replaced(&self, entry: &Entry) -> bool {
         match entry.name {
-            name if self.gives_way_by_name(name) => true,
+            name if self.is_replaced_by_name(name) => true,
             // PostHog drops an event that changes persons if it carries this (posthog-ingestion 4.4).
             PROFILE => {
                 self.is_enriched() && self.changes_persons && entry.value.shape == Shape::False
@@ -244,7 +244,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     /// The part of [`is_replaced`](Self::is_replaced) that needs only the key's name.
     #[inline(always)]
-    fn gives_way_by_name(&self, name: Name) -> bool {
+    fn is_replaced_by_name(&self, name: Name) -> bool {
         match name {
             DISTINCT_ID | LIB => true,
             URL | CURRENT_URL => self.moved.url.is_some(),
@@ -306,12 +306,12 @@ impl<'t> Properties<'_, '_, '_, 't> {
         if self.prefixed == Prefixed::None {
             return UnknownKeys::none();
         }
-        let questions = match value.shape {
+        let lookups = match value.shape {
             Shape::Object => entries.len(),
             // A value that is spread has at most as many parts as bytes.
             _ => value.span.end() - value.span.start(),
         };
-        UnknownKeys::with_prefix(prefix.text, self.entries, self.source.text, questions)
+        UnknownKeys::with_prefix(prefix.text, self.entries, self.source.text, lookups)
     }
 
     /// Writes the spread of a value that is not an object, except for keys that the caller gives.
@@ -341,8 +341,8 @@ impl<'t> Properties<'_, '_, '_, 't> {
             let Some(value) = self.mapped_value(path, literals) else {
                 continue;
             };
-            if self.is_enriched() && self.gives_way(target, value) {
-                self.mapped.follow_other_process(target);
+            if self.is_enriched() && self.is_unusable(target, value) {
+                self.mapped.note_skipped(target);
                 continue;
             }
             let property = target.property();
@@ -388,7 +388,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         };
         let value =
             literal.or_else(|| path.and_then(|(inner, key)| named(context.inner(inner), key)));
-        value.filter(|_| !self.is_outdone(*target))
+        value.filter(|_| !self.is_overridden(*target))
     }
 
     fn literals(&self) -> Literals {
@@ -399,7 +399,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     /// Whether a value of the context is empty, so that the enriched mode uses another source.
-    fn gives_way(&self, target: ContextValue, value: Value) -> bool {
+    fn is_unusable(&self, target: ContextValue, value: Value) -> bool {
         let text = self.source.context_text;
         match target {
             ContextValue::Pathname | ContextValue::Os | ContextValue::DeviceType => {
@@ -440,7 +440,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     /// Whether another value replaces the context's value.
-    fn is_outdone(&self, target: ContextValue) -> bool {
+    fn is_overridden(&self, target: ContextValue) -> bool {
         match target {
             ContextValue::Ip => self.settled.ip.is_some(),
             ContextValue::CurrentUrl => self.moved.url.is_some(),

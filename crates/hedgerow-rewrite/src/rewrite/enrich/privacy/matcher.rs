@@ -20,7 +20,7 @@ pub(in crate::rewrite) struct PatternMatcher {
     /// The steps that each plain name matches.
     plain: HashMap<Box<[u8]>, Vec<PatternBit>, RandomState>,
     /// A bit for each byte that a plain name begins with.
-    heads: [u64; 4],
+    first_bytes: [u64; 4],
     /// The steps of each name with stars.
     stars: Vec<(NamePattern, Vec<PatternBit>)>,
     /// The first step of each pattern.
@@ -110,8 +110,8 @@ impl PatternMatcher {
         match name.plain() {
             Some(plain) => {
                 if let Some(first) = plain.as_bytes().first() {
-                    if let Some(heads) = self.heads.get_mut(usize::from(first >> 6)) {
-                        *heads |= 1 << (first & 63);
+                    if let Some(first_bytes) = self.first_bytes.get_mut(usize::from(first >> 6)) {
+                        *first_bytes |= 1 << (first & 63);
                     }
                 }
                 let bits = self.plain.entry(plain.as_bytes().into()).or_default();
@@ -165,8 +165,8 @@ impl PatternMatcher {
             }
         };
         let first = name.first().copied().unwrap_or(0);
-        let heads = self.heads.get(usize::from(first >> 6)).copied();
-        if heads.unwrap_or(0) & 1 << (first & 63) != 0 {
+        let first_bytes = self.first_bytes.get(usize::from(first >> 6)).copied();
+        if first_bytes.unwrap_or(0) & 1 << (first & 63) != 0 {
             if let Some(bits) = self.plain.get(name) {
                 take(rows, bits);
             }

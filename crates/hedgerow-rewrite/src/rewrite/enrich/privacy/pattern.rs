@@ -132,8 +132,12 @@ impl NamePattern {
 
     /// Returns whether the pattern may match one number and not another.
     pub(super) fn distinguishes_numbers(&self) -> bool {
-        let mut signs = self.text.chars().filter(|sign| *sign != '*').peekable();
-        signs.peek().is_some() && signs.all(|sign| sign.is_ascii_digit())
+        let mut characters = self
+            .text
+            .chars()
+            .filter(|character| *character != '*')
+            .peekable();
+        characters.peek().is_some() && characters.all(|character| character.is_ascii_digit())
     }
 }
 

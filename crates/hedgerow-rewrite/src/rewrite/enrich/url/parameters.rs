@@ -100,12 +100,12 @@ impl<'a> Query<'a> {
     /// Returns the names and values in order, not decoded.
     pub fn pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let mut next = (!self.0.is_empty()).then_some(0);
-        let mut marks = Delimiters::of(self.0.as_bytes());
+        let mut delimiters = Delimiters::of(self.0.as_bytes());
         std::iter::from_fn(move || {
             let start = next?;
             let mut equals = None;
             let end = loop {
-                match marks.next() {
+                match delimiters.next() {
                     None => break self.0.len(),
                     Some((at, b'&')) => break at,
                     Some((at, _)) => {

@@ -29,7 +29,7 @@ impl SearchEngine {
         let line = rest.split(is_line_end).next().unwrap_or_default();
         // posthog-js writes the names as regular expressions, in which a dot matches any one
         // character.
-        let stands = |name: &str, end: &str| {
+        let occurs = |name: &str, end: &str| {
             line.match_indices(name).any(|(at, _)| {
                 let mut rest = line.get(at + name.len()..).unwrap_or_default().chars();
                 let dot = rest.next();
@@ -37,13 +37,13 @@ impl SearchEngine {
                     && rest.as_str().starts_with(end)
             })
         };
-        if stands("google", "") {
+        if occurs("google", "") {
             Some(Self::Google)
-        } else if stands("bing", "com") {
+        } else if occurs("bing", "com") {
             Some(Self::Bing)
-        } else if stands("yahoo", "com") {
+        } else if occurs("yahoo", "com") {
             Some(Self::Yahoo)
-        } else if stands("duckduckgo", "com") {
+        } else if occurs("duckduckgo", "com") {
             Some(Self::DuckDuckGo)
         } else {
             None

@@ -8,10 +8,10 @@ fn every_name_is_recognised_and_no_other_key_is() {
     // One more number is for unknown keys with a prefix.
     assert!(NAMES.len() < 256);
     for (index, name) in NAMES.iter().enumerate().skip(1) {
-        let told = Name(index as u8);
-        assert_eq!(Name::of(name.as_bytes(), hash(name.as_bytes())), told);
-        assert_eq!(Name::known(name), told, "{name} stands there twice");
-        assert_eq!(Name::of_text(name.as_bytes()), told);
+        let known_name = Name(index as u8);
+        assert_eq!(Name::of(name.as_bytes(), hash(name.as_bytes())), known_name);
+        assert_eq!(Name::known(name), known_name, "{name} stands there twice");
+        assert_eq!(Name::of_text(name.as_bytes()), known_name);
         for other in [format!("{name}x"), name[1..].to_owned(), format!("{name} ")] {
             let expected = NAMES.iter().skip(1).position(|name| *name == other);
             let is_prefixed = other.starts_with("utm_") || other.starts_with("segm");
@@ -22,7 +22,7 @@ fn every_name_is_recognised_and_no_other_key_is() {
             };
             let expected = expected.map_or(unknown, |index| Name(index as u8 + 1));
             for key in [*name, other.as_str()] {
-                let expected = if key == *name { told } else { expected };
+                let expected = if key == *name { known_name } else { expected };
                 assert_eq!(
                     Name::of(key.as_bytes(), hash(key.as_bytes())),
                     expected,

@@ -62,12 +62,12 @@ impl EntryReceiver for Vec<Entry> {
         if keys.is_empty() {
             return 0;
         }
-        let had = self.len();
+        let length_before = self.len();
         let start = scanner.position();
         let (end, depth) = receive_expected(self, keys, before, (scanner.text, start));
         scanner.skip(end - start);
         scanner.deepest = scanner.deepest.max(scanner.depth + usize::from(depth));
-        self.len() - had
+        self.len() - length_before
     }
 }
 
@@ -205,11 +205,11 @@ impl Scanner<'_, '_> {
                     entries.other(self, key);
                     if T::RECEIVES_EXPECTED {
                         self.note_form(&tracker, rest, expected.len());
-                        if let Some(met) = entries
+                        if let Some(last_received) = entries
                             .expected(self, expected.as_slice(), b',')
                             .checked_sub(1)
                         {
-                            expected.nth(met);
+                            expected.nth(last_received);
                         }
                     }
                     rest = self.rest;

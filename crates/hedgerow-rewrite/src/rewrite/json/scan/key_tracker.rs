@@ -96,9 +96,9 @@ impl<'h> KeyTracker<'h> {
     /// Ends the comparison because the object has a different key, and records its keys so far.
     #[inline(never)]
     fn leave(&mut self, state: &mut ScanState, order: &KeyOrder) {
-        let had = order.keys.len() - self.expected.len();
+        let matched = order.keys.len() - self.expected.len();
         self.expected = &[];
-        for key in order.keys.iter().take(had) {
+        for key in order.keys.iter().take(matched) {
             // The result is not needed, because expected keys all differ.
             self.note_named(state, key.name, key.hash);
         }

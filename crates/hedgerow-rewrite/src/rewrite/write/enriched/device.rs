@@ -23,7 +23,7 @@ const USER_AGENT: ValueOrigin<'static> =
 const OF_A_DEVICE: Names = Names::of(&["device", "app", "network", "screen"]);
 
 /// A key as text, and its name in the table of known names.
-macro_rules! asked {
+macro_rules! key_and_name {
     ($key:literal) => {
         ($key, name!($key))
     };
@@ -45,8 +45,8 @@ impl<'t> Properties<'_, '_, '_, 't> {
             self.write_parts_of_device();
         }
         for ((key, name), property) in [
-            (asked!("locale"), name!("$locale")),
-            (asked!("timezone"), name!("$timezone")),
+            (key_and_name!("locale"), name!("$locale")),
+            (key_and_name!("timezone"), name!("$timezone")),
         ] {
             let value = self.source.context.named(name);
             self.add_text(
@@ -62,27 +62,35 @@ impl<'t> Properties<'_, '_, '_, 't> {
         for (inner, (key, name), property) in [
             (
                 ContextObject::Device,
-                asked!("manufacturer"),
+                key_and_name!("manufacturer"),
                 name!("$device_manufacturer"),
             ),
-            (ContextObject::Device, asked!("name"), name!("$device_name")),
-            (ContextObject::App, asked!("name"), name!("$app_name")),
+            (
+                ContextObject::Device,
+                key_and_name!("name"),
+                name!("$device_name"),
+            ),
             (
                 ContextObject::App,
-                asked!("namespace"),
+                key_and_name!("name"),
+                name!("$app_name"),
+            ),
+            (
+                ContextObject::App,
+                key_and_name!("namespace"),
                 name!("$app_namespace"),
             ),
             (
                 ContextObject::Network,
-                asked!("carrier"),
+                key_and_name!("carrier"),
                 name!("$network_carrier"),
             ),
         ] {
             self.add_text(property, self.inner(inner, name), origin_of(inner, key));
         }
         for ((key, name), property) in [
-            (asked!("version"), name!("$app_version")),
-            (asked!("build"), name!("$app_build")),
+            (key_and_name!("version"), name!("$app_version")),
+            (key_and_name!("build"), name!("$app_build")),
         ] {
             let value = self.inner(ContextObject::App, name);
             self.add_context(property, value, origin_of(ContextObject::App, key));
@@ -95,9 +103,9 @@ impl<'t> Properties<'_, '_, '_, 't> {
             origin_of(ContextObject::Screen, "density"),
         );
         for ((key, name), property) in [
-            (asked!("wifi"), name!("$network_wifi")),
-            (asked!("cellular"), name!("$network_cellular")),
-            (asked!("bluetooth"), name!("$network_bluetooth")),
+            (key_and_name!("wifi"), name!("$network_wifi")),
+            (key_and_name!("cellular"), name!("$network_cellular")),
+            (key_and_name!("bluetooth"), name!("$network_bluetooth")),
         ] {
             let switch = self.inner(ContextObject::Network, name);
             self.add_switch(property, switch, origin_of(ContextObject::Network, key));
@@ -105,10 +113,10 @@ impl<'t> Properties<'_, '_, '_, 't> {
     }
 
     pub(super) fn write_device_id(&mut self) {
-        let said = self.source.context_utf8;
+        let context_utf8 = self.source.context_utf8;
         let id = self.inner(ContextObject::Device, name!("id"));
-        let id = Id::of_utf8(id, said, Mode::Enriched);
-        let id = id.text(said);
+        let id = Id::of_utf8(id, context_utf8, Mode::Enriched);
+        let id = id.text(context_utf8);
         if let Some(id) = id.as_deref().and_then(usable_device) {
             return self.add_any(
                 name!("$device_id"),
@@ -133,16 +141,16 @@ impl<'t> Properties<'_, '_, '_, 't> {
         let text = self.source.context_text;
         let model = self.inner(ContextObject::Device, name!("model"));
         let model = model.filter(|model| usable::is_text(*model, text));
-        let said = self.user_agent_text();
-        let escapes = said.as_ref().map_or(Escapes::None, Escapes::of);
-        let said = said.as_deref();
-        let Some(user_agent) = said.filter(|text| self.is_of_a_visitor(text)) else {
+        let user_agent_text = self.user_agent_text();
+        let escapes = user_agent_text.as_ref().map_or(Escapes::None, Escapes::of);
+        let user_agent_text = user_agent_text.as_deref();
+        let Some(user_agent) = user_agent_text.filter(|text| self.is_of_a_visitor(text)) else {
             self.add_context(
                 name!("$device_model"),
                 model,
                 ValueOrigin::Fixed("context.device.model"),
             );
-            return self.add_raw_user_agent(said, escapes);
+            return self.add_raw_user_agent(user_agent_text, escapes);
         };
         let parsed = self.inputs.user_agents.parse(user_agent);
         let platform = self.inner_text(ContextObject::UserAgentData, name!("platform"));
@@ -170,7 +178,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         if let Some(version) = &parsed.webview_app_version {
             self.add_any(name!("$webview_app_version"), version, USER_AGENT);
         }
-        self.add_raw_user_agent(said, escapes);
+        self.add_raw_user_agent(user_agent_text, escapes);
     }
 
     /// Adds the raw user agent, also if it is a server's own: PostHog recognises bots by it.
@@ -307,7 +315,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
         if !self.overrides_device_type() {
             return;
         }
-        let Some(said) = self.inner_text(ContextObject::Device, name!("type")) else {
+        let Some(device_type) = self.inner_text(ContextObject::Device, name!("type")) else {
             return;
         };
         let model = self
@@ -319,10 +327,10 @@ impl<'t> Properties<'_, '_, '_, 't> {
             || self.screen().is_some_and(|screen| {
                 screen.width.min(screen.height) / screen.density.unwrap_or(1.0).max(1.0) >= TABLET
             });
-        let kind = match said.to_ascii_lowercase().as_str() {
+        let kind = match device_type.to_ascii_lowercase().as_str() {
             "ios" | "android" if tablet => "Tablet",
             "ios" | "android" => "Mobile",
-            _ => &said,
+            _ => &device_type,
         };
         self.add_any(
             name!("$device_type"),

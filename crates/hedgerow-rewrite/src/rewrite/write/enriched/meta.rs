@@ -17,8 +17,8 @@ impl Properties<'_, '_, '_, '_> {
         let is_event_call = self.plan.kind.is_event_call();
         let is_identified = self.settled.user_id.value().is_some();
         // If an event sets properties but may not have a profile, PostHog drops it or ignores the change.
-        let refused = self.callers(name!("$process_person_profile"));
-        let has_profile = refused.is_none_or(|refused| refused.shape != Shape::False)
+        let profile = self.callers(name!("$process_person_profile"));
+        let has_profile = profile.is_none_or(|profile| profile.shape != Shape::False)
             && !self.wants_no_profile(is_identified);
         if !is_event_call || !has_profile || self.has(name!("$set")) || self.sets_context_traits() {
             return;
@@ -93,7 +93,7 @@ impl Properties<'_, '_, '_, '_> {
             inside.push(b':');
             write_string(&mut inside, id);
         }
-        *self.aside.part = own;
+        *self.scratch.part = own;
         inside
     }
 }

@@ -30,8 +30,8 @@ pub(super) enum Escapes {
 impl Escapes {
     /// Judges a decoded string: a borrowed one had no escapes, an owned one may have had some.
     #[allow(clippy::ptr_arg)]
-    fn of(said: &Cow<'_, str>) -> Self {
-        match said {
+    fn of(text: &Cow<'_, str>) -> Self {
+        match text {
             Cow::Borrowed(_) => Self::None,
             Cow::Owned(_) => Self::Perhaps,
         }

@@ -88,7 +88,7 @@ impl Properties<'_, '_, '_, '_> {
 
     /// Whether the caller's `$ip` has no usable text and another address is known. A text that is not
     /// an address stays, because sites write such a text to hide the real address.
-    pub(in crate::rewrite::write) fn yields_ip(&self) -> bool {
+    pub(in crate::rewrite::write) fn replaces_ip(&self) -> bool {
         let own = self.callers(name!("$ip"));
         if own.is_none_or(|ip| usable::is_text(ip, self.source.text)) {
             return false;
@@ -99,7 +99,7 @@ impl Properties<'_, '_, '_, '_> {
     }
 
     /// Whether the caller's `$set` is not an object and the context's traits replace it.
-    pub(in crate::rewrite::write) fn yields_set(&self) -> bool {
+    pub(in crate::rewrite::write) fn replaces_set(&self) -> bool {
         let own = self.callers(name!("$set"));
         own.is_some_and(|set| set.shape != Shape::Object) && self.sets_context_traits()
     }
@@ -148,8 +148,8 @@ impl Properties<'_, '_, '_, '_> {
     pub(in crate::rewrite::write) fn write_set(&mut self) {
         let text = self.source.text;
         let mut traits = self.source.message.traits();
-        let lacking = traits.is_none_or(|traits| !usable::is_object(traits, text));
-        if lacking && self.is_enriched() {
+        let is_missing = traits.is_none_or(|traits| !usable::is_object(traits, text));
+        if is_missing && self.is_enriched() {
             if let Some(traits) = self.context_traits() {
                 self.key(name!("$set"), ValueOrigin::Fixed("context.traits"));
                 self.out.span(self.source.context_text, traits.span);

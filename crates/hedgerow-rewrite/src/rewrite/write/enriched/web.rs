@@ -121,8 +121,8 @@ impl<'t> Properties<'_, '_, '_, 't> {
 
     /// Returns the URL that the event has as `$current_url`.
     pub(super) fn current_url(&self) -> Option<Cow<'t, str>> {
-        let said: &'t str = self.source.utf8;
-        let own = |value: Value| value.is_string().then(|| value.decode_str(said));
+        let utf8: &'t str = self.source.utf8;
+        let own = |value: Value| value.is_string().then(|| value.decode_str(utf8));
         if let Some(url) = self.moved.url {
             return own(url);
         }
@@ -138,9 +138,9 @@ impl<'t> Properties<'_, '_, '_, 't> {
     /// Returns the URL that the event has as `$referrer`. Adds a page call's own referrer if there is
     /// no other.
     fn referrer(&mut self) -> Option<Cow<'t, str>> {
-        let said: &'t str = self.source.utf8;
+        let utf8: &'t str = self.source.utf8;
         if let Some(referrer) = self.callers(name!("$referrer")) {
-            return referrer.is_string().then(|| referrer.decode_str(said));
+            return referrer.is_string().then(|| referrer.decode_str(utf8));
         }
         let context_utf8: &'t str = self.source.context_utf8;
         let literal = self.source.context.named(name!("page.referrer"));
@@ -162,7 +162,7 @@ impl<'t> Properties<'_, '_, '_, 't> {
             Some(referrer),
             ValueOrigin::Fixed("properties.referrer"),
         );
-        Some(referrer.decode_str(said))
+        Some(referrer.decode_str(utf8))
     }
 
     /// Writes the campaign parameters and click ids of the URL, or else of the page's search.
