@@ -83,7 +83,7 @@ pub struct Queue<T> {
 struct WaitingRequest<T> {
     request: T,
     info: RequestInfo,
-    came: Instant,
+    arrived: Instant,
 }
 
 /// A group whose requests are still being chosen.
@@ -94,7 +94,7 @@ struct GroupDraft {
     held_back: usize,
     bytes: usize,
     people: PersonSet,
-    told: SentAddress,
+    sent_address: SentAddress,
 }
 
 /// When the chosen group leaves.
@@ -117,9 +117,11 @@ impl SentAddress {
     /// Returns the value that fits this request as well, or `None` if no value fits both.
     fn and(self, info: &RequestInfo) -> Option<Self> {
         match (self, info.bearing.address) {
-            (told, Address::InTheEvent) => Some(told),
+            (sent_address, Address::InTheEvent) => Some(sent_address),
             (Self::Any, Address::OfTheRequest) => Some(Self::Exactly(info.client)),
-            (Self::Exactly(told), Address::OfTheRequest) => (told == info.client).then_some(self),
+            (Self::Exactly(client), Address::OfTheRequest) => {
+                (client == info.client).then_some(self)
+            }
         }
     }
 }
@@ -145,7 +147,7 @@ impl<T> Queue<T> {
         self.waiting.push_back(WaitingRequest {
             request,
             info,
-            came: now,
+            arrived: now,
         });
     }
 
@@ -158,7 +160,7 @@ impl<T> Queue<T> {
     /// request has waited for the linger. Requests that have waited that long already, and that a group in
     /// flight delays, do not count.
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        let due = |waiting: &WaitingRequest<T>| waiting.came + self.bounds.linger;
+        let due = |waiting: &WaitingRequest<T>| waiting.arrived + self.bounds.linger;
         let at = self.waiting.partition_point(|waiting| due(waiting) <= now);
         self.waiting.get(at).map(due)
     }
@@ -175,7 +177,7 @@ impl<T> Queue<T> {
     /// Returns when a pause begins if no other request arrives until then.
     fn next_pause(&self) -> Option<Instant> {
         let newest = self.waiting.back()?;
-        Some(newest.came + self.bounds.linger / PAUSE)
+        Some(newest.arrived + self.bounds.linger / PAUSE)
     }
 
     /// Returns the next group that may leave now. Call this when requests are due, in a
@@ -186,18 +188,22 @@ impl<T> Queue<T> {
         if self.under_way >= self.bounds.under_way {
             return None;
         }
-        let (choice, leaves) = self.choose(now);
-        self.held_back = choice.held_back;
+        let (draft, leaves) = self.choose(now);
+        self.held_back = draft.held_back;
         if leaves == GroupLeaves::Later {
             return None;
         }
-        let GroupDraft { people, told, .. } = choice;
-        let requests = self.take(&choice.places);
+        let GroupDraft {
+            people,
+            sent_address,
+            ..
+        } = draft;
+        let requests = self.take(&draft.places);
         self.under_way += 1;
         self.people_under_way.extend(&people);
         Some(Group {
             requests,
-            client: match told {
+            client: match sent_address {
                 SentAddress::Any => None,
                 SentAddress::Exactly(client) => client,
             },
@@ -207,41 +213,45 @@ impl<T> Queue<T> {
 
     /// Returns the next group, and whether it may leave.
     fn choose(&self, now: Instant) -> (GroupDraft, GroupLeaves) {
-        let mut choice = GroupDraft::default();
+        let mut draft = GroupDraft::default();
         let mut due = false;
         let mut full = false;
         // The persons of earlier requests that stay in the queue.
         let mut blocked: PersonSet = PersonSet::default();
         for (place, waiting) in self.waiting.iter().enumerate() {
-            let RequestInfo { bytes, bearing, .. } = &waiting.info;
-            let people = &bearing.people;
+            let RequestInfo {
+                bytes,
+                bearing: facts,
+                ..
+            } = &waiting.info;
+            let people = &facts.people;
             let is_free =
                 |person: &u64| !self.people_under_way.contains(person) && !blocked.contains(person);
-            let told = choice.told.and(&waiting.info);
-            let (true, Some(told)) = (people.iter().all(is_free), told) else {
+            let sent_address = draft.sent_address.and(&waiting.info);
+            let (true, Some(sent_address)) = (people.iter().all(is_free), sent_address) else {
                 blocked.extend(people);
-                choice.held_back += 1;
+                draft.held_back += 1;
                 continue;
             };
-            if !choice.places.is_empty() && choice.bytes + bytes > self.bounds.bytes {
+            if !draft.places.is_empty() && draft.bytes + bytes > self.bounds.bytes {
                 full = true;
                 break;
             }
-            due |= *bytes >= LARGE || waiting.came + self.bounds.linger <= now;
-            choice.told = told;
-            choice.bytes += bytes;
-            choice.people.extend(people);
-            choice.places.push(place);
-            full = choice.bytes >= self.bounds.bytes;
+            due |= *bytes >= LARGE || waiting.arrived + self.bounds.linger <= now;
+            draft.sent_address = sent_address;
+            draft.bytes += bytes;
+            draft.people.extend(people);
+            draft.places.push(place);
+            full = draft.bytes >= self.bounds.bytes;
             if full {
                 break;
             }
         }
         let pause = self.next_pause();
-        let paused = choice.places.len() >= MANY && pause.is_some_and(|pause| pause <= now);
-        match !choice.places.is_empty() && (due || full || paused) {
-            true => (choice, GroupLeaves::Now),
-            false => (choice, GroupLeaves::Later),
+        let paused = draft.places.len() >= MANY && pause.is_some_and(|pause| pause <= now);
+        match !draft.places.is_empty() && (due || full || paused) {
+            true => (draft, GroupLeaves::Now),
+            false => (draft, GroupLeaves::Later),
         }
     }
 
@@ -254,15 +264,15 @@ impl<T> Queue<T> {
         }
         let mut taken = Vec::with_capacity(places.len());
         let mut places = places.iter().copied().peekable();
-        let mut left = VecDeque::with_capacity(self.waiting.len());
+        let mut rest = VecDeque::with_capacity(self.waiting.len());
         for (place, waiting) in self.waiting.drain(..).enumerate() {
             if places.next_if_eq(&place).is_some() {
                 taken.push(waiting.request);
             } else {
-                left.push_back(waiting);
+                rest.push_back(waiting);
             }
         }
-        self.waiting = left;
+        self.waiting = rest;
         taken
     }
 
@@ -276,12 +286,12 @@ impl<T> Queue<T> {
 
     /// Returns when the oldest waiting request arrived, or `None` if no request waits.
     pub fn oldest(&self) -> Option<Instant> {
-        self.waiting.front().map(|waiting| waiting.came)
+        self.waiting.front().map(|waiting| waiting.arrived)
     }
 
-    /// Removes and returns, in their order, the requests that have waited for `patience` and have not left.
-    pub fn withdraw(&mut self, patience: Duration, now: Instant) -> Vec<T> {
-        let has_waited = |waiting: &WaitingRequest<T>| waiting.came + patience <= now;
+    /// Removes and returns, in their order, the requests that have waited for `timeout` and have not left.
+    pub fn withdraw(&mut self, timeout: Duration, now: Instant) -> Vec<T> {
+        let has_waited = |waiting: &WaitingRequest<T>| waiting.arrived + timeout <= now;
         let count = self.waiting.partition_point(has_waited);
         let withdrawn = self.waiting.drain(..count);
         withdrawn.map(|waiting| waiting.request).collect()

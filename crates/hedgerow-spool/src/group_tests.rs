@@ -219,7 +219,7 @@ fn a_group_carries_only_the_address_of_its_own_client() {
 #[test]
 fn those_that_have_waited_too_long_are_withdrawn_and_no_others() {
     let start = Instant::now();
-    let patience = LINGER * 10;
+    let timeout = LINGER * 10;
     let mut queue = queue(1_000, 8);
     assert_eq!(queue.oldest(), None);
     queue.push("a", of(&[1], 10), start);
@@ -228,15 +228,15 @@ fn those_that_have_waited_too_long_are_withdrawn_and_no_others() {
     queue.push("c", of(&[1], 10), start + LINGER);
     queue.push("d", of(&[1], 10), start + LINGER * 2);
     assert_eq!(queue.oldest(), Some(start));
-    let mut withdraw = |lingers| queue.withdraw(patience, start + patience + LINGER * lingers);
+    let mut withdraw = |lingers| queue.withdraw(timeout, start + timeout + LINGER * lingers);
     assert_eq!(withdraw(1), ["b", "c"]);
     assert!(withdraw(1).is_empty());
     assert_eq!(queue.oldest(), Some(start + LINGER * 2));
     let (_, finished) = first.part();
     queue.finish(finished);
-    let late = start + patience * 9;
+    let late = start + timeout * 9;
     assert_eq!(queue.next_group(late).unwrap().requests, ["d"]);
-    assert!(queue.withdraw(patience, late).is_empty());
+    assert!(queue.withdraw(timeout, late).is_empty());
     assert_eq!((queue.oldest(), queue.len()), (None, 0));
 }
 
