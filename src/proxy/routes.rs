@@ -24,7 +24,7 @@ pub(crate) struct CompiledRoute {
     pub(crate) name: String,
     /// Its position in the configuration. Its requests are counted by this number.
     pub(crate) number: usize,
-    pub(crate) does: RouteAction,
+    pub(crate) action: RouteAction,
 }
 
 /// The action of a route.
