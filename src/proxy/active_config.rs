@@ -39,7 +39,7 @@ pub(crate) struct ActiveConfig {
 
 impl ActiveConfig {
     /// Returns the limits for reading requests under this configuration.
-    pub(crate) fn framing(&self) -> ReadLimits<'_> {
+    pub(crate) fn read_limits(&self) -> ReadLimits<'_> {
         ReadLimits {
             idle_seconds: self.long_lived.idle_seconds,
             limits: &self.config.limits,
@@ -61,10 +61,10 @@ impl ActiveConfig {
     }
 
     /// Returns the client that sent these headers over this connection.
-    pub(crate) fn caller(&self, wire: ConnectionFacts, headers: &HeaderMap) -> Caller {
+    pub(crate) fn caller(&self, connection_facts: ConnectionFacts, headers: &HeaderMap) -> Caller {
         let config = &self.config;
         let caller = Caller::new(
-            wire,
+            connection_facts,
             headers,
             &config.trusted_proxies,
             &config.mapping.privacy,

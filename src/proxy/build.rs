@@ -168,9 +168,9 @@ impl LongLivedState {
             current: ArcSwap::from_pointee(active),
             long_lived,
         });
-        let told = Arc::downgrade(&shared);
+        let weak = Arc::downgrade(&shared);
         shared.long_lived.admin.set_source(Box::new(move || {
-            let shared = told.upgrade();
+            let shared = weak.upgrade();
             let active = shared.map(|shared| shared.current.load_full());
             active
                 .map(|active| current_state(&active))

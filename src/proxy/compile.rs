@@ -39,16 +39,16 @@ impl LongLivedState {
     ) -> Result<ActiveConfig, BuildError> {
         let sinks = self.sinks(&config, &destinations, before);
         let routes = self.routes(&config, &sinks, &mut pools, before)?;
-        let taken = config.routes.iter().map(|route| {
-            let takes = match route.action {
+        let route_purposes = config.routes.iter().map(|route| {
+            let purpose = match route.action {
                 Action::Segment { .. } => RoutePurpose::Calls,
                 Action::PostHog(_) | Action::Origin(_) => RoutePurpose::Other,
             };
-            (route.name(), takes)
+            (route.name(), purpose)
         });
         let requests = match before {
-            None => Requests::new(taken),
-            Some(before) => Requests::after(&before.requests, taken),
+            None => Requests::new(route_purposes),
+            Some(before) => Requests::after(&before.requests, route_purposes),
         };
         Ok(ActiveConfig {
             rewriter: Arc::new(self.rewriter(&config, before)?),
@@ -78,30 +78,36 @@ impl LongLivedState {
         let mut list = Vec::with_capacity(config.routes.len());
         for (number, route) in config.routes.iter().enumerate() {
             let name = route.name();
-            let does = match &route.action {
+            let action = match &route.action {
                 Action::Origin(_) => RouteAction::Origin,
-                Action::PostHog(said) => {
-                    let project = &said.project;
+                Action::PostHog(posthog) => {
+                    let project = &posthog.project;
                     let file = project.ca_file.as_ref().map(|file| file.path.as_path());
                     let connections = pools.of(&project.host, file)?;
                     let known = before.and_then(|before| {
-                        let known = before.routes.iter().filter_map(|route| match &route.does {
-                            RouteAction::PostHog(known) => Some(known),
-                            RouteAction::Segment(_) | RouteAction::Origin => None,
-                        });
+                        let known = before
+                            .routes
+                            .iter()
+                            .filter_map(|route| match &route.action {
+                                RouteAction::PostHog(known) => Some(known),
+                                RouteAction::Segment(_) | RouteAction::Origin => None,
+                            });
                         let mut known = known;
-                        known.find(|known| known.is_as_good(&route.path, said, timeouts))
+                        known.find(|known| known.behaves_the_same(&route.path, posthog, timeouts))
                     });
                     RouteAction::PostHog(match known {
                         Some(known) => Arc::clone(known),
-                        None => {
-                            Arc::new(PostHogProxy::new(&route.path, said, connections, timeouts))
-                        }
+                        None => Arc::new(PostHogProxy::new(
+                            &route.path,
+                            posthog,
+                            connections,
+                            timeouts,
+                        )),
                     })
                 }
                 Action::Segment { write_keys, files } => {
                     let known = named.as_ref().and_then(|named| named.get(name.as_str()));
-                    let known = known.and_then(|known| match &known.does {
+                    let known = known.and_then(|known| match &known.action {
                         RouteAction::Segment(known) => Some(&known.files),
                         RouteAction::PostHog(_) | RouteAction::Origin => None,
                     });
@@ -111,7 +117,11 @@ impl LongLivedState {
                     }))
                 }
             };
-            list.push(CompiledRoute { name, number, does });
+            list.push(CompiledRoute {
+                name,
+                number,
+                action,
+            });
         }
         Ok(Routes::new(RouteTable::new(&config.routes), list))
     }
@@ -126,7 +136,7 @@ impl LongLivedState {
     ) -> ProjectSinks {
         let sink = |(name, destination): (&String, &Arc<Destination>)| {
             let known = before.and_then(|before| before.sinks.get(name));
-            let known = known.filter(|known| known.is_as_good(&config.delivery, destination));
+            let known = known.filter(|known| known.behaves_the_same(&config.delivery, destination));
             let sink = known.map_or_else(|| self.sink(config, destination), Arc::clone);
             (name.clone(), sink)
         };
@@ -147,19 +157,19 @@ impl LongLivedState {
     fn files(
         &self,
         config: &Config,
-        said: &SegmentFiles,
+        settings: &SegmentFiles,
         known: Option<&Files>,
         pools: &mut ConnectionPools,
     ) -> Result<Files, BuildError> {
         let connect = config.delivery.connect_timeout;
-        let account = match &said.forward {
+        let account = match &settings.forward {
             None => None,
             Some(forward) => {
                 let known = known.and_then(|known| known.account.as_ref());
                 Some(self.account(forward, known, pools, connect)?)
             }
         };
-        Files::new(said, account, config.page_sessions(), connect, known)
+        Files::new(settings, account, config.page_sessions(), connect, known)
     }
 
     fn account(
@@ -170,7 +180,7 @@ impl LongLivedState {
         connect: Duration,
     ) -> Result<Arc<SegmentAccount>, BuildError> {
         let hosts = [pools.of(&forward.api, None)?, pools.of(&forward.cdn, None)?];
-        let known = known.filter(|known| known.is_as_good(forward, connect));
+        let known = known.filter(|known| known.behaves_the_same(forward, connect));
         Ok(known.map_or_else(
             || {
                 let (accounts, log_limit) =
@@ -223,7 +233,9 @@ pub(super) fn destinations(
         let connections = pools.of(&project.host, authorities)?;
         let known = before.and_then(|before| before.destinations.get(&project.name));
         let destination = match known {
-            Some(known) if known.is_as_good(project, timeouts, &connections) => Arc::clone(known),
+            Some(known) if known.behaves_the_same(project, timeouts, &connections) => {
+                Arc::clone(known)
+            }
             known => {
                 let known = known.map(AsRef::as_ref);
                 Arc::new(Destination::new(project, connections, timeouts, known)?)
@@ -236,7 +248,7 @@ pub(super) fn destinations(
 
 /// Returns the write keys of a route, each with the sink of its project.
 fn keys(
-    said: &WriteKeys<Arc<Project>>,
+    write_keys: &WriteKeys<Arc<Project>>,
     sinks: &ProjectSinks,
 ) -> Result<WriteKeys<Arc<ProjectSink>>, BuildError> {
     let sink = |project: &Arc<Project>| {
@@ -245,7 +257,7 @@ fn keys(
             project: project.name.clone(),
         })
     };
-    Ok(match said {
+    Ok(match write_keys {
         WriteKeys::Any(project) => WriteKeys::Any(sink(project)?),
         WriteKeys::Listed(keys) => WriteKeys::Listed(
             keys.iter()

@@ -88,7 +88,7 @@ impl Hedgerow {
             return Ok(false);
         };
         let tail_at = path.len() - tail.len();
-        match &route.does {
+        match &route.action {
             RouteAction::Origin => return Ok(false),
             RouteAction::Segment(segment) => {
                 if let Err(fault) = exchange::head(session).check() {
@@ -96,11 +96,11 @@ impl Hedgerow {
                     return Ok(true);
                 }
                 let intake = Intake::new(&active, segment, route.number);
-                let mut exchange = FrameworkRequest::new(session, active.framing());
+                let mut exchange = FrameworkRequest::new(session, active.read_limits());
                 intake.serve(&mut exchange, tail_at).await;
             }
-            RouteAction::PostHog(passed) => {
-                let relay = Relay::new(&active, passed, route);
+            RouteAction::PostHog(posthog_proxy) => {
+                let relay = Relay::new(&active, posthog_proxy, route);
                 let tail = tail.to_owned();
                 // Boxed, so that the future of a Segment call does not reserve memory for this.
                 Box::pin(relay.answer(session, &tail)).await?;

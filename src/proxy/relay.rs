@@ -93,19 +93,19 @@ impl From<BodyInterruption> for RelayResult<'_> {
 #[derive(Clone, Copy)]
 pub(crate) struct Relay<'s> {
     active: &'s ActiveConfig,
-    passed: &'s PostHogProxy,
+    posthog_proxy: &'s PostHogProxy,
     route: &'s CompiledRoute,
 }
 
 impl<'s> Relay<'s> {
     pub(crate) fn new(
         active: &'s ActiveConfig,
-        passed: &'s PostHogProxy,
+        posthog_proxy: &'s PostHogProxy,
         route: &'s CompiledRoute,
     ) -> Self {
         Self {
             active,
-            passed,
+            posthog_proxy,
             route,
         }
     }
@@ -139,7 +139,11 @@ impl<'s> Relay<'s> {
         relayed: &mut RelayedRequest,
         tail: &str,
     ) -> Result<()> {
-        let Self { active, passed, .. } = *self;
+        let Self {
+            active,
+            posthog_proxy,
+            ..
+        } = *self;
         let long_lived = &active.long_lived;
         if let Err(fault) = head(session).check() {
             session.set_keepalive(None);
@@ -148,8 +152,8 @@ impl<'s> Relay<'s> {
             return self.write_own(session, answer).await;
         }
         let caller = active.caller(ConnectionFacts::of(session), &session.req_header().headers);
-        let pace = long_lived.rates.of_client(&active.config, caller.address);
-        if pace == RateDecision::TooFast {
+        let decision = long_lived.rates.of_client(&active.config, caller.address);
+        if decision == RateDecision::TooFast {
             self.finish_as(session, relayed, RequestOutcome::ClientRate);
             let status = StatusCode::TOO_MANY_REQUESTS;
             let mut answer = own_answer(status, &session.req_header().headers);
@@ -160,10 +164,10 @@ impl<'s> Relay<'s> {
             return self.write_own(session, answer).await;
         }
         let client = caller.shown;
-        let step = passed.step(session, tail, client).await;
+        let plan = posthog_proxy.plan(session, tail, client).await;
         let limits = &active.config.limits;
         let mut incoming = IncomingBody::begin(session, long_lived.idle_seconds, limits);
-        let forwarded = match step {
+        let forwarded = match plan {
             RequestPlan::Pass(forwarded) => forwarded,
             RequestPlan::Answer(answer) => {
                 self.finish_as(
@@ -175,7 +179,7 @@ impl<'s> Relay<'s> {
                 return self.write_own(session, answer).await;
             }
         };
-        let request = match request(session.req_header(), passed, &forwarded, client) {
+        let request = match request(session.req_header(), posthog_proxy, &forwarded, client) {
             Ok(request) => request,
             Err(error) => {
                 log::debug!("a request cannot go to PostHog: {error}");
@@ -185,7 +189,7 @@ impl<'s> Relay<'s> {
                 return self.write_own(session, answer).await;
             }
         };
-        let exchanged = exchange(session, &mut incoming, passed, &request).await;
+        let exchanged = exchange(session, &mut incoming, posthog_proxy, &request).await;
         relayed.received = incoming.received();
         let result = match exchanged {
             Ok(result) => result,
@@ -205,7 +209,8 @@ impl<'s> Relay<'s> {
                 let status = open_answer.head.status.as_u16();
                 self.finish_as(session, relayed, RequestOutcome::relayed(status));
                 incoming.discard(session, 2 * BODY).await;
-                self.pass_on(session, passed, &forwarded, open_answer).await
+                self.pass_on(session, posthog_proxy, &forwarded, open_answer)
+                    .await
             }
             RelayResult::Early(early) => {
                 let status = early.status;
@@ -213,7 +218,7 @@ impl<'s> Relay<'s> {
                 incoming.discard(session, 2 * BODY).await;
                 session.set_keepalive(None);
                 let headers = end_to_end(&early.fields);
-                let headers = passed.filtered(forwarded.path_and_query(), &headers);
+                let headers = posthog_proxy.filtered(forwarded.path_and_query(), &headers);
                 self.write_own(session, reply::answer(status, headers, Bytes::new()))
                     .await
             }
@@ -252,7 +257,7 @@ impl<'s> Relay<'s> {
     async fn pass_on(
         &self,
         session: &mut Session,
-        passed: &PostHogProxy,
+        posthog_proxy: &PostHogProxy,
         forwarded: &ForwardedRequest,
         mut open_answer: OpenAnswer<'_>,
     ) -> Result<()> {
@@ -261,7 +266,7 @@ impl<'s> Relay<'s> {
         let bodiless = session.req_header().method == Method::HEAD
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let headers = end_to_end(&open_answer.head.fields);
-        let headers = passed.filtered(forwarded.path_and_query(), &headers);
+        let headers = posthog_proxy.filtered(forwarded.path_and_query(), &headers);
         let mut head = ResponseHeader::build(status, Some(headers.len() + 1))?;
         for (name, value) in &headers {
             head.append_header(name, value)?;
@@ -318,7 +323,7 @@ impl<'s> Relay<'s> {
 
     fn report(&self, reason: NoAnswerReason) {
         let (kind, advice) = reason.advice();
-        let (route, host) = (&self.route.name, self.passed.host());
+        let (route, host) = (&self.route.name, self.posthog_proxy.host());
         let log_limit = &self.active.long_lived.log_limit;
         if let Some(more) = log_limit.pass(&format!("{route} {kind}"), "route") {
             log::warn!("route {route}: PostHog ({host}): {advice}{more}");
@@ -334,20 +339,20 @@ fn log_client_gone(session: &mut Session, error: &Error) {
 /// Builds the request for PostHog. The writer of the body adds the length, except a length of 0, which is
 /// copied from the client's request.
 fn request(
-    asked: &RequestHeader,
-    passed: &PostHogProxy,
+    client_request: &RequestHeader,
+    posthog_proxy: &PostHogProxy,
     forwarded: &ForwardedRequest,
     client: Option<IpAddr>,
 ) -> Result<Template> {
-    let mut request = RequestHeader::build(asked.method.clone(), b"/", None)?;
-    for (name, value) in &end_to_end(&asked.headers) {
+    let mut request = RequestHeader::build(client_request.method.clone(), b"/", None)?;
+    for (name, value) in &end_to_end(&client_request.headers) {
         // This process handles the client's `Expect` itself, because it applies to the next hop.
         if *name != header::EXPECT {
             request.append_header(name, value)?;
         }
     }
-    passed.request(forwarded, &mut request, client)?;
-    let empty = asked.headers.get(header::CONTENT_LENGTH);
+    posthog_proxy.request(forwarded, &mut request, client)?;
+    let empty = client_request.headers.get(header::CONTENT_LENGTH);
     if empty.is_some_and(|length| length.as_bytes() == b"0") {
         request.insert_header(header::CONTENT_LENGTH, "0")?;
     }
@@ -375,7 +380,7 @@ fn length(fields: &HeaderMap) -> Option<u64> {
 async fn exchange<'a>(
     session: &mut Session,
     incoming: &mut IncomingBody,
-    passed: &'a PostHogProxy,
+    posthog_proxy: &'a PostHogProxy,
     template: &Template,
 ) -> std::result::Result<RelayResult<'a>, NoAnswerReason> {
     let request = UpstreamRequest {
@@ -388,13 +393,16 @@ async fn exchange<'a>(
             Ok(Some(chunk)) => buffered.extend_from_slice(&chunk),
             Ok(None) => {
                 let body = buffered.freeze();
-                let open_answer = passed.client.send(request, &body, WantedFields::All);
+                let open_answer = posthog_proxy.client.send(request, &body, WantedFields::All);
                 return Ok(RelayResult::Answer(open_answer.await?));
             }
             Err(interruption) => return Ok(interruption.into()),
         }
     }
-    let mut sending = passed.client.open(request, WantedFields::All).await?;
+    let mut sending = posthog_proxy
+        .client
+        .open(request, WantedFields::All)
+        .await?;
     let mut length = buffered.len();
     let mut piece = buffered.freeze();
     loop {

@@ -11,44 +11,44 @@ use crate::config::Config;
 /// Returns the names of the settings that differed.
 pub(crate) fn keep_fixed(config: &mut Config, running: &Config) -> Vec<&'static str> {
     let mut kept = Vec::new();
-    let (said, stays) = (&mut config.server, &running.server);
+    let (new, current) = (&mut config.server, &running.server);
     keep_running(
-        &mut said.threads,
-        &stays.threads,
+        &mut new.threads,
+        &current.threads,
         "server.threads",
         &mut kept,
     );
-    let (socket, running_socket) = (&mut said.upgrade_socket, &stays.upgrade_socket);
+    let (socket, running_socket) = (&mut new.upgrade_socket, &current.upgrade_socket);
     keep_running(socket, running_socket, "server.upgrade_socket", &mut kept);
-    let (said, stays) = (&mut config.delivery, &running.delivery);
-    keep_running(&mut said.spool, &stays.spool, "delivery.spool", &mut kept);
-    if stays.spool.is_some() {
+    let (new, current) = (&mut config.delivery, &running.delivery);
+    keep_running(&mut new.spool, &current.spool, "delivery.spool", &mut kept);
+    if current.spool.is_some() {
         // The time for which one process may hold drained events is computed from these.
-        let (timeout, connect) = (&mut said.timeout, &mut said.connect_timeout);
-        if *timeout > stays.timeout {
-            keep_running(timeout, &stays.timeout, "delivery.timeout", &mut kept);
+        let (timeout, connect) = (&mut new.timeout, &mut new.connect_timeout);
+        if *timeout > current.timeout {
+            keep_running(timeout, &current.timeout, "delivery.timeout", &mut kept);
         }
-        if *connect > stays.connect_timeout {
+        if *connect > current.connect_timeout {
             let name = "delivery.connect_timeout";
-            keep_running(connect, &stays.connect_timeout, name, &mut kept);
+            keep_running(connect, &current.connect_timeout, name, &mut kept);
         }
     }
-    if let (Some(said), Some(running)) = (&config.outline, &running.outline) {
-        let in_force = said.as_ref().clone().keeping(&kept, running);
+    if let (Some(new), Some(running)) = (&config.outline, &running.outline) {
+        let in_force = new.as_ref().clone().keeping(&kept, running);
         config.outline = Some(Arc::new(in_force));
     }
     kept
 }
 
 fn keep_running<T: Clone + PartialEq>(
-    said: &mut T,
+    new: &mut T,
     running: &T,
     name: &'static str,
     kept: &mut Vec<&'static str>,
 ) {
-    if said != running {
+    if new != running {
         kept.push(name);
-        running.clone_into(said);
+        running.clone_into(new);
     }
 }
 
@@ -94,11 +94,11 @@ impl Reloads {
         self.applied.fetch_add(1, Ordering::Relaxed) + 2
     }
 
-    pub(crate) fn refuse(&self, why: String) {
+    pub(crate) fn refuse(&self, reason: String) {
         self.refused.fetch_add(1, Ordering::Relaxed);
         self.remember(Some(ConfigRefusal {
             at: now(),
-            says: why,
+            says: reason,
         }));
     }
 

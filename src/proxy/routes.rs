@@ -24,7 +24,7 @@ pub(crate) struct CompiledRoute {
     pub(crate) name: String,
     /// Its position in the configuration. Its requests are counted by this number.
     pub(crate) number: usize,
-    pub(crate) does: RouteAction,
+    pub(crate) action: RouteAction,
 }
 
 /// The action of a route.
@@ -56,7 +56,7 @@ pub(crate) struct ProjectSink {
 
 impl ProjectSink {
     /// Returns whether a sink with these settings would behave the same.
-    pub(crate) fn is_as_good(
+    pub(crate) fn behaves_the_same(
         &self,
         delivery: &DeliveryConfig,
         destination: &Arc<Destination>,
@@ -64,7 +64,7 @@ impl ProjectSink {
         // The mode, which decides whether there is a grouper, belongs to the destination's project.
         let mut grouper = self.grouper.iter();
         Arc::ptr_eq(&self.destination, destination)
-            && grouper.all(|grouper| grouper.is_as_good(delivery))
+            && grouper.all(|grouper| grouper.behaves_the_same(delivery))
     }
 }
 

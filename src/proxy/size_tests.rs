@@ -26,8 +26,8 @@ fn hedgerow() -> Hedgerow {
 async fn a_requests_future_stays_small() {
     let hedgerow = hedgerow();
     let (stream, mut other) = tokio::io::duplex(1024);
-    let asked = b"POST /hr/t HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
-    other.write_all(asked).await.unwrap();
+    let head = b"POST /hr/t HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+    other.write_all(head).await.unwrap();
     let mut session = Session::new_h1(Box::new(stream));
     session.read_request().await.unwrap();
     let active = hedgerow.current();
@@ -35,11 +35,11 @@ async fn a_requests_future_stays_small() {
     let body = bytes::Bytes::new();
     let delivery = size_of_val(&destination.deliver(&body, Encoding::Identity, None));
     let (route, _) = active.routes.find(None, "/hr/").unwrap();
-    let RouteAction::Segment(segment) = &route.does else {
+    let RouteAction::Segment(segment) = &route.action else {
         panic!("the route takes no calls");
     };
     let intake = Intake::new(&active, segment, route.number);
-    let mut exchange = FrameworkRequest::new(&mut session, active.framing());
+    let mut exchange = FrameworkRequest::new(&mut session, active.read_limits());
     let request = size_of_val(&intake.serve(&mut exchange, 4));
     println!("{delivery} bytes for a delivery, {request} in all");
     assert!(delivery < 3 << 10, "{delivery} bytes for a delivery");

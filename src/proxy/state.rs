@@ -124,26 +124,29 @@ pub(crate) fn unready(active: &ActiveConfig) -> Vec<Unready> {
     if active.long_lived.leaving.load(Ordering::Relaxed) {
         reasons.push(Unready::Leaving);
     }
-    let (keeps, any_there) = match &active.long_lived.backlog {
+    let (can_spool, any_reachable) = match &active.long_lived.backlog {
         Some(backlog) => {
             let delivery = backlog.delivery();
-            let keeps = delivery.store().availability() == Availability::Available;
+            let can_spool = delivery.store().availability() == Availability::Available;
             let status = delivery.status();
-            let mut there = status
+            let mut reachable = status
                 .iter()
                 .map(|status| status.breaker == delivery::BreakerState::Closed);
-            if !keeps {
+            if !can_spool {
                 reasons.push(Unready::SpoolNotWritable);
             }
-            (keeps, status.is_empty() || there.any(|there| there))
+            (
+                can_spool,
+                status.is_empty() || reachable.any(|reachable| reachable),
+            )
         }
         None => {
             let mut all = active.destinations.values();
-            let there = all.any(|destination| !destination.batch_counts().is_away());
-            (false, active.destinations.is_empty() || there)
+            let reachable = all.any(|destination| !destination.batch_counts().is_away());
+            (false, active.destinations.is_empty() || reachable)
         }
     };
-    if !keeps && !any_there {
+    if !can_spool && !any_reachable {
         reasons.push(Unready::NoWay);
     }
     if is_wrong((active.long_lived.clock)()) {
@@ -160,6 +163,6 @@ fn ordered(long_lived: &LongLivedState) -> (Vec<CertificateState>, CertificateOr
 
 /// None: a host proxy orders no certificates.
 #[cfg(not(feature = "server"))]
-fn ordered(_lasting: &LongLivedState) -> (Vec<CertificateState>, CertificateOrders) {
+fn ordered(_long_lived: &LongLivedState) -> (Vec<CertificateState>, CertificateOrders) {
     Default::default()
 }

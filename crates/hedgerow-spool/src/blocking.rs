@@ -16,13 +16,13 @@ use tokio::sync::oneshot;
 pub async fn run_blocking<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> io::Result<R> {
-    let (tell, told) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     let runtime = Handle::try_current();
     let thread = std::thread::Builder::new().name("blocking".to_owned());
     let started = thread.spawn(move || {
         let _within = runtime.as_ref().map(Handle::enter);
         // A caller that has stopped waiting does not need the result.
-        let _ = tell.send(work());
+        let _ = sender.send(work());
     });
     started.map_err(|error| {
         io::Error::new(
@@ -30,7 +30,8 @@ pub async fn run_blocking<R: Send + 'static>(
             format!("the system starts no more threads ({error})"),
         )
     })?;
-    told.await
+    receiver
+        .await
         .map_err(|_| io::Error::other("the work ended in a panic"))
 }
 

@@ -108,11 +108,11 @@ impl Breaker {
             .min(self.settings.longest_wait);
         let backoff = full - full / 2 * u32::from(jitter) / 255;
         // Retry-After is the shortest wait that PostHog accepts, so jitter does not shorten it.
-        let asked = retry_after.map_or(Duration::ZERO, |asked| {
-            asked.min(self.settings.longest_retry_after)
+        let requested_wait = retry_after.map_or(Duration::ZERO, |requested_wait| {
+            requested_wait.min(self.settings.longest_retry_after)
         });
         state.failures = state.failures.saturating_add(1);
-        state.not_before = Some(now + backoff.max(asked));
+        state.not_before = Some(now + backoff.max(requested_wait));
     }
 
     /// Opens the breaker at once, even if it has counted fewer failures than the threshold.
@@ -170,13 +170,13 @@ mod tests {
     #[test]
     fn retry_after_is_the_least_wait_up_to_a_limit() {
         let now = Instant::now();
-        for (asked, expected) in [(0, 1), (7, 7), (1_000, 100)] {
+        for (retry_after, expected) in [(0, 1), (7, 7), (1_000, 100)] {
             let breaker = breaker();
-            breaker.failed(now, Some(Duration::from_secs(asked)), 0);
+            breaker.failed(now, Some(Duration::from_secs(retry_after)), 0);
             assert_eq!(
                 wait(&breaker, now),
                 Duration::from_secs(expected),
-                "{asked}"
+                "{retry_after}"
             );
         }
     }

@@ -12,7 +12,7 @@ const TOLERANCE: Duration = Duration::from_secs(10);
 pub(crate) struct ClockWatch {
     clock: Clock,
     /// The time of both clocks at the last check.
-    seen: (SystemTime, Instant),
+    last_check: (SystemTime, Instant),
 }
 
 /// The direction in which the time of day was set, and by how much.
@@ -24,24 +24,24 @@ enum ClockJump {
 
 impl ClockWatch {
     pub(crate) fn new(clock: Clock) -> Self {
-        let seen = (clock(), Instant::now());
-        Self { clock, seen }
+        let last_check = (clock(), Instant::now());
+        Self { clock, last_check }
     }
 
     /// Reads the time of day, and logs a warning if it was set since the last check.
     pub(crate) fn look(&mut self) {
-        let (seconds, way) = match self.look_at((self.clock)(), Instant::now()) {
+        let (seconds, direction) = match self.look_at((self.clock)(), Instant::now()) {
             None => return,
             Some(ClockJump::Forward(by)) => (by.as_secs(), "forward"),
             Some(ClockJump::Back(by)) => (by.as_secs(), "back"),
         };
         log::warn!(
-            "the system clock was set {way} by {seconds} s; waiting events age by elapsed time, so none is dropped because of it"
+            "the system clock was set {direction} by {seconds} s; waiting events age by elapsed time, so none is dropped because of it"
         );
     }
 
     fn look_at(&mut self, now: SystemTime, at: Instant) -> Option<ClockJump> {
-        let (before, since) = std::mem::replace(&mut self.seen, (now, at));
+        let (before, since) = std::mem::replace(&mut self.last_check, (now, at));
         let expected = before + at.saturating_duration_since(since);
         match now.duration_since(expected) {
             Ok(ahead) if ahead > TOLERANCE => Some(ClockJump::Forward(ahead)),
@@ -66,7 +66,7 @@ mod tests {
     fn a_clock_that_is_set_is_noticed_once() {
         let wall = UNIX_EPOCH + 20_000 * DAY;
         let mut watch = ClockWatch::new(Arc::new(move || wall));
-        let (_, start) = watch.seen;
+        let (_, start) = watch.last_check;
         let second = Duration::from_secs(1);
         assert_eq!(watch.look_at(wall + second, start + second), None);
         let set = wall + 30 * DAY;

@@ -39,7 +39,7 @@ struct Blocked {
     since: SystemTime,
     begun: Instant,
     last: Instant,
-    said: Option<Instant>,
+    logged: Option<Instant>,
     reason: String,
 }
 
@@ -57,18 +57,18 @@ impl DrainState {
             since: SystemTime::now(),
             begun: now,
             last: now,
-            said: None,
+            logged: None,
             reason: String::new(),
         });
         blocked.last = now;
         blocked.reason = error.to_string();
         let lasted = now.saturating_duration_since(blocked.begun);
-        let due = match blocked.said {
+        let due = match blocked.logged {
             None => lasted >= REPORT_AFTER,
-            Some(said) => now.saturating_duration_since(said) >= REMINDER,
+            Some(logged) => now.saturating_duration_since(logged) >= REMINDER,
         };
         if due {
-            blocked.said = Some(now);
+            blocked.logged = Some(now);
             log::error!(
                 "project {project}: waiting events have not been drained for {} s: {error}",
                 lasted.as_secs()
@@ -80,7 +80,7 @@ impl DrainState {
     pub(super) fn end(&self, project: &str, now: Instant) {
         let blocked = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(blocked) = blocked else { return };
-        if blocked.said.is_some() {
+        if blocked.logged.is_some() {
             log::info!(
                 "project {project}: waiting events are drained again, after {} s",
                 now.saturating_duration_since(blocked.begun).as_secs()

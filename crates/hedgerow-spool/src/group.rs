@@ -48,7 +48,7 @@ pub struct RequestInfo {
     /// The size of the request in bytes.
     pub bytes: usize,
     /// The persons of its events, and whether an event depends on the client's address.
-    pub bearing: BatchFacts,
+    pub facts: BatchFacts,
     /// The client's address, if PostHog may see it.
     pub client: Option<IpAddr>,
 }
@@ -85,7 +85,7 @@ pub struct Queue<T> {
 struct WaitingRequest<T> {
     request: T,
     info: RequestInfo,
-    came: Instant,
+    arrived: Instant,
 }
 
 /// A group whose requests are still being chosen.
@@ -96,7 +96,7 @@ struct GroupDraft {
     held_back: usize,
     bytes: usize,
     people: PersonSet,
-    told: SentAddress,
+    sent_address: SentAddress,
 }
 
 /// When the chosen group leaves.
@@ -118,10 +118,12 @@ enum SentAddress {
 impl SentAddress {
     /// Returns the value that fits this request as well, or `None` if no value fits both.
     fn and(self, info: &RequestInfo) -> Option<Self> {
-        match (self, info.bearing.address) {
-            (told, Address::InTheEvent) => Some(told),
+        match (self, info.facts.address) {
+            (sent_address, Address::InTheEvent) => Some(sent_address),
             (Self::Any, Address::OfTheRequest) => Some(Self::Exactly(info.client)),
-            (Self::Exactly(told), Address::OfTheRequest) => (told == info.client).then_some(self),
+            (Self::Exactly(client), Address::OfTheRequest) => {
+                (client == info.client).then_some(self)
+            }
         }
     }
 }
@@ -147,11 +149,11 @@ impl<T> Queue<T> {
         // A thread may read the clock before another one and push after it. The searches below need times
         // in order.
         let newest = self.waiting.back();
-        let came = newest.map_or(now, |newest| newest.came.max(now));
+        let arrived = newest.map_or(now, |newest| newest.arrived.max(now));
         self.waiting.push_back(WaitingRequest {
             request,
             info,
-            came,
+            arrived,
         });
     }
 
@@ -165,7 +167,7 @@ impl<T> Queue<T> {
     /// request has waited for the linger. Requests that have waited that long already, and that a group in
     /// flight delays, do not count.
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        let due = |waiting: &WaitingRequest<T>| waiting.came + self.bounds.linger;
+        let due = |waiting: &WaitingRequest<T>| waiting.arrived + self.bounds.linger;
         let at = self.waiting.partition_point(|waiting| due(waiting) <= now);
         self.waiting.get(at).map(due)
     }
@@ -182,7 +184,7 @@ impl<T> Queue<T> {
     /// Returns when a pause begins if no other request arrives until then.
     fn next_pause(&self) -> Option<Instant> {
         let newest = self.waiting.back()?;
-        Some(newest.came + self.bounds.linger / PAUSE)
+        Some(newest.arrived + self.bounds.linger / PAUSE)
     }
 
     /// Returns the next group that may leave now. Call this when requests are due, in a
@@ -193,14 +195,18 @@ impl<T> Queue<T> {
         if self.under_way >= self.bounds.under_way {
             return None;
         }
-        let (choice, leaves) = self.choose(now);
-        self.held_back = choice.held_back;
+        let (draft, leaves) = self.choose(now);
+        self.held_back = draft.held_back;
         if leaves == GroupLeaves::Later {
             return None;
         }
-        let GroupDraft { people, told, .. } = choice;
-        let requests = self.take(&choice.places);
-        let client = match told {
+        let GroupDraft {
+            people,
+            sent_address,
+            ..
+        } = draft;
+        let requests = self.take(&draft.places);
+        let client = match sent_address {
             SentAddress::Any => None,
             SentAddress::Exactly(client) => client,
         };
@@ -222,40 +228,40 @@ impl<T> Queue<T> {
 
     /// Returns the next group, and whether it may leave.
     fn choose(&self, now: Instant) -> (GroupDraft, GroupLeaves) {
-        let mut choice = GroupDraft::default();
+        let mut draft = GroupDraft::default();
         let mut due = false;
         let mut full = false;
         // The persons of earlier requests that stay in the queue.
         let mut blocked: PersonSet = PersonSet::default();
         for (place, waiting) in self.waiting.iter().enumerate() {
-            let RequestInfo { bytes, bearing, .. } = &waiting.info;
-            let people = &bearing.people;
+            let RequestInfo { bytes, facts, .. } = &waiting.info;
+            let people = &facts.people;
             let is_free = |person: &u64| self.is_free(person, &blocked);
-            let told = choice.told.and(&waiting.info);
-            let (true, Some(told)) = (people.iter().all(is_free), told) else {
+            let sent_address = draft.sent_address.and(&waiting.info);
+            let (true, Some(sent_address)) = (people.iter().all(is_free), sent_address) else {
                 blocked.extend(people);
-                choice.held_back += 1;
+                draft.held_back += 1;
                 continue;
             };
-            if !choice.places.is_empty() && choice.bytes + bytes > self.bounds.bytes {
+            if !draft.places.is_empty() && draft.bytes + bytes > self.bounds.bytes {
                 full = true;
                 break;
             }
-            due |= *bytes >= LARGE || waiting.came + self.bounds.linger <= now;
-            choice.told = told;
-            choice.bytes += bytes;
-            choice.people.extend(people);
-            choice.places.push(place);
-            full = choice.bytes >= self.bounds.bytes;
+            due |= *bytes >= LARGE || waiting.arrived + self.bounds.linger <= now;
+            draft.sent_address = sent_address;
+            draft.bytes += bytes;
+            draft.people.extend(people);
+            draft.places.push(place);
+            full = draft.bytes >= self.bounds.bytes;
             if full {
                 break;
             }
         }
         let pause = self.next_pause();
-        let paused = choice.places.len() >= MANY && pause.is_some_and(|pause| pause <= now);
-        match !choice.places.is_empty() && (due || full || paused) {
-            true => (choice, GroupLeaves::Now),
-            false => (choice, GroupLeaves::Later),
+        let paused = draft.places.len() >= MANY && pause.is_some_and(|pause| pause <= now);
+        match !draft.places.is_empty() && (due || full || paused) {
+            true => (draft, GroupLeaves::Now),
+            false => (draft, GroupLeaves::Later),
         }
     }
 
@@ -268,15 +274,15 @@ impl<T> Queue<T> {
         }
         let mut taken = Vec::with_capacity(places.len());
         let mut places = places.iter().copied().peekable();
-        let mut left = VecDeque::with_capacity(self.waiting.len());
+        let mut rest = VecDeque::with_capacity(self.waiting.len());
         for (place, waiting) in self.waiting.drain(..).enumerate() {
             if places.next_if_eq(&place).is_some() {
                 taken.push(waiting.request);
             } else {
-                left.push_back(waiting);
+                rest.push_back(waiting);
             }
         }
-        self.waiting = left;
+        self.waiting = rest;
         taken
     }
 
@@ -293,27 +299,27 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Returns when the oldest request arrived that has not waited for `patience` yet, if there is one.
-    pub fn oldest(&self, patience: Duration, now: Instant) -> Option<Instant> {
-        let waiting = self.waiting.get(self.late(patience, now))?;
-        Some(waiting.came)
+    /// Returns when the oldest request arrived that has not waited for `timeout` yet, if there is one.
+    pub fn oldest(&self, timeout: Duration, now: Instant) -> Option<Instant> {
+        let waiting = self.waiting.get(self.late(timeout, now))?;
+        Some(waiting.arrived)
     }
 
-    /// Removes the requests that have waited for `patience` and have not left, and returns them in their
+    /// Removes the requests that have waited for `timeout` and have not left, and returns them in their
     /// order as a group. It is not for PostHog. Later requests of its persons wait until it is finished, so
     /// that they do not overtake events that are being stored.
-    pub fn withdraw(&mut self, patience: Duration, now: Instant) -> Option<Group<T>> {
-        self.withdrawn((0..self.late(patience, now)).collect())
+    pub fn withdraw(&mut self, timeout: Duration, now: Instant) -> Option<Group<T>> {
+        self.withdrawn((0..self.late(timeout, now)).collect())
     }
 
     /// Does the same as [`withdraw`](Self::withdraw), but leaves requests that wait for events of their
     /// persons in flight. Those events may have to be stored too, and then come first.
-    pub fn withdraw_free(&mut self, patience: Duration, now: Instant) -> Option<Group<T>> {
-        let late = self.waiting.iter().take(self.late(patience, now));
+    pub fn withdraw_free(&mut self, timeout: Duration, now: Instant) -> Option<Group<T>> {
+        let late = self.waiting.iter().take(self.late(timeout, now));
         let mut blocked = PersonSet::default();
         let mut places = Vec::new();
         for (place, waiting) in late.enumerate() {
-            let people = &waiting.info.bearing.people;
+            let people = &waiting.info.facts.people;
             if people.iter().all(|person| self.is_free(person, &blocked)) {
                 places.push(place);
             } else {
@@ -323,9 +329,9 @@ impl<T> Queue<T> {
         self.withdrawn(places)
     }
 
-    /// Returns the number of requests that have waited for `patience`. They are the first ones.
-    fn late(&self, patience: Duration, now: Instant) -> usize {
-        let has_waited = |waiting: &WaitingRequest<T>| waiting.came + patience <= now;
+    /// Returns the number of requests that have waited for `timeout`. They are the first ones.
+    fn late(&self, timeout: Duration, now: Instant) -> usize {
+        let has_waited = |waiting: &WaitingRequest<T>| waiting.arrived + timeout <= now;
         self.waiting.partition_point(has_waited)
     }
 
@@ -335,7 +341,7 @@ impl<T> Queue<T> {
             return None;
         }
         let waiting = places.iter().filter_map(|place| self.waiting.get(*place));
-        let people = waiting.flat_map(|waiting| waiting.info.bearing.people.iter().copied());
+        let people = waiting.flat_map(|waiting| waiting.info.facts.people.iter().copied());
         let people = people.collect();
         let requests = self.take(&places);
         Some(self.group(requests, None, people))

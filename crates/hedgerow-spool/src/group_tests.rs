@@ -13,7 +13,7 @@ fn queue(bytes: usize, under_way: usize) -> Queue<&'static str> {
 fn of(people: &[u64], bytes: usize) -> RequestInfo {
     RequestInfo {
         bytes,
-        bearing: BatchFacts {
+        facts: BatchFacts {
             people: people.to_vec(),
             address: Address::InTheEvent,
         },
@@ -23,7 +23,7 @@ fn of(people: &[u64], bytes: usize) -> RequestInfo {
 
 fn from(client: Option<&str>, person: u64) -> RequestInfo {
     let mut info = of(&[person], 1);
-    info.bearing.address = Address::OfTheRequest;
+    info.facts.address = Address::OfTheRequest;
     info.client = client.map(|client| client.parse().unwrap());
     info
 }
@@ -252,37 +252,37 @@ fn a_group_carries_only_the_address_of_its_own_client() {
 #[test]
 fn those_that_have_waited_too_long_are_withdrawn_and_no_others() {
     let start = Instant::now();
-    let patience = LINGER * 10;
+    let timeout = LINGER * 10;
     let mut queue = queue(1_000, 8);
-    assert_eq!(queue.oldest(patience, start), None);
+    assert_eq!(queue.oldest(timeout, start), None);
     queue.push("a", of(&[1], 10), start);
     let first = queue.next_group(start + LINGER).unwrap();
     queue.push("b", of(&[1], 10), start);
     queue.push("c", of(&[1], 10), start + LINGER);
     queue.push("d", of(&[1], 10), start + LINGER * 2);
-    assert_eq!(queue.oldest(patience, start), Some(start));
-    let mut withdraw = |lingers| queue.withdraw(patience, start + patience + LINGER * lingers);
+    assert_eq!(queue.oldest(timeout, start), Some(start));
+    let mut withdraw = |lingers| queue.withdraw(timeout, start + timeout + LINGER * lingers);
     let withdrawn = withdraw(1).unwrap();
     assert_eq!(withdrawn.requests, ["b", "c"]);
     assert!(withdraw(1).is_none());
     let next = start + LINGER * 2;
-    assert_eq!(queue.oldest(patience, next), Some(next));
+    assert_eq!(queue.oldest(timeout, next), Some(next));
     // The person's next request leaves when the sent and the withdrawn ones are finished.
-    let late = start + patience * 9;
+    let late = start + timeout * 9;
     for group in [first, withdrawn] {
         assert!(queue.next_group(late).is_none());
         let (_, finished) = group.part();
         queue.finish(finished);
     }
     assert_eq!(queue.next_group(late).unwrap().requests, ["d"]);
-    assert!(queue.withdraw(patience, late).is_none());
-    assert_eq!((queue.oldest(patience, late), queue.len()), (None, 0));
+    assert!(queue.withdraw(timeout, late).is_none());
+    assert_eq!((queue.oldest(timeout, late), queue.len()), (None, 0));
 }
 
 #[test]
 fn those_that_can_be_stored_are_withdrawn_without_those_that_wait_for_their_persons() {
     let start = Instant::now();
-    let patience = LINGER * 10;
+    let timeout = LINGER * 10;
     let mut queue = queue(1_000, 2);
     queue.push("a", of(&[1], 10), start);
     queue.push("large", of(&[9], 1_000), start);
@@ -292,16 +292,16 @@ fn those_that_can_be_stored_are_withdrawn_without_those_that_wait_for_their_pers
     for (request, people) in [("b", &[2][..]), ("c", &[1, 3]), ("d", &[3]), ("e", &[4])] {
         queue.push(request, of(people, 10), start + LINGER);
     }
-    let late = start + LINGER + patience;
+    let late = start + LINGER + timeout;
     queue.push("f", of(&[2], 10), late);
     assert_eq!(
-        queue.oldest(patience, late),
+        queue.oldest(timeout, late),
         Some(late),
         "no timer for the others"
     );
-    let withdrawn = queue.withdraw_free(patience, late).unwrap();
+    let withdrawn = queue.withdraw_free(timeout, late).unwrap();
     assert_eq!(withdrawn.requests, ["b", "e"]);
-    assert!(queue.withdraw_free(patience, late).is_none());
+    assert!(queue.withdraw_free(timeout, late).is_none());
     under_way.push(withdrawn);
     for group in under_way {
         let (_, finished) = group.part();

@@ -33,8 +33,8 @@ impl<T> Halving<T> {
     pub fn refused(&mut self, mut part: Vec<T>) -> RefusedPart<T> {
         let later = part.split_off(part.len().div_ceil(2));
         if later.is_empty() {
-            if let Some(culprit) = part.pop() {
-                return RefusedPart::Culprit(culprit);
+            if let Some(event) = part.pop() {
+                return RefusedPart::Culprit(event);
             }
         }
         self.0.push(later);
@@ -51,16 +51,16 @@ mod tests {
     /// rejected.
     fn sent(events: usize, bad: &[usize]) -> (Vec<usize>, Vec<usize>, usize) {
         let mut halving = Halving::new((0..events).collect());
-        let (mut accepted, mut culprits, mut requests) = (Vec::new(), Vec::new(), 0);
+        let (mut accepted, mut refused, mut requests) = (Vec::new(), Vec::new(), 0);
         while let Some(part) = halving.next_part() {
             requests += 1;
             if !part.iter().any(|event| bad.contains(event)) {
                 accepted.extend(part);
-            } else if let RefusedPart::Culprit(culprit) = halving.refused(part) {
-                culprits.push(culprit);
+            } else if let RefusedPart::Culprit(event) = halving.refused(part) {
+                refused.push(event);
             }
         }
-        (accepted, culprits, requests)
+        (accepted, refused, requests)
     }
 
     #[test]
@@ -69,16 +69,16 @@ mod tests {
             for set in 0..1_usize << events {
                 let bad: Vec<usize> = (0..events).filter(|event| set >> event & 1 == 1).collect();
                 let good: Vec<usize> = (0..events).filter(|event| set >> event & 1 == 0).collect();
-                let (accepted, culprits, requests) = sent(events, &bad);
-                assert_eq!((accepted, culprits), (good, bad), "{events} {set:b}");
+                let (accepted, refused, requests) = sent(events, &bad);
+                assert_eq!((accepted, refused), (good, bad), "{events} {set:b}");
                 assert!(
                     requests <= 2 * events.max(1),
                     "{events} {set:b}: {requests}"
                 );
             }
         }
-        let (_, culprits, requests) = sent(1000, &[617]);
-        assert_eq!(culprits, [617]);
+        let (_, refused, requests) = sent(1000, &[617]);
+        assert_eq!(refused, [617]);
         assert!(requests <= 21, "{requests}");
     }
 }

@@ -163,8 +163,8 @@ impl ProjectDelivery {
         }
         let gauge = &self.inner.gauge;
         if gauge.events() > 0 {
-            let last = gauge.wait_for_final_batch(self.inner.hold).await;
-            if last == FinalBatch::InFlight || gauge.events() > 0 {
+            let final_batch = gauge.wait_for_final_batch(self.inner.hold).await;
+            if final_batch == FinalBatch::InFlight || gauge.events() > 0 {
                 return BatchRoute::Spool;
             }
         }

@@ -24,9 +24,9 @@ impl RateLimit {
 
     /// Takes this number of events, and returns how long to wait before they are sent.
     pub(super) fn take(&mut self, events: usize, now: Instant) -> Duration {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;
-        self.left = (self.left + passed * self.per_second).min(self.per_second);
+        self.left = (self.left + elapsed * self.per_second).min(self.per_second);
         let owed = -self.left;
         self.left -= events as f64;
         Duration::try_from_secs_f64(owed.max(0.0) / self.per_second).unwrap_or_default()

@@ -230,7 +230,7 @@ pub struct Gauge {
     /// When the oldest waiting event arrived, in milliseconds since 1970; zero while it is unknown.
     oldest: AtomicU64,
     dead_letters: AtomicU64,
-    last: watch::Sender<FinalBatch>,
+    final_batch: watch::Sender<FinalBatch>,
     additions: std::sync::Mutex<u64>,
 }
 
@@ -325,10 +325,10 @@ impl Gauge {
         self.oldest.store(millis, Ordering::Relaxed);
     }
 
-    pub(super) fn set_final_batch(&self, last: FinalBatch) {
-        self.last.send_if_modified(|now| {
-            let changed = *now != last;
-            *now = last;
+    pub(super) fn set_final_batch(&self, final_batch: FinalBatch) {
+        self.final_batch.send_if_modified(|current| {
+            let changed = *current != final_batch;
+            *current = final_batch;
             changed
         });
     }
@@ -336,10 +336,13 @@ impl Gauge {
     /// Waits until no final batch is in flight, but at most for `hold`. Returns whether one is still in
     /// flight.
     pub(super) async fn wait_for_final_batch(&self, hold: Duration) -> FinalBatch {
-        let mut last = self.last.subscribe();
-        let over =
-            tokio::time::timeout(hold, last.wait_for(|last| *last == FinalBatch::None)).await;
-        match over {
+        let mut final_batch = self.final_batch.subscribe();
+        let ended = tokio::time::timeout(
+            hold,
+            final_batch.wait_for(|final_batch| *final_batch == FinalBatch::None),
+        )
+        .await;
+        match ended {
             Ok(_) => FinalBatch::None,
             Err(_) => FinalBatch::InFlight,
         }

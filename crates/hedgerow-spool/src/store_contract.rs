@@ -11,7 +11,7 @@ use crate::store::Refusal;
 use crate::store::{Availability, Lead, PeekLimit, Rest, Store};
 
 /// The time limit of each wait, far longer than any wait here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Returns terms to open a spool with. `max_size` is in bytes.
 pub(crate) fn terms(max_size: u64) -> Terms {
@@ -39,15 +39,15 @@ fn events(names: &[&str]) -> Vec<SpooledEvent> {
     names.iter().map(|name| event(name, 0)).collect()
 }
 
-/// Waits until `so` returns `true`: some kinds of spool update their gauges and counters a moment later.
-async fn becomes(what: &str, so: impl Fn() -> bool) {
+/// Waits until `is_so` returns `true`: some kinds of spool update their gauges and counters a moment later.
+async fn becomes(what: &str, is_so: impl Fn() -> bool) {
     let waiting = async {
-        while !so() {
+        while !is_so() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
     assert!(
-        tokio::time::timeout(PATIENCE, waiting).await.is_ok(),
+        tokio::time::timeout(TIMEOUT, waiting).await.is_ok(),
         "{what}"
     );
 }
@@ -139,20 +139,23 @@ pub(crate) async fn are_bounded(backend: &dyn Backend, max_size: u64) {
     };
     let opened = backend.open(terms(max_size)).unwrap();
     let store = &*opened.store;
-    let mut kept = 0_u64;
+    let mut stored = 0_u64;
     let full = loop {
-        let name = format!("e{kept}");
+        let name = format!("e{stored}");
         match store.append("one", vec![event(&name, 10_000)]).await {
-            Ok(()) => kept += 1,
+            Ok(()) => stored += 1,
             Err(error) => break error,
         }
-        assert!(kept * 10_000 < 2 * max_size, "{kept} events and not full");
+        assert!(
+            stored * 10_000 < 2 * max_size,
+            "{stored} events and not full"
+        );
     };
     assert!(matches!(full, SpoolError::Full { .. }), "{full}");
-    assert!(kept > 0);
+    assert!(stored > 0);
     assert_eq!(store.counters().refused.load(Ordering::Relaxed), 1);
     assert_eq!(look(store, "one", ONE).await.0, ["e0"]);
-    for _ in 0..kept {
+    for _ in 0..stored {
         let found = store.peek("one", ONE).await.unwrap().events;
         store.acknowledge("one", vec![found[0].position]).await;
     }
@@ -161,7 +164,7 @@ pub(crate) async fn are_bounded(backend: &dyn Backend, max_size: u64) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    let taken = tokio::time::timeout(PATIENCE, again).await;
+    let taken = tokio::time::timeout(TIMEOUT, again).await;
     assert!(taken.is_ok(), "it stays full");
     assert_eq!(look(store, "one", ONE).await.0, ["again"]);
 }

@@ -38,7 +38,7 @@ impl std::fmt::Debug for ChallengeResponses {
 pub(super) struct ChallengeResponse {
     responses: Arc<ChallengeResponses>,
     storage: Storage,
-    what: ChallengeKey,
+    challenge_key: ChallengeKey,
 }
 
 enum ChallengeKey {
@@ -66,7 +66,7 @@ impl ChallengeResponses {
         }
         let token = token.to_owned();
         // Any client may send such requests, and the disk may be slow.
-        let _turn = LOOKING.acquire().await;
+        let _permit = LOOKING.acquire().await;
         let found = hedgerow_spool::run_blocking(move || {
             let mut storages = shared.iter();
             storages.find_map(|storage| storage.shown(&token))
@@ -116,18 +116,22 @@ impl ChallengeResponses {
         Ok(self.shown(storage, ChallengeKey::Name(name.to_owned())))
     }
 
-    fn shown(self: &Arc<Self>, storage: &Storage, what: ChallengeKey) -> ChallengeResponse {
+    fn shown(
+        self: &Arc<Self>,
+        storage: &Storage,
+        challenge_key: ChallengeKey,
+    ) -> ChallengeResponse {
         ChallengeResponse {
             responses: Arc::clone(self),
             storage: storage.clone(),
-            what,
+            challenge_key,
         }
     }
 }
 
 impl Drop for ChallengeResponse {
     fn drop(&mut self) {
-        match &self.what {
+        match &self.challenge_key {
             ChallengeKey::Token(token) => {
                 locked(&self.responses.by_token).remove(token);
                 self.storage.hide(token);

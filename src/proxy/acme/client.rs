@@ -72,8 +72,8 @@ impl AcmeHttpClient {
 
     /// Returns the time until which the authority has requested to wait, in seconds since 1970.
     pub(super) fn retry_after(&self) -> Option<u64> {
-        let told = self.0.wait_until.lock();
-        *told.unwrap_or_else(PoisonError::into_inner)
+        let wait_until = self.0.wait_until.lock();
+        *wait_until.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,32 +114,35 @@ impl ClientState {
             template: &template,
             fields: &[],
         };
-        let trouble = |trouble| {
+        let failure = |reason| {
             let authority = authority.to_owned();
-            let why = self.why(trouble);
+            let why = self.reason_text(reason);
             other(ClientFailure::Trouble { authority, why })
         };
-        let answering = client.send(request, &body, WantedFields::All).await;
-        let answering = answering.map_err(trouble)?;
-        let (status, fields) = (answering.head.status, end_to_end(&answering.head.fields));
+        let open_answer = client.send(request, &body, WantedFields::All).await;
+        let open_answer = open_answer.map_err(failure)?;
+        let (status, fields) = (
+            open_answer.head.status,
+            end_to_end(&open_answer.head.fields),
+        );
         let body = match head.method {
             // Hedgerow's client would wait for the body that the head of this answer announces.
             Method::HEAD => {
-                answering.give_up().await;
+                open_answer.give_up().await;
                 Vec::new()
             }
-            _ => match answering.body(LIMIT, LIMIT, TIMEOUTS.exchange).await {
+            _ => match open_answer.body(LIMIT, LIMIT, TIMEOUTS.exchange).await {
                 Ok((body, BodyEnd::Whole)) => body,
                 Ok((_, BodyEnd::TooLarge)) => {
                     return Err(other(ClientFailure::TooLarge(path.to_owned())));
                 }
-                Err(broken) => return Err(trouble(broken.reason())),
+                Err(broken) => return Err(failure(broken.reason())),
             },
         };
         if status.is_client_error() || status.is_server_error() {
             if let Some(until) = fields.get(header::RETRY_AFTER).and_then(until) {
-                let mut told = self.wait_until.lock();
-                **told.as_mut().unwrap_or_else(|held| held.get_mut()) = Some(until);
+                let mut wait_until = self.wait_until.lock();
+                **wait_until.as_mut().unwrap_or_else(|held| held.get_mut()) = Some(until);
             }
             if serde_json::from_slice::<serde_json::Map<_, _>>(&body).is_err() {
                 return Err(other(ClientFailure::Page {
@@ -154,8 +157,8 @@ impl ClientState {
         Ok(response.into())
     }
 
-    fn why(&self, trouble: NoAnswerReason) -> &'static str {
-        match trouble {
+    fn reason_text(&self, reason: NoAnswerReason) -> &'static str {
+        match reason {
             NoAnswerReason::Dns => {
                 "its name has no address; check `directory` and this machine's DNS"
             }
@@ -283,8 +286,8 @@ mod tests {
                 path: "/ca.pem".into(),
                 pem: text.clone().into_bytes(),
             };
-            let said = untrusted(Some(&file));
-            assert!(said.contains(expected), "{said}\n{text}");
+            let reason = untrusted(Some(&file));
+            assert!(reason.contains(expected), "{reason}\n{text}");
         }
         assert!(untrusted(None).contains("install ca-certificates"));
     }
@@ -303,8 +306,8 @@ mod tests {
             }),
             external_account: None,
         };
-        let wire = AcmeHttpClient::new(&acme);
-        for (address, well) in [
+        let http_client = AcmeHttpClient::new(&acme);
+        for (address, valid) in [
             ("https://ca.example/new-order", true),
             ("https://192.0.2.1:14000/dir", true),
             ("https://[2001:db8::1]/dir", true),
@@ -315,8 +318,8 @@ mod tests {
             ("http://ca.example/new-order", false),
             ("/new-order", false),
         ] {
-            let found = wire.0.client(&address.parse().unwrap());
-            assert_eq!(found.is_ok(), well, "{address}");
+            let found = http_client.0.client(&address.parse().unwrap());
+            assert_eq!(found.is_ok(), valid, "{address}");
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct CertificateManager {
 
 #[derive(Default)]
 struct CertificateTasks {
-    at_work: Vec<ManagedCertificate>,
+    managed: Vec<ManagedCertificate>,
     /// The certificates of a configuration that may become active.
     planned: Vec<Weak<OrderedCertificate>>,
 }
@@ -82,8 +82,8 @@ impl CertificateManager {
         check_authorities(authorities, &settings.directory)?;
         let mut certificates = self.certificates();
         let planned = certificates.planned.iter().filter_map(Weak::upgrade);
-        let at_work = certificates.at_work.iter();
-        let mut known = at_work.map(|one| Arc::clone(&one.ordered)).chain(planned);
+        let managed = certificates.managed.iter();
+        let mut known = managed.map(|one| Arc::clone(&one.ordered)).chain(planned);
         if let Some(known) = known.find(|known| known.settings == *settings) {
             return Ok(known);
         }
@@ -101,23 +101,23 @@ impl CertificateManager {
         let wanted: Vec<&config::AcmeConfig> = wanted.collect();
         let mut certificates = self.certificates();
         let planned = std::mem::take(&mut certificates.planned);
-        let before = std::mem::take(&mut certificates.at_work);
-        for gone in before {
-            if wanted.contains(&&gone.ordered.settings) {
-                gone.ordered.request_attempt();
-                certificates.at_work.push(gone);
+        let previous = std::mem::take(&mut certificates.managed);
+        for certificate in previous {
+            if wanted.contains(&&certificate.ordered.settings) {
+                certificate.ordered.request_attempt();
+                certificates.managed.push(certificate);
                 continue;
             }
-            if let Some(task) = gone.task {
+            if let Some(task) = certificate.task {
                 task.abort();
             }
-            let (issued, failed) = gone.ordered.counts();
+            let (issued, failed) = certificate.ordered.counts();
             self.issued_before.fetch_add(issued, Ordering::Relaxed);
             self.failed_before.fetch_add(failed, Ordering::Relaxed);
         }
         for ordered in planned.iter().filter_map(Weak::upgrade) {
             let is_known = |one: &ManagedCertificate| one.ordered.settings == ordered.settings;
-            let known = certificates.at_work.iter().any(is_known);
+            let known = certificates.managed.iter().any(is_known);
             if !known && wanted.contains(&&ordered.settings) {
                 // The changed settings, such as `ca_file`, may have been the reason for a failure.
                 if self.runtime.get().is_some() {
@@ -125,33 +125,33 @@ impl CertificateManager {
                 }
                 let task = None;
                 certificates
-                    .at_work
+                    .managed
                     .push(ManagedCertificate { ordered, task });
             }
         }
-        let storages = certificates.at_work.iter();
+        let storages = certificates.managed.iter();
         let storages = storages.map(|one| one.ordered.storage.clone()).collect();
         self.responses.share(storages);
-        self.watch_health(&mut certificates);
+        self.start_tasks(&mut certificates);
     }
 
     /// Starts the tasks that order certificates, on this runtime.
     pub(crate) fn begin(&self, runtime: &Handle) {
         self.runtime.get_or_init(|| runtime.clone());
-        self.watch_health(&mut self.certificates());
+        self.start_tasks(&mut self.certificates());
     }
 
-    fn watch_health(&self, certificates: &mut CertificateTasks) {
+    fn start_tasks(&self, certificates: &mut CertificateTasks) {
         let Some(runtime) = self.runtime.get() else {
             return;
         };
-        for one in &mut certificates.at_work {
+        for one in &mut certificates.managed {
             if one.task.is_none() {
                 let task = CertificateTask {
                     ordered: Arc::clone(&one.ordered),
                     responses: Arc::clone(&self.responses),
                     leaving: Arc::clone(&self.leaving),
-                    suggested: RenewalPlan::default(),
+                    renewal_plan: RenewalPlan::default(),
                     unsaved: None,
                 };
                 one.task = Some(runtime.spawn(task.run()).abort_handle());
@@ -161,7 +161,7 @@ impl CertificateManager {
 
     /// Stops the tasks. This also releases their locks and removes their proofs.
     pub(crate) fn end(&self) {
-        for one in &mut self.certificates().at_work {
+        for one in &mut self.certificates().managed {
             if let Some(task) = one.task.take() {
                 task.abort();
             }
@@ -171,7 +171,7 @@ impl CertificateManager {
     /// Returns the states of the issued certificates, with the times when they expire.
     pub(crate) fn states(&self) -> Vec<CertificateState> {
         let certificates = self.certificates();
-        let states = certificates.at_work.iter();
+        let states = certificates.managed.iter();
         states.filter_map(|one| one.ordered.state()).collect()
     }
 
@@ -183,7 +183,7 @@ impl CertificateManager {
             failed: self.failed_before.load(Ordering::Relaxed),
             failing: 0,
         };
-        for one in &certificates.at_work {
+        for one in &certificates.managed {
             let (issued, failed) = one.ordered.counts();
             orders.issued += issued;
             orders.failed += failed;
@@ -205,7 +205,7 @@ pub(crate) fn examine(settings: &config::AcmeConfig) -> Vec<Finding> {
     let attempts = ordered.attempts();
     let now = task::now();
     let validity = ordered.served().map(|served| served.validity);
-    let seen = doctor::acme::CertificateFacts {
+    let facts = doctor::acme::CertificateFacts {
         domains: &settings.domains,
         directory: &settings.directory,
         storage: &settings.storage,
@@ -217,11 +217,11 @@ pub(crate) fn examine(settings: &config::AcmeConfig) -> Vec<Finding> {
         next: attempts.next.max(attempts.retry_after),
         now,
     };
-    doctor::acme::certificate(&seen)
+    doctor::acme::certificate(&facts)
 }
 
 /// Returns why a folder cannot store certificates, or `None` if it can.
 pub(crate) fn unwritable(storage: &Path) -> Option<String> {
-    let looked = storage::check_folder(storage);
-    looked.err().map(|error| error.to_string())
+    let result = storage::check_folder(storage);
+    result.err().map(|error| error.to_string())
 }

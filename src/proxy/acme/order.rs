@@ -33,7 +33,7 @@ pub(super) struct OrderContext<'a> {
     pub(super) settings: &'a config::AcmeConfig,
     pub(super) storage: &'a Storage,
     pub(super) responses: &'a Arc<ChallengeResponses>,
-    pub(super) wire: &'a AcmeHttpClient,
+    pub(super) http_client: &'a AcmeHttpClient,
 }
 
 /// Why an order brought no certificate.
@@ -172,7 +172,7 @@ impl OrderContext<'_> {
     }
 
     fn builder(&self) -> AccountBuilder {
-        Account::builder_with_http(Box::new(self.wire.clone()))
+        Account::builder_with_http(Box::new(self.http_client.clone()))
     }
 
     /// Returns the stored account, if there is one, and updates its contact if `email` has changed.
@@ -299,14 +299,14 @@ impl OrderContext<'_> {
             }
             let offered = |chosen: &&Challenge| {
                 let mut offered = authorization.challenges.iter();
-                offered.any(|challenge| challenge.r#type == of(**chosen))
+                offered.any(|challenge| challenge.r#type == challenge_type(**chosen))
             };
             let chosen = in_turn().find(offered).copied().ok_or_else(|| {
                 let wanted: Vec<_> = challenges.iter().map(|one| one.name()).collect();
                 let wanted = wanted.join(" or ");
                 OrderRefusal::refused(format!("the authority does not offer {wanted} for {name}"))
             })?;
-            let Some(mut challenge) = authorization.challenge(of(chosen)) else {
+            let Some(mut challenge) = authorization.challenge(challenge_type(chosen)) else {
                 continue;
             };
             let answer = challenge.key_authorization();
@@ -363,7 +363,7 @@ impl OrderContext<'_> {
     }
 }
 
-fn of(challenge: Challenge) -> ChallengeType {
+fn challenge_type(challenge: Challenge) -> ChallengeType {
     match challenge {
         Challenge::Http01 => ChallengeType::Http01,
         Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,

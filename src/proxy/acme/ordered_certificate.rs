@@ -20,16 +20,16 @@ use crate::config;
 use crate::proxy::certificate::{names, CertificateMatch};
 
 use super::schedule::Validity;
-use super::storage::{mark, Attempts, FileStamp, Storage};
+use super::storage::{file_stamp, Attempts, FileStamp, Storage};
 
 /// A certificate that Hedgerow orders from an authority.
 pub(crate) struct OrderedCertificate {
     pub(super) settings: config::AcmeConfig,
     pub(super) storage: Storage,
     served: ArcSwapOption<ServedCertificate>,
-    seen: Mutex<FileState>,
+    file_state: Mutex<FileState>,
     /// Whether an operator has asked for another attempt.
-    asked: AtomicBool,
+    attempt_requested: AtomicBool,
     /// Orders of this process, by how they ended.
     pub(super) issued: AtomicU64,
     pub(super) failed: AtomicU64,
@@ -76,8 +76,8 @@ impl OrderedCertificate {
             storage: Storage::of(&settings),
             settings,
             served: ArcSwapOption::empty(),
-            seen: Mutex::default(),
-            asked: AtomicBool::new(false),
+            file_state: Mutex::default(),
+            attempt_requested: AtomicBool::new(false),
             issued: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         };
@@ -122,9 +122,9 @@ impl OrderedCertificate {
     /// may have ordered a certificate.
     pub(super) fn reload_if_changed(&self) {
         let file = self.storage.certificate();
-        let found = mark(&file);
-        let mut seen = self.seen();
-        if found.is_some() && found != seen.certificate {
+        let found = file_stamp(&file);
+        let mut file_state = self.file_state();
+        if found.is_some() && found != file_state.certificate {
             let read = std::fs::read(&file).map_err(UnusableCertificate::Unreadable);
             match read.and_then(|pem| ServedCertificate::of(&pem)) {
                 Ok(served) => self.served.store(Some(Arc::new(served))),
@@ -133,11 +133,11 @@ impl OrderedCertificate {
                 }
             }
         }
-        seen.certificate = found;
-        let found = mark(&self.storage.attempts_file());
-        if found != seen.attempts_file {
-            seen.attempts = self.storage.attempts();
-            seen.attempts_file = found;
+        file_state.certificate = found;
+        let found = file_stamp(&self.storage.attempts_file());
+        if found != file_state.attempts_file {
+            file_state.attempts = self.storage.attempts();
+            file_state.attempts_file = found;
         }
     }
 
@@ -156,11 +156,11 @@ impl OrderedCertificate {
 
     /// Whether the last attempt of any process has failed.
     pub(super) fn is_failing(&self) -> bool {
-        self.seen().attempts.failures > 0
+        self.file_state().attempts.failures > 0
     }
 
     pub(super) fn attempts(&self) -> Attempts {
-        self.seen().attempts.clone()
+        self.file_state().attempts.clone()
     }
 
     /// Records the attempts in this process and in the folder.
@@ -169,24 +169,24 @@ impl OrderedCertificate {
     ///
     /// When the file cannot be written. This process still remembers the attempts.
     pub(super) fn set_attempts(&self, attempts: Attempts) -> io::Result<()> {
-        let mut seen = self.seen();
-        seen.attempts = attempts;
-        let kept = self.storage.keep_attempts(&seen.attempts);
-        seen.attempts_file = mark(&self.storage.attempts_file());
+        let mut file_state = self.file_state();
+        file_state.attempts = attempts;
+        let kept = self.storage.keep_attempts(&file_state.attempts);
+        file_state.attempts_file = file_stamp(&self.storage.attempts_file());
         kept
     }
 
     /// Requests another attempt soon, even if the last one has failed.
     pub(super) fn request_attempt(&self) {
-        self.asked.store(true, Ordering::Relaxed);
+        self.attempt_requested.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn is_attempt_requested(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
+        self.attempt_requested.load(Ordering::Relaxed)
     }
 
     pub(super) fn clear_request(&self) {
-        self.asked.store(false, Ordering::Relaxed);
+        self.attempt_requested.store(false, Ordering::Relaxed);
     }
 
     /// Returns the certificate's file and when it expires; `None` while there is no certificate.
@@ -197,8 +197,10 @@ impl OrderedCertificate {
         })
     }
 
-    fn seen(&self) -> MutexGuard<'_, FileState> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn file_state(&self) -> MutexGuard<'_, FileState> {
+        self.file_state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -212,7 +214,7 @@ impl fmt::Debug for OrderedCertificate {
 impl ServedCertificate {
     pub(super) fn of(pem: &[u8]) -> Result<Self, UnusableCertificate> {
         let key = Arc::new(pair(pem)?);
-        let lives: Vec<Validity> = key
+        let validities: Vec<Validity> = key
             .cert
             .iter()
             .filter_map(|der| {
@@ -226,8 +228,8 @@ impl ServedCertificate {
             .collect();
         // The validity ends when the first certificate of the chain expires. It begins with the
         // leaf's validity, because a root in the chain may be much older.
-        let begins = lives.first().map(|validity| validity.begins);
-        let ends = lives.iter().map(|validity| validity.ends).min();
+        let begins = validities.first().map(|validity| validity.begins);
+        let ends = validities.iter().map(|validity| validity.ends).min();
         let validity = begins
             .zip(ends)
             .map(|(begins, ends)| Validity { begins, ends });

@@ -16,7 +16,7 @@ const REFUSED: Duration = Duration::from_secs(300);
 /// certificate's life.
 const LONGEST: Duration = Duration::from_secs(3 * 3600);
 /// An authority that asks for a longer pause than this has a wrong clock.
-const MOST_PATIENCE: u64 = 7 * 24 * 3600;
+const LONGEST_WAIT: u64 = 7 * 24 * 3600;
 /// The shortest time between two certificates, in seconds, whatever dates they have. For a very
 /// short life it is a third of that life.
 const AT_LEAST: i64 = 3600;
@@ -60,14 +60,14 @@ impl Validity {
         suggested.map_or(own, |suggested| suggested.min(latest))
     }
 
-    /// Returns the same for a certificate that was issued at `came`, but not earlier than
+    /// Returns the same for a certificate that was issued at this time, but not earlier than
     /// `AT_LEAST` after that time, so that a directory that issues wrong dates is not asked in an
     /// endless loop.
-    pub(super) fn renewed_after(self, suggested: Option<i64>, came: Option<i64>) -> i64 {
+    pub(super) fn renewed_after(self, suggested: Option<i64>, issued: Option<i64>) -> i64 {
         let planned = self.renewed_from(suggested);
         let length = self.ends.saturating_sub(self.begins).max(0);
-        match came {
-            Some(came) => planned.max(came.saturating_add((length / 3).clamp(1, AT_LEAST))),
+        match issued {
+            Some(issued) => planned.max(issued.saturating_add((length / 3).clamp(1, AT_LEAST))),
             None => planned,
         }
     }
@@ -106,8 +106,8 @@ impl Attempts {
         self.failures = self.failures.saturating_add(1);
         self.begun = 0;
         self.next = now.saturating_add(wait_after(failure, self.failures, random).as_secs());
-        let told = wait_until.filter(|until| *until > now).unwrap_or(0);
-        self.retry_after = told.min(now.saturating_add(MOST_PATIENCE));
+        let wait_until = wait_until.filter(|until| *until > now).unwrap_or(0);
+        self.retry_after = wait_until.min(now.saturating_add(LONGEST_WAIT));
     }
 
     /// Whether the next attempt may be made now. A planned time that is later than any pause allows
@@ -117,7 +117,7 @@ impl Attempts {
             AttemptReason::Scheduled => self.next_at(),
             AttemptReason::Asked => self.next_when_asked(),
         };
-        let farthest = MOST_PATIENCE.saturating_add(2 * LONGEST.as_secs());
+        let farthest = LONGEST_WAIT.saturating_add(2 * LONGEST.as_secs());
         next <= now || next > now.saturating_add(farthest)
     }
 
@@ -169,14 +169,18 @@ mod tests {
             assert_eq!(validity.renewed_from(suggested), expected, "{suggested:?}");
         }
         // A certificate that is already due when it is issued is not ordered again at once.
-        for (ends, came, expected) in [
+        for (ends, issued, expected) in [
             (90 * DAY, 89 * DAY, 89 * DAY + AT_LEAST),
             (30, 29, 39),
             (0, 5, 6),
             (90 * DAY, 0, 60 * DAY),
         ] {
             let validity = Validity { begins: 0, ends };
-            assert_eq!(validity.renewed_after(None, Some(came)), expected, "{ends}");
+            assert_eq!(
+                validity.renewed_after(None, Some(issued)),
+                expected,
+                "{ends}"
+            );
         }
     }
 
@@ -217,13 +221,13 @@ mod tests {
             101,
             0,
         );
-        assert_eq!(attempts.next_at(), 101 + MOST_PATIENCE);
+        assert_eq!(attempts.next_at(), 101 + LONGEST_WAIT);
         let waiting = Attempts {
             last: 100,
             next: 401,
             ..Attempts::default()
         };
-        for (now, scheduled, asked) in [
+        for (now, scheduled, requested) in [
             (104, false, false),
             (105, false, true),
             (400, false, true),
@@ -234,7 +238,11 @@ mod tests {
                 scheduled,
                 "{now}"
             );
-            assert_eq!(waiting.may_begin(now, AttemptReason::Asked), asked, "{now}");
+            assert_eq!(
+                waiting.may_begin(now, AttemptReason::Asked),
+                requested,
+                "{now}"
+            );
         }
         let from_a_wrong_clock = Attempts {
             next: 90 * DAY as u64,

@@ -83,10 +83,10 @@ pub(super) struct StorageLock {
 impl Storage {
     pub(super) fn of(acme: &config::AcmeConfig) -> Self {
         let directory = acme.directory.as_str();
-        let place = directory.strip_prefix("https://").unwrap_or(directory);
-        let place = utf8_percent_encode(place, KEPT).to_string();
+        let directory_name = directory.strip_prefix("https://").unwrap_or(directory);
+        let directory_name = utf8_percent_encode(directory_name, KEPT).to_string();
         Self {
-            folder: acme.storage.join(place),
+            folder: acme.storage.join(directory_name),
             name: acme.name().to_owned(),
         }
     }
@@ -206,7 +206,7 @@ impl Storage {
         for entry in entries.flatten() {
             let age = entry
                 .metadata()
-                .and_then(|about| about.modified())
+                .and_then(|metadata| metadata.modified())
                 .map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
             if age.is_ok_and(|age| age > LEFT_OVER) {
                 let _ = fs::remove_file(entry.path());
@@ -216,9 +216,14 @@ impl Storage {
 }
 
 /// Returns the stamp of the file that is now at a path.
-pub(super) fn mark(path: &Path) -> FileStamp {
-    let about = fs::metadata(path).ok()?;
-    Some((about.ino(), about.mtime(), about.mtime_nsec(), about.size()))
+pub(super) fn file_stamp(path: &Path) -> FileStamp {
+    let metadata = fs::metadata(path).ok()?;
+    Some((
+        metadata.ino(),
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+        metadata.size(),
+    ))
 }
 
 fn lock(path: &Path) -> io::Result<Option<StorageLock>> {
@@ -235,19 +240,19 @@ fn lock(path: &Path) -> io::Result<Option<StorageLock>> {
 /// Writes a file completely or not at all, readable only by this user, and durably. The temporary
 /// name contains the process id, so that two processes that write at once do not mix.
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.new", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let written = write_beside(&beside, content).and_then(|()| fs::rename(&beside, path));
+    let mut new_file = path.as_os_str().to_owned();
+    new_file.push(format!(".{}.new", std::process::id()));
+    let new_file = PathBuf::from(new_file);
+    let written = write_new(&new_file, content).and_then(|()| fs::rename(&new_file, path));
     if written.is_err() {
-        let _ = fs::remove_file(&beside);
+        let _ = fs::remove_file(&new_file);
     }
     written?;
     let folder = path.parent().unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 
-fn write_beside(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(true).write(true).mode(0o600);
     let mut file = options.open(path)?;
@@ -262,17 +267,17 @@ fn write_beside(path: &Path, content: &[u8]) -> io::Result<()> {
 ///
 /// When they cannot be stored there.
 pub(super) fn check_folder(storage: &Path) -> io::Result<()> {
-    let there = storage.ancestors().find(|folder| folder.exists());
-    let there = match there {
-        Some(there) if there.as_os_str().is_empty() => Path::new("."),
-        Some(there) => there,
+    let ancestor = storage.ancestors().find(|folder| folder.exists());
+    let ancestor = match ancestor {
+        Some(ancestor) if ancestor.as_os_str().is_empty() => Path::new("."),
+        Some(ancestor) => ancestor,
         None => Path::new("."),
     };
-    if !there.is_dir() {
+    if !ancestor.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());
     }
     let wanted = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    Ok(rustix::fs::access(there, wanted)?)
+    Ok(rustix::fs::access(ancestor, wanted)?)
 }
 
 #[cfg(test)]
@@ -293,9 +298,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let storage = storage(folder.path());
         storage.keep_certificate("first").unwrap();
-        let first = mark(&storage.certificate());
+        let first = file_stamp(&storage.certificate());
         storage.keep_certificate("second").unwrap();
-        assert_ne!(mark(&storage.certificate()), first);
+        assert_ne!(file_stamp(&storage.certificate()), first);
         assert_eq!(fs::read(storage.certificate()).unwrap(), b"second");
         let account = StoredAccount {
             email: None,

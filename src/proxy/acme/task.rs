@@ -20,7 +20,7 @@ use super::storage::Attempts;
 /// How often this process checks whether there is something to do.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a whole order may take.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 /// How often an authority is asked when to renew, unless it sets the interval; and the limits for
 /// that interval.
 const SUGGESTED_EVERY: Duration = Duration::from_secs(6 * 3600);
@@ -35,7 +35,7 @@ pub(super) struct CertificateTask {
     pub(super) responses: Arc<ChallengeResponses>,
     /// Whether the process is shutting down: no order is begun then.
     pub(super) leaving: Arc<AtomicBool>,
-    pub(super) suggested: RenewalPlan,
+    pub(super) renewal_plan: RenewalPlan,
     /// A certificate that could not be written yet, and when to try again.
     pub(super) unsaved: Option<(String, Instant)>,
 }
@@ -106,22 +106,22 @@ impl CertificateTask {
             return true;
         };
         // A time that was written with a wrong clock is ignored.
-        let came = (1..=now).contains(&attempts.last).then_some(attempts.last);
-        let came = came.filter(|_| attempts.failures == 0);
-        let came = came.and_then(|came| i64::try_from(came).ok());
+        let issued = (1..=now).contains(&attempts.last).then_some(attempts.last);
+        let issued = issued.filter(|_| attempts.failures == 0);
+        let issued = issued.and_then(|issued| i64::try_from(issued).ok());
         let from = served
             .validity
-            .renewed_after(self.suggested.of(&served), came);
+            .renewed_after(self.renewal_plan.of(&served), issued);
         !self.ordered.is_complete() || i64::try_from(now).is_ok_and(|now| now >= from)
     }
 
     /// Returns the inputs of an order.
-    fn order_context<'a>(&'a self, wire: &'a AcmeHttpClient) -> OrderContext<'a> {
+    fn order_context<'a>(&'a self, http_client: &'a AcmeHttpClient) -> OrderContext<'a> {
         OrderContext {
             settings: &self.ordered.settings,
             storage: &self.ordered.storage,
             responses: &self.responses,
-            wire,
+            http_client,
         }
     }
 
@@ -147,8 +147,8 @@ impl CertificateTask {
             return self.failed(attempts, self.storage_failed(&error), None);
         }
         self.ordered.storage.clear();
-        let wire = AcmeHttpClient::new(&self.ordered.settings);
-        let desk = self.order_context(&wire);
+        let http_client = AcmeHttpClient::new(&self.ordered.settings);
+        let order_context = self.order_context(&http_client);
         log::info!(
             "{name}: Hedgerow orders a certificate for {} from {}",
             self.ordered.settings.domains.join(", "),
@@ -157,9 +157,9 @@ impl CertificateTask {
         let served = self.ordered.served();
         let replaced = served.and_then(|served| served.identifier.clone());
         // Only an authority that suggests renewal times knows the identifier.
-        let replaced = replaced.filter(|_| self.suggested.at.is_some());
-        let order = desk.order(attempts.failures, replaced);
-        let outcome = match timeout(PATIENCE, order).await {
+        let replaced = replaced.filter(|_| self.renewal_plan.at.is_some());
+        let order = order_context.order(attempts.failures, replaced);
+        let outcome = match timeout(TIMEOUT, order).await {
             Ok(outcome) => outcome,
             Err(_) => Err(OrderRefusal::new(
                 FailureKind::Refused,
@@ -169,15 +169,15 @@ impl CertificateTask {
         let outcome = outcome.and_then(|pem| self.take(&pem).map(|served| (served, pem)));
         match outcome {
             Ok((served, pem)) => self.succeeded(&before, &served, pem),
-            Err(refusal) => self.failed(attempts, refusal, wire.retry_after()),
+            Err(refusal) => self.failed(attempts, refusal, http_client.retry_after()),
         }
     }
 
     /// Serves the issued certificate if it is for all configured names.
     fn take(&self, pem: &str) -> Result<Arc<ServedCertificate>, OrderRefusal> {
-        let useless = |why: String| {
-            let why = format!("the certificate from the authority cannot be used: {why}");
-            OrderRefusal::new(FailureKind::Refused, why)
+        let useless = |reason: String| {
+            let reason = format!("the certificate from the authority cannot be used: {reason}");
+            OrderRefusal::new(FailureKind::Refused, reason)
         };
         let found =
             ServedCertificate::of(pem.as_bytes()).map_err(|error| useless(error.to_string()))?;
@@ -192,7 +192,7 @@ impl CertificateTask {
         let name = self.ordered.settings.name();
         let now = now();
         self.ordered.issued.fetch_add(1, Ordering::Relaxed);
-        self.suggested = RenewalPlan::default();
+        self.renewal_plan = RenewalPlan::default();
         let from = served.validity.renewed_after(None, i64::try_from(now).ok());
         let (ends, from) = (date(served.validity.ends), date(from));
         let after = match before.failures {
@@ -241,16 +241,16 @@ impl CertificateTask {
             ),
         };
         let attempt = attempts.failures.saturating_add(1);
-        let kept = self.ordered.set_attempts(attempts);
+        let stored = self.ordered.set_attempts(attempts);
         log::error!(
             "{name}: no certificate could be ordered: {reason}. {serves}; Hedgerow makes \
              attempt {attempt} in {}",
-            words(pause)
+            format_pause(pause)
         );
-        if let Err(error) = kept {
-            let unkept = self.storage_failed(&error).reason;
-            if unkept != reason {
-                log::warn!("{name}: {unkept}");
+        if let Err(error) = stored {
+            let storage_error = self.storage_failed(&error).reason;
+            if storage_error != reason {
+                log::warn!("{name}: {storage_error}");
             }
         }
     }
@@ -266,8 +266,8 @@ impl CertificateTask {
 
     fn storage_failed(&self, error: &std::io::Error) -> OrderRefusal {
         let storage = self.ordered.settings.storage.display();
-        let why = format!("nothing can be written to {storage}: {error}");
-        OrderRefusal::new(FailureKind::Unreachable, why)
+        let reason = format!("nothing can be written to {storage}: {error}");
+        OrderRefusal::new(FailureKind::Unreachable, reason)
     }
 
     /// Writes a certificate that could not be written before.
@@ -290,7 +290,7 @@ impl CertificateTask {
 
     /// Asks the authority when to renew the certificate (RFC 9773).
     async fn ask_when_to_renew(&mut self) {
-        let again = self.suggested.ask_again;
+        let again = self.renewal_plan.ask_again;
         if again.is_some_and(|again| again > Instant::now()) {
             return;
         }
@@ -302,16 +302,16 @@ impl CertificateTask {
         };
         // This is set before the question, so that the authority is not asked again at once if the
         // question fails.
-        self.suggested.ask_again = Some(Instant::now() + SUGGESTED_EVERY);
-        let wire = AcmeHttpClient::new(&self.ordered.settings);
-        let desk = self.order_context(&wire);
+        self.renewal_plan.ask_again = Some(Instant::now() + SUGGESTED_EVERY);
+        let http_client = AcmeHttpClient::new(&self.ordered.settings);
+        let order_context = self.order_context(&http_client);
         let name = self.ordered.settings.name();
-        match timeout(PATIENCE, desk.suggestion(identifier)).await {
+        match timeout(TIMEOUT, order_context.suggestion(identifier)).await {
             Ok(Ok(Some(suggestion))) => {
                 let pause = suggestion.ask_again;
                 let pause = pause.clamp(SUGGESTED_AT_LEAST, SUGGESTED_AT_MOST);
-                self.suggested.ask_again = Some(Instant::now() + pause);
-                self.suggested.choose(&served, suggestion.window);
+                self.renewal_plan.ask_again = Some(Instant::now() + pause);
+                self.renewal_plan.choose(&served, suggestion.window);
             }
             Ok(Ok(None)) => {}
             Ok(Err(refusal)) => {
@@ -364,7 +364,7 @@ fn date(seconds: i64) -> String {
 }
 
 /// Returns a pause in words: `45 s`, `5 min`, `2 h 10 min`.
-fn words(pause: Duration) -> String {
+fn format_pause(pause: Duration) -> String {
     let seconds = pause.as_secs();
     match (seconds / 3600, seconds % 3600 / 60) {
         (0, 0) => format!("{seconds} s"),
@@ -380,14 +380,14 @@ mod tests {
 
     #[test]
     fn pauses_are_said_in_words() {
-        for (seconds, said) in [
+        for (seconds, text) in [
             (0, "0 s"),
             (45, "45 s"),
             (359, "5 min"),
             (7_800, "2 h 10 min"),
             (10_800, "3 h"),
         ] {
-            assert_eq!(words(Duration::from_secs(seconds)), said);
+            assert_eq!(format_pause(Duration::from_secs(seconds)), text);
         }
     }
 }

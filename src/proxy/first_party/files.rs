@@ -32,7 +32,7 @@ pub(crate) struct Files {
 pub(crate) struct BrowserOrigin {
     host: RequestHost,
     protocol: PageProtocol,
-    kept_by: CacheScope,
+    cache_scope: CacheScope,
 }
 
 /// Which caches may store the settings.
@@ -107,7 +107,7 @@ impl Files {
         &self,
         head: &Parts,
         keys: &WriteKeys<T>,
-        home: Option<BrowserOrigin>,
+        browser_origin: Option<BrowserOrigin>,
         file: SiteFile<'_>,
     ) -> Answer {
         let cors = Cors::from_origin(head.headers.get(header::ORIGIN));
@@ -131,10 +131,14 @@ impl Files {
                 let key = percent_encoding::percent_decode_str(write_key).decode_utf8();
                 let key = key.ok().and_then(|key| WriteKey::new(&key));
                 let known = key.filter(|key| keys.target(Some(key)).is_some());
-                match (known, home) {
-                    (Some(key), Some(home)) => {
-                        let body = self.settings(key.expose(), &home).await;
-                        reply::answer(StatusCode::OK, settings_headers(home.kept_by), body)
+                match (known, browser_origin) {
+                    (Some(key), Some(browser_origin)) => {
+                        let body = self.settings(key.expose(), &browser_origin).await;
+                        reply::answer(
+                            StatusCode::OK,
+                            settings_headers(browser_origin.cache_scope),
+                            body,
+                        )
                     }
                     _ => refused(RequestRefusal::UnknownPath),
                 }
@@ -150,8 +154,8 @@ impl Files {
         }
     }
 
-    async fn settings(&self, write_key: &str, home: &BrowserOrigin) -> Bytes {
-        let BrowserOrigin { host, protocol, .. } = home;
+    async fn settings(&self, write_key: &str, browser_origin: &BrowserOrigin) -> Bytes {
+        let BrowserOrigin { host, protocol, .. } = browser_origin;
         let SegmentFiles {
             layout, settings, ..
         } = &self.settings;
@@ -174,30 +178,31 @@ impl Files {
 
 /// Returns the host and the scheme as the browser sees them: as a trusted proxy reports them,
 /// otherwise as this process sees them.
-pub(crate) fn home(
+pub(crate) fn browser_origin(
     headers: &HeaderMap,
-    asked: Option<&str>,
+    requested: Option<&str>,
     caller: &Caller,
 ) -> Option<BrowserOrigin> {
     // The last value was added by the nearest proxy.
-    let told = match caller.trust {
+    let reported = match caller.trust {
         PeerTrust::Trusted => joined(headers, &X_FORWARDED_HOST),
         PeerTrust::Untrusted => None,
     };
-    let told = told.and_then(|hosts| RequestHost::new(hosts.rsplit(',').next()?.trim()).ok());
-    let asked = asked.and_then(|host| RequestHost::new(host).ok());
-    let kept_by = match &told {
-        Some(told) if Some(told) != asked.as_ref() => CacheScope::Private,
-        _ if caller.word == ProxyAgreement::Several => CacheScope::Private,
+    let reported =
+        reported.and_then(|hosts| RequestHost::new(hosts.rsplit(',').next()?.trim()).ok());
+    let requested = requested.and_then(|host| RequestHost::new(host).ok());
+    let cache_scope = match &reported {
+        Some(reported) if Some(reported) != requested.as_ref() => CacheScope::Private,
+        _ if caller.agreement == ProxyAgreement::Several => CacheScope::Private,
         _ => CacheScope::Public,
     };
     Some(BrowserOrigin {
-        host: told.or(asked)?,
+        host: reported.or(requested)?,
         protocol: match caller.transport {
             Transport::Tls => PageProtocol::Https,
             Transport::Plain => PageProtocol::Http,
         },
-        kept_by,
+        cache_scope,
     })
 }
 
@@ -209,10 +214,10 @@ fn not_yet() -> Answer {
     reply::answer(StatusCode::SERVICE_UNAVAILABLE, headers, Bytes::new())
 }
 
-fn settings_headers(kept_by: CacheScope) -> HeaderMap {
+fn settings_headers(cache_scope: CacheScope) -> HeaderMap {
     let fixed = Settings::HEADERS.iter().map(|(name, value)| {
         let name = HeaderName::from_static(name);
-        let value = match kept_by {
+        let value = match cache_scope {
             CacheScope::Private if name == header::CACHE_CONTROL => Settings::PRIVATE,
             _ => value,
         };

@@ -22,7 +22,7 @@ use crate::proxy::outbound::upstream::Timeouts;
 use crate::proxy::random::random_bits;
 
 /// The time limit for fetching an archive.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// The shortest time from the start of one fetch to the start of the next.
 const PAUSE: Duration = Duration::from_secs(30);
 
@@ -113,7 +113,7 @@ async fn fetch(library: &LibraryFiles, connect: Duration) -> Result<(), FetchErr
     let url = host.to_string();
     let timeouts = Timeouts {
         connect,
-        exchange: PATIENCE,
+        exchange: TIMEOUT,
     };
     // Separate connections: this may be the only request, on a runtime that ends with it.
     let connections = ConnectionPools::default().of(host, None)?;
@@ -151,15 +151,15 @@ fn store(kept: &KeptArchive, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(&kept.folder)?;
     let file = kept.file();
     // Several routes and processes may write it at once.
-    let beside = file.with_extension(format!("{:x}.part", random_bits()));
-    let written = std::fs::File::create(&beside).and_then(|mut part| {
+    let part_file = file.with_extension(format!("{:x}.part", random_bits()));
+    let written = std::fs::File::create(&part_file).and_then(|mut part| {
         part.write_all(bytes)?;
         part.sync_all()
     });
-    let done = written.and_then(|()| std::fs::rename(&beside, &file));
+    let done = written.and_then(|()| std::fs::rename(&part_file, &file));
     if done.is_err() {
         // Nothing more can be done about a file that cannot even be removed.
-        let _ = std::fs::remove_file(&beside);
+        let _ = std::fs::remove_file(&part_file);
     }
     done
 }

@@ -41,11 +41,11 @@ const SCRIPT: usize = 16 << 20;
 
 /// An active `posthog:` route.
 pub(crate) struct PostHogProxy {
-    said: PostHogPassThrough,
+    settings: PostHogPassThrough,
     prefix: PathPrefix,
     timeouts: Timeouts,
     /// Translates PostHog's addresses into paths on the site's host.
-    below: HostPrefix,
+    host_prefix: HostPrefix,
     pub(crate) upstream: UpstreamHost,
     /// The client for requests that a host's call passes on.
     pub(crate) client: Client,
@@ -84,56 +84,56 @@ impl PostHogProxy {
     /// Creates a route with this prefix.
     pub(crate) fn new(
         prefix: &PathPrefix,
-        said: &PostHogPassThrough,
+        settings: &PostHogPassThrough,
         connections: Arc<ConnectionPool>,
         timeouts: Timeouts,
     ) -> Self {
-        let host = &said.project.host;
-        let http = match said.project.http {
+        let host = &settings.project.host;
+        let http = match settings.project.http {
             // With one connection for each request, uploads do not share flow control.
             UpstreamHttp::Auto | UpstreamHttp::Http1 => UpstreamHttp::Http1,
             UpstreamHttp::Http2 => UpstreamHttp::Http2,
         };
-        let patient = Timeouts {
+        let site_timeouts = Timeouts {
             exchange: SITE_TIMEOUT,
             ..timeouts
         };
         Self {
-            said: said.clone(),
+            settings: settings.clone(),
             prefix: prefix.clone(),
             timeouts,
-            below: HostPrefix::new(prefix, host, said.names.as_ref()),
-            upstream: UpstreamHost::new(host, http, patient),
+            host_prefix: HostPrefix::new(prefix, host, settings.names.as_ref()),
+            upstream: UpstreamHost::new(host, http, site_timeouts),
             client: Client::new(
-                UpstreamHost::new(host, http, patient),
+                UpstreamHost::new(host, http, site_timeouts),
                 Arc::clone(&connections),
             ),
             authority: host.authority(),
             base_path: host.base_path().to_owned(),
-            authorities: said.project.ca_file.as_ref().map(certificates),
+            authorities: settings.project.ca_file.as_ref().map(certificates),
             api: FetchHost::new(host, Arc::clone(&connections), timeouts),
             assets: FetchHost::new(&host.assets(), connections, timeouts),
-            cache: Mutex::new(Cache::new(said.cache)),
+            cache: Mutex::new(Cache::new(settings.cache)),
         }
     }
 
     /// Returns the host of the route's project.
     pub(crate) fn host(&self) -> &Host {
-        &self.said.project.host
+        &self.settings.project.host
     }
 
     /// Whether a route with these settings would behave the same.
-    pub(crate) fn is_as_good(
+    pub(crate) fn behaves_the_same(
         &self,
         prefix: &PathPrefix,
-        said: &PostHogPassThrough,
+        settings: &PostHogPassThrough,
         timeouts: Timeouts,
     ) -> bool {
-        self.prefix == *prefix && self.said == *said && self.timeouts == timeouts
+        self.prefix == *prefix && self.settings == *settings && self.timeouts == timeouts
     }
 
     /// Chooses the action for a request whose path below the prefix, without its slash, is `tail`.
-    pub(crate) async fn step(
+    pub(crate) async fn plan(
         &self,
         session: &Session,
         tail: &str,
@@ -150,13 +150,13 @@ impl PostHogProxy {
         if length.is_some_and(|length| length > BODY) {
             return error(StatusCode::PAYLOAD_TOO_LARGE, head);
         }
-        let asked = match head.uri.query() {
+        let requested_path = match head.uri.query() {
             Some(query) => format!("/{tail}?{query}"),
             None => format!("/{tail}"),
         };
-        let path_and_query = match &self.said.names {
-            Some(names) => names.to_real(&asked).into_owned(),
-            None => asked,
+        let path_and_query = match &self.settings.names {
+            Some(names) => names.to_real(&requested_path).into_owned(),
+            None => requested_path,
         };
         let route = posthog_route(head.method.as_str(), &path_and_query);
         match route.caching {
@@ -197,21 +197,23 @@ impl PostHogProxy {
         }
         let key = CacheKey::new(self.api.authority(), path_and_query);
         let found = lock(&self.cache).find(&key, &request, Instant::now());
-        let mut asking = request.clone();
+        let mut conditional_request = request.clone();
         let stale = match found {
             CacheLookup::Fresh(stored) => return Ok(copy_of(head, &stored)),
             CacheLookup::Stale(stored) => {
                 for (name, value) in stored.conditions() {
-                    asking.insert(name, value);
+                    conditional_request.insert(name, value);
                 }
                 true
             }
             CacheLookup::Nothing => false,
         };
         if let Some(client) = client.and_then(|ip| HeaderValue::from_str(&ip.to_string()).ok()) {
-            asking.insert(X_FORWARDED_FOR, client);
+            conditional_request.insert(X_FORWARDED_FOR, client);
         }
-        let fetched = self.fetch(path_and_query, route.upstream, &asking).await;
+        let fetched = self
+            .fetch(path_and_query, route.upstream, &conditional_request)
+            .await;
         let now = Instant::now();
         match fetched {
             Ok(fetched) if fetched.status() == StatusCode::NOT_MODIFIED && stale => {
@@ -246,11 +248,11 @@ impl PostHogProxy {
                     _ => reply::answer(status, headers, body),
                 })
             }
-            trouble => {
+            failure => {
                 if let Some(stored) = lock(&self.cache).last_good(&key, &request, now) {
                     return Ok(copy_of(head, &stored));
                 }
-                let (parts, body) = trouble?.into_parts();
+                let (parts, body) = failure?.into_parts();
                 let headers = self.filtered(path_and_query, &parts.headers);
                 Ok(reply::answer(parts.status, headers, body))
             }
@@ -289,13 +291,13 @@ impl PostHogProxy {
     /// Changes the request into the one that PostHog gets.
     pub(crate) fn request(
         &self,
-        passing: &ForwardedRequest,
+        forwarded: &ForwardedRequest,
         request: &mut RequestHeader,
         client: Option<IpAddr>,
     ) -> Result<()> {
         let keeps = |name: &HeaderName, value: &HeaderValue| {
             let value = value.as_bytes();
-            keeps_request_header(name.as_str(), value, passing.authorization)
+            keeps_request_header(name.as_str(), value, forwarded.authorization)
         };
         for name in names(&request.headers) {
             let values: Vec<HeaderValue> = request.headers.get_all(&name).iter().cloned().collect();
@@ -303,7 +305,7 @@ impl PostHogProxy {
                 request.remove_header(&name);
             }
         }
-        let path = format!("{}{}", self.base_path, passing.path_and_query);
+        let path = format!("{}{}", self.base_path, forwarded.path_and_query);
         request.set_raw_path(path.as_bytes())?;
         request.insert_header(header::HOST, self.authority.as_str())?;
         if let Some(client) = client {
@@ -318,7 +320,7 @@ impl PostHogProxy {
     /// its addresses to paths below the route.
     pub(crate) fn clean(
         &self,
-        passing: &ForwardedRequest,
+        forwarded: &ForwardedRequest,
         response: &mut ResponseHeader,
     ) -> Result<()> {
         for name in names(&response.headers) {
@@ -326,7 +328,7 @@ impl PostHogProxy {
                 response.headers.get_all(&name).iter().cloned().collect();
             let kept = values
                 .iter()
-                .filter_map(|value| self.for_page(&passing.path_and_query, &name, value));
+                .filter_map(|value| self.for_page(&forwarded.path_and_query, &name, value));
             let kept: Vec<HeaderValue> = kept.collect();
             if kept != values {
                 response.remove_header(&name);
@@ -339,19 +341,24 @@ impl PostHogProxy {
     }
 
     /// Returns the headers of PostHog's answer to this path and query as the page sees them.
-    pub(crate) fn filtered(&self, asked: &str, headers: &HeaderMap) -> HeaderMap {
-        let kept = headers
-            .iter()
-            .filter_map(|(name, value)| Some((name.clone(), self.for_page(asked, name, value)?)));
+    pub(crate) fn filtered(&self, path_and_query: &str, headers: &HeaderMap) -> HeaderMap {
+        let kept = headers.iter().filter_map(|(name, value)| {
+            Some((name.clone(), self.for_page(path_and_query, name, value)?))
+        });
         kept.collect()
     }
 
     /// Returns a header of PostHog's answer to this path and query as the page sees it; `None` if
     /// it is removed.
-    fn for_page(&self, asked: &str, name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
+    fn for_page(
+        &self,
+        path_and_query: &str,
+        name: &HeaderName,
+        value: &HeaderValue,
+    ) -> Option<HeaderValue> {
         let text = String::from_utf8_lossy(value.as_bytes());
         if matches!(*name, header::LOCATION | header::CONTENT_LOCATION) {
-            if let Some(location) = self.below.location(asked, &text) {
+            if let Some(location) = self.host_prefix.location(path_and_query, &text) {
                 return HeaderValue::try_from(location).ok();
             }
         }

@@ -67,15 +67,16 @@ impl<'s> Intake<'s> {
         } = self;
         let began = Instant::now();
         let head = exchange.head();
-        let caller = active.caller(exchange.wire(), &head.headers);
+        let caller = active.caller(exchange.connection_facts(), &head.headers);
         let tail = head.uri.path().get(tail_at..).unwrap_or_default();
         let tail = &*single_slashes(tail);
         let tail = match route.files.recognise(tail) {
             SiteFile::Call { tail } | SiteFile::Other { tail } => tail,
             file => {
                 // Boxed, as pixels are: the future of a plain call stays small.
-                let home = files::home(&head.headers, exchange.authority(), &caller);
-                let answer = route.files.answer(head, &route.keys, home, file);
+                let browser_origin =
+                    files::browser_origin(&head.headers, exchange.authority(), &caller);
+                let answer = route.files.answer(head, &route.keys, browser_origin, file);
                 let answer = Box::pin(answer).await;
                 let routed = RoutedRequest {
                     route: Some(number),

@@ -88,21 +88,21 @@ impl<'a> RequestKeys<'a> {
     }
 
     /// Returns the write key of a request that stopped because of it: the route does not know the
-    /// key, or too many requests have it. `decided` is where the key that decided was found. `body` is
+    /// key, or too many requests have it. `key_from` is where the key that decided was found. `body` is
     /// the body, which has no recipient then.
     pub(crate) fn of_refusal(
         &self,
         error: UploadError,
-        decided: KeyFrom,
+        key_from: KeyFrom,
         body: Option<&mut Body<'_>>,
     ) -> Option<WriteKey> {
-        let decided = match error {
+        let key_from = match error {
             UploadError::UnknownWriteKey if self.header.is_some() => KeyFrom::Header,
             UploadError::UnknownWriteKey => KeyFrom::Body,
-            UploadError::KeyRate => decided,
+            UploadError::KeyRate => key_from,
             _ => return None,
         };
-        match decided {
+        match key_from {
             KeyFrom::Header => return self.header.clone(),
             KeyFrom::Query => return self.query.clone(),
             KeyFrom::Body | KeyFrom::Nowhere => {}

@@ -83,11 +83,11 @@ mod tests {
         let mut several = tokio::runtime::Builder::new_multi_thread();
         let several = several.worker_threads(2).build().unwrap();
         let done = several.block_on(several.spawn(async {
-            let most = available_parallelism().map_or(1, usize::from);
+            let processors = available_parallelism().map_or(1, usize::from);
             let mut permits: Vec<LongWorkPermit> = std::iter::from_fn(LongWorkPermit::take)
-                .take(most + 1)
+                .take(processors + 1)
                 .collect();
-            assert!(permits.len() <= most, "{}", permits.len());
+            assert!(permits.len() <= processors, "{}", permits.len());
             let permit = permits.pop();
             // Other tasks run while it is used.
             let (sender, receiver) = std::sync::mpsc::channel();

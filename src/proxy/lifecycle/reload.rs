@@ -126,10 +126,10 @@ impl ReloadHandle {
     /// Requests a reload, and returns the output of `hedgerow reload`: that the configuration is
     /// active, or why it is not.
     pub(crate) async fn reload(&self) -> Result<String, ReloadError> {
-        let (answer, answered) = oneshot::channel();
-        let sent = self.0.send(answer).await;
+        let (sender, receiver) = oneshot::channel();
+        let sent = self.0.send(sender).await;
         sent.map_err(|_| ReloadError::Leaving)?;
-        answered.await.unwrap_or(Err(ReloadError::Leaving))
+        receiver.await.unwrap_or(Err(ReloadError::Leaving))
     }
 }
 
@@ -140,7 +140,7 @@ pub(crate) struct Reloader {
     pub(crate) listener_set: Arc<ListenerSet>,
     pub(crate) upgrade_server: Option<Arc<UpgradeServer>>,
     file: StdMutex<Option<ConfigFile>>,
-    questions: StdMutex<Option<mpsc::Receiver<ReloadRequest>>>,
+    requests: StdMutex<Option<mpsc::Receiver<ReloadRequest>>>,
 }
 
 impl Reloader {
@@ -151,16 +151,16 @@ impl Reloader {
         listener_set: Arc<ListenerSet>,
         upgrade_server: Option<Arc<UpgradeServer>>,
     ) -> (Self, ReloadHandle) {
-        let (ask, questions) = mpsc::channel(4);
+        let (sender, requests) = mpsc::channel(4);
         let reloader = Self {
             hedgerow,
             site,
             listener_set,
             upgrade_server,
             file: StdMutex::default(),
-            questions: StdMutex::new(Some(questions)),
+            requests: StdMutex::new(Some(requests)),
         };
-        (reloader, ReloadHandle(ask))
+        (reloader, ReloadHandle(sender))
     }
 
     /// Sets the file that is read at each reload.
@@ -180,14 +180,14 @@ impl Reloader {
             Ok(kept) => {
                 let generation = reloads.apply();
                 log::info!("{cause}: the configuration was reloaded (generation {generation})");
-                let mut said = format!("generation {generation}");
+                let mut report = format!("generation {generation}");
                 if !kept.is_empty() {
                     let kept = kept.join(", ");
-                    let words = "changed too, but needs a new process (`hedgerow run --upgrade`)";
-                    log::warn!("{kept} {words}");
-                    said.push_str(&format!("; {kept} {words}"));
+                    let note = "changed too, but needs a new process (`hedgerow run --upgrade`)";
+                    log::warn!("{kept} {note}");
+                    report.push_str(&format!("; {kept} {note}"));
                 }
-                Ok(said)
+                Ok(report)
             }
             Err(error) => {
                 log::error!("{cause}: the configuration stays unchanged: {error}");
@@ -236,8 +236,8 @@ impl Reloader {
 
     /// Serves all requests for a reload, one after the other.
     async fn run(&self) {
-        let taken = self.questions.lock();
-        let Some(mut questions) = taken.unwrap_or_else(PoisonError::into_inner).take() else {
+        let guard = self.requests.lock();
+        let Some(mut requests) = guard.unwrap_or_else(PoisonError::into_inner).take() else {
             return;
         };
         let mut file = self
@@ -248,9 +248,9 @@ impl Reloader {
         let (mut hangup, mut seen) = (Hangup::new(), None);
         loop {
             let watching = self.hedgerow.config().server.watch == Watching::On;
-            let (cause, question) = tokio::select! {
+            let (cause, request) = tokio::select! {
                 () = hangup.recv() => (ReloadCause::Signal, None),
-                Some(question) = questions.recv() => (ReloadCause::Command, Some(question)),
+                Some(request) = requests.recv() => (ReloadCause::Command, Some(request)),
                 () = tokio::time::sleep(LOOK), if watching && file.is_some() => {
                     match changed(file.as_ref(), &mut seen).await {
                         true => (ReloadCause::File, None),
@@ -260,9 +260,9 @@ impl Reloader {
             };
             seen = None;
             let outcome = self.reload(cause, file.as_mut()).await;
-            if let Some(question) = question {
+            if let Some(request) = request {
                 // The client of the request may have hung up.
-                let _ = question.send(outcome);
+                let _ = request.send(outcome);
             }
         }
     }
@@ -313,11 +313,11 @@ impl Hangup {
     }
 
     async fn recv(&mut self) {
-        let came = match &mut self.0 {
+        let signal_received = match &mut self.0 {
             Some(signals) => signals.recv().await,
             None => None,
         };
-        if came.is_none() {
+        if signal_received.is_none() {
             std::future::pending().await
         }
     }

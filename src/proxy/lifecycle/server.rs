@@ -63,7 +63,7 @@ pub struct Server {
     drain: Arc<Drain>,
     upgrade_server: Option<Arc<UpgradeServer>>,
     reloader: Arc<Reloader>,
-    asking: ReloadHandle,
+    reload_handle: ReloadHandle,
 }
 
 impl Server {
@@ -181,7 +181,7 @@ impl Server {
                 })?))
             }
         };
-        let (reloader, asking) = Reloader::new(
+        let (reloader, reload_handle) = Reloader::new(
             hedgerow.clone(),
             site,
             Arc::clone(&listener_set),
@@ -197,7 +197,7 @@ impl Server {
             drain,
             upgrade_server,
             reloader,
-            asking,
+            reload_handle,
         })
     }
 
@@ -249,16 +249,16 @@ impl Server {
 
     /// Runs like [`run`](Self::run), but is stopped by `signal` instead of the process's signals.
     pub fn run_until(self, signal: Box<dyn ShutdownSignalWatch + Send + Sync>) {
-        let leaving = ShutdownService {
+        let shutdown_service = ShutdownService {
             signal,
             hedgerow: self.hedgerow,
             drain: self.drain,
             upgrade_server: self.upgrade_server,
-            asking: self.asking,
+            reload_handle: self.reload_handle,
             listener_set: Arc::clone(&self.reloader.listener_set),
         };
         self.server.run(RunArgs {
-            shutdown_signal: Box::new(leaving),
+            shutdown_signal: Box::new(shutdown_service),
         });
     }
 }
@@ -291,7 +291,7 @@ struct ShutdownService {
     hedgerow: Hedgerow,
     drain: Arc<Drain>,
     upgrade_server: Option<Arc<UpgradeServer>>,
-    asking: ReloadHandle,
+    reload_handle: ReloadHandle,
     listener_set: Arc<ListenerSet>,
 }
 
@@ -346,8 +346,8 @@ impl ShutdownService {
             || self.hedgerow.resume_streaming(),
         );
         let reload = || async {
-            match self.asking.reload().await {
-                Ok(said) => format!("ok: {said}"),
+            match self.reload_handle.reload().await {
+                Ok(report) => format!("ok: {report}"),
                 Err(error) => format!("refused: {error}"),
             }
         };
@@ -392,8 +392,8 @@ pub(crate) fn secure_origin(config: &Config) -> Option<String> {
             let server = servers.find(|server| server.scheme() == Scheme::Https)?;
             Some(server.to_string())
         }
-        Action::PostHog(said) => {
-            let project = &said.project;
+        Action::PostHog(posthog) => {
+            let project = &posthog.project;
             let verified = project.host.scheme() == Scheme::Https && project.ca_file.is_none();
             verified.then(|| project.host.to_string())
         }

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 /// The caught signals, which the server reads once it runs.
 #[derive(Debug)]
 pub struct ProcessSignals {
-    told: Mutex<UnboundedReceiver<ShutdownSignal>>,
+    receiver: Mutex<UnboundedReceiver<ShutdownSignal>>,
 }
 
 impl ProcessSignals {
@@ -35,31 +35,31 @@ impl ProcessSignals {
             ];
             Ok::<_, io::Error>(streams)
         })?;
-        let (tell, told) = mpsc::unbounded_channel();
+        let (sender, receiver) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name("signals".to_owned());
-        thread.spawn(move || runtime.block_on(forward(streams, tell)))?;
+        thread.spawn(move || runtime.block_on(forward(streams, sender)))?;
         Ok(Self {
-            told: Mutex::new(told),
+            receiver: Mutex::new(receiver),
         })
     }
 
     /// Returns whether a signal to stop has arrived since the last call.
     pub fn stopped(&mut self) -> bool {
-        self.told.get_mut().try_recv().is_ok()
+        self.receiver.get_mut().try_recv().is_ok()
     }
 }
 
 async fn forward(
     [mut term, mut int, mut quit]: [Signal; 3],
-    tell: UnboundedSender<ShutdownSignal>,
+    sender: UnboundedSender<ShutdownSignal>,
 ) {
     loop {
-        let said = tokio::select! {
+        let shutdown_signal = tokio::select! {
             _ = term.recv() => ShutdownSignal::GracefulTerminate,
             _ = int.recv() => ShutdownSignal::FastShutdown,
             _ = quit.recv() => ShutdownSignal::GracefulUpgrade,
         };
-        if tell.send(said).is_err() {
+        if sender.send(shutdown_signal).is_err() {
             return;
         }
     }
@@ -68,8 +68,8 @@ async fn forward(
 #[async_trait]
 impl ShutdownSignalWatch for ProcessSignals {
     async fn recv(&self) -> ShutdownSignal {
-        match self.told.lock().await.recv().await {
-            Some(said) => said,
+        match self.receiver.lock().await.recv().await {
+            Some(shutdown_signal) => shutdown_signal,
             // The thread lives until this is dropped.
             None => std::future::pending().await,
         }
@@ -125,8 +125,8 @@ pub fn outlive_signals() -> std::io::Result<()> {
         .enable_all()
         .build()?;
     // A handler stays for the life of the process, whether or not this stream does.
-    let unmeant = IgnoredSignals::SIGNALS.into_iter().map(|(kind, _)| kind);
-    let mut all = unmeant.chain([SignalKind::hangup()]);
+    let ignored = IgnoredSignals::SIGNALS.into_iter().map(|(kind, _)| kind);
+    let mut all = ignored.chain([SignalKind::hangup()]);
     runtime.block_on(async { all.try_for_each(|kind| signal(kind).map(drop)) })
 }
 

@@ -71,8 +71,8 @@ pub fn check_server(mut config: Config) -> StartCheck {
     let built = Hedgerow::new(config).and_then(Site::new);
     if let Err(error) = built {
         let error = ServerError::from(error);
-        let told = |other: &ServerError| other.to_string() == error.to_string();
-        if !found.refusals.iter().any(told) {
+        let is_same = |other: &ServerError| other.to_string() == error.to_string();
+        if !found.refusals.iter().any(is_same) {
             found.refusals.push(error);
         }
     }

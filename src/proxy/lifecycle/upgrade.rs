@@ -28,7 +28,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::{UnixListener, UnixStream as AsyncUnixStream};
+use tokio::net::{UnixListener, UnixStream as AsyncStream};
 use tokio::time::timeout;
 
 const GREETING: &str = "hedgerow 1\n";
@@ -46,7 +46,7 @@ enum HandOverRequest {
 }
 
 /// How long each side waits for the other.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The number of sockets that fit into one message (`SCM_MAX_FD` of Linux is 253).
 const MOST: usize = 250;
@@ -80,10 +80,10 @@ pub fn ask_to_reload(path: &Path) -> io::Result<Result<String, String>> {
     } = UpgradeClient::ask(path)?;
     drop(sockets);
     stream.write_all(&RELOAD)?;
-    let mut said = String::new();
-    (&stream).take(ANSWER).read_to_string(&mut said)?;
-    match said.split_once(": ") {
-        Some(("ok", said)) => Ok(Ok(said.to_owned())),
+    let mut answer = String::new();
+    (&stream).take(ANSWER).read_to_string(&mut answer)?;
+    match answer.split_once(": ") {
+        Some(("ok", answer)) => Ok(Ok(answer.to_owned())),
         Some(("refused", why)) => Ok(Err(why.to_owned())),
         _ => Err(io::Error::other("the other process cannot reload")),
     }
@@ -141,7 +141,7 @@ impl UpgradeServer {
             return std::future::pending().await;
         };
         loop {
-            let came = match listener.accept().await {
+            let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     log::warn!("`server.upgrade_socket` cannot accept a connection: {error}");
@@ -149,7 +149,7 @@ impl UpgradeServer {
                     continue;
                 }
             };
-            match timeout(PATIENCE, self.hand_over(came, &before, &reload)).await {
+            match timeout(TIMEOUT, self.hand_over(stream, &before, &reload)).await {
                 Ok(Ok(HandOverRequest::Sockets)) => return,
                 Ok(Ok(HandOverRequest::Reload)) => continue,
                 Ok(Err(error)) => log::error!(
@@ -166,7 +166,7 @@ impl UpgradeServer {
 
     async fn hand_over<R: Future<Output = String>>(
         &self,
-        mut stream: AsyncUnixStream,
+        mut stream: AsyncStream,
         before: &impl Fn(),
         reload: &impl Fn() -> R,
     ) -> io::Result<HandOverRequest> {
@@ -191,13 +191,13 @@ impl UpgradeServer {
             .write_all(list.as_bytes().get(sent..).unwrap_or_default())
             .await?;
         drop(sockets);
-        let mut said = [0; READY.len()];
-        stream.read_exact(&mut said).await?;
-        if said == RELOAD {
+        let mut answer = [0; READY.len()];
+        stream.read_exact(&mut answer).await?;
+        if answer == RELOAD {
             stream.write_all(reload().await.as_bytes()).await?;
             return Ok(HandOverRequest::Reload);
         }
-        if said != READY {
+        if answer != READY {
             return Err(io::Error::other("the new process is not Hedgerow"));
         }
         before();
@@ -227,7 +227,7 @@ impl UpgradeServer {
     /// put its own socket there between the check and the removal. So the file is first moved to a name
     /// that only this process uses, and moved back if it belongs to another process.
     fn withdraw(&self, file: (u64, u64)) -> io::Result<()> {
-        if !identity(&self.path).is_ok_and(|there| there == file) {
+        if !identity(&self.path).is_ok_and(|current| current == file) {
             return Ok(());
         }
         fs::rename(&self.path, &self.new)?;
@@ -253,8 +253,8 @@ impl UpgradeClient {
     pub(crate) fn ask(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
         check_peer(stream.as_fd())?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         let (text, sockets) = receive(&stream)?;
         let list = text
             .strip_prefix(GREETING)
@@ -285,9 +285,9 @@ impl UpgradeClient {
         // Closes the sockets that no listener has taken: no process would accept their connections.
         self.sockets.clear();
         self.stream.write_all(READY)?;
-        let mut said = [0; GO.len()];
-        self.stream.read_exact(&mut said)?;
-        if said == GO {
+        let mut answer = [0; GO.len()];
+        self.stream.read_exact(&mut answer)?;
+        if answer == GO {
             Ok(())
         } else {
             Err(io::Error::other("the other process does not stop"))
@@ -364,20 +364,20 @@ const LAST_PROCESS: u32 = 1 << 22;
 /// The error that it would return, as far as that is known beforehand.
 pub(crate) fn check(path: &Path) -> io::Result<()> {
     let folder = folder_of(path);
-    let there = folder.ancestors().find_map(|folder| {
+    let found = folder.ancestors().find_map(|folder| {
         let named = !folder.as_os_str().is_empty();
         let folder = if named { folder } else { Path::new(".") };
         match fs::metadata(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            looked => Some(looked.map(|about| (folder, about))),
+            result => Some(result.map(|metadata| (folder, metadata))),
         }
     });
-    if let Some((nearest, about)) = there.transpose()? {
-        if !about.is_dir() {
+    if let Some((nearest, metadata)) = found.transpose()? {
+        if !metadata.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
         if nearest == folder {
-            refuse_shared(folder, &about)?;
+            refuse_shared(folder, &metadata)?;
         }
     }
     refuse_other(path)?;
@@ -395,7 +395,7 @@ fn unpublished(path: &Path, process: u32) -> PathBuf {
 
 fn refuse_other(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(about) if !about.file_type().is_socket() => {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
             Err(io::Error::other("this path exists and is not a socket"))
         }
         _ => Ok(()),
@@ -420,9 +420,9 @@ fn private_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Returns an error for a folder in which others can write: they could replace the socket.
-fn refuse_shared(folder: &Path, about: &fs::Metadata) -> io::Result<()> {
-    let ours = about.uid() == rustix::process::geteuid().as_raw() || about.uid() == 0;
-    if ours && about.mode() & 0o022 == 0 {
+fn refuse_shared(folder: &Path, metadata: &fs::Metadata) -> io::Result<()> {
+    let ours = metadata.uid() == rustix::process::geteuid().as_raw() || metadata.uid() == 0;
+    if ours && metadata.mode() & 0o022 == 0 {
         return Ok(());
     }
     Err(io::Error::new(
@@ -432,8 +432,8 @@ fn refuse_shared(folder: &Path, about: &fs::Metadata) -> io::Result<()> {
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let about = fs::symlink_metadata(path)?;
-    Ok((about.dev(), about.ino()))
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -8,11 +8,11 @@ use crate::config::BodyRate;
 /// Measures how fast one body arrives. It counts only the time in which the process waits for the client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyRateMeter {
-    least: Option<BodyRate>,
+    rate: Option<BodyRate>,
     /// The time spent waiting since the current measurement began.
     waited: Duration,
     /// The number of bytes that arrived since then.
-    came: u64,
+    arrived: u64,
 }
 
 /// The error for a client that sends more slowly than `limits.body_rate`.
@@ -21,37 +21,37 @@ pub(crate) struct TooSlow;
 
 impl BodyRateMeter {
     /// Returns a meter for a body that is about to begin.
-    pub(crate) fn new(least: Option<BodyRate>) -> Self {
+    pub(crate) fn new(rate: Option<BodyRate>) -> Self {
         Self {
-            least,
+            rate,
             waited: Duration::ZERO,
-            came: 0,
+            arrived: 0,
         }
     }
 
     /// Returns how long the next bytes may take, or `None` if no rate is set.
-    pub(crate) fn patience(&self) -> Option<Duration> {
-        let least = self.least?;
-        let paid_for = Duration::from_secs_f64(self.came as f64 / least.bytes as f64);
-        Some(paid_for.max(least.grace).saturating_sub(self.waited))
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let rate = self.rate?;
+        let time_for_bytes = Duration::from_secs_f64(self.arrived as f64 / rate.bytes as f64);
+        Some(time_for_bytes.max(rate.grace).saturating_sub(self.waited))
     }
 
     /// Records that `bytes` bytes arrived after a wait of `waited`.
     pub(crate) fn note(&mut self, waited: Duration, bytes: usize) -> Result<(), TooSlow> {
-        let Some(least) = self.least else {
+        let Some(rate) = self.rate else {
             return Ok(());
         };
         self.waited += waited;
-        self.came = self.came.saturating_add(bytes as u64);
-        if self.waited < least.grace {
+        self.arrived = self.arrived.saturating_add(bytes as u64);
+        if self.waited < rate.grace {
             return Ok(());
         }
-        let asked = self.waited.as_secs_f64() * least.bytes as f64;
-        if (self.came as f64) < asked {
+        let required = self.waited.as_secs_f64() * rate.bytes as f64;
+        if (self.arrived as f64) < required {
             return Err(TooSlow);
         }
         // The measurement begins again, so that a fast start does not allow a later silence.
-        *self = Self::new(self.least);
+        *self = Self::new(self.rate);
         Ok(())
     }
 }
@@ -62,7 +62,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn tempo(bytes: u64, grace: u64) -> BodyRateMeter {
+    fn rate_meter(bytes: u64, grace: u64) -> BodyRateMeter {
         BodyRateMeter::new(Some(BodyRate {
             bytes,
             grace: SECOND * grace as u32,
@@ -71,35 +71,35 @@ mod tests {
 
     #[test]
     fn a_body_that_drips_is_too_slow_when_its_grace_is_over() {
-        let mut tempo = tempo(100, 10);
+        let mut rate_meter = rate_meter(100, 10);
         for _ in 0..9 {
-            assert_eq!(tempo.note(SECOND, 1), Ok(()));
+            assert_eq!(rate_meter.note(SECOND, 1), Ok(()));
         }
-        assert_eq!(tempo.patience(), Some(SECOND));
-        assert_eq!(tempo.note(SECOND, 1), Err(TooSlow));
+        assert_eq!(rate_meter.time_left(), Some(SECOND));
+        assert_eq!(rate_meter.note(SECOND, 1), Err(TooSlow));
     }
 
     #[test]
     fn a_body_that_pauses_within_its_grace_and_goes_on_is_not() {
-        let mut tempo = tempo(100, 10);
+        let mut rate_meter = rate_meter(100, 10);
         for _ in 0..5 {
-            assert_eq!(tempo.note(SECOND * 9, 0), Ok(()));
-            assert_eq!(tempo.note(SECOND, 1000), Ok(()));
+            assert_eq!(rate_meter.note(SECOND * 9, 0), Ok(()));
+            assert_eq!(rate_meter.note(SECOND, 1000), Ok(()));
         }
     }
 
     #[test]
     fn a_fast_start_does_not_allow_a_long_silence_later() {
-        let mut tempo = tempo(100, 10);
-        assert_eq!(tempo.note(SECOND * 10, 1_000_000), Ok(()));
-        assert_eq!(tempo.patience(), Some(SECOND * 10));
-        assert_eq!(tempo.note(SECOND * 11, 500), Err(TooSlow));
+        let mut rate_meter = rate_meter(100, 10);
+        assert_eq!(rate_meter.note(SECOND * 10, 1_000_000), Ok(()));
+        assert_eq!(rate_meter.time_left(), Some(SECOND * 10));
+        assert_eq!(rate_meter.note(SECOND * 11, 500), Err(TooSlow));
     }
 
     #[test]
     fn without_a_least_speed_each_body_may_take_its_time() {
-        let mut tempo = BodyRateMeter::new(None);
-        assert_eq!(tempo.patience(), None);
-        assert_eq!(tempo.note(SECOND * 1000, 1), Ok(()));
+        let mut rate_meter = BodyRateMeter::new(None);
+        assert_eq!(rate_meter.time_left(), None);
+        assert_eq!(rate_meter.note(SECOND * 1000, 1), Ok(()));
     }
 }

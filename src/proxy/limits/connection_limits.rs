@@ -21,10 +21,10 @@ use crate::proxy::limits::log_limit::LogLimit;
 /// The connections of all clients.
 pub(crate) struct ConnectionLimits {
     bounds: ArcSwap<ConnectionBounds>,
-    here: AtomicUsize,
+    open: AtomicUsize,
     /// The bytes that all open connections hold.
     held: AtomicUsize,
-    of_one: Mutex<HashMap<IpAddr, usize>>,
+    open_per_client: Mutex<HashMap<IpAddr, usize>>,
     /// Wakes the connection that has waited longest for its next request, which then closes.
     room: Notify,
     /// The number of connections that are closing to make room, but are still open.
@@ -47,10 +47,10 @@ impl std::fmt::Debug for ConnectionLimits {
 
 /// The limits: how many connections, and how long a head may take.
 struct ConnectionBounds {
-    most: usize,
+    connections: usize,
     /// The bytes that all connections may hold together.
     memory: usize,
-    most_of_one: usize,
+    per_client: usize,
     /// The trusted proxies, whose connections carry the requests of many clients.
     trusted: Vec<IpNet>,
     /// How long the head of a request may take.
@@ -60,9 +60,9 @@ struct ConnectionBounds {
 impl ConnectionBounds {
     fn new(limits: &RequestLimits, trusted: &[IpNet]) -> Self {
         Self {
-            most: limits.connections,
+            connections: limits.connections,
             memory: limits.memory.max(LEAST_MEMORY),
-            most_of_one: limits.connections_per_client,
+            per_client: limits.connections_per_client,
             trusted: trusted.to_vec(),
             head: limits.head_timeout,
         }
@@ -88,7 +88,7 @@ impl ClientProtocol {
     /// Returns the memory that such a connection holds while it waits, in bytes: the measured value
     /// (`scripts/idle`: 4, 28, 16 and 41 kB; docs/hostile.md) and at least a sixth more, because bursts
     /// leave some shared memory behind.
-    const fn holds(self) -> usize {
+    const fn memory(self) -> usize {
         match self {
             Self::Http1 => 8 << 10,
             Self::Http2 => 32 << 10,
@@ -102,16 +102,16 @@ impl ClientProtocol {
 pub(crate) struct ConnectionPermit {
     connection_limits: Arc<ConnectionLimits>,
     client: Option<IpAddr>,
-    speaking: ClientProtocol,
+    protocol: ClientProtocol,
 }
 
 impl ConnectionPermit {
     /// Records the protocol that the client uses.
-    pub(crate) fn set_protocol(&mut self, speaking: ClientProtocol) {
+    pub(crate) fn set_protocol(&mut self, protocol: ClientProtocol) {
         let held = &self.connection_limits.held;
-        held.fetch_add(speaking.holds(), Ordering::AcqRel);
-        held.fetch_sub(self.speaking.holds(), Ordering::AcqRel);
-        self.speaking = speaking;
+        held.fetch_add(protocol.memory(), Ordering::AcqRel);
+        held.fetch_sub(self.protocol.memory(), Ordering::AcqRel);
+        self.protocol = protocol;
     }
 }
 
@@ -145,9 +145,9 @@ impl ConnectionLimits {
     pub(crate) fn new(limits: &RequestLimits, trusted: &[IpNet], log_limit: Arc<LogLimit>) -> Self {
         Self {
             bounds: ArcSwap::from_pointee(ConnectionBounds::new(limits, trusted)),
-            here: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
-            of_one: Mutex::default(),
+            open_per_client: Mutex::default(),
             room: Notify::new(),
             leaving: AtomicUsize::new(0),
             full: AtomicU64::new(0),
@@ -172,21 +172,21 @@ impl ConnectionLimits {
     pub(crate) fn enter(
         self: &Arc<Self>,
         peer: IpAddr,
-        speaking: ClientProtocol,
+        protocol: ClientProtocol,
     ) -> Option<ConnectionPermit> {
         let bounds = self.bounds.load();
-        match self.try_enter(peer, speaking, &bounds) {
-            Ok(place) => Some(place),
+        match self.try_enter(peer, protocol, &bounds) {
+            Ok(permit) => Some(permit),
             Err(refused) => {
-                let here = self.here.load(Ordering::Relaxed);
+                let open = self.open.load(Ordering::Relaxed);
                 let (counter, kind, key, open) = match refused {
-                    NoPermit::Full => (&self.full, "full", "connections", bounds.most),
-                    NoPermit::NoMemory => (&self.full, "no_memory", "memory", here),
+                    NoPermit::Full => (&self.full, "full", "connections", bounds.connections),
+                    NoPermit::NoMemory => (&self.full, "no_memory", "memory", open),
                     NoPermit::OneTooMany => (
                         &self.one_too_many,
                         "one_too_many",
                         "connections_per_client",
-                        bounds.most_of_one,
+                        bounds.per_client,
                     ),
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
@@ -204,40 +204,45 @@ impl ConnectionLimits {
     fn try_enter(
         self: &Arc<Self>,
         peer: IpAddr,
-        speaking: ClientProtocol,
+        protocol: ClientProtocol,
         bounds: &ConnectionBounds,
     ) -> Result<ConnectionPermit, NoPermit> {
         let client =
             Some(network(peer)).filter(|_| !is_trusted(peer.to_canonical(), &bounds.trusted));
         if let Some(client) = client {
-            let mut of_one = self.of_one.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = of_one.entry(client).or_default();
-            if *count >= bounds.most_of_one {
+            let mut open_per_client = self
+                .open_per_client
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let count = open_per_client.entry(client).or_default();
+            if *count >= bounds.per_client {
                 return Err(NoPermit::OneTooMany);
             }
             *count += 1;
         }
         // From here on, dropping the permit releases its place, also when this function returns an error.
-        let place = ConnectionPermit {
+        let permit = ConnectionPermit {
             connection_limits: Arc::clone(self),
             client,
-            speaking,
+            protocol,
         };
-        let here = self.here.fetch_add(1, Ordering::AcqRel) + 1;
-        let held = self.held.fetch_add(speaking.holds(), Ordering::AcqRel) + speaking.holds();
+        let open = self.open.fetch_add(1, Ordering::AcqRel) + 1;
+        let held = self.held.fetch_add(protocol.memory(), Ordering::AcqRel) + protocol.memory();
         // Connections that are about to end count as free, each with the memory of an average
         // connection.
-        let leaving = self.leaving.load(Ordering::Acquire).min(here);
-        let (stay, kept) = (here - leaving, held - held / here * leaving);
-        if stay > bounds.most - bounds.most / 8 || kept > bounds.memory - bounds.memory / 8 {
+        let leaving = self.leaving.load(Ordering::Acquire).min(open);
+        let (stay, kept) = (open - leaving, held - held / open * leaving);
+        if stay > bounds.connections - bounds.connections / 8
+            || kept > bounds.memory - bounds.memory / 8
+        {
             self.make_room();
         }
-        if here > bounds.most {
+        if open > bounds.connections {
             return Err(NoPermit::Full);
         }
         match held > bounds.memory {
             true => Err(NoPermit::NoMemory),
-            false => Ok(place),
+            false => Ok(permit),
         }
     }
 
@@ -247,8 +252,8 @@ impl ConnectionLimits {
     }
 
     /// Records that a connection ends because its client was too slow.
-    pub(crate) fn too_slow(&self, slow: SlowStep) {
-        let (counter, words) = match slow {
+    pub(crate) fn too_slow(&self, step: SlowStep) {
+        let (counter, reason) = match step {
             SlowStep::Head => (
                 &self.slow_heads,
                 "the head of its request did not arrive within `limits.head_timeout`",
@@ -260,8 +265,8 @@ impl ConnectionLimits {
             ),
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        if let Some(more) = self.log_limit.pass("connections", slow.kind()) {
-            log::warn!("Hedgerow closed a client's connection: {words}{more}");
+        if let Some(more) = self.log_limit.pass("connections", step.kind()) {
+            log::warn!("Hedgerow closed a client's connection: {reason}{more}");
         }
     }
 
@@ -286,8 +291,8 @@ impl ConnectionLimits {
 
     pub(crate) fn counts(&self) -> ConnectionCounts {
         ConnectionCounts {
-            open: self.here.load(Ordering::Relaxed) as u64,
-            limit: self.bounds.load().most as u64,
+            open: self.open.load(Ordering::Relaxed) as u64,
+            limit: self.bounds.load().connections as u64,
             held: self.held.load(Ordering::Relaxed) as u64,
             held_limit: self.bounds.load().memory as u64,
             refused_full: self.full.load(Ordering::Relaxed),
@@ -310,20 +315,20 @@ impl Drop for LeavingConnection<'_> {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.connection_limits.here.fetch_sub(1, Ordering::AcqRel);
-        let holds = self.speaking.holds();
+        self.connection_limits.open.fetch_sub(1, Ordering::AcqRel);
+        let memory = self.protocol.memory();
         self.connection_limits
             .held
-            .fetch_sub(holds, Ordering::AcqRel);
+            .fetch_sub(memory, Ordering::AcqRel);
         let Some(client) = self.client else { return };
-        let of_one = self.connection_limits.of_one.lock();
-        let mut of_one = of_one.unwrap_or_else(PoisonError::into_inner);
-        let left = of_one.get_mut(&client).map(|count| {
+        let open_per_client = self.connection_limits.open_per_client.lock();
+        let mut open_per_client = open_per_client.unwrap_or_else(PoisonError::into_inner);
+        let left = open_per_client.get_mut(&client).map(|count| {
             *count = count.saturating_sub(1);
             *count
         });
         if left == Some(0) {
-            of_one.remove(&client);
+            open_per_client.remove(&client);
         }
     }
 }
@@ -344,10 +349,14 @@ pub(crate) fn network(peer: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn connection_limits(most: usize, of_one: usize, trusted: &[&str]) -> Arc<ConnectionLimits> {
+    fn connection_limits(
+        limit: usize,
+        per_client: usize,
+        trusted: &[&str],
+    ) -> Arc<ConnectionLimits> {
         let limits = RequestLimits {
-            connections: most,
-            connections_per_client: of_one,
+            connections: limit,
+            connections_per_client: per_client,
             ..RequestLimits::default()
         };
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
@@ -387,7 +396,7 @@ mod tests {
             ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1"),
         ] {
             let [address, also, others] = [address, also, others].map(|text| text.parse().unwrap());
-            let places: Vec<_> = (0..3)
+            let permits: Vec<_> = (0..3)
                 .map(|_| enter(&connection_limits, address).unwrap())
                 .collect();
             assert!(
@@ -395,7 +404,7 @@ mod tests {
                     && enter(&connection_limits, also).is_none()
             );
             assert!(enter(&connection_limits, others).is_some());
-            drop(places);
+            drop(permits);
             assert!(enter(&connection_limits, address).is_some());
         }
         let proxy = "10.1.2.3".parse().unwrap();
@@ -406,19 +415,19 @@ mod tests {
         drop(many);
         let counts = connection_limits.counts();
         assert_eq!((counts.open, counts.refused_for_one_client), (0, 4));
-        assert!(connection_limits.of_one.lock().unwrap().is_empty());
+        assert!(connection_limits.open_per_client.lock().unwrap().is_empty());
     }
 
     #[test]
     fn no_more_connections_are_open_than_the_limit() {
         let connection_limits = connection_limits(10, 100, &[]);
         let address = "192.0.2.1".parse().unwrap();
-        let mut places: Vec<_> = (0..10)
+        let mut permits: Vec<_> = (0..10)
             .map(|_| enter(&connection_limits, address).unwrap())
             .collect();
         assert!(enter(&connection_limits, address).is_none());
         assert_eq!(connection_limits.counts().open, 10);
-        places.pop();
+        permits.pop();
         assert!(enter(&connection_limits, address).is_some());
         assert_eq!(connection_limits.counts().refused_full, 1);
     }
@@ -431,23 +440,24 @@ mod tests {
         };
         let connection_limits = Arc::new(ConnectionLimits::new(&limits, &[], Arc::default()));
         let address = "192.0.2.1".parse().unwrap();
-        for (speaking, most) in [
+        for (protocol, limit) in [
             (ClientProtocol::Http1, 2_048),
             (ClientProtocol::Http2, 512),
             (ClientProtocol::Http1OverTls, 819),
             (ClientProtocol::Http2OverTls, 341),
         ] {
-            let enter = || connection_limits.enter(address, speaking);
-            let mut places: Vec<ConnectionPermit> = std::iter::from_fn(enter).take(3_000).collect();
-            assert_eq!(places.len(), most, "{speaking:?}");
+            let enter = || connection_limits.enter(address, protocol);
+            let mut permits: Vec<ConnectionPermit> =
+                std::iter::from_fn(enter).take(3_000).collect();
+            assert_eq!(permits.len(), limit, "{protocol:?}");
             // A handshake that ends in HTTP/1 leaves memory for others.
-            if let Some(place) = places.last_mut() {
-                place.set_protocol(ClientProtocol::Http1);
+            if let Some(permit) = permits.last_mut() {
+                permit.set_protocol(ClientProtocol::Http1);
             }
             let has_room = connection_limits
                 .enter(address, ClientProtocol::Http1)
                 .is_some();
-            assert_eq!(has_room, speaking != ClientProtocol::Http1, "{speaking:?}");
+            assert_eq!(has_room, protocol != ClientProtocol::Http1, "{protocol:?}");
         }
         assert_eq!(connection_limits.held.load(Ordering::Relaxed), 0);
     }

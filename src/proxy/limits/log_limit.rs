@@ -16,7 +16,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct LogLimit {
     lines: Arc<LineTable>,
     /// The lines that are written only once: a few kinds for each project.
-    said: Mutex<Vec<(String, &'static str)>>,
+    logged: Mutex<Vec<(String, &'static str)>>,
 }
 
 /// The state of each line, by subject and kind.
@@ -81,13 +81,13 @@ impl LogLimit {
     /// Returns whether this is the first line of this subject and kind. It is `false` for every later
     /// one.
     pub(crate) fn first(&self, subject: &str, kind: &'static str) -> bool {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         // Some sites call this for every message, so the name is copied only once.
-        let known = said
+        let known = logged
             .iter()
             .any(|(known, one)| known == subject && *one == kind);
         if !known {
-            said.push((subject.to_owned(), kind));
+            logged.push((subject.to_owned(), kind));
         }
         !known
     }
@@ -189,18 +189,18 @@ mod tests {
         let log_limit = LogLimit::default();
         let start = Instant::now();
         let later = start + INTERVAL;
-        let said = || LinePermit::Yes(String::new());
-        assert_eq!(log_limit.pass_at("shop", "tls", start), said());
+        let yes = || LinePermit::Yes(String::new());
+        assert_eq!(log_limit.pass_at("shop", "tls", start), yes());
         let left_out = |at| log_limit.pass_at("shop", "tls", at);
         assert_eq!(left_out(start), LinePermit::No(OmittedLine::First));
         assert_eq!(left_out(start), LinePermit::No(OmittedLine::Another));
-        assert_eq!(log_limit.pass_at("blog", "tls", start), said());
-        assert_eq!(log_limit.pass_at("shop", "dns", start), said());
+        assert_eq!(log_limit.pass_at("blog", "tls", start), yes());
+        assert_eq!(log_limit.pass_at("shop", "dns", start), yes());
         let LinePermit::Yes(text) = left_out(later) else {
             panic!("the interval is over");
         };
         assert!(text.contains("2 more"), "{text}");
-        assert_eq!(left_out(later + INTERVAL), said());
+        assert_eq!(left_out(later + INTERVAL), yes());
     }
 
     #[test]
@@ -210,17 +210,17 @@ mod tests {
         for _ in 0..17 {
             log_limit.pass_at("shop", "dead_lettered", start);
         }
-        let told = |at| {
+        let reported = |at| {
             overdue(&log_limit.lines, "shop", "dead_lettered", at).map(|left_out| left_out.count)
         };
-        assert_eq!(told(start), None);
-        assert_eq!(told(start + INTERVAL), Some(16));
-        assert_eq!(told(start + INTERVAL), None, "it is told once");
+        assert_eq!(reported(start), None);
+        assert_eq!(reported(start + INTERVAL), Some(16));
+        assert_eq!(reported(start + INTERVAL), None, "it is reported once");
         // The line that was written in the meantime reported the count, and counting starts again.
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
         log_limit.pass_at("shop", "dead_lettered", start + INTERVAL);
-        assert_eq!(told(start + INTERVAL), None);
-        assert_eq!(told(start + INTERVAL * 2), Some(1));
+        assert_eq!(reported(start + INTERVAL), None);
+        assert_eq!(reported(start + INTERVAL * 2), Some(1));
     }
 
     #[test]

@@ -40,28 +40,28 @@ impl Rates {
     /// Counts a request of this client. The requests of `trusted_proxies` are those of many clients, and
     /// have no limit.
     pub(crate) fn of_client(&self, config: &Config, client: Option<IpAddr>) -> RateDecision {
-        let (Some(most), Some(client)) = (config.limits.requests_per_client, client) else {
+        let (Some(limit), Some(client)) = (config.limits.requests_per_client, client) else {
             return RateDecision::Within;
         };
         if is_trusted(client.to_canonical(), &config.trusted_proxies) {
             return RateDecision::Within;
         }
-        count(&self.by_client, &network(client), most)
+        count(&self.by_client, &network(client), limit)
     }
 
     /// Counts a request with this write key.
     pub(crate) fn of_key(&self, config: &Config, key: &WriteKey) -> RateDecision {
-        let Some(most) = config.limits.requests_per_key else {
+        let Some(limit) = config.limits.requests_per_key else {
             return RateDecision::Within;
         };
-        count(&self.by_key, &key.expose(), most)
+        count(&self.by_key, &key.expose(), limit)
     }
 }
 
-fn count<T: std::hash::Hash>(rate: &OnceLock<Rate>, of: &T, most: usize) -> RateDecision {
+fn count<T: std::hash::Hash>(rate: &OnceLock<Rate>, of: &T, limit: usize) -> RateDecision {
     let rate = rate.get_or_init(|| Rate::new(INTERVAL));
     let now = usize::try_from(rate.observe(of, 1)).unwrap_or_default();
-    match now > most {
+    match now > limit {
         true => RateDecision::TooFast,
         false => RateDecision::Within,
     }

@@ -73,11 +73,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
         let mut stage = self.connections.stage();
         let log_limit = LogLimit::default();
         loop {
-            let came = tokio::select! {
-                came = listener.accept() => came,
+            let result = tokio::select! {
+                result = listener.accept() => result,
                 _ = stage.wait_for(|stage| *stage != ShutdownStage::Serving) => break,
             };
-            match came {
+            match result {
                 Ok((socket, peer)) => self.handle_connection(socket, peer),
                 Err(error) => {
                     if let Some(more) = log_limit.pass("accept", "accept") {
@@ -107,7 +107,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
 
     fn handle_connection(&self, socket: TcpStream, peer: SocketAddr) {
         let options = self.options.load_full();
-        let arrival = AcceptedConnection {
+        let accepted_connection = AcceptedConnection {
             app: Arc::clone(&self.app),
             connection: self.connections.connection(),
             idle: self.idle,
@@ -117,13 +117,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptLoop<A> {
             direct: self.direct.clone(),
         };
         if is_trusted(peer.ip().to_canonical(), &options.listener.proxy_protocol) {
-            tokio::spawn(arrival.through_a_balancer(socket, peer, options));
-        } else if let Some(ends) = arrival.ends(peer, &options) {
+            tokio::spawn(accepted_connection.through_a_balancer(socket, peer, options));
+        } else if let Some(lifetime) = accepted_connection.lifetime(peer, &options) {
             let AcceptedConnection {
                 app, connection, ..
-            } = arrival;
+            } = accepted_connection;
             let socket = Box::new(accepted(socket, peer));
-            tokio::spawn(serve(socket, options, app, connection, ends));
+            tokio::spawn(serve(socket, options, app, connection, lifetime));
         }
     }
 }
@@ -141,18 +141,18 @@ struct AcceptedConnection<A> {
 
 impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
     /// Returns when the connection ends, or `None` if there is no place for a client at this address.
-    fn ends(&self, client: SocketAddr, options: &ListenerOptions) -> Option<Lifetime> {
+    fn lifetime(&self, client: SocketAddr, options: &ListenerOptions) -> Option<Lifetime> {
         // The protocol that needs the most memory of those that are possible, until the real one is
         // known.
-        let speaking = match (&options.tls, options.listener.h2c) {
+        let protocol = match (&options.tls, options.listener.h2c) {
             (Some(_), _) => ClientProtocol::Http2OverTls,
             (None, H2c::On) => ClientProtocol::Http2,
             (None, H2c::Off) => ClientProtocol::Http1,
         };
         let connection_limits = self.connection_limits.as_ref();
-        let place = match connection_limits {
+        let permit = match connection_limits {
             None => None,
-            Some(connection_limits) => Some(connection_limits.enter(client.ip(), speaking)?),
+            Some(connection_limits) => Some(connection_limits.enter(client.ip(), protocol)?),
         };
         Some(Lifetime {
             idle: self.idle,
@@ -161,7 +161,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
             head: self.head(),
             connection_limits: connection_limits.cloned(),
             direct: self.direct.clone(),
-            place,
+            permit,
         })
     }
 
@@ -190,9 +190,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> AcceptedConnection<A> {
                 return;
             }
         };
-        if let Some(ends) = self.ends(client, &options) {
+        if let Some(lifetime) = self.lifetime(client, &options) {
             let socket = Box::new(accepted(socket, client));
-            serve(socket, options, self.app, self.connection, ends).await;
+            serve(socket, options, self.app, self.connection, lifetime).await;
         }
     }
 }
@@ -206,7 +206,7 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     options: Arc<ListenerOptions>,
     app: Arc<A>,
     mut connection: ClientConnection,
-    mut ends: Lifetime,
+    mut lifetime: Lifetime,
 ) {
     match &options.tls {
         None => {
@@ -214,27 +214,27 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             drop(options);
             connection.ready();
             let mut stream = Box::new(CoalescingStream::new(*socket));
-            let speaks = match h2c {
+            let protocol = match h2c {
                 // Boxed, as handshakes are.
-                H2c::On => Box::pin(beginning(stream.inner(), &ends)).await,
+                H2c::On => Box::pin(protocol_without_tls(stream.inner(), &lifetime)).await,
                 H2c::Off => Some(DetectedProtocol::Http1),
             };
-            if let Some(speaks) = speaks {
-                if (h2c, speaks) == (H2c::On, DetectedProtocol::Http1) {
-                    ends.set_protocol(ClientProtocol::Http1);
+            if let Some(protocol) = protocol {
+                if (h2c, protocol) == (H2c::On, DetectedProtocol::Http1) {
+                    lifetime.set_protocol(ClientProtocol::Http1);
                 }
-                serve_stream(stream, speaks, app, ends).await;
+                serve_stream(stream, protocol, app, lifetime).await;
             }
         }
         Some(tls) => {
-            let shaken = Box::pin(handshake(tls, *socket, &ends)).await;
+            let established = Box::pin(handshake(tls, *socket, &lifetime)).await;
             drop(options);
-            if let Some((stream, speaks)) = shaken {
+            if let Some((stream, protocol)) = established {
                 connection.ready();
-                if speaks == DetectedProtocol::Http1 {
-                    ends.set_protocol(ClientProtocol::Http1OverTls);
+                if protocol == DetectedProtocol::Http1 {
+                    lifetime.set_protocol(ClientProtocol::Http1OverTls);
                 }
-                serve_stream(stream, speaks, app, ends).await;
+                serve_stream(stream, protocol, app, lifetime).await;
             }
         }
     }
@@ -246,7 +246,7 @@ async fn serve<A: HttpServerApp + Send + Sync + 'static>(
 async fn handshake(
     tls: &Acceptor,
     socket: L4Stream,
-    ends: &Lifetime,
+    lifetime: &Lifetime,
 ) -> Option<(Box<CoalescingStream<impl IO + 'static>>, DetectedProtocol)> {
     let stream = match timeout(HANDSHAKE, tls.tls_handshake(socket)).await {
         Ok(Ok(stream)) => stream,
@@ -255,18 +255,18 @@ async fn handshake(
             return None;
         }
         Err(_) => {
-            ends.too_slow(SlowStep::Handshake);
+            lifetime.too_slow(SlowStep::Handshake);
             return None;
         }
     };
     if proves_a_name(&stream) {
         return None;
     }
-    let speaks = match stream.selected_alpn_proto() == Some(ALPN::H2) {
+    let protocol = match stream.selected_alpn_proto() == Some(ALPN::H2) {
         true => DetectedProtocol::Http2,
         false => DetectedProtocol::Http1,
     };
-    Some((Box::new(CoalescingStream::new(stream)), speaks))
+    Some((Box::new(CoalescingStream::new(stream)), protocol))
 }
 
 /// Returns whether a certificate authority made the handshake only to check a name. Nothing follows then
@@ -281,41 +281,44 @@ fn proves_a_name(stream: &impl Ssl) -> bool {
 /// Serves the protocol of a stream until its end.
 async fn serve_stream<A, S>(
     mut stream: Box<CoalescingStream<S>>,
-    speaks: DetectedProtocol,
+    protocol: DetectedProtocol,
     app: Arc<A>,
-    ends: Lifetime,
+    lifetime: Lifetime,
 ) where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,
 {
-    match speaks {
+    match protocol {
         DetectedProtocol::Http2 => {
             // The framework has no time limit for a head.
-            stream.bound_heads(ends.head, ends.connection_limits.clone());
+            stream.bound_heads(lifetime.head, lifetime.connection_limits.clone());
             // Boxed, so that connections over HTTP/1.x do not include its memory.
-            Box::pin(http2::serve(stream, app, ends)).await;
+            Box::pin(http2::serve(stream, app, lifetime)).await;
         }
-        DetectedProtocol::Http1 => connection::serve(stream, &app, &ends).await,
+        DetectedProtocol::Http1 => connection::serve(stream, &app, &lifetime).await,
     }
 }
 
 /// Returns the protocol of a client without TLS, or `None` if the connection ends before its protocol is
 /// known.
-async fn beginning(socket: &mut L4Stream, ends: &Lifetime) -> Option<DetectedProtocol> {
+async fn protocol_without_tls(
+    socket: &mut L4Stream,
+    lifetime: &Lifetime,
+) -> Option<DetectedProtocol> {
     let asked_to_close = async {
-        match &ends.connection_limits {
+        match &lifetime.connection_limits {
             Some(connection_limits) => connection_limits.asked_to_close().await,
             None => std::future::pending().await,
         }
     };
-    let mut closing = ends.closing.clone();
+    let mut closing = lifetime.closing.clone();
     tokio::select! {
         biased; // bytes that have already arrived are served
-        begun = detect_protocol(socket, Duration::from_secs(ends.idle), ends.head) => {
-            if begun == Err(NoProtocol::Slow) {
-                ends.too_slow(SlowStep::Head);
+        detected = detect_protocol(socket, Duration::from_secs(lifetime.idle), lifetime.head) => {
+            if detected == Err(NoProtocol::Slow) {
+                lifetime.too_slow(SlowStep::Head);
             }
-            begun.ok()
+            detected.ok()
         }
         _ = closing.wait_for(|closing| *closing) => None,
         () = asked_to_close => None,
@@ -344,7 +347,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let socket = TcpStream::connect(address).await.unwrap();
         let listener = Drain::new().listener(listener.into());
-        let arrival = AcceptedConnection {
+        let accepted_connection = AcceptedConnection {
             app: Arc::new(HandlerApp::new(Arc::new(Nothing))),
             connection: listener.connection(),
             idle: 60,
@@ -354,9 +357,15 @@ mod tests {
             direct: None,
         };
         let options = Arc::new(ListenerOptions::plain(address));
-        let ends = arrival.ends(address, &options).unwrap();
+        let lifetime = accepted_connection.lifetime(address, &options).unwrap();
         let socket = Box::new(accepted(socket, address));
-        let task = serve(socket, options, arrival.app, arrival.connection, ends);
+        let task = serve(
+            socket,
+            options,
+            accepted_connection.app,
+            accepted_connection.connection,
+            lifetime,
+        );
         let size = size_of_val(&task);
         println!("{size} bytes for a connection that waits");
         assert!(size < 3 << 10, "{size} bytes");

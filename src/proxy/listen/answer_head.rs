@@ -11,9 +11,9 @@ fn without_mark(bytes: &[u8]) -> Option<Vec<u8>> {
     if bytes.len() > ERROR || !bytes.starts_with(b"HTTP/1.") || !bytes.ends_with(b"\r\n\r\n") {
         return None;
     }
-    let place = memchr::memmem::find(bytes, MARK)?;
+    let position = memchr::memmem::find(bytes, MARK)?;
     let empty = memchr::memmem::find(bytes, b"\r\nContent-Length: 0\r\n").is_some();
-    let (before, rest) = bytes.split_at_checked(place)?;
+    let (before, rest) = bytes.split_at_checked(position)?;
     let after = rest.get(MARK.len() - 2..)?;
     empty.then(|| [before, after].concat())
 }
@@ -40,11 +40,11 @@ fn with_upgrade(bytes: &[u8]) -> Option<Vec<u8>> {
     };
     let mut lines = bytes.split(|byte| *byte == b'\n');
     lines.by_ref().find(|line| is(line, b"upgrade"))?;
-    let mut place = 0;
+    let mut position = 0;
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        place += line.len();
+        position += line.len();
         if is(line, b"connection") {
-            let (before, after) = bytes.split_at_checked(place.checked_sub(b"\r\n".len())?)?;
+            let (before, after) = bytes.split_at_checked(position.checked_sub(b"\r\n".len())?)?;
             return Some([before, b", upgrade", after].concat());
         }
     }

@@ -99,11 +99,11 @@ impl<S: IO> CoalescingStream<S> {
         self.heads = Some(Box::new(Http2Heads::new(time, connection_limits)));
     }
 
-    /// Writes the held bytes, and then those of `behind` if the stream accepts both. Returns how many
-    /// bytes of `behind` it wrote.
-    fn poll_held(&mut self, context: &mut Context<'_>, behind: &[u8]) -> Poll<io::Result<usize>> {
+    /// Writes the held bytes, and then those of `after` if the stream accepts both. Returns how many
+    /// bytes of `after` it wrote.
+    fn poll_held(&mut self, context: &mut Context<'_>, after: &[u8]) -> Poll<io::Result<usize>> {
         while !self.held.is_empty() {
-            let both = [IoSlice::new(&self.held), IoSlice::new(behind)];
+            let both = [IoSlice::new(&self.held), IoSlice::new(after)];
             let stream = Pin::new(&mut self.stream);
             let written = ready!(stream.poll_write_vectored(context, &both))?;
             if written == 0 {
@@ -132,8 +132,8 @@ impl<S: IO> CoalescingStream<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if let Some(heads) = &mut self.heads {
-            let came = buffer.filled().get(before..).unwrap_or_default();
-            heads.note(came, context)?;
+            let arrived = buffer.filled().get(before..).unwrap_or_default();
+            heads.note(arrived, context)?;
         }
         read
     }
@@ -145,20 +145,20 @@ impl<S: IO> AsyncRead for CoalescingStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let over = self.extent.is_over();
-        if over && !self.ahead.is_empty() {
+        let is_over = self.extent.is_over();
+        if is_over && !self.ahead.is_empty() {
             // The client is still connected, and its next request follows after the answer.
             return Poll::Pending;
         }
         let before = buffer.filled().len();
         ready!(self.poll_stream(context, buffer))?;
-        let came = buffer.filled_mut().get_mut(before..).unwrap_or_default();
-        let taken = self.extent.take(came);
-        if taken < came.len() {
-            let ahead = BytesMut::from(came.get(taken..).unwrap_or_default());
+        let arrived = buffer.filled_mut().get_mut(before..).unwrap_or_default();
+        let taken = self.extent.take(arrived);
+        if taken < arrived.len() {
+            let ahead = BytesMut::from(arrived.get(taken..).unwrap_or_default());
             self.ahead = ahead;
             buffer.set_filled(before + taken);
-            if over {
+            if is_over {
                 return Poll::Pending;
             }
         }

@@ -54,23 +54,23 @@ pub(crate) struct Lifetime {
     pub(crate) connection_limits: Option<Arc<ConnectionLimits>>,
     /// Answers Segment's calls without the framework, if possible.
     pub(crate) direct: Option<DirectIntake>,
-    /// The permit that holds its place.
-    pub(crate) place: Option<ConnectionPermit>,
+    /// The permit for it.
+    pub(crate) permit: Option<ConnectionPermit>,
 }
 
 impl Lifetime {
     /// Records the protocol that the client uses.
-    pub(super) fn set_protocol(&mut self, speaking: ClientProtocol) {
-        if let Some(place) = &mut self.place {
-            place.set_protocol(speaking);
+    pub(super) fn set_protocol(&mut self, protocol: ClientProtocol) {
+        if let Some(permit) = &mut self.permit {
+            permit.set_protocol(protocol);
         }
     }
 
     /// Records that the connection ends because its client was too slow.
-    pub(super) fn too_slow(&self, slow: SlowStep) {
+    pub(super) fn too_slow(&self, step: SlowStep) {
         match &self.connection_limits {
-            Some(connection_limits) => connection_limits.too_slow(slow),
-            None => log::debug!("a connection was ended: {slow:?} took too long"),
+            Some(connection_limits) => connection_limits.too_slow(step),
+            None => log::debug!("a connection was ended: {step:?} took too long"),
         }
     }
 }
@@ -80,25 +80,28 @@ impl Lifetime {
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 /// How long a client may take to read an answer that ends its connection.
-const FAREWELL: Duration = Duration::from_secs(1);
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// Sends a client this answer, and ends the connection. It reads what the client sends meanwhile,
 /// because closing a connection with unread bytes resets it, and the client might not see the
 /// answer.
 async fn reject_connection<S: IO>(stream: &mut CoalescingStream<S>, answer: &[u8]) {
-    let told = async {
+    let rejection = async {
         stream.write_all(answer).await?;
         AsyncWriteExt::shutdown(stream).await?;
         while !first_bytes(stream, BytesMut::new()).await?.is_empty() {}
         Ok::<(), io::Error>(())
     };
     // A client that still sends after this time is cut off.
-    let _ = tokio::time::timeout(FAREWELL, told).await;
+    let _ = tokio::time::timeout(LAST_ANSWER, rejection).await;
 }
 
 /// Serves HTTP/1.x until the client or this process ends the connection.
-pub(crate) async fn serve<A, S>(mut stream: Box<CoalescingStream<S>>, app: &Arc<A>, ends: &Lifetime)
-where
+pub(crate) async fn serve<A, S>(
+    mut stream: Box<CoalescingStream<S>>,
+    app: &Arc<A>,
+    lifetime: &Lifetime,
+) where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,
 {
@@ -106,21 +109,21 @@ where
     // The number of requests that may still follow the current one.
     let mut left = options.and_then(|options| options.keepalive_request_limit);
     // Each wait for a request uses both, so they are created once.
-    let mut idle = IdleTimer::new(Duration::from_secs(ends.idle));
-    let mut closing = ends.closing.clone();
+    let mut idle = IdleTimer::new(Duration::from_secs(lifetime.idle));
+    let mut closing = lifetime.closing.clone();
     let mut closed = pin!(async move {
         // An error means that the sender was dropped: the connection ends as well.
         let _ = closing.wait_for(|closing| *closing).await;
     });
-    while let Some(mut begun) = request(&mut *stream, ends, &mut idle, closed.as_mut()).await {
-        let last = left == Some(0) || *ends.leaving.borrow();
-        if let Some(direct) = &ends.direct {
-            let follows = match last {
+    while let Some(mut begun) = request(&mut *stream, lifetime, &mut idle, closed.as_mut()).await {
+        let is_last = left == Some(0) || *lifetime.leaving.borrow();
+        if let Some(direct) = &lifetime.direct {
+            let next_request = match is_last {
                 true => NextRequest::None,
                 false => NextRequest::Another,
             };
-            let taken = direct.take(&mut *stream, begun, follows, &ends.leaving);
-            match taken.await {
+            let result = direct.take(&mut *stream, begun, next_request, &lifetime.leaving);
+            match result.await {
                 DirectResult::Answered => {
                     left = left.map(|left| left.saturating_sub(1));
                     continue;
@@ -140,9 +143,9 @@ where
             return;
         }
         let begun = name_one_host(begun);
-        let keepalive = (!last).then_some(ends.idle);
+        let keepalive = (!is_last).then_some(lifetime.idle);
         let session = session(stream, begun, keepalive, left);
-        let Some(reused) = app.process_new_http(session, &ends.leaving).await else {
+        let Some(reused) = app.process_new_http(session, &lifetime.leaving).await else {
             return;
         };
         let (reused, _): (Stream, _) = reused.consume();
@@ -187,21 +190,21 @@ fn bad_request() -> String {
 /// connection ends instead.
 async fn request<S: IO>(
     stream: &mut CoalescingStream<S>,
-    ends: &Lifetime,
+    lifetime: &Lifetime,
     idle: &mut IdleTimer,
     closed: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<BytesMut> {
     let ahead = stream.next_request();
-    let connection_limits = ends.connection_limits.as_deref();
+    let connection_limits = lifetime.connection_limits.as_deref();
     let asked_to_close = async {
         match connection_limits {
             Some(connection_limits) => connection_limits.asked_to_close().await,
             None => std::future::pending().await,
         }
     };
-    let came = tokio::select! {
+    let read = tokio::select! {
         biased; // bytes that have already arrived are served
-        came = first_bytes(stream, ahead) => came,
+        read = first_bytes(stream, ahead) => read,
         () = idle.wait() => {
             log::debug!("a client's connection was idle");
             return None;
@@ -212,12 +215,12 @@ async fn request<S: IO>(
             return None;
         }
     };
-    match came {
+    match read {
         Ok(bytes) if is_whole(&bytes) => Some(bytes),
         Ok(bytes) if !bytes.is_empty() => {
             // Boxed, so that a connection does not hold its memory for its whole life.
             let rest = read_rest_of_head(stream, bytes);
-            let rest = Box::pin(tokio::time::timeout(ends.head, rest));
+            let rest = Box::pin(tokio::time::timeout(lifetime.head, rest));
             match rest.await {
                 Ok(Ok(bytes)) => Some(bytes),
                 Ok(Err(error)) => {
@@ -225,7 +228,7 @@ async fn request<S: IO>(
                     None
                 }
                 Err(_) => {
-                    ends.too_slow(SlowStep::Head);
+                    lifetime.too_slow(SlowStep::Head);
                     reject_connection(stream, TOO_SLOW).await;
                     None
                 }

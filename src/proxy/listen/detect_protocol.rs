@@ -41,14 +41,14 @@ pub(crate) async fn detect_protocol(
     let nothing = |_| NoProtocol::Nothing;
     let first = timeout(idle, read_more(stream, &mut read)).await;
     let first = first.map_err(|_| NoProtocol::Nothing)?.map_err(nothing)?;
-    let begins = match protocol_of(&read, first) {
-        Some(speaks) => speaks,
+    let protocol = match protocol_of(&read, first) {
+        Some(protocol) => protocol,
         None => {
             let rest = async {
                 loop {
-                    let came = read_more(stream, &mut read).await?;
-                    if let Some(speaks) = protocol_of(&read, came) {
-                        return Ok::<_, io::Error>(speaks);
+                    let arrived = read_more(stream, &mut read).await?;
+                    if let Some(protocol) = protocol_of(&read, arrived) {
+                        return Ok::<_, io::Error>(protocol);
                     }
                 }
             };
@@ -57,16 +57,16 @@ pub(crate) async fn detect_protocol(
         }
     };
     stream.rewind(&read);
-    Ok(begins)
+    Ok(protocol)
 }
 
-/// Returns the protocol that these first bytes show, the last `came` of which have just arrived; `None`
+/// Returns the protocol that these first bytes show, the last `arrived` of which have just arrived; `None`
 /// while both are possible.
-fn protocol_of(read: &[u8], came: usize) -> Option<DetectedProtocol> {
+fn protocol_of(read: &[u8], arrived: usize) -> Option<DetectedProtocol> {
     if read == PREFACE {
         return Some(DetectedProtocol::Http2);
     }
-    let both = PREFACE.starts_with(read) && came > 0;
+    let both = PREFACE.starts_with(read) && arrived > 0;
     (!both).then_some(DetectedProtocol::Http1)
 }
 
@@ -74,7 +74,7 @@ fn protocol_of(read: &[u8], came: usize) -> Option<DetectedProtocol> {
 async fn read_more(stream: &mut L4Stream, read: &mut Vec<u8>) -> io::Result<usize> {
     let mut piece = [0; PREFACE.len()];
     let room = piece.get_mut(read.len()..).unwrap_or_default();
-    let came = stream.read(room).await?;
-    read.extend_from_slice(room.get(..came).unwrap_or_default());
-    Ok(came)
+    let arrived = stream.read(room).await?;
+    read.extend_from_slice(room.get(..arrived).unwrap_or_default());
+    Ok(arrived)
 }

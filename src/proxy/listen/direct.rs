@@ -65,13 +65,13 @@ impl DirectIntake {
     }
 
     /// Answers the request that begins with these bytes, which hold its whole head, if it is a call on a
-    /// Segment route. `follows` states whether the connection may be used again, and `leaving` whether
+    /// Segment route. `next_request` states whether the connection may be used again, and `leaving` whether
     /// the server shuts down, so that each answer is the last.
     pub(crate) async fn take<S: IO>(
         &self,
         stream: &mut CoalescingStream<S>,
         begun: BytesMut,
-        follows: NextRequest,
+        next_request: NextRequest,
         leaving: &ShutdownWatch,
     ) -> DirectResult {
         if !begun.starts_with(b"POST ") {
@@ -81,7 +81,7 @@ impl DirectIntake {
         let active = self.hedgerow.current();
         let choose = |host: Option<&str>, path: &str| {
             let (route, tail) = active.routes.find(host, path)?;
-            let RouteAction::Segment(segment) = &route.does else {
+            let RouteAction::Segment(segment) = &route.action else {
                 return None;
             };
             let fields = match segment.files.account {
@@ -99,20 +99,20 @@ impl DirectIntake {
         let mut exchange = DirectExchange {
             left: call.length,
             parts: call.parts,
-            came: call.came,
+            arrived: call.arrived,
             stream,
             received: 0,
-            until: None,
-            tempo: BodyRateMeter::new(active.config.limits.body_rate),
+            deadline: None,
+            rate_meter: BodyRateMeter::new(active.config.limits.body_rate),
             unread: active.long_lived.unread,
-            follows,
+            next_request,
             leaving,
             status: None,
         };
         // Boxed: idle connections do not hold the memory for a request.
         let intake = Intake::new(&active, segment, number);
         boxed(|| intake.serve(&mut exchange, tail_at)).await;
-        match exchange.follows {
+        match exchange.next_request {
             NextRequest::Another => DirectResult::Answered,
             NextRequest::None => {
                 Shutdown::shutdown(stream).await;
@@ -126,7 +126,7 @@ impl DirectIntake {
 struct DirectCall {
     parts: Parts,
     length: usize,
-    came: Bytes,
+    arrived: Bytes,
 }
 
 /// The fields of a head that are passed on.
@@ -199,16 +199,16 @@ impl DirectCall {
             }
         }
         let length = number(length?)?;
-        let came = begun.slice(end..);
+        let arrived = begun.slice(end..);
         let host = host?;
-        if came.len() > length || !is_plain(target.as_bytes(), host) {
+        if arrived.len() > length || !is_plain(target.as_bytes(), host) {
             return None;
         }
         let uri = Uri::from_maybe_shared(begun.slice_ref(target.as_bytes())).ok()?;
-        let (chosen, passed) = choose(std::str::from_utf8(host).ok(), uri.path())?;
+        let (chosen, passed_fields) = choose(std::str::from_utf8(host).ok(), uri.path())?;
         let fields = request.headers.iter();
         let mut headers = HeaderMap::with_capacity(request.headers.len().min(USUAL));
-        for field in fields.filter(|field| passed.include(field.name)) {
+        for field in fields.filter(|field| passed_fields.include(field.name)) {
             let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
             let value = HeaderValue::from_maybe_shared(begun.slice_ref(field.value)).ok()?;
             headers.append(name, value);
@@ -221,7 +221,7 @@ impl DirectCall {
         let call = Self {
             parts,
             length,
-            came,
+            arrived,
         };
         Some((call, chosen))
     }
@@ -240,16 +240,16 @@ struct DirectExchange<'c, S: IO> {
     stream: &'c mut CoalescingStream<S>,
     parts: Parts,
     /// Bytes of the body that arrived with the head.
-    came: Bytes,
+    arrived: Bytes,
     /// Bytes of the body that have not been returned yet.
     left: usize,
     received: u64,
     /// The deadline of the whole body; set at the first wait.
-    until: Option<Instant>,
-    tempo: BodyRateMeter,
+    deadline: Option<Instant>,
+    rate_meter: BodyRateMeter,
     /// How long the client may read nothing of its answer.
     unread: Duration,
-    follows: NextRequest,
+    next_request: NextRequest,
     leaving: &'c ShutdownWatch,
     /// The status of the answer, once its writing has begun.
     status: Option<StatusCode>,
@@ -259,17 +259,17 @@ impl<S: IO> DirectExchange<'_, S> {
     async fn read(&mut self) -> Result<Bytes, BodyInterruption> {
         let room = self.left.min(READ);
         let mut bytes = BytesMut::with_capacity(room);
-        let asked = Instant::now();
-        let until = *self.until.get_or_insert(asked + WHOLE);
-        let mut patience = SILENCE.min(until.saturating_duration_since(asked));
-        if let Some(least) = self.tempo.patience() {
-            patience = patience.min(least);
+        let began = Instant::now();
+        let deadline = *self.deadline.get_or_insert(began + WHOLE);
+        let mut time_limit = SILENCE.min(deadline.saturating_duration_since(began));
+        if let Some(time_left) = self.rate_meter.time_left() {
+            time_limit = time_limit.min(time_left);
         }
         let mut limited = bytes::BufMut::limit(&mut bytes, room);
-        match timeout(patience, self.stream.read_buf(&mut limited)).await {
+        match timeout(time_limit, self.stream.read_buf(&mut limited)).await {
             Ok(Ok(0)) => Err(BodyInterruption::Gone),
             Ok(Ok(_)) => {
-                let noted = self.tempo.note(asked.elapsed(), bytes.len());
+                let noted = self.rate_meter.note(began.elapsed(), bytes.len());
                 noted.map_err(|_| BodyInterruption::Slow)?;
                 Ok(bytes.freeze())
             }
@@ -288,7 +288,7 @@ impl<S: IO> DirectExchange<'_, S> {
 
     /// Writes an answer, whose client may read nothing of it for `unread`.
     async fn write(&mut self, answer: &[u8]) -> Result<(), ClientGone> {
-        let gone = |error: io::Error| ClientGone(error.to_string());
+        let client_gone = |error: io::Error| ClientGone(error.to_string());
         let mut rest = answer;
         while !rest.is_empty() {
             let stream = &mut *self.stream;
@@ -303,12 +303,12 @@ impl<S: IO> DirectExchange<'_, S> {
                     .await
                     .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
             };
-            match written.map_err(gone)? {
-                0 => return Err(gone(io::ErrorKind::WriteZero.into())),
+            match written.map_err(client_gone)? {
+                0 => return Err(client_gone(io::ErrorKind::WriteZero.into())),
                 bytes => rest.advance(bytes),
             }
         }
-        self.stream.flush().await.map_err(gone)
+        self.stream.flush().await.map_err(client_gone)
     }
 }
 
@@ -321,7 +321,7 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
         self.parts.headers.get(header::HOST)?.to_str().ok()
     }
 
-    fn wire(&self) -> ConnectionFacts {
+    fn connection_facts(&self) -> ConnectionFacts {
         let digest = self.stream.get_socket_digest();
         let peer = digest.as_ref().and_then(|digest| digest.peer_addr());
         ConnectionFacts::new(peer, self.stream.get_ssl_digest().is_some())
@@ -331,15 +331,15 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
         if self.left == 0 {
             return Ok(None);
         }
-        let piece = match self.came.is_empty() {
-            false => std::mem::take(&mut self.came),
+        let piece = match self.arrived.is_empty() {
+            false => std::mem::take(&mut self.arrived),
             // Boxed: most bodies arrive with their heads.
             true => match Box::pin(self.read()).await {
                 Ok(piece) => piece,
-                Err(interrupted) => {
+                Err(interruption) => {
                     // It is no longer known where the next request would begin.
-                    self.follows = NextRequest::None;
-                    return Err(interrupted);
+                    self.next_request = NextRequest::None;
+                    return Err(interruption);
                 }
             },
         };
@@ -371,12 +371,12 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
             log::debug!("a refused body was not read to its end");
         }
         if self.left > 0 {
-            self.follows = NextRequest::None;
+            self.next_request = NextRequest::None;
         }
     }
 
     fn end_connection(&mut self) {
-        self.follows = NextRequest::None;
+        self.next_request = NextRequest::None;
     }
 
     fn is_leaving(&self) -> bool {
@@ -385,12 +385,12 @@ impl<S: IO> Exchange for DirectExchange<'_, S> {
 
     async fn answer(&mut self, answer: Answer) -> Result<(), ClientGone> {
         self.status = Some(answer.status());
-        self.write(&written(&answer, self.follows)).await
+        self.write(&written(&answer, self.next_request)).await
     }
 
     async fn accepted(&mut self, cors: &Cors) -> Result<(), ClientGone> {
         self.status = Some(StatusCode::OK);
-        self.write(&accepted(cors, self.follows)).await
+        self.write(&accepted(cors, self.next_request)).await
     }
 
     fn status(&self) -> Option<StatusCode> {

@@ -132,20 +132,20 @@ fn the_parsed_head_matches_its_text() {
         .map(HeaderValue::as_bytes)
         .collect();
     assert_eq!(values, [b"1", b"2"]);
-    assert_eq!((call.length, call.came.as_ref()), (10, &b"{\"a\""[..]));
+    assert_eq!((call.length, call.arrived.as_ref()), (10, &b"{\"a\""[..]));
 }
 
 #[test]
 fn the_host_and_the_path_choose_whether_a_call_is_taken() {
     let bytes = "POST /hr/v1/t?a HTTP/1.1\r\nHost: shop.example:80\r\nContent-Length: 2\r\n\r\n{}";
-    let mut asked = Vec::new();
+    let mut calls = Vec::new();
     let read = DirectCall::read(&Bytes::from(bytes), |host, path| -> Option<((), _)> {
-        asked.push((host.map(str::to_owned), path.to_owned()));
+        calls.push((host.map(str::to_owned), path.to_owned()));
         None
     });
     assert!(read.is_none());
     let expected = (Some("shop.example:80".to_owned()), "/hr/v1/t".to_owned());
-    assert_eq!(asked, [expected]);
+    assert_eq!(calls, [expected]);
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl Drain {
         let start = Instant::now();
         let end = start + grace;
         let listeners = self.listeners().clone();
-        let here = || {
+        let open_connections = || {
             listeners
                 .iter()
                 .map(|listener| listener.number_open())
@@ -110,7 +110,7 @@ impl Drain {
         log::info!(
             "shutting down: {} connections are open, and {} requests to Segment accounts are in \
              flight; Hedgerow waits for them for at most {} s",
-            here(),
+            open_connections(),
             rest(),
             grace.as_secs()
         );
@@ -122,14 +122,17 @@ impl Drain {
                 log::warn!(
                     "`server.grace` is over: Hedgerow closes {} connections, and drops {} requests to \
                      Segment accounts",
-                    here(),
+                    open_connections(),
                     rest()
                 );
                 return;
             }
             // Idle connections are closed at all listeners at once: a listener that closes early must not
             // be the last one that the drain waits for.
-            if listeners.iter().all(|listener| listener.has_called(start)) {
+            if listeners
+                .iter()
+                .all(|listener| listener.all_had_time(start))
+            {
                 for listener in &listeners {
                     listener.closing.send_replace(true);
                 }
@@ -144,7 +147,7 @@ impl Drain {
         let start = Instant::now();
         listener.begin(ShutdownStage::Stopping);
         while !listener.is_empty() {
-            if listener.has_called(start) {
+            if listener.all_had_time(start) {
                 listener.closing.send_replace(true);
             }
             sleep(LOOK).await;
@@ -219,7 +222,7 @@ impl ListenerConnections {
     }
 
     /// Whether every connection has had time for one more request since the shutdown began.
-    fn has_called(&self, start: Instant) -> bool {
+    fn all_had_time(&self, start: Instant) -> bool {
         let newest = self.begun + Duration::from_millis(self.newest.load(Ordering::Acquire));
         !self.open.load(Ordering::Acquire)
             && self.opening.load(Ordering::Acquire) == 0

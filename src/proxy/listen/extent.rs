@@ -103,8 +103,8 @@ impl RequestExtent {
     pub(super) fn take(&mut self, bytes: &mut [u8]) -> usize {
         match self {
             Self::Unknown => bytes.len(),
-            Self::Broken(stands_for_it) => {
-                bytes.fill(*stands_for_it);
+            Self::Broken(replacement) => {
+                bytes.fill(*replacement);
                 bytes.len()
             }
             Self::Bytes(left) => {
@@ -114,12 +114,12 @@ impl RequestExtent {
                 taken
             }
             Self::Chunks(chunk) => {
-                let (next, taken) = chunk.over(bytes);
+                let (next, taken) = chunk.parse(bytes);
                 *self = next;
-                if let Self::Broken(stands_for_it) = next {
+                if let Self::Broken(replacement) = next {
                     // The invalid byte is the first that is replaced.
                     let wrong = bytes.get_mut(taken.saturating_sub(1)..);
-                    wrong.unwrap_or_default().fill(stands_for_it);
+                    wrong.unwrap_or_default().fill(replacement);
                     return bytes.len();
                 }
                 taken
@@ -132,7 +132,7 @@ impl ChunkState {
     const START: Self = Self::Size { size: 0, digits: 0 };
 
     /// Parses these bytes. Returns the state after them, and how many were parsed.
-    fn over(self, bytes: &[u8]) -> (RequestExtent, usize) {
+    fn parse(self, bytes: &[u8]) -> (RequestExtent, usize) {
         let mut chunk = self;
         let mut taken = 0;
         while let Some(byte) = bytes.get(taken) {
@@ -149,7 +149,7 @@ impl ChunkState {
             taken += 1;
             match chunk.next(*byte) {
                 RequestExtent::Chunks(next) => chunk = next,
-                over => return (over, taken),
+                end => return (end, taken),
             }
         }
         (RequestExtent::Chunks(chunk), taken)
@@ -243,8 +243,8 @@ mod tests {
         for piece in text.as_bytes()[head..].to_vec().chunks_mut(pieces) {
             let taken = extent.take(piece);
             length += taken;
-            if let RequestExtent::Broken(stands_for_it) = extent {
-                assert_eq!(piece.last(), Some(&stands_for_it));
+            if let RequestExtent::Broken(replacement) = extent {
+                assert_eq!(piece.last(), Some(&replacement));
                 return None;
             }
             if taken < piece.len() {

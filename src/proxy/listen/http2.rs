@@ -21,7 +21,7 @@ use crate::proxy::listen::http_clock::{http_clock, HttpClock};
 
 /// How long a client has to notice that its idle connection ends: a request that it has sent meanwhile is
 /// answered.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_NOTICE: Duration = Duration::from_secs(1);
 
 /// Serves one connection, and counts the requests in flight on it.
 struct OneConnection<A> {
@@ -46,7 +46,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for OneConnection<A
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         self.requests.send_modify(|number| *number += 1);
-        let _under_way = RequestGuard(&self.requests);
+        let _guard = RequestGuard(&self.requests);
         let session = match session {
             // The framework writes the head of every answer, with a date.
             ServerSession::H2(mut framed) if http_clock() == HttpClock::BeforeDates => {
@@ -72,49 +72,52 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for OneConnection<A
 
 /// Serves a connection until the client closes it, it has been idle for too long, or others need its
 /// place.
-pub(super) async fn serve<A, S>(stream: Box<CoalescingStream<S>>, app: Arc<A>, mut ends: Lifetime)
-where
+pub(super) async fn serve<A, S>(
+    stream: Box<CoalescingStream<S>>,
+    app: Arc<A>,
+    mut lifetime: Lifetime,
+) where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,
 {
     let requests = watch::Sender::new(0);
-    let mut under_way = requests.subscribe();
+    let mut in_flight = requests.subscribe();
     let connection = Arc::new(OneConnection { app, requests });
-    let (tell, told) = watch::channel(false);
-    let limits = ends.connection_limits.clone();
+    let (sender, receiver) = watch::channel(false);
+    let limits = lifetime.connection_limits.clone();
     let end = async {
         tokio::select! {
-            () = shutdown_begins(&mut ends.leaving) => {
-                tell.send_replace(true);
+            () = shutdown_begins(&mut lifetime.leaving) => {
+                sender.send_replace(true);
                 pending().await
             }
-            () = asked_to_close(limits.as_deref(), &mut under_way) => {}
+            () = asked_to_close(limits.as_deref(), &mut in_flight) => {}
         }
         let _leaving = limits.as_deref().map(ConnectionLimits::start_leaving);
-        tell.send_replace(true);
+        sender.send_replace(true);
         loop {
-            idle(&mut under_way).await;
-            if timeout(FAREWELL, busy(&mut under_way)).await.is_err() {
+            idle(&mut in_flight).await;
+            if timeout(CLOSE_NOTICE, busy(&mut in_flight)).await.is_err() {
                 return;
             }
         }
     };
     tokio::select! {
-        _ = connection.process_new(stream, &told) => {}
+        _ = connection.process_new(stream, &receiver) => {}
         () = end => log::debug!("an idle connection was closed to accept a new one"),
     }
 }
 
 /// Returns when others need the place of a connection on which no request is in flight.
-async fn asked_to_close(limits: Option<&ConnectionLimits>, under_way: &mut watch::Receiver<usize>) {
+async fn asked_to_close(limits: Option<&ConnectionLimits>, in_flight: &mut watch::Receiver<usize>) {
     let Some(limits) = limits else {
         return pending().await;
     };
     loop {
-        idle(under_way).await;
+        idle(in_flight).await;
         tokio::select! {
             biased;
-            () = busy(under_way) => {}
+            () = busy(in_flight) => {}
             () = limits.asked_to_close() => return,
         }
     }
@@ -127,10 +130,10 @@ async fn shutdown_begins(leaving: &mut ShutdownWatch) {
 
 // The sender lives until the connection ends, so neither of these can fail.
 
-async fn idle(under_way: &mut watch::Receiver<usize>) {
-    let _ = under_way.wait_for(|number| *number == 0).await;
+async fn idle(in_flight: &mut watch::Receiver<usize>) {
+    let _ = in_flight.wait_for(|number| *number == 0).await;
 }
 
-async fn busy(under_way: &mut watch::Receiver<usize>) {
-    let _ = under_way.wait_for(|number| *number > 0).await;
+async fn busy(in_flight: &mut watch::Receiver<usize>) {
+    let _ = in_flight.wait_for(|number| *number > 0).await;
 }

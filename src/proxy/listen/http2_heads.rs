@@ -23,9 +23,9 @@ const END_HEADERS: u8 = 4;
 /// Measures the time of the heads that arrive over one connection.
 #[derive(Debug)]
 pub(super) struct Http2Heads {
-    place: FramePosition,
+    frame_position: FramePosition,
     /// The timer of the current head. The head has taken too long when it ends.
-    until: Option<Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<Sleep>>>,
     time: Duration,
     connection_limits: Option<Arc<ConnectionLimits>>,
 }
@@ -59,8 +59,8 @@ impl Http2Heads {
     /// Returns the state for a connection that has just begun.
     pub(super) fn new(time: Duration, connection_limits: Option<Arc<ConnectionLimits>>) -> Self {
         Self {
-            place: FramePosition::START,
-            until: Some(Box::pin(sleep(time))),
+            frame_position: FramePosition::START,
+            timer: Some(Box::pin(sleep(time))),
             time,
             connection_limits,
         }
@@ -72,17 +72,17 @@ impl Http2Heads {
     /// # Errors
     ///
     /// When the time of the current head is over.
-    pub(super) fn note(&mut self, came: &[u8], context: &mut Context<'_>) -> io::Result<()> {
-        if self.place.pass(came) == PassedHeads::SomeHead {
-            self.until = None;
+    pub(super) fn note(&mut self, arrived: &[u8], context: &mut Context<'_>) -> io::Result<()> {
+        if self.frame_position.pass(arrived) == PassedHeads::SomeHead {
+            self.timer = None;
         }
-        if !self.place.is_within_a_head() {
-            self.until = None;
+        if !self.frame_position.is_within_a_head() {
+            self.timer = None;
             return Ok(());
         }
         let time = self.time;
-        let until = self.until.get_or_insert_with(|| Box::pin(sleep(time)));
-        if until.as_mut().poll(context).is_pending() {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(time)));
+        if timer.as_mut().poll(context).is_pending() {
             return Ok(());
         }
         if let Some(connection_limits) = &self.connection_limits {
@@ -191,33 +191,43 @@ mod tests {
             (frame(CONTINUATION, END_HEADERS, b""), false),
         ];
         for step in 1..40 {
-            let mut place = FramePosition::START;
+            let mut frame_position = FramePosition::START;
             for (bytes, within) in &pieces {
                 for piece in bytes.chunks(step) {
-                    place.pass(piece);
+                    frame_position.pass(piece);
                 }
-                assert_eq!(place.is_within_a_head(), *within, "{bytes:?} by {step}");
+                assert_eq!(
+                    frame_position.is_within_a_head(),
+                    *within,
+                    "{bytes:?} by {step}"
+                );
             }
             // The same bytes, and the first byte of another frame.
-            let mut place = FramePosition::START;
+            let mut frame_position = FramePosition::START;
             let all = pieces.iter().flat_map(|(bytes, _)| bytes.clone());
             let all: Vec<u8> = all.chain([0]).collect();
             for piece in all.chunks(step) {
-                place.pass(piece);
+                frame_position.pass(piece);
             }
-            assert!(place.is_within_a_head(), "by {step}");
+            assert!(frame_position.is_within_a_head(), "by {step}");
         }
     }
 
     #[test]
     fn a_head_that_has_ended_takes_no_time_from_the_next() {
-        let mut place = FramePosition::START;
-        place.pass(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-        assert_eq!(place.pass(&frame(4, 0, b"")), PassedHeads::SomeHead);
-        assert_eq!(place.pass(&frame(HEADERS, 0, b"x")), PassedHeads::NoHead);
+        let mut frame_position = FramePosition::START;
+        frame_position.pass(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        assert_eq!(
+            frame_position.pass(&frame(4, 0, b"")),
+            PassedHeads::SomeHead
+        );
+        assert_eq!(
+            frame_position.pass(&frame(HEADERS, 0, b"x")),
+            PassedHeads::NoHead
+        );
         let mut both = frame(CONTINUATION, END_HEADERS, b"y");
         both.extend(frame(HEADERS, 0, b"z"));
-        assert_eq!(place.pass(&both), PassedHeads::SomeHead);
-        assert!(place.is_within_a_head());
+        assert_eq!(frame_position.pass(&both), PassedHeads::SomeHead);
+        assert!(frame_position.is_within_a_head());
     }
 }

@@ -25,8 +25,8 @@ pub(super) fn http_clock() -> HttpClock {
     if SystemTime::now() >= UNIX_EPOCH {
         return HttpClock::Fit;
     }
-    static SAID: LazyLock<LogLimit> = LazyLock::new(LogLimit::default);
-    if let Some(more) = SAID.pass("clock", "clock") {
+    static LOG_LIMIT: LazyLock<LogLimit> = LazyLock::new(LogLimit::default);
+    if let Some(more) = LOG_LIMIT.pass("clock", "clock") {
         log::error!(
             "the clock is wrong: it shows a time before 1970. Requests get 503 until it is set{more}"
         );

@@ -143,7 +143,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
         sockets.collect()
     }
 
-    /// Prepares these addresses; `enter` listens on a new one.
+    /// Prepares these addresses; `open` listens on a new one.
     ///
     /// # Errors
     ///
@@ -152,22 +152,22 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
     pub(crate) fn plan(
         &self,
         wanted: Vec<(SocketAddr, ListenerOptions)>,
-        mut enter: impl FnMut(SocketAddr) -> io::Result<BoundSocket>,
+        mut open: impl FnMut(SocketAddr) -> io::Result<BoundSocket>,
     ) -> Result<ListenerPlan, ServerError> {
-        let mut there: Vec<SocketAddr> = self
+        let mut existing: Vec<SocketAddr> = self
             .listeners()
             .iter()
             .map(|listener| listener.configured)
             .collect();
         let listeners = wanted.into_iter().map(|(address, options)| {
-            let known = there.iter().position(|known| *known == address);
+            let known = existing.iter().position(|known| *known == address);
             let bound_socket = match known {
-                Some(place) => {
-                    there.swap_remove(place);
+                Some(position) => {
+                    existing.swap_remove(position);
                     None
                 }
                 None => {
-                    let bound_socket = enter(address);
+                    let bound_socket = open(address);
                     Some(bound_socket.map_err(|source| ServerError::Listen { address, source })?)
                 }
             };
@@ -186,15 +186,15 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
     /// then.
     pub(crate) fn activate(&self, plan: ListenerPlan) -> io::Result<()> {
         let mut listeners = self.listeners();
-        let mut before = std::mem::take(&mut *listeners);
+        let mut previous = std::mem::take(&mut *listeners);
         let mut failed = None;
         for (configured, options, bound_socket) in plan.listeners {
             let Some(bound_socket) = bound_socket else {
-                let place = before
+                let position = previous
                     .iter()
                     .position(|listener| listener.configured == configured);
-                if let Some(place) = place {
-                    let listener = before.remove(place);
+                if let Some(position) = position {
+                    let listener = previous.remove(position);
                     listener.options.store(Arc::new(options));
                     listeners.push(listener);
                 }
@@ -218,9 +218,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> ListenerGroup<A> {
             }
             listeners.push(listener);
         }
-        for gone in before {
-            let address = gone.address;
-            if let OpenState::Open(listener) = gone.state {
+        for removed in previous {
+            let address = removed.address;
+            if let OpenState::Open(listener) = removed.state {
                 log::info!("no longer listening on {address}: its connections are drained");
                 let drain = Arc::clone(&self.drain);
                 if let Some(runtime) = self.runtime.get() {

@@ -75,7 +75,7 @@ impl ListenerSet {
     pub(crate) fn plan(
         &self,
         config: &Config,
-        mut enter: impl FnMut(SocketAddr) -> io::Result<BoundSocket>,
+        mut open: impl FnMut(SocketAddr) -> io::Result<BoundSocket>,
     ) -> Result<Plans, ServerError> {
         let listeners = config.listen.iter().map(|listener| {
             let secured = listener.tls.is_some();
@@ -87,14 +87,14 @@ impl ListenerSet {
             Ok((listener.address, options))
         });
         let listeners = listeners.collect::<Result<Vec<_>, ServerError>>()?;
-        let plainly = |address: Option<SocketAddr>| {
+        let without_tls = |address: Option<SocketAddr>| {
             let listeners = address.map(|address| (address, ListenerOptions::plain(address)));
             listeners.into_iter().collect()
         };
         Ok(Plans {
-            site: self.site.plan(listeners, &mut enter)?,
-            admin: self.admin.plan(plainly(config.admin), &mut enter)?,
-            health: self.health.plan(plainly(config.health), &mut enter)?,
+            site: self.site.plan(listeners, &mut open)?,
+            admin: self.admin.plan(without_tls(config.admin), &mut open)?,
+            health: self.health.plan(without_tls(config.health), &mut open)?,
         })
     }
 

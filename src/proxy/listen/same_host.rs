@@ -45,11 +45,11 @@ fn named(begun: &BytesMut) -> Option<BytesMut> {
     if host == authority || !is_same_host(authority, host, scheme) {
         return None;
     }
-    let place = (host.as_ptr() as usize).checked_sub(begun.as_ptr() as usize)?;
-    let (before, behind) = begun.split_at_checked(place)?;
-    let behind = behind.get(host.len()..)?;
+    let position = (host.as_ptr() as usize).checked_sub(begun.as_ptr() as usize)?;
+    let (before, after) = begun.split_at_checked(position)?;
+    let after = after.get(host.len()..)?;
     Some(BytesMut::from_iter(
-        before.iter().chain(authority).chain(behind),
+        before.iter().chain(authority).chain(after),
     ))
 }
 

@@ -23,15 +23,17 @@ const HEAD: usize = 512;
 /// An answer as it is written within one second: only its date changes from second to second.
 struct WrittenAnswer {
     origin: Option<Vec<u8>>,
-    follows: NextRequest,
+    next_request: NextRequest,
     /// The second of its date, since 1970.
     second: u64,
     bytes: Bytes,
 }
 
 impl WrittenAnswer {
-    fn is_for(&self, origin: Option<&[u8]>, follows: NextRequest, second: u64) -> bool {
-        self.second == second && self.follows == follows && self.origin.as_deref() == origin
+    fn is_for(&self, origin: Option<&[u8]>, next_request: NextRequest, second: u64) -> bool {
+        self.second == second
+            && self.next_request == next_request
+            && self.origin.as_deref() == origin
     }
 }
 
@@ -41,7 +43,7 @@ thread_local! {
 }
 
 /// Returns the answer to an accepted call that sets no cookie.
-pub(super) fn accepted(cors: &Cors, follows: NextRequest) -> Bytes {
+pub(super) fn accepted(cors: &Cors, next_request: NextRequest) -> Bytes {
     let now = now();
     let second = now
         .duration_since(UNIX_EPOCH)
@@ -49,14 +51,14 @@ pub(super) fn accepted(cors: &Cors, follows: NextRequest) -> Bytes {
     let origin = cors.origin().map(HeaderValue::as_bytes);
     LAST_ACCEPTED.with_borrow_mut(|last| {
         if let Some(last) = last {
-            if last.is_for(origin, follows, second) {
+            if last.is_for(origin, next_request, second) {
                 return last.bytes.clone();
             }
         }
-        let bytes = Bytes::from(written_at(&Reply::Accepted.answer(cors), follows, now));
+        let bytes = Bytes::from(written_at(&Reply::Accepted.answer(cors), next_request, now));
         *last = Some(WrittenAnswer {
             origin: origin.map(<[u8]>::to_vec),
-            follows,
+            next_request,
             second,
             bytes: bytes.clone(),
         });
@@ -65,8 +67,8 @@ pub(super) fn accepted(cors: &Cors, follows: NextRequest) -> Bytes {
 }
 
 /// Returns the whole answer.
-pub(super) fn written(answer: &Answer, follows: NextRequest) -> Vec<u8> {
-    written_at(answer, follows, now())
+pub(super) fn written(answer: &Answer, next_request: NextRequest) -> Vec<u8> {
+    written_at(answer, next_request, now())
 }
 
 /// Returns the time for the date of an answer. HTTP has no dates before 1970.
@@ -74,7 +76,7 @@ fn now() -> SystemTime {
     SystemTime::now().max(UNIX_EPOCH)
 }
 
-fn written_at(answer: &Answer, follows: NextRequest, now: SystemTime) -> Vec<u8> {
+fn written_at(answer: &Answer, next_request: NextRequest, now: SystemTime) -> Vec<u8> {
     let (status, body) = (answer.status(), answer.body());
     let mut out = Vec::with_capacity(HEAD + body.len());
     let reason = status.canonical_reason().unwrap_or_default();
@@ -86,7 +88,7 @@ fn written_at(answer: &Answer, follows: NextRequest, now: SystemTime) -> Vec<u8>
     }
     out.extend_from_slice(b"Date: ");
     out.extend_from_slice(HttpDate::from(now).to_string().as_bytes());
-    out.extend_from_slice(match follows {
+    out.extend_from_slice(match next_request {
         NextRequest::Another => b"\r\nConnection: keep-alive\r\n",
         NextRequest::None => b"\r\nConnection: close\r\n",
     });
@@ -127,19 +129,19 @@ mod tests {
         let origins = [None, Some("https://a.example"), Some("https://b.example")];
         let mut mismatches = 0;
         for origin in origins {
-            for follows in [NextRequest::Another, NextRequest::None] {
+            for next_request in [NextRequest::Another, NextRequest::None] {
                 // The second and the third time, the answer is a stored one.
                 for round in 0..3 {
                     let origin = origin.map(HeaderValue::from_static);
                     let cors = Cors::from_origin(origin.as_ref());
                     // A second may end in between.
-                    let (before, stored) = (now(), accepted(&cors, follows));
+                    let (before, stored) = (now(), accepted(&cors, next_request));
                     let answer = Reply::Accepted.answer(&cors);
                     let same = [before, now()]
                         .into_iter()
-                        .any(|at| written_at(&answer, follows, at) == stored);
+                        .any(|at| written_at(&answer, next_request, at) == stored);
                     if !same {
-                        println!("{round} {origin:?} {follows:?}: {stored:?}");
+                        println!("{round} {origin:?} {next_request:?}: {stored:?}");
                         mismatches += 1;
                     }
                 }
@@ -153,7 +155,7 @@ mod tests {
         let cors = Cors::from_origin(None);
         let old = WrittenAnswer {
             origin: None,
-            follows: NextRequest::Another,
+            next_request: NextRequest::Another,
             second: 7,
             bytes: Bytes::from_static(b"old"),
         };

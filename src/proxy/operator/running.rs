@@ -81,15 +81,15 @@ pub async fn compare_with_running(
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|error| RunningError::Random(error.to_string()))?;
     let salt = HEXLOWER.encode(&bits);
-    let asking = Probe::new(url, ConnectionPools::default().of(url, None)?, TIMEOUTS);
+    let probe = Probe::new(url, ConnectionPools::default().of(url, None)?, TIMEOUTS);
     let bearer = token.map(AccessToken::bearer);
     let fields = bearer
         .iter()
         .map(|bearer| ("authorization", bearer.as_str()));
     let fields: Vec<_> = fields.collect();
     let path = format!("/config?salt={salt}");
-    let asked = asking.ask("GET", &path, &fields, Bytes::new()).await;
-    let answer = asked.map_err(|trouble| RunningError::NoAnswer(trouble.advice().0))?;
+    let result = probe.ask("GET", &path, &fields, Bytes::new()).await;
+    let answer = result.map_err(|reason| RunningError::NoAnswer(reason.advice().0))?;
     match answer.head.status.as_u16() {
         200 => {}
         401 => return Err(RunningError::Token),
@@ -99,12 +99,12 @@ pub async fn compare_with_running(
             return Err(RunningError::Refused { status, says });
         }
     }
-    let said: Value =
+    let value: Value =
         serde_json::from_str(&answer.body).map_err(|_| RunningError::SomethingElse)?;
-    let running = said.get("values").and_then(SealedOutline::from_json);
-    let generation = said.get("generation").and_then(Value::as_u64);
+    let running = value.get("values").and_then(SealedOutline::from_json);
+    let generation = value.get("generation").and_then(Value::as_u64);
     let (running, generation) = running.zip(generation).ok_or(RunningError::SomethingElse)?;
-    let last_refusal = said.get("last_refusal").and_then(|refusal| {
+    let last_refusal = value.get("last_refusal").and_then(|refusal| {
         let at = refusal.get("at")?.as_i64()?;
         Some((at, refusal.get("says")?.as_str()?.to_owned()))
     });

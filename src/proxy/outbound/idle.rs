@@ -103,7 +103,7 @@ async fn sweep(idle: Weak<Idle>) {
         let Some(idle) = idle.upgrade() else {
             return;
         };
-        let mut gone = Vec::new();
+        let mut stale = Vec::new();
         {
             let mut waiting = idle.lock();
             let mut stay = VecDeque::with_capacity(waiting.connections.len());
@@ -111,7 +111,7 @@ async fn sweep(idle: Weak<Idle>) {
                 if connection.since.elapsed() < IDLE && !connection.session.is_stale() {
                     stay.push_back(connection);
                 } else {
-                    gone.push(connection);
+                    stale.push(connection);
                 }
             }
             waiting.connections = stay;
@@ -120,6 +120,6 @@ async fn sweep(idle: Weak<Idle>) {
                 return;
             }
         }
-        drop(gone);
+        drop(stale);
     }
 }

@@ -149,7 +149,7 @@ impl Destination {
     }
 
     /// Returns whether a destination with these settings would behave the same.
-    pub(crate) fn is_as_good(
+    pub(crate) fn behaves_the_same(
         &self,
         project: &Project,
         timeouts: Timeouts,

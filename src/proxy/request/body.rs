@@ -55,9 +55,9 @@ pub(crate) fn announced_length(headers: &HeaderMap, coding: Option<&str>) -> Ann
 
 /// The body of a request that this process reads.
 pub(crate) struct IncomingBody {
-    expects: Expectation,
+    expectation: Expectation,
     deadline: Instant,
-    tempo: BodyRateMeter,
+    rate_meter: BodyRateMeter,
     keepalive: Option<u64>,
     /// Bytes read so far.
     received: u64,
@@ -86,13 +86,13 @@ impl IncomingBody {
                 .get(header::EXPECT)
                 .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         Self {
-            expects: if expects {
+            expectation: if expects {
                 Expectation::Continue
             } else {
                 Expectation::Nothing
             },
             deadline: Instant::now() + WHOLE,
-            tempo: BodyRateMeter::new(limits.body_rate),
+            rate_meter: BodyRateMeter::new(limits.body_rate),
             keepalive: session.get_keepalive(),
             received: 0,
         }
@@ -108,19 +108,19 @@ impl IncomingBody {
         &mut self,
         session: &mut Session,
     ) -> Result<Option<Bytes>, BodyInterruption> {
-        if self.expects == Expectation::Continue {
-            self.expects = Expectation::Nothing;
+        if self.expectation == Expectation::Continue {
+            self.expectation = Expectation::Nothing;
             session
                 .write_continue_response()
                 .await
-                .map_err(|error| interrupted(&error))?;
+                .map_err(|error| interruption_of(&error))?;
         }
-        let asked = Instant::now();
+        let began = Instant::now();
         // Over HTTP/2 the framework itself has no time limit.
-        let silent = self.deadline.min(asked + SILENCE);
-        let until = match self.tempo.patience() {
-            Some(patience) => silent.min(asked + patience),
-            None => silent,
+        let silence_deadline = self.deadline.min(began + SILENCE);
+        let until = match self.rate_meter.time_left() {
+            Some(time_left) => silence_deadline.min(began + time_left),
+            None => silence_deadline,
         };
         let read = timeout_at(until, session.read_request_body()).await;
         let chunk = match read {
@@ -128,13 +128,13 @@ impl IncomingBody {
             Ok(Err(error)) => {
                 // The position at which the next request would begin is unknown.
                 session.set_keepalive(None);
-                return Err(interrupted(&error));
+                return Err(interruption_of(&error));
             }
             Err(_) => return Err(too_slow(session)),
         };
         if let Some(chunk) = &chunk {
             self.received += chunk.len() as u64;
-            let noted = self.tempo.note(asked.elapsed(), chunk.len());
+            let noted = self.rate_meter.note(began.elapsed(), chunk.len());
             if noted.is_err() {
                 return Err(too_slow(session));
             }
@@ -148,7 +148,7 @@ impl IncomingBody {
     /// Reads and drops the rest of the body, for a limited time and up to `limit` bytes, so that a client
     /// that is still sending can read the answer.
     pub(crate) async fn discard(&mut self, session: &mut Session, limit: usize) {
-        if self.expects == Expectation::Continue || session.is_body_done() {
+        if self.expectation == Expectation::Continue || session.is_body_done() {
             // A client that expects `100 Continue` reads the answer before it sends its body.
             return;
         }
@@ -205,7 +205,7 @@ pub(crate) fn end_when_stuck(session: &mut Session, unread: Duration) {
     session.set_total_drain_timeout(Some(LINGERING));
 }
 
-fn interrupted(error: &Error) -> BodyInterruption {
+fn interruption_of(error: &Error) -> BodyInterruption {
     match error.etype() {
         ErrorType::ReadTimedout => BodyInterruption::Slow,
         kind if INVALID_CHUNKS.contains(&kind.as_str()) => BodyInterruption::Malformed,

@@ -31,10 +31,10 @@ pub(crate) struct ConnectionFacts {
 impl ConnectionFacts {
     /// Returns the facts about the connection of a request that the framework has read.
     pub(crate) fn of(session: &Session) -> Self {
-        let ours = session.digest();
+        let digest = session.digest();
         Self::new(
             session.client_addr(),
-            ours.is_some_and(|digest| digest.ssl_digest.is_some()),
+            digest.is_some_and(|digest| digest.ssl_digest.is_some()),
         )
     }
 
@@ -60,7 +60,7 @@ pub(crate) trait Exchange: Send {
     fn authority(&self) -> Option<&str>;
 
     /// Returns the facts about the client that the connection shows.
-    fn wire(&self) -> ConnectionFacts;
+    fn connection_facts(&self) -> ConnectionFacts;
 
     /// Reads the next bytes of the body. Returns `None` at its end.
     ///
@@ -116,8 +116,8 @@ pub(crate) struct FrameworkRequest<'s> {
 
 impl<'s> FrameworkRequest<'s> {
     /// Takes over a request and applies these limits to it.
-    pub(crate) fn new(session: &'s mut Session, framing: ReadLimits<'_>) -> Self {
-        let incoming = IncomingBody::begin(session, framing.idle_seconds, framing.limits);
+    pub(crate) fn new(session: &'s mut Session, read_limits: ReadLimits<'_>) -> Self {
+        let incoming = IncomingBody::begin(session, read_limits.idle_seconds, read_limits.limits);
         Self { session, incoming }
     }
 }
@@ -131,7 +131,7 @@ impl Exchange for FrameworkRequest<'_> {
         authority(self.session.req_header())
     }
 
-    fn wire(&self) -> ConnectionFacts {
+    fn connection_facts(&self) -> ConnectionFacts {
         ConnectionFacts::of(self.session)
     }
 

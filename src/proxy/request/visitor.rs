@@ -52,18 +52,18 @@ pub(crate) struct Caller {
     /// The browser's transport: the one that a trusted proxy reports, or by default that of the connection.
     pub(crate) transport: Transport,
     /// Whether the proxies between the browser and this process agree about the transport.
-    pub(crate) word: ProxyAgreement,
+    pub(crate) agreement: ProxyAgreement,
 }
 
 impl Caller {
     /// Determines the client that sends these headers over this connection.
     pub(crate) fn new(
-        wire: ConnectionFacts,
+        connection_facts: ConnectionFacts,
         headers: &HeaderMap,
         trusted: &[IpNet],
         privacy: &Privacy,
     ) -> Self {
-        let ConnectionFacts { peer, transport } = wire;
+        let ConnectionFacts { peer, transport } = connection_facts;
         let trust = match peer.is_some_and(|peer| client::is_trusted(peer, trusted)) {
             true => PeerTrust::Trusted,
             false => PeerTrust::Untrusted,
@@ -77,7 +77,7 @@ impl Caller {
             }
         });
         let signals = signals(headers, privacy);
-        let (told, word) = match trust {
+        let (reported, agreement) = match trust {
             PeerTrust::Trusted => transport_in(headers),
             PeerTrust::Untrusted => (None, ProxyAgreement::One),
         };
@@ -87,8 +87,8 @@ impl Caller {
             address,
             shown: address.map(|address| privacy.forwarded(address, signals)),
             signals,
-            transport: told.unwrap_or(transport),
-            word,
+            transport: reported.unwrap_or(transport),
+            agreement,
         }
     }
 
@@ -129,7 +129,7 @@ pub(crate) enum ProxyAgreement {
 /// request, so the first value is the browser's.
 fn transport_in(headers: &HeaderMap) -> (Option<Transport>, ProxyAgreement) {
     let values = headers.get_all(X_FORWARDED_PROTO).iter();
-    let mut said = values
+    let mut transports = values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(|scheme| match scheme.trim().to_ascii_lowercase().as_str() {
@@ -137,10 +137,10 @@ fn transport_in(headers: &HeaderMap) -> (Option<Transport>, ProxyAgreement) {
             "http" => Some(Transport::Plain),
             _ => None,
         });
-    let Some(first) = said.next() else {
+    let Some(first) = transports.next() else {
         return (None, ProxyAgreement::One);
     };
-    match said.all(|other| other == first) {
+    match transports.all(|other| other == first) {
         true => (first, ProxyAgreement::One),
         false => (first, ProxyAgreement::Several),
     }

@@ -284,7 +284,7 @@ impl SegmentAccount {
     }
 
     /// Returns whether an account with these settings would behave the same.
-    pub(crate) fn is_as_good(&self, forward: &Forward, connect: Duration) -> bool {
+    pub(crate) fn behaves_the_same(&self, forward: &Forward, connect: Duration) -> bool {
         self.forward == *forward && self.connect == connect
     }
 

@@ -123,7 +123,7 @@ impl RequestGrouper {
     }
 
     /// Returns whether a grouper with these settings would behave the same.
-    pub(crate) fn is_as_good(&self, delivery: &config::DeliveryConfig) -> bool {
+    pub(crate) fn behaves_the_same(&self, delivery: &config::DeliveryConfig) -> bool {
         self.bounds == bounds(delivery)
     }
 
@@ -132,10 +132,10 @@ impl RequestGrouper {
     /// The request waits in the queue no longer than `Destination::timeout`, or with a spool until the
     /// events of its persons in flight are safe. The wait for a permit has the same limit.
     pub(crate) async fn deliver(self: &Arc<Self>, request: GroupedRequest) -> GroupOutcome {
-        let (answer, answered) = oneshot::channel();
-        self.enqueue(request, answer);
+        let (sender, receiver) = oneshot::channel();
+        self.enqueue(request, sender);
         // A group in flight has its own time limits.
-        answered.await.unwrap_or_else(|_| Err(self.no_answer()))
+        receiver.await.unwrap_or_else(|_| Err(self.no_answer()))
     }
 
     /// Returns the outcome of a request whose group ended without an answer. This happens only when the
@@ -147,11 +147,11 @@ impl RequestGrouper {
         }
     }
 
-    fn enqueue(self: &Arc<Self>, request: GroupedRequest, answer: oneshot::Sender<GroupOutcome>) {
+    fn enqueue(self: &Arc<Self>, request: GroupedRequest, sender: oneshot::Sender<GroupOutcome>) {
         let now = Instant::now();
         let info = RequestInfo {
             bytes: request.batch.len(),
-            bearing: request.facts,
+            facts: request.facts,
             client: request.arrived.from,
         };
         let queued = QueuedRequest {
@@ -159,7 +159,7 @@ impl RequestGrouper {
             pending: PendingAnswer {
                 arrived: request.arrived,
                 outline: request.outline,
-                answer,
+                sender,
                 reservation: request.reservation,
             },
         };

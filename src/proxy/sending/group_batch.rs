@@ -29,7 +29,7 @@ pub(super) struct QueuedRequest {
 pub(super) struct PendingAnswer {
     pub(super) arrived: Received,
     pub(super) outline: Option<BatchOutline>,
-    pub(super) answer: oneshot::Sender<GroupOutcome>,
+    pub(super) sender: oneshot::Sender<GroupOutcome>,
     /// Its share of the memory budget of all requests, which is released with it.
     pub(super) reservation: Reservation,
 }
@@ -43,11 +43,11 @@ impl PendingAnswer {
     /// Sends the client the outcome of its request, unless the client has gone.
     pub(super) fn answer(self, outcome: GroupOutcome) {
         let Self {
-            answer,
+            sender,
             reservation,
             ..
         } = self;
-        let _ = answer.send(outcome);
+        let _ = sender.send(outcome);
         drop(reservation);
     }
 }

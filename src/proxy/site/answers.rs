@@ -32,10 +32,10 @@ pub(super) fn status(error: &Error) -> u16 {
 /// Answers a request that could not be proxied. Returns the status that the client gets.
 pub(super) async fn not_proxied(
     session: &mut Session,
-    way: &SiteTarget,
+    target: &SiteTarget,
     code: u16,
 ) -> (u16, Result<()>) {
-    if !matches!(way, SiteTarget::PostHog(..)) {
+    if !matches!(target, SiteTarget::PostHog(..)) {
         return (code, page(session, code).await);
     }
     // posthog-js tries again after these (posthog-ingestion 6.5).

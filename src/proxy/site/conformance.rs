@@ -19,7 +19,7 @@ pub(super) fn is_about_the_server(request: &RequestHeader) -> bool {
     let whole = match request.raw_path() {
         b"*" => true,
         target => match crate::site::head::split_target(target) {
-            Some((Some(_), behind)) => behind.is_empty(),
+            Some((Some(_), path)) => path.is_empty(),
             _ => false,
         },
     };
@@ -67,7 +67,7 @@ pub(super) enum AnswerEnd {
 }
 
 /// Returns how the client of this request learns where the answer ends.
-pub(super) fn framing(request: &RequestHeader, status: StatusCode) -> AnswerEnd {
+pub(super) fn answer_end(request: &RequestHeader, status: StatusCode) -> AnswerEnd {
     let bodiless = request.method == Method::HEAD || !reply::has_body(status);
     match bodiless || request.version <= Version::HTTP_10 {
         true => AnswerEnd::Close,
@@ -100,7 +100,7 @@ pub(super) fn count_interim(count: &mut u32, status: StatusCode) -> Result<()> {
 ///
 /// When its body has a transfer coding that was not requested and cannot be removed here (RFC 9112,
 /// 6.1).
-pub(super) fn make_conformant(response: &mut ResponseHeader, framing: AnswerEnd) -> Result<()> {
+pub(super) fn make_conformant(response: &mut ResponseHeader, answer_end: AnswerEnd) -> Result<()> {
     let codings = tokens(&response.headers, header::TRANSFER_ENCODING);
     if codings.iter().any(|coding| !is(coding, b"chunked")) {
         if !codings.iter().all(|coding| is(coding, b"identity")) {
@@ -108,7 +108,8 @@ pub(super) fn make_conformant(response: &mut ResponseHeader, framing: AnswerEnd)
             return Err(Error::new(ErrorType::Custom(why)).into_up());
         }
         response.remove_header(&header::TRANSFER_ENCODING);
-        if framing == AnswerEnd::Chunks && !response.headers.contains_key(header::CONTENT_LENGTH) {
+        if answer_end == AnswerEnd::Chunks && !response.headers.contains_key(header::CONTENT_LENGTH)
+        {
             // The body ends with the server's connection, but the client's stays open.
             response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
         }
@@ -118,13 +119,13 @@ pub(super) fn make_conformant(response: &mut ResponseHeader, framing: AnswerEnd)
         response.set_version(Version::HTTP_11);
     }
     let status = response.status;
-    let goes_on = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
-    if goes_on || status == StatusCode::NO_CONTENT {
+    let is_interim = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
+    if is_interim || status == StatusCode::NO_CONTENT {
         for name in FRAMING {
             response.remove_header(&name);
         }
     }
-    if goes_on {
+    if is_interim {
         // The framework removes these fields only from the final answer.
         hops::drop_from(response);
         response.remove_header(&header::CONNECTION);

@@ -24,10 +24,10 @@ pub struct SiteContext {
     pub(super) site_state: Arc<SiteState>,
     /// The client, once the head has been checked.
     pub(super) caller: Option<Caller>,
-    pub(super) way: SiteTarget,
+    pub(super) target: SiteTarget,
     /// The answer that Hedgerow gave itself, instead of an upstream.
     pub(super) answered: Option<RequestOutcome>,
-    pub(super) upstream: ServerAnswer,
+    pub(super) server_answer: ServerAnswer,
     pub(super) addresses: Option<Arc<Addresses>>,
     /// The server of the site that the request is sent to now.
     pub(super) server: Option<Arc<UpstreamHost>>,
@@ -80,7 +80,7 @@ impl std::fmt::Debug for SiteContext {
 
 impl SiteContext {
     pub(super) fn servers(&self) -> Option<&Arc<Servers>> {
-        match &self.way {
+        match &self.target {
             SiteTarget::Origin(_, servers) => Some(servers),
             SiteTarget::PostHog(..) | SiteTarget::Nowhere | SiteTarget::Answered => None,
         }
@@ -102,7 +102,7 @@ impl SiteContext {
     /// 408 for a client that is too slow, 413 for a body that is too large for PostHog.
     pub(super) fn note_body(&mut self, session: &mut Session, bytes: usize) -> Result<()> {
         self.body = self.body.saturating_add(bytes);
-        if matches!(self.way, SiteTarget::PostHog(..)) && self.body > posthog::BODY {
+        if matches!(self.target, SiteTarget::PostHog(..)) && self.body > posthog::BODY {
             let status = ErrorType::HTTPStatus(413);
             return Err(Error::explain(status, "a body over 64 MB").into_down());
         }

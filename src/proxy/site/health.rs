@@ -21,11 +21,11 @@ pub(super) fn health_answer(active: &ActiveConfig, session: &Session) -> Option<
         return None;
     }
     let path = head.uri.path();
-    let mut asked = listeners.iter().filter_map(|listener| {
-        let question = HealthCheck::below(listener.health.as_ref()?.tail(path)?)?;
-        came_in(session, listener).then_some(question)
+    let mut checks = listeners.iter().filter_map(|listener| {
+        let check = HealthCheck::below(listener.health.as_ref()?.tail(path)?)?;
+        arrived_at(session, listener).then_some(check)
     });
-    let response = asked.next()?.answer(|| unready(active));
+    let response = checks.next()?.answer(|| unready(active));
     Some(reply::answer(
         response.status,
         response.headers,
@@ -34,7 +34,7 @@ pub(super) fn health_answer(active: &ActiveConfig, session: &Session) -> Option<
 }
 
 /// Whether the request arrived at this listener.
-pub(super) fn came_in(session: &Session, listener: &Listener) -> bool {
+pub(super) fn arrived_at(session: &Session, listener: &Listener) -> bool {
     let local = session.server_addr().and_then(|local| local.as_inet());
     let Some(local) = local else {
         return false;

@@ -134,9 +134,9 @@ impl ProxyHttp for Site {
             speed: BodySpeed::new(site_state.active.config.limits.body_rate),
             site_state,
             caller: None,
-            way: SiteTarget::default(),
+            target: SiteTarget::default(),
             answered: None,
-            upstream: ServerAnswer::Well,
+            server_answer: ServerAnswer::Well,
             addresses: None,
             server: None,
             tried: Vec::new(),
@@ -188,9 +188,9 @@ impl ProxyHttp for Site {
             return context.nowhere(session).await;
         };
         let tail_at = path.len() - tail.len();
-        if let RouteAction::Segment(segment) = &route.does {
+        if let RouteAction::Segment(segment) = &route.action {
             let intake = Intake::new(active, segment, route.number);
-            let mut exchange = FrameworkRequest::new(session, active.framing());
+            let mut exchange = FrameworkRequest::new(session, active.read_limits());
             // Boxed, so that the futures of proxied requests do not reserve memory for it.
             boxed(|| intake.serve(&mut exchange, tail_at)).await;
             return Ok(true);
@@ -200,7 +200,7 @@ impl ProxyHttp for Site {
         let Some(route) = site_state.route(route.number) else {
             return context.nowhere(session).await;
         };
-        match &route.to {
+        match &route.upstream {
             Some(RouteUpstream::Origin(servers)) => {
                 if let Some((status, location)) =
                     redirect::redirect_target(active, session, &caller)
@@ -212,15 +212,15 @@ impl ProxyHttp for Site {
                     context.ended(session, routed, answered);
                     return Ok(true);
                 }
-                context.way = SiteTarget::Origin(Arc::clone(route), Arc::clone(servers));
+                context.target = SiteTarget::Origin(Arc::clone(route), Arc::clone(servers));
                 Ok(false)
             }
-            Some(RouteUpstream::PostHog(passed)) => {
+            Some(RouteUpstream::PostHog(posthog_proxy)) => {
                 let routed = route.route_request(RequestKind::PostHog);
                 let long_lived = &active.long_lived;
-                let pace = long_lived.rates.of_client(&active.config, caller.address);
-                if pace == RateDecision::TooFast {
-                    context.way = SiteTarget::Answered;
+                let decision = long_lived.rates.of_client(&active.config, caller.address);
+                if decision == RateDecision::TooFast {
+                    context.target = SiteTarget::Answered;
                     active.records().record(
                         session.req_header(),
                         routed,
@@ -232,14 +232,17 @@ impl ProxyHttp for Site {
                     return Ok(true);
                 }
                 let tail = tail.to_owned();
-                match passed.step(session, &tail, caller.shown).await {
-                    RequestPlan::Pass(passing) => {
-                        context.way =
-                            SiteTarget::PostHog(Arc::clone(route), Arc::clone(passed), passing);
+                match posthog_proxy.plan(session, &tail, caller.shown).await {
+                    RequestPlan::Pass(forwarded) => {
+                        context.target = SiteTarget::PostHog(
+                            Arc::clone(route),
+                            Arc::clone(posthog_proxy),
+                            forwarded,
+                        );
                         Ok(false)
                     }
                     RequestPlan::Answer(answer) => {
-                        context.way = SiteTarget::Answered;
+                        context.target = SiteTarget::Answered;
                         let answered = RequestOutcome::of_status(answer.status().as_u16());
                         active
                             .records()
@@ -259,16 +262,17 @@ impl ProxyHttp for Site {
         session: &mut Session,
         context: &mut SiteContext,
     ) -> Result<Box<HttpPeer>> {
-        if let SiteTarget::PostHog(_, passed, _) = &context.way {
-            let known = passed.upstream.addresses().await;
-            let known = known.map_err(NoServer::Unresolved)?;
-            let address = passed.upstream.pick(&known, &context.tried);
-            context.addresses = Some(known);
-            return Ok(Box::new(passed.peer(address.ok_or(NoServer::AllTried)?)));
+        if let SiteTarget::PostHog(_, posthog_proxy, _) = &context.target {
+            let addresses = posthog_proxy.upstream.addresses().await;
+            let addresses = addresses.map_err(NoServer::Unresolved)?;
+            let address = posthog_proxy.upstream.pick(&addresses, &context.tried);
+            context.addresses = Some(addresses);
+            let address = address.ok_or(NoServer::AllTried)?;
+            return Ok(Box::new(posthog_proxy.peer(address)));
         }
         let servers = context.servers().ok_or(NoServer::AllTried)?;
-        let (upstream, address, known) = servers.next(&context.tried).await?;
-        context.addresses = known;
+        let (upstream, address, addresses) = servers.next(&context.tried).await?;
+        context.addresses = addresses;
         let peer = upstream.peer_for(address, repeat(session));
         context.server = Some(upstream);
         Ok(Box::new(peer))
@@ -302,18 +306,18 @@ impl ProxyHttp for Site {
         context.begin_attempt(session);
         merge_equal_lengths(request)?;
         conformance::expect_as_its_version_does(session, request);
-        if let SiteTarget::PostHog(_, passed, passing) = &context.way {
+        if let SiteTarget::PostHog(_, posthog_proxy, forwarded) = &context.target {
             let client = context.caller.and_then(|caller| caller.shown);
-            return passed.request(passing, request, client);
+            return posthog_proxy.request(forwarded, request, client);
         }
-        let (asked, underscores) = match context.servers() {
+        let (may_be_page, underscores) = match context.servers() {
             Some(servers) => {
                 servers.name_host(request, authority(session.req_header()))?;
                 (servers.ask_for_page(request)?, servers.underscores())
             }
             None => (false, Underscores::Drop),
         };
-        context.page = if asked {
+        context.page = if may_be_page {
             PageState::Asked
         } else {
             PageState::No
@@ -339,10 +343,10 @@ impl ProxyHttp for Site {
             return Err(Error::new(ErrorType::Custom(why)).into_up());
         }
         conformance::count_interim(&mut context.interim, response.status)?;
-        let framing = conformance::framing(session.req_header(), response.status);
-        conformance::make_conformant(response, framing)?;
-        if let SiteTarget::PostHog(_, passed, passing) = &context.way {
-            passed.clean(passing, response)?;
+        let answer_end = conformance::answer_end(session.req_header(), response.status);
+        conformance::make_conformant(response, answer_end)?;
+        if let SiteTarget::PostHog(_, posthog_proxy, forwarded) = &context.target {
+            posthog_proxy.clean(forwarded, response)?;
         }
         if let Some(server) = &context.server {
             server.keepalive().learn(&response.headers);
@@ -395,7 +399,7 @@ impl ProxyHttp for Site {
         }
         // PostHog deduplicates events by their id, so its POSTs may be repeated over a new
         // connection if the peer has closed the pooled one.
-        let repeatable = matches!(context.way, SiteTarget::PostHog(..))
+        let repeatable = matches!(context.target, SiteTarget::PostHog(..))
             || session.req_header().method.is_idempotent();
         if repeatable && !session.as_ref().retry_buffer_truncated() {
             error.retry.decide_reuse(client_reused);
@@ -430,7 +434,7 @@ impl ProxyHttp for Site {
         context: &mut SiteContext,
     ) -> FailToProxy {
         let mut code = status(error);
-        if matches!((code, &context.way), (408, SiteTarget::PostHog(..))) {
+        if matches!((code, &context.target), (408, SiteTarget::PostHog(..))) {
             // Chromium itself repeats 408 at once (segment-tracking 1.5).
             code = 503;
             context.answered = Some(RequestOutcome::SlowBody);
@@ -453,7 +457,7 @@ impl ProxyHttp for Site {
         } else if code > 0 {
             context.count(session, code);
             session.set_keepalive(None);
-            let (sent, written) = not_proxied(session, &context.way, code).await;
+            let (sent, written) = not_proxied(session, &context.target, code).await;
             code = sent;
             if let Err(error) = written {
                 log::debug!("the client hung up before its answer: {error}");
@@ -469,7 +473,8 @@ impl ProxyHttp for Site {
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut SiteContext) {
         context.relayed(session);
         // Recordings are large, and PostHog rejects one that is too large before its body has ended.
-        if matches!(context.way, SiteTarget::PostHog(..) | SiteTarget::Answered) {
+        let target = &context.target;
+        if matches!(target, SiteTarget::PostHog(..) | SiteTarget::Answered) {
             // A client that expects `100 Continue` reads the answer before it sends the body.
             let waits = context.body == 0 && session.get_header(http::header::EXPECT).is_some();
             if !waits {

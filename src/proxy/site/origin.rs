@@ -46,8 +46,8 @@ pub(crate) struct Servers {
     next: AtomicUsize,
     balancer: Option<Arc<Balancer>>,
     /// Ends the health checks.
-    over: watch::Sender<bool>,
-    looked_after: AtomicBool,
+    shutdown: watch::Sender<bool>,
+    health_is_watched: AtomicBool,
     snippet: Option<PageSnippet>,
     /// The `Host` of a request that has none.
     authority: String,
@@ -71,7 +71,7 @@ impl std::fmt::Debug for Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        self.over.send_replace(true);
+        self.shutdown.send_replace(true);
     }
 }
 
@@ -90,8 +90,8 @@ impl Servers {
         };
         Self {
             made_of: (origin.clone(), timeouts, page.as_ref().map(snippet::script)),
-            over: watch::Sender::new(false),
-            looked_after: AtomicBool::new(false),
+            shutdown: watch::Sender::new(false),
+            health_is_watched: AtomicBool::new(false),
             authority: origin
                 .servers
                 .first()
@@ -120,7 +120,7 @@ impl Servers {
     }
 
     /// Whether an origin with these settings would behave the same.
-    pub(crate) fn is_as_good(
+    pub(crate) fn behaves_the_same(
         &self,
         origin: &SiteOrigin,
         timeouts: Timeouts,
@@ -135,9 +135,9 @@ impl Servers {
         let Some(balancer) = &self.balancer else {
             return;
         };
-        if !self.looked_after.swap(true, Ordering::AcqRel) {
-            let (balancer, over) = (Arc::clone(balancer), self.over.subscribe());
-            tokio::spawn(async move { balancer.run(over, None).await });
+        if !self.health_is_watched.swap(true, Ordering::AcqRel) {
+            let (balancer, shutdown) = (Arc::clone(balancer), self.shutdown.subscribe());
+            tokio::spawn(async move { balancer.run(shutdown, None).await });
         }
     }
 
@@ -178,9 +178,9 @@ impl Servers {
             .filter_map(|turn| self.list.get(turn % count));
         for upstream in upstreams {
             match upstream.addresses().await {
-                Ok(known) => {
-                    if let Some(address) = upstream.pick(&known, tried) {
-                        return Ok((Arc::clone(upstream), address, Some(known)));
+                Ok(addresses) => {
+                    if let Some(address) = upstream.pick(&addresses, tried) {
+                        return Ok((Arc::clone(upstream), address, Some(addresses)));
                     }
                 }
                 Err(unresolved) => reason = NoServer::Unresolved(unresolved),
@@ -192,12 +192,16 @@ impl Servers {
     /// Adds `Host` to a request that has none. HTTP/1.0 does not require it, for example in health
     /// checks of load balancers; the request is sent on as HTTP/1.1, which requires it.
     ///
-    /// `asked` is the authority that the client requested, if it named one.
-    pub(crate) fn name_host(&self, request: &mut RequestHeader, asked: Option<&str>) -> Result<()> {
+    /// `requested` is the authority that the client requested, if it named one.
+    pub(crate) fn name_host(
+        &self,
+        request: &mut RequestHeader,
+        requested: Option<&str>,
+    ) -> Result<()> {
         if request.headers.contains_key(header::HOST) {
             return Ok(());
         }
-        let host = asked.unwrap_or(&self.authority).to_owned();
+        let host = requested.unwrap_or(&self.authority).to_owned();
         request.insert_header(header::HOST, host)
     }
 
@@ -219,9 +223,9 @@ impl Servers {
             request.insert_header(header::ACCEPT_ENCODING, accepted)?;
         }
         request.remove_header(&header::IF_MODIFIED_SINCE);
-        let known = request.remove_header(&header::IF_NONE_MATCH);
-        if let Some(known) = known.and_then(|known| inject::unmarked(&known, &snippet.mark)) {
-            request.insert_header(header::IF_NONE_MATCH, known)?;
+        let etag = request.remove_header(&header::IF_NONE_MATCH);
+        if let Some(etag) = etag.and_then(|etag| inject::unmarked(&etag, &snippet.mark)) {
+            request.insert_header(header::IF_NONE_MATCH, etag)?;
         }
         Ok(true)
     }
@@ -241,7 +245,7 @@ impl Servers {
     pub(crate) fn page(
         &self,
         response: &mut ResponseHeader,
-        asked: &RequestHeader,
+        request: &RequestHeader,
     ) -> Result<Option<PageStream>> {
         let Some(snippet) = &self.snippet else {
             return Ok(None);
@@ -266,11 +270,11 @@ impl Servers {
         };
         let mut headers = response.headers.clone();
         inject::change_headers(&mut headers, &snippet.mark);
-        if asked.method == http::Method::HEAD {
+        if request.method == http::Method::HEAD {
             replace(response, &headers)?;
             return Ok(None);
         }
-        if asked.version != http::Version::HTTP_10 {
+        if request.version != http::Version::HTTP_10 {
             headers.insert(
                 header::TRANSFER_ENCODING,
                 HeaderValue::from_static("chunked"),
@@ -393,8 +397,8 @@ fn inet(backend: &Backend) -> Option<std::net::SocketAddr> {
 fn balancer(servers: &[Host], list: &[Arc<UpstreamHost>], health: &ServerHealthCheck) -> Balancer {
     let found = ResolvedServers(list.to_vec());
     let mut balancer = LoadBalancer::from_backends(Backends::new(Box::new(found)));
-    let (check, every): (Box<dyn HealthCheck + Send + Sync>, Duration) = match health {
-        ServerHealthCheck::Path(path, every) => {
+    let (check, interval): (Box<dyn HealthCheck + Send + Sync>, Duration) = match health {
+        ServerHealthCheck::Path(path, interval) => {
             let first = servers.first();
             let host = first.map_or("", Host::name);
             let tls = first.is_some_and(|server| server.scheme() == Scheme::Https);
@@ -416,13 +420,13 @@ fn balancer(servers: &[Host], list: &[Arc<UpstreamHost>], health: &ServerHealthC
                     "the server reports that it is unhealthy",
                 ))
             }));
-            (Box::new(check), *every)
+            (Box::new(check), *interval)
         }
-        ServerHealthCheck::Connect(every) => (TcpHealthCheck::new(), *every),
+        ServerHealthCheck::Connect(interval) => (TcpHealthCheck::new(), *interval),
         ServerHealthCheck::Off => (TcpHealthCheck::new(), RESOLVE),
     };
     balancer.set_health_check(check);
-    balancer.health_check_frequency = Some(every);
+    balancer.health_check_frequency = Some(interval);
     balancer.update_frequency = Some(RESOLVE);
     balancer.parallel_health_check = true;
     balancer
@@ -436,10 +440,10 @@ impl ServiceDiscovery for ResolvedServers {
     async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
         let mut backends = BTreeSet::new();
         for upstream in &self.0 {
-            let Ok(known) = upstream.addresses().await else {
+            let Ok(addresses) = upstream.addresses().await else {
                 continue;
             };
-            for address in known.all() {
+            for address in addresses.all() {
                 let mut ext = Extensions::new();
                 ext.insert(Arc::clone(upstream));
                 backends.insert(Backend {

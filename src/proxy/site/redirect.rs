@@ -9,7 +9,7 @@ use crate::proxy::request::visitor::Caller;
 use crate::rewrite::enrich::edge_session::Transport;
 
 use super::challenges::CHALLENGE;
-use super::health::came_in;
+use super::health::arrived_at;
 
 /// Returns the status and the new address if the request must be redirected.
 ///
@@ -23,7 +23,7 @@ pub(super) fn redirect_target(
     let mut listeners = active.config.listen.iter();
     let redirect = listeners.find_map(|listener| {
         let redirect = listener.redirect?;
-        came_in(session, listener).then_some(redirect)
+        arrived_at(session, listener).then_some(redirect)
     })?;
     let head = session.req_header();
     let path = head.uri.path();

@@ -67,16 +67,16 @@ impl SiteContext {
     }
 
     /// Logs why a request could not be proxied: the route and the kind of fault.
-    pub(super) fn report(&mut self, error: &Error, got: ClientAnswer) {
-        let Some(route) = self.way.route().cloned() else {
+    pub(super) fn report(&mut self, error: &Error, client_answer: ClientAnswer) {
+        let Some(route) = self.target.route().cloned() else {
             return;
         };
         if *error.esource() == ErrorSource::Downstream {
             log::debug!("a client was lost: {}", error.etype().as_str());
             return;
         }
-        self.upstream = ServerAnswer::Failed;
-        route.trouble.failed(Instant::now());
+        self.server_answer = ServerAnswer::Failed;
+        route.health.failed(Instant::now());
         let route = &route.path;
         let kind = error.etype().as_str();
         if let Some(more) = self
@@ -86,18 +86,18 @@ impl SiteContext {
             .log_limit
             .pass(&format!("{route} {kind}"), "route")
         {
-            let (words, servers) = (self.way.words(), self.way.servers());
+            let (description, servers) = (self.target.description(), self.target.servers());
             log::warn!(
-                "route {route}: {words} ({servers}) gave no valid answer: {}; the client got {got}{more}",
-                fault(error.etype())
+                "route {route}: {description} ({servers}) gave no valid answer: {}; the client got {client_answer}{more}",
+                failure_text(error.etype())
             );
         }
     }
 
     /// Logs that a route's server answers again, if it had failed before.
     pub(super) fn log_recovery(&self, route: &SiteRoute) {
-        let mended = route.trouble.answered(Instant::now());
-        let Some(RouteRecovered { after, failed }) = mended else {
+        let recovered = route.health.answered(Instant::now());
+        let Some(RouteRecovered { after, failed }) = recovered else {
             return;
         };
         let route = &route.path;
@@ -105,7 +105,7 @@ impl SiteContext {
         if let Some(more) = log_limit.pass(route, "route recovered") {
             log::info!(
                 "route {route}: {} answers again, after {}; {failed} requests failed in that time{more}",
-                self.way.words(),
+                self.target.description(),
                 format_duration(after)
             );
         }
@@ -113,7 +113,7 @@ impl SiteContext {
 
     /// Counts a request that could not be proxied.
     pub(super) fn count(&mut self, session: &Session, code: u16) {
-        let Some(routed) = self.way.route_request() else {
+        let Some(routed) = self.target.route_request() else {
             return;
         };
         let answered = self.answered.unwrap_or(RequestOutcome::of_status(code));
@@ -137,7 +137,7 @@ impl SiteContext {
 
     /// Reports the end of a proxied request, and counts the request unless it is counted already.
     pub(super) fn relayed(&self, session: &Session) {
-        let Some(routed) = self.way.route_request() else {
+        let Some(routed) = self.target.route_request() else {
             return;
         };
         let active = &self.site_state.active;
@@ -146,22 +146,22 @@ impl SiteContext {
             let answered = written.map_or(RequestOutcome::ClientGone, |response| {
                 RequestOutcome::relayed(response.status.as_u16())
             });
-            let well = self.upstream == ServerAnswer::Well && written.is_some();
-            if let (true, Some(route)) = (well, self.way.route()) {
+            let is_well = self.server_answer == ServerAnswer::Well && written.is_some();
+            if let (true, Some(route)) = (is_well, self.target.route()) {
                 self.log_recovery(route);
             }
             active.requests.count(routed.route, routed.asked, answered);
             answered
         });
-        let through = FinishedRequest::session(session, self.body as u64);
+        let finished = FinishedRequest::session(session, self.body as u64);
         active
             .records()
-            .record_end(&through, routed, answered, self.began);
+            .record_end(&finished, routed, answered, self.began);
     }
 }
 
 /// Returns the reason of an error in words, or the framework's name for it if there are none.
-fn fault(kind: &ErrorType) -> &'static str {
+fn failure_text(kind: &ErrorType) -> &'static str {
     use ErrorType::*;
     match kind {
         ConnectRefused => "it refuses connections",
@@ -194,13 +194,13 @@ impl SiteTarget {
     fn servers(&self) -> String {
         match self {
             Self::Origin(_, servers) => servers.names(),
-            Self::PostHog(_, passed, _) => passed.host().to_string(),
+            Self::PostHog(_, posthog_proxy, _) => posthog_proxy.host().to_string(),
             Self::Nowhere | Self::Answered => String::new(),
         }
     }
 
     /// The name of the route's server in messages.
-    pub(super) fn words(&self) -> &'static str {
+    pub(super) fn description(&self) -> &'static str {
         match self {
             Self::PostHog(..) => "PostHog",
             Self::Nowhere | Self::Answered | Self::Origin(..) => "the site's server",

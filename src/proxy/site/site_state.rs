@@ -29,9 +29,9 @@ pub(super) struct SiteRoute {
     /// Its index among the routes of the configuration.
     pub(super) number: usize,
     /// Where the framework sends its requests; `None` if Hedgerow answers them itself.
-    pub(super) to: Option<RouteUpstream>,
+    pub(super) upstream: Option<RouteUpstream>,
     /// The failures of its servers.
-    pub(super) trouble: Arc<RouteHealth>,
+    pub(super) health: Arc<RouteHealth>,
 }
 
 /// Where the framework sends the requests of a route.
@@ -78,9 +78,9 @@ impl SiteState {
             let known = named
                 .as_ref()
                 .and_then(|named| named.get(compiled.name.as_str()));
-            let to = match (&compiled.does, &route.action) {
-                (RouteAction::PostHog(passed), _) => {
-                    Some(RouteUpstream::PostHog(Arc::clone(passed)))
+            let upstream = match (&compiled.action, &route.action) {
+                (RouteAction::PostHog(posthog_proxy), _) => {
+                    Some(RouteUpstream::PostHog(Arc::clone(posthog_proxy)))
                 }
                 (RouteAction::Origin, Action::Origin(origin)) => {
                     let page = match &origin.inject {
@@ -89,7 +89,7 @@ impl SiteState {
                     };
                     let known = before.and_then(|before| {
                         let mut known = before.servers();
-                        known.find(|known| known.is_as_good(origin, timeouts, page.as_ref()))
+                        known.find(|known| known.behaves_the_same(origin, timeouts, page.as_ref()))
                     });
                     Some(RouteUpstream::Origin(match known {
                         Some(known) => Arc::clone(known),
@@ -101,9 +101,9 @@ impl SiteState {
             routes.push(Arc::new(SiteRoute {
                 path: route.path.to_string(),
                 number: compiled.number,
-                to,
-                trouble: known
-                    .map(|known| Arc::clone(&known.trouble))
+                upstream,
+                health: known
+                    .map(|known| Arc::clone(&known.health))
                     .unwrap_or_default(),
             }));
         }
@@ -124,10 +124,12 @@ impl SiteState {
     }
 
     fn servers(&self) -> impl Iterator<Item = &Arc<Servers>> {
-        self.routes.iter().filter_map(|route| match &route.to {
-            Some(RouteUpstream::Origin(servers)) => Some(servers),
-            Some(RouteUpstream::PostHog(_)) | None => None,
-        })
+        self.routes
+            .iter()
+            .filter_map(|route| match &route.upstream {
+                Some(RouteUpstream::Origin(servers)) => Some(servers),
+                Some(RouteUpstream::PostHog(_)) | None => None,
+            })
     }
 
     /// Starts the health checks of the origins' servers on the current runtime.

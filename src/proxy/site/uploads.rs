@@ -17,23 +17,23 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Measures how fast the body of a request arrives.
 #[derive(Debug)]
 pub(super) struct BodySpeed {
-    tempo: BodyRateMeter,
+    rate_meter: BodyRateMeter,
     last: Instant,
 }
 
 impl BodySpeed {
-    /// Starts measuring a body; `least` is the lowest rate that is allowed.
-    pub(super) fn new(least: Option<BodyRate>) -> Self {
+    /// Starts measuring a body; `rate` is the lowest rate that is allowed.
+    pub(super) fn new(rate: Option<BodyRate>) -> Self {
         Self {
-            tempo: BodyRateMeter::new(least),
+            rate_meter: BodyRateMeter::new(rate),
             last: Instant::now(),
         }
     }
 
     /// Makes the framework wait for the next piece only as long as the rate allows this client.
     pub(super) fn limit_wait(&self, session: &mut Session) {
-        if let Some(left) = self.tempo.patience() {
-            session.set_read_timeout(Some(left.min(SILENCE)));
+        if let Some(time_left) = self.rate_meter.time_left() {
+            session.set_read_timeout(Some(time_left.min(SILENCE)));
         }
     }
 
@@ -42,11 +42,11 @@ impl BodySpeed {
     pub(super) fn end(&mut self, session: &mut Session) {
         *self = Self::new(None);
         // Over HTTP/2 the client may be silent for as long as the server sends.
-        let conversation = match session.req_header().version {
+        let timeout = match session.req_header().version {
             Version::HTTP_2 => None,
             _ => Some(SILENCE),
         };
-        session.set_read_timeout(conversation);
+        session.set_read_timeout(timeout);
     }
 
     /// Measures the next piece, and sets how long the framework waits for the one after it.
@@ -62,7 +62,7 @@ impl BodySpeed {
             true => Duration::ZERO,
             false => waited,
         };
-        self.tempo.note(waited, bytes).map_err(|_| {
+        self.rate_meter.note(waited, bytes).map_err(|_| {
             let why = "the body came too slowly";
             Error::explain(ErrorType::HTTPStatus(408), why).into_down()
         })?;

@@ -57,15 +57,15 @@ pub(crate) struct Backlog {
     /// shared spool the leadership decides.
     folder: Option<Arc<dyn SharedFolder>>,
     /// Whether another process drained the spool when this one opened it.
-    opened: Leadership,
-    carrier: Arc<ReplaySender>,
+    opened_as: Leadership,
+    replay_sender: Arc<ReplaySender>,
     settings: ReplaySettings,
     replay: Mutex<ReplayState>,
     begun: AtomicBool,
     /// Whether this process has become the leader since.
-    first: Arc<AtomicBool>,
+    became_leader: Arc<AtomicBool>,
     /// Waits for the end of another process that drains the spool, and then for the start of one.
-    waiting: Mutex<Option<JoinHandle<()>>>,
+    follow_task: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// The state of the replay.
@@ -116,8 +116,8 @@ impl Backlog {
         // The predecessor's events, stored or being sent, must arrive before those that this process
         // receives.
         let leadership = folder.as_ref().map(|folder| folder.leadership());
-        let opened = leadership.unwrap_or(Leadership::Leader);
-        match opened {
+        let opened_as = leadership.unwrap_or(Leadership::Leader);
+        match opened_as {
             Leadership::Follower => {
                 log::info!(
                     "another process drains the spool: until it stops, all events go through the spool"
@@ -133,8 +133,8 @@ impl Backlog {
             delivery,
             projects: Arc::new(projects),
             folder,
-            opened,
-            carrier: Arc::new(ReplaySender {
+            opened_as,
+            replay_sender: Arc::new(ReplaySender {
                 destinations: ArcSwap::new(destinations),
                 log_limit,
                 live: OnceLock::new(),
@@ -146,20 +146,20 @@ impl Backlog {
             },
             replay: Mutex::new(ReplayState::NotBegun),
             begun: AtomicBool::new(false),
-            first: Arc::default(),
-            waiting: Mutex::new(None),
+            became_leader: Arc::default(),
+            follow_task: Mutex::new(None),
         })
     }
 
     /// Delivers to these projects from now on. Events of other projects stay in the spool.
     pub(crate) fn serve(&self, destinations: Arc<Destinations>) {
         self.projects.serve(&self.delivery, &destinations);
-        self.carrier.destinations.store(destinations);
+        self.replay_sender.destinations.store(destinations);
     }
 
     /// Shows the outcome of stored events in the live view.
     pub(crate) fn show_to(&self, live: Arc<Live>) {
-        let _ = self.carrier.live.set(live);
+        let _ = self.replay_sender.live.set(live);
     }
 
     /// The folder of the spool, if it has one.
@@ -190,7 +190,7 @@ impl Backlog {
     /// Whether this process drains the spool. Until it does, it hands nothing over to a successor:
     /// that one would not know which of its two predecessors has which events.
     pub(crate) fn is_first(&self) -> bool {
-        self.opened == Leadership::Leader || self.first.load(Ordering::Acquire)
+        self.opened_as == Leadership::Leader || self.became_leader.load(Ordering::Acquire)
     }
 
     /// Makes this process only append to the spool while another process uses it: neither knows
@@ -201,11 +201,12 @@ impl Backlog {
         };
         // The other process may have ended since this one opened the spool. Its last changes still have
         // to be read.
-        let behind =
-            self.opened == Leadership::Follower || spool.leadership() == Leadership::Follower;
-        let (projects, first) = (Arc::clone(&self.projects), Arc::clone(&self.first));
-        let waiting = tokio::spawn(async move {
-            if behind {
+        let is_follower =
+            self.opened_as == Leadership::Follower || spool.leadership() == Leadership::Follower;
+        let (projects, became_leader) =
+            (Arc::clone(&self.projects), Arc::clone(&self.became_leader));
+        let follow_task = tokio::spawn(async move {
+            if is_follower {
                 while spool.leadership() == Leadership::Follower {
                     tokio::time::sleep(LOOK).await;
                 }
@@ -214,10 +215,13 @@ impl Backlog {
                 projects.as_configured();
                 log::info!("the other process has handed the spool over to this one");
             }
-            first.store(true, Ordering::Release);
+            became_leader.store(true, Ordering::Release);
             follow_other_process(spool.as_ref(), &projects).await;
         });
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
+        *self
+            .follow_task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(follow_task);
     }
 
     /// Starts the replay on the current runtime, once.
@@ -228,7 +232,7 @@ impl Backlog {
         let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
         if let ReplayState::NotBegun = *replay {
             self.follow();
-            let upstream: Arc<dyn Upstream> = Arc::clone(&self.carrier) as _;
+            let upstream: Arc<dyn Upstream> = Arc::clone(&self.replay_sender) as _;
             let delivery = Arc::clone(&self.delivery);
             *replay = ReplayState::Running(Replay::start(delivery, upstream, self.settings));
         }
@@ -238,14 +242,14 @@ impl Backlog {
     /// Stops the replay for good.
     pub(crate) async fn stop(&self) {
         self.begun.store(true, Ordering::Relaxed);
-        let course = {
+        let replay_state = {
             let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *replay, ReplayState::Stopped)
         };
-        if let ReplayState::Running(replay) = course {
+        if let ReplayState::Running(replay) = replay_state {
             replay.stop().await;
         }
-        self.follow_no_more();
+        self.stop_following();
         self.delivery.store().resign().await;
         if let Some(spool) = &self.folder {
             spool.withdraw_follower();
@@ -253,10 +257,13 @@ impl Backlog {
         }
     }
 
-    fn follow_no_more(&self) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waiting) = waiting.take() {
-            waiting.abort();
+    fn stop_following(&self) {
+        let mut follow_task = self
+            .follow_task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(follow_task) = follow_task.take() {
+            follow_task.abort();
         }
     }
 
@@ -306,36 +313,40 @@ impl ProjectSpool {
     pub(crate) async fn deliver_or_store(
         &self,
         batch: &Bytes,
-        from: Option<IpAddr>,
+        client: Option<IpAddr>,
         events: impl FnOnce() -> Result<Vec<SpooledEvent>, SpoolError>,
     ) -> Result<AcceptedBy, NotSpooled> {
         let destination = &self.destination;
         let mut refusal = None;
         if self.project.admit().await == BatchRoute::Stream {
-            let said = destination.deliver(batch, Encoding::Identity, from).await;
-            destination.note(said.verdict);
-            self.project.report(&said.for_delivery());
-            if said.verdict == BatchVerdict::Accepted {
+            let answer = destination.deliver(batch, Encoding::Identity, client).await;
+            destination.note(answer.verdict);
+            self.project.report(&answer.for_delivery());
+            if answer.verdict == BatchVerdict::Accepted {
                 return Ok(AcceptedBy::PostHog);
             }
-            refusal = Some(said.verdict);
+            refusal = Some(answer.verdict);
         }
         // Boxed, because it is rarely needed: PostHog accepts nearly every batch.
-        let kept = Box::pin(self.keep(events())).await;
+        let stored = Box::pin(self.keep(events())).await;
         if let Some(verdict) = refusal {
-            self.log_outcome(verdict, &kept);
+            self.log_outcome(verdict, &stored);
         }
-        kept
+        stored
     }
 
     /// Logs PostHog's answer, and what happened to the events.
-    pub(crate) fn log_outcome(&self, verdict: BatchVerdict, kept: &Result<AcceptedBy, NotSpooled>) {
-        let then = match kept {
+    pub(crate) fn log_outcome(
+        &self,
+        verdict: BatchVerdict,
+        stored: &Result<AcceptedBy, NotSpooled>,
+    ) {
+        let fallback = match stored {
             Ok(_) => Fallback::Spooled,
             Err(_) => Fallback::ClientRetries,
         };
-        let log_limit = &self.backlog.carrier.log_limit;
-        verdict.report(self.destination.project(), log_limit, then);
+        let log_limit = &self.backlog.replay_sender.log_limit;
+        verdict.report(self.destination.project(), log_limit, fallback);
     }
 
     /// Puts events into the spool. After `Ok` they are stored, except those that are too large for
@@ -345,14 +356,14 @@ impl ProjectSpool {
         events: Result<Vec<SpooledEvent>, SpoolError>,
     ) -> Result<AcceptedBy, NotSpooled> {
         let name = &self.destination.project().name;
-        let kept = match events {
+        let stored = match events {
             Ok(events) => self.project.keep(events).await,
             Err(error) => Err(error),
         };
-        let Err(error) = kept else {
+        let Err(error) = stored else {
             return Ok(AcceptedBy::Spool);
         };
-        let (then, result) = match error {
+        let (consequence, result) = match error {
             // Events that can never be stored must not hold up the others of the request.
             SpoolError::TooLarge { events, of, .. } if events < of => (
                 "Hedgerow drops these events and stores the others",
@@ -366,8 +377,13 @@ impl ProjectSpool {
                 Err(NotSpooled::ForNow),
             ),
         };
-        if let Some(more) = self.backlog.carrier.log_limit.pass(name, error.code()) {
-            log::error!("project {name}: {error}. {then}{more}");
+        if let Some(more) = self
+            .backlog
+            .replay_sender
+            .log_limit
+            .pass(name, error.code())
+        {
+            log::error!("project {name}: {error}. {consequence}{more}");
         }
         result
     }
@@ -375,7 +391,7 @@ impl ProjectSpool {
 
 impl Drop for Backlog {
     fn drop(&mut self) {
-        self.follow_no_more();
+        self.stop_following();
     }
 }
 
@@ -396,13 +412,14 @@ impl Upstream for ReplaySender {
                 why: "the project is not configured".to_owned(),
             };
         };
-        let said = destination.deliver(&batch.body, batch.encoding, None).await;
-        destination.note(said.verdict);
+        let answer = destination.deliver(&batch.body, batch.encoding, None).await;
+        destination.note(answer.verdict);
         // Rejections of single events are reported with their dead letters.
-        let verdict = said.for_delivery();
+        let verdict = answer.for_delivery();
         if let delivery::Verdict::TryLater { .. } = verdict {
             let log_limit = &self.log_limit;
-            said.verdict
+            answer
+                .verdict
                 .report(destination.project(), log_limit, Fallback::Spooled);
         }
         verdict
@@ -410,20 +427,20 @@ impl Upstream for ReplaySender {
 
     fn delivered(&self, project: &str, events: &[QueuedEvent], waiting: u64) {
         if let Some(live) = self.live.get() {
-            live.delivered_from_spool(project, events.iter().map(|held| held.body.as_ref()));
+            live.delivered_from_spool(project, events.iter().map(|event| event.body.as_ref()));
         }
         // If all events go through the spool, it becomes empty all the time; that is not worth a log line.
         let destinations = self.destinations.load();
         let destination = destinations.get(project);
-        if destination.is_none_or(|known| known.project().mode == DeliveryMode::Spool) {
+        if destination.is_none_or(|progress| progress.project().mode == DeliveryMode::Spool) {
             return;
         }
         let mut drained = self.drained.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = drained.entry(project.to_owned()).or_insert(DrainProgress {
+        let progress = drained.entry(project.to_owned()).or_insert(DrainProgress {
             since: Instant::now(),
             events: 0,
         });
-        known.events += events.len() as u64;
+        progress.events += events.len() as u64;
         if waiting > 0 {
             return;
         }

@@ -16,11 +16,11 @@ const SEEN: Duration = Duration::from_secs(2);
 
 /// Sends all events through the spool while another process uses it.
 pub(crate) async fn follow_other_process(spool: &dyn SharedFolder, projects: &SharedProjects) {
-    let mut seen = false;
+    let mut had_follower = false;
     loop {
         tokio::time::sleep(LOOK).await;
-        let awaited = spool.has_follower();
-        match (seen, awaited) {
+        let has_follower = spool.has_follower();
+        match (had_follower, has_follower) {
             (false, true) => {
                 log::info!("another process uses the spool: until it stops, all events go through the spool");
                 projects.all_through_the_spool();
@@ -36,7 +36,7 @@ pub(crate) async fn follow_other_process(spool: &dyn SharedFolder, projects: &Sh
             }
             _ => {}
         }
-        seen = awaited;
+        had_follower = has_follower;
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct SharedProjects(Mutex<ProjectModes>);
 #[derive(Default)]
 struct ProjectModes {
     configured: HashMap<String, (ProjectDelivery, DeliveryMode)>,
-    way: SpoolRouting,
+    routing: SpoolRouting,
 }
 
 /// Whether all events go through the spool, because another process uses it too.
@@ -74,16 +74,16 @@ enum SpoolRouting {
 
 impl SharedProjects {
     pub(crate) fn as_configured(&self) {
-        self.set_detour(SpoolRouting::None);
+        self.set_routing(SpoolRouting::None);
     }
 
     pub(crate) fn all_through_the_spool(&self) {
-        self.set_detour(SpoolRouting::ThroughTheSpool);
+        self.set_routing(SpoolRouting::ThroughTheSpool);
     }
 
-    fn set_detour(&self, way: SpoolRouting) {
+    fn set_routing(&self, routing: SpoolRouting) {
         let mut modes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        modes.way = way;
+        modes.routing = routing;
         modes.set();
     }
 
@@ -102,7 +102,7 @@ impl SharedProjects {
 impl ProjectModes {
     fn set(&self) {
         for (project, mode) in self.configured.values() {
-            project.set_mode(match self.way {
+            project.set_mode(match self.routing {
                 SpoolRouting::None => *mode,
                 SpoolRouting::ThroughTheSpool => DeliveryMode::Spool,
             });

@@ -14,15 +14,15 @@ pub(crate) fn state() -> Option<ProcessState> {
     let process = Process::myself().ok()?;
     let stat = process.stat().ok()?;
     let ticks = procfs::ticks_per_second().max(1) as f64;
-    let most = process.limits().ok()?.max_open_files.soft_limit;
+    let limit = process.limits().ok()?.max_open_files.soft_limit;
     Some(ProcessState {
         cpu_seconds: (stat.utime + stat.stime) as f64 / ticks,
         resident_bytes: stat.rss * procfs::page_size(),
         virtual_bytes: stat.vsize,
         open_descriptors: process.fd_count().ok()? as u64,
-        most_descriptors: match most {
+        most_descriptors: match limit {
             LimitValue::Unlimited => None,
-            LimitValue::Value(most) => Some(most),
+            LimitValue::Value(limit) => Some(limit),
         },
         threads: u64::try_from(stat.num_threads).unwrap_or_default(),
         tasks: super::tasks::alive(),

@@ -23,9 +23,9 @@ impl CountedRuntime {
 impl Drop for CountedRuntime {
     fn drop(&mut self) {
         let mut runtimes = runtimes();
-        let place = runtimes.iter().position(|handle| handle.id() == self.0);
-        if let Some(place) = place {
-            runtimes.swap_remove(place);
+        let position = runtimes.iter().position(|handle| handle.id() == self.0);
+        if let Some(position) = position {
+            runtimes.swap_remove(position);
         }
     }
 }

@@ -228,15 +228,15 @@ impl Watcher<'_> {
 
     fn show(&mut self, index: usize, came: &[u8], fate: MessageOutcome<'_>) {
         if let Some(live) = self.live {
-            let of = MessageOrigin {
+            let origin = MessageOrigin {
                 project: self.project,
                 route: self.route,
                 call: self.call,
             };
-            let of_it = |(number, _): &(usize, Vec<u8>)| *number == index;
-            let place = self.explanations.iter().rposition(of_it);
-            let explanation = place.map(|place| self.explanations.swap_remove(place).1);
-            if let Some(number) = live.message(of, came, fate, explanation.as_deref()) {
+            let is_of_message = |(number, _): &(usize, Vec<u8>)| *number == index;
+            let position = self.explanations.iter().rposition(is_of_message);
+            let explanation = position.map(|position| self.explanations.swap_remove(position).1);
+            if let Some(number) = live.message(origin, came, fate, explanation.as_deref()) {
                 if self.open.len() >= OPEN {
                     self.open.remove(0);
                 }

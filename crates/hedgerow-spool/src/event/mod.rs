@@ -212,8 +212,8 @@ impl<'t> EventTimestamp<'t> {
             return None;
         };
         Some(match null {
-            Some(place) => TextEdit {
-                place,
+            Some(range) => TextEdit {
+                range,
                 written: format!("\"{time}\""),
             },
             None => TextEdit::first_in(text, start, format!("\"timestamp\":\"{time}\"")),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::stamp::{place, TextEdit};
+use super::stamp::{range_of, TextEdit};
 use crate::error::SpoolError;
 
 #[derive(Deserialize, Default)]
@@ -79,7 +79,7 @@ pub(super) struct ReadEvent<'a> {
 pub(super) fn object(text: &str) -> Option<usize> {
     let object: &RawValue = serde_json::from_str(text).ok()?;
     let is_object = object.get().starts_with('{');
-    is_object.then(|| place(object, text).start)
+    is_object.then(|| range_of(object, text).start)
 }
 
 /// Reads an event. Returns `None` if one of the fields read is repeated, or if its uuid, name or time is
@@ -107,7 +107,7 @@ pub(super) fn read(text: &str) -> Option<ReadEvent<'_>> {
         null_time: fields
             .timestamp
             .filter(is_null)
-            .map(|null| place(null, text)),
+            .map(|null| range_of(null, text)),
         properties,
     })
 }
@@ -137,12 +137,12 @@ impl RawProperties<'_> {
         }
         Some(match self.ip {
             Some(useless) => TextEdit {
-                place: place(useless, text),
+                range: range_of(useless, text),
                 written: format!("\"{from}\""),
             },
             None => TextEdit::first_in(
                 text,
-                place(properties, text).start,
+                range_of(properties, text).start,
                 format!("\"$ip\":\"{from}\""),
             ),
         })

@@ -45,11 +45,11 @@ pub(super) struct ProjectDrain {
     state: watch::Receiver<RunState>,
     rate_limit: RateLimit,
     /// The size of the largest batch that PostHog accepts, in bytes, as far as it is known.
-    most_bytes: usize,
+    max_batch_bytes: usize,
     /// The size limit of the next batch, in bytes. A failure reduces it to half of the failed batch, and
     /// each success doubles it.
     batch_bytes: usize,
-    last: FinalBatch,
+    final_batch: FinalBatch,
 }
 
 /// The result of a delivery.
@@ -84,18 +84,18 @@ impl ProjectDrain {
             settings,
             state,
             rate_limit: RateLimit::new(settings.events_per_second, Instant::now()),
-            most_bytes: settings.batch_bytes,
+            max_batch_bytes: settings.batch_bytes,
             batch_bytes: settings.batch_bytes,
-            last: FinalBatch::None,
+            final_batch: FinalBatch::None,
         }
     }
 
     pub(super) async fn run(mut self) {
-        while self.goes_on() && self.step().await == DrainStep::Next {}
+        while self.is_running() && self.step().await == DrainStep::Next {}
         self.project.gauge().set_final_batch(FinalBatch::None);
     }
 
-    fn goes_on(&self) -> bool {
+    fn is_running(&self) -> bool {
         *self.state.borrow() == RunState::Running
     }
 
@@ -127,25 +127,25 @@ impl ProjectDrain {
             events: self.settings.batch_events,
             bytes: self.batch_bytes,
         };
-        let taken = match self.store.peek(self.project.name(), limit).await {
-            Ok(taken) => taken,
+        let peeked = match self.store.peek(self.project.name(), limit).await {
+            Ok(peeked) => peeked,
             Err(error) => {
                 self.project.drain_failed(&error);
                 self.pause(SPOOL_PAUSE).await;
                 return DrainStep::Next;
             }
         };
-        let mut held = taken.events;
-        let oldest = held.first().map(|held| held.first_arrival);
+        let mut events = peeked.events;
+        let oldest = events.first().map(|event| event.first_arrival);
         self.project.gauge().set_oldest(oldest);
-        let Some(first) = held.first() else {
+        let Some(first) = events.first() else {
             self.project.drain_succeeded();
-            if self.last == FinalBatch::InFlight {
+            if self.final_batch == FinalBatch::InFlight {
                 self.store.queue_is_empty(self.project.name()).await;
             }
             return DrainStep::Done;
         };
-        if let Some(wait) = self.lingers(&held, first.first_arrival) {
+        if let Some(wait) = self.time_to_linger(&events, first.first_arrival) {
             self.pause(wait).await;
             return DrainStep::Next;
         }
@@ -155,28 +155,28 @@ impl ProjectDrain {
                 self.pause(wait).await;
                 return DrainStep::Next;
             }
-            Admission::Probe => held.truncate(1),
+            Admission::Probe => events.truncate(1),
             Admission::Go => {}
         }
-        let wait = self.rate_limit.take(held.len(), Instant::now());
+        let wait = self.rate_limit.take(events.len(), Instant::now());
         if !wait.is_zero() {
             self.pause(wait).await;
-            if !self.goes_on() {
+            if !self.is_running() {
                 return DrainStep::Done;
             }
         }
         // The batch contains all events that wait now. New live events wait until it is delivered instead
         // of going into the spool, so the spool becomes empty under any load.
-        let whole = admission == Admission::Go && taken.rest == Rest::Nothing;
-        self.set_final_batch(if whole && self.project.mode() == DeliveryMode::Stream {
+        let is_whole = admission == Admission::Go && peeked.rest == Rest::Nothing;
+        self.set_final_batch(if is_whole && self.project.mode() == DeliveryMode::Stream {
             FinalBatch::InFlight
         } else {
             FinalBatch::None
         });
-        if self.last == FinalBatch::InFlight {
+        if self.final_batch == FinalBatch::InFlight {
             self.store.final_batch_begins(self.project.name()).await;
         }
-        if self.deliver(&envelope, held).await == DrainOutcome::Stuck {
+        if self.deliver(&envelope, events).await == DrainOutcome::Stuck {
             self.set_final_batch(FinalBatch::None);
         }
         DrainStep::Next
@@ -190,21 +190,22 @@ impl ProjectDrain {
         })
     }
 
-    fn least(&self) -> usize {
+    fn min_batch_bytes(&self) -> usize {
         LEAST_BATCH.min(self.settings.batch_bytes)
     }
 
-    fn set_final_batch(&mut self, last: FinalBatch) {
-        self.last = last;
-        self.project.gauge().set_final_batch(last);
+    fn set_final_batch(&mut self, final_batch: FinalBatch) {
+        self.final_batch = final_batch;
+        self.project.gauge().set_final_batch(final_batch);
     }
 
     /// Returns how long to wait for more events before the batch is sent. Only mode `spool` waits.
-    fn lingers(&self, held: &[QueuedEvent], oldest: SystemTime) -> Option<Duration> {
-        if self.project.mode() != DeliveryMode::Spool || held.len() >= self.settings.batch_events {
+    fn time_to_linger(&self, events: &[QueuedEvent], oldest: SystemTime) -> Option<Duration> {
+        if self.project.mode() != DeliveryMode::Spool || events.len() >= self.settings.batch_events
+        {
             return None;
         }
-        let bytes: usize = held.iter().map(|held| held.body.len()).sum();
+        let bytes: usize = events.iter().map(|event| event.body.len()).sum();
         if bytes >= self.batch_bytes / 2 {
             return None;
         }
@@ -219,8 +220,8 @@ impl ProjectDrain {
 
     /// Sends events in their order. When PostHog rejects a batch of several events for good, sends halves
     /// of it until the rejected event is alone, and delivers the other events in their order.
-    async fn deliver(&mut self, envelope: &Envelope, held: Vec<QueuedEvent>) -> DrainOutcome {
-        let mut halving = Halving::new(held);
+    async fn deliver(&mut self, envelope: &Envelope, events: Vec<QueuedEvent>) -> DrainOutcome {
+        let mut halving = Halving::new(events);
         while let Some(part) = halving.next_part() {
             // Reading the events, and sending the parts before this one, has taken time.
             let left = match self.leads().await {
@@ -232,7 +233,7 @@ impl ProjectDrain {
                     return DrainOutcome::Stuck;
                 }
             };
-            let bytes: usize = part.iter().map(|held| held.body.len()).sum();
+            let bytes: usize = part.iter().map(|event| event.body.len()).sum();
             let before = self.project.condition();
             // Each read and write has a timeout, but many slow ones add up. This process must not send
             // after the next leader has begun.
@@ -249,20 +250,23 @@ impl ProjectDrain {
                 Verdict::Accepted => {
                     self.project.breaker().accepted();
                     self.project.not_refused();
-                    self.batch_bytes = (self.batch_bytes * 2).min(self.most_bytes);
-                    let positions = part.iter().map(|held| held.position).collect();
+                    self.batch_bytes = (self.batch_bytes * 2).min(self.max_batch_bytes);
+                    let positions = part.iter().map(|event| event.position).collect();
                     self.store.acknowledge(self.project.name(), positions).await;
                     self.project.drain_succeeded();
                     let waiting = self.project.gauge().events();
                     self.upstream.delivered(self.project.name(), &part, waiting);
                 }
                 Verdict::RefusedForGood(refusal) => {
-                    let RefusedPart::Culprit(culprit) = halving.refused(part) else {
+                    let RefusedPart::Culprit(refused_event) = halving.refused(part) else {
                         if refusal.status == 413 {
-                            self.most_bytes = self.most_bytes.min(bytes / 2).max(self.least());
-                            self.batch_bytes = self.batch_bytes.min(self.most_bytes);
+                            self.max_batch_bytes = self
+                                .max_batch_bytes
+                                .min(bytes / 2)
+                                .max(self.min_batch_bytes());
+                            self.batch_bytes = self.batch_bytes.min(self.max_batch_bytes);
                         }
-                        if !self.goes_on() {
+                        if !self.is_running() {
                             return DrainOutcome::Stuck;
                         }
                         continue;
@@ -270,7 +274,7 @@ impl ProjectDrain {
                     let name = self.project.name();
                     let moved = self
                         .store
-                        .dead_letter(name, culprit.position, refusal.clone())
+                        .dead_letter(name, refused_event.position, refusal.clone())
                         .await;
                     if let Err(error) = moved {
                         self.project.drain_failed(&error);
@@ -278,7 +282,8 @@ impl ProjectDrain {
                         return DrainOutcome::Stuck;
                     }
                     self.project.drain_succeeded();
-                    self.upstream.dead_lettered(name, &culprit.body, &refusal);
+                    self.upstream
+                        .dead_lettered(name, &refused_event.body, &refusal);
                     if self.project.refused() >= self.settings.refused_in_row {
                         if before == BreakerState::Closed {
                             log::error!(
@@ -296,7 +301,8 @@ impl ProjectDrain {
                     // PostHog may not be able to process a batch of this size within the timeout, so
                     // the next one is smaller.
                     if part.len() > 1 {
-                        self.batch_bytes = self.batch_bytes.min(bytes / 2).max(self.least());
+                        self.batch_bytes =
+                            self.batch_bytes.min(bytes / 2).max(self.min_batch_bytes());
                     }
                     self.project
                         .breaker()
@@ -321,16 +327,16 @@ impl ProjectDrain {
     ///
     /// When it cannot be compressed. Then PostHog has not been asked.
     async fn send(&self, envelope: &Envelope, part: &[QueuedEvent]) -> Result<Verdict, SpoolError> {
-        let plain = Batch::of(envelope, part.iter().map(|held| &held.body));
+        let plain = Batch::of(envelope, part.iter().map(|event| &event.body));
         let body = match self.settings.encoding {
             Encoding::Identity => Ok(plain),
             Encoding::Gzip if plain.len() <= SMALL_BATCH => gzip(&plain),
             // Compressing megabytes takes milliseconds, too long for a thread that serves requests.
             Encoding::Gzip => {
-                let _turn = COMPRESSING.acquire().await;
+                let _permit = COMPRESSING.acquire().await;
                 run_blocking(move || gzip(&plain))
                     .await
-                    .and_then(|packed| packed)
+                    .and_then(|compressed| compressed)
             }
         };
         let body = body.map_err(|error| SpoolError::Compression(Arc::new(error)))?;

@@ -34,8 +34,8 @@ impl Replay {
         upstream: Arc<dyn Upstream>,
         settings: ReplaySettings,
     ) -> Self {
-        let (state, watching) = watch::channel(RunState::Running);
-        let task = tokio::spawn(supervise(delivery, upstream, settings, watching));
+        let (state, receiver) = watch::channel(RunState::Running);
+        let task = tokio::spawn(supervise(delivery, upstream, settings, receiver));
         Self { state, task }
     }
 

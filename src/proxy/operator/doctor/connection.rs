@@ -19,21 +19,21 @@ pub(super) async fn examine(
     findings: &mut Vec<Finding>,
 ) -> bool {
     let (name, port) = (host.name(), host.port());
-    let patience = config.delivery.connect_timeout;
+    let time_limit = config.delivery.connect_timeout;
     let dns = format!("{about}, DNS");
-    let found = timeout(patience, lookup_host((name, port))).await;
+    let found = timeout(time_limit, lookup_host((name, port))).await;
     let (addresses, reason): (Vec<_>, _) = match found {
         Ok(Ok(addresses)) => (addresses.collect(), String::new()),
         Ok(Err(error)) => (Vec::new(), format!(": {error}")),
         Err(_) => (
             Vec::new(),
-            format!(": no answer in {}", milliseconds(patience)),
+            format!(": no answer in {}", milliseconds(time_limit)),
         ),
     };
     let Some(first) = addresses.first() else {
         let advice = NoAnswerReason::Dns.advice().1;
-        let said = format!("{name} has no address{reason}");
-        findings.push(Finding::bad(dns, said, advice));
+        let observation = format!("{name} has no address{reason}");
+        findings.push(Finding::bad(dns, observation, advice));
         return false;
     };
     let more = match addresses.len() {
@@ -42,24 +42,24 @@ pub(super) async fn examine(
     };
     // A host that is given as an IP address needs no DNS.
     if host.address().is_none() {
-        let said = format!("{name} is {}{more}", first.ip());
-        findings.push(Finding::ok(dns, said));
+        let observation = format!("{name} is {}{more}", first.ip());
+        findings.push(Finding::ok(dns, observation));
     }
     let tcp = format!("{about}, TCP");
     let mut reasons = Vec::new();
     for address in &addresses {
         let began = Instant::now();
-        match timeout(patience, TcpStream::connect(address)).await {
+        match timeout(time_limit, TcpStream::connect(address)).await {
             Ok(Ok(_)) => {
                 let took = milliseconds(began.elapsed());
-                let said = format!("connected to {address} in {took}");
-                findings.push(Finding::ok(tcp, said));
+                let observation = format!("connected to {address} in {took}");
+                findings.push(Finding::ok(tcp, observation));
                 return true;
             }
             Ok(Err(error)) => reasons.push(format!("{address}: {error}")),
             Err(_) => reasons.push(format!(
                 "{address}: no answer in {}",
-                milliseconds(patience)
+                milliseconds(time_limit)
             )),
         }
     }

@@ -22,11 +22,11 @@ pub(super) async fn examine(project: &Project, config: &Config) -> Option<Findin
         },
         _ => None,
     };
-    let place = match other {
+    let installation = match other {
         Some(_) => doctor::Installation::Cloud,
         None => doctor::Installation::Own,
     };
-    Some(doctor::key(&project.name, here, elsewhere, place))
+    Some(doctor::key(&project.name, here, elsewhere, installation))
 }
 
 /// Asks a host whether it knows the project's key. Returns `None` if the answer does not decide it.
@@ -38,9 +38,9 @@ async fn look_up_key(project: &Project, host: &Host, config: &Config) -> Option<
     }
     let authorities = project.ca_file.as_ref().map(|file| file.path.as_path());
     let connections = ConnectionPools::default().of(host, authorities).ok()?;
-    let asking = Probe::new(host, connections, timeouts(config));
+    let probe = Probe::new(host, connections, timeouts(config));
     let path = format!("/array/{key}/config");
-    let answer = asking.ask("GET", &path, &[], Bytes::new()).await.ok()?;
+    let answer = probe.ask("GET", &path, &[], Bytes::new()).await.ok()?;
     match answer.head.status.as_u16() {
         200 if answer.body.trim_start().starts_with('{') => Some(KeyKnown::Yes),
         404 => Some(KeyKnown::No),
@@ -52,17 +52,17 @@ async fn look_up_key(project: &Project, host: &Host, config: &Config) -> Option<
 /// ask self-hosted PostHogs, because older versions lack this endpoint. `doctor` asks them too, with
 /// [`examine`](super::examine), and reports an unknown key there only as a notice.
 pub async fn unknown_keys(config: &Config) -> Vec<String> {
-    let mut said = Vec::new();
+    let mut problems = Vec::new();
     for project in &config.projects {
         if project.host.other_cloud().is_none() {
             continue;
         }
         let found = examine(project, config).await;
         let bad = found.filter(|finding| finding.status == doctor::CheckStatus::Failed);
-        said.extend(bad.map(|finding| {
+        problems.extend(bad.map(|finding| {
             let advice = finding.advice.unwrap_or_default();
             format!("{}: {}; {advice}", finding.about, finding.observation)
         }));
     }
-    said
+    problems
 }

@@ -23,8 +23,8 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
         findings.push(Finding::bad(START, refusal.to_string(), remedy(refusal)));
     }
     if start.refusals.is_empty() {
-        let said = "`hedgerow run` would start with this configuration";
-        findings.push(Finding::ok(START, said));
+        let observation = "`hedgerow run` would start with this configuration";
+        findings.push(Finding::ok(START, observation));
     }
     match &config.delivery.spool {
         Some(spool) => findings.extend(self::spool(spool, config.bounds.event)),
@@ -91,8 +91,8 @@ fn spool(spool: &SpoolConfig, largest_event: usize) -> Vec<Finding> {
     };
     let mut findings: Vec<Finding> = examined.into_iter().map(finding).collect();
     if let Some(folder) = spool.place.backend().folder() {
-        let there = folder.ancestors().find(|folder| folder.exists());
-        let disk = rustix::fs::statvfs(there.unwrap_or(Path::new(".")));
+        let ancestor = folder.ancestors().find(|folder| folder.exists());
+        let disk = rustix::fs::statvfs(ancestor.unwrap_or(Path::new(".")));
         if let Ok(disk) = disk {
             let free = disk.f_bavail.saturating_mul(disk.f_frsize);
             let name = folder.display().to_string();

@@ -23,9 +23,9 @@ const JSON: (&str, &str) = ("content-type", "text/plain");
 pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
     const ABOUT: &str = "from outside";
     let Some((layout, key)) = installation(config, url) else {
-        let said = format!("no `segment` route is for {}", url.name());
+        let observation = format!("no `segment` route is for {}", url.name());
         let advice = "give the URL that visitors use, or name its host in a route";
-        return vec![Finding::bad(ABOUT, said, advice)];
+        return vec![Finding::bad(ABOUT, observation, advice)];
     };
     let connections = match ConnectionPools::default().of(url, None) {
         Ok(connections) => connections,
@@ -34,7 +34,7 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
             return vec![Finding::bad(ABOUT, error.to_string(), advice)];
         }
     };
-    let asking = Probe::new(url, connections, timeouts(config));
+    let probe = Probe::new(url, connections, timeouts(config));
     let track = format!("{}/t", layout.calls_path());
     let address = format!("{url}{track}");
     // The body is not a message: only Hedgerow answers it in this way, and nothing is delivered.
@@ -45,15 +45,15 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
     fields.extend(login.as_deref().map(|login| ("authorization", login)));
     let mut answers = Vec::new();
     for _ in 0..2 {
-        match asking
+        match probe
             .ask("POST", &track, &fields, Bytes::from_static(b"doctor"))
             .await
         {
             Ok(answer) => answers.push(answer),
-            Err(trouble) => {
-                let (kind, advice) = trouble.advice();
-                let said = format!("{address}: no answer ({kind})");
-                return vec![Finding::bad(ABOUT, said, advice)];
+            Err(reason) => {
+                let (kind, advice) = reason.advice();
+                let observation = format!("{address}: no answer ({kind})");
+                return vec![Finding::bad(ABOUT, observation, advice)];
             }
         }
     }
@@ -70,21 +70,24 @@ pub(super) async fn examine(config: &Config, url: &Host) -> Vec<Finding> {
         return findings;
     }
     findings.push(doctor::cache(&seen));
-    let asked = [
+    let preflight_fields = [
         ("origin", "https://hedgerow-doctor.example"),
         ("access-control-request-method", "POST"),
         ("access-control-request-headers", "content-type"),
     ];
-    match asking.ask("OPTIONS", &track, &asked, Bytes::new()).await {
+    match probe
+        .ask("OPTIONS", &track, &preflight_fields, Bytes::new())
+        .await
+    {
         Ok(answer) => findings.push(doctor::preflight(&address, &self::seen(&answer))),
-        Err(trouble) => {
-            let (kind, advice) = trouble.advice();
-            let said = format!("no answer to OPTIONS ({kind})");
-            findings.push(Finding::bad("from outside, OPTIONS", said, advice));
+        Err(reason) => {
+            let (kind, advice) = reason.advice();
+            let observation = format!("no answer to OPTIONS ({kind})");
+            findings.push(Finding::bad("from outside, OPTIONS", observation, advice));
         }
     }
-    let came = client_address_seen(config, &asking, &track, key.as_deref()).await;
-    findings.push(doctor::address(came.as_deref()));
+    let client_address = client_address_seen(config, &probe, &track, key.as_deref()).await;
+    findings.push(doctor::address(client_address.as_deref()));
     findings
 }
 
@@ -150,12 +153,12 @@ async fn client_address_seen(
         .iter()
         .map(|bearer| ("authorization", bearer.as_str()))
         .collect();
-    let asked = async |path: &str| -> Option<Value> {
+    let fetch_json = async |path: &str| -> Option<Value> {
         let answer = live.ask("GET", path, &fields, Bytes::new()).await.ok()?;
         serde_json::from_str(&answer.body).ok()
     };
     // From now on the live view records.
-    let latest = asked("/live").await?.get("latest")?.as_u64()?;
+    let latest = fetch_json("/live").await?.get("latest")?.as_u64()?;
     let id = uuid();
     let mut message = json!({
         "type": "track",
@@ -169,10 +172,10 @@ async fn client_address_seen(
     }
     let body = Bytes::from(message.to_string());
     outside.ask("POST", track, &[JSON], body).await.ok()?;
-    let news = asked(&format!("/live?after={latest}")).await?;
+    let news = fetch_json(&format!("/live?after={latest}")).await?;
     for entry in news.get("entries")?.as_array()? {
         let number = entry.get("number")?.as_u64()?;
-        let Some(detail) = asked(&format!("/live/message?number={number}")).await else {
+        let Some(detail) = fetch_json(&format!("/live/message?number={number}")).await else {
             continue;
         };
         let left = detail.get("left").and_then(Value::as_str);

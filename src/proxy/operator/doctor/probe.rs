@@ -73,9 +73,9 @@ impl Probe {
             template: &template,
             fields,
         };
-        let answering = self.client.send(request, &body, WantedFields::All).await?;
-        let head = answering.head.clone();
-        let read = answering.body(LIMIT, LIMIT, self.client.timeout()).await;
+        let open_answer = self.client.send(request, &body, WantedFields::All).await?;
+        let head = open_answer.head.clone();
+        let read = open_answer.body(LIMIT, LIMIT, self.client.timeout()).await;
         let (body, _) = read.map_err(|broken| broken.reason())?;
         Ok(ProbeAnswer {
             head,

@@ -36,7 +36,7 @@ pub(super) async fn examine(project: &Project, config: &Config) -> Vec<Finding> 
             return vec![Finding::bad(tls, error.to_string(), advice)];
         }
     };
-    let asking = Probe::new(&project.host, Arc::clone(&connections), timeouts(config));
+    let probe = Probe::new(&project.host, Arc::clone(&connections), timeouts(config));
     let event = json!({
         "event": TEST_EVENT,
         "uuid": uuid(),
@@ -50,15 +50,15 @@ pub(super) async fn examine(project: &Project, config: &Config) -> Vec<Finding> 
     });
     let body = Batch::of(&Envelope::new(&project.api_key), [event.to_string()]);
     let json = [("content-type", "application/json")];
-    let sent = asking
+    let sent = probe
         .ask("POST", BATCH_PATH, &json, Bytes::from(body))
         .await;
     let secure = project.host.to_string().starts_with("https://");
     let answer = match sent {
         Ok(answer) => answer,
-        Err(trouble) => {
-            let (kind, advice) = trouble.advice();
-            let about = if trouble == NoAnswerReason::Tls {
+        Err(reason) => {
+            let (kind, advice) = reason.advice();
+            let about = if reason == NoAnswerReason::Tls {
                 tls
             } else {
                 about

@@ -171,9 +171,9 @@ impl AgeBook {
         };
         let marks = self.record.marks.iter();
         let old = marks.take_while(|mark| mark.at <= limit);
-        old.fold(LastNumbers::default(), |most, mark| LastNumbers {
-            waiting: most.waiting.max(mark.last.waiting),
-            dead: most.dead.max(mark.last.dead),
+        old.fold(LastNumbers::default(), |highest, mark| LastNumbers {
+            waiting: highest.waiting.max(mark.last.waiting),
+            dead: highest.dead.max(mark.last.dead),
         })
     }
 }

@@ -61,7 +61,7 @@ impl NatsSpoolInner {
             book.mark(last, Instant::now());
             if waiting.messages + dead.messages > 0 {
                 if let Err(error) = self.share(&streams, book).await {
-                    self.say_once(&error);
+                    self.log_once(&error);
                 }
             }
             book.shared(Instant::now());
@@ -78,7 +78,7 @@ impl NatsSpoolInner {
 
     /// Logs once that the record cannot be stored: without the record, each start of a process begins
     /// the ages of the waiting events again. Does not log an error that may pass by itself.
-    fn say_once(&self, error: &SpoolError) {
+    fn log_once(&self, error: &SpoolError) {
         let is_lasting = faults::outlook(error) == Outlook::Lasting;
         if is_lasting && self.age_is_shared.swap(false, Ordering::Relaxed) {
             log::warn!(
@@ -91,8 +91,8 @@ impl NatsSpoolInner {
     async fn share(&self, streams: &Streams, book: &mut AgeBook) -> Result<(), SpoolError> {
         let stream = streams.ages().await?;
         let subject = streams.age_subject();
-        let asked = stream.get_last_raw_message_by_subject(&subject).await;
-        let sequence = match asked {
+        let found = stream.get_last_raw_message_by_subject(&subject).await;
+        let sequence = match found {
             Ok(message) => {
                 match serde_json::from_slice::<AgeRecord>(&message.payload) {
                     Ok(shared) => book.merge(shared, Instant::now()),

@@ -80,7 +80,7 @@ impl Backend for NatsBackend {
                 .map_err(CommandError::from)
                 .and(listed),
         };
-        let there = match listed {
+        let state = match listed {
             Ok(()) => "answers, and has its streams",
             Err(CommandError::Spool(SpoolError::NoStream(_))) => {
                 "answers; the first proxy creates the streams"
@@ -95,16 +95,18 @@ impl Backend for NatsBackend {
             }
         };
         let size = match settings.ask_largest_event() {
-            Ok(Some(most)) if most < largest_event => SpoolHealth::Bad(SpoolTrouble {
-                what: format!("`limits.event` is {largest_event} bytes, and NATS accepts {most}"),
+            Ok(Some(limit)) if limit < largest_event => SpoolHealth::Bad(SpoolTrouble {
+                what: format!("`limits.event` is {largest_event} bytes, and NATS accepts {limit}"),
                 advice:
                     "raise the servers' `max_payload` (or the stream's largest message), or lower \
                      `limits.event`: the spool refuses larger events",
             }),
-            Ok(most) => {
-                let most = most.map_or("any size".to_owned(), |most| format!("up to {most} bytes"));
+            Ok(limit) => {
+                let limit = limit.map_or("any size".to_owned(), |limit| {
+                    format!("up to {limit} bytes")
+                });
                 SpoolHealth::Well(format!(
-                    "NATS accepts {most}, `limits.event` is {largest_event}"
+                    "NATS accepts {limit}, `limits.event` is {largest_event}"
                 ))
             }
             Err(error) => SpoolHealth::Unknown(SpoolTrouble {
@@ -115,7 +117,7 @@ impl Backend for NatsBackend {
         vec![
             Examination {
                 about,
-                found: SpoolHealth::Well(there.to_owned()),
+                found: SpoolHealth::Well(state.to_owned()),
             },
             Examination {
                 about: "spool on NATS, size of an event".to_owned(),

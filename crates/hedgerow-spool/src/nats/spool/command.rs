@@ -23,7 +23,7 @@ use crate::listing::{time, ListedCount, Listing, WaitingRow};
 use crate::store::{DeadLetter, Refusal};
 
 /// How long a command waits for a connection to a server.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl NatsSettings {
     /// Returns the size, in bytes, of the largest event that the servers (`max_payload`) and the stream,
@@ -33,12 +33,12 @@ impl NatsSettings {
     ///
     /// [`SpoolError::Away`] when no server answers, else [`SpoolError::Remote`].
     pub(super) fn ask_largest_event(&self) -> Result<Option<usize>, CommandError> {
-        let (connection, _ending) = NatsConnection::open(self)?;
+        let (connection, _thread_guard) = NatsConnection::open(self)?;
         let runtime = connection.runtime.clone();
         runtime.block_on(async {
-            connection.wait(PATIENCE).await?;
+            connection.wait(CONNECT_TIMEOUT).await?;
             let servers = Some(connection.client.server_info().max_payload);
-            let servers = servers.filter(|most| *most > 0);
+            let servers = servers.filter(|limit| *limit > 0);
             let stream = match Streams::find(&connection, self).await {
                 Ok(streams) => streams.largest_message(),
                 Err(SpoolError::NoStream(_)) => None,
@@ -56,10 +56,10 @@ impl NatsSettings {
     ///
     /// [`SpoolError::Away`] when no server answers, else [`SpoolError::Remote`] with the reason.
     pub(super) fn ask_streams(&self) -> Result<(), SpoolError> {
-        let (connection, _ending) = NatsConnection::open(self)?;
+        let (connection, _thread_guard) = NatsConnection::open(self)?;
         let runtime = connection.runtime.clone();
         runtime.block_on(async {
-            connection.wait(PATIENCE).await?;
+            connection.wait(CONNECT_TIMEOUT).await?;
             let examined = Streams::examine(&connection, self).await;
             examined.map_err(|error| connection.explain(error))
         })
@@ -83,10 +83,10 @@ impl SpoolCommand {
         settings: &NatsSettings,
         out: &mut dyn Write,
     ) -> Result<(), CommandError> {
-        let (connection, _ending) = NatsConnection::open(settings)?;
+        let (connection, _thread_guard) = NatsConnection::open(settings)?;
         let runtime = connection.runtime.clone();
         runtime.block_on(async {
-            connection.wait(PATIENCE).await?;
+            connection.wait(CONNECT_TIMEOUT).await?;
             let streams = Streams::find(&connection, settings).await?;
             self.carry_out(&streams, out).await
         })
@@ -94,7 +94,7 @@ impl SpoolCommand {
 
     async fn carry_out(&self, streams: &Streams, out: &mut dyn Write) -> Result<(), CommandError> {
         match self {
-            Self::Ls(form) => Ok(form.write(&list(streams).await?, out)?),
+            Self::Ls(format) => Ok(format.write(&list(streams).await?, out)?),
             Self::Show { number } => {
                 let letter = streams.letter(*number).await?;
                 out.write_all(&letter.body)?;
@@ -133,11 +133,11 @@ enum DeadLetterAction {
 impl Streams {
     /// Returns the first dead letter that has this number or a larger one.
     async fn letter_from(&self, number: u64) -> Result<Option<DeadLetter>, SpoolError> {
-        let asked = self
+        let found = self
             .dead
             .get_first_raw_message_by_subject(self.all_dead(), number)
             .await;
-        match asked {
+        match found {
             Ok(message) => Ok(Some(self.letter_of(message))),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(remote("read its dead letters", error)),
@@ -236,11 +236,11 @@ impl Streams {
 
 async fn list(streams: &Streams) -> Result<Listing, SpoolError> {
     let failed = |error| remote("report its waiting events", error);
-    let asked = streams
+    let found = streams
         .waiting
         .info_with_subjects(streams.all_events())
         .await;
-    let mut subjects = asked.map_err(|error| remote("report its waiting events", error))?;
+    let mut subjects = found.map_err(|error| remote("report its waiting events", error))?;
     let mut waiting = Vec::new();
     while let Some(subject) = subjects.next().await {
         let (subject, messages) = subject.map_err(failed)?;

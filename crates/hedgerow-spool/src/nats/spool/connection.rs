@@ -29,7 +29,7 @@ pub(super) struct NatsConnection {
     pub(super) runtime: Handle,
     presence: Arc<ServerPresence>,
     /// Whether the log has already reported that a stream keeps its age limit.
-    is_age_said: AtomicBool,
+    is_max_age_logged: AtomicBool,
 }
 
 /// Ends the connection's thread when it is dropped.
@@ -89,7 +89,7 @@ impl NatsConnection {
             context,
             runtime,
             presence,
-            is_age_said: AtomicBool::new(false),
+            is_max_age_logged: AtomicBool::new(false),
         };
         Ok((connection, ThreadGuard { _thread: ending }))
     }
@@ -99,7 +99,7 @@ impl NatsConnection {
         if self.client.connection_state() == State::Connected {
             return Ok(());
         }
-        Err(SpoolError::Away(self.presence.words()))
+        Err(SpoolError::Away(self.presence.reason()))
     }
 
     /// Returns whether waiting for a server may help while none is connected.
@@ -121,9 +121,9 @@ impl NatsConnection {
         }
     }
 
-    /// Waits until a server is connected, at most for `patience`, and only while waiting may help.
-    pub(super) async fn wait(&self, patience: Duration) -> Result<(), SpoolError> {
-        let until = Instant::now() + patience;
+    /// Waits until a server is connected, at most for `timeout`, and only while waiting may help.
+    pub(super) async fn wait(&self, timeout: Duration) -> Result<(), SpoolError> {
+        let until = Instant::now() + timeout;
         loop {
             match self.present() {
                 Err(_) if Instant::now() < until && self.outlook() == Outlook::Passing => {
@@ -149,7 +149,7 @@ impl NatsConnection {
                  servers' clock: Hedgerow itself drops events that are too old, by elapsed time",
                 config.name
             ),
-            Err(error) if !self.is_age_said.swap(true, Ordering::Relaxed) => log::warn!(
+            Err(error) if !self.is_max_age_logged.swap(true, Ordering::Relaxed) => log::warn!(
                 "the max_age ({seconds} s) of the stream {} could not be removed: the stream drops \
                  events if the clock of a server is set forward: {error}",
                 config.name

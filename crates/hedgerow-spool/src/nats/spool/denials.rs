@@ -20,9 +20,9 @@ pub(super) struct Denials(Mutex<Option<Denial>>);
 struct Denial {
     at: Instant,
     /// The servers' message.
-    words: String,
+    text: String,
     /// When the log last reported the denial.
-    told: Instant,
+    logged: Instant,
 }
 
 /// The login lacks the right to perform the operation.
@@ -35,23 +35,23 @@ const REMINDER: Duration = Duration::from_secs(60);
 
 impl Denials {
     /// Records a server's message if it is a denial.
-    pub(super) fn note(&self, words: &str) {
-        if !words.to_ascii_lowercase().contains("permissions violation") {
+    pub(super) fn note(&self, text: &str) {
+        if !text.to_ascii_lowercase().contains("permissions violation") {
             return;
         }
         let now = Instant::now();
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = last
             .as_ref()
-            .filter(|last| last.words == words && now.duration_since(last.told) < REMINDER);
-        let told = known.map(|last| last.told).unwrap_or_else(|| {
-            log::error!("the NATS servers of the spool deny the login a permission: {words}");
+            .filter(|last| last.text == text && now.duration_since(last.logged) < REMINDER);
+        let logged = known.map(|last| last.logged).unwrap_or_else(|| {
+            log::error!("the NATS servers of the spool deny the login a permission: {text}");
             now
         });
         *last = Some(Denial {
             at: now,
-            words: words.to_owned(),
-            told,
+            text: text.to_owned(),
+            logged,
         });
     }
 
@@ -61,9 +61,9 @@ impl Denials {
         let named = format!("\"{subject}\"").to_ascii_lowercase();
         loop {
             tokio::time::sleep(LOOK).await;
-            let said = self.said(since);
-            if let Some(words) = said.filter(|words| words.to_ascii_lowercase().contains(&named)) {
-                return Denied(words);
+            let text = self.text_since(since);
+            if let Some(text) = text.filter(|text| text.to_ascii_lowercase().contains(&named)) {
+                return Denied(text);
             }
         }
     }
@@ -74,10 +74,10 @@ impl Denials {
         // A denied subscription counts at any age. The client subscribes to the answers only once for each
         // connection, and without this subscription no answer arrives.
         let counts = |last: &&Denial| {
-            last.at.elapsed() <= RECENT || last.words.to_ascii_lowercase().contains("subscription")
+            last.at.elapsed() <= RECENT || last.text.to_ascii_lowercase().contains("subscription")
         };
         let last = last.as_ref().filter(counts);
-        last.map(|last| Denied(last.words.clone()))
+        last.map(|last| Denied(last.text.clone()))
     }
 
     /// Returns the most recent denial if it forbids the login to receive the servers' answers. The client
@@ -85,11 +85,11 @@ impl Denials {
     pub(super) fn of_answers(&self) -> Option<Denied> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_answers = |last: &&Denial| {
-            let words = last.words.to_ascii_lowercase();
-            words.contains("subscription") && words.contains("_inbox")
+            let text = last.text.to_ascii_lowercase();
+            text.contains("subscription") && text.contains("_inbox")
         };
         let last = last.as_ref().filter(of_answers);
-        last.map(|last| Denied(last.words.clone()))
+        last.map(|last| Denied(last.text.clone()))
     }
 
     /// Forgets the denial, because a new connection may have other rights.
@@ -97,10 +97,10 @@ impl Denials {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn said(&self, since: Instant) -> Option<String> {
+    fn text_since(&self, since: Instant) -> Option<String> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let last = last.as_ref().filter(|last| last.at >= since);
-        last.map(|last| last.words.clone())
+        last.map(|last| last.text.clone())
     }
 }
 

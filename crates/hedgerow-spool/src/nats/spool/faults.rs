@@ -75,13 +75,13 @@ pub(super) fn of(error: &NotPublished) -> PublishFault {
     if error.kind() == PublishErrorKind::MaxPayloadExceeded {
         return PublishFault::TooLarge;
     }
-    let Some(told) = told(error) else {
+    let Some(jetstream_error) = jetstream_error(error) else {
         return PublishFault::Passing;
     };
-    match told.error_code() {
+    match jetstream_error.error_code() {
         ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => PublishFault::TooLarge,
         // Every failed write has this code. The text names the limit ("maximum bytes exceeded" or similar).
-        ErrorCode::STREAM_STORE_FAILED if told.to_string().contains("maximum") => {
+        ErrorCode::STREAM_STORE_FAILED if jetstream_error.to_string().contains("maximum") => {
             PublishFault::Full
         }
         // The account's or the server's storage is used up, or the stream is sealed.
@@ -111,12 +111,12 @@ pub(super) fn outlook(error: &SpoolError) -> Outlook {
     }
     let code = if let Some(error) = source.downcast_ref::<GetStreamError>() {
         match error.kind() {
-            GetStreamErrorKind::JetStream(told) => told.error_code(),
+            GetStreamErrorKind::JetStream(jetstream_error) => jetstream_error.error_code(),
             _ => return Outlook::Passing,
         }
     } else if let Some(error) = source.downcast_ref::<CreateStreamError>() {
         match error.kind() {
-            CreateStreamErrorKind::JetStream(told) => told.error_code(),
+            CreateStreamErrorKind::JetStream(jetstream_error) => jetstream_error.error_code(),
             _ => return Outlook::Passing,
         }
     } else {
@@ -167,6 +167,6 @@ pub(super) fn is_unheard(error: &SpoolError) -> bool {
 }
 
 /// Returns the JetStream error that caused this error, if there is one.
-fn told<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e jetstream::Error> {
+fn jetstream_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e jetstream::Error> {
     error.source()?.downcast_ref()
 }

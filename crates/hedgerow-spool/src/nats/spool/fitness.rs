@@ -16,32 +16,32 @@ pub(super) enum Purpose {
 
 /// Why a stream cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the stream {stream} {why}")]
+#[error("the stream {stream} {reason}")]
 pub(super) struct Unfit {
     stream: String,
-    why: String,
+    reason: String,
 }
 
 impl Unfit {
     /// The error for a stream that cannot be created because another stream, `stream`, takes its subjects.
     pub(super) fn takes_subject(stream: String, subject: &str) -> Self {
-        let why = format!("has the subjects {subject}, which the spool needs");
-        Self { stream, why }
+        let reason = format!("has the subjects {subject}, which the spool needs");
+        Self { stream, reason }
     }
 
     /// The error for a stream with `replicas` on a single server, which cannot hold copies.
     pub(super) fn without_cluster(stream: String) -> Self {
-        let why = "cannot have `replicas`: the server is in no cluster".to_owned();
-        Self { stream, why }
+        let reason = "cannot have `replicas`: the server is in no cluster".to_owned();
+        Self { stream, reason }
     }
 }
 
 /// Checks whether a stream accepts this subject and keeps its messages.
 pub(super) fn check(config: &Config, subject: &str, purpose: Purpose) -> Result<(), Unfit> {
-    let unfit = |why: String| {
+    let unfit = |reason: String| {
         Err(Unfit {
             stream: config.name.clone(),
-            why,
+            reason,
         })
     };
     if config.sealed {

@@ -13,9 +13,9 @@ impl NatsBackend {
     ///
     /// # Errors
     /// The mistakes in the settings.
-    pub(crate) fn of(given: &SpoolSettings) -> Result<Arc<dyn Backend>, Vec<SettingMistake>> {
+    pub(crate) fn of(settings: &SpoolSettings) -> Result<Arc<dyn Backend>, Vec<SettingMistake>> {
         let mut mistakes = Vec::new();
-        match place(given, &mut mistakes) {
+        match place(settings, &mut mistakes) {
             Some(place) if mistakes.is_empty() => Ok(Arc::new(Self(place))),
             _ => Err(mistakes),
         }
@@ -24,21 +24,23 @@ impl NatsBackend {
 
 /// Reads the place of the spool, and adds each mistake to `mistakes`. Returns `None` if the servers cannot
 /// be read.
-fn place(given: &SpoolSettings, mistakes: &mut Vec<SettingMistake>) -> Option<NatsPlace> {
-    let found = given.texts("url").and_then(|urls| servers(urls, mistakes));
-    let stream = match given.text("stream") {
+fn place(settings: &SpoolSettings, mistakes: &mut Vec<SettingMistake>) -> Option<NatsPlace> {
+    let found = settings
+        .texts("url")
+        .and_then(|urls| servers(urls, mistakes));
+    let stream = match settings.text("stream") {
         None => "HEDGEROW",
         Some(stream) => {
             check_stream(stream, mistakes);
             stream
         }
     };
-    let own = login(given, mistakes);
+    let login = login(settings, mistakes);
     let (servers, in_url) = found?;
-    let beside = ["user", "token", "credentials"]
+    let other_login = ["user", "token", "credentials"]
         .into_iter()
-        .find(|key| given.has(key));
-    if let (Some(_), Some(key)) = (&in_url, beside) {
+        .find(|key| settings.has(key));
+    if let (Some(_), Some(key)) = (&in_url, other_login) {
         mistakes.push(SettingMistake::of_key(
             key,
             "`url` already contains a login: remove one of the two",
@@ -46,28 +48,28 @@ fn place(given: &SpoolSettings, mistakes: &mut Vec<SettingMistake>) -> Option<Na
     }
     if without_tls(&servers) {
         for key in ["ca_file", "certificate"] {
-            if given.path(key).is_some() {
+            if settings.path(key).is_some() {
                 let message = "has no effect for servers without tls://";
                 mistakes.push(SettingMistake::of_value(key, 0, message));
             }
         }
     }
     for (key, other) in [("certificate", "key"), ("key", "certificate")] {
-        if given.has(key) && !given.has(other) {
+        if settings.has(key) && !settings.has(other) {
             mistakes.push(SettingMistake::of_key(key, format!("needs a `{other}`")));
         }
     }
-    let pair = given.path("certificate").zip(given.path("key"));
+    let pair = settings.path("certificate").zip(settings.path("key"));
     Some(NatsPlace {
         servers,
         stream: stream.to_owned(),
-        login: own.or(in_url),
-        ca_file: given.path("ca_file").map(ToOwned::to_owned),
+        login: login.or(in_url),
+        ca_file: settings.path("ca_file").map(ToOwned::to_owned),
         certificate: pair.map(|(certificate, key)| NatsCertificate {
             certificate: certificate.to_owned(),
             key: key.to_owned(),
         }),
-        replicas: given.number("replicas"),
+        replicas: settings.number("replicas"),
     })
 }
 
@@ -81,26 +83,26 @@ fn check_stream(stream: &str, mistakes: &mut Vec<SettingMistake>) {
     }
 }
 
-fn login(given: &SpoolSettings, mistakes: &mut Vec<SettingMistake>) -> Option<NatsLogin> {
-    let [user, password, token] = ["user", "password", "token"].map(|key| given.has(key));
-    let mistaken = match (given.has("credentials"), user, password, token) {
+fn login(settings: &SpoolSettings, mistakes: &mut Vec<SettingMistake>) -> Option<NatsLogin> {
+    let [user, password, token] = ["user", "password", "token"].map(|key| settings.has(key));
+    let mistaken = match (settings.has("credentials"), user, password, token) {
         (true, false, false, false) => {
-            let text = given.text("credentials")?;
+            let text = settings.text("credentials")?;
             return Some(NatsLogin::Credentials(text.to_owned()));
         }
         (false, false, false, _) => {
-            return Some(NatsLogin::Token(given.text("token")?.to_owned()));
+            return Some(NatsLogin::Token(settings.text("token")?.to_owned()));
         }
         (false, true, true, false) => {
             return Some(NatsLogin::User {
-                name: given.text("user")?.to_owned(),
-                password: given.text("password")?.to_owned(),
+                name: settings.text("user")?.to_owned(),
+                password: settings.text("password")?.to_owned(),
             });
         }
         (true, ..) => {
             let other = ["user", "password", "token"]
                 .into_iter()
-                .find(|key| given.has(key))?;
+                .find(|key| settings.has(key))?;
             SettingMistake::of_key(
                 other,
                 "`credentials` already contain a login: remove one of the two",
@@ -130,18 +132,18 @@ fn servers(
             mistakes.push(SettingMistake::of_value("url", index, message));
         };
         for text in text.split(',') {
-            let Some((server, with)) = server(text.trim()) else {
+            let Some((server, server_login)) = server(text.trim()) else {
                 wrong(format!("expected {SERVERS}"));
                 break;
             };
             servers.push(server);
-            match (&login, with) {
+            match (&login, server_login) {
                 (_, None) => {}
                 (Some(one), Some(other)) if *one != other => {
                     wrong("all servers need the same login".to_owned());
                     break;
                 }
-                (_, with) => login = with,
+                (_, server_login) => login = server_login,
             }
         }
     }

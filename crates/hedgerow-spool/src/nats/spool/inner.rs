@@ -12,7 +12,7 @@ use crate::store::{Counters, Gauges};
 
 use super::connection::NatsConnection;
 use super::faults::{self, remote};
-use super::limits::{event_in, IN_VAIN};
+use super::limits::{event_in, AFTER_FAILED_APPEND};
 use super::project_queue::ProjectQueue;
 use super::settings::NatsSettings;
 use super::streams::{self, Streams};
@@ -24,10 +24,10 @@ pub(super) struct NatsSpoolInner {
     pub(super) settings: NatsSettings,
     pub(super) streams: Mutex<Option<Arc<Streams>>>,
     /// When the stream of waiting events was created, as this process last read it.
-    pub(super) made: std::sync::Mutex<Option<streams::Created>>,
+    pub(super) created: std::sync::Mutex<Option<streams::Created>>,
     pub(super) queues: std::sync::Mutex<HashMap<String, Arc<Mutex<ProjectQueue>>>>,
     /// The number of the latest message that this process published, by project.
-    pub(super) own: std::sync::Mutex<HashMap<String, i64>>,
+    pub(super) last_published: std::sync::Mutex<HashMap<String, i64>>,
     pub(super) gauges: Gauges,
     pub(super) counters: Counters,
     /// The number up to which messages have been dropped because they were too old.
@@ -37,7 +37,7 @@ pub(super) struct NatsSpoolInner {
     /// Why the spool cannot be used, according to the most recent checks; `None` if it can be used.
     pub(super) unusable: std::sync::Mutex<Option<String>>,
     /// When and why an append last failed; `None` after an append has succeeded.
-    pub(super) in_vain: std::sync::Mutex<Option<(Instant, String)>>,
+    pub(super) failed_append: std::sync::Mutex<Option<(Instant, String)>>,
 }
 
 impl NatsSpoolInner {
@@ -53,16 +53,19 @@ impl NatsSpoolInner {
         }
         let opened = Arc::new(Streams::open(&self.connection, &self.settings).await?);
         *streams = Some(Arc::clone(&opened));
-        let now = streams::created(&opened.waiting);
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if made
-            .replace(now.clone())
-            .is_some_and(|before| before != now)
+        let current = streams::created(&opened.waiting);
+        let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+        if created
+            .replace(current.clone())
+            .is_some_and(|before| before != current)
         {
             log::error!("the spool's stream was deleted, and with it the waiting events");
             // The new stream numbers its messages from the start.
-            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-            own.clear();
+            let mut last_published = self
+                .last_published
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            last_published.clear();
         }
         Ok(opened)
     }
@@ -91,20 +94,28 @@ impl NatsSpoolInner {
 
     /// Records the result of an append.
     pub(super) fn note(&self, appended: &Result<(), SpoolError>) {
-        let mut in_vain = self.in_vain.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed_append = self
+            .failed_append
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match appended {
-            Ok(()) => *in_vain = None,
+            Ok(()) => *failed_append = None,
             // This error concerns one message only. Other appends may succeed.
             Err(SpoolError::TooLarge { .. }) => {}
-            Err(error) => *in_vain = Some((Instant::now(), error.to_string())),
+            Err(error) => *failed_append = Some((Instant::now(), error.to_string())),
         }
     }
 
-    /// Returns why an append failed within the last [`IN_VAIN`], if one did.
+    /// Returns why an append failed within the last [`AFTER_FAILED_APPEND`], if one did.
     pub(super) fn refuses(&self) -> Option<String> {
-        let in_vain = self.in_vain.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = in_vain.as_ref().filter(|(at, _)| at.elapsed() < IN_VAIN);
-        recent.map(|(_, error)| error.clone())
+        let failed_append = self
+            .failed_append
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let recent_failure = failed_append
+            .as_ref()
+            .filter(|(at, _)| at.elapsed() < AFTER_FAILED_APPEND);
+        recent_failure.map(|(_, error)| error.clone())
     }
 
     /// Returns why the spool accepts no events, if it accepts none.
@@ -121,7 +132,7 @@ impl NatsSpoolInner {
     /// has answered.
     pub(super) async fn largest_event(&self) -> Option<usize> {
         let servers = Some(self.connection.client.server_info().max_payload);
-        let servers = servers.filter(|most| *most > 0);
+        let servers = servers.filter(|limit| *limit > 0);
         let streams = self.streams.lock().await;
         let stream = streams
             .as_ref()

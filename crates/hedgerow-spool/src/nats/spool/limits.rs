@@ -10,7 +10,7 @@ pub(super) const APPEND: Duration = Duration::from_secs(10);
 
 /// For this time after a failed append, the spool tries later appends only once. They probably fail for
 /// the same reason, and retries would only make their clients wait.
-pub(super) const IN_VAIN: Duration = Duration::from_secs(30);
+pub(super) const AFTER_FAILED_APPEND: Duration = Duration::from_secs(30);
 
 /// The pause between two tries of an append.
 pub(super) const PAUSE: Duration = Duration::from_millis(200);

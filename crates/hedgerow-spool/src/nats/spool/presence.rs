@@ -33,7 +33,7 @@ pub(super) struct ServerPresence {
 struct PresenceState {
     away_since: Option<Instant>,
     /// The last error of the client library.
-    words: Option<String>,
+    last_error: Option<String>,
     /// The last error of each server since a server was last connected.
     errors: BTreeMap<String, ServerTrouble>,
     /// The servers that speak another protocol, and the first line that each sent.
@@ -52,7 +52,7 @@ impl ServerPresence {
             denials: Denials::default(),
             state: Mutex::new(PresenceState {
                 away_since: Some(Instant::now()),
-                words: None,
+                last_error: None,
                 errors: BTreeMap::new(),
                 strangers: BTreeMap::new(),
             }),
@@ -82,11 +82,11 @@ impl ServerPresence {
                 self.state().away_since.get_or_insert_with(Instant::now);
             }
             Event::ServerError(error) => {
-                let words = error.to_string();
-                self.denials.note(&words);
-                self.state().words = Some(words);
+                let text = error.to_string();
+                self.denials.note(&text);
+                self.state().last_error = Some(text);
             }
-            Event::ClientError(error) => self.state().words = Some(error.to_string()),
+            Event::ClientError(error) => self.state().last_error = Some(error.to_string()),
             _ => {}
         }
     }
@@ -97,21 +97,21 @@ impl ServerPresence {
         let mut state = self.state();
         for server in servers {
             let name = name(&server.addr);
-            if let Some(said) = &server.last_error {
-                let trouble = ServerTrouble::of(name.clone(), said);
+            if let Some(error) = &server.last_error {
+                let trouble = ServerTrouble::of(name.clone(), error);
                 state.errors.insert(name, trouble);
             }
         }
     }
 
     /// Returns why no server is connected, as text.
-    pub(super) fn words(&self) -> String {
+    pub(super) fn reason(&self) -> String {
         let (errors, _) = self.troubles();
         if let Some(errors) = errors {
             return errors.to_string();
         }
-        let words = self.state().words.clone();
-        words.unwrap_or_else(|| "not connected yet".to_owned())
+        let last_error = self.state().last_error.clone();
+        last_error.unwrap_or_else(|| "not connected yet".to_owned())
     }
 
     /// Returns whether waiting for a server may help.
@@ -128,10 +128,10 @@ impl ServerPresence {
             return (None, AllServers::NotTried);
         }
         let mut errors = state.errors.clone();
-        for (server, said) in &state.strangers {
+        for (server, line) in &state.strangers {
             let stranger = ServerTrouble {
                 server: server.clone(),
-                words: format!("{NO_NATS} ({said})"),
+                text: format!("{NO_NATS} ({line})"),
                 outlook: Outlook::Lasting,
             };
             errors.insert(server.clone(), stranger);
@@ -150,10 +150,10 @@ impl ServerPresence {
     /// While no server is connected, asks the servers of the settings which protocol they speak, and
     /// records those that do not speak NATS. Never returns.
     pub(super) async fn ask_strangers(&self) {
-        let mut asked: Option<Instant> = None;
+        let mut last_asked: Option<Instant> = None;
         loop {
             tokio::time::sleep(SILENCE).await;
-            let is_due = asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN);
+            let is_due = last_asked.is_none_or(|last_asked| last_asked.elapsed() >= ASK_AGAIN);
             if self.away() < SILENCE || !is_due || self.outlook() == Outlook::Lasting {
                 continue;
             }
@@ -161,15 +161,15 @@ impl ServerPresence {
                 let found = stranger(server).await;
                 let mut state = self.state();
                 match found {
-                    Some(said) if state.away_since.is_some() => {
-                        state.strangers.insert(server.clone(), said);
+                    Some(line) if state.away_since.is_some() => {
+                        state.strangers.insert(server.clone(), line);
                     }
                     _ => {
                         state.strangers.remove(server);
                     }
                 }
             }
-            asked = Some(Instant::now());
+            last_asked = Some(Instant::now());
         }
     }
 }
@@ -187,20 +187,20 @@ async fn stranger(server: &str) -> Option<String> {
         .await
         .ok()?
         .ok()?;
-    let mut said = [0; 512];
-    let length = match timeout(SILENCE, stream.read(&mut said)).await {
+    let mut answer = [0; 512];
+    let length = match timeout(SILENCE, stream.read(&mut answer)).await {
         Ok(read) => read.ok()?,
         Err(_) => {
             // NATS servers understand this line. HTTP servers and others answer it with an error.
             stream.write_all(b"PING\r\n\r\n").await.ok()?;
-            timeout(REPLY, stream.read(&mut said)).await.ok()?.ok()?
+            timeout(REPLY, stream.read(&mut answer)).await.ok()?.ok()?
         }
     };
-    let said = said.get(..length).filter(|said| !said.is_empty())?;
-    if said.starts_with(b"INFO ") || said.starts_with(b"-ERR") || said.starts_with(b"PONG") {
+    let answer = answer.get(..length).filter(|answer| !answer.is_empty())?;
+    if answer.starts_with(b"INFO ") || answer.starts_with(b"-ERR") || answer.starts_with(b"PONG") {
         return None;
     }
-    let line = said.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
+    let line = answer.split(|byte| matches!(byte, b'\r' | b'\n')).next()?;
     let line = String::from_utf8_lossy(line);
     let line: String = line
         .chars()
@@ -222,8 +222,8 @@ mod tests {
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(first.as_bytes()).await.unwrap();
-            let mut said = [0; 64];
-            while stream.read(&mut said).await.is_ok_and(|length| length > 0) {
+            let mut bytes = [0; 64];
+            while stream.read(&mut bytes).await.is_ok_and(|length| length > 0) {
                 stream.write_all(reply.as_bytes()).await.unwrap();
             }
         });

@@ -16,7 +16,7 @@ use crate::error::SpoolError;
 use crate::store::{Gauge, Lead, PeekLimit, Peeked, Position, QueuedEvent, Rest};
 
 /// How long a fetch waits for the next message, and how long a peek waits for the first.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A peek stops fetching after this time if it has any events, because the lead may expire.
 const LONGEST_TAKE: Duration = Duration::from_secs(1);
@@ -53,32 +53,32 @@ pub(super) struct ProjectQueue {
 struct ConsumerFeed {
     consumer: Consumer<pull::Config>,
     /// When the stream of the consumer was created.
-    made: Created,
+    created: Created,
     /// The most messages that the consumer delivers before some of them are acknowledged.
-    most: usize,
+    max_pending: usize,
     /// The most messages that one fetch may request.
-    at_once: usize,
+    max_batch: usize,
 }
 
 impl ConsumerFeed {
-    fn new(consumer: Consumer<pull::Config>, made: Created) -> Self {
+    fn new(consumer: Consumer<pull::Config>, created: Created) -> Self {
         let config = &consumer.cached_info().config;
-        let bound = |said: i64, most: usize| match usize::try_from(said) {
-            Ok(said @ 1..) => said.min(most),
-            _ => most,
+        let bound = |value: i64, limit: usize| match usize::try_from(value) {
+            Ok(value @ 1..) => value.min(limit),
+            _ => limit,
         };
         Self {
-            most: bound(config.max_ack_pending, GIVEN_OUT as usize),
-            at_once: bound(config.max_batch, MESSAGES),
+            max_pending: bound(config.max_ack_pending, GIVEN_OUT as usize),
+            max_batch: bound(config.max_batch, MESSAGES),
             consumer,
-            made,
+            created,
         }
     }
 
     /// Returns whether the stream may hold more messages although a fetch returned none. A consumer with
     /// a low limit waits for acknowledgements before it delivers more.
     async fn may_have_more(&self) -> Result<bool, SpoolError> {
-        if self.most >= GIVEN_OUT as usize {
+        if self.max_pending >= GIVEN_OUT as usize {
             return Ok(false);
         }
         let info = self.consumer.get_info().await;
@@ -122,7 +122,7 @@ impl ProjectQueue {
         project: &str,
     ) -> Result<Lead, SpoolError> {
         let before = self.lead.take().filter(|lead| lead.is_valid(streams));
-        let held = before.is_some();
+        let was_leader = before.is_some();
         let lead = match before {
             Some(lead) if !lead.is_to_be_renewed() => lead,
             before => match streams.lead(project, before.as_ref()).await {
@@ -137,11 +137,16 @@ impl ProjectQueue {
         };
         let left = lead.left();
         self.lead = Some(lead);
-        let made = streams::created(&streams.waiting);
-        if !held || self.feed.as_ref().is_none_or(|feed| feed.made != made) {
+        let created = streams::created(&streams.waiting);
+        if !was_leader
+            || self
+                .feed
+                .as_ref()
+                .is_none_or(|feed| feed.created != created)
+        {
             // The queue may have missed changes: begin again with the oldest event in the stream.
             self.forget();
-            self.feed = Some(ConsumerFeed::new(streams.consumer(project).await?, made));
+            self.feed = Some(ConsumerFeed::new(streams.consumer(project).await?, created));
         }
         Ok(Lead::Ours(left))
     }
@@ -174,8 +179,8 @@ impl ProjectQueue {
             if begun.elapsed() > LONGEST_TAKE && !self.messages.is_empty() {
                 break;
             }
-            let most = self.feed.as_ref().map_or(0, |feed| feed.most);
-            if !self.messages.is_empty() && self.messages.len() >= most {
+            let max_pending = self.feed.as_ref().map_or(0, |feed| feed.max_pending);
+            if !self.messages.is_empty() && self.messages.len() >= max_pending {
                 break;
             }
             let additions = gauge.additions();
@@ -187,7 +192,7 @@ impl ProjectQueue {
                     break;
                 }
                 Ok(Fetched::NothingYet) if !self.messages.is_empty() => break,
-                Ok(Fetched::NothingYet) if begun.elapsed() < PATIENCE => {
+                Ok(Fetched::NothingYet) if begun.elapsed() < TIMEOUT => {
                     tokio::time::sleep(MOMENT).await;
                 }
                 Ok(Fetched::NothingYet) => {
@@ -204,7 +209,7 @@ impl ProjectQueue {
                 }
             }
         }
-        self.tell(gauge);
+        self.correct_gauge(gauge);
         let mut events: Vec<QueuedEvent> = Vec::new();
         let mut bytes = 0;
         'all: for (number, message) in &self.messages {
@@ -244,18 +249,18 @@ impl ProjectQueue {
             doing: "deliver events",
             source: std::sync::Arc::from(error),
         };
-        let room = feed.most.saturating_sub(self.messages.len()).max(1);
+        let room = feed.max_pending.saturating_sub(self.messages.len()).max(1);
         let mut messages = feed
             .consumer
             .fetch()
             // A larger request would make the consumer wait for acknowledgements halfway.
-            .max_messages(feed.at_once.min(room))
+            .max_messages(feed.max_batch.min(room))
             .messages()
             .await
             .map_err(|error| failed(error.into()))?;
         let mut new = 0_u32;
         let late = |late| remote("deliver events", late);
-        while let Some(message) = timeout(PATIENCE, messages.next()).await.map_err(late)? {
+        while let Some(message) = timeout(TIMEOUT, messages.next()).await.map_err(late)? {
             let message = message.map_err(failed)?;
             let Some(number) = message
                 .info()
@@ -318,7 +323,7 @@ impl ProjectQueue {
     }
 
     /// Sets the gauge to zero if it is known that no event is left.
-    fn tell(&self, gauge: &Gauge) {
+    fn correct_gauge(&self, gauge: &Gauge) {
         if let (true, Some(additions)) = (self.messages.is_empty(), self.complete) {
             gauge.correct(additions, |_| 0);
         }
@@ -346,7 +351,7 @@ impl ProjectQueue {
             }
         }
         gauge.subtract(number, bytes);
-        self.tell(gauge);
+        self.correct_gauge(gauge);
     }
 }
 

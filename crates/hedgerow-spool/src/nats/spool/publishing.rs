@@ -55,8 +55,11 @@ impl NatsSpoolInner {
         // If the stream knows the run at the first try, a client has sent it again, and it is already
         // counted. If the stream knows it at a later try, only the answer to an earlier try was lost.
         {
-            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-            let latest = own.entry(project.to_owned()).or_default();
+            let mut last_published = self
+                .last_published
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let latest = last_published.entry(project.to_owned()).or_default();
             *latest = (*latest).max(i64::try_from(published.sequence).unwrap_or(i64::MAX));
         }
         if published.duplicate && tries == 0 {
@@ -143,17 +146,17 @@ impl NatsSpoolInner {
     pub(super) async fn publish_dead_letter(
         &self,
         project: &str,
-        held: &QueuedEvent,
+        event: &QueuedEvent,
         refusal: &Refusal,
     ) -> Result<DeadLetterResult, SpoolError> {
-        let arrived = crate::event::milliseconds(held.first_arrival);
+        let arrived = crate::event::milliseconds(event.first_arrival);
         let reason = refusal.reason.chars();
         let reason = reason.filter(|character| character.is_ascii() && !character.is_control());
         let reason: String = reason.take(HEADERS / 2).collect();
         let letter = || {
             PublishMessage::build()
-                .payload(held.body.clone())
-                .message_id(format!("{}:{}", names::token(project), held.position.0))
+                .payload(event.body.clone())
+                .message_id(format!("{}:{}", names::token(project), event.position.0))
                 .header(message::FIRST_ARRIVAL, arrived.to_string())
                 .header(message::STATUS, refusal.status.to_string())
                 .header(message::REASON, reason.clone())

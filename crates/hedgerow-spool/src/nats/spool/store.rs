@@ -29,7 +29,7 @@ use super::watch::{self, FirstLook, LeaderNotice};
 #[derive(Clone)]
 pub struct NatsSpool {
     inner: Arc<NatsSpoolInner>,
-    _ending: Arc<ThreadGuard>,
+    _thread_guard: Arc<ThreadGuard>,
 }
 
 impl NatsSpool {
@@ -42,7 +42,7 @@ impl NatsSpool {
         Self::begin(settings, Arc::new(SystemTime::now)).map(|(spool, _)| spool)
     }
 
-    /// Opens the spool, and waits at most for `patience` until the waiting events of the streams are known.
+    /// Opens the spool, and waits at most for `timeout` until the waiting events of the streams are known.
     /// If a process serves requests earlier, new events may overtake the waiting ones. Stops waiting
     /// if only an operator can fix the problem.
     ///
@@ -50,11 +50,11 @@ impl NatsSpool {
     /// Those of [`open`](Self::open).
     pub(super) fn open_and_wait(
         settings: NatsSettings,
-        patience: Duration,
+        timeout: Duration,
         clock: Clock,
     ) -> Result<Self, SpoolError> {
-        let (spool, looked) = Self::begin(settings, clock)?;
-        match looked.recv_timeout(patience) {
+        let (spool, first_look) = Self::begin(settings, clock)?;
+        match first_look.recv_timeout(timeout) {
             Ok(FirstLook::Done) => {}
             Ok(FirstLook::Hopeless) => log::warn!(
                 "Hedgerow does not know which events wait in the distributed spool: new events may \
@@ -63,7 +63,7 @@ impl NatsSpool {
             Err(_) => log::warn!(
                 "the distributed spool did not report its waiting events within {} s: new events \
                  may overtake them",
-                patience.as_secs()
+                timeout.as_secs()
             ),
         }
         Ok(spool)
@@ -74,29 +74,29 @@ impl NatsSpool {
         settings: NatsSettings,
         clock: Clock,
     ) -> Result<(Self, Receiver<FirstLook>), SpoolError> {
-        let (connection, ending) = NatsConnection::open(&settings)?;
+        let (connection, thread_guard) = NatsConnection::open(&settings)?;
         let inner = Arc::new(NatsSpoolInner {
             connection,
             settings,
             streams: Mutex::default(),
-            made: std::sync::Mutex::default(),
+            created: std::sync::Mutex::default(),
             queues: std::sync::Mutex::default(),
-            own: std::sync::Mutex::default(),
+            last_published: std::sync::Mutex::default(),
             gauges: Gauges::default(),
             counters: Counters::default(),
             expired: AtomicI64::new(0),
             age_is_shared: AtomicBool::new(true),
             unusable: std::sync::Mutex::default(),
-            in_vain: std::sync::Mutex::default(),
+            failed_append: std::sync::Mutex::default(),
         });
-        let (tell, looked) = sync_channel(1);
-        let looking = watch::look(Arc::clone(&inner), tell, ClockWatch::new(clock));
-        inner.connection.runtime.spawn(looking);
+        let (sender, first_look) = sync_channel(1);
+        let watching = watch::look(Arc::clone(&inner), sender, ClockWatch::new(clock));
+        inner.connection.runtime.spawn(watching);
         let spool = Self {
             inner,
-            _ending: Arc::new(ending),
+            _thread_guard: Arc::new(thread_guard),
         };
-        Ok((spool, looked))
+        Ok((spool, first_look))
     }
 
     async fn streams(&self) -> Result<Arc<Streams>, SpoolError> {
@@ -125,12 +125,12 @@ impl Store for NatsSpool {
                 payload => RUN_BYTES.min(payload / 2),
             };
             // If no server has been connected for long, retrying is unlikely to help this append.
-            let patience = match inner.connection.away() {
+            let timeout = match inner.connection.away() {
                 away if away > APPEND => Duration::ZERO,
                 _ if inner.refuses().is_some() => Duration::ZERO,
                 _ => APPEND,
             };
-            let until = Instant::now() + patience;
+            let until = Instant::now() + timeout;
             let of = events.len() as u64;
             let largest = inner.largest_event().await;
             let limit = largest.map_or(limit, |largest| limit.min(largest));
@@ -170,8 +170,8 @@ impl Store for NatsSpool {
         let queue = self.queue(project);
         let mut queue = queue.lock().await;
         queue.drop_expired(self.inner.expired.load(Ordering::Relaxed));
-        let taken = queue.peek(limit, &self.inner.gauges.of(project)).await;
-        self.inner.recheck(taken).await
+        let peeked = queue.peek(limit, &self.inner.gauges.of(project)).await;
+        self.inner.recheck(peeked).await
     }
 
     async fn acknowledge(&self, project: &str, positions: Vec<Position>) {
@@ -194,14 +194,14 @@ impl Store for NatsSpool {
     ) -> Result<(), SpoolError> {
         let queue = self.queue(project);
         let mut queue = queue.lock().await;
-        let Some(held) = queue.find(position) else {
+        let Some(event) = queue.find(position) else {
             return Ok(());
         };
-        let put = self
+        let result = self
             .inner
-            .publish_dead_letter(project, &held, &refusal)
+            .publish_dead_letter(project, &event, &refusal)
             .await;
-        match self.inner.recheck(put).await? {
+        match self.inner.recheck(result).await? {
             DeadLetterResult::Kept => Counters::add(&self.inner.counters.dead_lettered, 1),
             DeadLetterResult::TooLarge => {
                 // This event must not delay the events after it.
@@ -218,14 +218,14 @@ impl Store for NatsSpool {
     }
 
     async fn final_batch_begins(&self, project: &str) {
-        self.inner.tell(project, LeaderNotice::FinalBatch).await;
+        self.inner.notify(project, LeaderNotice::FinalBatch).await;
     }
 
     async fn queue_is_empty(&self, project: &str) {
         let queue = self.queue(project);
         let through = queue.lock().await.through();
         self.inner
-            .tell(project, LeaderNotice::QueueEmpty { through })
+            .notify(project, LeaderNotice::QueueEmpty { through })
             .await;
     }
 

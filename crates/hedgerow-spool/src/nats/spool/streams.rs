@@ -64,7 +64,7 @@ pub(super) fn created(stream: &Stream) -> Created {
 pub(super) struct HeldLead {
     sequence: u64,
     /// When the stream of the lead was created.
-    made: Option<Created>,
+    created: Option<Created>,
     until: Instant,
     renew: Duration,
 }
@@ -76,7 +76,7 @@ impl HeldLead {
 
     /// Returns whether the lead is still valid: it has not expired, and its stream was not created again.
     pub(super) fn is_valid(&self, streams: &Streams) -> bool {
-        !self.left().is_zero() && self.made == streams.leads.as_ref().map(created)
+        !self.left().is_zero() && self.created == streams.leads.as_ref().map(created)
     }
 
     pub(super) fn is_to_be_renewed(&self) -> bool {
@@ -146,11 +146,11 @@ impl Streams {
         for stream in [&waiting, &dead] {
             connection.remove_max_age(stream).await;
         }
-        let mut kept = lead.cached_info().config.clone();
-        if kept.max_age < settings.lead {
+        let mut lead_config = lead.cached_info().config.clone();
+        if lead_config.max_age < settings.lead {
             // The stream was created for shorter deliveries. This process could never lead with its limit.
-            kept.max_age = settings.lead;
-            let changed = context.update_stream(&kept).await;
+            lead_config.max_age = settings.lead;
+            let changed = context.update_stream(&lead_config).await;
             changed.map_err(|error| remote("lengthen the lease of its leader", error))?;
         }
         Ok(Self {
@@ -159,7 +159,7 @@ impl Streams {
             dead,
             name: settings.stream.clone(),
             // The value of the stream counts, whichever process created the stream.
-            lead: kept.max_age,
+            lead: lead_config.max_age,
             leads: Some(lead),
             replicas,
         })
@@ -316,12 +316,12 @@ impl Streams {
     pub(super) async fn lead(
         &self,
         project: &str,
-        held: Option<&HeldLead>,
+        held_lead: Option<&HeldLead>,
     ) -> Result<Option<HeldLead>, SpoolError> {
         // Counts from before the request, so the lead ends here before it ends at the server.
         let until = Instant::now() + self.lead;
         let message = PublishMessage::build()
-            .expected_last_subject_sequence(held.map_or(0, |held| held.sequence));
+            .expected_last_subject_sequence(held_lead.map_or(0, |held_lead| held_lead.sequence));
         let published = match self
             .context
             .send_publish(self.lead_of(project), message)
@@ -333,7 +333,7 @@ impl Streams {
         match published {
             Ok(published) => Ok(Some(HeldLead {
                 sequence: published.sequence,
-                made: self.leads.as_ref().map(created),
+                created: self.leads.as_ref().map(created),
                 until,
                 renew: self.lead / 6 * 5,
             })),
@@ -373,7 +373,7 @@ impl Streams {
             _ => GIVEN_OUT,
         };
         loop {
-            let made = self
+            let result = self
                 .waiting
                 .create_consumer(pull::Config {
                     durable_name: Some(name.clone()),
@@ -385,10 +385,10 @@ impl Streams {
                     ..pull::Config::default()
                 })
                 .await;
-            match made {
+            match result {
                 // The server has a lower limit, which the account's limits do not include.
                 Err(error) if given_out > 1 && is_over_limit(&error.kind()) => given_out /= 2,
-                made => return made.map_err(|error| remote("create its consumer", error)),
+                result => return result.map_err(|error| remote("create its consumer", error)),
             }
         }
     }
@@ -396,8 +396,8 @@ impl Streams {
 
 fn is_over_limit(kind: &ConsumerErrorKind) -> bool {
     match kind {
-        ConsumerErrorKind::JetStream(told) => {
-            told.error_code() == ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS
+        ConsumerErrorKind::JetStream(error) => {
+            error.error_code() == ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS
         }
         _ => false,
     }
@@ -440,14 +440,14 @@ async fn most_bytes(context: &Context, wanted: i64) -> i64 {
     let allowed = allowed(context).await;
     let in_all = allowed.max_storage.saturating_sub(2 * LEAD_BYTES) / 11 * 10;
     let bounds = [allowed.storage_max_stream_bytes, in_all];
-    let most = bounds.into_iter().filter(|bound| *bound > 0).min();
-    match most {
-        Some(most) if most < wanted => {
+    let limit = bounds.into_iter().filter(|bound| *bound > 0).min();
+    match limit {
+        Some(limit) if limit < wanted => {
             log::warn!(
-                "the NATS account has space for {most} bytes of events, which is less than \
+                "the NATS account has space for {limit} bytes of events, which is less than \
                  `max_size`"
             );
-            most
+            limit
         }
         _ => wanted,
     }
@@ -466,10 +466,10 @@ async fn find_or_create(
         return Ok(stream);
     }
     let name = config.name.clone();
-    let made = context.create_stream(config).await;
-    let made = made.map_err(|error| remote("create its streams", error))?;
+    let stream = context.create_stream(config).await;
+    let stream = stream.map_err(|error| remote("create its streams", error))?;
     log::info!("the stream {name} did not exist and has been created");
-    Ok(made)
+    Ok(stream)
 }
 
 /// Returns the stream of this name, if it exists.
@@ -477,8 +477,8 @@ pub(super) async fn find(context: &Context, name: &str) -> Result<Option<Stream>
     match context.get_stream(name).await {
         Ok(stream) => Ok(Some(stream)),
         Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(told)
-                if told.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            GetStreamErrorKind::JetStream(error)
+                if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
             {
                 Ok(None)
             }

@@ -11,18 +11,18 @@ pub(super) enum Outlook {
     Lasting,
 }
 
-/// The last error of a server, in plain words.
+/// The last error of a server, explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServerTrouble {
     /// The server's host and port.
     pub(super) server: String,
-    pub(super) words: String,
+    pub(super) text: String,
     pub(super) outlook: Outlook,
 }
 
 impl fmt::Display for ServerTrouble {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.server, self.words)
+        write!(formatter, "{}: {}", self.server, self.text)
     }
 }
 
@@ -49,54 +49,54 @@ const REJECTIONS: [&str; 5] = [
 ];
 
 /// The most characters of an error's own text that [`ServerTrouble`] repeats.
-const WORDS: usize = 200;
+const LONGEST: usize = 200;
 
 impl ServerTrouble {
     /// Explains an error message of the client library.
-    pub(super) fn of(server: String, said: &str) -> Self {
-        let (about, said, outlook) = judge(said);
-        let said: String = said.chars().filter(|one| !one.is_control()).collect();
-        let end = said.char_indices().map(|(at, _)| at).nth(WORDS);
-        let said = end.and_then(|end| said.get(..end)).unwrap_or(&said);
-        let words = match about {
-            Some(about) => format!("{about} ({said})"),
-            None => said.to_owned(),
+    pub(super) fn of(server: String, error: &str) -> Self {
+        let (about, error, outlook) = judge(error);
+        let error: String = error.chars().filter(|one| !one.is_control()).collect();
+        let end = error.char_indices().map(|(at, _)| at).nth(LONGEST);
+        let error = end.and_then(|end| error.get(..end)).unwrap_or(&error);
+        let text = match about {
+            Some(about) => format!("{about} ({error})"),
+            None => error.to_owned(),
         };
         Self {
             server,
-            words,
+            text,
             outlook,
         }
     }
 }
 
 /// Returns a summary of the error if it is known, the error's own text, and whether it may pass by itself.
-fn judge(said: &str) -> (Option<&'static str>, &str, Outlook) {
+fn judge(error: &str) -> (Option<&'static str>, &str, Outlook) {
     const LOGIN: &str = "the server refuses the login";
-    for words in ["authorization violation", "failed signing nonce"] {
-        if said.starts_with(words) {
-            return (Some(LOGIN), words, Outlook::Lasting);
+    for start in ["authorization violation", "failed signing nonce"] {
+        if error.starts_with(start) {
+            return (Some(LOGIN), start, Outlook::Lasting);
         }
     }
-    if let Some(tls) = said.strip_prefix("TLS error: ") {
+    if let Some(tls) = error.strip_prefix("TLS error: ") {
         return (Some("TLS cannot be used"), tls, Outlook::Lasting);
     }
-    let Some(network) = said.strip_prefix(NETWORK) else {
-        return (None, said, Outlook::Passing);
+    let Some(network) = error.strip_prefix(NETWORK) else {
+        return (None, error, Outlook::Passing);
     };
     let is_greeting = network.starts_with("expected INFO") && !network.ends_with("got nothing");
     if is_greeting {
         return (Some(NO_NATS), network, Outlook::Lasting);
     }
-    if let Some(words) = network.strip_prefix("invalid server operation: ") {
-        return (Some(NO_NATS), words, Outlook::Lasting);
+    if let Some(answer) = network.strip_prefix("invalid server operation: ") {
+        return (Some(NO_NATS), answer, Outlook::Lasting);
     }
-    if TLS.iter().any(|words| network.starts_with(words)) {
+    if TLS.iter().any(|start| network.starts_with(start)) {
         return (Some("TLS fails"), network, Outlook::Lasting);
     }
     let lower = network.to_ascii_lowercase();
     let network = network.strip_prefix("nats: ").unwrap_or(network);
-    match REJECTIONS.iter().any(|words| lower.contains(words)) {
+    match REJECTIONS.iter().any(|text| lower.contains(text)) {
         true => (Some(LOGIN), network, Outlook::Lasting),
         false => (None, network, Outlook::Passing),
     }
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn only_what_no_wait_mends_is_lasting() {
-        for (said, lasting) in [
+        for (error, lasting) in [
             (
                 "authorization violation: nats: authorization violation",
                 true,
@@ -174,8 +174,8 @@ mod tests {
             } else {
                 Outlook::Passing
             };
-            let trouble = ServerTrouble::of("one:4222".to_owned(), said);
-            assert_eq!(trouble.outlook, expected, "{said}");
+            let trouble = ServerTrouble::of("one:4222".to_owned(), error);
+            assert_eq!(trouble.outlook, expected, "{error}");
         }
     }
 
@@ -197,13 +197,13 @@ mod tests {
 
     #[test]
     fn the_words_of_a_stranger_are_short_and_move_no_cursor() {
-        let said = format!(
+        let error = format!(
             "IO error: invalid server operation: '\u{1b}[2J{}'",
             "\u{e4}".repeat(900)
         );
-        let trouble = ServerTrouble::of("one:22".to_owned(), &said);
+        let trouble = ServerTrouble::of("one:22".to_owned(), &error);
         assert!(
-            trouble.words.len() < 500 && !trouble.words.contains('\u{1b}'),
+            trouble.text.len() < 500 && !trouble.text.contains('\u{1b}'),
             "{trouble}"
         );
     }

@@ -25,7 +25,7 @@ use crate::store::FinalBatch;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How long a process holds new events after [`LeaderNotice::FinalBatch`] if no further notice arrives.
-const NEAR: Duration = Duration::from_secs(2);
+const HOLD: Duration = Duration::from_secs(2);
 
 /// How often the process connects again while the servers forbid the login to receive their answers.
 /// The login may have the right by then, and the client requests the subscription only when it
@@ -105,19 +105,19 @@ pub(super) enum FirstLook {
 /// will fail until an operator changes something.
 pub(super) async fn look(
     inner: Arc<NatsSpoolInner>,
-    tell: SyncSender<FirstLook>,
+    sender: SyncSender<FirstLook>,
     mut clock: ClockWatch,
 ) {
-    let mut tell = Some(tell);
-    let mut near: HashMap<String, Instant> = HashMap::new();
-    let mut ends: Option<Subscriber> = None;
-    let mut looked: Option<Instant> = None;
-    let mut condition = Usability::Unknown;
-    let mut payload = None;
+    let mut sender = Some(sender);
+    let mut final_batches: HashMap<String, Instant> = HashMap::new();
+    let mut notices: Option<Subscriber> = None;
+    let mut last_check: Option<Instant> = None;
+    let mut usability = Usability::Unknown;
+    let mut largest_event = None;
     let mut reconnected_at = Instant::now();
     let mut book = None;
     loop {
-        if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+        if last_check.is_none_or(|last_check| last_check.elapsed() >= LOOK) {
             let measured = inner.measure().await;
             let measured = inner.recheck(measured).await;
             let outlook = match &measured {
@@ -128,18 +128,18 @@ pub(super) async fn look(
                 Ok(()) => Some(FirstLook::Done),
                 Err(_) => (outlook == Outlook::Lasting).then_some(FirstLook::Hopeless),
             };
-            if let (Some(first), Some(tell)) = (first, tell.take_if(|_| first.is_some())) {
+            if let (Some(first), Some(sender)) = (first, sender.take_if(|_| first.is_some())) {
                 // Sending fails if the starting process no longer waits for the result.
-                if tell.try_send(first).is_err() && first == FirstLook::Done {
+                if sender.try_send(first).is_err() && first == FirstLook::Done {
                     log::info!("the distributed spool has reported its waiting events");
                 }
             }
-            condition = condition.after(&measured, outlook);
-            let is_reported = matches!(condition, Usability::Reported(_));
+            usability = usability.after(&measured, outlook);
+            let is_reported = matches!(usability, Usability::Reported(_));
             let reason = measured.err().filter(|_| is_reported);
             inner.set_unusable(reason.map(|error| error.to_string()));
-            let is_deaf = inner.connection.denials().of_answers().is_some();
-            if is_reported && is_deaf && reconnected_at.elapsed() >= RECONNECT_INTERVAL {
+            let answers_denied = inner.connection.denials().of_answers().is_some();
+            if is_reported && answers_denied && reconnected_at.elapsed() >= RECONNECT_INTERVAL {
                 reconnected_at = Instant::now();
                 if let Err(error) = inner.connection.client.force_reconnect().await {
                     log::debug!("cannot reconnect: {error}");
@@ -151,29 +151,29 @@ pub(super) async fn look(
                     log::debug!("what is too old may still be there: {error}");
                 }
             }
-            inner.compare_sizes(&mut payload).await;
-            if ends.is_none() {
-                ends = inner.listen().await.ok();
+            inner.compare_sizes(&mut largest_event).await;
+            if notices.is_none() {
+                notices = inner.listen().await.ok();
             }
-            looked = Some(Instant::now());
+            last_check = Some(Instant::now());
         }
-        let told = async {
-            match &mut ends {
-                Some(ends) => ends.next().await,
+        let notice = async {
+            match &mut notices {
+                Some(notices) => notices.next().await,
                 None => std::future::pending().await,
             }
         };
-        if let Ok(told) = tokio::time::timeout(LOOK / 10, told).await {
-            match told {
+        if let Ok(notice) = tokio::time::timeout(LOOK / 10, notice).await {
+            match notice {
                 Some(message) => {
                     inner
-                        .heard(&message.subject, &message.payload, &mut near)
+                        .on_notice(&message.subject, &message.payload, &mut final_batches)
                         .await;
                 }
-                None => ends = None,
+                None => notices = None,
             }
         }
-        near.retain(|project, until| {
+        final_batches.retain(|project, until| {
             let goes_on = Instant::now() < *until;
             if !goes_on {
                 inner.gauges.of(project).set_final_batch(FinalBatch::None);
@@ -189,16 +189,16 @@ impl NatsSpoolInner {
     }
 
     /// Notifies the other processes. A process that misses the notice continues as before.
-    pub(super) async fn tell(&self, project: &str, end: LeaderNotice) {
+    pub(super) async fn notify(&self, project: &str, notice: LeaderNotice) {
         let Ok(streams) = self.streams().await else {
             return;
         };
-        let told = self
+        let sent = self
             .connection
             .client
-            .publish(streams.end_of(project), end.to_text().into())
+            .publish(streams.end_of(project), notice.to_text().into())
             .await;
-        if let Err(error) = told {
+        if let Err(error) = sent {
             log::debug!("the other processes could not be notified: {error}");
         }
     }
@@ -212,11 +212,17 @@ impl NatsSpoolInner {
             .map_err(|error| remote("subscribe to the other processes", error))
     }
 
-    async fn heard(&self, subject: &str, text: &[u8], near: &mut HashMap<String, Instant>) {
+    async fn on_notice(
+        &self,
+        subject: &str,
+        text: &[u8],
+        final_batches: &mut HashMap<String, Instant>,
+    ) {
         let Ok(streams) = self.streams().await else {
             return;
         };
-        let (Some(project), Some(end)) = (streams.project_of(subject), LeaderNotice::of_text(text))
+        let (Some(project), Some(notice)) =
+            (streams.project_of(subject), LeaderNotice::of_text(text))
         else {
             return;
         };
@@ -224,26 +230,26 @@ impl NatsSpoolInner {
             return;
         }
         let gauge = self.gauges.of(&project);
-        match end {
+        match notice {
             LeaderNotice::FinalBatch => {
                 gauge.set_final_batch(FinalBatch::InFlight);
-                near.insert(project, Instant::now() + NEAR);
+                final_batches.insert(project, Instant::now() + HOLD);
             }
             LeaderNotice::QueueEmpty { through } => {
                 // In this order: if an event is added after `additions` is read, `correct` changes
                 // nothing.
                 let additions = gauge.additions();
-                let own = self
-                    .own
+                let last_published = self
+                    .last_published
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .get(&project)
                     .copied();
-                if own.is_none_or(|own| own <= through) {
+                if last_published.is_none_or(|last_published| last_published <= through) {
                     gauge.correct(additions, |_| 0);
                 }
                 gauge.set_final_batch(FinalBatch::None);
-                near.remove(&project);
+                final_batches.remove(&project);
             }
         }
     }

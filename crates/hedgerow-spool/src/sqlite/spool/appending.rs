@@ -83,8 +83,8 @@ impl Worker {
         let now = self.clock.now();
         let max_size = self.settings.max_size;
         let low_water = max_size / 100 * u64::from(self.settings.low_water_percent);
-        let (known, mut room) = (&self.known, self.room);
-        let mut fresh = HashSet::new();
+        let (dedup_keys, mut room) = (&self.dedup_keys, self.room);
+        let mut new_keys = HashSet::new();
         let (mut appended, mut deduplicated) = (0, 0);
         let database = self.database.as_mut().ok_or(SpoolError::Closed)?;
         database.write(|writing| {
@@ -110,7 +110,7 @@ impl Worker {
                 let mut new = Vec::with_capacity(events.len());
                 for event in events {
                     let dedup_key = project_key(&append.project, event.dedup_key());
-                    if known.contains(&dedup_key) || !fresh.insert(dedup_key) {
+                    if dedup_keys.contains(&dedup_key) || !new_keys.insert(dedup_key) {
                         deduplicated += 1;
                     } else {
                         new.push(event);
@@ -135,8 +135,8 @@ impl Worker {
             }
             self.room = room;
         }
-        if self.known.len() < self.settings.recognised {
-            self.known.extend(fresh);
+        if self.dedup_keys.len() < self.settings.recognised {
+            self.dedup_keys.extend(new_keys);
         }
         Counters::add(&self.shared.counters.appended, appended);
         Counters::add(&self.shared.counters.deduplicated, deduplicated);

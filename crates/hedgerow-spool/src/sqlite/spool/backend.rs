@@ -24,8 +24,8 @@ pub(crate) struct SqliteBackend(PathBuf);
 
 impl SqliteBackend {
     /// Creates the backend for the folder in the setting `path`.
-    pub(crate) fn of(given: &SpoolSettings) -> Result<Arc<dyn Backend>, Vec<SettingMistake>> {
-        let folder = given.path("path").ok_or_else(Vec::new)?;
+    pub(crate) fn of(settings: &SpoolSettings) -> Result<Arc<dyn Backend>, Vec<SettingMistake>> {
+        let folder = settings.path("path").ok_or_else(Vec::new)?;
         Ok(Arc::new(Self(folder.to_owned())))
     }
 }

@@ -20,7 +20,7 @@ impl SpoolCommand {
     pub fn run(&self, folder: &Path, out: &mut dyn Write) -> Result<(), CommandError> {
         let mut database = Database::open(folder, Opener::Command)?;
         match self {
-            Self::Ls(form) => Ok(form.write(&list(&database)?, out)?),
+            Self::Ls(format) => Ok(format.write(&list(&database)?, out)?),
             Self::Show { number } => {
                 let letter = database
                     .dead_letter(*number)?

@@ -245,8 +245,8 @@ fn is_free(folder: &Path) -> bool {
 }
 
 fn inode(file: &Path) -> io::Result<(u64, u64)> {
-    let about = fs::metadata(file)?;
-    Ok((about.dev(), about.ino()))
+    let metadata = fs::metadata(file)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Creates the folder and an empty file. Only this user can access them, because events contain personal

@@ -29,12 +29,12 @@ pub(super) fn inspect_folder(folder: &Path) -> Result<FolderState, SpoolError> {
     let file = folder.join(FILE);
     if !file.exists() {
         // The nearest existing folder on the path must be writable.
-        let there = folder.ancestors().find(|folder| folder.exists());
-        let there = there.unwrap_or(Path::new("."));
-        if !there.is_dir() {
+        let ancestor = folder.ancestors().find(|folder| folder.exists());
+        let ancestor = ancestor.unwrap_or(Path::new("."));
+        if !ancestor.is_dir() {
             return Err(unusable(io::ErrorKind::NotADirectory.into()));
         }
-        access(there, needed).map_err(|error| unusable(error.into()))?;
+        access(ancestor, needed).map_err(|error| unusable(error.into()))?;
         return Ok(FolderState::Empty);
     }
     access(folder, needed).map_err(|error| unusable(error.into()))?;

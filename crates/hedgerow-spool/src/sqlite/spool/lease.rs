@@ -24,36 +24,36 @@ pub(super) struct FileLease {
     follower: SharedLock,
     /// `aside.lock`, which the leader holds while it knows of a follower. During this time the leader
     /// streams no events either: it appends all new events to the spool.
-    known: SharedLock,
+    follower_known: SharedLock,
 }
 
 /// A lock that signals a fact to other processes while it is held. Several processes can hold it.
 struct SharedLock {
     path: PathBuf,
-    held: Mutex<Option<File>>,
+    file: Mutex<Option<File>>,
 }
 
 impl SharedLock {
     fn new(path: PathBuf) -> Self {
         Self {
             path,
-            held: Mutex::new(None),
+            file: Mutex::new(None),
         }
     }
 
     /// Takes the lock and keeps it. If that fails, other processes do not see the signal.
     fn hold(&self) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.is_none() {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.is_none() {
             // Only `is_held` takes the lock exclusively, and only for a moment, so this waits no longer.
-            *held = open(&self.path)
+            *file = open(&self.path)
                 .ok()
                 .filter(|file| file.lock_shared().is_ok());
         }
     }
 
     fn release(&self) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Returns whether another process, or another spool in this process, holds the lock. Call it only if
@@ -73,7 +73,7 @@ impl FileLease {
             path: folder.join("replay.lock"),
             file: Mutex::new(None),
             follower: SharedLock::new(folder.join("line.lock")),
-            known: SharedLock::new(folder.join("aside.lock")),
+            follower_known: SharedLock::new(folder.join("aside.lock")),
         }
     }
 
@@ -94,17 +94,17 @@ impl FileLease {
 
     /// Signals to the follower that this process knows of it and appends all new events to the spool.
     pub(super) fn acknowledge_follower(&self) {
-        self.known.hold();
+        self.follower_known.hold();
     }
 
     /// Withdraws the signal of [`acknowledge_follower`](Self::acknowledge_follower).
     pub(super) fn resume_leading(&self) {
-        self.known.release();
+        self.follower_known.release();
     }
 
     /// Returns whether the leader knows of a follower and appends all new events to the spool.
     pub(super) fn is_follower_known(&self) -> bool {
-        self.known.is_held()
+        self.follower_known.is_held()
     }
 
     /// Takes the lock if no other process holds it, and returns which process may drain.
@@ -112,8 +112,8 @@ impl FileLease {
     /// # Errors
     /// If the file exists but cannot be opened or locked, so that it is unknown which process drains.
     pub(super) fn try_take(&self) -> Result<Lead, SpoolError> {
-        let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.is_some() {
+        let mut locked = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if locked.is_some() {
             return Ok(Lead::Ours(HELD));
         }
         let file = match open(&self.path) {
@@ -128,20 +128,20 @@ impl FileLease {
             Err(TryLockError::WouldBlock) => return Ok(Lead::Theirs),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        *held = Some(file);
+        *locked = Some(file);
         Ok(Lead::Ours(HELD))
     }
 
     /// Takes the lock if no other process holds it. If the file cannot be opened or locked, this process
     /// counts as the leader.
     pub(super) fn leadership(&self) -> Leadership {
-        let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.is_some() {
+        let mut locked = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if locked.is_some() {
             return Leadership::Leader;
         }
         match open(&self.path).map(|file| (file.try_lock(), file)) {
             Ok((Err(TryLockError::WouldBlock), _)) => return Leadership::Follower,
-            Ok((Ok(()), file)) => *held = Some(file),
+            Ok((Ok(()), file)) => *locked = Some(file),
             Ok((Err(TryLockError::Error(_)), _)) | Err(_) => {}
         }
         Leadership::Leader

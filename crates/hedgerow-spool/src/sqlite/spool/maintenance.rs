@@ -79,14 +79,14 @@ impl Worker {
             return;
         };
         let limit = self.settings.max_size / 10;
-        let most = match self.failed {
+        let max_rows = match self.failed {
             Some(_) => SMALL_STEP,
             None => GONE_AT_ONCE,
         };
-        match database.write(|writing| writing.evict_dead_letters(limit, most)) {
+        match database.write(|writing| writing.evict_dead_letters(limit, max_rows)) {
             Ok(number) => {
                 // If this round reached its limit, the next round drops the rest: appends wait meanwhile.
-                if number < most as u64 {
+                if number < max_rows as u64 {
                     self.dead_letter_share = DeadLetterShare::Checked;
                 }
                 Counters::add(&self.shared.counters.dead_letters_evicted, number);
@@ -120,21 +120,21 @@ impl Worker {
         let Some(database) = &mut self.database else {
             return;
         };
-        let most = match self.failed {
+        let max_rows = match self.failed {
             Some(_) => SMALL_STEP,
             None => GONE_AT_ONCE,
         };
-        match database.write(|writing| writing.expire(limit, most)) {
-            Ok(gone) => {
-                let events = gone.events.len() as u64;
-                if events + gone.letters > 0 {
+        match database.write(|writing| writing.expire(limit, max_rows)) {
+            Ok(removed) => {
+                let events = removed.events.len() as u64;
+                if events + removed.letters > 0 {
                     log::error!(
                         "{events} events and {} dead letters were dropped: they were older than \
                          `max_age`",
-                        gone.letters
+                        removed.letters
                     );
-                    Counters::add(&self.shared.counters.expired, events + gone.letters);
-                    self.forget_keys(&gone.events);
+                    Counters::add(&self.shared.counters.expired, events + removed.letters);
+                    self.forget_keys(&removed.events);
                 }
             }
             Err(SpoolError::NoSpace) => {

@@ -142,8 +142,8 @@ mod tests {
     }
 
     async fn waiting(spool: &SqliteSpool) -> Vec<bytes::Bytes> {
-        let held = spool.peek("shop", EVERYTHING).await.unwrap().events;
-        held.into_iter().map(|held| held.body).collect()
+        let queued = spool.peek("shop", EVERYTHING).await.unwrap().events;
+        queued.into_iter().map(|queued| queued.body).collect()
     }
 
     #[tokio::test]

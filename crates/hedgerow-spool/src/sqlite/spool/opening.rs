@@ -70,21 +70,21 @@ impl Worker {
         let Some(database) = &self.database else {
             return;
         };
-        let mut known = HashSet::new();
+        let mut dedup_keys = HashSet::new();
         let read = database.newest_dedup_keys(self.settings.recognised, |project, dedup_key| {
-            known.insert(project_key(project, dedup_key));
+            dedup_keys.insert(project_key(project, dedup_key));
         });
         match read {
-            Ok(()) => self.known = known,
+            Ok(()) => self.dedup_keys = dedup_keys,
             Err(error) => log::warn!("the spool's index cannot be read: {error}"),
         }
         self.measure_all();
     }
 
     /// Removes the keys of events that no longer wait. If such an event arrives again, it is stored.
-    pub(super) fn forget_keys(&mut self, gone: &[(String, u128)]) {
-        for (project, dedup_key) in gone {
-            self.known.remove(&project_key(project, *dedup_key));
+    pub(super) fn forget_keys(&mut self, removed: &[(String, u128)]) {
+        for (project, dedup_key) in removed {
+            self.dedup_keys.remove(&project_key(project, *dedup_key));
         }
     }
 
@@ -94,7 +94,7 @@ impl Worker {
             return;
         };
         match database.totals() {
-            Ok(totals) => self.tell(&totals),
+            Ok(totals) => self.set_gauges(&totals),
             Err(error) => log::debug!("what the spool holds cannot be read: {error}"),
         }
         match database.used() {
@@ -110,12 +110,12 @@ impl Worker {
         };
         let totals = projects.iter().map(|project| database.total(project));
         match totals.collect::<Result<Vec<_>, _>>() {
-            Ok(totals) => self.tell(&totals.into_iter().flatten().collect::<Vec<_>>()),
+            Ok(totals) => self.set_gauges(&totals.into_iter().flatten().collect::<Vec<_>>()),
             Err(error) => log::debug!("what the spool holds cannot be read: {error}"),
         }
     }
 
-    fn tell(&self, totals: &[ProjectTotal]) {
+    fn set_gauges(&self, totals: &[ProjectTotal]) {
         // Delivered events that could not be removed from the file yet do not wait any more.
         let mut delivered: HashMap<&str, u64> = HashMap::new();
         for project in self.delivered.values() {

@@ -54,12 +54,12 @@ impl ProjectTotal {
 
 impl Database {
     /// Returns the oldest events of a project, in order, and the positions of damaged ones. Skips the
-    /// positions for which `without` returns `true`.
+    /// positions for which `is_delivered` returns `true`.
     pub(crate) fn peek(
         &self,
         project: &str,
         limit: PeekLimit,
-        without: &dyn Fn(i64) -> bool,
+        is_delivered: &dyn Fn(i64) -> bool,
     ) -> Result<TakenEvents, SpoolError> {
         let mut found = TakenEvents::default();
         let mut bytes = 0;
@@ -69,7 +69,7 @@ impl Database {
             params![project],
             |row| {
                 let seq: i64 = row.get(0)?;
-                if without(seq) {
+                if is_delivered(seq) {
                     return Ok(NextRow::Row);
                 }
                 let body: Vec<u8> = row.get(3)?;
@@ -98,20 +98,20 @@ impl Database {
     /// time of the newest dead letter.
     pub(crate) fn time(&self) -> Result<Option<SystemTime>, SpoolError> {
         let mut newest: Option<i64> = None;
-        let mut keep = |row: &Row<'_>| {
+        let mut keep_newest = |row: &Row<'_>| {
             newest = newest.max(row.get(0)?);
             Ok(NextRow::Row)
         };
-        self.each("SELECT time FROM clock", [], &mut keep)?;
+        self.each("SELECT time FROM clock", [], &mut keep_newest)?;
         self.each(
             "SELECT stored_at FROM event ORDER BY seq DESC LIMIT 1",
             [],
-            &mut keep,
+            &mut keep_newest,
         )?;
         self.each(
             "SELECT refused_at FROM dead_letter ORDER BY id DESC LIMIT 1",
             [],
-            &mut keep,
+            &mut keep_newest,
         )?;
         Ok(newest.map(time_of))
     }

@@ -57,35 +57,35 @@ impl Worker {
         self.remove_batch(0, refused)
     }
 
-    /// Removes at most `most` delivered events and moves the rejected ones, in one transaction. Returns the
+    /// Removes at most `max_events` delivered events and moves the rejected ones, in one transaction. Returns the
     /// projects and deduplication keys of the new dead letters.
     fn remove_batch(
         &mut self,
-        most: usize,
+        max_events: usize,
         refused: &[DeadLetterRequest],
     ) -> Result<Vec<(String, u128)>, SpoolError> {
         self.open()?;
         self.checkpoint()?;
         let now = self.clock.now();
-        let mut leaving: Vec<Position> = self.delivered.keys().copied().collect();
+        let mut positions: Vec<Position> = self.delivered.keys().copied().collect();
         // Events with adjacent positions share pages, so fewer pages change.
-        leaving.sort_unstable();
-        leaving.truncate(most);
+        positions.sort_unstable();
+        positions.truncate(max_events);
         let database = self.database.as_mut().ok_or(SpoolError::Closed)?;
-        let (gone, dead) = database.write(|writing| {
-            let (mut gone, mut dead) = (Vec::new(), Vec::new());
-            for position in &leaving {
-                gone.extend(writing.remove(*position)?);
+        let (removed, dead_lettered) = database.write(|writing| {
+            let (mut removed, mut dead_lettered) = (Vec::new(), Vec::new());
+            for position in &positions {
+                removed.extend(writing.remove(*position)?);
             }
             for (position, refusal, _) in refused {
-                dead.extend(writing.dead_letter(*position, refusal, now)?);
+                dead_lettered.extend(writing.dead_letter(*position, refusal, now)?);
             }
-            Ok((gone, dead))
+            Ok((removed, dead_lettered))
         })?;
         self.logged = database.logged()?;
-        self.forget_keys(&gone);
-        self.forget_keys(&dead);
-        for position in &leaving {
+        self.forget_keys(&removed);
+        self.forget_keys(&dead_lettered);
+        for position in &positions {
             self.delivered.remove(position);
         }
         if !refused.is_empty() {
@@ -93,6 +93,6 @@ impl Worker {
         }
         Counters::add(&self.shared.counters.dead_lettered, refused.len() as u64);
         Counters::add(&self.shared.counters.commits, 1);
-        Ok(dead)
+        Ok(dead_lettered)
     }
 }

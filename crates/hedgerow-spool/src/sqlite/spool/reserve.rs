@@ -30,7 +30,7 @@ impl Reserve {
 
     /// Returns whether the reserve exists in full size.
     pub(super) fn is_kept(&self) -> bool {
-        fs::metadata(&self.file).is_ok_and(|about| about.len() == SIZE as u64)
+        fs::metadata(&self.file).is_ok_and(|metadata| metadata.len() == SIZE as u64)
     }
 
     /// Creates the file unless it exists in full size.

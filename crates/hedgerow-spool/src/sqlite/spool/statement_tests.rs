@@ -111,11 +111,11 @@ fn queries_cost_the_same_for_any_number_of_events() {
     filled(few.path(), 200, 50);
     filled(many.path(), 4_000, 2_000);
     let mut wrong = Vec::new();
-    let mut asked = 0;
+    let mut compared = 0;
     for ((part, few), (_, many)) in a_day(few.path()).into_iter().zip(a_day(many.path())) {
         assert!(!few.is_empty(), "{part}: nothing was asked");
         for (statement, steps) in &many {
-            asked += 1;
+            compared += 1;
             let before = few.get(statement).copied().unwrap_or_default();
             // A deeper tree and a page split may add a few steps.
             if *steps > before + before / 8 + 16 {
@@ -127,7 +127,7 @@ fn queries_cost_the_same_for_any_number_of_events() {
     }
     println!("{}", wrong.join("\n"));
     assert!(wrong.is_empty());
-    assert!(asked > 30, "{asked} statements");
+    assert!(compared > 30, "{compared} statements");
 }
 
 #[test]
@@ -192,8 +192,8 @@ fn dead_letters_are_counted_as_they_come_and_go() {
     assert_eq!(counts(&database), [(1, 1), (0, 5), (0, 5)]);
     // All rows are older than this limit.
     let later = SystemTime::now() + Duration::from_secs(60);
-    let gone = database.write(|writing| writing.expire(later, 8)).unwrap();
-    assert_eq!((gone.events.len(), gone.letters), (1, 8));
+    let removed = database.write(|writing| writing.expire(later, 8)).unwrap();
+    assert_eq!((removed.events.len(), removed.letters), (1, 8));
     assert_eq!(counts(&database), [(0, 0), (0, 0), (0, 3)]);
 }
 

@@ -28,9 +28,9 @@ pub(super) struct AppendPart {
 /// all its events are durable; if a later part fails, the client sends the whole append again.
 pub(super) fn pack(appends: &[Append]) -> Vec<Vec<AppendPart>> {
     let (mut packs, mut pack, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for (append, asked) in appends.iter().enumerate() {
+    for (append, request) in appends.iter().enumerate() {
         let mut start = 0;
-        for (index, event) in asked.events.iter().enumerate() {
+        for (index, event) in request.events.iter().enumerate() {
             bytes += event.body().len();
             if bytes >= PACK_BYTES {
                 let events = start..index + 1;
@@ -39,8 +39,8 @@ pub(super) fn pack(appends: &[Append]) -> Vec<Vec<AppendPart>> {
                 (start, bytes) = (index + 1, 0);
             }
         }
-        if start < asked.events.len() {
-            let events = start..asked.events.len();
+        if start < request.events.len() {
+            let events = start..request.events.len();
             pack.push(AppendPart { append, events });
         }
     }

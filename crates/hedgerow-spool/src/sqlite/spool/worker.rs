@@ -70,7 +70,7 @@ pub(super) struct WorkerShared {
     pub(super) counters: Counters,
     /// Whether the availability has ever been read. Most installations never read it, and then the thread
     /// need not check it every second.
-    asked: AtomicBool,
+    availability_read: AtomicBool,
     /// The reason why the spool does not accept events, if the last check found one.
     trouble: Mutex<Option<String>>,
 }
@@ -85,7 +85,7 @@ impl WorkerShared {
     }
 
     pub(super) fn trouble(&self) -> Option<String> {
-        self.asked.store(true, Ordering::Relaxed);
+        self.availability_read.store(true, Ordering::Relaxed);
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         trouble.clone()
     }
@@ -111,7 +111,7 @@ pub(super) struct Worker {
     pub(super) database: Option<Database>,
     pub(super) reserve: Reserve,
     /// The deduplication keys of waiting events, combined with their projects.
-    pub(super) known: HashSet<u128>,
+    pub(super) dedup_keys: HashSet<u128>,
     /// Delivered events that are not removed from the file yet, with their projects.
     pub(super) delivered: HashMap<Position, Arc<str>>,
     pub(super) room: AppendRoom,
@@ -153,7 +153,7 @@ impl Worker {
             settings,
             shared,
             database: None,
-            known: HashSet::new(),
+            dedup_keys: HashSet::new(),
             delivered: HashMap::new(),
             room: AppendRoom::Available,
             logged: LOG_BYTES,
@@ -167,7 +167,7 @@ impl Worker {
         let mut ticked = Instant::now();
         // The thread checks once after its start, so that an unusable folder is reported before the spool
         // is needed.
-        let mut condition = None;
+        let mut availability = None;
         loop {
             let first = match commands.recv_timeout(TICK.saturating_sub(ticked.elapsed())) {
                 Ok(first) => Some(first),
@@ -194,8 +194,8 @@ impl Worker {
             }
             if ticked.elapsed() >= TICK {
                 self.tick();
-                if condition.is_none() || self.shared.asked.load(Ordering::Relaxed) {
-                    condition = Some(self.look(condition));
+                if availability.is_none() || self.shared.availability_read.load(Ordering::Relaxed) {
+                    availability = Some(self.look(availability));
                 }
                 ticked = Instant::now();
             }

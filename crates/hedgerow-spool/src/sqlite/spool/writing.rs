@@ -163,7 +163,7 @@ impl<'a> Writing<'a> {
         &mut self,
         position: Position,
     ) -> Result<Option<(String, u128)>, rusqlite::Error> {
-        let gone = self
+        let removed = self
             .transaction
             .prepare_cached(
                 "DELETE FROM event WHERE seq = ?1 RETURNING project, length(body), dedup_key,
@@ -173,7 +173,7 @@ impl<'a> Writing<'a> {
                 Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get(2)?, row.get(3)?))
             })
             .optional()?;
-        let Some((project, bytes, dedup_key, name)) = gone else {
+        let Some((project, bytes, dedup_key, name)) = removed else {
             return Ok(None);
         };
         self.count(project, -1, -bytes)?;
@@ -247,16 +247,19 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Drops rows that are older than `limit`: at most `most` events, and at most `most` dead letters.
+    /// Drops rows that are older than `limit`: at most `max_rows` events, and at most `max_rows` dead letters.
     pub(crate) fn expire(
         &mut self,
         limit: SystemTime,
-        most: usize,
+        max_rows: usize,
     ) -> Result<RemovedCounts, rusqlite::Error> {
-        let (limit, most) = (milliseconds(limit), i64::try_from(most).unwrap_or(i64::MAX));
-        let mut gone = RemovedCounts {
+        let (limit, max_rows) = (
+            milliseconds(limit),
+            i64::try_from(max_rows).unwrap_or(i64::MAX),
+        );
+        let mut removed = RemovedCounts {
             events: Vec::new(),
-            letters: self.expire_dead_letters(limit, most)?,
+            letters: self.expire_dead_letters(limit, max_rows)?,
         };
         // Usually the oldest event is not old enough, and nothing else has to be read.
         let oldest: Option<i64> = self
@@ -265,7 +268,7 @@ impl<'a> Writing<'a> {
             .query_row([], |row| row.get(0))
             .optional()?;
         if oldest.is_none_or(|since| since >= limit) {
-            return Ok(gone);
+            return Ok(removed);
         }
         let old: Vec<i64> = self
             .transaction
@@ -273,15 +276,15 @@ impl<'a> Writing<'a> {
                 "SELECT seq FROM (SELECT seq, stored_at FROM event ORDER BY seq LIMIT ?2)
                  WHERE stored_at < ?1",
             )?
-            .query_map([limit, most], |row| row.get(0))?
+            .query_map([limit, max_rows], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         for seq in old {
-            gone.events.extend(self.remove(Position(seq))?);
+            removed.events.extend(self.remove(Position(seq))?);
         }
-        Ok(gone)
+        Ok(removed)
     }
 
-    fn expire_dead_letters(&self, limit: i64, most: i64) -> Result<u64, rusqlite::Error> {
+    fn expire_dead_letters(&self, limit: i64, max_rows: i64) -> Result<u64, rusqlite::Error> {
         let oldest: Option<i64> = self
             .transaction
             .prepare_cached("SELECT refused_at FROM dead_letter ORDER BY id LIMIT 1")?
@@ -296,27 +299,27 @@ impl<'a> Writing<'a> {
                 "DELETE FROM dead_letter WHERE id IN
                  (SELECT id FROM dead_letter ORDER BY id LIMIT ?2) AND refused_at < ?1",
             )?
-            .execute([limit, most])?;
+            .execute([limit, max_rows])?;
         Ok(dropped as u64)
     }
 
-    /// Drops the oldest dead letters until the rest has at most `limit` bytes of JSON, but at most `most`
+    /// Drops the oldest dead letters until the rest has at most `limit` bytes of JSON, but at most `max_rows`
     /// of them. Returns how many were dropped.
     pub(crate) fn evict_dead_letters(
         &mut self,
         limit: u64,
-        most: usize,
+        max_rows: usize,
     ) -> Result<u64, rusqlite::Error> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let held: i64 = self
+        let total: i64 = self
             .transaction
             .prepare_cached("SELECT coalesce(sum(dead_letter_bytes), 0) FROM project")?
             .query_row([], |row| row.get(0))?;
-        let (mut excess, mut last) = (held - limit, 0);
+        let (mut excess, mut last) = (total - limit, 0);
         let mut next = self.transaction.prepare_cached(
             "SELECT id, length(body) FROM dead_letter WHERE id > ?1 ORDER BY id LIMIT 1",
         )?;
-        for _ in 0..most {
+        for _ in 0..max_rows {
             if excess <= 0 {
                 break;
             }
