@@ -50,7 +50,7 @@ use subjects::{Kind, Large};
 use work::{Pages, Size, Template};
 
 /// After this time no round begins, except the first.
-const PATIENCE: Duration = Duration::from_secs(360);
+const PATIENCE: Duration = Duration::from_secs(390);
 
 /// The longest slice with every event from another page, so that the whole run stays short.
 const OTHER_PAGES: Duration = Duration::from_millis(1_500);
