@@ -58,6 +58,8 @@ pub struct Outcome {
     pub sent: Vec<u64>,
     /// Other answers, and failed connections.
     pub failures: Vec<String>,
+    /// From the first request until the last answer.
+    pub time: Duration,
 }
 
 /// Sends for this time and waits for the answers.
@@ -96,6 +98,7 @@ pub fn run(
         all.sent.extend(outcome.sent);
         all.failures.extend(outcome.failures);
     }
+    all.time = start.elapsed();
     all
 }
 

@@ -47,10 +47,13 @@ use measure::{slice, warm, Load, Sum};
 use process::Process;
 use sink::Sink;
 use subjects::{Kind, Large};
-use work::{Size, Template};
+use work::{Pages, Size, Template};
 
 /// After this time no round begins, except the first.
-const PATIENCE: Duration = Duration::from_secs(270);
+const PATIENCE: Duration = Duration::from_secs(390);
+
+/// The longest slice with every event from another page, so that the whole run stays short.
+const OTHER_PAGES: Duration = Duration::from_millis(1_500);
 
 /// A running subject of the comparison.
 struct Subject {
@@ -114,6 +117,8 @@ pub struct Results {
     kinds: Vec<Kind>,
     /// At a fixed rate: by size, by subject.
     open: Vec<(Size, usize, Vec<Sum>)>,
+    /// The same with every event from another page, for the subjects that get this.
+    other_pages: Vec<(Size, usize, Vec<Sum>)>,
     /// At the highest rate: all subjects with one event, and our own with all sizes.
     closed: Vec<(Size, Vec<(Kind, Sum)>)>,
     /// At half the highest rate, one event.
@@ -169,13 +174,14 @@ fn measure_all(
     let mut results = Results {
         kinds: subjects.iter().map(|subject| subject.kind).collect(),
         open: Vec::new(),
+        other_pages: Vec::new(),
         closed: Vec::new(),
         half: Vec::new(),
         large: Vec::new(),
     };
     for size in Size::ALL {
         println!("{} events a request, at a fixed rate.", size.events());
-        let template = Arc::new(Template::new(size));
+        let template = Arc::new(Template::new(size, Pages::Same));
         let load = Load {
             pace: Pace::Open { rate: size.rate() },
             connections: size.connections(),
@@ -184,9 +190,25 @@ fn measure_all(
         let sums = in_turns(plan, begun, &subjects, &template, |_| load, sink);
         results.open.push((size, template.len(), sums));
     }
+    let chosen = |one: &&Subject| one.kind.gets_other_pages();
+    let with_pages: Vec<&Subject> = subjects.iter().filter(chosen).collect();
+    for size in Size::ALL {
+        println!(
+            "{} events a request, each from another page.",
+            size.events()
+        );
+        let template = Arc::new(Template::new(size, Pages::Another));
+        let load = Load {
+            pace: Pace::Open { rate: size.rate() },
+            connections: size.connections(),
+            length: plan.length(size).min(OTHER_PAGES / plan.haste),
+        };
+        let sums = in_turns(plan, begun, &with_pages, &template, |_| load, sink);
+        results.other_pages.push((size, template.len(), sums));
+    }
     for size in Size::ALL {
         println!("{} events a request, as many as go through.", size.events());
-        let template = Arc::new(Template::new(size));
+        let template = Arc::new(Template::new(size, Pages::Same));
         let chosen = |kind: Kind| size == Size::One || kind.is_hedgerow() || kind == Kind::Pingora;
         let subjects: Vec<&Subject> = subjects.iter().filter(|one| chosen(one.kind)).collect();
         let load = Load {
@@ -203,6 +225,7 @@ fn measure_all(
     for sum in results
         .open
         .iter()
+        .chain(&results.other_pages)
         .flat_map(|(_, _, sums)| sums)
         .chain(
             results
@@ -236,10 +259,19 @@ fn in_turns<S: std::borrow::Borrow<Subject>>(
 ) -> Vec<Sum> {
     let mut sums: Vec<Sum> = subjects.iter().map(|_| Sum::default()).collect();
     for (at, subject) in subjects.iter().enumerate() {
-        let target = Target::new(subject.borrow().process.address);
+        let Subject { kind, process } = subject.borrow();
+        let target = Target::new(process.address);
         let mut load = load(at);
         load.length = Duration::from_millis(300);
-        warm(&target, template, load, sink);
+        warm(
+            &mut sums[at],
+            process,
+            &target,
+            kind.carries(),
+            template,
+            load,
+            sink,
+        );
     }
     for round in 0..plan.rounds {
         if round > 0 && begun.elapsed() > PATIENCE {
@@ -271,7 +303,7 @@ fn half(plan: &Plan, begun: Instant, subjects: &[Subject], results: &mut Results
     };
     let chosen = |kind: Kind| kind.is_hedgerow() || kind == Kind::Pingora;
     let subjects: Vec<&Subject> = subjects.iter().filter(|one| chosen(one.kind)).collect();
-    let template = Arc::new(Template::new(Size::One));
+    let template = Arc::new(Template::new(Size::One, Pages::Same));
     let load = |at: usize| {
         let most = closed.iter().find(|(kind, _)| *kind == subjects[at].kind);
         let most = most.map_or(2_000.0, |(_, sum)| sum.events_per_second());
@@ -288,7 +320,7 @@ fn half(plan: &Plan, begun: Instant, subjects: &[Subject], results: &mut Results
 
 /// Whether the cost of an event grows with the configuration or the number of clients.
 fn large(plan: &Plan, folder: &Path, sink: &Sink) -> Vec<(String, Sum)> {
-    let template = Arc::new(Template::new(Size::One));
+    let template = Arc::new(Template::new(Size::One, Pages::Same));
     let processes = Large::ALL.map(|large| (large, large.start(folder, sink.address)));
     let plain = &processes[0].1;
     let mut cases = Vec::new();
@@ -325,12 +357,9 @@ fn large(plan: &Plan, folder: &Path, sink: &Sink) -> Vec<(String, Sum)> {
                 length: Duration::from_secs(1) / plan.haste,
             };
             // The first round warms everything up.
-            if round == 0 {
-                warm(target, &template, load, sink);
-                continue;
-            }
+            let measure = if round == 0 { warm } else { slice };
             let carries = verify::Carries::Reference;
-            slice(
+            measure(
                 &mut sums[at],
                 process,
                 target,

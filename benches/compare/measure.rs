@@ -17,7 +17,7 @@ pub struct Sum {
     pub events: usize,
     /// Requests that the stand-in for PostHog accepted.
     pub upstream: usize,
-    /// The duration of the load.
+    /// The measured duration of the load, with the wait for the last answers.
     pub time: Duration,
     /// CPU time of a request in each round, in microseconds.
     costs: Vec<f64>,
@@ -97,6 +97,7 @@ pub fn slice(
         latencies,
         sent,
         failures,
+        time,
     } = outcome;
     let verdict = verify::look(carries, template, &sent, &arrived);
     sum.costs
@@ -104,7 +105,7 @@ pub fn slice(
     sum.requests += sent.len();
     sum.events += sent.len() * template.size.events();
     sum.upstream += verdict.requests;
-    sum.time += length;
+    sum.time += time;
     sum.latencies.extend(latencies);
     let name = process.name;
     let mistakes = failures.into_iter().chain(verdict.mistakes);
@@ -112,8 +113,19 @@ pub fn slice(
         .extend(mistakes.map(|mistake| format!("{name}: {mistake}")));
 }
 
-/// Load that does not count: it opens the connections and warms up the code.
-pub fn warm(target: &Target, template: &Arc<Template>, load: Load, sink: &Sink) {
-    load::run(target, template, load.pace, load.connections, load.length);
-    sink.take();
+/// Load that does not count: it opens the connections and warms up the code. Its mistakes do count.
+pub fn warm(
+    sum: &mut Sum,
+    process: &Process,
+    target: &Target,
+    carries: Carries,
+    template: &Arc<Template>,
+    load: Load,
+    sink: &Sink,
+) {
+    let mut warm = Sum::default();
+    slice(&mut warm, process, target, carries, template, load, sink);
+    let mistakes = warm.mistakes.into_iter();
+    sum.mistakes
+        .extend(mistakes.map(|mistake| format!("before the measurement, {mistake}")));
 }

@@ -79,6 +79,11 @@ impl Kind {
         matches!(self, Self::Reference | Self::Default | Self::Group)
     }
 
+    /// Takes part in the comparison with every event from another page.
+    pub fn gets_other_pages(self) -> bool {
+        self.is_hedgerow() || matches!(self, Self::Nginx | Self::Pingora)
+    }
+
     /// Starts it, if its program is installed.
     pub fn start(self, folder: &Path, upstream: SocketAddr) -> Result<Process, String> {
         let folder = folder.join(self.short());

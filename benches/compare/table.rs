@@ -30,6 +30,7 @@ pub fn all(results: &Results) -> String {
     .unwrap();
     open(&mut text, results);
     latency(&mut text, results);
+    other_pages(&mut text, results);
     closed(&mut text, results);
     half(&mut text, results);
     large(&mut text, results);
@@ -44,18 +45,14 @@ fn events(size: Size) -> &'static str {
     }
 }
 
-fn heads(results: &Results) -> String {
+fn heads(sizes: &[(Size, usize, Vec<Sum>)]) -> String {
     let mut heads = String::new();
-    for (size, length, _) in &results.open {
+    for (size, length, _) in sizes {
         let length = *length as f64 / 1_000.0;
         let places = usize::from(length < 10.0);
         write!(heads, " {}, {length:.places$} kB |", events(*size)).unwrap();
     }
     heads
-}
-
-fn place(results: &Results, kind: Kind) -> Option<usize> {
-    results.kinds.iter().position(|one| *one == kind)
 }
 
 fn open(text: &mut String, results: &Results) {
@@ -70,11 +67,29 @@ fn open(text: &mut String, results: &Results) {
         rates.join(", ")
     )
     .unwrap();
-    writeln!(text, "| |{}\n|---|---:|---:|---:|", heads(results)).unwrap();
-    let base = place(results, Kind::Pingora);
-    for (at, kind) in results.kinds.iter().enumerate() {
+    costs(text, &results.kinds, &results.open);
+}
+
+/// The same table for the load with every event from another page.
+fn other_pages(text: &mut String, results: &Results) {
+    let kinds = results.kinds.iter().copied();
+    let kinds: Vec<Kind> = kinds.filter(|kind| kind.gets_other_pages()).collect();
+    writeln!(
+        text,
+        "Every event from another page: CPU time for a request as in the first table, at the same \
+         rates and sizes, if the address, the path and the title of the page differ in each event.\n"
+    )
+    .unwrap();
+    costs(text, &kinds, &results.other_pages);
+}
+
+/// CPU time of each request, by subject and size.
+fn costs(text: &mut String, kinds: &[Kind], sizes: &[(Size, usize, Vec<Sum>)]) {
+    writeln!(text, "| |{}\n|---|---:|---:|---:|", heads(sizes)).unwrap();
+    let base = kinds.iter().position(|kind| *kind == Kind::Pingora);
+    for (at, kind) in kinds.iter().enumerate() {
         write!(text, "| {} |", kind.name()).unwrap();
-        for (_, _, sums) in &results.open {
+        for (_, _, sums) in sizes {
             let cost = sums[at].cost();
             match base {
                 Some(base) if base != at => {
@@ -90,7 +105,7 @@ fn open(text: &mut String, results: &Results) {
 
 fn latency(text: &mut String, results: &Results) {
     writeln!(text, "Time from a request to its answer under the same load, in ms: the median, then the 99th percentile.\n").unwrap();
-    writeln!(text, "| |{}\n|---|---:|---:|---:|", heads(results)).unwrap();
+    writeln!(text, "| |{}\n|---|---:|---:|---:|", heads(&results.open)).unwrap();
     for (at, kind) in results.kinds.iter().enumerate() {
         write!(text, "| {} |", kind.name()).unwrap();
         for (_, _, sums) in &results.open {
@@ -144,7 +159,7 @@ fn closed(text: &mut String, results: &Results) {
 
 /// Events a second for one core.
 fn by_core(text: &mut String, results: &Results) {
-    writeln!(text, "| |{}\n|---|---:|---:|---:|", heads(results)).unwrap();
+    writeln!(text, "| |{}\n|---|---:|---:|---:|", heads(&results.open)).unwrap();
     for kind in &results.kinds {
         let costs = results.closed.iter().map(|(_, sums)| {
             let sum = sums.iter().find(|(one, _)| one == kind);

@@ -1,7 +1,7 @@
 //! The sent bodies: three sizes, each with so many messages in a body.
 //!
-//! The bodies of a size differ only in their ids, which have fixed places, so that the load
-//! generator needs almost no time for them.
+//! The bodies of a size differ only in their ids, and in their pages if every event comes from
+//! another page. These have fixed places, so that the load generator needs almost no time for them.
 
 use crate::support;
 
@@ -13,6 +13,19 @@ const PERSON: usize = 36;
 const PEOPLE: u64 = 1_000;
 /// The length of a write key.
 const KEY: usize = 18;
+/// The length of the part of a page's path that differs between pages.
+const PATH: usize = 8;
+/// The length of a page's title.
+const TITLE: usize = 10;
+
+/// The pages from which events come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pages {
+    /// All events have the same page, and so the same context.
+    Same,
+    /// The address, the path and the title of the page differ between events.
+    Another,
+}
 
 /// One size of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,11 +81,15 @@ pub struct Template {
     message_ids: Vec<usize>,
     /// The positions of the anonymous ids, in order.
     people: Vec<usize>,
+    /// The positions of the path in each event's page: in the path itself and in the address.
+    paths: Vec<usize>,
+    /// The positions of the pages' titles, in order.
+    titles: Vec<usize>,
     key: usize,
 }
 
 impl Template {
-    pub fn new(size: Size) -> Self {
+    pub fn new(size: Size, pages: Pages) -> Self {
         let cases = support::cases();
         let mut message: serde_json::Value = serde_json::from_str(&cases[0].body).unwrap();
         let fields = message.as_object_mut().unwrap();
@@ -81,6 +98,9 @@ impl Template {
         fields.remove("writeKey");
         fields.insert("messageId".into(), "m".repeat(MESSAGE_ID).into());
         fields.insert("anonymousId".into(), "p".repeat(PERSON).into());
+        if pages == Pages::Another {
+            leave_places_for_pages(&mut fields["context"]["page"]);
+        }
         let key = "k".repeat(KEY);
         let text = match size {
             Size::One => {
@@ -103,12 +123,29 @@ impl Template {
             size,
             message_ids: places("m", MESSAGE_ID),
             people: places("p", PERSON),
+            paths: places("v", PATH),
+            titles: places("t", TITLE),
             key: places("k", KEY)[0],
             bytes: text.into_bytes(),
         };
         assert_eq!(template.message_ids.len(), size.events());
         assert_eq!(template.people.len(), size.events());
+        let different = match pages {
+            Pages::Same => 0,
+            Pages::Another => size.events(),
+        };
+        assert_eq!(template.paths.len(), 2 * different);
+        assert_eq!(template.titles.len(), different);
         template
+    }
+
+    /// The pages of its events.
+    pub fn pages(&self) -> Pages {
+        if self.titles.is_empty() {
+            Pages::Same
+        } else {
+            Pages::Another
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -120,7 +157,7 @@ impl Template {
         &self.bytes
     }
 
-    /// Writes the ids of a request into a body: its events, from this number on, and its key.
+    /// Writes what differs between requests into a body: its events, from this number on, and its key.
     pub fn fill(&self, body: &mut [u8], first: u64, key: usize) {
         let put = |body: &mut [u8], at: usize, text: &str| {
             body[at..at + text.len()].copy_from_slice(text.as_bytes());
@@ -131,6 +168,15 @@ impl Template {
         for (at, number) in self.people.iter().zip(first..) {
             put(body, *at, &person(number));
         }
+        for (places, number) in self.paths.chunks(2).zip(first..) {
+            let path = page_path(number);
+            for at in places {
+                put(body, *at, &path);
+            }
+        }
+        for (at, number) in self.titles.iter().zip(first..) {
+            put(body, *at, &page_title(number));
+        }
         put(body, self.key, &write_key(key));
     }
 
@@ -139,6 +185,34 @@ impl Template {
         let at = *self.message_ids.first()?;
         number_of(body.get(at..at + MESSAGE_ID)?)
     }
+}
+
+/// Makes room for another path and title in the recorded page, which stays as long as it was: the
+/// identifier of a click is shorter instead.
+fn leave_places_for_pages(page: &mut serde_json::Value) {
+    let recorded = page.to_string();
+    let path = "v".repeat(PATH);
+    for (field, from, to) in [
+        ("path", "/", format!("/{path}")),
+        ("url", ".test/?", format!(".test/{path}?")),
+        ("url", "synthetic-gclid", "gclid-1".to_owned()),
+        ("search", "synthetic-gclid", "gclid-1".to_owned()),
+        ("title", "Acme Store", "t".repeat(TITLE)),
+    ] {
+        let text = page[field].as_str().unwrap();
+        assert_eq!(text.matches(from).count(), 1, "{from} in {field}");
+        page[field] = text.replace(from, &to).into();
+    }
+    assert_eq!(page.to_string().len(), recorded.len());
+}
+
+/// The path of an event's page, without the slash.
+pub fn page_path(number: u64) -> String {
+    format!("p{:07}", number % 10_000_000)
+}
+
+pub fn page_title(number: u64) -> String {
+    format!("Page {:05}", number % 100_000)
 }
 
 pub fn message_id(number: u64) -> String {

@@ -258,6 +258,54 @@ fn the_figures_of_the_readme_are_those_of_the_comparison() {
     }
 }
 
+/// The summary above the tables claims what they show. Whoever writes new tables adapts it.
+#[test]
+fn the_summary_of_the_comparison_is_that_of_its_tables() {
+    const HEDGEROW: [&str; 3] = [
+        "Hedgerow, `mode: reference`, no spool",
+        "Hedgerow, enriched, spool on",
+        "Hedgerow, the same with `mode: group`",
+    ];
+    let printed = file("docs/performance.md");
+    let (text, tables) = printed.split_once("<!-- make compare: begin -->").unwrap();
+    let cell = |table: &str, name: &str, column: usize| {
+        let section = tables.split_once(table).unwrap().1;
+        let row = section.split_once(&format!("\n| {name} |")).unwrap().1;
+        row.split('|').nth(column).unwrap().trim().to_owned()
+    };
+    // The smallest and the largest multiple of Pingora's time.
+    let multiples = |table: &str, column: usize| {
+        let multiples = HEDGEROW.map(|name| {
+            let cell = cell(table, name, column);
+            let multiple = cell.split(['(', ')']).nth(1).unwrap();
+            multiple.parse::<f64>().unwrap()
+        });
+        let least = multiples.into_iter().fold(f64::MAX, f64::min);
+        let most = multiples.into_iter().fold(f64::MIN, f64::max);
+        format!("{least:.1} to {most:.1}")
+    };
+    let cpu = "CPU time of the proxy for a request";
+    let group = "64 clients send one request after the other";
+    let [ours, nginx] = [HEDGEROW[2], "nginx, only forwarding"]
+        .map(|name| cell(group, name, 0).parse::<f64>().unwrap());
+    let mut claims = vec![
+        format!(
+            "{} of the CPU time of the smallest proxy",
+            multiples(cpu, 0)
+        ),
+        format!("{} times as much, because", multiples(cpu, 2)),
+        format!("{:.1} of the CPU time that nginx needs", ours / nginx),
+    ];
+    let other_pages = "Every event from another page:";
+    if tables.contains(other_pages) {
+        claims.push(format!("({} times for 300)", multiples(other_pages, 2)));
+    }
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for claim in claims {
+        assert!(text.contains(&claim), "{claim}");
+    }
+}
+
 /// Follows "Only events" exactly as written: the file, the two commands, and the first event by
 /// curl.
 #[test]

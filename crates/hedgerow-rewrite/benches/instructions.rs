@@ -2,9 +2,9 @@
 //! times, they are the same on a busy machine.
 //!
 //! `cargo bench -p hedgerow-rewrite --bench instructions` prints them. With `-- --check` it fails
-//! if a count has grown by more than 3 % over `benches/instructions.txt`; `-- --write` writes that
-//! file. Each case runs twice with different numbers of rounds; the difference excludes work that
-//! is done once.
+//! if a count has grown by more than 3 % over `benches/instructions.txt`, or if the benchmark and
+//! that file do not have the same cases; `-- --write` writes the file. Each case runs twice with
+//! different numbers of rounds; the difference excludes work that is done once.
 //!
 //! An event must not cost more in a large batch than in a small one. The benchmark compares these
 //! within one run, without the file.
@@ -26,6 +26,8 @@ mod support;
 mod times;
 #[path = "../../../benches/valgrind/mod.rs"]
 mod valgrind;
+#[path = "../../../benches/written/mod.rs"]
+mod written;
 
 use std::process::Command;
 use std::time::Duration;
@@ -51,9 +53,6 @@ const WRITTEN: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../benches/instructions.txt"
 );
-
-/// How much a count may grow, in hundredths.
-const GROWTH: u64 = 3;
 
 fn main() {
     if let Ok(run) = std::env::var(RUN) {
@@ -125,41 +124,26 @@ fn compiler() -> String {
 }
 
 fn write(counted: &[(String, u64)]) {
-    let mut text = format!("compiler: {}\n", compiler());
+    let mut text = format!("{}: {}\n", written::COMPILER, compiler());
     for (what, count) in counted {
         text.push_str(&format!("{what}: {count}\n"));
     }
     std::fs::write(WRITTEN, text).unwrap();
 }
 
-/// Compares with the file; prints all counts that have grown before it fails.
+/// Compares with the file; prints everything that is wrong before it fails.
 fn check(counted: &[(String, u64)]) {
     let text = std::fs::read_to_string(WRITTEN).unwrap();
-    let written: Vec<(&str, &str)> = text
-        .lines()
-        .filter_map(|line| line.split_once(": "))
-        .collect();
-    let of = |what: &str| {
-        let found = written.iter().find(|(name, _)| *name == what);
-        found.map(|(_, value)| *value)
-    };
-    let (then, now) = (of("compiler").unwrap_or("unknown"), compiler());
+    let then = written::value_of(&text, written::COMPILER).unwrap_or("unknown");
+    let now = compiler();
     if then != now {
         println!("the counts in {WRITTEN} are of {then}; this is {now}");
     }
-    let mut grown = 0;
-    for (what, count) in counted {
-        let Some(before) = of(what).and_then(|count| count.parse::<u64>().ok()) else {
-            println!("{what}: not written down");
-            grown += 1;
-            continue;
-        };
-        if count * 100 > before * (100 + GROWTH) {
-            println!("{what}: {count}, and was {before}");
-            grown += 1;
-        }
+    let mistakes = written::mistakes(&text, counted);
+    for mistake in &mistakes {
+        println!("{mistake}");
     }
-    if grown > 0 {
+    if !mistakes.is_empty() {
         println!(
             "if that is meant: cargo bench -p hedgerow-rewrite --bench instructions -- --write"
         );
