@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use load::{Pace, Target};
-use measure::{slice, warm, Load, Sum};
+use measure::{slice, Load, Purpose, Sum};
 use process::Process;
 use sink::Sink;
 use subjects::{Kind, Large};
@@ -183,6 +183,7 @@ fn measure_all(
         println!("{} events a request, at a fixed rate.", size.events());
         let template = Arc::new(Template::new(size, Pages::Same));
         let load = Load {
+            purpose: Purpose::Measurement,
             pace: Pace::Open { rate: size.rate() },
             connections: size.connections(),
             length: plan.length(size),
@@ -199,6 +200,7 @@ fn measure_all(
         );
         let template = Arc::new(Template::new(size, Pages::Another));
         let load = Load {
+            purpose: Purpose::Measurement,
             pace: Pace::Open { rate: size.rate() },
             connections: size.connections(),
             length: plan.length(size).min(OTHER_PAGES / plan.haste),
@@ -212,6 +214,7 @@ fn measure_all(
         let chosen = |kind: Kind| size == Size::One || kind.is_hedgerow() || kind == Kind::Pingora;
         let subjects: Vec<&Subject> = subjects.iter().filter(|one| chosen(one.kind)).collect();
         let load = Load {
+            purpose: Purpose::Measurement,
             pace: Pace::Closed,
             connections: 64,
             length: Duration::from_secs(1) / plan.haste,
@@ -262,8 +265,9 @@ fn in_turns<S: std::borrow::Borrow<Subject>>(
         let Subject { kind, process } = subject.borrow();
         let target = Target::new(process.address);
         let mut load = load(at);
+        load.purpose = Purpose::WarmUp;
         load.length = Duration::from_millis(300);
-        warm(
+        slice(
             &mut sums[at],
             process,
             &target,
@@ -308,6 +312,7 @@ fn half(plan: &Plan, begun: Instant, subjects: &[Subject], results: &mut Results
         let most = closed.iter().find(|(kind, _)| *kind == subjects[at].kind);
         let most = most.map_or(2_000.0, |(_, sum)| sum.events_per_second());
         Load {
+            purpose: Purpose::Measurement,
             pace: Pace::Open { rate: most / 2.0 },
             connections: 64,
             length: Duration::from_secs(1) / plan.haste,
@@ -351,15 +356,18 @@ fn large(plan: &Plan, folder: &Path, sink: &Sink) -> Vec<(String, Sum)> {
             let at = (round + turn) % cases.len();
             let (_, process, target, connections) = &cases[at];
             let load = Load {
+                purpose: match round {
+                    0 => Purpose::WarmUp,
+                    _ => Purpose::Measurement,
+                },
                 // Slow enough for one connection.
                 pace: Pace::Open { rate: 1_000.0 },
                 connections: *connections,
                 length: Duration::from_secs(1) / plan.haste,
             };
             // The first round warms everything up.
-            let measure = if round == 0 { warm } else { slice };
             let carries = verify::Carries::Reference;
-            measure(
+            slice(
                 &mut sums[at],
                 process,
                 target,

@@ -69,12 +69,21 @@ fn median(values: &[f64]) -> f64 {
 /// The load of a slice.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
+    pub purpose: Purpose,
     pub pace: Pace,
     pub connections: usize,
     pub length: Duration,
 }
 
-/// Measures one slice and adds it to the sum.
+/// What a slice is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Opens the connections and warms up the code. Only its mistakes count.
+    WarmUp,
+    Measurement,
+}
+
+/// Sends the load of one slice and adds the result to the sum.
 pub fn slice(
     sum: &mut Sum,
     process: &Process,
@@ -86,6 +95,7 @@ pub fn slice(
 ) {
     let before = process.cpu();
     let Load {
+        purpose,
         pace,
         connections,
         length,
@@ -100,6 +110,13 @@ pub fn slice(
         time,
     } = outcome;
     let verdict = verify::look(carries, template, &sent, &arrived);
+    let name = process.name;
+    let mistakes = failures.into_iter().chain(verdict.mistakes);
+    sum.mistakes
+        .extend(mistakes.map(|mistake| format!("{name}, {purpose:?}: {mistake}")));
+    if purpose == Purpose::WarmUp {
+        return;
+    }
     sum.costs
         .push(spent.as_secs_f64() * 1e6 / sent.len().max(1) as f64);
     sum.requests += sent.len();
@@ -107,25 +124,4 @@ pub fn slice(
     sum.upstream += verdict.requests;
     sum.time += time;
     sum.latencies.extend(latencies);
-    let name = process.name;
-    let mistakes = failures.into_iter().chain(verdict.mistakes);
-    sum.mistakes
-        .extend(mistakes.map(|mistake| format!("{name}: {mistake}")));
-}
-
-/// Load that does not count: it opens the connections and warms up the code. Its mistakes do count.
-pub fn warm(
-    sum: &mut Sum,
-    process: &Process,
-    target: &Target,
-    carries: Carries,
-    template: &Arc<Template>,
-    load: Load,
-    sink: &Sink,
-) {
-    let mut warm = Sum::default();
-    slice(&mut warm, process, target, carries, template, load, sink);
-    let mistakes = warm.mistakes.into_iter();
-    sum.mistakes
-        .extend(mistakes.map(|mistake| format!("before the measurement, {mistake}")));
 }

@@ -14,6 +14,22 @@ use super::support::recorder::{response, Act, Recorded, Recorder, OK};
 use super::support::{eventually, DEADLINE};
 use super::{all_at_once, call, grouping, grouping_and_spooling};
 
+/// Whether a request has an event of the person whom PostHog answers late.
+fn is_slow(request: &Recorded) -> bool {
+    request.ids().iter().any(|id| id == "slow")
+}
+
+/// Waits until the test sets this. Other connections continue meanwhile.
+fn wait_until(set: &AtomicBool) {
+    let start = Instant::now();
+    tokio::task::block_in_place(|| {
+        while !set.load(Ordering::SeqCst) {
+            assert!(start.elapsed() < DEADLINE, "the test has ended");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+}
+
 /// Sends a body and does not wait for the answer.
 async fn begin(proxy: &Proxy, body: &str) -> Client {
     let mut client = Client::connect(proxy.address).await;
@@ -31,17 +47,11 @@ async fn a_slow_answer_does_not_stop_the_others_and_persons_keep_their_order() {
     let has_slow = Arc::new(AtomicBool::new(false));
     let arrived = Arc::clone(&has_slow);
     let posthog = Recorder::that(move |request| {
-        let ids = request.ids();
-        let start = Instant::now();
-        let slow = ids.iter().any(|id| id == "slow");
+        let slow = is_slow(request);
         arrived.fetch_or(slow, Ordering::SeqCst);
-        // Other connections continue meanwhile.
-        tokio::task::block_in_place(|| {
-            while slow && !answers.load(Ordering::SeqCst) {
-                assert!(start.elapsed() < DEADLINE, "the test has ended");
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        });
+        if slow {
+            wait_until(&answers);
+        }
         Act::Answer(OK.to_vec())
     })
     .await;
@@ -102,14 +112,9 @@ async fn a_reload_lets_no_event_overtake_an_earlier_one_of_its_person() {
     let free = Arc::new(AtomicBool::new(false));
     let answers = Arc::clone(&free);
     let posthog = Recorder::that(move |request| {
-        let start = Instant::now();
-        let slow = request.ids().iter().any(|id| id == "slow");
-        tokio::task::block_in_place(|| {
-            while slow && !answers.load(Ordering::SeqCst) {
-                assert!(start.elapsed() < DEADLINE, "the test has ended");
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        });
+        if is_slow(request) {
+            wait_until(&answers);
+        }
         Act::Answer(OK.to_vec())
     })
     .await;

@@ -152,7 +152,7 @@ async fn a_page_in_any_coding_and_framing_gets_the_snippet_and_right_headers() {
             }
             // The answer is complete, and the connection takes another request.
             let again = client.exchange(&get(&what, NAVIGATES)).await;
-            // Where the pieces of a page end, which no one can foresee, changes its coded bytes.
+            // The coded bytes depend on where the pieces of a page end, and that differs from run to run.
             let [first, second] = [&answer, &again].map(|answer| unpack(coding, &answer.body));
             assert_eq!(second, first, "{what}");
             let headers = [

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpSocket;
 
-/// An address at which nothing listens. A program that the test starts can listen there; nobody
-/// else gets the port while this process lives: the process keeps it bound, and the kernel then
-/// gives it neither to a listener with port 0 nor to an outgoing connection. A port that were
-/// found free and let go again could be another test's a moment later.
+/// An address at which nothing listens. A program that the test starts can listen there. This
+/// process keeps the port bound as long as it lives, so the kernel gives the port neither to a
+/// listener with port 0 nor to an outgoing connection. If the test only looked for a free port,
+/// another test could get that port first.
 pub fn unused_address() -> SocketAddr {
     let socket = TcpSocket::new_v4().expect("a socket");
     // With this option on both sockets, Linux lets another one listen at the address of a socket

@@ -144,7 +144,7 @@ pub struct StandIn {
 impl StandIn {
     pub async fn start() -> Self {
         let capture = Arc::new(Capture::new(Arc::new(Utc::now), StoreCapacity::UNBOUNDED));
-        // While it is stopped, nobody else gets the port.
+        // While it is stopped, the kernel gives its port to no other socket.
         let (address, runtime) = serving(unused_address(), &capture);
         Self {
             address,

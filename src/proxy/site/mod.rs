@@ -217,18 +217,14 @@ impl ProxyHttp for Site {
             }
             Some(RouteUpstream::PostHog(posthog_proxy)) => {
                 let routed = route.route_request(RequestKind::PostHog);
-                let long_lived = &active.long_lived;
+                let (records, long_lived) = (active.records(), &active.long_lived);
                 let decision = long_lived.rates.of_client(&active.config, caller.address);
                 if decision == RateDecision::TooFast {
                     context.target = SiteTarget::Answered;
-                    active.records().record(
-                        session.req_header(),
-                        routed,
-                        RequestOutcome::ClientRate,
-                        None,
-                    );
+                    let answered = RequestOutcome::ClientRate;
+                    records.record(session.req_header(), routed, answered, None);
                     answers::too_many(session).await?;
-                    context.ended(session, routed, RequestOutcome::ClientRate);
+                    context.ended(session, routed, answered);
                     return Ok(true);
                 }
                 let tail = tail.to_owned();
@@ -244,9 +240,7 @@ impl ProxyHttp for Site {
                     RequestPlan::Answer(answer) => {
                         context.target = SiteTarget::Answered;
                         let answered = RequestOutcome::of_status(answer.status().as_u16());
-                        active
-                            .records()
-                            .record(session.req_header(), routed, answered, None);
+                        records.record(session.req_header(), routed, answered, None);
                         reply::write(session, answer).await?;
                         context.ended(session, routed, answered);
                         Ok(true)
